@@ -1,0 +1,321 @@
+"""Every file that crosses a step: where it lies, what is in it, who makes it and who reads it.
+
+``write`` checks and renames into place, so a file is either whole or absent; ``read`` checks again, and a missing
+file says which step to run. Tables are parquet, facts are JSON; the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_exchange_center.columns import Columns
+
+
+class ArtifactError(Exception):
+    """A file between two steps is missing or is not what it should be. The message says what to do."""
+
+
+@contextmanager
+def written_in_place(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends well and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str  # below the exchange folder
+    made_by: str
+    read_by: tuple[str, ...]
+    about: str
+
+    def at(self, exchange_dir: Path) -> Path:
+        return exchange_dir / self.path
+
+    def require(self, exchange_dir: Path) -> Path:
+        """The file's path. Raises ArtifactError, naming the step that makes it, when it is not there."""
+        path = self.at(exchange_dir)
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing. It is made by {self.made_by}: run that step first.")
+        return path
+
+    def _wrong(self, path: Path, what: str) -> ArtifactError:
+        return ArtifactError(f"{path}: {what}. It is made by {self.made_by}: run that step again.")
+
+
+@dataclass(frozen=True)
+class Table(_File):
+    """A parquet file with fixed columns.
+
+    ``columns`` maps a name to its Arrow type; more columns are allowed only where ``open_ended`` gives their type.
+    """
+
+    columns: Mapping[str, pa.DataType] = field(default_factory=dict)
+    open_ended: pa.DataType | None = None
+
+    def write(self, exchange_dir: Path, frame: pd.DataFrame) -> Path:
+        """Write ``frame`` and return the path. Raises ArtifactError when the columns are not the promised ones."""
+        path = self.at(exchange_dir)
+        table = pa.Table.from_pandas(frame, schema=self._schema(list(frame.columns), path), preserve_index=False)
+        table = table.replace_schema_metadata(None)
+        with written_in_place(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+        return path
+
+    def read(self, exchange_dir: Path, columns: list[str] | None = None) -> pd.DataFrame:
+        """The table, or some of its columns. Raises ArtifactError when it is missing or not as promised."""
+        path = self.require(exchange_dir)
+        try:
+            schema = pq.read_schema(path)
+            if schema != self._schema(schema.names, path):
+                raise self._wrong(
+                    path, f"its columns are not as expected: {schema.to_string(show_field_metadata=False)}"
+                )
+            frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
+            return frame
+        except (pa.ArrowException, OSError) as error:
+            raise self._wrong(path, f"cannot be read ({error})") from error
+
+    def _schema(self, names: list[str], path: Path) -> pa.Schema:
+        absent = [name for name in self.columns if name not in names]
+        surplus = [name for name in names if name not in self.columns]
+        if absent or (surplus and self.open_ended is None):
+            raise self._wrong(path, f"columns {absent} are absent and {surplus} unexpected")
+        return pa.schema([(name, self.columns.get(name, self.open_ended)) for name in names])
+
+
+@dataclass(frozen=True)
+class Document(_File):
+    """A JSON file."""
+
+    def write(self, exchange_dir: Path, content: Mapping[str, Any]) -> Path:
+        path = self.at(exchange_dir)
+        with written_in_place(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    def read(self, exchange_dir: Path) -> dict[str, Any]:
+        path = self.require(exchange_dir)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise self._wrong(path, f"is not JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise self._wrong(path, "does not hold a JSON object")
+        return content
+
+
+@dataclass(frozen=True)
+class Binary(_File):
+    """A file of bytes with a format of its own: weights, ONNX."""
+
+    def write(self, exchange_dir: Path, content: bytes) -> Path:
+        path = self.at(exchange_dir)
+        with written_in_place(path) as temporary:
+            temporary.write_bytes(content)
+        return path
+
+    def read(self, exchange_dir: Path) -> bytes:
+        return self.require(exchange_dir).read_bytes()
+
+
+_S0 = "offline/preprocess/s0_get_data.py"
+_S1_SPLIT = "offline/preprocess/s1_data_split.py"
+_S2_TERMS = "offline/preprocess/s2_term_trans.py"
+_S1_TERM_RECALL = "offline/recall/s1_term_recall.py"
+_S2_VECTOR_RECALL = "offline/recall/s2_vector_recall.py"
+_S1_FEATURES = "offline/rank/s1_feature_engi.py"
+_S2_MODEL = "offline/rank/s2_model_train.py"
+_REDIS = "offline_to_online/recall/s1_user_to_redis.py"
+_ES = "offline_to_online/recall/s2_item_to_es.py"
+_FEAST = "offline_to_online/rank/s1_feature_to_feast.py"
+_TRITON = "offline_to_online/rank/s2_model_to_triton.py"
+_PARITY = "offline_to_online/rank/s3_check_offline_and_online.py"
+
+_ids = pa.list_(pa.int32())
+_vector = pa.list_(pa.float32())
+
+DATASET = Document(
+    "offline/raw/dataset.json",
+    _S0,
+    (_S1_SPLIT,),
+    "Which data set lies here: name, origin, counts, sha256 of its files.",
+)
+RATINGS = Table(
+    "offline/ratings.parquet",
+    _S1_SPLIT,
+    (_S2_TERMS, _S1_TERM_RECALL, _S2_VECTOR_RECALL, _S1_FEATURES),
+    "Every rating, labelled and split, sorted by user and time (ties in file order).",
+    {
+        Columns.USER: pa.int32(),
+        Columns.ITEM: pa.int32(),
+        Columns.RATING: pa.int8(),
+        Columns.TIMESTAMP: pa.int64(),
+        Columns.LABEL: pa.int8(),
+        Columns.SPLIT: pa.string(),
+    },
+)
+USERS = Table(
+    "offline/users.parquet",
+    _S1_SPLIT,
+    (_S1_FEATURES,),
+    "Every user's profile.",
+    {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int32(), Columns.OCCUPATION: pa.string()},
+)
+ITEMS = Table(
+    "offline/items.parquet",
+    _S1_SPLIT,
+    (_S2_TERMS, _ES),
+    "Every item's title and genre names.",
+    {Columns.ITEM: pa.int32(), Columns.TITLE: pa.string(), Columns.GENRES: pa.list_(pa.string())},
+)
+GENRES = Document(
+    "offline/genres.json",
+    _S2_TERMS,
+    (_S1_TERM_RECALL, _S1_FEATURES, _ES),
+    "Genre names in code order; code = position + 1.",
+)
+IMPRESSION_TERMS = Table(
+    "offline/impression_terms.parquet",
+    _S2_TERMS,
+    (_S1_FEATURES,),
+    "One row a train or test rating, in the order of ratings.parquet: the user's genre impressions and clicks over the "
+    "last interactions strictly before it.",
+    {Columns.USER: pa.int32(), Columns.ITEM: pa.int32()},
+    open_ended=pa.int8(),
+)
+USER_TERMS = Table(
+    "offline/user_terms.parquet",
+    _S2_TERMS,
+    (_S1_TERM_RECALL, _FEAST),
+    "Every user's newest genre impressions and clicks, as they are served.",
+    {Columns.USER: pa.int32()},
+    open_ended=pa.int8(),
+)
+ITEM_TERMS = Table(
+    "offline/item_terms.parquet",
+    _S2_TERMS,
+    (_S1_TERM_RECALL, _S1_FEATURES, _ES),
+    "Every item's genre codes.",
+    {Columns.ITEM: pa.int32(), Columns.GENRES: _ids},
+)
+USER_PREFERENCES = Table(
+    "offline/user_preferences.parquet",
+    _S1_TERM_RECALL,
+    (_REDIS,),
+    "The genre codes each user is served by, most clicked first; empty where no genre was clicked often enough.",
+    {Columns.USER: pa.int32(), Columns.GENRES: _ids},
+)
+USER_SEEN = Table(
+    "offline/user_seen.parquet",
+    _S1_TERM_RECALL,
+    (_REDIS,),
+    "The items each user has rated (train and test rows), which are never recommended again.",
+    {Columns.USER: pa.int32(), Columns.SEEN: _ids},
+)
+POPULAR = Table(
+    "offline/popular.parquet",
+    _S1_TERM_RECALL,
+    (_REDIS,),
+    "Items by the share of users who clicked them, best first: the answer for a user nobody knows.",
+    {Columns.ITEM: pa.int32(), Columns.SCORE: pa.float32()},
+)
+TERM_RECALL_REPORT = Document(
+    "offline/term_recall_report.json", _S1_TERM_RECALL, (), "What term recall would have recalled."
+)
+USER_VECTORS = Table(
+    "offline/user_vectors.parquet",
+    _S2_VECTOR_RECALL,
+    (_REDIS,),
+    "User vectors whose inner product with an item vector is the model's ranking.",
+    {Columns.USER: pa.int32(), Columns.VECTOR: _vector},
+)
+ITEM_VECTORS = Table(
+    "offline/item_vectors.parquet",
+    _S2_VECTOR_RECALL,
+    (_ES,),
+    "Item vectors of the trained items, all of the same length; items never trained are not in it.",
+    {Columns.ITEM: pa.int32(), Columns.VECTOR: _vector},
+)
+FM_WEIGHTS = Binary("offline/fm.pt", _S2_VECTOR_RECALL, (), "FM state dict.")
+FM_REPORT = Document("offline/fm_report.json", _S2_VECTOR_RECALL, (), "FM: configuration, curves, AUC per split.")
+FEATURE_SPEC = Document(
+    "offline/feature_spec.json",
+    _S1_FEATURES,
+    (_S2_MODEL, _FEAST, _TRITON, _PARITY),
+    "The FeatureSpec of the ranking model.",
+)
+SAMPLES = Table(
+    "offline/samples.parquet",
+    _S1_FEATURES,
+    (_S2_MODEL,),
+    "One row a train or test rating: label, split and the encoded input columns of the ranking model.",
+    {Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
+    open_ended=pa.float32(),
+)
+USER_FEATURES = Table(
+    "offline/user_features.parquet",
+    _S1_FEATURES,
+    (_FEAST,),
+    "Every user's newest raw feature values: profile (strings, int) and genre statistics.",
+    {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int64(), Columns.OCCUPATION: pa.string()},
+    open_ended=pa.int64(),
+)
+ITEM_FEATURES = Table(
+    "offline/item_features.parquet",
+    _S1_FEATURES,
+    (_FEAST,),
+    "Every item's raw feature values: genre flags.",
+    {Columns.ITEM: pa.int32()},
+    open_ended=pa.int64(),
+)
+RANK_WEIGHTS = Binary("offline/deepfm.pt", _S2_MODEL, (_TRITON, _PARITY), "DeepFM state dict.")
+RANK_REPORT = Document(
+    "offline/deepfm_report.json", _S2_MODEL, (_TRITON,), "DeepFM: configuration, curves, AUC per split, calibration."
+)
+
+ARTIFACTS: tuple[Table | Document | Binary, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Table | Document | Binary)
+)
+
+# What goes live. The release's id is made of their bytes.
+RELEASE_PARTS: tuple[Table | Document | Binary, ...] = (
+    ITEMS,
+    GENRES,
+    ITEM_TERMS,
+    USER_PREFERENCES,
+    USER_SEEN,
+    POPULAR,
+    USER_VECTORS,
+    ITEM_VECTORS,
+    FEATURE_SPEC,
+    USER_FEATURES,
+    ITEM_FEATURES,
+    RANK_WEIGHTS,
+)

@@ -1,0 +1,55 @@
+"""Column names, spelled once."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+
+class Columns:
+    """Names of the columns that cross a function or a file."""
+
+    USER: Final = "userid"
+    ITEM: Final = "itemid"
+    RATING: Final = "rating"
+    TIMESTAMP: Final = "timestamp"  # seconds since 1970-01-01 UTC
+    LABEL: Final = "label"  # 1: rating above the threshold, else 0
+    SPLIT: Final = "split"  # one of Split
+    GENDER: Final = "gender"
+    AGE: Final = "age"
+    OCCUPATION: Final = "occupation"
+    TITLE: Final = "title"
+    GENRES: Final = "genres"  # list of genre names, or of genre codes where a docstring says so
+    VECTOR: Final = "vector"  # list of float32
+    SEEN: Final = "seen"  # list of itemids
+    SCORE: Final = "score"
+    IMPRESSIONS: Final = "impressions"
+    CLICKS: Final = "clicks"
+
+
+class Split:
+    """Values of ``Columns.SPLIT``."""
+
+    TRAIN: Final = "train"
+    TEST: Final = "test"
+    ONLINE: Final = "online"  # the last ten of every user: read by evaluation alone
+
+
+def slug(name: str) -> str:
+    """``Film-Noir`` -> ``film_noir``: letters, digits and underscores, as every store accepts."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")
+
+
+def impressions(genre: str) -> str:
+    """Column of a user's impressions of a genre within the window."""
+    return f"imp_{slug(genre)}"
+
+
+def clicks(genre: str) -> str:
+    """Column of a user's clicks on a genre within the window."""
+    return f"click_{slug(genre)}"
+
+
+def genre_flag(genre: str) -> str:
+    """Column that says whether an item has a genre (1) or not (0)."""
+    return f"genre_{slug(genre)}"

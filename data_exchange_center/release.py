@@ -1,0 +1,71 @@
+"""A release: everything that goes live together, under one id.
+
+The id is made of the bytes of the parts and of the recipe, so the same artifacts always are the same release and
+every sync step, run alone, agrees on which one it is loading. Stores hold releases side by side (see `wire` for the
+names); the server answers from the one that the live pointer in Redis names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from data_exchange_center import artifacts
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.recipes import Recipe
+from data_exchange_center.settings import Settings
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Part(_Frozen):
+    """One file of a release."""
+
+    path: str  # below the exchange folder
+    sha256: str
+    bytes: int
+
+
+class Manifest(_Frozen):
+    """What a release is made of, and what the server needs to open it."""
+
+    release: str
+    recipe: Recipe
+    dataset: dict[str, Any]  # name, origin, counts
+    feature_spec: FeatureSpec
+    vector_dim: int
+    model: dict[str, Any]  # ranking model: configuration and AUC per split
+    parts: tuple[Part, ...]
+
+
+class Published(_Frozen):
+    """What stands under `wire.manifest_key` in Redis once a release has passed its checks: all that a server needs."""
+
+    manifest: Manifest
+    triton_version: int  # version of the model `wire.MODEL` that scores for this release
+
+
+def release_of_artifacts(settings: Settings) -> Manifest:
+    """The manifest of what lies in the exchange folder. Raises ArtifactError when a part is missing."""
+    folder = settings.exchange_dir
+    parts = []
+    for artifact in artifacts.RELEASE_PARTS:
+        path = artifact.require(folder)
+        parts.append(Part(path=artifact.path, sha256=artifacts.sha256(path), bytes=path.stat().st_size))
+    digest = hashlib.sha256(settings.recipe.model_dump_json().encode())
+    for part in parts:
+        digest.update(f"{part.path} {part.sha256}\n".encode())
+    report = artifacts.RANK_REPORT.read(folder)
+    return Manifest(
+        release=digest.hexdigest()[:12],
+        recipe=settings.recipe,
+        dataset=artifacts.DATASET.read(folder),
+        feature_spec=FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(folder)),
+        vector_dim=len(artifacts.ITEM_VECTORS.read(folder)["vector"].iloc[0]),
+        model={key: report[key] for key in ("model", "auc")},
+        parts=tuple(parts),
+    )

@@ -1,0 +1,152 @@
+"""Every setting of the project, in one frozen tree with laptop defaults.
+
+Each field can be overridden by an environment variable: ``RECSYS_`` plus the path through the tree, levels
+joined by two underscores, for example ``RECSYS_REDIS__HOST=redis`` or ``RECSYS_DATA=/data/ml-1m.zip``.
+Settings are built once, in a step's ``main`` or in ``create_app``, and passed down.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from data_exchange_center.recipes import RECIPES, Recipe
+
+EXCHANGE_DIR = Path(__file__).resolve().parent
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Service(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+
+
+class RedisSettings(_Service):
+    """Redis: user state for recall."""
+
+    port: Port = 6379
+    password: SecretStr | None = None
+    timeout_s: Seconds = 0.5
+    feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
+
+
+class ElasticsearchSettings(_Service):
+    """Elasticsearch: inverted index and vector index of the items."""
+
+    port: Port = 9200
+    transport_port: Port = 9300
+    user: str = "elastic"
+    password: SecretStr | None = None
+    timeout_s: Seconds = 1.0
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+class FeastSettings(_Service):
+    """Feast feature server: user and item features for ranking."""
+
+    port: Port = 6566
+    timeout_s: Seconds = 1.0
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+class TritonSettings(_Service):
+    """Triton Inference Server: scores of the ranking model."""
+
+    http_port: Port = 8000
+    grpc_port: Port = 8001
+    metrics_port: Port = 8002
+    timeout_s: Seconds = 1.0
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{self.host}:{self.http_port}"
+
+    @property
+    def grpc_address(self) -> str:
+        return f"{self.host}:{self.grpc_port}"
+
+
+class ServerSettings(_Service):
+    """The Flask server. ``host`` is the address it binds."""
+
+    port: Port = 5000
+    workers: Annotated[int, Field(ge=1)] = 2
+    threads: Annotated[int, Field(ge=1)] = 8
+    item_cache_ttl_s: Seconds = 300.0
+
+    @property
+    def url(self) -> str:
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        return f"http://{host}:{self.port}"
+
+
+def _known_recipe(name: str) -> str:
+    if name not in RECIPES:
+        raise ValueError(f"no recipe is called {name!r}; there are: {', '.join(sorted(RECIPES))}")
+    return name
+
+
+class Settings(BaseSettings):
+    """The whole tree. Raises pydantic's ValidationError; `load_settings` turns it into one clear sentence."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RECSYS_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
+    )
+
+    data: Path | None = None  # folder or zip with MovieLens; see offline/preprocess/s0_get_data.py
+    exchange_dir: Path = EXCHANGE_DIR  # where steps and services hand data to each other
+    recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
+        default="source", validation_alias="RECSYS_RECIPE"
+    )
+    redis: RedisSettings = RedisSettings()
+    elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
+    feast: FeastSettings = FeastSettings()
+    triton: TritonSettings = TritonSettings()
+    server: ServerSettings = ServerSettings()
+
+    @property
+    def recipe(self) -> Recipe:
+        return RECIPES[self.recipe_name]
+
+    @property
+    def offline_dir(self) -> Path:
+        return self.exchange_dir / "offline"
+
+    @property
+    def release_dir(self) -> Path:
+        """Manifests of the releases, one folder a release."""
+        return self.exchange_dir / "offline_to_online"
+
+    def service_dir(self, service: str) -> Path:
+        """The folder that a service's container mounts: ``data_exchange_center/online/<service>``."""
+        return self.exchange_dir / "online" / service
+
+
+def load_settings() -> Settings:
+    """Settings from the environment; a wrong value ends the process with one sentence that names it."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = (
+            f"{'RECSYS_' + '__'.join(str(part) for part in e['loc']).upper().removeprefix('RECSYS_')}: {e['msg']}"
+            for e in error.errors()
+        )
+        sys.exit("Wrong setting: " + "; ".join(problems))

@@ -1,0 +1,74 @@
+"""Names and byte layouts that a writer and a reader on two sides of a store must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# --- Redis: one hash a user, keys under their release -------------------------------------------------------------
+LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
+USER_TERM: Final = "term"  # genre codes, int32 little endian
+USER_VECTOR: Final = "vector"  # float32 little endian, same width as the index's vectors
+USER_FILTER: Final = "filter"  # seen itemids, int32 little endian
+
+
+def user_key(release: str, userid: int) -> str:
+    return f"ml:{release}:user:{userid}"
+
+
+def manifest_key(release: str) -> str:
+    """String: the release's manifest as JSON."""
+    return f"ml:{release}:manifest"
+
+
+def popular_key(release: str) -> str:
+    """String: JSON list of [itemid, score], best first; what a user nobody knows is given."""
+    return f"ml:{release}:popular"
+
+
+def pack_vector(vector: Sequence[float] | NDArray[Any]) -> bytes:
+    return np.asarray(vector, dtype="<f4").tobytes()
+
+
+def unpack_vector(raw: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(raw, dtype="<f4")
+
+
+def pack_ids(ids: Sequence[int] | NDArray[Any]) -> bytes:
+    return np.asarray(ids, dtype="<i4").tobytes()
+
+
+def unpack_ids(raw: bytes) -> NDArray[np.int32]:
+    return np.frombuffer(raw, dtype="<i4")
+
+
+# --- Elasticsearch: one index a release, behind an alias ----------------------------------------------------------
+ITEM_ALIAS: Final = "ml_item"
+ITEM_ID: Final = "itemid"
+ITEM_TITLE: Final = "title"
+ITEM_GENRES: Final = "genres"  # genre codes
+ITEM_VECTOR: Final = "vector"
+
+
+def item_index(release: str) -> str:
+    return f"{ITEM_ALIAS}-{release}"
+
+
+# --- Feast: one pair of views and services a release, and the live pair under the plain names --------------------
+USER_SERVICE: Final = "ml_user"
+ITEM_SERVICE: Final = "ml_item"
+
+
+def feast_name(service: str, release: str) -> str:
+    """Name of a release's feature view and of the feature service over it."""
+    return f"{service}_{release}"
+
+
+# --- Triton: one model, a version a release -----------------------------------------------------------------------
+MODEL: Final = "ml_rec"
+MODEL_INPUT: Final = "ml_input"  # FP32 (rows, FeatureSpec.width)
+MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): probability of a click
+MAX_BATCH: Final = 256  # rows a request
