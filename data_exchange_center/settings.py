@@ -89,7 +89,8 @@ class ServerSettings(_Service):
 
     @property
     def url(self) -> str:
-        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        """Where a client on this machine finds the server."""
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (compared, not bound)
         return f"http://{host}:{self.port}"
 
 

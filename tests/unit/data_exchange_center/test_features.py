@@ -1,0 +1,113 @@
+"""FeatureSpec: order, encoding, and no value invented for a missing one."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_exchange_center.features import (
+    UNKNOWN,
+    DenseFeature,
+    FeatureSpec,
+    MissingFeatureError,
+    OneHotFeature,
+    movielens_spec,
+)
+
+GENRES = ("Action", "Children's", "Film-Noir")
+
+
+@pytest.fixture
+def spec() -> FeatureSpec:
+    return movielens_spec(
+        users=[7, 3],
+        items=[10, 30, 20],
+        genders=["M", "F", "M"],
+        ages=[25, 1],
+        occupations=["10", "4"],
+        genres=GENRES,
+        window=10,
+    )
+
+
+def users(**changes: object) -> dict[str, object]:
+    frame: dict[str, object] = {"userid": [3, 7], "gender": ["F", "M"], "age": [1, 25], "occupation": ["4", "10"]}
+    for genre in ("action", "childrens", "film_noir"):
+        frame |= {f"imp_{genre}": [2, 10], f"click_{genre}": [0, 5]}
+    return frame | changes
+
+
+def items(**changes: object) -> dict[str, object]:
+    frame: dict[str, object] = {"itemid": [10, 99, 30]}
+    frame |= {"genre_action": [1, 0, 0], "genre_childrens": [0, 1, 0], "genre_film_noir": [0, 0, 1]}
+    return frame | changes
+
+
+def test_the_sources_spec_has_59_columns_with_18_genres() -> None:
+    spec = movielens_spec(
+        users=[1], items=[1], genders=["F"], ages=[1], occupations=["0"], genres=[f"g{i}" for i in range(18)], window=10
+    )
+    assert spec.width == len(spec.columns) == len(set(spec.columns)) == 59
+    assert (len(spec.one_hot), len(spec.multi_hot), len(spec.dense)) == (5, 18, 36)
+    assert len(spec.stored("user")) + len(spec.stored("item")) == 57
+
+
+def test_columns_stand_one_hot_multi_hot_dense(spec: FeatureSpec) -> None:
+    assert spec.columns[:5] == ("userid", "itemid", "gender", "age", "occupation")
+    assert spec.columns[5:8] == ("genre_action", "genre_childrens", "genre_film_noir")
+    assert spec.columns[8:11] == ("imp_action", "imp_childrens", "imp_film_noir")
+    assert spec.columns[11:] == ("click_action", "click_childrens", "click_film_noir")
+
+
+def test_assemble_puts_both_sides_into_the_models_order(spec: FeatureSpec) -> None:
+    rows = spec.assemble(spec.encode_users(users())[:1], spec.encode_items(items()))
+    by_name = dict(zip(spec.columns, rows.T.tolist(), strict=True))
+    assert rows.dtype == np.float32
+    assert rows.shape == (3, spec.width)
+    assert by_name["userid"] == [1, 1, 1]
+    assert by_name["itemid"] == [1, UNKNOWN, 3]
+    assert by_name["gender"] == [1, 1, 1]
+    assert by_name["genre_childrens"] == [0, 1, 0]
+    assert by_name["imp_action"] == pytest.approx([0.2, 0.2, 0.2])
+    assert by_name["click_action"] == [0, 0, 0]
+
+
+def test_a_data_frame_is_encoded_like_a_dict_of_lists(spec: FeatureSpec) -> None:
+    np.testing.assert_array_equal(spec.encode_users(users()), spec.encode_users(pd.DataFrame(users())))
+    np.testing.assert_array_equal(spec.encode_items(items()), spec.encode_items(pd.DataFrame(items())))
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("gender", ["F", None]), ("age", [None, 25]), ("age", [1.0, float("nan")]), ("click_action", [0, None])],
+)
+def test_a_null_is_an_error_that_names_column_and_row(spec: FeatureSpec, column: str, values: list[object]) -> None:
+    with pytest.raises(MissingFeatureError, match=column) as caught:
+        spec.encode_users(users(**{column: values}))
+    assert caught.value.rows == (1,) if values[0] is not None else (0,)
+
+
+def test_an_unknown_category_has_a_code_of_its_own(spec: FeatureSpec) -> None:
+    encoded = spec.encode_users(users(occupation=["99", "10"]))
+    column = [feature.name for feature in spec.of("user")].index("occupation")
+    assert encoded[:, column].tolist() == [UNKNOWN, 1]  # "10" sorts before "4"
+
+
+@given(vocabulary=st.sets(st.integers(-1000, 1000), min_size=1), values=st.lists(st.integers(-1100, 1100), min_size=1))
+def test_one_hot_codes_are_positions_in_the_sorted_vocabulary(vocabulary: set[int], values: list[int]) -> None:
+    known = sorted(vocabulary)
+    feature = OneHotFeature(name="x", entity="user", vocabulary=tuple(known))
+    expected = [known.index(value) + 1 if value in vocabulary else UNKNOWN for value in values]
+    assert feature.encode(values).tolist() == expected
+    assert feature.cardinality == len(known) + 1
+
+
+@given(values=st.lists(st.integers(0, 10), min_size=1))
+def test_dense_values_are_divided_by_their_scale(values: list[int]) -> None:
+    encoded = DenseFeature(name="x", entity="user", scale=10).encode(values)
+    np.testing.assert_allclose(encoded, np.array(values) / 10, rtol=1e-6)
+
+
+def test_the_spec_survives_json(spec: FeatureSpec) -> None:
+    assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec

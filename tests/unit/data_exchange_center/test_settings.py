@@ -1,0 +1,56 @@
+"""Settings come from the environment, and a wrong one is named."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from data_exchange_center.recipes import RECIPES
+from data_exchange_center.settings import Settings, load_settings
+
+
+def test_defaults_are_a_laptops() -> None:
+    settings = Settings()
+    assert (settings.redis.port, settings.elasticsearch.port, settings.feast.port) == (6379, 9200, 6566)
+    assert (settings.triton.http_port, settings.triton.grpc_port, settings.triton.metrics_port) == (8000, 8001, 8002)
+    assert settings.server.port == 5000
+    assert settings.recipe is RECIPES["source"]
+
+
+def test_the_environment_reaches_every_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_DATA", "/some/ml-1m.zip")
+    monkeypatch.setenv("RECSYS_REDIS__HOST", "redis")
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD", "secret")
+    monkeypatch.setenv("RECSYS_RECIPE", "source")
+    settings = load_settings()
+    assert settings.data == Path("/some/ml-1m.zip")
+    assert settings.redis.host == "redis"
+    assert settings.redis.password is not None
+    assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RECSYS_REDIS__PORT", "70000"),
+        ("RECSYS_TRITON__TIMEOUT_S", "0"),
+        ("RECSYS_RECIPE", "unheard-of"),
+        ("RECSYS_SERVER__WORKERS", "many"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        load_settings()
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().data = Path("x")  # type: ignore[misc]
+
+
+def test_a_bound_wildcard_is_reached_through_loopback() -> None:
+    settings = Settings(server={"host": "0.0.0.0", "port": 5001})  # type: ignore[arg-type]
+    assert settings.server.url == "http://127.0.0.1:5001"
