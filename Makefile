@@ -1,8 +1,14 @@
 # The two commands are `make demo` and `make test`; `make help` lists the rest.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
+
+# $(call step,folder,script): a numbered step as a person runs it, from its own folder
+step = @printf '\n=== %s/%s\n' $(1) $(2) && cd $(1) && $(CURDIR)/$(BIN)/python $(2)
+# $(call timed,name,command): the command, and how long it took
+timed = @start=$$SECONDS; $(2); echo "--- $(1): $$((SECONDS - start)) s"
 
 .PHONY: help
 help: ## list the targets
@@ -12,6 +18,7 @@ help: ## list the targets
 setup: .venv/.ready ## make the environment (.venv) from requirements.txt
 
 .venv/.ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and f"Python 3.11 is needed, {sys.executable} is {sys.version.split()[0]}: install it, or name it with make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
@@ -24,3 +31,41 @@ lint: setup ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# --- the road ---------------------------------------------------------------------------------------------------------
+
+.PHONY: sync
+sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
+	$(call step,offline_to_online/recall,s1_user_to_redis.py)
+	$(call step,offline_to_online/recall,s2_item_to_es.py)
+	$(call step,offline_to_online/rank,s1_feature_to_feast.py)
+	$(call step,offline_to_online/rank,s2_model_to_triton.py)
+	$(call step,offline_to_online/rank,s3_check_offline_and_online.py)
+
+.PHONY: demo
+demo: setup ## the whole road: data, training, services, sync, server, fifty films for user 1
+	$(call timed,offline,$(MAKE) --no-print-directory offline)
+	$(call timed,services,$(MAKE) --no-print-directory up)
+	$(call timed,sync,$(MAKE) --no-print-directory sync)
+	$(call timed,server,$(MAKE) --no-print-directory serve)
+	$(call step,online/main,s2_client.py)
+	@echo "Ask it yourself:  curl -d '{\"userid\": 1}' $$($(BIN)/python -c 'from data_exchange_center.settings import load_settings as s; print(s().server.url)')/ml/rec"
+	@echo "The server stays up until:  make down"
+
+# --- tests ------------------------------------------------------------------------------------------------------------
+
+.PHONY: test test-unit test-services test-e2e
+test: setup ## everything: lint, unit, service and end-to-end tests
+	$(call timed,lint,$(MAKE) --no-print-directory lint)
+	$(call timed,unit tests,$(MAKE) --no-print-directory test-unit)
+	$(call timed,service tests,$(MAKE) --no-print-directory test-services)
+	$(call timed,end-to-end tests,$(MAKE) --no-print-directory test-e2e)
+
+test-unit: setup ## no services, under a minute
+	$(BIN)/python -m pytest tests/unit -q
+
+test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton, on ports of their own
+	$(BIN)/python -m pytest tests/services -q
+
+test-e2e: setup ## the stack as a person starts it: demo, server, client, faults
+	$(BIN)/python -m pytest tests/e2e -q
