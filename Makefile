@@ -12,7 +12,7 @@ timed = @start=$$SECONDS; $(2); echo "--- $(1): $$((SECONDS - start)) s"
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: .venv/.ready ## make the environment (.venv) from requirements.txt

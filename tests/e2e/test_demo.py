@@ -1,0 +1,170 @@
+"""What `make demo` promises: the numbers, fifty films, and a server that answers as the README says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pandas as pd
+import pytest
+import requests
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center import artifacts
+from tests.e2e.conftest import ROOT, Road
+
+ML_1M_COUNTS = (575_281, 424_928, 754_233, 185_576, 60_400)
+
+
+def is_ml_1m(road: Road) -> bool:
+    return bool(artifacts.DATASET.read(road.settings.exchange_dir)["name"] == "ml-1m")
+
+
+def test_the_demo_prints_fifty_films_and_where_the_server_is(road: Road) -> None:
+    answer = road.recommend(1).json()
+    assert len(answer["item_list"]) == 50
+    for item in answer["item_list"][:3]:
+        assert item["title"][:20] in road.output
+    assert f"{road.settings.server.url}/ml/rec" in road.output
+
+
+def test_the_steps_promise_the_sources_numbers(road: Road) -> None:
+    ratings = artifacts.RATINGS.read(road.settings.exchange_dir)
+    splits = ratings["split"].value_counts()
+    clicks = int(ratings["label"].sum())
+    counts = (clicks, len(ratings) - clicks, *(int(splits[name]) for name in ("train", "test", "online")))
+    plain = road.output.replace(",", "").replace("_", "")
+    for count in ML_1M_COUNTS if is_ml_1m(road) else counts:
+        assert str(count) in plain
+    if is_ml_1m(road):
+        assert counts == ML_1M_COUNTS
+        assert artifacts.FM_REPORT.read(road.settings.exchange_dir)["auc"]["test"] >= 0.8081
+        assert artifacts.RANK_REPORT.read(road.settings.exchange_dir)["auc"]["test"] >= 0.8206
+
+
+def test_a_bare_curl_works(road: Road) -> None:
+    done = road.run("curl", "-s", "-d", '{"userid": 1}', f"{road.settings.server.url}/ml/rec")
+    answer = json.loads(done.stdout)
+    assert answer["userid"] == 1
+    assert answer["cold_start"] is False
+    assert re.fullmatch(r"[0-9a-f]{12}", answer["release"])
+    scores = [item["score"] for item in answer["item_list"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    assert all(item["title"] and item["genres"] for item in answer["item_list"])
+    assert {"redis", "elasticsearch", "feast", "triton", "total"} <= set(answer["took_ms"])
+
+
+def test_no_answer_holds_a_seen_film(road: Road) -> None:
+    seen = artifacts.USER_SEEN.read(road.settings.exchange_dir)
+    most = seen.loc[seen["seen"].map(len).nlargest(20).index]
+    for userid, items in pd.concat([most, seen.sample(60, random_state=0)]).itertuples(index=False):
+        answer = road.recommend(userid, size=200).json()
+        recommended = [item["itemid"] for item in answer["item_list"]]
+        assert len(recommended) == len(set(recommended)) > 0
+        assert not set(recommended) & set(items)
+
+
+def test_someone_unknown_is_given_the_popular_list(road: Road) -> None:
+    answer = road.recommend(2_000_000_000).json()
+    assert answer["cold_start"] is True
+    assert len(answer["item_list"]) == 50
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"", "body"),
+        (b"userid=1", "body"),
+        (b"{}", "userid"),
+        (b'{"userid": "one"}', "userid"),
+        (b'{"userid": true}', "userid"),
+        (b'{"userid": -1}', "userid"),
+        (b'{"userid": 1, "size": 0}', "size"),
+        (b'{"userid": 1, "size": 201}', "size"),
+        (b"x" * 10_000_000, "body"),
+    ],
+    ids=["empty", "not-json", "no-userid", "string", "bool", "negative", "size-0", "size-201", "10-MB"],
+)
+def test_bad_input_is_400_and_says_which_field(road: Road, body: bytes, named: str) -> None:
+    response = requests.post(f"{road.settings.server.url}/ml/rec", data=body, timeout=10)
+    assert response.status_code == 400
+    assert response.json()["error"]["field"] == named
+    assert response.json()["error"]["message"]
+
+
+def test_the_client_prints_a_table(road: Road) -> None:
+    done = road.step("online/main/s2_client.py", "--userid", "2", "--size", "5")
+    assert done.returncode == 0, done.stdout
+    for item in road.recommend(2, size=5).json()["item_list"]:
+        assert item["title"][:20] in done.stdout
+
+
+def test_the_client_says_plainly_that_no_server_is_there(road: Road) -> None:
+    done = road.step("online/main/s2_client.py", "--url", "http://127.0.0.1:9")
+    assert done.returncode != 0
+    assert "http://127.0.0.1:9" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_health_and_readiness(road: Road) -> None:
+    assert requests.get(f"{road.settings.server.url}/healthz", timeout=5).status_code == 200
+    ready = requests.get(f"{road.settings.server.url}/readyz", timeout=5)
+    assert ready.status_code == 200
+    assert {"redis", "elasticsearch", "feast", "triton"} <= set(ready.json()["services"])
+
+
+def test_the_feast_curl_of_the_readme_answers(road: Road) -> None:
+    body = {"feature_service": "ml_item", "entities": {"itemid": [1, 3, 5]}}
+    response = requests.post(f"{road.settings.feast.url}/get-online-features", json=body, timeout=10)
+    assert response.status_code == 200
+    assert "itemid" in response.json()["metadata"]["feature_names"]
+
+
+def test_a_step_again_writes_the_same_bytes(road: Road) -> None:
+    folder = road.settings.exchange_dir
+    made_here = [
+        a for a in artifacts.ARTIFACTS if a.made_by.startswith("offline/preprocess/s") and "s0" not in a.made_by
+    ]
+    made = {artifact.path: artifacts.sha256(artifact.at(folder)) for artifact in made_here}
+    assert len(made) >= 5
+    for script in ("s1_data_split.py", "s2_term_trans.py"):
+        done = road.step(f"offline/preprocess/{script}")
+        assert done.returncode == 0, done.stdout
+    assert made == {path: artifacts.sha256(folder / path) for path in made}
+
+
+def test_status_shows_everything_ready(road: Road) -> None:
+    shown = road.stack("status")
+    for service in ("redis", "elasticsearch", "feast", "triton"):
+        assert service in shown.lower()
+
+
+def test_the_checkout_holds_no_data(road: Road) -> None:
+    tracked = road.run("git", "ls-files").stdout.splitlines()
+    assert not [name for name in tracked if name.endswith((".dat", ".parquet", ".onnx", ".pt", ".zip"))]
+    assert (ROOT / "README.md").is_file()
+
+
+def test_the_development_server_of_flask_answers_too(road: Road) -> None:
+    port = road.settings.server.port + 1
+    command = [str(ROOT / ".venv/bin/flask"), "--app", "s1_server.py", "run", "--host=127.0.0.1", f"--port={port}"]
+    server = subprocess.Popen(command, cwd=ROOT / "online/main", env=road.env)
+    try:
+        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), reraise=True):
+            with attempt:
+                response = requests.post(f"http://127.0.0.1:{port}/ml/rec", data='{"userid": 1}', timeout=10)
+        assert len(response.json()["item_list"]) == 50
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def test_a_missing_artifact_names_the_step_to_run(road: Road) -> None:
+    done = road.run(
+        "env", "RECSYS_EXCHANGE_DIR=/nonexistent/exchange", ".venv/bin/python", "offline/preprocess/s2_term_trans.py"
+    )
+    assert done.returncode != 0
+    assert "s1_data_split.py" in done.stdout
+    assert "Traceback" not in done.stdout

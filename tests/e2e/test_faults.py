@@ -1,0 +1,101 @@
+"""A service goes away and comes back; a release is loaded while people ask; a bad one never goes live."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import requests
+
+from data_exchange_center import artifacts
+from tests.e2e.conftest import Road
+
+
+@pytest.mark.parametrize("service", ["redis", "elasticsearch", "feast", "triton"])
+def test_a_stopped_service_is_503_with_its_name_and_the_next_request_after_it_succeeds(
+    road: Road, service: str
+) -> None:
+    before = road.recommend(1).json()["item_list"]
+    road.stack("down", service)
+    try:
+        response = road.recommend(1)
+        assert response.status_code == 503
+        assert response.json()["error"]["service"] == service
+        assert requests.get(f"{road.settings.server.url}/healthz", timeout=5).status_code == 200
+        ready = requests.get(f"{road.settings.server.url}/readyz", timeout=10)
+        assert ready.status_code == 503
+        assert ready.json()["services"][service]["ready"] is False
+    finally:
+        road.stack("up", service)
+    response = road.recommend(1)
+    assert response.status_code == 200, response.text
+    assert response.json()["item_list"] == before
+
+
+@contextmanager
+def asked_all_the_while(road: Road) -> Iterator[list[requests.Response]]:
+    """Requests one after the other in the background while the block runs."""
+    answers: list[requests.Response] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            answers.append(road.recommend(1 + len(answers) % 50, size=10))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_whole(road: Road) -> None:
+    folder = road.settings.exchange_dir
+    first = road.recommend(1).json()
+    preferences = artifacts.USER_PREFERENCES.read(folder)
+    try:
+        artifacts.USER_PREFERENCES.write(folder, preferences.assign(genres=[[] for _ in preferences.index]))
+        with asked_all_the_while(road) as answers:
+            done = road.run("make", "sync", seconds=900)
+            assert done.returncode == 0, done.stdout
+            second = road.recommend(1).json()
+        assert second["release"] != first["release"]
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.json()["release"] for answer in answers} == {first["release"], second["release"]}
+    finally:
+        artifacts.USER_PREFERENCES.write(folder, preferences)
+        back = road.run("make", "sync", seconds=900)
+    assert back.returncode == 0, back.stdout
+    assert road.recommend(1).json()["item_list"] == first["item_list"]
+
+
+def test_a_release_that_fails_its_check_never_goes_live(road: Road) -> None:
+    folder = road.settings.exchange_dir
+    live = road.recommend(1).json()
+    features = artifacts.USER_FEATURES.read(folder)
+    window_off_by_one = [name for name in features.columns if name.startswith("imp_")]
+    try:
+        assert road.step("offline_to_online/rank/s1_feature_to_feast.py").returncode == 0
+        artifacts.USER_FEATURES.write(folder, features.assign(**{c: features[c] + 1 for c in window_off_by_one}))
+        done = road.step("offline_to_online/rank/s3_check_offline_and_online.py")
+        assert done.returncode != 0
+        assert "Traceback" not in done.stdout, done.stdout
+    finally:
+        artifacts.USER_FEATURES.write(folder, features)
+    after = road.recommend(1).json()
+    assert (after["release"], after["item_list"]) == (live["release"], live["item_list"])
+
+
+def test_a_step_without_its_service_says_so_in_one_sentence(road: Road) -> None:
+    road.stack("down", "elasticsearch")
+    try:
+        done = road.step("offline_to_online/recall/s2_item_to_es.py")
+    finally:
+        road.stack("up", "elasticsearch")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert "make up" in done.stdout
