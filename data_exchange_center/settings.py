@@ -114,6 +114,7 @@ class Settings(BaseSettings):
 
     data: Path | None = None  # folder or zip with MovieLens; see offline/preprocess/s0_get_data.py
     exchange_dir: Path = EXCHANGE_DIR  # where steps and services hand data to each other
+    services_dir: Path = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
         default="source", validation_alias="RECSYS_RECIPE"
     )
@@ -139,6 +140,21 @@ class Settings(BaseSettings):
     def service_dir(self, service: str) -> Path:
         """The folder that a service's container mounts: ``data_exchange_center/online/<service>``."""
         return self.exchange_dir / "online" / service
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for a process that is to run with the same ones."""
+        variables = {}
+        for name, value in self.model_dump(exclude_none=True).items():
+            variable = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
+            if isinstance(value, dict):
+                variables |= {f"{variable}__{key.upper()}": _plain(field) for key, field in value.items()}
+            else:
+                variables[variable] = _plain(value)
+        return variables
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def load_settings() -> Settings:
