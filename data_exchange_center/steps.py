@@ -17,6 +17,7 @@ class StepError(Exception):
 def run(main: Callable[[Settings], None]) -> None:
     """Run a step's ``main``. StepError and ArtifactError end the process with their message and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for every request
     try:
         main(load_settings())
     except (StepError, ArtifactError) as error:

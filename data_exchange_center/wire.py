@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 # --- Redis: one hash a user, keys under their release -------------------------------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
+HISTORY_KEY: Final = "ml:history"  # list: ids of the releases that were activated, newest first
 USER_TERM: Final = "term"  # genre codes, int32 little endian
 USER_VECTOR: Final = "vector"  # float32 little endian, same width as the index's vectors
 USER_FILTER: Final = "filter"  # seen itemids, int32 little endian
@@ -22,6 +23,11 @@ def user_key(release: str, userid: int) -> str:
 def manifest_key(release: str) -> str:
     """String: the release's manifest as JSON."""
     return f"ml:{release}:manifest"
+
+
+def users_key(release: str) -> str:
+    """String: number of users loaded; written last, so its absence tells a load that broke off."""
+    return f"ml:{release}:users"
 
 
 def popular_key(release: str) -> str:

@@ -1,0 +1,145 @@
+"""Items in Elasticsearch: one index a release, inverted index of genre codes and HNSW graph of vectors.
+
+An index carries the mark ``complete`` in its mapping once everything is in it. One without the mark is the rest of a
+load that broke off and is thrown away; one with the mark may be live and is never emptied: its documents are written
+over in place, under the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from elasticsearch import Elasticsearch
+from elasticsearch.helpers import bulk
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from data_exchange_center import artifacts, wire
+from data_exchange_center.columns import Columns
+
+BULK: Final = 1_000  # documents a request
+_COMPLETE: Final = "complete"
+
+
+@dataclass(frozen=True)
+class ItemRow:
+    """What recall needs of one item, and the title for the answer."""
+
+    itemid: int
+    title: str
+    genres: tuple[int, ...]  # codes
+    vector: NDArray[np.float32] | None  # None: never trained, found by its genres alone
+
+    def document(self) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            wire.ITEM_ID: self.itemid,
+            wire.ITEM_TITLE: self.title,
+            wire.ITEM_GENRES: list(self.genres),
+        }
+        if self.vector is not None:
+            body[wire.ITEM_VECTOR] = self.vector.tolist()
+        return body
+
+
+def item_rows(exchange_dir: Path) -> list[ItemRow]:
+    """Every item of the artifacts, by id. Raises ArtifactError when a file is missing."""
+    titles = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.TITLE].to_dict()
+    genres = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
+    vectors = artifacts.ITEM_VECTORS.read(exchange_dir).set_index(Columns.ITEM)[Columns.VECTOR].to_dict()
+    return [
+        ItemRow(
+            itemid=int(itemid),
+            title=str(titles[itemid]),
+            genres=tuple(int(code) for code in genres.get(itemid, ())),
+            vector=np.asarray(vectors[itemid], dtype=np.float32) if itemid in vectors else None,
+        )
+        for itemid in sorted(titles)
+    ]
+
+
+def index_body(dims: int) -> dict[str, Any]:
+    """Settings and mapping. ``dims``: width of the vectors."""
+    return {
+        "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"},
+        "mappings": {
+            "dynamic": "strict",
+            "properties": {
+                wire.ITEM_ID: {"type": "integer"},
+                wire.ITEM_TITLE: {"type": "keyword", "index": False, "doc_values": False},
+                wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
+                wire.ITEM_VECTOR: {
+                    "type": "dense_vector",
+                    "dims": dims,
+                    "index": True,
+                    # the metric the vectors were trained with; float graph: the default would round them to bytes
+                    "similarity": "max_inner_product",
+                    "index_options": {"type": "hnsw", "m": 16, "ef_construction": 100},
+                },
+            },
+        },
+    }
+
+
+def is_complete(client: Elasticsearch, release: str) -> bool:
+    """Whether the release's index exists and its load ran to the end."""
+    index = wire.item_index(release)
+    if not client.indices.exists(index=index):
+        return False
+    mapping = client.indices.get_mapping(index=index)[index]["mappings"]
+    return bool(mapping.get("_meta", {}).get(_COMPLETE))
+
+
+def write_items(client: Elasticsearch, release: str, rows: Sequence[ItemRow], dims: int) -> None:
+    """Load every item into the release's index, searchable when this returns, and mark it complete."""
+    index = wire.item_index(release)
+    if not is_complete(client, release):
+        client.options(ignore_status=404).indices.delete(index=index)
+        client.indices.create(index=index, **index_body(dims))
+    bulk(client, _actions(index, rows), chunk_size=BULK)
+    _delete_surplus(client, index, rows)
+    client.indices.refresh(index=index)
+    client.indices.forcemerge(index=index, max_num_segments=1)  # one graph: every search walks all the vectors
+    client.indices.put_settings(index=index, settings={"refresh_interval": "1s"})
+    client.indices.refresh(index=index)
+    client.indices.put_mapping(index=index, meta={_COMPLETE: True, "items": len(rows)})
+
+
+def point_alias(client: Elasticsearch, release: str, *, only_if_absent: bool = False) -> None:
+    """Move the alias that people search to the release's index, in one step."""
+    if only_if_absent and client.indices.exists_alias(name=wire.ITEM_ALIAS):
+        return
+    actions = [
+        {"remove": {"index": f"{wire.ITEM_ALIAS}-*", "alias": wire.ITEM_ALIAS, "must_exist": False}},
+        {"add": {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}},
+    ]
+    client.indices.update_aliases(actions=actions)
+
+
+def releases_in(client: Elasticsearch) -> set[str]:
+    """Ids of the releases that have an index, whole or not."""
+    indices = client.indices.get(index=f"{wire.ITEM_ALIAS}-*", features="settings")
+    return {name.removeprefix(f"{wire.ITEM_ALIAS}-") for name in indices}
+
+
+def delete_release(client: Elasticsearch, release: str) -> None:
+    client.options(ignore_status=404).indices.delete(index=wire.item_index(release))
+
+
+def _actions(index: str, rows: Sequence[ItemRow]) -> Iterator[dict[str, Any]]:
+    for row in tqdm(rows, desc="items to Elasticsearch", unit="item", leave=False):
+        yield {"_index": index, "_id": str(row.itemid), "_source": row.document()}
+
+
+def _delete_surplus(client: Elasticsearch, index: str, rows: Sequence[ItemRow]) -> None:
+    """Delete documents that are not of this release: only a hand could have put them there."""
+    client.indices.refresh(index=index)
+    if client.count(index=index)["count"] == len(rows):
+        return
+    wanted = {str(row.itemid) for row in rows}
+    page = client.search(index=index, size=10_000, source=False)
+    surplus = [hit["_id"] for hit in page["hits"]["hits"] if hit["_id"] not in wanted]
+    bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))

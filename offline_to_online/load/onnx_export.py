@@ -1,0 +1,100 @@
+"""The ranking model from PyTorch to ONNX, in a dialect that the serving runtime reads."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from data_exchange_center import wire
+from offline_to_online.load.services import CheckError
+
+# Triton 2.51 (image 24.10) carries ONNX Runtime 1.19, which reads up to these.
+OPSET: Final = 18
+MAX_OPSET: Final = 21
+MAX_IR: Final = 10
+TOLERANCE: Final = 1e-6  # largest difference between a PyTorch and an ONNX Runtime probability
+_RELEASE: Final = "release"  # key of the model's metadata
+
+
+def export_onnx(model: nn.Module, width: int, release: str) -> bytes:
+    """A served model, (rows, width) float32 -> (rows, 1), as ONNX bytes that name their release.
+
+    The number of rows is free. The same weights give the same bytes.
+    """
+    example = torch.zeros((2, width), dtype=torch.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own deprecated parts
+        program = torch.onnx.export(
+            model.eval(),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[wire.MODEL_INPUT],
+            output_names=[wire.MODEL_OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("rows", min=1, max=wire.MAX_BATCH)},),
+            verbose=False,
+        )
+    if program is None:
+        raise CheckError("the exporter gave no ONNX program")
+    proto = program.model_proto
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # stack traces with the paths of this machine
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    proto.ir_version = min(proto.ir_version, MAX_IR)
+    onnx.helper.set_model_props(proto, {_RELEASE: release})
+    buffer = io.BytesIO(proto.SerializeToString(deterministic=True))
+    logging.getLogger(__name__).debug("exported %d bytes", buffer.getbuffer().nbytes)
+    return buffer.getvalue()
+
+
+def release_of(path: Path) -> str | None:
+    """The release that a model file belongs to; None when it names none."""
+    proto = onnx.load(path, load_external_data=False)
+    return {prop.key: prop.value for prop in proto.metadata_props}.get(_RELEASE)
+
+
+def check_onnx(content: bytes, model: nn.Module, rows: NDArray[np.float32]) -> float:
+    """The bytes are valid, in the pinned dialect, take any number of rows and score ``rows`` as PyTorch does.
+
+    Args:
+        rows: (n, width) real model inputs, n >= 2.
+
+    Returns:
+        The largest absolute difference between the two. Raises CheckError above `TOLERANCE`.
+    """
+    proto = onnx.load_from_string(content)
+    onnx.checker.check_model(proto, full_check=True)
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
+    if opsets.get("ai.onnx", 0) > MAX_OPSET or proto.ir_version > MAX_IR:
+        raise CheckError(
+            f"the exporter wrote opset {opsets.get('ai.onnx')} and IR {proto.ir_version}; "
+            f"the serving runtime reads at most {MAX_OPSET} and {MAX_IR}"
+        )
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        truth = model(torch.from_numpy(rows)).numpy()
+    whole = session.run([wire.MODEL_OUTPUT], {wire.MODEL_INPUT: rows})[0]
+    single = session.run([wire.MODEL_OUTPUT], {wire.MODEL_INPUT: rows[:1]})[0]
+    if whole.shape != (len(rows), 1) or single.shape != (1, 1):
+        raise CheckError(f"the ONNX model gives shapes {whole.shape} and {single.shape} for {len(rows)} rows and 1 row")
+    difference = float(max(np.abs(whole - truth).max(), np.abs(single - truth[:1]).max()))
+    if not difference <= TOLERANCE:  # a NaN fails too
+        row = int(np.abs(whole - truth).argmax())
+        raise CheckError(
+            f"row {row}: ONNX Runtime scores {whole[row, 0]!r}, PyTorch {truth[row, 0]!r}; at most {TOLERANCE} apart "
+            "is allowed"
+        )
+    return difference
