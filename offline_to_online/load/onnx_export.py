@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from pathlib import Path
@@ -32,6 +31,8 @@ def export_onnx(model: nn.Module, width: int, release: str) -> bytes:
     The number of rows is free. The same weights give the same bytes.
     """
     example = torch.zeros((2, width), dtype=torch.float32)
+    for talkative in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(talkative).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own deprecated parts
         program = torch.onnx.export(
@@ -55,9 +56,8 @@ def export_onnx(model: nn.Module, width: int, release: str) -> bytes:
     del proto.graph.metadata_props[:]
     proto.ir_version = min(proto.ir_version, MAX_IR)
     onnx.helper.set_model_props(proto, {_RELEASE: release})
-    buffer = io.BytesIO(proto.SerializeToString(deterministic=True))
-    logging.getLogger(__name__).debug("exported %d bytes", buffer.getbuffer().nbytes)
-    return buffer.getvalue()
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
 
 
 def release_of(path: Path) -> str | None:
