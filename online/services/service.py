@@ -1,0 +1,99 @@
+"""What there is to know about a service, with Docker and without: one frozen record a service.
+
+The local stack is rendered from these records; `docker-compose.yml` and `.env` are written by hand and a test holds
+them against the same records.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import requests
+
+from data_exchange_center.settings import Settings
+
+LOOPBACK: Final = "127.0.0.1"
+ROOT: Final = Path(__file__).resolve().parents[2]
+BIN: Final = Path(sys.executable).parent
+
+
+class StackError(Exception):
+    """The stack cannot do what was asked. The message says what is wrong, where, and what to do."""
+
+
+class NotReadyError(Exception):
+    """A service runs but does not answer yet. The message says what it said, or that it said nothing."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One port of a service and the setting that moves it."""
+
+    setting: tuple[str, str]  # path through `Settings`
+    container: int  # the port inside the container, which is also the default on this machine
+
+    def number(self, settings: Settings) -> int:
+        group, name = self.setting
+        number: int = getattr(getattr(settings, group), name)
+        return number
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that changes the port on this machine."""
+        return "RECSYS_" + "__".join(self.setting).upper()
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process that runs on this machine under the supervisor."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directory: Path = ROOT
+    stop_wait_s: int = 20
+
+
+@dataclass(frozen=True)
+class Container:
+    """How the same service runs in a container."""
+
+    image: str  # without tag
+    tag: str
+    tag_variable: str  # its name in .env
+    command: tuple[str, ...]  # empty: the image's own
+    mounts: Mapping[str, str]  # folder below the exchange folder's online/ -> path in the container
+    healthcheck: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the stack."""
+
+    name: str  # program name, folder name and compose service name
+    title: str  # how it is called in a sentence
+    group: str  # its group in `Settings`
+    ports: tuple[Port, ...]
+    prepare: Callable[[Settings], None]  # folders and static files, before it starts; safe to repeat
+    missing: Callable[[Settings], str | None]  # what software is missing, or None
+    program: Callable[[Settings], Program]
+    version: Callable[[Settings], str]  # raises NotReadyError while the service does not answer
+    container: Container | None = None  # None: built from this repository
+
+    def log(self, settings: Settings) -> Path:
+        return settings.service_dir("logs") / f"{self.name}.log"
+
+
+def ask(service: str, port: int, path: str, timeout_s: float = 2.0) -> requests.Response:
+    """GET from a service on this machine. Raises NotReadyError unless it answers 200."""
+    try:
+        response = requests.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s)
+    except requests.RequestException as error:
+        raise NotReadyError(f"{service} does not answer on port {port} yet") from error
+    if response.status_code != requests.codes.ok:
+        raise NotReadyError(f"{service} answers {response.status_code} to {path}")
+    return response

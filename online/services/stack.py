@@ -1,0 +1,148 @@
+"""The four services on this machine, without Docker: one command each for up, down, restart, status and logs.
+
+Run:    python -m online.services.stack up|down|restart|status|logs|serve [service ...]
+Expect: `up` returns once every service answers; `status` exits with 0 when all of them are ready, else with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from data_exchange_center.settings import Settings, load_settings
+from online.services import catalogue, preflight
+from online.services.report import status_table, tail
+from online.services.service import NotReadyError, Service, StackError
+from online.services.supervision import Supervisor, members
+
+_READY_WITHIN_S = 120
+_console = Console(stderr=True)
+
+
+def up(settings: Settings, services: Sequence[Service]) -> None:
+    """Start what does not run, and wait until all of it is ready. Raises StackError."""
+    supervisor = Supervisor(settings)
+    running = _running(supervisor)
+    starting = [service for service in services if service.name not in running]
+    if not running and (left := members(settings)):
+        raise StackError(
+            f"processes of an earlier stack are still there (pid {', '.join(str(p.pid) for p in left)}): run `make down`."
+        )
+    preflight.check(settings, starting)
+    for service in services:
+        service.prepare(settings)
+    supervisor.start(catalogue.PROGRAMS)
+    running = _running(supervisor)  # a changed setting has stopped its program
+    for service in services:
+        if service.name not in running:
+            supervisor.run(service)
+    with _console.status("") as line:
+        for service in services:
+            line.update(f"waiting for {service.title} on port {service.ports[0].number(settings)}")
+            version = wait_until_ready(settings, supervisor, service)
+            _console.print(f"{service.title} {version} is ready on port {service.ports[0].number(settings)}")
+
+
+def _running(supervisor: Supervisor) -> set[str]:
+    return {name for name, info in supervisor.processes().items() if info["statename"] in ("RUNNING", "STARTING")}
+
+
+def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Service) -> str:
+    """The version a service says once it answers. Raises StackError, with its last words, when it ends or stays mute."""
+
+    def answer() -> str:
+        state = supervisor.processes()[service.name]["statename"]
+        if state in ("FATAL", "EXITED", "STOPPED"):
+            raise StackError(f"{service.title} ended right after its start. {_last_words(settings, service)}")
+        return service.version(settings)
+
+    waiting = Retrying(
+        retry=retry_if_exception_type(NotReadyError), stop=stop_after_delay(_READY_WITHIN_S), wait=wait_fixed(0.2)
+    )
+    try:
+        return waiting(answer)
+    except RetryError as error:
+        raise StackError(
+            f"{service.title} was not ready within {_READY_WITHIN_S} s ({error.last_attempt.exception()}). "
+            f"{_last_words(settings, service)}"
+        ) from error
+
+
+def _last_words(settings: Settings, service: Service) -> str:
+    return f"The end of {service.log(settings)}:\n{tail(service.log(settings), 20)}"
+
+
+def down(settings: Settings, services: Sequence[Service] | None) -> None:
+    """Stop some services, or all of it, supervisor included. Data stays."""
+    supervisor = Supervisor(settings)
+    if services is not None:
+        for service in services:
+            supervisor.stop(service)
+            _console.print(f"{service.title} is stopped")
+        return
+    with _console.status("stopping everything"):
+        supervisor.shutdown()
+    _console.print("everything is stopped; the data stays")
+
+
+def restart(settings: Settings, services: Sequence[Service]) -> None:
+    supervisor = Supervisor(settings)
+    if supervisor.running:
+        for service in reversed(services):
+            supervisor.stop(service)
+    up(settings, services)
+
+
+def status(settings: Settings) -> bool:
+    """Print the table; True when every service of the four is ready."""
+    table, ready = status_table(settings, Supervisor(settings))
+    Console().print(table)
+    return ready
+
+
+def logs(settings: Settings, services: Sequence[Service], lines: int, follow: bool) -> None:
+    """The last lines of each log; with ``follow``, whatever is added to them until interrupted."""
+    paths = [str(path) for service in services if (path := service.log(settings)).is_file()]
+    if not paths:
+        raise StackError(f"there are no logs in {settings.service_dir('logs')} yet: run `make up`.")
+    sys.stdout.flush()
+    os.execvp("tail", ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *paths])  # noqa: S606
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m online.services.stack", description=__doc__)
+    parser.add_argument("command", choices=["up", "down", "restart", "status", "logs", "serve"])
+    names = [service.name for service in catalogue.PROGRAMS]
+    parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(names)}; default: all")
+    parser.add_argument("--lines", type=int, default=40, help="logs: how many lines of each")
+    parser.add_argument("--follow", action="store_true", help="logs: go on printing")
+    return parser
+
+
+def main(arguments: Sequence[str], settings: Settings) -> None:
+    """Carry one command out. Raises StackError; ends with exit code 1 when `status` finds something not ready."""
+    options = _parser().parse_args(arguments)
+    chosen = [catalogue.by_name(name) for name in options.services]
+    commands: dict[str, Callable[[], object]] = {
+        "up": lambda: up(settings, chosen or catalogue.SERVICES),
+        "serve": lambda: restart(settings, [catalogue.by_name("server")]),
+        "down": lambda: down(settings, chosen or None),
+        "restart": lambda: restart(settings, chosen or catalogue.SERVICES),
+        "logs": lambda: logs(settings, chosen or catalogue.PROGRAMS, options.lines, options.follow),
+        "status": lambda: sys.exit(0 if status(settings) else 1),
+    }
+    commands[options.command]()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:], load_settings())
+    except StackError as problem:
+        sys.exit(str(problem))
+    except KeyboardInterrupt:
+        sys.exit("interrupted; `make down` stops what was started")

@@ -1,0 +1,204 @@
+"""supervisord over the programs of the stack: its configuration, rendered from settings, and its XML-RPC."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+from xmlrpc.client import Fault, ServerProxy
+
+import psutil
+from supervisor.xmlrpc import Faults, SupervisorTransport
+from tenacity import retry, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
+
+from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.settings import Settings
+from online.services.service import ROOT, Program, Service, StackError
+
+MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
+_SOCKET_PATH_BYTES: Final = 100  # a Unix socket's path may have 107
+
+
+def folder(settings: Settings) -> Path:
+    return settings.service_dir("supervisor")
+
+
+def socket(settings: Settings) -> Path:
+    """Raises StackError when the path is longer than a Unix socket's may be."""
+    path = folder(settings).resolve() / "supervisor.sock"
+    if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
+        raise StackError(
+            f"the path {path} is too long for a Unix socket ({_SOCKET_PATH_BYTES} bytes at most): "
+            "choose a shorter folder with RECSYS_EXCHANGE_DIR."
+        )
+    return path
+
+
+def log(settings: Settings) -> Path:
+    return settings.service_dir("logs") / "supervisord.log"
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("%", "%%")  # a per cent sign starts an expansion
+
+
+def _environment(variables: dict[str, str]) -> str:
+    pairs = []
+    for name, value in sorted(variables.items()):
+        if '"' in value or "\n" in value:
+            raise StackError(f"{name} has a quotation mark or a line break in it, which the supervisor cannot pass on.")
+        pairs.append(f'{name}="{_escaped(value)}"')
+    return ",".join(pairs)
+
+
+def _section(service: Service, program: Program, settings: Settings) -> dict[str, str]:
+    return {
+        "command": _escaped(shlex.join(program.command)),
+        "directory": _escaped(program.directory),
+        "environment": _environment({**program.environment, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}),
+        "autostart": "false",
+        "autorestart": "true",
+        "startsecs": "1",
+        "startretries": "3",
+        "stopsignal": "TERM",
+        "stopwaitsecs": str(program.stop_wait_s),
+        "killasgroup": "true",
+        "redirect_stderr": "true",
+        "stdout_logfile": _escaped(service.log(settings)),
+        "stdout_logfile_maxbytes": "20MB",
+        "stdout_logfile_backups": "1",
+    }
+
+
+def render(settings: Settings, services: Iterable[Service]) -> str:
+    """supervisord's configuration for these services."""
+    place = folder(settings)
+    config = configparser.RawConfigParser()
+    config["supervisord"] = {
+        "logfile": _escaped(log(settings)),
+        "logfile_maxbytes": "5MB",
+        "logfile_backups": "1",
+        "pidfile": _escaped(place / "supervisord.pid"),
+        "identifier": "recsys",
+        "environment": _environment({MARK: str(place)}),
+    }
+    config["unix_http_server"] = {"file": _escaped(socket(settings)), "chmod": "0700"}
+    config["rpcinterface:supervisor"] = {
+        "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+    }
+    for service in services:
+        config[f"program:{service.name}"] = _section(service, service.program(settings), settings)
+    text = io.StringIO()
+    config.write(text)
+    return text.getvalue()
+
+
+class Supervisor:
+    """The supervisord of one exchange folder. Without one running, `running` is False and there are no processes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._config = folder(settings) / "supervisord.conf"
+        self._socket = socket(settings)
+
+    @property
+    def _rpc(self) -> Any:
+        # A connection each: the transport does not get over one that failed while supervisord was not there.
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        return ServerProxy("http://localhost", transport=transport).supervisor
+
+    @property
+    def running(self) -> bool:
+        try:
+            self._rpc.getState()
+        except (OSError, Fault):
+            return False
+        return True
+
+    def start(self, services: Iterable[Service]) -> None:
+        """Start supervisord, or have it read the configuration again: what changed is stopped, the rest goes on."""
+        folder(self._settings).mkdir(parents=True, exist_ok=True)
+        self._settings.service_dir("logs").mkdir(parents=True, exist_ok=True)
+        with written_in_place(self._config) as temporary:
+            temporary.write_text(render(self._settings, services), encoding="utf-8")
+        self._config.chmod(0o600)  # it may hold a password
+        if self.running:
+            self._reload()
+        else:
+            self._launch()
+
+    def _launch(self) -> None:
+        environment = {**os.environ, MARK: str(folder(self._settings))}
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
+        answers = retry(stop=stop_after_delay(15), wait=wait_fixed(0.05), retry=retry_if_result(lambda up: not up))
+        answers(lambda: self.running)()
+
+    def _reload(self) -> None:
+        ((added, changed, removed),) = self._rpc.reloadConfig()
+        for name in (*changed, *removed):
+            self._rpc.stopProcessGroup(name)
+            self._rpc.removeProcessGroup(name)
+        for name in (*added, *changed):
+            self._rpc.addProcessGroup(name)
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """What supervisord knows of each program, by name."""
+        return {info["name"]: info for info in self._rpc.getAllProcessInfo()} if self.running else {}
+
+    def run(self, service: Service) -> None:
+        """Start a program, unless it runs."""
+        try:
+            self._rpc.startProcess(service.name, False)
+        except Fault as fault:
+            if fault.faultCode != Faults.ALREADY_STARTED:
+                raise StackError(f"{service.title} could not be started: {fault.faultString}") from fault
+
+    def stop(self, service: Service) -> None:
+        """Stop a program and wait for its end, unless it is stopped."""
+        try:
+            self._rpc.stopProcess(service.name, True)
+        except Fault as fault:
+            if fault.faultCode not in (Faults.NOT_RUNNING, Faults.BAD_NAME):
+                raise StackError(f"{service.title} could not be stopped: {fault.faultString}") from fault
+
+    def shutdown(self) -> None:
+        """End every program and supervisord itself, and whatever of the stack is left behind after that."""
+        if self.running:
+            for process in self._rpc.getAllProcessInfo():
+                self._rpc.stopProcess(process["name"], True) if process["pid"] else None
+            self._rpc.shutdown()
+        self._gone()
+        left = members(self._settings)
+        for process in left:
+            process.terminate()
+        _, alive = psutil.wait_procs(left, timeout=15)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, timeout=5)
+
+    @retry(stop=stop_after_delay(10), wait=wait_fixed(0.1), retry=retry_if_exception_type(ChildProcessError))
+    def _gone(self) -> None:
+        if self.running:
+            raise ChildProcessError("supervisord is still there")
+
+
+def members(settings: Settings) -> list[psutil.Process]:
+    """Every living process of this exchange folder's stack: those with its mark in their environment."""
+    mark = str(folder(settings))
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue  # ended meanwhile, or not ours to look at
+    return found
