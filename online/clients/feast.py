@@ -1,0 +1,101 @@
+"""Feast's feature server: raw feature values of users and items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Timeout
+
+from data_exchange_center import wire
+from data_exchange_center.columns import Columns
+from data_exchange_center.features import Entity
+from data_exchange_center.settings import FeastSettings
+from online.clients.base import Client
+
+_CONNECTIONS = 64
+_KEY: Mapping[Entity, str] = {"user": Columns.USER, "item": Columns.ITEM}
+_SERVICE: Mapping[Entity, str] = {"user": wire.USER_SERVICE, "item": wire.ITEM_SERVICE}
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureQuery:
+    """Features of some users or items as a release stored them; ``release=None``: of the live release."""
+
+    entity: Entity
+    release: str | None
+    ids: Sequence[int]  # userids or itemids
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRows:
+    """Raw values, the entity's own id among the columns, of the ids that have every feature."""
+
+    ids: tuple[int, ...]  # complete rows, in the order asked
+    columns: Mapping[str, list[Any]]  # feature name -> one value for each of `ids`
+    missing: Mapping[int, tuple[str, ...]]  # id -> features without a value; such an id is not in `ids`
+
+
+class FeastFeatures(Client[FeatureQuery, FeatureRows]):
+    """`POST /get-online-features` by feature service."""
+
+    service: ClassVar[str] = "feast"
+    library_errors: ClassVar[tuple[type[Exception], ...]] = (requests.RequestException,)
+
+    def __init__(self, settings: FeastSettings) -> None:
+        self._url = settings.url
+        # Connecting and reading together; requests hands urllib3's Timeout through, its stubs do not know.
+        self._timeout: Any = Timeout(total=settings.timeout_s)
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy and no .netrc between us and our own service
+        self._session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS))
+
+    def _call(self, query: FeatureQuery) -> FeatureRows:
+        key, name = _KEY[query.entity], _SERVICE[query.entity]
+        response = self._session.post(
+            f"{self._url}/get-online-features",
+            json={
+                "feature_service": wire.feast_name(name, query.release) if query.release else name,
+                "entities": {key: list(query.ids)},
+            },
+            timeout=self._timeout,
+        )
+        if response.status_code != requests.codes.ok:
+            raise self._wrong(f"answered with status {response.status_code}")
+        try:
+            return feature_rows(key, query.ids, response.json())
+        except (KeyError, ValueError, TypeError) as error:
+            raise self._wrong(f"answered with something that is no feature table ({error!r})") from error
+
+    def _ping(self) -> str:
+        response = self._session.get(f"{self._url}/health", timeout=self._timeout)
+        if response.status_code != requests.codes.ok:
+            raise self._wrong(f"answered its health check with status {response.status_code}")
+        document = self._session.get(f"{self._url}/openapi.json", timeout=self._timeout).json()
+        return str(document["info"]["version"])
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def feature_rows(key: str, ids: Sequence[int], answer: Mapping[str, Any]) -> FeatureRows:
+    """Feast's answer, column-wise and per entity (n values each), as complete rows and missing features."""
+    names = answer["metadata"]["feature_names"]
+    columns: dict[str, list[Any]] = {
+        name: result["values"] for name, result in zip(names, answer["results"], strict=True)
+    }
+    if any(len(values) != len(ids) for values in columns.values()) or columns.get(key) != list(ids):
+        raise ValueError(f"rows of {key} are not the ones asked for")
+    missing: dict[int, list[str]] = {}
+    for name, values in columns.items():
+        if None in values:
+            for entity, value in zip(ids, values, strict=True):
+                if value is None:
+                    missing.setdefault(entity, []).append(name)
+    if missing:
+        kept = [row for row, entity in enumerate(ids) if entity not in missing]
+        columns = {name: [values[row] for row in kept] for name, values in columns.items()}
+    return FeatureRows(tuple(columns[key]), columns, {entity: tuple(features) for entity, features in missing.items()})
