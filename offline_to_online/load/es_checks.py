@@ -88,7 +88,7 @@ def check_self_first(
     tied = 0
     trained = [(row.itemid, row.vector) for row in rows if row.vector is not None]
     queries = [_search(release, vector, recall, size=10) for _, vector in trained]
-    for (itemid, vector), hits in zip(trained, _msearch(client, release, queries, "items find themselves"), strict=True):
+    for (itemid, _), hits in zip(trained, _msearch(client, release, queries, "items find themselves"), strict=True):
         if not hits:
             raise CheckError(f"item {itemid}: its own vector finds nothing")
         if hits[0][0] == itemid:
@@ -129,8 +129,8 @@ def check_candidates(
     if outcome.mean_overlap < MIN_OVERLAP:
         raise CheckError(
             f"the index finds {outcome.mean_overlap:.4f} of the model's exact {recall.candidates} candidates over "
-            f"{outcome.users} users; at least {MIN_OVERLAP} is asked (worst: user {known[int(share.argmin())][0].userid}, "
-            f"{outcome.min_overlap:.4f}). Raise num_candidates in the recipe"
+            f"{outcome.users} users; at least {MIN_OVERLAP} is asked (worst: user "
+            f"{known[int(share.argmin())][0].userid}, {outcome.min_overlap:.4f}). Raise num_candidates in the recipe"
         )
     return outcome
 

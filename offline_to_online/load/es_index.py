@@ -47,17 +47,17 @@ class ItemRow:
 
 def item_rows(exchange_dir: Path) -> list[ItemRow]:
     """Every item of the artifacts, by id. Raises ArtifactError when a file is missing."""
-    titles = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.TITLE].to_dict()
+    titles = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.TITLE]
     genres = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
     vectors = artifacts.ITEM_VECTORS.read(exchange_dir).set_index(Columns.ITEM)[Columns.VECTOR].to_dict()
     return [
         ItemRow(
-            itemid=int(itemid),
+            itemid=itemid,
             title=str(titles[itemid]),
             genres=tuple(int(code) for code in genres.get(itemid, ())),
             vector=np.asarray(vectors[itemid], dtype=np.float32) if itemid in vectors else None,
         )
-        for itemid in sorted(titles)
+        for itemid in sorted(titles.index.tolist())
     ]
 
 
@@ -112,7 +112,7 @@ def point_alias(client: Elasticsearch, release: str, *, only_if_absent: bool = F
     """Move the alias that people search to the release's index, in one step."""
     if only_if_absent and client.indices.exists_alias(name=wire.ITEM_ALIAS):
         return
-    actions = [
+    actions: list[dict[str, Any]] = [
         {"remove": {"index": f"{wire.ITEM_ALIAS}-*", "alias": wire.ITEM_ALIAS, "must_exist": False}},
         {"add": {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}},
     ]

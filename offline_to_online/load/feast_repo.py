@@ -57,8 +57,8 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         raise StepError(
-            f"`feast {commands[0][0]}` failed in {repo}, with Redis at {settings.redis.host}:{settings.redis.port} as its "
-            f"online store ({lines[-1] if lines else 'without a word'}). "
+            f"`feast {commands[0][0]}` failed in {repo}, its online store being Redis at "
+            f"{settings.redis.host}:{settings.redis.port} ({lines[-1] if lines else 'without a word'}). "
             "Start the services with `make up`, see `make status`, and run this step again."
         )
 
@@ -71,7 +71,7 @@ def materialize(settings: Settings, release: str) -> None:
 
 
 def materialize_again(settings: Settings, release: str) -> None:
-    """Load all of this release, also what the registry believes to be loaded: the online store may have been emptied."""
+    """Load all of this release, even what the registry believes to be loaded: the online store may have lost it."""
     views = [part for entity in ENTITIES for part in ("--views", wire.feast_name(SERVICE[entity], release))]
     run_feast(settings, ["materialize", "--disable-event-timestamp", *views])
 

@@ -55,7 +55,7 @@ def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec) -> pd.DataFr
     nulls = stored.isna()
     if nulls.to_numpy().any():
         name = str(nulls.any().idxmax())
-        row = stored.loc[nulls[name].idxmax(), KEY[entity]]
+        row = stored[KEY[entity]].to_numpy()[nulls[name].to_numpy().argmax()]
         raise CheckError(f"{entity} {row} has no value for feature {name!r}")
     return stored
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import redis
@@ -46,15 +46,15 @@ def user_rows(exchange_dir: Path) -> list[UserRow]:
     """Every user of the artifacts, by id. Raises ArtifactError when one is missing or holds another number of users."""
     preferences = artifacts.USER_PREFERENCES.read(exchange_dir).set_index(Columns.USER)[Columns.GENRES]
     seen = artifacts.USER_SEEN.read(exchange_dir).set_index(Columns.USER)[Columns.SEEN]
-    vectors = artifacts.USER_VECTORS.read(exchange_dir).set_index(Columns.USER)[Columns.VECTOR].to_dict()
-    userids = sorted(set(preferences.index) | set(seen.index) | set(vectors))
+    vectors = artifacts.USER_VECTORS.read(exchange_dir).set_index(Columns.USER)[Columns.VECTOR]
+    userids: list[int] = sorted({*preferences.index.tolist(), *seen.index.tolist(), *vectors.index.tolist()})
     nothing = np.empty(0, dtype=np.int32)
-    genres_of, seen_of = preferences.to_dict(), seen.to_dict()
+    genres_of, seen_of, vector_of = preferences.to_dict(), seen.to_dict(), vectors.to_dict()
     return [
         UserRow(
-            userid=int(userid),
+            userid=userid,
             genres=np.asarray(genres_of.get(userid, nothing), dtype=np.int32),
-            vector=np.asarray(vectors[userid], dtype=np.float32) if userid in vectors else None,
+            vector=np.asarray(vector_of[userid], dtype=np.float32) if userid in vector_of else None,
             seen=np.asarray(seen_of.get(userid, nothing), dtype=np.int32),
         )
         for userid in userids
@@ -92,7 +92,7 @@ def check_users(
     client: redis.Redis, release: str, rows: Sequence[UserRow], popular: Sequence[tuple[int, float]]
 ) -> None:
     """Read everything back and compare it with its source. Raises CheckError naming the user and the field."""
-    marker = client.get(wire.users_key(release))
+    marker = read(client, wire.users_key(release))
     if marker is None or int(marker) != len(rows):
         raise CheckError(f"Redis says that {marker!r} users of release {release} are loaded; there are {len(rows)}")
     for chunk in _chunks(rows, "users from Redis"):
@@ -101,9 +101,15 @@ def check_users(
                 pipe.hgetall(wire.user_key(release, row.userid))
             for row, stored in zip(chunk, pipe.execute(), strict=True):
                 check_user(row, stored)
-    raw = client.get(wire.popular_key(release))
+    raw = read(client, wire.popular_key(release))
     if raw is None or [tuple(entry) for entry in json.loads(raw)] != list(popular):
         raise CheckError(f"the popular list of release {release} in Redis is not the one in popular.parquet")
+
+
+def read(client: redis.Redis, key: str) -> bytes | None:
+    """A string's bytes; None when there is no such key."""
+    raw: Any = client.get(key)  # typed for the asynchronous client too
+    return bytes(raw) if raw is not None else None
 
 
 def check_user(row: UserRow, stored: dict[bytes, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Triton's model repository: one model, one version a release, one configuration for the container and the local server.
+"""Triton's model repository: one model, one version a release, one configuration with Docker and without.
 
 A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to.
 """
@@ -137,7 +137,9 @@ def wait_until_ready(settings: TritonSettings, version: int) -> None:
         retry_error_callback=lambda _: False,
     )
     if not retrying(lambda: requests.get(url, timeout=TIMEOUT_S).status_code == requests.codes.ok):
-        raise CheckError(f"Triton at {settings.http_url}: {wire.MODEL} version {version} is not ready after {_READY_S:g} s")
+        raise CheckError(
+            f"Triton at {settings.http_url}: {wire.MODEL} version {version} is not ready after {_READY_S:g} s"
+        )
 
 
 def check_metadata(settings: TritonSettings, version: int, width: int) -> None:
@@ -165,7 +167,10 @@ def check_scores(
     """Score (n, width) rows over gRPC and compare with PyTorch's (n,). Returns the largest difference."""
     with triton.InferenceServerClient(settings.grpc_address) as client:
         scores = np.concatenate(
-            [_infer(client, version, rows[start : start + wire.MAX_BATCH]) for start in range(0, len(rows), wire.MAX_BATCH)]
+            [
+                _infer(client, version, rows[start : start + wire.MAX_BATCH])
+                for start in range(0, len(rows), wire.MAX_BATCH)
+            ]
         )
     difference = np.abs(scores - truth)
     row = int(difference.argmax())

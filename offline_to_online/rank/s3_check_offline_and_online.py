@@ -1,0 +1,46 @@
+"""Compare offline and online, column by column and in the score; when they agree, the release goes live.
+
+Training and serving compute the same features in two places; where they drift apart, a model silently gets worse.
+Candidates of real users are scored on the server's road (Redis, Elasticsearch, Feast, Triton) and offline (artifacts,
+PyTorch). The users' genre statistics are counted anew from the ratings. A disagreement fails the step, names column,
+user and item, and leaves the live release alone.
+
+Reads:  the four services; data_exchange_center/offline/ (features, ratings, spec, weights)
+Writes: in Redis ml:<release>:manifest and the pointer ml:live; the alias ml_item; Feast's services ml_user and ml_item;
+        clears away all but the live release and the one before it
+Run:    cd offline_to_online/rank && python s3_check_offline_and_online.py
+Expect: MovieLens-1M: 20,000 pairs of 100 users, 59 columns and the score, differences below 1e-5; the release is live
+"""
+
+from data_exchange_center.release import Published
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline_to_online.load.activation import go_live, require_loaded
+from offline_to_online.load.manifests import open_release
+from offline_to_online.load.offline_truth import offline_truth, recount
+from offline_to_online.load.parity import TOLERANCE, compare, offline_pairs, online_pairs
+from offline_to_online.load.redis_rows import user_rows
+from offline_to_online.load.road import server_road
+from offline_to_online.load.sampling import sampled_users
+
+USERS = 100
+
+
+def main(settings: Settings) -> None:
+    manifest = open_release(settings)
+    userids = [row.userid for row in sampled_users(user_rows(settings.exchange_dir), USERS)]
+    truth = offline_truth(settings.exchange_dir)
+    truth = recount(settings.exchange_dir, truth, manifest.recipe.data.window, userids)
+    version = require_loaded(settings, manifest.release)
+    with server_road(settings) as services:
+        online = online_pairs(services, Published(manifest=manifest, triton_version=version), userids)
+    parity = compare(offline_pairs(truth, online.userids, online.itemids), online, truth)
+    print(f"release {manifest.release}: {parity.pairs:,} pairs of {parity.users} users, offline against online")
+    for group, gap in parity.groups.items():
+        print(f"  {group:<24} differs by at most {gap:.1e} (allowed: {TOLERANCE:g})")
+    gone = go_live(settings, manifest, version)
+    print(f"release {manifest.release} is live" + (f"; cleared away: {', '.join(sorted(gone))}" if gone else ""))
+
+
+if __name__ == "__main__":
+    run(main)
