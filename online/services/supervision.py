@@ -173,8 +173,7 @@ class Supervisor:
     def shutdown(self) -> None:
         """End every program and supervisord itself, and whatever of the stack is left behind after that."""
         if self.running:
-            for process in self._rpc.getAllProcessInfo():
-                self._rpc.stopProcess(process["name"], True) if process["pid"] else None
+            self._rpc.stopAllProcesses()  # all at once, and waits for each
             self._rpc.shutdown()
         self._gone()
         left = members(self._settings)

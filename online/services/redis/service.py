@@ -55,6 +55,7 @@ def program(settings: Settings) -> Program:
             *("--bind", LOOPBACK),
             *("--port", str(settings.redis.port)),
             *("--dir", str(_folder(settings))),
+            *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack is told by
             *FLAGS,
         )
     )
