@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
 
 from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
 
@@ -50,7 +50,7 @@ class OneHotFeature(_Frozen):
 
     name: str
     entity: Entity
-    vocabulary: tuple[int, ...] | tuple[str, ...]
+    vocabulary: tuple[StrictInt, ...] | tuple[StrictStr, ...]  # strict: "10" read back from JSON stays a string
 
     @property
     def cardinality(self) -> int:

@@ -111,3 +111,11 @@ def test_dense_values_are_divided_by_their_scale(values: list[int]) -> None:
 
 def test_the_spec_survives_json(spec: FeatureSpec) -> None:
     assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_vocabulary_of_digits_stays_text_when_read_back() -> None:
+    feature = OneHotFeature(name="occupation", entity="user", vocabulary=("10", "9"))
+    again = OneHotFeature.model_validate(feature.model_dump(mode="json"))
+    assert again == feature
+    assert again.dtype == "string"
+    assert again.encode(["9", "10"]).tolist() == [2, 1]
