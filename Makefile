@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
+SERVICES := $(or $(RECSYS_SERVICES_DIR),.services)
 
 # $(call step,folder,script): a numbered step as a person runs it, from its own folder
 step = @printf '\n=== %s/%s\n' $(1) $(2) && cd $(1) && $(CURDIR)/$(BIN)/python $(2)
@@ -15,7 +16,7 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 .PHONY: setup
-setup: .venv/.ready ## make the environment (.venv) from requirements.txt
+setup: .venv/.ready $(SERVICES)/.ready ## make the environment (.venv), bring the services' software (.services)
 
 .venv/.ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and f"Python 3.11 is needed, {sys.executable} is {sys.version.split()[0]}: install it, or name it with make PYTHON=/path/to/python3.11")'
@@ -23,6 +24,14 @@ setup: .venv/.ready ## make the environment (.venv) from requirements.txt
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+.PHONY: services
+services: .venv/.ready ## bring what is missing of the services' software: Elasticsearch, Triton
+	$(BIN)/python -m online.services.install
+
+$(SERVICES)/.ready: .venv/.ready online/services/elasticsearch/jars.lock online/services/triton/requirements.txt
+	@$(MAKE) --no-print-directory services
 	@touch $@
 
 .PHONY: lint
@@ -51,6 +60,28 @@ demo: setup ## the whole road: data, training, services, sync, server, fifty fil
 	$(call step,online/main,s2_client.py)
 	@echo "Ask it yourself:  curl -d '{\"userid\": 1}' $$($(BIN)/python -c 'from data_exchange_center.settings import load_settings as s; print(s().server.url)')/ml/rec"
 	@echo "The server stays up until:  make down"
+
+# --- the services -----------------------------------------------------------------------------------------------------
+# one service alone: make up service=redis, make down service=redis, make logs service=triton
+
+.PHONY: up down restart status logs serve
+up: setup ## start Redis, Elasticsearch, Feast and Triton, and wait until they answer
+	@$(BIN)/python -m online.services.stack up $(service)
+
+down: setup ## stop them and the server; the data stays
+	@$(BIN)/python -m online.services.stack down $(service)
+
+restart: setup ## stop and start them
+	@$(BIN)/python -m online.services.stack restart $(service)
+
+status: setup ## what runs: version, ports, pid, since when, memory, ready or not
+	@$(BIN)/python -m online.services.stack status
+
+logs: setup ## the end of every log
+	@$(BIN)/python -m online.services.stack logs $(service)
+
+serve: setup ## start the Flask server under gunicorn, or start it anew
+	@$(BIN)/python -m online.services.stack serve
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
