@@ -1,0 +1,52 @@
+"""The server: who asks is recalled for, ranked for and answered, through Redis, Elasticsearch, Feast and Triton.
+
+POST /ml/rec  {"userid": 1, "size": 50} -> fifty items, best first; ``size`` (1 to 200) may be left out
+GET  /healthz alive; GET /readyz each service, its version, and the release that is served
+
+Reads   the live release from the four services (`make sync` puts it there); nothing from disk
+Run     flask --app s1_server.py run --host=0.0.0.0      (`make serve` runs it under gunicorn)
+Expect  curl -d '{"userid": 1}' http://127.0.0.1:5000/ml/rec
+        {"userid": 1, "release": "...", "cold_start": false, "item_list": [{"itemid": ..., ...}, ...], ...}
+
+Bad input is 400 and says which field; a service that is dead or slow is 503 with its name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from flask import Flask, Response, request
+
+from data_exchange_center.settings import Settings, load_settings
+from online.recommend.recommender import Recommender
+from online.web import access_log, body
+from online.web.errors import register_errors
+from online.web.health import register_health
+
+
+def create_app(recommender: Recommender | None = None, settings: Settings | None = None) -> Flask:
+    """The WSGI application. Needs no service to be up: until they are, requests are answered with 503."""
+    if recommender is None:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        recommender = Recommender.from_settings(settings or load_settings())
+        recommender.warm_up()
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
+    register_errors(app)
+    access_log.register_access_log(app)
+    register_health(app, recommender)
+
+    @app.post("/ml/rec")
+    def recommend() -> Response:
+        asked = body.parse(request.get_data(cache=False))
+        access_log.note(user=asked.userid, size=asked.size)
+        answer = recommender.recommend(asked)
+        access_log.note(
+            release=answer.release,
+            outcome=",".join(answer.outcomes) or "personal",
+            **{f"{stage}_ms": round(ms, 1) for stage, ms in answer.took_ms.items()},
+        )
+        return Response(json.dumps(answer.as_json(), separators=(",", ":")), mimetype="application/json")
+
+    return app

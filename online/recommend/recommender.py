@@ -1,0 +1,177 @@
+"""The request's road through four services: Redis -> Elasticsearch beside Feast -> Triton."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.settings import Settings
+from online.clients.base import Client, Pong, ServiceError
+from online.clients.elastic import ElasticItems
+from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
+from online.clients.redis import RedisUsers
+from online.clients.triton import ScoreQuery, TritonScores
+from online.recommend.rank import rank
+from online.recommend.recall import recall
+from online.recommend.release import NoReleaseError, OpenRelease, Releases
+from online.recommend.types import Outcome, Ranked, Recommendation, Request, ShownItem
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What a server would need to answer now."""
+
+    release: str | None
+    release_problem: str | None
+    services: dict[str, Pong | ServiceError]
+
+    @property
+    def ready(self) -> bool:
+        return self.release_problem is None and all(isinstance(pong, Pong) for pong in self.services.values())
+
+
+class Recommender:
+    """Two stages composed over four clients. Made once per process, shared by its threads."""
+
+    def __init__(
+        self,
+        users: RedisUsers,
+        items: ElasticItems,
+        features: Client[FeatureQuery, FeatureRows],
+        scorer: Client[ScoreQuery, NDArray[np.float32]],
+        *,
+        threads: int,
+        item_cache_ttl_s: float,
+    ) -> None:
+        self._items = items
+        self._features = features
+        self._scorer = scorer
+        self._clients = (users, items, features, scorer)
+        # One thread a request for the part that overlaps; opening and refreshing have their own, so that a slow
+        # release never holds requests up.
+        self._beside = ThreadPoolExecutor(threads, "beside")
+        self._background = ThreadPoolExecutor(2, "background")
+        self._releases = Releases(users, items, features, self._background, item_cache_ttl_s)
+        self._count_lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Recommender:
+        """The real thing. Connects to nothing yet: the services may come up later."""
+        return cls(
+            RedisUsers(settings.redis),
+            ElasticItems(settings.elasticsearch),
+            FeastFeatures(settings.feast),
+            TritonScores(settings.triton),
+            threads=settings.server.threads,
+            item_cache_ttl_s=settings.server.item_cache_ttl_s,
+        )
+
+    def recommend(self, request: Request) -> Recommendation:
+        """The best unseen items. Raises ServiceError, NoReleaseError."""
+        watch = _Stopwatch()
+        with watch.stage("redis"):
+            opened, user = self._releases.user(request.userid)
+        if user is None:
+            ranked = Ranked(opened.popular, opened.popularity, (Outcome.COLD_START,))
+        else:
+            features = self._beside.submit(self._user_features, watch, opened.release, request.userid)
+            with watch.stage("elasticsearch"):
+                candidates = recall(self._items, opened, user)
+            user_rows = features.result()
+            with watch.stage("triton"):
+                ranked = rank(self._scorer, opened, user_rows, candidates)
+        self._note(request, ranked)
+        return Recommendation(
+            userid=request.userid,
+            release=opened.release,
+            items=tuple(_shown(opened, ranked, request.size)),
+            outcomes=ranked.outcomes,
+            took_ms=watch.finish(),
+        )
+
+    def _user_features(self, watch: _Stopwatch, release: str, userid: int) -> FeatureRows:
+        with watch.stage("feast"):
+            return self._features.call(FeatureQuery("user", release, (userid,)))
+
+    def _note(self, request: Request, ranked: Ranked) -> None:
+        names = [outcome.value for outcome in ranked.outcomes] or [Outcome.PERSONAL.value]
+        with self._count_lock:
+            self._counts.update(names)
+        if ranked.outcomes:
+            log.info("user %d: %s", request.userid, ", ".join(names))
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many answers had which outcome since this process began."""
+        with self._count_lock:
+            return dict(self._counts)
+
+    def warm_up(self) -> Future[None]:
+        """Open the live release in the background, if there is one, so that the first request need not."""
+        return self._background.submit(self._warm_up)
+
+    def _warm_up(self) -> None:
+        try:
+            self._releases.live()
+        except (ServiceError, NoReleaseError) as error:
+            log.warning("nothing to serve yet: %s", error)
+
+    def readiness(self) -> Readiness:
+        """Ask every service at once, then for the live release."""
+        with ThreadPoolExecutor(len(self._clients)) as pool:
+            services = dict(pool.map(_ask, self._clients))
+        try:
+            return Readiness(self._releases.live().release, None, services)
+        except (ServiceError, NoReleaseError) as error:
+            return Readiness(None, str(error), services)
+
+    def close(self) -> None:
+        self._beside.shutdown()
+        self._background.shutdown()
+        for client in self._clients:
+            client.close()
+
+
+def _ask(client: Client[object, object]) -> tuple[str, Pong | ServiceError]:
+    try:
+        return client.service, client.ping()
+    except ServiceError as error:
+        return client.service, error
+
+
+def _shown(opened: OpenRelease, ranked: Ranked, size: int) -> Iterator[tuple[int, float, ShownItem]]:
+    for itemid, score in zip(ranked.itemids[:size].tolist(), ranked.scores[:size].tolist(), strict=True):
+        yield itemid, score, opened.catalogue[itemid]
+
+
+class _Stopwatch:
+    """Milliseconds per stage; stages may overlap, so they need not add up to the total."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._took_ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._took_ms[name] = (time.perf_counter() - started) * 1e3
+
+    def finish(self) -> dict[str, float]:
+        order = ("redis", "elasticsearch", "feast", "triton")
+        took = {name: self._took_ms[name] for name in order if name in self._took_ms}
+        return {**took, "total": (time.perf_counter() - self._started) * 1e3}

@@ -1,0 +1,86 @@
+"""What travels along a request's road: Request -> StoredUser -> Candidates -> Ranked -> Recommendation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_SIZE = 200
+MAX_ID = 2**31 - 1  # ids are int32 in every store
+
+
+class Request(BaseModel):
+    """Who asks, and how many items for. Strict: a number is a number, and what is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    userid: Annotated[int, Field(ge=1, le=MAX_ID)]
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)] = 50
+
+
+class Outcome(StrEnum):
+    """What can happen to a request that is answered. Everything but `PERSONAL` is logged and told in the answer."""
+
+    PERSONAL = "personal"
+    COLD_START = "cold_start"  # nobody knows the user: the popular list
+    NO_RECALL = "no_recall"  # neither genres nor vector found anything: popular unseen items, ranked for the user
+    NO_USER_FEATURES = "no_user_features"  # known to recall, not to the feature store: order of recall
+    NO_ITEM_FEATURES = "no_item_features"  # some candidates had no features and were left out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Unseen items, best first by recall."""
+
+    itemids: NDArray[np.int32]  # (n,)
+    scores: NDArray[np.float32]  # (n,)
+    outcome: Outcome = Outcome.PERSONAL
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """Items, best first; ties by itemid."""
+
+    itemids: NDArray[np.int32]  # (n,)
+    scores: NDArray[np.float32]  # (n,)
+    outcomes: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShownItem:
+    """What a person is shown of an item."""
+
+    title: str
+    genres: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """The answer."""
+
+    userid: int
+    release: str
+    items: tuple[tuple[int, float, ShownItem], ...]  # itemid, score, best first
+    outcomes: tuple[Outcome, ...]  # empty: nothing was out of the ordinary
+    took_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> milliseconds
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of the response. ``degraded`` is there only when something was."""
+        degraded = [outcome.value for outcome in self.outcomes if outcome is not Outcome.COLD_START]
+        return {
+            "userid": self.userid,
+            "release": self.release,
+            "cold_start": Outcome.COLD_START in self.outcomes,
+            **({"degraded": degraded} if degraded else {}),
+            "item_list": [
+                {"itemid": itemid, "score": round(score, 6), "title": shown.title, "genres": list(shown.genres)}
+                for itemid, score, shown in self.items
+            ],
+            "took_ms": {stage: round(ms, 2) for stage, ms in self.took_ms.items()},
+        }

@@ -1,0 +1,55 @@
+"""From the bytes of a request's body to a `Request`, or to one sentence that says what is wrong with them."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from online.recommend.types import MAX_ID, MAX_SIZE, Request
+
+MAX_BODY = 16 * 1024  # bytes; a request needs forty
+_BODY = "body"
+_SHOWN = 40  # characters of a user's field name that are echoed
+
+_EXPECTED = {
+    "userid": f"a whole number from 1 to {MAX_ID}",
+    "size": f"a whole number from 1 to {MAX_SIZE}",
+}
+_EXAMPLE = 'for example {"userid": 1, "size": 50}'
+
+
+class BadRequestError(ValueError):
+    """The request cannot be understood.
+
+    Attributes:
+        field: which part of it: ``userid``, ``size``, an unknown field's name, or ``body`` for the whole.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+def parse(body: bytes) -> Request:
+    """Raises BadRequestError. Never looks at the Content-Type: a bare `curl -d` is as welcome as any."""
+    if not body.strip():
+        raise BadRequestError(_BODY, f"The body is empty; expected a JSON object, {_EXAMPLE}.")
+    try:
+        return Request.model_validate_json(body)
+    except ValidationError as error:
+        raise _explained(error) from error
+
+
+def _explained(error: ValidationError) -> BadRequestError:
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    kind, path = problem["type"], problem["loc"]
+    if kind == "json_invalid":
+        return BadRequestError(_BODY, f"The body is not JSON ({problem['msg']}); expected an object, {_EXAMPLE}.")
+    if not path:
+        return BadRequestError(_BODY, f"The body is not a JSON object; expected one, {_EXAMPLE}.")
+    field = str(path[0])
+    if kind == "missing":
+        return BadRequestError(field, f"{field} is missing; expected {_EXPECTED[field]}.")
+    if field not in _EXPECTED:
+        shown = field if len(field) <= _SHOWN else field[:_SHOWN] + "..."
+        return BadRequestError(shown, f"{shown!r} is not a field of this request; there are: {', '.join(_EXPECTED)}.")
+    return BadRequestError(field, f"{field} must be {_EXPECTED[field]}.")

@@ -1,0 +1,59 @@
+"""The server's API from the other side: ask, and show the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from data_exchange_center.steps import StepError
+
+TIMEOUT_S = 10.0
+
+
+def ask(url: str, userid: int, size: int) -> dict[str, Any]:
+    """The server's answer. Raises StepError with one sentence when there is none."""
+    address = f"{url.rstrip('/')}/ml/rec"
+    try:
+        response = requests.post(address, json={"userid": userid, "size": size}, timeout=TIMEOUT_S)
+    except requests.Timeout as error:
+        raise StepError(f"The server at {url} did not answer within {TIMEOUT_S:.0f} s. See `make logs`.") from error
+    except requests.ConnectionError as error:
+        raise StepError(f"No server answers at {url}. Start it with `make serve`, or name another: --url.") from error
+    except requests.RequestException as error:
+        raise StepError(f"{url} is not an address that can be asked ({error}).") from error
+    try:
+        answer = response.json()
+        if response.ok:
+            answer["item_list"]
+        else:
+            answer["error"]["message"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StepError(
+            f"What answers at {url} is not this server: status {response.status_code} without the expected JSON."
+        ) from error
+    if not response.ok:
+        raise StepError(f"The server at {url} answered {response.status_code}: {answer['error']['message']}")
+    return dict(answer)
+
+
+def render(answer: dict[str, Any]) -> Group:
+    """A table, and below it where the answer is from and how long it took."""
+    table = Table(title=f"For user {answer['userid']}", title_justify="left")
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("title", overflow="fold")
+    table.add_column("genres", style="cyan", overflow="fold")
+    table.add_column("score", justify="right")
+    for place, item in enumerate(answer["item_list"], start=1):
+        # Text, not markup: a title may hold square brackets
+        table.add_row(str(place), Text(item["title"]), Text(", ".join(item["genres"])), f"{item['score']:.4f}")
+    stages = " | ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items())
+    notes = [Text(f"release {answer['release']} | {stages}", style="dim")]
+    if answer["cold_start"]:
+        notes.insert(0, Text("Nobody knows this user yet: these are the popular items.", style="yellow"))
+    if answer.get("degraded"):
+        notes.insert(0, Text(f"Not quite as usual: {', '.join(answer['degraded'])}", style="yellow"))
+    return Group(table, *notes)

@@ -1,0 +1,76 @@
+"""Every error of the API in one JSON shape: ``{"error": {"code", "message", ...}}``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
+
+from online.clients.base import ServiceError
+from online.recommend.release import NoReleaseError
+from online.web.body import MAX_BODY, BadRequestError
+
+log = logging.getLogger(__name__)
+
+_DRAINED = 32 * 1024 * 1024  # bytes of an oversized body that are read and thrown away
+_CHUNK = 64 * 1024
+
+
+def error_response(status: int, code: str, message: str, **more: Any) -> Response:
+    response = jsonify({"error": {"code": code, **more, "message": message}})
+    response.status_code = status
+    return response
+
+
+def register_errors(app: Flask) -> None:
+    """Translate what the recommender and Flask raise. Nothing else reaches the user of the API."""
+
+    @app.errorhandler(BadRequestError)
+    def bad_request(error: BadRequestError) -> Response:
+        return error_response(400, "bad_request", str(error), field=error.field)
+
+    @app.errorhandler(RequestEntityTooLarge)
+    def too_large(_: RequestEntityTooLarge) -> Response:
+        _drain()
+        message = f"The body is larger than {MAX_BODY} bytes."
+        response = error_response(400, "bad_request", message, field="body")
+        response.headers["Connection"] = "close"
+        return response
+
+    @app.errorhandler(ServiceError)
+    def service_unavailable(error: ServiceError) -> Response:
+        message = f"{error.service} {error.what}."
+        return error_response(503, "service_unavailable", message, service=error.service)
+
+    @app.errorhandler(NoReleaseError)
+    def no_release(error: NoReleaseError) -> Response:
+        return error_response(503, "no_release", str(error))
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        if isinstance(error, ClientDisconnected) or error.code == 400:
+            return error_response(400, "bad_request", "The body could not be read to its end.", field="body")
+        response = error_response(error.code or 500, error.name.lower().replace(" ", "_"), error.description or "")
+        # 405 says which methods there are
+        response.headers.extend(
+            (name, value) for name, value in error.get_headers(request.environ) if name.lower() == "allow"
+        )
+        return response
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        log.error("unexpected error", exc_info=error)
+        return error_response(500, "internal_error", "Something went wrong; the log has it under this request id.")
+
+
+def _drain() -> None:
+    """Read on, or a client that is still sending sees a broken pipe instead of the answer."""
+    stream = request.environ["wsgi.input"]
+    left = min(request.content_length or 0, _DRAINED)
+    while left > 0:
+        chunk = stream.read(min(left, _CHUNK))
+        if not chunk:
+            break
+        left -= len(chunk)
