@@ -191,7 +191,8 @@ def movielens_spec(
     """The spec of the source's columns. Vocabularies are the distinct values of the training rows."""
 
     def one_hot(name: str, entity: Entity, values: Sequence[Any]) -> OneHotFeature:
-        return OneHotFeature(name=name, entity=entity, vocabulary=tuple(sorted(set(values))))
+        distinct = {value.item() if isinstance(value, np.generic) else value for value in values}
+        return OneHotFeature(name=name, entity=entity, vocabulary=tuple(sorted(distinct)))
 
     return FeatureSpec(
         one_hot=(

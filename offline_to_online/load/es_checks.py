@@ -20,7 +20,8 @@ from online.clients.elastic import ItemQuery, hybrid_query
 
 MSEARCH: Final = 250  # searches a request
 MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the approximate search must find
-SAME_SCORE: Final = 1e-4  # relative; two items this close to each other are a tie
+SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
+SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 
 Hits = list[tuple[int, float]]  # (itemid, Elasticsearch score), best first
 
@@ -86,8 +87,9 @@ def check_self_first(
     itself; an item with the very same vector can only tie. A tie within `SAME_SCORE` is counted apart.
     """
     tied = 0
+    narrow = recall.model_copy(update={"num_candidates": SELF_CANDIDATES})
     trained = [(row.itemid, row.vector) for row in rows if row.vector is not None]
-    queries = [_search(release, vector, recall, size=10) for _, vector in trained]
+    queries = [_search(release, vector, narrow, size=10) for _, vector in trained]
     for (itemid, _), hits in zip(trained, _msearch(client, release, queries, "items find themselves"), strict=True):
         if not hits:
             raise CheckError(f"item {itemid}: its own vector finds nothing")

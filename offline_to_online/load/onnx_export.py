@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from torch import nn
 
@@ -60,10 +62,24 @@ def export_onnx(model: nn.Module, width: int, release: str) -> bytes:
     return content
 
 
-def release_of(path: Path) -> str | None:
-    """The release that a model file belongs to; None when it names none."""
-    proto = onnx.load(path, load_external_data=False)
-    return {prop.key: prop.value for prop in proto.metadata_props}.get(_RELEASE)
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file says of itself."""
+
+    release: str | None  # None: it names none
+    width: int  # columns of its input
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Release and width of an exported model. Raises CheckError when it is not one."""
+    try:
+        proto = onnx.load(path, load_external_data=False)
+        width = int(proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
+    except (DecodeError, IndexError) as error:
+        raise CheckError(
+            f"{path} is not an exported ranking model: delete its folder and run this step again"
+        ) from error
+    return ModelFile({prop.key: prop.value for prop in proto.metadata_props}.get(_RELEASE), width)
 
 
 def check_onnx(content: bytes, model: nn.Module, rows: NDArray[np.float32]) -> float:

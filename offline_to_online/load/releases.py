@@ -30,7 +30,7 @@ def overview(settings: Settings) -> Table:
         in_redis = redis_rows.releases_in(client)
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as elastic:
         in_elastic = es_index.releases_in(elastic)
-    in_triton = {owner: version for version, owner in triton_repo.versions(settings).items() if owner}
+    in_triton = {model.release: n for n, model in triton_repo.versions(settings).items() if model.release}
     places = (in_redis, in_elastic, feast_repo.releases_in(settings), set(in_triton))
     table = Table("release", "state", *_STORES, title="releases")
     known = set().union(*places)

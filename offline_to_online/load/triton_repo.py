@@ -18,7 +18,7 @@ from tritonclient import grpc as triton
 from data_exchange_center import wire
 from data_exchange_center.artifacts import written_in_place
 from data_exchange_center.settings import Settings, TritonSettings
-from offline_to_online.load.onnx_export import release_of
+from offline_to_online.load.onnx_export import ModelFile, read_model_file
 from offline_to_online.load.services import TIMEOUT_S, CheckError
 
 MODEL_FILE: Final = "model.onnx"
@@ -51,29 +51,37 @@ def model_dir(settings: Settings) -> Path:
     return settings.service_dir("triton") / wire.MODEL
 
 
-def versions(settings: Settings) -> dict[int, str | None]:
-    """Version -> release of what lies in the repository."""
+def versions(settings: Settings) -> dict[int, ModelFile]:
+    """Version -> what lies in the repository under it."""
     folder = model_dir(settings)
     if not folder.is_dir():
         return {}
     found = [path for path in folder.iterdir() if path.name.isdecimal() and (path / MODEL_FILE).is_file()]
-    return {int(path.name): release_of(path / MODEL_FILE) for path in sorted(found, key=lambda path: int(path.name))}
+    return {
+        int(path.name): read_model_file(path / MODEL_FILE) for path in sorted(found, key=lambda path: int(path.name))
+    }
 
 
 def version_of(settings: Settings, release: str) -> int | None:
     """The version that scores for a release; None when there is none."""
-    return next((version for version, owner in versions(settings).items() if owner == release), None)
+    return next((version for version, model in versions(settings).items() if model.release == release), None)
 
 
 def write_version(settings: Settings, release: str, width: int, content: bytes) -> int:
     """Put a model into the repository, whole or not at all. Returns its version: the release's own, or the next one.
 
-    Raises CheckError when another release in the repository has a different number of columns: one configuration
-    serves all versions.
+    Raises CheckError when another release in the repository has a different number of columns (another data set's
+    genres): one configuration describes all versions, so it would take the other release's model away.
     """
     folder = model_dir(settings)
     folder.mkdir(parents=True, exist_ok=True)
     existing = versions(settings)
+    others = sorted(f"{model.release} ({model.width})" for model in existing.values() if model.width != width)
+    if others:
+        raise CheckError(
+            f"release {release} has {width} input columns, but {folder} serves {', '.join(others)}, and one model has "
+            f"one width. To change over: `make down`, delete {folder}, `make up`, and sync again"
+        )
     version = version_of(settings, release) or max(_used_numbers(folder), default=0) + 1
     target = folder / str(version)
     if version in existing:
@@ -191,7 +199,7 @@ def _infer(client: Any, version: int, rows: NDArray[np.float32]) -> NDArray[np.f
 
 def delete_versions(settings: Settings, keep: set[str]) -> list[int]:
     """Remove the versions of releases that are not kept. Returns what was removed; `load_model` makes it known."""
-    removed = [version for version, release in versions(settings).items() if release not in keep]
+    removed = [version for version, model in versions(settings).items() if model.release not in keep]
     for version in removed:
         shutil.rmtree(model_dir(settings) / str(version))
     return removed
