@@ -1,0 +1,62 @@
+"""Rows for the ranking model: what the stores will hold, and what the model is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.features import FeatureSpec, Float32, movielens_spec
+from offline.data import terms
+
+
+def build_spec(ratings: pd.DataFrame, users: pd.DataFrame, genres: Sequence[str], window: int) -> FeatureSpec:
+    """The columns of the model, with the vocabularies of the training rows."""
+    train = ratings[ratings[Columns.SPLIT] == Split.TRAIN]
+    trained = users[users[Columns.USER].isin(train[Columns.USER])]
+    return movielens_spec(
+        users=train[Columns.USER].unique().tolist(),
+        items=train[Columns.ITEM].unique().tolist(),
+        genders=trained[Columns.GENDER].unique().tolist(),
+        ages=trained[Columns.AGE].unique().tolist(),
+        occupations=trained[Columns.OCCUPATION].unique().tolist(),
+        genres=genres,
+        window=window,
+    )
+
+
+def user_features(users: pd.DataFrame, user_terms: pd.DataFrame) -> pd.DataFrame:
+    """Every user's newest raw values: userid, profile, statistics; whole numbers are int64, as Feast keeps them."""
+    table = users.merge(user_terms, on=Columns.USER, how="left", validate="1:1")
+    statistics = user_terms.columns.drop(Columns.USER)
+    return table.astype({Columns.AGE: "int64", **dict.fromkeys(statistics, "int64")})
+
+
+def item_features(item_terms: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
+    """Every item's raw values: itemid and a 0/1 column a genre."""
+    flags = terms.genre_flags(item_terms, len(genres)).astype("int64")
+    table = pd.DataFrame(flags, columns=terms.genre_flag_columns(genres))
+    table.insert(0, Columns.ITEM, item_terms[Columns.ITEM].to_numpy())
+    return table
+
+
+def encode(
+    impression_terms: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, spec: FeatureSpec
+) -> Float32:
+    """(rows, spec.width) inputs, one row for every row of ``impression_terms``.
+
+    A user's profile and an item's flags are encoded once and repeated; the statistics are the row's own, as they
+    stood before it. ``users`` and ``items`` are sorted by id.
+    """
+    user_row = np.searchsorted(users[Columns.USER], impression_terms[Columns.USER])
+    item_row = np.searchsorted(items[Columns.ITEM], impression_terms[Columns.ITEM])
+    own = [feature.name for feature in spec.dense if feature.entity == "user"]
+    encoded_items = spec.encode_items(items)
+    encoded_users = spec.encode_users(users)
+    rows = spec.assemble(encoded_users[user_row], encoded_items[item_row])
+    for name in own:
+        column = spec.columns.index(name)
+        rows[:, column] = spec.features[column].encode(impression_terms[name].to_numpy())
+    return rows

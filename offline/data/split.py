@@ -1,0 +1,40 @@
+"""Labels, and who may see which row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.recipes import DataRecipe
+
+
+def label_and_split(ratings: pd.DataFrame, recipe: DataRecipe) -> pd.DataFrame:
+    """Ratings in file order -> sorted by user and time (ties in file order), with `label` and `split`.
+
+    The last ``online_last`` rows of every user are online; row k (from 0) of the m others is train where
+    k < train_share * m, else test. A user with no more than ``online_last`` ratings is online only.
+    """
+    frame = ratings.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
+    position, size = positions(frame[Columns.USER])
+    offline = size - recipe.online_last
+    split = np.where(position < recipe.train_share * offline, Split.TRAIN, Split.TEST)
+    frame[Columns.LABEL] = (frame[Columns.RATING] > recipe.positive_above).astype("int8")
+    frame[Columns.SPLIT] = np.where(position >= offline, Split.ONLINE, split)
+    return frame
+
+
+def validation_mask(users: pd.Series, share: float) -> NDArray[np.bool_]:
+    """True for the last ``share`` (rounded down) of every user's rows. ``users``: userids of the training rows,
+    sorted as `label_and_split` leaves them."""
+    position, size = positions(users)
+    return position >= size - np.floor(size * share)
+
+
+def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of every row its position (from 0) among its user's rows, and how many those are. ``users`` is sorted."""
+    ids = users.to_numpy()
+    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.array([], dtype=np.int64)
+    sizes = np.diff(np.r_[starts, len(ids)])
+    return np.arange(len(ids)) - np.repeat(starts, sizes), np.repeat(sizes, sizes)

@@ -1,0 +1,44 @@
+"""Layers of factorization machines (Rendle, "Factorization Machines", ICDM 2010). Pure torch: no paths, no data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+INIT_STD = 0.01
+
+
+class FieldEmbedding(nn.Module):
+    """Embeddings of several one-hot fields in one table; code 0 of every field is the unknown value, which is zero.
+
+    Shapes: codes (batch, fields) -> (batch, fields, dim).
+    """
+
+    def __init__(self, cardinalities: Sequence[int], dim: int, init_std: float = INIT_STD) -> None:
+        super().__init__()
+        offsets = torch.tensor([0, *cardinalities[:-1]], dtype=torch.int64).cumsum(0)
+        self.offsets: Tensor
+        self.register_buffer("offsets", offsets, persistent=False)
+        self.table = nn.Embedding(sum(cardinalities), dim)
+        with torch.no_grad():
+            self.table.weight.normal_(std=init_std)
+            self.table.weight[offsets] = 0.0
+
+    def forward(self, codes: Tensor) -> Tensor:
+        embedded: Tensor = self.table(codes + self.offsets)
+        return embedded
+
+
+def pairwise_interactions(total: Tensor, squares: Tensor) -> Tensor:
+    """Sum over all pairs of <v_i, v_j> x_i x_j, in linear time (Rendle 2010, Lemma 3.1).
+
+    Args:
+        total: (batch, dim) sum of v_i x_i.
+        squares: (batch, dim) sum of (v_i x_i)^2.
+
+    Returns:
+        (batch, 1)
+    """
+    return 0.5 * (total * total - squares).sum(dim=1, keepdim=True)

@@ -1,0 +1,105 @@
+"""One way to train a click model: tensors in memory, index slices, binary cross-entropy, Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from data_exchange_center.recipes import TrainRecipe
+
+THREADS = 2  # fixed: sums over another number of threads round differently, and so would the weights
+PREDICT_BATCH = 65536
+
+
+class Rows(NamedTuple):
+    """Model inputs and their labels."""
+
+    inputs: Tensor  # (rows, ...)
+    labels: Tensor  # (rows,) float32
+
+    def take(self, mask: NDArray[np.bool_]) -> Rows:
+        index = torch.from_numpy(np.flatnonzero(mask))
+        return Rows(self.inputs[index], self.labels[index])
+
+
+class Epoch(NamedTuple):
+    """What one epoch did."""
+
+    epoch: int  # from 1
+    loss: float  # mean over the epoch's batches
+    auc: dict[str, float]  # of every watched part
+
+
+def train(
+    build: Callable[[], nn.Module], rows: Rows, recipe: TrainRecipe, watch: dict[str, Rows], title: str
+) -> tuple[nn.Module, list[Epoch]]:
+    """Build a model and train it on ``rows``; after every epoch its AUC on each part of ``watch`` is taken.
+
+    The same arguments give the same weights, bit for bit, on one machine.
+
+    Args:
+        build: makes the model; called with the random state seeded.
+        rows: training rows.
+        recipe: epochs, batch size, optimizer and seed.
+        watch: name -> rows the model is looked at on, never trained on (unless they are its training rows).
+        title: label of the progress bar.
+    """
+    torch.set_num_threads(THREADS)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(recipe.seed)
+    model = build()
+    optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    batches = -(-len(rows.labels) // recipe.batch_size)
+    schedule = _schedule(optimizer, recipe, batches)
+    shuffle = torch.Generator().manual_seed(recipe.seed)
+    history: list[Epoch] = []
+    with tqdm(total=recipe.epochs * batches, desc=title, unit="batch", mininterval=1) as bar:
+        for epoch in range(1, recipe.epochs + 1):
+            loss = 0.0
+            model.train()
+            for index in torch.randperm(len(rows.labels), generator=shuffle).split(recipe.batch_size):
+                batch_loss = nn.functional.binary_cross_entropy_with_logits(
+                    model(rows.inputs[index])[:, 0], rows.labels[index]
+                )
+                optimizer.zero_grad(set_to_none=True)
+                batch_loss.backward()
+                optimizer.step()
+                schedule.step()
+                loss += batch_loss.item()
+                bar.update()
+            history.append(Epoch(epoch, loss / batches, {name: auc(model, part) for name, part in watch.items()}))
+            bar.set_postfix(loss=f"{loss / batches:.4f}", **{k: f"{v:.4f}" for k, v in history[-1].auc.items()})
+    return model, history
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, recipe: TrainRecipe, batches: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if recipe.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
+
+
+def predict(model: nn.Module, inputs: Tensor) -> NDArray[np.float32]:
+    """(rows,) logits, in evaluation mode."""
+    model.eval()
+    with torch.inference_mode():
+        logits: NDArray[np.float32] = torch.cat([model(part)[:, 0] for part in inputs.split(PREDICT_BATCH)]).numpy()
+    return logits
+
+
+def auc(model: nn.Module, rows: Rows) -> float:
+    """Area under the ROC curve; nan where the rows hold only one label."""
+    labels = rows.labels.numpy()
+    if len(labels) == 0 or labels.min() == labels.max():
+        return float("nan")
+    return float(roc_auc_score(labels, predict(model, rows.inputs)))
+
+
