@@ -1,1 +1,0 @@
-"""Puts this folder on the path, so that tests of several folders share what lies in it."""
