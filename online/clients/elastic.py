@@ -125,7 +125,7 @@ class ElasticItems(Client[ItemQuery, Hits]):
         health = self._es.cluster.health(filter_path="status")
         if health["status"] == "red":
             raise self._wrong("is up, but its cluster is red")
-        nodes = self._es.nodes.info(metric="_none", filter_path="nodes.*.version")
+        nodes = self._es.nodes.info(metric="http", filter_path="nodes.*.version")
         return ", ".join(sorted({node["version"] for node in nodes["nodes"].values()}))
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
     """The WSGI application. Needs no service to be up: until they are, requests are answered with 503."""
     if recommender is None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for each search otherwise
         recommender = Recommender.from_settings(settings or load_settings())
         recommender.warm_up()
     app = Flask(__name__)

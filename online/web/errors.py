@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from online.clients.base import ServiceError
@@ -61,7 +61,7 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        log.error("unexpected error", exc_info=error)
+        log.error("unexpected error in request %s", g.request_id, exc_info=error)
         return error_response(500, "internal_error", "Something went wrong; the log has it under this request id.")
 
 

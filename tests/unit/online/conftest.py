@@ -1,0 +1,49 @@
+"""A recommender over fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from flask.testing import FlaskClient
+
+from online.main.s1_server import create_app
+from online.recommend.recommender import Recommender
+from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
+from tests.unit.online.world import World
+
+
+@dataclass
+class Fakes:
+    """Four services in memory, and the recommender over them."""
+
+    world: World
+    users: FakeUsers
+    items: FakeItems
+    features: FakeFeatures
+    scorer: FakeScorer
+    recommender: Recommender
+
+    def service(self, name: str) -> FakeUsers | FakeItems | FakeFeatures | FakeScorer:
+        return next(s for s in (self.users, self.items, self.features, self.scorer) if s.service == name)
+
+    def add(self, world: World) -> None:
+        """Another release, loaded but not live."""
+        for service in (self.users, self.items, self.features, self.scorer):
+            service.worlds[world.release] = world
+
+
+@pytest.fixture
+def fakes() -> Iterator[Fakes]:
+    world = World()
+    users, items = FakeUsers(world, live=world.release), FakeItems(world)
+    features, scorer = FakeFeatures(world), FakeScorer(world)
+    recommender = Recommender(users, items, features, scorer, threads=4, item_cache_ttl_s=300.0)  # type: ignore[arg-type]
+    yield Fakes(world, users, items, features, scorer, recommender)
+    recommender.close()
+
+
+@pytest.fixture
+def http(fakes: Fakes) -> FlaskClient:
+    return create_app(fakes.recommender).test_client()

@@ -1,0 +1,133 @@
+"""The four services in memory. Each fake answers as the real client does: the contract tests hold them to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.release import Published
+from online.clients.base import Client
+from online.clients.elastic import CatalogueItem, Hits, ItemQuery
+from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
+from online.clients.redis import StoredUser, UserAnswer, UserQuery
+from online.clients.triton import ScoreQuery
+from tests.unit.online.world import World
+
+
+class DownError(Exception):
+    """What the library of a fake raises when its service is away."""
+
+
+class _Fake:
+    library_errors = (DownError,)
+    down = False
+
+    def __init__(self, *worlds: World) -> None:
+        self.worlds = {world.release: world for world in worlds}
+        self.calls: list[Any] = []
+        self.closed = False
+
+    def _seen(self, query: Any = None) -> None:
+        if self.down:
+            raise DownError
+        self.calls.append(query)
+
+    def _ping(self) -> str:
+        self._seen()
+        return "fake"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
+    service = "redis"
+
+    def __init__(self, *worlds: World, live: str | None = None) -> None:
+        super().__init__(*worlds)
+        self.live_release = live
+
+    def _call(self, query: UserQuery) -> UserAnswer:
+        self._seen(query)
+        world = self.worlds.get(query.release or "")
+        return UserAnswer(self.live_release, self._user(world, query.userid) if world else None)
+
+    def _user(self, world: World, userid: int) -> StoredUser | None:
+        if userid not in world.seen:
+            return None
+        seen = np.array(world.seen[userid], np.int32)
+        return StoredUser(world.user_terms[userid], world.user_vectors.get(userid), seen)
+
+    def published(self, release: str) -> Published | None:
+        with self._asking("published"):
+            self._seen()
+            return self.worlds[release].published if release in self.worlds else None
+
+    def popular(self, release: str) -> list[tuple[int, float]]:
+        with self._asking("popular"):
+            self._seen()
+            return self.worlds[release].popular if release in self.worlds else []
+
+
+class FakeItems(_Fake, Client[ItemQuery, Hits]):
+    service = "elasticsearch"
+
+    def _world(self, release: str) -> World:
+        self._seen()
+        if release not in self.worlds:
+            raise self._wrong("answered with an error (NotFoundError)")
+        return self.worlds[release]
+
+    def _call(self, query: ItemQuery) -> Hits:
+        world = self._world(query.release)
+        found: dict[int, float] = {}
+        for itemid in sorted(set(world.itemids) - set(np.asarray(query.seen).tolist())):
+            if set(query.terms) & set(world.genres[itemid]):
+                found[itemid] = found.get(itemid, 0.0) + query.recall.term_weight
+            if query.vector is not None and itemid in world.item_vectors:
+                product = float(world.item_vectors[itemid] @ query.vector)
+                near = product + 1 if product >= 0 else 1 / (1 - product)
+                found[itemid] = found.get(itemid, 0.0) + query.recall.vector_weight * near
+        best = sorted(found.items(), key=lambda pair: -pair[1])[: query.recall.candidates]
+        return Hits(np.array([i for i, _ in best], np.int32), np.array([s for _, s in best], np.float32))
+
+    def count(self, release: str, genre: int) -> int:
+        with self._asking("count"):
+            return sum(genre in codes for codes in self._world(release).genres.values())
+
+    def catalogue(self, release: str) -> dict[int, CatalogueItem]:
+        with self._asking("catalogue"):
+            world = self._world(release)
+            return {itemid: CatalogueItem(world.titles[itemid], world.genres[itemid]) for itemid in world.itemids}
+
+
+class FakeFeatures(_Fake, Client[FeatureQuery, FeatureRows]):
+    service = "feast"
+
+    def _call(self, query: FeatureQuery) -> FeatureRows:
+        self._seen(query)
+        world = self.worlds.get(query.release or "")
+        if world is None:
+            raise self._wrong("answered with status 404")
+        stored: Mapping[int, Mapping[str, Any]] = world.user_features if query.entity == "user" else world.item_features
+        names = [feature.name for feature in world.spec.stored(query.entity)]
+        key = f"{query.entity}id"
+        columns = [list(query.ids), *([stored.get(i, {}).get(name) for i in query.ids] for name in names)]
+        return feature_rows(
+            key, query.ids,
+            {"metadata": {"feature_names": [key, *names]}, "results": [{"values": column} for column in columns]},
+        )  # fmt: skip
+
+
+class FakeScorer(_Fake, Client[ScoreQuery, NDArray[np.float32]]):
+    service = "triton"
+
+    def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
+        self._seen(query)
+        for world in self.worlds.values():
+            if world.model_version == query.version:
+                return world.scores(query.rows)
+        raise self._wrong("answered with an error (StatusCode.NOT_FOUND)")

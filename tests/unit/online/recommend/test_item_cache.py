@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import numpy as np
+import pytest
+
+from online.clients.base import ServiceError
+from online.recommend.item_cache import CHUNK, RETRY_S, EncodedItems, ItemCache, fetch_items
+from tests.unit.online.fakes import FakeFeatures
+from tests.unit.online.world import World
+
+TTL_S = 300.0
+
+
+class Later(Executor):
+    """Keeps what is submitted until it is told to run it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Any] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.waiting.append(fn)
+        return Future()
+
+    def run(self) -> None:
+        while self.waiting:
+            self.waiting.pop(0)()
+
+
+class Source:
+    """Gives a new copy at every fetch, or fails."""
+
+    def __init__(self) -> None:
+        self.fetched = 0
+        self.error: Exception | None = None
+
+    def __call__(self) -> EncodedItems:
+        if self.error is not None:
+            raise self.error
+        self.fetched += 1
+        return EncodedItems(np.array([self.fetched], np.int32), np.zeros((1, 1), np.float32))
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def copy(cache: ItemCache) -> int:
+    return int(cache.current().itemids[0])
+
+
+def test_a_fresh_copy_is_not_fetched_again() -> None:
+    source, later, clock = Source(), Later(), Clock()
+    cache = ItemCache(source, TTL_S, later, clock)
+    clock.now = TTL_S - 0.001
+    assert copy(cache) == 1
+    assert later.waiting == []
+
+
+def test_a_stale_copy_serves_while_a_new_one_is_fetched_once() -> None:
+    source, later, clock = Source(), Later(), Clock()
+    cache = ItemCache(source, TTL_S, later, clock)
+    clock.now = TTL_S
+    assert [copy(cache) for _ in range(5)] == [1] * 5
+    assert len(later.waiting) == 1
+    later.run()
+    assert copy(cache) == 2
+    clock.now = 2 * TTL_S - 0.001
+    assert copy(cache) == 2
+    assert later.waiting == []
+
+
+@pytest.mark.parametrize("error", [ServiceError("feast", "cannot be reached"), RuntimeError("no one expected this")])
+def test_a_refresh_that_fails_is_logged_and_tried_again(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    source, later, clock = Source(), Later(), Clock()
+    cache = ItemCache(source, TTL_S, later, clock)
+    clock.now, source.error = TTL_S, error
+    assert copy(cache) == 1
+    later.run()
+    assert "could not be refreshed" in caplog.text
+    assert copy(cache) == 1
+    assert later.waiting == []
+    source.error = None
+    clock.now += RETRY_S
+    assert copy(cache) == 1
+    later.run()
+    assert copy(cache) == 2
+
+
+def test_without_a_first_copy_there_is_no_cache() -> None:
+    source = Source()
+    source.error = ServiceError("feast", "cannot be reached")
+    with pytest.raises(ServiceError):
+        ItemCache(source, TTL_S, Later())
+
+
+def test_items_are_fetched_in_chunks_and_the_ones_without_features_are_left_out() -> None:
+    world = World()
+    store = FakeFeatures(world)
+    ids = [*world.itemids, *range(100_000, 100_000 + CHUNK)]
+    items = fetch_items(store, world.spec, world.release, ids)
+    assert len(store.calls) == 2
+    assert max(len(query.ids) for query in store.calls) <= CHUNK
+    assert items.itemids.tolist() == sorted(world.item_features)
+
+
+def test_find_gives_the_rows_in_the_order_wanted() -> None:
+    items = EncodedItems(np.array([2, 5, 9], np.int32), np.array([[20.0], [50.0], [90.0]], np.float32))
+    known, rows = items.find(np.array([9, 1, 2, 10, 5], np.int32))
+    assert known.tolist() == [True, False, True, False, True]
+    assert rows[:, 0].tolist() == [90.0, 20.0, 50.0]
+    nothing = EncodedItems(np.empty(0, np.int32), np.empty((0, 3), np.float32))
+    known, rows = nothing.find(np.array([1, 2], np.int32))
+    assert known.tolist() == [False, False]
+    assert rows.shape == (0, 3)

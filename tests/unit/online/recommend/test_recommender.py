@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from online.clients.base import ServiceError
+from online.clients.feast import FeatureQuery
+from online.recommend.release import NoReleaseError
+from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import (
+    BLANK_USER,
+    LONG_HISTORY_USER,
+    NO_FEATURES_USER,
+    NO_TERMS_USER,
+    NO_VECTOR_USER,
+    UNKNOWN_USER,
+    World,
+)
+
+
+def ask(fakes: Fakes, userid: int, size: int = 50) -> Recommendation:
+    return fakes.recommender.recommend(Request(userid=userid, size=size))
+
+
+def until_from(fakes: Fakes, release: str) -> Recommendation:
+    retrying = Retrying(
+        stop=stop_after_delay(5), wait=wait_fixed(0.01), retry=retry_if_result(lambda a: a.release != release)
+    )
+    answer: Recommendation = retrying(ask, fakes, 1)
+    return answer
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(userid=st.sampled_from([1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, 8]), size=st.integers(1, MAX_SIZE))
+def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: int, size: int) -> None:
+    answer = ask(fakes, userid, size)
+    itemids = [itemid for itemid, _, _ in answer.items]
+    scores = [score for _, score, _ in answer.items]
+    assert not set(itemids) & set(fakes.world.seen[userid])
+    assert len(itemids) == len(set(itemids))
+    assert size - 2 <= len(itemids) <= size or userid == LONG_HISTORY_USER
+    assert scores == sorted(scores, reverse=True)
+    np.testing.assert_allclose(scores, fakes.world.expected_scores(userid, itemids), rtol=1e-5)
+    for itemid, _, shown in answer.items:
+        assert shown.title == fakes.world.titles[itemid]
+        assert [fakes.world.spec.genres.index(name) + 1 for name in shown.genres] == list(fakes.world.genres[itemid])
+
+
+def test_ties_go_by_itemid(fakes: Fakes) -> None:
+    fakes.world.weights[:] = 0  # the world's own array: every score is a half
+    itemids = [itemid for itemid, _, _ in ask(fakes, 1).items]
+    assert itemids == sorted(itemids)
+
+
+def test_stages_are_timed(fakes: Fakes) -> None:
+    took = ask(fakes, 1).took_ms
+    assert list(took) == ["redis", "elasticsearch", "feast", "triton", "total"]
+    assert all(ms > 0 for ms in took.values())
+
+
+def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+        service.calls.clear()
+    ask(fakes, 1)
+    assert [len(s.calls) for s in (fakes.users, fakes.items, fakes.features, fakes.scorer)] == [1, 1, 1, 1]
+    assert fakes.features.calls == [FeatureQuery("user", fakes.world.release, (1,))]
+
+
+def test_someone_unknown_is_given_the_popular_list(fakes: Fakes) -> None:
+    answer = ask(fakes, UNKNOWN_USER, 30)
+    assert answer.outcomes == (Outcome.COLD_START,)
+    assert [(i, round(s, 3)) for i, s, _ in answer.items] == fakes.world.popular[:30]
+    assert fakes.recommender.outcomes == {"cold_start": 1}
+
+
+def test_who_has_neither_genres_nor_vector_is_given_popular_unseen_items_in_the_models_order(fakes: Fakes) -> None:
+    answer = ask(fakes, BLANK_USER, 200)
+    unseen = [i for i, _ in fakes.world.popular if i not in fakes.world.seen[BLANK_USER]][:200]
+    assert Outcome.NO_RECALL in answer.outcomes
+    assert {i for i, _, _ in answer.items} == set(unseen) - {fakes.world.no_features_item}
+    assert answer.as_json()["degraded"][0] == "no_recall"
+
+
+def test_a_user_without_features_is_served_in_the_order_of_recall(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        answer = ask(fakes, NO_FEATURES_USER)
+    assert answer.outcomes == (Outcome.NO_USER_FEATURES,)
+    assert len(answer.items) == 50
+    assert fakes.scorer.calls == []
+    assert "no user features" in caplog.text
+    assert answer.as_json()["degraded"] == ["no_user_features"]
+
+
+def test_items_without_features_are_left_out_and_logged(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+    strange = fakes.world.no_features_item
+    fakes.world.item_vectors[strange] = fakes.world.user_vectors[1] * 100  # recalled before all others
+    fakes.world.seen[1] = []
+    with caplog.at_level(logging.WARNING):
+        answer = ask(fakes, 1, MAX_SIZE)
+    assert answer.outcomes == (Outcome.NO_ITEM_FEATURES,)
+    assert strange not in {itemid for itemid, _, _ in answer.items}
+    assert len(answer.items) == MAX_SIZE - 1
+    assert str(strange) in caplog.text
+
+
+@pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
+def test_a_service_that_is_down_is_named_and_the_next_request_after_it_succeeds(fakes: Fakes, name: str) -> None:
+    before = ask(fakes, 1).items
+    fakes.service(name).down = True
+    with pytest.raises(ServiceError) as raised:
+        ask(fakes, 1)
+    assert raised.value.service == name
+    fakes.service(name).down = False
+    assert ask(fakes, 1).items == before
+
+
+@pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
+def test_a_server_may_start_before_its_services(fakes: Fakes, name: str) -> None:
+    fakes.service(name).down = True
+    with pytest.raises(ServiceError):
+        ask(fakes, 1)
+    fakes.service(name).down = False
+    assert len(ask(fakes, 1).items) == 50
+
+
+def test_before_any_release_is_live_the_error_says_what_to_do(fakes: Fakes) -> None:
+    fakes.users.live_release = None
+    with pytest.raises(NoReleaseError, match="make sync"):
+        ask(fakes, 1)
+    fakes.users.live_release = fakes.world.release
+    assert ask(fakes, 1).release == fakes.world.release
+
+
+def test_a_pointer_to_nowhere_is_told(fakes: Fakes) -> None:
+    fakes.users.live_release = "cccccccccccc"
+    with pytest.raises(NoReleaseError, match="cccccccccccc"):
+        ask(fakes, 1)
+
+
+def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
+    first = ask(fakes, 1)
+    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    fakes.add(second)
+    assert ask(fakes, 1).items == first.items  # loaded is not live
+    fakes.users.live_release = second.release
+    answer = until_from(fakes, second.release)
+    itemids = [itemid for itemid, _, _ in answer.items]
+    np.testing.assert_allclose([s for _, s, _ in answer.items], second.expected_scores(1, itemids), rtol=1e-5)
+    fakes.users.live_release = fakes.world.release
+    assert ask(fakes, 1).items == first.items  # still open: going back takes no time
+
+
+def test_the_old_release_serves_when_the_new_one_cannot_be_opened(fakes: Fakes) -> None:
+    first = ask(fakes, 1)
+    fakes.users.live_release = "cccccccccccc"
+    for _ in range(20):
+        assert ask(fakes, 1).items == first.items
+
+
+def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    fakes.add(second)
+    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+        del service.worlds[fakes.world.release]
+    fakes.users.live_release = second.release
+    answer = ask(fakes, 1)
+    assert answer.release == second.release
+    assert Outcome.COLD_START not in answer.outcomes
+
+
+def test_a_release_is_opened_once_however_many_ask(fakes: Fakes) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda userid: ask(fakes, userid), [1, 8] * 16))
+    assert all(len(answer.items) == 50 for answer in answers)
+    items_read = [q for q in fakes.features.calls if q.entity == "item"]
+    assert sum(len(q.ids) for q in items_read) == len(fakes.world.itemids)
+
+
+def test_readiness_names_every_service(fakes: Fakes) -> None:
+    readiness = fakes.recommender.readiness()
+    assert readiness.ready
+    assert readiness.release == fakes.world.release
+    assert list(readiness.services) == ["redis", "elasticsearch", "feast", "triton"]
+
+
+def test_close_closes_every_client(fakes: Fakes) -> None:
+    fakes.recommender.close()
+    assert all(s.closed for s in (fakes.users, fakes.items, fakes.features, fakes.scorer))

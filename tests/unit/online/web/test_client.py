@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+
+import pytest
+import requests
+from rich.console import Console
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from data_exchange_center.steps import StepError
+from online.main.s1_server import create_app
+from online.web.client import ask, render
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import UNKNOWN_USER
+
+
+@pytest.fixture
+def url(fakes: Fakes) -> Iterator[str]:
+    server: BaseWSGIServer = make_server("127.0.0.1", 0, create_app(fakes.recommender), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+def shown(answer: dict[str, object]) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(render(answer))
+    return console.export_text()
+
+
+def test_the_table_shows_rank_title_genres_score_release_and_stages(url: str, fakes: Fakes) -> None:
+    answer = ask(url, 8, 5)
+    text = shown(answer)
+    for place, item in enumerate(answer["item_list"], start=1):
+        line = next(line for line in text.splitlines() if item["title"] in line)
+        assert str(place) in line
+        assert ", ".join(item["genres"]) in line
+        assert f"{item['score']:.4f}" in line
+    assert fakes.world.release in text
+    assert "elasticsearch" in text
+
+
+def test_a_cold_start_is_told(url: str) -> None:
+    assert "popular" in shown(ask(f"{url}/", UNKNOWN_USER, 5))
+
+
+def test_no_server_is_one_sentence() -> None:
+    with pytest.raises(StepError, match=r"No server answers at http://127\.0\.0\.1:9\."):
+        ask("http://127.0.0.1:9", 1, 50)
+
+
+def test_the_servers_own_sentence_is_passed_on(url: str, fakes: Fakes) -> None:
+    with pytest.raises(StepError, match="size must be"):
+        ask(url, 1, 201)
+    fakes.scorer.down = True
+    with pytest.raises(StepError, match="503: triton"):
+        ask(url, 1, 50)
+
+
+def test_somebody_elses_server_is_told_apart() -> None:
+    server = make_server("127.0.0.1", 0, lambda environ, start: (start("200 OK", []), [b"<html>"])[1])
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    with pytest.raises(StepError, match="not this server"):
+        ask(f"http://127.0.0.1:{server.port}", 1, 50)
+    thread.join()
+    server.server_close()
+
+
+def test_no_url_is_told() -> None:
+    with pytest.raises(StepError, match="not an address"):
+        ask("nonsense", 1, 50)
+
+
+def test_ten_megabytes_get_their_answer_and_no_broken_pipe(url: str) -> None:
+    response = requests.post(f"{url}/ml/rec", data=b"x" * 10_000_000, timeout=10)
+    assert response.status_code == 400
+    assert response.json()["error"]["field"] == "body"

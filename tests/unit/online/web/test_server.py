@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from online.web.body import MAX_BODY, BadRequestError, parse
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import UNKNOWN_USER
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "body"),
+    "blank": (b" \n ", "body"),
+    "not JSON": (b"userid=1", "body"),
+    "cut off": (b'{"userid": 1', "body"),
+    "two values": (b'{"userid": 1} {"userid": 2}', "body"),
+    "array": (b"[1]", "body"),
+    "string": (b'"1"', "body"),
+    "null": (b"null", "body"),
+    "number": (b"1", "body"),
+    "not UTF-8": (b'{"userid": 1, "\xff": 1}', "body"),
+    "deep": (b"[" * 5_000, "body"),
+    "deep in a field": (b'{"userid": ' + b"[" * 5_000, "body"),
+    "too large": (b'{"userid": 1, "x": "' + b"x" * MAX_BODY + b'"}', "body"),
+    "10 MB": (b"x" * 10_000_000, "body"),
+    "no userid": (b"{}", "userid"),
+    "only size": (b'{"size": 5}', "userid"),
+    "userid a string": (b'{"userid": "1"}', "userid"),
+    "userid a float": (b'{"userid": 1.0}', "userid"),
+    "userid null": (b'{"userid": null}', "userid"),
+    "userid a list": (b'{"userid": [1]}', "userid"),
+    "userid an object": (b'{"userid": {"userid": 1}}', "userid"),
+    "userid true": (b'{"userid": true}', "userid"),
+    "userid NaN": (b'{"userid": NaN}', "userid"),
+    "userid Infinity": (b'{"userid": Infinity}', "userid"),
+    "userid negative": (b'{"userid": -1}', "userid"),
+    "userid zero": (b'{"userid": 0}', "userid"),
+    "userid beyond int32": (b'{"userid": 2147483648}', "userid"),
+    "userid huge": (b'{"userid": 1' + b"0" * 300 + b"}", "userid"),
+    "userid longer than Python reads": (b'{"userid": 1' + b"0" * 5_000 + b"}", "body"),
+    "size 0": (b'{"userid": 1, "size": 0}', "size"),
+    "size negative": (b'{"userid": 1, "size": -5}', "size"),
+    "size 201": (b'{"userid": 1, "size": 201}', "size"),
+    "size true": (b'{"userid": 1, "size": true}', "size"),
+    "size null": (b'{"userid": 1, "size": null}', "size"),
+    "size a string": (b'{"userid": 1, "size": "50"}', "size"),
+    "size a float": (b'{"userid": 1, "size": 1.5}', "size"),
+    "unknown field": (b'{"userid": 1, "sice": 50}', "sice"),
+}
+
+
+@pytest.mark.parametrize(("body", "field"), BAD.values(), ids=BAD)
+def test_bad_input_is_400_in_one_shape_and_reaches_no_service(
+    http: FlaskClient, fakes: Fakes, body: bytes, field: str
+) -> None:
+    response = http.post("/ml/rec", data=body)
+    assert response.status_code == 400
+    assert response.mimetype == "application/json"
+    assert response.json is not None
+    error = response.json["error"]
+    assert set(error) == {"code", "field", "message"}
+    assert (error["code"], error["field"]) == ("bad_request", field)
+    assert 10 < len(error["message"]) < 300
+    assert "Traceback" not in error["message"]
+    assert fakes.users.calls == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.binary(max_size=200), st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["userid", "size", "x"]), inner),
+).map(lambda value: json.dumps(value).encode())))  # fmt: skip
+def test_any_body_is_a_request_or_one_sentence(body: bytes) -> None:
+    error = None
+    try:
+        request = parse(body)
+    except BadRequestError as raised:
+        error = raised
+    if error is not None:
+        assert error.field or "'' is not a field" in str(error)
+        assert str(error).endswith(".")
+    else:
+        assert type(request.userid) is int
+        assert 1 <= request.userid < 2**31
+        assert 1 <= request.size <= 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Content-Type": "application/json"}, {"Content-Type": "application/x-www-form-urlencoded"},
+                {"Content-Type": "text/plain; charset=latin-1"}]
+)  # fmt: skip
+def test_json_is_accepted_whatever_the_content_type(http: FlaskClient, headers: dict[str, str]) -> None:
+    response = http.post("/ml/rec", data=b'{"userid": 1}', headers=headers)
+    assert response.status_code == 200
+    assert response.json is not None
+    assert len(response.json["item_list"]) == 50
+
+
+def test_the_answer_has_the_promised_shape(http: FlaskClient, fakes: Fakes) -> None:
+    answer = answered(http, {"userid": 8, "size": 3})
+    assert list(answer) == ["userid", "release", "cold_start", "item_list", "took_ms"]
+    assert answer["userid"] == 8
+    assert answer["release"] == fakes.world.release
+    assert answer["cold_start"] is False
+    assert [list(item) for item in answer["item_list"]] == [["itemid", "score", "title", "genres"]] * 3
+    assert set(answer["took_ms"]) == {"redis", "elasticsearch", "feast", "triton", "total"}
+
+
+def test_a_cold_start_is_200_and_says_so(http: FlaskClient) -> None:
+    answer = answered(http, {"userid": UNKNOWN_USER})
+    assert answer["cold_start"] is True
+    assert len(answer["item_list"]) == 50
+
+
+def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
+    response = http.post("/ml/rec", json=body)
+    assert response.status_code == 200, response.text
+    assert response.json is not None
+    return dict(response.json)
+
+
+@pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
+def test_a_service_that_is_down_is_503_with_its_name(http: FlaskClient, fakes: Fakes, name: str) -> None:
+    answered(http, {"userid": 1})
+    fakes.service(name).down = True
+    response = http.post("/ml/rec", json={"userid": 1})
+    assert response.status_code == 503
+    assert response.json is not None
+    assert response.json["error"]["code"] == "service_unavailable"
+    assert response.json["error"]["service"] == name
+    ready = http.get("/readyz")
+    assert ready.status_code == 503
+    assert ready.json is not None
+    assert [n for n, s in ready.json["services"].items() if not s["ready"]] == [name]
+    assert http.get("/healthz").status_code == 200
+    fakes.service(name).down = False
+    answered(http, {"userid": 1})
+    assert http.get("/readyz").status_code == 200
+
+
+def test_no_live_release_is_503_that_says_what_to_do(http: FlaskClient, fakes: Fakes) -> None:
+    fakes.users.live_release = None
+    for response in (http.post("/ml/rec", json={"userid": 1}), http.get("/readyz")):
+        assert response.status_code == 503
+        assert "make sync" in response.text
+
+
+def test_readyz_gives_versions_and_the_release(http: FlaskClient, fakes: Fakes) -> None:
+    response = http.get("/readyz")
+    assert response.status_code == 200
+    assert response.json is not None
+    assert response.json["release"] == fakes.world.release
+    assert set(response.json["services"]) == {"redis", "elasticsearch", "feast", "triton"}
+    assert all(service["version"] == "fake" for service in response.json["services"].values())
+
+
+def test_404_and_405_have_the_same_shape(http: FlaskClient) -> None:
+    missing = http.get("/nowhere")
+    wrong = http.get("/ml/rec")
+    assert (missing.status_code, wrong.status_code) == (404, 405)
+    assert "POST" in wrong.headers["Allow"]
+    for response in (missing, wrong):
+        assert response.json is not None
+        assert set(response.json["error"]) == {"code", "message"}
+
+
+def test_the_unexpected_is_500_without_its_insides(
+    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("the insides")
+
+    monkeypatch.setattr(fakes.recommender, "recommend", broken)
+    response = http.post("/ml/rec", json={"userid": 1})
+    assert response.status_code == 500
+    assert response.json is not None
+    assert response.json["error"]["code"] == "internal_error"
+    assert "insides" not in response.text
+    assert "the insides" in caplog.text
+    assert response.headers["X-Request-Id"] in caplog.text
+
+
+@pytest.mark.parametrize(("given_id", "kept"), [("abc-1.2_3", True), ("a b", False), ("x" * 65, False), ("é", False)])
+def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool) -> None:
+    response = http.get("/healthz", headers={"X-Request-Id": given_id})
+    assert (response.headers["X-Request-Id"] == given_id) is kept
+
+
+def test_one_line_a_request(http: FlaskClient, fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "online.access"):
+        http.post("/ml/rec", json={"userid": 1, "size": 7})
+        http.get("/a%0Ab")
+    first, second = [r.getMessage() for r in caplog.records if r.name == "online.access"]
+    for fact in ("status=200", "user=1", "size=7", f"release={fakes.world.release}", "outcome=personal", "triton_ms="):
+        assert fact in first
+    assert "\n" not in second
+    assert "status=404" in second
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(size=st.integers(1, 200))
+def test_size_is_obeyed(http: FlaskClient, size: int) -> None:
+    assert len(answered(http, {"userid": 8, "size": size})["item_list"]) >= min(size, 198)
