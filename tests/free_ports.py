@@ -1,4 +1,4 @@
-"""Settings for a stack that shares nothing with one that may be running: ports that are free now, a folder of its own."""
+"""Settings for a stack that shares nothing with one that may be running: free ports, a folder of its own."""
 
 from __future__ import annotations
 

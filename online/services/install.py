@@ -1,5 +1,6 @@
-"""Bring the software of the local stack that no wheel of requirements.txt carries. Run again, it does only what is missing.
+"""Bring the software of the local stack that no wheel of requirements.txt carries.
 
+Run again, it does only what is missing.
 Elasticsearch's jars: locked by sha256. Triton: a virtual environment of its own, pinned.
 Run:    python -m online.services.install
 """
@@ -40,14 +41,14 @@ def install_elasticsearch(settings: Settings) -> None:
 def _uv() -> str:
     uv = shutil.which("uv", path=BIN) or shutil.which("uv")
     if uv is None:
-        raise StackError(f"uv is missing from {BIN}: run `make setup`.")
+        raise StackError(f"uv is missing from {BIN}: run `make services`.")
     return uv
 
 
 def _run(*command: str) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
-        raise StackError(f"`{' '.join(command)}` failed; run `make setup` again. It said:\n{done.stderr.strip()}")
+        raise StackError(f"`{' '.join(command)}` failed; run `make services` again. It said:\n{done.stderr.strip()}")
 
 
 def _copy(source: Path, destination: Path) -> None:

@@ -31,7 +31,7 @@ def check(settings: Settings, services: Iterable[Service]) -> None:
 def check_software(settings: Settings, services: Iterable[Service]) -> None:
     for service in services:
         if what := service.missing(settings):
-            raise StackError(f"{what}: run `make setup`.")
+            raise StackError(f"{what}: run `make services`.")
 
 
 def check_hosts(settings: Settings, services: Iterable[Service]) -> None:

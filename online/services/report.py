@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from data_exchange_center.settings import Settings
 from online.services import catalogue
+from online.services.server import SERVER
 from online.services.service import NotReadyError, Service
 from online.services.supervision import Supervisor
 
@@ -37,25 +39,35 @@ def memory_mb(pid: int) -> float:
 def status_table(settings: Settings, supervisor: Supervisor) -> tuple[Table, bool]:
     """The table, and whether each of the four services is ready. The server counts once it has been started."""
     processes = supervisor.processes()
-    table = Table("service", "version", "ports", "pid", "since", "memory", "ready", title=str(settings.exchange_dir))
-    all_ready = True
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("service", "ready", "version", "ports", "pid", "since", "memory"):
+        table.add_column(heading, no_wrap=True)
+    waiting, all_ready = [], True
     for service in catalogue.PROGRAMS:
         info = processes.get(service.name, {})
-        row, ready = _row(settings, service, info)
+        row, reason = _row(settings, service, info)
         table.add_row(*row)
-        all_ready &= ready or (service is catalogue.SERVER and info.get("statename", "STOPPED") == "STOPPED")
+        if reason and not (service is SERVER and reason == "stopped"):
+            all_ready = False
+            waiting.append(f"{service.title}: {reason}")
+    table.caption = "\n".join([str(settings.exchange_dir), *waiting])
+    table.caption_justify = "left"
     return table, all_ready
 
 
-def _row(settings: Settings, service: Service, info: dict[str, Any]) -> tuple[list[str], bool]:
+def _row(settings: Settings, service: Service, info: dict[str, Any]) -> tuple[list[str], str | None]:
+    """A service's row, and why it is not ready."""
     ports = " ".join(str(port.number(settings)) for port in service.ports)
     pid = info.get("pid", 0)
     if not pid:
-        state = str(info.get("statename", "STOPPED")).lower()
-        return [service.name, "-", ports, "-", "-", "-", state if state != "fatal" else "ended: see its log"], False
-    since = datetime.fromtimestamp(info["start"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        state = str(info.get("statename", "STOPPED"))
+        stopped = "stopped" if state == "STOPPED" else f"ended ({state.lower()}), see {service.log(settings)}"
+        return [service.name, "stopped" if state == "STOPPED" else "no", "-", ports, "-", "-", "-"], stopped
+    since = datetime.fromtimestamp(info["start"]).astimezone().strftime("%m-%d %H:%M:%S")
+    reason: str | None = None
     try:
-        version, ready = service.version(settings), "yes"
+        version = service.version(settings)
     except NotReadyError as error:
-        version, ready = "-", f"no: {error}"
-    return [service.name, version, ports, str(pid), since, f"{memory_mb(pid):.0f} MB", ready], ready == "yes"
+        version, reason = "-", str(error)
+    ready = "no" if reason else "yes"
+    return [service.name, ready, version, ports, str(pid), since, f"{memory_mb(pid):.0f} MB"], reason

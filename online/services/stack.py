@@ -29,10 +29,9 @@ def up(settings: Settings, services: Sequence[Service]) -> None:
     supervisor = Supervisor(settings)
     running = _running(supervisor)
     starting = [service for service in services if service.name not in running]
-    if not running and (left := members(settings)):
-        raise StackError(
-            f"processes of an earlier stack are still there (pid {', '.join(str(p.pid) for p in left)}): run `make down`."
-        )
+    if not supervisor.running and (left := members(settings)):
+        pids = ", ".join(str(process.pid) for process in left)
+        raise StackError(f"processes of an earlier stack have lost their supervisor (pid {pids}): run `make down`.")
     preflight.check(settings, starting)
     for service in services:
         service.prepare(settings)
@@ -53,7 +52,7 @@ def _running(supervisor: Supervisor) -> set[str]:
 
 
 def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Service) -> str:
-    """The version a service says once it answers. Raises StackError, with its last words, when it ends or stays mute."""
+    """The version a service says once it answers. StackError: the end of the log of one that ends or stays mute."""
 
     def answer() -> str:
         state = supervisor.processes()[service.name]["statename"]

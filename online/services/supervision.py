@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +25,7 @@ from data_exchange_center.settings import Settings
 from online.services.service import ROOT, Program, Service, StackError
 
 MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
-_SOCKET_PATH_BYTES: Final = 100  # a Unix socket's path may have 107
+_SOCKET_PATH_BYTES: Final = 90  # a Unix socket's path may have 107, and supervisord first makes a longer one
 
 
 def folder(settings: Settings) -> Path:
@@ -30,14 +33,12 @@ def folder(settings: Settings) -> Path:
 
 
 def socket(settings: Settings) -> Path:
-    """Raises StackError when the path is longer than a Unix socket's may be."""
+    """Where supervisord is spoken to: its folder, or the system's temporary folder when that path is too long."""
     path = folder(settings).resolve() / "supervisor.sock"
-    if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
-        raise StackError(
-            f"the path {path} is too long for a Unix socket ({_SOCKET_PATH_BYTES} bytes at most): "
-            "choose a shorter folder with RECSYS_EXCHANGE_DIR."
-        )
-    return path
+    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES:
+        return path
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"recsys-{digest}.sock"
 
 
 def log(settings: Settings) -> Path:
@@ -45,14 +46,21 @@ def log(settings: Settings) -> Path:
 
 
 def _escaped(value: object) -> str:
-    return str(value).replace("%", "%%")  # a per cent sign starts an expansion
+    """A value for supervisord's configuration. Raises StackError for one that it cannot be told."""
+    text = str(value)
+    if re.search(r"[\s][;#]|[\r\n]", text):  # starts a comment, and there is no way around it
+        raise StackError(
+            f"{text!r} has a blank before ; or # in it, or a line break, which the supervisor's configuration cannot "
+            "express: choose another path or value."
+        )
+    return text.replace("%", "%%")  # a per cent sign starts an expansion
 
 
 def _environment(variables: dict[str, str]) -> str:
     pairs = []
     for name, value in sorted(variables.items()):
-        if '"' in value or "\n" in value:
-            raise StackError(f"{name} has a quotation mark or a line break in it, which the supervisor cannot pass on.")
+        if '"' in value:
+            raise StackError(f"{name} has a quotation mark in it, which the supervisor cannot pass on.")
         pairs.append(f'{name}="{_escaped(value)}"')
     return ",".join(pairs)
 
@@ -86,7 +94,6 @@ def render(settings: Settings, services: Iterable[Service]) -> str:
         "logfile_backups": "1",
         "pidfile": _escaped(place / "supervisord.pid"),
         "identifier": "recsys",
-        "environment": _environment({MARK: str(place)}),
     }
     config["unix_http_server"] = {"file": _escaped(socket(settings)), "chmod": "0700"}
     config["rpcinterface:supervisor"] = {

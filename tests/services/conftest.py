@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.free_ports import settings_on_free_ports
 
 from data_exchange_center.settings import Settings, load_settings
 from online.services import stack as commands
 from online.services.catalogue import SERVICES
+from tests.free_ports import settings_on_free_ports
 
 
 @pytest.fixture(scope="session")

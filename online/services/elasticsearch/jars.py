@@ -55,12 +55,12 @@ def fetch(jar: Jar, folder: Path) -> bool:
         except RequestException as error:
             raise StackError(
                 f"{jar.coordinate} could not be brought from Maven Central ({error}): is the network there? "
-                "Run `make setup` again; what was brought already is kept."
+                "Run `make services` again; what was brought already is kept."
             ) from error
         found = sha256(temporary)
         if found != jar.sha256:
             raise StackError(
                 f"{jar.coordinate}: sha256 is {found}, {LOCK.name} says {jar.sha256}. "
-                "The download is not what was locked: run `make setup` again."
+                "The download is not what was locked: run `make services` again."
             )
     return True

@@ -96,7 +96,7 @@ def start_node(home: Path, values: Mapping[str, str]) -> Any:
 
     @jpype.JImplements("java.util.function.Supplier")
     class NodeName:
-        @jpype.JOverride
+        @jpype.JOverride  # type: ignore[untyped-decorator]
         def get(self) -> str:
             return values["node.name"]
 

@@ -75,6 +75,8 @@ ELASTICSEARCH: Final = Service(
         mounts={"elasticsearch/data": "/usr/share/elasticsearch/data"},
         healthcheck=("CMD", "curl", "-fsS", "http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=2s"),
         environment={
+            "cluster.name": "recsys",
+            "node.name": "node-1",
             "discovery.type": "single-node",
             "xpack.security.enabled": "false",
             "cluster.routing.allocation.disk.threshold_enabled": "false",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Final
@@ -57,13 +58,15 @@ def missing(settings: Settings) -> str | None:
 def program(settings: Settings) -> Program:
     return Program(
         command=(
-            str(BIN / "feast"),
+            sys.executable,
+            *("-m", "online.services.feast.cli"),
             *("--chdir", str(feature_repo(settings)), "serve"),
             *("--host", LOOPBACK),
             *("--port", str(settings.feast.port)),
             *FLAGS,
         ),
         environment=feast_environment(settings),
+        stop_wait_s=3,  # it only reads, so it may be killed while it still waits for its threads
     )
 
 
@@ -94,6 +97,6 @@ FEAST: Final = Service(
             "-c",
             "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6566/health', timeout=3)",
         ),
-        environment={"FEAST_REDIS": "redis:6379,db=1"},
+        environment={"FEAST_REDIS": "redis:6379,db=1", "HOME": "/tmp"},  # noqa: S108 (whose user has no home),
     ),
 )

@@ -87,7 +87,7 @@ def check_python() -> None:
     """Raises StackError for a Python, or a system, that Triton's wheel is not made for."""
     if sys.version_info[:2] not in PYTHONS or sys.platform != "linux":
         raise StackError(
-            f"the local Triton runs on Linux with Python {PYTHONS[0][1]}..{PYTHONS[-1][1]} of the 3 series, this is "
+            f"the local Triton runs on Linux with Python 3.{PYTHONS[0][1]} to 3.{PYTHONS[-1][1]}, this is "
             f"Python {PYTHON} on {sys.platform}: make the environment with another Python, or use Docker."
         )
 

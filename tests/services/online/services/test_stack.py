@@ -12,7 +12,6 @@ import psutil
 import pytest
 import redis
 import requests
-from tests.free_ports import settings_on_free_ports
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
@@ -20,6 +19,7 @@ from online.services import stack as commands
 from online.services.catalogue import SERVICES, by_name
 from online.services.service import NotReadyError, StackError
 from online.services.supervision import Supervisor, members
+from tests.free_ports import settings_on_free_ports
 
 
 def redis_of(settings: Settings) -> redis.Redis:

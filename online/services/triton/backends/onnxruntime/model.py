@@ -4,8 +4,12 @@ It bears the name of the container's own backend, so that one config.pbtxt and o
 Runs inside Triton's Python stub; needs numpy and onnxruntime.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,7 +19,8 @@ import triton_python_backend_utils as triton
 class TritonPythonModel:
     """One instance of one version of a model."""
 
-    def initialize(self, args):
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load the version's model; a model that cannot be loaded fails here, and Triton reports it not ready."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # Triton runs several instances: more threads would fight over the cores
         options.inter_op_num_threads = 1
@@ -25,14 +30,15 @@ class TritonPythonModel:
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
 
-    def execute(self, requests):
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One answer a request, in their order."""
         return [self._answer(request) for request in requests]
 
-    def _answer(self, request):
+    def _answer(self, request: Any) -> Any:
         feed = {name: triton.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
         try:
             values = self._session.run(self._outputs, feed)
-        except Exception as error:  # noqa: BLE001 (whatever the model raises is the answer to this request alone)
+        except Exception as error:
             return triton.InferenceResponse([], error=triton.TritonError(f"onnxruntime: {error}"))
         tensors = zip(self._outputs, values, strict=True)
         return triton.InferenceResponse([triton.Tensor(name, np.ascontiguousarray(value)) for name, value in tensors])
