@@ -78,7 +78,7 @@ def _section(service: Service, program: Program, settings: Settings) -> dict[str
         "stopwaitsecs": str(program.stop_wait_s),
         "killasgroup": "true",
         "redirect_stderr": "true",
-        "stdout_logfile": _escaped(service.log(settings)),
+        "stdout_logfile": _escaped(_escaped(service.log(settings))),  # this one is expanded twice
         "stdout_logfile_maxbytes": "20MB",
         "stdout_logfile_backups": "1",
     }
