@@ -39,7 +39,7 @@ def memory_mb(pid: int) -> float:
 def status_table(settings: Settings, supervisor: Supervisor) -> tuple[Table, bool]:
     """The table, and whether each of the four services is ready. The server counts once it has been started."""
     processes = supervisor.processes()
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("service", "ready", "version", "ports", "pid", "since", "memory"):
         table.add_column(heading, no_wrap=True)
     waiting, all_ready = [], True
@@ -63,7 +63,7 @@ def _row(settings: Settings, service: Service, info: dict[str, Any]) -> tuple[li
         state = str(info.get("statename", "STOPPED"))
         stopped = "stopped" if state == "STOPPED" else f"ended ({state.lower()}), see {service.log(settings)}"
         return [service.name, "stopped" if state == "STOPPED" else "no", "-", ports, "-", "-", "-"], stopped
-    since = datetime.fromtimestamp(info["start"]).astimezone().strftime("%m-%d %H:%M:%S")
+    since = datetime.fromtimestamp(info["start"]).astimezone().strftime("%m-%d %H:%M")
     reason: str | None = None
     try:
         version = service.version(settings)

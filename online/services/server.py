@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.metadata import version as installed_version
 from typing import Final
 
+import requests
+
 from data_exchange_center.settings import Settings
-from online.services.service import BIN, Port, Program, Service, ask
+from online.services.service import BIN, LOOPBACK, NeedsActionError, NotReadyError, Port, Program, Service, ask
 
 COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_app()")
 
@@ -24,7 +26,15 @@ def program(settings: Settings) -> Program:
 
 
 def version(settings: Settings) -> str:
-    ask("The server", settings.server.port, "/readyz", timeout_s=10)
+    """The server is ready when its services and a release are. Raises NotReadyError with what it says is missing."""
+    port = settings.server.port
+    ask("The server", port, "/healthz")
+    answer = requests.get(f"http://{LOOPBACK}:{port}/readyz", timeout=10).json()
+    absent = [service["message"] for service in answer["services"].values() if not service["ready"]]
+    if absent:
+        raise NotReadyError(" ".join(absent))
+    if not answer["ready"]:
+        raise NeedsActionError(answer["message"])
     return installed_version("recsys-pipeline")
 
 
@@ -37,4 +47,5 @@ SERVER: Final = Service(
     missing=missing,
     program=program,
     version=version,
+    ready_within_s=30.0,
 )

@@ -29,6 +29,10 @@ class NotReadyError(Exception):
     """A service runs but does not answer yet. The message says what it said, or that it said nothing."""
 
 
+class NeedsActionError(NotReadyError):
+    """A service runs well, and waiting will not make it ready: somebody has to do what the message says."""
+
+
 @dataclass(frozen=True)
 class Port:
     """One port of a service and the setting that moves it."""
@@ -82,6 +86,7 @@ class Service:
     missing: Callable[[Settings], str | None]  # what software is missing, or None
     program: Callable[[Settings], Program]
     version: Callable[[Settings], str]  # raises NotReadyError while the service does not answer
+    ready_within_s: float = 120.0
     container: Container | None = None  # None: built from this repository
 
     def log(self, settings: Settings) -> Path:

@@ -20,7 +20,6 @@ from online.services.report import status_table, tail
 from online.services.service import NotReadyError, Service, StackError
 from online.services.supervision import Supervisor, members
 
-_READY_WITHIN_S = 120
 _console = Console(stderr=True)
 
 
@@ -61,13 +60,15 @@ def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Servic
         return service.version(settings)
 
     waiting = Retrying(
-        retry=retry_if_exception_type(NotReadyError), stop=stop_after_delay(_READY_WITHIN_S), wait=wait_fixed(0.2)
+        retry=retry_if_exception_type(NotReadyError),
+        stop=stop_after_delay(service.ready_within_s),
+        wait=wait_fixed(0.2),
     )
     try:
         return waiting(answer)
     except RetryError as error:
         raise StackError(
-            f"{service.title} was not ready within {_READY_WITHIN_S} s ({error.last_attempt.exception()}). "
+            f"{service.title} was not ready within {service.ready_within_s:g} s ({error.last_attempt.exception()}). "
             f"{_last_words(settings, service)}"
         ) from error
 
