@@ -12,12 +12,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from data_exchange_center.settings import Settings, load_settings
 from online.services import catalogue, preflight
 from online.services.report import status_table, tail
-from online.services.service import NotReadyError, Service, StackError
+from online.services.service import NeedsActionError, NotReadyError, Service, StackError
 from online.services.supervision import Supervisor, members
 
 _console = Console(stderr=True)
@@ -60,12 +67,14 @@ def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Servic
         return service.version(settings)
 
     waiting = Retrying(
-        retry=retry_if_exception_type(NotReadyError),
+        retry=retry_if_exception_type(NotReadyError) & retry_if_not_exception_type(NeedsActionError),
         stop=stop_after_delay(service.ready_within_s),
         wait=wait_fixed(0.2),
     )
     try:
         return waiting(answer)
+    except NeedsActionError as error:
+        raise StackError(f"{service.title} runs, but is not ready: {error}") from error
     except RetryError as error:
         raise StackError(
             f"{service.title} was not ready within {service.ready_within_s:g} s ({error.last_attempt.exception()}). "
