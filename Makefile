@@ -43,6 +43,16 @@ lint: setup ## ruff, mypy, import-linter
 
 # --- the road ---------------------------------------------------------------------------------------------------------
 
+.PHONY: offline
+offline: setup ## the seven offline steps: data, split, statistics, recall, features, ranking model
+	$(call step,offline/preprocess,s0_get_data.py)
+	$(call step,offline/preprocess,s1_data_split.py)
+	$(call step,offline/preprocess,s2_term_trans.py)
+	$(call step,offline/recall,s1_term_recall.py)
+	$(call step,offline/recall,s2_vector_recall.py)
+	$(call step,offline/rank,s1_feature_engi.py)
+	$(call step,offline/rank,s2_model_train.py)
+
 .PHONY: sync
 sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
 	$(call step,offline_to_online/recall,s1_user_to_redis.py)
