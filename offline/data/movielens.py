@@ -56,7 +56,8 @@ class MovieLens:
 def parse(ratings: bytes, users: bytes, movies: bytes) -> MovieLens:
     """The three files of a MovieLens-1M layout, by content. Raises MalformedLineError and StepError."""
     return checked(
-        MovieLens(parse_ratings(ratings), parse_users(users), parse_movies(movies)), (RATINGS_DAT, USERS_DAT, MOVIES_DAT)
+        MovieLens(parse_ratings(ratings), parse_users(users), parse_movies(movies)),
+        (RATINGS_DAT, USERS_DAT, MOVIES_DAT),
     )
 
 

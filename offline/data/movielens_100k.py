@@ -19,9 +19,9 @@ from offline.data.movielens import (
 )
 
 GENRES = (  # the flags of u.item, in its order
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
-    "Mystery Romance Sci-Fi Thriller War Western"
-).split()
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
+    *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
 
 Row = TypeVar("Row")
 
@@ -62,9 +62,7 @@ def _body(file: str, content: bytes, header: str) -> list[str]:
     return body
 
 
-def _rows(
-    file: str, content: list[str], read: Callable[[str], Row | None], expected: str, first: int = 1
-) -> list[Row]:
+def _rows(file: str, content: list[str], read: Callable[[str], Row | None], expected: str, first: int = 1) -> list[Row]:
     rows = []
     for number, line in enumerate(content, start=first):
         row = read(line)

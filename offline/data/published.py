@@ -49,4 +49,6 @@ def expect(dataset: str, what: str, found: object, expected: object) -> None:
 def expect_auc(dataset: str, model: str, auc: float, least: float) -> None:
     """Raise StepError when a model trained on MovieLens-1M falls below the published test AUC."""
     if dataset == ML_1M and auc < least:
-        raise StepError(f"{model}: test AUC {auc:.4f} is below the {least} of MovieLens-1M; the recipe is not good enough.")
+        raise StepError(
+            f"{model}: test AUC {auc:.4f} is below the {least} of MovieLens-1M; the recipe is not good enough."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,9 +43,7 @@ def item_features(item_terms: pd.DataFrame, genres: Sequence[str]) -> pd.DataFra
     return table
 
 
-def encode(
-    impression_terms: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, spec: FeatureSpec
-) -> Float32:
+def encode(impression_terms: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, spec: FeatureSpec) -> Float32:
     """(rows, spec.width) inputs, one row for every row of ``impression_terms``.
 
     A user's profile and an item's flags are encoded once and repeated; the statistics are the row's own, as they
@@ -53,10 +52,14 @@ def encode(
     user_row = np.searchsorted(users[Columns.USER], impression_terms[Columns.USER])
     item_row = np.searchsorted(items[Columns.ITEM], impression_terms[Columns.ITEM])
     own = [feature.name for feature in spec.dense if feature.entity == "user"]
-    encoded_items = spec.encode_items(items)
-    encoded_users = spec.encode_users(users)
+    encoded_items = spec.encode_items(_columns(items))
+    encoded_users = spec.encode_users(_columns(users))
     rows = spec.assemble(encoded_users[user_row], encoded_items[item_row])
     for name in own:
         column = spec.columns.index(name)
         rows[:, column] = spec.features[column].encode(impression_terms[name].to_numpy())
     return rows
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, Any]:
+    return {str(name): column.to_numpy() for name, column in frame.items()}

@@ -88,7 +88,9 @@ def download_ml_1m(folder: Path) -> Path:
             return part.replace(target)
         log.warning("%s is not what GroupLens published (its MD5 is another); starting over", part)
         part.unlink()
-    raise StepError(f"{GROUPLENS_URL} does not send the published file. Fetch it another way and name it in RECSYS_DATA.")
+    raise StepError(
+        f"{GROUPLENS_URL} does not send the published file. Fetch it another way and name it in RECSYS_DATA."
+    )
 
 
 @retry(

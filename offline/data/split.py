@@ -29,7 +29,8 @@ def validation_mask(users: pd.Series, share: float) -> NDArray[np.bool_]:
     """True for the last ``share`` (rounded down) of every user's rows. ``users``: userids of the training rows,
     sorted as `label_and_split` leaves them."""
     position, size = positions(users)
-    return position >= size - np.floor(size * share)
+    held_out: NDArray[np.bool_] = position >= size - np.floor(size * share)
+    return held_out
 
 
 def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -32,9 +32,8 @@ def genre_codes(items: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
 def genre_flags(item_terms: pd.DataFrame, n_genres: int) -> Int8:
     """``genre_codes`` as a matrix (items, genres) of 0 and 1."""
     flags = np.zeros((len(item_terms), n_genres), dtype=np.int8)
-    sizes = item_terms[Columns.GENRES].str.len().to_numpy(dtype=np.int64)
-    codes = np.concatenate([np.asarray(codes, dtype=np.int64) for codes in item_terms[Columns.GENRES]] or [[]])
-    flags[np.repeat(np.arange(len(item_terms)), sizes), codes.astype(np.int64) - 1] = 1
+    for row, codes in enumerate(item_terms[Columns.GENRES]):
+        flags[row, np.asarray(codes, dtype=np.int64) - 1] = 1
     return flags
 
 
@@ -95,9 +94,7 @@ def _start_of_run(begins: NDArray[np.bool_]) -> NDArray[np.int64]:
     return rows
 
 
-def _window_sums(
-    interactions: pd.DataFrame, flags: Int8, begin: NDArray[np.int64], end: NDArray[np.int64]
-) -> Int8:
+def _window_sums(interactions: pd.DataFrame, flags: Int8, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Int8:
     """Impressions and clicks of every genre over the rows begin (included) to end (excluded)."""
     items, labels = interactions["item"].to_numpy(), interactions[Columns.LABEL].to_numpy()
     n_genres = flags.shape[1]

@@ -42,9 +42,7 @@ def main(settings: Settings) -> None:
         with artifacts.written_in_place(raw / file) as temporary:
             temporary.write_bytes(text)
     sha256 = {file: hashlib.sha256(text).hexdigest() for file, text in content.items()}
-    artifacts.DATASET.write(
-        settings.exchange_dir, {"name": name, "origin": origin, "counts": counts, "sha256": sha256}
-    )
+    artifacts.DATASET.write(settings.exchange_dir, {"name": name, "origin": origin, "counts": counts, "sha256": sha256})
     print(
         f"{name}: {counts['ratings']:,} ratings of {counts['users']:,} users for {counts['items']:,} items "
         f"in {counts['genres']} genres, from {origin}"
@@ -60,7 +58,11 @@ def _get(settings: Settings) -> tuple[MovieLens, str]:
         path = Path(os.path.expandvars(settings.data)).expanduser()
         return sources.load(path), path.name
     if all((raw / file).is_file() for file in (movielens.RATINGS_DAT, movielens.USERS_DAT, movielens.MOVIES_DAT)):
-        known = artifacts.DATASET.read(settings.exchange_dir) if artifacts.DATASET.at(settings.exchange_dir).is_file() else {}
+        known = (
+            artifacts.DATASET.read(settings.exchange_dir)
+            if artifacts.DATASET.at(settings.exchange_dir).is_file()
+            else {}
+        )
         return sources.load(raw), str(known.get("origin", "files found in the exchange folder"))
     try:
         return sources.load(sources.download_ml_1m(settings.offline_dir / "download")), sources.GROUPLENS_URL

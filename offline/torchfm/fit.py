@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
-from torch import nn
 
 from data_exchange_center.recipes import TrainRecipe
-from offline.torchfm.train import Epoch, Rows, auc, predict, train
-
-Model = TypeVar("Model", bound=nn.Module)
+from offline.torchfm.train import Data, Epoch, Model, auc, predict, train
 
 
 @dataclass(frozen=True)
@@ -42,29 +39,23 @@ class Fitted(Generic[Model]):
         return f"{name} AUC: " + ", ".join(f"{part} {value:.4f}" for part, value in self.auc.items())
 
 
-def fit(
-    build: Callable[[], Model],
-    rows: Rows,
-    held_out: NDArray[np.bool_],
-    test: Rows,
-    recipe: TrainRecipe,
-    title: str,
-) -> Fitted[Model]:
-    """Train without the rows that ``held_out`` marks and look at them after every epoch; then train on all ``rows``.
+def fit(build: Callable[[], Model], data: Data, recipe: TrainRecipe, title: str) -> Fitted[Model]:
+    """Train without the held-out rows and look at them after every epoch; then train on all training rows.
 
-    Nothing is chosen here and nothing on ``test``: epochs and settings are the recipe's.
+    Nothing is chosen here and nothing on the test rows: epochs and settings are the recipe's.
     """
-    validation = rows.take(held_out)
-    watch = {"validation": validation}
-    _, epochs = train(build, rows.take(~held_out), recipe, watch, f"{title}, validation")
-    model, _ = train(build, rows, recipe, {}, f"{title}, all training rows")
-    scores = {"train": auc(model, rows), "validation": epochs[-1].auc["validation"], "test": auc(model, test)}
-    return Fitted(model, epochs, scores, calibration(predict(model, test.inputs), test.labels.numpy()))
+    watch = {"validation": data.train.take(data.held_out)}
+    _, epochs = train(build, data.train.take(~data.held_out), recipe, watch, f"{title}, validation")
+    model, _ = train(build, data.train, recipe, {}, f"{title}, all training rows")
+    scores = {
+        "train": auc(model, data.train),
+        "validation": epochs[-1].auc["validation"],
+        "test": auc(model, data.test),
+    }
+    return Fitted(model, epochs, scores, calibration(predict(model, data.test.inputs), data.test.labels.numpy()))
 
 
-def calibration(
-    logits: NDArray[np.float32], labels: NDArray[np.float32], bins: int = 20
-) -> dict[str, Any]:
+def calibration(logits: NDArray[np.float32], labels: NDArray[np.float32], bins: int = 20) -> dict[str, Any]:
     """Predicted against observed click rate, in bins of equally many rows; log loss. Empty without rows."""
     if len(labels) == 0:
         return {}

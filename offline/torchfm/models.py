@@ -39,7 +39,8 @@ class FM(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         vectors = self.factors(codes)  # (batch, 2, dim)
         interaction = (vectors[:, 0] * vectors[:, 1]).sum(dim=1, keepdim=True)  # (batch, 1)
-        return self.bias + self.linear(codes).sum(dim=1) + interaction
+        logits: Tensor = self.bias + self.linear(codes).sum(dim=1) + interaction
+        return logits
 
     def user_factors(self) -> Tensor:
         """(n_users, dim), the unknown user first."""
@@ -121,7 +122,9 @@ class DeepFM(nn.Module):
         dense = rows[:, n_one_hot + self.config.n_flags :]
 
         linear = self.linear(codes).sum(dim=1) + flags @ self.linear_flags  # (batch, 1)
-        return self.bias + linear + self._interactions(codes[:, :n_wide], codes[:, n_wide:], flags) + self.mlp(dense)
+        interactions = self._interactions(codes[:, :n_wide], codes[:, n_wide:], flags)
+        logits: Tensor = self.bias + linear + interactions + self.mlp(dense)
+        return logits
 
     def _interactions(self, wide_codes: Tensor, narrow_codes: Tensor, flags: Tensor) -> Tensor:
         wide = self.wide(wide_codes)  # (batch, ids, id_dim)

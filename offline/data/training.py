@@ -1,0 +1,69 @@
+"""The rows that each of the two models is trained on, read from the exchange folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.data.split import validation_mask
+from offline.data.vectors import codes_of
+from offline.torchfm.train import Data, Rows
+
+
+@dataclass(frozen=True)
+class FMData(Data):
+    """Codes of user and item, as the spec's: position in the vocabulary plus one, 0 for an id never trained."""
+
+    users: NDArray[np.int32]  # sorted ids of the training rows
+    items: NDArray[np.int32]
+
+    @property
+    def n_users(self) -> int:
+        """Rows of the user table: the known and the unknown."""
+        return len(self.users) + 1
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items) + 1
+
+
+def fm_data(settings: Settings) -> FMData:
+    """(rows, 2) int64 codes."""
+    ratings = artifacts.RATINGS.read(settings.exchange_dir, [Columns.USER, Columns.ITEM, Columns.LABEL, Columns.SPLIT])
+    train, test = (ratings[ratings[Columns.SPLIT] == part] for part in (Split.TRAIN, Split.TEST))
+    users, items = (np.unique(train[column].to_numpy()) for column in (Columns.USER, Columns.ITEM))
+
+    def rows(part: pd.DataFrame) -> Rows:
+        codes = np.stack([codes_of(part[Columns.USER], users), codes_of(part[Columns.ITEM], items)], axis=1)
+        return Rows(torch.from_numpy(codes), torch.from_numpy(part[Columns.LABEL].to_numpy(np.float32)))
+
+    held_out = validation_mask(train[Columns.USER], settings.recipe.data.validation_share)
+    return FMData(rows(train), held_out, rows(test), users, items)
+
+
+def ranker_data(settings: Settings) -> tuple[Data, FeatureSpec]:
+    """(rows, spec.width) float32 inputs, and the spec they are encoded by."""
+    folder = settings.exchange_dir
+    spec = FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(folder))
+    samples = artifacts.SAMPLES.read(folder)
+    ratings = artifacts.RATINGS.read(folder, [Columns.USER, Columns.SPLIT])
+    offline = ratings[ratings[Columns.SPLIT] != Split.ONLINE].reset_index(drop=True)
+    if not offline[Columns.SPLIT].equals(samples[Columns.SPLIT]) or set(spec.columns) - set(samples.columns):
+        raise StepError("samples.parquet does not belong to ratings.parquet: run s1_feature_engi.py again.")
+    inputs = samples[list(spec.columns)].to_numpy(np.float32)
+    labels = samples[Columns.LABEL].to_numpy(np.float32)
+    is_train = (offline[Columns.SPLIT] == Split.TRAIN).to_numpy()
+    train, test = (
+        Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
+    )
+    held_out = validation_mask(offline.loc[is_train, Columns.USER], settings.recipe.data.validation_share)
+    return Data(train, held_out, test), spec
