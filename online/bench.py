@@ -1,0 +1,179 @@
+"""How fast the server answers: requests per second, p50, p99 and the median of each stage, at several concurrencies.
+
+The load comes from a process of its own, over kept-alive connections, for real users drawn at random (each request
+another one, none twice in a row, and the server caches no answer). The server and the four services have to be up.
+
+Reads   data_exchange_center/offline/user_seen.parquet (who the users are); the server, over HTTP
+Writes  pic/figures/serving.json
+Run     make bench, or python -m online.bench [--requests 1000] [--levels 1 4 16] [--url ...] [--output ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import multiprocessing
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import artifacts, steps
+from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.columns import Columns
+from data_exchange_center.machine import machine
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+
+OUTPUT = Path(__file__).resolve().parents[1] / "pic" / "figures" / "serving.json"
+STAGES = ("redis", "elasticsearch", "feast", "triton", "total")
+_TIMEOUT_S = 30.0
+_PACKAGES = ("flask", "gunicorn", "redis", "elasticsearch", "requests", "tritonclient")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answered request."""
+
+    seconds: float  # as the client saw it
+    took_ms: dict[str, float]  # as the server told it
+
+
+@dataclass(frozen=True)
+class Level:
+    """What was measured at one concurrency."""
+
+    concurrency: int
+    requests: int
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    stage_p50_ms: dict[str, float]
+
+
+def load(url: str, userids: Sequence[int], concurrency: int) -> tuple[float, list[Answered]]:
+    """Ask for every user once, ``concurrency`` requests at a time. Returns the seconds it took, and the answers.
+
+    Raises StepError for an answer that is not 200.
+    """
+    shares = [userids[start::concurrency] for start in range(concurrency)]
+    with ThreadPoolExecutor(concurrency) as pool:
+        started = time.perf_counter()
+        answers = [answer for share in pool.map(lambda share: _one_client(url, share), shares) for answer in share]
+        return time.perf_counter() - started, answers
+
+
+def _one_client(url: str, userids: Sequence[int]) -> list[Answered]:
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port or 80, timeout=_TIMEOUT_S)
+    answers = []
+    try:
+        for userid in userids:
+            started = time.perf_counter()
+            connection.request("POST", "/ml/rec", json.dumps({"userid": userid}))
+            response = connection.getresponse()
+            body = response.read()
+            seconds = time.perf_counter() - started
+            if response.status != http.client.OK:
+                raise StepError(f"{url} answered {response.status} for user {userid}: {body[:200].decode()}")
+            answers.append(Answered(seconds, json.loads(body)["took_ms"]))
+    finally:
+        connection.close()
+    return answers
+
+
+def summarise(concurrency: int, seconds: float, answers: Sequence[Answered]) -> Level:
+    """Medians and the 99th percentile over all answers of a level."""
+    latency_ms = np.array([answer.seconds for answer in answers]) * 1e3
+    stages = {
+        stage: round(float(np.median([a.took_ms[stage] for a in answers if stage in a.took_ms])), 2)
+        for stage in STAGES
+        if any(stage in a.took_ms for a in answers)
+    }
+    return Level(
+        concurrency=concurrency,
+        requests=len(answers),
+        requests_per_s=round(len(answers) / seconds, 1),
+        p50_ms=round(float(np.percentile(latency_ms, 50)), 2),
+        p99_ms=round(float(np.percentile(latency_ms, 99)), 2),
+        stage_p50_ms=stages,
+    )
+
+
+def measure(url: str, userids: Sequence[int], levels: Sequence[int], n: int, warm_up: int, seed: int) -> list[Level]:
+    """Each level after a warm-up at its own concurrency, in a process that does nothing else."""
+    rng = np.random.default_rng(seed)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as generator:
+
+        def asked(count: int, concurrency: int) -> tuple[float, list[Answered]]:
+            drawn: list[int] = rng.choice(np.asarray(userids), count, replace=count > len(userids)).tolist()
+            return generator.submit(load, url, drawn, concurrency).result()
+
+        measured = []
+        for concurrency in levels:
+            asked(max(warm_up, concurrency), concurrency)
+            measured.append(summarise(concurrency, *asked(max(n, concurrency), concurrency)))
+        return measured
+
+
+def table(levels: Sequence[Level]) -> Table:
+    shown = Table(title="Serving", title_justify="left")
+    for name in ("concurrency", "requests/s", "p50 ms", "p99 ms", *(f"{stage} ms" for stage in STAGES)):
+        shown.add_column(name, justify="right")
+    for level in levels:
+        stages = (f"{level.stage_p50_ms.get(stage, float('nan')):.1f}" for stage in STAGES)
+        figures = (f"{level.requests_per_s:.1f}", f"{level.p50_ms:.1f}", f"{level.p99_ms:.1f}")
+        shown.add_row(str(level.concurrency), *figures, *stages)
+    return shown
+
+
+def facts(settings: Settings, url: str, levels: Sequence[Level]) -> dict[str, Any]:
+    """What is written: the figures, and all that one has to know to read them."""
+    ready = requests.get(f"{url}/readyz", timeout=_TIMEOUT_S).json()
+    server = settings.server
+    return {
+        "command": "make bench",
+        "machine": machine(),
+        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+        "recipe": settings.recipe.name,
+        "release": ready["release"],
+        "server": {"workers": server.workers, "threads": server.threads},
+        "services": {name: service.get("version") for name, service in ready["services"].items()},
+        "packages": {name: version(name) for name in _PACKAGES},
+        "levels": [vars(level) for level in levels],
+    }
+
+
+def main(settings: Settings) -> None:
+    parser = argparse.ArgumentParser(prog="python -m online.bench", description="How fast the server answers.")
+    parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
+    parser.add_argument("--requests", type=int, default=1_000, help="of each level; default: %(default)s")
+    parser.add_argument("--warm-up", type=int, default=300, help="requests before each level; default: %(default)s")
+    parser.add_argument("--levels", type=int, nargs="+", default=[1, 4, 16], help="requests in flight")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    arguments = parser.parse_args()
+    url = arguments.url.rstrip("/")
+    userids = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[Columns.USER].tolist()
+    try:
+        levels = measure(url, userids, arguments.levels, arguments.requests, arguments.warm_up, arguments.seed)
+        figures = facts(settings, url, levels)
+    except (OSError, http.client.HTTPException) as error:
+        raise StepError(f"No server answers at {url} ({error}). Start it with `make serve`.") from error
+    Console().print(table(levels))
+    with written_in_place(arguments.output) as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    steps.run(main)
