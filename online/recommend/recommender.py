@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from online.recommend.rank import rank
 from online.recommend.recall import recall
 from online.recommend.release import NoReleaseError, OpenRelease, Releases
 from online.recommend.types import Outcome, Ranked, Recommendation, Request, ShownItem
+from online.recommend.user_features import UserFeatures
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +53,13 @@ class Recommender:
         features: Client[FeatureQuery, FeatureRows],
         scorer: Client[ScoreQuery, NDArray[np.float32]],
         *,
-        threads: int,
+        feature_timeout_s: float,
         item_cache_ttl_s: float,
     ) -> None:
         self._items = items
-        self._features = features
         self._scorer = scorer
         self._clients = (users, items, features, scorer)
-        # One thread a request for the part that overlaps; opening and refreshing have their own, so that a slow
-        # release never holds requests up.
-        self._beside = ThreadPoolExecutor(threads, "beside")
+        self._user_features = UserFeatures(features, feature_timeout_s)
         self._background = ThreadPoolExecutor(2, "background")
         self._releases = Releases(users, items, features, self._background, item_cache_ttl_s)
         self._count_lock = threading.Lock()
@@ -74,7 +73,7 @@ class Recommender:
             ElasticItems(settings.elasticsearch),
             FeastFeatures(settings.feast),
             TritonScores(settings.triton),
-            threads=settings.server.threads,
+            feature_timeout_s=settings.feast.timeout_s,
             item_cache_ttl_s=settings.server.item_cache_ttl_s,
         )
 
@@ -86,10 +85,11 @@ class Recommender:
         if user is None:
             ranked = Ranked(opened.popular, opened.popularity, (Outcome.COLD_START,))
         else:
-            features = self._beside.submit(self._user_features, watch, opened.release, request.userid)
+            asked = self._user_features.ask(opened.release, request.userid)
+            asked.rows.add_done_callback(watch.until_done("feast"))
             with watch.stage("elasticsearch"):
                 candidates = recall(self._items, opened, user)
-            user_rows = features.result()
+            user_rows = self._user_features.result(asked)
             with watch.stage("triton"):
                 ranked = rank(self._scorer, opened, user_rows, candidates)
         self._note(request, ranked)
@@ -100,10 +100,6 @@ class Recommender:
             outcomes=ranked.outcomes,
             took_ms=watch.finish(),
         )
-
-    def _user_features(self, watch: _Stopwatch, release: str, userid: int) -> FeatureRows:
-        with watch.stage("feast"):
-            return self._features.call(FeatureQuery("user", release, (userid,)))
 
     def _note(self, request: Request, ranked: Ranked) -> None:
         names = [outcome.value for outcome in ranked.outcomes] or [Outcome.PERSONAL.value]
@@ -138,7 +134,7 @@ class Recommender:
             return Readiness(None, str(error), services)
 
     def close(self) -> None:
-        self._beside.shutdown()
+        self._user_features.close()
         self._background.shutdown()
         for client in self._clients:
             client.close()
@@ -170,6 +166,15 @@ class _Stopwatch:
             yield
         finally:
             self._took_ms[name] = (time.perf_counter() - started) * 1e3
+
+    def until_done(self, name: str) -> Callable[[Future[Any]], None]:
+        """For a stage that runs beside the others: it ends when its future is done."""
+        started = time.perf_counter()
+
+        def done(_: Future[Any]) -> None:
+            self._took_ms[name] = (time.perf_counter() - started) * 1e3
+
+        return done
 
     def finish(self) -> dict[str, float]:
         order = ("redis", "elasticsearch", "feast", "triton")

@@ -39,7 +39,7 @@ def fakes() -> Iterator[Fakes]:
     world = World()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)
-    recommender = Recommender(users, items, features, scorer, threads=4, item_cache_ttl_s=300.0)  # type: ignore[arg-type]
+    recommender = Recommender(users, items, features, scorer, feature_timeout_s=1.0, item_cache_ttl_s=300.0)  # type: ignore[arg-type]
     yield Fakes(world, users, items, features, scorer, recommender)
     recommender.close()
 

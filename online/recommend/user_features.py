@@ -1,0 +1,88 @@
+"""User features for many requests in few calls.
+
+Feast needs about as long for eight users as for one (4.7 ms and 7.2 ms), and its server works on one call at a
+time. So while a call is in flight the users who come in wait for the next one and share it. Alone, nobody waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+
+from data_exchange_center.columns import Columns
+from online.clients.base import ServiceError
+from online.clients.feast import FeatureQuery, FeatureRows
+from online.recommend.item_cache import FeatureStore
+
+MAX_USERS = 32  # a call
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A user's features on their way."""
+
+    release: str
+    userid: int
+    rows: Future[FeatureRows] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
+
+
+class UserFeatures:
+    """One call at a time; whoever asks meanwhile shares the next one."""
+
+    def __init__(self, store: FeatureStore, timeout_s: float) -> None:
+        self._store = store
+        self._timeout_s = timeout_s
+        self._caller = ThreadPoolExecutor(1, "user-features")
+        self._lock = threading.Lock()
+        self._waiting: list[Asked] = []
+
+    def ask(self, release: str, userid: int) -> Asked:
+        """Have a user's row fetched. Returns at once; `result` gives the row."""
+        wanted = Asked(release, userid)
+        with self._lock:
+            self._waiting.append(wanted)
+        self._caller.submit(self._call_next)
+        return wanted
+
+    def result(self, asked: Asked) -> FeatureRows:
+        """The user's row, or no row. Raises ServiceError when the service's timeout is over since `ask`."""
+        try:
+            return asked.rows.result(max(0.0, asked.since + self._timeout_s - time.monotonic()))
+        except (FutureTimeoutError, CancelledError) as error:
+            asked.rows.cancel()
+            raise ServiceError(self._store.service, "did not answer in time") from error
+
+    def _call_next(self) -> None:
+        """Serve those who wait, if an earlier call has not done so already."""
+        with self._lock:
+            release = self._waiting[0].release if self._waiting else None
+            batch = [wanted for wanted in self._waiting if wanted.release == release][:MAX_USERS]
+            self._waiting = [wanted for wanted in self._waiting if wanted not in batch]
+        batch = [wanted for wanted in batch if wanted.rows.set_running_or_notify_cancel()]  # excluded: gave up
+        if not batch:
+            return
+        try:
+            answer = self._store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
+        except BaseException as error:
+            for wanted in batch:
+                wanted.rows.set_exception(error)
+            return
+        for wanted in batch:
+            wanted.rows.set_result(_row(answer, wanted.userid))
+
+    def close(self) -> None:
+        self._caller.shutdown()
+
+
+def _row(answer: FeatureRows, userid: int) -> FeatureRows:
+    """One user's part of an answer for several."""
+    ids: Sequence[int] = answer.columns.get(Columns.USER, ())
+    if userid not in answer.ids:
+        return FeatureRows((), {name: [] for name in answer.columns}, {userid: answer.missing.get(userid, ())})
+    row = ids.index(userid)
+    return FeatureRows((userid,), {name: [values[row]] for name, values in answer.columns.items()}, {})

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from online.clients.base import ServiceError
+from online.clients.feast import FeatureQuery, FeatureRows
+from online.recommend.user_features import MAX_USERS, UserFeatures
+from tests.unit.online.fakes import FakeFeatures
+from tests.unit.online.world import NO_FEATURES_USER, World
+
+
+class SlowFeatures(FakeFeatures):
+    """Answers when told to."""
+
+    def __init__(self, *worlds: World) -> None:
+        super().__init__(*worlds)
+        self.asked = threading.Semaphore(0)
+        self.go = threading.Event()
+
+    def _call(self, query: FeatureQuery) -> FeatureRows:
+        self.asked.release()
+        assert self.go.wait(5)
+        return super()._call(query)
+
+
+@pytest.fixture
+def store() -> Iterator[SlowFeatures]:
+    slow = SlowFeatures(World(), World(release="bbbbbbbbbbbb"))
+    yield slow
+    slow.go.set()
+
+
+@pytest.fixture
+def features(store: SlowFeatures) -> Iterator[UserFeatures]:
+    users = UserFeatures(store, timeout_s=2.0)
+    yield users
+    store.go.set()
+    users.close()
+
+
+def test_who_comes_while_a_call_is_in_flight_shares_the_next_one(store: SlowFeatures, features: UserFeatures) -> None:
+    world = World()
+    first = features.ask(world.release, 1)
+    assert store.asked.acquire(timeout=5)
+    rest = {userid: features.ask(world.release, userid) for userid in (8, 2, NO_FEATURES_USER, 3)}
+    again = features.ask(world.release, 8)
+    store.go.set()
+    assert features.result(first).columns["userid"] == [1]
+    for userid, asked in [*rest.items(), (8, again)]:
+        rows = features.result(asked)
+        if userid == NO_FEATURES_USER:
+            assert rows.ids == ()
+            assert set(rows.missing) == {userid}
+        else:
+            assert rows.ids == (userid,)
+            assert {name: values[0] for name, values in rows.columns.items()} == {
+                "userid": userid, **world.user_features[userid],
+            }  # fmt: skip
+    assert [list(query.ids) for query in store.calls] == [[1], [2, 3, NO_FEATURES_USER, 8]]
+
+
+def test_releases_are_never_mixed_and_calls_are_bounded(store: SlowFeatures, features: UserFeatures) -> None:
+    features.ask("aaaaaaaaaaaa", 1)
+    assert store.asked.acquire(timeout=5)
+    asked = [features.ask("aaaaaaaaaaaa", userid) for userid in range(100, 100 + MAX_USERS + 5)]
+    other = features.ask("bbbbbbbbbbbb", 1)
+    store.go.set()
+    assert features.result(other).ids == (1,)
+    assert all(features.result(one).ids == () for one in asked)
+    assert [(query.release[0], len(query.ids)) for query in store.calls] == [
+        ("a", 1), ("a", MAX_USERS), ("a", 5), ("b", 1),
+    ]  # fmt: skip
+
+
+def test_an_error_reaches_everybody_who_shared_the_call(store: SlowFeatures, features: UserFeatures) -> None:
+    store.down = True
+    asked = [features.ask("aaaaaaaaaaaa", userid) for userid in (1, 2, 3)]
+    store.go.set()
+    for one in asked:
+        with pytest.raises(ServiceError, match="feast"):
+            features.result(one)
+
+
+def test_nobody_waits_longer_than_the_timeout_even_behind_another_call(store: SlowFeatures) -> None:
+    features = UserFeatures(store, timeout_s=0.1)
+    features.ask("aaaaaaaaaaaa", 1)
+    assert store.asked.acquire(timeout=5)
+    queued = features.ask("aaaaaaaaaaaa", 2)
+    started = time.perf_counter()
+    with pytest.raises(ServiceError, match="in time"):
+        features.result(queued)
+    assert time.perf_counter() - started < 1
+    store.go.set()
+    features.close()
+    assert [list(query.ids) for query in store.calls] == [[1]]  # who gave up is not asked for
