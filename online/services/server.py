@@ -8,6 +8,8 @@ from typing import Final
 import requests
 
 from data_exchange_center.settings import Settings
+from data_exchange_center.wire import LIVE_KEY
+from online.services.redis.service import client as redis_client
 from online.services.service import BIN, LOOPBACK, NeedsActionError, NotReadyError, Port, Program, Service, ask
 
 COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_app()")
@@ -29,13 +31,21 @@ def version(settings: Settings) -> str:
     """The server is ready when its services and a release are. Raises NotReadyError with what it says is missing."""
     port = settings.server.port
     ask("The server", port, "/healthz")
-    answer = requests.get(f"http://{LOOPBACK}:{port}/readyz", timeout=10).json()
+    try:
+        answer = requests.get(f"http://{LOOPBACK}:{port}/readyz", timeout=10).json()
+    except (requests.RequestException, ValueError) as error:
+        raise NotReadyError(f"the server does not answer to /readyz on port {port} yet") from error
+    if answer["ready"]:
+        return installed_version("recsys-pipeline")
     absent = [service["message"] for service in answer["services"].values() if not service["ready"]]
-    if absent:
-        raise NotReadyError(" ".join(absent))
-    if not answer["ready"]:
+    if not absent and not _release_is_live(settings):
         raise NeedsActionError(answer["message"])
-    return installed_version("recsys-pipeline")
+    raise NotReadyError(" ".join(absent) or answer.get("message", "a release is being opened"))
+
+
+def _release_is_live(settings: Settings) -> bool:
+    with redis_client(settings) as redis:
+        return bool(redis.exists(LIVE_KEY))
 
 
 SERVER: Final = Service(

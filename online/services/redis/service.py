@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +63,9 @@ def program(settings: Settings) -> Program:
     )
 
 
-def version(settings: Settings) -> str:
+@contextmanager
+def client(settings: Settings) -> Iterator[redis.Redis]:
+    """A client for this machine's Redis whose errors are NotReadyError."""
     password = settings.redis.password
     with redis.Redis(
         host=LOOPBACK,
@@ -69,12 +73,17 @@ def version(settings: Settings) -> str:
         password=password.get_secret_value() if password else None,
         socket_timeout=2,
         socket_connect_timeout=2,
-    ) as client:
+    ) as connection:
         try:
-            client.ping()  # an error while the data set is being loaded
-            return str(client.info("server")["redis_version"])
+            yield connection
         except redis.RedisError as error:
             raise NotReadyError(f"Redis on port {settings.redis.port} says: {error}") from error
+
+
+def version(settings: Settings) -> str:
+    with client(settings) as connection:
+        connection.ping()  # an error while the data set is being loaded
+        return str(connection.info("server")["redis_version"])
 
 
 REDIS: Final = Service(
