@@ -36,9 +36,10 @@ _HEADERS = {
 def parse_grouplens(ratings: bytes, users: bytes, items: bytes) -> MovieLens:
     """u.data (tabs), u.user and u.item (bars, 19 genre flags). Raises MalformedLineError and StepError."""
     files = ("u.data", "u.user", "u.item")
+    rated = _ratings(files[0], lines(ratings))
     user_rows = _rows(files[1], lines(users), _user("|"), "userid|age|gender|occupation|zip-code")
     item_rows = _rows(files[2], lines(items), _grouplens_item, "itemid|title|dates|address and 19 genre flags")
-    return checked(MovieLens(_ratings(files[0], lines(ratings)), users_table(user_rows), items_table(item_rows)), files)
+    return checked(MovieLens(rated, users_table(user_rows), items_table(item_rows)), files)
 
 
 def parse_recbole(ratings: bytes, users: bytes, items: bytes) -> MovieLens:
@@ -48,11 +49,10 @@ def parse_recbole(ratings: bytes, users: bytes, items: bytes) -> MovieLens:
         _body(file, content, header)
         for file, content, header in zip(files, (ratings, users, items), _HEADERS.values(), strict=True)
     ]
+    rated = _ratings(files[0], bodies[0], first=2)
     user_rows = _rows(files[1], bodies[1], _user("\t"), _HEADERS[".user"], first=2)
     item_rows = _rows(files[2], bodies[2], _recbole_item, _HEADERS[".item"], first=2)
-    return checked(
-        MovieLens(_ratings(files[0], bodies[0], first=2), users_table(user_rows), items_table(item_rows)), files
-    )
+    return checked(MovieLens(rated, users_table(user_rows), items_table(item_rows)), files)
 
 
 def _body(file: str, content: bytes, header: str) -> list[str]:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.recipes import DataRecipe
+from offline.data.split import label_and_split, validation_mask
+
+RATINGS = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 12)), max_size=150)
+
+
+def table(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
+    """Ratings in file order; itemid is the row's number."""
+    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.RATING, Columns.TIMESTAMP], dtype="int64")
+    return frame.assign(**{Columns.ITEM: np.arange(len(rows))})
+
+
+@given(RATINGS)
+def test_the_split_is_what_a_loop_over_users_gives(rows: list[tuple[int, int, int]]) -> None:
+    recipe = DataRecipe()
+    found = label_and_split(table(rows), recipe)
+    expected = []
+    for user in sorted({row[0] for row in rows}):
+        of_user = sorted(
+            ((time, place, rating) for place, (u, rating, time) in enumerate(rows) if u == user),
+            key=lambda row: row[:2],
+        )
+        offline = len(of_user) - recipe.online_last
+        for k, (_, place, rating) in enumerate(of_user):
+            part = Split.ONLINE if k >= offline else Split.TRAIN if k < 0.8 * offline else Split.TEST
+            expected.append((user, place, int(rating > 3), part))
+    columns = [Columns.USER, Columns.ITEM, Columns.LABEL, Columns.SPLIT]
+    assert list(found[columns].itertuples(index=False, name=None)) == expected
+
+
+@given(RATINGS)
+def test_nothing_trained_is_later_than_what_is_tested(rows: list[tuple[int, int, int]]) -> None:
+    found = label_and_split(table(rows), DataRecipe())
+    for _, of_user in found.groupby(Columns.USER):
+        order = [of_user[of_user[Columns.SPLIT] == part][Columns.TIMESTAMP] for part in ("train", "test", "online")]
+        present = [times for times in order if len(times)]
+        assert all(a.max() <= b.min() for a, b in pairwise(present))
+        assert (of_user[Columns.SPLIT] == Split.ONLINE).sum() == min(10, len(of_user))
+
+
+@pytest.mark.parametrize(("ratings", "train", "test"), [(1, 0, 0), (10, 0, 0), (11, 1, 0), (12, 2, 0), (15, 4, 1)])
+def test_a_user_with_few_ratings(ratings: int, train: int, test: int) -> None:
+    found = label_and_split(table([(1, 4, time) for time in range(ratings)]), DataRecipe())
+    counts = found[Columns.SPLIT].value_counts()
+    assert (counts.get(Split.TRAIN, 0), counts.get(Split.TEST, 0)) == (train, test)
+
+
+@given(st.lists(st.integers(0, 30), max_size=8), st.floats(0, 0.9))
+def test_validation_is_the_end_of_every_user(sizes: list[int], share: float) -> None:
+    users = pd.Series(np.repeat(np.arange(len(sizes)), sizes))
+    mask = validation_mask(users, share)
+    for user, size in enumerate(sizes):
+        own = mask[(users == user).to_numpy()].tolist()
+        held_out = int(np.floor(size * share))
+        assert own == [False] * (size - held_out) + [True] * held_out
