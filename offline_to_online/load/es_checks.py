@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,10 +14,12 @@ from tqdm import tqdm
 
 from data_exchange_center import wire
 from data_exchange_center.recipes import RecallRecipe
-from offline_to_online.load.es_index import ItemRow
+from offline_to_online.load.es_index import ItemRow, is_complete
 from offline_to_online.load.redis_rows import UserRow
 from offline_to_online.load.services import CheckError
 from online.clients.elastic import ItemQuery, hybrid_query
+
+log = logging.getLogger(__name__)
 
 MSEARCH: Final = 250  # searches a request
 MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the approximate search must find
@@ -48,6 +51,18 @@ def check_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]
         answer = client.mget(index=index, ids=[str(row.itemid) for row in chunk])
         for row, doc in zip(chunk, answer["docs"], strict=True):
             _check_document(row, doc.get("_source"))
+
+
+def holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:
+    """Whether the release's index is complete and equal to its source, so that nothing need be written."""
+    if not is_complete(client, release):
+        return False
+    try:
+        check_documents(client, release, rows)
+    except CheckError as error:
+        log.warning("%s: writing the release's items again", error)
+        return False
+    return True
 
 
 def _check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:

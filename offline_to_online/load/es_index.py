@@ -2,7 +2,7 @@
 
 An index carries the mark ``complete`` in its mapping once everything is in it. One without the mark is the rest of a
 load that broke off and is thrown away; one with the mark may be live and is never emptied: its documents are written
-over in place, under the same ids.
+over in place, under the same ids, and only when they are not what they should be.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Feast: register a release's feature views, fill the online store, read everything back, drop old releases.
 
 Feast's own commands do the work. They run in a process of their own, one for several commands, because starting Feast
-takes longer than what it is started for.
+takes longer than what it is started for. They work on a copy of the registry, which then replaces the one that the
+feature server reads: Feast writes the file piecemeal, and while a view is being materialised its registry entry makes
+the server refuse it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any, Final
 
 import pandas as pd
 import requests
+import yaml
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 from tqdm import tqdm
 
@@ -35,6 +38,7 @@ log = logging.getLogger(__name__)
 CHUNK: Final = 500  # entities a request
 SERVICE: Final[dict[Entity, str]] = {"user": wire.USER_SERVICE, "item": wire.ITEM_SERVICE}
 _READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
+_REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
 _JOB: Final = (
     "import sys, json; from feast.cli.cli import cli\n"
     "for command in json.loads(sys.argv[1]): cli.main(command, prog_name='feast', standalone_mode=False)"
@@ -42,12 +46,29 @@ _JOB: Final = (
 
 
 def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
-    """Run ``feast <command>`` for each command, in the feature repository. Raises StepError with Feast's last words."""
+    """Run ``feast <command>`` for each command, in the feature repository. Raises StepError with Feast's last words.
+
+    The server sees the outcome of all commands at once, or, when one fails, of none.
+    """
     repo = prepare_feast_repo(settings)
+    registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
+    if registry.is_file():
+        shutil.copyfile(registry, copy)
+    else:
+        copy.unlink(missing_ok=True)
+    with written_in_place(config) as temporary:
+        original = yaml.safe_load((repo / "feature_store.yaml").read_text(encoding="utf-8"))
+        original["registry"]["path"] = str(copy.relative_to(repo))
+        temporary.write_text(yaml.safe_dump(original), encoding="utf-8")
     for command in commands:
         log.info("feast %s", " ".join(command))
     done = subprocess.run(
-        [sys.executable, "-c", _JOB, json.dumps([list(command) for command in commands])],
+        [
+            sys.executable,
+            "-c",
+            _JOB,
+            json.dumps([["--feature-store-yaml", config.name, *command] for command in commands]),
+        ],
         cwd=repo,
         env={**os.environ, **feast_environment(settings), "FEAST_NO_PROGRESS": "1"},
         capture_output=True,
@@ -61,6 +82,7 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
             f"{settings.redis.host}:{settings.redis.port} ({lines[-1] if lines else 'without a word'}). "
             "Start the services with `make up`, see `make status`, and run this step again."
         )
+    copy.replace(registry)
 
 
 def materialize(settings: Settings, release: str) -> None:

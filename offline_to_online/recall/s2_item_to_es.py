@@ -13,7 +13,7 @@ Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; every item's vect
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.load.es_checks import check_candidates, check_documents, check_genres, check_self_first
+from offline_to_online.load.es_checks import check_candidates, check_documents, check_genres, check_self_first, holds
 from offline_to_online.load.es_index import item_rows, point_alias, write_items
 from offline_to_online.load.manifests import open_release
 from offline_to_online.load.redis_rows import user_rows
@@ -29,7 +29,8 @@ def main(settings: Settings) -> None:
     rows = item_rows(settings.exchange_dir)
     users = sampled_users(user_rows(settings.exchange_dir), size=500)
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as client:
-        write_items(client, release, rows, manifest.vector_dim)
+        if not holds(client, release, rows):
+            write_items(client, release, rows, manifest.vector_dim)
         check_documents(client, release, rows)
         genres = check_genres(client, release, rows)
         first, tied = check_self_first(client, release, rows, recall)

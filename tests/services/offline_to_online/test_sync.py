@@ -1,0 +1,262 @@
+"""The whole sync into the real services: releases side by side, going live, going back, and failing without harm.
+
+The tests of this file run in order and build on one another: each is a step in the life of three releases.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+import requests
+from feast.infra.online_stores.helpers import _mmh3
+from feast.protos.feast.types.Value_pb2 import Value
+
+from data_exchange_center import wire
+from data_exchange_center.columns import Columns, genre_flag
+from data_exchange_center.release import Published, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline_to_online.load import activation, es_index, feast_repo, redis_rows, triton_repo
+from offline_to_online.load.parity import Pairs, online_pairs
+from offline_to_online.load.road import server_road
+from offline_to_online.load.services import CheckError, elastic_client, redis_client
+from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
+from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
+from tests.synthetic_release import write_artifacts
+
+LOADS = (s1_user_to_redis, s2_item_to_es, s1_feature_to_feast, s2_model_to_triton)
+USERS = [1, 2, 3]
+
+
+def artifacts_of(settings: Settings, seed: int) -> str:
+    """Put the artifacts of release number ``seed`` into the exchange folder. Returns the release's id."""
+    write_artifacts(settings.exchange_dir, seed=seed)
+    return release_of_artifacts(settings).release
+
+
+def load(settings: Settings, seed: int) -> str:
+    release = artifacts_of(settings, seed)
+    for step in LOADS:
+        step.main(settings)
+    return release
+
+
+def live(settings: Settings) -> Published:
+    with redis_client(settings) as client:
+        release = activation.live_release(client)
+        assert release is not None
+        return activation.published(client, release)
+
+
+def answer(settings: Settings, published: Published) -> Pairs:
+    """What the server would rank for a few users."""
+    with server_road(settings) as services:
+        return online_pairs(services, published, USERS)
+
+
+def same(one: Pairs, other: Pairs) -> bool:
+    return np.array_equal(one.itemids, other.itemids) and np.array_equal(one.scores, other.scores)
+
+
+@contextmanager
+def asked_all_the_time(settings: Settings, published: Published) -> Iterator[None]:
+    """Ask for the release without a pause while the block runs; every answer must be the one it gave before."""
+    before, stop, wrong = answer(settings, published), threading.Event(), []
+    asked = 0
+
+    def ask() -> None:
+        nonlocal asked
+        while not stop.is_set():
+            try:
+                if not same(answer(settings, published), before):
+                    wrong.append("another answer")
+            except Exception as error:  # whatever it is, the test must know
+                wrong.append(repr(error))
+            asked += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    assert asked > 3
+    assert wrong == []
+
+
+@contextmanager
+def feast_redis(settings: Settings) -> Iterator[redis.Redis]:
+    with redis.Redis(host=settings.redis.host, port=settings.redis.port, db=settings.redis.feast_db) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ids(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    releases = {}
+    for seed, name in ((1, "first"), (2, "second"), (3, "third")):
+        folder = tmp_path_factory.mktemp(name)
+        write_artifacts(folder, seed=seed)
+        releases[name] = release_of_artifacts(Settings(exchange_dir=folder)).release
+    return releases
+
+
+def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert load(stack, 1) == ids["first"]
+    s3_check_offline_and_online.main(stack)
+    said = capsys.readouterr().out
+    assert "60 users in Redis" in said
+    assert f"release {ids['first']} is live" in said
+    published = live(stack)
+    assert published.manifest == release_of_artifacts(stack)
+    assert len(answer(stack, published).scores) > 100
+    with elastic_client(stack) as elastic:
+        assert list(elastic.indices.get_alias(name=wire.ITEM_ALIAS)) == [wire.item_index(ids["first"])]
+    curl = requests.post(
+        f"{stack.feast.url}/get-online-features",
+        data='{"feature_service": "ml_item", "entities": {"itemid": [1, 3, 5]}}',
+        headers={"Content-Type": "application/json"},
+        timeout=30,
+    )
+    assert curl.status_code == 200
+    assert (stack.release_dir / ids["first"] / "manifest.json").is_file()
+
+
+def test_syncing_the_same_release_again_changes_nothing(stack: Settings, ids: dict[str, str]) -> None:
+    published = live(stack)
+    with asked_all_the_time(stack, published):
+        assert load(stack, 1) == ids["first"]
+        s3_check_offline_and_online.main(stack)
+    assert live(stack) == published
+    assert list(triton_repo.versions(stack)) == [published.triton_version]
+
+
+def test_two_releases_lie_side_by_side_while_the_first_is_served(stack: Settings, ids: dict[str, str]) -> None:
+    published = live(stack)
+    with asked_all_the_time(stack, published):
+        assert load(stack, 2) == ids["second"]
+    assert live(stack) == published
+    version = activation.require_loaded(stack, ids["second"])
+    second = Published(manifest=release_of_artifacts(stack), triton_version=version)
+    assert version != published.triton_version
+    assert not same(answer(stack, second), answer(stack, published))
+
+
+@pytest.mark.parametrize("fault", ["null", "stale"])
+def test_a_fault_in_the_store_fails_the_check_and_leaves_the_live_release_alone(
+    stack: Settings, ids: dict[str, str], fault: str
+) -> None:
+    published = live(stack)
+    before = answer(stack, published)
+    column = genre_flag(published.manifest.feature_spec.genres[0])
+    field = _mmh3(f"ml_item_{ids['second']}:{column}")
+    with feast_redis(stack) as client:
+        for key in client.scan_iter("*"):
+            raw = client.hget(key, field)
+            if raw is None:
+                continue
+            if fault == "null":
+                client.hdel(key, field)
+            else:
+                value = Value.FromString(raw)
+                client.hset(key, field, Value(int64_val=1 - value.int64_val).SerializeToString())
+    with pytest.raises(CheckError, match=f"column '{column}'.*item {r'[0-9]+'}"):
+        s3_check_offline_and_online.main(stack)
+    assert live(stack) == published
+    assert same(answer(stack, published), before)
+    s1_feature_to_feast.main(stack)  # a rerun mends it
+    with feast_redis(stack) as client:
+        held = sum(bool(client.hexists(key, field)) for key in client.scan_iter("*"))
+    assert held == 320
+
+
+def test_a_dead_service_fails_the_step_and_leaves_the_live_release_alone(stack: Settings, ids: dict[str, str]) -> None:
+    published = live(stack)
+    before = answer(stack, published)
+    dead = stack.model_copy(update={"feast": stack.feast.model_copy(update={"port": 1})})
+    with pytest.raises(StepError, match=r"127\.0\.0\.1:1 .*make up"):
+        s3_check_offline_and_online.main(dead)
+    assert live(stack) == published
+    assert same(answer(stack, published), before)
+
+
+def test_a_half_loaded_release_does_not_go_live_and_a_rerun_replaces_it(stack: Settings, ids: dict[str, str]) -> None:
+    published, second = live(stack), ids["second"]
+    with redis_client(stack) as client:
+        client.delete(wire.users_key(second))
+    with pytest.raises(StepError, match=r"not \(wholly\) in Redis: run .*s1_user_to_redis\.py"):
+        s3_check_offline_and_online.main(stack)
+    s1_user_to_redis.main(stack)
+
+    with elastic_client(stack) as elastic:
+        index = wire.item_index(second)
+        elastic.indices.put_mapping(index=index, meta={})
+        elastic.delete(index=index, id=str(es_index.item_rows(stack.exchange_dir)[0].itemid))
+        with pytest.raises(StepError, match=r"not \(wholly\) in Elasticsearch: run .*s2_item_to_es\.py"):
+            s3_check_offline_and_online.main(stack)
+        s2_item_to_es.main(stack)
+        assert elastic.count(index=index)["count"] == 320
+    assert live(stack) == published
+
+
+def test_a_complete_index_is_mended_in_place(stack: Settings, ids: dict[str, str]) -> None:
+    index = wire.item_index(ids["second"])
+    with elastic_client(stack) as elastic:
+        created = elastic.indices.get(index=index)[index]["settings"]["index"]["creation_date"]
+        elastic.delete(index=index, id=str(es_index.item_rows(stack.exchange_dir)[0].itemid))
+        elastic.index(index=index, id="surplus", document={Columns.ITEM: 999_999, "title": "x", "genres": [1]})
+        s2_item_to_es.main(stack)
+        assert elastic.indices.get(index=index)[index]["settings"]["index"]["creation_date"] == created
+        assert elastic.count(index=index)["count"] == 320
+
+
+def test_the_second_goes_live_and_the_first_can_be_had_again(stack: Settings, ids: dict[str, str]) -> None:
+    first = live(stack)
+    before = answer(stack, first)
+    s3_check_offline_and_online.main(stack)
+    assert live(stack).manifest.release == ids["second"]
+    activation.go_back(stack, ids["first"])
+    assert live(stack) == first
+    assert same(answer(stack, first), before)
+    assert feast_repo.live_release(stack) == ids["first"]
+    with elastic_client(stack) as elastic:
+        assert list(elastic.indices.get_alias(name=wire.ITEM_ALIAS)) == [wire.item_index(ids["first"])]
+
+
+def test_a_release_that_was_never_live_cannot_be_had_again(stack: Settings, ids: dict[str, str]) -> None:
+    with pytest.raises(StepError, match="000000000000 was never live"):
+        activation.go_back(stack, "000000000000")
+    assert live(stack).manifest.release == ids["first"]
+
+
+def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: dict[str, str]) -> None:
+    """Live before: first, then second. Third and first are kept, as first was served last."""
+    load(stack, 3)
+    s3_check_offline_and_online.main(stack)
+    kept = {ids["third"], ids["first"]}
+    with redis_client(stack) as client, elastic_client(stack) as elastic:
+        assert activation.live_release(client) == ids["third"]
+        assert activation.history(client) == [ids["third"], ids["first"]]
+        assert redis_rows.releases_in(client) == kept
+        assert es_index.releases_in(elastic) == kept
+    assert feast_repo.releases_in(stack) == kept
+    assert {model.release for model in triton_repo.versions(stack).values()} == kept
+    with feast_redis(stack) as client:
+        gone = _mmh3(f"ml_user_{ids['second']}:age")
+        assert not any(client.hexists(key, gone) for key in client.scan_iter("*"))
+    ready = requests.get(f"{stack.triton.http_url}/v2/models/{wire.MODEL}/versions/2/ready", timeout=30)
+    assert not ready.ok
+    assert len(answer(stack, live(stack)).scores) > 100
+
+
+def test_a_file_left_by_hand_in_the_release_folder_does_no_harm(stack: Settings, ids: dict[str, str]) -> None:
+    path: Path = stack.release_dir / "notes.txt"
+    path.write_text("kept")
+    s1_user_to_redis.main(stack)
+    assert path.read_text() == "kept"
