@@ -93,6 +93,17 @@ logs: setup ## the end of every log
 serve: setup ## start the Flask server under gunicorn, or start it anew
 	@$(BIN)/python -m online.services.stack serve
 
+# Inside containers a service runs as you; root's containers run as user 1000, since Elasticsearch refuses to be root.
+compose = RECSYS_UID=$${RECSYS_UID:-$$(id -u | sed 's/^0$$/1000/')} docker compose
+
+.PHONY: docker-up docker-down
+docker-up: setup ## the same four services and the server in containers
+	$(BIN)/python -m online.services.containers
+	$(compose) up --detach --wait --build
+
+docker-down: ## stop the containers; the data stays
+	$(compose) down
+
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-unit test-services test-e2e

