@@ -1,0 +1,143 @@
+"""The whole server over the real services: right answers, and what a fault of each service gives."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from online.main.s1_server import create_app
+from online.recommend.recommender import Recommender
+from tests.free_ports import settings_on_free_ports
+from tests.unit.online.world import (
+    BLANK_USER,
+    LONG_HISTORY_USER,
+    NO_FEATURES_USER,
+    NO_TERMS_USER,
+    NO_VECTOR_USER,
+    UNKNOWN_USER,
+    World,
+)
+
+SERVICES = ["redis", "elasticsearch", "feast", "triton"]
+
+
+@contextmanager
+def server(settings: Settings) -> Iterator[FlaskClient]:
+    recommender = Recommender.from_settings(settings)
+    try:
+        yield create_app(recommender).test_client()
+    finally:
+        recommender.close()
+
+
+@pytest.fixture(scope="module")
+def http(stack: Settings, world: World) -> Iterator[FlaskClient]:
+    with server(stack) as client:
+        yield client
+
+
+def asked(http: FlaskClient, userid: int, size: int = 50) -> dict[str, Any]:
+    response = http.post("/ml/rec", json={"userid": userid, "size": size})
+    assert response.status_code == 200, response.text
+    assert response.json is not None
+    return dict(response.json)
+
+
+@contextmanager
+def paused(settings: Settings, name: str) -> Iterator[None]:
+    """Every process that listens on the service's port stands still."""
+    ports = {
+        "redis": settings.redis.port,
+        "elasticsearch": settings.elasticsearch.port,
+        "feast": settings.feast.port,
+        "triton": settings.triton.grpc_port,
+    }
+    pids = {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == ports[name] and connection.pid
+    }
+    assert pids, f"nobody listens on the port of {name}"
+    processes = [psutil.Process(pid) for pid in pids]
+    try:
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, BLANK_USER])
+def test_the_answer_is_the_models_order_of_unseen_items(http: FlaskClient, world: World, userid: int) -> None:
+    answer = asked(http, userid, 200)
+    itemids = [item["itemid"] for item in answer["item_list"]]
+    scores = [item["score"] for item in answer["item_list"]]
+    assert len(itemids) == len(set(itemids)) > 100
+    assert not set(itemids) & set(world.seen[userid])
+    assert scores == sorted(scores, reverse=True)
+    np.testing.assert_allclose(scores, world.expected_scores(userid, itemids), atol=1e-5)
+    assert {item["itemid"]: item["title"] for item in answer["item_list"]}.items() <= world.titles.items()
+
+
+def test_named_outcomes(http: FlaskClient) -> None:
+    assert asked(http, UNKNOWN_USER)["cold_start"] is True
+    assert asked(http, NO_FEATURES_USER)["degraded"] == ["no_user_features"]
+    assert asked(http, BLANK_USER)["degraded"][0] == "no_recall"
+
+
+def test_ready(http: FlaskClient, world: World) -> None:
+    response = http.get("/readyz")
+    assert response.status_code == 200, response.text
+    assert response.json is not None
+    assert response.json["release"] == world.release
+    assert all(service["version"] for service in response.json["services"].values())
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_paused_service_is_503_within_its_timeout_and_the_next_request_after_it_succeeds(
+    http: FlaskClient, stack: Settings, name: str
+) -> None:
+    before = asked(http, 1)
+    timeout_s = getattr(stack, name).timeout_s
+    waited = []
+    with paused(stack, name):
+        for _ in range(3):
+            started = time.perf_counter()
+            response = http.post("/ml/rec", json={"userid": 1})
+            waited.append(time.perf_counter() - started)
+            assert response.status_code == 503
+            assert response.json is not None
+            assert response.json["error"]["service"] == name
+        ready = http.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json is not None
+        assert ready.json["services"][name]["ready"] is False
+    after = asked(http, 1)
+    assert after["item_list"] == before["item_list"]
+    assert statistics.median(waited) <= 1.2 * timeout_s
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_that_is_not_there_is_503_with_its_name(
+    stack: Settings, world: World, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    nobody = settings_on_free_ports(tmp_path_factory.mktemp("nobody"))
+    with server(stack.model_copy(update={name: getattr(nobody, name)})) as http:
+        started = time.perf_counter()
+        response = http.post("/ml/rec", json={"userid": 1})
+        waited = time.perf_counter() - started
+    assert response.status_code == 503
+    assert response.json is not None
+    assert response.json["error"]["service"] == name
+    assert waited <= 1.2 * getattr(stack, name).timeout_s + 1.0  # opening the release, up to where it fails
