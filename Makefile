@@ -104,6 +104,10 @@ docker-up: setup ## the same four services and the server in containers
 docker-down: ## stop the containers; the data stays
 	$(compose) down
 
+.PHONY: bench
+bench: setup ## how fast the running server answers at 1, 4 and 16 requests in flight -> pic/figures/serving.json
+	$(BIN)/python -m online.bench
+
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-unit test-services test-e2e
