@@ -10,6 +10,8 @@ import elasticsearch
 import redis
 import requests
 from elasticsearch.helpers import BulkIndexError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from tritonclient.utils import InferenceServerException
 
 from data_exchange_center.settings import Settings
@@ -57,11 +59,12 @@ def redis_client(settings: Settings) -> redis.Redis:
         password=password.get_secret_value() if password else None,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=settings.redis.timeout_s,
+        retry=Retry(NoBackoff(), 0),  # a step that fails is run again by a person
     )
 
 
 def elastic_client(settings: Settings) -> elasticsearch.Elasticsearch:
-    """A client without retries: a step that fails is run again by a person."""
+    """A client without retries."""
     password = settings.elasticsearch.password
     return elasticsearch.Elasticsearch(
         settings.elasticsearch.url,

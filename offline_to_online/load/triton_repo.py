@@ -126,6 +126,11 @@ def publish(settings: Settings, release: str, width: int, content: bytes) -> int
     return version
 
 
+def check_alive(settings: TritonSettings) -> None:
+    """Fail now rather than after the export."""
+    requests.get(f"{settings.http_url}/v2/health/ready", timeout=settings.timeout_s).raise_for_status()
+
+
 def load_model(settings: TritonSettings) -> None:
     """Have Triton look at the repository again. Versions that stay keep answering meanwhile."""
     response = requests.post(

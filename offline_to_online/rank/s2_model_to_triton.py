@@ -18,13 +18,15 @@ from offline_to_online.load.manifests import open_release
 from offline_to_online.load.offline_truth import offline_truth
 from offline_to_online.load.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
 from offline_to_online.load.services import reaching
-from offline_to_online.load.triton_repo import check_metadata, check_scores, publish
+from offline_to_online.load.triton_repo import check_alive, check_metadata, check_scores, publish
 
 ROWS = 1_000
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
+    with reaching("Triton", settings.triton.http_url):
+        check_alive(settings.triton)
     truth = offline_truth(settings.exchange_dir)
     width, rows = truth.spec.width, truth.sampled_rows(ROWS)
     content = export_onnx(truth.model, width, manifest.release)
