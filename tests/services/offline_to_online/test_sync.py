@@ -5,6 +5,7 @@ The tests of this file run in order and build on one another: each is a step in 
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,13 +99,18 @@ def feast_redis(settings: Settings) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(scope="module")
-def ids(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def ids(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Ids of the three releases. Their models are taken out of Triton at the end: it serves one width at a time."""
     releases = {}
     for seed, name in ((1, "first"), (2, "second"), (3, "third")):
         folder = tmp_path_factory.mktemp(name)
         write_artifacts(folder, seed=seed)
         releases[name] = release_of_artifacts(Settings(exchange_dir=folder)).release
-    return releases
+    yield releases
+    shutil.rmtree(triton_repo.model_dir(stack))
+    requests.post(f"{stack.triton.http_url}/v2/repository/models/{wire.MODEL}/unload", json={}, timeout=30)
+    with redis_client(stack) as client:
+        client.delete(wire.LIVE_KEY, wire.HISTORY_KEY)
 
 
 def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
