@@ -7,7 +7,7 @@ BIN := .venv/bin
 SERVICES := $(or $(RECSYS_SERVICES_DIR),.services)
 
 # $(call step,folder,script): a numbered step as a person runs it, from its own folder
-step = @printf '\n=== %s/%s\n' $(1) $(2) && cd $(1) && $(CURDIR)/$(BIN)/python $(2)
+step = @printf '\n=== %s/%s\n' $(1) $(2); start=$$SECONDS; (cd $(1) && $(CURDIR)/$(BIN)/python $(2)); echo "--- $(1)/$(2): $$((SECONDS - start)) s"
 # $(call timed,name,command): the command, and how long it took
 timed = @start=$$SECONDS; $(2); echo "--- $(1): $$((SECONDS - start)) s"
 
@@ -70,6 +70,22 @@ demo: setup ## the whole road: data, training, services, sync, server, fifty fil
 	$(call step,online/main,s2_client.py)
 	@echo "Ask it yourself:  curl -d '{\"userid\": 1}' $$($(BIN)/python -c 'from data_exchange_center.settings import load_settings as s; print(s().server.url)')/ml/rec"
 	@echo "The server stays up until:  make down"
+
+# --- offline: figures and pictures ------------------------------------------------------------------------------------
+
+.PHONY: bench-offline pictures tune seeds
+bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
+	$(BIN)/python -m offline.bench
+
+pictures: setup ## the road, training curves and calibration, into pic/ (after `make offline`)
+	$(BIN)/python pic/road.py
+	$(BIN)/python -m offline.pictures
+
+tune: setup ## compare training settings on the validation rows, into pic/figures/ (half an hour)
+	$(BIN)/python -m offline.experiments tune
+
+seeds: setup ## both models with three seeds: the spread of their AUC, into pic/figures/
+	$(BIN)/python -m offline.experiments seeds
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton

@@ -77,7 +77,7 @@ SOURCE = Recipe(
     name="source",
     fm=FMRecipe(train=TrainRecipe(epochs=10, batch_size=4096, learning_rate=0.003, weight_decay=1e-5)),
     deepfm=DeepFMRecipe(
-        train=TrainRecipe(epochs=12, batch_size=4096, learning_rate=0.006, weight_decay=1e-5, schedule="one_cycle")
+        train=TrainRecipe(epochs=12, batch_size=4096, learning_rate=0.01, weight_decay=1e-5, schedule="one_cycle")
     ),
 )
 
