@@ -1,0 +1,89 @@
+"""Time `make demo` on a fresh clone, with everything to install and again, and keep one of its answers.
+
+What is measured is the committed state of this checkout: it is cloned into a folder that is removed afterwards. The
+default ports must be free, or others named by the settings.
+
+Reads   RECSYS_DATA, like the demo itself
+Writes  pic/figures/demo.json
+Run     make bench-demo
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from data_exchange_center import artifacts
+from data_exchange_center.machine import machine
+from data_exchange_center.settings import load_settings
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUT = ROOT / "pic" / "figures" / "demo.json"
+TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
+PARTS = ("offline", "services", "sync", "server")
+
+
+def demo(checkout: Path) -> dict[str, int]:
+    """Run `make demo`; seconds of each part and step, and in all. Exits with its output when it fails."""
+    started = time.perf_counter()
+    done = subprocess.run(["make", "demo"], cwd=checkout, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        sys.exit(f"make demo failed:\n{done.stdout[-3000:]}")
+    took = {found["what"]: int(found["seconds"]) for found in TIMED.finditer(done.stdout)}
+    return took | {"all": round(time.perf_counter() - started)}
+
+
+def parts(took: dict[str, int]) -> dict[str, int]:
+    """The parts of a run in order; what is not in one of them is installation."""
+    setup = took["all"] - sum(took[part] for part in PARTS)
+    return {"setup": setup, **{part: took[part] for part in PARTS}, "all": took["all"]}
+
+
+def measure(checkout: Path) -> dict[str, Any]:
+    """Both runs, the sync steps, and an answer for user 1."""
+    settings = load_settings()
+    log.info("make demo on a fresh clone")
+    first = demo(checkout)
+    log.info("%s; make demo again", first)
+    again = demo(checkout)
+    log.info("%s", again)
+    answer = requests.post(f"{settings.server.url}/ml/rec", json={"userid": 1}, timeout=30)
+    answer.raise_for_status()
+    return {
+        "command": "make bench-demo",
+        "machine": machine(),
+        "dataset": artifacts.DATASET.read(checkout / "data_exchange_center")["name"],
+        "first": parts(first),
+        "again": parts(again),
+        "sync_steps": {f"`{step}`": s for step, s in first.items() if step.startswith("offline_to_online/")},
+        "answer": {**answer.json(), "item_list": answer.json()["item_list"][:2]},
+    }
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    with tempfile.TemporaryDirectory() as folder:
+        checkout = Path(folder) / "recsys_pipeline"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True)
+        try:
+            found = measure(checkout)
+        finally:
+            subprocess.run(["make", "down"], cwd=checkout, check=False)
+    with artifacts.written_in_place(OUTPUT) as temporary:
+        temporary.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    log.info("written: %s", OUTPUT)
+
+
+if __name__ == "__main__":
+    main()

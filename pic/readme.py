@@ -1,0 +1,156 @@
+"""Put the measured figures into the READMEs, between ``<!-- figures: name -->`` and ``<!-- /figures -->``.
+
+Every figure of the READMEs stands in ``pic/figures``, in a file that a command of this repository wrote.
+
+Reads   pic/figures/*.json
+Writes  README.md, README.zh-CN.md
+Run     make readme        (python pic/readme.py --check: only say whether they are up to date)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ROOT / "pic" / "figures"
+BLOCK = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<close><!-- /figures -->)", re.DOTALL)
+
+CHINESE = {
+    "step": "步骤", "seconds": "秒", "peak MB": "内存峰值 MB", "source's seconds": "源项目的秒数", "all": "合计",
+    "part": "部分", "empty machine": "全新机器", "again": "再来一次", "rows": "样本", "AUC": "AUC", "train": "训练",
+    "over 3 seeds": "3 个种子", "validation": "验证", "test": "测试", "concurrency": "并发", "requests/s": "请求/秒",
+    "p50 ms": "p50 毫秒", "p99 ms": "p99 毫秒",
+    "source's requests/s": "源项目 请求/秒", "source's p50 ms": "源项目 p50 毫秒",
+    "setup": "安装", "offline": "离线", "services": "启动服务", "sync": "同步", "server": "上线", "to": "至",
+    "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
+}  # fmt: skip
+
+# The source's own stack on a machine with two cores; see "How fast" in the README.
+SOURCE_SERVING = {1: (14, 68), 4: (25, 151), 16: (25, 688)}
+
+Words = Callable[[str], str]
+Figure = dict[str, Any]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table, first column left, the others right."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines += ["| " + " | ".join("-" if cell is None else str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def measured(figure: Figure, word: Words) -> str:
+    """Where a figure comes from: the command and the machine."""
+    machine = figure["machine"]
+    where = f"{machine['cpu']}, {machine['cores']} {word('cores')}, {machine['memory_gb']} GB"
+    return f"{word('Measured by')} `{figure['command']}` {word('on')} {where}; {word('data')}: {figure['dataset']}."
+
+
+def demo(figure: Figure, word: Words) -> str:
+    """Seconds of each part of `make demo`, the first time and again."""
+    parts = [*figure["again"]]
+    head = (word("part"), *(f"{word(run)}, {word('seconds')}" for run in ("empty machine", "again")))
+    rows = [(word(part), figure["first"].get(part), figure["again"].get(part)) for part in parts]
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def sync(figure: Figure, word: Words) -> str:
+    """Seconds of each sync step, as `make demo` ran it."""
+    head = (word("step"), word("seconds"))
+    return f"{table(head, figure['sync_steps'].items())}\n\n{measured(figure, word)}"
+
+
+def answer(figure: Figure, word: Words) -> str:
+    """A real answer, its list cut short."""
+    shown = dict(figure["answer"])
+    items = shown.pop("item_list")
+    took = shown.pop("took_ms")
+    lines = [json.dumps(shown, ensure_ascii=False)[:-1] + ","]
+    lines += [' "item_list": [' + json.dumps(items[0], ensure_ascii=False) + ","]
+    lines += ["  " + json.dumps(items[1], ensure_ascii=False) + ", …],"]
+    lines += [' "took_ms": ' + json.dumps(took) + "}"]
+    return "```\n" + "\n".join(lines) + "\n```"
+
+
+def _auc(model: str) -> Callable[[Figure, Words], str]:
+    def render(figure: Figure, word: Words) -> str:
+        found = figure[model]
+        head = (word("rows"), word("AUC"), word("over 3 seeds"))
+        rows = [
+            (word(part), f"{v['by_seed'][0]:.4f}", f"{v['min']:.4f} {word('to')} {v['max']:.4f}")
+            for part, v in found.items()
+        ]
+        return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+    return render
+
+
+def offline(figure: Figure, word: Words) -> str:
+    """Seconds and memory of every offline step, beside the source's."""
+    head = (word("step"), word("seconds"), word("peak MB"), word("source's seconds"))
+    rows = [(f"`{s['step']}`", s["seconds"], s["peak_rss_mb"], s["source_seconds"]) for s in figure["steps"]]
+    rows.append((word("all"), figure["seconds"], figure["peak_rss_mb"], figure["source_seconds"]))
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def serving(figure: Figure, word: Words) -> str:
+    """Requests per second and latency by concurrency, beside the source's."""
+    head = [
+        word(h) for h in ("concurrency", "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
+    ]
+    rows = []
+    for level in figure["levels"]:
+        theirs = SOURCE_SERVING.get(level["concurrency"], (None, None))
+        rows.append((level["concurrency"], level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
+    "demo": ("demo.json", demo),
+    "sync": ("demo.json", sync),
+    "answer": ("demo.json", answer),
+    "fm": ("offline_seeds.json", _auc("fm")),
+    "deepfm": ("offline_seeds.json", _auc("deepfm")),
+    "offline": ("offline_bench.json", offline),
+    "serving": ("serving.json", serving),
+}
+
+
+def rendered(text: str, word: Words) -> str:
+    """The README with every block filled from its file; a block whose file is missing is an error."""
+
+    def fill(block: re.Match[str]) -> str:
+        name, draw = BLOCKS[block["name"]]
+        return (
+            block["open"] + draw(json.loads((FIGURES / name).read_text(encoding="utf-8")), word) + "\n" + block["close"]
+        )
+
+    return BLOCK.sub(fill, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a README is out of date")
+    check = parser.parse_args().check
+    languages: dict[str, Words] = {
+        "README.md": lambda text: text,
+        "README.zh-CN.md": lambda text: CHINESE.get(text, text),
+    }
+    for name, word in languages.items():
+        path = ROOT / name
+        old = path.read_text(encoding="utf-8")
+        new = rendered(old, word)
+        if check and new != old:
+            sys.exit(f"{name} does not show the figures of pic/figures: run make readme")
+        if not check:
+            path.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
