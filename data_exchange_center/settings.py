@@ -143,7 +143,7 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for a process that is to run with the same ones."""
-        variables = {}
+        variables: dict[str, str] = {}
         for name, value in self.model_dump(exclude_none=True).items():
             variable = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
             if isinstance(value, dict):
