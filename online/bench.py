@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import requests
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -127,8 +128,9 @@ def measure(url: str, userids: Sequence[int], levels: Sequence[int], n: int, war
 
 
 def table(levels: Sequence[Level]) -> Table:
-    shown = Table(title="Serving", title_justify="left")
-    for name in ("concurrency", "requests/s", "p50 ms", "p99 ms", *(f"{stage} ms" for stage in STAGES)):
+    """Times in ms; the stages' are the server's medians, and overlap."""
+    shown = Table(box=box.SIMPLE, pad_edge=False)
+    for name in ("in flight", "requests/s", "p50", "p99", *STAGES):
         shown.add_column(name, justify="right")
     for level in levels:
         stages = (f"{level.stage_p50_ms.get(stage, float('nan')):.1f}" for stage in STAGES)

@@ -5,7 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,9 +15,9 @@ from online.bench import Answered, load, summarise
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    asked: Counter[int] = Counter()
+    asked: ClassVar[Counter[int]] = Counter()
 
-    def do_POST(self) -> None:  # noqa: N802 (http.server's name)
+    def do_POST(self) -> None:
         userid = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["userid"]
         self.asked[userid] += 1
         body = json.dumps({"took_ms": {"redis": 1.0, "total": float(userid)}}).encode()
