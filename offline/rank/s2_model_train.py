@@ -9,7 +9,7 @@ recipe's epochs and settings were chosen on validation, never on test.
 Reads:  offline/feature_spec.json, offline/samples.parquet, offline/ratings.parquet
 Writes: offline/deepfm.pt, offline/deepfm_report.json
 Run:    cd offline/rank && python s2_model_train.py
-Expect: test AUC at least 0.8206 (MovieLens-1M)
+Expect: test AUC about 0.822, asserted to be at least 0.8206 (MovieLens-1M)
 """
 
 from __future__ import annotations
