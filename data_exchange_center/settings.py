@@ -84,7 +84,7 @@ class ServerSettings(_Service):
 
     port: Port = 5000
     workers: Annotated[int, Field(ge=1)] = 2
-    threads: Annotated[int, Field(ge=1)] = 8
+    threads: Annotated[int, Field(ge=1)] = 16  # kept-alive connections spread unevenly over the workers
     item_cache_ttl_s: Seconds = 300.0
 
     @property
