@@ -31,31 +31,29 @@ def require_loaded(settings: Settings, release: str) -> int:
 
     Raises StepError naming the step that is to be run.
     """
-    missing: StepError | None = None
-
-    def lacks(service: str, step: str) -> StepError:
-        return StepError(f"release {release} is not (wholly) in {service}: run {step}, then this step again")
-
     with reaching("Redis", redis_address(settings)), redis_client(settings) as client:
         if not client.exists(wire.users_key(release)):
-            missing = lacks("Redis", "offline_to_online/recall/s1_user_to_redis.py")
+            raise _lacking(release, "Redis", "recall/s1_user_to_redis.py")
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as elastic:
-        if missing is None and not es_index.is_complete(elastic, release):
-            missing = lacks("Elasticsearch", "offline_to_online/recall/s2_item_to_es.py")
-    if missing is None and release not in feast_repo.releases_in(settings):
-        missing = lacks("Feast", "offline_to_online/rank/s1_feature_to_feast.py")
+        if not es_index.is_complete(elastic, release):
+            raise _lacking(release, "Elasticsearch", "recall/s2_item_to_es.py")
+    if release not in feast_repo.releases_in(settings):
+        raise _lacking(release, "Feast", "rank/s1_feature_to_feast.py")
     version = triton_repo.version_of(settings, release)
-    if missing is None and version is None:
-        missing = lacks("Triton", "offline_to_online/rank/s2_model_to_triton.py")
-    if missing is not None:
-        raise missing
-    assert version is not None  # noqa: S101 (said to the type checker)
+    if version is None:
+        raise _lacking(release, "Triton", "rank/s2_model_to_triton.py")
     with reaching("Feast", settings.feast.url):
         feast_repo.check_alive(settings)
         feast_repo.wait_until_known(settings, release)
     with reaching("Triton", settings.triton.http_url):
         triton_repo.wait_until_ready(settings.triton, version)
     return version
+
+
+def _lacking(release: str, service: str, step: str) -> StepError:
+    return StepError(
+        f"release {release} is not (wholly) in {service}: run offline_to_online/{step}, then this step again"
+    )
 
 
 def live_release(client: redis.Redis) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 from elasticsearch import Elasticsearch
-from elasticsearch.helpers import bulk
+from elasticsearch.helpers import bulk, scan
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -140,6 +140,5 @@ def _delete_surplus(client: Elasticsearch, index: str, rows: Sequence[ItemRow]) 
     if client.count(index=index)["count"] == len(rows):
         return
     wanted = {str(row.itemid) for row in rows}
-    page = client.search(index=index, size=10_000, source=False)
-    surplus = [hit["_id"] for hit in page["hits"]["hits"] if hit["_id"] not in wanted]
+    surplus = [hit["_id"] for hit in scan(client, index=index, _source=False) if hit["_id"] not in wanted]
     bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))

@@ -154,32 +154,36 @@ def test_two_releases_lie_side_by_side_while_the_first_is_served(stack: Settings
     assert not same(answer(stack, second), answer(stack, published))
 
 
-@pytest.mark.parametrize("fault", ["null", "stale"])
+def spoil(settings: Settings, field: bytes, fault: str) -> None:
+    """Leave one feature of every item without a value, or with an older release's."""
+    with feast_redis(settings) as client:
+        for key in client.scan_iter("*"):
+            if (raw := client.hget(key, field)) is None:
+                continue
+            if fault == "null":
+                client.hset(key, field, Value().SerializeToString())
+            else:
+                client.hset(key, field, Value(int64_val=1 - Value.FromString(raw).int64_val).SerializeToString())
+
+
 def test_a_fault_in_the_store_fails_the_check_and_leaves_the_live_release_alone(
-    stack: Settings, ids: dict[str, str], fault: str
+    stack: Settings, ids: dict[str, str]
 ) -> None:
     published = live(stack)
     before = answer(stack, published)
     column = genre_flag(published.manifest.feature_spec.genres[0])
     field = _mmh3(f"ml_item_{ids['second']}:{column}")
-    with feast_redis(stack) as client:
-        for key in client.scan_iter("*"):
-            raw = client.hget(key, field)
-            if raw is None:
-                continue
-            if fault == "null":
-                client.hdel(key, field)
-            else:
-                value = Value.FromString(raw)
-                client.hset(key, field, Value(int64_val=1 - value.int64_val).SerializeToString())
-    with pytest.raises(CheckError, match=f"column '{column}'.*item {r'[0-9]+'}"):
-        s3_check_offline_and_online.main(stack)
-    assert live(stack) == published
-    assert same(answer(stack, published), before)
+    for fault, said in (("stale", "offline [01], online [01]"), ("null", r"no value \(null\)")):
+        spoil(stack, field, fault)
+        with pytest.raises(CheckError, match=rf"column '{column}'.*item \d+: .*{said}"):
+            s3_check_offline_and_online.main(stack)
+        assert live(stack) == published
+        assert same(answer(stack, published), before)
     s1_feature_to_feast.main(stack)  # a rerun mends it
     with feast_redis(stack) as client:
-        held = sum(bool(client.hexists(key, field)) for key in client.scan_iter("*"))
-    assert held == 320
+        values = [raw for key in client.scan_iter("*") if (raw := client.hget(key, field)) is not None]
+    assert len(values) == 320
+    assert all(Value.FromString(raw).HasField("int64_val") for raw in values)
 
 
 def test_a_dead_service_fails_the_step_and_leaves_the_live_release_alone(stack: Settings, ids: dict[str, str]) -> None:
