@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import io
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -96,13 +96,12 @@ def test_weights_of_another_shape_are_refused() -> None:
         load_ranker(weights_to_bytes(random_model()), CONFIG.model_copy(update={"wide": (6, 7)}).model_dump())
 
 
-def test_onnx_answers_the_same_for_every_batch_size() -> None:
+def test_onnx_answers_the_same_for_every_batch_size(tmp_path: Path) -> None:
     model = ScoringModel(random_model()).eval()
-    buffer = io.BytesIO()
     torch.onnx.export(
         model,
         (random_rows(2),),
-        buffer,
+        tmp_path / "model.onnx",
         input_names=["ml_input"],
         output_names=["ml_output"],
         dynamic_shapes=({0: torch.export.Dim("rows")},),
@@ -110,7 +109,7 @@ def test_onnx_answers_the_same_for_every_batch_size() -> None:
         opset_version=18,
         verbose=False,
     )
-    session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for n in (1, 2, 256):
         rows = random_rows(n, n)
         (found,) = session.run(None, {"ml_input": rows.numpy()})
