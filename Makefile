@@ -126,12 +126,9 @@ bench: setup ## how fast the running server answers at 1, 4 and 16 requests in f
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 
-.PHONY: bench-demo pictures readme
+.PHONY: bench-demo readme
 bench-demo: setup ## time `make demo` on a fresh clone, twice -> pic/figures/demo.json
 	$(BIN)/python pic/demo.py
-
-pictures: pictures-offline ## every picture of pic/
-	$(BIN)/python pic/road.py
 
 readme: setup ## put the figures of pic/figures/ into the READMEs
 	$(BIN)/python pic/readme.py
