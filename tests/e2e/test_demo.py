@@ -166,5 +166,5 @@ def test_a_missing_artifact_names_the_step_to_run(road: Road) -> None:
         "env", "RECSYS_EXCHANGE_DIR=/nonexistent/exchange", ".venv/bin/python", "offline/preprocess/s2_term_trans.py"
     )
     assert done.returncode != 0
-    assert "s1_data_split.py" in done.stdout
+    assert "s0_get_data.py" in done.stdout
     assert "Traceback" not in done.stdout
