@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, wire
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
@@ -46,7 +46,8 @@ class Published(_Frozen):
     """What stands under `wire.manifest_key` in Redis once a release has passed its checks: all that a server needs."""
 
     manifest: Manifest
-    triton_version: int  # version of the model `wire.MODEL` that scores for this release
+    triton_model: str = wire.MODEL  # `wire.MODEL`, or a name with the width where that one serves another width
+    triton_version: int  # its version that scores for this release
 
 
 def release_of_artifacts(settings: Settings) -> Manifest:
