@@ -77,6 +77,7 @@ def report(settings: Settings) -> dict[str, Any]:
         exchange_dir = Path(folder)
         steps = list(run_all(settings, exchange_dir))
         return {
+            "command": "make bench-offline",
             "machine": machine(),
             "dataset": artifacts.DATASET.read(exchange_dir)["name"],
             "steps": steps,

@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError, written_in_place
+from data_exchange_center.machine import machine
 from data_exchange_center.recipes import DeepFMRecipe, FMRecipe, Recipe
 from data_exchange_center.settings import Settings, load_settings
 from data_exchange_center.steps import StepError
@@ -40,8 +42,9 @@ FM_CHANGES: tuple[dict[str, Any], ...] = (
 )
 DEEPFM_CHANGES: tuple[dict[str, Any], ...] = (
     {},
-    {"dropout": 0.0},
+    {"dropout": 0.2},
     {"epochs": 8},
+    {"epochs": 12},
     {"weight_decay": 5e-6},
     {"weight_decay": 2e-5},
     {"learning_rate": 0.006},
@@ -131,7 +134,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     settings = load_settings()
     try:
-        found = tune(settings) if what == "tune" else seeds(settings)
+        found = {
+            "command": f"make {what}",
+            "machine": machine(),
+            "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+            **(tune(settings) if what == "tune" else seeds(settings)),
+        }
     except (ArtifactError, StepError) as error:
         parser.exit(1, f"{error}\n")
     name = {"tune": "offline_tuning.json", "seeds": "offline_seeds.json"}[what]

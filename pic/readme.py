@@ -1,6 +1,7 @@
 """Put the measured figures into the READMEs, between ``<!-- figures: name -->`` and ``<!-- /figures -->``.
 
-Every figure of the READMEs stands in ``pic/figures``, in a file that a command of this repository wrote.
+Every figure of the READMEs stands in ``pic/figures``, in a file that a command of this repository wrote; those of the
+source, in ``source.json``, were measured once with its own code.
 
 Reads   pic/figures/*.json
 Writes  README.md, README.zh-CN.md
@@ -19,6 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "pic" / "figures"
+SOURCE = FIGURES / "source.json"  # the one file that no command writes: what was measured of the source, and how
 BLOCK = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<close><!-- /figures -->)", re.DOTALL)
 
 CHINESE = {
@@ -30,9 +32,6 @@ CHINESE = {
     "setup": "安装", "offline": "离线", "services": "启动服务", "sync": "同步", "server": "上线", "to": "至",
     "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
 }  # fmt: skip
-
-# The source's own stack on a machine with two cores; see "How fast" in the README.
-SOURCE_SERVING = {1: (14, 68), 4: (25, 151), 16: (25, 688)}
 
 Words = Callable[[str], str]
 Figure = dict[str, Any]
@@ -104,9 +103,11 @@ def serving(figure: Figure, word: Words) -> str:
     head = [
         word(h) for h in ("concurrency", "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
     ]
+    source = {level["concurrency"]: level for level in json.loads(SOURCE.read_text())["serving"]}
     rows = []
     for level in figure["levels"]:
-        theirs = SOURCE_SERVING.get(level["concurrency"], (None, None))
+        known = source.get(level["concurrency"], {})
+        theirs = (known.get("requests_per_s"), known.get("p50_ms"))
         rows.append((level["concurrency"], level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
