@@ -2,14 +2,14 @@
 
 Each field can be overridden by an environment variable: ``RECSYS_`` plus the path through the tree, levels
 joined by two underscores, for example ``RECSYS_REDIS__HOST=redis`` or ``RECSYS_DATA=/data/ml-1m.zip``.
-Settings are built once, in a step's ``main`` or in ``create_app``, and passed down.
+Paths are absolute. Settings are built once, in a step's ``main`` or in ``create_app``, and passed down.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +18,22 @@ from data_exchange_center.recipes import RECIPES, Recipe
 
 EXCHANGE_DIR = Path(__file__).resolve().parent
 
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(
+            f"{str(path)!r} is relative, and every step runs in a folder of its own; give an absolute path"
+        )
+    return path
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -42,13 +58,17 @@ class ElasticsearchSettings(_Service):
 
     port: Port = 9200
     transport_port: Port = 9300
+    scheme: Literal["http", "https"] = "http"  # the local stack and the containers speak http
+    ca_certs: Annotated[AbsolutePath, AfterValidator(_file)] | None = (
+        None  # PEM file, for https with your own authority
+    )
     user: str = "elastic"
     password: SecretStr | None = None
     timeout_s: Seconds = 1.0
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
 
 class FeastSettings(_Service):
@@ -112,9 +132,9 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    data: Path | None = None  # folder or zip with MovieLens; see offline/preprocess/s0_get_data.py
-    exchange_dir: Path = EXCHANGE_DIR  # where steps and services hand data to each other
-    services_dir: Path = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
+    data: AbsolutePath | None = None  # folder or zip with MovieLens; see offline/preprocess/s0_get_data.py
+    exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
+    services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
         default="source", validation_alias="RECSYS_RECIPE"
     )
@@ -163,7 +183,7 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = (
-            f"{'RECSYS_' + '__'.join(str(part) for part in e['loc']).upper().removeprefix('RECSYS_')}: {e['msg']}"
+            f"{'RECSYS_' + '__'.join(str(part) for part in e['loc']).upper().removeprefix('RECSYS_')}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
         )
         sys.exit("Wrong setting: " + "; ".join(problems))

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import requests
@@ -61,15 +63,21 @@ def _files(path: Path) -> Iterator[dict[str, Callable[[], bytes]]]:
     elif path.is_file():
         try:
             with zipfile.ZipFile(path) as archive:
-                yield {PurePosixPath(name).name: _member(archive, name) for name in archive.namelist()}
+                yield {PurePosixPath(name).name: partial(_read, path, archive, name) for name in archive.namelist()}
         except zipfile.BadZipFile as error:
             raise StepError(f"{path} is not a folder and not a whole zip ({error}).") from error
     else:
         raise StepError(f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with MovieLens.")
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> Callable[[], bytes]:
-    return lambda: archive.read(name)
+def _read(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, unknown method
+        raise StepError(
+            f"{name} in {path} cannot be read ({error}): the zip is damaged or encrypted. "
+            "Fetch it again, or name a folder with the unpacked files in RECSYS_DATA."
+        ) from error
 
 
 def download_ml_1m(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from data_exchange_center.http import local_session
 from data_exchange_center.steps import StepError
 
 TIMEOUT_S = 10.0
@@ -18,7 +19,8 @@ def ask(url: str, userid: int, size: int) -> dict[str, Any]:
     """The server's answer. Raises StepError with one sentence when there is none."""
     address = f"{url.rstrip('/')}/ml/rec"
     try:
-        response = requests.post(address, json={"userid": userid, "size": size}, timeout=TIMEOUT_S)
+        with local_session() as session:
+            response = session.post(address, json={"userid": userid, "size": size}, timeout=TIMEOUT_S)
     except requests.Timeout as error:
         raise StepError(f"The server at {url} did not answer within {TIMEOUT_S:.0f} s. See `make logs`.") from error
     except requests.ConnectionError as error:

@@ -36,6 +36,8 @@ def test_the_environment_reaches_every_level(monkeypatch: pytest.MonkeyPatch) ->
         ("RECSYS_TRITON__TIMEOUT_S", "0"),
         ("RECSYS_RECIPE", "unheard-of"),
         ("RECSYS_SERVER__WORKERS", "many"),
+        ("RECSYS_ELASTICSEARCH__SCHEME", "gopher"),
+        ("RECSYS_ELASTICSEARCH__CA_CERTS", "/no/such/ca.pem"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -44,6 +46,45 @@ def test_a_wrong_value_is_one_sentence_with_its_name(monkeypatch: pytest.MonkeyP
         load_settings()
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["RECSYS_DATA", "RECSYS_EXCHANGE_DIR", "RECSYS_SERVICES_DIR", "RECSYS_ELASTICSEARCH__CA_CERTS"]
+)
+@pytest.mark.parametrize("value", ["data/ml-1m.zip", "here", "pyproject.toml"])
+def test_a_relative_path_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        load_settings()
+    assert str(caught.value).count(name) == 1
+    assert repr(value) in str(caught.value)
+    assert "absolute" in str(caught.value)
+
+
+def test_elasticsearch_may_speak_https(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Settings().elasticsearch.url == "http://127.0.0.1:9200"
+    certificate = tmp_path / "ca.pem"
+    certificate.touch()
+    monkeypatch.setenv("RECSYS_ELASTICSEARCH__SCHEME", "https")
+    monkeypatch.setenv("RECSYS_ELASTICSEARCH__CA_CERTS", str(certificate))
+    settings = load_settings()
+    assert settings.elasticsearch.url == "https://127.0.0.1:9200"
+    assert settings.elasticsearch.ca_certs == certificate
+    assert settings.environment()["RECSYS_ELASTICSEARCH__CA_CERTS"] == str(certificate)
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD", "")
+    monkeypatch.setenv("RECSYS_DATA", "")
+    assert load_settings().redis.password is None
+    assert load_settings().data is None
+
+
+def test_settings_of_an_environment_are_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = Settings(exchange_dir=tmp_path, data=tmp_path / "x.zip")
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings
 
 
 def test_settings_are_frozen() -> None:

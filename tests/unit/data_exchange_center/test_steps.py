@@ -1,5 +1,8 @@
 """A step ends on a user's mistake with one sentence."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from data_exchange_center.artifacts import ArtifactError
@@ -15,6 +18,32 @@ def test_a_mistake_is_a_sentence_and_exit_code_1(error: Exception) -> None:
     with pytest.raises(SystemExit) as caught:
         run(main)
     assert str(error) in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence_with_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(SystemExit) as caught:
+        run(lambda _: (file / "online").mkdir(parents=True))
+    assert str(file / "online") in str(caught.value)
+    assert "RECSYS_EXCHANGE_DIR" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_a_sentence() -> None:
+    def main(settings: Settings) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SystemExit, match=r"No space left on device.*make room"):
+        run(main)
+
+
+def test_an_os_error_that_the_system_did_not_raise_is_a_bug() -> None:
+    def main(settings: Settings) -> None:
+        raise OSError("somebody's own")
+
+    with pytest.raises(OSError, match="somebody's own"):
+        run(main)
 
 
 def test_a_bug_keeps_its_stack_trace() -> None:

