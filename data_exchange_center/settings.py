@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data_exchange_center.recipes import RECIPES, Recipe
@@ -69,6 +69,12 @@ class ElasticsearchSettings(_Service):
     @property
     def url(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"
+
+    @model_validator(mode="after")
+    def _certificates_are_for_https(self) -> Self:
+        if self.ca_certs and self.scheme != "https":
+            raise ValueError("ca_certs is given and the scheme is http; set RECSYS_ELASTICSEARCH__SCHEME=https")
+        return self
 
 
 class FeastSettings(_Service):
@@ -177,13 +183,14 @@ def _plain(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
+def _variable(place: tuple[int | str, ...]) -> str:
+    return "RECSYS_" + "__".join(str(part) for part in place).upper().removeprefix("RECSYS_")
+
+
 def load_settings() -> Settings:
     """Settings from the environment; a wrong value ends the process with one sentence that names it."""
     try:
         return Settings()
     except ValidationError as error:
-        problems = (
-            f"{'RECSYS_' + '__'.join(str(part) for part in e['loc']).upper().removeprefix('RECSYS_')}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        )
-        sys.exit("Wrong setting: " + "; ".join(problems))
+        problems = [(_variable(each["loc"]), each["msg"].removeprefix("Value error, ")) for each in error.errors()]
+        sys.exit("Wrong setting: " + "; ".join(f"{variable}: {message}" for variable, message in problems))

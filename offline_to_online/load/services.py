@@ -9,6 +9,7 @@ from typing import Final
 import elasticsearch
 import redis
 import requests
+from elastic_transport.client_utils import DEFAULT
 from elasticsearch.helpers import BulkIndexError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -69,6 +70,7 @@ def elastic_client(settings: Settings) -> elasticsearch.Elasticsearch:
     return elasticsearch.Elasticsearch(
         settings.elasticsearch.url,
         basic_auth=(settings.elasticsearch.user, password.get_secret_value()) if password else None,
+        ca_certs=str(settings.elasticsearch.ca_certs) if settings.elasticsearch.ca_certs else DEFAULT,
         request_timeout=TIMEOUT_S,
         max_retries=0,
     )

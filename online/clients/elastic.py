@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, Elasticsearch, TransportError
 from elasticsearch.exceptions import SerializationError
 from numpy.typing import NDArray
@@ -62,6 +63,7 @@ class ElasticItems(Client[ItemQuery, Hits]):
         self._es = Elasticsearch(
             settings.url,
             basic_auth=(settings.user, password.get_secret_value()) if password else None,
+            ca_certs=str(settings.ca_certs) if settings.ca_certs else DEFAULT,
             request_timeout=settings.timeout_s,
             max_retries=0,
             retry_on_timeout=False,

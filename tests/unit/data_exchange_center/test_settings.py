@@ -73,6 +73,12 @@ def test_elasticsearch_may_speak_https(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert settings.environment()["RECSYS_ELASTICSEARCH__CA_CERTS"] == str(certificate)
 
 
+def test_certificates_without_https_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_ELASTICSEARCH__CA_CERTS", __file__)
+    with pytest.raises(SystemExit, match="RECSYS_ELASTICSEARCH__SCHEME=https"):
+        load_settings()
+
+
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_REDIS__PASSWORD", "")
     monkeypatch.setenv("RECSYS_DATA", "")
