@@ -73,7 +73,8 @@ def online_pairs(services: Services, published: Published, userids: Sequence[int
         answer = services.features.call(FeatureQuery("user", release, [userid]))
         user = spec.encode_users(_whole("user", answer))
         rows.append(spec.assemble(user, np.stack([items[int(itemid)] for itemid in found])))
-        scores.append(services.ranker.call(ScoreQuery(rows[-1], published.triton_version)))
+        query = ScoreQuery(rows[-1], published.triton_version, published.triton_model)
+        scores.append(services.ranker.call(query))
     return Pairs(
         userids=np.repeat(list(candidates), [len(found) for found in candidates.values()]),
         itemids=np.concatenate(list(candidates.values())).astype(np.int64),

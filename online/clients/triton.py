@@ -30,10 +30,11 @@ _CHANNEL = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreQuery:
-    """Encoded rows, and which version of the model is to score them."""
+    """Encoded rows, and which version of which model is to score them."""
 
     rows: NDArray[np.float32]  # (n, FeatureSpec.width)
     version: int
+    model: str  # its name in Triton
 
 
 class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
@@ -53,24 +54,24 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
         if not batches:
             return np.empty(0, np.float32)
         if len(batches) == 1:
-            return self._scores(self._client.infer(**self._request(rows, query.version)), len(rows))
-        flights = [self._start(batch, query.version) for batch in batches]
+            return self._scores(self._client.infer(**self._request(rows, query)), len(rows))
+        flights = [self._start(batch, query) for batch in batches]
         return np.concatenate(
             [self._scores(flight.result(), len(batch)) for flight, batch in zip(flights, batches, strict=True)]
         )
 
-    def _request(self, rows: NDArray[np.float32], version: int) -> dict[str, Any]:
+    def _request(self, rows: NDArray[np.float32], query: ScoreQuery) -> dict[str, Any]:
         tensor = triton.InferInput(wire.MODEL_INPUT, list(rows.shape), "FP32")
         tensor.set_data_from_numpy(rows)
         return {
-            "model_name": wire.MODEL,
-            "model_version": str(version),
+            "model_name": query.model,
+            "model_version": str(query.version),
             "inputs": [tensor],
             "outputs": self._outputs,
             "client_timeout": self._timeout_s,
         }
 
-    def _start(self, rows: NDArray[np.float32], version: int) -> Future[Any]:
+    def _start(self, rows: NDArray[np.float32], query: ScoreQuery) -> Future[Any]:
         flight: Future[Any] = Future()
 
         def land(result: Any, error: Exception | None) -> None:
@@ -79,7 +80,7 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
             else:
                 flight.set_exception(error)
 
-        self._client.async_infer(callback=land, **self._request(rows, version))
+        self._client.async_infer(callback=land, **self._request(rows, query))
         return flight
 
     def _scores(self, result: Any, rows: int) -> NDArray[np.float32]:

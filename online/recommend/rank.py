@@ -33,7 +33,7 @@ def rank(
         log.warning("no features for items %s", candidates.itemids[~known].tolist())
         outcomes.append(Outcome.NO_ITEM_FEATURES)
     rows = opened.spec.assemble(opened.spec.encode_users(user.columns), item_rows)  # (known, width)
-    scores = scorer.call(ScoreQuery(rows, opened.model_version))
+    scores = scorer.call(ScoreQuery(rows, opened.model_version, opened.model))
     return _ordered(candidates.itemids[known], scores, tuple(outcomes))
 
 

@@ -41,7 +41,8 @@ class OpenRelease:
     spec: FeatureSpec
     recall: RecallRecipe
     vector_dim: int
-    model_version: int  # of the ranking model, in Triton
+    model: str  # the ranking model, in Triton
+    model_version: int
     catalogue: dict[int, ShownItem]
     popular: NDArray[np.int32]  # (n,) best first
     popularity: NDArray[np.float32]  # (n,)
@@ -152,6 +153,7 @@ class Releases:
             spec=spec,
             recall=published.manifest.recipe.recall,
             vector_dim=published.manifest.vector_dim,
+            model=published.triton_model,
             model_version=published.triton_version,
             catalogue=catalogue,
             popular=np.array([itemid for itemid, _ in popular], np.int32),

@@ -178,14 +178,19 @@ class TritonScoresContract:
         self, client: TritonScores, world: World, n: int
     ) -> None:
         rows = np.random.default_rng(n).uniform(0, 1, (n, world.spec.width)).astype(np.float32)
-        scores = client.call(ScoreQuery(rows, world.model_version))
+        scores = client.call(ScoreQuery(rows, world.model_version, world.model))
         assert scores.shape == (n,)
         assert scores.dtype == np.float32
         np.testing.assert_allclose(scores, world.scores(rows), atol=1e-5)
 
     def test_a_version_that_is_not_there_is_a_service_error(self, client: TritonScores, world: World) -> None:
         with pytest.raises(ServiceError) as raised:
-            client.call(ScoreQuery(np.zeros((1, world.spec.width), np.float32), 4711))
+            client.call(ScoreQuery(np.zeros((1, world.spec.width), np.float32), 4711, world.model))
+        assert raised.value.service == "triton"
+
+    def test_a_model_that_is_not_there_is_a_service_error(self, client: TritonScores, world: World) -> None:
+        with pytest.raises(ServiceError) as raised:
+            client.call(ScoreQuery(np.zeros((1, world.spec.width), np.float32), world.model_version, "nowhere"))
         assert raised.value.service == "triton"
 
     def test_ping_says_a_version(self, client: TritonScores) -> None:

@@ -128,6 +128,6 @@ class FakeScorer(_Fake, Client[ScoreQuery, NDArray[np.float32]]):
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
         self._seen(query)
         for world in self.worlds.values():
-            if world.model_version == query.version:
+            if (world.model, world.model_version) == (query.model, query.version):
                 return world.scores(query.rows)
         raise self._wrong("answered with an error (StatusCode.NOT_FOUND)")

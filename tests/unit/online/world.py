@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center import wire
 from data_exchange_center.columns import clicks, genre_flag, impressions
 from data_exchange_center.features import FeatureSpec, movielens_spec
 from data_exchange_center.recipes import SOURCE
@@ -31,6 +32,7 @@ UNKNOWN_USER = 99_999
 @dataclass(frozen=True)
 class World:
     release: str = "aaaaaaaaaaaa"
+    model: str = wire.MODEL
     model_version: int = 1
     seed: int = 0
 
@@ -132,7 +134,7 @@ class World:
             release=self.release, recipe=SOURCE, dataset={"name": "world"}, feature_spec=self.spec, vector_dim=DIM,
             model={"auc": {}}, parts=(),
         )  # fmt: skip
-        return Published(manifest=manifest, triton_version=self.model_version)
+        return Published(manifest=manifest, triton_model=self.model, triton_version=self.model_version)
 
     def scores(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return (1 / (1 + np.exp(-(rows.astype(np.float64) @ self.weights)))).astype(np.float32)

@@ -160,6 +160,16 @@ def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
     assert ask(fakes, 1).items == first.items  # still open: going back takes no time
 
 
+def test_a_release_is_scored_by_the_model_that_it_names(fakes: Fakes) -> None:
+    first = ask(fakes, 1)
+    second = World(release="bbbbbbbbbbbb", model="ml_rec_62", model_version=1, seed=7)
+    fakes.add(second)
+    fakes.users.live_release = second.release
+    answer = until_from(fakes, second.release)
+    assert fakes.scorer.calls[-1].model == "ml_rec_62"
+    assert answer.items != first.items
+
+
 def test_the_old_release_serves_when_the_new_one_cannot_be_opened(fakes: Fakes) -> None:
     first = ask(fakes, 1)
     fakes.users.live_release = "cccccccccccc"
