@@ -13,6 +13,7 @@ from typing import Final
 from data_exchange_center.settings import Settings, load_settings
 from online.services.catalogue import SERVICES
 from online.services.feast.service import prepare_feast_repo
+from online.services.service import run
 
 CONTAINER_UID: Final = 1000  # whom the containers run as when root starts them: Elasticsearch refuses to be root
 
@@ -34,4 +35,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(load_settings())
+    run(lambda: main(load_settings()), interrupted="interrupted")

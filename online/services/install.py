@@ -22,7 +22,7 @@ from data_exchange_center.artifacts import written_in_place
 from data_exchange_center.settings import Settings, load_settings
 from online.services.elasticsearch import service as elasticsearch
 from online.services.elasticsearch.jars import fetch, locked_jars
-from online.services.service import BIN, StackError
+from online.services.service import BIN, StackError, run
 from online.services.triton import service as triton
 
 _log = logging.getLogger(__name__)
@@ -93,9 +93,4 @@ def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        main(load_settings())
-    except StackError as problem:
-        sys.exit(str(problem))
-    except KeyboardInterrupt:
-        sys.exit("interrupted; run it again and it goes on from there")
+    run(lambda: main(load_settings()), interrupted="interrupted; run it again and it goes on from there")

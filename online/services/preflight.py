@@ -42,6 +42,10 @@ def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
                 f"RECSYS_{service.group.upper()}__HOST is {host!r}, but the local stack runs on this machine: "
                 "unset it, or use Docker for services elsewhere."
             )
+        if service.name == "elasticsearch" and settings.elasticsearch.scheme != "http":
+            raise StackError(
+                "RECSYS_ELASTICSEARCH__SCHEME is 'https', but the local Elasticsearch speaks http: unset it."
+            )
 
 
 def check_disk(settings: Settings) -> None:

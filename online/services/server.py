@@ -7,6 +7,7 @@ from typing import Final
 
 import requests
 
+from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
 from online.services.redis.service import client as redis_client
@@ -32,7 +33,8 @@ def version(settings: Settings) -> str:
     port = settings.server.port
     ask("The server", port, "/healthz")
     try:
-        answer = requests.get(f"http://{LOOPBACK}:{port}/readyz", timeout=10).json()
+        with local_session() as session:
+            answer = session.get(f"http://{LOOPBACK}:{port}/readyz", timeout=10).json()
     except (requests.RequestException, ValueError) as error:
         raise NotReadyError(f"the server does not answer to /readyz on port {port} yet") from error
     if answer["ready"]:

@@ -14,7 +14,9 @@ from typing import Final
 
 import requests
 
+from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import system_problem
 
 LOOPBACK: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -93,10 +95,23 @@ class Service:
         return settings.service_dir("logs") / f"{self.name}.log"
 
 
+def run(command: Callable[[], None], *, interrupted: str) -> None:
+    """Run a command of the stack; what it cannot do, or the system refuses, ends the process with one sentence."""
+    try:
+        command()
+    except StackError as problem:
+        sys.exit(str(problem))
+    except OSError as error:
+        sys.exit(system_problem(error))
+    except KeyboardInterrupt:
+        sys.exit(interrupted)
+
+
 def ask(service: str, port: int, path: str, timeout_s: float = 2.0) -> requests.Response:
     """GET from a service on this machine. Raises NotReadyError unless it answers 200."""
     try:
-        response = requests.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s)
+        with local_session() as session:
+            response = session.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s)
     except requests.RequestException as error:
         raise NotReadyError(f"{service} does not answer on port {port} yet") from error
     if response.status_code != requests.codes.ok:

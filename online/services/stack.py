@@ -24,33 +24,45 @@ from tenacity import (
 from data_exchange_center.settings import Settings, load_settings
 from online.services import catalogue, preflight
 from online.services.report import status_table, tail
-from online.services.service import NeedsActionError, NotReadyError, Service, StackError
+from online.services.server import SERVER
+from online.services.service import NeedsActionError, NotReadyError, Service, StackError, run
 from online.services.supervision import Supervisor, members
 
 _console = Console(stderr=True)
 
 
 def up(settings: Settings, services: Sequence[Service]) -> None:
-    """Start what does not run, and wait until all of it is ready. Raises StackError."""
+    """Start what does not run, and wait until all of it is ready. Raises StackError.
+
+    What runs with other settings than these is started again with these, whether it is among ``services`` or not.
+    """
     supervisor = Supervisor(settings)
-    running = _running(supervisor)
-    starting = [service for service in services if service.name not in running]
-    if not supervisor.running and (left := members(settings)):
-        pids = ", ".join(str(process.pid) for process in left)
-        raise StackError(f"processes of an earlier stack have lost their supervisor (pid {pids}): run `make down`.")
-    preflight.check(settings, starting)
+    _refuse_orphans(settings, supervisor)
+    before = _running(supervisor)
+    preflight.check(settings, [service for service in services if service.name not in before])
     for service in services:
         service.prepare(settings)
     supervisor.start(catalogue.PROGRAMS)
-    running = _running(supervisor)  # a changed setting has stopped its program
-    for service in services:
-        if service.name not in running:
+    running = _running(supervisor)
+    stopped = [s for s in catalogue.PROGRAMS if s.name in before - running]  # a changed setting has stopped them
+    for service in stopped:
+        service.prepare(settings)
+    for service in catalogue.PROGRAMS:
+        if service in stopped or (service in services and service.name not in running):
             supervisor.run(service)
+    # A server that was only started again may have no release to serve yet: nobody asked for it to be ready.
+    awaited = [s for s in catalogue.PROGRAMS if s in services or (s in stopped and s is not SERVER)]
     with _console.status("") as line:
-        for service in services:
+        for service in awaited:
             line.update(f"waiting for {service.title} on port {service.ports[0].number(settings)}")
             version = wait_until_ready(settings, supervisor, service)
             _console.print(f"{service.title} {version} is ready on port {service.ports[0].number(settings)}")
+
+
+def _refuse_orphans(settings: Settings, supervisor: Supervisor) -> None:
+    if not supervisor.running and (left := members(settings)):
+        pids = ", ".join(str(process.pid) for process in left)
+        raise StackError(f"processes of an earlier stack have lost their supervisor (pid {pids}): run `make down`.")
 
 
 def _running(supervisor: Supervisor) -> set[str]:
@@ -90,6 +102,7 @@ def down(settings: Settings, services: Sequence[Service] | None) -> None:
     """Stop some services, or all of it, supervisor included. Data stays."""
     supervisor = Supervisor(settings)
     if services is not None:
+        _refuse_orphans(settings, supervisor)
         for service in services:
             supervisor.stop(service)
             _console.print(f"{service.title} is stopped")
@@ -149,9 +162,4 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:], load_settings())
-    except StackError as problem:
-        sys.exit(str(problem))
-    except KeyboardInterrupt:
-        sys.exit("interrupted; `make down` stops what was started")
+    run(lambda: main(sys.argv[1:], load_settings()), interrupted="interrupted; `make down` stops what was started")

@@ -12,19 +12,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
-from tenacity import retry, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.artifacts import written_in_place
 from data_exchange_center.settings import Settings
 from online.services.service import ROOT, Program, Service, StackError
 
 MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
+PATIENCE_S: Final = 15.0  # for supervisord itself to come up, or to go
 _SOCKET_PATH_BYTES: Final = 90  # a Unix socket's path may have 107, and supervisord first makes a longer one
 
 
@@ -146,8 +148,17 @@ class Supervisor:
         done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
         if done.returncode:
             raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
-        answers = retry(stop=stop_after_delay(15), wait=wait_fixed(0.05), retry=retry_if_result(lambda up: not up))
-        answers(lambda: self.running)()
+        try:
+            self._until(running=True)
+        except RetryError as error:
+            raise StackError(
+                f"supervisord does not answer: see {log(self._settings)}, then run `make down`."
+            ) from error
+
+    def _until(self, *, running: bool) -> None:
+        """Wait for supervisord to answer, or to answer no more. Raises RetryError."""
+        unlike = retry_if_result(lambda now: now is not running)
+        Retrying(stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(0.05), retry=unlike)(lambda: self.running)
 
     def _reload(self) -> None:
         ((added, changed, removed),) = self._rpc.reloadConfig()
@@ -171,6 +182,8 @@ class Supervisor:
 
     def stop(self, service: Service) -> None:
         """Stop a program and wait for its end, unless it is stopped."""
+        if not self.running:
+            return
         try:
             self._rpc.stopProcess(service.name, True)
         except Fault as fault:
@@ -182,7 +195,8 @@ class Supervisor:
         if self.running:
             self._rpc.stopAllProcesses()  # all at once, and waits for each
             self._rpc.shutdown()
-        self._gone()
+        with suppress(RetryError):  # one that stays bears the mark, too, and is ended below
+            self._until(running=False)
         left = members(self._settings)
         for process in left:
             process.terminate()
@@ -190,11 +204,6 @@ class Supervisor:
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=5)
-
-    @retry(stop=stop_after_delay(10), wait=wait_fixed(0.1), retry=retry_if_exception_type(ChildProcessError))
-    def _gone(self) -> None:
-        if self.running:
-            raise ChildProcessError("supervisord is still there")
 
 
 def members(settings: Settings) -> list[psutil.Process]:

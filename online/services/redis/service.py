@@ -50,6 +50,7 @@ def missing(settings: Settings) -> str | None:
 
 
 def program(settings: Settings) -> Program:
+    password = settings.redis.password
     return Program(
         command=(
             str(binary()),
@@ -59,7 +60,9 @@ def program(settings: Settings) -> Program:
             *("--dir", str(_folder(settings))),
             *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack is told by
             *FLAGS,
-        )
+        ),
+        # Redis reads it from the file; it stands here for the supervisor to notice that it changed.
+        environment={"RECSYS_REDIS__PASSWORD": password.get_secret_value()} if password else {},
     )
 
 

@@ -111,7 +111,7 @@ def prepare(settings: Settings) -> None:
 
 def program(settings: Settings) -> Program:
     site, triton = site_packages(settings), settings.triton
-    libraries = (site / "nvidia_pytriton.libs", libpython_dir(), os.environ.get("LD_LIBRARY_PATH"))
+    libraries = (site / "nvidia_pytriton.libs", libpython_dir())
     return Program(
         command=(
             str(binary(settings)),
@@ -125,7 +125,8 @@ def program(settings: Settings) -> Program:
         ),
         environment={
             "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries if folder),
-            "PATH": f"{environment_dir(settings) / 'bin'}:{os.environ.get('PATH', os.defpath)}",
+            # The caller's PATH would make another program of it in every shell, and the supervisor would stop this one.
+            "PATH": f"{environment_dir(settings) / 'bin'}:{os.defpath}",
             "PYTHONPATH": str(site),
         },
     )

@@ -106,6 +106,13 @@ def test_a_service_elsewhere_is_not_for_the_local_stack(settings: Settings) -> N
     assert "RECSYS_REDIS__HOST is 'redis'" in sentence(error)
 
 
+def test_https_is_not_for_the_local_stack(settings: Settings) -> None:
+    secure = settings.elasticsearch.model_copy(update={"scheme": "https"})
+    with pytest.raises(StackError) as error:
+        preflight.check_hosts(settings.model_copy(update={"elasticsearch": secure}), SERVICES)
+    assert "RECSYS_ELASTICSEARCH__SCHEME" in sentence(error)
+
+
 def test_a_service_nobody_knows_names_those_there_are() -> None:
     with pytest.raises(StackError, match="no service is called 'reddis'; there are: redis, elasticsearch, feast"):
         by_name("reddis")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -76,6 +78,42 @@ def test_no_password_stands_in_a_process_list(settings: Settings) -> None:
     config = secret.service_dir("supervisor") / "redis.conf"
     assert config.read_text() == 'requirepass "hush"\n'
     assert config.stat().st_mode & 0o077 == 0
+
+
+def test_another_shell_makes_the_same_configuration(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    before = render(settings, PROGRAMS)
+    monkeypatch.setenv("PATH", "/opt/tools/bin:/usr/bin:/bin")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/tools/lib")
+    assert render(settings, PROGRAMS) == before
+
+
+def test_a_changed_password_changes_redis_and_all_who_use_it(settings: Settings) -> None:
+    """Redis reads it from a file of its own, so nothing else would tell the supervisor to start it anew."""
+    secret = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("hush")})})
+    changed = [p.name for p in PROGRAMS if p.program(secret).environment != p.program(settings).environment]
+    assert changed == ["redis", "feast", "server"]
+
+
+def test_nothing_can_be_stopped_where_no_stack_is_up(settings: Settings) -> None:
+    supervision.Supervisor(settings).stop(by_name("redis"))
+    assert supervision.members(settings) == []
+
+
+def test_a_supervisor_that_stays_mute_is_one_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(supervision.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    with pytest.raises(StackError, match=r"supervisord does not answer.*supervisord\.log"):
+        supervision.Supervisor(settings).start(PROGRAMS)
+
+
+def test_a_supervisor_that_does_not_end_is_no_stack_trace(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(supervision.Supervisor, "running", True)
+    monkeypatch.setattr(supervision.Supervisor, "_rpc", Mock())
+    supervision.Supervisor(settings).shutdown()
+    assert supervision.members(settings) == []
 
 
 def test_a_deep_exchange_folder_has_its_socket_elsewhere(tmp_path: Path) -> None:
