@@ -30,6 +30,10 @@ class ServiceError(Exception):
         super().__init__(f"{service}: {what}")
 
 
+class GoneError(ServiceError):
+    """What was asked for is not there, or no longer: an index, a feature service, a version of a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pong:
     """A service is ready to answer."""
@@ -81,9 +85,14 @@ class Client(ABC, Generic[Query, Answer]):
             raise
         except self.library_errors as error:
             log.warning("%s %s failed after %.1f ms: %r", self.service, what, _ms_since(started), error)
-            raise ServiceError(self.service, self._explain(error)) from error
+            kind = GoneError if self._is_gone(error) else ServiceError
+            raise kind(self.service, self._explain(error)) from error
         else:
             log.debug("%s %s took %.2f ms", self.service, what, _ms_since(started))
+
+    def _is_gone(self, error: Exception) -> bool:
+        """Whether the library's error says that what was asked for does not exist."""
+        return False
 
     def _explain(self, error: Exception) -> str:
         """One sentence for the user of the API: no addresses, no stack."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from elastic_transport.client_utils import DEFAULT
-from elasticsearch import ApiError, Elasticsearch, TransportError
+from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
 from elasticsearch.exceptions import SerializationError
 from numpy.typing import NDArray
 
@@ -129,6 +129,9 @@ class ElasticItems(Client[ItemQuery, Hits]):
             raise self._wrong("is up, but its cluster is red")
         nodes = self._es.nodes.info(metric="http", filter_path="nodes.*.version")
         return ", ".join(sorted({node["version"] for node in nodes["nodes"].values()}))
+
+    def _is_gone(self, error: Exception) -> bool:
+        return isinstance(error, NotFoundError)
 
     def close(self) -> None:
         self._es.close()

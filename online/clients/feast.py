@@ -15,7 +15,7 @@ from data_exchange_center import wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Entity
 from data_exchange_center.settings import FeastSettings
-from online.clients.base import Client
+from online.clients.base import Client, GoneError
 
 _CONNECTIONS = 64
 _KEY: Mapping[Entity, str] = {"user": Columns.USER, "item": Columns.ITEM}
@@ -64,6 +64,8 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
             },
             timeout=self._timeout,
         )
+        if response.status_code == requests.codes.not_found:
+            raise GoneError(self.service, "has no features of this release")
         if response.status_code != requests.codes.ok:
             raise self._wrong(f"answered with status {response.status_code}")
         try:

@@ -99,11 +99,21 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
             raise self._wrong("is up, but not ready")
         return str(self._client.get_server_metadata(**timeout).version)
 
+    def _is_gone(self, error: Exception) -> bool:
+        # A version that was there once is not "not found" but "not at ready state", as gRPC's UNAVAILABLE.
+        return "NOT_FOUND" in _status(error) or "not at ready state" in str(error)
+
     def _explain(self, error: Exception) -> str:
-        status = str(getattr(error, "status", lambda: "")() or "")
+        if self._is_gone(error):
+            return "does not serve the model of this release"
+        status = _status(error)
         if "DEADLINE_EXCEEDED" in status or "UNAVAILABLE" in status:
             return "cannot be reached, or did not answer in time"
         return f"answered with an error ({status or type(error).__name__})"
 
     def close(self) -> None:
         self._client.close()
+
+
+def _status(error: Exception) -> str:
+    return str(getattr(error, "status", lambda: "")() or "")

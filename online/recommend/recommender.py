@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.settings import Settings
-from online.clients.base import Client, Pong, ServiceError
+from online.clients.base import Client, GoneError, Pong, ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from online.clients.redis import RedisUsers
+from online.clients.redis import RedisUsers, StoredUser
 from online.clients.triton import ScoreQuery, TritonScores
 from online.recommend.rank import rank
 from online.recommend.recall import recall
@@ -82,16 +82,14 @@ class Recommender:
         watch = _Stopwatch()
         with watch.stage("redis"):
             opened, user = self._releases.user(request.userid)
-        if user is None:
-            ranked = Ranked(opened.popular, opened.popularity, (Outcome.COLD_START,))
-        else:
-            asked = self._user_features.ask(opened.release, request.userid)
-            asked.rows.add_done_callback(watch.until_done("feast"))
-            with watch.stage("elasticsearch"):
-                candidates = recall(self._items, opened, user)
-            user_rows = self._user_features.result(asked)
-            with watch.stage("triton"):
-                ranked = rank(self._scorer, opened, user_rows, candidates)
+        try:
+            ranked = self._ranked(request.userid, opened, user, watch)
+        except ServiceError as error:
+            instead = self._releases.instead_of(opened, request.userid, gone=isinstance(error, GoneError))
+            if instead is None:
+                raise
+            opened, user = instead
+            ranked = self._ranked(request.userid, opened, user, watch)
         self._note(request, ranked)
         return Recommendation(
             userid=request.userid,
@@ -100,6 +98,17 @@ class Recommender:
             outcomes=ranked.outcomes,
             took_ms=watch.finish(),
         )
+
+    def _ranked(self, userid: int, opened: OpenRelease, user: StoredUser | None, watch: _Stopwatch) -> Ranked:
+        if user is None:
+            return Ranked(opened.popular, opened.popularity, (Outcome.COLD_START,))
+        asked = self._user_features.ask(opened.release, userid)
+        asked.rows.add_done_callback(watch.until_done("feast"))
+        with watch.stage("elasticsearch"):
+            candidates = recall(self._items, opened, user)
+        user_rows = self._user_features.result(asked)
+        with watch.stage("triton"):
+            return rank(self._scorer, opened, user_rows, candidates)
 
     def _note(self, request: Request, ranked: Ranked) -> None:
         names = [outcome.value for outcome in ranked.outcomes] or [Outcome.PERSONAL.value]

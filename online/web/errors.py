@@ -9,7 +9,7 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from online.clients.base import ServiceError
-from online.recommend.release import NoReleaseError
+from online.recommend.release import NoReleaseError, OpeningError
 from online.web.body import MAX_BODY, BadRequestError
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,12 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(NoReleaseError)
     def no_release(error: NoReleaseError) -> Response:
         return error_response(503, "no_release", str(error))
+
+    @app.errorhandler(OpeningError)
+    def opening(error: OpeningError) -> Response:
+        response = error_response(503, "release_opening", str(error))
+        response.headers["Retry-After"] = "1"
+        return response
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:

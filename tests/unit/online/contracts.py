@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.recipes import RecallRecipe
-from online.clients.base import ServiceError
+from online.clients.base import GoneError
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, UserQuery
@@ -125,8 +125,8 @@ class ElasticItemsContract:
         assert {itemid: item.title for itemid, item in catalogue.items()} == world.titles
         assert {itemid: item.genres for itemid, item in catalogue.items()} == world.genres
 
-    def test_a_release_that_is_not_there_is_a_service_error(self, client: ElasticItems, world: World) -> None:
-        with pytest.raises(ServiceError) as raised:
+    def test_a_release_that_is_not_there_is_told_from_other_errors(self, client: ElasticItems, world: World) -> None:
+        with pytest.raises(GoneError) as raised:
             client.call(ItemQuery(NOWHERE, (1,), None))
         assert raised.value.service == "elasticsearch"
 
@@ -163,8 +163,8 @@ class FeastFeaturesContract:
         assert rows.ids == ()
         assert set(rows.missing) == {NO_FEATURES_USER}
 
-    def test_a_release_that_is_not_there_is_a_service_error(self, client: FeastFeatures) -> None:
-        with pytest.raises(ServiceError) as raised:
+    def test_a_release_that_is_not_there_is_told_from_other_errors(self, client: FeastFeatures) -> None:
+        with pytest.raises(GoneError) as raised:
             client.call(FeatureQuery("user", NOWHERE, (1,)))
         assert raised.value.service == "feast"
 
@@ -183,13 +183,13 @@ class TritonScoresContract:
         assert scores.dtype == np.float32
         np.testing.assert_allclose(scores, world.scores(rows), atol=1e-5)
 
-    def test_a_version_that_is_not_there_is_a_service_error(self, client: TritonScores, world: World) -> None:
-        with pytest.raises(ServiceError) as raised:
+    def test_a_version_that_is_not_there_is_told_from_other_errors(self, client: TritonScores, world: World) -> None:
+        with pytest.raises(GoneError) as raised:
             client.call(ScoreQuery(np.zeros((1, world.spec.width), np.float32), 4711, world.model))
         assert raised.value.service == "triton"
 
-    def test_a_model_that_is_not_there_is_a_service_error(self, client: TritonScores, world: World) -> None:
-        with pytest.raises(ServiceError) as raised:
+    def test_a_model_that_is_not_there_is_told_from_other_errors(self, client: TritonScores, world: World) -> None:
+        with pytest.raises(GoneError) as raised:
             client.call(ScoreQuery(np.zeros((1, world.spec.width), np.float32), world.model_version, "nowhere"))
         assert raised.value.service == "triton"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.release import Published
-from online.clients.base import Client
+from online.clients.base import Client, GoneError
 from online.clients.elastic import CatalogueItem, Hits, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.redis import StoredUser, UserAnswer, UserQuery
@@ -49,6 +50,7 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
     def __init__(self, *worlds: World, live: str | None = None) -> None:
         super().__init__(*worlds)
         self.live_release = live
+        self.opened: list[str] = []  # releases whose manifest was asked for
 
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
@@ -64,6 +66,7 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
     def published(self, release: str) -> Published | None:
         with self._asking("published"):
             self._seen()
+            self.opened.append(release)
             return self.worlds[release].published if release in self.worlds else None
 
     def popular(self, release: str) -> list[tuple[int, float]]:
@@ -74,11 +77,12 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
 
 class FakeItems(_Fake, Client[ItemQuery, Hits]):
     service = "elasticsearch"
+    gate: threading.Event | None = None  # the catalogue is not given before it is set
 
     def _world(self, release: str) -> World:
         self._seen()
         if release not in self.worlds:
-            raise self._wrong("answered with an error (NotFoundError)")
+            raise GoneError(self.service, "answered with an error (NotFoundError)")
         return self.worlds[release]
 
     def _call(self, query: ItemQuery) -> Hits:
@@ -101,6 +105,8 @@ class FakeItems(_Fake, Client[ItemQuery, Hits]):
     def catalogue(self, release: str) -> dict[int, CatalogueItem]:
         with self._asking("catalogue"):
             world = self._world(release)
+            if self.gate is not None:
+                self.gate.wait(10)
             return {itemid: CatalogueItem(world.titles[itemid], world.genres[itemid]) for itemid in world.itemids}
 
 
@@ -111,7 +117,7 @@ class FakeFeatures(_Fake, Client[FeatureQuery, FeatureRows]):
         self._seen(query)
         world = self.worlds.get(query.release or "")
         if world is None:
-            raise self._wrong("answered with status 404")
+            raise GoneError(self.service, "answered with status 404")
         stored: Mapping[int, Mapping[str, Any]] = world.user_features if query.entity == "user" else world.item_features
         names = [feature.name for feature in world.spec.stored(query.entity)]
         key = f"{query.entity}id"
@@ -130,4 +136,4 @@ class FakeScorer(_Fake, Client[ScoreQuery, NDArray[np.float32]]):
         for world in self.worlds.values():
             if (world.model, world.model_version) == (query.model, query.version):
                 return world.scores(query.rows)
-        raise self._wrong("answered with an error (StatusCode.NOT_FOUND)")
+        raise GoneError(self.service, "answered with an error (StatusCode.NOT_FOUND)")

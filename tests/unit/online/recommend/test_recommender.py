@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +13,8 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from online.clients.base import ServiceError
 from online.clients.feast import FeatureQuery
-from online.recommend.release import NoReleaseError
+from online.recommend import release
+from online.recommend.release import NoReleaseError, OpeningError
 from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import (
@@ -195,6 +198,80 @@ def test_a_release_is_opened_once_however_many_ask(fakes: Fakes) -> None:
     assert all(len(answer.items) == 50 for answer in answers)
     items_read = [q for q in fakes.features.calls if q.entity == "item"]
     assert sum(len(q.ids) for q in items_read) == len(fakes.world.itemids)
+
+
+def test_another_version_of_the_models_is_found_without_a_restart(fakes: Fakes) -> None:
+    first = ask(fakes, 1)
+    fakes.users.worlds[fakes.world.release] = fakes.scorer.worlds[fakes.world.release] = World(model_version=9)
+    fakes.items.calls.clear()
+    again = ask(fakes, 1)
+    assert again.items == first.items
+    fakes.scorer.calls.clear()
+    ask(fakes, 1)
+    assert [query.version for query in fakes.scorer.calls] == [9]  # remembered: one question a request again
+
+
+def test_a_model_that_is_not_there_at_all_is_told_at_once(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    fakes.scorer.worlds.clear()
+    fakes.scorer.calls.clear()
+    with pytest.raises(ServiceError) as raised:
+        ask(fakes, 1)
+    assert raised.value.service == "triton"
+    assert len(fakes.scorer.calls) == 1
+
+
+@pytest.mark.parametrize("name", ["elasticsearch", "feast", "triton"])
+def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_new_one(fakes: Fakes, name: str) -> None:
+    ask(fakes, 1)
+    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    fakes.add(second)
+    gate = fakes.items.gate = threading.Event()  # the new one takes its time to open
+    fakes.users.live_release = second.release
+    assert ask(fakes, 1).release == fakes.world.release
+    del fakes.service(name).worlds[fakes.world.release]
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, fakes, 1)
+        gate.set()
+        assert answer.result(5).release == second.release
+
+
+def test_a_release_that_cannot_be_opened_is_not_opened_with_every_request(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    fakes.users.live_release = second.release
+    for _ in range(50):
+        assert ask(fakes, 1).release == fakes.world.release
+    assert fakes.users.opened.count(second.release) == 1
+
+
+def test_a_release_that_could_not_be_opened_is_tried_again_later(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "REOPEN_S", 0.05)
+    ask(fakes, 1)
+    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    fakes.users.live_release = second.release
+    assert ask(fakes, 1).release == fakes.world.release
+    fakes.add(second)
+    assert until_from(fakes, second.release).release == second.release
+
+
+def test_nobody_waits_long_for_a_release_that_is_being_opened(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "OPENING_WAIT_S", 0.05)
+    gate = fakes.items.gate = threading.Event()
+    try:
+        for _ in range(3):
+            started = time.perf_counter()
+            with pytest.raises(OpeningError, match=fakes.world.release):
+                ask(fakes, 1)
+            assert time.perf_counter() - started < 1
+        readiness = fakes.recommender.readiness()
+        assert not readiness.ready
+        assert "being opened" in (readiness.release_problem or "")
+    finally:
+        gate.set()
+    monkeypatch.setattr(release, "OPENING_WAIT_S", 5.0)
+    assert len(ask(fakes, 1).items) == 50
+    assert fakes.users.opened.count(fakes.world.release) == 1
 
 
 def test_readiness_names_every_service(fakes: Fakes) -> None:
