@@ -4,6 +4,17 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
+
+# A path given relative is relative to here; the steps, which run in folders of their own, get it absolute.
+quoted = '$(subst ','\'',$(value $(1)))'
+define absolute
+ifneq ($$(filter-out /%,$$(firstword $$(value $(1)))),)
+override $(1) := $$(shell $$(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' $$(call quoted,$(1)))
+export $(1)
+endif
+endef
+$(foreach name,RECSYS_DATA RECSYS_EXCHANGE_DIR RECSYS_SERVICES_DIR,$(eval $(call absolute,$(name))))
+
 SERVICES := $(or $(RECSYS_SERVICES_DIR),.services)
 
 # $(call step,folder,script): a numbered step as a person runs it, from its own folder
@@ -60,6 +71,14 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 	$(call step,offline_to_online/rank,s1_feature_to_feast.py)
 	$(call step,offline_to_online/rank,s2_model_to_triton.py)
 	$(call step,offline_to_online/rank,s3_check_offline_and_online.py)
+
+.PHONY: releases activate
+releases: setup ## the releases in the stores: which is live, which can be gone back to
+	@$(BIN)/python -m offline_to_online.load.releases list
+
+activate: setup ## serve an earlier release again: make activate release=<id>
+	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
+	@$(BIN)/python -m offline_to_online.load.releases activate "$(release)"
 
 .PHONY: demo
 demo: setup ## the whole road: data, training, services, sync, server, fifty films for user 1

