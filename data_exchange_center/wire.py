@@ -26,7 +26,7 @@ def manifest_key(release: str) -> str:
 
 
 def users_key(release: str) -> str:
-    """String: number of users loaded; written last, so its absence tells a load that broke off."""
+    """String: number of users loaded; written once each was read back, so without it the load is not to be trusted."""
     return f"ml:{release}:users"
 
 

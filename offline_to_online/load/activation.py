@@ -18,41 +18,43 @@ from data_exchange_center import wire
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.load import es_index, feast_repo, redis_rows, triton_repo
+from offline_to_online.load import es_index, feast_repo, redis_rows, triton_repo, triton_server
 from offline_to_online.load.services import elastic_client, reaching, redis_address, redis_client
+from offline_to_online.load.triton_server import Place
 
 log = logging.getLogger(__name__)
 
 KEPT: Final = 2  # activated releases that stay in the stores
 
 
-def require_loaded(settings: Settings, release: str) -> int:
-    """The release is whole in all four stores. Returns its Triton version.
+def require_loaded(settings: Settings, release: str) -> Place:
+    """The release is whole in all four stores and was read back from each. Returns where its model stands.
 
     Raises StepError naming the step that is to be run.
     """
     with reaching("Redis", redis_address(settings)), redis_client(settings) as client:
-        if not client.exists(wire.users_key(release)):
+        if not redis_rows.is_checked(client, release):
             raise _lacking(release, "Redis", "recall/s1_user_to_redis.py")
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as elastic:
-        if not es_index.is_complete(elastic, release):
+        if not es_index.is_checked(elastic, release):
             raise _lacking(release, "Elasticsearch", "recall/s2_item_to_es.py")
-    if release not in feast_repo.releases_in(settings):
+    if not feast_repo.is_checked(settings, release):
         raise _lacking(release, "Feast", "rank/s1_feature_to_feast.py")
-    version = triton_repo.version_of(settings, release)
-    if version is None:
+    place = triton_repo.place_of(settings, release)
+    if place is None or not triton_repo.is_checked(settings, place):
         raise _lacking(release, "Triton", "rank/s2_model_to_triton.py")
     with reaching("Feast", settings.feast.url):
         feast_repo.check_alive(settings)
         feast_repo.wait_until_known(settings, release)
     with reaching("Triton", settings.triton.http_url):
-        triton_repo.wait_until_ready(settings.triton, version)
-    return version
+        triton_server.wait_until_ready(settings.triton, place)
+    return place
 
 
 def _lacking(release: str, service: str, step: str) -> StepError:
     return StepError(
-        f"release {release} is not (wholly) in {service}: run offline_to_online/{step}, then this step again"
+        f"release {release} is not in {service}, or not wholly, or failed its check: "
+        f"run offline_to_online/{step}, then this step again"
     )
 
 
@@ -78,26 +80,30 @@ def published(client: redis.Redis, release: str) -> Published:
         raise StepError(f"the manifest of release {release} in Redis cannot be read: sync it again") from error
 
 
-def go_live(settings: Settings, manifest: Manifest, triton_version: int) -> set[str]:
-    """Serve a release from now on and clear away what is no longer kept. Returns the releases cleared away."""
+def go_live(settings: Settings, manifest: Manifest, place: Place) -> set[str]:
+    """Serve a release from now on and clear away what is no longer kept. Returns the releases cleared away.
+
+    A release is cleared away in the order a request asks for it, Redis first: a server that still holds it open finds
+    its user unknown and looks at the pointer, before it could miss an item or a feature of theirs.
+    """
     release = manifest.release
     with reaching("Redis", redis_address(settings)), redis_client(settings) as client:
-        client.set(
-            wire.manifest_key(release), Published(manifest=manifest, triton_version=triton_version).model_dump_json()
-        )
+        document = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
+        client.set(wire.manifest_key(release), document.model_dump_json())
         _switch(client, release)
         keep = set(history(client)[:KEPT])
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as elastic:
         es_index.point_alias(elastic, release)
-    return _settle_feast(settings, release, keep) | _prune(settings, keep)
+    return _prune(settings, keep) | _settle_feast(settings, release, keep)
 
 
 def go_back(settings: Settings, release: str) -> None:
     """Serve an earlier release again; nothing is cleared away. Raises StepError when it is not whole any more."""
     with reaching("Redis", redis_address(settings)), redis_client(settings) as client:
-        version = published(client, release).triton_version
-        if require_loaded(settings, release) != version:
-            raise StepError(f"the model of release {release} is no longer Triton's version {version}: sync it again")
+        document = published(client, release)
+        wanted = Place(document.triton_model, document.triton_version)
+        if require_loaded(settings, release) != wanted:
+            raise StepError(f"the model of release {release} in Triton is no longer {wanted}: sync it again")
         _switch(client, release)
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as elastic:
         es_index.point_alias(elastic, release)
@@ -115,10 +121,12 @@ def _switch(client: redis.Redis, release: str) -> None:
 
 
 def _settle_feast(settings: Settings, release: str, keep: set[str]) -> set[str]:
-    gone = feast_repo.releases_in(settings) - keep
-    if not gone and feast_repo.live_release(settings) == release:
-        return gone
+    there = feast_repo.releases_in(settings)
+    gone = there - keep
+    served = feast_repo.live_release(settings) or (release if there == {release} else None)  # alone: served unsaid
     feast_repo.point_live(settings, release)
+    if not gone and served == release:
+        return gone
     for old in gone:
         feast_repo.delete_release(settings, old)
     feast_repo.run_feast(settings, ["apply"])
@@ -135,8 +143,7 @@ def _prune(settings: Settings, keep: set[str]) -> set[str]:
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as elastic:
         gone |= _prune_indices(elastic, keep)
     with reaching("Triton", settings.triton.http_url):
-        if triton_repo.delete_versions(settings, keep):
-            triton_repo.load_model(settings.triton)
+        triton_repo.prune(settings, keep)
     return gone
 
 

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MSEARCH: Final = 250  # searches a request
 MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the approximate search must find
+MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
 SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 
@@ -143,11 +144,12 @@ def check_candidates(
     outcome = VectorCheck(
         len(known), recall.candidates, float(share.mean()), float(share.min()), int((share == 1).sum())
     )
-    if outcome.mean_overlap < MIN_OVERLAP:
+    if outcome.mean_overlap < MIN_OVERLAP or outcome.min_overlap < MIN_OF_ONE:
         raise CheckError(
             f"the index finds {outcome.mean_overlap:.4f} of the model's exact {recall.candidates} candidates over "
             f"{outcome.users} users; at least {MIN_OVERLAP} is asked (worst: user "
-            f"{known[int(share.argmin())][0].userid}, {outcome.min_overlap:.4f}). Raise num_candidates in the recipe"
+            f"{known[int(share.argmin())][0].userid}, {outcome.min_overlap:.4f}; at least {MIN_OF_ONE}). "
+            "Raise num_candidates in the recipe"
         )
     return outcome
 

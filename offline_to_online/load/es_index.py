@@ -2,7 +2,8 @@
 
 An index carries the mark ``complete`` in its mapping once everything is in it. One without the mark is the rest of a
 load that broke off and is thrown away; one with the mark may be live and is never emptied: its documents are written
-over in place, under the same ids, and only when they are not what they should be.
+over in place, under the same ids, and only when they are not what they should be. The mark ``checked`` follows once
+all of it was compared with its source; without it the index does not go live.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from data_exchange_center.columns import Columns
 
 BULK: Final = 1_000  # documents a request
 _COMPLETE: Final = "complete"
+_CHECKED: Final = "checked"
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,28 @@ def index_body(dims: int) -> dict[str, Any]:
 
 def is_complete(client: Elasticsearch, release: str) -> bool:
     """Whether the release's index exists and its load ran to the end."""
+    return bool(_marks(client, release).get(_COMPLETE))
+
+
+def is_checked(client: Elasticsearch, release: str) -> bool:
+    """Whether the release's index is complete and passed every check when it was last loaded."""
+    marks = _marks(client, release)
+    return bool(marks.get(_COMPLETE) and marks.get(_CHECKED))
+
+
+def mark_checked(client: Elasticsearch, release: str, checked: bool) -> None:
+    """Set or take back the mark ``checked``; an index that is not there has none to take back."""
+    marks = _marks(client, release)
+    if checked or marks.get(_CHECKED):
+        client.indices.put_mapping(index=wire.item_index(release), meta={**marks, _CHECKED: checked})
+
+
+def _marks(client: Elasticsearch, release: str) -> dict[str, Any]:
     index = wire.item_index(release)
     if not client.indices.exists(index=index):
-        return False
-    mapping = client.indices.get_mapping(index=index)[index]["mappings"]
-    return bool(mapping.get("_meta", {}).get(_COMPLETE))
+        return {}
+    marks: dict[str, Any] = client.indices.get_mapping(index=index)[index]["mappings"].get("_meta", {})
+    return marks
 
 
 def write_items(client: Elasticsearch, release: str, rows: Sequence[ItemRow], dims: int) -> None:

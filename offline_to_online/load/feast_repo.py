@@ -8,14 +8,17 @@ the server refuse it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
@@ -27,9 +30,10 @@ from tqdm import tqdm
 from data_exchange_center import wire
 from data_exchange_center.artifacts import written_in_place
 from data_exchange_center.features import Entity
+from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.load.feast_rows import ENTITIES, KEY, release_dir, repo_dir
+from offline_to_online.load.feast_rows import CHECKED, ENTITIES, KEY, release_dir, repo_dir
 from offline_to_online.load.services import TIMEOUT_S, CheckError
 from online.services.feast.service import feast_environment, prepare_feast_repo
 
@@ -40,7 +44,7 @@ SERVICE: Final[dict[Entity, str]] = {"user": wire.USER_SERVICE, "item": wire.ITE
 _READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
 _JOB: Final = (
-    "import sys, json; from feast.cli.cli import cli\n"
+    "import sys, json; from online.services.feast.cli import cli\n"
     "for command in json.loads(sys.argv[1]): cli.main(command, prog_name='feast', standalone_mode=False)"
 )
 
@@ -51,6 +55,19 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     The server sees the outcome of all commands at once, or, when one fails, of none.
     """
     repo = prepare_feast_repo(settings)
+    with _alone(repo):
+        _run_feast(settings, repo, commands)
+
+
+@contextmanager
+def _alone(repo: Path) -> Iterator[None]:
+    """Wait for whoever else is at work on the registry: of two copies, the one replaced last would lose the other."""
+    with (repo / "data" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, whatever happens to the process
+        yield
+
+
+def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]) -> None:
     registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
     if registry.is_file():
         shutil.copyfile(registry, copy)
@@ -100,15 +117,17 @@ def materialize_again(settings: Settings, release: str) -> None:
 
 def ask(settings: Settings, service: str, key: str, ids: Sequence[int]) -> requests.Response:
     """The feature server's answer for one feature service, as the README's curl asks it."""
-    return requests.post(
-        f"{settings.feast.url}/get-online-features",
-        json={"feature_service": service, "entities": {key: list(ids)}},
-        timeout=TIMEOUT_S,
-    )
+    with local_session() as session:
+        return session.post(
+            f"{settings.feast.url}/get-online-features",
+            json={"feature_service": service, "entities": {key: list(ids)}},
+            timeout=TIMEOUT_S,
+        )
 
 
 def check_alive(settings: Settings) -> None:
-    requests.get(f"{settings.feast.url}/health", timeout=settings.feast.timeout_s).raise_for_status()
+    with local_session() as session:
+        session.get(f"{settings.feast.url}/health", timeout=settings.feast.timeout_s).raise_for_status()
 
 
 def wait_until_known(settings: Settings, release: str | None) -> None:
@@ -126,7 +145,10 @@ def wait_until_known(settings: Settings, release: str | None) -> None:
 
 
 def check_features(settings: Settings, release: str, frames: dict[Entity, pd.DataFrame]) -> None:
-    """Read every entity back over HTTP and compare each value. Raises CheckError naming entity, feature and values."""
+    """Read every entity back over HTTP, compare each value and mark the release checked.
+
+    Raises CheckError naming entity, feature and values.
+    """
     for entity, frame in frames.items():
         service, key = wire.feast_name(SERVICE[entity], release), KEY[entity]
         for start in tqdm(range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False):
@@ -134,6 +156,12 @@ def check_features(settings: Settings, release: str, frames: dict[Entity, pd.Dat
             response = ask(settings, service, key, [int(value) for value in chunk[key]])
             response.raise_for_status()
             compare(entity, chunk, response.json())
+    (release_dir(settings, release) / CHECKED).touch()
+
+
+def is_checked(settings: Settings, release: str) -> bool:
+    """Whether the release was registered, loaded and read back to the end."""
+    return (release_dir(settings, release) / CHECKED).is_file()
 
 
 def compare(entity: Entity, source: pd.DataFrame, answer: dict[str, Any]) -> None:

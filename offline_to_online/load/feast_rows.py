@@ -20,6 +20,7 @@ from online.services.feast.service import feature_repo
 
 EVENT_TIMESTAMP: Final = "event_timestamp"
 KEY: Final[dict[Entity, str]] = {"user": Columns.USER, "item": Columns.ITEM}
+CHECKED: Final = "checked"  # file beside a release's others: all of it was read back through the feature server
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
 _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
 _FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
@@ -72,9 +73,10 @@ def write_features(
 ) -> None:
     """Write a release's parquet files and, last, fields.json, which makes the release visible to Feast.
 
-    The same features give the same bytes.
+    The same features give the same bytes. The mark of an earlier check goes first.
     """
     folder = release_dir(settings, release)
+    (folder / CHECKED).unlink(missing_ok=True)
     for entity, frame in frames.items():
         types = {KEY[entity]: pa.int64(), **{feature.name: _ARROW[feature.dtype] for feature in spec.stored(entity)}}
         schema = pa.schema([*types.items(), (EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])

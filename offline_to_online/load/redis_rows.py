@@ -1,6 +1,7 @@
 """Users' recall state in Redis: one hash a user under the release's keys.
 
-A marker is written last, so a load that broke off halfway is told apart from a whole one.
+A mark is written once everything was read back, so a load that broke off or failed its check is told
+apart from a whole one.
 """
 
 from __future__ import annotations
@@ -70,11 +71,12 @@ def popular_rows(exchange_dir: Path) -> list[tuple[int, float]]:
 def write_users(
     client: redis.Redis, release: str, rows: Sequence[UserRow], popular: Sequence[tuple[int, float]]
 ) -> None:
-    """Load every user, the popular list and, last, the marker of a whole load.
+    """Load every user and the popular list; the mark of an earlier load goes first.
 
     A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half. Loading the
     same release again is therefore safe even while it is served.
     """
+    client.delete(wire.users_key(release))
     for chunk in _chunks(rows, "users to Redis"):
         with client.pipeline(transaction=True) as pipe:
             for row in chunk:
@@ -82,19 +84,16 @@ def write_users(
                 pipe.delete(key)
                 pipe.hset(key, mapping=dict(row.fields()))
             pipe.execute()
-    with client.pipeline(transaction=True) as pipe:
-        pipe.set(wire.popular_key(release), json.dumps([list(entry) for entry in popular]))
-        pipe.set(wire.users_key(release), len(rows))
-        pipe.execute()
+    client.set(wire.popular_key(release), json.dumps([list(entry) for entry in popular]))
 
 
 def check_users(
     client: redis.Redis, release: str, rows: Sequence[UserRow], popular: Sequence[tuple[int, float]]
 ) -> None:
-    """Read everything back and compare it with its source. Raises CheckError naming the user and the field."""
-    marker = read(client, wire.users_key(release))
-    if marker is None or int(marker) != len(rows):
-        raise CheckError(f"Redis says that {marker!r} users of release {release} are loaded; there are {len(rows)}")
+    """Read everything back, compare it with its source and mark the release checked.
+
+    Raises CheckError naming the user and the field.
+    """
     for chunk in _chunks(rows, "users from Redis"):
         with client.pipeline(transaction=False) as pipe:
             for row in chunk:
@@ -104,6 +103,12 @@ def check_users(
     raw = read(client, wire.popular_key(release))
     if raw is None or [tuple(entry) for entry in json.loads(raw)] != list(popular):
         raise CheckError(f"the popular list of release {release} in Redis is not the one in popular.parquet")
+    client.set(wire.users_key(release), len(rows))
+
+
+def is_checked(client: redis.Redis, release: str) -> bool:
+    """Whether the release was loaded and read back to the end."""
+    return bool(client.exists(wire.users_key(release)))
 
 
 def read(client: redis.Redis, key: str) -> bytes | None:

@@ -30,14 +30,14 @@ def overview(settings: Settings) -> Table:
         in_redis = redis_rows.releases_in(client)
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as elastic:
         in_elastic = es_index.releases_in(elastic)
-    in_triton = {model.release: n for n, model in triton_repo.versions(settings).items() if model.release}
+    in_triton = {model.release: place for place, model in triton_repo.versions(settings).items() if model.release}
     places = (in_redis, in_elastic, feast_repo.releases_in(settings), set(in_triton))
     table = Table("release", "state", *_STORES, title="releases")
     known = set().union(*places)
     for release in (*(r for r in order if r in known), *sorted(known - set(order))):
         state = "live" if release == live else "was live" if release in order else "loaded"
         marks = ["yes" if release in place else "-" for place in places[:3]]
-        table.add_row(release, state, *marks, f"version {in_triton[release]}" if release in in_triton else "-")
+        table.add_row(release, state, *marks, str(in_triton[release]) if release in in_triton else "-")
     return table
 
 

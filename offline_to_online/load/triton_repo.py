@@ -1,29 +1,26 @@
-"""Triton's model repository: one model, one version a release, one configuration with Docker and without.
+"""Triton's model repository: one version a release, one configuration with Docker and without.
 
-A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to.
+One configuration describes all versions of a model, so a model has one width (number of input columns). Releases of
+another width, which is another data set's genres, stand beside it under a name of their own.
+
+A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A version is
+never written over, since it may be served. Beside the folders, ``.checked-<version>`` holds the sha256 of the
+model.onnx that passed every check.
 """
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
-import requests
-from numpy.typing import NDArray
-from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
-from tritonclient import grpc as triton
+from typing import Final
 
 from data_exchange_center import wire
-from data_exchange_center.artifacts import written_in_place
-from data_exchange_center.settings import Settings, TritonSettings
+from data_exchange_center.artifacts import sha256, written_in_place
+from data_exchange_center.settings import Settings
 from offline_to_online.load.onnx_export import ModelFile, read_model_file
-from offline_to_online.load.services import TIMEOUT_S, CheckError
+from offline_to_online.load.triton_server import Place, load_model, unload_model, wait_until_ready
 
 MODEL_FILE: Final = "model.onnx"
-TOLERANCE: Final = 1e-5  # largest difference between Triton's and PyTorch's probability
-_READY_S: Final = 60.0
 
 _CONFIG: Final = """\
 name: "{model}"
@@ -37,174 +34,138 @@ instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 """
 
 
-def config_pbtxt(width: int) -> str:
-    """The model's configuration. ``width``: columns of `FeatureSpec`.
+def config_pbtxt(model: str, width: int) -> str:
+    """A model's configuration. ``width``: columns of `FeatureSpec`.
 
     Every version in the folder is served: a release goes when its folder does, never because a newer one came.
     """
     return _CONFIG.format(
-        model=wire.MODEL, max_batch=wire.MAX_BATCH, input=wire.MODEL_INPUT, output=wire.MODEL_OUTPUT, width=width
+        model=model, max_batch=wire.MAX_BATCH, input=wire.MODEL_INPUT, output=wire.MODEL_OUTPUT, width=width
     )
 
 
-def model_dir(settings: Settings) -> Path:
-    return settings.service_dir("triton") / wire.MODEL
+def models(settings: Settings) -> list[str]:
+    """Names of the models that have a folder, whether anything is in it or not."""
+    repository = settings.service_dir("triton")
+    found = (*repository.glob(wire.MODEL), *repository.glob(f"{wire.MODEL}_*"))
+    return sorted(path.name for path in found if path.is_dir())
 
 
-def versions(settings: Settings) -> dict[int, ModelFile]:
-    """Version -> what lies in the repository under it."""
-    folder = model_dir(settings)
-    if not folder.is_dir():
-        return {}
-    found = [path for path in folder.iterdir() if path.name.isdecimal() and (path / MODEL_FILE).is_file()]
-    return {
-        int(path.name): read_model_file(path / MODEL_FILE) for path in sorted(found, key=lambda path: int(path.name))
-    }
+def versions(settings: Settings) -> dict[Place, ModelFile]:
+    """What lies in the repository, oldest version first. Raises CheckError for a file that is no model."""
+    found = [
+        Place(model, int(path.name))
+        for model in models(settings)
+        for path in (settings.service_dir("triton") / model).iterdir()
+        if path.name.isdecimal() and (path / MODEL_FILE).is_file()
+    ]
+    return {place: read_model_file(folder_of(settings, place) / MODEL_FILE) for place in sorted(found)}
 
 
-def version_of(settings: Settings, release: str) -> int | None:
-    """The version that scores for a release; None when there is none."""
-    return next((version for version, model in versions(settings).items() if model.release == release), None)
+def folder_of(settings: Settings, place: Place) -> Path:
+    return settings.service_dir("triton") / place.model / str(place.version)
 
 
-def write_version(settings: Settings, release: str, width: int, content: bytes) -> int:
-    """Put a model into the repository, whole or not at all. Returns its version: the release's own, or the next one.
+def place_of(settings: Settings, release: str) -> Place | None:
+    """Where a release's model stands, its newest one; None when there is none."""
+    places = [place for place, model in versions(settings).items() if model.release == release]
+    return max(places, key=lambda place: place.version, default=None)
 
-    Raises CheckError when another release in the repository has a different number of columns (another data set's
-    genres): one configuration describes all versions, so it would take the other release's model away.
+
+def model_for(settings: Settings, width: int) -> str:
+    """Name of the model that a release with ``width`` columns belongs to."""
+    taken = {place.model: model.width for place, model in versions(settings).items()}
+    return wire.MODEL if taken.get(wire.MODEL, width) == width else f"{wire.MODEL}_{width}"
+
+
+def write_version(settings: Settings, release: str, width: int, content: bytes) -> Place:
+    """Put a model into the repository, whole or not at all.
+
+    Returns the release's own place when these very bytes are there already, and a new version otherwise.
     """
-    folder = model_dir(settings)
+    known = place_of(settings, release)
+    if known and (folder_of(settings, known) / MODEL_FILE).read_bytes() == content:
+        _configure(settings, known.model, width)
+        return known
+    model = model_for(settings, width)
+    folder = settings.service_dir("triton") / model
     folder.mkdir(parents=True, exist_ok=True)
-    existing = versions(settings)
-    others = sorted(f"{model.release} ({model.width})" for model in existing.values() if model.width != width)
-    if others:
-        raise CheckError(
-            f"release {release} has {width} input columns, but {folder} serves {', '.join(others)}, and one model has "
-            f"one width. To change over: `make down`, delete {folder}, `make up`, and sync again"
-        )
-    version = version_of(settings, release) or max(_used_numbers(folder), default=0) + 1
-    target = folder / str(version)
-    if version in existing:
-        if (target / MODEL_FILE).read_bytes() != content:
-            with written_in_place(target / MODEL_FILE) as temporary:
-                temporary.write_bytes(content)
-        return _configured(folder, width, version)
+    place = Place(model, max(_used_numbers(folder), default=0) + 1)
     arriving = folder / f".{release}"  # Triton looks at folders with a number for a name, so not at this one
     shutil.rmtree(arriving, ignore_errors=True)
     arriving.mkdir()
     (arriving / MODEL_FILE).write_bytes(content)
-    arriving.rename(target)
-    return _configured(folder, width, version)
+    _configure(settings, model, width)
+    _mark(settings, place).unlink(missing_ok=True)
+    arriving.rename(folder_of(settings, place))
+    return place
 
 
 def _used_numbers(folder: Path) -> list[int]:
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
-def _configured(folder: Path, width: int, version: int) -> int:
-    path, text = folder / "config.pbtxt", config_pbtxt(width)
+def _configure(settings: Settings, model: str, width: int) -> None:
+    path, text = settings.service_dir("triton") / model / "config.pbtxt", config_pbtxt(model, width)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an untouched file keeps its time stamp
         with written_in_place(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return version
 
 
-def publish(settings: Settings, release: str, width: int, content: bytes) -> int:
-    """Write the release's version and return it once Triton answers with it. A version that cannot load is taken back.
+def publish(settings: Settings, release: str, width: int, content: bytes) -> Place:
+    """Write the release's version and return where it stands once Triton answers with it.
 
-    Raises CheckError.
+    A version that this call added and that does not come up is taken back. Raises CheckError, or what the client
+    raises when Triton does not answer.
     """
-    known = version_of(settings, release) is not None
-    version = write_version(settings, release, width, content)
+    before = set(versions(settings))
+    place = write_version(settings, release, width, content)
     try:
-        load_model(settings.triton)
-        wait_until_ready(settings.triton, version)
-    except CheckError:
-        if not known:  # it would make every later load fail as well
-            shutil.rmtree(model_dir(settings) / str(version))
+        mark_checked(settings, place, checked=False)
+        load_model(settings.triton, place.model)
+        wait_until_ready(settings.triton, place)
+    except BaseException:  # an interrupt as well: it would make every later load fail
+        if place not in before:
+            shutil.rmtree(folder_of(settings, place))
         raise
-    return version
+    return place
 
 
-def check_alive(settings: TritonSettings) -> None:
-    """Fail now rather than after the export."""
-    requests.get(f"{settings.http_url}/v2/health/ready", timeout=settings.timeout_s).raise_for_status()
+def mark_checked(settings: Settings, place: Place, *, checked: bool) -> None:
+    """Say that what lies here passed every check, or take that back."""
+    mark = _mark(settings, place)
+    if not checked:
+        mark.unlink(missing_ok=True)
+        return
+    with written_in_place(mark) as temporary:
+        temporary.write_text(sha256(folder_of(settings, place) / MODEL_FILE), encoding="utf-8")
 
 
-def load_model(settings: TritonSettings) -> None:
-    """Have Triton look at the repository again. Versions that stay keep answering meanwhile."""
-    response = requests.post(
-        f"{settings.http_url}/v2/repository/models/{wire.MODEL}/load", json={}, timeout=TIMEOUT_S * 2
-    )
-    if response.status_code != requests.codes.ok:
-        raise CheckError(f"Triton at {settings.http_url} cannot load {wire.MODEL}: {response.text[:300]}")
+def is_checked(settings: Settings, place: Place) -> bool:
+    """Whether the model that lies here, and no other, passed every check."""
+    mark = _mark(settings, place)
+    return mark.is_file() and mark.read_text(encoding="utf-8") == sha256(folder_of(settings, place) / MODEL_FILE)
 
 
-def wait_until_ready(settings: TritonSettings, version: int) -> None:
-    """Return when the version answers. Raises CheckError after a minute."""
-    url = f"{settings.http_url}/v2/models/{wire.MODEL}/versions/{version}/ready"
-    retrying = Retrying(
-        retry=retry_if_not_result(bool),
-        stop=stop_after_delay(_READY_S),
-        wait=wait_fixed(0.1),
-        retry_error_callback=lambda _: False,
-    )
-    if not retrying(lambda: requests.get(url, timeout=TIMEOUT_S).status_code == requests.codes.ok):
-        raise CheckError(
-            f"Triton at {settings.http_url}: {wire.MODEL} version {version} is not ready after {_READY_S:g} s"
-        )
+def _mark(settings: Settings, place: Place) -> Path:
+    return settings.service_dir("triton") / place.model / f".checked-{place.version}"
 
 
-def check_metadata(settings: TritonSettings, version: int, width: int) -> None:
-    """Names, types and shapes that Triton announces are those of `wire` and the spec. Raises CheckError."""
-    url = f"{settings.http_url}/v2/models/{wire.MODEL}/versions/{version}"
-    metadata: dict[str, Any] = requests.get(url, timeout=TIMEOUT_S).json()
-    config: dict[str, Any] = requests.get(f"{url}/config", timeout=TIMEOUT_S).json()
-    wanted = {
-        "name": wire.MODEL,
-        "inputs": [{"name": wire.MODEL_INPUT, "datatype": "FP32", "shape": [-1, width]}],
-        "outputs": [{"name": wire.MODEL_OUTPUT, "datatype": "FP32", "shape": [-1, 1]}],
-    }
-    for key, value in wanted.items():
-        if metadata.get(key) != value:
-            raise CheckError(f"Triton announces {key} = {metadata.get(key)}; the feature spec says {value}")
-    if str(version) not in metadata.get("versions", []):
-        raise CheckError(f"Triton announces versions {metadata.get('versions')}; {version} is not among them")
-    if config.get("max_batch_size") != wire.MAX_BATCH:
-        raise CheckError(f"Triton takes {config.get('max_batch_size')} rows a request, not {wire.MAX_BATCH}")
+def prune(settings: Settings, keep: set[str]) -> list[Place]:
+    """Remove the versions of releases that are not kept, and models without any version, and tell Triton.
 
-
-def check_scores(
-    settings: TritonSettings, version: int, rows: NDArray[np.float32], truth: NDArray[np.float32]
-) -> float:
-    """Score (n, width) rows over gRPC and compare with PyTorch's (n,). Returns the largest difference."""
-    with triton.InferenceServerClient(settings.grpc_address) as client:
-        scores = np.concatenate(
-            [
-                _infer(client, version, rows[start : start + wire.MAX_BATCH])
-                for start in range(0, len(rows), wire.MAX_BATCH)
-            ]
-        )
-    difference = np.abs(scores - truth)
-    row = int(difference.argmax())
-    if not difference.max() <= TOLERANCE:
-        raise CheckError(f"row {row}: Triton scores {scores[row]!r}, PyTorch {truth[row]!r}; {TOLERANCE} is allowed")
-    return float(difference.max())
-
-
-def _infer(client: Any, version: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    tensor = triton.InferInput(wire.MODEL_INPUT, list(rows.shape), "FP32")
-    tensor.set_data_from_numpy(np.ascontiguousarray(rows))
-    answer = client.infer(wire.MODEL, [tensor], model_version=str(version), client_timeout=TIMEOUT_S)
-    scores: NDArray[np.float32] = answer.as_numpy(wire.MODEL_OUTPUT)
-    if scores.shape != (len(rows), 1):
-        raise CheckError(f"Triton gave scores of shape {scores.shape} for {len(rows)} rows")
-    return scores[:, 0]
-
-
-def delete_versions(settings: Settings, keep: set[str]) -> list[int]:
-    """Remove the versions of releases that are not kept. Returns what was removed; `load_model` makes it known."""
-    removed = [version for version, model in versions(settings).items() if model.release not in keep]
-    for version in removed:
-        shutil.rmtree(model_dir(settings) / str(version))
+    Returns the versions removed. Raises CheckError, or what the client raises when Triton does not answer.
+    """
+    found = versions(settings)
+    removed = [place for place, model in found.items() if model.release not in keep]
+    for place in removed:
+        shutil.rmtree(folder_of(settings, place))
+        _mark(settings, place).unlink(missing_ok=True)
+    used = {place.model for place in found if place not in removed}
+    for model in models(settings):
+        if model not in used:
+            unload_model(settings.triton, model)
+            shutil.rmtree(settings.service_dir("triton") / model)
+        elif any(place.model == model for place in removed):
+            load_model(settings.triton, model)
     return removed

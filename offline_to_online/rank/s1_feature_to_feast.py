@@ -6,7 +6,7 @@ what a feature is called and where it comes from (`feast apply`), copies the new
 
 Reads:  data_exchange_center/offline/user_features, item_features and ratings .parquet, feature_spec.json
 Writes: data_exchange_center/online/feast/feature_repo/releases/<release>/; feature views and services
-        ml_user_<release> and ml_item_<release>; ml_user and ml_item when no release is live
+        ml_user_<release> and ml_item_<release>; ml_user and ml_item as long as no release was ever live
 Run:    cd offline_to_online/rank && python s1_feature_to_feast.py
 Expect: MovieLens-1M: 6,040 users with 39 features and 3,883 items with 18, each value equal to its source
 """
@@ -28,8 +28,6 @@ def main(settings: Settings) -> None:
     with reaching("Feast", settings.feast.url):
         feast_repo.check_alive(settings)
         write_features(settings, release, spec, frames, newest_event(settings.exchange_dir))
-        if feast_repo.live_release(settings) is None:
-            feast_repo.point_live(settings, release)
         feast_repo.materialize(settings, release)
         feast_repo.wait_until_known(settings, release)
         try:

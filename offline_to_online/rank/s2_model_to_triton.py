@@ -1,11 +1,12 @@
-"""Export the ranking model from PyTorch to ONNX and have Triton serve it as a new version of ml_rec.
+"""Export the ranking model from PyTorch to ONNX and have Triton serve it as a new version of its model.
 
 Industry trains in one framework and serves in another: the exported file is the contract. It is checked three times,
 by the ONNX checker, by ONNX Runtime and through Triton's own gRPC, against PyTorch on real rows.
 
 Reads:  data_exchange_center/offline/deepfm.pt, deepfm_report.json, feature_spec.json, user_features and
         item_features .parquet
-Writes: data_exchange_center/online/triton/ml_rec/config.pbtxt and ml_rec/<version>/model.onnx
+Writes: data_exchange_center/online/triton/ml_rec/config.pbtxt and ml_rec/<version>/model.onnx; ml_rec_<width> when
+        ml_rec serves releases with another number of columns
 Run:    cd offline_to_online/rank && python s2_model_to_triton.py
 Expect: MovieLens-1M: input ml_input FP32 [-1, 59], output ml_output, at most 256 rows a request; scores equal
         PyTorch's to 1e-6 in ONNX Runtime and to 1e-5 through Triton
@@ -18,7 +19,8 @@ from offline_to_online.load.manifests import open_release
 from offline_to_online.load.offline_truth import offline_truth
 from offline_to_online.load.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
 from offline_to_online.load.services import reaching
-from offline_to_online.load.triton_repo import check_alive, check_metadata, check_scores, publish
+from offline_to_online.load.triton_repo import mark_checked, publish
+from offline_to_online.load.triton_server import check_alive, check_metadata, check_scores
 
 ROWS = 1_000
 
@@ -32,10 +34,11 @@ def main(settings: Settings) -> None:
     content = export_onnx(truth.model, width, manifest.release)
     exported = check_onnx(content, truth.model, rows)
     with reaching("Triton", settings.triton.http_url):
-        version = publish(settings, manifest.release, width, content)
-        check_metadata(settings.triton, version, width)
-        served = check_scores(settings.triton, version, rows, truth.scores(rows))
-    print(f"release {manifest.release}: {wire.MODEL} version {version} in Triton at {settings.triton.http_url}")
+        place = publish(settings, manifest.release, width, content)
+        check_metadata(settings.triton, place, width)
+        served = check_scores(settings.triton, place, rows, truth.scores(rows))
+        mark_checked(settings, place, checked=True)
+    print(f"release {manifest.release}: {place} in Triton at {settings.triton.http_url}")
     print(f"  {wire.MODEL_INPUT} FP32 [-1, {width}] -> {wire.MODEL_OUTPUT}, at most {wire.MAX_BATCH} rows a request")
     print(f"  ONNX opset {OPSET}, IR <= {MAX_IR}, {len(content):,} bytes; {ROWS:,} rows against PyTorch:")
     print(f"  ONNX Runtime differs by at most {exported:.1e}, Triton over gRPC by at most {served:.1e}")

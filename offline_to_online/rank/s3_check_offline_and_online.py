@@ -31,14 +31,15 @@ def main(settings: Settings) -> None:
     userids = [row.userid for row in sampled_users(user_rows(settings.exchange_dir), USERS)]
     truth = offline_truth(settings.exchange_dir)
     truth = recount(settings.exchange_dir, truth, manifest.recipe.data.window, userids)
-    version = require_loaded(settings, manifest.release)
+    place = require_loaded(settings, manifest.release)
+    published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
     with server_road(settings) as services:
-        online = online_pairs(services, Published(manifest=manifest, triton_version=version), userids)
+        online = online_pairs(services, published, userids)
     parity = compare(offline_pairs(truth, online.userids, online.itemids), online, truth)
     print(f"release {manifest.release}: {parity.pairs:,} pairs of {parity.users} users, offline against online")
     for group, gap in parity.groups.items():
         print(f"  {group:<24} differs by at most {gap:.1e} (allowed: {TOLERANCE:g})")
-    gone = go_live(settings, manifest, version)
+    gone = go_live(settings, manifest, place)
     print(f"release {manifest.release} is live" + (f"; cleared away: {', '.join(sorted(gone))}" if gone else ""))
 
 

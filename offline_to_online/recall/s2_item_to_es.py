@@ -14,7 +14,7 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.load.es_checks import check_candidates, check_documents, check_genres, check_self_first, holds
-from offline_to_online.load.es_index import item_rows, point_alias, write_items
+from offline_to_online.load.es_index import item_rows, mark_checked, point_alias, write_items
 from offline_to_online.load.manifests import open_release
 from offline_to_online.load.redis_rows import user_rows
 from offline_to_online.load.sampling import sampled_users
@@ -29,12 +29,14 @@ def main(settings: Settings) -> None:
     rows = item_rows(settings.exchange_dir)
     users = sampled_users(user_rows(settings.exchange_dir), size=500)
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as client:
+        mark_checked(client, release, checked=False)
         if not holds(client, release, rows):
             write_items(client, release, rows, manifest.vector_dim)
         check_documents(client, release, rows)
         genres = check_genres(client, release, rows)
         first, tied = check_self_first(client, release, rows, recall)
         vector = check_candidates(client, release, users, rows, recall)
+        mark_checked(client, release, checked=True)
         point_alias(client, release, only_if_absent=True)
     print(f"release {release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
     print(f"  genre {GENRE} ({_name(manifest.feature_spec, GENRE)}): {genres.get(GENRE, 0):,} of {len(rows):,}")

@@ -5,11 +5,11 @@ The tests of this file run in order and build on one another: each is a step in 
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from offline_to_online.load import activation, es_index, feast_repo, redis_rows,
 from offline_to_online.load.parity import Pairs, online_pairs
 from offline_to_online.load.road import server_road
 from offline_to_online.load.services import CheckError, elastic_client, redis_client
+from offline_to_online.load.triton_server import Place
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from tests.synthetic_release import write_artifacts
@@ -59,6 +60,10 @@ def answer(settings: Settings, published: Published) -> Pairs:
     """What the server would rank for a few users."""
     with server_road(settings) as services:
         return online_pairs(services, published, USERS)
+
+
+def place_of(published: Published) -> Place:
+    return Place(published.triton_model, published.triton_version)
 
 
 def same(one: Pairs, other: Pairs) -> bool:
@@ -100,15 +105,14 @@ def feast_redis(settings: Settings) -> Iterator[redis.Redis]:
 
 @pytest.fixture(scope="module")
 def ids(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Ids of the three releases. Their models are taken out of Triton at the end: it serves one width at a time."""
+    """Ids of the three releases. Their models are taken out of Triton at the end."""
     releases = {}
     for seed, name in ((1, "first"), (2, "second"), (3, "third")):
         folder = tmp_path_factory.mktemp(name)
         write_artifacts(folder, seed=seed)
         releases[name] = release_of_artifacts(Settings(exchange_dir=folder)).release
     yield releases
-    shutil.rmtree(triton_repo.model_dir(stack))
-    requests.post(f"{stack.triton.http_url}/v2/repository/models/{wire.MODEL}/unload", json={}, timeout=30)
+    triton_repo.prune(stack, keep=set())
     with redis_client(stack) as client:
         client.delete(wire.LIVE_KEY, wire.HISTORY_KEY)
 
@@ -140,7 +144,7 @@ def test_syncing_the_same_release_again_changes_nothing(stack: Settings, ids: di
         assert load(stack, 1) == ids["first"]
         s3_check_offline_and_online.main(stack)
     assert live(stack) == published
-    assert list(triton_repo.versions(stack)) == [published.triton_version]
+    assert list(triton_repo.versions(stack)) == [place_of(published)]
 
 
 def test_two_releases_lie_side_by_side_while_the_first_is_served(stack: Settings, ids: dict[str, str]) -> None:
@@ -148,9 +152,9 @@ def test_two_releases_lie_side_by_side_while_the_first_is_served(stack: Settings
     with asked_all_the_time(stack, published):
         assert load(stack, 2) == ids["second"]
     assert live(stack) == published
-    version = activation.require_loaded(stack, ids["second"])
-    second = Published(manifest=release_of_artifacts(stack), triton_version=version)
-    assert version != published.triton_version
+    place = activation.require_loaded(stack, ids["second"])
+    second = Published(manifest=release_of_artifacts(stack), triton_model=place.model, triton_version=place.version)
+    assert place != place_of(published)
     assert not same(answer(stack, second), answer(stack, published))
 
 
@@ -200,7 +204,7 @@ def test_a_half_loaded_release_does_not_go_live_and_a_rerun_replaces_it(stack: S
     published, second = live(stack), ids["second"]
     with redis_client(stack) as client:
         client.delete(wire.users_key(second))
-    with pytest.raises(StepError, match=r"not \(wholly\) in Redis: run .*s1_user_to_redis\.py"):
+    with pytest.raises(StepError, match=r"not in Redis, or not wholly, .*: run .*s1_user_to_redis\.py"):
         s3_check_offline_and_online.main(stack)
     s1_user_to_redis.main(stack)
 
@@ -208,11 +212,41 @@ def test_a_half_loaded_release_does_not_go_live_and_a_rerun_replaces_it(stack: S
         index = wire.item_index(second)
         elastic.indices.put_mapping(index=index, meta={})
         elastic.delete(index=index, id=str(es_index.item_rows(stack.exchange_dir)[0].itemid))
-        with pytest.raises(StepError, match=r"not \(wholly\) in Elasticsearch: run .*s2_item_to_es\.py"):
+        with pytest.raises(StepError, match=r"not in Elasticsearch, or not wholly, .*: run .*s2_item_to_es\.py"):
             s3_check_offline_and_online.main(stack)
         s2_item_to_es.main(stack)
         assert elastic.count(index=index)["count"] == 320
     assert live(stack) == published
+
+
+@pytest.mark.parametrize(
+    ("step", "where", "check", "service"),
+    [
+        (s1_user_to_redis, redis_rows, "check_user", "Redis"),
+        (s2_item_to_es, s2_item_to_es, "check_candidates", "Elasticsearch"),
+        (s1_feature_to_feast, feast_repo, "compare", "Feast"),
+        (s2_model_to_triton, s2_model_to_triton, "check_scores", "Triton"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_step_whose_check_failed_keeps_the_release_from_going_live_until_it_is_run_again(
+    stack: Settings, ids: dict[str, str], step: ModuleType, where: ModuleType, check: str, service: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise CheckError("as told")
+
+    published = live(stack)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, check, fail)
+        with pytest.raises(CheckError, match="as told"):
+            step.main(stack)
+    with pytest.raises(
+        StepError, match=f"not in {service}, or not wholly, or failed its check: run .*{step.__name__.split('.')[-1]}"
+    ):
+        s3_check_offline_and_online.main(stack)
+    assert live(stack) == published
+    step.main(stack)
+    assert activation.require_loaded(stack, ids["second"]).model == wire.MODEL
 
 
 def test_a_complete_index_is_mended_in_place(stack: Settings, ids: dict[str, str]) -> None:
@@ -270,3 +304,25 @@ def test_a_file_left_by_hand_in_the_release_folder_does_no_harm(stack: Settings,
     path.write_text("kept")
     s1_user_to_redis.main(stack)
     assert path.read_text() == "kept"
+
+
+def test_a_release_of_another_width_lies_and_is_served_beside_the_others(stack: Settings, ids: dict[str, str]) -> None:
+    """Another data set has other genres: its model has another name, and going back is going back."""
+    third = live(stack)
+    before = answer(stack, third)
+    write_artifacts(stack.exchange_dir, seed=4, genres=("Action", "Drama", "Horror"))
+    with asked_all_the_time(stack, third):
+        for step in LOADS:
+            step.main(stack)
+        s3_check_offline_and_online.main(stack)
+    fourth = live(stack)
+    width = fourth.manifest.feature_spec.width
+    assert width != third.manifest.feature_spec.width
+    assert (third.triton_model, fourth.triton_model) == ("ml_rec", f"ml_rec_{width}")
+    assert triton_repo.models(stack) == ["ml_rec", f"ml_rec_{width}"]
+    assert len(answer(stack, fourth).scores) > 100
+    activation.go_back(stack, ids["third"])
+    assert same(answer(stack, third), before)
+    triton_repo.prune(stack, keep={ids["third"]})
+    assert triton_repo.models(stack) == ["ml_rec"]
+    assert same(answer(stack, third), before)

@@ -69,7 +69,8 @@ def world(stack: Settings) -> Iterator[World]:
     """Loaded into every service, and live. What was live before is live again afterwards."""
     world = World()
     content = onnx_export.export_onnx(Linear(world), world.spec.width, world.release)
-    world = World(model_version=triton_repo.publish(stack, world.release, world.spec.width, content))
+    place = triton_repo.publish(stack, world.release, world.spec.width, content)
+    world = World(model=place.model, model_version=place.version)
     load_elasticsearch(stack, world)
     load_feast(stack, world)
     with redis.Redis(port=stack.redis.port) as client:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import requests
 import torch
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -15,6 +16,7 @@ from offline_to_online.load import triton_repo
 from offline_to_online.load.offline_truth import OfflineTruth, offline_truth
 from offline_to_online.load.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx, read_model_file
 from offline_to_online.load.services import CheckError
+from offline_to_online.load.triton_server import Place
 from tests.synthetic_release import write_artifacts
 
 
@@ -37,7 +39,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.mark.parametrize("width", [59, 62])
 def test_the_configuration_is_what_the_spec_says(width: int) -> None:
-    config = text_format.Parse(triton_repo.config_pbtxt(width), model_config_pb2.ModelConfig())
+    config = text_format.Parse(triton_repo.config_pbtxt(wire.MODEL, width), model_config_pb2.ModelConfig())
     assert config.name == "ml_rec"
     assert config.max_batch_size == 256
     assert [(entry.name, entry.data_type, list(entry.dims)) for entry in config.input] == [
@@ -101,36 +103,50 @@ def test_a_release_keeps_its_version_and_the_next_one_gets_the_next(
 ) -> None:
     width = truth.spec.width
     first, second = (of_release(exported, release) for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"))
-    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", width, first) == 1
-    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", width, second) == 2
-    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", width, first) == 1
-    assert {n: model.release for n, model in triton_repo.versions(settings).items()} == {
+    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", width, first) == Place("ml_rec", 1)
+    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", width, second) == Place("ml_rec", 2)
+    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", width, first) == Place("ml_rec", 1)
+    assert {place.version: model.release for place, model in triton_repo.versions(settings).items()} == {
         1: "aaaaaaaaaaaa",
         2: "bbbbbbbbbbbb",
     }
-    assert triton_repo.delete_versions(settings, keep={"bbbbbbbbbbbb"}) == [1]
-    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", width, first) == 3  # one more than the highest
 
 
-def test_a_damaged_version_is_written_anew(settings: Settings, exported: bytes, truth: OfflineTruth) -> None:
-    version = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
-    path = triton_repo.model_dir(settings) / str(version) / triton_repo.MODEL_FILE
+def test_other_bytes_of_a_release_become_a_version_of_their_own(
+    settings: Settings, exported: bytes, truth: OfflineTruth
+) -> None:
+    """The version that is there may be served: it is not written over before the new one is checked."""
+    first = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+    path = triton_repo.folder_of(settings, first) / triton_repo.MODEL_FILE
     proto = onnx.load_from_string(exported)
     proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
-    path.write_bytes(proto.SerializeToString())
-    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported) == version
+    other = proto.SerializeToString()
+    second = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, other)
+    assert (first, second) == (Place("ml_rec", 1), Place("ml_rec", 2))
     assert path.read_bytes() == exported
+    assert triton_repo.place_of(settings, "aaaaaaaaaaaa") == second
+
+
+def test_the_mark_of_a_check_holds_for_these_bytes_alone(
+    settings: Settings, exported: bytes, truth: OfflineTruth
+) -> None:
+    place = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+    assert not triton_repo.is_checked(settings, place)
+    triton_repo.mark_checked(settings, place, checked=True)
+    assert triton_repo.is_checked(settings, place)
+    (triton_repo.folder_of(settings, place) / triton_repo.MODEL_FILE).write_bytes(of_release(exported, "cccccccccccc"))
+    assert not triton_repo.is_checked(settings, place)
 
 
 def test_what_a_broken_off_write_left_behind_is_no_version(
     settings: Settings, exported: bytes, truth: OfflineTruth
 ) -> None:
-    rest = triton_repo.model_dir(settings) / ".aaaaaaaaaaaa"
+    folder = settings.service_dir("triton") / wire.MODEL
+    rest = folder / ".aaaaaaaaaaaa"
     rest.mkdir(parents=True)
     (rest / triton_repo.MODEL_FILE).write_bytes(exported[:100])
     assert triton_repo.versions(settings) == {}
-    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported) == 1
-    folder = triton_repo.model_dir(settings)
+    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported) == Place("ml_rec", 1)
     assert sorted(path.name for path in folder.iterdir()) == ["1", "config.pbtxt"]
 
 
@@ -139,21 +155,81 @@ def test_an_untouched_configuration_keeps_its_time_stamp(
 ) -> None:
     """Triton loads all versions again when the configuration is newer."""
     triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
-    config = triton_repo.model_dir(settings) / "config.pbtxt"
+    config = settings.service_dir("triton") / wire.MODEL / "config.pbtxt"
     before = config.stat().st_mtime_ns
     triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
     assert config.stat().st_mtime_ns == before
 
 
-def test_a_model_of_another_width_is_refused_and_nothing_is_written(
+def of_width(exported: bytes, release: str, width: int) -> bytes:
+    """The release's model announcing another number of columns."""
+    proto = onnx.load_from_string(of_release(exported, release))
+    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = width
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def test_another_width_stands_beside_the_first_under_a_name_of_its_own(
     settings: Settings, exported: bytes, truth: OfflineTruth
 ) -> None:
-    triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
-    before = (triton_repo.model_dir(settings) / "config.pbtxt").read_text()
-    with pytest.raises(CheckError, match=rf"62 input columns.*aaaaaaaaaaaa \({truth.spec.width}\)"):
-        triton_repo.write_version(settings, "bbbbbbbbbbbb", 62, b"")
-    assert (triton_repo.model_dir(settings) / "config.pbtxt").read_text() == before
-    assert list(triton_repo.versions(settings)) == [1]
+    width, other = truth.spec.width, of_width(exported, "bbbbbbbbbbbb", 62)
+    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", width, exported) == Place("ml_rec", 1)
+    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", 62, other) == Place("ml_rec_62", 1)
+    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", 62, other) == Place("ml_rec_62", 1)
+    assert triton_repo.model_for(settings, width) == "ml_rec"
+    assert triton_repo.models(settings) == ["ml_rec", "ml_rec_62"]
+    for model, columns in (("ml_rec", width), ("ml_rec_62", 62)):
+        text = (settings.service_dir("triton") / model / "config.pbtxt").read_text()
+        assert text == triton_repo.config_pbtxt(model, columns)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What Triton would have been told, in order."""
+    calls: list[tuple[str, str]] = []
+    for name in ("load_model", "unload_model"):
+        monkeypatch.setattr(triton_repo, name, lambda _, model, name=name: calls.append((name, model)))
+    return calls
+
+
+def test_pruning_goes_over_all_models_and_an_empty_one_goes_away(
+    settings: Settings, exported: bytes, truth: OfflineTruth, told: list[tuple[str, str]]
+) -> None:
+    width = truth.spec.width
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
+        triton_repo.write_version(settings, release, width, of_release(exported, release))
+    other = triton_repo.write_version(settings, "cccccccccccc", 62, of_width(exported, "cccccccccccc", 62))
+    assert triton_repo.prune(settings, {"bbbbbbbbbbbb", "cccccccccccc"}) == [Place("ml_rec", 1)]
+    assert told == [("load_model", "ml_rec")]
+    told.clear()
+    assert triton_repo.prune(settings, {"cccccccccccc"}) == [Place("ml_rec", 2)]
+    assert told == [("unload_model", "ml_rec")]
+    assert triton_repo.models(settings) == [other.model] == ["ml_rec_62"]
+    told.clear()
+    assert triton_repo.prune(settings, {"cccccccccccc"}) == []
+    assert told == []
+
+
+@pytest.mark.parametrize("error", [requests.ReadTimeout("too slow"), KeyboardInterrupt(), CheckError("not ready")])
+def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
+    settings: Settings,
+    exported: bytes,
+    truth: OfflineTruth,
+    told: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    live = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+    monkeypatch.setattr(triton_repo, "wait_until_ready", fail)
+    with pytest.raises(type(error)):
+        triton_repo.publish(settings, "bbbbbbbbbbbb", truth.spec.width, of_release(exported, "bbbbbbbbbbbb"))
+    assert list(triton_repo.versions(settings)) == [live]
+    with pytest.raises(type(error)):
+        triton_repo.publish(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+    assert list(triton_repo.versions(settings)) == [live]  # it was there before
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
