@@ -65,7 +65,8 @@ class _File:
             raise ArtifactError(f"{path} is missing. It is made by {self.made_by}: run that step first.")
         return path
 
-    def _wrong(self, path: Path, what: str) -> ArtifactError:
+    def wrong(self, path: Path, what: str) -> ArtifactError:
+        """The error for a file that is there and not as it should be; ``what``: the middle of the sentence."""
         return ArtifactError(f"{path}: {what}. It is made by {self.made_by}: run that step again.")
 
 
@@ -94,19 +95,19 @@ class Table(_File):
         try:
             schema = pq.read_schema(path)
             if schema != self._schema(schema.names, path):
-                raise self._wrong(
+                raise self.wrong(
                     path, f"its columns are not as expected: {schema.to_string(show_field_metadata=False)}"
                 )
             frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
             return frame
         except (pa.ArrowException, OSError) as error:
-            raise self._wrong(path, f"cannot be read ({error})") from error
+            raise self.wrong(path, f"cannot be read ({error})") from error
 
     def _schema(self, names: list[str], path: Path) -> pa.Schema:
         absent = [name for name in self.columns if name not in names]
         surplus = [name for name in names if name not in self.columns]
         if absent or (surplus and self.open_ended is None):
-            raise self._wrong(path, f"columns {absent} are absent and {surplus} unexpected")
+            raise self.wrong(path, f"columns {absent} are absent and {surplus} unexpected")
         return pa.schema([(name, self.columns.get(name, self.open_ended)) for name in names])
 
 
@@ -125,9 +126,9 @@ class Document(_File):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise self._wrong(path, f"is not JSON ({error})") from error
+            raise self.wrong(path, f"is not JSON ({error})") from error
         if not isinstance(content, dict):
-            raise self._wrong(path, "does not hold a JSON object")
+            raise self.wrong(path, "does not hold a JSON object")
         return content
 
 
@@ -201,6 +202,7 @@ GENRES = Document(
     (_S1_TERM_RECALL, _S1_FEATURES, _ES),
     "Genre names in code order; code = position + 1.",
 )
+TERMS_REPORT = Document("offline/terms_report.json", _S2_TERMS, (), "What the terms were counted from (sha256).")
 IMPRESSION_TERMS = Table(
     "offline/impression_terms.parquet",
     _S2_TERMS,
@@ -294,6 +296,9 @@ ITEM_FEATURES = Table(
     "Every item's raw feature values: genre flags.",
     {Columns.ITEM: pa.int32()},
     open_ended=pa.int64(),
+)
+FEATURES_REPORT = Document(
+    "offline/features_report.json", _S1_FEATURES, (), "What the features were made from (sha256)."
 )
 RANK_WEIGHTS = Binary("offline/deepfm.pt", _S2_MODEL, (_TRITON, _PARITY), "DeepFM state dict.")
 RANK_REPORT = Document(

@@ -8,11 +8,13 @@ names); the server answers from the one that the live pointer in Redis names.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data_exchange_center import artifacts, wire
+from data_exchange_center import artifacts, provenance, wire
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
@@ -51,12 +53,16 @@ class Published(_Frozen):
 
 
 def release_of_artifacts(settings: Settings) -> Manifest:
-    """The manifest of what lies in the exchange folder. Raises ArtifactError when a part is missing."""
+    """The manifest of what lies in the exchange folder.
+
+    Raises ArtifactError when a part is missing or damaged, or when the parts are not of one run of the steps.
+    """
     folder = settings.exchange_dir
     parts = []
     for artifact in artifacts.RELEASE_PARTS:
         path = artifact.require(folder)
         parts.append(Part(path=artifact.path, sha256=artifacts.sha256(path), bytes=path.stat().st_size))
+    provenance.expect_one_run(folder)
     digest = hashlib.sha256(settings.recipe.model_dump_json().encode())
     for part in parts:
         digest.update(f"{part.path} {part.sha256}\n".encode())
@@ -65,8 +71,25 @@ def release_of_artifacts(settings: Settings) -> Manifest:
         release=digest.hexdigest()[:12],
         recipe=settings.recipe,
         dataset=artifacts.DATASET.read(folder),
-        feature_spec=FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(folder)),
+        feature_spec=read_feature_spec(folder),
         vector_dim=len(artifacts.ITEM_VECTORS.read(folder)["vector"].iloc[0]),
-        model={key: report[key] for key in ("model", "auc")},
+        model={key: _of(artifacts.RANK_REPORT, folder, report, key) for key in ("model", "auc")},
         parts=tuple(parts),
     )
+
+
+def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
+    """The spec in the exchange folder. Raises ArtifactError when it is missing or is no spec."""
+    try:
+        return FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(exchange_dir))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        path = artifacts.FEATURE_SPEC.at(exchange_dir)
+        raise artifacts.FEATURE_SPEC.wrong(path, f"is no feature spec ({where}: {first['msg']})") from error
+
+
+def _of(document: artifacts.Document, exchange_dir: Path, content: Mapping[str, Any], key: str) -> Any:
+    if key not in content:
+        raise document.wrong(document.at(exchange_dir), f"holds no {key!r}")
+    return content[key]

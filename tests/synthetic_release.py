@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split, clicks, genre_flag, impressions
 from data_exchange_center.features import movielens_spec
 from data_exchange_center.recipes import SOURCE
@@ -82,6 +82,22 @@ def write_artifacts(
     torch.manual_seed(seed)
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(_lively(DeepFM(config))))
     artifacts.RANK_REPORT.write(folder, {"model": config.model_dump(mode="json"), "auc": {"test": 0.5}})
+    write_inputs(folder)
+
+
+def write_inputs(folder: Path) -> None:
+    """Say in every report that its step was run on what lies in ``folder`` now."""
+    terms = (artifacts.RATINGS, artifacts.GENRES, artifacts.ITEM_TERMS)
+    read: dict[str, tuple[artifacts.Table | artifacts.Document, ...]] = {
+        artifacts.TERMS_REPORT.path: (artifacts.RATINGS, artifacts.ITEMS),
+        artifacts.TERM_RECALL_REPORT.path: terms,
+        artifacts.FM_REPORT.path: (artifacts.RATINGS,),
+        artifacts.FEATURES_REPORT.path: terms,
+        artifacts.RANK_REPORT.path: (artifacts.RATINGS, artifacts.FEATURE_SPEC),
+    }
+    for report in provenance.REPORTS:
+        content = report.read(folder) if report.at(folder).is_file() else {}
+        report.write(folder, {**content, **provenance.inputs_of(folder, *read[report.path])})
 
 
 def _ratings(random: np.random.Generator, userids: np.ndarray, itemids: np.ndarray) -> pd.DataFrame:

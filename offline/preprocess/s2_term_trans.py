@@ -6,7 +6,8 @@ of the last 10 interactions strictly before it, and what is published for servin
 interactions of a user (online) are in neither.
 
 Reads:  offline/ratings.parquet, offline/users.parquet, offline/items.parquet
-Writes: offline/genres.json, offline/impression_terms.parquet, offline/user_terms.parquet, offline/item_terms.parquet
+Writes: offline/genres.json, offline/impression_terms.parquet, offline/user_terms.parquet, offline/item_terms.parquet,
+        offline/terms_report.json
 Run:    cd offline/preprocess && python s2_term_trans.py
 Expect: 939,809 rows with 36 statistics over 18 genres; 283 items of genre 2, Adventure (MovieLens-1M)
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -52,6 +53,8 @@ def main(settings: Settings) -> None:
     keys: pd.DataFrame = offline[[Columns.USER, Columns.ITEM]]
     artifacts.IMPRESSION_TERMS.write(folder, terms.statistics_table(keys, statistics, genres))
     artifacts.USER_TERMS.write(folder, terms.statistics_table(users, served, genres))
+    read = provenance.inputs_of(folder, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    artifacts.TERMS_REPORT.write(folder, read)
     print(f"{len(statistics):,} rows with {statistics.shape[1]} statistics over {len(genres)} genres")
     if len(genres) > 1:
         print(f"{second} items of genre 2, {genres[1]}")

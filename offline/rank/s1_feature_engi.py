@@ -6,7 +6,7 @@ With 18 genres: 5 one-hot (userid, itemid, gender, age, occupation), 18 multi-ho
 
 Reads:  offline/{ratings,users,item_terms,impression_terms,user_terms}.parquet, offline/genres.json
 Writes: offline/feature_spec.json, offline/samples.parquet, offline/user_features.parquet,
-        offline/item_features.parquet
+        offline/item_features.parquet, offline/features_report.json
 Run:    cd offline/rank && python s1_feature_engi.py
 Expect: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense (MovieLens-1M)
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -45,6 +45,8 @@ def main(settings: Settings) -> None:
     table = pd.DataFrame(rows, columns=list(spec.columns), copy=False)
     table[[Columns.LABEL, Columns.SPLIT]] = offline[[Columns.LABEL, Columns.SPLIT]]
     artifacts.SAMPLES.write(folder, table)
+    read = (artifacts.RATINGS, artifacts.USERS, artifacts.GENRES, artifacts.ITEM_TERMS, artifacts.USER_TERMS)
+    artifacts.FEATURES_REPORT.write(folder, provenance.inputs_of(folder, *read, artifacts.IMPRESSION_TERMS))
     print(
         f"{len(rows):,} rows of {spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.multi_hot)} multi-hot, "
         f"{len(spec.dense)} dense"

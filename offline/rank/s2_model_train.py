@@ -14,7 +14,7 @@ Expect: test AUC about 0.822, asserted to be at least 0.8206 (MovieLens-1M)
 
 from __future__ import annotations
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data import published, training
@@ -24,6 +24,7 @@ from offline.torchfm.models import DeepFM, DeepFMConfig, weights_to_bytes
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe.deepfm
+    read = provenance.inputs_of(folder, artifacts.FEATURE_SPEC, artifacts.SAMPLES, artifacts.RATINGS)
     data, spec = training.ranker_data(settings)
     config = DeepFMConfig.of(spec, recipe)
     fitted = fit(lambda: DeepFM(config), data, recipe.train, "DeepFM")
@@ -31,7 +32,7 @@ def main(settings: Settings) -> None:
     published.expect_auc(dataset, "DeepFM", fitted.auc["test"], published.ML_1M_DEEPFM_AUC)
 
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.model))
-    report = {"model": config.model_dump(mode="json"), "train": recipe.train.model_dump(), **fitted.report()}
+    report = {"model": config.model_dump(mode="json"), "train": recipe.train.model_dump(), **fitted.report(), **read}
     artifacts.RANK_REPORT.write(folder, report)
     print(fitted.summary("DeepFM"))
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
@@ -44,7 +44,8 @@ def main(settings: Settings) -> None:
 
     report = _validate(offline[offline[Columns.SPLIT] == Split.TRAIN], item_terms, len(genres), recipe)
     served = float((preferences[Columns.GENRES].str.len() > 0).mean())
-    artifacts.TERM_RECALL_REPORT.write(folder, {"served_share_with_preference": served, "validation": report})
+    read = provenance.inputs_of(folder, artifacts.RATINGS, artifacts.USER_TERMS, artifacts.ITEM_TERMS, artifacts.GENRES)
+    artifacts.TERM_RECALL_REPORT.write(folder, {"served_share_with_preference": served, "validation": report, **read})
     print(f"{served:.1%} of {len(preferences):,} users have a preferred genre")
     found = report[f"recall_at_{recipe.recall.candidates}"]
     print(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
@@ -28,6 +28,7 @@ from offline.torchfm.models import FM, weights_to_bytes
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe.fm
+    read = provenance.inputs_of(folder, artifacts.RATINGS)
     data = training.fm_data(settings)
     config = {"n_users": data.n_users, "n_items": data.n_items, "dim": recipe.dim}
     fitted = fit(lambda: FM(**config), data, recipe.train, "FM")
@@ -39,7 +40,8 @@ def main(settings: Settings) -> None:
     artifacts.USER_VECTORS.write(folder, pd.DataFrame({Columns.USER: data.users, Columns.VECTOR: list(user_rows)}))
     artifacts.ITEM_VECTORS.write(folder, pd.DataFrame({Columns.ITEM: data.items, Columns.VECTOR: list(item_rows)}))
     artifacts.FM_WEIGHTS.write(folder, weights_to_bytes(model))
-    artifacts.FM_REPORT.write(folder, {"model": config, "train": recipe.train.model_dump(), **fitted.report()})
+    report = {"model": config, "train": recipe.train.model_dump(), **fitted.report(), **read}
+    artifacts.FM_REPORT.write(folder, report)
     print(fitted.summary("FM"))
 
 

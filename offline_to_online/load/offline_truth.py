@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError  # what PyTorch raises for bytes that are no weights; nothing is unpickled
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import nn
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split, clicks, impressions
 from data_exchange_center.features import FeatureSpec
-from offline.torchfm.models import load_ranker
+from data_exchange_center.release import read_feature_spec
+from offline.torchfm.models import DeepFMConfig, load_ranker
 
 
 @dataclass(frozen=True)
@@ -54,26 +57,47 @@ def _columns(frame: pd.DataFrame) -> Mapping[str, Any]:
 
 
 def offline_truth(exchange_dir: Path) -> OfflineTruth:
-    """Everything from the artifacts. Raises ArtifactError when one is missing."""
-    spec = FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(exchange_dir))
+    """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
+    spec = read_feature_spec(exchange_dir)
     users = artifacts.USER_FEATURES.read(exchange_dir).set_index(Columns.USER, drop=False)
     items = artifacts.ITEM_FEATURES.read(exchange_dir).set_index(Columns.ITEM, drop=False)
-    report = artifacts.RANK_REPORT.read(exchange_dir)
-    model = load_ranker(artifacts.RANK_WEIGHTS.read(exchange_dir), report["model"])
-    return OfflineTruth(spec=spec, users=users, items=items, model=model)
+    return OfflineTruth(spec=spec, users=users, items=items, model=_model(exchange_dir, spec))
+
+
+def _model(exchange_dir: Path, spec: FeatureSpec) -> nn.Module:
+    """The trained model. Raises ArtifactError when weights, configuration and spec are not of one size."""
+    weights = artifacts.RANK_WEIGHTS
+    try:
+        config = DeepFMConfig.model_validate(artifacts.RANK_REPORT.read(exchange_dir).get("model"))
+        model = load_ranker(weights.read(exchange_dir), config.model_dump())
+    except (ValidationError, RuntimeError, UnpicklingError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise weights.wrong(weights.at(exchange_dir), f"cannot be loaded as its report says ({reason})") from error
+    cardinalities = tuple(feature.cardinality for feature in spec.one_hot)
+    if ((*config.wide, *config.narrow), config.n_flags, config.n_dense) != (
+        cardinalities,
+        len(spec.multi_hot),
+        len(spec.dense),
+    ):
+        raise weights.wrong(weights.at(exchange_dir), "was trained with another feature spec")
+    return model
 
 
 def recount(exchange_dir: Path, truth: OfflineTruth, window: int, userids: Sequence[int]) -> OfflineTruth:
     """The truth with these users' genre statistics counted anew from the ratings.
 
     A user's statistics cover the newest ``window`` train and test ratings: how often each genre was rated
-    (impressions), and how often liked (clicks).
+    (impressions), and how often liked (clicks). Raises ArtifactError for a user without features.
     """
     ratings = artifacts.RATINGS.read(
         exchange_dir, [Columns.USER, Columns.ITEM, Columns.LABEL, Columns.SPLIT]
     )  # sorted by user and time
     known = ratings[Columns.USER].isin(userids) & (ratings[Columns.SPLIT] != Split.ONLINE)  # excluded: the last ten
     genres = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
+    absent = sorted(set(userids) - set(truth.users.index))
+    if absent:
+        path = artifacts.USER_FEATURES.at(exchange_dir)
+        raise artifacts.USER_FEATURES.wrong(path, f"user {absent[0]}, whom recall knows, is not in it")
     users = truth.users.loc[list(userids)].copy()
     statistics = [column(genre) for genre in truth.spec.genres for column in (impressions, clicks)]
     users[statistics] = 0

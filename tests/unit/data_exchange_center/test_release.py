@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.release import Manifest, release_of_artifacts
 from data_exchange_center.settings import Settings
-from tests.synthetic_release import write_artifacts
+from tests.synthetic_release import write_artifacts, write_inputs
 
 
 def test_the_same_artifacts_are_the_same_release_wherever_they_lie(tmp_path: Path) -> None:
@@ -31,7 +32,51 @@ def test_another_byte_in_any_part_is_another_release(tmp_path: Path, artifact: a
         path.write_bytes(path.read_bytes() + b"0")
     else:
         artifact.write(tmp_path, artifact.read(tmp_path).iloc[::-1])  # type: ignore[attr-defined,arg-type]
+    write_inputs(tmp_path)
     assert release_of_artifacts(settings).release != before.release
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        (artifacts.ITEMS, "s2_term_trans"),
+        (artifacts.ITEM_TERMS, "s1_term_recall"),
+        (artifacts.FEATURE_SPEC, "s2_model_train"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_parts_of_two_runs_are_refused_with_the_step_to_run_again(
+    tmp_path: Path, changed: artifacts.Table | artifacts.Document, again: str
+) -> None:
+    """A step was run again on other data, those after it were not."""
+    write_artifacts(tmp_path / "one", seed=1)
+    write_artifacts(tmp_path / "other", seed=2)
+    shutil.copyfile(changed.at(tmp_path / "other"), changed.at(tmp_path / "one"))
+    with pytest.raises(ArtifactError, match=rf"{changed.path} is not the file that .*{again}\.py was run on\. Run"):
+        release_of_artifacts(Settings(exchange_dir=tmp_path / "one"))
+
+
+def test_a_report_that_does_not_say_what_it_was_run_on_is_refused(tmp_path: Path) -> None:
+    write_artifacts(tmp_path)
+    artifacts.FM_REPORT.write(tmp_path, {"auc": {}})
+    with pytest.raises(ArtifactError, match=r"fm_report\.json.*s2_vector_recall\.py: run that step again"):
+        release_of_artifacts(Settings(exchange_dir=tmp_path))
+
+
+def test_a_spec_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    write_artifacts(tmp_path)
+    artifacts.FEATURE_SPEC.write(tmp_path, {"one_hot": []})
+    write_inputs(tmp_path)
+    with pytest.raises(ArtifactError, match=r"is no feature spec \(multi_hot: .*s1_feature_engi\.py"):
+        release_of_artifacts(Settings(exchange_dir=tmp_path))
+
+
+def test_a_report_without_the_model_is_one_sentence(tmp_path: Path) -> None:
+    write_artifacts(tmp_path)
+    artifacts.RANK_REPORT.write(tmp_path, {"auc": {}})
+    write_inputs(tmp_path)
+    with pytest.raises(ArtifactError, match=r"deepfm_report\.json: holds no 'model'.*s2_model_train\.py"):
+        release_of_artifacts(Settings(exchange_dir=tmp_path))
 
 
 def test_the_manifest_names_every_part_with_its_size_and_hash(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_walking_the_road_again_gives_the_same_bytes(settings: Settings, tmp_pat
     again = Settings(data=settings.data, exchange_dir=tmp_path / "exchange")
     walk(again)
     files = [path.relative_to(again.exchange_dir) for path in again.exchange_dir.rglob("*") if path.is_file()]
-    assert len(files) == 25
+    assert len(files) == 27
     for file in files:
         assert (again.exchange_dir / file).read_bytes() == (settings.exchange_dir / file).read_bytes(), file
 

@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split, clicks, genre_flag, impressions
 from data_exchange_center.features import DenseFeature, FeatureSpec
-from data_exchange_center.release import Published, release_of_artifacts
+from data_exchange_center.release import Published, read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.load.feast_rows import KEY, feature_frames
 from offline_to_online.load.offline_truth import OfflineTruth, offline_truth, recount
@@ -230,3 +231,32 @@ def test_the_tolerance_is_where_it_is_said_to_be(road: Road, gap: float) -> None
             attempt()
     else:
         assert attempt().groups["score"] == pytest.approx(gap)
+
+
+def test_features_of_fewer_users_than_recall_knows_are_one_sentence(folder: Path) -> None:
+    users = artifacts.USER_FEATURES.read(folder)
+    artifacts.USER_FEATURES.write(folder, users[users[Columns.USER] != 7])
+    with pytest.raises(ArtifactError, match=r"user_features\.parquet: user 7,.*s1_feature_engi\.py"):
+        recount(folder, offline_truth(folder), WINDOW, USERS)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no weights", b"PK\x03\x04"])
+def test_damaged_weights_are_one_sentence(folder: Path, damage: bytes) -> None:
+    artifacts.RANK_WEIGHTS.write(folder, damage)
+    with pytest.raises(ArtifactError, match=r"deepfm\.pt: cannot be loaded.*s2_model_train\.py"):
+        offline_truth(folder)
+
+
+def test_a_report_of_another_model_is_one_sentence(folder: Path) -> None:
+    report = artifacts.RANK_REPORT.read(folder)
+    artifacts.RANK_REPORT.write(folder, {**report, "model": {**report["model"], "n_dense": 3}})
+    with pytest.raises(ArtifactError, match=r"deepfm\.pt: cannot be loaded.*s2_model_train\.py"):
+        offline_truth(folder)
+
+
+def test_a_model_that_was_trained_with_another_spec_is_refused(folder: Path) -> None:
+    spec = read_feature_spec(folder)
+    fewer = with_dense(spec, *spec.dense[:-1])
+    artifacts.FEATURE_SPEC.write(folder, fewer.model_dump(mode="json"))
+    with pytest.raises(ArtifactError, match=r"trained with another feature spec.*s2_model_train\.py"):
+        offline_truth(folder)
