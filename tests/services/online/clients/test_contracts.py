@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 
+import numpy as np
 import pytest
+import requests
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
+from online.clients.base import GoneError, ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
 from online.clients.redis import RedisUsers
-from online.clients.triton import TritonScores
+from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online import contracts
+from tests.unit.online.world import World
 
 
 class TestRedisUsers(contracts.RedisUsersContract):
@@ -41,3 +47,24 @@ class TestTritonScores(contracts.TritonScoresContract):
     def client(self, stack: Settings) -> Iterator[TritonScores]:
         with closing(TritonScores(stack.triton)) as client:
             yield client
+
+    def test_a_version_that_was_cleared_away_is_told_from_other_errors(
+        self, client: TritonScores, stack: Settings, world: World
+    ) -> None:
+        folder = stack.service_dir("triton") / world.model
+        load = f"{stack.triton.http_url}/v2/repository/models/{world.model}/load"
+        cleared = folder / "900"
+        query = ScoreQuery(np.zeros((1, world.spec.width), np.float32), 900, world.model)
+        shutil.copytree(folder / str(world.model_version), cleared)
+        try:
+            requests.post(load, json={}, timeout=30).raise_for_status()
+            assert client.call(query).shape == (1,)
+        finally:
+            shutil.rmtree(cleared)
+            requests.post(load, json={}, timeout=30).raise_for_status()
+        with pytest.raises(GoneError) as raised:
+            client.call(query)
+        assert raised.value.service == "triton"
+        # Triton calls itself not ready for the two seconds that an unloading takes.
+        ready = Retrying(stop=stop_after_delay(15), wait=wait_fixed(0.1), retry=retry_if_exception_type(ServiceError))
+        assert ready(client.ping).version
