@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import psutil
 import pytest
 import redis
 import requests
+from pydantic import SecretStr
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
@@ -72,6 +74,14 @@ def test_status_shows_every_service_and_exits_with_0(stack: Settings) -> None:
 def test_up_again_changes_nothing(stack: Settings) -> None:
     before = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
     commands.up(stack, SERVICES)
+    assert {name: info["pid"] for name, info in Supervisor(stack).processes().items()} == before
+
+
+def test_up_of_one_service_from_another_shell_changes_nothing(stack: Settings) -> None:
+    before = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
+    assert os.environ["PATH"] != "/usr/bin:/bin"
+    answer = command(stack, "up", "redis")
+    assert answer.returncode == 0, answer.stderr
     assert {name: info["pid"] for name, info in Supervisor(stack).processes().items()} == before
 
 
@@ -157,6 +167,16 @@ class TestOwnStack:
         (sentence,) = answer.stderr.strip().splitlines()
         assert f"port {stack.redis.port}, which Redis needs, is taken by redis-server (pid " in sentence
         assert "RECSYS_REDIS__PORT" in sentence
+
+    def test_a_new_password_starts_redis_anew_and_only_who_knows_it_is_let_in(self, own: Settings) -> None:
+        secret = own.model_copy(update={"redis": own.redis.model_copy(update={"password": SecretStr("hush")})})
+        try:
+            commands.up(own, [by_name("redis")])
+            commands.up(secret, [by_name("redis")])
+            with redis_of(own) as client, pytest.raises(redis.AuthenticationError):
+                client.ping()
+        finally:
+            commands.down(own, None)
 
     def test_a_service_that_ends_at_once_shows_the_end_of_its_log(self, own: Settings, tmp_path: Path) -> None:
         broken = own.service_dir("redis") / "appendonly.aof"
