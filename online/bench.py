@@ -24,7 +24,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import requests
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +31,7 @@ from rich.table import Table
 from data_exchange_center import artifacts, steps
 from data_exchange_center.artifacts import written_in_place
 from data_exchange_center.columns import Columns
+from data_exchange_center.http import local_session
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -141,7 +141,8 @@ def table(levels: Sequence[Level]) -> Table:
 
 def facts(settings: Settings, url: str, levels: Sequence[Level]) -> dict[str, Any]:
     """What is written: the figures, and all that one has to know to read them."""
-    ready = requests.get(f"{url}/readyz", timeout=_TIMEOUT_S).json()
+    with local_session() as session:
+        ready = session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json()
     server = settings.server
     return {
         "command": "make bench",

@@ -21,9 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from data_exchange_center import artifacts
+from data_exchange_center.http import local_session
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import load_settings
 
@@ -62,7 +61,8 @@ def measure(checkout: Path) -> dict[str, Any]:
     log.info("%s; make demo again", first)
     again = demo(checkout)
     log.info("%s", again)
-    answer = requests.post(f"{settings.server.url}/ml/rec", json={"userid": 1}, timeout=30)
+    with local_session() as session:
+        answer = session.post(f"{settings.server.url}/ml/rec", json={"userid": 1}, timeout=30)
     answer.raise_for_status()
     return {
         "command": "make bench-demo",
