@@ -119,7 +119,9 @@ def ids(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
 
 def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert load(stack, 1) == ids["first"]
+    assert feast_repo.live_release(stack) is None  # not before every check is passed
     s3_check_offline_and_online.main(stack)
+    assert feast_repo.live_release(stack) == ids["first"]
     said = capsys.readouterr().out
     assert "60 users in Redis" in said
     assert f"release {ids['first']} is live" in said

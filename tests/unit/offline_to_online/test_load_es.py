@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+from elasticsearch import Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns
+from data_exchange_center.recipes import SOURCE
+from offline_to_online.load import es_checks
 from offline_to_online.load.es_checks import _check_document, _overlap
 from offline_to_online.load.es_index import ItemRow, index_body, item_rows
+from offline_to_online.load.redis_rows import UserRow
 from offline_to_online.load.services import CheckError
 from tests.synthetic_release import write_artifacts
 
@@ -76,3 +82,23 @@ def test_a_tie_at_the_last_place_is_as_good() -> None:
     itemids, products = np.array([1, 2, 3]), np.array([3.0, 2.0, 2.0])
     for last in (2, 3):
         assert _overlap(itemids, products, np.array([], np.int32), [(1, 0.0), (last, 0.0)], 2) == 1
+
+
+@pytest.mark.parametrize(("missed", "said"), [(5, ""), (6, r"worst: user 42, 0\.9400; at least 0\.95")])
+def test_the_user_who_is_served_worst_counts_too(monkeypatch: pytest.MonkeyPatch, missed: int, said: str) -> None:
+    """Two hundred users have all of their hundred exact candidates, one lacks a few: the mean hides it."""
+    items, candidates = 200, 100
+    rows = [ItemRow(n, "", (), np.array([n], np.float32)) for n in range(1, items + 1)]
+    nothing = np.empty(0, np.int32)
+    users = [UserRow(n, nothing, np.array([1], np.float32), nothing) for n in range(1, 201)]
+    best = [(n, 0.0) for n in range(items, items - candidates, -1)]
+    hits = [best[missed:] if user.userid == 42 else best for user in users]
+    monkeypatch.setattr(es_checks, "_msearch", lambda *_: hits)
+    recall = SOURCE.recall.model_copy(update={"candidates": candidates})
+    attempt = partial(es_checks.check_candidates, cast(Elasticsearch, None), "aaaaaaaaaaaa", users, rows, recall)
+    if said:
+        with pytest.raises(CheckError, match=said):
+            attempt()
+    else:
+        outcome = attempt()
+        assert (outcome.min_overlap, outcome.exact) == (0.95, 199)
