@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from data_exchange_center.columns import Columns
+from data_exchange_center.features import Entity
 
 # --- Redis: one hash a user, keys under their release -------------------------------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
@@ -66,6 +69,8 @@ def item_index(release: str) -> str:
 # --- Feast: one pair of views and services a release, and the live pair under the plain names --------------------
 USER_SERVICE: Final = "ml_user"
 ITEM_SERVICE: Final = "ml_item"
+FEAST_SERVICE: Final[Mapping[Entity, str]] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
+FEAST_KEY: Final[Mapping[Entity, str]] = {"user": Columns.USER, "item": Columns.ITEM}
 
 
 def feast_name(service: str, release: str) -> str:

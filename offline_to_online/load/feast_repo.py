@@ -33,14 +33,13 @@ from data_exchange_center.features import Entity
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.load.feast_rows import CHECKED, ENTITIES, KEY, release_dir, repo_dir
+from offline_to_online.load.feast_rows import CHECKED, ENTITIES, release_dir, repo_dir
 from offline_to_online.load.services import TIMEOUT_S, CheckError
 from online.services.feast.service import feast_environment, prepare_feast_repo
 
 log = logging.getLogger(__name__)
 
 CHUNK: Final = 500  # entities a request
-SERVICE: Final[dict[Entity, str]] = {"user": wire.USER_SERVICE, "item": wire.ITEM_SERVICE}
 _READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
 _JOB: Final = (
@@ -105,13 +104,13 @@ def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]
 def materialize(settings: Settings, release: str) -> None:
     """Register what lies in the repository and load what is new of this release into the online store."""
     now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()  # Feast reads it as UTC
-    views = [part for entity in ENTITIES for part in ("--views", wire.feast_name(SERVICE[entity], release))]
+    views = [part for entity in ENTITIES for part in ("--views", wire.feast_name(wire.FEAST_SERVICE[entity], release))]
     run_feast(settings, ["apply"], ["materialize-incremental", now, *views])
 
 
 def materialize_again(settings: Settings, release: str) -> None:
     """Load all of this release, even what the registry believes to be loaded: the online store may have lost it."""
-    views = [part for entity in ENTITIES for part in ("--views", wire.feast_name(SERVICE[entity], release))]
+    views = [part for entity in ENTITIES for part in ("--views", wire.feast_name(wire.FEAST_SERVICE[entity], release))]
     run_feast(settings, ["materialize", "--disable-event-timestamp", *views])
 
 
@@ -133,14 +132,14 @@ def check_alive(settings: Settings) -> None:
 def wait_until_known(settings: Settings, release: str | None) -> None:
     """Return when the feature server answers for a release's services (None: the live ones). Raises CheckError."""
     for entity in ENTITIES:
-        service = wire.feast_name(SERVICE[entity], release) if release else SERVICE[entity]
+        service = wire.feast_name(wire.FEAST_SERVICE[entity], release) if release else wire.FEAST_SERVICE[entity]
         retrying = Retrying(
             retry=retry_if_not_result(bool),
             stop=stop_after_delay(_READY_S),
             wait=wait_fixed(0.25),
             retry_error_callback=lambda _: False,
         )
-        if not retrying(lambda service=service, key=KEY[entity]: ask(settings, service, key, [1]).ok):
+        if not retrying(lambda service=service, key=wire.FEAST_KEY[entity]: ask(settings, service, key, [1]).ok):
             raise CheckError(f"Feast at {settings.feast.url} does not know service {service!r} after {_READY_S:g} s")
 
 
@@ -150,7 +149,7 @@ def check_features(settings: Settings, release: str, frames: dict[Entity, pd.Dat
     Raises CheckError naming entity, feature and values.
     """
     for entity, frame in frames.items():
-        service, key = wire.feast_name(SERVICE[entity], release), KEY[entity]
+        service, key = wire.feast_name(wire.FEAST_SERVICE[entity], release), wire.FEAST_KEY[entity]
         for start in tqdm(range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False):
             chunk = frame.iloc[start : start + CHUNK]
             response = ask(settings, service, key, [int(value) for value in chunk[key]])
@@ -178,7 +177,7 @@ def compare(entity: Entity, source: pd.DataFrame, answer: dict[str, Any]) -> Non
         row = next(row for row, (got, want) in enumerate(zip(stored[name], wanted, strict=True)) if got != want)
         got = stored[name][row]
         raise CheckError(
-            f"{entity} {source[KEY[entity]].iloc[row]}, feature {name!r}: "
+            f"{entity} {source[wire.FEAST_KEY[entity]].iloc[row]}, feature {name!r}: "
             f"Feast gave {'no value (null)' if got is None else repr(got)}, the source says {wanted[row]!r}"
         )
 

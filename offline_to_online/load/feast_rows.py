@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, wire
 from data_exchange_center.artifacts import written_in_place
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import Entity, FeatureSpec
@@ -19,7 +19,6 @@ from offline_to_online.load.services import CheckError
 from online.services.feast.service import feature_repo
 
 EVENT_TIMESTAMP: Final = "event_timestamp"
-KEY: Final[dict[Entity, str]] = {"user": Columns.USER, "item": Columns.ITEM}
 CHECKED: Final = "checked"  # file beside a release's others: all of it was read back through the feature server
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
 _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
@@ -52,11 +51,11 @@ def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec) -> pd.DataFr
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec asks for")
-    stored = frame[[KEY[entity], *names]]
+    stored = frame[[wire.FEAST_KEY[entity], *names]]
     nulls = stored.isna()
     if nulls.to_numpy().any():
         name = str(nulls.any().idxmax())
-        row = stored[KEY[entity]].to_numpy()[nulls[name].to_numpy().argmax()]
+        row = stored[wire.FEAST_KEY[entity]].to_numpy()[nulls[name].to_numpy().argmax()]
         raise CheckError(f"{entity} {row} has no value for feature {name!r}")
     return stored
 
@@ -78,7 +77,10 @@ def write_features(
     folder = release_dir(settings, release)
     (folder / CHECKED).unlink(missing_ok=True)
     for entity, frame in frames.items():
-        types = {KEY[entity]: pa.int64(), **{feature.name: _ARROW[feature.dtype] for feature in spec.stored(entity)}}
+        types = {
+            wire.FEAST_KEY[entity]: pa.int64(),
+            **{feature.name: _ARROW[feature.dtype] for feature in spec.stored(entity)},
+        }
         schema = pa.schema([*types.items(), (EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])
         table = pa.Table.from_pandas(frame.assign(**{EVENT_TIMESTAMP: at}), schema=schema, preserve_index=False)
         with written_in_place(folder / f"{entity}s.parquet") as temporary:

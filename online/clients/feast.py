@@ -12,14 +12,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Timeout
 
 from data_exchange_center import wire
-from data_exchange_center.columns import Columns
 from data_exchange_center.features import Entity
 from data_exchange_center.settings import FeastSettings
 from online.clients.base import Client, GoneError
 
 _CONNECTIONS = 64
-_KEY: Mapping[Entity, str] = {"user": Columns.USER, "item": Columns.ITEM}
-_SERVICE: Mapping[Entity, str] = {"user": wire.USER_SERVICE, "item": wire.ITEM_SERVICE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
         self._session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS))
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
-        key, name = _KEY[query.entity], _SERVICE[query.entity]
+        key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]
         response = self._session.post(
             f"{self._url}/get-online-features",
             json={

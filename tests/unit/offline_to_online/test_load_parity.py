@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, wire
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split, clicks, genre_flag, impressions
 from data_exchange_center.features import DenseFeature, FeatureSpec
 from data_exchange_center.release import Published, read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline_to_online.load.feast_rows import KEY, feature_frames
+from offline_to_online.load.feast_rows import feature_frames
 from offline_to_online.load.offline_truth import OfflineTruth, offline_truth, recount
 from offline_to_online.load.parity import Parity, Services, compare, offline_pairs, online_pairs
 from offline_to_online.load.redis_rows import user_rows
@@ -72,7 +72,7 @@ class FakeFeatures(_Fake):
         self.frames = {entity: frame.astype(object) for entity, frame in frames.items()}
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
-        key = KEY[query.entity]
+        key = wire.FEAST_KEY[query.entity]
         found = self.frames[query.entity].set_index(key, drop=False).loc[list(query.ids)]
         answer = {
             "metadata": {"feature_names": list(found.columns)},
