@@ -1,0 +1,63 @@
+"""Linear item-item models: EASE and its low-rank form as a recall channel, and item-kNN as a baseline."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy import linalg
+from scipy.sparse.linalg import svds
+
+from data_exchange_center.channels import OPINIONS, Channel
+
+Float32 = NDArray[np.float32]
+
+
+def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:
+    """EASE (Steck 2019): (users, items + 1) 0/1, column 0 empty -> (items + 1, items + 1) weights, diagonal 0."""
+    gram = (seen.T @ seen).toarray().astype(np.float64)
+    gram[np.diag_indices_from(gram)] += l2
+    inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
+    weights: Float32 = (inverse / -np.diag(inverse)).astype(np.float32)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def item_knn(seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0) -> Float32:
+    """Cosine item-kNN (Sarwar et al. 2001): each column keeps its most similar ``neighbours`` rows."""
+    gram = (seen.T @ seen).toarray().astype(np.float32)
+    norm = np.sqrt(np.diag(gram))
+    similar: Float32 = gram / (norm[:, None] * norm[None, :] + shrink)
+    np.fill_diagonal(similar, 0)
+    if neighbours < len(similar):
+        floor = -np.partition(-similar, neighbours - 1, axis=0)[neighbours - 1]
+        similar[similar < floor] = 0
+    return similar
+
+
+def low_rank(weights: Float32, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
+    """Truncated SVD: (n, n) -> rows (n, dim), columns (n, dim) with rows @ columns.T the best of that rank."""
+    left, values, right = svds(weights, k=dim, random_state=seed)
+    order = np.argsort(-values)
+    root = np.sqrt(values[order])
+    return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
+
+
+def ease_channel(
+    seen: sp.csr_matrix, dim: int = 64, l2: float = 1000.0, power: float = 0.75, lags: int = 100
+) -> Channel:
+    """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
+    rows, columns = low_rank(ease(seen, l2), dim)
+    rows[0] = columns[0] = 0
+    opinion = np.array([0, 0.5, 0.5, 0.5, 1, 1], dtype=np.float32)
+    assert len(opinion) == OPINIONS  # noqa: S101
+    return Channel(
+        name="ease",
+        rows=rows[None],
+        lag=np.broadcast_to(np.arange(1, lags + 1, dtype=np.float32) ** -power, (1, 2, lags)).astype(np.float32),
+        opinion=np.broadcast_to(opinion, (1, 2, OPINIONS)).copy(),
+        base=np.zeros((2, dim), dtype=np.float32),
+        profile=(),
+        items=columns,
+        bias=np.zeros(len(columns), dtype=np.float32),
+    )

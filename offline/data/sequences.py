@@ -1,0 +1,133 @@
+"""Every user's ratings in order, as flat arrays: what sequence models, item-item models and evaluation read.
+
+Items are *codes*: 1..n in the order of a vocabulary of itemids; 0 is padding and stands for "no item".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from data_exchange_center.columns import Columns
+
+Ints = NDArray[np.int64]
+PADDING = 0
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Ratings of all users, user after user, each user's oldest first.
+
+    Attributes:
+        userids: (users,) ascending.
+        itemids: (items,) itemid of code c is ``itemids[c - 1]``.
+        starts: (users + 1,) user u's events are ``starts[u]:starts[u + 1]``.
+        items: (events,) item codes.
+        ratings: (events,) 1..5.
+        liked: (events,) whether the rating is a click.
+        times: (events,) seconds.
+    """
+
+    userids: Ints
+    itemids: Ints
+    starts: Ints
+    items: Ints
+    ratings: Ints
+    liked: NDArray[np.bool_]
+    times: Ints
+
+    @property
+    def n_users(self) -> int:
+        return len(self.userids)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.itemids)
+
+    @property
+    def lengths(self) -> Ints:
+        return np.diff(self.starts)
+
+    @property
+    def users(self) -> Ints:
+        """(events,) position of each event's user in ``userids``."""
+        return np.repeat(np.arange(self.n_users), self.lengths)
+
+    @property
+    def positions(self) -> Ints:
+        """(events,) how many events of the same user come before each event."""
+        return np.arange(len(self.items)) - np.repeat(self.starts[:-1], self.lengths)
+
+    def select(self, keep: NDArray[np.bool_]) -> Sequences:
+        """The same users and items with some of the events. ``keep``: (events,)."""
+        lengths = np.bincount(self.users[keep], minlength=self.n_users)
+        return replace(
+            self,
+            starts=np.concatenate([[0], np.cumsum(lengths)]),
+            items=self.items[keep],
+            ratings=self.ratings[keep],
+            liked=self.liked[keep],
+            times=self.times[keep],
+        )
+
+    def before_last(self, n: int) -> Sequences:
+        """All but each user's last ``n`` events."""
+        return self.select(self.positions < np.repeat(self.lengths - n, self.lengths))
+
+    def last(self, n: int) -> Sequences:
+        """Each user's last ``n`` events."""
+        return self.select(self.positions >= np.repeat(self.lengths - n, self.lengths))
+
+    def seen(self) -> sp.csr_matrix:
+        """(users, items + 1) 1 where a user rated an item."""
+        ones = np.ones(len(self.items), dtype=np.float32)
+        matrix = sp.csr_matrix((ones, self.items, self.starts), shape=(self.n_users, self.n_items + 1))
+        matrix.sum_duplicates()
+        return matrix
+
+    def histories(self, length: int) -> tuple[Ints, Ints, Ints]:
+        """Each user's last ``length`` events, newest first: item codes, ratings and times, each (users, length).
+
+        Shorter histories are padded with 0 on the right.
+        """
+        return self.histories_at(np.arange(self.n_users), self.lengths, length)
+
+    def histories_at(self, users: Ints, positions: Ints, length: int) -> tuple[Ints, Ints, Ints]:
+        """What ``users`` (m,) rated strictly before their event ``positions`` (m,): newest first, (m, length) each."""
+        event = (self.starts[users] + positions)[:, None] - 1 - np.arange(length)  # (m, length)
+        there = event >= self.starts[users][:, None]
+        items, ratings, times = (np.zeros(event.shape, dtype=np.int64) for _ in range(3))
+        for filled, column in ((items, self.items), (ratings, self.ratings), (times, self.times)):
+            filled[there] = column[event[there]]
+        return items, ratings, times
+
+
+def sequences(ratings: pd.DataFrame, itemids: NDArray[np.integer] | list[int], positive_above: int) -> Sequences:
+    """Sequences of a ratings table that is sorted by user and time.
+
+    Raises:
+        ValueError: an item is not in ``itemids``, or the rows are not sorted by user.
+    """
+    vocabulary = np.sort(np.asarray(itemids, dtype=np.int64))
+    users = ratings[Columns.USER].to_numpy(dtype=np.int64)
+    if np.any(np.diff(users) < 0):
+        raise ValueError("ratings are not sorted by user")
+    raw = ratings[Columns.ITEM].to_numpy(dtype=np.int64)
+    codes = np.minimum(np.searchsorted(vocabulary, raw), len(vocabulary) - 1)
+    if np.any(vocabulary[codes] != raw):
+        raise ValueError(f"ratings hold item {raw[vocabulary[codes] != raw][0]}, which is not among the items")
+    userids, counts = np.unique(users, return_counts=True)
+    values = ratings[Columns.RATING].to_numpy(dtype=np.int64)
+    return Sequences(
+        userids=userids,
+        itemids=vocabulary,
+        starts=np.concatenate([[0], np.cumsum(counts)]),
+        items=codes + 1,
+        ratings=values,
+        liked=values > positive_above,
+        times=ratings[Columns.TIMESTAMP].to_numpy(dtype=np.int64),
+    )

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data_exchange_center.channels import Channel, regimes
+
+ITEMS, DIM, LAGS = 9, 4, 5
+
+
+def channel(name: str = "tower") -> Channel:
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    rows = normal(2, ITEMS + 1, DIM)
+    rows[:, 0] = 0
+    return Channel(
+        name, rows, normal(2, 2, LAGS), normal(2, 2, 6), normal(2, DIM), (normal(3, DIM), normal(2, DIM)),
+        normal(ITEMS + 1, DIM), normal(ITEMS + 1),
+    )  # fmt: skip
+
+
+def test_inner_product_is_factors_and_popularity() -> None:
+    one = channel()
+    user = one.user_vectors(np.array([[3, 0]]), np.array([[5, 0]]), np.array([[2, 1]]), np.array([1]))
+    weight = one.lag[:, 1, 0] * one.opinion[:, 1, 5]
+    vector = one.base[1] + one.profile[0][2] + one.profile[1][1] + (weight[:, None] * one.rows[:, 3]).sum(axis=0)
+    expected = one.items @ vector + one.bias
+    assert one.item_vectors() @ user[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_item_finds_itself_first() -> None:
+    vectors = channel().item_vectors()[1:]
+    assert (vectors @ vectors.T).argmax(axis=1).tolist() == list(range(ITEMS))
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.full(ITEMS, np.linalg.norm(vectors[0])), rel=1e-5)
+
+
+def test_one_new_rating_shifts_the_history_and_older_events_fall_off() -> None:
+    one = channel()
+    history = np.arange(1, LAGS + 4)[None] % ITEMS + 1
+    stars, nobody, regime = np.full(history.shape, 4), np.zeros((1, 0), int), np.array([0])
+    cut = one.user_vectors(history[:, :LAGS], stars[:, :LAGS], nobody, regime)
+    assert np.array_equal(one.user_vectors(history, stars, nobody, regime), cut)
+
+
+def test_regimes() -> None:
+    found = regimes(np.array([3600, 3599, 99999]), np.array([0, 0, 0]), np.array([True, True, False]))
+    assert found.tolist() == [1, 0, 0]

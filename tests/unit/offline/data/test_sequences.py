@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offline.data.requests import Points, histories, next_events, request_points, seen_before
+from offline.data.sequences import Sequences, sequences
+
+
+def ratings(lengths: list[int]) -> pd.DataFrame:
+    n = sum(lengths)
+    return pd.DataFrame(
+        {
+            "userid": np.repeat(np.arange(len(lengths)) * 3 + 1, lengths),
+            "itemid": np.arange(n) * 2 + 10,
+            "rating": np.arange(n) % 5 + 1,
+            "timestamp": np.arange(n) * 1800,
+        }
+    )
+
+
+def made(lengths: list[int]) -> Sequences:
+    frame = ratings(lengths)
+    return sequences(frame, frame["itemid"].tolist(), positive_above=3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(1, 12), st.integers(1, 6))
+def test_cuts_are_whole_and_histories_are_the_past(lengths: list[int], last: int, width: int) -> None:
+    data = made(lengths)
+    past, future = data.before_last(last), data.last(last)
+    assert len(past.items) + len(future.items) == len(data.items)
+    for user, n in enumerate(lengths):
+        own = data.items[data.starts[user] : data.starts[user + 1]].tolist()
+        kept = own[: max(n - last, 0)]
+        assert past.items[past.starts[user] : past.starts[user + 1]].tolist() == kept
+        newest = kept[::-1][:width]
+        assert past.histories(width)[0][user].tolist() == newest + [0] * (width - len(newest))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(1, 5))
+def test_a_request_sees_strictly_earlier_events(lengths: list[int], stride: int) -> None:
+    data = made(lengths)
+    points = request_points(data, stride, np.random.default_rng(0))
+    assert np.all(points.positions > 0)
+    items, _, ages, _ = histories(data, points, 4)
+    after, _ = next_events(data, points, 3)
+    rows, seen = seen_before(data, points)
+    for row in range(len(points)):
+        start, position = data.starts[points.users[row]], points.positions[row]
+        own = data.items[start : data.starts[points.users[row] + 1]]
+        assert items[row, 0] == own[position - 1]
+        assert after[row, 0] == own[position]
+        assert sorted(seen[rows == row]) == sorted(own[:position])
+    assert np.all(ages >= 0)
+
+
+def test_returning_is_a_regime_of_its_own() -> None:
+    frame = ratings([3])
+    frame["timestamp"] = [0, 10, 3610]
+    data = sequences(frame, frame["itemid"].tolist(), 3)
+    regime = histories(data, Points(np.array([0, 0, 0]), np.array([0, 1, 2])), 2)[3]
+    assert regime.tolist() == [0, 0, 1]
+
+
+def test_an_item_outside_the_vocabulary_is_an_error() -> None:
+    with pytest.raises(ValueError, match="item 12"):
+        sequences(ratings([2]), [10, 14], 3)
