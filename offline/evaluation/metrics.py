@@ -1,0 +1,156 @@
+"""What every figure means, written once.
+
+Lists are (users, k) item codes, best first, 0 where a list is shorter. Relevance is (users, items + 1), sparse, 1 where
+a user liked an item in the held-out part. Per-user metrics return (users,) with NaN for users who liked nothing there:
+they have no recall; `mean` leaves them out. Definitions agree with trec_eval (`recall`, `ndcg_cut`, `success`), which
+the tests hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+Lists = NDArray[np.int64]
+
+
+def hits(lists: Lists, relevance: sp.csr_matrix) -> NDArray[np.bool_]:
+    """(users, k) whether the user liked the item at each rank."""
+    rows = np.arange(len(lists))[:, None]
+    liked = sp.csr_matrix(relevance[rows, lists]).toarray()
+    found: NDArray[np.bool_] = (liked > 0) & (lists > 0)
+    return found
+
+
+def liked_counts(relevance: sp.csr_matrix) -> Floats:
+    """(users,) liked items; NaN where there is none."""
+    counts = np.diff(relevance.indptr).astype(np.float64)
+    counts[counts == 0] = np.nan
+    return counts
+
+
+def recall(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
+    """Share of a user's liked items within the first ``k``."""
+    shares: Floats = hits(lists[:, :k], relevance).sum(axis=1) / liked_counts(relevance)
+    return shares
+
+
+def hit_rate(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
+    """1 where at least one liked item is within the first ``k``."""
+    found: Floats = np.asarray(hits(lists[:, :k], relevance).any(axis=1), dtype=np.float64)
+    found[np.isnan(liked_counts(relevance))] = np.nan
+    return found
+
+
+def ndcg(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
+    """Discounted cumulative gain, binary, over that of the best list of length ``k`` (Jarvelin & Kekalainen 2002)."""
+    discount = 1 / np.log2(np.arange(k) + 2)
+    best = np.concatenate([[0], np.cumsum(discount)])
+    counts = liked_counts(relevance)
+    ideal = best[np.minimum(np.nan_to_num(counts), k).astype(int)]
+    gain = hits(lists[:, :k], relevance) @ discount[: lists.shape[1]]
+    values: Floats = np.divide(gain, ideal, out=np.full(len(gain), np.nan), where=ideal > 0)
+    return values
+
+
+def coverage(lists: Lists, n_items: int) -> float:
+    """Share of the catalogue that is on anybody's list."""
+    return float(len(np.setdiff1d(lists, [0])) / n_items)
+
+
+def gini(lists: Lists, n_items: int) -> float:
+    """Inequality of how often items are recommended: 0 all alike, 1 a single item everywhere."""
+    counts = np.sort(np.bincount(lists[lists > 0], minlength=n_items + 1)[1:])
+    if counts.sum() == 0:
+        return float("nan")
+    rank = np.arange(1, n_items + 1)
+    return float(((2 * rank - n_items - 1) * counts).sum() / (n_items * counts.sum()))
+
+
+def novelty(lists: Lists, popularity: Floats) -> Floats:
+    """(users,) mean self-information -log2 p of the list's items (Zhou et al. 2010).
+
+    ``popularity``: (items + 1,) share of users who rated an item; 0 counts as one user's share of the rarest.
+    """
+    information = -np.log2(np.maximum(popularity, popularity[popularity > 0].min()))
+    there = lists > 0
+    return _mean_where(information[lists], there)
+
+
+def diversity(lists: Lists, features: Floats) -> Floats:
+    """(users,) intra-list diversity: mean of 1 - cosine over the pairs of a list (Ziegler et al. 2005).
+
+    ``features``: (items + 1, m), for example genre flags; an item without any is unlike every other.
+    """
+    norm = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = np.divide(features, norm, out=np.zeros_like(features), where=norm > 0)
+    out = np.full(len(lists), np.nan)
+    for user, codes in enumerate(lists):
+        rows = unit[codes[codes > 0]]
+        n = len(rows)
+        if n > 1:
+            total = rows.sum(axis=0)
+            out[user] = 1 - (total @ total - (rows * rows).sum()) / (n * (n - 1))
+    return out
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over users with its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    users: int
+
+
+def mean(values: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Estimate:
+    """Mean over the users who have the metric; percentile bootstrap over users (Efron 1979)."""
+    there = values[~np.isnan(values)]
+    if len(there) == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    means = _resampled_means(there, resamples, seed)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(float(there.mean()), float(low), float(high), len(there))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``first`` against ``second`` on the same users."""
+
+    difference: float  # mean of first - second
+    low: float
+    high: float
+    p_value: float  # two-sided, of the paired t-test
+    users: int
+
+
+def compare(
+    first: Floats, second: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Paired difference of a per-user metric: bootstrap interval over users and Student's paired t-test."""
+    difference = first - second
+    there = difference[~np.isnan(difference)]
+    estimate = mean(there, resamples=resamples, confidence=confidence, seed=seed)
+    if len(there) < 2 or np.ptp(there) == 0:
+        p_value = 1.0 if len(there) == 0 or there[0] == 0 else 0.0
+    else:
+        p_value = float(stats.ttest_1samp(there, 0.0).pvalue)
+    return Comparison(estimate.mean, estimate.low, estimate.high, p_value, len(there))
+
+
+def _resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
+    rng = np.random.default_rng(seed)
+    return np.array([values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)])
+
+
+def _mean_where(values: Floats, there: NDArray[np.bool_]) -> Floats:
+    counts = there.sum(axis=1)
+    total = np.where(there, values, 0).sum(axis=1)
+    means: Floats = np.divide(total, counts, out=np.full(len(total), np.nan), where=counts > 0)
+    return means

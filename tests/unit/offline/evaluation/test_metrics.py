@@ -1,0 +1,93 @@
+"""Definitions agree with well-kept libraries: trec_eval for lists, scikit-learn and SciPy for the rest."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import pytrec_eval
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics.pairwise import cosine_distances
+
+from offline.evaluation import metrics
+
+N_ITEMS = 30
+
+
+@st.composite
+def lists_and_relevance(draw: st.DrawFn) -> tuple[metrics.Lists, sp.csr_matrix]:
+    users = draw(st.integers(1, 6))
+    lists = np.stack([draw(st.permutations(range(1, N_ITEMS + 1))) for _ in range(users)])[:, :20]
+    liked = [draw(st.sets(st.integers(1, N_ITEMS), max_size=12)) for _ in range(users)]
+    matrix = np.zeros((users, N_ITEMS + 1), dtype=np.float32)
+    for user, items in enumerate(liked):
+        matrix[user, list(items)] = 1
+    return lists, sp.csr_matrix(matrix)
+
+
+@settings(max_examples=50, deadline=None)
+@given(lists_and_relevance(), st.sampled_from([1, 3, 10, 20]))
+def test_ranking_metrics_equal_trec_eval(drawn: tuple[metrics.Lists, sp.csr_matrix], k: int) -> None:
+    lists, relevance = drawn
+    names = {f"recall_{k}": metrics.recall, f"ndcg_cut_{k}": metrics.ndcg, f"success_{k}": metrics.hit_rate}
+    ours = {name: metric(lists, relevance, k) for name, metric in names.items()}
+    liked = {str(user): {str(code): 1 for code in row.indices} for user, row in enumerate(relevance)}
+    run = {
+        str(user): {str(code): float(len(codes) - rank) for rank, code in enumerate(codes)}
+        for user, codes in enumerate(lists)
+    }
+    evaluator = pytrec_eval.RelevanceEvaluator(liked, {name.rpartition("_")[0] + f".{k}" for name in names})
+    theirs = evaluator.evaluate(run)
+    for user in range(len(lists)):
+        found = {name: values[user] for name, values in ours.items()}
+        if liked[str(user)]:
+            assert found == pytest.approx(theirs[str(user)], abs=1e-6)
+        else:
+            assert all(map(math.isnan, found.values()))
+
+
+def test_padding_is_never_a_hit() -> None:
+    relevance = sp.csr_matrix(np.array([[1.0, 0, 1]]))
+    assert metrics.hits(np.array([[0, 2, 0]]), relevance).tolist() == [[False, True, False]]
+
+
+def test_diversity_is_mean_pairwise_cosine_distance() -> None:
+    features = np.vstack([np.zeros(3), np.random.default_rng(1).random((8, 3))])
+    lists = np.array([[1, 5, 3, 8], [2, 4, 0, 0], [7, 0, 0, 0]])
+    full = cosine_distances(features[[1, 5, 3, 8]])[np.triu_indices(4, 1)].mean()
+    pair = cosine_distances(features[[2, 4]])[0, 1]
+    assert metrics.diversity(lists, features) == pytest.approx([full, pair, np.nan], nan_ok=True)
+
+
+def test_gini_and_coverage() -> None:
+    assert metrics.gini(np.array([[1, 2], [3, 4]]), 4) == pytest.approx(0)
+    assert metrics.gini(np.array([[1], [1], [1]]), 1000) == pytest.approx(0.999)
+    assert metrics.coverage(np.array([[1, 0], [1, 3]]), 4) == 0.5
+
+
+def test_novelty_is_self_information() -> None:
+    popularity = np.array([0, 0.5, 0.25, 0])
+    assert metrics.novelty(np.array([[1, 2], [3, 0], [0, 0]]), popularity) == pytest.approx(
+        [1.5, 2, np.nan], nan_ok=True
+    )
+
+
+def test_compare_is_the_paired_t_test() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.random(200) + 0.05, rng.random(200)
+    first[:5] = np.nan
+    found = metrics.compare(first, second)
+    assert found.p_value == pytest.approx(stats.ttest_rel(first[5:], second[5:]).pvalue)
+    assert found.low < found.difference < found.high
+    assert found.users == 195
+
+
+def test_bootstrap_interval_is_about_two_standard_errors_wide() -> None:
+    values = np.random.default_rng(0).normal(size=2000)
+    found = metrics.mean(values)
+    assert found.high - found.low == pytest.approx(2 * 1.96 / math.sqrt(2000), rel=0.1)
+    assert metrics.mean(np.array([np.nan])).users == 0
