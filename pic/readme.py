@@ -30,6 +30,10 @@ CHINESE = {
     "p50 ms": "p50 毫秒", "p99 ms": "p99 毫秒",
     "source's requests/s": "源项目 请求/秒", "source's p50 ms": "源项目 p50 毫秒",
     "setup": "安装", "offline": "离线", "services": "启动服务", "sync": "同步", "server": "上线", "to": "至",
+    "list": "列表", "popularity": "热门榜", "returning after an hour: recall@200": "一小时后回来的人:recall@200",
+    "served: the source's recall": "在服务:源项目的召回", "served: the source's recall and ranker": "在服务:源项目的召回与排序",
+    "next: two towers alone": "下一步:仅双塔", "next: fused recall": "下一步:融合召回",
+    "next: fused recall and ranker": "下一步:融合召回与排序",
     "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
 }  # fmt: skip
 
@@ -112,6 +116,30 @@ def serving(figure: Figure, word: Words) -> str:
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
+SYSTEMS = {
+    "popularity": "popularity",
+    "item-kNN": "item-kNN",
+    "EASE": "EASE",
+    "source: recall": "served: the source's recall",
+    "source: ranked": "served: the source's recall and ranker",
+    "channel tower": "next: two towers alone",
+    "new: fused": "next: fused recall",
+    "new: ranked": "next: fused recall and ranker",
+}
+
+
+def evaluation(figure: Figure, word: Words) -> str:
+    """What several recommenders find of the last ten, and of those who come back after an hour or more."""
+    head = (word("list"), "recall@200", "recall@50", "NDCG@50", word("returning after an hour: recall@200"))
+    rows = []
+    for system, name in SYSTEMS.items():
+        found, returning = figure["table"][system], figure["slices"][system]["returning"]["recall@200"]
+        values = (found["recall@200"], found["recall@50"], found["ndcg@50"])
+        span = f"{returning['mean']:.3f} ({returning['low']:.3f} {word('to')} {returning['high']:.3f})"
+        rows.append((word(name), *(f"{value:.3f}" for value in values), span))
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "demo": ("demo.json", demo),
     "sync": ("demo.json", sync),
@@ -120,6 +148,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "deepfm": ("offline_seeds.json", _auc("deepfm")),
     "offline": ("offline_bench.json", offline),
     "serving": ("serving.json", serving),
+    "evaluation": ("evaluation.json", evaluation),
 }
 
 
