@@ -31,11 +31,15 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "pic" / "figures" / "demo.json"
 TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
+NOISE = re.compile(
+    r"\r|%\||^make\[|^(\S+/)?\.venv/bin/|^\d\d:\d\d:\d\d |^Triton: making|^--- "
+)  # progress, commands, log, times
+FILM = re.compile(r"^│ +\d+ │")
 PARTS = ("offline", "services", "sync", "server")
 
 
-def demo(checkout: Path) -> dict[str, int]:
-    """Run `make demo`; seconds of each part and step, and in all. Exits with its output when it fails."""
+def demo(checkout: Path) -> tuple[dict[str, int], str]:
+    """Run `make demo`; seconds of each part and step and in all, and what it printed. Exits with that when it fails."""
     started = time.perf_counter()
     env = {**os.environ, "PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}  # as on a machine that has nothing yet
     env.pop("RECSYS_SERVICES_DIR", None)
@@ -44,7 +48,15 @@ def demo(checkout: Path) -> dict[str, int]:
     if done.returncode:
         sys.exit(f"make demo failed:\n{done.stdout[-3000:]}")
     took = {found["what"]: int(found["seconds"]) for found in TIMED.finditer(done.stdout)}
-    return took | {"all": round(time.perf_counter() - started)}
+    return took | {"all": round(time.perf_counter() - started)}, done.stdout
+
+
+def excerpt(printed: str) -> list[str]:
+    """What a person sees of a run: each step with its results and what comes after the films, which are left out."""
+    lines = [line.rstrip() for line in printed.splitlines()]
+    plain = [line for line in lines if line and not NOISE.search(line)]
+    films = [row for row, line in enumerate(plain) if FILM.match(line)]
+    return [*plain[: films[0]], "…", *plain[films[-1] + 1 :]]
 
 
 def parts(took: dict[str, int]) -> dict[str, int]:
@@ -53,13 +65,18 @@ def parts(took: dict[str, int]) -> dict[str, int]:
     return {"setup": setup, **{part: took[part] for part in PARTS}, "all": took["all"]}
 
 
+def without_data(item: dict[str, Any]) -> dict[str, Any]:
+    """An item of an answer without what MovieLens says of it: the data set may not be passed on."""
+    return item | {"title": "…", "genres": ["…"]}
+
+
 def measure(checkout: Path) -> dict[str, Any]:
     """Both runs, the sync steps, and an answer for user 1."""
     settings = load_settings()
     log.info("make demo on a fresh clone")
-    first = demo(checkout)
+    first, printed = demo(checkout)
     log.info("%s; make demo again", first)
-    again = demo(checkout)
+    again, _ = demo(checkout)
     log.info("%s", again)
     with local_session() as session:
         answer = session.post(f"{settings.server.url}/ml/rec", json={"userid": 1}, timeout=30)
@@ -70,8 +87,9 @@ def measure(checkout: Path) -> dict[str, Any]:
         "dataset": artifacts.DATASET.read(checkout / "data_exchange_center")["name"],
         "first": parts(first),
         "again": parts(again),
+        "printed": excerpt(printed),
         "sync_steps": {f"`{step}`": s for step, s in first.items() if step.startswith("offline_to_online/")},
-        "answer": {**answer.json(), "item_list": answer.json()["item_list"][:2]},
+        "answer": answer.json() | {"item_list": [without_data(item) for item in answer.json()["item_list"][:2]]},
     }
 
 

@@ -35,6 +35,8 @@ CHINESE = {
     "served: the source's recall and ranker": "在服务:源项目的召回与排序",
     "next: two towers alone": "下一步:仅双塔", "next: fused recall": "下一步:融合召回",
     "next: fused recall and ranker": "下一步:融合召回与排序",
+    "tests": "测试数", "lint": "静态检查", "unit tests": "单元测试", "service tests": "服务测试",
+    "end-to-end tests": "端到端测试",
     "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
 }  # fmt: skip
 
@@ -50,10 +52,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def measured(figure: Figure, word: Words) -> str:
-    """Where a figure comes from: the command and the machine."""
+    """Where a figure comes from: the command, the machine and, where there is one, the data set."""
     machine = figure["machine"]
     where = f"{machine['cpu']}, {machine['cores']} {word('cores')}, {machine['memory_gb']} GB"
-    return f"{word('Measured by')} `{figure['command']}` {word('on')} {where}; {word('data')}: {figure['dataset']}."
+    data = f"; {word('data')}: {figure['dataset']}" if "dataset" in figure else ""
+    return f"{word('Measured by')} `{figure['command']}` {word('on')} {where}{data}."
 
 
 def demo(figure: Figure, word: Words) -> str:
@@ -61,6 +64,18 @@ def demo(figure: Figure, word: Words) -> str:
     parts = [*figure["again"]]
     head = (word("part"), *(f"{word(run)}, {word('seconds')}" for run in ("empty machine", "again")))
     rows = [(word(part), figure["first"].get(part), figure["again"].get(part)) for part in parts]
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def printed(figure: Figure, word: Words) -> str:
+    """What `make demo` prints, cut short."""
+    return "```text\n" + "\n".join(figure["printed"]) + "\n```"
+
+
+def test(figure: Figure, word: Words) -> str:
+    """Seconds and tests of each part of `make test`."""
+    head = (word("part"), word("seconds"), word("tests"))
+    rows = [(word(part["part"]), part["seconds"], part["passed"]) for part in figure["parts"]]
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
@@ -143,6 +158,8 @@ def evaluation(figure: Figure, word: Words) -> str:
 
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "demo": ("demo.json", demo),
+    "printed": ("demo.json", printed),
+    "test": ("test.json", test),
     "sync": ("demo.json", sync),
     "answer": ("demo.json", answer),
     "fm": ("offline_seeds.json", _auc("fm")),

@@ -1,0 +1,45 @@
+"""Keep what `make test` took, part by part, from what it printed.
+
+Reads   the output of `make test` on standard input
+Writes  pic/figures/test.json
+Run     make bench-test
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.machine import machine
+
+OUTPUT = Path(__file__).resolve().parent / "figures" / "test.json"
+TIMED = re.compile(r"^--- (?P<what>lint|unit tests|service tests|end-to-end tests): (?P<seconds>\d+) s$", re.MULTILINE)
+PARTS = 4  # lint has no tests to count
+COUNTED = re.compile(r"^(?P<passed>\d+) passed.* in \d", re.MULTILINE)
+
+
+def parts(printed: str) -> list[dict[str, Any]]:
+    """Seconds and passed tests of each part. Empty when the run did not come to its end."""
+    took = {found["what"]: int(found["seconds"]) for found in TIMED.finditer(printed)}
+    passed = [int(found["passed"]) for found in COUNTED.finditer(printed)]
+    if len(took) != PARTS or len(passed) != PARTS - 1:
+        return []
+    counts = dict(zip(list(took)[1:], passed, strict=True))
+    return [{"part": part, "seconds": seconds, "passed": counts.get(part)} for part, seconds in took.items()]
+
+
+def main() -> None:
+    found = parts(sys.stdin.read())
+    if not found:
+        sys.exit("make test did not run to its end: nothing is written.")
+    content = {"command": "make bench-test", "machine": machine(), "parts": found}
+    with written_in_place(OUTPUT) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
