@@ -95,8 +95,9 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
 
     def _ping(self) -> str:
         timeout = {"client_timeout": self._timeout_s}
-        if not self._client.is_server_ready(**timeout):
-            raise self._wrong("is up, but not ready")
+        # Live, not "ready": that is false while any version is being unloaded, though the live release's answers.
+        if not self._client.is_server_live(**timeout):
+            raise self._wrong("is up, but not live")
         return str(self._client.get_server_metadata(**timeout).version)
 
     def _is_gone(self, error: Exception) -> bool:
