@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from rich.console import Console
 from tenacity import (
@@ -69,12 +70,19 @@ def _running(supervisor: Supervisor) -> set[str]:
     return {name for name, info in supervisor.processes().items() if info["statename"] in ("RUNNING", "STARTING")}
 
 
+STARTS: Final = 3  # of a service while it is waited for; one more, and it is not going to stay
+
+
 def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Service) -> str:
     """The version a service says once it answers. StackError: the end of the log of one that ends or stays mute."""
 
+    starts: set[int] = set()
+
     def answer() -> str:
-        state = supervisor.processes()[service.name]["statename"]
-        if state in ("FATAL", "EXITED", "STOPPED"):
+        info = supervisor.processes()[service.name]
+        starts.add(info["start"])
+        # The supervisor takes a process that ends within its tick for a running one, and starts it again for ever.
+        if info["statename"] in ("FATAL", "EXITED", "STOPPED") or len(starts) > STARTS:
             raise StackError(f"{service.title} ended right after its start. {_last_words(settings, service)}")
         return service.version(settings)
 

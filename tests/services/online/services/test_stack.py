@@ -88,7 +88,10 @@ def test_up_of_one_service_from_another_shell_changes_nothing(stack: Settings) -
 @pytest.mark.parametrize("name", [service.name for service in SERVICES])
 def test_a_killed_service_comes_back(stack: Settings, name: str) -> None:
     pid = Supervisor(stack).processes()[name]["pid"]
-    psutil.Process(pid).send_signal(signal.SIGKILL)
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    family[0].send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []  # a worker that outlives its master would hold the port
     until_back(stack, name, pid)
 
 
