@@ -148,9 +148,12 @@ bench: setup ## how fast the running server answers at 1, 4 and 16 requests in f
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 
-.PHONY: bench-demo bench-test readme
+.PHONY: bench-demo demo-output bench-test readme
 bench-demo: setup ## time `make demo` on a fresh clone, twice -> pic/figures/demo.json
 	$(BIN)/python pic/demo.py
+
+demo-output: setup ## run `make demo` here and keep what it prints -> pic/figures/demo_output.json
+	$(BIN)/python pic/demo.py --output
 
 bench-test: setup ## run `make test` and keep how long each part took -> pic/figures/test.json
 	@$(MAKE) --no-print-directory test 2>&1 | tee >($(BIN)/python pic/suite_times.py)

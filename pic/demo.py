@@ -4,12 +4,13 @@ What is measured is the committed state of this checkout: it is cloned into a fo
 default ports must be free, or others named by the settings.
 
 Reads   RECSYS_DATA, like the demo itself
-Writes  pic/figures/demo.json
-Run     make bench-demo
+Writes  pic/figures/demo.json; with --output pic/figures/demo_output.json
+Run     make bench-demo; make demo-output
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "pic" / "figures" / "demo.json"
+PRINTED = OUTPUT.with_name("demo_output.json")
 TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
 NOISE = re.compile(
     r"\r|%\||^make\[|^(\S+/)?\.venv/bin/|^\d\d:\d\d:\d\d |^Triton: making|^--- "
@@ -74,7 +76,7 @@ def measure(checkout: Path) -> dict[str, Any]:
     """Both runs, the sync steps, and an answer for user 1."""
     settings = load_settings()
     log.info("make demo on a fresh clone")
-    first, printed = demo(checkout)
+    first, _ = demo(checkout)
     log.info("%s; make demo again", first)
     again, _ = demo(checkout)
     log.info("%s", again)
@@ -87,14 +89,25 @@ def measure(checkout: Path) -> dict[str, Any]:
         "dataset": artifacts.DATASET.read(checkout / "data_exchange_center")["name"],
         "first": parts(first),
         "again": parts(again),
-        "printed": excerpt(printed),
         "sync_steps": {f"`{step}`": s for step, s in first.items() if step.startswith("offline_to_online/")},
         "answer": answer.json() | {"item_list": [without_data(item) for item in answer.json()["item_list"][:2]]},
     }
 
 
+def write(path: Path, content: dict[str, Any]) -> None:
+    with artifacts.written_in_place(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    log.info("written: %s", path)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", action="store_true", help="run it once, in this checkout, and keep what it prints")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if parser.parse_args().output:
+        _, printed = demo(ROOT)
+        write(PRINTED, {"command": "make demo-output", "printed": excerpt(printed)})
+        return
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "recsys_pipeline"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True)
@@ -102,9 +115,7 @@ def main() -> None:
             found = measure(checkout)
         finally:
             subprocess.run(["make", "down"], cwd=checkout, check=False)
-    with artifacts.written_in_place(OUTPUT) as temporary:
-        temporary.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    log.info("written: %s", OUTPUT)
+    write(OUTPUT, found)
 
 
 if __name__ == "__main__":
