@@ -42,6 +42,12 @@ def written_in_place(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """``content`` as readable JSON, whole or not at all."""
+    with written_in_place(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
@@ -117,8 +123,7 @@ class Document(_File):
 
     def write(self, exchange_dir: Path, content: Mapping[str, Any]) -> Path:
         path = self.at(exchange_dir)
-        with written_in_place(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, content)
         return path
 
     def read(self, exchange_dir: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ Writes: pic/figures/offline_bench.json
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -110,8 +109,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     found = report(load_settings())
-    with artifacts.written_in_place(REPORT) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    artifacts.write_json(REPORT, found)
     show(found, Console())
     log.info("written: %s", REPORT)
 

@@ -8,7 +8,6 @@ recipe's models with three seeds. Both write what they find below ``pic/figures`
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import statistics
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ArtifactError, written_in_place
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import DeepFMRecipe, FMRecipe, Recipe
 from data_exchange_center.settings import Settings, load_settings
@@ -143,8 +142,7 @@ def main() -> None:
     except (ArtifactError, StepError) as error:
         parser.exit(1, f"{error}\n")
     name = {"tune": "offline_tuning.json", "seeds": "offline_seeds.json"}[what]
-    with written_in_place(FIGURES / name) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    artifacts.write_json(FIGURES / name, found)
     log.info("written: %s", FIGURES / name)
 
 

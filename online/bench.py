@@ -29,7 +29,6 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts, steps
-from data_exchange_center.artifacts import written_in_place
 from data_exchange_center.columns import Columns
 from data_exchange_center.http import local_session
 from data_exchange_center.machine import machine
@@ -174,8 +173,7 @@ def main(settings: Settings) -> None:
     except (OSError, http.client.HTTPException) as error:
         raise StepError(f"No server answers at {url} ({error}). Start it with `make serve`.") from error
     Console().print(table(levels))
-    with written_in_place(arguments.output) as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    artifacts.write_json(arguments.output, figures)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Run     make bench-demo; make demo-output
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import re
@@ -95,8 +94,7 @@ def measure(checkout: Path) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    with artifacts.written_in_place(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    artifacts.write_json(path, content)
     log.info("written: %s", path)
 
 

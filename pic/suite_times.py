@@ -7,13 +7,12 @@ Run     make bench-test
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.artifacts import write_json
 from data_exchange_center.machine import machine
 
 OUTPUT = Path(__file__).resolve().parent / "figures" / "test.json"
@@ -37,8 +36,7 @@ def main() -> None:
     if not found:
         sys.exit("make test did not run to its end: nothing is written.")
     content = {"command": "make bench-test", "machine": machine(), "parts": found}
-    with written_in_place(OUTPUT) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(OUTPUT, content)
 
 
 if __name__ == "__main__":
