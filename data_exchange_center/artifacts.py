@@ -260,18 +260,42 @@ USER_VECTORS = Table(
     "offline/user_vectors.parquet",
     _S2_VECTOR_RECALL,
     (_REDIS,),
-    "User vectors whose inner product with an item vector is the model's ranking.",
-    {Columns.USER: pa.int32(), Columns.VECTOR: _vector},
+    "The user vectors that are stored: a column `vector_of(channel)` for every channel that learns one for each user; "
+    "their inner product with an item vector is the model's ranking.",
+    {Columns.USER: pa.int32()},
+    open_ended=_vector,
 )
 ITEM_VECTORS = Table(
     "offline/item_vectors.parquet",
     _S2_VECTOR_RECALL,
     (_ES,),
-    "Item vectors of the trained items, all of the same length; items never trained are not in it.",
-    {Columns.ITEM: pa.int32(), Columns.VECTOR: _vector},
+    "A column `vector_of(channel)` for every channel, its vectors all of the same length; null for an item that the "
+    "channel was never trained on.",
+    {Columns.ITEM: pa.int32()},
+    open_ended=_vector,
 )
-FM_WEIGHTS = Binary("offline/fm.pt", _S2_VECTOR_RECALL, (), "FM state dict.")
-FM_REPORT = Document("offline/fm_report.json", _S2_VECTOR_RECALL, (), "FM: configuration, curves, AUC per split.")
+CHANNELS = Binary(
+    "offline/channels.npz",
+    _S2_VECTOR_RECALL,
+    (_REDIS, _ES, _PARITY),
+    "ChannelSet: the channels whose user vectors are made of the history when a request is answered; may hold none.",
+)
+USER_STATE = Table(
+    "offline/user_state.parquet",
+    _S2_VECTOR_RECALL,
+    (_REDIS,),
+    "Every user's profile codes, as the channels read them, and newest events, newest first (train and test rows).",
+    {
+        Columns.USER: pa.int32(),
+        Columns.PROFILE: _ids,
+        Columns.ITEMS: _ids,
+        Columns.RATINGS: pa.list_(pa.int8()),
+        Columns.TIMES: pa.list_(pa.int64()),
+    },
+)
+RECALL_REPORT = Document(
+    "offline/recall_report.json", _S2_VECTOR_RECALL, (), "Every channel: configuration, curves, metrics."
+)
 FEATURE_SPEC = Document(
     "offline/feature_spec.json",
     _S1_FEATURES,
@@ -282,7 +306,7 @@ SAMPLES = Table(
     "offline/samples.parquet",
     _S1_FEATURES,
     (_S2_MODEL,),
-    "One row a train or test rating: label, split and the encoded input columns of the ranking model.",
+    "For a ranker of rated pairs, one row a train or test rating: label, split and the encoded input columns.",
     {Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
     open_ended=pa.float32(),
 )
@@ -290,7 +314,7 @@ USER_FEATURES = Table(
     "offline/user_features.parquet",
     _S1_FEATURES,
     (_FEAST,),
-    "Every user's newest raw feature values: profile (strings, int) and genre statistics.",
+    "Every user's newest raw feature values: profile (strings, int) and statistics.",
     {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int64(), Columns.OCCUPATION: pa.string()},
     open_ended=pa.int64(),
 )
@@ -298,16 +322,16 @@ ITEM_FEATURES = Table(
     "offline/item_features.parquet",
     _S1_FEATURES,
     (_FEAST,),
-    "Every item's raw feature values: genre flags.",
+    "Every item's raw feature values: genre flags or statistics.",
     {Columns.ITEM: pa.int32()},
     open_ended=pa.int64(),
 )
 FEATURES_REPORT = Document(
     "offline/features_report.json", _S1_FEATURES, (), "What the features were made from (sha256)."
 )
-RANK_WEIGHTS = Binary("offline/deepfm.pt", _S2_MODEL, (_TRITON, _PARITY), "DeepFM state dict.")
+RANK_WEIGHTS = Binary("offline/ranker.pt", _S2_MODEL, (_TRITON, _PARITY), "State dict of the ranking model.")
 RANK_REPORT = Document(
-    "offline/deepfm_report.json", _S2_MODEL, (_TRITON,), "DeepFM: configuration, curves, AUC per split, calibration."
+    "offline/ranker_report.json", _S2_MODEL, (_TRITON,), "The ranking model: configuration, curves, metrics."
 )
 
 ARTIFACTS: tuple[Table | Document | Binary, ...] = tuple(
@@ -324,6 +348,8 @@ RELEASE_PARTS: tuple[Table | Document | Binary, ...] = (
     POPULAR,
     USER_VECTORS,
     ITEM_VECTORS,
+    CHANNELS,
+    USER_STATE,
     FEATURE_SPEC,
     USER_FEATURES,
     ITEM_FEATURES,

@@ -7,10 +7,14 @@ term of a sum.
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from data_exchange_center.history import History
 
 Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]
@@ -18,6 +22,7 @@ Ints = NDArray[np.integer]
 BREAK_S = 3600  # a request this long after the user's last event starts a new sitting
 CONTINUES, RETURNS = 0, 1  # regimes
 OPINIONS = 6  # ratings 1..5; 0 is padding and must weigh nothing
+_ARRAYS = ("rows", "lag", "opinion", "base", "items", "bias", "trained")
 
 
 def regimes(request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -26,19 +31,20 @@ def regimes(request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_
     return np.where(returns, RETURNS, CONTINUES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Channel:
     """One vector channel.
 
     Attributes:
-        name: name of the index's vector field.
+        name: of the channel; `columns.vector_of` makes the index's field of it.
         rows: (fields, items + 1, d) history rows; row 0 (padding) is zero.
         lag: (fields, regimes, lags) weight of the newest, second newest, ... event.
         opinion: (fields, regimes, OPINIONS) factor of an event by its rating; factor of padding is 0.
         base: (regimes, d) where the sum starts.
-        profile: per profile field (codes, d).
+        profile: per profile field (codes, d); code 0 is a value nobody knows.
         items: (items + 1, d) item vectors.
         bias: (items + 1,) popularity: one more item dimension, 1 in the user vector.
+        trained: (items + 1,) False for padding and for items without a rating: they do not compete.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Channel:
     profile: tuple[Float32, ...]
     items: Float32
     bias: Float32
+    trained: NDArray[np.bool_]
 
     @property
     def lags(self) -> int:
@@ -70,8 +77,76 @@ class Channel:
         return np.hstack([vectors, ones, 0 * ones]).astype(np.float32)
 
     def item_vectors(self) -> Float32:
-        """(items + 1, d + 2), all of one length (Bachrach et al. 2014), so that an item finds itself first."""
+        """(items + 1, d + 2), all of one length (Bachrach et al. 2014), so that an item finds itself first.
+
+        Rows of items that are not ``trained`` mean nothing and are not to be indexed.
+        """
         vectors = np.hstack([self.items, self.bias[:, None]]).astype(np.float64)
         square = (vectors**2).sum(axis=1)
-        length = np.sqrt(np.maximum(square[1:].max() - square, 0))
+        length = np.sqrt(np.maximum(square[self.trained].max(initial=0.0) - square, 0))
         return np.hstack([vectors, length[:, None]]).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelSet:
+    """The channels of a release whose user vectors are made of the history, and the items they know.
+
+    Attributes:
+        itemids: (items,) ascending; the code of ``itemids[c - 1]`` is c.
+        channels: may be none: a release can have stored vectors only.
+    """
+
+    itemids: NDArray[np.int64]
+    channels: tuple[Channel, ...]
+
+    def codes(self, itemids: Ints) -> NDArray[np.int64]:
+        """Codes of ``itemids``, any shape; 0 for an item nobody knows."""
+        if not len(self.itemids):
+            return np.zeros(np.shape(itemids), dtype=np.int64)
+        position = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
+        return np.where(self.itemids[position] == itemids, position + 1, 0)
+
+    def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+        """One user's vector a channel, (d + 2,) each, for a request at ``timestamp`` (seconds).
+
+        ``profile``: (profile fields,) codes.
+        """
+        if not self.channels:
+            return {}
+        codes = self.codes(history.itemids)[None]
+        last = history.times[:1] if len(history) else np.zeros(1, np.int64)
+        regime = regimes(np.array([timestamp]), last, np.array([len(history) > 0]))
+        return {
+            channel.name: channel.user_vectors(codes, history.ratings[None], np.asarray(profile)[None], regime)[0]
+            for channel in self.channels
+        }
+
+    def pack(self) -> bytes:
+        """An .npz, without pickle."""
+        arrays: dict[str, NDArray[np.generic]] = {
+            "itemids": self.itemids,
+            "names": np.array([channel.name for channel in self.channels], dtype=np.str_),
+        }
+        for channel in self.channels:
+            arrays |= {f"{channel.name}.{key}": getattr(channel, key) for key in _ARRAYS}
+            arrays |= {f"{channel.name}.profile{n}": table for n, table in enumerate(channel.profile)}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> ChannelSet:
+        """Inverse of `pack`. Raises ValueError when ``raw`` is no such file."""
+        try:
+            with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+                names = arrays["names"].tolist()
+                return cls(arrays["itemids"], tuple(_channel(name, dict(arrays)) for name in names))
+        except (KeyError, OSError, ValueError, EOFError) as error:
+            raise ValueError(f"these are no channels ({error})") from error
+
+
+def _channel(name: str, arrays: Mapping[str, NDArray[np.generic]]) -> Channel:
+    fields = sum(key.startswith(f"{name}.profile") for key in arrays)
+    tables: dict[str, NDArray[np.generic]] = {key: arrays[f"{name}.{key}"] for key in _ARRAYS}
+    profile = tuple(arrays[f"{name}.profile{n}"] for n in range(fields))
+    return Channel(name=name, profile=profile, **tables)  # type: ignore[arg-type]

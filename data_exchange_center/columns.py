@@ -20,9 +20,12 @@ class Columns:
     OCCUPATION: Final = "occupation"
     TITLE: Final = "title"
     GENRES: Final = "genres"  # list of genre names, or of genre codes where a docstring says so
-    VECTOR: Final = "vector"  # list of float32
     SEEN: Final = "seen"  # list of itemids
     SCORE: Final = "score"
+    PROFILE: Final = "profile"  # list of codes, one a profile field
+    ITEMS: Final = "items"  # list of itemids, newest first
+    RATINGS: Final = "ratings"  # list, beside ITEMS
+    TIMES: Final = "times"  # list of seconds, beside ITEMS
     IMPRESSIONS: Final = "impressions"
     CLICKS: Final = "clicks"
 
@@ -48,6 +51,11 @@ def impressions(genre: str) -> str:
 def clicks(genre: str) -> str:
     """Column of a user's clicks on a genre within the window."""
     return f"click_{slug(genre)}"
+
+
+def vector_of(channel: str) -> str:
+    """Name of a recall channel's vector: a column, a field of the item index, a field of a user's state."""
+    return f"vector_{slug(channel)}"
 
 
 def genre_flag(genre: str) -> str:

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
 
 from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
+from data_exchange_center.history import History
 
 Entity = Literal["user", "item"]
 Dtype = Literal["int64", "string"]
 Frame = Mapping[str, Any]  # column name -> sequence of values; a DataFrame or a plain dict
 Float32 = NDArray[np.float32]
 
+_NOTHING: Float32 = np.empty((1, 0), dtype=np.float32)
 UNKNOWN = 0  # code of a value that the vocabulary does not hold; known values are 1..n
 
 
@@ -91,11 +93,12 @@ class FlagFeature(_Frozen):
 
 
 class DenseFeature(_Frozen):
-    """A count, divided by ``scale`` so that the model sees 0..1."""
+    """A count, divided by ``scale`` so that the model sees 0..1; or the logarithm of 1 + count, divided by it."""
 
     name: str
     entity: Entity
     scale: float
+    transform: Literal["linear", "log1p"] = "linear"
 
     @property
     def dtype(self) -> Dtype:
@@ -103,7 +106,29 @@ class DenseFeature(_Frozen):
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
         """(n,) counts -> (n,) value / scale. Raises MissingFeatureError for nulls."""
-        return (_without_nulls(self.name, values).astype(np.float64) / self.scale).astype(np.float32)
+        raw = _without_nulls(self.name, values).astype(np.float64)
+        return ((np.log1p(raw) if self.transform == "log1p" else raw) / self.scale).astype(np.float32)
+
+
+class HistoryFeature(_Frozen):
+    """A user's newest events as three blocks of ``length`` columns: item codes, ratings, ages in seconds.
+
+    Newest first, padded with 0 on the right. Codes are those of the one-hot item feature, so the model looks up
+    item-item factors by them; floats hold codes below 2^24 exactly.
+    """
+
+    length: int
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"history_{part}_{lag}" for part in ("item", "rating", "age") for lag in range(self.length))
+
+    def encode(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32:
+        """(n, any length) each, newest first -> (n, 3 * length)."""
+        block = np.zeros((3, len(codes), self.length), dtype=np.float32)
+        for part, values in enumerate((codes, ratings, ages)):
+            block[part, :, : values.shape[1]] = np.where(codes > 0, values, 0)[:, : self.length]
+        return block.transpose(1, 0, 2).reshape(len(codes), -1)
 
 
 Feature = OneHotFeature | FlagFeature | DenseFeature
@@ -112,13 +137,17 @@ Feature = OneHotFeature | FlagFeature | DenseFeature
 class FeatureSpec(_Frozen):
     """Order, cardinalities and scaling of the model's input columns.
 
-    Column order: one-hot, multi-hot, dense. With 18 genres: 5 + 18 + 36 = 59 columns.
+    Column order: one-hot, multi-hot, dense, candidate, history. The source's, with 18 genres: 5 + 18 + 36 = 59 columns.
+    Feature stores hold the first three kinds. Candidate columns come from fusion (`fusion.candidate_columns`), history
+    columns from the user's state; both are known only when a request is answered.
     """
 
     one_hot: tuple[OneHotFeature, ...]
     multi_hot: tuple[FlagFeature, ...]
     dense: tuple[DenseFeature, ...]
     genres: tuple[str, ...]  # genre code c (1..n) is genres[c - 1]
+    candidate: tuple[str, ...] = ()
+    history: HistoryFeature | None = None
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
@@ -127,11 +156,25 @@ class FeatureSpec(_Frozen):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the model's input columns, in order."""
-        return tuple(feature.name for feature in self.features)
+        return (
+            *(feature.name for feature in self.features),
+            *self.candidate,
+            *(self.history.columns if self.history else ()),
+        )
 
     @property
     def width(self) -> int:
-        return len(self.features)
+        return len(self.columns)
+
+    @property
+    def candidate_slice(self) -> slice:
+        """Columns that fusion fills."""
+        return slice(len(self.features), len(self.features) + len(self.candidate))
+
+    @property
+    def history_slice(self) -> slice:
+        """Columns that the user's history fills."""
+        return slice(len(self.features) + len(self.candidate), self.width)
 
     def of(self, entity: Entity) -> tuple[Feature, ...]:
         """Features of one side, in the model's order, the entity's own id first."""
@@ -157,11 +200,45 @@ class FeatureSpec(_Frozen):
         """Raw item columns, n values each -> (n, item features) model inputs."""
         return np.stack([feature.encode(items[feature.name]) for feature in self.of("item")], axis=1)
 
-    def assemble(self, users: Float32, items: Float32) -> Float32:
-        """Encoded users (1 or n, user features) and items (n, item features) -> (n, width) model inputs."""
+    def encode_candidates(self, columns: Sequence[str], values: Float32) -> Float32:
+        """What fusion says of n candidates, (n, ``columns``) -> (n, `candidate`), which may be none of them.
+
+        Raises ValueError when fusion lacks a column.
+        """
+        absent = [name for name in self.candidate if name not in columns]
+        if absent:
+            raise ValueError(f"fusion gives no columns {absent}; it gives {list(columns)}")
+        return values[:, [columns.index(name) for name in self.candidate]]
+
+    def encode_history(self, history: History, timestamp: int) -> Float32:
+        """One user's history at a moment (seconds) -> (1, history columns), which may be none."""
+        if self.history is None:
+            return np.empty((1, 0), dtype=np.float32)
+        codes = self._items.encode(history.itemids)
+        return self.history.encode(codes[None], history.ratings[None], history.ages(timestamp)[None])
+
+    @cached_property
+    def _items(self) -> OneHotFeature:
+        return next(feature for feature in self.one_hot if feature.name == Columns.ITEM)
+
+    def assemble(
+        self, users: Float32, items: Float32, candidates: Float32 = _NOTHING, history: Float32 = _NOTHING
+    ) -> Float32:
+        """Encoded users (1 or n, user features) and items (n, item features) -> (n, width) model inputs.
+
+        ``candidates`` (n, candidate columns) and ``history`` (1 or n, history columns) where the spec has them.
+        Raises ValueError when one is absent or unasked for.
+        """
+        if candidates.shape[1] != len(self.candidate) or history.shape[1] != self.width - self.history_slice.start:
+            raise ValueError(
+                f"{candidates.shape[1]} candidate and {history.shape[1]} history columns are given; the spec has "
+                f"{len(self.candidate)} and {self.width - self.history_slice.start}"
+            )
         rows = np.empty((len(items), self.width), dtype=np.float32)
         rows[:, self._positions["user"]] = users
         rows[:, self._positions["item"]] = items
+        rows[:, self.candidate_slice] = candidates
+        rows[:, self.history_slice] = history
         return rows
 
 
@@ -178,6 +255,12 @@ def _without_nulls(name: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[A
     return array
 
 
+def one_hot(name: str, entity: Entity, values: Sequence[Any]) -> OneHotFeature:
+    """A categorical column with the distinct ``values`` as its vocabulary."""
+    distinct = {value.item() if isinstance(value, np.generic) else value for value in values}
+    return OneHotFeature(name=name, entity=entity, vocabulary=tuple(sorted(distinct)))
+
+
 def movielens_spec(
     *,
     users: Sequence[int],
@@ -189,11 +272,6 @@ def movielens_spec(
     window: int,
 ) -> FeatureSpec:
     """The spec of the source's columns. Vocabularies are the distinct values of the training rows."""
-
-    def one_hot(name: str, entity: Entity, values: Sequence[Any]) -> OneHotFeature:
-        distinct = {value.item() if isinstance(value, np.generic) else value for value in values}
-        return OneHotFeature(name=name, entity=entity, vocabulary=tuple(sorted(distinct)))
-
     return FeatureSpec(
         one_hot=(
             one_hot(Columns.USER, "user", users),

@@ -16,7 +16,7 @@ INPUTS: Final = "inputs"  # key of a report
 REPORTS: Final[tuple[Document, ...]] = (  # in the order of the steps
     artifacts.TERMS_REPORT,
     artifacts.TERM_RECALL_REPORT,
-    artifacts.FM_REPORT,
+    artifacts.RECALL_REPORT,
     artifacts.FEATURES_REPORT,
     artifacts.RANK_REPORT,
 )

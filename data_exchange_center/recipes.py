@@ -1,14 +1,16 @@
 """Recipes: the numbers that make one recommender rather than another.
 
-A recipe is settings, not code: the same steps, sync and server read it, and nothing asks which one it is.
-``source`` has the shapes and hyperparameters of the project this one is faithful to.
+A recipe is settings, not code: the same steps, sync and server read it, and nothing asks which one it is. It names
+its recall channels and its ranker by ``kind``, and whoever trains or serves one looks that up.
+
+``source`` has the shapes and hyperparameters of the project this one is faithful to; ``default`` is the best we know.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Frozen(BaseModel):
@@ -24,10 +26,11 @@ class DataRecipe(_Frozen):
     validation_share: float = 0.1  # of the training rows, the last rows of every user; models are chosen on them
     window: int = 10  # interactions behind a user's genre statistics, in training and in serving
     clicks_for_preference: int = 3  # clicks within the window that make a genre a preferred one
+    history: int = 100  # newest interactions of a user that are kept for serving
 
 
 class TrainRecipe(_Frozen):
-    """One training run of a model."""
+    """One training run of a click model."""
 
     epochs: int
     batch_size: int
@@ -37,16 +40,73 @@ class TrainRecipe(_Frozen):
     seed: int = 0
 
 
-class FMRecipe(_Frozen):
-    """Factorization machine on userid and itemid."""
+# --- recall channels --------------------------------------------------------------------------------------------------
 
+
+class _Channel(_Frozen):
+    """How a channel is searched and what it weighs beside the others."""
+
+    name: str
+    term_weight: float = 0.0  # > 0: an item with one of the user's preferred genres earns this in the same search
+    vector_weight: float = 1.0  # of an item's inner product with the user's vector
+    fusion_weight: float = 1.0  # of the channel's ranks among the channels'
+
+
+class FMRecipe(_Channel):
+    """Factorization machine on userid and itemid, trained on rated pairs: one stored vector a user."""
+
+    kind: Literal["fm"] = "fm"
+    name: str = "fm"
     dim: int = 16
     train: TrainRecipe
 
 
-class DeepFMRecipe(_Frozen):
-    """Sparse FM with two embedding widths plus an MLP over the dense features."""
+class TowerRecipe(_Channel):
+    """Two-tower factorization machine over history and profile, trained by a softmax over all items."""
 
+    kind: Literal["tower"] = "tower"
+    name: str = "tower"
+    dim: int = 64
+    fields: int = 2  # history fields, each with item rows of its own
+    dropout: float = 0.2  # of events
+    epochs: int = 5
+    batch_size: int = 512  # request points
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+    stride: int = 10  # events between request points
+    horizon: int = 10  # events after a request whose liked items are its targets
+    seed: int = 0
+
+
+class EaseRecipe(_Channel):
+    """EASE in its low-rank form: a linear item-item model whose user vector is a weighted sum over the history."""
+
+    kind: Literal["ease"] = "ease"
+    name: str = "ease"
+    dim: int = 64
+    l2: float = 1000.0
+    power: float = 0.75  # an event's weight is (lag + 1) ** -power
+    seed: int = 0
+
+
+ChannelRecipe = Annotated[FMRecipe | TowerRecipe | EaseRecipe, Field(discriminator="kind")]
+
+
+class RecallRecipe(_Frozen):
+    """The channels, and what the server asks of Elasticsearch for each of them."""
+
+    channels: tuple[ChannelRecipe, ...]
+    candidates: int = 200  # of each channel, and of all of them after fusion
+    num_candidates: int = 1000  # breadth of the approximate vector search, per shard
+
+
+# --- rankers ----------------------------------------------------------------------------------------------------------
+
+
+class DeepFMRecipe(_Frozen):
+    """Sparse FM with two embedding widths plus an MLP over the dense features, trained on rated pairs."""
+
+    kind: Literal["deepfm"] = "deepfm"
     id_dim: int = 16  # userid, itemid
     side_dim: int = 2  # all other sparse features
     hidden: tuple[int, ...] = (64, 32)
@@ -54,13 +114,25 @@ class DeepFMRecipe(_Frozen):
     train: TrainRecipe
 
 
-class RecallRecipe(_Frozen):
-    """What the server asks of Elasticsearch."""
+class ListRankerRecipe(_Frozen):
+    """A ranker trained on the lists that recall makes: affinities to the history, statistics, recall's own scores."""
 
-    candidates: int = 200
-    num_candidates: int = 1000  # breadth of the approximate vector search, per shard
-    term_weight: float = 1.0
-    vector_weight: float = 1.0
+    kind: Literal["list"] = "list"
+    history: int = 30  # newest events it looks at
+    kernels: int = 4  # learned weightings of the history, a similarity
+    hidden: tuple[int, ...] = (64, 32)
+    dropout: float = 0.1
+    epochs: int = 3
+    batch_size: int = 128  # lists
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    past: float = 0.7  # share of each user's events that the recall behind the training lists is fitted on
+    stride: int = 8  # events between request points, all of them later than those
+    horizon: int = 10  # events after a request that say what was liked
+    seed: int = 0
+
+
+RankerRecipe = Annotated[DeepFMRecipe | ListRankerRecipe, Field(discriminator="kind")]
 
 
 class Recipe(_Frozen):
@@ -68,17 +140,21 @@ class Recipe(_Frozen):
 
     name: str
     data: DataRecipe = DataRecipe()
-    fm: FMRecipe
-    deepfm: DeepFMRecipe
-    recall: RecallRecipe = RecallRecipe()
+    recall: RecallRecipe
+    ranker: RankerRecipe
 
 
-SOURCE = Recipe(
-    name="source",
-    fm=FMRecipe(train=TrainRecipe(epochs=10, batch_size=4096, learning_rate=0.003, weight_decay=1e-5)),
-    deepfm=DeepFMRecipe(
-        train=TrainRecipe(epochs=10, batch_size=4096, learning_rate=0.01, weight_decay=1e-5, schedule="one_cycle")
-    ),
+SOURCE_FM = FMRecipe(
+    term_weight=1.0, train=TrainRecipe(epochs=10, batch_size=4096, learning_rate=0.003, weight_decay=1e-5)
+)
+SOURCE_DEEPFM = DeepFMRecipe(
+    train=TrainRecipe(epochs=10, batch_size=4096, learning_rate=0.01, weight_decay=1e-5, schedule="one_cycle")
+)
+SOURCE = Recipe(name="source", recall=RecallRecipe(channels=(SOURCE_FM,)), ranker=SOURCE_DEEPFM)
+DEFAULT = Recipe(
+    name="default",
+    recall=RecallRecipe(channels=(TowerRecipe(fusion_weight=2.0), EaseRecipe())),
+    ranker=ListRankerRecipe(),
 )
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (SOURCE,)}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (SOURCE, DEFAULT)}

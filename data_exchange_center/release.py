@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_exchange_center import artifacts, provenance, wire
+from data_exchange_center.columns import vector_of
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
@@ -39,7 +41,7 @@ class Manifest(_Frozen):
     recipe: Recipe
     dataset: dict[str, Any]  # name, origin, counts
     feature_spec: FeatureSpec
-    vector_dim: int
+    vector_dims: dict[str, int]  # of each recall channel's vectors
     model: dict[str, Any]  # ranking model: configuration and AUC per split
     parts: tuple[Part, ...]
 
@@ -72,10 +74,23 @@ def release_of_artifacts(settings: Settings) -> Manifest:
         recipe=settings.recipe,
         dataset=artifacts.DATASET.read(folder),
         feature_spec=read_feature_spec(folder),
-        vector_dim=len(artifacts.ITEM_VECTORS.read(folder)["vector"].iloc[0]),
+        vector_dims=_vector_dims(settings),
         model={key: _of(artifacts.RANK_REPORT, folder, report, key) for key in ("model", "auc")},
         parts=tuple(parts),
     )
+
+
+def _vector_dims(settings: Settings) -> dict[str, int]:
+    """Raises ArtifactError when a channel of the recipe has no vectors."""
+    folder, table = settings.exchange_dir, artifacts.ITEM_VECTORS
+    vectors = table.read(folder)
+    dims = {}
+    for channel in settings.recipe.recall.channels:
+        known = vectors.get(vector_of(channel.name), pd.Series(dtype=object)).dropna()
+        if known.empty:
+            raise table.wrong(table.at(folder), f"holds no vectors of channel {channel.name!r}")
+        dims[channel.name] = len(known.iloc[0])
+    return dims
 
 
 def read_feature_spec(exchange_dir: Path) -> FeatureSpec:

@@ -15,7 +15,9 @@ from data_exchange_center.features import Entity
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
 HISTORY_KEY: Final = "ml:history"  # list: ids of the releases that were activated, newest first
 USER_TERM: Final = "term"  # genre codes, int32 little endian
-USER_VECTOR: Final = "vector"  # float32 little endian, same width as the index's vectors
+# ... and `columns.vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
+USER_HISTORY: Final = "history"  # the newest events, as `History.pack` lays them out
+USER_PROFILE: Final = "profile"  # profile codes that the channels' tables are read by, int32 little endian
 USER_FILTER: Final = "filter"  # seen itemids, int32 little endian
 
 
@@ -31,6 +33,11 @@ def manifest_key(release: str) -> str:
 def users_key(release: str) -> str:
     """String: number of users loaded; written once each was read back, so without it the load is not to be trusted."""
     return f"ml:{release}:users"
+
+
+def channels_key(release: str) -> str:
+    """String: the release's `ChannelSet`, packed: how a history becomes the vectors that the index is asked with."""
+    return f"ml:{release}:channels"
 
 
 def popular_key(release: str) -> str:
@@ -59,7 +66,7 @@ ITEM_ALIAS: Final = "ml_item"
 ITEM_ID: Final = "itemid"
 ITEM_TITLE: Final = "title"
 ITEM_GENRES: Final = "genres"  # genre codes
-ITEM_VECTOR: Final = "vector"
+# ... and `columns.vector_of(channel)`, a dense vector a channel
 
 
 def item_index(release: str) -> str:
