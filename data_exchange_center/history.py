@@ -1,0 +1,53 @@
+"""What a user rated last: recall and ranking are asked with it, and one new rating brings it up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_EVENT = np.dtype([("itemid", "<i4"), ("rating", "u1"), ("time", "<i8")])  # packed: 13 bytes an event
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """One user's newest events, newest first.
+
+    Attributes:
+        itemids: (n,).
+        ratings: (n,) 1..5.
+        times: (n,) seconds since 1970-01-01 UTC.
+    """
+
+    itemids: NDArray[np.int64]
+    ratings: NDArray[np.int64]
+    times: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.itemids)
+
+    def ages(self, timestamp: int) -> NDArray[np.int64]:
+        """(n,) seconds from each event to ``timestamp``; 0 for events after it."""
+        return np.maximum(timestamp - self.times, 0)
+
+    def with_event(self, itemid: int, rating: int, time: int, length: int) -> History:
+        """The history after one more rating, cut to ``length``: no retraining, no other state."""
+        parts = ((self.itemids, itemid), (self.ratings, rating), (self.times, time))
+        return History(*(np.concatenate([[new], old])[:length].astype(np.int64) for old, new in parts))
+
+    def pack(self) -> bytes:
+        """13 bytes an event."""
+        events = np.empty(len(self), dtype=_EVENT)
+        events["itemid"], events["rating"], events["time"] = self.itemids, self.ratings, self.times
+        return events.tobytes()
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> History:
+        """Inverse of `pack`. Raises ValueError when ``raw`` is no whole number of events."""
+        events = np.frombuffer(raw, dtype=_EVENT)
+        return cls(*(events[name].astype(np.int64) for name in ("itemid", "rating", "time")))
+
+    @classmethod
+    def empty(cls) -> History:
+        return cls.unpack(b"")
