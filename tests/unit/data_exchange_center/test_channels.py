@@ -1,9 +1,12 @@
+"""Channels: the index's inner product is the model's score, and a user vector is a function of the history alone."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from data_exchange_center.channels import Channel, regimes
+from data_exchange_center.channels import Channel, ChannelSet, regimes
+from data_exchange_center.history import History
 
 ITEMS, DIM, LAGS = 9, 4, 5
 
@@ -18,7 +21,7 @@ def channel(name: str = "tower") -> Channel:
     rows[:, 0] = 0
     return Channel(
         name, rows, normal(2, 2, LAGS), normal(2, 2, 6), normal(2, DIM), (normal(3, DIM), normal(2, DIM)),
-        normal(ITEMS + 1, DIM), normal(ITEMS + 1),
+        normal(ITEMS + 1, DIM), normal(ITEMS + 1), np.arange(ITEMS + 1) > 0,
     )  # fmt: skip
 
 
@@ -48,3 +51,41 @@ def test_one_new_rating_shifts_the_history_and_older_events_fall_off() -> None:
 def test_regimes() -> None:
     found = regimes(np.array([3600, 3599, 99999]), np.array([0, 0, 0]), np.array([True, True, False]))
     assert found.tolist() == [1, 0, 0]
+
+
+ITEMIDS = np.arange(10, 10 * (ITEMS + 1), 10)  # code c is item 10 c
+
+
+def one_user(*, last: int = 1_000) -> History:
+    return History(np.array([30, 999, 50]), np.array([5, 5, 2]), np.array([last, 700, 200]))
+
+
+def test_a_set_of_channels_survives_the_wire() -> None:
+    sent = ChannelSet(ITEMIDS, (channel("one"), channel("two")))
+    got = ChannelSet.unpack(sent.pack())
+    assert [one.name for one in got.channels] == ["one", "two"]
+    profile = np.array([1, 1])
+    ours, theirs = (each.user_vectors(one_user(), profile, 1_200) for each in (sent, got))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ("one", "two"))
+    assert np.array_equal(got.channels[1].item_vectors(), sent.channels[1].item_vectors())
+    assert ChannelSet.unpack(ChannelSet(ITEMIDS, ()).pack()).channels == ()
+    assert sent.pack() == sent.pack()
+
+
+def test_other_bytes_are_no_channels() -> None:
+    with pytest.raises(ValueError, match="no channels"):
+        ChannelSet.unpack(b"PK nothing")
+
+
+def test_the_set_knows_items_by_their_ids_and_regimes_by_the_clock() -> None:
+    channels = ChannelSet(ITEMIDS, (channel(),))
+    items, stars, profile = np.array([[3, 0, 5]]), np.array([[5, 5, 2]]), np.array([2, 0])
+    for timestamp, regime in ((4_599, 0), (4_600, 1)):
+        expected = channel().user_vectors(items, stars, profile[None], np.array([regime]))[0]
+        assert np.array_equal(channels.user_vectors(one_user(), profile, timestamp)["tower"], expected)
+
+
+def test_who_never_rated_has_the_vector_of_their_profile() -> None:
+    one = channel()
+    found = ChannelSet(ITEMIDS, (one,)).user_vectors(History.empty(), np.array([1, 1]), 10**9)["tower"]
+    assert found[:DIM] == pytest.approx(one.base[0] + one.profile[0][1] + one.profile[1][1])

@@ -10,10 +10,13 @@ from data_exchange_center.features import (
     UNKNOWN,
     DenseFeature,
     FeatureSpec,
+    HistoryFeature,
     MissingFeatureError,
     OneHotFeature,
     movielens_spec,
+    one_hot,
 )
+from data_exchange_center.history import History
 
 GENRES = ("Action", "Children's", "Film-Noir")
 
@@ -119,3 +122,53 @@ def test_a_vocabulary_of_digits_stays_text_when_read_back() -> None:
     assert again == feature
     assert again.dtype == "string"
     assert again.encode(["9", "10"]).tolist() == [2, 1]
+
+
+def ranker_spec() -> FeatureSpec:
+    return FeatureSpec(
+        one_hot=(one_hot("itemid", "item", [30, 10, 20]), one_hot("gender", "user", ["M", "F"])),
+        multi_hot=(),
+        dense=(DenseFeature(name="n_ratings", entity="user", scale=5, transform="log1p"),),
+        genres=GENRES,
+        candidate=("a_score", "fused_log_rank"),
+        history=HistoryFeature(length=3),
+    )
+
+
+def test_candidate_and_history_columns_stand_last() -> None:
+    spec = ranker_spec()
+    assert spec.columns[:5] == ("itemid", "gender", "n_ratings", "a_score", "fused_log_rank")
+    assert spec.columns[5:8] == ("history_item_0", "history_item_1", "history_item_2")
+    assert (spec.width, len(spec.columns[spec.history_slice])) == (14, 9)
+    assert [feature.name for feature in spec.stored("user")] == ["gender", "n_ratings"]
+    assert spec.stored("item") == ()
+    assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_row_holds_what_each_side_gave() -> None:
+    spec = ranker_spec()
+    users, items = spec.encode_users({"gender": ["F"], "n_ratings": [0]}), spec.encode_items({"itemid": [20, 7]})
+    given = np.array([[1.5, 0, 0.25], [2.5, 0, 0.5]], dtype=np.float32)
+    candidates = spec.encode_candidates(("a_score", "other", "fused_log_rank"), given)
+    past = History(np.array([30, 7]), np.array([4, 2]), np.array([90, 50]))
+    rows = spec.assemble(users, items, candidates, spec.encode_history(past, 100))
+    assert rows.tolist() == [
+        [2, 1, 0, 1.5, 0.25, 3, 0, 0, 4, 0, 0, 10, 0, 0],  # item 7 is unknown: padding
+        [0, 1, 0, 2.5, 0.5, 3, 0, 0, 4, 0, 0, 10, 0, 0],
+    ]
+
+
+def test_log_counts() -> None:
+    feature = DenseFeature(name="n", entity="user", scale=2, transform="log1p")
+    assert feature.encode([0, 9]) == pytest.approx([0, np.log(10) / 2])
+
+
+def test_a_spec_without_them_takes_none_and_one_with_them_wants_all(spec: FeatureSpec) -> None:
+    no_history = spec.encode_history(History.empty(), 0)
+    assert no_history.shape == (1, 0)
+    assert spec.encode_candidates(("x",), np.ones((3, 1), np.float32)).shape == (3, 0)
+    with pytest.raises(ValueError, match=r"fusion gives no columns \['a_score'\]"):
+        ranker_spec().encode_candidates(("fused_log_rank",), np.ones((1, 1), np.float32))
+    user, item = np.ones((1, 2), np.float32), np.ones((1, 1), np.float32)
+    with pytest.raises(ValueError, match="0 candidate and 0 history columns are given"):
+        ranker_spec().assemble(user, item)

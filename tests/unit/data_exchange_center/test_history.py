@@ -1,0 +1,48 @@
+"""A user's newest events: packed, aged, brought up to date."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_exchange_center.history import History
+
+events = st.lists(st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 5), st.integers(0, 2**40)), max_size=20)
+
+
+def history(rows: list[tuple[int, int, int]]) -> History:
+    columns = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    return History(*columns)
+
+
+def rows_of(one: History) -> list[tuple[int, int, int]]:
+    return list(zip(one.itemids.tolist(), one.ratings.tolist(), one.times.tolist(), strict=True))
+
+
+@given(events)
+def test_a_history_survives_the_wire_in_13_bytes_an_event(rows: list[tuple[int, int, int]]) -> None:
+    raw = history(rows).pack()
+    assert len(raw) == 13 * len(rows)
+    assert rows_of(History.unpack(raw)) == rows
+
+
+def test_half_an_event_is_no_history() -> None:
+    with pytest.raises(ValueError, match="buffer size"):
+        History.unpack(b"0" * 14)
+
+
+def test_nobody_has_a_negative_age() -> None:
+    assert history([(1, 5, 100), (2, 3, 40)]).ages(60).tolist() == [0, 20]
+
+
+@given(events, st.integers(1, 8))
+def test_one_new_rating_comes_first_and_the_oldest_falls_off(rows: list[tuple[int, int, int]], length: int) -> None:
+    longer = history(rows).with_event(7, 4, 99, length)
+    assert rows_of(longer) == [(7, 4, 99), *rows][:length]
+
+
+def test_an_empty_history_is_a_history() -> None:
+    assert len(History.empty()) == 0
+    assert rows_of(History.empty().with_event(3, 5, 1, 10)) == [(3, 5, 1)]
