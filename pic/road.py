@@ -51,68 +51,48 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], labe
         )
 
 
-def draw(path: Path) -> None:
-    """The whole picture as a PNG."""
-    figure, axes = plt.subplots(figsize=(13.2, 8.6))
-    axes.set_xlim(0, 13.2)
-    axes.set_ylim(0, 8.6)
-    axes.axis("off")
-    for y, text in (
-        (7.42, "1  OFFLINE"),
-        (5.0, "2  OFFLINE TO ONLINE"),
-        (3.05, "SERVICES"),
-        (0.75, "3  ONLINE"),
-    ):
-        axes.text(0.22, y, text, fontsize=9.5, weight="bold", color="#6b7280", rotation=90, ha="center", va="center")
-
-    box(axes, 0.6, 6.7, 2.3, 1.55, "MovieLens", "s0_get_data\nratings · users · films", "#f3f4f6")
-    box(
-        axes,
-        3.5,
-        6.7,
-        2.75,
-        1.55,
-        "preprocess",
-        "s1_data_split · s2_term_trans\nlabels, split,\npoint-in-time statistics",
-        STAGES["offline"],
-    )
-    box(
-        axes,
-        6.85,
-        6.7,
-        2.75,
-        1.55,
+COLUMNS = (0.6, 3.85, 7.1, 10.35)  # left edges of what stands above one another: a load, its service
+OFFLINE = (
+    ("MovieLens", "s0_get_data\nratings · users · films", "#f3f4f6"),
+    ("preprocess", "s1_data_split · s2_term_trans\nlabels, split,\npoint-in-time statistics", STAGES["offline"]),
+    (
         "recall",
-        "s1_term_recall · s2_vector_recall\npreferred genres\nFM → user and item vectors",
+        "s1_term_recall · s2_vector_recall\na vector channel a model:\nhistory → user vector",
         STAGES["offline"],
-    )
-    box(
-        axes,
-        10.2,
-        6.7,
-        2.75,
-        1.55,
-        "rank",
-        "s1_feature_engi · s2_model_train\nFeatureSpec → 59 columns\nDeepFM",
-        STAGES["offline"],
-    )
+    ),
+    ("rank", "s1_feature_engi · s2_model_train\nFeatureSpec → columns\nranker of recall's lists", STAGES["offline"]),
+)
+LOADS = (
+    ("s1_user_to_redis", "history, seen films,\nprofile; channel tables"),
+    ("s2_item_to_es", "genres and a vector a\nchannel, of every film"),
+    ("s1_feature_to_feast", "raw features of users\nand films, in UTC"),
+    ("s2_model_to_triton", "PyTorch → ONNX,\na version a release"),
+)
+SERVICES = (
+    ("Redis", "user state for recall\n:6379"),
+    ("Elasticsearch", "inverted + vector index\n:9200"),
+    ("Feast", "features for ranking\n:6566"),
+    ("Triton", "real-time scores\n:8000-8002"),
+)
+REQUEST = (
+    ("1  who is it?", 3.9),
+    ("2  200 candidates\na channel", 5.5),
+    ("2  user's features", 7.8),
+    ("3  scores", 9.4),
+)
+
+
+def draw_offline(axes: Axes) -> None:
+    """The seven steps, left to right."""
+    for x, (title, lines, colour) in zip((0.6, 3.5, 6.85, 10.2), OFFLINE, strict=True):
+        box(axes, x, 6.7, 2.3 if title == "MovieLens" else 2.75, 1.55, title, lines, colour)
     for start, end in ((2.92, 3.48), (6.27, 6.83), (9.62, 10.18)):
         arrow(axes, (start, 7.47), (end, 7.47))
 
-    columns = (0.6, 3.85, 7.1, 10.35)
-    loads = (
-        ("s1_user_to_redis", "terms, vector, seen films\nof every user"),
-        ("s2_item_to_es", "genres and vector\nof every film"),
-        ("s1_feature_to_feast", "raw features of users\nand films, in UTC"),
-        ("s2_model_to_triton", "PyTorch → ONNX,\na version a release"),
-    )
-    services = (
-        ("Redis", "user state for recall\n:6379"),
-        ("Elasticsearch", "inverted + vector index\n:9200"),
-        ("Feast", "features for ranking\n:6566"),
-        ("Triton", "real-time scores\n:8000-8002"),
-    )
-    for x, (load, what), (service, role) in zip(columns, loads, services, strict=True):
+
+def draw_sync(axes: Axes) -> None:
+    """What is loaded into which service, and the check at the end."""
+    for x, (load, what), (service, role) in zip(COLUMNS, LOADS, SERVICES, strict=True):
         box(axes, x, 4.45, 2.6, 1.1, load, what, STAGES["bridge"])
         box(axes, x, 2.5, 2.6, 1.1, service, role, STAGES["service"])
         arrow(axes, (x + 1.3, 4.43), (x + 1.3, 3.64))
@@ -127,23 +107,30 @@ def draw(path: Path) -> None:
         patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         axes.text(6.6, y, note, fontsize=8.6, style="italic", color=INK, ha="center", bbox=patch)
 
-    box(
-        axes,
-        3.2,
-        0.2,
-        6.9,
-        1.15,
-        "s1_server (Flask)",
-        'POST /ml/rec {"userid": 1}\nrecall 200 → rank → the best 50',
-        STAGES["online"],
-    )
+
+def draw_online(axes: Axes) -> None:
+    """The server, and in which order a request asks the services."""
+    lines = 'POST /ml/rec {"userid": 1}\nhistory → vectors → 200 a channel → fuse → rank → the best 50'
+    box(axes, 3.2, 0.2, 6.9, 1.15, "s1_server (Flask)", lines, STAGES["online"])
     box(axes, 0.6, 0.2, 1.75, 1.15, "s2_client", "fifty films,\nbest first", "#f3f4f6")
     box(axes, 10.95, 0.2, 2.0, 1.15, "/readyz", "who is ready,\nwhich release", "#f3f4f6")
     arrow(axes, (2.4, 0.75), (3.16, 0.75))
     arrow(axes, (10.14, 0.75), (10.91, 0.75))
-    steps = ("1  who is it?", "2  200 candidates", "2  user's features", "3  scores")
-    for x, label, target in zip(columns, steps, (3.9, 5.5, 7.8, 9.4), strict=True):
+    for x, (label, target) in zip(COLUMNS, REQUEST, strict=True):
         arrow(axes, (target, 1.39), (x + 1.3, 2.46), label)
+
+
+def draw(path: Path) -> None:
+    """The whole picture as a PNG."""
+    figure, axes = plt.subplots(figsize=(13.2, 8.6))
+    axes.set_xlim(0, 13.2)
+    axes.set_ylim(0, 8.6)
+    axes.axis("off")
+    for y, text in ((7.42, "1  OFFLINE"), (5.0, "2  OFFLINE TO ONLINE"), (3.05, "SERVICES"), (0.75, "3  ONLINE")):
+        axes.text(0.22, y, text, fontsize=9.5, weight="bold", color="#6b7280", rotation=90, ha="center", va="center")
+    draw_offline(axes)
+    draw_sync(axes)
+    draw_online(axes)
     figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white", metadata={"Software": None})
     plt.close(figure)
 
