@@ -3,7 +3,7 @@
 Lists are (users, k) item codes, best first, 0 where a list is shorter. Relevance is (users, items + 1), sparse, 1 where
 a user liked an item in the held-out part. Per-user metrics return (users,) with NaN for users who liked nothing there:
 they have no recall; `mean` leaves them out. Definitions agree with trec_eval (`recall`, `ndcg_cut`, `success`), which
-the tests hold.
+the tests hold; AUC with scikit-learn's.
 """
 
 from __future__ import annotations
@@ -56,6 +56,37 @@ def ndcg(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
     gain = hits(lists[:, :k], relevance) @ discount[: lists.shape[1]]
     values: Floats = np.divide(gain, ideal, out=np.full(len(gain), np.nan), where=ideal > 0)
     return values
+
+
+def auc(scores: Floats, labels: Floats) -> float:
+    """Area under the ROC curve of (n,) scores for labels 1 and 0, ties counted half; NaN labels are left out.
+
+    NaN where one of the two classes is absent.
+    """
+    return float(user_auc(scores[None], labels[None])[0])
+
+
+def user_auc(scores: Floats, labels: Floats) -> Floats:
+    """(users, k) scores, labels 1, 0 or NaN (not labelled) -> (users,) AUC of each user's labelled rows.
+
+    The share of (1, 0) pairs that stand the right way round, from the ranks' sum (Mann & Whitney 1947). NaN where a
+    class is absent.
+    """
+    labelled = ~np.isnan(labels)
+    ranks = stats.rankdata(np.where(labelled, scores, -np.inf), axis=1) - (~labelled).sum(axis=1, keepdims=True)
+    ones, zeros = (labels == 1).sum(axis=1), (labels == 0).sum(axis=1)
+    right = np.where(labels == 1, ranks, 0).sum(axis=1) - ones * (ones + 1) / 2
+    pairs = ones * zeros
+    areas: Floats = np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return areas
+
+
+def gauc(scores: Floats, labels: Floats) -> float:
+    """Mean of `user_auc` weighted by each user's labelled rows (Zhou et al. 2018, section 6.3); NaN: nobody has one."""
+    areas = user_auc(scores, labels)
+    there = ~np.isnan(areas)
+    rows = (~np.isnan(labels)).sum(axis=1)[there]
+    return float(np.average(areas[there], weights=rows)) if there.any() else float("nan")
 
 
 def coverage(lists: Lists, n_items: int) -> float:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_distances
 
 from offline.evaluation import metrics
@@ -48,6 +49,31 @@ def test_ranking_metrics_equal_trec_eval(drawn: tuple[metrics.Lists, sp.csr_matr
             assert found == pytest.approx(theirs[str(user)], abs=1e-6)
         else:
             assert all(map(math.isnan, found.values()))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(2, 25))
+def test_auc_and_gauc_equal_scikit_learn(seed: int, users: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 6, (users, rows)) / 4 - 1  # with ties
+    labels = rng.choice([0, 1, np.nan], (users, rows))
+    theirs, weights = np.full(users, np.nan), (~np.isnan(labels)).sum(axis=1)
+    for user in range(users):
+        there = ~np.isnan(labels[user])
+        if len(set(labels[user, there])) == 2:
+            theirs[user] = roc_auc_score(labels[user, there], scores[user, there])
+    assert metrics.user_auc(scores, labels) == pytest.approx(theirs, nan_ok=True)
+    measured = ~np.isnan(theirs)
+    if measured.any():
+        assert metrics.gauc(scores, labels) == pytest.approx(np.average(theirs[measured], weights=weights[measured]))
+        there = ~np.isnan(labels)
+        assert metrics.auc(scores[there], labels[there]) == pytest.approx(roc_auc_score(labels[there], scores[there]))
+    else:
+        assert math.isnan(metrics.gauc(scores, labels))
+
+
+def test_auc_of_one_class_is_not_a_number() -> None:
+    assert math.isnan(metrics.auc(np.array([0.1, 0.2]), np.array([1.0, 1.0])))
 
 
 def test_padding_is_never_a_hit() -> None:
