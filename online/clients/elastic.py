@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,31 +13,32 @@ from elasticsearch.exceptions import SerializationError
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.columns import vector_of
+from data_exchange_center.features import Float32
+from data_exchange_center.fusion import Hits
+from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
 from data_exchange_center.settings import ElasticsearchSettings
-from online.clients.base import Client
+from online.clients.base import Client, GoneError
 
 _CONNECTIONS = 64  # per process; more than a worker has threads
 _PAGE = 2000  # documents per request when the catalogue is read
+_HIT = "hits.hits._score,responses.hits.hits.fields"
+_NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{_HIT}"
+_NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemQuery:
-    """Items of a release by genre and vector, without the seen ones. Empty ``terms`` is the pure vector query."""
+    """Items of a release without the seen ones, as each recall channel finds them.
+
+    A channel asks with its vector, and with the genres where its recipe gives them a weight.
+    """
 
     release: str
-    terms: Sequence[int]  # genre codes; an item with at least one of them earns `recall.term_weight`
-    vector: NDArray[np.float32] | None  # (dim,); an item near it earns `recall.vector_weight` x its score
+    recall: RecallRecipe
+    vectors: Mapping[str, Float32]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
+    terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
     seen: Sequence[int] | NDArray[np.int32] = ()
-    recall: RecallRecipe = field(default_factory=RecallRecipe)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Hits:
-    """At most ``recall.candidates`` items, best first."""
-
-    itemids: NDArray[np.int32]  # (n,)
-    scores: NDArray[np.float32]  # (n,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,11 @@ class CatalogueItem:
     genres: tuple[int, ...]  # genre codes
 
 
-class ElasticItems(Client[ItemQuery, Hits]):
-    """Hybrid recall: genre terms and inner product with the user's vector in one `bool` query.
+class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
+    """One search a recall channel, all of them in one round trip.
 
-    The vector part is a `knn` query inside the `bool`, not the search's own `knn` section: the section makes
-    Elasticsearch run one more phase per search, and the scores add up all the same.
+    The answer has one `Hits` a channel, in the recipe's order; one that has nothing to ask with finds nothing. Scores
+    of a search by vector alone are inner products; a search with genres in it has Elasticsearch's sums.
     """
 
     service: ClassVar[str] = "elasticsearch"
@@ -70,25 +71,38 @@ class ElasticItems(Client[ItemQuery, Hits]):
             connections_per_node=_CONNECTIONS,
         )
 
-    def _call(self, query: ItemQuery) -> Hits:
-        if not query.terms and query.vector is None:
-            return Hits(np.empty(0, np.int32), np.empty(0, np.float32))
-        found = self._es.search(
+    def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
+        unseen = unseen_filter(query.seen)
+        asked = {
+            channel.name: search
+            for channel in query.recall.channels
+            if (search := channel_query(channel, query, unseen)) is not None
+        }
+        if not asked:
+            return (_NOTHING,) * len(query.recall.channels)
+        found = self._es.msearch(
             index=wire.item_index(query.release),
-            size=query.recall.candidates,
-            query=hybrid_query(query),
-            track_total_hits=False,
-            source=False,
-            stored_fields="_none_",
-            docvalue_fields=[{"field": wire.ITEM_ID}],
-            filter_path="hits.hits._score,hits.hits.fields,timed_out,_shards.failed",
-        ).body
-        self._whole(found)
-        hits = found.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
-        return Hits(
-            np.fromiter((hit["fields"][wire.ITEM_ID][0] for hit in hits), np.int32, len(hits)),
-            np.fromiter((hit["_score"] for hit in hits), np.float32, len(hits)),
+            searches=[part for search in asked.values() for part in ({}, _body(search, query.recall.candidates))],
+            filter_path=_NEEDED,
+        ).body["responses"]
+        answers = dict(zip(asked, found, strict=True))
+        return tuple(
+            self._hits(answers[channel.name], channel, "knn" in asked[channel.name])
+            if channel.name in asked
+            else _NOTHING
+            for channel in query.recall.channels
         )
+
+    def _hits(self, answer: dict[str, Any], channel: ChannelRecipe, by_vector_alone: bool) -> Hits:
+        if "error" in answer:
+            if answer["status"] == 404:
+                raise GoneError(self.service, "has no items of this release")
+            raise self._wrong(f"refused the search of channel {channel.name} ({answer['error']['type']})")
+        self._whole(answer)
+        hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
+        ids = np.fromiter((hit["fields"][wire.ITEM_ID][0] for hit in hits), np.int64, len(hits))
+        scores = np.fromiter((hit["_score"] for hit in hits), np.float64, len(hits))
+        return Hits(ids, inner_products(scores / channel.vector_weight) if by_vector_alone else scores)
 
     def count(self, release: str, genre: int) -> int:
         """How many items of a release have a genre code. Raises ServiceError."""
@@ -137,27 +151,45 @@ class ElasticItems(Client[ItemQuery, Hits]):
         self._es.close()
 
 
-def hybrid_query(query: ItemQuery) -> dict[str, Any]:
-    """The search's `query`: what matches earns a score, what was seen is out.
+def unseen_filter(seen: Sequence[int] | NDArray[np.int32]) -> dict[str, Any]:
+    return {"bool": {"must_not": {"terms": {wire.ITEM_ID: np.asarray(seen, dtype=np.int64).tolist()}}}}
 
-    The seen filter stands inside the `knn` query, so that its neighbours are neighbours among the unseen, and
-    outside, for the items that the genres bring in.
+
+def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, Any]) -> dict[str, Any] | None:
+    """One search's ``query``: what matches earns a score, what was seen is out. None: nothing to ask with.
+
+    The vector part is a `knn` query, not the search's own `knn` section: the section makes Elasticsearch run one more
+    phase a search, and the scores are the same. The seen filter stands inside it, so that its neighbours are
+    neighbours among the unseen; and outside where genres bring in items of their own.
     """
-    unseen = {"bool": {"must_not": {"terms": {wire.ITEM_ID: np.asarray(query.seen, dtype=np.int64).tolist()}}}}
-    should: list[dict[str, Any]] = []
-    if query.terms:
-        genres = list(query.terms)
-        should.append({"terms": {wire.ITEM_GENRES: genres, "boost": query.recall.term_weight}})
-    if query.vector is not None:
-        should.append(
-            {
-                "knn": {
-                    "field": wire.ITEM_VECTOR,
-                    "query_vector": query.vector.tolist(),
-                    "num_candidates": query.recall.num_candidates,
-                    "filter": unseen,
-                    "boost": query.recall.vector_weight,
-                }
+    near: dict[str, Any] | None = None
+    if (vector := query.vectors.get(channel.name)) is not None:
+        near = {
+            "knn": {
+                "field": vector_of(channel.name),
+                "query_vector": vector.tolist(),
+                "num_candidates": query.recall.num_candidates,
+                "filter": unseen,
+                "boost": channel.vector_weight,
             }
-        )
-    return {"bool": {"should": should, "minimum_should_match": 1, **unseen["bool"]}}
+        }
+    if not query.terms or channel.term_weight <= 0:
+        return near
+    alike = {"terms": {wire.ITEM_GENRES: list(query.terms), "boost": channel.term_weight}}
+    return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **unseen["bool"]}}
+
+
+def inner_products(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What Elasticsearch's `max_inner_product` scores were made of: p + 1 for p >= 0, else 1 / (1 - p)."""
+    return np.where(scores >= 1, scores - 1, 1 - 1 / scores)
+
+
+def _body(search: dict[str, Any], size: int) -> dict[str, Any]:
+    return {
+        "query": search,
+        "size": size,
+        "track_total_hits": False,
+        "_source": False,
+        "stored_fields": "_none_",
+        "docvalue_fields": [wire.ITEM_ID],
+    }

@@ -1,8 +1,9 @@
-"""Redis: which release is live, and what a user has seen and likes."""
+"""Redis: which release is live, and what a user has seen, rated and likes."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,9 +15,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from data_exchange_center import wire
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import vector_of
+from data_exchange_center.features import Float32
+from data_exchange_center.history import History
 from data_exchange_center.release import Published
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client
+
+_VECTOR = vector_of("")  # how the names of the fields with vectors begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +36,13 @@ class UserQuery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredUser:
-    """A user's state for recall."""
+    """A user's state for recall and ranking."""
 
     terms: tuple[int, ...]  # preferred genre codes, most clicked first
-    vector: NDArray[np.float32] | None  # (dim,); None: the recall model does not know the user
     seen: NDArray[np.int32]  # itemids never to be recommended again
+    profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
+    history: History
+    vectors: Mapping[str, Float32]  # `vector_of(channel)` -> (dim,), of the channels that learned one for this user
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +73,25 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(wire.LIVE_KEY)
         if query.release is not None:
-            fields = [wire.USER_TERM, wire.USER_VECTOR, wire.USER_FILTER]
-            pipeline.hmget(wire.user_key(query.release, query.userid), fields)
+            pipeline.hgetall(wire.user_key(query.release, query.userid))
         live, *rows = pipeline.execute()
-        user = self._decode(query.userid, *rows[0]) if rows else None
+        user = self._decode(query.userid, rows[0]) if rows and rows[0] else None
         return UserAnswer(live.decode() if live else None, user)
 
-    def _decode(self, userid: int, term: bytes | None, vector: bytes | None, seen: bytes | None) -> StoredUser | None:
-        if term is None and vector is None and seen is None:
-            return None
-        if term is None or seen is None:  # without the filter a seen item could be recommended
-            raise self._wrong(f"holds an incomplete user {userid}")
-        return StoredUser(
-            terms=tuple(wire.unpack_ids(term).tolist()),
-            vector=wire.unpack_vector(vector) if vector else None,
-            seen=wire.unpack_ids(seen),
-        )
+    def _decode(self, userid: int, stored: Mapping[bytes, bytes]) -> StoredUser:
+        fields = {name.decode(): raw for name, raw in stored.items()}
+        try:
+            return StoredUser(
+                terms=tuple(wire.unpack_ids(fields.pop(wire.USER_TERM)).tolist()),
+                seen=wire.unpack_ids(fields.pop(wire.USER_FILTER)),
+                profile=wire.unpack_ids(fields.pop(wire.USER_PROFILE)),
+                history=History.unpack(fields.pop(wire.USER_HISTORY)),
+                vectors={name: wire.unpack_vector(raw) for name, raw in fields.items() if name.startswith(_VECTOR)},
+            )
+        except KeyError as error:  # without the filter a seen item could be recommended
+            raise self._wrong(f"holds an incomplete user {userid}: no field {error}") from error
+        except ValueError as error:
+            raise self._wrong(f"holds a user {userid} that cannot be read ({error})") from error
 
     def published(self, release: str) -> Published | None:
         """What a release is made of; None when it was never activated or is pruned. Raises ServiceError."""
@@ -91,6 +103,23 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
             return Published.model_validate_json(raw)  # type: ignore[arg-type]  # bytes, as nothing decodes
         except ValidationError as error:
             raise self._wrong(f"holds a manifest of release {release} that cannot be read") from error
+
+    def channels(self, release: str) -> ChannelSet:
+        """How a release makes users' vectors of their histories. Raises ServiceError."""
+        with self._asking("channels"):
+            raw = self._redis.get(wire.channels_key(release))
+            if raw is None:
+                raise self._wrong(f"holds no recall channels of release {release}")
+        try:
+            return ChannelSet.unpack(raw)  # type: ignore[arg-type]  # bytes, as nothing decodes
+        except ValueError as error:
+            raise self._wrong(f"holds recall channels of release {release} that cannot be read") from error
+
+    def activated(self) -> list[str]:
+        """Releases that were live, the newest activation first. Raises ServiceError."""
+        with self._asking("activated"):
+            entries: list[bytes] = self._redis.lrange(wire.HISTORY_KEY, 0, -1)  # type: ignore[assignment]
+            return [entry.decode() for entry in entries]
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         """(itemid, score), best first; empty when the release has none. Raises ServiceError."""

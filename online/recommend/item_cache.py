@@ -34,7 +34,7 @@ class EncodedItems:
     itemids: NDArray[np.int32]  # (n,) ascending
     rows: Float32  # (n, item features)
 
-    def find(self, wanted: NDArray[np.int32]) -> tuple[NDArray[np.bool_], Float32]:
+    def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Float32]:
         """Which of ``wanted`` (m,) are here, and the rows of those, in the order wanted."""
         if not len(self.itemids):
             return np.zeros(len(wanted), dtype=np.bool_), self.rows

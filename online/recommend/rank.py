@@ -7,19 +7,26 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.features import FeatureSpec, Float32
+from data_exchange_center.history import History
 from online.clients.base import Client
 from online.clients.feast import FeatureRows
 from online.clients.triton import ScoreQuery
-from online.recommend.release import OpenRelease
+from online.recommend.open_release import OpenRelease
 from online.recommend.types import Candidates, Outcome, Ranked
 
 log = logging.getLogger(__name__)
 
 
 def rank(
-    scorer: Client[ScoreQuery, NDArray[np.float32]], opened: OpenRelease, user: FeatureRows, candidates: Candidates
+    scorer: Client[ScoreQuery, NDArray[np.float32]],
+    opened: OpenRelease,
+    user: FeatureRows,
+    history: History,
+    candidates: Candidates,
+    timestamp: int,
 ) -> Ranked:
-    """Candidates scored by the model. Raises ServiceError.
+    """Candidates scored by the model for a request at ``timestamp`` (seconds). Raises ServiceError.
 
     ``user`` holds one row, or none when the feature store does not know the user: then recall's order stands.
     Candidates without features cannot be scored and are left out.
@@ -27,16 +34,25 @@ def rank(
     outcomes = [] if candidates.outcome is Outcome.PERSONAL else [candidates.outcome]
     if not user.ids:
         log.warning("no user features: %s", dict(user.missing))
-        return _ordered(candidates.itemids, candidates.scores, (*outcomes, Outcome.NO_USER_FEATURES))
+        return Ranked(candidates.itemids, candidates.scores, (*outcomes, Outcome.NO_USER_FEATURES))
     known, item_rows = opened.items.current().find(candidates.itemids)
     if not known.all():
         log.warning("no features for items %s", candidates.itemids[~known].tolist())
         outcomes.append(Outcome.NO_ITEM_FEATURES)
-    rows = opened.spec.assemble(opened.spec.encode_users(user.columns), item_rows)  # (known, width)
+        candidates = candidates.only(known)
+    user_row = opened.spec.encode_users(user.columns)  # (1, user features)
+    rows = model_inputs(opened.spec, user_row, item_rows, candidates, history, timestamp)
     scores = scorer.call(ScoreQuery(rows, opened.model_version, opened.model))
-    return _ordered(candidates.itemids[known], scores, tuple(outcomes))
+    order = np.lexsort((candidates.itemids, -scores))
+    return Ranked(candidates.itemids[order], scores[order], tuple(outcomes))
 
 
-def _ordered(itemids: NDArray[np.int32], scores: NDArray[np.float32], outcomes: tuple[Outcome, ...]) -> Ranked:
-    order = np.lexsort((itemids, -scores))
-    return Ranked(itemids[order], scores[order], outcomes)
+def model_inputs(
+    spec: FeatureSpec, user: Float32, items: Float32, candidates: Candidates, history: History, timestamp: int
+) -> Float32:
+    """What the ranking model sees of one user's n candidates: (n, width).
+
+    ``user``: (1, user features), encoded; ``items``: (n, item features), encoded, in the order of ``candidates``.
+    """
+    recalled = spec.encode_candidates(candidates.columns, candidates.features)
+    return spec.assemble(user, items, recalled, spec.encode_history(history, timestamp))

@@ -1,4 +1,4 @@
-"""First stage: a few hundred unseen items that the user may like."""
+"""First stage: a few hundred unseen items that the user may like, and what recall knows of each."""
 
 from __future__ import annotations
 
@@ -6,26 +6,83 @@ import logging
 
 import numpy as np
 
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import vector_of
+from data_exchange_center.features import Float32
+from data_exchange_center.fusion import Hits, candidate_columns, fuse
+from data_exchange_center.release import Manifest
 from online.clients.base import Client, ServiceError
-from online.clients.elastic import Hits, ItemQuery
+from online.clients.elastic import ItemQuery
 from online.clients.redis import StoredUser
-from online.recommend.release import OpenRelease
+from online.recommend.open_release import OpenRelease
 from online.recommend.types import Candidates, Outcome
 
 log = logging.getLogger(__name__)
 
+Items = Client[ItemQuery, tuple[Hits, ...]]
 
-def recall(items: Client[ItemQuery, Hits], opened: OpenRelease, user: StoredUser) -> Candidates:
-    """Items by the user's genres and vector. Raises ServiceError.
+_POPULAR = "popular"  # fused like a channel where the channels found nothing
 
-    Who has a vector but no preferred genre is served by the vector alone, and the other way round. Who has neither,
-    or has seen all that would be found, gets the popular unseen items.
+
+def recall(items: Items, opened: OpenRelease, user: StoredUser, timestamp: int) -> Candidates:
+    """The channels' candidates for a request at ``timestamp`` (seconds). Raises ServiceError.
+
+    Who can be asked for by none of the channels, or has seen all that would be found, gets the popular unseen items.
     """
-    if user.vector is not None and len(user.vector) != opened.vector_dim:
-        raise ServiceError("redis", f"holds a user vector of {len(user.vector)} numbers, not {opened.vector_dim}")
-    hits = items.call(ItemQuery(opened.release, user.terms, user.vector, user.seen, opened.recall))
-    if len(hits.itemids):
-        return Candidates(hits.itemids, hits.scores)
-    unseen = ~np.isin(opened.popular, user.seen)
-    kept = slice(opened.recall.candidates)
-    return Candidates(opened.popular[unseen][kept], opened.popularity[unseen][kept], Outcome.NO_RECALL)
+    found = channel_candidates(items, opened.manifest, opened.channels, user, timestamp)
+    return found if len(found.itemids) else _popular(opened, user)
+
+
+def channel_candidates(
+    items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int
+) -> Candidates:
+    """What the channels find, fused; may be nothing. Raises ServiceError.
+
+    A channel that has neither a vector nor preferred genres of this user is left out.
+    """
+    recipe = manifest.recipe.recall
+    vectors = user_vectors(manifest, channels, user, timestamp)
+    hits = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen))
+    names = [channel.name for channel in recipe.channels]
+    fused = fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
+    return Candidates(
+        itemids=fused.ids,
+        scores=fused.scores,
+        columns=candidate_columns(names),
+        features=fused.features,
+        by_channel={name: found.ids for name, found in zip(names, hits, strict=True)},
+    )
+
+
+def user_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
+    """The vector each channel is asked with: the stored one, or the one made of the user's history.
+
+    Raises ServiceError for a vector that is not as wide as the index's.
+    """
+    vectors = dict(channels.user_vectors(user.history, user.profile, timestamp))
+    for channel in manifest.recipe.recall.channels:
+        if (stored := user.vectors.get(vector_of(channel.name))) is not None:
+            vectors[channel.name] = stored
+    for name, vector in vectors.items():
+        if len(vector) != manifest.vector_dims[name]:
+            expected = manifest.vector_dims[name]
+            raise ServiceError("redis", f"gives a user vector of {len(vector)} numbers for {name}, not {expected}")
+    return vectors
+
+
+def _popular(opened: OpenRelease, user: StoredUser) -> Candidates:
+    """The popular unseen items, in the columns of channels that found nothing."""
+    names = [channel.name for channel in opened.manifest.recipe.recall.channels]
+    unseen = ~np.isin(opened.popular.ids, user.seen)
+    size = opened.manifest.recipe.recall.candidates
+    popular = Hits(opened.popular.ids[unseen][:size], opened.popular.scores[unseen][:size])
+    nothing = Hits(popular.ids[:0], popular.scores[:0])
+    fused = fuse([*(nothing for _ in names), popular], [*(0.0 for _ in names), 1.0], size)
+    return Candidates(
+        itemids=fused.ids,
+        scores=popular.scores,  # in the fused order, as it is the only list
+        columns=candidate_columns([*names, _POPULAR]),
+        features=fused.features,
+        by_channel=dict.fromkeys(names, nothing.ids),
+        outcome=Outcome.NO_RECALL,
+    )

@@ -21,10 +21,11 @@ from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, StoredUser
 from online.clients.triton import ScoreQuery, TritonScores
+from online.recommend.open_release import NoReleaseError, OpenRelease
 from online.recommend.rank import rank
 from online.recommend.recall import recall
-from online.recommend.release import NoReleaseError, OpenRelease, Releases
-from online.recommend.types import Outcome, Ranked, Recommendation, Request, ShownItem
+from online.recommend.releases import Releases
+from online.recommend.types import FUSED, Candidates, Outcome, Ranked, Recommendation, Request, ShownItem
 from online.recommend.user_features import UserFeatures
 
 log = logging.getLogger(__name__)
@@ -83,13 +84,13 @@ class Recommender:
         with watch.stage("redis"):
             opened, user = self._releases.user(request.userid)
         try:
-            ranked = self._ranked(request.userid, opened, user, watch)
+            ranked, candidates = self._ranked(request, opened, user, watch)
         except ServiceError as error:
             instead = self._releases.instead_of(opened, request.userid, gone=isinstance(error, GoneError))
             if instead is None:
                 raise
             opened, user = instead
-            ranked = self._ranked(request.userid, opened, user, watch)
+            ranked, candidates = self._ranked(request, opened, user, watch)
         self._note(request, ranked)
         return Recommendation(
             userid=request.userid,
@@ -97,18 +98,24 @@ class Recommender:
             items=tuple(_shown(opened, ranked, request.size)),
             outcomes=ranked.outcomes,
             took_ms=watch.finish(),
+            recall=_explained(candidates) if request.explain else None,
         )
 
-    def _ranked(self, userid: int, opened: OpenRelease, user: StoredUser | None, watch: _Stopwatch) -> Ranked:
+    def _ranked(
+        self, request: Request, opened: OpenRelease, user: StoredUser | None, watch: _Stopwatch
+    ) -> tuple[Ranked, Candidates | None]:
+        """The answer, and the candidates it was chosen from, which nobody has for an unknown user."""
         if user is None:
-            return Ranked(opened.popular, opened.popularity, (Outcome.COLD_START,))
-        asked = self._user_features.ask(opened.release, userid)
+            popular = opened.popular
+            return Ranked(popular.ids, popular.scores, (Outcome.COLD_START,)), None
+        asked = self._user_features.ask(opened.release, request.userid)
         asked.rows.add_done_callback(watch.until_done("feast"))
         with watch.stage("elasticsearch"):
-            candidates = recall(self._items, opened, user)
-        user_rows = self._user_features.result(asked)
+            candidates = recall(self._items, opened, user, request.timestamp)
+        user_row = self._user_features.result(asked)
         with watch.stage("triton"):
-            return rank(self._scorer, opened, user_rows, candidates)
+            ranked = rank(self._scorer, opened, user_row, user.history, candidates, request.timestamp)
+        return ranked, candidates
 
     def _note(self, request: Request, ranked: Ranked) -> None:
         names = [outcome.value for outcome in ranked.outcomes] or [Outcome.PERSONAL.value]
@@ -159,6 +166,10 @@ def _ask(client: Client[object, object]) -> tuple[str, Pong | ServiceError]:
 def _shown(opened: OpenRelease, ranked: Ranked, size: int) -> Iterator[tuple[int, float, ShownItem]]:
     for itemid, score in zip(ranked.itemids[:size].tolist(), ranked.scores[:size].tolist(), strict=True):
         yield itemid, score, opened.catalogue[itemid]
+
+
+def _explained(candidates: Candidates | None) -> dict[str, list[int]]:
+    return candidates.lists() if candidates is not None else {FUSED: []}
 
 
 class _Stopwatch:

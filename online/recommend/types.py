@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -13,15 +14,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_SIZE = 200
 MAX_ID = 2**31 - 1  # ids are int32 in every store
+MAX_TIMESTAMP = 2**32 - 1  # seconds, in the year 2106: one beyond it is not in seconds
+FUSED = "fused"  # how `explain` calls the list that the channels' lists were fused to
+
+
+def _now() -> int:
+    return int(time.time())
 
 
 class Request(BaseModel):
-    """Who asks, and how many items for. Strict: a number is a number, and what is not known is refused."""
+    """Who asks, when, and how many items for. Strict: a number is a number, and what is not known is refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     userid: Annotated[int, Field(ge=1, le=MAX_ID)]
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] = 50
+    timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
+    explain: bool = False  # tell what recall found, too
 
 
 class Outcome(StrEnum):
@@ -29,25 +38,36 @@ class Outcome(StrEnum):
 
     PERSONAL = "personal"
     COLD_START = "cold_start"  # nobody knows the user: the popular list
-    NO_RECALL = "no_recall"  # neither genres nor vector found anything: popular unseen items, ranked for the user
+    NO_RECALL = "no_recall"  # no channel found anything: popular unseen items, ranked for the user
     NO_USER_FEATURES = "no_user_features"  # known to recall, not to the feature store: order of recall
     NO_ITEM_FEATURES = "no_item_features"  # some candidates had no features and were left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Unseen items, best first by recall."""
+    """Unseen items, best first by recall, and what recall says of each."""
 
-    itemids: NDArray[np.int32]  # (n,)
+    itemids: NDArray[np.int64]  # (n,)
     scores: NDArray[np.float32]  # (n,)
+    columns: Sequence[str]
+    features: NDArray[np.float32]  # (n, columns)
+    by_channel: Mapping[str, NDArray[np.integer]]  # what each channel found, best first
     outcome: Outcome = Outcome.PERSONAL
+
+    def only(self, kept: NDArray[np.bool_]) -> Candidates:
+        """Some of them, in the same order, with the features they had among all."""
+        return replace(self, itemids=self.itemids[kept], scores=self.scores[kept], features=self.features[kept])
+
+    def lists(self) -> dict[str, list[int]]:
+        """Itemids by recall's order: of the candidates, and of each channel alone."""
+        return {FUSED: self.itemids.tolist(), **{name: ids.tolist() for name, ids in self.by_channel.items()}}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
     """Items, best first; ties by itemid."""
 
-    itemids: NDArray[np.int32]  # (n,)
+    itemids: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
     outcomes: tuple[Outcome, ...] = ()
 
@@ -69,6 +89,7 @@ class Recommendation:
     items: tuple[tuple[int, float, ShownItem], ...]  # itemid, score, best first
     outcomes: tuple[Outcome, ...]  # empty: nothing was out of the ordinary
     took_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> milliseconds
+    recall: Mapping[str, Sequence[int]] | None = None  # itemids in the order of recall, where that was asked for
 
     def as_json(self) -> dict[str, Any]:
         """The body of the response. ``degraded`` is there only when something was."""
@@ -79,8 +100,9 @@ class Recommendation:
             "cold_start": Outcome.COLD_START in self.outcomes,
             **({"degraded": degraded} if degraded else {}),
             "item_list": [
-                {"itemid": itemid, "score": round(score, 6), "title": shown.title, "genres": list(shown.genres)}
+                {"itemid": itemid, "score": float(f"{score:.6g}"), "title": shown.title, "genres": list(shown.genres)}
                 for itemid, score, shown in self.items
             ],
+            **({"recall": self.recall} if self.recall is not None else {}),
             "took_ms": {stage: round(ms, 2) for stage, ms in self.took_ms.items()},
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from online.recommend.types import MAX_ID, MAX_SIZE, Request
+from online.recommend.types import MAX_ID, MAX_SIZE, MAX_TIMESTAMP, Request
 
 MAX_BODY = 16 * 1024  # bytes; a request needs forty
 _BODY = "body"
@@ -13,6 +13,8 @@ _SHOWN = 40  # characters of a user's field name that are echoed
 _EXPECTED = {
     "userid": f"a whole number from 1 to {MAX_ID}",
     "size": f"a whole number from 1 to {MAX_SIZE}",
+    "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
+    "explain": "true or false",
 }
 _EXAMPLE = 'for example {"userid": 1, "size": 50}'
 
@@ -21,7 +23,7 @@ class BadRequestError(ValueError):
     """The request cannot be understood.
 
     Attributes:
-        field: which part of it: ``userid``, ``size``, an unknown field's name, or ``body`` for the whole.
+        field: which part of it: one of the request's fields, an unknown field's name, or ``body`` for the whole.
     """
 
     def __init__(self, field: str, message: str) -> None:

@@ -9,7 +9,8 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from online.clients.base import ServiceError
-from online.recommend.release import NoReleaseError, OpeningError
+from online.recommend.open_release import NoReleaseError
+from online.recommend.releases import OpeningError
 from online.web.body import MAX_BODY, BadRequestError
 
 log = logging.getLogger(__name__)

@@ -5,21 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from data_exchange_center.features import FeatureSpec
-from data_exchange_center.recipes import RecallRecipe
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, StoredUser, UserQuery
-from online.recommend.item_cache import FeatureStore, ItemCache, fetch_items
-from online.recommend.types import ShownItem
+from online.recommend.item_cache import FeatureStore
+from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +25,6 @@ NOTHING_LIVE = (
     "No release is live yet. Run the steps of offline_to_online (`make sync`); "
     "the last one, rank/s3_check_offline_and_online.py, puts the release live."
 )
-
-
-class NoReleaseError(Exception):
-    """Nothing can be served, as no release was ever put live, or the live one cannot be found. Says what to do."""
 
 
 class OpeningError(NoReleaseError):
@@ -53,22 +43,6 @@ class _Failure:
     error: Exception
 
 
-@dataclass(frozen=True, eq=False)
-class OpenRelease:
-    """All that a server holds of a release."""
-
-    release: str
-    spec: FeatureSpec
-    recall: RecallRecipe
-    vector_dim: int
-    model: str  # the ranking model, in Triton
-    model_version: int
-    catalogue: dict[int, ShownItem]
-    popular: NDArray[np.int32]  # (n,) best first
-    popularity: NDArray[np.float32]  # (n,)
-    items: ItemCache
-
-
 class Releases:
     """The open releases. Shared by threads; each release is opened once, whoever asks for it meanwhile."""
 
@@ -76,10 +50,8 @@ class Releases:
         self, users: RedisUsers, items: ElasticItems, features: FeatureStore, background: Executor, ttl_s: float
     ) -> None:
         self._users = users
-        self._items = items
-        self._features = features
+        self._reader = ReleaseReader(users, items, features, background, ttl_s)
         self._background = background
-        self._ttl_s = ttl_s
         self._lock = threading.Lock()
         self._open: dict[str, OpenRelease] = {}  # oldest first
         self._opening: dict[str, Future[OpenRelease]] = {}
@@ -180,7 +152,7 @@ class Releases:
 
     def _open_release(self, release: str) -> OpenRelease:
         try:
-            opened = self._read(release)
+            opened = self._reader.read(release)
         except Exception as error:
             log.warning("release %s cannot be opened: %s", release, error)
             with self._lock:
@@ -195,34 +167,3 @@ class Releases:
                 del self._open[old]
         log.info("release %s is open: %d items", release, len(opened.catalogue))
         return opened
-
-    def _read(self, release: str) -> OpenRelease:
-        published = self._users.published(release)
-        if published is None:
-            raise NoReleaseError(
-                f"Release {release} is named as live, but its manifest is missing from Redis. "
-                "Run offline_to_online/rank/s3_check_offline_and_online.py again."
-            )
-        spec = published.manifest.feature_spec
-        catalogue = {
-            itemid: ShownItem(item.title, _names(spec, item.genres))
-            for itemid, item in self._items.catalogue(release).items()
-        }
-        popular = [(itemid, score) for itemid, score in self._users.popular(release) if itemid in catalogue]
-        itemids = list(catalogue)
-        return OpenRelease(
-            release=release,
-            spec=spec,
-            recall=published.manifest.recipe.recall,
-            vector_dim=published.manifest.vector_dim,
-            model=published.triton_model,
-            model_version=published.triton_version,
-            catalogue=catalogue,
-            popular=np.array([itemid for itemid, _ in popular], np.int32),
-            popularity=np.array([score for _, score in popular], np.float32),
-            items=ItemCache(lambda: fetch_items(self._features, spec, release, itemids), self._ttl_s, self._background),
-        )
-
-
-def _names(spec: FeatureSpec, codes: Sequence[int]) -> tuple[str, ...]:
-    return tuple(spec.genres[code - 1] for code in codes)

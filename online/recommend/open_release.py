@@ -1,0 +1,86 @@
+"""All that a server holds of a release, and how it is read from the services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.fusion import Hits
+from data_exchange_center.release import Manifest
+from online.clients.elastic import ElasticItems
+from online.clients.redis import RedisUsers
+from online.recommend.item_cache import FeatureStore, ItemCache, fetch_items
+from online.recommend.types import ShownItem
+
+
+class NoReleaseError(Exception):
+    """Nothing can be served, as no release was ever put live, or the live one cannot be found. Says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenRelease:
+    """Ready to answer requests."""
+
+    manifest: Manifest
+    channels: ChannelSet
+    model: str  # the ranking model, in Triton
+    model_version: int
+    catalogue: dict[int, ShownItem]
+    popular: Hits  # best first
+    items: ItemCache
+
+    @property
+    def release(self) -> str:
+        return self.manifest.release
+
+    @property
+    def spec(self) -> FeatureSpec:
+        return self.manifest.feature_spec
+
+
+@dataclass(frozen=True)
+class ReleaseReader:
+    """Opens releases: manifest, channels, popular list from Redis; catalogue from Elasticsearch; items from Feast."""
+
+    users: RedisUsers
+    items: ElasticItems
+    features: FeatureStore
+    background: Executor  # refreshes the items' features
+    ttl_s: float  # how old those may be
+
+    def read(self, release: str) -> OpenRelease:
+        """Raises NoReleaseError, ServiceError."""
+        published = self.users.published(release)
+        if published is None:
+            raise NoReleaseError(
+                f"Release {release} is named as live, but its manifest is missing from Redis. "
+                "Run offline_to_online/rank/s3_check_offline_and_online.py again."
+            )
+        spec = published.manifest.feature_spec
+        catalogue = {
+            itemid: ShownItem(item.title, _names(spec, item.genres))
+            for itemid, item in self.items.catalogue(release).items()
+        }
+        popular = [(itemid, score) for itemid, score in self.users.popular(release) if itemid in catalogue]
+        itemids = list(catalogue)
+        return OpenRelease(
+            manifest=published.manifest,
+            channels=self.users.channels(release),
+            model=published.triton_model,
+            model_version=published.triton_version,
+            catalogue=catalogue,
+            popular=Hits(
+                ids=np.array([itemid for itemid, _ in popular], np.int64),
+                scores=np.array([score for _, score in popular], np.float32),
+            ),
+            items=ItemCache(lambda: fetch_items(self.features, spec, release, itemids), self.ttl_s, self.background),
+        )
+
+
+def _names(spec: FeatureSpec, codes: Sequence[int]) -> tuple[str, ...]:
+    return tuple(spec.genres[code - 1] for code in codes)
