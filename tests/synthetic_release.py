@@ -3,86 +3,67 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
-import torch
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.columns import Columns, Split, clicks, genre_flag, impressions
-from data_exchange_center.features import movielens_spec
-from data_exchange_center.recipes import SOURCE
-from offline.torchfm.models import DeepFM, DeepFMConfig, weights_to_bytes
+from data_exchange_center.columns import Columns
+from data_exchange_center.recipes import RECIPES
+from tests.synthetic_ranking import write_default_ranker, write_source_ranker
+from tests.synthetic_recall import write_default_channels, write_source_channels, write_user_state
+from tests.synthetic_world import GENRES, World
 
-GENRES = ("Action", "Adventure", "Children's", "Film-Noir")
-AGES, OCCUPATIONS = (18, 25, 45), ("artist", "writer")
-DIM = 6
-WINDOW = SOURCE.data.window
+_RECALL: Final = {"source": write_source_channels, "default": write_default_channels}
+_RANKING: Final = {"source": write_source_ranker, "default": write_default_ranker}
 
 
 def write_artifacts(
-    folder: Path, *, seed: int = 0, users: int = 60, items: int = 320, genres: tuple[str, ...] = GENRES
+    folder: Path,
+    *,
+    recipe: str = "source",
+    seed: int = 0,
+    users: int = 60,
+    items: int = 320,
+    genres: tuple[str, ...] = GENRES,
 ) -> None:
-    """Write every part of a release below ``folder``, consistent with one another. Same arguments, same bytes."""
-    random = np.random.default_rng(seed)
-    userids, itemids = np.arange(1, users + 1), np.sort(random.choice(np.arange(1, items * 2), items, replace=False))
-    codes = {item: sorted(random.choice(len(genres), random.integers(1, 3), replace=False) + 1) for item in itemids}
-    ratings = _ratings(random, userids, itemids)
-    served = ratings[ratings[Columns.SPLIT] != Split.ONLINE]
-    trained = sorted(set(served[Columns.ITEM]) - {itemids[-1]})  # the last item has no vector
-    profiles = {
-        Columns.GENDER: random.choice(["F", "M"], users),
-        Columns.AGE: random.choice(AGES, users),
-        Columns.OCCUPATION: random.choice(OCCUPATIONS, users),
-    }
-    statistics = _statistics(served, userids, codes, genres)
-    spec = movielens_spec(
-        users=userids.tolist()[:-1],  # the last user is unknown to the model
-        items=[int(item) for item in trained],
-        genders=("F", "M"),
-        ages=AGES,
-        occupations=OCCUPATIONS,
-        genres=genres,
-        window=WINDOW,
-    )
+    """Write every part of a release of a recipe, consistent with one another. Same arguments, same bytes.
+
+    Sizes are the recipe's where the server reads them there (history lengths), and small elsewhere. User 2 has rated
+    more than a history holds; the last user is nobody the ranker knows by id; the last item was never trained on.
+    """
+    data = RECIPES[recipe].data
+    world = World.made_up(np.random.default_rng(seed), users, items, genres, data.online_last)
     artifacts.DATASET.write(folder, {"name": "synthetic", "origin": f"seed {seed}", "counts": {"users": users}})
-    artifacts.RATINGS.write(folder, ratings)
-    artifacts.ITEMS.write(
-        folder,
-        pd.DataFrame(
-            {
-                Columns.ITEM: itemids,
-                Columns.TITLE: [f"Film {item} (1999)" for item in itemids],
-                Columns.GENRES: [[genres[code - 1] for code in codes[item]] for item in itemids],
-            }
-        ),
-    )
-    artifacts.GENRES.write(folder, {"genres": list(genres)})
-    artifacts.ITEM_TERMS.write(
-        folder, pd.DataFrame({Columns.ITEM: itemids, Columns.GENRES: [codes[item] for item in itemids]})
-    )
-    preferred = [[code for code, n in enumerate(row[len(genres) :], 1) if n >= 3] for row in statistics]
-    artifacts.USER_PREFERENCES.write(folder, pd.DataFrame({Columns.USER: userids, Columns.GENRES: preferred}))
-    seen = served.groupby(Columns.USER)[Columns.ITEM].apply(lambda column: sorted(column.tolist()))
-    artifacts.USER_SEEN.write(folder, pd.DataFrame({Columns.USER: userids, Columns.SEEN: [seen[u] for u in userids]}))
-    popular = served.groupby(Columns.ITEM)[Columns.LABEL].sum().sort_values(ascending=False, kind="stable")
-    artifacts.POPULAR.write(
-        folder, pd.DataFrame({Columns.ITEM: popular.index, Columns.SCORE: popular.to_numpy() / users})
-    )
-    _write_vectors(folder, random, userids, trained)
-    artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    columns = [column(genre) for column in (impressions, clicks) for genre in genres]
-    artifacts.USER_FEATURES.write(
-        folder,
-        pd.DataFrame({Columns.USER: userids, **profiles}).join(pd.DataFrame(statistics, columns=columns)),
-    )
-    flags = {genre_flag(genre): [int(code in codes[item]) for item in itemids] for code, genre in enumerate(genres, 1)}
-    artifacts.ITEM_FEATURES.write(folder, pd.DataFrame({Columns.ITEM: itemids, **flags}))
-    config = DeepFMConfig.of(spec, SOURCE.deepfm)
-    torch.manual_seed(seed)
-    artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(_lively(DeepFM(config))))
-    artifacts.RANK_REPORT.write(folder, {"model": config.model_dump(mode="json"), "auc": {"test": 0.5}})
+    artifacts.RATINGS.write(folder, world.ratings)
+    artifacts.USERS.write(folder, world.people)
+    _write_items(folder, world)
+    _write_recall_state(folder, world, data.window, data.clicks_for_preference)
+    write_user_state(folder, world, data.history)
+    _RECALL[recipe](folder, world)
+    _RANKING[recipe](folder, world, seed)
     write_inputs(folder)
+
+
+def _write_items(folder: Path, world: World) -> None:
+    codes = [world.codes[item] for item in world.itemids]
+    names = [[world.genres[code - 1] for code in each] for each in codes]
+    titles = pd.DataFrame({Columns.ITEM: world.itemids, Columns.TITLE: world.titles, Columns.GENRES: names})
+    artifacts.ITEMS.write(folder, titles)
+    artifacts.GENRES.write(folder, {"genres": list(world.genres)})
+    artifacts.ITEM_TERMS.write(folder, pd.DataFrame({Columns.ITEM: world.itemids, Columns.GENRES: codes}))
+
+
+def _write_recall_state(folder: Path, world: World, window: int, clicks_for_preference: int) -> None:
+    clicked = world.statistics(window)[:, len(world.genres) :]
+    preferred = [[code for code, n in enumerate(row, 1) if n >= clicks_for_preference] for row in clicked]
+    artifacts.USER_PREFERENCES.write(folder, pd.DataFrame({Columns.USER: world.userids, Columns.GENRES: preferred}))
+    seen = world.served.groupby(Columns.USER)[Columns.ITEM].apply(lambda column: sorted(column.tolist()))
+    artifacts.USER_SEEN.write(folder, seen.rename(Columns.SEEN).reset_index())
+    popular = world.served.groupby(Columns.ITEM)[Columns.LABEL].sum().sort_values(ascending=False, kind="stable")
+    share = popular.to_numpy() / len(world.userids)
+    artifacts.POPULAR.write(folder, pd.DataFrame({Columns.ITEM: popular.index, Columns.SCORE: share}))
 
 
 def write_inputs(folder: Path) -> None:
@@ -91,63 +72,10 @@ def write_inputs(folder: Path) -> None:
     read: dict[str, tuple[artifacts.Table | artifacts.Document, ...]] = {
         artifacts.TERMS_REPORT.path: (artifacts.RATINGS, artifacts.ITEMS),
         artifacts.TERM_RECALL_REPORT.path: terms,
-        artifacts.FM_REPORT.path: (artifacts.RATINGS,),
+        artifacts.RECALL_REPORT.path: (artifacts.RATINGS, artifacts.USERS),
         artifacts.FEATURES_REPORT.path: terms,
         artifacts.RANK_REPORT.path: (artifacts.RATINGS, artifacts.FEATURE_SPEC),
     }
     for report in provenance.REPORTS:
         content = report.read(folder) if report.at(folder).is_file() else {}
         report.write(folder, {**content, **provenance.inputs_of(folder, *read[report.path])})
-
-
-def _ratings(random: np.random.Generator, userids: np.ndarray, itemids: np.ndarray) -> pd.DataFrame:
-    rows = []
-    for user in userids:
-        n = int(random.integers(20, 40))
-        rated, stars = random.choice(itemids, n, replace=False), random.integers(1, 6, n)
-        times = np.sort(random.integers(1_000_000_000, 1_000_100_000, n))
-        kept = n - 10
-        splits = [Split.TRAIN if k < 0.8 * kept else Split.TEST if k < kept else Split.ONLINE for k in range(n)]
-        rows.append(
-            pd.DataFrame(
-                {
-                    Columns.USER: user,
-                    Columns.ITEM: rated,
-                    Columns.RATING: stars,
-                    Columns.TIMESTAMP: times,
-                    Columns.LABEL: (stars > 3).astype(int),
-                    Columns.SPLIT: splits,
-                }
-            )
-        )
-    return pd.concat(rows, ignore_index=True)
-
-
-def _statistics(
-    served: pd.DataFrame, userids: np.ndarray, codes: dict[int, list[int]], genres: tuple[str, ...]
-) -> np.ndarray:
-    """(users, 2 genres): impressions, then clicks, over each user's newest ratings."""
-    counts = np.zeros((len(userids), 2 * len(genres)), dtype=int)
-    for row, user in enumerate(userids):
-        for _, rating in served[served[Columns.USER] == user].tail(WINDOW).iterrows():
-            for code in codes[rating[Columns.ITEM]]:
-                counts[row, code - 1] += 1
-                counts[row, len(genres) + code - 1] += rating[Columns.LABEL]
-    return counts
-
-
-def _write_vectors(folder: Path, random: np.random.Generator, userids: np.ndarray, trained: list[int]) -> None:
-    factors = random.normal(size=(len(trained), DIM - 1))
-    lengths = np.linalg.norm(factors, axis=1)
-    filled = np.hstack([factors, np.sqrt(lengths.max() ** 2 - lengths**2)[:, None]])
-    artifacts.ITEM_VECTORS.write(folder, pd.DataFrame({Columns.ITEM: trained, Columns.VECTOR: list(filled)}))
-    users = np.hstack([random.normal(size=(len(userids), DIM - 1)), np.zeros((len(userids), 1))])
-    artifacts.USER_VECTORS.write(folder, pd.DataFrame({Columns.USER: userids, Columns.VECTOR: list(users)}))
-
-
-def _lively(model: DeepFM) -> DeepFM:
-    """Weights large enough that every input column moves the score."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.3)
-    return model
