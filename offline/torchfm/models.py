@@ -1,25 +1,23 @@
-"""The two models: a factorization machine for recall and the project's DeepFM for ranking.
+"""Models of rated pairs: a factorization machine for recall, DeepFM for ranking. And how any ranker is served.
 
-Both return logits. Weights travel as a state dict; a configuration, and for DeepFM the FeatureSpec, rebuilds them.
+Models return logits. A ranker's weights travel as a state dict; its configuration rebuilds it.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import DeepFMRecipe
 from offline.torchfm.layers import FieldEmbedding, pairwise_interactions
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from offline.torchfm.ranker import ListRanker, ListRankerConfig
+from offline.torchfm.row_ranker import RowRanker
 
 
 class FM(nn.Module):
@@ -55,9 +53,12 @@ class FM(nn.Module):
         return self.linear.table.weight.detach()[self.n_users :, 0]
 
 
-class DeepFMConfig(_Frozen):
+class DeepFMConfig(BaseModel):
     """What sizes a `DeepFM`; columns of its input are one-hot codes, then multi-hot flags, then dense values."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["deepfm"] = "deepfm"
     wide: tuple[int, ...]  # cardinalities of the id fields, the first columns
     narrow: tuple[int, ...]  # cardinalities of the other one-hot fields
     n_flags: int
@@ -138,6 +139,10 @@ class DeepFM(nn.Module):
         )
 
 
+RankerConfig = Annotated[DeepFMConfig | ListRankerConfig, Field(discriminator="kind")]
+_RANKER_CONFIG: TypeAdapter[DeepFMConfig | ListRankerConfig] = TypeAdapter(RankerConfig)
+
+
 class ScoringModel(nn.Module):
     """A ranking model as it is served: (batch, width) float32 -> (batch, 1) probability of a click."""
 
@@ -164,8 +169,16 @@ def load_weights(model: nn.Module, content: bytes) -> None:
 def load_ranker(weights: bytes, config: Mapping[str, Any]) -> ScoringModel:
     """The served model in evaluation mode, from `artifacts.RANK_WEIGHTS` and "model" of `artifacts.RANK_REPORT`.
 
+    The list ranker's softmax knows no probability; the sigmoid keeps its order and the range that the wire promises.
     Raises pydantic's ValidationError or RuntimeError when the two do not belong together.
     """
-    ranker = DeepFM(DeepFMConfig.model_validate(config))
-    load_weights(ranker, weights)
-    return ScoringModel(ranker).eval()
+    known: RankerConfig = _RANKER_CONFIG.validate_python(config)
+    match known:
+        case DeepFMConfig():
+            model: nn.Module = DeepFM(known)
+            load_weights(model, weights)
+        case ListRankerConfig():
+            ranker = ListRanker(known)
+            load_weights(ranker, weights)
+            model = RowRanker(ranker)
+    return ScoringModel(model).eval()
