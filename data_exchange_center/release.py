@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_exchange_center import artifacts, provenance, wire
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
@@ -102,6 +103,14 @@ def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
         where = ".".join(map(str, first["loc"]))
         path = artifacts.FEATURE_SPEC.at(exchange_dir)
         raise artifacts.FEATURE_SPEC.wrong(path, f"is no feature spec ({where}: {first['msg']})") from error
+
+
+def read_channels(exchange_dir: Path) -> ChannelSet:
+    """The channels that make user vectors. Raises ArtifactError when they are missing or damaged."""
+    try:
+        return ChannelSet.unpack(artifacts.CHANNELS.read(exchange_dir))
+    except ValueError as error:
+        raise artifacts.CHANNELS.wrong(artifacts.CHANNELS.at(exchange_dir), str(error)) from error
 
 
 def _of(document: artifacts.Document, exchange_dir: Path, content: Mapping[str, Any], key: str) -> Any:
