@@ -7,10 +7,12 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import requests
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 
@@ -44,6 +46,23 @@ class Road:
         done = self.run(str(ROOT / ".venv/bin/python"), "-m", "online.services.stack", *arguments)
         assert done.returncode == 0, done.stdout
         return done.stdout
+
+    def release(self) -> str:
+        """`make offline` and `make sync`: the id of the release that is live afterwards."""
+        for target in ("offline", "sync"):
+            done = self.run("make", target, seconds=DEMO_SECONDS)
+            assert done.returncode == 0, done.stdout
+        return done.stdout.rpartition("is live")[0].split()[-1]
+
+    def wait_for_release(self, release: str) -> dict[str, Any]:
+        """User 1's first answer of a release: each worker opens it when it is asked."""
+        for attempt in Retrying(
+            stop=stop_after_delay(30), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError)
+        ):
+            with attempt:
+                answers = [self.recommend(userid).json() for userid in range(1, 9)]
+                assert {answer.get("release") for answer in answers} == {release}
+        return answers[0]
 
     def recommend(self, userid: int, size: int = 50) -> requests.Response:
         body = {"userid": userid, "size": size}

@@ -8,9 +8,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import requests
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
-
 from data_exchange_center import artifacts
 from offline.data import movielens, sources
 from tests.e2e.conftest import Road
@@ -28,29 +25,15 @@ def ml_100k(folder: Path, *, with_unknown: bool) -> Path:
     return folder
 
 
-def wait_for_release(road: Road, release: str) -> requests.Response:
-    """The first answer of a release: each worker opens it when it is asked."""
-    for attempt in Retrying(
-        stop=stop_after_delay(30), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError)
-    ):
-        with attempt:
-            answers = [road.recommend(userid) for userid in range(1, 9)]
-            assert {answer.json().get("release") for answer in answers} == {release}
-    return answers[0]
-
-
 def test_another_data_set_goes_live_beside_the_first_and_back(road: Road, tmp_path: Path) -> None:
     folder = road.settings.exchange_dir
     first = road.recommend(1).json()
+    itemids = [item["itemid"] for item in first["item_list"]]
     ml_1m = artifacts.DATASET.read(folder)["name"] == "ml-1m"
     env = {**road.env, "RECSYS_DATA": str(ml_100k(tmp_path / "data", with_unknown=ml_1m))}
     other = dataclasses.replace(road, env=env)
 
-    for target in ("offline", "sync"):
-        done = other.run("make", target, seconds=900)
-        assert done.returncode == 0, done.stdout
-    release = done.stdout.rpartition("is live")[0].split()[-1]
-    second = wait_for_release(road, release).json()
+    second = road.wait_for_release(other.release())
     assert second["release"] != first["release"]
     assert len(second["item_list"]) == 50
     counts = artifacts.DATASET.read(folder)["counts"]
@@ -58,4 +41,4 @@ def test_another_data_set_goes_live_beside_the_first_and_back(road: Road, tmp_pa
 
     back = road.run("make", "activate", f"release={first['release']}")
     assert back.returncode == 0, back.stdout
-    assert wait_for_release(road, first["release"]).json()["item_list"] == first["item_list"]
+    assert [item["itemid"] for item in road.wait_for_release(first["release"])["item_list"]] == itemids
