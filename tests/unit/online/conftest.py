@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from online.main.s1_server import create_app
 from online.recommend.recommender import Recommender
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
-from tests.unit.online.world import World
+from tests.unit.online.world import KINDS, World
 
 
 @dataclass
@@ -34,9 +34,15 @@ class Fakes:
             service.worlds[world.release] = world
 
 
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def kind(request: pytest.FixtureRequest) -> type[World]:
+    """Of the world; a test that is about one kind alone is parametrised with it."""
+    return request.param  # type: ignore[no-any-return]
+
+
 @pytest.fixture
-def fakes() -> Iterator[Fakes]:
-    world = World()
+def fakes(kind: type[World]) -> Iterator[Fakes]:
+    world = kind()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)
     recommender = Recommender(users, items, features, scorer, feature_timeout_s=1.0, item_cache_ttl_s=300.0)  # type: ignore[arg-type]

@@ -5,19 +5,25 @@ A subclass gives the fixture ``client``, loaded with ``world``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from data_exchange_center.columns import vector_of
+from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
-from online.clients.base import GoneError
+from online.clients.base import GoneError, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.world import (
+    BLANK_USER,
+    KINDS,
+    LATER,
     LONG_HISTORY_USER,
     NO_FEATURES_USER,
-    NO_VECTOR_USER,
     UNKNOWN_USER,
     World,
 )
@@ -25,9 +31,9 @@ from tests.unit.online.world import (
 NOWHERE = "ffffffffffff"  # a release that was never loaded
 
 
-@pytest.fixture(scope="session")
-def world() -> World:
-    return World()
+@pytest.fixture(scope="session", params=KINDS, ids=lambda kind: kind.__name__)
+def world(request: pytest.FixtureRequest) -> World:
+    return request.param()  # type: ignore[no-any-return]
 
 
 class RedisUsersContract:
@@ -37,11 +43,12 @@ class RedisUsersContract:
             assert user is not None
             assert user.terms == world.user_terms[userid]
             assert user.seen.tolist() == world.seen[userid]
-            if userid in world.user_vectors:
-                assert user.vector is not None
-                np.testing.assert_array_equal(user.vector, world.user_vectors[userid])
-            else:
-                assert user.vector is None
+            assert user.profile.tolist() == world.profile(userid).tolist()
+            for part in ("itemids", "ratings", "times"):
+                np.testing.assert_array_equal(getattr(user.history, part), getattr(world.histories[userid], part))
+            assert set(user.vectors) == {vector_of(name) for name in world.stored_vectors[userid]}
+            for name, vector in world.stored_vectors[userid].items():
+                np.testing.assert_array_equal(user.vectors[vector_of(name)], vector)
 
     def test_the_live_release_comes_with_every_answer(self, client: RedisUsers, world: World) -> None:
         assert client.call(UserQuery(1, world.release)).live == world.release
@@ -56,6 +63,22 @@ class RedisUsersContract:
         assert client.published(world.release) == world.published
         assert client.published(NOWHERE) is None
 
+    def test_the_channels_make_the_vectors_that_they_made_before(self, client: RedisUsers, world: World) -> None:
+        channels = client.channels(world.release)
+        for userid in (1, BLANK_USER):
+            made = channels.user_vectors(world.histories[userid], world.profile(userid), LATER)
+            expected = world.channels.user_vectors(world.histories[userid], world.profile(userid), LATER)
+            assert made.keys() == expected.keys()
+            for name, vector in made.items():
+                np.testing.assert_array_equal(vector, expected[name])
+
+    def test_no_channels_at_all_is_an_error(self, client: RedisUsers) -> None:
+        with pytest.raises(ServiceError, match=f"no recall channels of release {NOWHERE}"):
+            client.channels(NOWHERE)
+
+    def test_the_live_release_was_activated_last(self, client: RedisUsers, world: World) -> None:
+        assert client.activated()[0] == world.release
+
     def test_the_popular_list(self, client: RedisUsers, world: World) -> None:
         assert client.popular(world.release) == world.popular
         assert client.popular(NOWHERE) == []
@@ -65,55 +88,89 @@ class RedisUsersContract:
 
 
 class ElasticItemsContract:
-    def _query(self, world: World, userid: int, **changes: object) -> ItemQuery:
-        facts: dict[str, object] = {
-            "terms": world.user_terms[userid], "vector": world.user_vectors.get(userid), "seen": world.seen[userid],
+    def _query(self, world: World, userid: int, **changes: Any) -> ItemQuery:
+        facts = {
+            "recall": world.recipe.recall, "vectors": world.user_vectors(userid), "terms": world.user_terms[userid],
+            "seen": world.seen[userid],
         }  # fmt: skip
-        return ItemQuery(world.release, **(facts | changes))  # type: ignore[arg-type]
+        return ItemQuery(world.release, **(facts | changes))
 
-    def _truth(self, world: World, query: ItemQuery) -> dict[int, float]:
-        scores = {}
+    def _truth(self, world: World, query: ItemQuery, n: int) -> dict[int, float]:
+        """Scores of all unseen items by the n-th channel."""
+        channel, scores = query.recall.channels[n], {}
+        hybrid = channel.term_weight > 0 and bool(query.terms)
         for itemid in set(world.itemids) - set(np.asarray(query.seen).tolist()):
-            score = query.recall.term_weight * bool(set(query.terms) & set(world.genres[itemid]))
-            if query.vector is not None and itemid in world.item_vectors:
-                product = float(world.item_vectors[itemid] @ query.vector)
-                score += query.recall.vector_weight * (product + 1 if product >= 0 else 1 / (1 - product))
+            score = channel.term_weight * bool(set(query.terms) & set(world.genres[itemid])) if hybrid else 0.0
+            vector, itself = query.vectors.get(channel.name), world.item_vectors[channel.name].get(itemid)
+            if vector is not None and itself is not None:
+                product = float(itself @ vector)
+                score += (
+                    channel.vector_weight * (product + 1 if product >= 0 else 1 / (1 - product)) if hybrid else product
+                )
+            elif not hybrid:
+                continue  # never trained: does not compete
             scores[itemid] = score
         return scores
 
+    def _with(self, recall: RecallRecipe, **changes: Any) -> RecallRecipe:
+        """The recipe with every channel changed."""
+        return recall.model_copy(
+            update={"channels": tuple(channel.model_copy(update=changes) for channel in recall.channels)}
+        )
+
+    def _ids(self, hits: Hits) -> list[int]:
+        return [int(itemid) for itemid in hits.ids]
+
     @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, 8, 10])
-    def test_the_best_unseen_items_by_genre_and_vector_together(
-        self, client: ElasticItems, world: World, userid: int
+    @pytest.mark.parametrize("weights", [{"vector_weight": 1.3}, {"term_weight": 0.7, "vector_weight": 1.3}, {}])
+    def test_every_channel_finds_its_best_unseen_items(
+        self, client: ElasticItems, world: World, userid: int, weights: dict[str, float]
     ) -> None:
-        query = self._query(world, userid, recall=RecallRecipe(term_weight=0.7, vector_weight=1.3))
-        truth = self._truth(world, query)
-        hits = client.call(query)
-        unseen = len(world.itemids) - len(world.seen[userid])
-        assert len(hits.itemids) == min(query.recall.candidates, unseen) == len(set(hits.itemids.tolist()))
-        assert not set(hits.itemids.tolist()) & set(world.seen[userid])
-        best = sorted(truth.values(), reverse=True)[: len(hits.itemids)]
-        np.testing.assert_allclose(hits.scores, best, rtol=1e-4)
-        np.testing.assert_allclose(hits.scores, [truth[i] for i in hits.itemids.tolist()], rtol=1e-4)
+        query = self._query(world, userid, recall=self._with(world.recipe.recall, **weights))
+        answers = client.call(query)
+        assert len(answers) == len(query.recall.channels)
+        for n, hits in enumerate(answers):
+            truth, found = self._truth(world, query, n), self._ids(hits)
+            assert len(found) == min(query.recall.candidates, len(truth)) == len(set(found))
+            assert not set(found) & set(world.seen[userid])
+            best = sorted(truth.values(), reverse=True)[: len(found)]
+            np.testing.assert_allclose(hits.scores, best, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(hits.scores, [truth[itemid] for itemid in found], rtol=1e-4, atol=1e-5)
 
     def test_without_terms_the_order_is_the_inner_product(self, client: ElasticItems, world: World) -> None:
-        query = self._query(world, 1, terms=(), recall=RecallRecipe(candidates=50))
-        by_product = sorted(
-            set(world.item_vectors) - set(world.seen[1]),
-            key=lambda itemid: -float(world.item_vectors[itemid] @ world.user_vectors[1]),
-        )
-        assert client.call(query).itemids.tolist() == by_product[:50]
+        recall = world.recipe.recall.model_copy(update={"candidates": 50})
+        answers = client.call(self._query(world, 1, terms=(), recall=recall))
+        for channel, hits in zip(recall.channels, answers, strict=True):
+            vectors, user = world.item_vectors[channel.name], world.user_vectors(1)[channel.name]
+            unseen = set(vectors) - set(world.seen[1])
+            assert self._ids(hits) == sorted(unseen, key=lambda itemid: -float(vectors[itemid] @ user))[:50]
 
     def test_without_a_vector_only_the_genres_count(self, client: ElasticItems, world: World) -> None:
-        hits = client.call(self._query(world, NO_VECTOR_USER))
-        assert len(hits.itemids) == 200
-        for itemid in hits.itemids.tolist():
-            assert set(world.genres[itemid]) & set(world.user_terms[NO_VECTOR_USER])
+        recall = self._with(world.recipe.recall, term_weight=0.5)
+        for hits in client.call(self._query(world, 1, vectors={}, recall=recall)):
+            assert len(hits.ids) == 200
+            for itemid in self._ids(hits):
+                assert set(world.genres[itemid]) & set(world.user_terms[1])
 
     def test_with_neither_nothing_is_found(self, client: ElasticItems, world: World) -> None:
-        assert client.call(self._query(world, 1, terms=(), vector=None)).itemids.tolist() == []
+        answers = client.call(self._query(world, 1, terms=(), vectors={}))
+        assert [self._ids(hits) for hits in answers] == [[] for _ in world.recipe.recall.channels]
+
+    def test_a_channel_that_has_nothing_to_ask_with_leaves_the_others_alone(
+        self, client: ElasticItems, world: World
+    ) -> None:
+        query, vectors = self._query(world, 1, terms=()), world.user_vectors(1)
+        for n, channel in enumerate(query.recall.channels):
+            others = {name: vector for name, vector in vectors.items() if name != channel.name}
+            answers = client.call(self._query(world, 1, terms=(), vectors=others))
+            whole = client.call(query)
+            assert self._ids(answers[n]) == []
+            for m in set(range(len(answers))) - {n}:
+                assert self._ids(answers[m]) == self._ids(whole[m])
 
     def test_who_has_seen_everything_is_given_nothing(self, client: ElasticItems, world: World) -> None:
-        assert client.call(self._query(world, 1, seen=world.itemids)).itemids.tolist() == []
+        for hits in client.call(self._query(world, 1, seen=world.itemids)):
+            assert self._ids(hits) == []
 
     def test_count_of_a_genre(self, client: ElasticItems, world: World) -> None:
         for genre in (1, 2, 3, 4):
@@ -127,7 +184,7 @@ class ElasticItemsContract:
 
     def test_a_release_that_is_not_there_is_told_from_other_errors(self, client: ElasticItems, world: World) -> None:
         with pytest.raises(GoneError) as raised:
-            client.call(ItemQuery(NOWHERE, (1,), None))
+            client.call(ItemQuery(NOWHERE, world.recipe.recall, world.user_vectors(1)))
         assert raised.value.service == "elasticsearch"
 
     def test_ping_says_a_version(self, client: ElasticItems) -> None:
@@ -139,7 +196,7 @@ class FeastFeaturesContract:
         rows = client.call(FeatureQuery("user", world.release, (8, 1)))
         assert rows.ids == (8, 1)
         assert rows.missing == {}
-        assert set(rows.columns) == {feature.name for feature in world.spec.of("user")}
+        assert set(rows.columns) == {"userid", *(feature.name for feature in world.spec.stored("user"))}
         for name, values in rows.columns.items():
             expected = [8, 1] if name == "userid" else [world.user_features[userid][name] for userid in (8, 1)]
             assert values == expected

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
-from online.clients.base import Client, GoneError
-from online.clients.elastic import CatalogueItem, Hits, ItemQuery
+from online.clients.base import Client, GoneError, ServiceError
+from online.clients.elastic import CatalogueItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
-from online.clients.redis import StoredUser, UserAnswer, UserQuery
+from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 from tests.unit.online.world import World
 
@@ -55,13 +57,9 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
         world = self.worlds.get(query.release or "")
-        return UserAnswer(self.live_release, self._user(world, query.userid) if world else None)
-
-    def _user(self, world: World, userid: int) -> StoredUser | None:
-        if userid not in world.seen:
-            return None
-        seen = np.array(world.seen[userid], np.int32)
-        return StoredUser(world.user_terms[userid], world.user_vectors.get(userid), seen)
+        if world is None or query.userid not in world.userids:
+            return UserAnswer(self.live_release, None)
+        return UserAnswer(self.live_release, world.stored(query.userid))
 
     def published(self, release: str) -> Published | None:
         with self._asking("published"):
@@ -74,8 +72,20 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             self._seen()
             return self.worlds[release].popular if release in self.worlds else []
 
+    def channels(self, release: str) -> ChannelSet:
+        with self._asking("channels"):
+            self._seen()
+            if release not in self.worlds:
+                raise ServiceError(self.service, f"holds no recall channels of release {release}")
+            return self.worlds[release].channels
 
-class FakeItems(_Fake, Client[ItemQuery, Hits]):
+    def activated(self) -> list[str]:
+        with self._asking("activated"):
+            self._seen()
+            return [self.live_release] if self.live_release else []
+
+
+class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
     service = "elasticsearch"
     gate: threading.Event | None = None  # the catalogue is not given before it is set
 
@@ -85,18 +95,12 @@ class FakeItems(_Fake, Client[ItemQuery, Hits]):
             raise GoneError(self.service, "answered with an error (NotFoundError)")
         return self.worlds[release]
 
-    def _call(self, query: ItemQuery) -> Hits:
+    def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         world = self._world(query.release)
-        found: dict[int, float] = {}
-        for itemid in sorted(set(world.itemids) - set(np.asarray(query.seen).tolist())):
-            if set(query.terms) & set(world.genres[itemid]):
-                found[itemid] = found.get(itemid, 0.0) + query.recall.term_weight
-            if query.vector is not None and itemid in world.item_vectors:
-                product = float(world.item_vectors[itemid] @ query.vector)
-                near = product + 1 if product >= 0 else 1 / (1 - product)
-                found[itemid] = found.get(itemid, 0.0) + query.recall.vector_weight * near
-        best = sorted(found.items(), key=lambda pair: -pair[1])[: query.recall.candidates]
-        return Hits(np.array([i for i, _ in best], np.int32), np.array([s for _, s in best], np.float32))
+        return tuple(
+            world.search(channel, query.vectors.get(channel.name), query.terms, query.seen, query.recall.candidates)
+            for channel in query.recall.channels
+        )
 
     def count(self, release: str, genre: int) -> int:
         with self._asking("count"):

@@ -1,7 +1,14 @@
-"""A small world that fakes hold in memory and that real services can be loaded with: one release, whole."""
+"""Small worlds that fakes hold in memory and that real services can be loaded with: one release each, whole.
+
+`SourceWorld` is of the source recipe's kind: one stored vector a user, genres in the search, statistics for the
+ranker. `DefaultWorld` is of the default's: two channels whose vectors are made of the history, and a ranker that sees
+what recall says of a candidate, and the history.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,31 +17,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.columns import clicks, genre_flag, impressions
-from data_exchange_center.features import FeatureSpec, movielens_spec
-from data_exchange_center.recipes import SOURCE
+from data_exchange_center.channels import Channel, ChannelSet
+from data_exchange_center.columns import clicks, genre_flag, impressions, vector_of
+from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, movielens_spec, one_hot
+from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
+from data_exchange_center.history import History
+from data_exchange_center.recipes import DEFAULT, SOURCE, ChannelRecipe, Recipe
 from data_exchange_center.release import Manifest, Published
+from online.clients.redis import StoredUser
 
 GENRES = ("Action", "Adventure", "Comedy", "Drama")
-DIM = 4
 N_ITEMS = 420
 N_USERS = 12
 NO_VECTOR_ITEM = 7  # in the catalogue, never trained
 NO_FEATURES_ITEM = 9  # in the index, not in the feature store
 LONG_HISTORY_USER = 2
 NO_TERMS_USER = 3
-NO_VECTOR_USER = 4
-BLANK_USER = 5  # neither genres nor vector
+NO_VECTOR_USER = 4  # none is stored
+BLANK_USER = 5  # neither genres nor a stored vector, and an empty history
 NO_FEATURES_USER = 6  # in Redis, not in the feature store
 UNKNOWN_USER = 99_999
+LAST_EVENT = 1_000_000_000  # seconds, of every user
+AT = LAST_EVENT + 600  # a request in the same sitting
+LATER = LAST_EVENT + 86_400  # and one after it
 
 
 @dataclass(frozen=True)
-class World:
+class World(ABC):
     release: str = "aaaaaaaaaaaa"
     model: str = wire.MODEL
     model_version: int = 1
     seed: int = 0
+
+    @property
+    @abstractmethod
+    def recipe(self) -> Recipe: ...
+
+    @property
+    @abstractmethod
+    def spec(self) -> FeatureSpec: ...
+
+    @property
+    @abstractmethod
+    def channels(self) -> ChannelSet: ...
+
+    @property
+    @abstractmethod
+    def item_vectors(self) -> dict[str, dict[int, NDArray[np.float32]]]:
+        """Channel -> itemid -> vector, of the items that compete."""
+
+    @property
+    @abstractmethod
+    def stored_vectors(self) -> dict[int, dict[str, NDArray[np.float32]]]:
+        """userid -> channel -> vector."""
+
+    @property
+    @abstractmethod
+    def user_features(self) -> dict[int, dict[str, Any]]:
+        """Raw values by userid, without the id itself."""
+
+    @property
+    @abstractmethod
+    def item_features(self) -> dict[int, dict[str, Any]]:
+        """Raw values by itemid, without the id itself."""
 
     @cached_property
     def itemids(self) -> list[int]:
@@ -47,6 +92,10 @@ class World:
     @property
     def no_vector_item(self) -> int:
         return NO_VECTOR_ITEM
+
+    @cached_property
+    def trained(self) -> list[int]:
+        return [itemid for itemid in self.itemids if itemid != self.no_vector_item]
 
     @cached_property
     def userids(self) -> list[int]:
@@ -65,18 +114,6 @@ class World:
         }
 
     @cached_property
-    def item_vectors(self) -> dict[int, NDArray[np.float32]]:
-        rng = np.random.default_rng(self.seed + 1)
-        trained = [itemid for itemid in self.itemids if itemid != self.no_vector_item]
-        return {itemid: rng.normal(size=DIM).astype(np.float32) for itemid in trained}
-
-    @cached_property
-    def user_vectors(self) -> dict[int, NDArray[np.float32]]:
-        rng = np.random.default_rng(self.seed + 2)
-        known = [userid for userid in self.userids if userid not in (NO_VECTOR_USER, BLANK_USER)]
-        return {userid: rng.normal(size=DIM).astype(np.float32) for userid in known}
-
-    @cached_property
     def user_terms(self) -> dict[int, tuple[int, ...]]:
         blank = (NO_TERMS_USER, BLANK_USER)
         return {userid: () if userid in blank else (1 + userid % len(GENRES), 4) for userid in self.userids}
@@ -84,13 +121,120 @@ class World:
     @cached_property
     def seen(self) -> dict[int, list[int]]:
         rng = np.random.default_rng(self.seed + 3)
-        seen = {userid: sorted(rng.choice(self.itemids, 20, replace=False).tolist()) for userid in self.userids}
-        seen[LONG_HISTORY_USER] = sorted(self.itemids[:300])
-        return seen
+        chosen = {userid: rng.choice(self.itemids[:-1], 19, replace=False).tolist() for userid in self.userids}
+        chosen[LONG_HISTORY_USER] = self.itemids[:300]
+        return {userid: sorted([*seen, self.no_features_item]) for userid, seen in chosen.items()}
+
+    @cached_property
+    def histories(self) -> dict[int, History]:
+        """The newest hundred of the seen items, in an order of their own, an hour apart."""
+        rng = np.random.default_rng(self.seed + 5)
+        histories = {}
+        for userid in self.userids:
+            itemids = rng.permutation(self.seen[userid])[: 0 if userid == BLANK_USER else self.recipe.data.history]
+            times = LAST_EVENT - 3600 * np.arange(len(itemids))
+            histories[userid] = History(itemids.astype(np.int64), rng.integers(1, 6, len(itemids)), times)
+        return histories
+
+    def profile(self, userid: int) -> NDArray[np.int32]:
+        """Codes of gender, age and occupation; the last is unknown of some."""
+        return np.array([1 + userid % 2, 1 + userid % 2, userid % 3], np.int32)
+
+    def stored(self, userid: int) -> StoredUser:
+        return StoredUser(
+            terms=self.user_terms[userid],
+            seen=np.array(self.seen[userid], np.int32),
+            profile=self.profile(userid),
+            history=self.histories[userid],
+            vectors={vector_of(name): vector for name, vector in self.stored_vectors[userid].items()},
+        )
 
     @cached_property
     def popular(self) -> list[tuple[int, float]]:
         return [(itemid, round(1 - n / 1000, 3)) for n, itemid in enumerate(sorted(self.itemids, key=lambda i: i % 97))]
+
+    @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """Of the linear model that scores: sigmoid(rows @ weights). Ids and ages are large numbers."""
+        weights = np.random.default_rng(self.seed + 4).normal(size=self.spec.width) * 0.3
+        size = {"userid": 100, "itemid": 100, "history_item": 100, "history_age": 1e6}
+        for position, column in enumerate(self.spec.columns):
+            weights[position] /= next((large for name, large in size.items() if column.startswith(name)), 1)
+        return weights.astype(np.float32)
+
+    @cached_property
+    def vector_dims(self) -> dict[str, int]:
+        return {name: len(next(iter(vectors.values()))) for name, vectors in self.item_vectors.items()}
+
+    @cached_property
+    def published(self) -> Published:
+        manifest = Manifest(
+            release=self.release, recipe=self.recipe, dataset={"name": "world"}, feature_spec=self.spec,
+            vector_dims=self.vector_dims, model={"auc": {}}, parts=(),
+        )  # fmt: skip
+        return Published(manifest=manifest, triton_model=self.model, triton_version=self.model_version)
+
+    def user_vectors(self, userid: int, timestamp: int = AT) -> dict[str, NDArray[np.float32]]:
+        """What each channel is asked with."""
+        made = self.channels.user_vectors(self.histories[userid], self.profile(userid), timestamp)
+        return {**made, **self.stored_vectors[userid]}
+
+    def search(
+        self,
+        channel: ChannelRecipe,
+        vector: NDArray[np.float32] | None,
+        terms: Sequence[int],
+        seen: Sequence[int] | NDArray[np.int32],
+        size: int,
+    ) -> Hits:
+        """The unseen items that a channel should find, best first: scores as Elasticsearch's, or inner products."""
+        terms = terms if channel.term_weight > 0 else ()
+        found: dict[int, float] = {}
+        for itemid in sorted(set(self.itemids) - set(np.asarray(seen).tolist())):
+            if set(terms) & set(self.genres[itemid]):
+                found[itemid] = channel.term_weight
+            if vector is not None and itemid in self.item_vectors[channel.name]:
+                product = float(self.item_vectors[channel.name][itemid] @ vector)
+                near = product + 1 if product >= 0 else 1 / (1 - product)
+                found[itemid] = found.get(itemid, 0.0) + channel.vector_weight * near if terms else product
+        best = sorted(found.items(), key=lambda pair: -pair[1])[:size]
+        return Hits(np.array([i for i, _ in best], np.int64), np.array([s for _, s in best], np.float64))
+
+    def recalled(self, userid: int, timestamp: int = AT) -> Fused:
+        """The candidates that the server should find."""
+        recall, vectors = self.recipe.recall, self.user_vectors(userid, timestamp)
+        hits = [
+            self.search(c, vectors.get(c.name), self.user_terms[userid], self.seen[userid], recall.candidates)
+            for c in recall.channels
+        ]
+        return fuse(hits, [c.fusion_weight for c in recall.channels], recall.candidates)
+
+    def scores(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (1 / (1 + np.exp(-(rows.astype(np.float64) @ self.weights)))).astype(np.float32)
+
+    def expected_scores(self, userid: int, itemids: list[int], timestamp: int = AT) -> NDArray[np.float32]:
+        """What the model says of a user's items, straight from the raw values and from an exact search."""
+        spec = self.spec
+        user = {name: [value] for name, value in self.user_features[userid].items()} | {"userid": [userid]}
+        raw = [self.item_features[itemid] | {"itemid": itemid} for itemid in itemids]
+        items = {name: [row[name] for row in raw] for name in raw[0]}
+        candidates = np.empty((len(itemids), 0), np.float32)
+        if spec.candidate:
+            fused = self.recalled(userid, timestamp)
+            rows = [fused.ids.tolist().index(itemid) for itemid in itemids]
+            columns = candidate_columns([channel.name for channel in self.recipe.recall.channels])
+            candidates = spec.encode_candidates(columns, fused.features[rows])
+        history = spec.encode_history(self.histories[userid], timestamp)
+        return self.scores(spec.assemble(spec.encode_users(user), spec.encode_items(items), candidates, history))
+
+
+@dataclass(frozen=True)
+class SourceWorld(World):
+    """One channel with a stored vector a user; genres earn something in its search."""
+
+    @property
+    def recipe(self) -> Recipe:
+        return SOURCE
 
     @cached_property
     def spec(self) -> FeatureSpec:
@@ -100,8 +244,23 @@ class World:
         )  # fmt: skip
 
     @cached_property
+    def channels(self) -> ChannelSet:
+        return ChannelSet(np.empty(0, np.int64), ())
+
+    @cached_property
+    def item_vectors(self) -> dict[str, dict[int, NDArray[np.float32]]]:
+        rng = np.random.default_rng(self.seed + 1)
+        return {"fm": {itemid: rng.normal(size=4).astype(np.float32) for itemid in self.trained}}
+
+    @cached_property
+    def stored_vectors(self) -> dict[int, dict[str, NDArray[np.float32]]]:
+        rng = np.random.default_rng(self.seed + 2)
+        vectors = {userid: rng.normal(size=4).astype(np.float32) for userid in self.userids}
+        unknown = (NO_VECTOR_USER, BLANK_USER)
+        return {userid: {} if userid in unknown else {"fm": vector} for userid, vector in vectors.items()}
+
+    @cached_property
     def user_features(self) -> dict[int, dict[str, Any]]:
-        """Raw values by userid, without the id itself."""
         rows = {}
         for userid in self.userids:
             if userid == NO_FEATURES_USER:
@@ -121,27 +280,81 @@ class World:
             if itemid != self.no_features_item
         }
 
-    @cached_property
-    def weights(self) -> NDArray[np.float32]:
-        """Of the linear model that scores: sigmoid(rows @ weights)."""
-        weights = np.random.default_rng(self.seed + 4).normal(size=self.spec.width) * 0.3
-        weights[:2] *= 0.01  # ids are large numbers
-        return weights.astype(np.float32)
+
+@dataclass(frozen=True)
+class DefaultWorld(World):
+    """Two channels, of different widths, whose vectors are made of the history; no vector is stored."""
+
+    release: str = "dddddddddddd"
+
+    @property
+    def recipe(self) -> Recipe:
+        return DEFAULT
 
     @cached_property
-    def published(self) -> Published:
-        manifest = Manifest(
-            release=self.release, recipe=SOURCE, dataset={"name": "world"}, feature_spec=self.spec, vector_dim=DIM,
-            model={"auc": {}}, parts=(),
+    def spec(self) -> FeatureSpec:
+        return FeatureSpec(
+            one_hot=(
+                one_hot("itemid", "item", self.itemids),
+                one_hot("gender", "user", ["F", "M"]),
+                one_hot("age", "user", [18, 25]),
+            ),
+            multi_hot=(),
+            dense=(
+                DenseFeature(name="n_ratings", entity="user", scale=5, transform="log1p"),
+                DenseFeature(name="item_ratings", entity="item", scale=5, transform="log1p"),
+                DenseFeature(name="item_year", entity="item", scale=100),
+            ),
+            genres=GENRES,
+            candidate=candidate_columns([channel.name for channel in self.recipe.recall.channels]),
+            history=HistoryFeature(length=5),
+        )
+
+    @cached_property
+    def channels(self) -> ChannelSet:
+        wide, narrow = self._channel("tower", 4, fields=2, profiles=3), self._channel("ease", 3, fields=1, profiles=0)
+        return ChannelSet(np.array(sorted(self.itemids), np.int64), (wide, narrow))
+
+    def _channel(self, name: str, dim: int, fields: int, profiles: int) -> Channel:
+        rng = np.random.default_rng([self.seed, dim])
+        rows = len(self.itemids) + 1
+
+        def normal(*shape: int) -> NDArray[np.float32]:
+            return rng.normal(size=shape).astype(np.float32)
+
+        opinion, history = normal(fields, 2, 6), normal(fields, rows, dim)
+        opinion[:, :, 0] = history[:, 0] = 0
+        return Channel(
+            name=name, rows=history, lag=normal(fields, 2, self.recipe.data.history) / 5, opinion=opinion,
+            base=normal(2, dim), profile=tuple(normal(3, dim) for _ in range(profiles)), items=normal(rows, dim),
+            bias=normal(rows), trained=np.array([False, *(itemid in self.trained for itemid in sorted(self.itemids))]),
         )  # fmt: skip
-        return Published(manifest=manifest, triton_model=self.model, triton_version=self.model_version)
 
-    def scores(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (1 / (1 + np.exp(-(rows.astype(np.float64) @ self.weights)))).astype(np.float32)
+    @cached_property
+    def item_vectors(self) -> dict[str, dict[int, NDArray[np.float32]]]:
+        codes = {itemid: code for code, itemid in enumerate(sorted(self.itemids), start=1)}
+        vectors = {channel.name: channel.item_vectors() for channel in self.channels.channels}
+        return {name: {itemid: table[codes[itemid]] for itemid in self.trained} for name, table in vectors.items()}
 
-    def expected_scores(self, userid: int, itemids: list[int]) -> NDArray[np.float32]:
-        """What the model says of a user's items, straight from the raw values."""
-        user = {name: [value] for name, value in self.user_features[userid].items()} | {"userid": [userid]}
-        raw = [self.item_features[itemid] | {"itemid": itemid} for itemid in itemids]
-        items = {name: [row[name] for row in raw] for name in raw[0]}
-        return self.scores(self.spec.assemble(self.spec.encode_users(user), self.spec.encode_items(items)))
+    @cached_property
+    def stored_vectors(self) -> dict[int, dict[str, NDArray[np.float32]]]:
+        return {userid: {} for userid in self.userids}
+
+    @cached_property
+    def user_features(self) -> dict[int, dict[str, Any]]:
+        return {
+            userid: {"gender": "FM"[userid % 2], "age": (18, 25)[userid % 2], "n_ratings": len(self.seen[userid])}
+            for userid in self.userids
+            if userid != NO_FEATURES_USER
+        }
+
+    @cached_property
+    def item_features(self) -> dict[int, dict[str, Any]]:
+        return {
+            itemid: {"item_ratings": itemid % 50, "item_year": 1920 + itemid % 80}
+            for itemid in self.itemids
+            if itemid != self.no_features_item
+        }
+
+
+KINDS: tuple[type[World], ...] = (SourceWorld, DefaultWorld)

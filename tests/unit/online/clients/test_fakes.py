@@ -9,7 +9,7 @@ from online.clients.redis import UserQuery
 from tests.unit.online import contracts
 from tests.unit.online.contracts import world  # noqa: F401 (a fixture)
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
-from tests.unit.online.world import World
+from tests.unit.online.world import SourceWorld, World
 
 
 class TestFakeUsers(contracts.RedisUsersContract):
@@ -37,7 +37,7 @@ class TestFakeScorer(contracts.TritonScoresContract):
 
 
 def test_a_librarys_error_becomes_a_service_error_that_names_the_service() -> None:
-    users = FakeUsers(World())
+    users = FakeUsers(SourceWorld())
     users.down = True
     for question in (lambda: users.call(UserQuery(1, None)), users.ping, lambda: users.popular("aaaaaaaaaaaa")):
         with pytest.raises(ServiceError) as raised:

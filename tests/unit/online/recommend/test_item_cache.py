@@ -9,7 +9,7 @@ import pytest
 from online.clients.base import ServiceError
 from online.recommend.item_cache import CHUNK, RETRY_S, EncodedItems, ItemCache, fetch_items
 from tests.unit.online.fakes import FakeFeatures
-from tests.unit.online.world import World
+from tests.unit.online.world import SourceWorld
 
 TTL_S = 300.0
 
@@ -100,7 +100,7 @@ def test_without_a_first_copy_there_is_no_cache() -> None:
 
 
 def test_items_are_fetched_in_chunks_and_the_ones_without_features_are_left_out() -> None:
-    world = World()
+    world = SourceWorld()
     store = FakeFeatures(world)
     ids = [*world.itemids, *range(100_000, 100_000 + CHUNK)]
     items = fetch_items(store, world.spec, world.release, ids)

@@ -11,25 +11,36 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from data_exchange_center import wire
 from online.clients.base import ServiceError
 from online.clients.feast import FeatureQuery
-from online.recommend import release
-from online.recommend.release import NoReleaseError, OpeningError
+from online.recommend import releases
+from online.recommend.open_release import NoReleaseError
+from online.recommend.releases import OpeningError
 from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import (
+    AT,
     BLANK_USER,
+    LATER,
     LONG_HISTORY_USER,
     NO_FEATURES_USER,
     NO_TERMS_USER,
     NO_VECTOR_USER,
     UNKNOWN_USER,
+    DefaultWorld,
+    SourceWorld,
     World,
 )
 
 
-def ask(fakes: Fakes, userid: int, size: int = 50) -> Recommendation:
-    return fakes.recommender.recommend(Request(userid=userid, size=size))
+def ask(fakes: Fakes, userid: int, size: int = 50, *, timestamp: int = AT, explain: bool = False) -> Recommendation:
+    return fakes.recommender.recommend(Request(userid=userid, size=size, timestamp=timestamp, explain=explain))
+
+
+def another(fakes: Fakes, model: str = wire.MODEL) -> World:
+    """A second release of the same kind."""
+    return type(fakes.world)(release="bbbbbbbbbbbb", model=model, model_version=2, seed=7)
 
 
 def until_from(fakes: Fakes, release: str) -> Recommendation:
@@ -41,19 +52,64 @@ def until_from(fakes: Fakes, release: str) -> Recommendation:
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(userid=st.sampled_from([1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, 8]), size=st.integers(1, MAX_SIZE))
-def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: int, size: int) -> None:
-    answer = ask(fakes, userid, size)
+@given(
+    userid=st.sampled_from([1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, 8]),
+    size=st.integers(1, MAX_SIZE),
+    timestamp=st.sampled_from([AT, LATER]),
+)
+def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: int, size: int, timestamp: int) -> None:
+    answer = ask(fakes, userid, size, timestamp=timestamp)
     itemids = [itemid for itemid, _, _ in answer.items]
     scores = [score for _, score, _ in answer.items]
     assert not set(itemids) & set(fakes.world.seen[userid])
     assert len(itemids) == len(set(itemids))
     assert size - 2 <= len(itemids) <= size or userid == LONG_HISTORY_USER
     assert scores == sorted(scores, reverse=True)
-    np.testing.assert_allclose(scores, fakes.world.expected_scores(userid, itemids), rtol=1e-5)
+    np.testing.assert_allclose(scores, fakes.world.expected_scores(userid, itemids, timestamp), rtol=1e-5)
     for itemid, _, shown in answer.items:
         assert shown.title == fakes.world.titles[itemid]
         assert [fakes.world.spec.genres.index(name) + 1 for name in shown.genres] == list(fakes.world.genres[itemid])
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld])
+def test_the_time_of_a_request_counts(fakes: Fakes) -> None:
+    soon, later = (ask(fakes, 1, explain=True, timestamp=timestamp) for timestamp in (AT, LATER))
+    assert soon.recall is not None
+    assert later.recall is not None
+    assert soon.recall["tower"] != later.recall["tower"]  # he continues, or he returns
+    assert soon.items != later.items
+
+
+def test_recall_is_explained_on_request(fakes: Fakes) -> None:
+    world = fakes.world
+    told = ask(fakes, 1, 5, explain=True).recall
+    assert told is not None
+    assert list(told) == ["fused", *(channel.name for channel in world.recipe.recall.channels)]
+    assert told["fused"] == world.recalled(1).ids.tolist()
+    for channel in world.recipe.recall.channels:
+        vector = world.user_vectors(1)[channel.name]
+        expected = world.search(channel, vector, world.user_terms[1], world.seen[1], world.recipe.recall.candidates)
+        assert told[channel.name] == expected.ids.tolist()
+    assert ask(fakes, 1, 5).recall is None
+    assert ask(fakes, UNKNOWN_USER, 5, explain=True).recall == {"fused": []}
+
+
+@pytest.mark.parametrize("seen", [1, 100, 300, 417])
+def test_seen_items_never_come_back_by_any_channel_however_many_they_are(fakes: Fakes, seen: int) -> None:
+    world = fakes.world
+    world.seen[1] = world.itemids[:seen]
+    answer = ask(fakes, 1, MAX_SIZE, explain=True)
+    assert answer.recall is not None
+    for name, itemids in answer.recall.items():
+        assert not set(itemids) & set(world.seen[1]), name
+    assert not {itemid for itemid, _, _ in answer.items} & set(world.seen[1])
+    assert len(answer.items) > 0
+
+
+def test_a_history_that_holds_more_than_the_filter_is_no_matter(fakes: Fakes) -> None:
+    """What was seen is what the filter says, at any length of the history that is kept."""
+    fakes.world.histories[1] = fakes.world.histories[LONG_HISTORY_USER]
+    assert not {itemid for itemid, _, _ in ask(fakes, 1, MAX_SIZE).items} & set(fakes.world.seen[1])
 
 
 def test_ties_go_by_itemid(fakes: Fakes) -> None:
@@ -84,12 +140,45 @@ def test_someone_unknown_is_given_the_popular_list(fakes: Fakes) -> None:
     assert fakes.recommender.outcomes == {"cold_start": 1}
 
 
+@pytest.mark.parametrize("kind", [SourceWorld])
 def test_who_has_neither_genres_nor_vector_is_given_popular_unseen_items_in_the_models_order(fakes: Fakes) -> None:
     answer = ask(fakes, BLANK_USER, 200)
     unseen = [i for i, _ in fakes.world.popular if i not in fakes.world.seen[BLANK_USER]][:200]
     assert Outcome.NO_RECALL in answer.outcomes
     assert {i for i, _, _ in answer.items} == set(unseen) - {fakes.world.no_features_item}
     assert answer.as_json()["degraded"][0] == "no_recall"
+
+
+def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(fakes: Fakes) -> None:
+    world = fakes.world
+    ask(fakes, 1)
+    left = [world.no_vector_item, *world.itemids[-3:-1]]
+    world.seen[NO_TERMS_USER] = [itemid for itemid in world.itemids if itemid not in left]
+    for name in world.item_vectors:
+        world.item_vectors[name].clear()
+    answer = ask(fakes, NO_TERMS_USER, 200, explain=True)
+    assert answer.outcomes == (Outcome.NO_RECALL,)
+    assert {i for i, _, _ in answer.items} == set(left)
+    assert answer.recall is not None
+    assert answer.recall["fused"] == [i for i, _ in world.popular if i in left]
+    assert all(answer.recall[channel.name] == [] for channel in world.recipe.recall.channels)
+    scores = fakes.scorer.calls[-1].rows[:, world.spec.candidate_slice]
+    assert scores[:, :-1].tolist() == np.zeros((3, max(len(world.spec.candidate) - 1, 0))).tolist()
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld])
+def test_who_has_no_history_is_recalled_for_by_profile(fakes: Fakes) -> None:
+    answer = ask(fakes, BLANK_USER)
+    assert answer.outcomes == ()
+    assert len(answer.items) == 50
+
+
+def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    name = fakes.world.recipe.recall.channels[0].name
+    fakes.world.stored_vectors[1][name] = np.zeros(77, np.float32)
+    with pytest.raises(ServiceError, match=f"77 numbers for {name}"):
+        ask(fakes, 1)
 
 
 def test_a_user_without_features_is_served_in_the_order_of_recall(
@@ -106,7 +195,8 @@ def test_a_user_without_features_is_served_in_the_order_of_recall(
 
 def test_items_without_features_are_left_out_and_logged(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     strange = fakes.world.no_features_item
-    fakes.world.item_vectors[strange] = fakes.world.user_vectors[1] * 100  # recalled before all others
+    channel = fakes.world.recipe.recall.channels[0].name
+    fakes.world.item_vectors[channel][strange] = fakes.world.user_vectors(1)[channel] * 100  # recalled before others
     fakes.world.seen[1] = []
     with caplog.at_level(logging.WARNING):
         answer = ask(fakes, 1, MAX_SIZE)
@@ -152,7 +242,7 @@ def test_a_pointer_to_nowhere_is_told(fakes: Fakes) -> None:
 
 def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
     first = ask(fakes, 1)
-    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    second = another(fakes)
     fakes.add(second)
     assert ask(fakes, 1).items == first.items  # loaded is not live
     fakes.users.live_release = second.release
@@ -165,12 +255,23 @@ def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
 
 def test_a_release_is_scored_by_the_model_that_it_names(fakes: Fakes) -> None:
     first = ask(fakes, 1)
-    second = World(release="bbbbbbbbbbbb", model="ml_rec_62", model_version=1, seed=7)
+    second = another(fakes, model="ml_rec_62")
     fakes.add(second)
     fakes.users.live_release = second.release
     answer = until_from(fakes, second.release)
     assert fakes.scorer.calls[-1].model == "ml_rec_62"
     assert answer.items != first.items
+
+
+@pytest.mark.parametrize("kind", [SourceWorld])
+def test_another_recipe_takes_over_without_a_restart(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    second = DefaultWorld(model="ml_rec_28")
+    fakes.add(second)
+    fakes.users.live_release = second.release
+    answer = until_from(fakes, second.release)
+    itemids = [itemid for itemid, _, _ in answer.items]
+    np.testing.assert_allclose([s for _, s, _ in answer.items], second.expected_scores(1, itemids), rtol=1e-5)
 
 
 def test_the_old_release_serves_when_the_new_one_cannot_be_opened(fakes: Fakes) -> None:
@@ -182,7 +283,7 @@ def test_the_old_release_serves_when_the_new_one_cannot_be_opened(fakes: Fakes) 
 
 def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) -> None:
     ask(fakes, 1)
-    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    second = another(fakes)
     fakes.add(second)
     for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
         del service.worlds[fakes.world.release]
@@ -202,7 +303,9 @@ def test_a_release_is_opened_once_however_many_ask(fakes: Fakes) -> None:
 
 def test_another_version_of_the_models_is_found_without_a_restart(fakes: Fakes) -> None:
     first = ask(fakes, 1)
-    fakes.users.worlds[fakes.world.release] = fakes.scorer.worlds[fakes.world.release] = World(model_version=9)
+    fakes.users.worlds[fakes.world.release] = fakes.scorer.worlds[fakes.world.release] = type(fakes.world)(
+        model_version=9
+    )
     fakes.items.calls.clear()
     again = ask(fakes, 1)
     assert again.items == first.items
@@ -224,7 +327,7 @@ def test_a_model_that_is_not_there_at_all_is_told_at_once(fakes: Fakes) -> None:
 @pytest.mark.parametrize("name", ["elasticsearch", "feast", "triton"])
 def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_new_one(fakes: Fakes, name: str) -> None:
     ask(fakes, 1)
-    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    second = another(fakes)
     fakes.add(second)
     gate = fakes.items.gate = threading.Event()  # the new one takes its time to open
     fakes.users.live_release = second.release
@@ -238,7 +341,7 @@ def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_ne
 
 def test_a_release_that_cannot_be_opened_is_not_opened_with_every_request(fakes: Fakes) -> None:
     ask(fakes, 1)
-    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    second = another(fakes)
     fakes.users.live_release = second.release
     for _ in range(50):
         assert ask(fakes, 1).release == fakes.world.release
@@ -246,9 +349,9 @@ def test_a_release_that_cannot_be_opened_is_not_opened_with_every_request(fakes:
 
 
 def test_a_release_that_could_not_be_opened_is_tried_again_later(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "REOPEN_S", 0.05)
+    monkeypatch.setattr(releases, "REOPEN_S", 0.05)
     ask(fakes, 1)
-    second = World(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    second = another(fakes)
     fakes.users.live_release = second.release
     assert ask(fakes, 1).release == fakes.world.release
     fakes.add(second)
@@ -256,7 +359,7 @@ def test_a_release_that_could_not_be_opened_is_tried_again_later(fakes: Fakes, m
 
 
 def test_nobody_waits_long_for_a_release_that_is_being_opened(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "OPENING_WAIT_S", 0.05)
+    monkeypatch.setattr(releases, "OPENING_WAIT_S", 0.05)
     gate = fakes.items.gate = threading.Event()
     try:
         for _ in range(3):
@@ -269,7 +372,7 @@ def test_nobody_waits_long_for_a_release_that_is_being_opened(fakes: Fakes, monk
         assert "being opened" in (readiness.release_problem or "")
     finally:
         gate.set()
-    monkeypatch.setattr(release, "OPENING_WAIT_S", 5.0)
+    monkeypatch.setattr(releases, "OPENING_WAIT_S", 5.0)
     assert len(ask(fakes, 1).items) == 50
     assert fakes.users.opened.count(fakes.world.release) == 1
 

@@ -10,7 +10,7 @@ from online.clients.base import ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.user_features import MAX_USERS, UserFeatures
 from tests.unit.online.fakes import FakeFeatures
-from tests.unit.online.world import NO_FEATURES_USER, World
+from tests.unit.online.world import NO_FEATURES_USER, SourceWorld, World
 
 
 class SlowFeatures(FakeFeatures):
@@ -29,7 +29,7 @@ class SlowFeatures(FakeFeatures):
 
 @pytest.fixture
 def store() -> Iterator[SlowFeatures]:
-    slow = SlowFeatures(World(), World(release="bbbbbbbbbbbb"))
+    slow = SlowFeatures(SourceWorld(), SourceWorld(release="bbbbbbbbbbbb"))
     yield slow
     slow.go.set()
 
@@ -43,7 +43,7 @@ def features(store: SlowFeatures) -> Iterator[UserFeatures]:
 
 
 def test_who_comes_while_a_call_is_in_flight_shares_the_next_one(store: SlowFeatures, features: UserFeatures) -> None:
-    world = World()
+    world = SourceWorld()
     first = features.ask(world.release, 1)
     assert store.asked.acquire(timeout=5)
     rest = {userid: features.ask(world.release, userid) for userid in (8, 2, NO_FEATURES_USER, 3)}

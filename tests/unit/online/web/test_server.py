@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -9,9 +10,10 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from online.recommend.types import Request
 from online.web.body import MAX_BODY, BadRequestError, parse
 from tests.unit.online.conftest import Fakes
-from tests.unit.online.world import UNKNOWN_USER
+from tests.unit.online.world import AT, UNKNOWN_USER
 
 BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "body"),
@@ -50,6 +52,15 @@ BAD: dict[str, tuple[bytes, str]] = {
     "size null": (b'{"userid": 1, "size": null}', "size"),
     "size a string": (b'{"userid": 1, "size": "50"}', "size"),
     "size a float": (b'{"userid": 1, "size": 1.5}', "size"),
+    "timestamp negative": (b'{"userid": 1, "timestamp": -1}', "timestamp"),
+    "timestamp in milliseconds": (b'{"userid": 1, "timestamp": 1700000000000}', "timestamp"),
+    "timestamp null": (b'{"userid": 1, "timestamp": null}', "timestamp"),
+    "timestamp true": (b'{"userid": 1, "timestamp": true}', "timestamp"),
+    "timestamp a float": (b'{"userid": 1, "timestamp": 1e9}', "timestamp"),
+    "timestamp a string": (b'{"userid": 1, "timestamp": "2001-01-01"}', "timestamp"),
+    "explain 1": (b'{"userid": 1, "explain": 1}', "explain"),
+    "explain null": (b'{"userid": 1, "explain": null}', "explain"),
+    "explain a string": (b'{"userid": 1, "explain": "yes"}', "explain"),
     "unknown field": (b'{"userid": 1, "sice": 50}', "sice"),
 }
 
@@ -70,10 +81,13 @@ def test_bad_input_is_400_in_one_shape_and_reaches_no_service(
     assert fakes.users.calls == []
 
 
+FIELDS = st.sampled_from(["userid", "size", "timestamp", "explain", "x"])
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["userid", "size", "x"]), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner),
 ).map(lambda value: json.dumps(value).encode())))  # fmt: skip
 def test_any_body_is_a_request_or_one_sentence(body: bytes) -> None:
     error = None
@@ -88,6 +102,7 @@ def test_any_body_is_a_request_or_one_sentence(body: bytes) -> None:
         assert type(request.userid) is int
         assert 1 <= request.userid < 2**31
         assert 1 <= request.size <= 200
+        assert 0 <= request.timestamp < 2**32
 
 
 @pytest.mark.parametrize(
@@ -109,6 +124,28 @@ def test_the_answer_has_the_promised_shape(http: FlaskClient, fakes: Fakes) -> N
     assert answer["cold_start"] is False
     assert [list(item) for item in answer["item_list"]] == [["itemid", "score", "title", "genres"]] * 3
     assert set(answer["took_ms"]) == {"redis", "elasticsearch", "feast", "triton", "total"}
+
+
+def test_a_request_without_a_time_is_of_now() -> None:
+    before = int(time.time())
+    assert before <= parse(b'{"userid": 1}').timestamp <= time.time()
+    assert parse(b'{"userid": 1, "timestamp": 978300760}').timestamp == 978300760
+
+
+def test_recall_is_told_on_request(http: FlaskClient, fakes: Fakes) -> None:
+    answer = answered(http, {"userid": 8, "timestamp": AT, "explain": True})
+    assert list(answer) == ["userid", "release", "cold_start", "item_list", "recall", "took_ms"]
+    assert answer["recall"]["fused"] == fakes.world.recalled(8).ids.tolist()
+    assert "recall" not in answered(http, {"userid": 8, "explain": False})
+
+
+def test_scores_have_six_significant_digits(http: FlaskClient, fakes: Fakes) -> None:
+    fakes.world.weights[:] /= 1e6
+    fakes.world.weights[fakes.world.spec.columns.index("itemid")] = -0.5  # codes are large: the scores are small
+    scores = [item["score"] for item in answered(http, {"userid": 8, "timestamp": AT})["item_list"]]
+    expected = [score for _, score, _ in fakes.recommender.recommend(Request(userid=8, timestamp=AT)).items]
+    assert scores == [float(f"{score:.6g}") for score in expected]
+    assert min(scores) < 1e-6
 
 
 def test_a_cold_start_is_200_and_says_so(http: FlaskClient) -> None:
