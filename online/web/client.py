@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import requests
@@ -15,12 +16,18 @@ from data_exchange_center.steps import StepError
 TIMEOUT_S = 10.0
 
 
-def ask(url: str, userid: int, size: int) -> dict[str, Any]:
-    """The server's answer. Raises StepError with one sentence when there is none."""
+def ask(url: str, userid: int, size: int, *, timestamp: int | None = None, explain: bool = False) -> dict[str, Any]:
+    """The server's answer; ``timestamp``: as if asked then (seconds), instead of now.
+
+    Raises StepError with one sentence when there is none.
+    """
     address = f"{url.rstrip('/')}/ml/rec"
+    body = {"userid": userid, "size": size, "explain": explain}
+    if timestamp is not None:
+        body["timestamp"] = timestamp
     try:
         with local_session() as session:
-            response = session.post(address, json={"userid": userid, "size": size}, timeout=TIMEOUT_S)
+            response = session.post(address, json=body, timeout=TIMEOUT_S)
     except requests.Timeout as error:
         raise StepError(f"The server at {url} did not answer within {TIMEOUT_S:.0f} s. See `make logs`.") from error
     except requests.ConnectionError as error:
@@ -43,15 +50,22 @@ def ask(url: str, userid: int, size: int) -> dict[str, Any]:
 
 
 def render(answer: dict[str, Any]) -> Group:
-    """A table, and below it where the answer is from and how long it took."""
+    """A table, and below it where the answer is from and how long it took.
+
+    Where the answer explains itself, the table shows each item's place in recall's lists.
+    """
+    lists = {name: _places(itemids) for name, itemids in answer.get("recall", {}).items()}
     table = Table(title=f"For user {answer['userid']}", title_justify="left")
     table.add_column("#", justify="right", style="dim")
     table.add_column("title", overflow="fold")
     table.add_column("genres", style="cyan", overflow="fold")
     table.add_column("score", justify="right")
+    for name in lists:
+        table.add_column(f"# {name}", justify="right", style="dim")
     for place, item in enumerate(answer["item_list"], start=1):
         # Text, not markup: a title may hold square brackets
-        table.add_row(str(place), Text(item["title"]), Text(", ".join(item["genres"])), f"{item['score']:.4f}")
+        shown = (Text(item["title"]), Text(", ".join(item["genres"])), f"{item['score']:.4f}")
+        table.add_row(str(place), *shown, *(places.get(item["itemid"], "-") for places in lists.values()))
     stages = " | ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items())
     notes = [Text(f"release {answer['release']} | {stages}", style="dim")]
     if answer["cold_start"]:
@@ -59,3 +73,7 @@ def render(answer: dict[str, Any]) -> Group:
     if answer.get("degraded"):
         notes.insert(0, Text(f"Not quite as usual: {', '.join(answer['degraded'])}", style="yellow"))
     return Group(table, *notes)
+
+
+def _places(itemids: Sequence[int]) -> dict[int, str]:
+    return {itemid: str(place) for place, itemid in enumerate(itemids, start=1)}

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import certifi
+import numpy as np
 import pytest
 from elasticsearch import Elasticsearch
 
 from data_exchange_center.settings import ElasticsearchSettings, Settings
 from offline_to_online.load.services import elastic_client
-from online.clients.elastic import ElasticItems
+from online.clients.base import GoneError, ServiceError
+from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
+from tests.unit.online.world import DefaultWorld, SourceWorld
 
 
 def of_the_server(settings: ElasticsearchSettings) -> Elasticsearch:
@@ -34,3 +39,44 @@ def test_it_speaks_http_unless_told_otherwise(client: object) -> None:
     assert callable(client)
     config = client(ElasticsearchSettings()).transport.node_pool.get().config
     assert (config.scheme, config.host, config.port) == ("http", "127.0.0.1", 9200)
+
+
+def test_inner_products_are_what_the_scores_were_made_of() -> None:
+    products = np.array([-50.0, -1.0, -1e-3, 0.0, 1e-3, 1.0, 50.0])
+    scores = np.where(products >= 0, products + 1, 1 / (1 + np.abs(products)))
+    np.testing.assert_allclose(inner_products(scores), products, rtol=1e-9, atol=1e-12)
+
+
+HIT = {"_score": 3.0, "fields": {"itemid": [7]}}
+WHOLE = {"status": 200, "hits": {"hits": [HIT]}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        ({"status": 404, "error": {"type": "index_not_found_exception"}}, GoneError, "no items of this release"),
+        ({"status": 400, "error": {"type": "query_shard_exception"}}, ServiceError, "channel ease .query_shard"),
+        ({**WHOLE, "timed_out": True}, ServiceError, "a part of its index"),
+        ({**WHOLE, "_shards": {"failed": 1}}, ServiceError, "a part of its index"),
+    ],
+)
+def test_an_error_inside_the_answer_to_several_searches_is_told(
+    answer: dict[str, Any], error: type[ServiceError], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, world = ElasticItems(ElasticsearchSettings()), DefaultWorld()
+    answers = SimpleNamespace(body={"responses": [WHOLE, answer]})
+    monkeypatch.setattr(client._es, "msearch", lambda **_: answers)
+    with pytest.raises(ServiceError, match=message) as raised:
+        client.call(ItemQuery(world.release, world.recipe.recall, world.user_vectors(1)))
+    assert type(raised.value) is error
+
+
+def test_terms_are_asked_for_only_where_the_recipe_weighs_them() -> None:
+    for world, hybrid in ((SourceWorld(), True), (DefaultWorld(), False)):
+        query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1), (1, 4), (7,))
+        for channel in world.recipe.recall.channels:
+            search = channel_query(channel, query, unseen_filter(query.seen))
+            assert search is not None
+            assert ("bool" in search) == hybrid
+            alone = channel_query(channel, ItemQuery(world.release, world.recipe.recall, {}, (1, 4)), unseen_filter(()))
+            assert (alone is not None) == hybrid

@@ -13,7 +13,7 @@ from data_exchange_center.steps import StepError
 from online.main.s1_server import create_app
 from online.web.client import ask, render
 from tests.unit.online.conftest import Fakes
-from tests.unit.online.world import UNKNOWN_USER
+from tests.unit.online.world import AT, UNKNOWN_USER
 
 
 @pytest.fixture
@@ -44,6 +44,19 @@ def test_the_table_shows_rank_title_genres_score_release_and_stages(url: str, fa
         assert f"{item['score']:.4f}" in line
     assert fakes.world.release in text
     assert "elasticsearch" in text
+
+
+def test_an_explained_answer_shows_the_places_in_recalls_lists(url: str, fakes: Fakes) -> None:
+    answer = ask(url, 8, 5, timestamp=AT, explain=True)
+    text = shown(answer)
+    fused = fakes.world.recalled(8).ids.tolist()
+    assert answer["recall"]["fused"] == fused
+    assert "# fused" in text
+    for channel in fakes.world.recipe.recall.channels:
+        assert f"# {channel.name}" in text
+    for item in answer["item_list"]:
+        line = next(line for line in text.splitlines() if item["title"] in line)
+        assert str(fused.index(item["itemid"]) + 1) in line.split()
 
 
 def test_a_cold_start_is_told(url: str) -> None:
