@@ -1,61 +1,54 @@
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
-
-N_ITEMS, LAST = 40, 4
-
-
-@pytest.fixture
-def data() -> Sequences:
-    rng = np.random.default_rng(0)
-    lengths = np.array([20, 12, 30, 25])
-    items = np.concatenate([rng.permutation(N_ITEMS)[:n] + 1 for n in lengths])
-    ratings = rng.integers(1, 6, len(items))
-    times = np.concatenate([np.arange(n) * 10 for n in lengths])
-    times[16:20] += 7200  # the first user comes back after two hours
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    ids = np.arange(1, N_ITEMS + 1)
-    return Sequences(np.arange(4), ids, starts, items, ratings, ratings > 3, times)
+from offline.evaluation.baselines import best_unseen, popular_lists
+from tests.unit.offline.evaluation.made_up import LAST, N_ITEMS, made_up
 
 
-def test_the_past_holds_nothing_of_the_held_out_part(data: Sequences) -> None:
+def test_the_past_holds_nothing_of_the_held_out_part() -> None:
+    data = made_up()
     held = replay.held_out(data, LAST)
-    overlap = held.past.seen().multiply(held.relevance)
-    assert overlap.nnz == 0
+    assert held.past.seen().multiply(held.relevance + held.disliked).nnz == 0
     assert held.relevance.sum() == sum(data.liked[end - LAST : end].sum() for end in data.starts[1:])
+    assert (held.relevance + held.disliked).sum() == LAST * data.n_users
+    assert held.relevance.multiply(held.disliked).nnz == 0
     assert held.slices["returning"].tolist() == [True, False, False, False]
+    assert held.slices["same sitting"].tolist() == [False, True, True, True]
+    assert held.times.tolist() == [data.times[end - LAST] for end in data.starts[1:]]
 
 
-def test_report_is_json_and_a_perfect_list_is_perfect(data: Sequences) -> None:
-    held = replay.held_out(data, LAST)
-    perfect = replay.best_unseen(held.relevance.toarray(), held.past.seen(), 10)
-    popular = replay.popular_lists(held.past, 10)
-    found = replay.report(
-        held,
-        {"perfect": perfect, "popularity": popular},
-        channels={"perfect": perfect, "popular": popular},
-        fused=popular,
-        ranked=perfect,
-        genres=np.eye(N_ITEMS + 1),
-        baseline="popularity",
-    )
-    assert json.dumps(json.loads(json.dumps(found))) == json.dumps(found)
-    assert found["systems"]["perfect"]["ndcg@10"]["mean"] == pytest.approx(1)
-    assert found["funnel"]["channels"]["perfect"]["found"] == pytest.approx(1)
-    channels = found["funnel"]["channels"]
-    assert channels["perfect"]["by no other"] == pytest.approx(1 - channels["popular"]["found"])
-    assert channels["popular"]["by no other"] == 0
+def test_users_without_a_past_or_a_future_are_in_no_slice_by_time() -> None:
+    data = made_up()
+    nothing = data.select(np.zeros(len(data.items), dtype=bool))
+    for held in (replay.held(nothing, data), replay.held(data, nothing)):
+        assert not held.slices["returning"].any()
+        assert not held.slices["same sitting"].any()
 
 
-def test_lists_hold_nothing_seen(data: Sequences) -> None:
+def test_what_is_liked_later_changes_no_past() -> None:
+    data = made_up()
+    late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)
+    other = replace(data, liked=np.where(late, ~data.liked, data.liked))
+    one, two = replay.held_out(data, LAST), replay.held_out(other, LAST)
+    assert np.array_equal(popular_lists(one.past, 9), popular_lists(two.past, 9))
+    assert (one.relevance != two.disliked).nnz == 0
+
+
+def test_lists_hold_nothing_seen() -> None:
+    data: Sequences = made_up()
     seen = data.seen()
-    lists = replay.best_unseen(np.random.default_rng(1).random((4, N_ITEMS + 1)), seen, N_ITEMS)
+    lists = best_unseen(np.random.default_rng(1).random((4, N_ITEMS + 1)), seen, N_ITEMS)
     for user, codes in enumerate(lists):
         assert not set(codes[codes > 0]) & set(seen[user].indices)
         assert (codes > 0).sum() == N_ITEMS - seen[user].nnz
+
+
+def test_ties_go_to_the_smaller_code() -> None:
+    data = made_up()
+    lists = best_unseen(np.zeros((4, N_ITEMS + 1)), data.seen(), 5)
+    assert all(list(codes) == sorted(codes) for codes in lists)

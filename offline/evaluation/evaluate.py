@@ -1,0 +1,163 @@
+"""The whole evaluation of one recipe's artifacts, or of the server that runs them: systems, report, comparison."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import artifacts
+from data_exchange_center.machine import machine
+from data_exchange_center.recipes import DEFAULT, SOURCE
+from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.settings import Settings
+from offline import bench
+from offline.evaluation import replay, served
+from offline.evaluation.baselines import EASE, POPULARITY, baselines
+from offline.evaluation.inputs import read_inputs
+from offline.evaluation.metrics import Lists
+from offline.evaluation.replay import Answers, Held
+from offline.evaluation.report import HEADLINES, headlines, per_user, plain, report
+
+log = logging.getLogger(__name__)
+
+FIGURES = Path(__file__).resolve().parents[2] / "pic" / "figures"
+Ask = Callable[[Held], Answers]  # the whole of a running server
+
+
+def evaluate(
+    settings: Settings, command: str, ask: Ask | None = None, source_dir: Path | None = None
+) -> dict[str, Any]:
+    """The report of what the artifacts answer, or, with ``ask``, of what the server that serves them answers.
+
+    Args:
+        command: that a reader can repeat.
+        ask: the running server; what exact search over the same artifacts answers is then put beside it.
+        source_dir: an exchange folder that the source's recipe has filled; None: one is filled and removed.
+
+    Raises ArtifactError or StepError when `make offline` has not run, and what ``ask`` raises.
+    """
+    seconds: dict[str, float] = {}
+    inputs, name = read_inputs(settings), settings.recipe.name
+    release = release_of_artifacts(settings)
+    held = replay.held_out(inputs.data, settings.recipe.data.online_last)
+    with timed("answers of exact search", seconds):
+        exact = served.answers(settings, held)
+    answers = exact
+    if ask:
+        with timed("answers of the server", seconds):
+            answers = ask(held)
+    with timed("baselines", seconds):
+        systems = baselines(held.past, settings.recipe.recall.candidates)
+    if name != SOURCE.name:
+        with timed("the source's recipe", seconds), _exchange_of_source(settings, source_dir) as theirs:
+            systems |= _systems(SOURCE.name, served.answers(theirs, held))
+    systems |= {f"{name}: channel {channel}": lists for channel, lists in answers.channels.items()}
+    systems |= _systems(name, answers)
+    log.info("metrics of %d systems", len(systems))
+    found = report(held, systems, answers, inputs.genres.astype("float64"), (POPULARITY, EASE))
+    return plain(
+        {
+            "command": command,
+            "machine": machine(),
+            "dataset": release.dataset["name"],
+            "recipe": name,
+            "release": release.release,
+            "seconds": seconds,
+            "table": headlines(found),
+            **({"live against exact": live_against_exact(held, answers, exact)} if ask else {}),
+            **found,
+        }
+    )
+
+
+def live_against_exact(held: Held, live: Answers, exact: Answers) -> dict[str, Any]:
+    """What approximate search, and whatever else differs on the road, changes.
+
+    Per stage: share of exact search's items that the server has too (mean over users), users whose list is the same
+    to the last place, and the mean difference of every headline metric.
+    """
+    stages = {"fused": (live.fused, exact.fused), "ranked": (live.ranked, exact.ranked)}
+    stages |= {f"channel {name}": (lists, exact.channels[name]) for name, lists in live.channels.items()}
+    return {name: _difference(held, *pair) for name, pair in stages.items()}
+
+
+def shared(first: Lists, second: Lists) -> float:
+    """Share of the items of ``second`` that are on ``first`` too, mean over users who have some."""
+    shares = [
+        np.isin(other[other > 0], one[one > 0]).mean() for one, other in zip(first, second, strict=True) if other.any()
+    ]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def _difference(held: Held, live: Lists, exact: Lists) -> dict[str, Any]:
+    one, other = per_user(held.relevance, live), per_user(held.relevance, exact)
+    return {
+        "shared": shared(live, exact),
+        "users with the same list": int((live == exact).all(axis=1).sum()),
+        "users": len(live),
+        **{name: float(np.nanmean(one[name] - other[name])) for name in HEADLINES if name in one and name in other},
+    }
+
+
+def _systems(name: str, answers: Answers) -> dict[str, Lists]:
+    return {f"{name}: recall": answers.fused, f"{name}: ranked": answers.ranked}
+
+
+@contextmanager
+def _exchange_of_source(settings: Settings, source_dir: Path | None) -> Iterator[Settings]:
+    """Settings of an exchange folder where the source's recipe has run on the same data."""
+    theirs = settings.model_copy(update={"recipe_name": SOURCE.name, "data": None})
+    if source_dir:
+        yield theirs.model_copy(update={"exchange_dir": source_dir})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for step in bench.run_all(theirs, Path(folder)):
+            log.info("%s: %.1f s", step["step"], step["seconds"])
+        yield theirs.model_copy(update={"exchange_dir": Path(folder)})
+
+
+@contextmanager
+def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Log how long the block took and note it in ``seconds``."""
+    log.info("%s", what)
+    begin = time.perf_counter()
+    yield
+    seconds[what] = round(time.perf_counter() - begin, 1)
+    log.info("%s: %.1f s", what, seconds[what])
+
+
+def figure(found: Mapping[str, Any], kind: str = "evaluation") -> Path:
+    """Where a report is kept: named by what it is of, where that is not ML-1M with the default recipe."""
+    parts = [kind]
+    parts += [found["recipe"]] if found["recipe"] != DEFAULT.name else []
+    parts += [found["dataset"]] if found["dataset"] != "ml-1m" else []
+    return FIGURES / f"{'_'.join(parts)}.json"
+
+
+def write(found: Mapping[str, Any], kind: str = "evaluation") -> None:
+    """Write a report to its `figure`, and say where."""
+    path = figure(found, kind)
+    artifacts.write_json(path, found)
+    log.info("written: %s", path)
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """The headlines as a table."""
+    table = Table(title=f"the last ten of {found['users']:,} users of {found['dataset']}")
+    table.add_column("", no_wrap=True)
+    names = list(next(iter(found["table"].values())))
+    for name in names:
+        table.add_column(name, justify="right")
+    for system, row in found["table"].items():
+        values = (row.get(name) for name in names)
+        table.add_row(system, *("-" if value is None else f"{value:.4f}" for value in values))
+    console.print(table)

@@ -1,0 +1,136 @@
+"""How good the recommendations of the running server are: ``make evaluate``, after ``make up sync serve``.
+
+Asks the server over HTTP for every user, at the moment of the user's first held-out rating, and looks for what the
+user liked among the held-out ten. What exact search over the same artifacts answers stands beside it.
+
+Reads:  the server; the artifacts of `make offline` that it serves
+Writes: pic/figures/evaluation.json (another recipe's or data set's: with its name)
+Run:    python -m offline.evaluation.live
+Expect: seven minutes on MovieLens-1M; with the default recipe recall@200 above 0.70, or it fails
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import requests
+from rich.console import Console
+from tqdm import tqdm
+
+from data_exchange_center.http import local_session
+from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from offline.data.sequences import Ints
+from offline.evaluation import musts
+from offline.evaluation.evaluate import evaluate, show, write
+from offline.evaluation.replay import Answers, Held
+
+IN_FLIGHT = 4  # requests at a time: the server is on this machine and has other things to do than to queue
+TIMEOUT_S = 30.0
+Body = Mapping[str, Any]
+
+
+def server_answers(url: str, release: str, channels: Sequence[str], size: int, held: Held) -> Answers:
+    """What the server at ``url`` answers every user.
+
+    Args:
+        release: that it has to serve; ``channels``: of its recall; ``size``: candidates.
+
+    Raises StepError: no server, one of another release, or an answer that is none.
+    """
+    expect_release(url, release)
+    bodies = _asked(url, held, size)
+    shape = (held.past.n_users, size)
+    lists = {name: np.zeros(shape, dtype=np.int64) for name in (*channels, "fused", "ranked")}
+    scores = np.full(shape, np.nan)
+    for user, body in enumerate(bodies):
+        if body["release"] != release:
+            raise StepError(f"The server at {url} went from release {release} to {body['release']} while it was asked.")
+        ranked = [item["itemid"] for item in body["item_list"]]
+        recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # a stranger gets the popular list
+        for name, ids in {**recalled, "ranked": ranked}.items():
+            lists[name][user, : len(ids)] = _codes(held.past.itemids, ids)
+        scores[user, : len(ranked)] = [item["score"] for item in body["item_list"]]
+    return Answers({name: lists[name] for name in channels}, lists["fused"], lists["ranked"], scores)
+
+
+def expect_release(url: str, release: str) -> None:
+    """Raises StepError unless the server at ``url`` is ready with ``release``."""
+    try:
+        with local_session() as session:
+            ready = session.get(f"{url}/readyz", timeout=TIMEOUT_S).json()
+        live = ready["release"]
+    except requests.JSONDecodeError as error:
+        raise StepError(f"What answers at {url} is not this server.") from error
+    except requests.RequestException as error:
+        raise StepError(f"No server answers at {url} ({error}). Start it: make up sync serve.") from error
+    if live != release:
+        raise StepError(
+            f"The server at {url} serves release {live}, the artifacts are release {release}. Bring them to it with "
+            "`make sync`, or name the exchange folder and the recipe that it serves."
+        )
+
+
+def _asked(url: str, held: Held, size: int) -> list[Body]:
+    """Every user's answer, in the order of the users."""
+    times = zip(held.past.userids.tolist(), held.times.tolist(), strict=True)
+    wanted = [{"userid": userid, "timestamp": time, "size": size, "explain": True} for userid, time in times]
+    sessions: SimpleQueue[requests.Session] = SimpleQueue()
+
+    def ask(request: Body) -> Body:
+        session = sessions.get()
+        try:
+            return _answer(session, url, request)
+        finally:
+            sessions.put(session)
+
+    with ExitStack() as stack:
+        for _ in range(IN_FLIGHT):
+            sessions.put(stack.enter_context(local_session()))
+        pool = stack.enter_context(ThreadPoolExecutor(IN_FLIGHT))
+        stack.callback(pool.shutdown, cancel_futures=True)  # after a failure nobody else is asked
+        return list(tqdm(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user", mininterval=1))
+
+
+def _answer(session: requests.Session, url: str, request: Body) -> Body:
+    try:
+        response = session.post(f"{url}/ml/rec", json=request, timeout=TIMEOUT_S)
+        body: Body = response.json()
+    except requests.RequestException as error:
+        raise StepError(f"The server at {url} gave no answer for user {request['userid']} ({error}).") from error
+    if not response.ok:
+        message = body.get("error", {}).get("message", "no reason")
+        raise StepError(f"The server at {url} answered {response.status_code} for user {request['userid']}: {message}")
+    return body
+
+
+def _codes(itemids: Ints, ids: Sequence[int]) -> Ints:
+    """Raises StepError for an item that the artifacts do not know."""
+    at = np.minimum(np.searchsorted(itemids, ids), len(itemids) - 1)
+    if np.any(itemids[at] != ids):
+        raise StepError(f"The server recommends items that the artifacts do not know: {ids}.")
+    codes: Ints = at + 1
+    return codes
+
+
+def main(settings: Settings) -> None:
+    recall, release = settings.recipe.recall, release_of_artifacts(settings).release
+    channels = [channel.name for channel in recall.channels]
+    url = settings.server.url
+    expect_release(url, release)  # before minutes are spent
+    found = evaluate(
+        settings, "make evaluate", ask=lambda held: server_answers(url, release, channels, recall.candidates, held)
+    )
+    write(found)
+    show(found, Console())
+    musts.check(found)
+
+
+if __name__ == "__main__":
+    run(main)

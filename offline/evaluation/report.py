@@ -1,0 +1,189 @@
+"""One report of several recommenders, as JSON: the same for lists from artifacts and for those of a running server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from offline.evaluation import metrics
+from offline.evaluation.metrics import Floats, Lists
+from offline.evaluation.replay import Answers, Held
+
+CUTS = (10, 50, 200)
+HEADLINES = ("recall@200", "recall@50", "ndcg@50", "hit_rate@50")  # shown in tables, and of slices
+
+
+def report(
+    held: Held, systems: Mapping[str, Lists], answers: Answers, genres: Floats, baselines: Sequence[str]
+) -> dict[str, Any]:
+    """Everything that is shown.
+
+    Args:
+        systems: name -> (users, >= 1) codes, best first, 0 where shorter.
+        answers: of the system that is looked into: funnel, and ranker against recalled order.
+        genres: (items + 1, genres) 0/1 for intra-list diversity.
+        baselines: systems that all the others are compared with.
+    """
+    return {
+        "users": int(np.count_nonzero(np.diff(held.relevance.indptr))),
+        "systems": {name: _system(held, lists, genres) for name, lists in systems.items()},
+        "against": {
+            baseline: {
+                name: comparisons(held, lists, systems[baseline])
+                for name, lists in systems.items()
+                if name not in baselines
+            }
+            for baseline in baselines
+        },
+        "slices": {name: _slices(held, lists) for name, lists in systems.items()},
+        "funnel": funnel(held, answers),
+        "ranking": comparisons(held, answers.ranked, answers.fused),
+        "labelled": labelled(held, answers),
+    }
+
+
+def headlines(found: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """System -> the means of a `report` that a person looks at first."""
+    table = {}
+    for name, system in found["systems"].items():
+        returning = found["slices"][name]["returning"].get("recall@200", {}).get("mean")
+        means = {metric: system[metric]["mean"] for metric in HEADLINES if metric in system}
+        table[name] = {**means, "returning: recall@200": returning}
+    return table
+
+
+def funnel(held: Held, answers: Answers) -> dict[str, Any]:
+    """Cut -> share of the liked items (mean over users) within the first so many of each stage."""
+
+    def share(found: sp.csr_matrix | NDArray[np.bool_]) -> float:
+        return float(np.nanmean(np.asarray(found.sum(axis=1)).ravel() / metrics.liked_counts(held.relevance)))
+
+    def stages(k: int) -> dict[str, Any]:
+        found = {name: _found(lists[:, :k], held.relevance) for name, lists in answers.channels.items()}
+        finders = np.sum([part.toarray() for part in found.values()], axis=0)  # (users, items + 1): how many found it
+        return {
+            "channels": {
+                name: {"found": share(part), "by no other": share(part.toarray() * (finders == 1))}
+                for name, part in found.items()
+            },
+            "found by any": share(finders > 0),
+            "fused": share(_found(answers.fused[:, :k], held.relevance)),
+            "ranked": share(_found(answers.ranked[:, :k], held.relevance)),
+        }
+
+    return {str(k): stages(k) for k in sorted(CUTS, reverse=True)}
+
+
+def labelled(held: Held, answers: Answers) -> dict[str, Any]:
+    """AUC and GAUC over the candidates: the liked against the rated but not liked, and against all the others.
+
+    Recall's order has no scores that two users share, so only its GAUC means something.
+    """
+    there = answers.ranked > 0
+    liked = metrics.hits(answers.ranked, held.relevance)
+    disliked = metrics.hits(answers.ranked, held.disliked)
+    recalled = -_ranks_of(answers.ranked, answers.fused)
+    out = {}
+    for name, rows in (("rated", liked | disliked), ("all candidates", there)):
+        labels = np.where(rows, liked.astype(np.float64), np.nan)
+        out[f"liked against {name}"] = {
+            "rows": int(rows.sum()),
+            "liked": int((liked & rows).sum()),
+            "users": int(np.count_nonzero(~np.isnan(metrics.user_auc(answers.scores, labels)))),
+            "auc": metrics.auc(answers.scores[rows], labels[rows]),
+            "gauc": metrics.gauc(answers.scores, labels),
+            "gauc of recalled order": metrics.gauc(recalled, labels),
+        }
+    return out
+
+
+def comparisons(held: Held, first: Lists, second: Lists) -> dict[str, Any]:
+    """Every metric: paired difference of ``first`` to ``second``, interval and p."""
+    one, other = per_user(held.relevance, first), per_user(held.relevance, second)
+    return {name: asdict(metrics.compare(one[name], other[name])) for name in one if name in other}
+
+
+def per_user(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
+    """Metrics at every cut that the lists are long enough for, (users,) each."""
+    cuts = [k for k in CUTS if k <= lists.shape[1]]
+    named = {"recall": metrics.recall, "ndcg": metrics.ndcg, "hit_rate": metrics.hit_rate}
+    return {f"{name}@{k}": metric(lists, relevance, k) for name, metric in named.items() for k in cuts}
+
+
+def plain(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Four significant digits a number; null where nobody could be measured: JSON knows no NaN."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return plain(value)
+        if isinstance(value, float):
+            return float(f"{value:.4g}") if math.isfinite(value) else None
+        return value
+
+    return {key: of(value) for key, value in found.items()}
+
+
+def _system(held: Held, lists: Lists, genres: Floats) -> dict[str, Any]:
+    top = lists[:, :50]
+    n_items = held.relevance.shape[1] - 1
+    return {
+        **{name: asdict(metrics.mean(values)) for name, values in per_user(held.relevance, lists).items()},
+        "coverage@50": metrics.coverage(top, n_items),
+        "gini@50": metrics.gini(top, n_items),
+        "novelty@50": asdict(metrics.mean(metrics.novelty(top, held.popularity))),
+        "diversity@50": asdict(metrics.mean(metrics.diversity(top, genres))),
+    }
+
+
+def _slices(held: Held, lists: Lists) -> dict[str, Any]:
+    values = _headlines(held.relevance, lists)
+    of_users = {
+        slice_name: {name: asdict(metrics.mean(np.where(inside, value, np.nan))) for name, value in values.items()}
+        for slice_name, inside in held.slices.items()
+    }
+    of_films = {
+        name: {key: asdict(metrics.mean(value)) for key, value in _headlines(part, lists).items()}
+        for name, part in _by_popularity(held).items()
+    }
+    return of_users | of_films
+
+
+def _headlines(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
+    return {name: values for name, values in per_user(relevance, lists).items() if name in HEADLINES}
+
+
+def _by_popularity(held: Held) -> dict[str, sp.csr_matrix]:
+    """Relevance of the films that draw the upper half of all ratings, and of all the others."""
+    order = np.argsort(-held.popularity, kind="stable")
+    popular = np.zeros(len(order), dtype=bool)
+    popular[order[np.cumsum(held.popularity[order]) <= held.popularity.sum() / 2]] = True
+    parts = {}
+    for name, mask in (("popular films", popular), ("rare films", ~popular)):
+        part = sp.csr_matrix(held.relevance.multiply(mask[None, :].astype(np.float32)))
+        part.eliminate_zeros()
+        parts[name] = part
+    return parts
+
+
+def _found(lists: Lists, relevance: sp.csr_matrix) -> sp.csr_matrix:
+    """(users, items + 1) 1 where a liked item is on the user's list."""
+    mask = metrics.hits(lists, relevance)
+    users = np.nonzero(mask)[0]
+    return sp.csr_matrix((np.ones(len(users), dtype=np.int8), (users, lists[mask])), shape=relevance.shape)
+
+
+def _ranks_of(lists: Lists, order: Lists) -> Floats:
+    """(users, k) rank from 1 in ``order`` of each item of ``lists``; after its last where it is not there."""
+    rows = np.broadcast_to(np.arange(len(order))[:, None], order.shape)
+    ranks = np.broadcast_to(np.arange(1, order.shape[1] + 1, dtype=np.float64), order.shape)
+    there = order > 0
+    width = int(max(order.max(initial=0), lists.max(initial=0))) + 1
+    table = sp.csr_matrix((ranks[there], (rows[there], order[there])), shape=(len(order), width))
+    found = sp.csr_matrix(table[np.arange(len(lists))[:, None], lists]).toarray()
+    return np.where(found > 0, found, order.shape[1] + 1)

@@ -1,0 +1,170 @@
+"""What the artifacts of a recipe answer when the index is searched exactly: the reference of the running server.
+
+Vectors, fusion and the ranker's rows are made by the functions that the server calls; only the search is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import Columns, vector_of
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
+from data_exchange_center.history import History
+from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.release import read_feature_spec
+from data_exchange_center.settings import Settings
+from offline.data.sequences import Ints, Sequences
+from offline.evaluation.exact import ExactIndex, vectors_of
+from offline.evaluation.replay import Answers, Held
+from offline.torchfm.models import load_ranker
+from offline.torchfm.train import predict
+
+CHUNK = 16  # users at once: a ranker that looks at histories needs some MB a user
+Float32 = NDArray[np.float32]
+
+
+class State(NamedTuple):
+    """What is kept of a user for the moment of a request."""
+
+    history: History
+    profile: Ints  # codes
+
+
+def answers(settings: Settings, held: Held) -> Answers:
+    """Every user's lists, asked for at the time of the user's first held-out rating.
+
+    Raises ArtifactError when a file of `make offline` is absent.
+    """
+    folder, recipe, past = settings.exchange_dir, settings.recipe.recall, held.past
+    states = read_states(folder, past)
+    index, ranker = ExactIndex.read(folder, recipe, past), Ranker.read(folder, recipe, past)
+    vectors = user_vectors(folder, recipe, states, past, held.times)
+    seen, popular = past.seen(), _popular(folder, past)
+    shape = (past.n_users, recipe.candidates)
+    lists = {name: np.zeros(shape, dtype=np.int64) for name in (*vectors, "fused", "ranked")}
+    scores = np.full(shape, np.nan)
+    for start in tqdm(range(0, past.n_users, CHUNK), desc="answers", unit="chunk", mininterval=1):
+        users = np.arange(start, min(start + CHUNK, past.n_users))
+        found = [index.search(channel, users, vectors[channel.name][users], seen[users]) for channel in recipe.channels]
+        hits = list(zip(*found, strict=True))  # of each user, one a channel
+        fused = [
+            _fused(each, recipe, popular, seen[user].indices.astype(np.int64))
+            for each, user in zip(hits, users.tolist(), strict=True)
+        ]
+        rated = ranker.scores(users, fused, [states[user].history for user in users], held.times[users])
+        for user, each, kept, values in zip(users, hits, fused, rated, strict=True):
+            order = np.lexsort((kept.ids, -values))  # ties by id, as the server breaks them
+            parts = {name: part.ids for name, part in zip(vectors, each, strict=True)}
+            for name, codes in (parts | {"fused": kept.ids, "ranked": kept.ids[order]}).items():
+                lists[name][user, : len(codes)] = codes
+            scores[user, : len(order)] = values[order]
+    return Answers({name: lists[name] for name in vectors}, lists["fused"], lists["ranked"], scores)
+
+
+def read_states(folder: Path, past: Sequences) -> list[State]:
+    """Each user's history and profile as they are stored. Users without a row: neither."""
+    table = artifacts.USER_STATE.read(folder)
+    columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES, Columns.PROFILE)
+    known = {
+        userid: State(History(*(np.asarray(part, dtype=np.int64) for part in events)), np.asarray(profile, np.int64))
+        for userid, *events, profile in zip(*(table[name] for name in columns), strict=True)
+    }
+    nobody = State(History.empty(), np.zeros(0, dtype=np.int64))
+    return [known.get(userid, nobody) for userid in past.userids]
+
+
+def user_vectors(
+    folder: Path, recipe: RecallRecipe, states: Sequence[State], past: Sequences, times: Ints
+) -> dict[str, Float32]:
+    """Channel -> (users, dim), NaN for a user without one: stored, or made of the history at the request's time."""
+    stored = artifacts.USER_VECTORS.read(folder).set_index(Columns.USER)
+    channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
+    made: list[Mapping[str, Float32]] = [
+        channels.user_vectors(state.history, state.profile, int(time)) if len(state.profile) else {}
+        for state, time in zip(states, times, strict=True)
+    ]
+    vectors = {}
+    for channel in recipe.channels:
+        column = vector_of(channel.name)
+        if column in stored:
+            vectors[channel.name] = vectors_of(stored[column], past.userids)
+        else:
+            rows = [each.get(channel.name) for each in made]
+            dim = next(len(row) for row in rows if row is not None)
+            absent = np.full(dim, np.nan, dtype=np.float32)
+            vectors[channel.name] = np.stack([absent if row is None else row for row in rows])
+    return vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Ranker:
+    """The ranking model with everything that is stored for its rows.
+
+    Attributes:
+        columns: of `Fused.features`.
+        users: (users, user features), encoded.
+        items: (items, item features), encoded; code c is row c - 1.
+    """
+
+    spec: FeatureSpec
+    model: nn.Module
+    columns: tuple[str, ...]
+    users: Float32
+    items: Float32
+
+    @classmethod
+    def read(cls, folder: Path, recipe: RecallRecipe, past: Sequences) -> Ranker:
+        """Raises ArtifactError when a file is absent."""
+        spec = read_feature_spec(folder)
+        users = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER, drop=False).loc[past.userids]
+        items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM, drop=False).loc[past.itemids]
+        return cls(
+            spec=spec,
+            model=load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]),
+            columns=candidate_columns([channel.name for channel in recipe.channels]),
+            users=spec.encode_users({str(name): column.to_numpy() for name, column in users.items()}),
+            items=spec.encode_items({str(name): column.to_numpy() for name, column in items.items()}),
+        )
+
+    def scores(
+        self, users: Ints, fused: Sequence[Fused], histories: Sequence[History], times: Ints
+    ) -> list[NDArray[np.float64]]:
+        """Each user's candidates -> their scores."""
+        rows = [
+            self.spec.assemble(
+                self.users[user : user + 1],
+                self.items[part.ids - 1],
+                self.spec.encode_candidates(self.columns, part.features),
+                self.spec.encode_history(history, int(time)),
+            )
+            for user, part, history, time in zip(users, fused, histories, times, strict=True)
+        ]
+        values = predict(self.model, torch.from_numpy(np.concatenate(rows))).astype(np.float64)
+        return np.split(values, np.cumsum([len(part) for part in rows])[:-1])
+
+
+def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints) -> Fused:
+    """The channels' lists as one; where they found nothing the popular unseen items, fused as one list more."""
+    if any(len(part.ids) for part in hits):
+        return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
+    ids = popular[~np.isin(popular, seen)][: recipe.candidates]
+    fused = fuse([*hits, Hits(ids, -np.arange(len(ids), dtype=np.float32))], [*(0.0 for _ in hits), 1.0], len(ids))
+    own = slice(3 * len(hits), 3 * len(hits) + 3)  # its columns: the ranker knows none of that name
+    return Fused(fused.ids, fused.scores, np.delete(fused.features, own, axis=1))
+
+
+def _popular(folder: Path, past: Sequences) -> Ints:
+    """Codes, best first."""
+    return np.searchsorted(past.itemids, artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()) + 1

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline import bench
+from offline.evaluation import evaluate as module
+from offline.evaluation import served
+from offline.evaluation.evaluate import evaluate, figure
+from offline.evaluation.inputs import read_inputs
+from offline.evaluation.replay import Answers
+from tests.unit.offline.evaluation.conftest import held_of, settings_of
+
+SYSTEMS = {
+    "source": ["popularity", "item-kNN", "EASE", "source: channel fm", "source: recall", "source: ranked"],
+    "default": [
+        "popularity", "item-kNN", "EASE", "source: recall", "source: ranked",
+        "default: channel tower", "default: channel ease", "default: recall", "default: ranked",
+    ],
+}  # fmt: skip
+
+
+def test_the_report_of_either_recipe(released: Settings, exchange: Path) -> None:
+    found = evaluate(released, "make it so", source_dir=exchange / "source")
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert list(found["table"]) == list(found["systems"]) == list(found["slices"]) == SYSTEMS[released.recipe_name]
+    assert (found["recipe"], found["command"]) == (released.recipe_name, "make it so")
+    assert set(found["against"]) == {"popularity", "EASE"}
+    assert set(found["funnel"]["200"]["channels"]) == {channel.name for channel in released.recipe.recall.channels}
+    assert "live against exact" not in found
+
+
+def test_the_source_is_run_where_nobody_gives_its_folder(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Settings] = []
+
+    def run_all(settings: Settings, folder: Path) -> list[dict[str, Any]]:
+        asked.append(settings)
+        shutil.copytree(exchange / "source", folder, dirs_exist_ok=True)
+        return [{"step": "all", "seconds": 0.0}]
+
+    monkeypatch.setattr(bench, "run_all", run_all)
+    settings = settings_of("default", exchange)
+    ours = evaluate(settings, "")
+    assert [each.recipe_name for each in asked] == ["source"]
+    assert asked[0].exchange_dir == settings.exchange_dir  # whose data it is run on
+    given = evaluate(settings, "", source_dir=exchange / "source")
+    assert ours["systems"] == given["systems"]
+
+
+def test_live_against_exact_is_a_number(exchange: Path) -> None:
+    settings = settings_of("default", exchange)
+    exact = served.answers(settings, held_of(settings))
+
+    def with_ranked(change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+        live = replace(exact, ranked=change(exact.ranked))
+        return evaluate(settings, "", ask=lambda _: live, source_dir=exchange / "source")["live against exact"]
+
+    same = with_ranked(np.copy)
+    assert {name: part["shared"] for name, part in same.items()} == dict.fromkeys(same, 1.0)
+    assert same["ranked"]["users with the same list"] == same["ranked"]["users"] == 24
+    assert same["ranked"]["recall@50"] == 0
+    worse = with_ranked(lambda ranked: np.where(np.arange(ranked.shape[1]) < 50, 0, ranked))
+    assert worse["ranked"]["shared"] == pytest.approx(0.75, abs=0.01)
+    assert worse["ranked"]["users with the same list"] == 0
+    assert worse["ranked"]["recall@200"] < 0
+    assert worse["fused"]["shared"] == 1
+
+
+def test_shared_is_of_the_second_list() -> None:
+    assert module.shared(np.array([[1, 2, 0], [0, 0, 0]]), np.array([[2, 3, 4], [0, 0, 0]])) == pytest.approx(1 / 3)
+    assert np.isnan(module.shared(np.zeros((1, 2), int), np.zeros((1, 2), int)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "dataset", "name"),
+    [
+        ("default", "ml-1m", "evaluation.json"),
+        ("source", "ml-1m", "evaluation_source.json"),
+        ("default", "ml-100k", "evaluation_ml-100k.json"),
+    ],
+)
+def test_a_figure_is_named_by_what_it_is_of(recipe: str, dataset: str, name: str) -> None:
+    assert figure({"recipe": recipe, "dataset": dataset}).name == name
+
+
+def test_without_artifacts_it_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        read_inputs(Settings(exchange_dir=tmp_path))
+
+
+def test_a_split_of_another_length_is_refused(exchange: Path, tmp_path: Path) -> None:
+    folder = exchange / "source"
+    artifacts.ITEMS.write(tmp_path, artifacts.ITEMS.read(folder))
+    ratings = artifacts.RATINGS.read(folder)
+    ratings.loc[(ratings[Columns.SPLIT] == Split.ONLINE).idxmax(), Columns.SPLIT] = Split.TEST
+    artifacts.RATINGS.write(tmp_path, ratings)
+    with pytest.raises(StepError, match="s1_data_split"):
+        read_inputs(Settings(exchange_dir=tmp_path))
+
+
+def test_answers_hold_what_a_system_needs(exchange: Path) -> None:
+    settings = settings_of("source", exchange)
+    held = held_of(settings)
+    answers: Answers = served.answers(settings, held)
+    size = (held.past.n_users, settings.recipe.recall.candidates)
+    assert {answers.fused.shape, answers.ranked.shape, answers.scores.shape} == {size}

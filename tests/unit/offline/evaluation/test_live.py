@@ -1,0 +1,171 @@
+"""The client against a small HTTP server that speaks like ours."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.evaluation import served
+from offline.evaluation.live import expect_release, server_answers
+from offline.evaluation.replay import Answers, Held
+from tests.free_ports import free_ports
+from tests.unit.offline.evaluation.conftest import held_of, settings_of
+
+RELEASE = "0123456789ab"
+Reply = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
+
+
+class Server:
+    """Answers POST with ``reply`` and says it is ready with `RELEASE`; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.reply: Reply = lambda _: (500, {})
+        self.asked: list[dict[str, Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self.say(200, {"ready": True, "release": RELEASE})
+
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.asked.append(request)
+                self.say(*outer.reply(request))
+
+            def say(self, status: int, body: dict[str, Any]) -> None:
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    threading.Thread(target=server.http.serve_forever, daemon=True).start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture(scope="module")
+def settings(exchange: Path) -> Settings:
+    return settings_of("default", exchange)
+
+
+@pytest.fixture(scope="module")
+def held(settings: Settings) -> Held:
+    return held_of(settings)
+
+
+@pytest.fixture(scope="module")
+def exact(settings: Settings, held: Held) -> Answers:
+    return served.answers(settings, held)
+
+
+def replies(exact: Answers, held: Held) -> Reply:
+    itemids = held.past.itemids
+
+    def ids(codes: np.ndarray) -> list[int]:
+        return [int(itemid) for itemid in itemids[codes[codes > 0] - 1]]
+
+    def reply(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        user = int(np.searchsorted(held.past.userids, request["userid"]))
+        ranked = ids(exact.ranked[user])
+        recall = {"fused": ids(exact.fused[user])}
+        recall |= {name: ids(lists[user]) for name, lists in exact.channels.items()}
+        items = [{"itemid": item, "score": score} for item, score in zip(ranked, exact.scores[user], strict=False)]
+        return 200, {"release": RELEASE, "cold_start": False, "item_list": items, "recall": recall}
+
+    return reply
+
+
+def asked(server: Server, held: Held, settings: Settings) -> Answers:
+    recall = settings.recipe.recall
+    return server_answers(server.url, RELEASE, [channel.name for channel in recall.channels], recall.candidates, held)
+
+
+def test_what_the_server_answers_is_read_to_the_last_place(
+    server: Server, held: Held, settings: Settings, exact: Answers
+) -> None:
+    server.reply = replies(exact, held)
+    found = asked(server, held, settings)
+    assert np.array_equal(found.ranked, exact.ranked)
+    assert np.array_equal(found.fused, exact.fused)
+    assert found.channels.keys() == exact.channels.keys()
+    assert all(np.array_equal(found.channels[name], lists) for name, lists in exact.channels.items())
+    assert found.scores == pytest.approx(exact.scores, nan_ok=True)
+
+
+def test_everybody_is_asked_once_at_the_first_held_out_rating(
+    server: Server, held: Held, settings: Settings, exact: Answers
+) -> None:
+    server.reply = replies(exact, held)
+    asked(server, held, settings)
+    wanted = [
+        {"userid": int(user), "timestamp": int(time), "size": 200, "explain": True}
+        for user, time in zip(held.past.userids, held.times, strict=True)
+    ]
+    assert sorted(server.asked, key=lambda request: request["userid"]) == wanted
+
+
+def test_a_stranger_has_the_popular_list_and_no_channel(server: Server, held: Held, settings: Settings) -> None:
+    items = [{"itemid": int(itemid), "score": 0.5} for itemid in held.past.itemids[:3]]
+    server.reply = lambda _: (200, {"release": RELEASE, "cold_start": True, "item_list": items})
+    found = asked(server, held, settings)
+    assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * held.past.n_users
+    assert np.array_equal(found.fused, found.ranked)
+    assert not found.channels["tower"].any()
+
+
+def test_an_error_ends_it_in_one_sentence_and_soon(server: Server, held: Held, settings: Settings) -> None:
+    server.reply = lambda _: (503, {"error": {"message": "redis is away."}})
+    with pytest.raises(StepError, match=r"answered 503 for user \d+: redis is away\."):
+        asked(server, held, settings)
+    assert len(server.asked) < held.past.n_users
+
+
+def test_a_release_that_changes_meanwhile_is_told(
+    server: Server, held: Held, settings: Settings, exact: Answers
+) -> None:
+    reply = replies(exact, held)
+    server.reply = lambda request: (200, reply(request)[1] | {"release": "another"})
+    with pytest.raises(StepError, match=f"went from release {RELEASE} to another"):
+        asked(server, held, settings)
+
+
+def test_an_unknown_film_is_told(server: Server, held: Held, settings: Settings) -> None:
+    items = [{"itemid": 10**6, "score": 0.5}]
+    server.reply = lambda _: (200, {"release": RELEASE, "cold_start": True, "item_list": items})
+    with pytest.raises(StepError, match="do not know"):
+        asked(server, held, settings)
+
+
+def test_both_releases_are_named_where_they_differ(server: Server) -> None:
+    expect_release(server.url, RELEASE)
+    with pytest.raises(StepError, match=rf"serves release {RELEASE}, the artifacts are release other"):
+        expect_release(server.url, "other")
+
+
+def test_no_server(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(StepError, match=r"No server answers .* make up sync serve"):
+        expect_release(f"http://127.0.0.1:{port}", RELEASE)

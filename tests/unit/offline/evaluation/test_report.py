@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from offline.evaluation import replay
+from offline.evaluation.baselines import best_unseen, popular_lists
+from offline.evaluation.replay import Answers, Held
+from offline.evaluation.report import funnel, headlines, labelled, plain, report
+from tests.unit.offline.evaluation.made_up import LAST, N_ITEMS, made_up
+
+SIZE = 10
+
+
+@pytest.fixture(scope="module")
+def held() -> Held:
+    return replay.held_out(made_up(), LAST)
+
+
+@pytest.fixture(scope="module")
+def answers(held: Held) -> Answers:
+    """A channel that knows what will be liked, one that knows the popular; fusion takes the popular."""
+    perfect = best_unseen(held.relevance.toarray(), held.past.seen(), SIZE)
+    popular = popular_lists(held.past, SIZE)
+    scores = np.tile(np.linspace(1, 0, SIZE), (len(popular), 1))
+    return Answers({"perfect": perfect, "popular": popular}, popular, popular[:, ::-1].copy(), scores)
+
+
+def test_a_perfect_list_is_perfect_and_the_report_is_json(held: Held, answers: Answers) -> None:
+    systems = {"perfect": answers.channels["perfect"], "popularity": answers.fused}
+    found = plain(report(held, systems, answers, np.eye(N_ITEMS + 1), ["popularity"]))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["systems"]["perfect"]["ndcg@10"]["mean"] == 1
+    assert found["against"]["popularity"]["perfect"]["recall@10"]["difference"] > 0
+    assert found["slices"]["perfect"]["returning"] == {}  # lists of ten have no metric at 50
+    assert set(headlines(found)) == {"perfect", "popularity"}
+
+
+def test_funnel_counts_what_each_stage_still_holds(held: Held, answers: Answers) -> None:
+    found = funnel(held, answers)["10"]
+    channels = found["channels"]
+    assert channels["perfect"]["found"] == found["found by any"] == pytest.approx(1)
+    assert channels["perfect"]["by no other"] == pytest.approx(1 - channels["popular"]["found"])
+    assert channels["popular"]["by no other"] == 0
+    assert found["fused"] == pytest.approx(channels["popular"]["found"])
+    assert found["ranked"] == pytest.approx(found["fused"])  # the same ten in another order
+
+
+def test_films_of_the_slices_share_out_what_was_liked(held: Held, answers: Answers) -> None:
+    wide = best_unseen(held.relevance.toarray(), held.past.seen(), N_ITEMS)
+    systems = {"perfect": np.pad(wide, ((0, 0), (0, 200 - wide.shape[1])))}
+    slices = report(held, systems, answers, np.eye(N_ITEMS + 1), [])["slices"]["perfect"]
+    assert set(slices) == {*held.slices, "popular films", "rare films"}
+    for part in ("popular films", "rare films"):
+        assert slices[part]["recall@50"]["mean"] == pytest.approx(1)
+
+
+def test_labelled_rows_are_the_rated_candidates_or_all(held: Held, answers: Answers) -> None:
+    found = labelled(held, answers)
+    liked, disliked = held.relevance.toarray() > 0, held.disliked.toarray() > 0
+    labels, scores = [], []
+    for user, codes in enumerate(answers.ranked):
+        for code, score in zip(codes, answers.scores[user], strict=True):
+            if liked[user, code] or disliked[user, code]:
+                labels.append(int(liked[user, code]))
+                scores.append(score)
+    rated = found["liked against rated"]
+    assert (rated["rows"], rated["liked"]) == (len(labels), sum(labels))
+    assert rated["auc"] == pytest.approx(roc_auc_score(labels, scores))
+    everything = found["liked against all candidates"]
+    assert everything["rows"] == (answers.ranked > 0).sum()
+    # here the ranker turned recall's order around
+    assert everything["gauc of recalled order"] == pytest.approx(1 - everything["gauc"])
+
+
+def test_an_item_that_recall_did_not_have_stands_behind_its_last(held: Held, answers: Answers) -> None:
+    liked = held.relevance[0].indices[:1]
+    ranked = answers.ranked.copy()
+    fused = np.where(answers.fused == liked[0], 0, answers.fused)
+    ranked[0, 0] = liked[0]
+    found = labelled(held, Answers(answers.channels, fused, ranked, answers.scores))
+    assert 0 <= found["liked against all candidates"]["gauc of recalled order"] < 1
+
+
+def test_plain_numbers() -> None:
+    found = plain({"a": 0.123456, "b": {"c": math.nan}, "d": 3, "e": 1e-20})
+    assert found == {"a": 0.1235, "b": {"c": None}, "d": 3, "e": 1e-20}

@@ -1,0 +1,124 @@
+"""What the artifacts answer: by brute force the same, nothing seen or untrained, and nothing of the held-out part."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import Columns, Split, vector_of
+from data_exchange_center.settings import Settings
+from offline.evaluation import served
+from offline.evaluation.replay import Answers, Held
+from offline.torchfm.models import load_ranker
+from tests.unit.offline.evaluation.conftest import held_of, settings_of
+
+
+@pytest.fixture
+def held(released: Settings) -> Held:
+    return held_of(released)
+
+
+@pytest.fixture
+def answers(released: Settings, held: Held) -> Answers:
+    return served.answers(released, held)
+
+
+def test_lists_hold_nothing_seen_and_ranking_only_reorders(answers: Answers, held: Held) -> None:
+    seen = held.past.seen()
+    for user in range(held.past.n_users):
+        ranked, fused = answers.ranked[user], answers.fused[user]
+        assert len(set(ranked[ranked > 0])) == (ranked > 0).sum() > 0
+        assert not set(ranked[ranked > 0]) & set(seen[user].indices)
+        assert sorted(ranked) == sorted(fused)
+        scores = answers.scores[user, ranked > 0]
+        assert (np.diff(scores) <= 0).all()
+        assert np.isnan(answers.scores[user, ranked == 0]).all()
+
+
+def test_items_nobody_trained_are_on_no_list_of_vectors(exchange: Path) -> None:
+    settings = settings_of("default", exchange)
+    held = held_of(settings)
+    answers = served.answers(settings, held)
+    table = artifacts.ITEM_VECTORS.read(settings.exchange_dir)
+    untrained = table.loc[table[vector_of("tower")].isna(), Columns.ITEM].to_numpy()
+    assert len(untrained) > 0
+    codes = np.searchsorted(held.past.itemids, untrained) + 1
+    assert not np.isin(answers.channels["tower"], codes).any()
+
+
+def test_a_channel_is_the_order_of_its_inner_products(exchange: Path) -> None:
+    settings = settings_of("default", exchange)
+    held, folder = held_of(settings), settings.exchange_dir
+    answers, states = served.answers(settings, held), served.read_states(folder, held.past)
+    channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
+    table = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
+    for user in (0, 7):
+        vectors = channels.user_vectors(states[user].history, states[user].profile, int(held.times[user]))
+        for name, vector in vectors.items():
+            products = {
+                item: float(vector @ np.asarray(stored))
+                for item, stored in table[vector_of(name)].dropna().items()
+                if item not in set(held.past.itemids[held.past.seen()[user].indices - 1])
+            }
+            best = sorted(products, key=lambda item: -products[item])[:20]
+            assert held.past.itemids[answers.channels[name][user, :20] - 1].tolist() == best
+
+
+def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:
+    settings = settings_of("source", exchange)
+    held, folder = held_of(settings), settings.exchange_dir
+    answers = served.answers(settings, held)
+    ranker = served.Ranker.read(folder, settings.recipe.recall, held.past)
+    model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
+    user, codes = 3, answers.ranked[3]
+    rows = ranker.spec.assemble(ranker.users[user : user + 1], ranker.items[codes[codes > 0] - 1])
+    with torch.no_grad():
+        expected = model(torch.from_numpy(rows))[:, 0].numpy()
+    assert answers.scores[user, codes > 0] == pytest.approx(expected)
+
+
+def test_the_held_out_part_changes_no_list(released: Settings, answers: Answers, tmp_path: Path) -> None:
+    """Other films, rated the other way round, at the same times."""
+    folder = tmp_path / "exchange"
+    shutil.copytree(released.exchange_dir, folder)
+    ratings = artifacts.RATINGS.read(folder)
+    online = ratings[Columns.SPLIT] == Split.ONLINE
+    unseen = [
+        np.setdiff1d(artifacts.ITEMS.read(folder)[Columns.ITEM], group[Columns.ITEM])[: online[group.index].sum()]
+        for _, group in ratings.groupby(Columns.USER)
+    ]
+    ratings.loc[online, Columns.ITEM] = np.concatenate(unseen).astype(np.int32)
+    ratings.loc[online, Columns.RATING] = (6 - ratings.loc[online, Columns.RATING]).astype(np.int8)
+    artifacts.RATINGS.write(folder, ratings)
+    there = released.model_copy(update={"exchange_dir": folder})
+    other = served.answers(there, held_of(there))
+    assert (held_of(there).relevance != held_of(released).relevance).nnz > 0
+    assert np.array_equal(answers.ranked, other.ranked)
+    assert np.array_equal(answers.fused, other.fused)
+
+
+def test_a_user_nothing_is_found_for_gets_the_popular(exchange: Path, tmp_path: Path) -> None:
+    settings = settings_of("source", exchange)
+    folder = tmp_path / "exchange"
+    shutil.copytree(settings.exchange_dir, folder)
+    users = artifacts.USER_VECTORS.read(folder)
+    stranger = int(users[Columns.USER].iloc[4])
+    artifacts.USER_VECTORS.write(folder, users[users[Columns.USER] != stranger])
+    preferences = artifacts.USER_PREFERENCES.read(folder)
+    artifacts.USER_PREFERENCES.write(folder, preferences[preferences[Columns.USER] != stranger])
+    settings = settings.model_copy(update={"exchange_dir": folder})
+    held = held_of(settings)
+    user = int(np.searchsorted(held.past.userids, stranger))
+    answers = served.answers(settings, held)
+    popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
+    seen = held.past.itemids[held.past.seen()[user].indices - 1]
+    expected = popular[~np.isin(popular, seen)][: settings.recipe.recall.candidates]
+    fused = answers.fused[user]
+    assert held.past.itemids[fused[fused > 0] - 1].tolist() == expected.tolist()
+    assert not answers.channels["fm"][user].any()
