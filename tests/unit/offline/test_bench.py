@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from data_exchange_center import artifacts
+from data_exchange_center.settings import Settings
 from offline import bench
 
 
@@ -23,6 +25,23 @@ def test_a_step_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     with pytest.raises(SystemExit, match=r"s1\.py failed with exit code 3"):
         bench.measure("s1.py", {})
+
+
+def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(bench, "measure", lambda step, environment: given.append(environment) or {"step": step})
+    monkeypatch.setenv("RECSYS_RECIPE", "default")
+    settings = Settings(recipe_name="source", exchange_dir=tmp_path / "here", data=None)
+    artifacts.DATASET.write(settings.exchange_dir, {"name": "other"})
+    assert len(list(bench.run_all(settings, tmp_path / "there"))) == len(bench.STEPS) == len(given)
+    expected = {
+        "RECSYS_RECIPE": "source",
+        "RECSYS_EXCHANGE_DIR": str(tmp_path / "there"),
+        "RECSYS_DATA": str(tmp_path / "here" / "offline" / "raw"),
+    }
+    assert all({name: each[name] for name in expected} == expected for each in given)
 
 
 def test_every_step_there_is_is_measured() -> None:
