@@ -59,7 +59,7 @@ def measure(step: str, environment: dict[str, str]) -> dict[str, Any]:
 
 
 def run_all(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]]:
-    """Every step in order, with the recipe and the data of the settings: RECSYS_DATA, else what lies in their folder."""
+    """Every step in order, with the recipe and data of the settings: RECSYS_DATA, else what lies in their folder."""
     raw = settings.offline_dir / "raw"
     data = settings.data or (raw if artifacts.DATASET.at(settings.exchange_dir).is_file() else None)
     environment = {**os.environ, "RECSYS_EXCHANGE_DIR": str(exchange_dir), "RECSYS_RECIPE": settings.recipe_name}
