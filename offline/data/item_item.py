@@ -9,6 +9,7 @@ from scipy import linalg
 from scipy.sparse.linalg import svds
 
 from data_exchange_center.channels import OPINIONS, Channel
+from data_exchange_center.recipes import EaseRecipe
 
 Float32 = NDArray[np.float32]
 
@@ -36,28 +37,31 @@ def item_knn(seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0) -
 
 
 def low_rank(weights: Float32, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
-    """Truncated SVD: (n, n) -> rows (n, dim), columns (n, dim) with rows @ columns.T the best of that rank."""
-    left, values, right = svds(weights, k=dim, random_state=seed)
+    """Truncated SVD: (n, n) -> rows (n, dim), columns (n, dim) with rows @ columns.T the best of that rank.
+
+    ``dim`` is at most n - 1.
+    """
+    left, values, right = svds(weights, k=min(dim, len(weights) - 1), random_state=seed)
     order = np.argsort(-values)
     root = np.sqrt(values[order])
     return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
 
 
-def ease_channel(
-    seen: sp.csr_matrix, dim: int = 64, l2: float = 1000.0, power: float = 0.75, lags: int = 100
-) -> Channel:
+def ease_channel(seen: sp.csr_matrix, recipe: EaseRecipe, lags: int, liked_above: int) -> Channel:
     """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
-    rows, columns = low_rank(ease(seen, l2), dim)
+    rows, columns = low_rank(ease(seen, recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
-    opinion = np.array([0, 0.5, 0.5, 0.5, 1, 1], dtype=np.float32)
-    assert len(opinion) == OPINIONS  # noqa: S101
+    dim, ratings = columns.shape[1], np.arange(OPINIONS)
+    opinion = np.where(ratings > liked_above, 1, 0.5) * (ratings > 0)
+    lag = np.arange(1, lags + 1) ** -recipe.power
     return Channel(
-        name="ease",
+        name=recipe.name,
         rows=rows[None],
-        lag=np.broadcast_to(np.arange(1, lags + 1, dtype=np.float32) ** -power, (1, 2, lags)).astype(np.float32),
-        opinion=np.broadcast_to(opinion, (1, 2, OPINIONS)).copy(),
+        lag=np.broadcast_to(lag, (1, 2, lags)).astype(np.float32),
+        opinion=np.broadcast_to(opinion, (1, 2, OPINIONS)).astype(np.float32),
         base=np.zeros((2, dim), dtype=np.float32),
         profile=(),
         items=columns,
         bias=np.zeros(len(columns), dtype=np.float32),
+        trained=np.asarray(seen.sum(axis=0)).ravel() > 0,
     )

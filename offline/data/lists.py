@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -10,12 +11,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_exchange_center.channels import Channel
-from data_exchange_center.fusion import Float32, Hits, fuse
+from data_exchange_center.fusion import Float32, Hits, candidate_columns, fuse
 from offline.data.requests import Points, histories, next_events, seen_before
 from offline.data.sequences import Ints, Sequences
 
 CHUNK = 512  # request points scored at once
-HISTORY = 100  # events a channel looks back at, at most
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class Lists:
         lengths: (m,) how much each user had rated at the request.
         events, ratings, ages: (m, lags) history, newest first.
         candidates: (m, c) codes in fused order.
-        features: (m, c, candidate columns).
+        features: (m, c, candidate columns), half precision: they are most of the bytes.
         liked, disliked: (m, c) whether the candidate is among the next events, and how it was taken.
     """
 
-    users: Ints
-    lengths: Ints
-    events: Ints
-    ratings: Ints
-    ages: Ints
-    candidates: Ints
-    features: Float32
+    users: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    events: NDArray[np.int32]
+    ratings: NDArray[np.int8]
+    ages: NDArray[np.int32]
+    candidates: NDArray[np.int32]
+    features: NDArray[np.float16]
     liked: NDArray[np.bool_]
     disliked: NDArray[np.bool_]
 
@@ -46,6 +46,21 @@ class Lists:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def pack(self) -> bytes:
+        """An .npz, without pickle."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **{field.name: getattr(self, field.name) for field in fields(self)})
+        return buffer.getvalue()
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Lists:
+        """Inverse of `pack`. Raises ValueError when ``raw`` is no such file."""
+        try:
+            with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+                return cls(*(arrays[field.name] for field in fields(cls)))
+        except (KeyError, OSError, ValueError, EOFError) as error:
+            raise ValueError(f"these are no lists ({error})") from error
 
 
 def recall_lists(
@@ -58,35 +73,42 @@ def recall_lists(
     size: int = 200,
     history: int = 30,
     horizon: int = 10,
+    only_liked: bool = False,
 ) -> Lists:
-    """The fused list of every point. ``profiles``: (users, fields) codes; ``history``: events the ranker sees."""
+    """The fused list of every point.
+
+    Args:
+        profiles: (users, fields) codes.
+        weights: of each channel in the fusion.
+        size: candidates a list.
+        history: events the ranker sees.
+        horizon: events after a request that say what was liked.
+        only_liked: leave out the lists without anything liked: a ranker learns nothing from them.
+    """
     parts = []
-    for start in tqdm(range(0, len(points), CHUNK), desc="lists", unit="chunk", mininterval=1):
-        chunk = points.take(np.arange(start, min(start + CHUNK, len(points))))
-        items, ratings, ages, regime = histories(data, chunk, HISTORY)
-        people = profiles[chunk.users]
-        ranked = [_search(channel, data, chunk, items, ratings, people, regime, size) for channel in channels]
-        candidates = np.zeros((len(chunk), size), dtype=np.int64)
-        features = np.zeros((len(chunk), size, 3 * len(channels) + 1), dtype=np.float32)
+    for chunk in tqdm(_chunks(points), desc="lists", unit="chunk", total=-(-len(points) // CHUNK), mininterval=1):
+        ranked = [_search(channel, data, chunk, profiles, size) for channel in channels]
+        candidates = np.zeros((len(chunk), size), dtype=np.int32)
+        features = np.zeros((len(chunk), size, len(candidate_columns([c.name for c in channels]))), dtype=np.float16)
         for row, hits in enumerate(zip(*ranked, strict=True)):
             fused = fuse(hits, weights, size)
             candidates[row, : len(fused.ids)] = fused.ids
             features[row, : len(fused.ids)] = fused.features
         after, liked = next_events(data, chunk, horizon)
         good, bad = np.where(liked, after, -1), np.where(liked | (after == 0), -1, after)
-        parts.append(
-            Lists(
-                chunk.users,
-                chunk.positions,
-                items[:, :history],
-                ratings[:, :history],
-                ages[:, :history],
-                candidates,
-                features,
-                (candidates[:, :, None] == good[:, None]).any(axis=2),
-                (candidates[:, :, None] == bad[:, None]).any(axis=2),
-            )
+        items, ratings, ages, _ = histories(data, chunk, history)
+        part = Lists(
+            users=chunk.users.astype(np.int32),
+            lengths=chunk.positions.astype(np.int32),
+            events=items.astype(np.int32),
+            ratings=ratings.astype(np.int8),
+            ages=ages.astype(np.int32),
+            candidates=candidates,
+            features=features,
+            liked=(candidates[:, :, None] == good[:, None]).any(axis=2),
+            disliked=(candidates[:, :, None] == bad[:, None]).any(axis=2),
         )
+        parts.append(part.take(np.flatnonzero(part.liked.any(axis=1))) if only_liked else part)
     return Lists(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Lists)))
 
 
@@ -95,24 +117,25 @@ def channel_list(
 ) -> NDArray[np.int64]:
     """(points, size) codes that one channel alone finds, best first; 0 pads."""
     out = np.zeros((len(points), size), dtype=np.int64)
-    for start in range(0, len(points), CHUNK):
-        chunk = points.take(np.arange(start, min(start + CHUNK, len(points))))
-        items, ratings, _, regime = histories(data, chunk, HISTORY)
-        found = _search(channel, data, chunk, items, ratings, profiles[chunk.users], regime, size)
-        for row, hits in enumerate(found, start=start):
+    row = 0
+    for chunk in _chunks(points):
+        for hits in _search(channel, data, chunk, profiles, size):
             out[row, : len(hits.ids)] = hits.ids
+            row += 1
     return out
 
 
-def exact_search(vectors: Float32, items: Float32, rows: Ints, seen: Ints, size: int) -> Iterator[Hits]:
+def exact_search(
+    vectors: Float32, items: Float32, competes: NDArray[np.bool_], rows: Ints, seen: Ints, size: int
+) -> Iterator[Hits]:
     """The ``size`` items of highest inner product for each of (m, dim) vectors, without the (row, code) pairs seen.
 
-    What the vector index answers when it searches exactly. Row 0 of ``items`` (padding) never comes.
+    What the vector index answers when it searches exactly. ``competes``: (items + 1,) what is in the index.
     """
     scores = vectors @ items.T
     scores[rows, seen] = -np.inf
-    scores[:, 0] = -np.inf
-    size = min(size, scores.shape[1] - 1)
+    scores[:, ~competes] = -np.inf
+    size = min(size, scores.shape[1])
     top = np.argpartition(-scores, size - 1, axis=1)[:, :size]
     values = np.take_along_axis(scores, top, axis=1)
     order = np.lexsort((top, -values), axis=1)
@@ -121,8 +144,14 @@ def exact_search(vectors: Float32, items: Float32, rows: Ints, seen: Ints, size:
         yield Hits(ids[there], value[there])
 
 
+def _chunks(points: Points) -> Iterator[Points]:
+    for start in range(0, len(points), CHUNK):
+        yield points.take(np.arange(start, min(start + CHUNK, len(points))))
+
+
 def _search(
-    channel: Channel, data: Sequences, points: Points, items: Ints, ratings: Ints, people: Ints, regime: Ints, size: int
-) -> list[Hits]:
-    vectors = channel.user_vectors(items, ratings, people, regime)
-    return list(exact_search(vectors, channel.item_vectors(), *seen_before(data, points), size))
+    channel: Channel, data: Sequences, points: Points, profiles: NDArray[np.int64], size: int
+) -> Iterator[Hits]:
+    items, ratings, _, regime = histories(data, points, channel.lags)
+    vectors = channel.user_vectors(items, ratings, profiles[points.users], regime)
+    return exact_search(vectors, channel.item_vectors(), channel.trained, *seen_before(data, points), size)

@@ -106,11 +106,19 @@ class Sequences:
         return items, ratings, times
 
 
-def sequences(ratings: pd.DataFrame, itemids: NDArray[np.integer] | list[int], positive_above: int) -> Sequences:
+def sequences(
+    ratings: pd.DataFrame,
+    itemids: NDArray[np.integer] | list[int],
+    positive_above: int,
+    userids: NDArray[np.integer] | list[int] | None = None,
+) -> Sequences:
     """Sequences of a ratings table that is sorted by user and time.
 
+    Args:
+        userids: who there is, with ratings or without; None: those with ratings.
+
     Raises:
-        ValueError: an item is not in ``itemids``, or the rows are not sorted by user.
+        ValueError: an item is not in ``itemids`` or a user not in ``userids``, or the rows are not sorted by user.
     """
     vocabulary = np.sort(np.asarray(itemids, dtype=np.int64))
     users = ratings[Columns.USER].to_numpy(dtype=np.int64)
@@ -120,10 +128,13 @@ def sequences(ratings: pd.DataFrame, itemids: NDArray[np.integer] | list[int], p
     codes = np.minimum(np.searchsorted(vocabulary, raw), len(vocabulary) - 1)
     if np.any(vocabulary[codes] != raw):
         raise ValueError(f"ratings hold item {raw[vocabulary[codes] != raw][0]}, which is not among the items")
-    userids, counts = np.unique(users, return_counts=True)
+    known = np.unique(users if userids is None else np.asarray(userids, dtype=np.int64))
+    if not np.isin(users, known).all():
+        raise ValueError(f"ratings hold user {users[~np.isin(users, known)][0]}, who is not among the users")
+    counts = np.bincount(np.searchsorted(known, users), minlength=len(known))
     values = ratings[Columns.RATING].to_numpy(dtype=np.int64)
     return Sequences(
-        userids=userids,
+        userids=known,
         itemids=vocabulary,
         starts=np.concatenate([[0], np.cumsum(counts)]),
         items=codes + 1,

@@ -19,10 +19,16 @@ def label_and_split(ratings: pd.DataFrame, recipe: DataRecipe) -> pd.DataFrame:
     frame = ratings.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     position, size = positions(frame[Columns.USER])
     offline = size - recipe.online_last
-    split = np.where(position < recipe.train_share * offline, Split.TRAIN, Split.TEST)
+    split = np.where(trains(position, offline, recipe.train_share), Split.TRAIN, Split.TEST)
     frame[Columns.LABEL] = (frame[Columns.RATING] > recipe.positive_above).astype("int8")
     frame[Columns.SPLIT] = np.where(position >= offline, Split.ONLINE, split)
     return frame
+
+
+def trains(position: NDArray[np.int64], size: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+    """Whether a row trains: it is among the first ``share`` of its user's ``size`` rows before the online ones."""
+    first: NDArray[np.bool_] = position < share * size
+    return first
 
 
 def validation_mask(users: pd.Series, share: float) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""The rows that each of the two models is trained on, read from the exchange folder."""
+"""The rows of rated pairs that a model is trained on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec
+from data_exchange_center.recipes import DataRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.split import validation_mask
+from offline.data.sequences import Sequences
+from offline.data.split import trains, validation_mask
 from offline.data.vectors import codes_of
 from offline.torchfm.train import Data, Rows
 
@@ -36,18 +38,25 @@ class FMData(Data):
         return len(self.items) + 1
 
 
-def fm_data(settings: Settings) -> FMData:
-    """(rows, 2) int64 codes."""
-    ratings = artifacts.RATINGS.read(settings.exchange_dir, [Columns.USER, Columns.ITEM, Columns.LABEL, Columns.SPLIT])
-    train, test = (ratings[ratings[Columns.SPLIT] == part] for part in (Split.TRAIN, Split.TEST))
+def fm_data(past: Sequences, recipe: DataRecipe) -> FMData:
+    """(rows, 2) int64 codes. ``past``: everything before the online rows."""
+    rows = pd.DataFrame(
+        {
+            Columns.USER: past.userids[past.users].astype(np.int32),
+            Columns.ITEM: past.itemids[past.items - 1].astype(np.int32),
+            Columns.LABEL: past.liked,
+        }
+    )
+    is_train = trains(past.positions, np.repeat(past.lengths, past.lengths), recipe.train_share)
+    train, test = rows[is_train], rows[~is_train]
     users, items = (np.unique(train[column].to_numpy()) for column in (Columns.USER, Columns.ITEM))
 
-    def rows(part: pd.DataFrame) -> Rows:
+    def coded(part: pd.DataFrame) -> Rows:
         codes = np.stack([codes_of(part[Columns.USER], users), codes_of(part[Columns.ITEM], items)], axis=1)
         return Rows(torch.from_numpy(codes), torch.from_numpy(part[Columns.LABEL].to_numpy(np.float32)))
 
-    held_out = validation_mask(train[Columns.USER], settings.recipe.data.validation_share)
-    return FMData(rows(train), held_out, rows(test), users, items)
+    held_out = validation_mask(train[Columns.USER], recipe.validation_share)
+    return FMData(coded(train), held_out, coded(test), users, items)
 
 
 def ranker_data(settings: Settings) -> tuple[Data, FeatureSpec]:

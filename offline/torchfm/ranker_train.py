@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,27 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from offline.data.knowledge import COUNT_SCALE
+from data_exchange_center.features import DenseFeature
+from data_exchange_center.recipes import ListRankerRecipe
 from offline.data.lists import Lists
-from offline.torchfm.ranker import Knowledge, ListRanker, RankerShape
+from offline.torchfm.ranker import Knowledge, ListRanker, ListRankerConfig
 from offline.torchfm.train import THREADS
 
 EXCLUDED = -1e4
-
-
-@dataclass(frozen=True)
-class RankerTraining:
-    """Chosen on the ten before the last ten."""
-
-    shape: RankerShape = field(default_factory=RankerShape)
-    epochs: int = 3
-    batch_size: int = 128  # lists
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    past: float = 0.7  # share of each user's events that the recall behind the training lists is fitted on
-    stride: int = 8  # events between request points, all of them later than those
-    horizon: int = 10  # events after a request that say what was liked
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,30 +25,30 @@ class SideFeatures:
 
     Attributes:
         fields: (users, crossed fields) codes.
-        items: (items + 1, item columns), scaled.
+        count: how the number of a user's ratings is encoded.
+        items: (items + 1, item columns), encoded.
     """
 
     fields: NDArray[np.int64]
+    count: DenseFeature
     items: NDArray[np.float32]
 
 
 def train_ranker(
-    lists: Lists, side: SideFeatures, knowledge: Knowledge, config: RankerTraining
+    lists: Lists, side: SideFeatures, knowledge: Knowledge, config: ListRankerConfig, recipe: ListRankerRecipe
 ) -> tuple[ListRanker, list[float]]:
-    """A ranker fitted on the lists that hold something liked, and each epoch's loss."""
+    """A ranker fitted on the lists, which all hold something liked, and each epoch's loss."""
     torch.set_num_threads(THREADS)
-    torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    lists = lists.take(np.flatnonzero(lists.liked.any(axis=1)))
-    if len(lists) == 0:
-        raise ValueError("no list holds a liked candidate: there is nothing to train the ranker on")
-    model = ListRanker(knowledge, input_columns(lists, side), config.shape)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    batches = -(-len(lists) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.epochs * batches)
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    model = ListRanker(config)
+    model.renew(knowledge)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    batches = -(-len(lists) // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
     losses = []
-    with tqdm(total=config.epochs * batches, desc="ranker", unit="batch", mininterval=1) as bar:
-        for _ in range(config.epochs):
+    with tqdm(total=recipe.epochs * batches, desc="ranker", unit="batch", mininterval=1) as bar:
+        for _ in range(recipe.epochs):
             model.train()
             total = 0.0
             for index in np.array_split(rng.permutation(len(lists)), batches):
@@ -82,21 +68,16 @@ def train_ranker(
     return model.eval(), losses
 
 
-def input_columns(lists: Lists, side: SideFeatures) -> int:
-    """Columns a candidate beside affinities, crosses and the history's summary."""
-    return 1 + int(side.items.shape[1]) + int(lists.features.shape[2])
-
-
 def list_scores(model: ListRanker, lists: Lists, side: SideFeatures) -> Tensor:
     """(m, c) scores."""
-    lengths = np.log1p(lists.lengths.astype(np.float32)) / COUNT_SCALE  # at the request: point in time
+    lengths = side.count.encode(lists.lengths)  # at the request: point in time
     users = np.broadcast_to(lengths[:, None, None], (*lists.candidates.shape, 1))
     features = np.concatenate([users, side.items[lists.candidates], lists.features], axis=2, dtype=np.float32)
     scores: Tensor = model(
-        torch.from_numpy(lists.events),
-        torch.from_numpy(lists.ratings),
-        torch.from_numpy(lists.ages.astype(np.float32)),
-        torch.from_numpy(lists.candidates),
+        torch.from_numpy(lists.events).long(),
+        torch.from_numpy(lists.ratings).long(),
+        torch.from_numpy(lists.ages).float(),
+        torch.from_numpy(lists.candidates).long(),
         torch.from_numpy(side.fields[lists.users]),
         torch.from_numpy(features),
     )

@@ -27,7 +27,7 @@ class TowerShape:
 
     items: int  # codes 1..items
     genres: int
-    profile: tuple[int, ...]  # cardinality of each profile field
+    profile: tuple[int, ...]  # cardinality of each profile field; code 0 is a value nobody knows
     dim: int = 64
     history: int = 100  # events looked back at
     fields: int = 2  # history fields, each with item rows of its own: the first starts fast, the last slow
@@ -53,7 +53,7 @@ class Tower(nn.Module):
         self._history = [nn.Embedding(rows, d, padding_idx=0) for _ in range(shape.fields)]
         self.history = nn.ModuleList(self._history)
         self.history_genre = nn.Parameter(torch.randn(shape.fields, shape.genres, d) * 0.05)
-        self._profile = [nn.Embedding(n, d) for n in shape.profile]
+        self._profile = [nn.Embedding(n, d, padding_idx=0) for n in shape.profile]  # code 0: nobody knows
         self.profile = nn.ModuleList(self._profile)
         self.regime = nn.Embedding(REGIMES, d)
         for table in (self.item, *self._history, *self._profile, self.regime):
@@ -94,8 +94,8 @@ class Tower(nn.Module):
             user = user + torch.bmm(weight.unsqueeze(1), nn.functional.embedding(items, field)).squeeze(1)
         return user
 
-    def channel(self, name: str = "tower") -> Channel:
-        """The trained tower as tables: `Channel` makes the same user vectors with numpy."""
+    def channel(self, name: str, trained: NDArray[np.bool_]) -> Channel:
+        """The trained tower as tables: `Channel` makes the same user vectors with numpy. ``trained``: (items + 1,)."""
         with torch.no_grad():
             opinion = self.opinion.numpy().copy()
             opinion[:, :, 0] = 0
@@ -108,4 +108,5 @@ class Tower(nn.Module):
                 profile=tuple(table.weight.numpy().copy() for table in self._profile),
                 items=self.item_vectors().numpy(),
                 bias=self.bias.numpy().copy(),
+                trained=trained,
             )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offline.data.knowledge import COUNT_SCALE, crossed_log_odds, item_columns, release_year
+from offline.data.knowledge import crossed_log_odds, release_year
 from offline.data.sequences import Sequences
 
 
@@ -20,14 +20,6 @@ def data() -> Sequences:
 )
 def test_release_year(title: str, year: int) -> None:
     assert release_year(title) == year
-
-
-def test_item_columns_count_ratings_and_likes(data: Sequences) -> None:
-    found = item_columns(data, np.array([0, 1990, 1991, 1992]))
-    assert found.shape == (4, 5)
-    assert np.expm1(found[:, 0] * COUNT_SCALE) == pytest.approx([0, 3, 1, 1], abs=1e-5)
-    assert np.expm1(found[:, 1] * COUNT_SCALE) == pytest.approx([0, 2, 0, 1], abs=1e-5)
-    assert np.expm1(found[:, 2] * COUNT_SCALE) == pytest.approx([0, 1, 0, 0], abs=1e-5)  # the newest fifth
 
 
 def test_crossed_log_odds_are_positive_where_a_group_likes_an_item_more(data: Sequences) -> None:

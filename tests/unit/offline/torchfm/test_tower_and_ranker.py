@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
+from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
+from data_exchange_center.fusion import candidate_columns
+from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe, TowerRecipe
 from offline.data.item_item import ease_channel
-from offline.data.knowledge import crosses, similarities
+from offline.data.knowledge import crossed_log_odds, similarities
 from offline.data.lists import Lists, recall_lists
 from offline.data.requests import request_points
 from offline.data.sequences import Sequences
-from offline.torchfm.ranker import Knowledge, RankerShape
-from offline.torchfm.ranker_train import RankerTraining, SideFeatures, ranked, train_ranker
+from offline.torchfm.ranker import Knowledge, ListRankerConfig
+from offline.torchfm.ranker_train import SideFeatures, ranked, train_ranker
 from offline.torchfm.tower import Tower
-from offline.torchfm.tower_train import TowerTraining, train_tower
+from offline.torchfm.tower_train import train_tower
 
-USERS, ITEMS, EVENTS, LAGS = 60, 40, 24, 6
-CONFIG = TowerTraining(dim=8, history=10, epochs=4, batch_size=64, learning_rate=0.02, stride=2, horizon=3)
+USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS = 60, 40, 24, 6, 10
+RECIPE = TowerRecipe(dim=8, epochs=4, batch_size=64, learning_rate=0.02, stride=2, horizon=3)
 GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
-PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1)
+CARDINALITIES = (3, 4)
+PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1) + 1
+TRAINED = np.arange(ITEMS + 1) > 0
+COUNT = DenseFeature(name="n_ratings", entity="user", scale=5, transform="log1p")
+
+
+def fitted(data: Sequences, recipe: TowerRecipe) -> Tower:
+    return train_tower(data, GENRES, PROFILES, CARDINALITIES, recipe, TOWER_LAGS)[0]
 
 
 @pytest.fixture(scope="module")
@@ -37,41 +47,42 @@ def data() -> Sequences:
 
 @pytest.fixture(scope="module")
 def tower(data: Sequences) -> Tower:
-    return train_tower(data.before_last(3), GENRES, PROFILES, CONFIG)[0]
+    return fitted(data.before_last(3), RECIPE)
 
 
 @pytest.fixture(scope="module")
 def lists(data: Sequences, tower: Tower) -> Lists:
-    channels = (tower.channel(), ease_channel(data.before_last(3).seen(), dim=8, l2=1.0))
+    ease = ease_channel(data.before_last(3).seen(), EaseRecipe(dim=8, l2=1.0), LAGS, liked_above=3)
+    channels = (tower.channel("tower", TRAINED), ease)
     points = request_points(data, 3, np.random.default_rng(0))
     return recall_lists(data, points, PROFILES, channels, (2, 1), size=10, history=LAGS, horizon=3)
 
 
 @pytest.fixture(scope="module")
 def knowledge(data: Sequences, tower: Tower) -> Knowledge:
-    factors = similarities((tower.channel(),), GENRES, np.arange(1960, 1960 + ITEMS + 1))
-    return Knowledge(factors, crosses(data, PROFILES[:, :1] + 1, {"gender": 3}))
+    factors = similarities((tower.channel("tower", TRAINED),), GENRES, np.arange(1960, 1960 + ITEMS + 1))
+    return Knowledge(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),))
 
 
 @pytest.fixture(scope="module")
 def side() -> SideFeatures:
-    return SideFeatures(PROFILES[:, :1] + 1, np.arange(ITEMS + 1, dtype=np.float32)[:, None] / ITEMS)
+    return SideFeatures(PROFILES[:, :1], COUNT, np.arange(ITEMS + 1, dtype=np.float32)[:, None] / ITEMS)
 
 
 def test_numpy_channel_equals_torch_tower(data: Sequences, tower: Tower) -> None:
-    items, ratings, _ = data.histories(CONFIG.history)
+    items, ratings, _ = data.histories(TOWER_LAGS)
     regime = np.arange(USERS) % 2
     with torch.no_grad():
         users = tower(*map(torch.from_numpy, (items, ratings, PROFILES, regime)))
         expected = (users @ tower.item_vectors().T + tower.bias).numpy()
-    channel = tower.channel()
+    channel = tower.channel("tower", TRAINED)
     found = channel.user_vectors(items, ratings, PROFILES, regime) @ channel.item_vectors().T
     assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_tower_learns_what_comes_next(data: Sequences, tower: Tower) -> None:
-    past, channel = data.before_last(3), tower.channel()
-    items, ratings, _ = past.histories(CONFIG.history)
+    past, channel = data.before_last(3), tower.channel("tower", TRAINED)
+    items, ratings, _ = past.histories(TOWER_LAGS)
     vectors = channel.user_vectors(items, ratings, PROFILES, np.zeros(USERS, int))
     scores = vectors @ channel.item_vectors().T
     scores[past.seen().nonzero()] = -np.inf
@@ -81,10 +92,32 @@ def test_tower_learns_what_comes_next(data: Sequences, tower: Tower) -> None:
 
 
 def test_same_seed_same_weights(data: Sequences) -> None:
-    config = replace(CONFIG, epochs=1)
-    one, two = (train_tower(data, GENRES, PROFILES, config)[0].channel() for _ in range(2))
+    recipe = RECIPE.model_copy(update={"epochs": 1})
+    one, two = (fitted(data, recipe).channel("tower", TRAINED) for _ in range(2))
     assert np.array_equal(one.rows, two.rows)
     assert np.array_equal(one.item_vectors(), two.item_vectors())
+
+
+def test_a_profile_value_that_nobody_knows_adds_nothing(tower: Tower) -> None:
+    channel = tower.channel("tower", TRAINED)
+    assert len(channel.profile) == 2
+    assert all(not table[0].any() and table[1:].any(axis=1).all() for table in channel.profile)
+
+
+def test_lists_hold_nothing_untrained(data: Sequences, tower: Tower, lists: Lists) -> None:
+    missing = int(np.bincount(lists.candidates.ravel()).argmax())
+    channel = tower.channel("tower", TRAINED & (np.arange(ITEMS + 1) != missing))
+    found = recall_lists(data, request_points(data, 3, np.random.default_rng(0)), PROFILES, (channel,), (1,), size=10)
+    assert (found.candidates > 0).all()
+    assert missing not in found.candidates
+
+
+def test_lists_survive_packing(lists: Lists) -> None:
+    again = Lists.unpack(lists.pack())
+    assert all(np.array_equal(getattr(again, field.name), getattr(lists, field.name)) for field in fields(Lists))
+    assert again.pack() == lists.pack()
+    with pytest.raises(ValueError, match="no lists"):
+        Lists.unpack(b"PK")
 
 
 def test_lists_hold_nothing_seen(data: Sequences, lists: Lists) -> None:
@@ -107,8 +140,17 @@ def test_ranker_beats_the_recalled_order_it_is_trained_on(
         disliked=lists.disliked[rows, shuffled],
         features=np.zeros_like(lists.features),
     )
-    config = RankerTraining(shape=RankerShape(history=LAGS, kernels=2, hidden=(16,)), epochs=6, batch_size=32)
-    model, losses = train_ranker(worse, side, knowledge, config)
+    recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32)
+    spec = FeatureSpec(
+        one_hot=(one_hot("itemid", "item", range(ITEMS)), one_hot("gender", "user", "FM")),
+        multi_hot=(),
+        dense=(COUNT, DenseFeature(name="number", entity="item", scale=ITEMS)),
+        genres=("a", "b"),
+        candidate=candidate_columns(["tower", "ease"]),
+        history=HistoryFeature(length=LAGS),
+    )
+    config = ListRankerConfig.of(spec, recipe, [table.shape[1] for table, _ in knowledge.factors], liked_above=3)
+    model, losses = train_ranker(worse, side, knowledge, config, recipe)
     assert losses[-1] < losses[0]
     order = ranked(model, worse, side)
     liked = [set(c[y]) for c, y in zip(worse.candidates, worse.liked, strict=True)]
