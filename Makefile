@@ -142,9 +142,12 @@ docker-up: setup ## the same four services and the server in containers
 docker-down: ## stop the containers; the data stays
 	$(compose) down
 
-.PHONY: bench
+.PHONY: bench bench-recipes
 bench: setup ## how fast the running server answers at 1, 4 and 16 requests in flight -> pic/figures/serving.json
 	$(BIN)/python -m online.bench
+
+bench-recipes: setup ## the same for both recipes' releases in the stores, in turns -> pic/figures/serving_recipes.json
+	$(BIN)/python -m online.bench_recipes
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 

@@ -15,8 +15,9 @@ import http.client
 import json
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -46,6 +47,7 @@ class Answered:
     """One answered request."""
 
     seconds: float  # as the client saw it
+    release: str
     took_ms: dict[str, float]  # as the server told it
 
 
@@ -86,7 +88,8 @@ def _one_client(url: str, userids: Sequence[int]) -> list[Answered]:
             seconds = time.perf_counter() - started
             if response.status != http.client.OK:
                 raise StepError(f"{url} answered {response.status} for user {userid}: {body[:200].decode()}")
-            answers.append(Answered(seconds, json.loads(body)["took_ms"]))
+            answer = json.loads(body)
+            answers.append(Answered(seconds, answer["release"], answer["took_ms"]))
     finally:
         connection.close()
     return answers
@@ -110,20 +113,38 @@ def summarise(concurrency: int, seconds: float, answers: Sequence[Answered]) -> 
     )
 
 
-def measure(url: str, userids: Sequence[int], levels: Sequence[int], n: int, warm_up: int, seed: int) -> list[Level]:
-    """Each level after a warm-up at its own concurrency, in a process that does nothing else."""
-    rng = np.random.default_rng(seed)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as generator:
+@dataclass(frozen=True)
+class Load:
+    """What is asked of the server at ``url``: requests of random ``userids`` at several concurrencies."""
 
-        def asked(count: int, concurrency: int) -> tuple[float, list[Answered]]:
-            drawn: list[int] = rng.choice(np.asarray(userids), count, replace=count > len(userids)).tolist()
-            return generator.submit(load, url, drawn, concurrency).result()
+    url: str
+    userids: Sequence[int]
+    levels: Sequence[int]  # requests in flight
+    requests: int  # of each level
+    warm_up: int  # requests before each level
+    seed: int
 
-        measured = []
-        for concurrency in levels:
-            asked(max(warm_up, concurrency), concurrency)
-            measured.append(summarise(concurrency, *asked(max(n, concurrency), concurrency)))
-        return measured
+    def measure(self, release: str | None = None) -> list[Level]:
+        """Each level after a warm-up at its own concurrency, from a process that does nothing else.
+
+        Raises StepError for an answer that is not 200, or of another release than the one that is asked for.
+        """
+        rng = np.random.default_rng(self.seed)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as generator:
+
+            def asked(count: int, concurrency: int) -> tuple[float, list[Answered]]:
+                count, known = max(count, concurrency), np.asarray(self.userids)
+                drawn: list[int] = rng.choice(known, count, replace=count > len(known)).tolist()
+                return generator.submit(load, self.url, drawn, concurrency).result()
+
+            measured = []
+            for concurrency in self.levels:
+                asked(self.warm_up, concurrency)
+                seconds, answers = asked(self.requests, concurrency)
+                if others := {answer.release for answer in answers} - {release or answers[0].release}:
+                    raise StepError(f"{self.url} answered from release {', '.join(sorted(others))}, too")
+                measured.append(summarise(concurrency, seconds, answers))
+            return measured
 
 
 def table(levels: Sequence[Level]) -> Table:
@@ -138,42 +159,56 @@ def table(levels: Sequence[Level]) -> Table:
     return shown
 
 
-def facts(settings: Settings, url: str, levels: Sequence[Level]) -> dict[str, Any]:
-    """What is written: the figures, and all that one has to know to read them."""
+def ready(url: str) -> dict[str, Any]:
+    """What the server says of itself: release, recipe and services."""
     with local_session() as session:
-        ready = session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json()
+        return dict(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json())
+
+
+def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:
+    """All that one has to know to read the figures."""
     server = settings.server
     return {
-        "command": "make bench",
         "machine": machine(),
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "recipe": settings.recipe.name,
-        "release": ready["release"],
         "server": {"workers": server.workers, "threads": server.threads},
-        "services": {name: service.get("version") for name, service in ready["services"].items()},
+        "services": {name: service.get("version") for name, service in services.items()},
         "packages": {name: version(name) for name in _PACKAGES},
-        "levels": [vars(level) for level in levels],
     }
 
 
-def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m online.bench", description="How fast the server answers.")
+def parse_load(settings: Settings, parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Load]:
+    """The arguments that every benchmark has, beside its own; and the load they describe."""
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
     parser.add_argument("--requests", type=int, default=1_000, help="of each level; default: %(default)s")
     parser.add_argument("--warm-up", type=int, default=300, help="requests before each level; default: %(default)s")
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 4, 16], help="requests in flight")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    arguments = parser.parse_args()
-    url = arguments.url.rstrip("/")
+    given = parser.parse_args()
     userids = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[Columns.USER].tolist()
+    return given, Load(given.url.rstrip("/"), userids, given.levels, given.requests, given.warm_up, given.seed)
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """A server that does not answer is one sentence."""
     try:
-        levels = measure(url, userids, arguments.levels, arguments.requests, arguments.warm_up, arguments.seed)
-        figures = facts(settings, url, levels)
+        yield
     except (OSError, http.client.HTTPException) as error:
         raise StepError(f"No server answers at {url} ({error}). Start it with `make serve`.") from error
+
+
+def main(settings: Settings) -> None:
+    parser = argparse.ArgumentParser(prog="python -m online.bench", description="How fast the server answers.")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    arguments, asking = parse_load(settings, parser)
+    with reaching(asking.url):
+        levels = asking.measure()
+        server = ready(asking.url)
     Console().print(table(levels))
-    artifacts.write_json(arguments.output, figures)
+    about = {"command": "make bench", "recipe": server["recipe"], "release": server["release"]}
+    measured = {"levels": [vars(level) for level in levels]}
+    artifacts.write_json(arguments.output, {**about, **facts(settings, server["services"]), **measured})
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ class Readiness:
     """What a server would need to answer now."""
 
     release: str | None
+    recipe: str | None
     release_problem: str | None
     services: dict[str, Pong | ServiceError]
 
@@ -145,9 +146,10 @@ class Recommender:
         with ThreadPoolExecutor(len(self._clients)) as pool:
             services = dict(pool.map(_ask, self._clients))
         try:
-            return Readiness(self._releases.live().release, None, services)
+            live = self._releases.live().manifest
+            return Readiness(live.release, live.recipe.name, None, services)
         except (ServiceError, NoReleaseError) as error:
-            return Readiness(None, str(error), services)
+            return Readiness(None, None, str(error), services)
 
     def close(self) -> None:
         self._user_features.close()

@@ -31,6 +31,7 @@ def _as_json(readiness: Readiness, outcomes: dict[str, int]) -> dict[str, Any]:
     return {
         "ready": readiness.ready,
         "release": readiness.release,
+        "recipe": readiness.recipe,
         **problem,
         "services": services,
         "outcomes": outcomes,  # of the answers of this process

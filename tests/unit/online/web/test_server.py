@@ -192,6 +192,7 @@ def test_readyz_gives_versions_and_the_release(http: FlaskClient, fakes: Fakes) 
     assert response.status_code == 200
     assert response.json is not None
     assert response.json["release"] == fakes.world.release
+    assert response.json["recipe"] == fakes.world.recipe.name
     assert set(response.json["services"]) == {"redis", "elasticsearch", "feast", "triton"}
     assert all(service["version"] == "fake" for service in response.json["services"].values())
 

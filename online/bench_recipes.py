@@ -1,0 +1,162 @@
+"""How fast the server answers by one recipe and by the other, in one run: the releases take turns.
+
+The newest release of each recipe that stands in the stores is put live (`make releases` lists them), measured as
+`make bench` measures, and given back for the other, several times over; so what else the machine does meets them alike.
+Whatever was live before is live again at the end.
+
+Reads   the releases in the stores; data_exchange_center/offline/user_seen.parquet; the server, over HTTP
+Writes  pic/figures/serving_recipes.json
+Run     make bench-recipes, or python -m online.bench_recipes [--rounds 3] [--requests 1000] [--levels 1 4 16] ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from data_exchange_center import artifacts, steps
+from data_exchange_center.recipes import DEFAULT, SOURCE
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from online.bench import OUTPUT, Level, facts, load, parse_load, reaching, ready, table
+from online.clients.base import ServiceError
+from online.clients.redis import RedisUsers, UserQuery
+
+BASELINE, COMPARED = SOURCE.name, DEFAULT.name
+_SWITCH_S = 60.0  # until every worker serves a release that has gone live
+_ASKED = 32  # requests, over connections enough for every worker to get some
+
+Rounds = list[list[Level]]  # of one recipe: its levels, round by round
+
+
+def newest_releases(settings: Settings) -> tuple[dict[str, str], str]:
+    """Recipe -> its newest release in the stores; and the release that is live now. Raises StepError."""
+    found: dict[str, str] = {}
+    try:
+        with closing(RedisUsers(settings.redis)) as store:
+            live = store.call(UserQuery(0, None)).live
+            for release in store.activated():
+                if (published := store.published(release)) is not None:
+                    found.setdefault(published.manifest.recipe.name, release)
+    except ServiceError as error:
+        raise StepError(f"{error.service} {error.what}. Start the services with `make up`.") from error
+    for recipe in (BASELINE, COMPARED):
+        if recipe not in found:
+            raise StepError(
+                f"No release of the recipe {recipe!r} stands in the stores. Make one with "
+                f"`RECSYS_RECIPE={recipe} make offline sync`; the other recipe's stays beside it."
+            )
+    return {recipe: found[recipe] for recipe in (BASELINE, COMPARED)}, live or found[COMPARED]
+
+
+def activate(release: str) -> None:
+    """Put a release live that stands in the stores. Raises StepError."""
+    command = [sys.executable, "-m", "offline_to_online.load.releases", "activate", release]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise StepError(f"Release {release} cannot be put live: {(done.stderr or done.stdout).strip()}")
+
+
+def until_served(url: str, userids: Sequence[int], release: str) -> None:
+    """Wait until every worker of the server answers from a release. Raises StepError when they do not."""
+
+    def asked() -> None:
+        _, answers = load(url, userids[:_ASKED], concurrency=_ASKED // 2)
+        if any(answer.release != release for answer in answers):
+            raise TryAgain
+
+    again = retry_if_exception_type(TryAgain)
+    try:
+        Retrying(stop=stop_after_delay(_SWITCH_S), wait=wait_fixed(0.2), retry=again, reraise=True)(asked)
+    except TryAgain as error:
+        raise StepError(f"{url} does not answer from release {release} after {_SWITCH_S:.0f} s") from error
+
+
+def take_turns(recipes: Sequence[str], rounds: int, measured: Callable[[str], list[Level]]) -> dict[str, Rounds]:
+    """Every recipe once a round, in the opposite order every other round."""
+    taken: dict[str, Rounds] = {recipe: [] for recipe in recipes}
+    for turn in range(rounds):
+        for recipe in recipes if turn % 2 == 0 else reversed(recipes):
+            taken[recipe].append(measured(recipe))
+    return taken
+
+
+def middle(levels: Sequence[Level]) -> Level:
+    """The medians of one concurrency's rounds."""
+
+    def median(values: Sequence[float]) -> float:
+        return round(float(np.median(values)), 2)
+
+    return Level(
+        concurrency=levels[0].concurrency,
+        requests=sum(level.requests for level in levels),
+        requests_per_s=median([level.requests_per_s for level in levels]),
+        p50_ms=median([level.p50_ms for level in levels]),
+        p99_ms=median([level.p99_ms for level in levels]),
+        stage_p50_ms={
+            stage: median([level.stage_p50_ms[stage] for level in levels]) for stage in levels[0].stage_p50_ms
+        },
+    )
+
+
+def comparison(taken: Mapping[str, Rounds], releases: Mapping[str, str]) -> dict[str, Any]:
+    """Medians over the rounds, each round's p50, and how many times the baseline's p50 the other's is."""
+    middles = {recipe: [middle(level) for level in zip(*rounds, strict=True)] for recipe, rounds in taken.items()}
+    p50s = {
+        recipe: [[level.p50_ms for level in levels] for levels in zip(*rounds, strict=True)]
+        for recipe, rounds in taken.items()
+    }
+    pairs = zip(middles[BASELINE], middles[COMPARED], strict=True)
+    return {
+        "rounds": len(taken[BASELINE]),
+        "recipes": {
+            recipe: {
+                "release": releases[recipe],
+                "levels": [
+                    {**vars(level), "p50_ms_of_rounds": of_rounds}
+                    for level, of_rounds in zip(middles[recipe], p50s[recipe], strict=True)
+                ],
+            }
+            for recipe in taken
+        },
+        "p50_ratio": {str(base.concurrency): round(other.p50_ms / base.p50_ms, 3) for base, other in pairs},
+    }
+
+
+def main(settings: Settings) -> None:
+    parser = argparse.ArgumentParser(prog="python -m online.bench_recipes", description="Both recipes, in turns.")
+    parser.add_argument("--rounds", type=int, default=3, help="of both recipes; default: %(default)s")
+    parser.add_argument("--output", type=Path, default=OUTPUT.with_name("serving_recipes.json"))
+    arguments, asking = parse_load(settings, parser)
+    releases, live = newest_releases(settings)
+    console = Console()
+
+    def measured(recipe: str) -> list[Level]:
+        activate(releases[recipe])
+        until_served(asking.url, asking.userids, releases[recipe])
+        levels = asking.measure(releases[recipe])
+        console.print(f"{recipe}, release {releases[recipe]}", table(levels))
+        return levels
+
+    with reaching(asking.url):
+        about = facts(settings, ready(asking.url)["services"])
+        try:
+            taken = take_turns((BASELINE, COMPARED), arguments.rounds, measured)
+        finally:
+            activate(live)
+    figures = comparison(taken, releases)
+    console.print(f"{COMPARED}'s p50 over {BASELINE}'s, by requests in flight: {figures['p50_ratio']}")
+    artifacts.write_json(arguments.output, {"command": "make bench-recipes", **about, **figures})
+
+
+if __name__ == "__main__":
+    steps.run(main)
