@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from pydantic import BaseModel
@@ -12,16 +11,16 @@ from torch import nn
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
-from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, movielens_spec, one_hot
-from data_exchange_center.fusion import candidate_columns
+from data_exchange_center.features import FeatureSpec, movielens_spec
 from data_exchange_center.recipes import DEFAULT, SOURCE, DeepFMRecipe, ListRankerRecipe
-from offline.data.knowledge import PRIOR, release_year
+from data_exchange_center.settings import Settings
+from offline.data.inputs import read_inputs
+from offline.data.statistics import item_statistics, list_spec, user_statistics
 from offline.torchfm.models import DeepFM, DeepFMConfig, weights_to_bytes
 from offline.torchfm.ranker import ListRanker, ListRankerConfig
 from tests.synthetic_world import AGES, GENDERS, OCCUPATIONS, World
 
 FACTORS = (5, 3)  # dimensions of the list ranker's similarities
-RECENT = 0.8  # quantile of the times after which a rating is recent
 
 
 def write_source_ranker(folder: Path, world: World, seed: int) -> None:
@@ -53,51 +52,13 @@ def write_default_ranker(folder: Path, world: World, seed: int) -> None:
     """Item code, profile, counts, recall's scores, history; a list ranker."""
     recipe = DEFAULT.ranker
     assert isinstance(recipe, ListRankerRecipe)
-    spec = list_spec(world, recipe)
-    served = world.served
-    n_ratings = served.groupby(Columns.USER).size().reindex(world.userids, fill_value=0).to_numpy()
-    _write_features(folder, spec, world.people.assign(n_ratings=n_ratings), _item_statistics(world))
+    inputs = read_inputs(Settings(exchange_dir=folder, recipe_name="default"))
+    spec = list_spec(inputs, DEFAULT, recipe)
+    users, items = user_statistics(inputs.data, world.people), item_statistics(inputs.data, inputs.years)
+    _write_features(folder, spec, users, items)
     torch.manual_seed(seed)
     config = ListRankerConfig.of(spec, recipe, FACTORS, DEFAULT.data.positive_above)
     _write_model(folder, config, ListRanker(config))
-
-
-def list_spec(world: World, recipe: ListRankerRecipe) -> FeatureSpec:
-    """The columns of the list ranker."""
-    counts = ("item_ratings", "item_likes", "item_recent")
-    return FeatureSpec(
-        one_hot=(
-            one_hot(Columns.ITEM, "item", world.itemids.tolist()),
-            one_hot(Columns.GENDER, "user", GENDERS),
-            one_hot(Columns.AGE, "user", AGES),
-        ),
-        multi_hot=(),
-        dense=(
-            DenseFeature(name="n_ratings", entity="user", scale=5, transform="log1p"),
-            *(DenseFeature(name=name, entity="item", scale=5, transform="log1p") for name in counts),
-            DenseFeature(name="item_mean_rating_x100", entity="item", scale=100),
-            DenseFeature(name="item_year", entity="item", scale=100),
-        ),
-        genres=world.genres,
-        candidate=candidate_columns([channel.name for channel in DEFAULT.recall.channels]),
-        history=HistoryFeature(length=recipe.history),
-    )
-
-
-def _item_statistics(world: World) -> pd.DataFrame:
-    served = world.served
-    times = served[Columns.TIMESTAMP]
-    by_item = served.assign(recent=times > np.quantile(times, RECENT)).groupby(Columns.ITEM)
-    counted = by_item.agg(
-        item_ratings=(Columns.RATING, "size"),
-        item_likes=(Columns.LABEL, "sum"),
-        item_recent=("recent", "sum"),
-        total=(Columns.RATING, "sum"),
-    ).reindex(world.itemids, fill_value=0)
-    mean = (counted.pop("total") + PRIOR * served[Columns.RATING].mean()) / (counted["item_ratings"] + PRIOR)
-    counted["item_mean_rating_x100"] = np.rint(mean * 100).astype(int)
-    counted["item_year"] = [release_year(title) for title in world.titles]
-    return counted.rename_axis(Columns.ITEM).reset_index()
 
 
 def _write_features(folder: Path, spec: FeatureSpec, users: pd.DataFrame, items: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""Recall's part of a synthetic release: random channels, and the state that they are asked with."""
+"""Recall's part of a synthetic release: random channels."""
 
 from __future__ import annotations
 
@@ -12,29 +12,11 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts
 from data_exchange_center.channels import OPINIONS, Channel, ChannelSet
 from data_exchange_center.columns import Columns, vector_of
-from data_exchange_center.features import one_hot
 from data_exchange_center.recipes import DEFAULT, SOURCE
+from offline.data.inputs import PROFILE
 from tests.synthetic_world import DIM, World
 
-PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
 PROFILE_READERS = ("tower",)  # kinds of channels that read the profile
-
-
-def write_user_state(folder: Path, world: World, length: int) -> None:
-    """Profile codes and the newest ``length`` events of every user."""
-    fields = [one_hot(name, "user", world.people[name].tolist()) for name in PROFILE]
-    profiles = np.stack([field.encode(world.people[field.name].to_numpy()) for field in fields], axis=1).astype(int)
-    newest = world.served[::-1].groupby(Columns.USER).head(length).groupby(Columns.USER)
-    events = {
-        column: [newest.get_group(user)[raw].tolist() for user in world.userids]
-        for column, raw in (
-            (Columns.ITEMS, Columns.ITEM),
-            (Columns.RATINGS, Columns.RATING),
-            (Columns.TIMES, Columns.TIMESTAMP),
-        )
-    }
-    frame = pd.DataFrame({Columns.USER: world.userids, Columns.PROFILE: profiles.tolist(), **events})
-    artifacts.USER_STATE.write(folder, frame)
 
 
 def write_source_channels(folder: Path, world: World) -> None:

@@ -11,8 +11,11 @@ import pandas as pd
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import RECIPES
+from data_exchange_center.settings import Settings
+from offline.data.inputs import read_inputs
+from offline.stages.recall import user_state
 from tests.synthetic_ranking import write_default_ranker, write_source_ranker
-from tests.synthetic_recall import write_default_channels, write_source_channels, write_user_state
+from tests.synthetic_recall import write_default_channels, write_source_channels
 from tests.synthetic_world import GENRES, World
 
 _RECALL: Final = {"source": write_source_channels, "default": write_default_channels}
@@ -40,7 +43,8 @@ def write_artifacts(
     artifacts.USERS.write(folder, world.people)
     _write_items(folder, world)
     _write_recall_state(folder, world, data.window, data.clicks_for_preference)
-    write_user_state(folder, world, data.history)
+    inputs = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe))
+    artifacts.USER_STATE.write(folder, user_state(inputs.data, inputs, data.history))
     _RECALL[recipe](folder, world)
     _RANKING[recipe](folder, world, seed)
     write_inputs(folder)

@@ -49,7 +49,10 @@ class World:
             }
         )
         counts = np.where(userids == DILIGENT, MANY, random.integers(20, 40, users))
-        parts = [_ratings(random, user, itemids, int(n), online_last) for user, n in zip(userids, counts, strict=True)]
+        parts = [
+            _ratings(random, user, itemids, int(n), online_last)
+            for user, n in zip(userids.tolist(), counts, strict=True)
+        ]
         return cls(random, userids, itemids, genres, codes, people, pd.concat(parts, ignore_index=True))
 
     @property
@@ -64,7 +67,9 @@ class World:
     @property
     def trained(self) -> NDArray[np.bool_]:
         """(items,) who competes: what was rated, and of that not the last item."""
-        return np.isin(self.itemids, self.served[Columns.ITEM]) & (self.itemids < self.itemids[-1])
+        rated: NDArray[np.bool_] = np.isin(self.itemids, self.served[Columns.ITEM])
+        not_the_last: NDArray[np.bool_] = self.itemids < self.itemids[-1]
+        return rated & not_the_last
 
     def statistics(self, window: int) -> NDArray[np.int64]:
         """(users, 2 genres): impressions, then clicks, over each user's newest ratings."""

@@ -1,4 +1,4 @@
-"""Items in Elasticsearch: one index a release, inverted index of genre codes and HNSW graph of vectors.
+"""Items in Elasticsearch: one index a release, inverted index of genre codes and an HNSW graph a recall channel.
 
 An index carries the mark ``complete`` in its mapping once everything is in it. One without the mark is the rest of a
 load that broke off and is thrown away; one with the mark may be live and is never emptied: its documents are written
@@ -8,7 +8,7 @@ all of it was compared with its source; without it the index does not go live.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_exchange_center import artifacts, wire
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, vector_of
+from offline_to_online.load.user_rows import vectors_by
 
 BULK: Final = 1_000  # documents a request
 _COMPLETE: Final = "complete"
@@ -34,37 +35,46 @@ class ItemRow:
     itemid: int
     title: str
     genres: tuple[int, ...]  # codes
-    vector: NDArray[np.float32] | None  # None: never trained, found by its genres alone
+    vectors: Mapping[str, NDArray[np.float32]]  # by `vector_of(channel)`; absent where it was never trained on
 
     def document(self) -> dict[str, Any]:
-        body: dict[str, Any] = {
+        return {
             wire.ITEM_ID: self.itemid,
             wire.ITEM_TITLE: self.title,
             wire.ITEM_GENRES: list(self.genres),
+            **{field: vector.tolist() for field, vector in self.vectors.items()},
         }
-        if self.vector is not None:
-            body[wire.ITEM_VECTOR] = self.vector.tolist()
-        return body
 
 
 def item_rows(exchange_dir: Path) -> list[ItemRow]:
     """Every item of the artifacts, by id. Raises ArtifactError when a file is missing."""
     titles = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.TITLE]
     genres = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
-    vectors = artifacts.ITEM_VECTORS.read(exchange_dir).set_index(Columns.ITEM)[Columns.VECTOR].to_dict()
+    vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
     return [
         ItemRow(
             itemid=itemid,
             title=str(titles[itemid]),
             genres=tuple(int(code) for code in genres.get(itemid, ())),
-            vector=np.asarray(vectors[itemid], dtype=np.float32) if itemid in vectors else None,
+            vectors=vectors.get(itemid, {}),
         )
         for itemid in sorted(titles.index.tolist())
     ]
 
 
-def index_body(dims: int) -> dict[str, Any]:
-    """Settings and mapping. ``dims``: width of the vectors."""
+def index_body(dims: Mapping[str, int]) -> dict[str, Any]:
+    """Settings and mapping. ``dims``: width of each channel's vectors."""
+    graphs = {
+        vector_of(channel): {
+            "type": "dense_vector",
+            "dims": width,
+            "index": True,
+            # the metric the vectors were trained with; float graph: the default would round them to bytes
+            "similarity": "max_inner_product",
+            "index_options": {"type": "hnsw", "m": 16, "ef_construction": 100},
+        }
+        for channel, width in dims.items()
+    }
     return {
         "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"},
         "mappings": {
@@ -73,14 +83,7 @@ def index_body(dims: int) -> dict[str, Any]:
                 wire.ITEM_ID: {"type": "integer"},
                 wire.ITEM_TITLE: {"type": "keyword", "index": False, "doc_values": False},
                 wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
-                wire.ITEM_VECTOR: {
-                    "type": "dense_vector",
-                    "dims": dims,
-                    "index": True,
-                    # the metric the vectors were trained with; float graph: the default would round them to bytes
-                    "similarity": "max_inner_product",
-                    "index_options": {"type": "hnsw", "m": 16, "ef_construction": 100},
-                },
+                **graphs,
             },
         },
     }
@@ -112,7 +115,7 @@ def _marks(client: Elasticsearch, release: str) -> dict[str, Any]:
     return marks
 
 
-def write_items(client: Elasticsearch, release: str, rows: Sequence[ItemRow], dims: int) -> None:
+def write_items(client: Elasticsearch, release: str, rows: Sequence[ItemRow], dims: Mapping[str, int]) -> None:
     """Load every item into the release's index, searchable when this returns, and mark it complete."""
     index = wire.item_index(release)
     if not is_complete(client, release):
@@ -121,7 +124,9 @@ def write_items(client: Elasticsearch, release: str, rows: Sequence[ItemRow], di
     bulk(client, _actions(index, rows), chunk_size=BULK)
     _delete_surplus(client, index, rows)
     client.indices.refresh(index=index)
-    client.indices.forcemerge(index=index, max_num_segments=1)  # one graph: every search walks all the vectors
+    client.indices.forcemerge(
+        index=index, max_num_segments=1
+    )  # one graph a channel: every search walks all the vectors
     client.indices.put_settings(index=index, settings={"refresh_interval": "1s"})
     client.indices.refresh(index=index)
     client.indices.put_mapping(index=index, meta={_COMPLETE: True, "items": len(rows)})

@@ -1,113 +1,134 @@
-"""What the ranking model sees and says offline: the artifacts' features through the spec into the PyTorch model.
-
-The genre statistics are counted here once more, straight from the ratings, so that a wrong window in the features
-themselves is found too, not only a difference between two copies of them.
-"""
+"""What the ranking model sees and says offline: the artifacts' features through the spec into the PyTorch model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError  # what PyTorch raises for bytes that are no weights; nothing is unpickled
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns, Split, clicks, impressions
-from data_exchange_center.features import FeatureSpec
-from data_exchange_center.release import read_feature_spec
-from offline.torchfm.models import DeepFMConfig, load_ranker
+from data_exchange_center.columns import Columns
+from data_exchange_center.features import FeatureSpec, Float32
+from data_exchange_center.fusion import Fused
+from data_exchange_center.recipes import DataRecipe, DeepFMRecipe, ListRankerRecipe, RankerRecipe
+from data_exchange_center.release import Manifest
+from offline.torchfm.models import DeepFMConfig, RankerConfig, load_ranker
+from offline.torchfm.ranker import ListRankerConfig
+from offline_to_online.load.recall_truth import Ints, RecallTruth, recall_truth
+from offline_to_online.load.recount import recounted_items, recounted_states, recounted_users
+from offline_to_online.load.sampling import request_time
+from offline_to_online.load.user_rows import UserRow, user_rows
+
+LIST: Final = 10  # candidates a user in sampled rows
+_CONFIG: Final[TypeAdapter[RankerConfig]] = TypeAdapter(RankerConfig)
 
 
 @dataclass(frozen=True)
 class OfflineTruth:
-    """Raw features by id, the contract that encodes them, and the model that scores them."""
+    """Raw features by id, recall, the contract that encodes what they say, and the model that scores it."""
 
     spec: FeatureSpec
     users: pd.DataFrame  # index userid; one column a stored user feature, and userid
     items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
+    states: Mapping[int, UserRow]  # by userid
+    recall: RecallTruth
     model: nn.Module  # (n, width) -> (n, 1) probability
 
-    def rows(self, userids: Sequence[int] | NDArray[Any], itemids: Sequence[int] | NDArray[Any]) -> NDArray[np.float32]:
-        """(n,) users and (n,) items -> (n, width) model inputs. Raises KeyError for an id that is not there."""
-        users, items = self.users.loc[list(userids)], self.items.loc[list(itemids)]
-        return self.spec.assemble(self.spec.encode_users(_columns(users)), self.spec.encode_items(_columns(items)))
+    def rows(self, userid: int, timestamp: int, fused: Fused) -> Float32:
+        """One user's n candidates -> (n, width) model inputs. Raises KeyError for an id that is not there."""
+        user, items = self.users.loc[[userid]], self.items.loc[fused.ids.tolist()]
+        return self.spec.assemble(
+            self.spec.encode_users(_columns(user)),
+            self.spec.encode_items(_columns(items)),
+            self.spec.encode_candidates(self.recall.columns, fused.features),
+            self.spec.encode_history(self.states[userid].history, timestamp),
+        )
 
-    def scores(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scores(self, rows: Float32) -> Float32:
         """(n, width) -> (n,) probabilities."""
         with torch.inference_mode():
-            scores: NDArray[np.float32] = self.model(torch.from_numpy(rows))[:, 0].numpy()
+            scores: Float32 = self.model(torch.from_numpy(rows))[:, 0].numpy()
         return scores
 
-    def sampled_rows(self, n: int, seed: int = 0) -> NDArray[np.float32]:
-        """(n, width) inputs of ``n`` pairs of a known user and a known item, the same ones for the same data."""
+    def sampled_rows(self, n: int, seed: int = 0) -> Float32:
+        """(n, width) inputs: short lists of random items that recall might have found, the same for the same data."""
         random = np.random.default_rng(seed)
-        return self.rows(random.choice(self.users.index, n), random.choice(self.items.index, n))
+        users = random.choice(sorted({*self.users.index} & {*self.states}), -(-n // LIST))
+        return np.concatenate([self._some_rows(int(userid), random) for userid in users])[:n]
+
+    def _some_rows(self, userid: int, random: np.random.Generator) -> Float32:
+        state = self.states[userid]
+        timestamp = request_time(state)
+        scores = self.recall.scores(state, timestamp)
+        found: dict[str, Ints] = dict.fromkeys(scores, self.recall.itemids[:0])
+        reached = np.flatnonzero(~np.isnan(np.stack(list(scores.values()))).all(axis=0))
+        some = random.choice(reached, min(LIST, len(reached)), replace=False) if len(reached) else reached
+        for name, values in scores.items():
+            ranked = some[np.argsort(-values[some], kind="stable")]
+            found[name] = self.recall.itemids[ranked[~np.isnan(values[ranked])]]
+        return self.rows(userid, timestamp, self.recall.fused(scores, found))
 
 
 def _columns(frame: pd.DataFrame) -> Mapping[str, Any]:
     return {name: frame[name].to_numpy() for name in frame.columns}
 
 
-def offline_truth(exchange_dir: Path) -> OfflineTruth:
+def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
-    spec = read_feature_spec(exchange_dir)
-    users = artifacts.USER_FEATURES.read(exchange_dir).set_index(Columns.USER, drop=False)
-    items = artifacts.ITEM_FEATURES.read(exchange_dir).set_index(Columns.ITEM, drop=False)
-    return OfflineTruth(spec=spec, users=users, items=items, model=_model(exchange_dir, spec))
+    return OfflineTruth(
+        spec=manifest.feature_spec,
+        users=artifacts.USER_FEATURES.read(exchange_dir).set_index(Columns.USER, drop=False),
+        items=artifacts.ITEM_FEATURES.read(exchange_dir).set_index(Columns.ITEM, drop=False),
+        states={row.userid: row for row in user_rows(exchange_dir)},
+        recall=recall_truth(exchange_dir, manifest),
+        model=_model(exchange_dir, manifest.feature_spec, manifest.recipe.ranker),
+    )
 
 
-def _model(exchange_dir: Path, spec: FeatureSpec) -> nn.Module:
-    """The trained model. Raises ArtifactError when weights, configuration and spec are not of one size."""
+def _model(exchange_dir: Path, spec: FeatureSpec, recipe: RankerRecipe) -> nn.Module:
+    """The trained model. Raises ArtifactError when weights, configuration, recipe and spec do not belong together."""
     weights = artifacts.RANK_WEIGHTS
     try:
-        config = DeepFMConfig.model_validate(artifacts.RANK_REPORT.read(exchange_dir).get("model"))
+        config = _CONFIG.validate_python(artifacts.RANK_REPORT.read(exchange_dir).get("model"))
         model = load_ranker(weights.read(exchange_dir), config.model_dump())
     except (ValidationError, RuntimeError, UnpicklingError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
         raise weights.wrong(weights.at(exchange_dir), f"cannot be loaded as its report says ({reason})") from error
-    cardinalities = tuple(feature.cardinality for feature in spec.one_hot)
-    if ((*config.wide, *config.narrow), config.n_flags, config.n_dense) != (
-        cardinalities,
-        len(spec.multi_hot),
-        len(spec.dense),
-    ):
-        raise weights.wrong(weights.at(exchange_dir), "was trained with another feature spec")
+    if config != _config_for(spec, recipe, config):
+        raise weights.wrong(weights.at(exchange_dir), "was trained with another feature spec or recipe")
     return model
 
 
-def recount(exchange_dir: Path, truth: OfflineTruth, window: int, userids: Sequence[int]) -> OfflineTruth:
-    """The truth with these users' genre statistics counted anew from the ratings.
+def _config_for(spec: FeatureSpec, recipe: RankerRecipe, trained: RankerConfig) -> RankerConfig | None:
+    """The configuration that spec and recipe ask for; of ``trained`` it takes what only training knows."""
+    match recipe, trained:
+        case DeepFMRecipe(), DeepFMConfig():
+            return DeepFMConfig.of(spec, recipe)
+        case ListRankerRecipe(), ListRankerConfig():
+            return ListRankerConfig.of(spec, recipe, trained.factors, trained.liked_above)
+    return None
 
-    A user's statistics cover the newest ``window`` train and test ratings: how often each genre was rated
-    (impressions), and how often liked (clicks). Raises ArtifactError for a user without features.
+
+def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids: Sequence[int]) -> OfflineTruth:
+    """The truth about these users, all that can be counted being counted anew from the ratings.
+
+    Raises ArtifactError for a user without features.
     """
-    ratings = artifacts.RATINGS.read(
-        exchange_dir, [Columns.USER, Columns.ITEM, Columns.LABEL, Columns.SPLIT]
-    )  # sorted by user and time
-    known = ratings[Columns.USER].isin(userids) & (ratings[Columns.SPLIT] != Split.ONLINE)  # excluded: the last ten
-    genres = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
-    absent = sorted(set(userids) - set(truth.users.index))
+    absent = sorted({*userids} - {*truth.users.index})
     if absent:
         path = artifacts.USER_FEATURES.at(exchange_dir)
         raise artifacts.USER_FEATURES.wrong(path, f"user {absent[0]}, whom recall knows, is not in it")
-    users = truth.users.loc[list(userids)].copy()
-    statistics = [column(genre) for genre in truth.spec.genres for column in (impressions, clicks)]
-    users[statistics] = 0
-    counts: dict[tuple[int, str], int] = {}
-    newest = ratings[known].groupby(Columns.USER).tail(window)
-    for userid, itemid, label in zip(newest[Columns.USER], newest[Columns.ITEM], newest[Columns.LABEL], strict=True):
-        for code in genres.get(itemid, ()):
-            genre = truth.spec.genres[code - 1]
-            for column in (impressions(genre), clicks(genre)) if label else (impressions(genre),):
-                counts[userid, column] = counts.get((userid, column), 0) + 1
-    for (userid, column), count in counts.items():
-        users.at[userid, column] = count
-    return OfflineTruth(spec=truth.spec, users=users, items=truth.items, model=truth.model)
+    return replace(
+        truth,
+        users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec.genres, recipe.window),
+        items=recounted_items(exchange_dir, truth.items),
+        states=recounted_states(exchange_dir, recipe, userids),
+    )

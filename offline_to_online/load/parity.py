@@ -1,51 +1,23 @@
-"""Offline against online: the same pairs, column by column and in the score.
-
-The online side walks the server's road with the server's own clients: Redis, Elasticsearch, Feast, the spec, Triton.
-"""
+"""Offline against online: the same candidates, column by column and in the score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from data_exchange_center.features import Entity, Float32
-from data_exchange_center.release import Published
+from data_exchange_center.features import FeatureSpec, Float32
 from offline_to_online.load.offline_truth import OfflineTruth
+from offline_to_online.load.online_answers import Answer
+from offline_to_online.load.recall_truth import Float64
 from offline_to_online.load.services import CheckError
-from online.clients.base import Client
-from online.clients.elastic import Hits, ItemQuery
-from online.clients.feast import FeatureQuery, FeatureRows
-from online.clients.redis import UserAnswer, UserQuery
-from online.clients.triton import ScoreQuery
 
-TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value
+TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
 SCORE: Final = "score"
-_ITEMS_A_REQUEST: Final = 500
-
-
-@dataclass(frozen=True)
-class Services:
-    """The four services a recommendation is made of."""
-
-    users: Client[UserQuery, UserAnswer]
-    items: Client[ItemQuery, Hits]
-    features: Client[FeatureQuery, FeatureRows]
-    ranker: Client[ScoreQuery, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """(user, item) pairs with what the model saw and said."""
-
-    userids: NDArray[np.int64]  # (n,)
-    itemids: NDArray[np.int64]  # (n,)
-    rows: Float32  # (n, width) model inputs
-    scores: Float32  # (n,) probabilities
+SHOWN: Final = 2  # disagreements of a group of columns in a message
 
 
 @dataclass(frozen=True)
@@ -57,99 +29,123 @@ class Parity:
     groups: dict[str, float]
 
 
-def online_pairs(services: Services, published: Published, userids: Sequence[int]) -> Pairs:
-    """Every candidate of every user, as the server would rank it.
+def offline_answers(truth: OfflineTruth, online: Sequence[Answer]) -> list[Answer]:
+    """The same requests from artifacts, ratings and the PyTorch model.
 
-    Raises CheckError when a user, a candidate or a value is not there; ServiceError when a service does not answer.
+    Which items each channel found, and in which order, is taken from online; what they are worth is not. Raises
+    CheckError for a seen item, and where fusion gives another list.
     """
-    candidates = {
-        userid: _candidates(services, published, userid) for userid in tqdm(userids, "candidates", leave=False)
-    }
-    spec, release = published.manifest.feature_spec, published.manifest.release
-    itemids = sorted({int(itemid) for found in candidates.values() for itemid in found})
-    items = dict(zip(itemids, _encoded(services, published, "item", itemids), strict=True))
-    rows, scores = [], []
-    for userid, found in tqdm(candidates.items(), "scores", leave=False):
-        answer = services.features.call(FeatureQuery("user", release, [userid]))
-        user = spec.encode_users(_whole("user", answer))
-        rows.append(spec.assemble(user, np.stack([items[int(itemid)] for itemid in found])))
-        query = ScoreQuery(rows[-1], published.triton_version, published.triton_model)
-        scores.append(services.ranker.call(query))
-    return Pairs(
-        userids=np.repeat(list(candidates), [len(found) for found in candidates.values()]),
-        itemids=np.concatenate(list(candidates.values())).astype(np.int64),
-        rows=np.concatenate(rows),
-        scores=np.concatenate(scores),
-    )
+    return [_offline_answer(truth, answer) for answer in online]
 
 
-def _candidates(services: Services, published: Published, userid: int) -> NDArray[np.int32]:
-    manifest = published.manifest
-    user = services.users.call(UserQuery(userid, manifest.release)).user
-    if user is None:
-        raise CheckError(f"user {userid}: Redis does not know this user under release {manifest.release}")
-    found = services.items.call(
-        ItemQuery(manifest.release, user.terms, user.vector, user.seen, manifest.recipe.recall)
-    ).itemids
-    leaked = sorted(set(found.tolist()) & set(user.seen.tolist()))
-    if leaked or not len(found):
+def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
+    state = truth.states[online.userid]
+    seen = sorted(set(online.itemids.tolist()) & set(state.seen.tolist()))
+    if seen:
+        raise CheckError(f"user {online.userid}: Elasticsearch gave seen items {seen[:5]}")
+    fused = truth.recall.fused(truth.recall.scores(state, online.timestamp), online.found)
+    if not np.array_equal(fused.ids, online.itemids):
         raise CheckError(
-            f"user {userid}: Elasticsearch gave {'seen items ' + str(leaked[:5]) if leaked else 'nothing'}"
+            f"user {online.userid}: fusion gives {fused.ids[:5].tolist()}... offline and "
+            f"{online.itemids[:5].tolist()}... online ({len(fused.ids)} and {len(online.itemids)} items)"
         )
-    return found
-
-
-def _encoded(services: Services, published: Published, entity: Entity, ids: Sequence[int]) -> Float32:
-    spec = published.manifest.feature_spec
-    parts = []
-    for start in range(0, len(ids), _ITEMS_A_REQUEST):
-        query = FeatureQuery(entity, published.manifest.release, ids[start : start + _ITEMS_A_REQUEST])
-        parts.append(spec.encode_items(_whole(entity, services.features.call(query))))
-    return np.concatenate(parts)
-
-
-def _whole(entity: Entity, answer: FeatureRows) -> dict[str, list[object]]:
-    for key, names in answer.missing.items():
-        raise CheckError(f"column {names[0]!r}, {entity} {key}: online has no value (null)")
-    return dict(answer.columns)
-
-
-def offline_pairs(truth: OfflineTruth, userids: NDArray[np.int64], itemids: NDArray[np.int64]) -> Pairs:
-    """The same pairs from the artifacts and the PyTorch model."""
-    rows = truth.rows(userids, itemids)
-    return Pairs(userids=userids, itemids=itemids, rows=rows, scores=truth.scores(rows))
-
-
-def compare(offline: Pairs, online: Pairs, truth: OfflineTruth) -> Parity:
-    """All columns one by one, then the score. Raises CheckError naming column, user, item and both values."""
-    spec = truth.spec
-    if offline.rows.shape != online.rows.shape or offline.rows.shape[1] != spec.width:
-        raise CheckError(f"offline has {offline.rows.shape} inputs, online {online.rows.shape}")
-    wrong = []
-    for position, column in enumerate((*spec.columns, SCORE)):
-        ours = offline.scores if column == SCORE else offline.rows[:, position]
-        theirs = online.scores if column == SCORE else online.rows[:, position]
-        differences = np.nan_to_num(np.abs(ours - theirs), nan=np.inf)
-        worst = int(differences.argmax())
-        if differences[worst] > TOLERANCE:
-            wrong.append(
-                f"column {column!r}, user {offline.userids[worst]}, item {offline.itemids[worst]}: offline "
-                f"{ours[worst]:.6g}, online {theirs[worst]:.6g} ({int((differences > TOLERANCE).sum()):,} of "
-                f"{len(ours):,} pairs differ)"
-            )
-    if wrong:
-        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise CheckError(f"offline and online disagree by more than {TOLERANCE}: " + "; ".join(wrong[:5]) + more)
-    gaps = np.abs(offline.rows - online.rows)
-    hot, flags = len(spec.one_hot), len(spec.one_hot) + len(spec.multi_hot)
-    groups = {
-        f"one-hot ({hot} columns)": gaps[:, :hot],
-        f"multi-hot ({len(spec.multi_hot)} columns)": gaps[:, hot:flags],
-        f"dense ({len(spec.dense)} columns)": gaps[:, flags:],
-        SCORE: np.abs(offline.scores - online.scores),
-    }
-    return Parity(
-        pairs=len(offline.scores),
-        users=len(np.unique(offline.userids)),
-        groups={name: float(gap.max(initial=0.0)) for name, gap in groups.items()},
+    rows = truth.rows(online.userid, online.timestamp, fused)
+    return Answer(
+        userid=online.userid,
+        timestamp=online.timestamp,
+        found=online.found,
+        itemids=fused.ids,
+        recalled=fused.features,
+        rows=rows,
+        scores=truth.scores(rows),
     )
+
+
+def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineTruth) -> Parity:
+    """All columns one by one, then the score, then the order of each channel's list.
+
+    Raises CheckError naming column, user, item and both values.
+    """
+    ours, theirs = _Pairs.of(offline), _Pairs.of(online)
+    if ours.rows.shape != theirs.rows.shape or ours.rows.shape[1] != truth.spec.width:
+        raise CheckError(f"offline has {ours.rows.shape} inputs, online {theirs.rows.shape}")
+    one, other = ours.columns(truth), theirs.columns(truth)
+    gaps = {
+        column: np.nan_to_num(np.abs(values - other[column]) / np.maximum(1, np.abs(values)), nan=np.inf)
+        for column, values in one.items()
+    }
+    wrong = []
+    groups = _groups(truth.spec, truth.recall.columns)
+    for columns in groups.values():
+        differ = [column for column in columns if gaps[column].max() > TOLERANCE]
+        wrong += [_difference(column, ours, one[column], other[column], gaps[column]) for column in differ[:SHOWN]]
+        if len(differ) > SHOWN:
+            wrong.append(f"and {len(differ) - SHOWN} more columns like them")
+    wrong += list(_disorder(truth, online))[:SHOWN]
+    if wrong:
+        raise CheckError(f"offline and online disagree by more than {TOLERANCE}: " + "; ".join(wrong))
+    return Parity(
+        pairs=len(ours.scores),
+        users=len(offline),
+        groups={
+            name if name == SCORE else f"{name} ({len(columns)} columns)": max(
+                float(gaps[column].max(initial=0)) for column in columns
+            )
+            for name, columns in groups.items()
+            if columns
+        },
+    )
+
+
+def _difference(column: str, pairs: _Pairs, ours: Float64, theirs: Float64, gap: Float64) -> str:
+    worst = int(gap.argmax())
+    return (
+        f"column {column!r}, user {pairs.userids[worst]}, item {pairs.itemids[worst]}: offline {ours[worst]:.6g}, "
+        f"online {theirs[worst]:.6g} ({int((gap > TOLERANCE).sum()):,} of {len(gap):,} pairs differ)"
+    )
+
+
+def _disorder(truth: OfflineTruth, online: Sequence[Answer]) -> Iterator[str]:
+    for answer in online:
+        scores = truth.recall.scores(truth.states[answer.userid], answer.timestamp)
+        for what in truth.recall.disorder(scores, answer.found):
+            yield f"user {answer.userid}: {what}"
+
+
+def _groups(spec: FeatureSpec, recalled: Sequence[str]) -> dict[str, Sequence[str]]:
+    return {
+        "one-hot": [feature.name for feature in spec.one_hot],
+        "multi-hot": [feature.name for feature in spec.multi_hot],
+        "dense": [feature.name for feature in spec.dense],
+        "candidate": recalled,
+        "history": spec.columns[spec.history_slice],
+        SCORE: [SCORE],
+    }
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """(user, item) pairs of all answers, one below the other."""
+
+    userids: NDArray[np.int64]  # (n,)
+    itemids: NDArray[np.int64]  # (n,)
+    recalled: Float32  # (n, columns of fusion)
+    rows: Float32  # (n, width)
+    scores: Float32  # (n,)
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> _Pairs:
+        return cls(
+            np.repeat([answer.userid for answer in answers], [len(answer.itemids) for answer in answers]),
+            np.concatenate([answer.itemids for answer in answers]),
+            np.concatenate([answer.recalled for answer in answers]),
+            np.concatenate([answer.rows for answer in answers]),
+            np.concatenate([answer.scores for answer in answers]),
+        )
+
+    def columns(self, truth: OfflineTruth) -> dict[str, Float64]:
+        """Every column by name, the model's first; what fusion says beyond that; the score."""
+        names = zip(truth.recall.columns, self.recalled.T, strict=True)
+        recalled = {name: values for name, values in names if name not in truth.spec.candidate}
+        inputs = dict(zip(truth.spec.columns, self.rows.T, strict=True))
+        return {name: values.astype(np.float64) for name, values in {**inputs, **recalled, SCORE: self.scores}.items()}

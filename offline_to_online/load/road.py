@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.load.parity import Services
+from offline_to_online.load.online_answers import Services
 from offline_to_online.load.services import TIMEOUT_S, redis_address
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
@@ -27,8 +27,10 @@ def server_road(settings: Settings) -> Iterator[Services]:
         "triton": settings.triton.grpc_address,
     }
     with ExitStack() as stack:
+        users = stack.enter_context(closing(RedisUsers(settings.redis.model_copy(update=patient))))
         services = Services(
-            users=stack.enter_context(closing(RedisUsers(settings.redis.model_copy(update=patient)))),
+            users=users,
+            channels=users.channels,
             items=stack.enter_context(closing(ElasticItems(settings.elasticsearch.model_copy(update=patient)))),
             features=stack.enter_context(closing(FeastFeatures(settings.feast.model_copy(update=patient)))),
             ranker=stack.enter_context(closing(TritonScores(settings.triton.model_copy(update=patient)))),

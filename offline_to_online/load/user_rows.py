@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
+from online.clients.redis import StoredUser
 
 _NOTHING = np.empty(0, dtype=np.int32)
 
@@ -28,6 +29,10 @@ class UserRow:
     profile: NDArray[np.int32]  # codes that the channels read
     history: History
     vectors: Mapping[str, NDArray[np.float32]]  # by `vector_of(channel)`; absent where a channel never met the user
+
+    def stored(self) -> StoredUser:
+        """The user as the server reads it from Redis."""
+        return StoredUser(tuple(self.genres.tolist()), self.seen, self.profile, self.history, self.vectors)
 
     def fields(self) -> dict[str, bytes]:
         """The hash's fields."""
@@ -108,8 +113,8 @@ def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, NDArray[np.
 
 
 def _by_user(table: artifacts.Table, exchange_dir: Path, column: str) -> dict[int, Any]:
-    rows: dict[int, Any] = table.read(exchange_dir).set_index(Columns.USER)[column].to_dict()
-    return rows
+    frame = table.read(exchange_dir)
+    return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
 
 
 def _ids(values: Any) -> NDArray[np.int32]:

@@ -3,13 +3,13 @@
 Industry trains in one framework and serves in another: the exported file is the contract. It is checked three times,
 by the ONNX checker, by ONNX Runtime and through Triton's own gRPC, against PyTorch on real rows.
 
-Reads:  data_exchange_center/offline/deepfm.pt, deepfm_report.json, feature_spec.json, user_features and
-        item_features .parquet
+Reads:  data_exchange_center/offline/ranker.pt, ranker_report.json, feature_spec.json; for the rows, features, user
+        states, vectors and channels
 Writes: data_exchange_center/online/triton/ml_rec/config.pbtxt and ml_rec/<version>/model.onnx; ml_rec_<width> when
         ml_rec serves releases with another number of columns
 Run:    cd offline_to_online/rank && python s2_model_to_triton.py
-Expect: MovieLens-1M: input ml_input FP32 [-1, 59], output ml_output, at most 256 rows a request; scores equal
-        PyTorch's to 1e-6 in ONNX Runtime and to 1e-5 through Triton
+Expect: MovieLens-1M: input ml_input FP32 [-1, 59] by the source's recipe, [-1, 106] by the default one; output
+        ml_output, at most 256 rows a request; scores equal PyTorch's to 1e-6 in ONNX Runtime, to 1e-5 through Triton
 """
 
 from data_exchange_center import wire
@@ -29,7 +29,7 @@ def main(settings: Settings) -> None:
     manifest = open_release(settings)
     with reaching("Triton", settings.triton.http_url):
         check_alive(settings.triton)
-    truth = offline_truth(settings.exchange_dir)
+    truth = offline_truth(settings.exchange_dir, manifest)
     width, rows = truth.spec.width, truth.sampled_rows(ROWS)
     content = export_onnx(truth.model, width, manifest.release)
     exported = check_onnx(content, truth.model, rows)

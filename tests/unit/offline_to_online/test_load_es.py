@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -11,32 +12,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center import artifacts, wire
-from data_exchange_center.columns import Columns
-from data_exchange_center.recipes import SOURCE
-from offline_to_online.load import es_checks
-from offline_to_online.load.es_checks import _check_document, _overlap
+from data_exchange_center.columns import Columns, vector_of
+from data_exchange_center.fusion import Hits
+from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
+from offline_to_online.load import es_vectors
+from offline_to_online.load.es_checks import _check_document
 from offline_to_online.load.es_index import ItemRow, index_body, item_rows
-from offline_to_online.load.redis_rows import UserRow
+from offline_to_online.load.es_vectors import _overlap
+from offline_to_online.load.sampling import Search
 from offline_to_online.load.services import CheckError
 from tests.synthetic_release import write_artifacts
 
-ROW = ItemRow(itemid=7, title="Film", genres=(1, 2), vector=np.array([0.5, 0.25], np.float32))
+(FM,) = SOURCE.recall.channels
+FIELD = vector_of(FM.name)
+ROW = ItemRow(itemid=7, title="Film", genres=(1, 2), vectors={FIELD: np.array([0.5, 0.25], np.float32)})
+NOTHING = np.empty(0, np.int32)
 
 
-def test_the_index_ranks_by_the_models_own_metric_on_exact_floats() -> None:
-    field = index_body(18)["mappings"]["properties"][wire.ITEM_VECTOR]
-    assert field["dims"] == 18
-    assert field["similarity"] == "max_inner_product"
-    assert field["index_options"]["type"] == "hnsw"  # int8_hnsw, the default, would round
+def test_the_index_ranks_every_channel_by_its_models_metric_on_exact_floats() -> None:
+    fields = index_body({"tower": 66, "ease": 18})["mappings"]["properties"]
+    for channel, dims in (("tower", 66), ("ease", 18)):
+        field = fields[vector_of(channel)]
+        assert field["dims"] == dims
+        assert field["similarity"] == "max_inner_product"
+        assert field["index_options"]["type"] == "hnsw"  # int8_hnsw, the default, would round
 
 
-def test_items_without_a_vector_are_documents_without_one(tmp_path: Path) -> None:
-    write_artifacts(tmp_path)
+@pytest.mark.parametrize("recipe", [SOURCE, DEFAULT], ids=lambda recipe: recipe.name)
+def test_items_without_a_vector_are_documents_without_one(tmp_path: Path, recipe: Recipe) -> None:
+    write_artifacts(tmp_path, recipe=recipe.name)
     rows = item_rows(tmp_path)
-    trained = set(artifacts.ITEM_VECTORS.read(tmp_path)[Columns.ITEM])
+    vectors = artifacts.ITEM_VECTORS.read(tmp_path).set_index(Columns.ITEM)
     assert [row.itemid for row in rows] == sorted(artifacts.ITEMS.read(tmp_path)[Columns.ITEM])
-    assert {row.itemid for row in rows if wire.ITEM_VECTOR in row.document()} == trained
-    assert len(trained) < len(rows)
+    for channel in recipe.recall.channels:
+        field = vector_of(channel.name)
+        trained = set(vectors.index[vectors[field].notna()])
+        assert {row.itemid for row in rows if field in row.document()} == trained
+        assert len(trained) < len(rows)
 
 
 def test_a_document_equal_to_its_source_passes() -> None:
@@ -48,8 +60,8 @@ def test_a_document_equal_to_its_source_passes() -> None:
     [
         (wire.ITEM_TITLE, "Other"),
         (wire.ITEM_GENRES, [1]),
-        (wire.ITEM_VECTOR, [0.5, 0.26]),
-        (wire.ITEM_VECTOR, None),
+        (FIELD, [0.5, 0.26]),
+        (FIELD, None),
         ("surplus", 1),
     ],
 )
@@ -71,34 +83,79 @@ def test_the_exact_top_overlaps_wholly_and_a_worse_item_does_not_count(
     itemids, products = np.arange(1, n + 1), random.permutation(n).astype(float)
     seen = random.choice(itemids, min(n_seen, n), replace=False)
     unseen = [i for i in np.argsort(-products) if itemids[i] not in seen]
-    best = [(int(itemids[i]), 0.0) for i in unseen[:candidates]]
+    best = itemids[unseen[:candidates]]
     assert _overlap(itemids, products, seen, best, candidates) == 1
     if len(unseen) > candidates:
-        replaced = [*best[:-1], (int(itemids[unseen[-1]]), 0.0)]
+        replaced = np.append(best[:-1], itemids[unseen[-1]])
         assert _overlap(itemids, products, seen, replaced, candidates) == pytest.approx(1 - 1 / len(best))
 
 
 def test_a_tie_at_the_last_place_is_as_good() -> None:
     itemids, products = np.array([1, 2, 3]), np.array([3.0, 2.0, 2.0])
     for last in (2, 3):
-        assert _overlap(itemids, products, np.array([], np.int32), [(1, 0.0), (last, 0.0)], 2) == 1
+        assert _overlap(itemids, products, NOTHING, np.array([1, last]), 2) == 1
 
 
 @pytest.mark.parametrize(("missed", "said"), [(5, ""), (6, r"worst: user 42, 0\.9400; at least 0\.95")])
 def test_the_user_who_is_served_worst_counts_too(monkeypatch: pytest.MonkeyPatch, missed: int, said: str) -> None:
     """Two hundred users have all of their hundred exact candidates, one lacks a few: the mean hides it."""
-    items, candidates = 200, 100
-    rows = [ItemRow(n, "", (), np.array([n], np.float32)) for n in range(1, items + 1)]
-    nothing = np.empty(0, np.int32)
-    users = [UserRow(n, nothing, np.array([1], np.float32), nothing) for n in range(1, 201)]
-    best = [(n, 0.0) for n in range(items, items - candidates, -1)]
-    hits = [best[missed:] if user.userid == 42 else best for user in users]
-    monkeypatch.setattr(es_checks, "_msearch", lambda *_: hits)
-    recall = SOURCE.recall.model_copy(update={"candidates": candidates})
-    attempt = partial(es_checks.check_candidates, cast(Elasticsearch, None), "aaaaaaaaaaaa", users, rows, recall)
+    candidates = 100
+    best = Hits(np.arange(200, 200 - candidates, -1), np.arange(200.0, 200 - candidates, -1))
+    lacking = Hits(best.ids[missed:], best.scores[missed:])
+    attempt = check_of(monkeypatch, [lacking if user == 42 else best for user in USERS], candidates)
     if said:
         with pytest.raises(CheckError, match=said):
             attempt()
     else:
         outcome = attempt()
-        assert (outcome.min_overlap, outcome.exact) == (0.95, 199)
+        assert (outcome.min_overlap, outcome.exact, outcome.gap) == (0.95, 199, 0)
+
+
+def test_an_index_that_ranks_by_another_metric_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right items in the right order, with scores that are no inner products."""
+    scores = np.arange(200.0, 100, -1)
+    attempt = check_of(monkeypatch, [Hits(np.arange(200, 100, -1), scores / 200)] * len(USERS), 100)
+    with pytest.raises(CheckError, match=r"user 1, item \d+, channel fm: the index ranks by [01]\.\d+, the model's "):
+        attempt()
+
+
+def test_a_seen_item_that_comes_back_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = check_of(monkeypatch, [Hits(np.array([150]), np.array([150.0]))], 1, seen=[150, 3])
+    with pytest.raises(CheckError, match=r"user 1: the seen filter let items \[150\] through"):
+        attempt()
+
+
+USERS = range(1, 201)
+
+
+def check_of(
+    monkeypatch: pytest.MonkeyPatch, hits: list[Hits], candidates: int, seen: Sequence[int] = ()
+) -> Callable[[], es_vectors.VectorCheck]:
+    """The check of 200 items whose inner product with every user is their id, the index answering with ``hits``."""
+    rows = [ItemRow(n, "", (), {FIELD: np.array([n], np.float32)}) for n in range(1, 201)]
+    ones = np.ones(1, np.float32)
+    searches = [Search(user, ones, np.array(seen, np.int32)) for user, _ in zip(USERS, hits, strict=False)]
+    monkeypatch.setattr(es_vectors, "_msearch", lambda *_: hits)
+    recall = SOURCE.recall.model_copy(update={"candidates": candidates})
+    client = cast(Elasticsearch, None)
+    return partial(es_vectors.check_candidates, client, "aaaaaaaaaaaa", searches, rows, recall, FM)
+
+
+@pytest.mark.parametrize(
+    ("hits", "said"),
+    [
+        (Hits(np.array([2, 1]), np.array([1.0, 0.5])), ""),  # equal to its neighbour: a tie
+        (Hits(np.array([2, 1]), np.array([1.1, 1.0])), r"item 1: .* finds item 2 first, .* 1\.1.*, .* 1\.0"),
+        (Hits(np.array([]), np.array([])), r"item 1: .* finds nothing"),
+    ],
+)
+def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str) -> None:
+    row = ItemRow(1, "", (), {FIELD: np.array([0.6, 0.8], np.float32)})
+    monkeypatch.setattr(es_vectors, "_msearch", lambda *_: [hits])
+    client = cast(Elasticsearch, None)
+    attempt = partial(es_vectors.check_self_first, client, "aaaaaaaaaaaa", [row], SOURCE.recall, FM)
+    if said:
+        with pytest.raises(CheckError, match=said):
+            attempt()
+    else:
+        assert attempt() == (0, 1)

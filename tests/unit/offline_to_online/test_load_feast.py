@@ -8,21 +8,33 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import Entity
+from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.load import feast_repo
-from offline_to_online.load.feast_rows import feature_frames, newest_event, release_dir, write_features
+from offline_to_online.load.feast_rows import (
+    ENTITIES,
+    EVENT_TIMESTAMP,
+    feature_frames,
+    newest_event,
+    release_dir,
+    write_features,
+)
 from offline_to_online.load.services import CheckError
 from tests.synthetic_release import write_artifacts
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    write_artifacts(tmp_path)
-    return Settings(exchange_dir=tmp_path)
+    return settings_of(tmp_path, "source")
+
+
+def settings_of(folder: Path, recipe: str) -> Settings:
+    write_artifacts(folder, recipe=recipe)
+    return Settings(exchange_dir=folder, recipe_name=recipe)
 
 
 def frames_of(settings: Settings) -> dict[Entity, pd.DataFrame]:
@@ -43,11 +55,16 @@ def test_the_same_features_give_the_same_bytes(settings: Settings) -> None:
     assert sorted(before) == ["fields.json", "items.parquet", "users.parquet"]
 
 
-def test_the_fields_are_the_specs_and_the_key_is_not_among_them(settings: Settings) -> None:
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_fields_are_the_specs_and_the_key_is_not_among_them(tmp_path: Path, recipe: str) -> None:
+    settings = settings_of(tmp_path, recipe)
     fields = json.loads((write(settings) / "fields.json").read_text())
     spec = release_of_artifacts(settings).feature_spec
-    assert [name for name, _ in fields["user"]] == [feature.name for feature in spec.stored("user")]
-    assert [name for name, _ in fields["item"]] == [feature.name for feature in spec.stored("item")]
+    for entity in ENTITIES:
+        assert [name for name, _ in fields[entity]] == [feature.name for feature in spec.stored(entity)]
+        table = pq.read_table(release_dir(settings, "aaaaaaaaaaaa") / f"{entity}s.parquet")
+        key = wire.FEAST_KEY[entity]
+        assert table.column_names == [key, *(feature.name for feature in spec.stored(entity)), EVENT_TIMESTAMP]
     assert dict(fields["user"])["gender"] == "String"
     assert dict(fields["user"])["age"] == "Int64"
 

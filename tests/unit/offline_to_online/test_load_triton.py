@@ -11,6 +11,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from data_exchange_center import wire
+from data_exchange_center.recipes import RECIPES
+from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.load import triton_repo
 from offline_to_online.load.offline_truth import OfflineTruth, offline_truth
@@ -20,11 +22,12 @@ from offline_to_online.load.triton_server import Place
 from tests.synthetic_release import write_artifacts
 
 
-@pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory) -> OfflineTruth:
-    folder = tmp_path_factory.mktemp("exchange")
-    write_artifacts(folder)
-    return offline_truth(folder)
+@pytest.fixture(scope="module", params=RECIPES)
+def truth(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OfflineTruth:
+    """Of either recipe: a ranker is a ranker."""
+    folder = tmp_path_factory.mktemp(request.param)
+    write_artifacts(folder, recipe=request.param)
+    return offline_truth(folder, release_of_artifacts(Settings(exchange_dir=folder, recipe_name=request.param)))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,8 @@ def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth)
 def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTruth) -> None:
     class Drifted(torch.nn.Module):
         def forward(self, rows: torch.Tensor) -> torch.Tensor:
-            return truth.model(rows) + 1e-4
+            scores: torch.Tensor = truth.model(rows) + 1e-4
+            return scores
 
     with pytest.raises(CheckError, match=r"row \d+: ONNX Runtime scores"):
         check_onnx(exported, Drifted(), truth.sampled_rows(10))
