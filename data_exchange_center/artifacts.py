@@ -10,17 +10,19 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_exchange_center.columns import Columns
+
+Content = TypeVar("Content")
 
 
 class ArtifactError(Exception):
@@ -150,6 +152,13 @@ class Binary(_File):
     def read(self, exchange_dir: Path) -> bytes:
         return self.require(exchange_dir).read_bytes()
 
+    def read_as(self, exchange_dir: Path, unpack: Callable[[bytes], Content]) -> Content:
+        """What ``unpack`` makes of the bytes. Raises ArtifactError where it raises ValueError."""
+        try:
+            return unpack(self.read(exchange_dir))
+        except ValueError as error:
+            raise self.wrong(self.at(exchange_dir), f"cannot be read ({error})") from error
+
 
 _S0 = "offline/preprocess/s0_get_data.py"
 _S1_SPLIT = "offline/preprocess/s1_data_split.py"
@@ -176,7 +185,7 @@ DATASET = Document(
 RATINGS = Table(
     "offline/ratings.parquet",
     _S1_SPLIT,
-    (_S2_TERMS, _S1_TERM_RECALL, _S2_VECTOR_RECALL, _S1_FEATURES),
+    (_S2_TERMS, _S1_TERM_RECALL, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL),
     "Every rating, labelled and split, sorted by user and time (ties in file order).",
     {
         Columns.USER: pa.int32(),
@@ -190,14 +199,14 @@ RATINGS = Table(
 USERS = Table(
     "offline/users.parquet",
     _S1_SPLIT,
-    (_S1_FEATURES,),
+    (_S2_TERMS, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL),
     "Every user's profile.",
     {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int32(), Columns.OCCUPATION: pa.string()},
 )
 ITEMS = Table(
     "offline/items.parquet",
     _S1_SPLIT,
-    (_S2_TERMS, _ES),
+    (_S2_TERMS, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL, _ES),
     "Every item's title and genre names.",
     {Columns.ITEM: pa.int32(), Columns.TITLE: pa.string(), Columns.GENRES: pa.list_(pa.string())},
 )
@@ -277,7 +286,7 @@ ITEM_VECTORS = Table(
 CHANNELS = Binary(
     "offline/channels.npz",
     _S2_VECTOR_RECALL,
-    (_REDIS, _ES, _PARITY),
+    (_S2_MODEL, _REDIS, _ES, _PARITY),
     "ChannelSet: the channels whose user vectors are made of the history when a request is answered; may hold none.",
 )
 USER_STATE = Table(
@@ -294,7 +303,7 @@ USER_STATE = Table(
     },
 )
 RECALL_REPORT = Document(
-    "offline/recall_report.json", _S2_VECTOR_RECALL, (), "Every channel: configuration, curves, metrics."
+    "offline/recall_report.json", _S2_VECTOR_RECALL, (), "By channel name: configuration, curves, metrics."
 )
 FEATURE_SPEC = Document(
     "offline/feature_spec.json",
@@ -309,6 +318,20 @@ SAMPLES = Table(
     "For a ranker of rated pairs, one row a train or test rating: label, split and the encoded input columns.",
     {Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
     open_ended=pa.float32(),
+)
+TEACHER_CHANNELS = Binary(
+    "offline/teacher_channels.npz",
+    _S1_FEATURES,
+    (_S2_MODEL,),
+    "For a ranker of lists, ChannelSet: the channels, fitted on the first part of each user's past, that made its "
+    "training lists.",
+)
+LISTS = Binary(
+    "offline/lists.npz",
+    _S1_FEATURES,
+    (_S2_MODEL,),
+    "For a ranker of lists, what it is trained on: the lists of the teacher channels at later moments, with the "
+    "history before and what was liked after.",
 )
 USER_FEATURES = Table(
     "offline/user_features.parquet",

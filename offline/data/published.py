@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from data_exchange_center.steps import StepError
 
@@ -28,8 +30,7 @@ ML_1M_LABELS = {"positive": 575_281, "negative": 424_928}
 ML_1M_SPLIT = {"train": 754_233, "test": 185_576, "online": 60_400}
 ML_1M_ADVENTURE_ITEMS = 283  # genre 2
 ML_1M_FEATURES = 59
-ML_1M_FM_AUC = 0.8081
-ML_1M_DEEPFM_AUC = 0.8206
+ML_1M_AUC = {"fm": 0.8081, "deepfm": 0.8206}  # kind of model -> the published test AUC
 
 
 def name_of(ratings: int, users: int, items: int) -> str:
@@ -46,9 +47,28 @@ def expect(dataset: str, what: str, found: object, expected: object) -> None:
         raise StepError(f"{what}: {found} counted, but MovieLens-1M has {expected}. Run s0_get_data.py again.")
 
 
-def expect_auc(dataset: str, model: str, auc: float, least: float) -> None:
-    """Raise StepError when a model trained on MovieLens-1M falls below the published test AUC."""
-    if dataset == ML_1M and auc < least:
+def expect_learned(dataset: str, kind: str, report: Mapping[str, Any]) -> None:
+    """Raise StepError when a model trained on MovieLens-1M has learned too little.
+
+    Its loss must have fallen from its first epoch to its last, and a test AUC must reach the published one.
+    ``report``: "epochs", each with its "loss", may be none; "auc" by part.
+    """
+    if dataset != ML_1M:
+        return
+    auc, least = report["auc"].get("test"), ML_1M_AUC.get(kind)
+    if auc is not None and least is not None and auc < least:
         raise StepError(
-            f"{model}: test AUC {auc:.4f} is below the {least} of MovieLens-1M; the recipe is not good enough."
+            f"{kind}: test AUC {auc:.4f} is below the {least} of MovieLens-1M; the recipe is not good enough."
         )
+    losses = [epoch["loss"] for epoch in report["epochs"]]
+    if losses and not losses[-1] < losses[0]:
+        raise StepError(f"{kind}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f}; the model learned nothing.")
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """``, AUC: train 0.8380, ...`` or ``, loss 5.1 to 4.6``; nothing for a model that was solved, not trained."""
+    parts = [f"{part} {value:.4f}" for part, value in report["auc"].items() if value is not None]
+    if parts:
+        return f", AUC: {', '.join(parts)}"
+    losses = [epoch["loss"] for epoch in report["epochs"]]
+    return f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""

@@ -1,14 +1,21 @@
-"""Step 5: the columns of the ranking model.
+"""Step 5: the columns of the ranking model, and what it is trained on.
 
 In industry: feature engineering on Spark, and the encoding of features copied, with luck, into the server. Here one
 FeatureSpec says which columns there are, in which order and encoded how; training and the server both call it.
-With 18 genres: 5 one-hot (userid, itemid, gender, age, occupation), 18 multi-hot (genres), 36 dense (statistics).
 
-Reads:  offline/{ratings,users,item_terms,impression_terms,user_terms}.parquet, offline/genres.json
-Writes: offline/feature_spec.json, offline/samples.parquet, offline/user_features.parquet,
-        offline/item_features.parquet, offline/features_report.json
+Recipe source: rated pairs. With 18 genres: 5 one-hot (userid, itemid, gender, age, occupation), 18 multi-hot (genres),
+36 dense (statistics as they stood before the rating).
+Recipe default: lists. Channels fitted on the first 70 % of each user's past, the teachers, are asked at later moments,
+and their fused lists are labelled with what the user liked next, so the ranker learns to order what recall brings.
+
+Reads:  source:  offline/{ratings,users,item_terms,impression_terms,user_terms}.parquet, offline/genres.json
+        default: offline/{ratings,users,items}.parquet
+Writes: offline/feature_spec.json, offline/user_features.parquet, offline/item_features.parquet,
+        offline/features_report.json; source: offline/samples.parquet; default: offline/lists.npz,
+        offline/teacher_channels.npz
 Run:    cd offline/rank && python s1_feature_engi.py
-Expect: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense (MovieLens-1M)
+Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; default: lists of 200 candidates,
+        106 columns (MovieLens-1M)
 """
 
 from __future__ import annotations
@@ -16,13 +23,22 @@ from __future__ import annotations
 import pandas as pd
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data import published, samples
+from offline.data import published, samples, statistics
+from offline.data.inputs import read_inputs
+from offline.stages import ranking
 
 
 def main(settings: Settings) -> None:
+    kinds = {"deepfm": rated_pairs, "list": recalled_lists}
+    kinds[settings.recipe.ranker.kind](settings)
+
+
+def rated_pairs(settings: Settings) -> None:
+    """One row a train or test rating, with the user's statistics as they stood before it."""
     folder = settings.exchange_dir
     genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
     ratings = artifacts.RATINGS.read(folder, [Columns.USER, Columns.ITEM, Columns.LABEL, Columns.SPLIT])
@@ -50,6 +66,28 @@ def main(settings: Settings) -> None:
     print(
         f"{len(rows):,} rows of {spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.multi_hot)} multi-hot, "
         f"{len(spec.dense)} dense"
+    )
+
+
+def recalled_lists(settings: Settings) -> None:
+    """Lists that recall would have made, and the counts that Feast is to hold."""
+    folder, recipe = settings.exchange_dir, settings.recipe
+    read = provenance.inputs_of(folder, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    inputs = read_inputs(settings)
+    past = inputs.data
+    spec = statistics.list_spec(inputs, recipe, ranking.list_recipe(recipe))
+    teachers, lists = ranking.training_lists(past, inputs, recipe)
+
+    artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
+    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, artifacts.USERS.read(folder)))
+    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs.years))
+    artifacts.TEACHER_CHANNELS.write(folder, ChannelSet(past.itemids, teachers).pack())
+    artifacts.LISTS.write(folder, lists.pack())
+    artifacts.FEATURES_REPORT.write(folder, read)
+    print(
+        f"{len(lists):,} lists of {lists.candidates.shape[1]} candidates, {lists.liked.sum():,} of them liked next; "
+        f"{spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.dense)} dense, {len(spec.candidate)} of recall, "
+        f"{spec.width - spec.history_slice.start} of the history"
     )
 
 

@@ -17,7 +17,7 @@ from offline.data import training, vectors
 from offline.data.inputs import Inputs
 from offline.data.item_item import ease_channel
 from offline.data.sequences import Sequences
-from offline.torchfm.fit import fit
+from offline.torchfm.fit import curves, fit
 from offline.torchfm.models import FM
 from offline.torchfm.tower_train import train_tower
 
@@ -65,8 +65,7 @@ def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: Da
 
 
 def _of_history(recipe: ChannelRecipe, channel: Channel, losses: Sequence[float]) -> FittedChannel:
-    epochs = [{"epoch": epoch, "loss": loss, "auc": {}} for epoch, loss in enumerate(losses, start=1)]
-    report = {"model": recipe.model_dump(mode="json"), "epochs": epochs, "auc": {}}
+    report = {"recipe": recipe.model_dump(mode="json"), **curves(losses)}
     return FittedChannel(recipe, channel.item_vectors(), channel.trained, None, channel, report)
 
 
@@ -83,7 +82,7 @@ def _fit_fm(recipe: FMRecipe, past: Sequences, data: DataRecipe) -> FittedChanne
     users[np.searchsorted(past.userids, rows.users)] = user_rows
     codes = np.searchsorted(past.itemids, rows.items) + 1
     items[codes], trained[codes] = item_rows, True
-    report = {"model": recipe.model_dump(mode="json"), **fitted.report()}
+    report = {"recipe": recipe.model_dump(mode="json"), **fitted.report()}
     return FittedChannel(recipe, items, trained, users, None, report)
 
 

@@ -1,9 +1,9 @@
-"""How both models are fitted: once without the validation rows, to be judged, then on every training row."""
+"""How models of rated pairs are fitted: once without the validation rows, to be judged, then on every training row."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -35,9 +35,6 @@ class Fitted(Generic[Model]):
             "calibration": self.calibration,
         }
 
-    def summary(self, name: str) -> str:
-        return f"{name} AUC: " + ", ".join(f"{part} {value:.4f}" for part, value in self.auc.items())
-
 
 def fit(build: Callable[[], Model], data: Data, recipe: TrainRecipe, title: str) -> Fitted[Model]:
     """Train without the held-out rows and look at them after every epoch; then train on all training rows.
@@ -53,6 +50,11 @@ def fit(build: Callable[[], Model], data: Data, recipe: TrainRecipe, title: str)
         "test": auc(model, data.test),
     }
     return Fitted(model, epochs, scores, calibration(predict(model, data.test.inputs), data.test.labels.numpy()))
+
+
+def curves(losses: Sequence[float]) -> dict[str, Any]:
+    """The same part of a report for a model that is not judged by AUC: each epoch's loss, if it has epochs."""
+    return {"auc": {}, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
 
 
 def calibration(logits: NDArray[np.float32], labels: NDArray[np.float32], bins: int = 20) -> dict[str, Any]:
