@@ -92,7 +92,7 @@ demo: setup ## the whole road: data, training, services, sync, server, fifty fil
 
 # --- offline: figures and pictures ------------------------------------------------------------------------------------
 
-.PHONY: bench-offline pictures tune seeds evaluate-offline
+.PHONY: bench-offline pictures tune seeds ratings evaluate-offline
 bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
 	$(BIN)/python -m offline.bench
 
@@ -105,6 +105,9 @@ tune: setup ## compare training settings on the validation rows, into pic/figure
 
 seeds: setup ## both models with three seeds: the spread of their AUC, into pic/figures/
 	$(BIN)/python -m offline.experiments seeds
+
+ratings: setup ## AUC of rating prediction, with the source's columns and with more, into pic/figures/ (ten minutes)
+	$(BIN)/python -m offline.experiments ratings
 
 evaluate-offline: setup ## what recommenders find of the last ten, from the artifacts, into pic/figures/ (five minutes)
 	$(BIN)/python -m offline.evaluation

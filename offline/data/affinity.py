@@ -18,7 +18,8 @@ from offline.data.sequences import Ints, Sequences
 
 Float32 = NDArray[np.float32]
 
-COLUMNS = (*neighbours.COLUMNS, "expected", "expected_deviation")
+FACTOR_COLUMNS = ("expected", "expected_deviation")  # of the rating, in stars, by the factor model
+COLUMNS = (*neighbours.COLUMNS, *FACTOR_COLUMNS)
 
 
 def folds_of_users(n_users: int, folds: int, seed: int = 0) -> Ints:
@@ -27,7 +28,7 @@ def folds_of_users(n_users: int, folds: int, seed: int = 0) -> Ints:
     return fold
 
 
-def point_in_time(data: Sequences, trained: NDArray[np.bool_], folds: int = 3, seed: int = 0) -> Float32:
+def point_in_time(data: Sequences, trained: NDArray[np.bool_], folds: int = 6, seed: int = 0) -> Float32:
     """(events, `COLUMNS`) of every event. ``trained``: (events,) True for the rows that may be fitted on."""
     fold = folds_of_users(data.n_users, folds, seed)
     table = np.zeros((len(data.items), len(COLUMNS)), dtype=np.float32)

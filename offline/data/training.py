@@ -15,10 +15,13 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import DataRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from offline.data import samples
 from offline.data.sequences import Sequences
 from offline.data.split import trains, validation_mask
 from offline.data.vectors import codes_of
 from offline.torchfm.train import Data, Rows
+
+Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -59,20 +62,59 @@ def fm_data(past: Sequences, recipe: DataRecipe) -> FMData:
     return FMData(coded(train), held_out, coded(test), users, items)
 
 
+@dataclass(frozen=True, eq=False)
+class RatedPairs:
+    """Train and test ratings as rows of a click model, with what the rows are encoded from.
+
+    Attributes:
+        ratings: userid, itemid, label and split of every row.
+        spec: the columns.
+        rows: (rows, spec.width) encoded, the user's statistics as they stood before the rating.
+        user_features, item_features: newest raw values.
+    """
+
+    ratings: pd.DataFrame
+    spec: FeatureSpec
+    rows: Float32
+    user_features: pd.DataFrame
+    item_features: pd.DataFrame
+
+
+def rated_pairs(settings: Settings) -> RatedPairs:
+    """The rows of the source's ranker, made of what preprocessing left. Raises StepError when that is of two runs."""
+    folder, keys = settings.exchange_dir, [Columns.USER, Columns.ITEM]
+    genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
+    ratings = artifacts.RATINGS.read(folder, [*keys, Columns.LABEL, Columns.SPLIT])
+    ratings = ratings[ratings[Columns.SPLIT] != Split.ONLINE].reset_index(drop=True)
+    users, impression_terms = artifacts.USERS.read(folder), artifacts.IMPRESSION_TERMS.read(folder)
+    if not ratings[keys].equals(impression_terms[keys]):
+        raise StepError("impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again.")
+    spec = samples.build_spec(ratings, users, genres, settings.recipe.data.window)
+    user_features = samples.user_features(users, artifacts.USER_TERMS.read(folder))
+    item_features = samples.item_features(artifacts.ITEM_TERMS.read(folder), genres)
+    rows = samples.encode(impression_terms, user_features, item_features, spec)
+    return RatedPairs(ratings, spec, rows, user_features, item_features)
+
+
+def pairs_data(inputs: Float32, ratings: pd.DataFrame, validation_share: float) -> Data:
+    """``inputs`` (rows, width), one for every row of ``ratings`` (userid, label, split)."""
+    labels = ratings[Columns.LABEL].to_numpy(np.float32)
+    is_train = (ratings[Columns.SPLIT] == Split.TRAIN).to_numpy()
+    train, test = (
+        Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
+    )
+    return Data(train, validation_mask(ratings.loc[is_train, Columns.USER], validation_share), test)
+
+
 def ranker_data(settings: Settings) -> tuple[Data, FeatureSpec]:
     """(rows, spec.width) float32 inputs, and the spec they are encoded by."""
     folder = settings.exchange_dir
     spec = FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(folder))
-    samples = artifacts.SAMPLES.read(folder)
-    ratings = artifacts.RATINGS.read(folder, [Columns.USER, Columns.SPLIT])
-    offline = ratings[ratings[Columns.SPLIT] != Split.ONLINE].reset_index(drop=True)
-    if not offline[Columns.SPLIT].equals(samples[Columns.SPLIT]) or set(spec.columns) - set(samples.columns):
+    table = artifacts.SAMPLES.read(folder)
+    ratings = artifacts.RATINGS.read(folder, [Columns.USER, Columns.LABEL, Columns.SPLIT])
+    ratings = ratings[ratings[Columns.SPLIT] != Split.ONLINE].reset_index(drop=True)
+    known = [Columns.LABEL, Columns.SPLIT]
+    if not ratings[known].equals(table[known]) or set(spec.columns) - set(table.columns):
         raise StepError("samples.parquet does not belong to ratings.parquet: run s1_feature_engi.py again.")
-    inputs = samples[list(spec.columns)].to_numpy(np.float32)
-    labels = samples[Columns.LABEL].to_numpy(np.float32)
-    is_train = (offline[Columns.SPLIT] == Split.TRAIN).to_numpy()
-    train, test = (
-        Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
-    )
-    held_out = validation_mask(offline.loc[is_train, Columns.USER], settings.recipe.data.validation_share)
-    return Data(train, held_out, test), spec
+    inputs = table[list(spec.columns)].to_numpy(np.float32)
+    return pairs_data(inputs, ratings, settings.recipe.data.validation_share), spec
