@@ -1,4 +1,4 @@
-"""The real services, loaded with the same small world as the fakes."""
+"""The real services, loaded with the same small worlds as the fakes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import torch
 from elasticsearch import Elasticsearch
 
 from data_exchange_center import wire
+from data_exchange_center.columns import vector_of
 from data_exchange_center.settings import Settings
 from offline_to_online.load import es_index, feast_repo, feast_rows, onnx_export, triton_repo
-from tests.unit.online.world import DIM, World
+from tests.unit.online.world import KINDS, World
 
 
 class Linear(torch.nn.Module):
@@ -30,27 +31,29 @@ class Linear(torch.nn.Module):
 
 def load_redis(client: redis.Redis, world: World) -> None:
     for userid in world.userids:
-        vector = world.user_vectors.get(userid)
+        user = world.stored(userid)
         client.hset(
             wire.user_key(world.release, userid),
             mapping={
-                wire.USER_TERM: wire.pack_ids(world.user_terms[userid]),
-                wire.USER_VECTOR: b"" if vector is None else wire.pack_vector(vector),
-                wire.USER_FILTER: wire.pack_ids(world.seen[userid]),
+                wire.USER_TERM: wire.pack_ids(user.terms),
+                wire.USER_FILTER: wire.pack_ids(user.seen),
+                wire.USER_PROFILE: wire.pack_ids(user.profile),
+                wire.USER_HISTORY: user.history.pack(),
+                **{field: wire.pack_vector(vector) for field, vector in user.vectors.items()},
             },
         )
     client.set(wire.popular_key(world.release), json.dumps(world.popular))
+    client.set(wire.channels_key(world.release), world.channels.pack())
     client.set(wire.manifest_key(world.release), world.published.model_dump_json())
-    client.set(wire.LIVE_KEY, world.release)
 
 
 def load_elasticsearch(settings: Settings, world: World) -> None:
-    rows = [
-        es_index.ItemRow(itemid, world.titles[itemid], world.genres[itemid], world.item_vectors.get(itemid))
-        for itemid in world.itemids
-    ]
+    rows = []
+    for itemid in world.itemids:
+        vectors = {vector_of(name): known[itemid] for name, known in world.item_vectors.items() if itemid in known}
+        rows.append(es_index.ItemRow(itemid, world.titles[itemid], world.genres[itemid], vectors))
     with Elasticsearch(settings.elasticsearch.url) as client:
-        es_index.write_items(client, world.release, rows, DIM)
+        es_index.write_items(client, world.release, rows, world.vector_dims)
 
 
 def load_feast(settings: Settings, world: World) -> None:
@@ -65,18 +68,31 @@ def load_feast(settings: Settings, world: World) -> None:
 
 
 @pytest.fixture(scope="package")
-def world(stack: Settings) -> Iterator[World]:
-    """Loaded into every service, and live. What was live before is live again afterwards."""
-    world = World()
-    content = onnx_export.export_onnx(Linear(world), world.spec.width, world.release)
-    place = triton_repo.publish(stack, world.release, world.spec.width, content)
-    world = World(model=place.model, model_version=place.version)
-    load_elasticsearch(stack, world)
-    load_feast(stack, world)
+def worlds(stack: Settings) -> dict[type[World], World]:
+    """One of each kind, side by side in every service."""
+    loaded = {}
+    for kind in KINDS:
+        bare = kind()
+        content = onnx_export.export_onnx(Linear(bare), bare.spec.width, bare.release)
+        place = triton_repo.publish(stack, bare.release, bare.spec.width, content)
+        world = loaded[kind] = kind(model=place.model, model_version=place.version)
+        load_elasticsearch(stack, world)
+        load_feast(stack, world)
+        with redis.Redis(port=stack.redis.port) as client:
+            load_redis(client, world)
+    return loaded
+
+
+@pytest.fixture(scope="package", params=KINDS, ids=lambda kind: kind.__name__)
+def world(stack: Settings, worlds: dict[type[World], World], request: pytest.FixtureRequest) -> Iterator[World]:
+    """The one that is live. What was live before is live again afterwards."""
+    world = worlds[request.param]
     with redis.Redis(port=stack.redis.port) as client:
         before = client.get(wire.LIVE_KEY)
-        load_redis(client, world)
+        client.set(wire.LIVE_KEY, world.release)
+        client.lpush(wire.HISTORY_KEY, world.release)
         yield world
+        client.lpop(wire.HISTORY_KEY)
         if before is None:
             client.delete(wire.LIVE_KEY)
         else:

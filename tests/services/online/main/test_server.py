@@ -18,19 +18,25 @@ from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from online.recommend.recommender import Recommender
-from online.recommend.release import OPENING_WAIT_S
+from online.recommend.releases import OPENING_WAIT_S
 from tests.free_ports import settings_on_free_ports
 from tests.unit.online.world import (
+    AT,
     BLANK_USER,
+    LATER,
     LONG_HISTORY_USER,
     NO_FEATURES_USER,
     NO_TERMS_USER,
     NO_VECTOR_USER,
     UNKNOWN_USER,
+    DefaultWorld,
+    SourceWorld,
     World,
 )
 
 SERVICES = ["redis", "elasticsearch", "feast", "triton"]
+# A fault is the same whatever is served: these tests need one world.
+ONE_WORLD = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
 
 @contextmanager
@@ -48,8 +54,8 @@ def http(stack: Settings, world: World) -> Iterator[FlaskClient]:
         yield client
 
 
-def asked(http: FlaskClient, userid: int, size: int = 50) -> dict[str, Any]:
-    response = http.post("/ml/rec", json={"userid": userid, "size": size})
+def asked(http: FlaskClient, userid: int, size: int = 50, **more: Any) -> dict[str, Any]:
+    response = http.post("/ml/rec", json={"userid": userid, "size": size, "timestamp": AT, **more})
     assert response.status_code == 200, response.text
     assert response.json is not None
     return dict(response.json)
@@ -81,34 +87,56 @@ def paused(settings: Settings, name: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, BLANK_USER])
-def test_the_answer_is_the_models_order_of_unseen_items(http: FlaskClient, world: World, userid: int) -> None:
-    answer = asked(http, userid, 200)
+@pytest.mark.parametrize("timestamp", [AT, LATER])
+def test_the_answer_is_the_models_order_of_unseen_items(
+    http: FlaskClient, world: World, userid: int, timestamp: int
+) -> None:
+    answer = asked(http, userid, 200, timestamp=timestamp)
     itemids = [item["itemid"] for item in answer["item_list"]]
     scores = [item["score"] for item in answer["item_list"]]
     assert len(itemids) == len(set(itemids)) > 100
     assert not set(itemids) & set(world.seen[userid])
     assert scores == sorted(scores, reverse=True)
-    np.testing.assert_allclose(scores, world.expected_scores(userid, itemids), atol=1e-5)
+    np.testing.assert_allclose(scores, world.expected_scores(userid, itemids, timestamp), atol=1e-5)
     assert {item["itemid"]: item["title"] for item in answer["item_list"]}.items() <= world.titles.items()
 
 
-def test_named_outcomes(http: FlaskClient) -> None:
+@pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER])
+@pytest.mark.parametrize("timestamp", [AT, LATER])
+def test_every_channel_finds_what_an_exact_search_finds(
+    http: FlaskClient, world: World, userid: int, timestamp: int
+) -> None:
+    told = asked(http, userid, timestamp=timestamp, explain=True)["recall"]
+    recall, vectors = world.recipe.recall, world.user_vectors(userid, timestamp)
+    assert list(told) == ["fused", *(channel.name for channel in recall.channels)]
+    for channel in recall.channels:
+        terms, seen = world.user_terms[userid], world.seen[userid]
+        exact = world.search(channel, vectors[channel.name], terms, seen, recall.candidates)
+        assert told[channel.name] == exact.ids.tolist()
+    assert told["fused"] == world.recalled(userid, timestamp).ids.tolist()
+
+
+def test_named_outcomes(http: FlaskClient, world: World) -> None:
     assert asked(http, UNKNOWN_USER)["cold_start"] is True
     assert asked(http, NO_FEATURES_USER)["degraded"] == ["no_user_features"]
-    assert asked(http, BLANK_USER)["degraded"][0] == "no_recall"
+    if isinstance(world, SourceWorld):
+        assert asked(http, BLANK_USER)["degraded"][0] == "no_recall"
+    else:
+        assert "degraded" not in asked(http, BLANK_USER)  # recalled for by profile
 
 
 def test_ready(http: FlaskClient, world: World) -> None:
     response = http.get("/readyz")
     assert response.status_code == 200, response.text
     assert response.json is not None
-    assert response.json["release"] == world.release
+    assert (response.json["release"], response.json["recipe"]) == (world.release, world.recipe.name)
     assert all(service["version"] for service in response.json["services"].values())
 
 
+@ONE_WORLD
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_paused_service_is_503_within_its_timeout_and_the_next_request_after_it_succeeds(
-    http: FlaskClient, stack: Settings, name: str
+    http: FlaskClient, stack: Settings, world: World, name: str
 ) -> None:
     before = asked(http, 1)
     timeout_s = getattr(stack, name).timeout_s
@@ -130,6 +158,7 @@ def test_a_paused_service_is_503_within_its_timeout_and_the_next_request_after_i
     assert max(waited) <= 1.2 * timeout_s
 
 
+@ONE_WORLD
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_that_is_not_there_is_503_with_its_name(
     stack: Settings, world: World, tmp_path_factory: pytest.TempPathFactory, name: str
@@ -145,6 +174,7 @@ def test_a_service_that_is_not_there_is_503_with_its_name(
     assert waited <= 1.2 * getattr(stack, name).timeout_s + 1.0  # opening the release, up to where it fails
 
 
+@ONE_WORLD
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_server_that_starts_beside_a_paused_service_says_503_in_time(
     stack: Settings, world: World, name: str
@@ -161,6 +191,7 @@ def test_a_server_that_starts_beside_a_paused_service_says_503_in_time(
         assert asked(http, 1)["release"] == world.release
 
 
+@ONE_WORLD
 def test_another_version_of_the_live_releases_model_is_found_without_a_restart(stack: Settings, world: World) -> None:
     key = wire.manifest_key(world.release)
     gone = world.published.model_copy(update={"triton_version": 4711})
