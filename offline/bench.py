@@ -4,7 +4,7 @@ Each step is a process of its own, started in its own folder, in a fresh exchang
 What is measured: wall-clock seconds, processor seconds and peak resident memory. Beside it stand the seconds of the
 project this one is faithful to, measured on a machine with two cores as well, though not on this one.
 
-Writes: pic/figures/offline_bench.json
+Writes: pic/figures/offline_bench.json; of another recipe than the default offline_bench_<recipe>.json
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from rich.table import Table
 from data_exchange_center import artifacts
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings, load_settings
+from offline.figures import FIGURES, named
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
-REPORT = ROOT / "pic" / "figures" / "offline_bench.json"
 STEPS = (  # and the seconds of the source's step, where it has one that was measured
     ("offline/preprocess/s0_get_data.py", None),
     ("offline/preprocess/s1_data_split.py", 16),
@@ -79,15 +79,19 @@ def report(settings: Settings) -> dict[str, Any]:
             "command": "make bench-offline",
             "machine": machine(),
             "dataset": artifacts.DATASET.read(exchange_dir)["name"],
+            "recipe": settings.recipe_name,
             "steps": steps,
             "seconds": round(sum(step["seconds"] for step in steps), 1),
             "source_seconds": sum(step["source_seconds"] or 0 for step in steps),
             "peak_rss_mb": max(step["peak_rss_mb"] for step in steps),
-            "auc": {
-                "fm": artifacts.FM_REPORT.read(exchange_dir)["auc"],
-                "deepfm": artifacts.RANK_REPORT.read(exchange_dir)["auc"],
-            },
+            "auc": {name: found["auc"] for name, found in trained(exchange_dir).items() if found["auc"]},
         }
+
+
+def trained(exchange_dir: Path) -> dict[str, dict[str, Any]]:
+    """Name of each channel, kind of the ranker -> its report. Raises ArtifactError when they are not trained."""
+    rank = artifacts.RANK_REPORT.read(exchange_dir)
+    return {**artifacts.RECALL_REPORT.read(exchange_dir)["channels"], rank["model"]["kind"]: rank}
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -108,10 +112,12 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    found = report(load_settings())
-    artifacts.write_json(REPORT, found)
+    settings = load_settings()
+    found = report(settings)
+    path = FIGURES / f"{named('offline_bench', settings.recipe_name)}.json"
+    artifacts.write_json(path, found)
     show(found, Console())
-    log.info("written: %s", REPORT)
+    log.info("written: %s", path)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Pictures of the two models' training, drawn from the reports of the steps: ``make pictures``.
+"""Pictures of the models' training, drawn from the reports of the steps: ``make pictures``.
 
-Reads:  offline/fm_report.json, offline/deepfm_report.json
-Writes: pic/training.png (loss and AUC by epoch), pic/calibration.png (predicted against observed click rate)
+Reads:  offline/recall_report.json, offline/ranker_report.json
+Writes: pic/training.png (loss by epoch, AUC where a model has one), pic/calibration.png (predicted against observed
+        click rate, where a model predicts one); of another recipe than the default <name>_<recipe>.png
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -16,14 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError, written_in_place
 from data_exchange_center.settings import load_settings
+from offline.bench import trained
+from offline.figures import PICTURES, named
 
 log = logging.getLogger(__name__)
 
-PICTURES = Path(__file__).resolve().parents[1] / "pic"
-COLOURS = {"FM": "#3b6fb6", "DeepFM": "#d1622b"}
+COLOURS = ("#3b6fb6", "#d1622b", "#3a8f5c", "#8a5aa8", "#7a7a7a")
 STYLE: Any = {
     "font.size": 12,
     "axes.spines.top": False,
@@ -37,32 +37,44 @@ Reports = dict[str, dict[str, Any]]  # model -> its report
 
 
 def training(reports: Reports) -> Figure:
-    """Loss on the rows trained on and AUC on the validation rows by epoch, of the run that sets those aside."""
-    figure = Figure(figsize=(12, 4.8), layout="constrained")
-    loss, auc = figure.subplots(1, 2)
-    for model, report in reports.items():
+    """Each model's loss by epoch on what it was trained on; and, of rated pairs, AUC on the validation rows.
+
+    Losses of different models are not comparable: each has a panel of its own.
+    """
+    learned = {model: report for model, report in reports.items() if report["epochs"]}
+    judged = {model: report for model, report in learned.items() if report["auc"]}
+    figure = Figure(figsize=(5.5 * (len(learned) + bool(judged)), 4.8), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, len(learned) + bool(judged), squeeze=False)[0])
+    for axes, (model, report) in zip(panels, learned.items(), strict=False):
         epochs = [epoch["epoch"] for epoch in report["epochs"]]
-        loss.plot(epochs, [e["loss"] for e in report["epochs"]], "o-", color=COLOURS[model], label=model)
-        validation = [e["auc"]["validation"] for e in report["epochs"]]
-        auc.plot(epochs, validation, "o-", color=COLOURS[model], label=f"{model}, validation")
+        axes.plot(epochs, [epoch["loss"] for epoch in report["epochs"]], "o-", color=_colour(model, reports))
+        axes.set(title=f"{model}: loss", xlabel="epoch", ylabel="mean cross-entropy of the epoch")
+    if judged:
+        _auc(panels[-1], judged, reports)
+    for axes in panels:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _auc(axes: Axes, judged: Reports, reports: Reports) -> None:
+    for model, report in judged.items():
+        colour, epochs = _colour(model, reports), report["epochs"]
+        validation = [epoch["auc"]["validation"] for epoch in epochs]
+        axes.plot([e["epoch"] for e in epochs], validation, "o-", color=colour, label=f"{model}, validation")
         test = report["auc"]["test"]
         if test is not None:
-            auc.axhline(test, color=COLOURS[model], linestyle="--", linewidth=1.2)
-            auc.annotate(
+            axes.axhline(test, color=colour, linestyle="--", linewidth=1.2)
+            axes.annotate(
                 f"{model}, test {test:.4f}",
                 (1, test),
                 xycoords=("axes fraction", "data"),
                 xytext=(0, 4),
                 textcoords="offset points",
                 ha="right",
-                color=COLOURS[model],
+                color=colour,
             )
-    loss.set(title="Cross-entropy on the training rows", xlabel="epoch", ylabel="mean loss of the epoch")
-    auc.set(title="AUC", xlabel="epoch", ylabel="area under the ROC curve")
-    for axes in (loss, auc):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, loc="best")
-    return figure
+    axes.set(title="AUC", xlabel="epoch", ylabel="area under the ROC curve")
+    axes.legend(frameon=False, loc="best")
 
 
 def calibration(reports: Reports) -> Figure:
@@ -71,10 +83,10 @@ def calibration(reports: Reports) -> Figure:
     axes: Axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, label="perfectly calibrated")
     for model, report in reports.items():
-        found = report["calibration"]
+        found = report.get("calibration")
         if found:
             label = f"{model}, log loss {found['log_loss']:.4f}"
-            axes.plot(found["predicted"], found["observed"], "o-", color=COLOURS[model], label=label)
+            axes.plot(found["predicted"], found["observed"], "o-", color=_colour(model, reports), label=label)
     axes.set(
         title="Calibration on the test rows",
         xlabel="predicted probability of a click",
@@ -89,18 +101,26 @@ def calibration(reports: Reports) -> Figure:
     return figure
 
 
+def _colour(model: str, reports: Reports) -> str:
+    return COLOURS[list(reports).index(model) % len(COLOURS)]
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    folder = load_settings().exchange_dir
+    settings = load_settings()
     try:
-        reports = {"FM": artifacts.FM_REPORT.read(folder), "DeepFM": artifacts.RANK_REPORT.read(folder)}
+        reports = trained(settings.exchange_dir)
     except ArtifactError as error:
         sys.exit(str(error))
+    drawings = {"training": training}
+    if any(report.get("calibration") for report in reports.values()):
+        drawings["calibration"] = calibration
     with mpl.rc_context(STYLE):
-        for name, draw in (("training.png", training), ("calibration.png", calibration)):
-            with written_in_place(PICTURES / name) as temporary:
+        for name, draw in drawings.items():
+            path = PICTURES / f"{named(name, settings.recipe_name)}.png"
+            with written_in_place(path) as temporary:
                 draw(reports).savefig(temporary, dpi=130, format="png", metadata={"Software": None})
-            log.info("written: %s", PICTURES / name)
+            log.info("written: %s", path)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ import pandas as pd
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
-from offline.data import published, samples, statistics
+from data_exchange_center.steps import run
+from offline.data import published, statistics, training
 from offline.data.inputs import read_inputs
 from offline.stages import ranking
 
@@ -40,26 +40,15 @@ def main(settings: Settings) -> None:
 def rated_pairs(settings: Settings) -> None:
     """One row a train or test rating, with the user's statistics as they stood before it."""
     folder = settings.exchange_dir
-    genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
-    ratings = artifacts.RATINGS.read(folder, [Columns.USER, Columns.ITEM, Columns.LABEL, Columns.SPLIT])
-    offline = ratings[ratings[Columns.SPLIT] != Split.ONLINE].reset_index(drop=True)
-    users, item_terms = artifacts.USERS.read(folder), artifacts.ITEM_TERMS.read(folder)
-    impression_terms = artifacts.IMPRESSION_TERMS.read(folder)
-    keys = [Columns.USER, Columns.ITEM]
-    if not offline[keys].equals(impression_terms[keys]):
-        raise StepError("impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again.")
-
-    spec = samples.build_spec(offline, users, genres, settings.recipe.data.window)
-    user_features = samples.user_features(users, artifacts.USER_TERMS.read(folder))
-    item_features = samples.item_features(item_terms, genres)
-    rows = samples.encode(impression_terms, user_features, item_features, spec)
+    made = training.rated_pairs(settings)
+    spec, rows = made.spec, made.rows
     published.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, published.ML_1M_FEATURES)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.USER_FEATURES.write(folder, user_features)
-    artifacts.ITEM_FEATURES.write(folder, item_features)
+    artifacts.USER_FEATURES.write(folder, made.user_features)
+    artifacts.ITEM_FEATURES.write(folder, made.item_features)
     table = pd.DataFrame(rows, columns=list(spec.columns), copy=False)
-    table[[Columns.LABEL, Columns.SPLIT]] = offline[[Columns.LABEL, Columns.SPLIT]]
+    table[[Columns.LABEL, Columns.SPLIT]] = made.ratings[[Columns.LABEL, Columns.SPLIT]]
     artifacts.SAMPLES.write(folder, table)
     read = (artifacts.RATINGS, artifacts.USERS, artifacts.GENRES, artifacts.ITEM_TERMS, artifacts.USER_TERMS)
     artifacts.FEATURES_REPORT.write(folder, provenance.inputs_of(folder, *read, artifacts.IMPRESSION_TERMS))
