@@ -35,6 +35,9 @@ CHINESE = {
     "served: the source's recall and ranker": "在服务：源项目的召回与排序",
     "next: two towers alone": "下一步：仅双塔", "next: fused recall": "下一步：融合召回",
     "next: fused recall and ranker": "下一步：融合召回与排序",
+    "columns": "列数", "which": "哪些列", "the source's": "源项目的列", "with the neighbours": "加上近邻",
+    "with the factors": "加上因子模型", "with both": "两者都加", "validation AUC": "验证 AUC", "test AUC": "测试 AUC",
+    "test GAUC": "测试 GAUC",
     "tests": "测试数", "lint": "静态检查", "unit tests": "单元测试", "service tests": "服务测试",
     "end-to-end tests": "端到端测试",
     "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
@@ -156,6 +159,23 @@ def evaluation(figure: Figure, word: Words) -> str:
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
+def ratings(figure: Figure, word: Words) -> str:
+    """Rating prediction with the source's columns and with more: chosen on validation, the test rows read once."""
+    source, added = sorted(int(key) for key in figure if key.isdigit())
+    rows = [(source, "the source's", figure[str(source)]), (added, "with both", figure[str(added)])]
+    rows += [(part["columns"], f"with the {name}", part) for name, part in figure["parts"].items()]
+    head = ("columns", "which", "validation AUC", "test AUC", "test GAUC")
+    cells = [
+        (columns, word(which), f"{found['validation']['auc']:.4f}", *(_test_score(found, m) for m in ("auc", "gauc")))
+        for columns, which, found in sorted(rows, key=lambda row: row[0])
+    ]
+    return f"{table([word(name) for name in head], cells)}\n\n{measured(figure, word)}"
+
+
+def _test_score(found: Figure, metric: str) -> str | None:
+    return f"{found['test'][metric]:.4f}" if "test" in found else None
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "demo": ("demo.json", demo),
     "printed": ("demo_output.json", printed),
@@ -167,6 +187,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "offline": ("offline_bench.json", offline),
     "serving": ("serving.json", serving),
     "evaluation": ("evaluation.json", evaluation),
+    "ratings": ("rating_prediction.json", ratings),
 }
 
 

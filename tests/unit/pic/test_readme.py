@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,26 @@ def test_both_languages_show_the_same_commands_and_figures() -> None:
     assert blocks[0] == blocks[1]
     commands = [re.findall(r"^(?:make|cd|curl|python) [^#\n]*", text, re.MULTILINE) for text in texts]
     assert [c.strip() for c in commands[0]] == [c.strip() for c in commands[1]]
+
+
+def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_read() -> None:
+    scores = {"auc": 0.81234, "gauc": 0.7, "user_auc": 0.69}
+    figure = {
+        "command": "make ratings",
+        "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 8},
+        "dataset": "ml-1m",
+        "59": {"validation": scores, "test": {**scores, "auc": 0.82}},
+        "72": {"validation": scores, "test": {**scores, "auc": 0.84}},
+        "parts": {
+            "neighbours": {"columns": 70, "validation": scores},
+            "factors": {"columns": 61, "validation": scores},
+        },
+    }
+    rows = runpy.run_path(str(ROOT / "pic" / "readme.py"))["ratings"](figure, lambda text: text).splitlines()
+    assert rows[2:6] == [
+        "| 59 | the source's | 0.8123 | 0.8200 | 0.7000 |",
+        "| 61 | with the factors | 0.8123 | - | - |",
+        "| 70 | with the neighbours | 0.8123 | - | - |",
+        "| 72 | with both | 0.8123 | 0.8400 | 0.7000 |",
+    ]
+    assert rows[-1] == "Measured by `make ratings` on a CPU, 2 cores, 8 GB; data: ml-1m."
