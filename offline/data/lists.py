@@ -112,17 +112,12 @@ def recall_lists(
     return Lists(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Lists)))
 
 
-def channel_list(
+def channel_hits(
     data: Sequences, points: Points, profiles: NDArray[np.int64], channel: Channel, size: int
-) -> NDArray[np.int64]:
-    """(points, size) codes that one channel alone finds, best first; 0 pads."""
-    out = np.zeros((len(points), size), dtype=np.int64)
-    row = 0
+) -> Iterator[Hits]:
+    """What one channel alone finds at every point."""
     for chunk in _chunks(points):
-        for hits in _search(channel, data, chunk, profiles, size):
-            out[row, : len(hits.ids)] = hits.ids
-            row += 1
-    return out
+        yield from _search(channel, data, chunk, profiles, size)
 
 
 def exact_search(

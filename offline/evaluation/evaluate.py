@@ -25,7 +25,7 @@ from offline.evaluation.baselines import EASE, POPULARITY, baselines
 from offline.evaluation.inputs import read_inputs
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Held
-from offline.evaluation.report import HEADLINES, headlines, per_user, plain, report
+from offline.evaluation.report import HEADLINES, per_user, plain, report
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,6 @@ def evaluate(
             "recipe": name,
             "release": release.release,
             "seconds": seconds,
-            "table": headlines(found),
             **({"live against exact": live_against_exact(held, answers, exact)} if ask else {}),
             **found,
         }

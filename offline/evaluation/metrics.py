@@ -9,6 +9,7 @@ the tests hold; AUC with scikit-learn's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -176,8 +177,15 @@ def compare(
 
 
 def _resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
+    means: Floats = _drawn(len(values), resamples, seed) @ values / len(values)
+    return means
+
+
+@lru_cache(maxsize=8)  # the metrics of one report are of few numbers of users
+def _drawn(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
+    """(resamples, n) how often each of n users is drawn."""
     rng = np.random.default_rng(seed)
-    return np.array([values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)])
+    return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples)]).astype(np.float32)
 
 
 def _mean_where(values: Floats, there: NDArray[np.bool_]) -> Floats:

@@ -32,6 +32,7 @@ def report(
     """
     return {
         "users": int(np.count_nonzero(np.diff(held.relevance.indptr))),
+        "table": {name: summary(held, lists) for name, lists in systems.items()},
         "systems": {name: _system(held, lists, genres) for name, lists in systems.items()},
         "against": {
             baseline: {
@@ -48,14 +49,12 @@ def report(
     }
 
 
-def headlines(found: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """System -> the means of a `report` that a person looks at first."""
-    table = {}
-    for name, system in found["systems"].items():
-        returning = found["slices"][name]["returning"].get("recall@200", {}).get("mean")
-        means = {metric: system[metric]["mean"] for metric in HEADLINES if metric in system}
-        table[name] = {**means, "returning: recall@200": returning}
-    return table
+def summary(held: Held, lists: Lists) -> dict[str, float]:
+    """The means that a person looks at first, among them one for those who come back after an hour or more."""
+    values = _headlines(held.relevance, lists)
+    returning = np.where(held.slices["returning"], values.get("recall@200", np.nan), np.nan)
+    means = {name: float(metrics.mean(value, resamples=1).mean) for name, value in values.items()}
+    return means | {"returning: recall@200": metrics.mean(returning, resamples=1).mean}
 
 
 def funnel(held: Held, answers: Answers) -> dict[str, Any]:

@@ -101,13 +101,13 @@ def test_without_artifacts_it_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_a_split_of_another_length_is_refused(exchange: Path, tmp_path: Path) -> None:
-    folder = exchange / "source"
-    artifacts.ITEMS.write(tmp_path, artifacts.ITEMS.read(folder))
+    folder = tmp_path / "exchange"
+    shutil.copytree(exchange / "source", folder)
     ratings = artifacts.RATINGS.read(folder)
     ratings.loc[(ratings[Columns.SPLIT] == Split.ONLINE).idxmax(), Columns.SPLIT] = Split.TEST
-    artifacts.RATINGS.write(tmp_path, ratings)
+    artifacts.RATINGS.write(folder, ratings)
     with pytest.raises(StepError, match="s1_data_split"):
-        read_inputs(Settings(exchange_dir=tmp_path))
+        read_inputs(Settings(exchange_dir=folder))
 
 
 def test_answers_hold_what_a_system_needs(exchange: Path) -> None:

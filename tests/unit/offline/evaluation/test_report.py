@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from offline.evaluation import replay
 from offline.evaluation.baselines import best_unseen, popular_lists
 from offline.evaluation.replay import Answers, Held
-from offline.evaluation.report import funnel, headlines, labelled, plain, report
+from offline.evaluation.report import HEADLINES, funnel, labelled, plain, report, summary
 from tests.unit.offline.evaluation.made_up import LAST, N_ITEMS, made_up
 
 SIZE = 10
@@ -37,7 +37,17 @@ def test_a_perfect_list_is_perfect_and_the_report_is_json(held: Held, answers: A
     assert found["systems"]["perfect"]["ndcg@10"]["mean"] == 1
     assert found["against"]["popularity"]["perfect"]["recall@10"]["difference"] > 0
     assert found["slices"]["perfect"]["returning"] == {}  # lists of ten have no metric at 50
-    assert set(headlines(found)) == {"perfect", "popularity"}
+    assert set(found["table"]) == set(systems)
+
+
+def test_the_summary_is_of_all_and_of_those_who_come_back(held: Held) -> None:
+    wide = best_unseen(held.relevance.toarray(), held.past.seen(), N_ITEMS)
+    lists = np.pad(wide, ((0, 0), (0, 200 - wide.shape[1])))
+    lists[1:] = 0  # only the first user, who comes back, is given anything
+    found = summary(held, lists)
+    assert found["returning: recall@200"] == pytest.approx(1)
+    assert found["recall@200"] == pytest.approx(1 / np.count_nonzero(np.diff(held.relevance.indptr)))
+    assert set(found) == {*HEADLINES, "returning: recall@200"}
 
 
 def test_funnel_counts_what_each_stage_still_holds(held: Held, answers: Answers) -> None:

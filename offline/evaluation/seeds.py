@@ -1,0 +1,90 @@
+"""The default recipe with three seeds on the last ten: how much of a figure is chance. ``make evaluate-seeds``, once.
+
+Reads:  offline/{ratings,items,users}.parquet
+Writes: pic/figures/evaluation_seeds.json
+Run:    python -m offline.evaluation.seeds
+Expect: a quarter of an hour on MovieLens-1M
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import artifacts
+from data_exchange_center.machine import machine
+from data_exchange_center.recipes import DEFAULT, Recipe
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline.evaluation import replay
+from offline.evaluation.evaluate import write
+from offline.evaluation.fitted import Asked, systems
+from offline.evaluation.inputs import read_inputs
+from offline.evaluation.report import plain, summary
+from offline.stages.ranking import fit_stages
+
+SEEDS = (0, 1, 2)
+Summaries = Mapping[str, Mapping[str, float]]  # system -> metric -> mean over users
+
+
+def with_seed(recipe: Recipe, seed: int) -> Recipe:
+    """The recipe with another seed wherever one is drawn from."""
+    channels = tuple(channel.model_copy(update={"seed": seed}) for channel in recipe.recall.channels)
+    recall = recipe.recall.model_copy(update={"channels": channels})
+    return recipe.model_copy(update={"recall": recall, "ranker": recipe.ranker.model_copy(update={"seed": seed})})
+
+
+def measure(settings: Settings, recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
+    """System -> metric -> the value of every seed, their mean and their spread."""
+    inputs = read_inputs(settings)
+    held = replay.held_out(inputs.data, recipe.data.online_last)
+    asked, runs = Asked(held, inputs.data, inputs), []
+    for seed in seeds:
+        seeded = with_seed(recipe, seed)
+        found = systems(fit_stages(held.past, inputs, seeded), asked, seeded)
+        runs.append({name: summary(held, lists) for name, lists in found.items()})
+    return {
+        "command": "make evaluate-seeds",
+        "machine": machine(),
+        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+        "recipe": recipe.name,
+        "seeds": list(seeds),
+        "systems": spread(runs),
+    }
+
+
+def spread(runs: Sequence[Summaries]) -> dict[str, Any]:
+    """Summaries, one a seed -> system -> metric -> by_seed, mean, standard deviation of the sample."""
+
+    def of(values: list[float]) -> dict[str, Any]:
+        return {"by_seed": values, "mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+
+    return {
+        name: {metric: of([run[name][metric] for run in runs]) for metric in metrics}
+        for name, metrics in runs[0].items()
+    }
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """Mean and spread of every system."""
+    table = Table(title=f"{len(found['seeds'])} seeds on {found['dataset']}")
+    table.add_column("")
+    for metric in next(iter(found["systems"].values())):
+        table.add_column(metric, justify="right")
+    for name, metrics in found["systems"].items():
+        table.add_row(name, *(f"{value['mean']:.4f} ± {value['std']:.4f}" for value in metrics.values()))
+    console.print(table)
+
+
+def main(settings: Settings) -> None:
+    found = plain(measure(settings, DEFAULT, SEEDS))
+    write(found, "evaluation_seeds")
+    show(found, Console())
+
+
+if __name__ == "__main__":
+    run(main)
