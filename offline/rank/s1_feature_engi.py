@@ -14,8 +14,8 @@ Writes: offline/feature_spec.json, offline/user_features.parquet, offline/item_f
         offline/features_report.json; source: offline/samples.parquet; default: offline/lists.npz,
         offline/teacher_channels.npz
 Run:    cd offline/rank && python s1_feature_engi.py
-Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; default: lists of 200 candidates,
-        106 columns (MovieLens-1M)
+Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; default: 34,000 lists of 256
+        candidates, 76 columns (MovieLens-1M)
 """
 
 from __future__ import annotations

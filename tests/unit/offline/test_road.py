@@ -1,24 +1,36 @@
-"""The seven steps in order, on a small MovieLens made up here."""
+"""The seven steps in order, for every recipe, on a small MovieLens made up here."""
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.fusion import Hits, candidate_columns, fuse
+from data_exchange_center.history import History
+from data_exchange_center.recipes import RECIPES
+from data_exchange_center.release import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data import sources, training
+from offline.data import movielens, sources, training
+from offline.data.inputs import PAST, read_inputs
+from offline.data.lists import exact_search, recall_lists
+from offline.data.requests import Points
+from offline.stages.ranking import side_features
 from offline.torchfm.models import load_ranker
+from offline.torchfm.ranker_train import list_scores
 from tests.unit.offline.synthetic import made_up_movielens
 
 STEPS = (
@@ -30,7 +42,8 @@ STEPS = (
     "offline.rank.s1_feature_engi",
     "offline.rank.s2_model_train",
 )
-USERS, FEW = 60, 10  # users 1..10 have no more ratings than are kept for online evaluation
+USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are kept for online evaluation
+COLD = {5 * (user + 1) for user in range(FEW)}
 
 
 def walk(settings: Settings) -> None:
@@ -39,11 +52,29 @@ def walk(settings: Settings) -> None:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder = tmp_path_factory.mktemp("road")
-    settings = Settings(data=made_up_movielens(folder / "ml"), exchange_dir=folder / "exchange")
-    walk(settings)
-    return settings
+def roads(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Settings]:
+    """Recipe -> where its steps have run."""
+    folder = tmp_path_factory.mktemp("roads")
+    data = made_up_movielens(folder / "ml")
+    roads = {name: Settings(data=data, exchange_dir=folder / name, recipe_name=name) for name in RECIPES}
+    for settings in roads.values():
+        walk(settings)
+    return roads
+
+
+@pytest.fixture(params=sorted(RECIPES))
+def settings(request: pytest.FixtureRequest, roads: Mapping[str, Settings]) -> Settings:
+    return roads[request.param]
+
+
+@pytest.fixture
+def source(roads: Mapping[str, Settings]) -> Settings:
+    return roads["source"]
+
+
+@pytest.fixture
+def default(roads: Mapping[str, Settings]) -> Settings:
+    return roads["default"]
 
 
 def offline_rows(settings: Settings) -> pd.DataFrame:
@@ -55,9 +86,8 @@ def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None
     manifest = release_of_artifacts(settings)
     assert manifest.dataset["name"] == "other"
     assert manifest.dataset["counts"] == {"ratings": 1830, "users": USERS, "items": 80, "genres": 3}
-    assert manifest.vector_dim == settings.recipe.fm.dim + 2
-    assert manifest.feature_spec.width == 5 + 3 + 6
-    assert set(manifest.model["auc"]) == {"train", "validation", "test"}
+    assert manifest.vector_dims == {channel.name: channel.dim + 2 for channel in settings.recipe.recall.channels}
+    assert manifest.model["model"]["kind"] == settings.recipe.ranker.kind
 
 
 def test_nothing_the_server_gets_is_from_the_last_ten(settings: Settings) -> None:
@@ -68,62 +98,127 @@ def test_nothing_the_server_gets_is_from_the_last_ten(settings: Settings) -> Non
     for user, items in seen.items():
         assert list(items) == rows.loc[rows[Columns.USER] == user, Columns.ITEM].tolist()
     assert set(artifacts.POPULAR.read(folder)[Columns.ITEM]) == set(rows[Columns.ITEM])
-    assert len(artifacts.SAMPLES.read(folder)) == len(rows)
 
 
-def test_changing_the_last_ten_changes_nothing_but_themselves(settings: Settings, tmp_path: Path) -> None:
-    """Turn every online label round: all that is trained or served stays the same, byte for byte."""
-    ratings = artifacts.RATINGS.read(settings.exchange_dir)
-    online = ratings[ratings[Columns.SPLIT] == Split.ONLINE].set_index([Columns.USER, Columns.ITEM])[Columns.RATING]
-    raw = sources.load(settings.offline_dir / "raw").ratings
-    keys = pd.MultiIndex.from_frame(raw[[Columns.USER, Columns.ITEM]])
-    turned = raw[Columns.RATING].where(~keys.isin(online.index), 6 - raw[Columns.RATING])
-    assert (turned != raw[Columns.RATING]).any()
-    source = tmp_path / "turned"
-    source.mkdir()
-    for name in ("users.dat", "movies.dat"):
-        (source / name).write_bytes((settings.offline_dir / "raw" / name).read_bytes())
-    lines = raw.assign(rating=turned).itertuples(index=False, name=None)
-    (source / "ratings.dat").write_text("".join("::".join(map(str, line)) + "\n" for line in lines))
-    other = Settings(data=source, exchange_dir=tmp_path / "exchange")
+def with_another_future(raw: pd.DataFrame) -> pd.DataFrame:
+    """Everybody's last ten ratings are of other items, the other way round and at other times, still the last."""
+    frame = raw.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
+    itemids = np.unique(frame[Columns.ITEM])
+    parts = []
+    for _, own in frame.groupby(Columns.USER):
+        past, future = own[:-LAST], own[-LAST:]
+        unseen = np.setdiff1d(itemids, past[Columns.ITEM])
+        other = np.roll(unseen, 7)[: len(future)]
+        times = frame[Columns.TIMESTAMP].max() + 10_000 * np.arange(1, len(future) + 1)
+        turned = {Columns.ITEM: other, Columns.RATING: 6 - future[Columns.RATING], Columns.TIMESTAMP: times}
+        parts += [past, future.assign(**turned)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_no_training_input_holds_the_last_ten(settings: Settings, tmp_path: Path) -> None:
+    """Other last tens, and all that is trained on, trained or served stays the same, byte for byte."""
+    data = sources.load(settings.offline_dir / "raw")
+    other = Settings(data=tmp_path / "turned", exchange_dir=tmp_path / "exchange", recipe_name=settings.recipe_name)
+    assert other.data is not None
+    other.data.mkdir()
+    for name, content in movielens.dump(replace(data, ratings=with_another_future(data.ratings))).items():
+        (other.data / name).write_bytes(content)
     walk(other)
-    for part in artifacts.RELEASE_PARTS:
-        assert part.at(other.exchange_dir).read_bytes() == part.at(settings.exchange_dir).read_bytes(), part.path
+    before, after = (artifacts.RATINGS.read(road.exchange_dir) for road in (settings, other))
+    online = before[Columns.SPLIT] == Split.ONLINE
+    assert (before[~online] == after[~online]).all(axis=None)
+    assert (before[online] != after[online])[[Columns.ITEM, Columns.TIMESTAMP]].mean().min() > 0.9
+
+    reports = {report.path for report in provenance.REPORTS}
+    told = {artifacts.DATASET.path, artifacts.RATINGS.path}  # what the other ratings are
+    compared = set()
+    for file in files_of(settings) - told - {"offline/raw/ratings.dat"}:
+        one, two = ((road.exchange_dir / file).read_bytes() for road in (settings, other))
+        if file in reports:
+            one, two = (without_inputs(content) for content in (one, two))
+        assert one == two, file
+        compared.add(file)
+    assert {part.path for part in artifacts.RELEASE_PARTS} <= compared
+    trained_on = {"deepfm": {artifacts.SAMPLES.path}, "list": {artifacts.LISTS.path, artifacts.TEACHER_CHANNELS.path}}
+    assert trained_on[settings.recipe.ranker.kind] <= compared
+
+
+def files_of(settings: Settings) -> set[str]:
+    folder = settings.exchange_dir
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def without_inputs(report: bytes) -> bytes:
+    content: dict[str, Any] = json.loads(report)
+    assert content.pop(provenance.INPUTS)
+    return json.dumps(content).encode()
 
 
 def test_walking_the_road_again_gives_the_same_bytes(settings: Settings, tmp_path: Path) -> None:
-    again = Settings(data=settings.data, exchange_dir=tmp_path / "exchange")
+    again = settings.model_copy(update={"exchange_dir": tmp_path / "exchange"})
     walk(again)
-    files = [path.relative_to(again.exchange_dir) for path in again.exchange_dir.rglob("*") if path.is_file()]
-    assert len(files) == 27
-    for file in files:
+    assert files_of(again) == files_of(settings)
+    for file in files_of(again):
         assert (again.exchange_dir / file).read_bytes() == (settings.exchange_dir / file).read_bytes(), file
 
 
-def test_a_user_without_training_rows_is_served_but_has_no_vector(settings: Settings) -> None:
+def test_a_user_without_past_is_served_but_has_no_vector(settings: Settings) -> None:
     folder = settings.exchange_dir
-    cold = {5 * (user + 1) for user in range(FEW)}
-    with_vector = set(artifacts.USER_VECTORS.read(folder)[Columns.USER])
-    assert with_vector == {5 * (user + 1) for user in range(USERS)} - cold
+    vectors = artifacts.USER_VECTORS.read(folder).set_index(Columns.USER)
+    state = artifacts.USER_STATE.read(folder).set_index(Columns.USER)
+    assert len(vectors) == len(state) == USERS
+    for name in vectors:
+        assert set(vectors.index[vectors[name].isna()]) == COLD
+    assert set(state.index[state[Columns.ITEMS].str.len() == 0]) == COLD
     preferences = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[Columns.GENRES]
-    assert all(len(preferences[user]) == 0 for user in cold)
+    assert all(len(preferences[user]) == 0 for user in COLD)
     features = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER)
-    assert (features.loc[sorted(cold)].drop(columns=["gender", "age", "occupation"]) == 0).all(axis=None)
+    assert (features.loc[sorted(COLD)].drop(columns=["gender", "age", "occupation"]) == 0).all(axis=None)
 
 
-def test_the_vocabularies_and_vectors_are_those_of_the_training_rows(settings: Settings) -> None:
+def test_the_state_is_the_newest_of_the_past(settings: Settings) -> None:
+    state = artifacts.USER_STATE.read(settings.exchange_dir).set_index(Columns.USER)
+    columns = {Columns.ITEMS: Columns.ITEM, Columns.RATINGS: Columns.RATING, Columns.TIMES: Columns.TIMESTAMP}
+    for user, own in offline_rows(settings).groupby(Columns.USER):
+        for name, raw in columns.items():
+            assert list(state.loc[user, name]) == own[raw].tolist()[::-1][: settings.recipe.data.history]
+    assert state[Columns.PROFILE].map(min).min() == 1  # everybody's values are known
+
+
+def test_an_item_without_a_rating_has_no_vector(settings: Settings) -> None:
     rows = offline_rows(settings)
+    known = {
+        "fm": set(rows.loc[rows[Columns.SPLIT] == Split.TRAIN, Columns.ITEM]),
+        "tower": set(rows[Columns.ITEM]),
+        "ease": set(rows[Columns.ITEM]),
+    }
+    vectors = artifacts.ITEM_VECTORS.read(settings.exchange_dir).set_index(Columns.ITEM)
+    for channel in settings.recipe.recall.channels:
+        there = vectors[vector_of(channel.name)].dropna()
+        assert set(there.index) == known[channel.kind]
+        lengths = np.linalg.norm(np.stack(there.to_list()), axis=1)
+        np.testing.assert_allclose(lengths, lengths[0], rtol=1e-5)
+
+
+def test_reports_are_plain_json(settings: Settings) -> None:
+    for report in provenance.REPORTS:
+        json.loads(report.at(settings.exchange_dir).read_text(), parse_constant=lambda name: pytest.fail(name))
+
+
+def test_the_vocabularies_are_those_of_the_training_rows(source: Settings) -> None:
+    rows = offline_rows(source)
     trained = sorted(set(rows.loc[rows[Columns.SPLIT] == Split.TRAIN, Columns.ITEM]))
-    spec = FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(settings.exchange_dir))
+    spec = read_feature_spec(source.exchange_dir)
     assert list(spec.one_hot[1].vocabulary) == trained
-    assert artifacts.ITEM_VECTORS.read(settings.exchange_dir)[Columns.ITEM].tolist() == trained
+    assert spec.width == 5 + 3 + 6
 
 
-def test_samples_are_what_the_spec_makes_of_the_stored_values(settings: Settings) -> None:
+def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) -> None:
     """A row of the samples, put together as the server does: profile, the row's own statistics, the item's flags."""
-    folder = settings.exchange_dir
+    folder = source.exchange_dir
     spec = FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(folder))
-    samples, rows = artifacts.SAMPLES.read(folder), offline_rows(settings)
+    samples, rows = artifacts.SAMPLES.read(folder), offline_rows(source)
+    assert len(samples) == len(rows)
     users = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER, drop=False)
     items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM, drop=False)
     statistics = artifacts.IMPRESSION_TERMS.read(folder)
@@ -139,37 +234,87 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(settings: Settings
     assert samples[Columns.LABEL].equals(rows[Columns.LABEL])
 
 
-def test_the_exported_vectors_rank_as_the_fm_does(settings: Settings) -> None:
-    data = training.fm_data(settings)
+def test_stored_vectors_carry_the_bias(source: Settings) -> None:
+    data = training.fm_data(read_inputs(source).data, source.recipe.data)
     assert data.train.inputs.min() == 1  # every id of the training rows is known
-    users, items = (
-        np.stack(table.read(settings.exchange_dir)[Columns.VECTOR])
-        for table in (artifacts.USER_VECTORS, artifacts.ITEM_VECTORS)
-    )
+    users = np.stack(artifacts.USER_VECTORS.read(source.exchange_dir)[vector_of("fm")].dropna().to_list())
     assert users.shape == (len(data.users), 18)
-    np.testing.assert_allclose(np.linalg.norm(items, axis=1), np.linalg.norm(items[0]), rtol=1e-5)
     assert set(map(tuple, users[:, 16:])) == {(1.0, 0.0)}
 
 
-def test_the_ranker_loads_and_gives_probabilities(settings: Settings) -> None:
-    report = artifacts.RANK_REPORT.read(settings.exchange_dir)
-    served = load_ranker(artifacts.RANK_WEIGHTS.read(settings.exchange_dir), report["model"])
-    data, spec = training.ranker_data(settings)
+def test_the_deepfm_loads_and_gives_probabilities(source: Settings) -> None:
+    report = artifacts.RANK_REPORT.read(source.exchange_dir)
+    assert set(report["auc"]) == {"train", "validation", "test"}
+    served = load_ranker(artifacts.RANK_WEIGHTS.read(source.exchange_dir), report["model"])
+    data, spec = training.ranker_data(source)
     scores = served(data.test.inputs).detach().numpy()
     assert data.test.inputs.shape[1] == spec.width
     assert scores.shape == (len(data.test.labels), 1)
     assert ((scores > 0) & (scores < 1)).all()
 
 
-def test_reports_are_plain_json(settings: Settings) -> None:
-    for report in (artifacts.FM_REPORT, artifacts.RANK_REPORT, artifacts.TERM_RECALL_REPORT):
-        json.loads(report.at(settings.exchange_dir).read_text(), parse_constant=lambda name: pytest.fail(name))
+def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settings) -> None:
+    """One user's list, from the artifacts as a server makes it and by the functions that made the training lists."""
+    folder, recall = default.exchange_dir, default.recipe.recall
+    everything, past = read_inputs(default, (*PAST, Split.ONLINE)), read_inputs(default).data
+    user, spec = USERS - 5, read_feature_spec(folder)
+    point = Points(np.array([user]), past.lengths[[user]])
+    now = int(everything.data.times[everything.data.starts[user] + past.lengths[user]])
+    channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack)
+    weights = [channel.fusion_weight for channel in recall.channels]
+    assert spec.history is not None
+    length = spec.history.length
+    lists = recall_lists(everything.data, point, everything.profiles, channels.channels, weights, history=length)
+    report = artifacts.RANK_REPORT.read(folder)
+    model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), report["model"])
+
+    state = artifacts.USER_STATE.read(folder).iloc[user]
+    names = (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
+    history = History(*(state[name].astype(np.int64) for name in names))
+    made = channels.user_vectors(history, state[Columns.PROFILE], now)
+    index = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
+    itemids, seen = index.index.to_numpy(), np.isin(index.index, artifacts.USER_SEEN.read(folder)[Columns.SEEN][user])
+    hits = []
+    for channel in recall.channels:
+        field = index[vector_of(channel.name)]
+        competes = field.notna().to_numpy()
+        vectors = np.stack([row if row is not None else np.zeros(66) for row in field]).astype(np.float32)
+        unseen = np.flatnonzero(seen)
+        (found,) = exact_search(
+            made[channel.name][None], vectors, competes, np.zeros(len(unseen), int), unseen, recall.candidates
+        )
+        hits.append(Hits(itemids[found.ids], found.scores))
+    fused = fuse(hits, weights, recall.candidates)
+    n = len(fused.ids)
+    assert channels.codes(fused.ids).tolist() == lists.candidates[0, :n].tolist()
+    assert not lists.candidates[0, n:].any()
+
+    users = artifacts.USER_FEATURES.read(folder).iloc[[user]]
+    items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM, drop=False).loc[fused.ids]
+    rows = spec.assemble(
+        spec.encode_users({name: users[name].to_numpy() for name in users}),
+        spec.encode_items({name: items[name].to_numpy() for name in items}),
+        spec.encode_candidates(candidate_columns([channel.name for channel in recall.channels]), fused.features),
+        spec.encode_history(history, now),
+    )
+    with torch.no_grad():
+        served = model(torch.from_numpy(rows))[:, 0]
+        taught = torch.sigmoid(list_scores(model.ranker.ranker, lists, side_features(past, everything, spec)))[0, :n]
+    assert served.std() > 0.001
+    torch.testing.assert_close(served, taught, atol=2e-3, rtol=0)  # training lists hold features in half precision
 
 
-def test_a_step_without_the_one_before_it_says_which(tmp_path: Path) -> None:
-    nowhere = Settings(exchange_dir=tmp_path)
-    for step, before in zip(STEPS[1:], ("s0_get", "s0_get", "s2_term", "s1_data", "s2_term", "s1_feat"), strict=True):
-        with pytest.raises(artifacts.ArtifactError, match=before):
+@pytest.mark.parametrize(
+    ("recipe", "before"),
+    [
+        ("source", ("s0_get", "s0_get", "s2_term", "s1_data", "s2_term", "s1_feat")),
+        ("default", ("s0_get", "s0_get", "s2_term", "s1_data", "s1_data", "s1_feat")),
+    ],
+)
+def test_a_step_without_the_one_before_it_says_which(recipe: str, before: tuple[str, ...], tmp_path: Path) -> None:
+    nowhere = Settings(exchange_dir=tmp_path, recipe_name=recipe)
+    for step, name in zip(STEPS[1:], before, strict=True):
+        with pytest.raises(artifacts.ArtifactError, match=name):
             importlib.import_module(step).main(nowhere)
 
 
@@ -189,16 +334,16 @@ def test_nothing_to_train_on_is_one_sentence(movielens: Callable[..., Path], tmp
         importlib.import_module(STEPS[1]).main(settings)
 
 
-def test_a_failed_read_leaves_what_was_there(settings: Settings, movielens: Callable[..., Path]) -> None:
+def test_a_failed_read_leaves_what_was_there(source: Settings, movielens: Callable[..., Path]) -> None:
     bad = movielens("bad")
     (bad / "ratings.dat").write_text("5::7::3\n")
-    before = artifacts.sha256(settings.offline_dir / "raw" / "ratings.dat")
+    before = artifacts.sha256(source.offline_dir / "raw" / "ratings.dat")
     with pytest.raises(StepError, match="line 1"):
-        importlib.import_module(STEPS[0]).main(settings.model_copy(update={"data": bad}))
-    assert artifacts.sha256(settings.offline_dir / "raw" / "ratings.dat") == before
+        importlib.import_module(STEPS[0]).main(source.model_copy(update={"data": bad}))
+    assert artifacts.sha256(source.offline_dir / "raw" / "ratings.dat") == before
 
 
-def test_the_second_time_what_lies_there_is_taken(settings: Settings) -> None:
-    before = artifacts.DATASET.at(settings.exchange_dir).read_bytes()
-    importlib.import_module(STEPS[0]).main(settings.model_copy(update={"data": None}))
-    assert artifacts.DATASET.at(settings.exchange_dir).read_bytes() == before
+def test_the_second_time_what_lies_there_is_taken(source: Settings) -> None:
+    before = artifacts.DATASET.at(source.exchange_dir).read_bytes()
+    importlib.import_module(STEPS[0]).main(source.model_copy(update={"data": None}))
+    assert artifacts.DATASET.at(source.exchange_dir).read_bytes() == before
