@@ -20,7 +20,8 @@ from offline.data.sequences import Ints, Sequences
 
 Floats = NDArray[np.float64]
 
-# Variances in squared stars, chosen on validation rows. A drift is a mood that users have in common with their own ratings of about the same time.
+# Variances in squared stars, chosen on validation rows as the rest. A drift is a mood: ratings of about the same time
+# have it in common.
 USER_VARIANCE = 0.2
 DRIFT_VARIANCE = 0.05
 DRIFT_EVENTS = 50.0  # ratings after which a drift's correlation has fallen to 1/e
