@@ -107,3 +107,12 @@ def test_a_binary_comes_back_as_it_was_written(tmp_path: Path) -> None:
     weights = Binary("w.bin", "maker.py", (), "test")
     weights.write(tmp_path, b"\x00\x01")
     assert weights.read(tmp_path) == b"\x00\x01"
+
+
+def test_a_binary_is_unpacked_or_named_as_wrong(tmp_path: Path) -> None:
+    numbers = Binary("n.bin", "maker.py", (), "test")
+    numbers.write(tmp_path, b"12")
+    assert numbers.read_as(tmp_path, int) == 12
+    numbers.write(tmp_path, b"twelve")
+    with pytest.raises(ArtifactError, match=r"n\.bin: cannot be read .*maker\.py: run that step again"):
+        numbers.read_as(tmp_path, int)

@@ -28,7 +28,7 @@ def test_another_byte_in_any_part_is_another_release(tmp_path: Path, artifact: a
     path = artifact.at(tmp_path)
     if path.suffix == ".json":
         path.write_bytes(path.read_bytes() + b"\n")
-    elif path.suffix == ".pt":
+    elif path.suffix in {".pt", ".npz"}:
         path.write_bytes(path.read_bytes() + b"0")
     else:
         artifact.write(tmp_path, artifact.read(tmp_path).iloc[::-1])  # type: ignore[attr-defined,arg-type]
@@ -58,8 +58,8 @@ def test_parts_of_two_runs_are_refused_with_the_step_to_run_again(
 
 def test_a_report_that_does_not_say_what_it_was_run_on_is_refused(tmp_path: Path) -> None:
     write_artifacts(tmp_path)
-    artifacts.FM_REPORT.write(tmp_path, {"auc": {}})
-    with pytest.raises(ArtifactError, match=r"fm_report\.json.*s2_vector_recall\.py: run that step again"):
+    artifacts.RECALL_REPORT.write(tmp_path, {"channels": {}})
+    with pytest.raises(ArtifactError, match=r"recall_report\.json.*s2_vector_recall\.py: run that step again"):
         release_of_artifacts(Settings(exchange_dir=tmp_path))
 
 
@@ -75,7 +75,7 @@ def test_a_report_without_the_model_is_one_sentence(tmp_path: Path) -> None:
     write_artifacts(tmp_path)
     artifacts.RANK_REPORT.write(tmp_path, {"auc": {}})
     write_inputs(tmp_path)
-    with pytest.raises(ArtifactError, match=r"deepfm_report\.json: holds no 'model'.*s2_model_train\.py"):
+    with pytest.raises(ArtifactError, match=r"ranker_report\.json: holds no 'model'.*s2_model_train\.py"):
         release_of_artifacts(Settings(exchange_dir=tmp_path))
 
 
