@@ -92,7 +92,7 @@ demo: setup ## the whole road: data, training, services, sync, server, fifty fil
 
 # --- offline: figures and pictures ------------------------------------------------------------------------------------
 
-.PHONY: bench-offline pictures tune seeds ratings evaluate-offline
+.PHONY: bench-offline pictures tune seeds ratings
 bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
 	$(BIN)/python -m offline.bench
 
@@ -109,8 +109,26 @@ seeds: setup ## both models with three seeds: the spread of their AUC, into pic/
 ratings: setup ## AUC of rating prediction, with the source's columns and with more, into pic/figures/ (ten minutes)
 	$(BIN)/python -m offline.experiments ratings
 
-evaluate-offline: setup ## what recommenders find of the last ten, from the artifacts, into pic/figures/ (five minutes)
+# --- how good the recommendations are ---------------------------------------------------------------------------------
+
+.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures
+evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (seven minutes)
+	$(BIN)/python -m offline.evaluation.live
+
+evaluate-offline: setup ## the same from the artifacts, searched exactly, no services (five minutes)
 	$(BIN)/python -m offline.evaluation
+
+ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
+	$(BIN)/python -m offline.evaluation.ablations
+
+evaluate-seeds: setup ## the default recipe with three seeds (half an hour)
+	$(BIN)/python -m offline.evaluation.seeds
+
+evaluate-global: setup ## the default recipe on a split at one moment for all users (ten minutes)
+	$(BIN)/python -m offline.evaluation.global_time
+
+evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
+	$(BIN)/python -m offline.evaluation.pictures
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton

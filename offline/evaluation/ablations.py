@@ -33,6 +33,7 @@ from offline.evaluation.fusion_rules import rules
 from offline.evaluation.inputs import read_inputs
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.ranker_inputs import Lesson, without
+from offline.evaluation.replay import SHOWN
 from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.searches import fm_lists, searched_by_cosine, without_popularity
 from offline.stages.recall import fit_channel, fit_channels, history_channels
@@ -79,7 +80,7 @@ def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
 def tried(asked: Asked, recipe: Recipe) -> Iterator[Row]:
     """All rows, fitted on the way."""
     past, size = asked.held.past, recipe.recall.candidates
-    for name, lists in baselines(past, size).items():
+    for name, lists in baselines(past, SHOWN).items():
         yield Row("baseline", name, lists)
     channels = history_channels(fit_channels(past, asked.inputs, recipe))
     yield from _recalled(asked, channels, recipe)
@@ -117,8 +118,12 @@ def _ranked(asked: Asked, channels: tuple[Channel, ...], recipe: Recipe) -> Iter
     recalled = asked.recalled(channels, recipe, size)
     ranker = lesson.learnt()
     yield Row("ranker", REFERENCE, asked.lists(ranker.ranked(recalled), size))
-    union = asked.recalled(channels, recipe, size * len(channels))
-    yield Row("ranker", "ranker: over the union of all lists", asked.lists(ranker.ranked(union), size))
+    for name, width in (
+        ("the fused list cut at what is shown", SHOWN),
+        ("the union of all lists", size * len(channels)),
+    ):
+        others = asked.recalled(channels, recipe, width)
+        yield Row("ranker", f"ranker: over {name}", asked.lists(ranker.ranked(others), SHOWN))
     for name, parts in without().items():
         ranker = lesson.learnt(parts)
         yield Row("ranker", f"ranker: {name}", asked.lists(ranker.ranked(recalled), size))

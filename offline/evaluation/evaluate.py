@@ -24,7 +24,7 @@ from offline.evaluation import replay, served
 from offline.evaluation.baselines import EASE, POPULARITY, baselines
 from offline.evaluation.inputs import read_inputs
 from offline.evaluation.metrics import Lists
-from offline.evaluation.replay import Answers, Held
+from offline.evaluation.replay import SHOWN, Answers, Held
 from offline.evaluation.report import HEADLINES, per_user, plain, report
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def evaluate(
         with timed("answers of the server", seconds):
             answers = ask(held)
     with timed("baselines", seconds):
-        systems = baselines(held.past, settings.recipe.recall.candidates)
+        systems = baselines(held.past, SHOWN)
     if name != SOURCE.name:
         with timed("the source's recipe", seconds), _exchange_of_source(settings, source_dir) as theirs:
             systems |= _systems(SOURCE.name, served.answers(theirs, held))

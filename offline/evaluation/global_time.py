@@ -27,7 +27,7 @@ from offline.evaluation.baselines import baselines
 from offline.evaluation.evaluate import show, write
 from offline.evaluation.fitted import Asked, systems
 from offline.evaluation.inputs import read_inputs
-from offline.evaluation.replay import Held
+from offline.evaluation.replay import SHOWN, Held
 from offline.evaluation.report import plain, summary
 from offline.stages.ranking import fit_stages
 
@@ -46,14 +46,14 @@ def held_at(data: Sequences, time: int, horizon: int) -> Held:
 def measure(settings: Settings) -> dict[str, Any]:
     """Both splits' table, and the gap between them."""
     inputs, recipe = read_inputs(settings), settings.recipe
-    data, size, last = inputs.data, recipe.recall.candidates, recipe.data.online_last
+    data, last = inputs.data, recipe.data.online_last
     per_user = replay.held_out(data, last)
     answers = served.answers(settings, per_user)
-    one = {**baselines(per_user.past, size), "recall": answers.fused, "ranked": answers.ranked}
+    one = {**baselines(per_user.past, SHOWN), "recall": answers.fused, "ranked": answers.ranked}
     time = int(np.quantile(data.times, BEFORE))
     held = held_at(data, time, last)
     stages = fit_stages(held.past, inputs, recipe)
-    other = {**baselines(held.past, size), **systems(stages, Asked(held, data, inputs), recipe)}
+    other = {**baselines(held.past, SHOWN), **systems(stages, Asked(held, data, inputs), recipe)}
     tables = [
         {name: summary(cut, lists) for name, lists in found.items()} for cut, found in ((per_user, one), (held, other))
     ]

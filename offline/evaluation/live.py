@@ -29,7 +29,7 @@ from data_exchange_center.steps import StepError, run
 from offline.data.sequences import Ints
 from offline.evaluation import musts
 from offline.evaluation.evaluate import evaluate, show, write
-from offline.evaluation.replay import Answers, Held
+from offline.evaluation.replay import SHOWN, Answers, Held
 
 IN_FLIGHT = 4  # requests at a time: the server is on this machine and has other things to do than to queue
 TIMEOUT_S = 30.0
@@ -45,10 +45,11 @@ def server_answers(url: str, release: str, channels: Sequence[str], size: int, h
     Raises StepError: no server, one of another release, or an answer that is none.
     """
     expect_release(url, release)
-    bodies = _asked(url, held, size)
-    shape = (held.past.n_users, size)
-    lists = {name: np.zeros(shape, dtype=np.int64) for name in (*channels, "fused", "ranked")}
-    scores = np.full(shape, np.nan)
+    shown = min(size, SHOWN)
+    bodies = _asked(url, held, shown)
+    sizes = dict.fromkeys((*channels, "fused"), size) | {"ranked": shown}
+    lists = {name: np.zeros((held.past.n_users, width), dtype=np.int64) for name, width in sizes.items()}
+    scores = np.full((held.past.n_users, shown), np.nan)
     for user, body in enumerate(bodies):
         if body["release"] != release:
             raise StepError(f"The server at {url} went from release {release} to {body['release']} while it was asked.")

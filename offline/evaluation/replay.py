@@ -14,6 +14,7 @@ from offline.data.sequences import Ints, Sequences
 from offline.evaluation.metrics import Floats, Lists
 
 FEW, MANY = 50, 200  # ratings before the request
+SHOWN = 200  # items of the longest list that can be asked for
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class Answers:
     Attributes:
         channels: name -> (users, candidates) of each recall channel.
         fused: (users, candidates) of all channels, in recall's order.
-        ranked: (users, candidates) the same in the ranker's order.
-        scores: (users, candidates) the ranker's, beside ``ranked``.
+        ranked: (users, `SHOWN` or fewer) the best of these, in the ranker's order.
+        scores: the ranker's, beside ``ranked``.
     """
 
     channels: Mapping[str, Lists]

@@ -58,7 +58,7 @@ def summary(held: Held, lists: Lists) -> dict[str, float]:
 
 
 def funnel(held: Held, answers: Answers) -> dict[str, Any]:
-    """Cut -> share of the liked items (mean over users) within the first so many of each stage."""
+    """Share of the liked items (mean over users) among the candidates, and within the first k of each stage."""
 
     def share(found: sp.csr_matrix | NDArray[np.bool_]) -> float:
         return float(np.nanmean(np.asarray(found.sum(axis=1)).ravel() / metrics.liked_counts(held.relevance)))
@@ -76,7 +76,8 @@ def funnel(held: Held, answers: Answers) -> dict[str, Any]:
             "ranked": share(_found(answers.ranked[:, :k], held.relevance)),
         }
 
-    return {str(k): stages(k) for k in sorted(CUTS, reverse=True)}
+    candidates = {"size": answers.fused.shape[1], "found": share(_found(answers.fused, held.relevance))}
+    return {"candidates": candidates, **{str(k): stages(k) for k in sorted(CUTS, reverse=True)}}
 
 
 def labelled(held: Held, answers: Answers) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from data_exchange_center.release import read_feature_spec
 from data_exchange_center.settings import Settings
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.exact import ExactIndex, vectors_of
-from offline.evaluation.replay import Answers, Held
+from offline.evaluation.replay import SHOWN, Answers, Held
 from offline.torchfm.models import load_ranker
 from offline.torchfm.train import predict
 
@@ -52,9 +52,9 @@ def answers(settings: Settings, held: Held) -> Answers:
     index, ranker = ExactIndex.read(folder, recipe, past), Ranker.read(folder, recipe, past)
     vectors = user_vectors(folder, recipe, states, past, held.times)
     seen, popular = past.seen(), _popular(folder, past)
-    shape = (past.n_users, recipe.candidates)
-    lists = {name: np.zeros(shape, dtype=np.int64) for name in (*vectors, "fused", "ranked")}
-    scores = np.full(shape, np.nan)
+    size, shown = recipe.candidates, min(recipe.candidates, SHOWN)
+    lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*vectors, "fused", "ranked")}
+    scores = np.full((past.n_users, size), np.nan)
     for start in tqdm(range(0, past.n_users, CHUNK), desc="answers", unit="chunk", mininterval=1):
         users = np.arange(start, min(start + CHUNK, past.n_users))
         found = [index.search(channel, users, vectors[channel.name][users], seen[users]) for channel in recipe.channels]
@@ -70,7 +70,9 @@ def answers(settings: Settings, held: Held) -> Answers:
             for name, codes in (parts | {"fused": kept.ids, "ranked": kept.ids[order]}).items():
                 lists[name][user, : len(codes)] = codes
             scores[user, : len(order)] = values[order]
-    return Answers({name: lists[name] for name in vectors}, lists["fused"], lists["ranked"], scores)
+    return Answers(
+        {name: lists[name] for name in vectors}, lists["fused"], lists["ranked"][:, :shown], scores[:, :shown]
+    )
 
 
 def read_states(folder: Path, past: Sequences) -> list[State]:

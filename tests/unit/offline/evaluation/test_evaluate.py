@@ -20,7 +20,6 @@ from offline.evaluation import evaluate as module
 from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate, figure
 from offline.evaluation.inputs import read_inputs
-from offline.evaluation.replay import Answers
 from tests.unit.offline.evaluation.conftest import held_of, settings_of
 
 SYSTEMS = {
@@ -108,11 +107,3 @@ def test_a_split_of_another_length_is_refused(exchange: Path, tmp_path: Path) ->
     artifacts.RATINGS.write(folder, ratings)
     with pytest.raises(StepError, match="s1_data_split"):
         read_inputs(Settings(exchange_dir=folder))
-
-
-def test_answers_hold_what_a_system_needs(exchange: Path) -> None:
-    settings = settings_of("source", exchange)
-    held = held_of(settings)
-    answers: Answers = served.answers(settings, held)
-    size = (held.past.n_users, settings.recipe.recall.candidates)
-    assert {answers.fused.shape, answers.ranked.shape, answers.scores.shape} == {size}

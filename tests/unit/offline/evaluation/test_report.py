@@ -51,6 +51,10 @@ def test_the_summary_is_of_all_and_of_those_who_come_back(held: Held) -> None:
 
 
 def test_funnel_counts_what_each_stage_still_holds(held: Held, answers: Answers) -> None:
+    assert funnel(held, answers)["candidates"] == {
+        "size": SIZE,
+        "found": pytest.approx(funnel(held, answers)["10"]["fused"]),
+    }
     found = funnel(held, answers)["10"]
     channels = found["channels"]
     assert channels["perfect"]["found"] == found["found by any"] == pytest.approx(1)

@@ -14,8 +14,9 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.settings import Settings
 from offline.evaluation import served
-from offline.evaluation.replay import Answers, Held
+from offline.evaluation.replay import SHOWN, Answers, Held
 from offline.torchfm.models import load_ranker
+from online.recommend.types import MAX_SIZE
 from tests.unit.offline.evaluation.conftest import held_of, settings_of
 
 
@@ -29,16 +30,21 @@ def answers(released: Settings, held: Held) -> Answers:
     return served.answers(released, held)
 
 
-def test_lists_hold_nothing_seen_and_ranking_only_reorders(answers: Answers, held: Held) -> None:
+def test_lists_hold_nothing_seen_and_the_best_of_what_was_recalled(answers: Answers, held: Held) -> None:
     seen = held.past.seen()
     for user in range(held.past.n_users):
         ranked, fused = answers.ranked[user], answers.fused[user]
         assert len(set(ranked[ranked > 0])) == (ranked > 0).sum() > 0
         assert not set(ranked[ranked > 0]) & set(seen[user].indices)
-        assert sorted(ranked) == sorted(fused)
+        assert set(ranked[ranked > 0]) <= set(fused)
+        assert len(ranked) == SHOWN <= len(fused)
         scores = answers.scores[user, ranked > 0]
         assert (np.diff(scores) <= 0).all()
         assert np.isnan(answers.scores[user, ranked == 0]).all()
+
+
+def test_no_longer_list_is_shown_than_the_server_gives() -> None:
+    assert SHOWN == MAX_SIZE
 
 
 def test_items_nobody_trained_are_on_no_list_of_vectors(exchange: Path) -> None:
