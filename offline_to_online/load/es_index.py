@@ -1,4 +1,4 @@
-"""Items in Elasticsearch: one index a release, inverted index of genre codes and an HNSW graph a recall channel.
+"""Items in Elasticsearch: one index a release, inverted index of genre codes and a vector index a recall channel.
 
 An index carries the mark ``complete`` in its mapping once everything is in it. One without the mark is the rest of a
 load that broke off and is thrown away; one with the mark may be live and is never emptied: its documents are written
@@ -21,9 +21,14 @@ from tqdm import tqdm
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, vector_of
+from data_exchange_center.recipes import VectorIndex
 from offline_to_online.load.user_rows import vectors_by
 
 BULK: Final = 1_000  # documents a request
+_OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
+    "hnsw": {"type": "hnsw", "m": 16, "ef_construction": 100},
+    "flat": {"type": "flat"},
+}
 _COMPLETE: Final = "complete"
 _CHECKED: Final = "checked"
 
@@ -62,16 +67,16 @@ def item_rows(exchange_dir: Path) -> list[ItemRow]:
     ]
 
 
-def index_body(dims: Mapping[str, int]) -> dict[str, Any]:
-    """Settings and mapping. ``dims``: width of each channel's vectors."""
-    graphs = {
+def index_body(dims: Mapping[str, int], kind: VectorIndex) -> dict[str, Any]:
+    """Settings and mapping. ``dims``: width of each channel's vectors; ``kind``: how they are searched."""
+    vectors = {
         vector_of(channel): {
             "type": "dense_vector",
             "dims": width,
             "index": True,
-            # the metric the vectors were trained with; float graph: the default would round them to bytes
+            # the metric the vectors were trained with, on floats: the default would round them to bytes
             "similarity": "max_inner_product",
-            "index_options": {"type": "hnsw", "m": 16, "ef_construction": 100},
+            "index_options": _OPTIONS[kind],
         }
         for channel, width in dims.items()
     }
@@ -83,7 +88,7 @@ def index_body(dims: Mapping[str, int]) -> dict[str, Any]:
                 wire.ITEM_ID: {"type": "integer"},
                 wire.ITEM_TITLE: {"type": "keyword", "index": False, "doc_values": False},
                 wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
-                **graphs,
+                **vectors,
             },
         },
     }
@@ -115,18 +120,18 @@ def _marks(client: Elasticsearch, release: str) -> dict[str, Any]:
     return marks
 
 
-def write_items(client: Elasticsearch, release: str, rows: Sequence[ItemRow], dims: Mapping[str, int]) -> None:
+def write_items(
+    client: Elasticsearch, release: str, rows: Sequence[ItemRow], dims: Mapping[str, int], kind: VectorIndex
+) -> None:
     """Load every item into the release's index, searchable when this returns, and mark it complete."""
     index = wire.item_index(release)
     if not is_complete(client, release):
         client.options(ignore_status=404).indices.delete(index=index)
-        client.indices.create(index=index, **index_body(dims))
+        client.indices.create(index=index, **index_body(dims, kind))
     bulk(client, _actions(index, rows), chunk_size=BULK)
     _delete_surplus(client, index, rows)
     client.indices.refresh(index=index)
-    client.indices.forcemerge(
-        index=index, max_num_segments=1
-    )  # one graph a channel: every search walks all the vectors
+    client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel: a search reaches all vectors
     client.indices.put_settings(index=index, settings={"refresh_interval": "1s"})
     client.indices.refresh(index=index)
     client.indices.put_mapping(index=index, meta={_COMPLETE: True, "items": len(rows)})

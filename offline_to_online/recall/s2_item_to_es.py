@@ -33,7 +33,7 @@ def main(settings: Settings) -> None:
     with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as client:
         mark_checked(client, release, checked=False)
         if not holds(client, release, rows):
-            write_items(client, release, rows, manifest.vector_dims)
+            write_items(client, release, rows, manifest.vector_dims, recall.index)
         check_documents(client, release, rows)
         genres = check_genres(client, release, rows)
         found = {

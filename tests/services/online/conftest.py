@@ -53,7 +53,7 @@ def load_elasticsearch(settings: Settings, world: World) -> None:
         vectors = {vector_of(name): known[itemid] for name, known in world.item_vectors.items() if itemid in known}
         rows.append(es_index.ItemRow(itemid, world.titles[itemid], world.genres[itemid], vectors))
     with Elasticsearch(settings.elasticsearch.url) as client:
-        es_index.write_items(client, world.release, rows, world.vector_dims)
+        es_index.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
 
 
 def load_feast(settings: Settings, world: World) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Hits
-from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
+from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorIndex
 from offline_to_online.load import es_vectors
 from offline_to_online.load.es_checks import _check_document
 from offline_to_online.load.es_index import ItemRow, index_body, item_rows
@@ -29,13 +29,14 @@ ROW = ItemRow(itemid=7, title="Film", genres=(1, 2), vectors={FIELD: np.array([0
 NOTHING = np.empty(0, np.int32)
 
 
-def test_the_index_ranks_every_channel_by_its_models_metric_on_exact_floats() -> None:
-    fields = index_body({"tower": 66, "ease": 18})["mappings"]["properties"]
+@pytest.mark.parametrize("kind", ["hnsw", "flat"])
+def test_the_index_ranks_every_channel_by_its_models_metric_on_exact_floats(kind: VectorIndex) -> None:
+    fields = index_body({"tower": 66, "ease": 18}, kind)["mappings"]["properties"]
     for channel, dims in (("tower", 66), ("ease", 18)):
         field = fields[vector_of(channel)]
         assert field["dims"] == dims
         assert field["similarity"] == "max_inner_product"
-        assert field["index_options"]["type"] == "hnsw"  # int8_hnsw, the default, would round
+        assert field["index_options"]["type"] == kind  # int8_hnsw, the default, would round
 
 
 @pytest.mark.parametrize("recipe", [SOURCE, DEFAULT], ids=lambda recipe: recipe.name)

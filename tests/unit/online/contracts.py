@@ -146,9 +146,9 @@ class ElasticItemsContract:
             assert self._ids(hits) == sorted(unseen, key=lambda itemid: -float(vectors[itemid] @ user))[:50]
 
     def test_without_a_vector_only_the_genres_count(self, client: ElasticItems, world: World) -> None:
-        recall = self._with(world.recipe.recall, term_weight=0.5)
+        recall = self._with(world.recipe.recall.model_copy(update={"candidates": 50}), term_weight=0.5)
         for hits in client.call(self._query(world, 1, vectors={}, recall=recall)):
-            assert len(hits.ids) == 200
+            assert len(hits.ids) == 50
             for itemid in self._ids(hits):
                 assert set(world.genres[itemid]) & set(world.user_terms[1])
 
