@@ -14,13 +14,14 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import evaluation_tables
+from tables import Figure, Words, measured, read, table
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ROOT / "pic" / "figures"
-SOURCE = FIGURES / "source.json"  # the one file that no command writes: what was measured of the source, and how
+SOURCE = "source.json"  # the one file that no command writes: what was measured of the source, and how
 BLOCK = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<close><!-- /figures -->)", re.DOTALL)
 
 CHINESE = {
@@ -31,35 +32,14 @@ CHINESE = {
     "source's requests/s": "源项目 请求/秒", "source's p50 ms": "源项目 p50 毫秒",
     "setup": "安装", "offline": "离线", "services": "启动服务", "sync": "同步", "server": "上线", "to": "至",
     "list": "列表", "popularity": "热门榜", "returning after an hour: recall@200": "一小时后回来的人：recall@200",
-    "served: the source's recall": "在服务：源项目的召回",
-    "served: the source's recall and ranker": "在服务：源项目的召回与排序",
-    "next: two towers alone": "下一步：仅双塔", "next: fused recall": "下一步：融合召回",
-    "next: fused recall and ranker": "下一步：融合召回与排序",
     "columns": "列数", "which": "哪些列", "the source's": "源项目的列", "with the neighbours": "加上近邻",
     "with the factors": "加上因子模型", "with both": "两者都加", "validation AUC": "验证 AUC", "test AUC": "测试 AUC",
     "test GAUC": "测试 GAUC",
     "tests": "测试数", "lint": "静态检查", "unit tests": "单元测试", "service tests": "服务测试",
     "end-to-end tests": "端到端测试",
     "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
+    **evaluation_tables.CHINESE,
 }  # fmt: skip
-
-Words = Callable[[str], str]
-Figure = dict[str, Any]
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, first column left, the others right."""
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    lines += ["| " + " | ".join("-" if cell is None else str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def measured(figure: Figure, word: Words) -> str:
-    """Where a figure comes from: the command, the machine and, where there is one, the data set."""
-    machine = figure["machine"]
-    where = f"{machine['cpu']}, {machine['cores']} {word('cores')}, {machine['memory_gb']} GB"
-    data = f"; {word('data')}: {figure['dataset']}" if "dataset" in figure else ""
-    return f"{word('Measured by')} `{figure['command']}` {word('on')} {where}{data}."
 
 
 def demo(figure: Figure, word: Words) -> str:
@@ -126,36 +106,12 @@ def serving(figure: Figure, word: Words) -> str:
     head = [
         word(h) for h in ("concurrency", "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
     ]
-    source = {level["concurrency"]: level for level in json.loads(SOURCE.read_text())["serving"]}
+    source = {level["concurrency"]: level for level in read(SOURCE)["serving"]}
     rows = []
     for level in figure["levels"]:
         known = source.get(level["concurrency"], {})
         theirs = (known.get("requests_per_s"), known.get("p50_ms"))
         rows.append((level["concurrency"], level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
-    return f"{table(head, rows)}\n\n{measured(figure, word)}"
-
-
-SYSTEMS = {
-    "popularity": "popularity",
-    "item-kNN": "item-kNN",
-    "EASE": "EASE",
-    "source: recall": "served: the source's recall",
-    "source: ranked": "served: the source's recall and ranker",
-    "channel tower": "next: two towers alone",
-    "new: fused": "next: fused recall",
-    "new: ranked": "next: fused recall and ranker",
-}
-
-
-def evaluation(figure: Figure, word: Words) -> str:
-    """What several recommenders find of the last ten, and of those who come back after an hour or more."""
-    head = (word("list"), "recall@200", "recall@50", "NDCG@50", word("returning after an hour: recall@200"))
-    rows = []
-    for system, name in SYSTEMS.items():
-        found, returning = figure["table"][system], figure["slices"][system]["returning"]["recall@200"]
-        values = (found["recall@200"], found["recall@50"], found["ndcg@50"])
-        span = f"{returning['mean']:.3f} ({returning['low']:.3f} {word('to')} {returning['high']:.3f})"
-        rows.append((word(name), *(f"{value:.3f}" for value in values), span))
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
@@ -186,8 +142,8 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "deepfm": ("offline_seeds.json", _auc("deepfm")),
     "offline": ("offline_bench.json", offline),
     "serving": ("serving.json", serving),
-    "evaluation": ("evaluation.json", evaluation),
     "ratings": ("rating_prediction.json", ratings),
+    **evaluation_tables.BLOCKS,
 }
 
 
@@ -196,9 +152,7 @@ def rendered(text: str, word: Words) -> str:
 
     def fill(block: re.Match[str]) -> str:
         name, draw = BLOCKS[block["name"]]
-        return (
-            block["open"] + draw(json.loads((FIGURES / name).read_text(encoding="utf-8")), word) + "\n" + block["close"]
-        )
+        return block["open"] + draw(read(name), word) + "\n" + block["close"]
 
     return BLOCK.sub(fill, text)
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from data_exchange_center import artifacts
 from data_exchange_center.machine import machine
-from data_exchange_center.recipes import DEFAULT, SOURCE
+from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline import bench
@@ -26,10 +26,10 @@ from offline.evaluation.inputs import read_inputs
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import SHOWN, Answers, Held
 from offline.evaluation.report import HEADLINES, per_user, plain, report
+from offline.figures import FIGURES, named
 
 log = logging.getLogger(__name__)
 
-FIGURES = Path(__file__).resolve().parents[2] / "pic" / "figures"
 Ask = Callable[[Held], Answers]  # the whole of a running server
 
 
@@ -135,11 +135,9 @@ def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def figure(found: Mapping[str, Any], kind: str = "evaluation") -> Path:
-    """Where a report is kept: named by what it is of, where that is not ML-1M with the default recipe."""
-    parts = [kind]
-    parts += [found["recipe"]] if found["recipe"] != DEFAULT.name else []
-    parts += [found["dataset"]] if found["dataset"] != "ml-1m" else []
-    return FIGURES / f"{'_'.join(parts)}.json"
+    """Where a report is kept: named by its recipe where that is not the default, by its data set where not ML-1M."""
+    name = named(kind, found["recipe"])
+    return FIGURES / (f"{name}.json" if found["dataset"] == "ml-1m" else f"{name}_{found['dataset']}.json")
 
 
 def write(found: Mapping[str, Any], kind: str = "evaluation") -> None:

@@ -1,0 +1,172 @@
+"""Pictures of the evaluation, drawn from the figures that its commands wrote: ``make evaluation-pictures``.
+
+Reads:  pic/figures/evaluation.json, pic/figures/evaluation_ablation.json
+Writes: pic/evaluation.png (systems), pic/funnel.png, pic/slices.png, pic/ablation.png
+Run:    python -m offline.evaluation.pictures
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from offline.figures import FIGURES, PICTURES
+from offline.pictures import STYLE
+
+log = logging.getLogger(__name__)
+
+Found = Mapping[str, Any]
+BASELINE, SOURCE, CHANNEL, OURS = "#9aa3ad", "#d1622b", "#7aa6d8", "#1f4e8c"
+METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
+SLICES = {
+    "returning": "back after\nan hour or more",
+    "same sitting": "in the same\nsitting",
+    "few ratings": "fewer than\n50 ratings",
+    "many ratings": "200 ratings\nor more",
+    "popular films": "popular films",
+    "rare films": "rare films",
+}
+
+
+def colour(system: str) -> str:
+    """By kind: baseline, the source, one channel, ours."""
+    if system.startswith("source"):
+        return SOURCE
+    if "channel" in system:
+        return CHANNEL
+    return OURS if ":" in system else BASELINE
+
+
+def systems(found: Found) -> Figure:
+    """Every system with its 95 % interval, a panel a metric."""
+    names = list(found["systems"])
+    figure = Figure(figsize=(14, 0.5 * len(names) + 1.6), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, len(METRICS), sharey=True))
+    for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
+        parts = [found["systems"][name][metric] for name in names]
+        _bars(axes, parts, [colour(name) for name in names])
+        axes.set(title=title, yticks=range(len(names)), yticklabels=names)
+        axes.grid(visible=False, axis="y")
+    panels[0].invert_yaxis()
+    return figure
+
+
+def funnel(found: Found) -> Figure:
+    """What each stage still holds, a panel a cut; the darker end of a channel's bar is found by no other."""
+    cuts = ("200", "50", "10")
+    channels = list(found["funnel"][cuts[0]]["channels"])
+    names = [*(f"channel {name}" for name in channels), "any channel", "fused", "ranked"]
+    figure = Figure(figsize=(14, 0.55 * len(names) + 1.6), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, len(cuts), sharey=True))
+    for axes, cut in zip(panels, cuts, strict=True):
+        stage = found["funnel"][cut]
+        shares = [stage["channels"][name]["found"] for name in channels]
+        alone = [stage["channels"][name]["by no other"] for name in channels]
+        values = [*shares, stage["found by any"], stage["fused"], stage["ranked"]]
+        axes.barh(names, values, color=[*(CHANNEL for _ in channels), BASELINE, OURS, OURS], height=0.7)
+        left = [share - part for share, part in zip(shares, alone, strict=True)]
+        axes.barh(names[: len(channels)], alone, left=left, color=OURS, alpha=0.55, height=0.7)
+        for place, value in enumerate(values):
+            axes.text(value, place, f" {value:.3f}", va="center", fontsize=11)
+        axes.set(title=f"among the first {cut}", xlim=(0, max(values) * 1.18))
+        axes.grid(visible=False, axis="y")
+    panels[0].invert_yaxis()
+    figure.supxlabel("share of what was liked next; dark end: found by no other channel", fontsize=11)
+    return figure
+
+
+def slices(found: Found) -> Figure:
+    """Kinds of users and films; bars with intervals, a panel a metric."""
+    names = [name for name in found["systems"] if "channel" not in name and not name.endswith("recall")]
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(2, 1, sharex=True))
+    width = 0.8 / len(names)
+    shades = dict(zip(names, _shades(names), strict=True))
+    for axes, metric in zip(panels, ("recall@200", "ndcg@50"), strict=True):
+        for number, name in enumerate(names):
+            parts = [found["slices"][name][part][metric] for part in SLICES]
+            places = np.arange(len(SLICES)) + (number - (len(names) - 1) / 2) * width
+            means, errors = _intervals(parts)
+            axes.bar(places, means, width * 0.92, yerr=errors, color=shades[name], label=name, error_kw={"lw": 1})
+        users = [found["slices"][names[0]][part][metric]["users"] for part in SLICES]
+        labels = [f"{label}\n{count:,} users" for label, count in zip(SLICES.values(), users, strict=True)]
+        axes.set(title=METRICS[metric], xticks=range(len(SLICES)), xticklabels=labels)
+        axes.grid(visible=False, axis="x")
+    panels[0].legend(frameon=False, ncols=len(names), loc="upper left", bbox_to_anchor=(0, 1.22))
+    return figure
+
+
+def ablation(found: Found) -> Figure:
+    """What was tried, group by group; the dashed line is the recipe as it is."""
+    rows = found["rows"]
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    shades = dict(zip(groups, (BASELINE, CHANNEL, SOURCE, "#3a8f5c", OURS), strict=False))
+    figure = Figure(figsize=(15, 0.34 * len(rows) + 1.6), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, len(METRICS), sharey=True))
+    reference = next(row for row in rows if row["name"] == found["reference"])
+    for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
+        values = [row[metric] for row in rows]
+        axes.barh(range(len(rows)), values, color=[shades[row["group"]] for row in rows], height=0.72)
+        axes.axvline(reference[metric], color="#333333", linestyle="--", linewidth=1)
+        for place, value in enumerate(values):
+            axes.text(value, place, f" {value:.3f}", va="center", fontsize=9)
+        axes.set(title=title, yticks=range(len(rows)), yticklabels=[row["name"] for row in rows])
+        axes.set_xlim(0, max(values) * 1.15)
+        axes.grid(visible=False, axis="y")
+    panels[0].invert_yaxis()
+    return figure
+
+
+def _bars(axes: Axes, parts: Sequence[Found], colours: Sequence[str]) -> None:
+    means, errors = _intervals(parts)
+    axes.barh(range(len(parts)), means, xerr=errors, color=colours, height=0.7, error_kw={"lw": 1, "capsize": 2})
+    for place, part in enumerate(parts):
+        axes.text(part["high"], place, f"  {part['mean']:.3f}", va="center", fontsize=11)
+    axes.set_xlim(0, max(part["high"] for part in parts) * 1.2)
+
+
+def _intervals(parts: Sequence[Found]) -> tuple[list[float], list[list[float]]]:
+    """Means, and how far below and above them the intervals reach; 0 where there was nobody."""
+    means = [part["mean"] or 0.0 for part in parts]
+    below = [mean - (part["low"] or 0.0) for mean, part in zip(means, parts, strict=True)]
+    above = [(part["high"] or 0.0) - mean for mean, part in zip(means, parts, strict=True)]
+    return means, [below, above]
+
+
+def _shades(names: Sequence[str]) -> list[str]:
+    greys = iter(("#c9ced4", "#9aa3ad", "#6b7480"))
+    return [next(greys) if colour(name) == BASELINE else colour(name) for name in names]
+
+
+PICTURE: dict[str, tuple[str, Callable[[Found], Figure]]] = {
+    "evaluation.png": ("evaluation.json", systems),
+    "funnel.png": ("evaluation.json", funnel),
+    "slices.png": ("evaluation.json", slices),
+    "ablation.png": ("evaluation_ablation.json", ablation),
+}
+
+
+def main(_: Settings) -> None:
+    with mpl.rc_context(STYLE):
+        for picture, (figures, draw) in PICTURE.items():
+            source = FIGURES / figures
+            if not source.is_file():
+                raise StepError(f"{source} is missing: run the command that measures it (see `make help`).")
+            with written_in_place(PICTURES / picture) as temporary:
+                drawn = draw(json.loads(source.read_text(encoding="utf-8")))
+                drawn.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+            log.info("written: %s", PICTURES / picture)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,211 @@
+"""The evaluation's blocks of figures: systems, funnel, slices, ablation, seeds, both splits, both recipes, ML-100K."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tables import FIGURES, Figure, Words, measured, read, table
+
+NAMES = {
+    "source: recall": "the source's recall",
+    "source: ranked": "the source's recall and ranker",
+    "default: channel tower": "two towers alone",
+    "default: channel ease": "EASE as vectors alone",
+    "default: recall": "fused recall",
+    "default: ranked": "fused recall and ranker",
+    "channel tower": "two towers alone",
+    "channel ease": "EASE as vectors alone",
+    "recall": "fused recall",
+    "ranked": "fused recall and ranker",
+}
+METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
+RETURNING = "returning: recall@200"
+SLICED = ("popularity", "EASE", "source: ranked", "default: ranked")
+SLICES = {
+    "returning": "back after an hour or more",
+    "same sitting": "in the same sitting",
+    "few ratings": "fewer than 50 ratings",
+    "many ratings": "200 ratings or more",
+    "popular films": "popular films",
+    "rare films": "rare films",
+}
+
+
+def evaluation(figure: Figure, word: Words) -> str:
+    """What several recommenders find of the last ten, with intervals, and of those who come back."""
+    head = (word("list"), "recall@200", "recall@50", "NDCG@50", word("returning after an hour: recall@200"))
+    rows = []
+    for system, found in figure["systems"].items():
+        returning = figure["slices"][system]["returning"]["recall@200"]
+        values = (f"{found[metric]['mean']:.3f}" for metric in ("recall@50", "ndcg@50"))
+        rows.append((_name(system, word), _span(found["recall@200"]), *values, _span(returning)))
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def funnel(figure: Figure, word: Words) -> str:
+    """Share of what was liked that each stage still holds."""
+    cuts = ("200", "50", "10")
+    found = figure["funnel"]
+    rows: list[Sequence[object]] = []
+    for channel in found[cuts[0]]["channels"]:
+        for key, label in (("found", "found by {}"), ("by no other", "... and by no other")):
+            rows.append((word(label).format(channel), *(f"{found[cut]['channels'][channel][key]:.3f}" for cut in cuts)))
+    for key, label in (("found by any", "found by any channel"), ("fused", "fused"), ("ranked", "ranked")):
+        rows.append((word(label), *(f"{found[cut][key]:.3f}" for cut in cuts)))
+    head = (word("stage"), *(f"{word('among the first')} {cut}" for cut in cuts))
+    size, kept = found["candidates"]["size"], found["candidates"]["found"]
+    among = f"{word('Among all candidates of the ranker')} ({size}): {kept:.3f}."
+    return f"{table(head, rows)}\n\n{among} {measured(figure, word)}"
+
+
+def slices(figure: Figure, word: Words) -> str:
+    """recall@200 by kind of user and of film, with intervals."""
+    systems = [system for system in SLICED if system in figure["slices"]]
+    head = (word("slice"), word("users"), *(_name(system, word) for system in systems))
+    rows = []
+    for name, label in SLICES.items():
+        found = [figure["slices"][system][name]["recall@200"] for system in systems]
+        rows.append((word(label), f"{found[0]['users']:,}", *map(_span, found)))
+    return f"{table(head, rows)}\n\nrecall@200. {measured(figure, word)}"
+
+
+def ablation(figure: Figure, word: Words) -> str:
+    """What was tried, on the ten before the last ten."""
+    head = (word("part"), word("what was tried"), *METRICS.values(), word(RETURNING), word("NDCG@50 to the recipe's"))
+    rows = []
+    for row in figure["rows"]:
+        against = row["against reference"]["ndcg@50"]
+        change = (
+            "" if row["name"] == figure["reference"] else f"{against['difference']:+.4f} ({_p(against['p_value'])})"
+        )
+        values = (f"{row[metric]:.4f}" for metric in (*METRICS, RETURNING))
+        rows.append((word(row["group"]), word(row["name"]), *values, change))
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def seeds(figure: Figure, word: Words) -> str:
+    """Mean and standard deviation over seeds."""
+    head = (word("list"), *METRICS.values(), word(RETURNING))
+    rows = [
+        (_name(system, word), *(f"{found[m]['mean']:.4f} ± {found[m]['std']:.4f}" for m in (*METRICS, RETURNING)))
+        for system, found in figure["systems"].items()
+    ]
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def one_moment(figure: Figure, word: Words) -> str:
+    """The split at one moment for all users beside the split per user."""
+    splits = {"split per user": "per user", "split at one moment": "table"}
+    head = (word("list"), *(f"{metric}, {word(split)}" for metric in METRICS.values() for split in splits))
+    rows = [
+        (_name(system, word), *(f"{figure[key][system][metric]:.3f}" for metric in METRICS for key in splits.values()))
+        for system in figure["per user"]
+    ]
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def recipes(figure: Figure, word: Words) -> str:
+    """Both recipes through the running server: what they find, how long they take to answer."""
+    figures = {"source": read("evaluation_source.json"), "default": figure}
+    served = read("serving_recipes.json") if (FIGURES / "serving_recipes.json").is_file() else None
+    rows: list[Sequence[object]] = [
+        (label, *(f"{_ranked(name, found)[metric]['mean']:.3f}" for name, found in figures.items()))
+        for metric, label in {**METRICS, "hit_rate@50": word("hit rate@50")}.items()
+    ]
+    returning = (found["slices"][f"{name}: ranked"]["returning"]["recall@200"] for name, found in figures.items())
+    rows.append((word(RETURNING), *(f"{part['mean']:.3f}" for part in returning)))
+    for metric in ("coverage@50", "gini@50"):
+        rows.append((word(metric), *(f"{_ranked(name, found)[metric]:.3f}" for name, found in figures.items())))
+    for metric in ("novelty@50", "diversity@50"):
+        rows.append((word(metric), *(f"{_ranked(name, found)[metric]['mean']:.3f}" for name, found in figures.items())))
+    rows.append((word("GAUC, liked against rated"), *(f"{_gauc(found):.3f}" for found in figures.values())))
+    if served:
+        for number, level in enumerate(served["recipes"]["source"]["levels"]):
+            label = f"{word('p50 ms')}, {level['concurrency']} {word('in flight')}"
+            rows.append((label, *(served["recipes"][name]["levels"][number]["p50_ms"] for name in figures)))
+    return f"{table(('', *map(word, figures)), rows)}\n\n{measured(figure, word)}"
+
+
+def exact(figure: Figure, word: Words) -> str:
+    """What approximate search loses."""
+    head = (word("list"), word("items shared"), word("users with the same list"), *METRICS.values())
+    rows = [
+        (
+            _name(stage, word),
+            f"{found['shared']:.2%}",
+            f"{found['users with the same list']:,} / {found['users']:,}",
+            *(f"{found[metric]:+.5f}" for metric in METRICS),
+        )
+        for stage, found in figure["live against exact"].items()
+    ]
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def _ranked(recipe: str, figure: Figure) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = figure["systems"][f"{recipe}: ranked"]
+    return found
+
+
+def _gauc(figure: Figure) -> float:
+    value: float = figure["labelled"]["liked against rated"]["gauc"]
+    return value
+
+
+def _name(system: str, word: Words) -> str:
+    return word(NAMES.get(system, system))
+
+
+def _span(found: Mapping[str, Any]) -> str | None:
+    """None where there was nobody to measure."""
+    if found["mean"] is None:
+        return None
+    return f"{found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
+
+
+def _p(value: float) -> str:
+    return "p < .001" if value < 0.001 else f"p = {value:.3f}"
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
+    "evaluation": ("evaluation.json", evaluation),
+    "funnel": ("evaluation.json", funnel),
+    "slices": ("evaluation.json", slices),
+    "exact": ("evaluation.json", exact),
+    "ablation": ("evaluation_ablation.json", ablation),
+    "seeds": ("evaluation_seeds.json", seeds),
+    "global": ("evaluation_global.json", one_moment),
+    "recipes": ("evaluation.json", recipes),
+    "ml100k": ("evaluation_offline_ml-100k.json", evaluation),
+}
+
+CHINESE = {
+    "the source's recall": "源项目的召回", "the source's recall and ranker": "源项目的召回与排序",
+    "two towers alone": "仅双塔", "EASE as vectors alone": "仅 EASE 向量", "fused recall": "融合召回",
+    "fused recall and ranker": "融合召回与排序", "stage": "阶段", "among the first": "前",
+    "found by {}": "{} 找到", "... and by no other": "……且别的通道没有找到", "found by any channel": "任一通道找到",
+    "fused": "融合后", "ranked": "排序后", "Among all candidates of the ranker": "排序器的全部候选中",
+    "slice": "切片", "users": "用户数", "back after an hour or more": "一小时或更久之后回来",
+    "in the same sitting": "同一次浏览中", "fewer than 50 ratings": "评分少于 50",
+    "200 ratings or more": "评分 200 及以上",
+    "popular films": "热门影片", "rare films": "冷门影片", "what was tried": "试了什么",
+    "returning: recall@200": "回来的人：recall@200", "NDCG@50 to the recipe's": "NDCG@50 与本方案之差",
+    "split per user": "按用户切分", "split at one moment": "按统一时刻切分", "hit rate@50": "命中率@50",
+    "coverage@50": "覆盖率@50", "gini@50": "基尼系数@50", "novelty@50": "新颖度@50", "diversity@50": "列表内多样性@50",
+    "GAUC, liked against rated": "GAUC（喜欢与评过但不喜欢）", "in flight": "并发",
+    "source": "源方案", "default": "默认方案",
+    "items shared": "相同物品", "users with the same list": "列表完全相同的用户",
+    "baseline": "基线", "channel alone": "单独通道", "search": "检索", "fusion": "融合", "ranker": "排序器",
+    "tower": "双塔", "ease": "EASE 向量", "fm": "FM",
+    "tower, cosine instead of inner product": "双塔，用余弦代替内积",
+    "tower, without the popularity dimension": "双塔，去掉热度一维",
+    "fm, cosine instead of inner product": "FM，用余弦代替内积",
+    "ranker: all inputs": "排序器：全部输入",
+    "ranker: over the fused list cut at what is shown": "排序器：只给融合后展示的那么多",
+    "ranker: over the union of all lists": "排序器：各通道列表的并集",
+    "ranker: without recall's scores and ranks": "排序器：去掉召回的分数与名次",
+    "ranker: without affinities to the history": "排序器：去掉与历史的亲和度",
+    "ranker: without item statistics": "排序器：去掉影片统计",
+    "ranker: without crossed statistics": "排序器：去掉交叉统计",
+    "ranker: recall's scores and ranks alone (learned fusion)": "排序器：只有召回的分数与名次（学习式融合）",
+}  # fmt: skip

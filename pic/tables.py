@@ -1,0 +1,34 @@
+"""What every block of figures is drawn with: Markdown tables, and where a figure comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+FIGURES = Path(__file__).resolve().parent / "figures"
+
+Words = Callable[[str], str]  # English -> the README's language
+Figure = dict[str, Any]
+
+
+def read(name: str) -> Figure:
+    """A file that a command wrote into ``pic/figures``."""
+    content: Figure = json.loads((FIGURES / name).read_text(encoding="utf-8"))
+    return content
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table, first column left, the others right."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines += ["| " + " | ".join("-" if cell is None else str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def measured(figure: Figure, word: Words) -> str:
+    """Where a figure comes from: the command, the machine and, where there is one, the data set."""
+    machine = figure["machine"]
+    where = f"{machine['cpu']}, {machine['cores']} {word('cores')}, {machine['memory_gb']} GB"
+    data = f"; {word('data')}: {figure['dataset']}" if "dataset" in figure else ""
+    return f"{word('Measured by')} `{figure['command']}` {word('on')} {where}{data}."
