@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_exchange_center.recipes import TowerRecipe
+from data_exchange_center.steps import StepError
 from offline.data.requests import Points, histories, next_events, request_points, seen_before
 from offline.data.sequences import Sequences
 from offline.torchfm.tower import Tower, TowerShape
@@ -34,6 +35,8 @@ def train_tower(
         profiles: (users, fields) codes, 0 unknown.
         cardinalities: of each field, the unknown included.
         lags: events looked back at.
+
+    Raises StepError when nobody has two events: there is no moment to ask at.
     """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
@@ -43,6 +46,8 @@ def train_tower(
     model = Tower(shape, genres, clicks, recipe.dropout)
     optimizer = _optimizer(model, recipe)
     batches = -(-len(request_points(data, recipe.stride, np.random.default_rng(recipe.seed))) // recipe.batch_size)
+    if not batches:
+        raise StepError("nobody has rated two items before the held-out ones: there is nothing to train the tower on.")
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
     people = torch.from_numpy(profiles)
     losses = []
@@ -59,7 +64,7 @@ def train_tower(
                 schedule.step()
                 total, targets = total + loss.item(), targets + count
                 bar.update()
-            losses.append(total / targets)
+            losses.append(total / max(targets, 1))
             bar.set_postfix(loss=f"{losses[-1]:.4f}")
     return model.eval(), losses
 

@@ -334,6 +334,15 @@ def test_nothing_to_train_on_is_one_sentence(movielens: Callable[..., Path], tmp
         importlib.import_module(STEPS[1]).main(settings)
 
 
+@pytest.mark.parametrize(("users", "message"), [(11, "two items"), (16, "train the ranker on")])
+def test_too_little_to_train_the_default_on_is_one_sentence(
+    movielens: Callable[..., Path], tmp_path: Path, users: int, message: str
+) -> None:
+    settings = Settings(data=movielens(users=users), exchange_dir=tmp_path, recipe_name="default")
+    with pytest.raises(StepError, match=message):
+        walk(settings)
+
+
 def test_a_failed_read_leaves_what_was_there(source: Settings, movielens: Callable[..., Path]) -> None:
     bad = movielens("bad")
     (bad / "ratings.dat").write_text("5::7::3\n")
