@@ -155,7 +155,8 @@ def _slices(held: Held, lists: Lists) -> dict[str, Any]:
 
 
 def _headlines(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
-    return {name: values for name, values in per_user(relevance, lists).items() if name in HEADLINES}
+    values = per_user(relevance, lists)
+    return {name: values[name] for name in HEADLINES if name in values}
 
 
 def _by_popularity(held: Held) -> dict[str, sp.csr_matrix]:
