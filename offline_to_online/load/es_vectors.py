@@ -173,7 +173,7 @@ def _msearch(
             hits = answer["hits"]["hits"]
             ids = np.array([hit["fields"][wire.ITEM_ID][0] for hit in hits], dtype=np.int64)
             scores = np.array([hit["_score"] for hit in hits], dtype=np.float64)
-            answers.append(Hits(ids, inner_products(scores / channel.vector_weight)))
+            answers.append(Hits(ids, inner_products(scores, channel)))
     return answers
 
 

@@ -24,6 +24,9 @@ _CONNECTIONS = 64  # per process; more than a worker has threads
 _PAGE = 2000  # documents per request when the catalogue is read
 _HIT = "hits.hits._score,responses.hits.hits.fields"
 _NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{_HIT}"
+# Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
+# apart. A search by vector alone therefore asks with a multiple of the vector; a power of two changes no digit of it.
+_MAGNIFIED = np.float32(1024)
 _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
@@ -102,7 +105,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
         ids = np.fromiter((hit["fields"][wire.ITEM_ID][0] for hit in hits), np.int64, len(hits))
         scores = np.fromiter((hit["_score"] for hit in hits), np.float64, len(hits))
-        return Hits(ids, inner_products(scores / channel.vector_weight) if by_vector_alone else scores)
+        return Hits(ids, inner_products(scores, channel) if by_vector_alone else scores)
 
     def count(self, release: str, genre: int) -> int:
         """How many items of a release have a genre code. Raises ServiceError."""
@@ -162,26 +165,31 @@ def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, An
     phase a search, and the scores are the same. The seen filter stands inside it, so that its neighbours are
     neighbours among the unseen; and outside where genres bring in items of their own.
     """
+    alone = not query.terms or channel.term_weight <= 0
     near: dict[str, Any] | None = None
     if (vector := query.vectors.get(channel.name)) is not None:
         near = {
             "knn": {
                 "field": vector_of(channel.name),
-                "query_vector": vector.tolist(),
+                "query_vector": (vector * _MAGNIFIED if alone else vector).tolist(),
                 "num_candidates": query.recall.num_candidates,
                 "filter": unseen,
                 "boost": channel.vector_weight,
             }
         }
-    if not query.terms or channel.term_weight <= 0:
+    if alone:
         return near
     alike = {"terms": {wire.ITEM_GENRES: list(query.terms), "boost": channel.term_weight}}
     return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **unseen["bool"]}}
 
 
-def inner_products(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What Elasticsearch's `max_inner_product` scores were made of: p + 1 for p >= 0, else 1 / (1 - p)."""
-    return np.where(scores >= 1, scores - 1, 1 - 1 / scores)
+def inner_products(scores: NDArray[np.float64], channel: ChannelRecipe) -> NDArray[np.float64]:
+    """What the scores of a search by vector alone were made of.
+
+    Elasticsearch's `max_inner_product` makes p + 1 of p >= 0, and 1 / (1 - p) of the others.
+    """
+    own = scores / channel.vector_weight
+    return np.where(own >= 1, own - 1, 1 - 1 / own) / _MAGNIFIED
 
 
 def _body(search: dict[str, Any], size: int) -> dict[str, Any]:

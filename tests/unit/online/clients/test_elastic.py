@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from elasticsearch import Elasticsearch
 
+from data_exchange_center.recipes import DEFAULT, EaseRecipe
 from data_exchange_center.settings import ElasticsearchSettings, Settings
 from offline_to_online.load.services import elastic_client
 from online.clients.base import GoneError, ServiceError
@@ -41,10 +42,18 @@ def test_it_speaks_http_unless_told_otherwise(client: object) -> None:
     assert (config.scheme, config.host, config.port) == ("http", "127.0.0.1", 9200)
 
 
-def test_inner_products_are_what_the_scores_were_made_of() -> None:
-    products = np.array([-50.0, -1.0, -1e-3, 0.0, 1e-3, 1.0, 50.0])
-    scores = np.where(products >= 0, products + 1, 1 / (1 + np.abs(products)))
-    np.testing.assert_allclose(inner_products(scores), products, rtol=1e-9, atol=1e-12)
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+def test_small_products_keep_their_digits_in_elasticsearchs_scores(weight: float) -> None:
+    """Its float32 scores are p + 1, or 1 / (1 - p) below zero: the two products in the middle would become one."""
+    products = np.array([-50.0, -1.0, -1e-3, 0.0, 1e-3, 1e-3 + 1e-9, 1.0, 50.0])
+    channel = EaseRecipe(vector_weight=weight)
+    search = channel_query(channel, ItemQuery("", DEFAULT.recall, {"ease": np.ones(1, np.float32)}), unseen_filter(()))
+    assert search is not None
+    asked = products * search["knn"]["query_vector"][0]  # of items whose vectors are the products
+    scores = (weight * np.where(asked >= 0, asked + 1, 1 / (1 + np.abs(asked)))).astype(np.float32)
+    found = inner_products(scores.astype(np.float64), channel)
+    np.testing.assert_allclose(found, products, rtol=1e-6, atol=1e-9)
+    assert (np.diff(found) > 0).all()
 
 
 HIT = {"_score": 3.0, "fields": {"itemid": [7]}}
