@@ -89,7 +89,9 @@ class EaseRecipe(_Channel):
     seed: int = 0
 
 
-VectorIndex = Literal["hnsw", "flat"]  # along a graph, approximately; or all of them, exactly
+# How vectors are searched: all of them, exactly, or along a graph, approximately. Among a few thousand items the graph
+# is slower, and popularity and even lengths make it a bad one: EASE's channel loses a tenth of its candidates along it.
+VectorIndex = Literal["flat", "hnsw"]
 ChannelRecipe = Annotated[FMRecipe | TowerRecipe | EaseRecipe, Field(discriminator="kind")]
 
 
@@ -98,8 +100,8 @@ class RecallRecipe(_Frozen):
 
     channels: tuple[ChannelRecipe, ...]
     candidates: int = 200  # of each channel, and of all of them after fusion
-    num_candidates: int = 1000  # breadth of the approximate vector search, per shard
-    index: VectorIndex = "hnsw"
+    num_candidates: int = 1000  # neighbours that a vector search brings, per shard; genres add to the scores of these
+    index: VectorIndex = "flat"
 
 
 # --- rankers ----------------------------------------------------------------------------------------------------------
@@ -156,10 +158,7 @@ SOURCE = Recipe(name="source", recall=RecallRecipe(channels=(SOURCE_FM,)), ranke
 DEFAULT = Recipe(
     name="default",
     # More candidates than anybody is shown: the ranker brings up what fusion put just below the 200.
-    # Searched whole: among a few thousand items that is faster than a graph, along which EASE loses a tenth of its 256.
-    recall=RecallRecipe(
-        channels=(TowerRecipe(fusion_weight=2.0), EaseRecipe()), candidates=256, num_candidates=256, index="flat"
-    ),
+    recall=RecallRecipe(channels=(TowerRecipe(fusion_weight=2.0), EaseRecipe()), candidates=256, num_candidates=256),
     ranker=ListRankerRecipe(),
 )
 
