@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_exchange_center.channels import Channel
-from data_exchange_center.fusion import Float32, Hits, candidate_columns, fuse
+from data_exchange_center.fusion import Float32, Fused, Hits, candidate_columns, fuse
 from offline.data.requests import Points, histories, next_events, seen_before
 from offline.data.sequences import Ints, Sequences
 
@@ -87,29 +87,36 @@ def recall_lists(
     """
     parts = []
     for chunk in tqdm(_chunks(points), desc="lists", unit="chunk", total=-(-len(points) // CHUNK), mininterval=1):
-        ranked = [_search(channel, data, chunk, profiles, size) for channel in channels]
-        candidates = np.zeros((len(chunk), size), dtype=np.int32)
-        features = np.zeros((len(chunk), size, len(candidate_columns([c.name for c in channels]))), dtype=np.float16)
-        for row, hits in enumerate(zip(*ranked, strict=True)):
-            fused = fuse(hits, weights, size)
-            candidates[row, : len(fused.ids)] = fused.ids
-            features[row, : len(fused.ids)] = fused.features
-        after, liked = next_events(data, chunk, horizon)
-        good, bad = np.where(liked, after, -1), np.where(liked | (after == 0), -1, after)
-        items, ratings, ages, _ = histories(data, chunk, history)
-        part = Lists(
-            users=chunk.users.astype(np.int32),
-            lengths=chunk.positions.astype(np.int32),
-            events=items.astype(np.int32),
-            ratings=ratings.astype(np.int8),
-            ages=ages.astype(np.int32),
-            candidates=candidates,
-            features=features,
-            liked=(candidates[:, :, None] == good[:, None]).any(axis=2),
-            disliked=(candidates[:, :, None] == bad[:, None]).any(axis=2),
-        )
+        searches = [_search(channel, data, chunk, profiles, size) for channel in channels]
+        fused = [fuse(hits, weights, size) for hits in zip(*searches, strict=True)]
+        n_columns = len(candidate_columns([channel.name for channel in channels]))
+        part = _labelled(data, chunk, fused, (len(chunk), size, n_columns), history, horizon)
         parts.append(part.take(np.flatnonzero(part.liked.any(axis=1))) if only_liked else part)
     return Lists(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Lists)))
+
+
+def _labelled(
+    data: Sequences, points: Points, fused: Sequence[Fused], shape: tuple[int, int, int], history: int, horizon: int
+) -> Lists:
+    """What was recalled at each point, with what came before and after it. ``shape``: of the features."""
+    candidates, features = np.zeros(shape[:2], dtype=np.int32), np.zeros(shape, dtype=np.float16)
+    for row, found in enumerate(fused):
+        candidates[row, : len(found.ids)] = found.ids
+        features[row, : len(found.ids)] = found.features
+    after, liked = next_events(data, points, horizon)
+    good, bad = np.where(liked, after, -1), np.where(liked | (after == 0), -1, after)
+    items, ratings, ages, _ = histories(data, points, history)
+    return Lists(
+        users=points.users.astype(np.int32),
+        lengths=points.positions.astype(np.int32),
+        events=items.astype(np.int32),
+        ratings=ratings.astype(np.int8),
+        ages=ages.astype(np.int32),
+        candidates=candidates,
+        features=features,
+        liked=(candidates[:, :, None] == good[:, None]).any(axis=2),
+        disliked=(candidates[:, :, None] == bad[:, None]).any(axis=2),
+    )
 
 
 def channel_hits(

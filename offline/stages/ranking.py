@@ -68,18 +68,13 @@ def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tup
     cut = _cut(past, ranker)
     teachers = history_channels(fit_channels(earlier_part(past, ranker), inputs, recipe))
     points = request_points(past, ranker.stride, np.random.default_rng(ranker.seed + 1))
-    lists = recall_lists(
-        past,
-        points.take(points.positions >= cut[points.users]),
-        inputs.profiles,
-        teachers,
-        [channel.fusion_weight for channel in recipe.recall.channels],
-        size=recipe.recall.candidates,
-        history=ranker.history,
-        horizon=ranker.horizon,
-        only_liked=True,
-    )
-    if not len(lists):
+    points = points.take(points.positions >= cut[points.users])
+    weights = [channel.fusion_weight for channel in recipe.recall.channels]
+    sizes = {"size": recipe.recall.candidates, "history": ranker.history, "horizon": ranker.horizon}
+    lists = None
+    if len(points):
+        lists = recall_lists(past, points, inputs.profiles, teachers, weights, **sizes, only_liked=True)
+    if not lists:
         raise StepError("no recalled list holds anything that was liked next: there is nothing to train the ranker on.")
     return teachers, lists
 
