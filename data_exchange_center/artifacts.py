@@ -185,7 +185,7 @@ DATASET = Document(
 RATINGS = Table(
     "offline/ratings.parquet",
     _S1_SPLIT,
-    (_S2_TERMS, _S1_TERM_RECALL, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL),
+    (_S2_TERMS, _S1_TERM_RECALL, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL, _FEAST, _PARITY),
     "Every rating, labelled and split, sorted by user and time (ties in file order).",
     {
         Columns.USER: pa.int32(),
@@ -199,14 +199,14 @@ RATINGS = Table(
 USERS = Table(
     "offline/users.parquet",
     _S1_SPLIT,
-    (_S2_TERMS, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL),
+    (_S2_TERMS, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL, _PARITY),
     "Every user's profile.",
     {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int32(), Columns.OCCUPATION: pa.string()},
 )
 ITEMS = Table(
     "offline/items.parquet",
     _S1_SPLIT,
-    (_S2_TERMS, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL, _ES),
+    (_S2_TERMS, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL, _ES, _PARITY),
     "Every item's title and genre names.",
     {Columns.ITEM: pa.int32(), Columns.TITLE: pa.string(), Columns.GENRES: pa.list_(pa.string())},
 )
@@ -237,21 +237,21 @@ USER_TERMS = Table(
 ITEM_TERMS = Table(
     "offline/item_terms.parquet",
     _S2_TERMS,
-    (_S1_TERM_RECALL, _S1_FEATURES, _ES),
+    (_S1_TERM_RECALL, _S1_FEATURES, _ES, _TRITON, _PARITY),
     "Every item's genre codes.",
     {Columns.ITEM: pa.int32(), Columns.GENRES: _ids},
 )
 USER_PREFERENCES = Table(
     "offline/user_preferences.parquet",
     _S1_TERM_RECALL,
-    (_REDIS,),
+    (_REDIS, _ES, _TRITON, _PARITY),
     "The genre codes each user is served by, most clicked first; empty where no genre was clicked often enough.",
     {Columns.USER: pa.int32(), Columns.GENRES: _ids},
 )
 USER_SEEN = Table(
     "offline/user_seen.parquet",
     _S1_TERM_RECALL,
-    (_REDIS,),
+    (_REDIS, _ES, _TRITON, _PARITY),
     "The items each user has rated (train and test rows), which are never recommended again.",
     {Columns.USER: pa.int32(), Columns.SEEN: _ids},
 )
@@ -268,7 +268,7 @@ TERM_RECALL_REPORT = Document(
 USER_VECTORS = Table(
     "offline/user_vectors.parquet",
     _S2_VECTOR_RECALL,
-    (_REDIS,),
+    (_REDIS, _ES, _TRITON, _PARITY),
     "The user vectors that are stored: a column `vector_of(channel)` for every channel that learns one for each user; "
     "their inner product with an item vector is the model's ranking.",
     {Columns.USER: pa.int32()},
@@ -277,7 +277,7 @@ USER_VECTORS = Table(
 ITEM_VECTORS = Table(
     "offline/item_vectors.parquet",
     _S2_VECTOR_RECALL,
-    (_ES,),
+    (_ES, _TRITON, _PARITY),
     "A column `vector_of(channel)` for every channel, its vectors all of the same length; null for an item that the "
     "channel was never trained on.",
     {Columns.ITEM: pa.int32()},
@@ -286,13 +286,13 @@ ITEM_VECTORS = Table(
 CHANNELS = Binary(
     "offline/channels.npz",
     _S2_VECTOR_RECALL,
-    (_S2_MODEL, _REDIS, _ES, _PARITY),
+    (_S2_MODEL, _REDIS, _ES, _TRITON, _PARITY),
     "ChannelSet: the channels whose user vectors are made of the history when a request is answered; may hold none.",
 )
 USER_STATE = Table(
     "offline/user_state.parquet",
     _S2_VECTOR_RECALL,
-    (_REDIS,),
+    (_REDIS, _ES, _TRITON, _PARITY),
     "Every user's profile codes, as the channels read them, and newest events, newest first (train and test rows).",
     {
         Columns.USER: pa.int32(),
@@ -336,7 +336,7 @@ LISTS = Binary(
 USER_FEATURES = Table(
     "offline/user_features.parquet",
     _S1_FEATURES,
-    (_FEAST,),
+    (_FEAST, _TRITON, _PARITY),
     "Every user's newest raw feature values: profile (strings, int) and statistics.",
     {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int64(), Columns.OCCUPATION: pa.string()},
     open_ended=pa.int64(),
@@ -344,7 +344,7 @@ USER_FEATURES = Table(
 ITEM_FEATURES = Table(
     "offline/item_features.parquet",
     _S1_FEATURES,
-    (_FEAST,),
+    (_FEAST, _TRITON, _PARITY),
     "Every item's raw feature values: genre flags or statistics.",
     {Columns.ITEM: pa.int32()},
     open_ended=pa.int64(),

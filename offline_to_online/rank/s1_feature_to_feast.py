@@ -8,7 +8,8 @@ Reads:  data_exchange_center/offline/user_features, item_features and ratings .p
 Writes: data_exchange_center/online/feast/feature_repo/releases/<release>/; feature views and services
         ml_user_<release> and ml_item_<release>; ml_user and ml_item as long as no release was ever live
 Run:    cd offline_to_online/rank && python s1_feature_to_feast.py
-Expect: MovieLens-1M: 6,040 users with 39 features and 3,883 items with 18, each value equal to its source
+Expect: MovieLens-1M: 6,040 users with 39 features and 3,883 items with 18 by the source's recipe, with 3 and 5 by the
+        default one; each value equal to its source
 """
 
 from data_exchange_center import wire

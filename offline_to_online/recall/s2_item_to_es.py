@@ -8,8 +8,8 @@ Reads:  data_exchange_center/offline/items, item_terms, item_vectors, user_vecto
 Writes: index ml_item-<release>; the alias ml_item when there is none yet
 Run:    cd offline_to_online/recall && python s2_item_to_es.py
 Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; for every channel (fm by the source's recipe, tower and
-        ease by the default one) every item's vector finds that item first, and the index's 200 candidates are the
-        model's exact 200
+        ease by the default one) every item's vector finds that item first, or its equal, and the index's candidates
+        are the model's exact ones (200 by the source's recipe, 256 by the default one)
 """
 
 from data_exchange_center.features import FeatureSpec
