@@ -53,7 +53,10 @@ def test_both_languages_show_the_same_commands_and_figures() -> None:
     assert [c.strip() for c in commands[0]] == [c.strip() for c in commands[1]]
 
 
-def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_read() -> None:
+def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "pic")  # as python pic/readme.py has it
     scores = {"auc": 0.81234, "gauc": 0.7, "user_auc": 0.69}
     figure = {
         "command": "make ratings",
