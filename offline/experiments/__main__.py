@@ -25,10 +25,10 @@ from data_exchange_center.steps import run
 from offline.experiments.ratings import ratings
 from offline.experiments.seeds import seeds
 from offline.experiments.tune import tune
+from offline.figures import FIGURES
 
 log = logging.getLogger(__name__)
 
-FIGURES = Path(__file__).resolve().parents[2] / "pic" / "figures"
 EXPERIMENTS: dict[str, tuple[Callable[[Settings], dict[str, Any]], str]] = {
     "tune": (tune, "offline_tuning.json"),
     "seeds": (seeds, "offline_seeds.json"),
