@@ -93,7 +93,7 @@ def test_a_field_nobody_wrote_is_refused() -> None:
 
 
 def test_every_user_of_the_artifacts_is_a_row(tmp_path: Path) -> None:
-    write_artifacts(tmp_path)
+    write_artifacts(tmp_path, recipe="source")
     vectors = artifacts.USER_VECTORS.read(tmp_path)
     vectors = vectors[vectors[Columns.USER] != 3]
     vectors[VECTOR] = vectors[VECTOR].where(vectors[Columns.USER] != 4, None)
