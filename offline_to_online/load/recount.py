@@ -46,21 +46,19 @@ def recounted_states(exchange_dir: Path, recipe: DataRecipe, userids: Sequence[i
     served = served_ratings(exchange_dir)
     of_user = served[served[Columns.USER].isin(userids)].groupby(Columns.USER)
     profiles = _profiles(artifacts.USERS.read(exchange_dir))
-    nobody = served.iloc[:0]
-    rows = {}
-    for row in user_rows(exchange_dir):
-        if row.userid not in set(userids):
-            continue
-        events = of_user.get_group(row.userid) if row.userid in of_user.groups else nobody
+    rows = {row.userid: row for row in user_rows(exchange_dir)}
+    states = {}
+    for userid in userids:
+        events = of_user.get_group(userid) if userid in of_user.groups else served.iloc[:0]
         newest = events.tail(recipe.history)[::-1]
         columns = (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
-        rows[row.userid] = replace(
-            row,
+        states[userid] = replace(
+            rows[userid],
             seen=np.sort(events[Columns.ITEM].to_numpy(np.int32)),
-            profile=profiles[row.userid],
+            profile=profiles[userid],
             history=History(*(newest[column].to_numpy(np.int64) for column in columns)),
         )
-    return rows
+    return states
 
 
 def _profiles(people: pd.DataFrame) -> dict[int, np.ndarray]:
