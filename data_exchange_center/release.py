@@ -65,7 +65,7 @@ def release_of_artifacts(settings: Settings) -> Manifest:
     for artifact in artifacts.RELEASE_PARTS:
         path = artifact.require(folder)
         parts.append(Part(path=artifact.path, sha256=artifacts.sha256(path), bytes=path.stat().st_size))
-    provenance.expect_one_run(folder)
+    provenance.expect_one_run(folder, settings.recipe)
     digest = hashlib.sha256(settings.recipe.model_dump_json().encode())
     for part in parts:
         digest.update(f"{part.path} {part.sha256}\n".encode())

@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
     services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
-        default="source", validation_alias="RECSYS_RECIPE"
+        default="default", validation_alias="RECSYS_RECIPE"
     )
     redis: RedisSettings = RedisSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()

@@ -25,7 +25,7 @@ _RANKING: Final = {"source": write_source_ranker, "default": write_default_ranke
 def write_artifacts(
     folder: Path,
     *,
-    recipe: str = "source",
+    recipe: str = "default",
     seed: int = 0,
     users: int = 60,
     items: int = 320,
@@ -47,7 +47,7 @@ def write_artifacts(
     artifacts.USER_STATE.write(folder, user_state(inputs.data, inputs, data.history))
     _RECALL[recipe](folder, world)
     _RANKING[recipe](folder, world, seed)
-    write_inputs(folder)
+    write_inputs(folder, recipe)
 
 
 def _write_items(folder: Path, world: World) -> None:
@@ -70,8 +70,8 @@ def _write_recall_state(folder: Path, world: World, window: int, clicks_for_pref
     artifacts.POPULAR.write(folder, pd.DataFrame({Columns.ITEM: popular.index, Columns.SCORE: share}))
 
 
-def write_inputs(folder: Path) -> None:
-    """Say in every report that its step was run on what lies in ``folder`` now."""
+def write_inputs(folder: Path, recipe: str = "default") -> None:
+    """Say in every report that its step was run with ``recipe`` on what lies in ``folder`` now."""
     terms = (artifacts.RATINGS, artifacts.GENRES, artifacts.ITEM_TERMS)
     read: dict[str, tuple[artifacts.Table | artifacts.Document, ...]] = {
         artifacts.TERMS_REPORT.path: (artifacts.RATINGS, artifacts.ITEMS),
@@ -82,4 +82,4 @@ def write_inputs(folder: Path) -> None:
     }
     for report in provenance.REPORTS:
         content = report.read(folder) if report.at(folder).is_file() else {}
-        report.write(folder, {**content, **provenance.inputs_of(folder, *read[report.path])})
+        report.write(folder, {**content, **provenance.made_from(folder, RECIPES[recipe], *read[report.path])})

@@ -53,7 +53,7 @@ def main(settings: Settings) -> None:
     keys: pd.DataFrame = offline[[Columns.USER, Columns.ITEM]]
     artifacts.IMPRESSION_TERMS.write(folder, terms.statistics_table(keys, statistics, genres))
     artifacts.USER_TERMS.write(folder, terms.statistics_table(users, served, genres))
-    read = provenance.inputs_of(folder, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, settings.recipe, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
     artifacts.TERMS_REPORT.write(folder, read)
     print(f"{len(statistics):,} rows with {statistics.shape[1]} statistics over {len(genres)} genres")
     if len(genres) > 1:

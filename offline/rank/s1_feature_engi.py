@@ -51,7 +51,9 @@ def rated_pairs(settings: Settings) -> None:
     table[[Columns.LABEL, Columns.SPLIT]] = made.ratings[[Columns.LABEL, Columns.SPLIT]]
     artifacts.SAMPLES.write(folder, table)
     read = (artifacts.RATINGS, artifacts.USERS, artifacts.GENRES, artifacts.ITEM_TERMS, artifacts.USER_TERMS)
-    artifacts.FEATURES_REPORT.write(folder, provenance.inputs_of(folder, *read, artifacts.IMPRESSION_TERMS))
+    artifacts.FEATURES_REPORT.write(
+        folder, provenance.made_from(folder, settings.recipe, *read, artifacts.IMPRESSION_TERMS)
+    )
     print(
         f"{len(rows):,} rows of {spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.multi_hot)} multi-hot, "
         f"{len(spec.dense)} dense"
@@ -61,7 +63,7 @@ def rated_pairs(settings: Settings) -> None:
 def recalled_lists(settings: Settings) -> None:
     """Lists that recall would have made, and the counts that Feast is to hold."""
     folder, recipe = settings.exchange_dir, settings.recipe
-    read = provenance.inputs_of(folder, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, settings.recipe, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
     inputs = read_inputs(settings)
     past = inputs.data
     spec = statistics.list_spec(inputs, recipe, ranking.list_recipe(recipe))

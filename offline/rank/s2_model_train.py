@@ -50,7 +50,7 @@ def on_rated_pairs(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
     """The DeepFM and its report."""
     folder, recipe = settings.exchange_dir, settings.recipe.ranker
     assert isinstance(recipe, DeepFMRecipe)  # noqa: S101
-    read = provenance.inputs_of(folder, artifacts.FEATURE_SPEC, artifacts.SAMPLES, artifacts.RATINGS)
+    read = provenance.made_from(folder, settings.recipe, artifacts.FEATURE_SPEC, artifacts.SAMPLES, artifacts.RATINGS)
     data, spec = training.ranker_data(settings)
     config = DeepFMConfig.of(spec, recipe)
     fitted = fit(lambda: DeepFM(config), data, recipe.train, "DeepFM")
@@ -66,7 +66,7 @@ def on_recalled_lists(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
     """The list ranker and its report."""
     folder, recipe = settings.exchange_dir, settings.recipe
     fitted = (artifacts.FEATURE_SPEC, artifacts.LISTS, artifacts.TEACHER_CHANNELS, artifacts.CHANNELS)
-    read = provenance.inputs_of(folder, *fitted, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, settings.recipe, *fitted, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
     inputs, spec = read_inputs(settings), read_feature_spec(folder)
     teachers = artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels
     channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels

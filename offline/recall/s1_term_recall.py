@@ -45,7 +45,9 @@ def main(settings: Settings) -> None:
 
     report = _validate(offline[offline[Columns.SPLIT] == Split.TRAIN], item_terms, len(genres), recipe)
     served = float((preferences[Columns.GENRES].str.len() > 0).mean())
-    read = provenance.inputs_of(folder, artifacts.RATINGS, artifacts.USER_TERMS, artifacts.ITEM_TERMS, artifacts.GENRES)
+    read = provenance.made_from(
+        folder, settings.recipe, artifacts.RATINGS, artifacts.USER_TERMS, artifacts.ITEM_TERMS, artifacts.GENRES
+    )
     artifacts.TERM_RECALL_REPORT.write(folder, {"served_share_with_preference": served, "validation": report, **read})
     print(f"{served:.1%} of {len(preferences):,} users have a preferred genre")
     found = report[f"recall_at_{recipe.recall.candidates}"]

@@ -29,7 +29,7 @@ from offline.stages import recall
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
-    read = provenance.inputs_of(folder, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, settings.recipe, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
     dataset = artifacts.DATASET.read(folder)["name"]
     inputs = read_inputs(settings)
     past = inputs.data

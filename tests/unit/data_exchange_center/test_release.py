@@ -7,6 +7,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release import Manifest, release_of_artifacts
 from data_exchange_center.settings import Settings
 from tests.synthetic_release import write_artifacts, write_inputs
@@ -60,6 +61,20 @@ def test_a_report_that_does_not_say_what_it_was_run_on_is_refused(tmp_path: Path
     write_artifacts(tmp_path)
     artifacts.RECALL_REPORT.write(tmp_path, {"channels": {}})
     with pytest.raises(ArtifactError, match=r"recall_report\.json.*s2_vector_recall\.py: run that step again"):
+        release_of_artifacts(Settings(exchange_dir=tmp_path))
+
+
+def test_artifacts_of_another_recipe_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="default")
+    with pytest.raises(ArtifactError, match=r"s2_term_trans\.py was run with recipe 'default'; .* RECSYS_RECIPE"):
+        release_of_artifacts(Settings(exchange_dir=tmp_path, recipe_name="source"))
+
+
+def test_a_recipe_that_changed_since_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_artifacts(tmp_path)
+    changed = RECIPES["default"].model_copy(update={"recall": RECIPES["source"].recall})
+    monkeypatch.setitem(RECIPES, "default", changed)
+    with pytest.raises(ArtifactError, match="recipe 'default', as it was then; the recipe now is 'default'"):
         release_of_artifacts(Settings(exchange_dir=tmp_path))
 
 
