@@ -16,11 +16,12 @@ from data_exchange_center.settings import Settings
 from offline.data.inputs import Inputs
 from offline.data.lists import exact_search
 from offline.data.requests import Points
-from offline.evaluation import ablations, global_time, replay, seeds
+from offline.evaluation import ablations, global_time, replay, seeds, served
 from offline.evaluation.fitted import Asked, systems
 from offline.evaluation.fusion_rules import quotas, rrf, rules, z_scores
 from offline.evaluation.ranker_inputs import Lesson, Parts, without
-from offline.evaluation.report import HEADLINES, plain
+from offline.evaluation.replay import Answers
+from offline.evaluation.report import HEADLINES
 from offline.evaluation.searches import fm_lists, searched_by_cosine, without_popularity
 from offline.stages.ranking import fit_stages
 from offline.stages.recall import fit_channel, fit_channels, history_channels
@@ -154,9 +155,23 @@ def test_ablations_never_read_the_last_ten(
     assert found["reference"] in {row["name"] for row in found["rows"]}
 
 
-def test_seeds_give_values_and_their_spread(settings: Settings, recipe: Recipe) -> None:
-    found = plain(seeds.measure(settings, recipe, (0, 1)))
+def test_seeds_give_values_and_their_spread(
+    settings: Settings, asked: Asked, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = np.zeros((USERS, SIZE), dtype=np.int64)
+    own = Answers({"tower": lists, "ease": lists}, lists, lists, lists.astype(float))
+    monkeypatch.setattr(served, "answers", lambda *_: own)
+    monkeypatch.setattr(seeds, "summary", lambda _, found: {"found": float((found > 0).sum())})
+    found = seeds.measure(settings, recipe, (1, 2))
+    assert found["seeds"] == [0, 1, 2]
     assert set(found["systems"]) == {"channel tower", "channel ease", "recall", "ranked"}
+    everything = float((USERS - 1) * ITEMS)
+    for metrics in found["systems"].values():
+        assert metrics["found"]["by_seed"][0] == 0
+        assert 0 < metrics["found"]["by_seed"][1] < everything
+
+
+def test_spread_is_of_the_sample() -> None:
     spread = seeds.spread([{"a": {"m": 1.0}}, {"a": {"m": 3.0}}])
     assert spread["a"]["m"] == {"by_seed": [1.0, 3.0], "mean": 2.0, "std": pytest.approx(np.sqrt(2))}
 
