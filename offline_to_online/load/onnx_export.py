@@ -23,8 +23,8 @@ from offline_to_online.load.services import CheckError
 OPSET: Final = 18
 MAX_OPSET: Final = 21
 MAX_IR: Final = 10
-# Largest difference between a PyTorch and an ONNX Runtime probability. The list ranker sums hundreds of float32 products
-# in another order there: 384,000 candidates of MovieLens-1M differ by up to 8.3e-7.
+# Largest difference between a PyTorch and an ONNX Runtime probability. The runtime sums the list ranker's hundreds of
+# float32 products in another order: 384,000 candidates of MovieLens-1M differ by up to 8.3e-7.
 TOLERANCE: Final = 5e-6
 _RELEASE: Final = "release"  # key of the model's metadata
 
