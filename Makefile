@@ -163,12 +163,15 @@ docker-up: setup ## the same four services and the server in containers
 docker-down: ## stop the containers; the data stays
 	$(compose) down
 
-.PHONY: bench bench-recipes
+.PHONY: bench bench-recipes bench-index
 bench: setup ## how fast the running server answers at 1, 4 and 16 requests in flight -> pic/figures/serving.json
 	$(BIN)/python -m online.bench
 
 bench-recipes: setup ## the same for both recipes' releases in the stores, in turns -> pic/figures/serving_recipes.json
 	$(BIN)/python -m online.bench_recipes
+
+bench-index: setup ## what a graph of vectors loses and saves against searching all -> pic/figures/vector_index.json
+	$(BIN)/python -m offline_to_online.index_bench
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ CHINESE = {
     "columns": "列数", "which": "哪些列", "the source's": "源项目的列", "with the neighbours": "加上近邻",
     "with the factors": "加上因子模型", "with both": "两者都加", "validation AUC": "验证 AUC", "test AUC": "测试 AUC",
     "test GAUC": "测试 GAUC",
+    "channel": "通道", "index": "索引", "found of the exact": "找到精确结果的", "worst user": "最差的用户",
+    "flat": "逐个比较（flat）", "hnsw": "图（hnsw）",
     "tests": "测试数", "lint": "静态检查", "unit tests": "单元测试", "service tests": "服务测试",
     "end-to-end tests": "端到端测试",
     "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
@@ -132,6 +134,26 @@ def _test_score(found: Figure, metric: str) -> str | None:
     return f"{found['test'][metric]:.4f}" if "test" in found else None
 
 
+def index(figure: Figure, word: Words) -> str:
+    """What a graph of vectors finds of the exact candidates, and how long a search takes."""
+    head = [
+        word(h) for h in ("channel", "index", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
+    ]
+    rows = [
+        (
+            f"`{row['channel']}`",
+            word(row["index"]),
+            row["num_candidates"],
+            f"{row['found']:.1%}",
+            f"{row['found by the worst served']:.1%}",
+            row["p50_ms"],
+            row["p99_ms"],
+        )
+        for row in figure["rows"]
+    ]
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "demo": ("demo.json", demo),
     "printed": ("demo_output.json", printed),
@@ -143,6 +165,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "offline": ("offline_bench.json", offline),
     "serving": ("serving.json", serving),
     "ratings": ("rating_prediction.json", ratings),
+    "index": ("vector_index.json", index),
     **evaluation_tables.BLOCKS,
 }
 

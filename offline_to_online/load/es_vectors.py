@@ -43,6 +43,7 @@ class VectorCheck:
     candidates: int
     mean_overlap: float
     min_overlap: float
+    worst: int  # the user it serves worst
     exact: int  # users whose candidates are the model's exact ones
     gap: float  # largest difference between the index's and the model's inner product, relative
 
@@ -90,7 +91,30 @@ def check_candidates(
     recall: RecallRecipe,
     channel: ChannelRecipe,
 ) -> VectorCheck:
-    """The index's candidates against the model's exact ones by inner product, seen items left out on both sides."""
+    """`compare_candidates`, and enough of the exact candidates are found."""
+    outcome = compare_candidates(client, release, searches, rows, recall, channel)
+    if outcome.mean_overlap < MIN_OVERLAP or outcome.min_overlap < MIN_OF_ONE:
+        raise CheckError(
+            f"the index finds {outcome.mean_overlap:.4f} of the model's exact {recall.candidates} candidates of "
+            f"channel {channel.name} over {outcome.users} users; at least {MIN_OVERLAP} is asked (worst: user "
+            f"{outcome.worst}, {outcome.min_overlap:.4f}; at least {MIN_OF_ONE}). "
+            "Raise num_candidates in the recipe"
+        )
+    return outcome
+
+
+def compare_candidates(
+    client: Elasticsearch,
+    release: str,
+    searches: Sequence[Search],
+    rows: Sequence[ItemRow],
+    recall: RecallRecipe,
+    channel: ChannelRecipe,
+) -> VectorCheck:
+    """The index's candidates against the model's exact ones by inner product, seen items left out on both sides.
+
+    Raises CheckError for a seen item, or a score that is not the inner product.
+    """
     itemids, vectors = _vectors(rows, channel)
     shares, gaps = [], []
     answers = _msearch(client, release, searches, recall, channel, "users' candidates")
@@ -102,18 +126,12 @@ def check_candidates(
         shares.append(_overlap(itemids, products, search.seen, hits.ids, recall.candidates))
         gaps.append(_score_gap(search.userid, channel.name, itemids, products, hits))
     share = np.asarray(shares)
-    if share.mean() < MIN_OVERLAP or share.min() < MIN_OF_ONE:
-        raise CheckError(
-            f"the index finds {share.mean():.4f} of the model's exact {recall.candidates} candidates of channel "
-            f"{channel.name} over {len(share)} users; at least {MIN_OVERLAP} is asked (worst: user "
-            f"{searches[int(share.argmin())].userid}, {share.min():.4f}; at least {MIN_OF_ONE}). "
-            "Raise num_candidates in the recipe"
-        )
     return VectorCheck(
         users=len(share),
         candidates=recall.candidates,
         mean_overlap=float(share.mean()),
         min_overlap=float(share.min()),
+        worst=searches[int(share.argmin())].userid,
         exact=int((share == 1).sum()),
         gap=max(gaps),
     )
@@ -160,20 +178,27 @@ def _msearch(
     channel: ChannelRecipe,
     what: str,
 ) -> list[Hits]:
-    """The server's own search with no genres in it, the vector alone; scores as inner products."""
-    answers = []
-    header = {"index": wire.item_index(release)}
-    bodies = [_body(release, search, recall, channel) for search in searches]
+    """`search`, `MSEARCH` of them a request."""
     label = f"{what}, {channel.name}"
-    for start in tqdm(range(0, len(bodies), MSEARCH), desc=label, unit="batch", leave=False):
-        parts = [part for body in bodies[start : start + MSEARCH] for part in (header, body)]
-        for answer in client.msearch(searches=parts)["responses"]:
-            if "error" in answer:
-                raise CheckError(f"Elasticsearch refused a search: {answer['error'].get('reason', answer['error'])}")
-            hits = answer["hits"]["hits"]
-            ids = np.array([hit["fields"][wire.ITEM_ID][0] for hit in hits], dtype=np.int64)
-            scores = np.array([hit["_score"] for hit in hits], dtype=np.float64)
-            answers.append(Hits(ids, inner_products(scores, channel)))
+    starts = tqdm(range(0, len(searches), MSEARCH), desc=label, unit="batch", leave=False)
+    chunks = (searches[start : start + MSEARCH] for start in starts)
+    return [hits for chunk in chunks for hits in search(client, release, chunk, recall, channel)]
+
+
+def search(
+    client: Elasticsearch, release: str, searches: Sequence[Search], recall: RecallRecipe, channel: ChannelRecipe
+) -> list[Hits]:
+    """The server's own search in one request, with no genres in it: the vector alone; scores as inner products."""
+    header = {"index": wire.item_index(release)}
+    parts = [part for one in searches for part in (header, _body(release, one, recall, channel))]
+    answers = []
+    for answer in client.msearch(searches=parts)["responses"]:
+        if "error" in answer:
+            raise CheckError(f"Elasticsearch refused a search: {answer['error'].get('reason', answer['error'])}")
+        hits = answer["hits"]["hits"]
+        ids = np.array([hit["fields"][wire.ITEM_ID][0] for hit in hits], dtype=np.int64)
+        scores = np.array([hit["_score"] for hit in hits], dtype=np.float64)
+        answers.append(Hits(ids, inner_products(scores, channel)))
     return answers
 
 
