@@ -109,3 +109,13 @@ def test_a_missing_part_names_the_step_that_makes_it(tmp_path: Path) -> None:
     artifacts.ITEM_VECTORS.at(tmp_path).unlink()
     with pytest.raises(ArtifactError, match=r"s2_vector_recall\.py"):
         release_of_artifacts(Settings(exchange_dir=tmp_path))
+
+
+def test_how_the_index_is_searched_asks_for_no_new_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_artifacts(tmp_path)
+    settings = Settings(exchange_dir=tmp_path)
+    before = release_of_artifacts(settings)
+    recall = settings.recipe.recall.model_copy(update={"num_candidates": 999, "index": "hnsw"})
+    monkeypatch.setitem(RECIPES, "default", settings.recipe.model_copy(update={"recall": recall}))
+    after = release_of_artifacts(settings)
+    assert (after.release != before.release, after.parts == before.parts) == (True, True)
