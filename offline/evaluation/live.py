@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import requests
 from rich.console import Console
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 from tqdm import tqdm
 
 from data_exchange_center.http import local_session
@@ -33,6 +35,7 @@ from offline.evaluation.replay import SHOWN, Answers, Held
 
 IN_FLIGHT = 4  # requests at a time: the server is on this machine and has other things to do than to queue
 TIMEOUT_S = 30.0
+OPENING_S = 30.0  # until every worker serves a release that has gone live
 Body = Mapping[str, Any]
 
 
@@ -46,13 +49,11 @@ def server_answers(url: str, release: str, channels: Sequence[str], size: int, h
     """
     expect_release(url, release)
     shown = min(size, SHOWN)
-    bodies = _asked(url, held, shown)
+    bodies = _asked(url, release, held, shown)
     sizes = dict.fromkeys((*channels, "fused"), size) | {"ranked": shown}
     lists = {name: np.zeros((held.past.n_users, width), dtype=np.int64) for name, width in sizes.items()}
     scores = np.full((held.past.n_users, shown), np.nan)
     for user, body in enumerate(bodies):
-        if body["release"] != release:
-            raise StepError(f"The server at {url} went from release {release} to {body['release']} while it was asked.")
         ranked = [item["itemid"] for item in body["item_list"]]
         recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # a stranger gets the popular list
         for name, ids in {**recalled, "ranked": ranked}.items():
@@ -78,8 +79,13 @@ def expect_release(url: str, release: str) -> None:
         )
 
 
-def _asked(url: str, held: Held, size: int) -> list[Body]:
-    """Every user's answer, in the order of the users."""
+def _asked(url: str, release: str, held: Held, size: int) -> list[Body]:
+    """Every user's answer, in the order of the users.
+
+    A worker that is still opening a release gone live just now answers from the one before it: asked again for a while.
+    """
+    opening = retry_if_result(lambda body: body["release"] != release)
+    again = partial(Retrying, stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
     times = zip(held.past.userids.tolist(), held.times.tolist(), strict=True)
     wanted = [{"userid": userid, "timestamp": time, "size": size, "explain": True} for userid, time in times]
     sessions: SimpleQueue[requests.Session] = SimpleQueue()
@@ -87,7 +93,10 @@ def _asked(url: str, held: Held, size: int) -> list[Body]:
     def ask(request: Body) -> Body:
         session = sessions.get()
         try:
-            return _answer(session, url, request)
+            return again()(_answer, session, url, request)
+        except RetryError as error:
+            live = error.last_attempt.result()["release"]
+            raise StepError(f"The server at {url} answers from release {live}, not {release}.") from error
         finally:
             sessions.put(session)
 

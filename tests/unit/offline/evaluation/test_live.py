@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.evaluation import served
+from offline.evaluation import live, served
 from offline.evaluation.live import expect_release, server_answers
 from offline.evaluation.replay import Answers, Held
 from tests.free_ports import free_ports
@@ -143,12 +144,26 @@ def test_an_error_ends_it_in_one_sentence_and_soon(server: Server, held: Held, s
     assert len(server.asked) < held.past.n_users
 
 
-def test_a_release_that_changes_meanwhile_is_told(
+def test_a_worker_that_is_still_opening_the_release_is_asked_again(
     server: Server, held: Held, settings: Settings, exact: Answers
 ) -> None:
+    reply, answered = replies(exact, held), itertools.count()
+
+    def late(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        status, body = reply(request)
+        return status, body if next(answered) > 2 else body | {"release": "the one before"}
+
+    server.reply = late
+    assert np.array_equal(asked(server, held, settings).ranked, exact.ranked)
+
+
+def test_a_release_that_stays_another_is_told(
+    server: Server, held: Held, settings: Settings, exact: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "OPENING_S", 0.1)
     reply = replies(exact, held)
     server.reply = lambda request: (200, reply(request)[1] | {"release": "another"})
-    with pytest.raises(StepError, match=f"went from release {RELEASE} to another"):
+    with pytest.raises(StepError, match=f"answers from release another, not {RELEASE}"):
         asked(server, held, settings)
 
 
