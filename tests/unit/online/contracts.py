@@ -126,7 +126,8 @@ class ElasticItemsContract:
     def test_every_channel_finds_its_best_unseen_items(
         self, client: ElasticItems, world: World, userid: int, weights: dict[str, float]
     ) -> None:
-        query = self._query(world, userid, recall=self._with(world.recipe.recall, **weights))
+        wide = world.recipe.recall.model_copy(update={"num_candidates": 1000})  # every vector counts beside the genres
+        query = self._query(world, userid, recall=self._with(wide, **weights))
         answers = client.call(query)
         assert len(answers) == len(query.recall.channels)
         for n, hits in enumerate(answers):
