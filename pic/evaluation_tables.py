@@ -142,6 +142,18 @@ def exact(figure: Figure, word: Words) -> str:
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
+def labelled(figure: Figure, word: Words) -> str:
+    """AUC and GAUC of both recipes' rankers over their candidates, beside recall's order of the same."""
+    figures = {"source": read("evaluation_source.json"), "default": figure}
+    head = ("", *map(word, ("rows", "AUC", "GAUC", "GAUC of recall's order")))
+    rows = []
+    for recipe, found in figures.items():
+        for name, part in found["labelled"].items():
+            values = (f"{part[key]:.3f}" for key in ("auc", "gauc", "gauc of recalled order"))
+            rows.append((f"{word(recipe)}: {word(name)}", f"{part['rows']:,}", *values))
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
 def _ranked(recipe: str, figure: Figure) -> Mapping[str, Any]:
     found: Mapping[str, Any] = figure["systems"][f"{recipe}: ranked"]
     return found
@@ -176,6 +188,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "seeds": ("evaluation_seeds.json", seeds),
     "global": ("evaluation_global.json", one_moment),
     "recipes": ("evaluation.json", recipes),
+    "labelled": ("evaluation.json", labelled),
     "ml100k": ("evaluation_offline_ml-100k.json", evaluation),
 }
 
@@ -194,6 +207,8 @@ CHINESE = {
     "coverage@50": "覆盖率@50", "gini@50": "基尼系数@50", "novelty@50": "新颖度@50", "diversity@50": "列表内多样性@50",
     "GAUC, liked against rated": "GAUC（喜欢与评过但不喜欢）", "in flight": "并发",
     "source": "源方案", "default": "默认方案",
+    "GAUC of recall's order": "召回顺序的 GAUC", "liked against rated": "喜欢的与评过但不喜欢的",
+    "liked against all candidates": "喜欢的与全部候选", "GAUC": "GAUC",
     "items shared": "相同物品", "users with the same list": "列表完全相同的用户",
     "baseline": "基线", "channel alone": "单独通道", "search": "检索", "fusion": "融合", "ranker": "排序器",
     "tower": "双塔", "ease": "EASE 向量", "fm": "FM",

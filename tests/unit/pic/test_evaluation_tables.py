@@ -92,6 +92,11 @@ def test_both_recipes(
     levels = {name: {"levels": [{"concurrency": 1, "p50_ms": ms}]} for name, ms in (("source", 9.5), ("default", 8))}
     (tmp_path / "serving_recipes.json").write_text(json.dumps({"recipes": levels}))
     assert cells(tables.recipes(reports["default"], word))[-1] == ["p50 ms, 1 in flight", "9.5", "8"]
+    rows = cells(tables.labelled(reports["default"], word))
+    assert [row[0] for row in rows[1:]] == [
+        f"{recipe}: liked against {others}" for recipe in reports for others in ("rated", "all candidates")
+    ]
+    assert rows[1][3] == f"{reports['source']['labelled']['liked against rated']['gauc']:.3f}"
 
 
 BASE = {"machine": {"cpu": "a cpu", "cores": 2, "memory_gb": 8}, "command": "make it", "dataset": "ml-1m"}
