@@ -109,6 +109,9 @@ class ChannelSet:
     def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
         """One user's vector a channel, (d + 2,) each, for a request at ``timestamp`` (seconds).
 
+        A channel that would tell no items apart is left out: a linear item-item model knows nothing of somebody without
+        a history, and fusion would take whichever items its index named first for its best.
+
         ``profile``: (profile fields,) codes.
         """
         if not self.channels:
@@ -116,9 +119,14 @@ class ChannelSet:
         codes = self.codes(history.itemids)[None]
         last = history.times[:1] if len(history) else np.zeros(1, np.int64)
         regime = regimes(np.array([timestamp]), last, np.array([len(history) > 0]))
-        return {
-            channel.name: channel.user_vectors(codes, history.ratings[None], np.asarray(profile)[None], regime)[0]
+        vectors = {
+            channel: channel.user_vectors(codes, history.ratings[None], np.asarray(profile)[None], regime)[0]
             for channel in self.channels
+        }
+        return {
+            channel.name: vector
+            for channel, vector in vectors.items()
+            if vector[:-2].any() or channel.bias.any()  # the last two: popularity and length
         }
 
     def pack(self) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,14 @@ def test_who_never_rated_has_the_vector_of_their_profile() -> None:
     one = channel()
     found = ChannelSet(ITEMIDS, (one,)).user_vectors(History.empty(), np.array([1, 1]), 10**9)["tower"]
     assert found[:DIM] == pytest.approx(one.base[0] + one.profile[0][1] + one.profile[1][1])
+
+
+def test_a_channel_that_tells_no_items_apart_is_not_asked_with() -> None:
+    """Without a history a linear item-item model knows nothing: all inner products are 0, and any items would do."""
+    silent = replace(channel("ease"), base=np.zeros((2, DIM), np.float32), profile=(), bias=np.zeros(ITEMS + 1))
+    popular = replace(silent, name="popular", bias=channel().bias)
+    channels, profile = ChannelSet(ITEMIDS, (channel(), silent, popular)), np.array([1, 1])
+    strangers = History(np.array([999]), np.array([5]), np.array([700]))  # nobody knows the item
+    for history in (History.empty(), strangers):
+        assert set(channels.user_vectors(history, profile, 1_200)) == {"tower", "popular"}
+    assert set(channels.user_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}
