@@ -95,14 +95,20 @@ def seeds(figure: Figure, word: Words) -> str:
 
 
 def one_moment(figure: Figure, word: Words) -> str:
-    """The split at one moment for all users beside the split per user."""
-    splits = {"split per user": "per user", "split at one moment": "table"}
-    head = (word("list"), *(f"{metric}, {word(split)}" for metric in METRICS.values() for split in splits))
-    rows = [
-        (_name(system, word), *(f"{figure[key][system][metric]:.3f}" for metric in METRICS for key in splits.values()))
-        for system in figure["per user"]
-    ]
-    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+    """The split at one moment for all users beside the split per user: all of its users, and those who come back."""
+    per_user, one = word("split per user"), word("split at one moment")
+    head = [word("list")]
+    for metric, label in METRICS.items():
+        back = [f"{per_user}, {word('those who come back')}"] if metric == "recall@200" else []
+        head += [f"{label}, {each}" for each in (per_user, *back, one)]
+    rows = []
+    for system, found in figure["per user"].items():
+        values = [found["recall@200"], found[RETURNING], figure["table"][system]["recall@200"]]
+        values += [each[metric] for metric in ("recall@50", "ndcg@50") for each in (found, figure["table"][system])]
+        rows.append((_name(system, word), *(f"{value:.3f}" for value in values)))
+    people = word("At one moment: {users} users, {returning} of them back after an hour or more.")
+    asked = people.format(users=figure["users"], returning=figure["returning users"])
+    return f"{table(head, rows)}\n\n{asked} {measured(figure, word)}"
 
 
 def recipes(figure: Figure, word: Words) -> str:
@@ -203,7 +209,9 @@ CHINESE = {
     "200 ratings or more": "评分 200 及以上",
     "popular films": "热门影片", "rare films": "冷门影片", "what was tried": "试了什么",
     "returning: recall@200": "回来的人：recall@200", "NDCG@50 to the recipe's": "NDCG@50 与本方案之差",
-    "split per user": "按用户切分", "split at one moment": "按统一时刻切分", "hit rate@50": "命中率@50",
+    "At one moment: {users} users, {returning} of them back after an hour or more.":
+        "按统一时刻：{users} 位用户，其中 {returning} 位在一小时或更久之后回来。",
+    "split per user": "按用户切分", "those who come back": "其中回来的人", "split at one moment": "按统一时刻切分", "hit rate@50": "命中率@50",
     "coverage@50": "覆盖率@50", "gini@50": "基尼系数@50", "novelty@50": "新颖度@50", "diversity@50": "列表内多样性@50",
     "GAUC, liked against rated": "GAUC（喜欢与评过但不喜欢）", "in flight": "并发",
     "source": "源方案", "default": "默认方案",

@@ -149,7 +149,7 @@ def write(found: Mapping[str, Any], kind: str = "evaluation") -> None:
 
 def show(found: Mapping[str, Any], console: Console) -> None:
     """The headlines as a table."""
-    table = Table(title=f"the last ten of {found['users']:,} users of {found['dataset']}")
+    table = Table(title=f"{found['users']:,} users of {found['dataset']}")
     table.add_column("", no_wrap=True)
     names = list(next(iter(found["table"].values())))
     for name in names:

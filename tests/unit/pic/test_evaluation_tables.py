@@ -123,8 +123,11 @@ def test_seeds_and_both_splits(tables: ModuleType) -> None:
     rows = cells(tables.seeds({**BASE, "systems": {"ranked": spread}}, word))
     assert rows[1] == ["fused recall and ranker", *(f"{value:.4f} ± 0.0100" for value in MEANS.values())]
     later = {metric: value / 2 for metric, value in MEANS.items()}
-    rows = cells(tables.one_moment({**BASE, "per user": {"ranked": MEANS}, "table": {"ranked": later}}, word))
-    assert rows[1][1:] == ["0.700", "0.350", "0.400", "0.200", "0.300", "0.150"]
+    figure = {**BASE, "per user": {"ranked": MEANS}, "table": {"ranked": later}, "users": 410, "returning users": 409}
+    block = tables.one_moment(figure, word)
+    assert cells(block)[1][1:] == ["0.700", "0.500", "0.350", "0.400", "0.200", "0.300", "0.150"]
+    assert len(cells(block)[0]) == len(cells(block)[1])
+    assert "410 users, 409 of them back" in block
 
 
 def test_every_block_is_translated(tables: ModuleType, reports: dict[str, dict[str, Any]]) -> None:
