@@ -25,7 +25,7 @@ class Lists:
     Attributes:
         users: (m,) positions in ``Sequences.userids``.
         lengths: (m,) how much each user had rated at the request.
-        events, ratings, ages: (m, lags) history, newest first.
+        events, ratings, ages: (m, lags) history, newest first; ages in seconds.
         candidates: (m, c) codes in fused order.
         features: (m, c, candidate columns), half precision: they are most of the bytes.
         liked, disliked: (m, c) whether the candidate is among the next events, and how it was taken.
@@ -111,7 +111,7 @@ def _labelled(
         lengths=points.positions.astype(np.int32),
         events=items.astype(np.int32),
         ratings=ratings.astype(np.int8),
-        ages=ages.astype(np.int32),
+        ages=np.minimum(ages, np.iinfo(np.int32).max).astype(np.int32),
         candidates=candidates,
         features=features,
         liked=(candidates[:, :, None] == good[:, None]).any(axis=2),

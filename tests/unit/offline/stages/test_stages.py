@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from data_exchange_center.features import one_hot
 from data_exchange_center.recipes import (
@@ -18,12 +21,15 @@ from data_exchange_center.recipes import (
 )
 from data_exchange_center.steps import StepError
 from offline.data.inputs import Inputs
-from offline.data.lists import recall_lists
+from offline.data.lists import Lists, recall_lists
 from offline.data.requests import Points
 from offline.data.sequences import Sequences
-from offline.stages.ranking import earlier_part, fit_stages, training_lists
+from offline.data.statistics import list_spec
+from offline.stages import ranking
+from offline.stages.ranking import earlier_part, fit_list_ranker, fit_stages, training_lists
 from offline.stages.recall import channel_set, fit_channels, history_channels, item_vectors, user_state, user_vectors
-from offline.torchfm.ranker_train import ranked
+from offline.torchfm.ranker import Knowledge, ListRanker
+from offline.torchfm.ranker_train import SideFeatures, ranked, train_ranker
 
 USERS, ITEMS, EVENTS = 40, 30, 22  # the last user has rated nothing, the last item nobody
 RECIPE = Recipe(
@@ -79,13 +85,18 @@ def test_the_state_is_every_users_newest_events(inputs: Inputs) -> None:
     assert state["profile"][3].tolist() == [2, 2, 1]
 
 
+def part_ways(past: Sequences) -> Sequences:
+    """Other items and ratings after the part that the teachers know."""
+    later = past.positions >= np.repeat(earlier_part(past, RECIPE.ranker).lengths, past.lengths)
+    other = np.where(later, (past.items + 10) % (ITEMS - 1) + 1, past.items)
+    ratings = np.where(later, (past.ratings - 2) % 3 + 3, past.ratings)
+    return Sequences(past.userids, past.itemids, past.starts, other, ratings, ratings > 3, past.times)
+
+
 def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
     """People who part ways after the first 70 % are taught by the same teachers, on other lists."""
-    past = inputs.data
+    past, turned = inputs.data, part_ways(inputs.data)
     cut = earlier_part(past, RECIPE.ranker).lengths
-    later = past.positions >= np.repeat(cut, past.lengths)
-    other = np.where(later, (past.items + 10) % (ITEMS - 1) + 1, past.items)
-    turned = Sequences(past.userids, past.itemids, past.starts, other, past.ratings, past.liked, past.times)
     teachers, lists = training_lists(past, inputs, RECIPE)
     again, others = training_lists(turned, inputs, RECIPE)
     for one, two in zip(teachers, again, strict=True):
@@ -94,6 +105,27 @@ def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
     assert lists.liked.any(axis=1).all()
     assert (lists.lengths >= cut[lists.users]).all()
     assert len(lists) != len(others) or not np.array_equal(lists.candidates, others.candidates)
+
+
+def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics and crosses that it learns with are the same whatever came later; afterwards they are of everything."""
+    told: list[tuple[SideFeatures, Knowledge]] = []
+
+    def train(lists: Lists, side: SideFeatures, known: Knowledge, *settings: Any) -> tuple[ListRanker, list[float]]:
+        told.append((side, known))
+        return train_ranker(lists, side, known, *settings)
+
+    monkeypatch.setattr(ranking, "train_ranker", train)
+    teachers, lists = training_lists(inputs.data, inputs, RECIPE)
+    spec = list_spec(inputs, RECIPE, ranking.list_recipe(RECIPE))
+    one, two = (
+        fit_list_ranker(past, inputs, RECIPE, spec, teachers, teachers, lists)[0]
+        for past in (inputs.data, part_ways(inputs.data))
+    )
+    (side, known), (side_then, known_then) = told
+    assert np.array_equal(side.items, side_then.items)
+    assert all(map(np.array_equal, known.crosses, known_then.crosses))
+    assert not torch.equal(one.get_buffer("cross0"), two.get_buffer("cross0"))
 
 
 def test_all_stages_reorder_what_was_recalled(inputs: Inputs) -> None:
