@@ -124,6 +124,7 @@ class ListRankerRecipe(_Frozen):
     kind: Literal["list"] = "list"
     history: int = 20  # newest events it looks at; 30 gave the same on validation
     kernels: int = 4  # learned weightings of the history, a similarity
+    transitions_dim: int = 64  # rank of what-follows-what, one of the similarities; 128 gave the same on validation
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.1
     epochs: int = 5

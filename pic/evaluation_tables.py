@@ -211,7 +211,8 @@ CHINESE = {
     "returning: recall@200": "回来的人：recall@200", "NDCG@50 to the recipe's": "NDCG@50 与本方案之差",
     "At one moment: {users} users, {returning} of them back after an hour or more.":
         "按统一时刻：{users} 位用户，其中 {returning} 位在一小时或更久之后回来。",
-    "split per user": "按用户切分", "those who come back": "其中回来的人", "split at one moment": "按统一时刻切分", "hit rate@50": "命中率@50",
+    "split per user": "按用户切分", "those who come back": "其中回来的人", "split at one moment": "按统一时刻切分",
+    "hit rate@50": "命中率@50",
     "coverage@50": "覆盖率@50", "gini@50": "基尼系数@50", "novelty@50": "新颖度@50", "diversity@50": "列表内多样性@50",
     "GAUC, liked against rated": "GAUC（喜欢与评过但不喜欢）", "in flight": "并发",
     "source": "源方案", "default": "默认方案",
@@ -228,6 +229,7 @@ CHINESE = {
     "ranker: over the union of all lists": "排序器：各通道列表的并集",
     "ranker: without recall's scores and ranks": "排序器：去掉召回的分数与名次",
     "ranker: without affinities to the history": "排序器：去掉与历史的亲和度",
+    "ranker: without what follows what": "排序器：去掉“什么跟着什么”",
     "ranker: without item statistics": "排序器：去掉影片统计",
     "ranker: without crossed statistics": "排序器：去掉交叉统计",
     "ranker: recall's scores and ranks alone (learned fusion)": "排序器：只有召回的分数与名次（学习式融合）",

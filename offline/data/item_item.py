@@ -36,14 +36,16 @@ def item_knn(seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0) -
     return similar
 
 
-def low_rank(weights: Float32, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
+def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
     """Truncated SVD: (n, n) -> rows (n, dim), columns (n, dim) with rows @ columns.T the best of that rank.
 
     ``dim`` is at most n - 1.
     """
-    left, values, right = svds(weights, k=min(dim, len(weights) - 1), random_state=seed)
+    exact = weights.astype(np.float64)  # in single precision, runs differ in the last digits
+    left, values, right = svds(exact, k=min(dim, weights.shape[0] - 1), random_state=seed)
     order = np.argsort(-values)
-    root = np.sqrt(values[order])
+    weight = values[order]
+    root = np.sqrt(np.where(weight > 1e-6 * weight[0], weight, 0))  # what is below is rounding
     return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
 
 

@@ -23,6 +23,7 @@ class Parts:
 
     recall: bool = True  # each candidate's scores and ranks
     history: bool = True  # affinities to the newest events, and their summary
+    transitions: bool = True  # the affinity by what follows what
     statistics: bool = True  # of items
     crosses: bool = True  # how much likelier the user's group likes the item
 
@@ -37,6 +38,9 @@ class Parts:
         return side if self.statistics else replace(side, items=np.zeros_like(side.items))
 
     def of_knowledge(self, known: Knowledge) -> Knowledge:
+        if not self.transitions:
+            *others, (events, candidates) = known.factors  # the last, as `stages.ranking.knowledge` makes them
+            known = replace(known, factors=(*others, (np.zeros_like(events), np.zeros_like(candidates))))
         return known if self.crosses else replace(known, crosses=tuple(map(np.zeros_like, known.crosses)))
 
 
@@ -45,6 +49,7 @@ def without() -> dict[str, Parts]:
     return {
         "without recall's scores and ranks": Parts(recall=False),
         "without affinities to the history": Parts(history=False),
+        "without what follows what": Parts(transitions=False),
         "without item statistics": Parts(statistics=False),
         "without crossed statistics": Parts(crosses=False),
         "recall's scores and ranks alone (learned fusion)": Parts(history=False, statistics=False, crosses=False),
@@ -79,8 +84,8 @@ class Lesson:
         past, inputs, ranker = asked.held.past, asked.inputs, list_recipe(recipe)
         teachers, lists = training_lists(past, inputs, recipe)
         spec, earlier = list_spec(inputs, recipe, ranker), earlier_part(past, ranker)
-        then = side_features(earlier, inputs, spec), knowledge(earlier, teachers, inputs, spec)
-        now = side_features(past, inputs, spec), knowledge(past, channels, inputs, spec)
+        then = side_features(earlier, inputs, spec), knowledge(earlier, teachers, inputs, spec, ranker)
+        now = side_features(past, inputs, spec), knowledge(past, channels, inputs, spec, ranker)
         factors = [candidates.shape[1] for _, candidates in then[1].factors]
         config = ListRankerConfig.of(spec, ranker, factors, recipe.data.positive_above)
         return cls(lists, config, ranker, then, now)

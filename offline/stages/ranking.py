@@ -18,6 +18,7 @@ from offline.data.lists import Lists, recall_lists
 from offline.data.requests import request_points
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import item_statistics, list_spec
+from offline.data.transitions import transition_factors
 from offline.stages.recall import FittedChannel, fit_channels, history_channels
 from offline.torchfm.ranker import Knowledge, ListRanker, ListRankerConfig
 from offline.torchfm.ranker_train import SideFeatures, train_ranker
@@ -94,11 +95,11 @@ def fit_list_ranker(
     """
     settings = list_recipe(recipe)
     earlier = earlier_part(past, settings)
-    taught = knowledge(earlier, teachers, inputs, spec)
+    taught = knowledge(earlier, teachers, inputs, spec, settings)
     factors = [candidates.shape[1] for _, candidates in taught.factors]
     config = ListRankerConfig.of(spec, settings, factors, recipe.data.positive_above)
     ranker, losses = train_ranker(lists, side_features(earlier, inputs, spec), taught, config, settings)
-    ranker.renew(knowledge(past, channels, inputs, spec))
+    ranker.renew(knowledge(past, channels, inputs, spec, settings))
     return ranker, losses
 
 
@@ -119,13 +120,16 @@ def side_features(past: Sequences, inputs: Inputs, spec: FeatureSpec) -> SideFea
     return SideFeatures(inputs.codes(_crossed(spec)), counts[0], np.stack(columns, axis=1).astype(np.float32))
 
 
-def knowledge(past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec) -> Knowledge:
-    """Similarities of ``channels`` and of genres and years; how much likelier each group likes an item."""
+def knowledge(
+    past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, ranker: ListRankerRecipe
+) -> Knowledge:
+    """Similarities of channels, genres, years and of what follows what; how much likelier each group likes an item."""
     crossed = _crossed(spec)
+    followed = transition_factors(past, ranker.horizon, ranker.transitions_dim, ranker.seed)
     fields = zip(inputs.codes(crossed).T, crossed, strict=True)
     sizes = {feature.name: feature.cardinality for feature in inputs.profile}
     return Knowledge(
-        similarities(channels, inputs.genres, inputs.years),
+        (*similarities(channels, inputs.genres, inputs.years), followed),
         tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
     )
 

@@ -113,7 +113,12 @@ def test_what_a_ranker_is_not_given_changes_nothing(asked: Asked, channels: tupl
     other.events[:] = other.events[::-1].copy()
     forgetful = lesson.learnt(Parts(history=False))
     assert np.array_equal(forgetful.ranked(recalled), forgetful.ranked(other))
-    assert len({*without().values()}) == len(without()) == 5
+    unfollowed = lesson.learnt(Parts(transitions=False)).model
+    last = len(lesson.config.factors) - 1
+    assert unfollowed.get_buffer(f"events{last - 1}").any()
+    assert not unfollowed.get_buffer(f"events{last}").any()
+    assert seeing.model.get_buffer(f"events{last}").any()
+    assert len({*without().values()}) == len(without()) == 6
 
 
 def test_all_inputs_are_the_recipes_ranker(asked: Asked, channels: tuple[Channel, ...]) -> None:

@@ -108,7 +108,7 @@ def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
 
 
 def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Statistics and crosses that it learns with are the same whatever came later; afterwards they are of everything."""
+    """Whatever came later, it learns with the same statistics, crosses and transitions; then they are of everything."""
     told: list[tuple[SideFeatures, Knowledge]] = []
 
     def train(lists: Lists, side: SideFeatures, known: Knowledge, *settings: Any) -> tuple[ListRanker, list[float]]:
@@ -125,6 +125,8 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
     (side, known), (side_then, known_then) = told
     assert np.array_equal(side.items, side_then.items)
     assert all(map(np.array_equal, known.crosses, known_then.crosses))
+    assert all(map(np.array_equal, known.factors[-1], known_then.factors[-1]))  # what follows what
+    assert known.factors[-1][0].any()
     assert not torch.equal(one.get_buffer("cross0"), two.get_buffer("cross0"))
 
 
