@@ -129,10 +129,10 @@ class ListRankerRecipe(_Frozen):
     dropout: float = 0.1
     epochs: int = 5
     batch_size: int = 128  # lists
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 0.01
     past: float = 0.7  # share of each user's events that the recall behind the training lists is fitted on
-    stride: int = 8  # events between request points, all of them later than those
+    stride: int = 5  # events between request points, all of them later than those
     horizon: int = 10  # events after a request that say what was liked
     seed: int = 0
 
