@@ -76,7 +76,7 @@ SERVICES = (
 )
 REQUEST = (
     ("1  who is it?", 3.9),
-    ("2  200 candidates\na channel", 5.5),
+    ("2  256 candidates\na channel", 5.5),
     ("2  user's features", 7.8),
     ("3  scores", 9.4),
 )
@@ -110,7 +110,7 @@ def draw_sync(axes: Axes) -> None:
 
 def draw_online(axes: Axes) -> None:
     """The server, and in which order a request asks the services."""
-    lines = 'POST /ml/rec {"userid": 1}\nhistory → vectors → 200 a channel → fuse → rank → the best 50'
+    lines = 'POST /ml/rec {"userid": 1}\nhistory → vectors → 256 a channel → fuse → rank → the best 50'
     box(axes, 3.2, 0.2, 6.9, 1.15, "s1_server (Flask)", lines, STAGES["online"])
     box(axes, 0.6, 0.2, 1.75, 1.15, "s2_client", "fifty films,\nbest first", "#f3f4f6")
     box(axes, 10.95, 0.2, 2.0, 1.15, "/readyz", "who is ready,\nwhich release", "#f3f4f6")
