@@ -130,7 +130,10 @@ def recipes(figure: Figure, word: Words) -> str:
         for number, level in enumerate(served["recipes"]["source"]["levels"]):
             label = f"{word('p50 ms')}, {level['concurrency']} {word('in flight')}"
             rows.append((label, *(served["recipes"][name]["levels"][number]["p50_ms"] for name in figures)))
-    return f"{table(('', *map(word, figures)), rows)}\n\n{measured(figure, word)}"
+    notes = [measured(figure, word)]
+    if served:
+        notes.append(f"{word('Latency')}: {measured(served, word)}")
+    return f"{table(('', *map(word, figures)), rows)}\n\n{' '.join(notes)}"
 
 
 def exact(figure: Figure, word: Words) -> str:
@@ -214,7 +217,7 @@ CHINESE = {
     "split per user": "按用户切分", "those who come back": "其中回来的人", "split at one moment": "按统一时刻切分",
     "hit rate@50": "命中率@50",
     "coverage@50": "覆盖率@50", "gini@50": "基尼系数@50", "novelty@50": "新颖度@50", "diversity@50": "列表内多样性@50",
-    "GAUC, liked against rated": "GAUC（喜欢与评过但不喜欢）", "in flight": "并发",
+    "GAUC, liked against rated": "GAUC（喜欢与评过但不喜欢）", "in flight": "并发", "Latency": "延迟",
     "source": "源项目的配方", "default": "default 配方",
     "GAUC of recall's order": "召回顺序的 GAUC", "liked against rated": "喜欢的与评过但不喜欢的",
     "liked against all candidates": "喜欢的与全部候选", "GAUC": "GAUC",
@@ -224,6 +227,8 @@ CHINESE = {
     "tower, cosine instead of inner product": "双塔，用余弦代替内积",
     "tower, without the popularity dimension": "双塔，去掉热度一维",
     "fm, cosine instead of inner product": "FM，用余弦代替内积",
+    **{f"z-scores 1:{weight}": f"标准化分数 1:{weight}" for weight in (0.2, 0.5, 1)},
+    **{f"quotas {first} + {rest}": f"配额 {first} + {rest}" for first, rest in ((231, 25), (205, 51), (128, 128))},
     "ranker: all inputs": "排序模型：全部输入",
     "ranker: over the fused list cut at what is shown": "排序模型：只给融合后展示的那么多",
     "ranker: over the union of all lists": "排序模型：各通道列表的并集",

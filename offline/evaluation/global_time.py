@@ -19,6 +19,7 @@ from rich.console import Console
 from data_exchange_center import artifacts
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import DEFAULT
+from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.sequences import Sequences
@@ -76,7 +77,9 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    found = plain(measure(settings.model_copy(update={"recipe_name": DEFAULT.name})))
+    settings = settings.model_copy(update={"recipe_name": DEFAULT.name})
+    release_of_artifacts(settings)  # raises StepError unless they are one run of this recipe
+    found = plain(measure(settings))
     write(found, "evaluation_global")
     show(found, Console())
 

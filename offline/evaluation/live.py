@@ -35,6 +35,7 @@ from offline.evaluation.replay import SHOWN, Answers, Held
 
 IN_FLIGHT = 4  # requests at a time: the server is on this machine and has other things to do than to queue
 TIMEOUT_S = 30.0
+OPENING = "release_opening"  # the code of such a 503
 OPENING_S = 30.0  # until every worker serves a release that has gone live
 Body = Mapping[str, Any]
 
@@ -68,7 +69,7 @@ def expect_release(url: str, release: str) -> None:
         with local_session() as session:
             ready = session.get(f"{url}/readyz", timeout=TIMEOUT_S).json()
         live = ready["release"]
-    except requests.JSONDecodeError as error:
+    except (requests.JSONDecodeError, KeyError, TypeError) as error:
         raise StepError(f"What answers at {url} is not this server.") from error
     except requests.RequestException as error:
         raise StepError(f"No server answers at {url} ({error}). Start it: make up sync serve.") from error
@@ -82,9 +83,10 @@ def expect_release(url: str, release: str) -> None:
 def _asked(url: str, release: str, held: Held, size: int) -> list[Body]:
     """Every user's answer, in the order of the users.
 
-    A worker that is still opening a release gone live just now answers from the one before it: asked again for a while.
+    A worker that is still opening a release gone live just now answers from the one before it, or that it is opening
+    one: asked again for a while.
     """
-    opening = retry_if_result(lambda body: body["release"] != release)
+    opening = retry_if_result(lambda body: body.get("release") != release)
     again = partial(Retrying, stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
     times = zip(held.past.userids.tolist(), held.times.tolist(), strict=True)
     wanted = [{"userid": userid, "timestamp": time, "size": size, "explain": True} for userid, time in times]
@@ -95,7 +97,7 @@ def _asked(url: str, release: str, held: Held, size: int) -> list[Body]:
         try:
             return again()(_answer, session, url, request)
         except RetryError as error:
-            live = error.last_attempt.result()["release"]
+            live = error.last_attempt.result().get("release")
             raise StepError(f"The server at {url} answers from release {live}, not {release}.") from error
         finally:
             sessions.put(session)
@@ -114,8 +116,13 @@ def _answer(session: requests.Session, url: str, request: Body) -> Body:
         body: Body = response.json()
     except requests.RequestException as error:
         raise StepError(f"The server at {url} gave no answer for user {request['userid']} ({error}).") from error
+    if not isinstance(body, dict):
+        raise StepError(f"What answers at {url} is not this server.")
     if not response.ok:
-        message = body.get("error", {}).get("message", "no reason")
+        found = body.get("error", {})
+        if found.get("code") == OPENING:
+            return body
+        message = found.get("message", "no reason")
         raise StepError(f"The server at {url} answered {response.status_code} for user {request['userid']}: {message}")
     return body
 

@@ -81,9 +81,10 @@ def funnel(held: Held, answers: Answers) -> dict[str, Any]:
 
 
 def labelled(held: Held, answers: Answers) -> dict[str, Any]:
-    """AUC and GAUC over the candidates: the liked against the rated but not liked, and against all the others.
+    """AUC and GAUC over the ranked list: the liked against the rated but not liked, and against all the others.
 
-    Recall's order has no scores that two users share, so only its GAUC means something.
+    Recall's order has no scores that two users share, so only its GAUC means something. The same holds for a ranker
+    that was trained on lists: nothing ties the scores of one to those of another.
     """
     there = answers.ranked > 0
     liked = metrics.hits(answers.ranked, held.relevance)
@@ -122,6 +123,8 @@ def plain(found: Mapping[str, Any]) -> dict[str, Any]:
     def of(value: Any) -> Any:
         if isinstance(value, dict):
             return plain(value)
+        if isinstance(value, (list, tuple)):
+            return [of(part) for part in value]
         if isinstance(value, float):
             return float(f"{value:.4g}") if math.isfinite(value) else None
         return value

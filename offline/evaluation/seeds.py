@@ -20,6 +20,7 @@ from rich.table import Table
 from data_exchange_center import artifacts
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import DEFAULT, Recipe
+from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.evaluation import replay, served
@@ -90,7 +91,9 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 
 def main(settings: Settings) -> None:
-    found = plain(measure(settings.model_copy(update={"recipe_name": DEFAULT.name}), DEFAULT, SEEDS))
+    settings = settings.model_copy(update={"recipe_name": DEFAULT.name})
+    release_of_artifacts(settings)  # raises StepError unless they are one run of this recipe
+    found = plain(measure(settings, DEFAULT, SEEDS))
     write(found, "evaluation_seeds")
     show(found, Console())
 

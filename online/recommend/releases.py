@@ -150,11 +150,23 @@ class Releases:
                 self._opening[release] = self._background.submit(self._open_release, release)
             return self._opening[release]
 
+    def _read(self, release: str) -> OpenRelease:
+        """Raises ServiceError, NoReleaseError; anything else is damage, which must not end the release before."""
+        try:
+            return self._reader.read(release)
+        except (ServiceError, NoReleaseError) as error:
+            log.warning("release %s cannot be opened: %s", release, error)
+            raise
+        except Exception as error:
+            log.exception("release %s cannot be opened", release)
+            raise NoReleaseError(
+                f"Release {release} is damaged ({type(error).__name__}). Load it again: `make sync`."
+            ) from error
+
     def _open_release(self, release: str) -> OpenRelease:
         try:
-            opened = self._reader.read(release)
-        except Exception as error:
-            log.warning("release %s cannot be opened: %s", release, error)
+            opened = self._read(release)
+        except (ServiceError, NoReleaseError) as error:
             with self._lock:
                 self._opening.pop(release, None)
                 self._failure = _Failure(release, time.monotonic() + REOPEN_S, error)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from offline.evaluation import served
+from offline.evaluation import fusion_rules, ranker_inputs, served
 from offline.evaluation.evaluate import evaluate
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.evaluation.conftest import held_of, settings_of
@@ -90,8 +90,10 @@ def test_both_recipes(
     assert rows[0][1:] == ["source", "default"]
     assert rows[1][1] == f"{reports['source']['systems']['source: ranked']['recall@200']['mean']:.3f}"
     levels = {name: {"levels": [{"concurrency": 1, "p50_ms": ms}]} for name, ms in (("source", 9.5), ("default", 8))}
-    (tmp_path / "serving_recipes.json").write_text(json.dumps({"recipes": levels}))
-    assert cells(tables.recipes(reports["default"], word))[-1] == ["p50 ms, 1 in flight", "9.5", "8"]
+    (tmp_path / "serving_recipes.json").write_text(json.dumps({**BASE, "recipes": levels}))
+    block = tables.recipes(reports["default"], word)
+    assert cells(block)[-1] == ["p50 ms, 1 in flight", "9.5", "8"]
+    assert "Latency: Measured by `make it`" in block
     rows = cells(tables.labelled(reports["default"], word))
     assert [row[0] for row in rows[1:]] == [
         f"{recipe}: liked against {others}" for recipe in reports for others in ("rated", "all candidates")
@@ -139,6 +141,13 @@ def test_every_block_is_translated(tables: ModuleType, reports: dict[str, dict[s
 
     for draw in (tables.evaluation, tables.funnel, tables.slices, tables.exact):
         draw(reports["default"], noting)
+    groups = {"baseline", "channel alone", "search", "fusion", "ranker"}
+    tried = [*fusion_rules.rules(256), "ranker: all inputs", *(f"ranker: {name}" for name in ranker_inputs.without())]
+    against = {"ndcg@50": {"difference": 0.0, "p_value": 1.0}}
+    rows = [{"group": group, "name": name, **MEANS, "against reference": against} for group in groups for name in tried]
+    tables.ablation({**BASE, "reference": "none", "rows": rows}, noting)
+    both = {"per user": {"ranked": MEANS}, "table": {"ranked": MEANS}, "users": 2, "returning users": 1}
+    tables.one_moment({**BASE, **both}, noting)
     chinese = importlib.import_module("readme").CHINESE
-    same = {"EASE", "item-kNN"}
+    same = {"EASE", "item-kNN", "RRF 1:1", "RRF 2:1", "RRF 3:1"}
     assert asked - set(chinese) - same == set()

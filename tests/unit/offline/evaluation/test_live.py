@@ -22,7 +22,7 @@ from tests.free_ports import free_ports
 from tests.unit.offline.evaluation.conftest import held_of, settings_of
 
 RELEASE = "0123456789ab"
-Reply = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
+Reply = Callable[[dict[str, Any]], tuple[int, Any]]
 
 
 class Server:
@@ -30,6 +30,7 @@ class Server:
 
     def __init__(self) -> None:
         self.reply: Reply = lambda _: (500, {})
+        self.ready: dict[str, Any] = {"ready": True, "release": RELEASE}
         self.asked: list[dict[str, Any]] = []
         outer = self
 
@@ -37,14 +38,14 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                self.say(200, {"ready": True, "release": RELEASE})
+                self.say(200, outer.ready)
 
             def do_POST(self) -> None:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.asked.append(request)
                 self.say(*outer.reply(request))
 
-            def say(self, status: int, body: dict[str, Any]) -> None:
+            def say(self, status: int, body: Any) -> None:
                 content = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
@@ -144,14 +145,14 @@ def test_an_error_ends_it_in_one_sentence_and_soon(server: Server, held: Held, s
     assert len(server.asked) < held.past.n_users
 
 
+@pytest.mark.parametrize("opening", [(200, {"release": "the one before"}), (503, {"error": {"code": live.OPENING}})])
 def test_a_worker_that_is_still_opening_the_release_is_asked_again(
-    server: Server, held: Held, settings: Settings, exact: Answers
+    server: Server, held: Held, settings: Settings, exact: Answers, opening: tuple[int, dict[str, Any]]
 ) -> None:
     reply, answered = replies(exact, held), itertools.count()
 
     def late(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        status, body = reply(request)
-        return status, body if next(answered) > 2 else body | {"release": "the one before"}
+        return reply(request) if next(answered) > 2 else opening
 
     server.reply = late
     assert np.array_equal(asked(server, held, settings).ranked, exact.ranked)
@@ -178,6 +179,15 @@ def test_both_releases_are_named_where_they_differ(server: Server) -> None:
     expect_release(server.url, RELEASE)
     with pytest.raises(StepError, match=rf"serves release {RELEASE}, the artifacts are release other"):
         expect_release(server.url, "other")
+
+
+def test_something_else_that_answers_there_is_told(server: Server, held: Held, settings: Settings) -> None:
+    server.reply = lambda _: (200, [])
+    with pytest.raises(StepError, match="is not this server"):
+        asked(server, held, settings)
+    server.ready = {"status": "fine"}
+    with pytest.raises(StepError, match="is not this server"):
+        expect_release(server.url, RELEASE)
 
 
 def test_no_server(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from offline.evaluation import replay
 from offline.evaluation.baselines import best_unseen, popular_lists
 from offline.evaluation.replay import Answers, Held
-from offline.evaluation.report import HEADLINES, funnel, labelled, plain, report, summary
+from offline.evaluation.report import HEADLINES, _ranks_of, funnel, labelled, plain, report, summary
 from tests.unit.offline.evaluation.made_up import LAST, N_ITEMS, made_up
 
 SIZE = 10
@@ -98,8 +98,10 @@ def test_an_item_that_recall_did_not_have_stands_behind_its_last(held: Held, ans
     ranked[0, 0] = liked[0]
     found = labelled(held, Answers(answers.channels, fused, ranked, answers.scores))
     assert 0 <= found["liked against all candidates"]["gauc of recalled order"] < 1
+    assert _ranks_of(np.array([[5, 2, 7]]), np.array([[2, 3, 0], [5, 7, 1]])[:1]).tolist() == [[4, 1, 4]]
 
 
 def test_plain_numbers() -> None:
     found = plain({"a": 0.123456, "b": {"c": math.nan}, "d": 3, "e": 1e-20})
     assert found == {"a": 0.1235, "b": {"c": None}, "d": 3, "e": 1e-20}
+    assert plain({"rows": [{"a": math.nan}, 0.123456, (1, 2.0)]}) == {"rows": [{"a": None}, 0.1235, [1, 2.0]]}

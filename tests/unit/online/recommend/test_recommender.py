@@ -15,7 +15,7 @@ from data_exchange_center import wire
 from online.clients.base import ServiceError
 from online.clients.feast import FeatureQuery
 from online.recommend import releases
-from online.recommend.open_release import NoReleaseError
+from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
 from online.recommend.releases import OpeningError
 from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request
 from tests.unit.online.conftest import Fakes
@@ -279,6 +279,22 @@ def test_the_old_release_serves_when_the_new_one_cannot_be_opened(fakes: Fakes) 
     fakes.users.live_release = "cccccccccccc"
     for _ in range(20):
         assert ask(fakes, 1).items == first.items
+
+
+def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, read = ask(fakes, 1), another(fakes), ReleaseReader.read
+    fakes.add(second)
+
+    def reading(reader: ReleaseReader, release: str) -> OpenRelease:
+        if release == second.release:
+            raise IndexError("a genre that the spec does not have")
+        return read(reader, release)
+
+    monkeypatch.setattr(ReleaseReader, "read", reading)
+    fakes.users.live_release = second.release
+    for _ in range(20):
+        assert ask(fakes, 1).items == first.items
+        time.sleep(0.01)  # until the opening has failed, too
 
 
 def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) -> None:
