@@ -121,7 +121,7 @@ evaluate-offline: setup ## the same from the artifacts, searched exactly, no ser
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
 	$(BIN)/python -m offline.evaluation.ablations
 
-evaluate-seeds: setup ## the default recipe with three seeds (half an hour)
+evaluate-seeds: setup ## the default recipe with three seeds (a quarter of an hour)
 	$(BIN)/python -m offline.evaluation.seeds
 
 evaluate-global: setup ## the default recipe on a split at one moment for all users (ten minutes)

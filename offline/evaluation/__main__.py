@@ -7,7 +7,7 @@ folder where the artifacts are another recipe's.
 Reads:  the artifacts of `make offline`
 Writes: pic/figures/evaluation_offline.json (another recipe's or data set's: with its name)
 Run:    python -m offline.evaluation
-Expect: three minutes on MovieLens-1M; with the default recipe recall@200 above 0.70 (popularity: 0.395), or it fails
+Expect: five minutes on MovieLens-1M; with the default recipe recall@200 above 0.70 (popularity: 0.395), or it fails
 """
 
 from __future__ import annotations

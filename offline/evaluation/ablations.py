@@ -6,7 +6,7 @@ ways to search and to fuse, and the ranker without some of its inputs stand side
 Reads:  offline/{ratings,items,users}.parquet
 Writes: pic/figures/evaluation_ablation.json
 Run:    python -m offline.evaluation.ablations
-Expect: a quarter of an hour on MovieLens-1M
+Expect: half an hour on MovieLens-1M
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ before one time T, and the targets are the ten ratings of each user from T on wh
 Reads:  the artifacts of `make offline`, for the figures of the split per user
 Writes: pic/figures/evaluation_global.json
 Run:    python -m offline.evaluation.global_time
-Expect: six minutes on MovieLens-1M
+Expect: ten minutes on MovieLens-1M
 """
 
 from __future__ import annotations
