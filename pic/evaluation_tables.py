@@ -228,7 +228,7 @@ CHINESE = {
     "tower, without the popularity dimension": "双塔，去掉热度一维",
     "fm, cosine instead of inner product": "FM，用余弦代替内积",
     **{f"z-scores 1:{weight}": f"标准化分数 1:{weight}" for weight in (0.2, 0.5, 1)},
-    **{f"quotas {first} + {rest}": f"配额 {first} + {rest}" for first, rest in ((231, 25), (205, 51), (128, 128))},
+    **{f"quotas {first}:1": f"配额 {first}:1" for first in (1, 4, 9)},
     "ranker: all inputs": "排序模型：全部输入",
     "ranker: over the fused list cut at what is shown": "排序模型：只给融合后展示的那么多",
     "ranker: over the union of all lists": "排序模型：各通道列表的并集",

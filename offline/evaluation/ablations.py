@@ -40,6 +40,7 @@ from offline.stages.recall import fit_channel, fit_channels, history_channels
 
 REFERENCE = "ranker: all inputs"  # what the others are compared with
 COMPARED = ("recall@200", "recall@50", "ndcg@50")
+GROUPS = ("baseline", "channel alone", "search", "fusion", "ranker")  # in the order that they are shown
 
 
 class Row(NamedTuple):
@@ -55,7 +56,7 @@ def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
     inputs, last = read_inputs(settings), recipe.data.online_last
     data = inputs.data.before_last(last)  # the last ten are gone from here on
     asked = Asked(replay.held_out(data, last), data, replace(inputs, data=data))
-    held, rows = asked.held, list(tried(asked, recipe))
+    held, rows = asked.held, sorted(tried(asked, recipe), key=lambda row: GROUPS.index(row.group))
     reference = next(per_user(held.relevance, row.lists) for row in rows if row.name == REFERENCE)
     return {
         "command": "make ablations",

@@ -28,14 +28,15 @@ def z_scores(weights: Sequence[float], size: int) -> Rule:
     return rule
 
 
-def quotas(sizes: Sequence[int]) -> Rule:
-    """The first so many of each channel that no channel before it has brought."""
+def quotas(shares: Sequence[float], size: int) -> Rule:
+    """The places dealt out to the channels in these shares, from the first place on; each brings its best."""
 
     def rule(hits: Sequence[Hits]) -> Ints:
-        kept = np.zeros(0, dtype=np.int64)
-        for part, size in zip(hits, sizes, strict=True):
-            kept = np.concatenate([kept, part.ids[~np.isin(part.ids, kept)][:size]])
-        return kept
+        ids = np.concatenate([part.ids for part in hits])
+        turns = [(np.arange(len(part.ids)) + 0.5) / share for part, share in zip(hits, shares, strict=True)]
+        dealt = ids[np.argsort(np.concatenate(turns), kind="stable")]
+        _, first = np.unique(dealt, return_index=True)
+        return dealt[np.sort(first)][:size]
 
     return rule
 
@@ -44,7 +45,5 @@ def rules(size: int) -> dict[str, Rule]:
     """The rules that are compared, for two channels."""
     weighted = {f"RRF {first}:{second}": rrf((first, second), size) for first, second in ((1, 1), (2, 1), (3, 1))}
     summed = {f"z-scores 1:{second}": z_scores((1, second), size) for second in (0.2, 0.5, 1)}
-    shared = {
-        f"quotas {size - tail} + {tail}": quotas((size - tail, tail)) for tail in (size // 10, size // 5, size // 2)
-    }
+    shared = {f"quotas {first}:1": quotas((first, 1), size) for first in (1, 4, 9)}
     return weighted | summed | shared

@@ -26,6 +26,7 @@ from offline.pictures import STYLE
 log = logging.getLogger(__name__)
 
 Found = Mapping[str, Any]
+LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # a value stays readable on a line
 BASELINE, SOURCE, CHANNEL, OURS = "#9aa3ad", "#d1622b", "#7aa6d8", "#1f4e8c"
 METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
 SLICES = {
@@ -119,7 +120,7 @@ def ablation(found: Found) -> Figure:
         axes.barh(range(len(rows)), values, color=[shades[row["group"]] for row in rows], height=0.72)
         axes.axvline(reference[metric], color="#333333", linestyle="--", linewidth=1)
         for place, value in enumerate(values):
-            axes.text(value, place, f" {value:.3f}", va="center", fontsize=9)
+            axes.annotate(f"{value:.3f}", (value, place), (4, 0), textcoords="offset points", va="center", bbox=LABEL)
         axes.set(title=title, yticks=range(len(rows)), yticklabels=[row["name"] for row in rows])
         axes.set_xlim(0, max(values) * 1.15)
         axes.grid(visible=False, axis="y")

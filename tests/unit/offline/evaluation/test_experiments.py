@@ -63,7 +63,10 @@ HITS = (Hits(np.array([4, 9, 2]), np.array([3.0, 2.0, 1.0])), Hits(np.array([2, 
 
 def test_rules_make_one_list_of_two() -> None:
     assert rrf((1, 1), 3)(HITS).tolist() == [2, 4, 7]
-    assert quotas((2, 2))(HITS).tolist() == [4, 9, 2, 7]
+    # turns: 4: 0.5, 9: 1.5, 2: 2.5 or 0.5, 7: 1.5; with 2:1 they are 4: 0.25, 9: 0.75, 2: 1.25 or 0.5, 7: 1.5
+    assert quotas((1, 1), 4)(HITS).tolist() == [4, 2, 9, 7]
+    assert quotas((2, 1), 3)(HITS).tolist() == [4, 2, 9]
+    assert quotas((9, 1), 4)(HITS).tolist() == [4, 9, 2, 7]
     # standings: 4: 1.22, -1; 9: 0, -1; 2: -1.22, 1; 7: -1.22, -1
     assert z_scores((1, 1), 4)(HITS).tolist() == [4, 2, 9, 7]
     assert z_scores((0.1, 1), 2)(HITS).tolist() == [2, 4]
