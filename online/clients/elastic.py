@@ -10,6 +10,7 @@ import numpy as np
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
 from elasticsearch.exceptions import SerializationError
+from elasticsearch.serializer import OrjsonSerializer
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
@@ -72,6 +73,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             max_retries=0,
             retry_on_timeout=False,
             connections_per_node=_CONNECTIONS,
+            serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
         )
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
@@ -103,8 +105,8 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             raise self._wrong(f"refused the search of channel {channel.name} ({answer['error']['type']})")
         self._whole(answer)
         hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
-        ids = np.fromiter((hit["fields"][wire.ITEM_ID][0] for hit in hits), np.int64, len(hits))
-        scores = np.fromiter((hit["_score"] for hit in hits), np.float64, len(hits))
+        ids = np.array([hit["fields"][wire.ITEM_ID][0] for hit in hits], np.int64)
+        scores = np.array([hit["_score"] for hit in hits], np.float64)
         return Hits(ids, inner_products(scores, channel) if by_vector_alone else scores)
 
     def count(self, release: str, genre: int) -> int:
