@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -38,24 +38,41 @@ _ASKED = 32  # requests, over connections enough for every worker to get some
 Rounds = list[list[Level]]  # of one recipe: its levels, round by round
 
 
-def newest_releases(settings: Settings) -> tuple[dict[str, str], str]:
-    """Recipe -> its newest release in the stores; and the release that is live now. Raises StepError."""
-    found: dict[str, str] = {}
+class Loaded(NamedTuple):
+    """A release in the stores."""
+
+    release: str
+    recipe: str
+    dataset: str
+
+
+def loaded_releases(settings: Settings) -> tuple[list[Loaded], str | None]:
+    """What stands in the stores, the newest activation first; and the release that is live. Raises StepError."""
+    found: list[Loaded] = []
     try:
         with closing(RedisUsers(settings.redis)) as store:
             live = store.call(UserQuery(0, None)).live
             for release in store.activated():
                 if (published := store.published(release)) is not None:
-                    found.setdefault(published.manifest.recipe.name, release)
+                    manifest = published.manifest
+                    found.append(Loaded(release, manifest.recipe.name, manifest.dataset["name"]))
     except ServiceError as error:
         raise StepError(f"{error.service} {error.what}. Start the services with `make up`.") from error
+    return found, live
+
+
+def newest_releases(loaded: Sequence[Loaded], dataset: str) -> dict[str, str]:
+    """Recipe -> the first of its releases, for the two recipes, on one data set. Raises StepError."""
+    found: dict[str, str] = {}
     for recipe in (BASELINE, COMPARED):
-        if recipe not in found:
+        releases = [each.release for each in loaded if (each.recipe, each.dataset) == (recipe, dataset)]
+        if not releases:
             raise StepError(
-                f"No release of the recipe {recipe!r} stands in the stores. Make one with "
+                f"No release of the recipe {recipe!r} on {dataset} stands in the stores. Make one with "
                 f"`RECSYS_RECIPE={recipe} make offline sync`; the other recipe's stays beside it."
             )
-    return {recipe: found[recipe] for recipe in (BASELINE, COMPARED)}, live or found[COMPARED]
+        found[recipe] = releases[0]
+    return found
 
 
 def activate(release: str) -> None:
@@ -137,7 +154,8 @@ def main(settings: Settings) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of both recipes; default: %(default)s")
     parser.add_argument("--output", type=Path, default=OUTPUT.with_name("serving_recipes.json"))
     arguments, asking = parse_load(settings, parser)
-    releases, live = newest_releases(settings)
+    loaded, live = loaded_releases(settings)
+    releases = newest_releases(loaded, artifacts.DATASET.read(settings.exchange_dir)["name"])
     console = Console()
 
     def measured(recipe: str) -> list[Level]:
@@ -152,7 +170,7 @@ def main(settings: Settings) -> None:
         try:
             taken = take_turns((BASELINE, COMPARED), arguments.rounds, measured)
         finally:
-            activate(live)
+            activate(live or releases[COMPARED])
     figures = comparison(taken, releases)
     console.print(f"{COMPARED}'s p50 over {BASELINE}'s, by requests in flight: {figures['p50_ratio']}")
     artifacts.write_json(arguments.output, {"command": "make bench-recipes", **about, **figures})

@@ -12,7 +12,7 @@ import pytest
 from data_exchange_center.steps import StepError
 from online import bench_recipes
 from online.bench import Answered, Level, Load, load, summarise
-from online.bench_recipes import BASELINE, COMPARED, comparison, take_turns, until_served
+from online.bench_recipes import BASELINE, COMPARED, Loaded, comparison, newest_releases, take_turns, until_served
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -82,6 +82,18 @@ def test_a_switch_is_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 def level(concurrency: int, p50_ms: float) -> Level:
     return Level(concurrency, 10, 1000 / p50_ms, p50_ms, 2 * p50_ms, {"total": p50_ms - 1})
+
+
+def test_the_newest_release_of_each_recipe_on_the_same_data_is_measured() -> None:
+    loaded = [
+        Loaded("small", COMPARED, "ml-100k"),
+        Loaded("new", COMPARED, "ml-1m"),
+        Loaded("old", COMPARED, "ml-1m"),
+        Loaded("source", BASELINE, "ml-1m"),
+    ]
+    assert newest_releases(loaded, "ml-1m") == {BASELINE: "source", COMPARED: "new"}
+    with pytest.raises(StepError, match=f"{BASELINE!r} on ml-100k .* `RECSYS_RECIPE={BASELINE} make offline sync`"):
+        newest_releases(loaded, "ml-100k")
 
 
 def test_recipes_take_turns_and_the_middle_round_counts() -> None:
