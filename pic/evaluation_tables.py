@@ -56,7 +56,9 @@ def funnel(figure: Figure, word: Words) -> str:
     head = (word("stage"), *(f"{word('among the first')} {cut}" for cut in cuts))
     size, kept = found["candidates"]["size"], found["candidates"]["found"]
     among = f"{word('Among all candidates of the ranker')} ({size}): {kept:.3f}."
-    return f"{table(head, rows)}\n\n{among} {measured(figure, word)}"
+    gains = (f"{METRICS[metric]} {_change(figure['ranking'][metric])}" for metric in METRICS)
+    ranker = f"{word('Ranked against fused, paired over users')}: {', '.join(gains)}."
+    return f"{table(head, rows)}\n\n{among} {ranker} {measured(figure, word)}"
 
 
 def slices(figure: Figure, word: Words) -> str:
@@ -75,10 +77,7 @@ def ablation(figure: Figure, word: Words) -> str:
     head = (word("part"), word("what was tried"), *METRICS.values(), word(RETURNING), word("NDCG@50 to the recipe's"))
     rows = []
     for row in figure["rows"]:
-        against = row["against reference"]["ndcg@50"]
-        change = (
-            "" if row["name"] == figure["reference"] else f"{against['difference']:+.4f} ({_p(against['p_value'])})"
-        )
+        change = "" if row["name"] == figure["reference"] else _change(row["against reference"]["ndcg@50"])
         values = (f"{row[metric]:.4f}" for metric in (*METRICS, RETURNING))
         rows.append((word(row["group"]), word(row["name"]), *values, change))
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
@@ -184,8 +183,10 @@ def _span(found: Mapping[str, Any]) -> str | None:
     return f"{found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
 
 
-def _p(value: float) -> str:
-    return "p < .001" if value < 0.001 else f"p = {value:.3f}"
+def _change(found: Figure) -> str:
+    """A paired difference, and how likely chance alone makes one as large."""
+    chance = "p < .001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
+    return f"{found['difference']:+.4f} ({chance})"
 
 
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
@@ -207,6 +208,7 @@ CHINESE = {
     "fused recall and ranker": "融合召回与排序", "stage": "阶段", "among the first": "前",
     "found by {}": "{} 找到", "... and by no other": "……且别的通道没有找到", "found by any channel": "任一通道找到",
     "fused": "融合后", "ranked": "排序后", "Among all candidates of the ranker": "排序模型的全部候选中",
+    "Ranked against fused, paired over users": "排序后与融合后相比（按用户配对）",
     "slice": "切片", "users": "用户数", "back after an hour or more": "一小时或更久之后回来",
     "in the same sitting": "同一次连续打分中", "fewer than 50 ratings": "评分少于 50",
     "200 ratings or more": "评分 200 及以上",
