@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 from importlib.metadata import version
 from importlib.resources import files
@@ -14,19 +13,15 @@ from typing import Any
 
 import jsonschema
 import pytest
-import redis
 import yaml
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from online.services.catalogue import PROGRAMS, SERVICES
 from online.services.elasticsearch.jars import locked_jars
 from online.services.redis.service import binary
 from online.services.server import COMMAND
-from online.services.service import LOOPBACK, ROOT, Service
+from online.services.service import ROOT, Service
 from online.services.triton import service as triton
-from tests.free_ports import settings_on_free_ports
 
 COMPOSE = ROOT / "docker-compose.yml"
 FOLDER = "${RECSYS_EXCHANGE_DIR:-./data_exchange_center}/online/"
@@ -146,38 +141,6 @@ class TestRedisPassword:
         assert services["redis"]["environment"]["REDISCLI_AUTH"] == self.variable  # the health check's
         assert services["feast"]["environment"]["FEAST_REDIS"].endswith(f",password={self.variable}")
         assert services["server"]["environment"]["RECSYS_REDIS__PASSWORD"] == self.variable
-
-    @pytest.mark.parametrize("password", ["", "hush"])
-    def test_redis_and_feast_understand_an_empty_one(self, password: str, tmp_path: Path) -> None:
-        settings = settings_on_free_ports(tmp_path)
-        command = [part.replace(self.variable, password) for part in SERVICES[0].container.command]  # type: ignore[union-attr]
-        server = subprocess.Popen(
-            [
-                str(binary()),
-                *command[1:],
-                "--port",
-                str(settings.redis.port),
-                "--bind",
-                LOOPBACK,
-                "--dir",
-                str(tmp_path),
-            ]
-        )
-        try:
-            listening = retry(stop=stop_after_delay(10), wait=wait_fixed(0.05), retry=retry_if_exception_type(OSError))
-            listening(socket.create_connection)((LOOPBACK, settings.redis.port)).close()
-            address = f"{LOOPBACK}:{settings.redis.port},db=1,password={password}"
-            store = RedisOnlineStore()._get_client(RedisOnlineStoreConfig(connection_string=address))
-            assert store.ping()
-            stranger = redis.Redis(port=settings.redis.port)
-            if password:
-                with pytest.raises(redis.AuthenticationError):
-                    stranger.ping()
-            else:
-                assert stranger.ping()
-        finally:
-            server.terminate()
-            server.wait(10)
 
 
 class TestServer:
