@@ -1,4 +1,4 @@
-"""gunicorn's configuration for ``online.main.s1_server:create_app()``; every number comes from the settings."""
+"""gunicorn's configuration for ``online.main.s1_server:create_app()``; addresses and sizes come from the settings."""
 
 import gc
 
@@ -25,7 +25,7 @@ loglevel = "info"
 def post_worker_init(_: object) -> None:
     """Spare the garbage collector what stays, and let a request's thousands of short-lived objects pass it by.
 
-    An answer of Elasticsearch has two objects a hit: with the interpreter's own thresholds a request meets the
+    An answer of Elasticsearch has three objects a hit: with the interpreter's own thresholds a request meets the
     collector several times, which costs a good part of the server's processor time and frees nothing.
     """
     gc.collect()

@@ -18,8 +18,6 @@ from rich.console import Console
 
 from data_exchange_center import artifacts
 from data_exchange_center.machine import machine
-from data_exchange_center.recipes import DEFAULT
-from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.sequences import Sequences
@@ -27,7 +25,7 @@ from offline.evaluation import replay, served
 from offline.evaluation.baselines import baselines
 from offline.evaluation.evaluate import show, write
 from offline.evaluation.fitted import Asked, systems
-from offline.evaluation.inputs import read_inputs
+from offline.evaluation.inputs import of_default_artifacts, read_inputs
 from offline.evaluation.replay import SHOWN, Held
 from offline.evaluation.report import plain, summary
 from offline.stages.ranking import fit_stages
@@ -77,8 +75,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    settings = settings.model_copy(update={"recipe_name": DEFAULT.name})
-    release_of_artifacts(settings)  # raises StepError unless they are one run of this recipe
+    settings = of_default_artifacts(settings)
     found = plain(measure(settings))
     write(found, "evaluation_global")
     show(found, Console())

@@ -6,10 +6,19 @@ import numpy as np
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
+from data_exchange_center.recipes import DEFAULT
+from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data import inputs
 from offline.data.inputs import Inputs
+
+
+def of_default_artifacts(settings: Settings) -> Settings:
+    """Settings of the default recipe. Raises ArtifactError unless one run of it made what lies in the folder."""
+    settings = settings.model_copy(update={"recipe_name": DEFAULT.name})
+    release_of_artifacts(settings)
+    return settings
 
 
 def read_inputs(settings: Settings) -> Inputs:

@@ -20,13 +20,12 @@ from rich.table import Table
 from data_exchange_center import artifacts
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import DEFAULT, Recipe
-from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.evaluation import replay, served
 from offline.evaluation.evaluate import write
 from offline.evaluation.fitted import Asked, systems
-from offline.evaluation.inputs import read_inputs
+from offline.evaluation.inputs import of_default_artifacts, read_inputs
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import plain, summary
@@ -91,8 +90,7 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 
 def main(settings: Settings) -> None:
-    settings = settings.model_copy(update={"recipe_name": DEFAULT.name})
-    release_of_artifacts(settings)  # raises StepError unless they are one run of this recipe
+    settings = of_default_artifacts(settings)
     found = plain(measure(settings, DEFAULT, SEEDS))
     write(found, "evaluation_seeds")
     show(found, Console())

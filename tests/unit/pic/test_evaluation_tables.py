@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from offline.evaluation import fusion_rules, ranker_inputs, served
+from offline.evaluation import ablations, fusion_rules, ranker_inputs, served
 from offline.evaluation.evaluate import evaluate
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.evaluation.conftest import held_of, settings_of
@@ -141,10 +141,13 @@ def test_every_block_is_translated(tables: ModuleType, reports: dict[str, dict[s
 
     for draw in (tables.evaluation, tables.funnel, tables.slices, tables.exact):
         draw(reports["default"], noting)
-    groups = {"baseline", "channel alone", "search", "fusion", "ranker"}
     tried = [*fusion_rules.rules(256), "ranker: all inputs", *(f"ranker: {name}" for name in ranker_inputs.without())]
     against = {"ndcg@50": {"difference": 0.0, "p_value": 1.0}}
-    rows = [{"group": group, "name": name, **MEANS, "against reference": against} for group in groups for name in tried]
+    rows = [
+        {"group": group, "name": name, **MEANS, "against reference": against}
+        for group in ablations.GROUPS
+        for name in tried
+    ]
     tables.ablation({**BASE, "reference": "none", "rows": rows}, noting)
     both = {"per user": {"ranked": MEANS}, "table": {"ranked": MEANS}, "users": 2, "returning users": 1}
     tables.one_moment({**BASE, **both}, noting)
