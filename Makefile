@@ -197,7 +197,7 @@ test: setup ## everything: lint, unit, service and end-to-end tests
 	$(call timed,service tests,$(MAKE) --no-print-directory test-services)
 	$(call timed,end-to-end tests,$(MAKE) --no-print-directory test-e2e)
 
-test-unit: setup ## no services, under a minute
+test-unit: setup ## no services, about a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -q --numprocesses 2 --dist loadfile
 
 test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton, on ports of their own
