@@ -39,9 +39,9 @@ setup: .venv/.ready $(SERVICES)/.ready ## make the environment (.venv), bring th
 
 .PHONY: services
 services: .venv/.ready ## bring what is missing of the services' software: Elasticsearch, Triton
-	$(BIN)/python -m online.services.install
+	$(BIN)/python -m online.stack.install
 
-$(SERVICES)/.ready: .venv/.ready online/services/elasticsearch/jars.lock online/services/triton/requirements.txt
+$(SERVICES)/.ready: .venv/.ready online/stack/elasticsearch/jars.lock online/stack/triton/requirements.txt
 	@$(MAKE) --no-print-directory services
 	@touch $@
 
@@ -135,29 +135,29 @@ evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
 
 .PHONY: up down restart status logs serve
 up: setup ## start Redis, Elasticsearch, Feast and Triton, and wait until they answer
-	@$(BIN)/python -m online.services.stack up $(service)
+	@$(BIN)/python -m online.stack up $(service)
 
 down: setup ## stop them and the server; the data stays
-	@$(BIN)/python -m online.services.stack down $(service)
+	@$(BIN)/python -m online.stack down $(service)
 
 restart: setup ## stop and start them
-	@$(BIN)/python -m online.services.stack restart $(service)
+	@$(BIN)/python -m online.stack restart $(service)
 
 status: setup ## what runs: version, ports, pid, since when, memory, ready or not
-	@$(BIN)/python -m online.services.stack status
+	@$(BIN)/python -m online.stack status
 
 logs: setup ## the end of every log
-	@$(BIN)/python -m online.services.stack logs $(service)
+	@$(BIN)/python -m online.stack logs $(service)
 
 serve: setup ## start the Flask server under gunicorn, or start it anew
-	@$(BIN)/python -m online.services.stack serve
+	@$(BIN)/python -m online.stack serve
 
 # Inside containers a service runs as you; root's containers run as user 1000, since Elasticsearch refuses to be root.
 compose = RECSYS_UID=$${RECSYS_UID:-$$(id -u | sed 's/^0$$/1000/')} docker compose
 
 .PHONY: docker-up docker-down
 docker-up: setup ## the same four services and the server in containers
-	$(BIN)/python -m online.services.containers
+	$(BIN)/python -m online.stack.containers
 	$(compose) up --detach --wait --build
 
 docker-down: ## stop the containers; the data stays

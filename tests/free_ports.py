@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from data_exchange_center.settings import Settings
-from online.services.catalogue import PROGRAMS
-from online.services.service import LOOPBACK
+from online.stack.catalogue import PROGRAMS
+from online.stack.service import LOOPBACK
 
 
 def free_ports(count: int) -> list[int]:

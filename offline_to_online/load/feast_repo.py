@@ -35,7 +35,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.load.feast_rows import CHECKED, ENTITIES, release_dir, repo_dir
 from offline_to_online.load.services import TIMEOUT_S, CheckError
-from online.services.feast.service import feast_environment, prepare_feast_repo
+from online.stack.feast.service import feast_environment, prepare_feast_repo
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ CHUNK: Final = 500  # entities a request
 _READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
 _JOB: Final = (
-    "import sys, json; from online.services.feast.cli import cli\n"
+    "import sys, json; from online.stack.feast.cli import cli\n"
     "for command in json.loads(sys.argv[1]): cli.main(command, prog_name='feast', standalone_mode=False)"
 )
 

@@ -16,7 +16,7 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import Entity, FeatureSpec
 from data_exchange_center.settings import Settings
 from offline_to_online.load.services import CheckError
-from online.services.feast.service import feature_repo
+from online.stack.feast.service import feature_repo
 
 EVENT_TIMESTAMP: Final = "event_timestamp"
 CHECKED: Final = "checked"  # file beside a release's others: all of it was read back through the feature server

@@ -42,8 +42,8 @@ class Road:
         return self.run(str(ROOT / ".venv/bin/python"), name, *arguments, folder=folder)
 
     def stack(self, *arguments: str) -> str:
-        """``python -m online.services.stack``; its output. Fails the test when the command fails."""
-        done = self.run(str(ROOT / ".venv/bin/python"), "-m", "online.services.stack", *arguments)
+        """``python -m online.stack``; its output. Fails the test when the command fails."""
+        done = self.run(str(ROOT / ".venv/bin/python"), "-m", "online.stack", *arguments)
         assert done.returncode == 0, done.stdout
         return done.stdout
 

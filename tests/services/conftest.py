@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from data_exchange_center.settings import Settings, load_settings
-from online.services import stack as commands
-from online.services.catalogue import SERVICES
+from online.stack import commands
+from online.stack.catalogue import SERVICES
 from tests.free_ports import settings_on_free_ports
 
 

@@ -125,8 +125,10 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
     (side, known), (side_then, known_then) = told
     assert np.array_equal(side.items, side_then.items)
     assert all(map(np.array_equal, known.crosses, known_then.crosses))
-    assert all(map(np.array_equal, known.factors[-1], known_then.factors[-1]))  # what follows what
-    assert known.factors[-1][0].any()
+    # What follows what, as products: where singular values are equal, the factors may be turned between two runs.
+    transitions, transitions_then = (rows @ columns.T for rows, columns in (known.factors[-1], known_then.factors[-1]))
+    assert transitions == pytest.approx(transitions_then, abs=1e-5)
+    assert np.abs(transitions).max() > 1
     assert not torch.equal(one.get_buffer("cross0"), two.get_buffer("cross0"))
 
 

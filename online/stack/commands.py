@@ -1,0 +1,169 @@
+"""The four services on this machine, without Docker: one command each for up, down, restart, status and logs.
+
+Run:    python -m online.stack up|down|restart|status|logs|serve [service ...]
+Expect: `up` returns once every service answers; `status` exits with 0 when all of them are ready, else with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rich.console import Console
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
+
+from data_exchange_center.settings import Settings
+from online.stack import catalogue, preflight
+from online.stack.report import status_table, tail
+from online.stack.server import SERVER
+from online.stack.service import NeedsActionError, NotReadyError, Service, StackError
+from online.stack.supervision import Supervisor, members
+
+_console = Console(stderr=True)
+
+
+def up(settings: Settings, services: Sequence[Service]) -> None:
+    """Start what does not run, and wait until all of it is ready. Raises StackError.
+
+    What runs with other settings than these is started again with these, whether it is among ``services`` or not.
+    """
+    supervisor = Supervisor(settings)
+    _refuse_orphans(settings, supervisor)
+    before = _running(supervisor)
+    preflight.check(settings, [service for service in services if service.name not in before])
+    for service in services:
+        service.prepare(settings)
+    supervisor.start(catalogue.PROGRAMS)
+    running = _running(supervisor)
+    stopped = [s for s in catalogue.PROGRAMS if s.name in before - running]  # a changed setting has stopped them
+    for service in stopped:
+        service.prepare(settings)
+    for service in catalogue.PROGRAMS:
+        if service in stopped or (service in services and service.name not in running):
+            supervisor.run(service)
+    # A server that was only started again may have no release to serve yet: nobody asked for it to be ready.
+    awaited = [s for s in catalogue.PROGRAMS if s in services or (s in stopped and s is not SERVER)]
+    with _console.status("") as line:
+        for service in awaited:
+            line.update(f"waiting for {service.title} on port {service.ports[0].number(settings)}")
+            version = wait_until_ready(settings, supervisor, service)
+            _console.print(f"{service.title} {version} is ready on port {service.ports[0].number(settings)}")
+
+
+def _refuse_orphans(settings: Settings, supervisor: Supervisor) -> None:
+    if not supervisor.running and (left := members(settings)):
+        pids = ", ".join(str(process.pid) for process in left)
+        raise StackError(f"processes of an earlier stack have lost their supervisor (pid {pids}): run `make down`.")
+
+
+def _running(supervisor: Supervisor) -> set[str]:
+    return {name for name, info in supervisor.processes().items() if info["statename"] in ("RUNNING", "STARTING")}
+
+
+STARTS: Final = 3  # of a service while it is waited for; one more, and it is not going to stay
+
+
+def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Service) -> str:
+    """The version a service says once it answers. StackError: the end of the log of one that ends or stays mute."""
+
+    starts: set[int] = set()
+
+    def answer() -> str:
+        info = supervisor.processes()[service.name]
+        starts.add(info["start"])
+        # The supervisor takes a process that ends within its tick for a running one, and starts it again for ever.
+        if info["statename"] in ("FATAL", "EXITED", "STOPPED") or len(starts) > STARTS:
+            raise StackError(f"{service.title} ended right after its start. {_last_words(settings, service)}")
+        return service.version(settings)
+
+    waiting = Retrying(
+        retry=retry_if_exception_type(NotReadyError) & retry_if_not_exception_type(NeedsActionError),
+        stop=stop_after_delay(service.ready_within_s),
+        wait=wait_fixed(0.2),
+    )
+    try:
+        return waiting(answer)
+    except NeedsActionError as error:
+        raise StackError(f"{service.title} runs, but is not ready: {error}") from error
+    except RetryError as error:
+        raise StackError(
+            f"{service.title} was not ready within {service.ready_within_s:g} s ({error.last_attempt.exception()}). "
+            f"{_last_words(settings, service)}"
+        ) from error
+
+
+def _last_words(settings: Settings, service: Service) -> str:
+    return f"The end of {service.log(settings)}:\n{tail(service.log(settings), 20)}"
+
+
+def down(settings: Settings, services: Sequence[Service] | None) -> None:
+    """Stop some services, or all of it, supervisor included. Data stays."""
+    supervisor = Supervisor(settings)
+    if services is not None:
+        _refuse_orphans(settings, supervisor)
+        for service in services:
+            supervisor.stop(service)
+            _console.print(f"{service.title} is stopped")
+        return
+    with _console.status("stopping everything"):
+        supervisor.shutdown()
+    _console.print("everything is stopped; the data stays")
+
+
+def restart(settings: Settings, services: Sequence[Service]) -> None:
+    supervisor = Supervisor(settings)
+    if supervisor.running:
+        for service in reversed(services):
+            supervisor.stop(service)
+    up(settings, services)
+
+
+def status(settings: Settings) -> bool:
+    """Print the table; True when every service of the four is ready."""
+    table, ready = status_table(settings, Supervisor(settings))
+    Console().print(table)
+    return ready
+
+
+def logs(settings: Settings, services: Sequence[Service], lines: int, follow: bool) -> None:
+    """The last lines of each log; with ``follow``, whatever is added to them until interrupted."""
+    paths = [str(path) for service in services if (path := service.log(settings)).is_file()]
+    if not paths:
+        raise StackError(f"there are no logs in {settings.service_dir('logs')} yet: run `make up`.")
+    sys.stdout.flush()
+    os.execvp("tail", ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *paths])  # noqa: S606
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m online.stack", description=__doc__)
+    parser.add_argument("command", choices=["up", "down", "restart", "status", "logs", "serve"])
+    names = [service.name for service in catalogue.PROGRAMS]
+    parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(names)}; default: all")
+    parser.add_argument("--lines", type=int, default=40, help="logs: how many lines of each")
+    parser.add_argument("--follow", action="store_true", help="logs: go on printing")
+    return parser
+
+
+def main(arguments: Sequence[str], settings: Settings) -> None:
+    """Carry one command out. Raises StackError; ends with exit code 1 when `status` finds something not ready."""
+    options = _parser().parse_args(arguments)
+    chosen = [catalogue.by_name(name) for name in options.services]
+    commands: dict[str, Callable[[], object]] = {
+        "up": lambda: up(settings, chosen or catalogue.SERVICES),
+        "serve": lambda: restart(settings, [catalogue.by_name("server")]),
+        "down": lambda: down(settings, chosen or None),
+        "restart": lambda: restart(settings, chosen or catalogue.SERVICES),
+        "logs": lambda: logs(settings, chosen or catalogue.PROGRAMS, options.lines, options.follow),
+        "status": lambda: sys.exit(0 if status(settings) else 1),
+    }
+    commands[options.command]()

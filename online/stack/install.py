@@ -1,0 +1,96 @@
+"""Bring the software of the local stack that no wheel of requirements.txt carries.
+
+Run again, it does only what is missing.
+Elasticsearch's jars: locked by sha256. Triton: a virtual environment of its own, pinned.
+Run:    python -m online.stack.install
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.settings import Settings, load_settings
+from online.stack.elasticsearch import service as elasticsearch
+from online.stack.elasticsearch.jars import fetch, locked_jars
+from online.stack.service import BIN, StackError, run
+from online.stack.triton import service as triton
+
+_log = logging.getLogger(__name__)
+
+
+def install_elasticsearch(settings: Settings) -> None:
+    """Bring the locked jars, eight at a time. Raises StackError naming the jar that could not be had."""
+    folder, jars = elasticsearch.library(settings), locked_jars()
+    if elasticsearch.missing(settings) is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with redirect_stdout(StringIO()), ThreadPoolExecutor(8) as pool:  # the downloader prints two lines a jar
+        list(tqdm(pool.map(lambda jar: fetch(jar, folder), jars), total=len(jars), desc="Elasticsearch", unit="jar"))
+
+
+def _uv() -> str:
+    uv = shutil.which("uv", path=BIN) or shutil.which("uv")
+    if uv is None:
+        raise StackError(f"uv is missing from {BIN}: run `make services`.")
+    return uv
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise StackError(f"`{' '.join(command)}` failed; run `make services` again. It said:\n{done.stderr.strip()}")
+
+
+def _copy(source: Path, destination: Path) -> None:
+    with written_in_place(destination) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def lay_out_backends(settings: Settings) -> None:
+    """Triton wants a backend's files in one folder, none of them a link: the backend, and the stub for this Python."""
+    wheel = triton.site_packages(settings) / "pytriton" / "tritonserver"
+    folder = triton.backends_dir(settings)
+    for file in (wheel / "backends" / "python").iterdir():
+        _copy(file, folder / "python" / file.name)
+    stub = folder / "python" / "triton_python_backend_stub"
+    _copy(wheel / "python_backend_stubs" / triton.PYTHON / stub.name, stub)
+    stub.chmod(0o755)
+
+
+def install_triton(settings: Settings) -> None:
+    """Make Triton's environment, unless it is whole. Raises StackError with what the installer said."""
+    if triton.missing(settings) is None:
+        return
+    folder = triton.environment_dir(settings)
+    _log.info("Triton: making its own environment in %s", folder)
+    triton.ready_file(settings).unlink(missing_ok=True)
+    python = folder / "bin" / "python"
+    if not python.exists():
+        _run(_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+    _run(_uv(), "pip", "sync", "--quiet", "--python", str(python), str(triton.REQUIREMENTS))
+    lay_out_backends(settings)
+    with written_in_place(triton.ready_file(settings)) as temporary:  # last: what is interrupted is not ready
+        temporary.write_text(triton.stamp(), encoding="utf-8")
+
+
+def main(settings: Settings) -> None:
+    """Install whatever is missing. Raises StackError."""
+    triton.check_python()
+    triton.check_libpython()
+    install_elasticsearch(settings)
+    install_triton(settings)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run(lambda: main(load_settings()), interrupted="interrupted; run it again and it goes on from there")

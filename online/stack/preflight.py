@@ -1,0 +1,97 @@
+"""What must be right before anything starts; what is not is one sentence that says what mends it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterable
+
+import psutil
+
+from data_exchange_center.settings import Settings
+from online.stack.service import LOOPBACK, Service, StackError
+from online.stack.triton.service import check_libpython, check_python
+
+NEEDED_BYTES = 2 * 10**9
+_LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1", "0.0.0.0")  # noqa: S104 (compared, not bound)
+
+
+def check(settings: Settings, services: Iterable[Service]) -> None:
+    """Raises StackError with the first thing that keeps these services from being started."""
+    services = tuple(services)
+    check_python()
+    check_software(settings, services)
+    if any(service.name == "triton" for service in services):
+        check_libpython()
+    check_hosts(settings, services)
+    check_disk(settings)
+    check_ports(settings, services)
+
+
+def check_software(settings: Settings, services: Iterable[Service]) -> None:
+    for service in services:
+        if what := service.missing(settings):
+            raise StackError(f"{what}: run `make services`.")
+
+
+def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
+    for service in services:
+        host = getattr(settings, service.group).host
+        if host not in _LOOPBACK_NAMES:
+            raise StackError(
+                f"RECSYS_{service.group.upper()}__HOST is {host!r}, but the local stack runs on this machine: "
+                "unset it, or use Docker for services elsewhere."
+            )
+        if service.name == "elasticsearch" and settings.elasticsearch.scheme != "http":
+            raise StackError(
+                "RECSYS_ELASTICSEARCH__SCHEME is 'https', but the local Elasticsearch speaks http: unset it."
+            )
+
+
+def check_disk(settings: Settings) -> None:
+    folder = settings.exchange_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < NEEDED_BYTES:
+        raise StackError(
+            f"the disk of {folder} has {free / 1e9:.1f} GB free and {NEEDED_BYTES / 1e9:.0f} GB are needed: "
+            "make room, or choose another folder with RECSYS_EXCHANGE_DIR."
+        )
+
+
+def check_ports(settings: Settings, services: Iterable[Service]) -> None:
+    claimed: dict[int, str] = {}
+    for service in services:
+        for port in service.ports:
+            number = port.number(settings)
+            if number in claimed:
+                raise StackError(f"{port.variable} and {claimed[number]} are both {number}: change one of them.")
+            claimed[number] = port.variable
+            if is_taken(number):
+                raise StackError(
+                    f"port {number}, which {service.title} needs, is taken by {holder(number)}: "
+                    f"stop that, or choose another port with {port.variable}."
+                )
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just closed is free
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return True
+    return False
+
+
+def holder(port: int) -> str:
+    """Who listens on a port, as far as this user may know."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+                if connection.pid is None:
+                    break
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        pass
+    return "another program"

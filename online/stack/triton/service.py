@@ -1,0 +1,161 @@
+"""Triton Inference Server: scores of the ranking model."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+from data_exchange_center.artifacts import sha256, written_in_place
+from data_exchange_center.settings import Settings
+from online.stack.service import LOOPBACK, Container, Port, Program, Service, StackError, ask
+
+VERSION: Final = "2.51.0"
+REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
+BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
+IMAGE_TAG: Final = "24.10-py3"  # the image of Triton 2.51
+PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
+PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+FLAGS: Final = (
+    # Versions come and go by POST /v2/repository/models/<model>/load, while the others keep answering.
+    "--model-control-mode=explicit",
+    "--load-model=*",
+    "--exit-on-error=false",  # a broken model must not take the server with it: it reports not ready instead
+    "--exit-timeout-secs=5",
+)
+
+
+def environment_dir(settings: Settings) -> Path:
+    """Triton's own virtual environment."""
+    return settings.services_dir / f"triton-{VERSION}"
+
+
+def site_packages(settings: Settings) -> Path:
+    return environment_dir(settings) / "lib" / f"python{PYTHON}" / "site-packages"
+
+
+def backends_dir(settings: Settings) -> Path:
+    return environment_dir(settings) / "backends"
+
+
+def binary(settings: Settings) -> Path:
+    return site_packages(settings) / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+
+
+def libpython_dir() -> Path | None:
+    """The folder with this Python's shared library, which Triton's stub links to; None when there is none."""
+    name = f"libpython{PYTHON}.so.1.0"
+    folders = [sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL"), f"{sys.base_prefix}/lib"]
+    if multiarch := sysconfig.get_config_var("MULTIARCH"):
+        folders += [f"{folder}/{multiarch}" for folder in ("/usr/lib", "/lib", folders[0])]
+    folders += os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    for folder in filter(None, folders):
+        if (Path(folder) / name).is_file():
+            return Path(folder)
+    return None
+
+
+def _loader_finds_libpython() -> bool:
+    try:
+        ctypes.CDLL(f"libpython{PYTHON}.so.1.0")
+    except OSError:
+        return False
+    return True
+
+
+def stamp() -> str:
+    """What `ready_file` says of an environment that is whole and up to date."""
+    return f"{PYTHON} {sha256(REQUIREMENTS)}\n"
+
+
+def ready_file(settings: Settings) -> Path:
+    return environment_dir(settings) / ".ready"
+
+
+def missing(settings: Settings) -> str | None:
+    ready = ready_file(settings)
+    if not ready.is_file() or ready.read_text(encoding="utf-8") != stamp():
+        return f"Triton's environment is missing from {environment_dir(settings)}, or not up to date"
+    return None
+
+
+def check_python() -> None:
+    """Raises StackError for a Python, or a system, that Triton's wheel is not made for."""
+    if sys.version_info[:2] not in PYTHONS or sys.platform != "linux":
+        raise StackError(
+            f"the local Triton runs on Linux with Python 3.{PYTHONS[0][1]} to 3.{PYTHONS[-1][1]}, this is "
+            f"Python {PYTHON} on {sys.platform}: make the environment with another Python, or use Docker."
+        )
+
+
+def check_libpython() -> None:
+    """Raises StackError when Triton's stub could not start for want of libpython."""
+    if libpython_dir() is None and not _loader_finds_libpython():
+        raise StackError(
+            f"Triton's Python stub needs libpython{PYTHON}.so.1.0, and {sys.executable} has none: install it "
+            f"(Debian and Ubuntu: libpython{PYTHON}), or add the folder that has it to LD_LIBRARY_PATH."
+        )
+
+
+def prepare(settings: Settings) -> None:
+    """The model repository, which may be empty, and our backend, which may have changed since the installation."""
+    check_libpython()
+    with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py") as temporary:
+        shutil.copyfile(BACKEND, temporary)
+    settings.service_dir("triton").mkdir(parents=True, exist_ok=True)
+
+
+def program(settings: Settings) -> Program:
+    site, triton = site_packages(settings), settings.triton
+    libraries = (site / "nvidia_pytriton.libs", libpython_dir())
+    return Program(
+        command=(
+            str(binary(settings)),
+            f"--model-repository={settings.service_dir('triton')}",
+            f"--backend-directory={backends_dir(settings)}",
+            *(f"--{kind}-address={LOOPBACK}" for kind in ("http", "grpc", "metrics")),
+            f"--http-port={triton.http_port}",
+            f"--grpc-port={triton.grpc_port}",
+            f"--metrics-port={triton.metrics_port}",
+            *FLAGS,
+        ),
+        environment={
+            "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries if folder),
+            # The caller's PATH would make another program of it in every shell, and the supervisor would stop this one.
+            "PATH": f"{environment_dir(settings) / 'bin'}:{os.defpath}",
+            "PYTHONPATH": str(site),
+        },
+    )
+
+
+def version(settings: Settings) -> str:
+    ask("Triton", settings.triton.http_port, "/v2/health/ready")
+    return str(ask("Triton", settings.triton.http_port, "/v2").json()["version"])
+
+
+TRITON: Final = Service(
+    name="triton",
+    title="Triton",
+    group="triton",
+    ports=(
+        Port(("triton", "http_port"), 8000),
+        Port(("triton", "grpc_port"), 8001),
+        Port(("triton", "metrics_port"), 8002),
+    ),
+    prepare=prepare,
+    missing=missing,
+    program=program,
+    version=version,
+    container=Container(
+        image="nvcr.io/nvidia/tritonserver",
+        tag=IMAGE_TAG,
+        tag_variable="TRITON_TAG",
+        command=("tritonserver", "--model-repository=/models", *FLAGS),
+        mounts={"triton": "/models"},
+        healthcheck=("CMD", "curl", "-fsS", "http://127.0.0.1:8000/v2/health/ready"),
+    ),
+)

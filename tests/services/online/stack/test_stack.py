@@ -1,0 +1,194 @@
+"""The stack for real: what is started answers, what is killed comes back, what is stopped is gone, data stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+import requests
+from pydantic import SecretStr
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from data_exchange_center.settings import Settings
+from online.stack import commands
+from online.stack.catalogue import SERVICES, by_name
+from online.stack.service import NotReadyError, StackError
+from online.stack.supervision import Supervisor, members
+from tests.free_ports import settings_on_free_ports
+
+
+def redis_of(settings: Settings) -> redis.Redis:
+    return redis.Redis(port=settings.redis.port, decode_responses=True)
+
+
+@retry(stop=stop_after_delay(30), wait=wait_fixed(0.1), retry=retry_if_exception_type((NotReadyError, AssertionError)))
+def until_back(settings: Settings, name: str, former_pid: int) -> None:
+    info = Supervisor(settings).processes()[name]
+    assert info["pid"] not in (0, former_pid)
+    by_name(name).version(settings)
+
+
+@retry(stop=stop_after_delay(10), wait=wait_fixed(0.1), retry=retry_if_exception_type(AssertionError))
+def until_synced(settings: Settings, size: int) -> None:
+    """Until the append-only file has been flushed, which happens every second."""
+    with redis_of(settings) as client:
+        state = client.info("persistence")
+    assert state["aof_pending_bio_fsync"] == 0
+    assert (settings.service_dir("redis") / "appendonly.aof").stat().st_size >= size
+
+
+def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "online.stack", *arguments],
+        env={**settings.environment(), "PATH": "/usr/bin:/bin", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_every_service_says_the_version_of_its_image(stack: Settings) -> None:
+    assert by_name("redis").version(stack) == "6.2.5"
+    assert by_name("elasticsearch").version(stack) == "8.15.5"
+    assert by_name("feast").version(stack) == "0.67.0"
+    assert by_name("triton").version(stack) == "2.51.0"
+
+
+def test_status_shows_every_service_and_exits_with_0(stack: Settings) -> None:
+    answer = command(stack, "status")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    for service in SERVICES:
+        (row,) = [line for line in answer.stdout.splitlines() if f" {service.name} " in line]
+        assert "yes" in row
+        assert str(service.ports[0].number(stack)) in row
+
+
+def test_up_again_changes_nothing(stack: Settings) -> None:
+    before = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
+    commands.up(stack, SERVICES)
+    assert {name: info["pid"] for name, info in Supervisor(stack).processes().items()} == before
+
+
+def test_up_of_one_service_from_another_shell_changes_nothing(stack: Settings) -> None:
+    before = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
+    assert os.environ["PATH"] != "/usr/bin:/bin"
+    answer = command(stack, "up", "redis")
+    assert answer.returncode == 0, answer.stderr
+    assert {name: info["pid"] for name, info in Supervisor(stack).processes().items()} == before
+
+
+@pytest.mark.parametrize("name", [service.name for service in SERVICES])
+def test_a_killed_service_comes_back(stack: Settings, name: str) -> None:
+    pid = Supervisor(stack).processes()[name]["pid"]
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    family[0].send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []  # a worker that outlives its master would hold the port
+    until_back(stack, name, pid)
+
+
+def test_redis_loses_nothing_when_it_is_killed(stack: Settings) -> None:
+    with redis_of(stack) as client:
+        client.set("test:killed", "kept")
+        written = client.info("persistence")["aof_current_size"]
+    pid = Supervisor(stack).processes()["redis"]["pid"]
+    until_synced(stack, written)
+    psutil.Process(pid).send_signal(signal.SIGKILL)
+    until_back(stack, "redis", pid)
+    with redis_of(stack) as client:
+        assert client.get("test:killed") == "kept"
+        client.delete("test:killed")
+
+
+def test_one_service_goes_down_and_comes_up_alone(stack: Settings) -> None:
+    before = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
+    commands.down(stack, [by_name("redis")])
+    try:
+        with redis_of(stack) as client, pytest.raises(redis.ConnectionError):
+            client.ping()
+        assert command(stack, "status").returncode == 1
+    finally:
+        commands.up(stack, [by_name("redis")])
+    after = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
+    assert {name for name in after if after[name] != before[name]} == {"redis"}
+
+
+def test_logs_end_with_what_the_service_said(stack: Settings) -> None:
+    answer = command(stack, "logs", "triton", "--lines", "400")
+    assert answer.returncode == 0
+    assert "Started HTTPService" in answer.stdout
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings for a stack that a test may stop; down at the end."""
+    settings = settings_on_free_ports(tmp_path_factory.mktemp("own"))
+    yield settings
+    commands.down(settings, None)
+
+
+class TestOwnStack:
+    """These stop a stack, so they have one of their own: Redis and Elasticsearch."""
+
+    names = ("redis", "elasticsearch")
+
+    def test_down_and_up_keep_the_data_and_leave_no_process(self, own: Settings) -> None:
+        services = [by_name(name) for name in self.names]
+        document = f"{own.elasticsearch.url}/test/_doc/1"
+        commands.up(own, services)
+        with redis_of(own) as client:
+            client.set("test:key", "value")
+        requests.put(document, json={"a": 1}, timeout=30).raise_for_status()
+
+        started = members(own)
+        assert len(started) >= 3  # supervisord and two services
+        commands.down(own, None)
+        assert not [process for process in started if process.is_running()]
+        assert members(own) == []
+
+        commands.up(own, services)
+        with redis_of(own) as client:
+            assert client.get("test:key") == "value"
+        assert requests.get(document, timeout=30).json()["_source"] == {"a": 1}
+
+    def test_down_twice_is_no_error(self, own: Settings) -> None:
+        assert command(own, "down").returncode == 0
+        assert command(own, "down").returncode == 0
+
+    def test_a_taken_port_is_one_sentence(self, own: Settings, stack: Settings) -> None:
+        taken = own.model_copy(update={"redis": stack.redis})
+        answer = command(taken, "up", "redis")
+        assert answer.returncode == 1
+        (sentence,) = answer.stderr.strip().splitlines()
+        assert f"port {stack.redis.port}, which Redis needs, is taken by redis-server (pid " in sentence
+        assert "RECSYS_REDIS__PORT" in sentence
+
+    def test_a_new_password_starts_redis_anew_and_only_who_knows_it_is_let_in(self, own: Settings) -> None:
+        secret = own.model_copy(update={"redis": own.redis.model_copy(update={"password": SecretStr("hush")})})
+        try:
+            commands.up(own, [by_name("redis")])
+            commands.up(secret, [by_name("redis")])
+            with redis_of(own) as client, pytest.raises(redis.AuthenticationError):
+                client.ping()
+        finally:
+            commands.down(own, None)
+
+    def test_a_service_that_ends_at_once_shows_the_end_of_its_log(self, own: Settings, tmp_path: Path) -> None:
+        broken = own.service_dir("redis") / "appendonly.aof"
+        broken.parent.mkdir(parents=True, exist_ok=True)
+        whole = broken.read_bytes() if broken.exists() else b""
+        broken.write_bytes(b"this is no append-only file\r\n" * 10)
+        try:
+            with pytest.raises(StackError, match=r"(?s)Redis ended right after its start.*Bad file format"):
+                commands.up(own, [by_name("redis")])
+        finally:
+            commands.down(own, None)
+            broken.write_bytes(whole)

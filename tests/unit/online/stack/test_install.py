@@ -1,0 +1,154 @@
+"""Installation: what is there is left alone, what is not whole is brought again, wrong bytes are refused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_exchange_center.settings import Settings
+from online.stack import install
+from online.stack.elasticsearch import jars, service
+from online.stack.elasticsearch.jars import Jar, locked_jars
+from online.stack.service import StackError
+from online.stack.triton import service as triton
+from tests.free_ports import settings_on_free_ports
+
+CONTENT = b"a jar"
+
+
+class Repository:
+    """Stands in for Maven Central: gives every artifact the same bytes and counts."""
+
+    content = CONTENT
+    asked: list[str]
+    fails_after: int | None = None
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def download(self, artifact: Any, filename: str) -> bool:
+        if self.fails_after is not None and len(self.asked) >= self.fails_after:
+            Path(filename).write_bytes(self.content[:2])  # what a broken connection leaves
+            raise jars.RequestException("connection lost")
+        self.asked.append(str(artifact))
+        Path(filename).write_bytes(self.content)
+        return True
+
+
+@pytest.fixture
+def repository(monkeypatch: pytest.MonkeyPatch) -> Repository:
+    made = Repository()
+    monkeypatch.setattr(jars, "Downloader", lambda: made)
+    locked = tuple(Jar(f"org.example:part{n}:1.0", hashlib.sha256(CONTENT).hexdigest()) for n in range(20))
+    for module in (install, service):
+        monkeypatch.setattr(module, "locked_jars", lambda: locked)
+    return made
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_on_free_ports(tmp_path).model_copy(update={"services_dir": tmp_path / "services"})
+
+
+def test_every_jar_is_brought_once(settings: Settings, repository: Repository) -> None:
+    install.install_elasticsearch(settings)
+    assert len(repository.asked) == 20
+    assert service.missing(settings) is None
+    install.install_elasticsearch(settings)
+    assert len(repository.asked) == 20
+
+
+def test_an_interrupted_installation_goes_on_where_it_was(settings: Settings, repository: Repository) -> None:
+    repository.fails_after = 7
+    with pytest.raises(StackError, match="could not be brought from Maven Central"):
+        install.install_elasticsearch(settings)
+    left = list(service.library(settings).iterdir())
+    assert all(path.read_bytes() == CONTENT for path in left)  # nothing that is half written
+    assert service.missing(settings) is not None
+
+    repository.fails_after = None
+    install.install_elasticsearch(settings)
+    assert service.missing(settings) is None
+    assert len(repository.asked) == 20  # none was brought twice
+
+
+def test_bytes_that_are_not_the_locked_ones_are_refused(settings: Settings, repository: Repository) -> None:
+    repository.content = b"something else"
+    with pytest.raises(StackError, match=r"part\d+:1.0: sha256 is .*, jars.lock says"):
+        install.install_elasticsearch(settings)
+    assert list(service.library(settings).iterdir()) == []
+
+
+def test_a_damaged_jar_is_brought_again(tmp_path: Path, repository: Repository) -> None:
+    jar = service.locked_jars()[0]
+    (tmp_path / jar.filename).write_bytes(b"damaged")
+    assert jars.fetch(jar, tmp_path)
+    assert (tmp_path / jar.filename).read_bytes() == CONTENT
+
+
+def test_the_lock_is_whole() -> None:
+    assert len(locked_jars()) == 49
+    assert all(len(jar.sha256) == 64 and jar.coordinate.count(":") == 2 for jar in locked_jars())
+    assert len({jar.filename for jar in locked_jars()}) == 49
+
+
+class TestTriton:
+    """Its environment counts as whole only once everything has been done."""
+
+    @pytest.fixture
+    def commands(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        ran: list[str] = []
+
+        def run(*command: str) -> None:
+            ran.append(command[1])
+            if command[1] == "pip":
+                wheel = triton.site_packages(settings) / "pytriton" / "tritonserver"
+                for name in (
+                    f"python_backend_stubs/{triton.PYTHON}/triton_python_backend_stub",
+                    "backends/python/x.so",
+                ):
+                    (wheel / name).parent.mkdir(parents=True, exist_ok=True)
+                    (wheel / name).write_text("x")
+
+        monkeypatch.setattr(install, "_run", run)
+        return ran
+
+    def test_it_is_made_once(self, settings: Settings, commands: list[str]) -> None:
+        install.install_triton(settings)
+        assert commands == ["venv", "pip"]
+        assert triton.missing(settings) is None
+        stub = triton.backends_dir(settings) / "python" / "triton_python_backend_stub"
+        assert stub.stat().st_mode & 0o100
+        install.install_triton(settings)
+        assert commands == ["venv", "pip"]
+
+    def test_what_was_interrupted_is_made_again(
+        self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(_: Settings) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(install, "lay_out_backends", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                install.install_triton(settings)
+        assert triton.missing(settings) is not None
+        install.install_triton(settings)
+        assert triton.missing(settings) is None
+
+    def test_other_pins_make_it_anew(
+        self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        install.install_triton(settings)
+        other = tmp_path / "requirements.txt"
+        other.write_text("nvidia-pytriton==0.8.0\n")
+        monkeypatch.setattr(triton, "REQUIREMENTS", other)
+        assert triton.missing(settings) is not None
+
+
+def test_a_failed_command_shows_what_it_said() -> None:
+    with pytest.raises(StackError, match=r"(?s)make services.*no such option"):
+        install._run("python3", "-c", "import sys; sys.exit('no such option')")

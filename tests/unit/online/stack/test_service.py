@@ -1,0 +1,53 @@
+"""Asking a service whether it is ready."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from data_exchange_center.settings import ServerSettings, Settings
+from online.stack import server
+from online.stack.service import NotReadyError, ask
+from tests.free_ports import free_ports
+
+
+class _Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path in ("/healthz", "/readyz") else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps({"ready": True}).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server that is ready, behind an environment whose proxy nobody answers at."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Ready) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        yield listening.server_port
+        listening.shutdown()
+
+
+def test_no_proxy_stands_before_a_service(port: int) -> None:
+    assert ask("Feast", port, "/healthz").json() == {"ready": True}
+
+
+def test_no_proxy_stands_before_the_server(port: int) -> None:
+    assert server.version(Settings(server=ServerSettings(port=port)))
+
+
+def test_another_status_and_no_answer_are_told_apart(port: int) -> None:
+    with pytest.raises(NotReadyError, match="Feast answers 404 to /nothing"):
+        ask("Feast", port, "/nothing")
+    with pytest.raises(NotReadyError, match="does not answer on port"):
+        ask("Feast", *free_ports(1), "/healthz")
