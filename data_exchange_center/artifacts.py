@@ -21,11 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_exchange_center.columns import Columns
+from data_exchange_center.errors import RecsysError
 
 Content = TypeVar("Content")
 
 
-class ArtifactError(Exception):
+class ArtifactError(RecsysError):
     """A file between two steps is missing or is not what it should be. The message says what to do."""
 
 
