@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_exchange_center.columns import Columns
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import sha256 as sha256
 from data_exchange_center.files import write_json as write_json
 from data_exchange_center.files import written_in_place as written_in_place
@@ -24,7 +25,7 @@ from data_exchange_center.files import written_in_place as written_in_place
 Content = TypeVar("Content")
 
 
-class ArtifactError(Exception):
+class ArtifactError(RecsysError):
     """A file between two steps is missing or is not what it should be. The message says what to do."""
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import requests
 
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import system_problem
@@ -23,7 +24,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 BIN: Final = Path(sys.executable).parent
 
 
-class StackError(Exception):
+class StackError(RecsysError):
     """The stack cannot do what was asked. The message says what is wrong, where, and what to do."""
 
 

@@ -64,6 +64,38 @@ def missing(settings: Settings) -> str | None:
 
 def program(settings: Settings) -> Program:
     return Program(
+        command=(
+            sys.executable,
+            *("-m", "online.stack.feast.cli"),
+            *("--chdir", str(feature_repo(settings)), "serve"),
+            *("--host", LOOPBACK),
+            *("--port", str(settings.feast.port)),
+            *FLAGS,
+        ),
+        environment=feast_environment(settings),
+        stop_wait_s=3,  # it only reads, so it may be killed while it still waits for its threads
+    )
+
+
+def version(settings: Settings) -> str:
+    """The server does not say its version: it is the installed package's."""
+    ask("Feast", settings.feast.port, "/health")
+    return installed_version("feast")
+
+
+FEAST: Final = Service(
+    name="feast",
+    title="Feast",
+    group="feast",
+    ports=(Port(("feast", "port"), 6566),),
+    prepare=prepare,
+    missing=missing,
+    program=program,
+    version=version,
+    container=Container(
+        image="feastdev/feature-server",
+        tag=VERSION,
+        tag_variable="FEAST_TAG",
         command=("sh", "-c", _CONTAINER_COMMAND),
         mounts={REPOSITORY: "/feature_repo"},
         healthcheck=(
