@@ -9,7 +9,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(value $(1)))'
 define absolute
 ifneq ($$(filter-out /%,$$(firstword $$(value $(1)))),)
-override $(1) := $$(shell $$(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' $$(call quoted,$(1)))
+override $(1) := $$(shell realpath --canonicalize-missing --no-symlinks -- $$(call quoted,$(1)))
 export $(1)
 endif
 endef
@@ -60,11 +60,13 @@ lock: ## pin the Python packages anew: requirements.txt, and from it those of th
 	$(call compile_image,steps,pyproject.toml --group steps --group make) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
 
 .PHONY: lint
-lint: setup ## ruff, mypy, import-linter
+lint: setup ## ruff, mypy, import-linter, shellcheck, hadolint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run .ci/engine online/stack/docker.sh online/stack/images/install-locked online/stack/images/tritonserver
+	$(BIN)/hadolint online/stack/images/Dockerfile
 
 # --- the road ---------------------------------------------------------------------------------------------------------
 
@@ -226,3 +228,7 @@ test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton,
 
 test-e2e: setup ## the stack as a person starts it: demo, server, client, faults
 	$(BIN)/python -m pytest tests/e2e -q
+
+.PHONY: test-containers
+test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
+	$(BIN)/python -m pytest tests/containers -q
