@@ -111,7 +111,7 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures
+.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures fingerprint
 evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (seven minutes)
 	$(BIN)/python -m offline.evaluation.live
 
@@ -129,6 +129,9 @@ evaluate-global: setup ## the default recipe on a split at one moment for all us
 
 evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
 	$(BIN)/python -m offline.evaluation.pictures
+
+fingerprint: setup ## digests of what the artifacts give: make fingerprint output=<file> [compare=<file>]
+	$(BIN)/python -m offline.evaluation.fingerprint $(if $(output),--output "$(abspath $(output))") $(if $(compare),--compare "$(abspath $(compare))")
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton
