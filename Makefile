@@ -119,13 +119,13 @@ evaluate-offline: setup ## the same from the artifacts, searched exactly, no ser
 	$(BIN)/python -m offline.evaluation
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
-	$(BIN)/python -m offline.evaluation.ablations
+	$(BIN)/python -m offline.experiments.ablations
 
 evaluate-seeds: setup ## the default recipe with three seeds (a quarter of an hour)
-	$(BIN)/python -m offline.evaluation.seeds
+	$(BIN)/python -m offline.experiments.recipe_seeds
 
 evaluate-global: setup ## the default recipe on a split at one moment for all users (ten minutes)
-	$(BIN)/python -m offline.evaluation.global_time
+	$(BIN)/python -m offline.experiments.global_time
 
 evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
 	$(BIN)/python -m offline.evaluation.pictures

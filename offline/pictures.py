@@ -18,8 +18,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from data_exchange_center.artifacts import ArtifactError, written_in_place
 from data_exchange_center.settings import load_settings
-from offline.bench import trained
 from offline.figures import PICTURES, named
+from offline.readers import read_model_reports
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = load_settings()
     try:
-        reports = trained(settings.exchange_dir)
+        reports = read_model_reports(settings.exchange_dir)
     except ArtifactError as error:
         sys.exit(str(error))
     drawings = {"training": training}

@@ -12,8 +12,8 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
-from offline.data.inputs import read_inputs
-from offline.stages.recall import user_state
+from offline.readers import read_inputs
+from offline.training.channels import user_state
 from tests.synthetic_ranking import write_default_ranker, write_source_ranker
 from tests.synthetic_recall import write_default_channels, write_source_channels
 from tests.synthetic_world import GENRES, World

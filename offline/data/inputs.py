@@ -1,23 +1,21 @@
-"""What recall and ranking read of the exchange folder, by code: ratings in order, genres, release years, profiles."""
+"""What recall and ranking are fitted on, by code: ratings in order, genres, release years, profiles."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center.columns import Columns
 from data_exchange_center.features import OneHotFeature, one_hot
-from data_exchange_center.settings import Settings
 from offline.data import terms
-from offline.data.knowledge import release_year
 from offline.data.sequences import Sequences, sequences
 
 PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
-PAST = (Split.TRAIN, Split.TEST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,26 +44,28 @@ class Inputs:
         return self.profiles[:, [known.index(name) for name in names]]
 
 
-def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
-    """``parts``: values of Split; evaluation alone asks for the online rows.
+def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, positive_above: int) -> Inputs:
+    """Tables as in `artifacts.RATINGS`, `artifacts.USERS` and `artifacts.ITEMS` -> `Inputs`.
 
-    Raises ArtifactError when a file is missing.
+    ``ratings`` are those that may be known; all users and items keep their place, with ratings or without.
     """
-    folder = settings.exchange_dir
-    items, users = artifacts.ITEMS.read(folder), artifacts.USERS.read(folder)
     items, users = items.sort_values(Columns.ITEM), users.sort_values(Columns.USER)
-    ratings = artifacts.RATINGS.read(folder)
-    ratings = ratings[ratings[Columns.SPLIT].isin(parts)]
     itemids, userids = items[Columns.ITEM].to_numpy(), users[Columns.USER].to_numpy()
     genres = terms.genre_names(items)
     flags = terms.genre_flags(terms.genre_codes(items, genres), len(genres))
     profile = tuple(one_hot(name, "user", users[name].tolist()) for name in PROFILE)
     codes = [feature.encode(users[feature.name].to_numpy()) for feature in profile]
     return Inputs(
-        data=sequences(ratings, itemids, settings.recipe.data.positive_above, userids),
+        data=sequences(ratings, itemids, positive_above, userids),
         genre_names=tuple(genres),
         genres=np.vstack([np.zeros((1, len(genres))), flags]).astype(np.float32),
         years=np.array([0, *map(release_year, items[Columns.TITLE])], dtype=np.int64),
         profile=profile,
         profiles=np.stack(codes, axis=1).astype(np.int64),
     )
+
+
+def release_year(title: str) -> int:
+    """``Toy Story (1995)`` -> 1995; 0 where the title names none."""
+    found = re.search(r"\((\d{4})\)\s*$", title)
+    return int(found.group(1)) if found else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,45 @@ import pandas as pd
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec, Float32, movielens_spec
 from offline.data import terms
+
+
+@dataclass(frozen=True, eq=False)
+class RatedPairs:
+    """Train and test ratings as rows of a click model, with what the rows are encoded from.
+
+    Attributes:
+        ratings: userid, itemid, label and split of every row.
+        spec: the columns.
+        rows: (rows, spec.width) encoded, the user's statistics as they stood before the rating.
+        user_features, item_features: newest raw values.
+    """
+
+    ratings: pd.DataFrame
+    spec: FeatureSpec
+    rows: Float32
+    user_features: pd.DataFrame
+    item_features: pd.DataFrame
+
+
+def rated_pairs(
+    ratings: pd.DataFrame,
+    users: pd.DataFrame,
+    genres: Sequence[str],
+    terms_before: pd.DataFrame,
+    newest_terms: pd.DataFrame,
+    item_terms: pd.DataFrame,
+    window: int,
+) -> RatedPairs:
+    """Tables of the preprocessing steps -> the rows of the source's ranker.
+
+    Args:
+        ratings: the train and test rows.
+        terms_before: `artifacts.IMPRESSION_TERMS`, a row for each of ``ratings``.
+        newest_terms: `artifacts.USER_TERMS`.
+    """
+    spec = build_spec(ratings, users, genres, window)
+    of_users, of_items = user_features(users, newest_terms), item_features(item_terms, genres)
+    return RatedPairs(ratings, spec, encode(terms_before, of_users, of_items, spec), of_users, of_items)
 
 
 def build_spec(ratings: pd.DataFrame, users: pd.DataFrame, genres: Sequence[str], window: int) -> FeatureSpec:

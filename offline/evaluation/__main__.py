@@ -16,7 +16,7 @@ from rich.console import Console
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.evaluation import musts
+from offline.evaluation import thresholds
 from offline.evaluation.evaluate import evaluate, show, write
 
 
@@ -24,7 +24,7 @@ def main(settings: Settings) -> None:
     found = evaluate(settings, "make evaluate-offline")
     write(found, "evaluation_offline")
     show(found, Console())
-    musts.check(found)
+    thresholds.check(found)
 
 
 if __name__ == "__main__":

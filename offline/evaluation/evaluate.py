@@ -19,14 +19,14 @@ from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline import bench
+from offline import step_runner
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import EASE, POPULARITY, baselines
-from offline.evaluation.inputs import read_inputs
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import SHOWN, Answers, Held
 from offline.evaluation.report import HEADLINES, per_user, plain, report
 from offline.figures import FIGURES, named
+from offline.readers import read_with_holdout
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def evaluate(
     Raises ArtifactError or StepError when `make offline` has not run, and what ``ask`` raises.
     """
     seconds: dict[str, float] = {}
-    inputs, name = read_inputs(settings), settings.recipe.name
+    inputs, name = read_with_holdout(settings), settings.recipe.name
     release = release_of_artifacts(settings)
     held = replay.held_out(inputs.data, settings.recipe.data.online_last)
     with timed("answers of exact search", seconds):
@@ -119,7 +119,7 @@ def _exchange_of_source(settings: Settings, source_dir: Path | None) -> Iterator
         yield theirs.model_copy(update={"exchange_dir": source_dir})
         return
     with tempfile.TemporaryDirectory() as folder:
-        for step in bench.run_all(theirs, Path(folder)):
+        for step in step_runner.run_steps(theirs, Path(folder)):
             log.info("%s: %.1f s", step["step"], step["seconds"])
         yield theirs.model_copy(update={"exchange_dir": Path(folder)})
 

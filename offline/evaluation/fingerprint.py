@@ -28,9 +28,9 @@ from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.evaluation import replay, served
-from offline.evaluation.inputs import read_inputs
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.report import summary
+from offline.readers import read_with_holdout
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ TOLERANCE = 1e-6  # of scores and metrics; lists have to be equal
 def fingerprint(settings: Settings) -> dict[str, Any]:
     """Digests of lists, scores and metrics, for JSON. Raises ArtifactError when `make offline` has not run."""
     release = release_of_artifacts(settings)
-    held = replay.held_out(read_inputs(settings).data, settings.recipe.data.online_last)
+    held = replay.held_out(read_with_holdout(settings).data, settings.recipe.data.online_last)
     answers = served.answers(settings, held)
     lists = {f"channel {name}": found for name, found in answers.channels.items()}
     lists |= {"fused": answers.fused, "ranked": answers.ranked}

@@ -29,7 +29,7 @@ from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data.sequences import Ints
-from offline.evaluation import musts
+from offline.evaluation import thresholds
 from offline.evaluation.evaluate import evaluate, show, write
 from offline.evaluation.replay import SHOWN, Answers, Held
 
@@ -146,7 +146,7 @@ def main(settings: Settings) -> None:
     )
     write(found)
     show(found, Console())
-    musts.check(found)
+    thresholds.check(found)
 
 
 if __name__ == "__main__":

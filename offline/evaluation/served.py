@@ -28,8 +28,8 @@ from data_exchange_center.settings import Settings
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.exact import ExactIndex, vectors_of
 from offline.evaluation.replay import SHOWN, Answers, Held
-from offline.torchfm.models import load_ranker
-from offline.torchfm.train import predict
+from offline.models.served import load_ranker
+from offline.training.click_model import predict
 
 CHUNK = 16  # users at once: a ranker that looks at histories needs some MB a user
 Float32 = NDArray[np.float32]

@@ -22,8 +22,8 @@ from data_exchange_center import artifacts
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from offline.experiments.click_model_seeds import seeds
 from offline.experiments.ratings import ratings
-from offline.experiments.seeds import seeds
 from offline.experiments.tune import tune
 from offline.figures import FIGURES
 

@@ -23,8 +23,9 @@ import requests
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data import movielens, published, sources
-from offline.data.movielens import MovieLens
+from offline import published
+from offline.ingestion import movielens, sources
+from offline.ingestion.movielens import MovieLens
 
 
 def main(settings: Settings) -> None:

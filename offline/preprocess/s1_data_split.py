@@ -15,8 +15,9 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data import published, sources
+from offline import published
 from offline.data.split import label_and_split
+from offline.ingestion import sources
 
 
 def main(settings: Settings) -> None:

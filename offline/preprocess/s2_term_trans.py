@@ -21,7 +21,8 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data import published, terms
+from offline import published
+from offline.data import terms
 
 
 def main(settings: Settings) -> None:

@@ -27,9 +27,10 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data import published, statistics, training
-from offline.data.inputs import read_inputs
-from offline.stages import ranking
+from offline import published
+from offline.data import statistics
+from offline.readers import read_inputs, read_rated_pairs
+from offline.training import ranking
 
 
 def main(settings: Settings) -> None:
@@ -40,7 +41,7 @@ def main(settings: Settings) -> None:
 def rated_pairs(settings: Settings) -> None:
     """One row a train or test rating, with the user's statistics as they stood before it."""
     folder = settings.exchange_dir
-    made = training.rated_pairs(settings)
+    made = read_rated_pairs(settings)
     spec, rows = made.spec, made.rows
     published.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, published.ML_1M_FEATURES)
 

@@ -28,12 +28,14 @@ from data_exchange_center.recipes import DeepFMRecipe
 from data_exchange_center.release import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data import published, training
-from offline.data.inputs import read_inputs
+from offline import published
 from offline.data.lists import Lists
-from offline.stages import ranking
-from offline.torchfm.fit import curves, fit
-from offline.torchfm.models import DeepFM, DeepFMConfig, weights_to_bytes
+from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.served import weights_to_bytes
+from offline.readers import read_inputs, read_samples
+from offline.training import ranking
+from offline.training.fit import curves, fit
+from offline.training.rows import pairs_data
 
 
 def main(settings: Settings) -> None:
@@ -51,7 +53,8 @@ def on_rated_pairs(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
     folder, recipe = settings.exchange_dir, settings.recipe.ranker
     assert isinstance(recipe, DeepFMRecipe)  # noqa: S101
     read = provenance.made_from(folder, settings.recipe, artifacts.FEATURE_SPEC, artifacts.SAMPLES, artifacts.RATINGS)
-    data, spec = training.ranker_data(settings)
+    inputs, ratings, spec = read_samples(settings)
+    data = pairs_data(inputs, ratings, settings.recipe.data.validation_share)
     config = DeepFMConfig.of(spec, recipe)
     fitted = fit(lambda: DeepFM(config), data, recipe.train, "DeepFM")
     return fitted.model, {

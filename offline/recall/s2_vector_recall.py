@@ -22,9 +22,9 @@ from __future__ import annotations
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data import published
-from offline.data.inputs import read_inputs
-from offline.stages import recall
+from offline import published
+from offline.readers import read_inputs
+from offline.training import channels
 
 
 def main(settings: Settings) -> None:
@@ -33,14 +33,14 @@ def main(settings: Settings) -> None:
     dataset = artifacts.DATASET.read(folder)["name"]
     inputs = read_inputs(settings)
     past = inputs.data
-    fitted = recall.fit_channels(past, inputs, recipe)
+    fitted = channels.fit_channels(past, inputs, recipe)
     for channel in fitted:
         published.expect_learned(dataset, channel.recipe.kind, channel.report)
 
-    artifacts.USER_VECTORS.write(folder, recall.user_vectors(fitted, past))
-    artifacts.ITEM_VECTORS.write(folder, recall.item_vectors(fitted, past))
-    artifacts.CHANNELS.write(folder, recall.channel_set(fitted, past).pack())
-    artifacts.USER_STATE.write(folder, recall.user_state(past, inputs, recipe.data.history))
+    artifacts.USER_VECTORS.write(folder, channels.user_vectors(fitted, past))
+    artifacts.ITEM_VECTORS.write(folder, channels.item_vectors(fitted, past))
+    artifacts.CHANNELS.write(folder, channels.channel_set(fitted, past).pack())
+    artifacts.USER_STATE.write(folder, channels.user_state(past, inputs, recipe.data.history))
     reports = {channel.recipe.name: channel.report for channel in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for channel in fitted:

@@ -19,8 +19,7 @@ from data_exchange_center.columns import Columns, Split, clicks, impressions
 from data_exchange_center.features import one_hot
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DataRecipe
-from offline.data.inputs import PROFILE
-from offline.data.knowledge import release_year
+from offline.data.inputs import PROFILE, release_year
 from offline.data.statistics import (
     HUNDREDS,
     ITEM_LIKES,

@@ -24,13 +24,14 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data import movielens, sources, training
-from offline.data.inputs import PAST, read_inputs
 from offline.data.lists import exact_search, recall_lists
 from offline.data.requests import Points
-from offline.stages.ranking import side_features
-from offline.torchfm.models import load_ranker
-from offline.torchfm.ranker_train import list_scores
+from offline.ingestion import movielens, sources
+from offline.models.served import load_ranker
+from offline.readers import PAST, read_inputs, read_samples
+from offline.training.list_ranker import list_scores
+from offline.training.ranking import side_features
+from offline.training.rows import fm_data, pairs_data
 from tests.unit.offline.synthetic import made_up_movielens
 
 STEPS = (
@@ -235,7 +236,7 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
 
 
 def test_stored_vectors_carry_the_bias(source: Settings) -> None:
-    data = training.fm_data(read_inputs(source).data, source.recipe.data)
+    data = fm_data(read_inputs(source).data, source.recipe.data)
     assert data.train.inputs.min() == 1  # every id of the training rows is known
     users = np.stack(artifacts.USER_VECTORS.read(source.exchange_dir)[vector_of("fm")].dropna().to_list())
     assert users.shape == (len(data.users), 18)
@@ -246,7 +247,8 @@ def test_the_deepfm_loads_and_gives_probabilities(source: Settings) -> None:
     report = artifacts.RANK_REPORT.read(source.exchange_dir)
     assert set(report["auc"]) == {"train", "validation", "test"}
     served = load_ranker(artifacts.RANK_WEIGHTS.read(source.exchange_dir), report["model"])
-    data, spec = training.ranker_data(source)
+    inputs, ratings, spec = read_samples(source)
+    data = pairs_data(inputs, ratings, source.recipe.data.validation_share)
     scores = served(data.test.inputs).detach().numpy()
     assert data.test.inputs.shape[1] == spec.width
     assert scores.shape == (len(data.test.labels), 1)
@@ -307,7 +309,7 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
 @pytest.mark.parametrize(
     ("recipe", "before"),
     [
-        ("source", ("s0_get", "s0_get", "s2_term", "s1_data", "s2_term", "s1_feat")),
+        ("source", ("s0_get", "s0_get", "s2_term", "s1_data", "s1_data", "s1_feat")),
         ("default", ("s0_get", "s0_get", "s2_term", "s1_data", "s1_data", "s1_feat")),
     ],
 )

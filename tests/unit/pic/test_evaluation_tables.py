@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from offline.evaluation import ablations, fusion_rules, ranker_inputs, served
+from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate
+from offline.experiments import ablations, fusion_rules, ranker_variants
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.evaluation.conftest import held_of, settings_of
 
@@ -141,7 +142,7 @@ def test_every_block_is_translated(tables: ModuleType, reports: dict[str, dict[s
 
     for draw in (tables.evaluation, tables.funnel, tables.slices, tables.exact):
         draw(reports["default"], noting)
-    tried = [*fusion_rules.rules(256), "ranker: all inputs", *(f"ranker: {name}" for name in ranker_inputs.without())]
+    tried = [*fusion_rules.rules(256), "ranker: all inputs", *(f"ranker: {name}" for name in ranker_variants.without())]
     against = {"ndcg@50": {"difference": 0.0, "p_value": 1.0}}
     rows = [
         {"group": group, "name": name, **MEANS, "against reference": against}

@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 
 from offline.data import vectors
-from offline.torchfm.models import FM
+from offline.models.fm import FM
 
 
 def test_the_inner_product_is_the_models_order() -> None:

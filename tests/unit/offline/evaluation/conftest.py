@@ -6,8 +6,8 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from offline.evaluation import replay
-from offline.evaluation.inputs import read_inputs
 from offline.evaluation.replay import Held
+from offline.readers import read_with_holdout
 from tests.synthetic_release import write_artifacts
 
 
@@ -31,4 +31,4 @@ def settings_of(recipe: str, exchange: Path) -> Settings:
 
 
 def held_of(settings: Settings) -> Held:
-    return replay.held_out(read_inputs(settings).data, settings.recipe.data.online_last)
+    return replay.held_out(read_with_holdout(settings).data, settings.recipe.data.online_last)

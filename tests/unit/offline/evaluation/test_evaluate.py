@@ -15,11 +15,11 @@ from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline import bench
+from offline import step_runner
 from offline.evaluation import evaluate as module
 from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate, figure
-from offline.evaluation.inputs import read_inputs
+from offline.readers import read_with_holdout
 from tests.unit.offline.evaluation.conftest import held_of, settings_of
 
 SYSTEMS = {
@@ -49,7 +49,7 @@ def test_the_source_is_run_where_nobody_gives_its_folder(exchange: Path, monkeyp
         shutil.copytree(exchange / "source", folder, dirs_exist_ok=True)
         return [{"step": "all", "seconds": 0.0}]
 
-    monkeypatch.setattr(bench, "run_all", run_all)
+    monkeypatch.setattr(step_runner, "run_steps", run_all)
     settings = settings_of("default", exchange)
     ours = evaluate(settings, "")
     assert [each.recipe_name for each in asked] == ["source"]
@@ -96,7 +96,7 @@ def test_a_figure_is_named_by_what_it_is_of(recipe: str, dataset: str, name: str
 
 def test_without_artifacts_it_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
-        read_inputs(Settings(exchange_dir=tmp_path))
+        read_with_holdout(Settings(exchange_dir=tmp_path))
 
 
 def test_a_split_of_another_length_is_refused(exchange: Path, tmp_path: Path) -> None:
@@ -106,4 +106,4 @@ def test_a_split_of_another_length_is_refused(exchange: Path, tmp_path: Path) ->
     ratings.loc[(ratings[Columns.SPLIT] == Split.ONLINE).idxmax(), Columns.SPLIT] = Split.TEST
     artifacts.RATINGS.write(folder, ratings)
     with pytest.raises(StepError, match="s1_data_split"):
-        read_inputs(Settings(exchange_dir=folder))
+        read_with_holdout(Settings(exchange_dir=folder))

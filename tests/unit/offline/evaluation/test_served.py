@@ -15,7 +15,7 @@ from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.settings import Settings
 from offline.evaluation import served
 from offline.evaluation.replay import SHOWN, Answers, Held
-from offline.torchfm.models import load_ranker
+from offline.models.served import load_ranker
 from online.recommend.types import MAX_SIZE
 from tests.unit.offline.evaluation.conftest import held_of, settings_of
 

@@ -1,0 +1,158 @@
+"""What each part of the default recipe is worth, on the ten ratings before the last ten: ``make ablations``.
+
+Everything is fitted on what came before those; here choices are made, and the last ten are not read. Channels alone,
+ways to search and to fuse, and the ranker without some of its inputs stand side by side.
+
+Reads:  offline/{ratings,items,users}.parquet
+Writes: pic/figures/evaluation_ablation.json
+Run:    python -m offline.experiments.ablations
+Expect: half an hour on MovieLens-1M
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import Channel
+from data_exchange_center.machine import machine
+from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline.evaluation import metrics, replay
+from offline.evaluation.baselines import baselines
+from offline.evaluation.evaluate import write
+from offline.evaluation.metrics import Floats, Lists
+from offline.evaluation.replay import SHOWN
+from offline.evaluation.report import per_user, plain, summary
+from offline.experiments.fitted import Asked
+from offline.experiments.fusion_rules import rules
+from offline.experiments.ranker_variants import Lesson, without
+from offline.experiments.searches import fm_lists, searched_by_cosine, without_popularity
+from offline.readers import read_with_holdout
+from offline.training.channels import fit_channel, fit_channels, history_channels
+
+REFERENCE = "ranker: all inputs"  # what the others are compared with
+COMPARED = ("recall@200", "recall@50", "ndcg@50")
+GROUPS = ("baseline", "channel alone", "search", "fusion", "ranker")  # in the order that they are shown
+
+
+class Row(NamedTuple):
+    """One thing that was tried."""
+
+    group: str
+    name: str
+    lists: Lists
+
+
+def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
+    """Every row's summary, and its paired difference to the recipe as it is."""
+    inputs, last = read_with_holdout(settings), recipe.data.online_last
+    data = inputs.data.before_last(last)  # the last ten are gone from here on
+    asked = Asked(replay.held_out(data, last), data, replace(inputs, data=data))
+    held, rows = asked.held, sorted(tried(asked, recipe), key=lambda row: GROUPS.index(row.group))
+    reference = next(per_user(held.relevance, row.lists) for row in rows if row.name == REFERENCE)
+    return {
+        "command": "make ablations",
+        "machine": machine(),
+        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+        "recipe": recipe.name,
+        "ratings": "the ten before the last ten",
+        "users": int(np.count_nonzero(np.diff(held.relevance.indptr))),
+        "reference": REFERENCE,
+        "rows": [
+            {
+                "group": row.group,
+                "name": row.name,
+                **summary(held, row.lists),
+                "against reference": _compared(per_user(held.relevance, row.lists), reference),
+            }
+            for row in rows
+        ],
+    }
+
+
+def tried(asked: Asked, recipe: Recipe) -> Iterator[Row]:
+    """All rows, fitted on the way."""
+    past, size = asked.held.past, recipe.recall.candidates
+    for name, lists in baselines(past, SHOWN).items():
+        yield Row("baseline", name, lists)
+    channels = history_channels(fit_channels(past, asked.inputs, recipe))
+    yield from _recalled(asked, channels, recipe)
+    yield from _fm(asked, size)
+    yield from _ranked(asked, channels, recipe)
+
+
+def _recalled(asked: Asked, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
+    size = recipe.recall.candidates
+    hits = [asked.hits(channel, size) for channel in channels]
+    for channel, found in zip(channels, hits, strict=True):
+        yield Row("channel alone", channel.name, asked.lists((part.ids for part in found), size))
+    first = channels[0]
+    for name, changed in (
+        ("cosine instead of inner product", searched_by_cosine(first)),
+        ("without the popularity dimension", without_popularity(first)),
+    ):
+        found = asked.hits(changed, size)
+        yield Row("search", f"{first.name}, {name}", asked.lists((part.ids for part in found), size))
+    for name, rule in rules(size).items():
+        yield Row("fusion", name, asked.lists((rule(each) for each in zip(*hits, strict=True)), size))
+
+
+def _fm(asked: Asked, size: int) -> Iterator[Row]:
+    """The source's channel, by vectors alone."""
+    fitted = fit_channel(SOURCE.recall.channels[0], asked.held.past, asked.inputs, SOURCE.data)
+    yield Row("channel alone", "fm", fm_lists(asked, fitted, size))
+    yield Row("search", "fm, cosine instead of inner product", fm_lists(asked, fitted, size, cosine=True))
+
+
+def _ranked(asked: Asked, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
+    """The ranker with all its inputs, over all that the channels found, and without some of its inputs."""
+    size = recipe.recall.candidates
+    lesson = Lesson.of(asked, channels, recipe)
+    recalled = asked.recalled(channels, recipe, size)
+    ranker = lesson.learnt()
+    yield Row("ranker", REFERENCE, asked.lists(ranker.ranked(recalled), size))
+    for name, width in (
+        ("the fused list cut at what is shown", SHOWN),
+        ("the union of all lists", size * len(channels)),
+    ):
+        others = asked.recalled(channels, recipe, width)
+        yield Row("ranker", f"ranker: over {name}", asked.lists(ranker.ranked(others), SHOWN))
+    for name, parts in without().items():
+        ranker = lesson.learnt(parts)
+        yield Row("ranker", f"ranker: {name}", asked.lists(ranker.ranked(recalled), size))
+
+
+def _compared(values: Mapping[str, Floats], reference: Mapping[str, Floats]) -> dict[str, Any]:
+    both = [name for name in COMPARED if name in values and name in reference]
+    return {name: asdict(metrics.compare(values[name], reference[name])) for name in both}
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """One line a row."""
+    table = Table(title=f"{found['ratings']} of {found['users']:,} users of {found['dataset']}")
+    shown = [name for name, value in found["rows"][0].items() if isinstance(value, float)]
+    for name in ("group", "name"):
+        table.add_column(name, no_wrap=True)
+    for name in shown:
+        table.add_column(name, justify="right")
+    for row in found["rows"]:
+        table.add_row(row["group"], row["name"], *(f"{row[name]:.4f}" for name in shown))
+    console.print(table)
+
+
+def main(settings: Settings) -> None:
+    found = plain(measure(settings, DEFAULT))
+    write(found, "evaluation_ablation")
+    show(found, Console())
+
+
+if __name__ == "__main__":
+    run(main)

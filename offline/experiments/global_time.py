@@ -1,0 +1,86 @@
+"""The default recipe on a split at one moment for all users: ``make evaluate-global``, after ``make offline``.
+
+The split per user lets a model learn from what other people did later. Here everything is fitted on what had happened
+before one time T, and the targets are the ten ratings of each user from T on who had rated something before.
+
+Reads:  the artifacts of `make offline`, for the figures of the split per user
+Writes: pic/figures/evaluation_global.json
+Run:    python -m offline.experiments.global_time
+Expect: ten minutes on MovieLens-1M
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from data_exchange_center import artifacts
+from data_exchange_center.machine import machine
+from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline.data.sequences import Sequences
+from offline.evaluation import replay, served
+from offline.evaluation.baselines import baselines
+from offline.evaluation.evaluate import show, write
+from offline.evaluation.replay import SHOWN, Held
+from offline.evaluation.report import plain, summary
+from offline.experiments.fitted import Asked, systems
+from offline.readers import read_with_holdout
+from offline.training.ranking import fit_stages
+
+BEFORE = 0.9  # share of all ratings that lie before T
+
+
+def held_at(data: Sequences, time: int, horizon: int) -> Held:
+    """Everything before ``time``, and the next ``horizon`` events of those who had rated something by then."""
+    before = data.times < time
+    known = data.select(before).lengths
+    first = np.repeat(known, data.lengths)  # position of each user's first event from the time on
+    later = ~before & (first > 0) & (data.positions < first + horizon)
+    return replay.held(data.select(before), data.select(later))
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Both splits' table, and the gap between them."""
+    inputs, recipe = read_with_holdout(settings), settings.recipe
+    data, last = inputs.data, recipe.data.online_last
+    per_user = replay.held_out(data, last)
+    answers = served.answers(settings, per_user)
+    one = {**baselines(per_user.past, SHOWN), "recall": answers.fused, "ranked": answers.ranked}
+    time = int(np.quantile(data.times, BEFORE))
+    held = held_at(data, time, last)
+    stages = fit_stages(held.past, inputs, recipe)
+    other = {**baselines(held.past, SHOWN), **systems(stages, Asked(held, data, inputs), recipe)}
+    tables = [
+        {name: summary(cut, lists) for name, lists in found.items()} for cut, found in ((per_user, one), (held, other))
+    ]
+    return {
+        "command": "make evaluate-global",
+        "machine": machine(),
+        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+        "recipe": recipe.name,
+        "time": time,
+        "ratings before": int((data.times < time).sum()),
+        "users": int(np.count_nonzero(np.diff(held.relevance.indptr))),
+        "returning users": int((held.slices["returning"] & (np.diff(held.relevance.indptr) > 0)).sum()),
+        "table": tables[1],
+        "per user": tables[0],
+        "gap": {
+            name: {metric: tables[1][name][metric] - value for metric, value in row.items()}
+            for name, row in tables[0].items()
+        },
+    }
+
+
+def main(settings: Settings) -> None:
+    release_of_artifacts(settings)  # before minutes are spent
+    found = plain(measure(settings))
+    write(found, "evaluation_global")
+    show(found, Console())
+
+
+if __name__ == "__main__":
+    run(main)
