@@ -11,21 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = (
-    "offline/preprocess/s0_get_data.py",
-    "offline/preprocess/s1_data_split.py",
-    "offline/preprocess/s2_term_trans.py",
-    "offline/recall/s1_term_recall.py",
-    "offline/recall/s2_vector_recall.py",
-    "offline/rank/s1_feature_engi.py",
-    "offline/rank/s2_model_train.py",
-)
 
 
 def run_step(step: str, environment: dict[str, str]) -> dict[str, Any]:
@@ -55,6 +46,6 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
     environment = {**os.environ, "RECSYS_EXCHANGE_DIR": str(exchange_dir), "RECSYS_RECIPE": settings.recipe_name}
     if data is not None:
         environment["RECSYS_DATA"] = str(data.absolute())
-    for step in STEPS:
-        log.info("%s", step)
-        yield run_step(step, environment)
+    for step in provenance.STEPS:
+        log.info("%s", step.path)
+        yield run_step(step.path, environment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -71,15 +72,14 @@ def _write_recall_state(folder: Path, world: World, window: int, clicks_for_pref
 
 
 def write_inputs(folder: Path, recipe: str = "default") -> None:
-    """Say in every report that its step was run with ``recipe`` on what lies in ``folder`` now."""
-    terms = (artifacts.RATINGS, artifacts.GENRES, artifacts.ITEM_TERMS)
-    read: dict[str, tuple[artifacts.Table | artifacts.Document, ...]] = {
-        artifacts.TERMS_REPORT.path: (artifacts.RATINGS, artifacts.ITEMS),
-        artifacts.TERM_RECALL_REPORT.path: terms,
-        artifacts.RECALL_REPORT.path: (artifacts.RATINGS, artifacts.USERS),
-        artifacts.FEATURES_REPORT.path: terms,
-        artifacts.RANK_REPORT.path: (artifacts.RATINGS, artifacts.FEATURE_SPEC),
-    }
-    for report in provenance.REPORTS:
-        content = report.read(folder) if report.at(folder).is_file() else {}
-        report.write(folder, {**content, **provenance.made_from(folder, RECIPES[recipe], *read[report.path])})
+    """Say in every report that its step was run with ``recipe`` on what lies in ``folder`` now.
+
+    A synthetic release lacks what no server reads, the training rows for example: those are in no report.
+    """
+    for step in provenance.STEPS:
+        if step.report is None:
+            continue
+        there = tuple(file for file in step.inputs(RECIPES[recipe]) if file.at(folder).is_file())
+        content = step.report.read(folder) if step.report.at(folder).is_file() else {}
+        made_from = provenance.made_from(folder, RECIPES[recipe], replace(step, reads=there, reads_for={}))
+        step.report.write(folder, {**content, **made_from})

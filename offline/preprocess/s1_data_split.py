@@ -3,7 +3,7 @@
 In industry: the click log of a day, joined and split on Spark. Here a rating above 3 is a click. The last ten
 interactions of every user are kept for online evaluation; of the rest the first 80 % train and the last 20 % test.
 
-Reads:  offline/raw/
+Reads:  offline/raw/dataset.json and the files that it lists
 Writes: offline/ratings.parquet, offline/users.parquet, offline/items.parquet
 Run:    cd offline/preprocess && python s1_data_split.py
 Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 online (MovieLens-1M)

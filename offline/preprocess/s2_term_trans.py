@@ -5,9 +5,8 @@ state leaks the answer; a much older one is not what the server will see. So eve
 of the last 10 interactions strictly before it, and what is published for serving is the newest state. The last ten
 interactions of a user (online) are in neither.
 
-Reads:  offline/ratings.parquet, offline/users.parquet, offline/items.parquet
-Writes: offline/genres.json, offline/impression_terms.parquet, offline/user_terms.parquet, offline/item_terms.parquet,
-        offline/terms_report.json
+Reads:  offline/{ratings,users,items}.parquet
+Writes: offline/{impression_terms,user_terms,item_terms}.parquet, offline/{genres,terms_report}.json
 Run:    cd offline/preprocess && python s2_term_trans.py
 Expect: 939,809 rows with 36 statistics over 18 genres; 283 items of genre 2, Adventure (MovieLens-1M)
 """
@@ -54,7 +53,7 @@ def main(settings: Settings) -> None:
     keys: pd.DataFrame = offline[[Columns.USER, Columns.ITEM]]
     artifacts.IMPRESSION_TERMS.write(folder, terms.statistics_table(keys, statistics, genres))
     artifacts.USER_TERMS.write(folder, terms.statistics_table(users, served, genres))
-    read = provenance.made_from(folder, settings.recipe, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, settings.recipe, provenance.TERMS)
     artifacts.TERMS_REPORT.write(folder, read)
     print(f"{len(statistics):,} rows with {statistics.shape[1]} statistics over {len(genres)} genres")
     if len(genres) > 1:

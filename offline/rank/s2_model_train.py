@@ -9,8 +9,8 @@ Recipe default: a ranker of lists. How near a candidate is to the user's last ev
 genres know of both, counts, and recall's own scores go into a small MLP; the softmax over a list is its loss. What it
 knows of items is that of the teachers while it learns, and of everything before the last ten afterwards.
 
-Reads:  offline/feature_spec.json, offline/ratings.parquet; source: offline/samples.parquet; default: offline/lists.npz,
-        offline/teacher_channels.npz, offline/channels.npz, offline/{users,items}.parquet
+Reads:  offline/feature_spec.json, offline/ratings.parquet; source: offline/samples.parquet;
+        default: offline/{lists,teacher_channels,channels}.npz, offline/{users,items}.parquet
 Writes: offline/ranker.pt, offline/ranker_report.json
 Run:    cd offline/rank && python s2_model_train.py
 Expect: source: test AUC about 0.822, asserted to be at least 0.8206; default: a loss that falls (MovieLens-1M)
@@ -52,7 +52,7 @@ def on_rated_pairs(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
     """The DeepFM and its report."""
     folder, recipe = settings.exchange_dir, settings.recipe.ranker
     assert isinstance(recipe, DeepFMRecipe)  # noqa: S101
-    read = provenance.made_from(folder, settings.recipe, artifacts.FEATURE_SPEC, artifacts.SAMPLES, artifacts.RATINGS)
+    read = provenance.made_from(folder, settings.recipe, provenance.RANKER)
     inputs, ratings, spec = read_samples(settings)
     data = pairs_data(inputs, ratings, settings.recipe.data.validation_share)
     config = DeepFMConfig.of(spec, recipe)
@@ -68,8 +68,7 @@ def on_rated_pairs(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
 def on_recalled_lists(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
     """The list ranker and its report."""
     folder, recipe = settings.exchange_dir, settings.recipe
-    fitted = (artifacts.FEATURE_SPEC, artifacts.LISTS, artifacts.TEACHER_CHANNELS, artifacts.CHANNELS)
-    read = provenance.made_from(folder, settings.recipe, *fitted, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, recipe, provenance.RANKER)
     inputs, spec = read_inputs(settings), read_feature_spec(folder)
     teachers = artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels
     channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels

@@ -5,8 +5,7 @@ genres clicked at least 3 times within the last 10 interactions. What that would
 validation part of the training rows, with preferences from the rows before it; the online rows are not read.
 
 Reads:  offline/{ratings,user_terms,item_terms}.parquet, offline/genres.json
-Writes: offline/user_preferences.parquet, offline/user_seen.parquet, offline/popular.parquet,
-        offline/term_recall_report.json
+Writes: offline/{user_preferences,user_seen,popular}.parquet, offline/term_recall_report.json
 Run:    cd offline/recall && python s1_term_recall.py
 Expect: 78.2% of 6,040 users have a preferred genre; validation recall@200 0.3491 with the source's 200
         candidates (MovieLens-1M)
@@ -45,9 +44,7 @@ def main(settings: Settings) -> None:
 
     report = _validate(offline[offline[Columns.SPLIT] == Split.TRAIN], item_terms, len(genres), recipe)
     served = float((preferences[Columns.GENRES].str.len() > 0).mean())
-    read = provenance.made_from(
-        folder, settings.recipe, artifacts.RATINGS, artifacts.USER_TERMS, artifacts.ITEM_TERMS, artifacts.GENRES
-    )
+    read = provenance.made_from(folder, recipe, provenance.TERM_RECALL)
     artifacts.TERM_RECALL_REPORT.write(folder, {"served_share_with_preference": served, "validation": report, **read})
     print(f"{served:.1%} of {len(preferences):,} users have a preferred genre")
     found = report[f"recall_at_{recipe.recall.candidates}"]

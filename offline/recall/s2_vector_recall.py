@@ -10,8 +10,7 @@ Recipe default: a two-tower model, trained to find what was liked next among all
 model. Their user vectors are weighted sums over the history: the tables are stored, and a request makes the vector.
 
 Reads:  offline/{ratings,users,items}.parquet
-Writes: offline/user_vectors.parquet, offline/item_vectors.parquet, offline/channels.npz, offline/user_state.parquet,
-        offline/recall_report.json
+Writes: offline/{user_vectors,item_vectors,user_state}.parquet, offline/channels.npz, offline/recall_report.json
 Run:    cd offline/recall && python s2_vector_recall.py
 Expect: source: test AUC about 0.812, asserted to be at least 0.8081; default: two channels of 66 dimensions, a loss
         that falls (MovieLens-1M)
@@ -29,7 +28,7 @@ from offline.training import channels
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
-    read = provenance.made_from(folder, settings.recipe, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
     dataset = artifacts.DATASET.read(folder)["name"]
     inputs = read_inputs(settings)
     past = inputs.data

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from offline import bench, step_runner
+from data_exchange_center import provenance
+from offline import bench
 
 
 def test_the_source_is_measured_on_steps_that_there_are() -> None:
-    assert set(bench.SOURCE_SECONDS) < set(step_runner.STEPS)
+    assert set(bench.SOURCE_SECONDS) < {step.path for step in provenance.STEPS}
 
 
 def test_the_table_has_every_step_and_the_total() -> None:

@@ -34,15 +34,7 @@ from offline.training.ranking import side_features
 from offline.training.rows import fm_data, pairs_data
 from tests.unit.offline.synthetic import made_up_movielens
 
-STEPS = (
-    "offline.preprocess.s0_get_data",
-    "offline.preprocess.s1_data_split",
-    "offline.preprocess.s2_term_trans",
-    "offline.recall.s1_term_recall",
-    "offline.recall.s2_vector_recall",
-    "offline.rank.s1_feature_engi",
-    "offline.rank.s2_model_train",
-)
+STEPS = tuple(step.path.removesuffix(".py").replace("/", ".") for step in provenance.STEPS)
 USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are kept for online evaluation
 COLD = {5 * (user + 1) for user in range(FEW)}
 
@@ -52,15 +44,42 @@ def walk(settings: Settings) -> None:
         importlib.import_module(step).main(settings)
 
 
+Touched = dict[tuple[str, str], set[str]]  # (step, "read" or "write") -> artifacts' paths
+
+
+def walk_watched(settings: Settings) -> Touched:
+    """Run the steps, and say what each has read and written."""
+    touched: Touched = {}
+
+    def watching(step: str, verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(artifact: artifacts.Artifact, *args: Any) -> Any:
+            touched.setdefault((step, verb), set()).add(artifact.path)
+            return method(artifact, *args)
+
+        return watched
+
+    for step in provenance.STEPS:
+        with pytest.MonkeyPatch.context() as patch:
+            for kind in (artifacts.Table, artifacts.Document, artifacts.Binary):
+                for verb in ("read", "write"):
+                    patch.setattr(kind, verb, watching(step.path, verb, getattr(kind, verb)))
+            importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
+    return touched
+
+
 @pytest.fixture(scope="module")
-def roads(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Settings]:
-    """Recipe -> where its steps have run."""
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Settings, Touched]]:
+    """Recipe -> where its steps have run, and what they touched."""
     folder = tmp_path_factory.mktemp("roads")
     data = made_up_movielens(folder / "ml")
-    roads = {name: Settings(data=data, exchange_dir=folder / name, recipe_name=name) for name in RECIPES}
-    for settings in roads.values():
-        walk(settings)
-    return roads
+    roads = [Settings(data=data, exchange_dir=folder / name, recipe_name=name) for name in RECIPES]
+    return {settings.recipe_name: (settings, walk_watched(settings)) for settings in roads}
+
+
+@pytest.fixture(scope="module")
+def roads(walked: Mapping[str, tuple[Settings, Touched]]) -> Mapping[str, Settings]:
+    """Recipe -> where its steps have run."""
+    return {name: settings for name, (settings, _) in walked.items()}
 
 
 @pytest.fixture(params=sorted(RECIPES))
@@ -89,6 +108,21 @@ def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None
     assert manifest.dataset["counts"] == {"ratings": 1830, "users": USERS, "items": 80, "genres": 3}
     assert manifest.vector_dims == {channel.name: channel.dim + 2 for channel in settings.recipe.recall.channels}
     assert manifest.model["model"]["kind"] == settings.recipe.ranker.kind
+
+
+@pytest.mark.parametrize("step", provenance.STEPS, ids=lambda step: step.path)
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_step_reads_and_writes_what_is_declared(
+    step: provenance.Step, name: str, walked: Mapping[str, tuple[Settings, Touched]]
+) -> None:
+    settings, touched = walked[name]
+    told = {artifacts.DATASET.path} - {file.path for file in step.reads}  # names the figures to expect
+    read = touched.get((step.path, "read"), set())
+    assert read - told == {file.path for file in step.inputs(settings.recipe)}
+    assert touched[step.path, "write"] == {file.path for file in step.outputs(settings.recipe)}
+    if step.report:
+        recorded = step.report.read(settings.exchange_dir)[provenance.INPUTS]
+        assert list(recorded) == [file.path for file in step.inputs(settings.recipe)]
 
 
 def test_nothing_the_server_gets_is_from_the_last_ten(settings: Settings) -> None:

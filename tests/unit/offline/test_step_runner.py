@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from offline import step_runner
 
@@ -34,7 +34,7 @@ def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
     monkeypatch.setenv("RECSYS_RECIPE", "default")
     settings = Settings(recipe_name="source", exchange_dir=tmp_path / "here", data=None)
     artifacts.DATASET.write(settings.exchange_dir, {"name": "other"})
-    assert len(list(step_runner.run_steps(settings, tmp_path / "there"))) == len(step_runner.STEPS) == len(given)
+    assert len(list(step_runner.run_steps(settings, tmp_path / "there"))) == len(provenance.STEPS) == len(given)
     expected = {
         "RECSYS_RECIPE": "source",
         "RECSYS_EXCHANGE_DIR": str(tmp_path / "there"),
@@ -50,4 +50,4 @@ def test_every_step_in_the_folders_is_run() -> None:
         for folder in folders
         for path in (step_runner.ROOT / "offline" / folder).glob("s*.py")
     }
-    assert steps == set(step_runner.STEPS)
+    assert steps == {step.path for step in provenance.STEPS}
