@@ -27,6 +27,7 @@ class Inputs:
         genre_names: in code order.
         genres: (items + 1, genres) 0/1.
         years: (items + 1,) release years, 0 unknown.
+        users: userid and PROFILE, raw.
         profile: PROFILE's vocabularies.
         profiles: (users, PROFILE) codes; 0 is a value nobody knows.
     """
@@ -35,6 +36,7 @@ class Inputs:
     genre_names: tuple[str, ...]
     genres: NDArray[np.float32]
     years: NDArray[np.int64]
+    users: pd.DataFrame
     profile: tuple[OneHotFeature, ...]
     profiles: NDArray[np.int64]
 
@@ -60,6 +62,7 @@ def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame,
         genre_names=tuple(genres),
         genres=np.vstack([np.zeros((1, len(genres))), flags]).astype(np.float32),
         years=np.array([0, *map(release_year, items[Columns.TITLE])], dtype=np.int64),
+        users=users[[Columns.USER, *PROFILE]],
         profile=profile,
         profiles=np.stack(codes, axis=1).astype(np.int64),
     )

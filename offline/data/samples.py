@@ -86,19 +86,15 @@ def item_features(item_terms: pd.DataFrame, genres: Sequence[str]) -> pd.DataFra
 def encode(impression_terms: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, spec: FeatureSpec) -> Float32:
     """(rows, spec.width) inputs, one row for every row of ``impression_terms``.
 
-    A user's profile and an item's flags are encoded once and repeated; the statistics are the row's own, as they
-    stood before it. ``users`` and ``items`` are sorted by id.
+    Profile and flags are those of the row's user and item; the statistics are the row's own, as they stood before it.
+    ``users`` and ``items`` are sorted by id.
     """
     user_row = np.searchsorted(users[Columns.USER], impression_terms[Columns.USER])
     item_row = np.searchsorted(items[Columns.ITEM], impression_terms[Columns.ITEM])
-    own = [feature.name for feature in spec.dense if feature.entity == "user"]
-    encoded_items = spec.encode_items(_columns(items))
-    encoded_users = spec.encode_users(_columns(users))
-    rows = spec.assemble(encoded_users[user_row], encoded_items[item_row])
-    for name in own:
-        column = spec.columns.index(name)
-        rows[:, column] = spec.features[column].encode(impression_terms[name].to_numpy())
-    return rows
+    statistics = impression_terms.drop(columns=[Columns.USER, Columns.ITEM])
+    profile = {name: values[user_row] for name, values in _columns(users).items() if name not in statistics}
+    encoded_users = spec.encode_users(profile | _columns(statistics))
+    return spec.assemble(encoded_users, spec.encode_items(_columns(items))[item_row])
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, Any]:

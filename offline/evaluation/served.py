@@ -31,6 +31,7 @@ from offline.evaluation.replay import SHOWN, Answers, Held
 from offline.models.served import load_ranker
 from offline.training.click_model import predict
 
+POPULAR = "popular"  # fused like a channel where the channels found nothing
 CHUNK = 16  # users at once: a ranker that looks at histories needs some MB a user
 Float32 = NDArray[np.float32]
 
@@ -163,8 +164,10 @@ def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints
         return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
     ids = popular[~np.isin(popular, seen)][: recipe.candidates]
     fused = fuse([*hits, Hits(ids, -np.arange(len(ids), dtype=np.float32))], [*(0.0 for _ in hits), 1.0], len(ids))
-    own = slice(3 * len(hits), 3 * len(hits) + 3)  # its columns: the ranker knows none of that name
-    return Fused(fused.ids, fused.scores, np.delete(fused.features, own, axis=1))
+    names = [channel.name for channel in recipe.channels]
+    given = candidate_columns([*names, POPULAR])
+    known = [given.index(column) for column in candidate_columns(names)]  # a ranker knows no column of `POPULAR`
+    return Fused(fused.ids, fused.scores, fused.features[:, known])
 
 
 def _popular(folder: Path, past: Sequences) -> Ints:

@@ -101,7 +101,7 @@ def _recalled(asked: Asked, channels: tuple[Channel, ...], recipe: Recipe) -> It
     ):
         found = asked.hits(changed, size)
         yield Row("search", f"{first.name}, {name}", asked.lists((part.ids for part in found), size))
-    for name, rule in rules(size).items():
+    for name, rule in rules([channel.name for channel in channels], size).items():
         yield Row("fusion", name, asked.lists((rule(each) for each in zip(*hits, strict=True)), size))
 
 

@@ -72,5 +72,5 @@ def systems(stages: Stages, asked: Asked, recipe: Recipe) -> dict[str, Lists]:
     return {
         **alone,
         "recall": asked.lists(recalled.candidates, size),
-        "ranked": asked.lists(ranked(stages.ranker, recalled, stages.side), size),
+        "ranked": asked.lists(ranked(stages.ranker, recalled, stages.stored), size),
     }

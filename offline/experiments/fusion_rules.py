@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data_exchange_center.fusion import Hits, fuse
+from data_exchange_center.fusion import Hits, candidate_column, candidate_columns, fuse
 from offline.data.sequences import Ints
 
 Rule = Callable[[Sequence[Hits]], Ints]  # one user's hits a channel -> codes, best first
@@ -17,12 +17,14 @@ def rrf(weights: Sequence[float], size: int) -> Rule:
     return lambda hits: fuse(hits, weights, size).ids
 
 
-def z_scores(weights: Sequence[float], size: int) -> Rule:
-    """Weighted sum of the scores standardised within each list; who is not on a list has its lowest score."""
+def z_scores(channels: Sequence[str], weights: Sequence[float], size: int) -> Rule:
+    """Weighted sum of the scores standardised within each list; an item that a list lacks has its lowest score."""
+    columns = candidate_columns(channels)
+    wanted = [columns.index(candidate_column(channel, "standing")) for channel in channels]
 
     def rule(hits: Sequence[Hits]) -> Ints:
         union = fuse(hits, weights, sum(len(part.ids) for part in hits))
-        standings = union.features[:, 1 : 3 * len(hits) : 3]  # (n, channels)
+        standings = union.features[:, wanted]  # (n, channels)
         return union.ids[np.argsort(-(standings @ np.asarray(weights)), kind="stable")[:size]]
 
     return rule
@@ -41,9 +43,18 @@ def quotas(shares: Sequence[float], size: int) -> Rule:
     return rule
 
 
-def rules(size: int) -> dict[str, Rule]:
-    """The rules that are compared, for two channels."""
-    weighted = {f"RRF {first}:{second}": rrf((first, second), size) for first, second in ((1, 1), (2, 1), (3, 1))}
-    summed = {f"z-scores 1:{second}": z_scores((1, second), size) for second in (0.2, 0.5, 1)}
-    shared = {f"quotas {first}:1": quotas((first, 1), size) for first in (1, 4, 9)}
+def rules(channels: Sequence[str], size: int) -> dict[str, Rule]:
+    """The rules that are compared: the first of the ``channels`` against all the others alike."""
+
+    def parts(first: float, other: float) -> tuple[float, ...]:
+        return (first, *(other for _ in channels[1:]))
+
+    def named(rule: str, weights: Sequence[float]) -> str:
+        return f"{rule} {':'.join(map(str, weights))}"
+
+    weighted = {named("RRF", each): rrf(each, size) for each in (parts(1, 1), parts(2, 1), parts(3, 1))}
+    summed = {
+        named("z-scores", each): z_scores(channels, each, size) for each in (parts(1, 0.2), parts(1, 0.5), parts(1, 1))
+    }
+    shared = {named("quotas", each): quotas(each, size) for each in (parts(1, 1), parts(4, 1), parts(9, 1))}
     return weighted | summed | shared

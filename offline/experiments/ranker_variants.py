@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel
+from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import ListRankerRecipe, Recipe
 from offline.data.lists import Lists as RecallLists
 from offline.data.statistics import list_spec
+from offline.data.stored_features import StoredFeatures
 from offline.experiments.fitted import Asked
 from offline.models.list_ranker import Knowledge, ListRanker, ListRankerConfig
-from offline.training.list_ranker import SideFeatures, ranked, train_ranker
-from offline.training.ranking import earlier_part, knowledge, list_recipe, side_features, training_lists
+from offline.training.list_ranker import ranked, train_ranker
+from offline.training.ranking import earlier_part, knowledge, list_recipe, training_lists
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,12 @@ class Parts:
         nothing = {name: np.zeros_like(getattr(lists, name)) for name in ("events", "ratings", "ages")}
         return replace(lists, features=features, **nothing)
 
-    def of_side(self, side: SideFeatures) -> SideFeatures:
-        return side if self.statistics else replace(side, items=np.zeros_like(side.items))
+    def of_stored(self, stored: StoredFeatures) -> StoredFeatures:
+        if self.statistics:
+            return stored
+        names = [feature.name for feature in stored.spec.of("item")]
+        ids = np.array([name == Columns.ITEM for name in names])
+        return replace(stored, items=np.where(ids, stored.items, 0).astype(np.float32))
 
     def of_knowledge(self, known: Knowledge) -> Knowledge:
         if not self.transitions:
@@ -62,10 +68,10 @@ class Learnt:
 
     parts: Parts
     model: ListRanker
-    side: SideFeatures
+    stored: StoredFeatures
 
     def ranked(self, lists: RecallLists) -> NDArray[np.int64]:
-        return ranked(self.model, self.parts.of_lists(lists), self.side)
+        return ranked(self.model, self.parts.of_lists(lists), self.stored)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +81,8 @@ class Lesson:
     lists: RecallLists
     config: ListRankerConfig
     recipe: ListRankerRecipe
-    then: tuple[SideFeatures, Knowledge]
-    now: tuple[SideFeatures, Knowledge]
+    then: tuple[StoredFeatures, Knowledge]
+    now: tuple[StoredFeatures, Knowledge]
 
     @classmethod
     def of(cls, asked: Asked, channels: tuple[Channel, ...], recipe: Recipe) -> Lesson:
@@ -84,14 +90,14 @@ class Lesson:
         past, inputs, ranker = asked.held.past, asked.inputs, list_recipe(recipe)
         teachers, lists = training_lists(past, inputs, recipe)
         spec, earlier = list_spec(inputs, recipe, ranker), earlier_part(past, ranker)
-        then = side_features(earlier, inputs, spec), knowledge(earlier, teachers, inputs, spec, ranker)
-        now = side_features(past, inputs, spec), knowledge(past, channels, inputs, spec, ranker)
+        then = StoredFeatures.of(earlier, inputs, spec, recipe), knowledge(earlier, teachers, inputs, spec, ranker)
+        now = StoredFeatures.of(past, inputs, spec, recipe), knowledge(past, channels, inputs, spec, ranker)
         factors = [candidates.shape[1] for _, candidates in then[1].factors]
         config = ListRankerConfig.of(spec, ranker, factors, recipe.data.positive_above)
         return cls(lists, config, ranker, then, now)
 
     def learnt(self, parts: Parts = Parts()) -> Learnt:
-        side, known = parts.of_side(self.then[0]), parts.of_knowledge(self.then[1])
-        model, _ = train_ranker(parts.of_lists(self.lists), side, known, self.config, self.recipe)
+        stored, known = parts.of_stored(self.then[0]), parts.of_knowledge(self.then[1])
+        model, _ = train_ranker(parts.of_lists(self.lists), stored, known, self.config, self.recipe)
         model.renew(parts.of_knowledge(self.now[1]))
-        return Learnt(parts, model, parts.of_side(self.now[0]))
+        return Learnt(parts, model, parts.of_stored(self.now[0]))

@@ -172,6 +172,22 @@ class ListRanker(nn.Module):
         scores: Tensor = self.mlp(hidden) + self.skip(hidden)
         return scores
 
+    def score_lists(self, rows: Tensor) -> Tensor:
+        """(m, c, `FeatureSpec.width`) assembled rows, the c of a list being of one user -> (m, c) scores."""
+        config = self.config
+        first = rows[:, 0]  # (m, width): the user's columns are those of every row
+        history = first[:, config.history_column : config.history_column + 3 * config.history]
+        events, ratings, ages = torch.split(history, config.history, dim=1)  # (m, lags) each
+        scores: Tensor = self(
+            events.long(),
+            ratings.long(),
+            ages,
+            rows[:, :, config.item_column].long(),
+            first[:, list(config.crossed_columns)].long(),
+            rows[:, :, config.feature_columns[0] : config.feature_columns[1]],
+        )
+        return scores
+
     def forward(
         self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor, fields: Tensor, features: Tensor
     ) -> Tensor:

@@ -68,7 +68,7 @@ def recalled_lists(settings: Settings) -> None:
     teachers, lists = ranking.training_lists(past, inputs, recipe)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, artifacts.USERS.read(folder)))
+    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
     artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs.years))
     artifacts.TEACHER_CHANNELS.write(folder, ChannelSet(past.itemids, teachers).pack())
     artifacts.LISTS.write(folder, lists.pack())

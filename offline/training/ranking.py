@@ -16,11 +16,12 @@ from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
 from offline.data.requests import request_points
 from offline.data.sequences import Ints, Sequences
-from offline.data.statistics import item_statistics, list_spec
+from offline.data.statistics import list_spec
+from offline.data.stored_features import StoredFeatures
 from offline.models.list_ranker import Knowledge, ListRanker, ListRankerConfig
 from offline.training.channels import FittedChannel, fit_channels, history_channels
 from offline.training.frozen_tables import crossed_log_odds, similarities
-from offline.training.list_ranker import SideFeatures, train_ranker
+from offline.training.list_ranker import train_ranker
 from offline.training.transitions import transition_factors
 
 
@@ -33,7 +34,7 @@ class Stages:
 
     channels: tuple[FittedChannel, ...]
     ranker: ListRanker
-    side: SideFeatures
+    stored: StoredFeatures
     losses: Sequence[float]  # of the ranker, by epoch
 
 
@@ -44,7 +45,7 @@ def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
     channels = fit_channels(past, inputs, recipe)
     spec = list_spec(inputs, recipe, ranker)
     model, losses = fit_list_ranker(past, inputs, recipe, spec, teachers, history_channels(channels), lists)
-    return Stages(channels, model, side_features(past, inputs, spec), losses)
+    return Stages(channels, model, StoredFeatures.of(past, inputs, spec, recipe), losses)
 
 
 def list_recipe(recipe: Recipe) -> ListRankerRecipe:
@@ -98,7 +99,7 @@ def fit_list_ranker(
     taught = knowledge(earlier, teachers, inputs, spec, settings)
     factors = [candidates.shape[1] for _, candidates in taught.factors]
     config = ListRankerConfig.of(spec, settings, factors, recipe.data.positive_above)
-    ranker, losses = train_ranker(lists, side_features(earlier, inputs, spec), taught, config, settings)
+    ranker, losses = train_ranker(lists, StoredFeatures.of(earlier, inputs, spec, recipe), taught, config, settings)
     ranker.renew(knowledge(past, channels, inputs, spec, settings))
     return ranker, losses
 
@@ -106,18 +107,6 @@ def fit_list_ranker(
 def earlier_part(past: Sequences, ranker: ListRankerRecipe) -> Sequences:
     """The first share of each user's events."""
     return past.select(past.positions < np.repeat(_cut(past, ranker), past.lengths))
-
-
-def side_features(past: Sequences, inputs: Inputs, spec: FeatureSpec) -> SideFeatures:
-    """Users' crossed fields and items' columns, encoded as the server encodes them."""
-    statistics = item_statistics(past, inputs.years)
-    counts = [feature for feature in spec.dense if feature.entity == "user"]
-    columns = [
-        np.concatenate([[0], feature.encode(statistics[feature.name].to_numpy())])
-        for feature in spec.dense
-        if feature.entity == "item"
-    ]
-    return SideFeatures(inputs.codes(_crossed(spec)), counts[0], np.stack(columns, axis=1).astype(np.float32))
 
 
 def knowledge(

@@ -26,11 +26,11 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import exact_search, recall_lists
 from offline.data.requests import Points
+from offline.data.stored_features import StoredFeatures
 from offline.ingestion import movielens, sources
 from offline.models.served import load_ranker
 from offline.readers import PAST, read_inputs, read_samples
 from offline.training.list_ranker import list_scores
-from offline.training.ranking import side_features
 from offline.training.rows import fm_data, pairs_data
 from tests.unit.offline.synthetic import made_up_movielens
 
@@ -333,9 +333,10 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
         spec.encode_candidates(candidate_columns([channel.name for channel in recall.channels]), fused.features),
         spec.encode_history(history, now),
     )
+    stored = StoredFeatures.of(past, everything, spec, default.recipe)
     with torch.no_grad():
         served = model(torch.from_numpy(rows))[:, 0]
-        taught = torch.sigmoid(list_scores(model.ranker.ranker, lists, side_features(past, everything, spec)))[0, :n]
+        taught = torch.sigmoid(list_scores(model.ranker.ranker, lists, stored))[0, :n]
     assert served.std() > 0.001
     torch.testing.assert_close(served, taught, atol=2e-3, rtol=0)  # training lists hold features in half precision
 

@@ -12,6 +12,8 @@ import torch
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
+from data_exchange_center.fusion import Hits, candidate_columns
+from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from data_exchange_center.settings import Settings
 from offline.evaluation import served
 from offline.evaluation.replay import SHOWN, Answers, Held
@@ -128,3 +130,13 @@ def test_a_user_nothing_is_found_for_gets_the_popular(exchange: Path, tmp_path: 
     fused = answers.fused[user]
     assert held.past.itemids[fused[fused > 0] - 1].tolist() == expected.tolist()
     assert not answers.channels["fm"][user].any()
+
+
+def test_with_three_channels_the_popular_stand_in_the_rankers_columns() -> None:
+    recipe = RecallRecipe(channels=tuple(EaseRecipe(name=name) for name in "abc"), candidates=5)
+    nothing = [Hits(np.zeros(0, np.int64), np.zeros(0))] * 3
+    found = served._fused(nothing, recipe, popular=np.arange(1, 9), seen=np.array([2]))
+    assert found.ids.tolist() == [1, 3, 4, 5, 6]
+    columns = dict(zip(candidate_columns("abc"), found.features.T, strict=True))
+    assert columns.pop("fused_log_rank") == pytest.approx(np.log1p(np.arange(5)))
+    assert not any(values.any() for values in columns.values())

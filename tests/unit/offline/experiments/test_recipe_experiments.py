@@ -10,7 +10,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import Channel
-from data_exchange_center.fusion import Hits
+from data_exchange_center.fusion import Hits, candidate_columns
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
 from offline.data.inputs import Inputs
@@ -59,6 +59,18 @@ def test_every_stage_of_fitted_systems_holds_nothing_seen(asked: Asked) -> None:
     assert np.array_equal(np.sort(found["recall"]), np.sort(found["ranked"]))
 
 
+def test_three_channels_are_fitted_fused_and_ranked(asked: Asked) -> None:
+    third = RECIPE.recall.channels[1].model_copy(update={"name": "other", "power": 0.2})
+    recall = RECIPE.recall.model_copy(update={"channels": (*RECIPE.recall.channels, third)})
+    recipe = RECIPE.model_copy(update={"recall": recall})
+    stages = fit_stages(asked.held.past, asked.inputs, recipe)
+    assert stages.stored.spec.candidate == candidate_columns(["tower", "ease", "other"])
+    found = systems(stages, asked, recipe)
+    assert list(found) == ["channel tower", "channel ease", "channel other", "recall", "ranked"]
+    assert np.array_equal(np.sort(found["recall"]), np.sort(found["ranked"]))
+
+
+NAMES = ("a", "b")
 HITS = (Hits(np.array([4, 9, 2]), np.array([3.0, 2.0, 1.0])), Hits(np.array([2, 7]), np.array([5.0, 1.0])))
 
 
@@ -69,11 +81,23 @@ def test_rules_make_one_list_of_two() -> None:
     assert quotas((2, 1), 3)(HITS).tolist() == [4, 2, 9]
     assert quotas((9, 1), 4)(HITS).tolist() == [4, 9, 2, 7]
     # standings: 4: 1.22, -1; 9: 0, -1; 2: -1.22, 1; 7: -1.22, -1
-    assert z_scores((1, 1), 4)(HITS).tolist() == [4, 2, 9, 7]
-    assert z_scores((0.1, 1), 2)(HITS).tolist() == [2, 4]
-    for name, rule in rules(2).items():
+    assert z_scores(NAMES, (1, 1), 4)(HITS).tolist() == [4, 2, 9, 7]
+    assert z_scores(NAMES, (0.1, 1), 2)(HITS).tolist() == [2, 4]
+    for name, rule in rules(NAMES, 2).items():
         kept = rule(HITS).tolist()
         assert len(kept) == len(set(kept)) == 2, name
+
+
+def test_rules_make_one_list_of_three() -> None:
+    third = Hits(np.array([7, 5]), np.array([9.0, 1.0]))
+    made = rules([*NAMES, "c"], 5)
+    assert len(made) == 9
+    assert "RRF 2:1:1" in made
+    for name, rule in made.items():
+        assert sorted(rule([*HITS, third])) == [2, 4, 5, 7, 9], name
+    # standings: 4: 1.22, -1, -1; 9: 0, -1, -1; 2: -1.22, 1, -1; 7: -1.22, -1, 1; 5: -1.22, -1, -1
+    assert z_scores([*NAMES, "c"], (0, 0, 1), 1)([*HITS, third]).tolist() == [7]
+    assert z_scores([*NAMES, "c"], (0, 1, 0.5), 2)([*HITS, third]).tolist() == [2, 7]
 
 
 def test_cosine_is_cosine_and_keeps_popularity_in_it(asked: Asked, channels: tuple[Channel, ...]) -> None:

@@ -25,6 +25,7 @@ from offline.data.lists import Lists, recall_lists
 from offline.data.requests import Points
 from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
+from offline.data.stored_features import StoredFeatures
 from offline.models.list_ranker import Knowledge, ListRanker
 from offline.training import ranking
 from offline.training.channels import (
@@ -35,7 +36,7 @@ from offline.training.channels import (
     user_state,
     user_vectors,
 )
-from offline.training.list_ranker import SideFeatures, ranked, train_ranker
+from offline.training.list_ranker import ranked, train_ranker
 from offline.training.ranking import earlier_part, fit_list_ranker, fit_stages, training_lists
 
 USERS, ITEMS, EVENTS = 40, 30, 22  # the last user has rated nothing, the last item nobody
@@ -59,7 +60,12 @@ def inputs_of(offsets: np.ndarray) -> Inputs:
     profile = (one_hot("gender", "user", "FM"), one_hot("age", "user", [1, 18]), one_hot("occupation", "user", "ab"))
     profiles = np.stack([np.arange(USERS) // n % 2 + 1 for n in (1, 2, 4)], axis=1)
     genres = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
-    return Inputs(data, ("Action", "Drama"), genres, np.arange(ITEMS + 1) + 1950, profile, profiles)
+    raw = {
+        feature.name: np.array(feature.vocabulary)[codes - 1]
+        for feature, codes in zip(profile, profiles.T, strict=True)
+    }
+    users = pd.DataFrame({"userid": data.userids, **raw})
+    return Inputs(data, ("Action", "Drama"), genres, np.arange(ITEMS + 1) + 1950, users, profile, profiles)
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +122,11 @@ def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
 
 def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever came later, it learns with the same statistics, crosses and transitions; then they are of everything."""
-    told: list[tuple[SideFeatures, Knowledge]] = []
+    told: list[tuple[StoredFeatures, Knowledge]] = []
 
-    def train(lists: Lists, side: SideFeatures, known: Knowledge, *settings: Any) -> tuple[ListRanker, list[float]]:
-        told.append((side, known))
-        return train_ranker(lists, side, known, *settings)
+    def train(lists: Lists, stored: StoredFeatures, known: Knowledge, *settings: Any) -> tuple[ListRanker, list[float]]:
+        told.append((stored, known))
+        return train_ranker(lists, stored, known, *settings)
 
     monkeypatch.setattr(ranking, "train_ranker", train)
     teachers, lists = training_lists(inputs.data, inputs, RECIPE)
@@ -129,8 +135,8 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
         fit_list_ranker(past, inputs, RECIPE, spec, teachers, teachers, lists)[0]
         for past in (inputs.data, part_ways(inputs.data))
     )
-    (side, known), (side_then, known_then) = told
-    assert np.array_equal(side.items, side_then.items)
+    (stored, known), (stored_then, known_then) = told
+    assert np.array_equal(stored.items, stored_then.items)
     assert all(map(np.array_equal, known.crosses, known_then.crosses))
     # What follows what, as products: where singular values are equal, the factors may be turned between two runs.
     transitions, transitions_then = (rows @ columns.T for rows, columns in (known.factors[-1], known_then.factors[-1]))
@@ -147,7 +153,7 @@ def test_all_stages_reorder_what_was_recalled(inputs: Inputs) -> None:
     lists = recall_lists(
         inputs.data, points, inputs.profiles, history_channels(stages.channels), (2, 1), size=8, history=5
     )
-    order = ranked(stages.ranker, lists, stages.side)
+    order = ranked(stages.ranker, lists, stages.stored)
     assert np.array_equal(np.sort(order, axis=1), np.sort(lists.candidates, axis=1))
     assert not np.array_equal(order, lists.candidates)
 

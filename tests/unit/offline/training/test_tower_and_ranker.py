@@ -14,11 +14,12 @@ from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe, TowerReci
 from offline.data.lists import Lists, recall_lists
 from offline.data.requests import request_points
 from offline.data.sequences import Sequences
+from offline.data.stored_features import StoredFeatures
 from offline.models.list_ranker import Knowledge, ListRankerConfig
 from offline.models.tower import Tower
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.item_item import ease_channel
-from offline.training.list_ranker import SideFeatures, ranked, train_ranker
+from offline.training.list_ranker import ranked, train_ranker
 from offline.training.tower import train_tower
 
 USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS = 60, 40, 24, 6, 10
@@ -28,6 +29,14 @@ CARDINALITIES = (3, 4)
 PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1) + 1
 TRAINED = np.arange(ITEMS + 1) > 0
 COUNT = DenseFeature(name="n_ratings", entity="user", scale=5, transform="log1p")
+SPEC = FeatureSpec(
+    one_hot=(one_hot("itemid", "item", range(ITEMS)), one_hot("gender", "user", "FM")),
+    multi_hot=(),
+    dense=(COUNT, DenseFeature(name="number", entity="item", scale=ITEMS)),
+    genres=("a", "b"),
+    candidate=candidate_columns(["tower", "ease"]),
+    history=HistoryFeature(length=LAGS),
+)
 
 
 def fitted(data: Sequences, recipe: TowerRecipe) -> Tower:
@@ -65,8 +74,10 @@ def knowledge(data: Sequences, tower: Tower) -> Knowledge:
 
 
 @pytest.fixture(scope="module")
-def side() -> SideFeatures:
-    return SideFeatures(PROFILES[:, :1], COUNT, np.arange(ITEMS + 1, dtype=np.float32)[:, None] / ITEMS)
+def stored() -> StoredFeatures:
+    items = np.arange(ITEMS + 1, dtype=np.float32)
+    genders = np.array(["", "F", "M"])[PROFILES[:, 0]]
+    return StoredFeatures(SPEC, SPEC.candidate, {"gender": genders}, np.stack([items, items / ITEMS], axis=1))
 
 
 def test_numpy_channel_equals_torch_tower(data: Sequences, tower: Tower) -> None:
@@ -128,7 +139,7 @@ def test_lists_hold_nothing_seen(data: Sequences, lists: Lists) -> None:
 
 
 def test_ranker_beats_the_recalled_order_it_is_trained_on(
-    lists: Lists, knowledge: Knowledge, side: SideFeatures
+    lists: Lists, knowledge: Knowledge, stored: StoredFeatures
 ) -> None:
     rng = np.random.default_rng(0)
     shuffled = rng.permuted(np.tile(np.arange(10), (len(lists), 1)), axis=1)  # an order that knows nothing
@@ -141,18 +152,10 @@ def test_ranker_beats_the_recalled_order_it_is_trained_on(
         features=np.zeros_like(lists.features),
     )
     recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32)
-    spec = FeatureSpec(
-        one_hot=(one_hot("itemid", "item", range(ITEMS)), one_hot("gender", "user", "FM")),
-        multi_hot=(),
-        dense=(COUNT, DenseFeature(name="number", entity="item", scale=ITEMS)),
-        genres=("a", "b"),
-        candidate=candidate_columns(["tower", "ease"]),
-        history=HistoryFeature(length=LAGS),
-    )
-    config = ListRankerConfig.of(spec, recipe, [table.shape[1] for table, _ in knowledge.factors], liked_above=3)
-    model, losses = train_ranker(worse, side, knowledge, config, recipe)
+    config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], liked_above=3)
+    model, losses = train_ranker(worse, stored, knowledge, config, recipe)
     assert losses[-1] < losses[0]
-    order = ranked(model, worse, side)
+    order = ranked(model, worse, stored)
     liked = [set(c[y]) for c, y in zip(worse.candidates, worse.liked, strict=True)]
     ours = np.mean([len(set(o[:3]) & y) for o, y in zip(order, liked, strict=True)])
     before = np.mean([len(set(c[:3]) & y) for c, y in zip(worse.candidates, liked, strict=True)])
