@@ -19,10 +19,10 @@ from data_exchange_center.history import History
 Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]
 
-BREAK_S = 3600  # a request this long after the user's last event starts a new sitting
+BREAK_S = 3600  # a request this long after the user's last event starts a new session
 CONTINUES, RETURNS = 0, 1  # regimes
-OPINIONS = 6  # ratings 1..5; 0 is padding and must weigh nothing
-_ARRAYS = ("rows", "lag", "opinion", "base", "items", "bias", "trained")
+RATING_CODES = 6  # ratings 1..5; 0 is padding and must weigh nothing
+_ARRAYS = ("rows", "lag", "rating_weight", "base", "items", "bias", "trained")
 
 
 def regimes(request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -39,7 +39,7 @@ class Channel:
         name: of the channel; `columns.vector_of` makes the index's field of it.
         rows: (fields, items + 1, d) history rows; row 0 (padding) is zero.
         lag: (fields, regimes, lags) weight of the newest, second newest, ... event.
-        opinion: (fields, regimes, OPINIONS) factor of an event by its rating; factor of padding is 0.
+        rating_weight: (fields, regimes, RATING_CODES) factor of an event by its rating; factor of padding is 0.
         base: (regimes, d) where the sum starts.
         profile: per profile field (codes, d); code 0 is a value nobody knows.
         items: (items + 1, d) item vectors.
@@ -50,7 +50,7 @@ class Channel:
     name: str
     rows: Float32
     lag: Float32
-    opinion: Float32
+    rating_weight: Float32
     base: Float32
     profile: tuple[Float32, ...]
     items: Float32
@@ -70,8 +70,8 @@ class Channel:
         vectors = self.base[regime].copy()
         for table, column in zip(self.profile, profiles.T, strict=False):
             vectors += table[column]
-        for rows, lag, opinion in zip(self.rows, self.lag, self.opinion, strict=True):
-            weights = lag[regime, : items.shape[1]] * opinion[regime[:, None], ratings] * (items > 0)
+        for rows, lag, rating_weight in zip(self.rows, self.lag, self.rating_weight, strict=True):
+            weights = lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)
             vectors += np.matmul(weights[:, None, :], rows[items])[:, 0]  # (m, 1, n) x (m, n, d)
         ones = np.ones((len(vectors), 1), np.float32)
         return np.hstack([vectors, ones, 0 * ones]).astype(np.float32)

@@ -21,7 +21,7 @@ class DataRecipe(_Frozen):
     """Labels, split and window."""
 
     positive_above: int = 3  # a rating above this is a click
-    online_last: int = 10  # interactions of every user kept for online evaluation
+    holdout_last: int = 10  # newest interactions of every user, held out for evaluation
     train_share: float = 0.8  # of the rest, the first rows of every user
     validation_share: float = 0.1  # of the training rows, the last rows of every user; models are chosen on them
     window: int = 10  # interactions behind a user's genre statistics, in training and in serving

@@ -27,7 +27,7 @@ SETS = {
 }
 # MovieLens-1M only: counts and AUC that the steps assert
 ML_1M_LABELS = {"positive": 575_281, "negative": 424_928}
-ML_1M_SPLIT = {"train": 754_233, "test": 185_576, "online": 60_400}
+ML_1M_SPLIT = {"train": 754_233, "test": 185_576, "holdout": 60_400}
 ML_1M_ADVENTURE_ITEMS = 283  # genre 2
 ML_1M_FEATURES = 59
 ML_1M_AUC = {"fm": 0.8081, "deepfm": 0.8206}  # kind of model -> the published test AUC

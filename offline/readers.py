@@ -40,13 +40,13 @@ def read_with_holdout(settings: Settings) -> Inputs:
     Raises ArtifactError when a file is missing, StepError when the held-out rows are not every user's last ones.
     """
     recipe = settings.recipe.data
-    found = read_inputs(settings, (*PAST, Split.ONLINE))
+    found = read_inputs(settings, (*PAST, Split.HOLDOUT))
     data = found.data
-    held_out = data.positions >= np.repeat(data.lengths - recipe.online_last, data.lengths)
+    held_out = data.positions >= np.repeat(data.lengths - recipe.holdout_last, data.lengths)
     split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
-    if not np.array_equal(held_out, (split == Split.ONLINE).to_numpy()):
+    if not np.array_equal(held_out, (split == Split.HOLDOUT).to_numpy()):
         raise StepError(
-            f"ratings.parquet: the online rows are not the last {recipe.online_last} of every user; "
+            f"ratings.parquet: the held-out rows are not the last {recipe.holdout_last} of every user; "
             "run offline/preprocess/s1_data_split.py again."
         )
     return found

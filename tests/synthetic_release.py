@@ -38,7 +38,7 @@ def write_artifacts(
     more than a history holds; the last user is nobody the ranker knows by id; the last item was never trained on.
     """
     data = RECIPES[recipe].data
-    world = World.made_up(np.random.default_rng(seed), users, items, genres, data.online_last)
+    world = World.made_up(np.random.default_rng(seed), users, items, genres, data.holdout_last)
     artifacts.DATASET.write(folder, {"name": "synthetic", "origin": f"seed {seed}", "counts": {"users": users}})
     artifacts.RATINGS.write(folder, world.ratings)
     artifacts.USERS.write(folder, world.people)

@@ -23,14 +23,14 @@ from offline import step_runner
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import EASE, POPULARITY, baselines
 from offline.evaluation.metrics import Lists
-from offline.evaluation.replay import SHOWN, Answers, Held
+from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.evaluation.report import HEADLINES, per_user, plain, report
 from offline.figures import FIGURES, named
 from offline.readers import read_with_holdout
 
 log = logging.getLogger(__name__)
 
-Ask = Callable[[Held], Answers]  # the whole of a running server
+Ask = Callable[[Holdout], Answers]  # the whole of a running server
 
 
 def evaluate(
@@ -48,22 +48,22 @@ def evaluate(
     seconds: dict[str, float] = {}
     inputs, name = read_with_holdout(settings), settings.recipe.name
     release = release_of_artifacts(settings)
-    held = replay.held_out(inputs.data, settings.recipe.data.online_last)
+    holdout = replay.hold_out(inputs.data, settings.recipe.data.holdout_last)
     with timed("answers of exact search", seconds):
-        exact = served.answers(settings, held)
+        exact = served.answers(settings, holdout)
     answers = exact
     if ask:
         with timed("answers of the server", seconds):
-            answers = ask(held)
+            answers = ask(holdout)
     with timed("baselines", seconds):
-        systems = baselines(held.past, SHOWN)
+        systems = baselines(holdout.past, SHOWN)
     if name != SOURCE.name:
         with timed("the source's recipe", seconds), _exchange_of_source(settings, source_dir) as theirs:
-            systems |= _systems(SOURCE.name, served.answers(theirs, held))
+            systems |= _systems(SOURCE.name, served.answers(theirs, holdout))
     systems |= {f"{name}: channel {channel}": lists for channel, lists in answers.channels.items()}
     systems |= _systems(name, answers)
     log.info("metrics of %d systems", len(systems))
-    found = report(held, systems, answers, inputs.genres.astype("float64"), (POPULARITY, EASE))
+    found = report(holdout, systems, answers, inputs.genres.astype("float64"), (POPULARITY, EASE))
     return plain(
         {
             "command": command,
@@ -72,13 +72,13 @@ def evaluate(
             "recipe": name,
             "release": release.release,
             "seconds": seconds,
-            **({"live against exact": live_against_exact(held, answers, exact)} if ask else {}),
+            **({"live against exact": live_against_exact(holdout, answers, exact)} if ask else {}),
             **found,
         }
     )
 
 
-def live_against_exact(held: Held, live: Answers, exact: Answers) -> dict[str, Any]:
+def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[str, Any]:
     """What approximate search, and whatever else differs on the road, changes.
 
     Per stage: share of exact search's items that the server has too (mean over users), users whose list is the same
@@ -86,7 +86,7 @@ def live_against_exact(held: Held, live: Answers, exact: Answers) -> dict[str, A
     """
     stages = {"fused": (live.fused, exact.fused), "ranked": (live.ranked, exact.ranked)}
     stages |= {f"channel {name}": (lists, exact.channels[name]) for name, lists in live.channels.items()}
-    return {name: _difference(held, *pair) for name, pair in stages.items()}
+    return {name: _difference(holdout, *pair) for name, pair in stages.items()}
 
 
 def shared(first: Lists, second: Lists) -> float:
@@ -97,8 +97,8 @@ def shared(first: Lists, second: Lists) -> float:
     return float(np.mean(shares)) if shares else float("nan")
 
 
-def _difference(held: Held, live: Lists, exact: Lists) -> dict[str, Any]:
-    one, other = per_user(held.relevance, live), per_user(held.relevance, exact)
+def _difference(holdout: Holdout, live: Lists, exact: Lists) -> dict[str, Any]:
+    one, other = per_user(holdout.relevance, live), per_user(holdout.relevance, exact)
     return {
         "shared": shared(live, exact),
         "users with the same list": int((live == exact).all(axis=1).sum()),

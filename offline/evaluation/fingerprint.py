@@ -41,20 +41,20 @@ TOLERANCE = 1e-6  # of scores and metrics; lists have to be equal
 def fingerprint(settings: Settings) -> dict[str, Any]:
     """Digests of lists, scores and metrics, for JSON. Raises ArtifactError when `make offline` has not run."""
     release = release_of_artifacts(settings)
-    held = replay.held_out(read_with_holdout(settings).data, settings.recipe.data.online_last)
-    answers = served.answers(settings, held)
+    holdout = replay.hold_out(read_with_holdout(settings).data, settings.recipe.data.holdout_last)
+    answers = served.answers(settings, holdout)
     lists = {f"channel {name}": found for name, found in answers.channels.items()}
     lists |= {"fused": answers.fused, "ranked": answers.ranked}
-    itemids = np.concatenate([[0], held.past.itemids])
+    itemids = np.concatenate([[0], holdout.past.itemids])
     return {
         "command": "make fingerprint",
         "recipe": settings.recipe_name,
         "dataset": release.dataset["name"],
-        "users": held.past.userids.tolist(),
+        "users": holdout.past.userids.tolist(),
         "parts": {part.path: part.sha256 for part in release.parts},
         "lists": {name: digests(itemids[found]) for name, found in lists.items()},
         "scores": scores_by_user(answers.scores),
-        "metrics": {name: summary(held, found) for name, found in lists.items()},
+        "metrics": {name: summary(holdout, found) for name, found in lists.items()},
     }
 
 

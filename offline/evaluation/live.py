@@ -31,7 +31,7 @@ from data_exchange_center.steps import StepError, run
 from offline.data.sequences import Ints
 from offline.evaluation import thresholds
 from offline.evaluation.evaluate import evaluate, show, write
-from offline.evaluation.replay import SHOWN, Answers, Held
+from offline.evaluation.replay import SHOWN, Answers, Holdout
 
 IN_FLIGHT = 4  # requests at a time: the server is on this machine and has other things to do than to queue
 TIMEOUT_S = 30.0
@@ -40,7 +40,7 @@ OPENING_S = 30.0  # until every worker serves a release that has gone live
 Body = Mapping[str, Any]
 
 
-def server_answers(url: str, release: str, channels: Sequence[str], size: int, held: Held) -> Answers:
+def server_answers(url: str, release: str, channels: Sequence[str], size: int, holdout: Holdout) -> Answers:
     """What the server at ``url`` answers every user.
 
     Args:
@@ -50,15 +50,15 @@ def server_answers(url: str, release: str, channels: Sequence[str], size: int, h
     """
     expect_release(url, release)
     shown = min(size, SHOWN)
-    bodies = _asked(url, release, held, shown)
+    bodies = _asked(url, release, holdout, shown)
     sizes = dict.fromkeys((*channels, "fused"), size) | {"ranked": shown}
-    lists = {name: np.zeros((held.past.n_users, width), dtype=np.int64) for name, width in sizes.items()}
-    scores = np.full((held.past.n_users, shown), np.nan)
+    lists = {name: np.zeros((holdout.past.n_users, width), dtype=np.int64) for name, width in sizes.items()}
+    scores = np.full((holdout.past.n_users, shown), np.nan)
     for user, body in enumerate(bodies):
         ranked = [item["itemid"] for item in body["item_list"]]
         recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # a stranger gets the popular list
         for name, ids in {**recalled, "ranked": ranked}.items():
-            lists[name][user, : len(ids)] = _codes(held.past.itemids, ids)
+            lists[name][user, : len(ids)] = _codes(holdout.past.itemids, ids)
         scores[user, : len(ranked)] = [item["score"] for item in body["item_list"]]
     return Answers({name: lists[name] for name in channels}, lists["fused"], lists["ranked"], scores)
 
@@ -80,7 +80,7 @@ def expect_release(url: str, release: str) -> None:
         )
 
 
-def _asked(url: str, release: str, held: Held, size: int) -> list[Body]:
+def _asked(url: str, release: str, holdout: Holdout, size: int) -> list[Body]:
     """Every user's answer, in the order of the users.
 
     A worker that is still opening a release gone live just now answers from the one before it, or that it is opening
@@ -88,7 +88,7 @@ def _asked(url: str, release: str, held: Held, size: int) -> list[Body]:
     """
     opening = retry_if_result(lambda body: body.get("release") != release)
     again = partial(Retrying, stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
-    times = zip(held.past.userids.tolist(), held.times.tolist(), strict=True)
+    times = zip(holdout.past.userids.tolist(), holdout.times.tolist(), strict=True)
     wanted = [{"userid": userid, "timestamp": time, "size": size, "explain": True} for userid, time in times]
     sessions: SimpleQueue[requests.Session] = SimpleQueue()
 
@@ -142,7 +142,9 @@ def main(settings: Settings) -> None:
     url = settings.server.url
     expect_release(url, release)  # before minutes are spent
     found = evaluate(
-        settings, "make evaluate", ask=lambda held: server_answers(url, release, channels, recall.candidates, held)
+        settings,
+        "make evaluate",
+        ask=lambda holdout: server_answers(url, release, channels, recall.candidates, holdout),
     )
     write(found)
     show(found, Console())

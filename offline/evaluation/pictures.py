@@ -31,7 +31,7 @@ BASELINE, SOURCE, CHANNEL, OURS = "#9aa3ad", "#d1622b", "#7aa6d8", "#1f4e8c"
 METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
 SLICES = {
     "returning": "back after\nan hour or more",
-    "same sitting": "in the same\nsitting",
+    "same session": "in the same\nsession",
     "few ratings": "fewer than\n50 ratings",
     "many ratings": "200 ratings\nor more",
     "popular films": "popular films",

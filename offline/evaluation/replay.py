@@ -18,7 +18,7 @@ SHOWN = 200  # items of the longest list that can be asked for
 
 
 @dataclass(frozen=True)
-class Held:
+class Holdout:
     """The past that systems may know, and the part that only evaluation reads.
 
     Attributes:
@@ -37,12 +37,12 @@ class Held:
     slices: Mapping[str, NDArray[np.bool_]]
 
 
-def held_out(data: Sequences, last: int = 10) -> Held:
+def hold_out(data: Sequences, last: int = 10) -> Holdout:
     """Cut each user's ``last`` events off."""
-    return held(data.before_last(last), data.last(last))
+    return holdout_of(data.before_last(last), data.last(last))
 
 
-def held(past: Sequences, future: Sequences) -> Held:
+def holdout_of(past: Sequences, future: Sequences) -> Holdout:
     """The same users' events before and from the request on. Users without a past are in no slice by time."""
     known = (past.lengths > 0) & (future.lengths > 0)
     before, times = (np.zeros(past.n_users, dtype=np.int64) for _ in range(2))
@@ -50,7 +50,7 @@ def held(past: Sequences, future: Sequences) -> Held:
     times[asked] = future.times[future.starts[:-1][asked]]
     before[known] = past.times[past.starts[1:][known] - 1]
     returns = times - before >= BREAK_S
-    return Held(
+    return Holdout(
         past=past,
         relevance=_events(future, future.liked),
         disliked=_events(future, ~future.liked),
@@ -58,7 +58,7 @@ def held(past: Sequences, future: Sequences) -> Held:
         times=times,
         slices={
             "returning": known & returns,
-            "same sitting": known & ~returns,
+            "same session": known & ~returns,
             "few ratings": past.lengths < FEW,
             "many ratings": past.lengths >= MANY,
         },

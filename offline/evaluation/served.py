@@ -27,7 +27,7 @@ from data_exchange_center.release import read_feature_spec
 from data_exchange_center.settings import Settings
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.exact import ExactIndex, vectors_of
-from offline.evaluation.replay import SHOWN, Answers, Held
+from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.models.served import load_ranker
 from offline.training.click_model import predict
 
@@ -43,15 +43,15 @@ class State(NamedTuple):
     profile: Ints  # codes
 
 
-def answers(settings: Settings, held: Held) -> Answers:
+def answers(settings: Settings, holdout: Holdout) -> Answers:
     """Every user's lists, asked for at the time of the user's first held-out rating.
 
     Raises ArtifactError when a file of `make offline` is absent.
     """
-    folder, recipe, past = settings.exchange_dir, settings.recipe.recall, held.past
+    folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
     states = read_states(folder, past)
     index, ranker = ExactIndex.read(folder, recipe, past), Ranker.read(folder, recipe, past)
-    vectors = user_vectors(folder, recipe, states, past, held.times)
+    vectors = user_vectors(folder, recipe, states, past, holdout.times)
     seen, popular = past.seen(), _popular(folder, past)
     size, shown = recipe.candidates, min(recipe.candidates, SHOWN)
     lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*vectors, "fused", "ranked")}
@@ -64,7 +64,7 @@ def answers(settings: Settings, held: Held) -> Answers:
             _fused(each, recipe, popular, seen[user].indices.astype(np.int64))
             for each, user in zip(hits, users.tolist(), strict=True)
         ]
-        rated = ranker.scores(users, fused, [states[user].history for user in users], held.times[users])
+        rated = ranker.scores(users, fused, [states[user].history for user in users], holdout.times[users])
         for user, each, kept, values in zip(users, hits, fused, rated, strict=True):
             order = np.lexsort((kept.ids, -values))  # ties by id, as the server breaks them
             parts = {name: part.ids for name, part in zip(vectors, each, strict=True)}

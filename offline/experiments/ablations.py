@@ -31,9 +31,9 @@ from offline.evaluation.evaluate import write
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import SHOWN
 from offline.evaluation.report import per_user, plain, summary
-from offline.experiments.fitted import Asked
+from offline.experiments.fitted import EvalRequests
 from offline.experiments.fusion_rules import rules
-from offline.experiments.ranker_variants import Lesson, without
+from offline.experiments.ranker_variants import AblationSetup, without
 from offline.experiments.searches import fm_lists, searched_by_cosine, without_popularity
 from offline.readers import read_with_holdout
 from offline.training.channels import fit_channel, fit_channels, history_channels
@@ -53,81 +53,81 @@ class Row(NamedTuple):
 
 def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
     """Every row's summary, and its paired difference to the recipe as it is."""
-    inputs, last = read_with_holdout(settings), recipe.data.online_last
+    inputs, last = read_with_holdout(settings), recipe.data.holdout_last
     data = inputs.data.before_last(last)  # the last ten are gone from here on
-    asked = Asked(replay.held_out(data, last), data, replace(inputs, data=data))
-    held, rows = asked.held, sorted(tried(asked, recipe), key=lambda row: GROUPS.index(row.group))
-    reference = next(per_user(held.relevance, row.lists) for row in rows if row.name == REFERENCE)
+    requests = EvalRequests(replay.hold_out(data, last), data, replace(inputs, data=data))
+    holdout, rows = requests.holdout, sorted(tried(requests, recipe), key=lambda row: GROUPS.index(row.group))
+    reference = next(per_user(holdout.relevance, row.lists) for row in rows if row.name == REFERENCE)
     return {
         "command": "make ablations",
         "machine": machine(),
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "recipe": recipe.name,
         "ratings": "the ten before the last ten",
-        "users": int(np.count_nonzero(np.diff(held.relevance.indptr))),
+        "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
         "reference": REFERENCE,
         "rows": [
             {
                 "group": row.group,
                 "name": row.name,
-                **summary(held, row.lists),
-                "against reference": _compared(per_user(held.relevance, row.lists), reference),
+                **summary(holdout, row.lists),
+                "against reference": _compared(per_user(holdout.relevance, row.lists), reference),
             }
             for row in rows
         ],
     }
 
 
-def tried(asked: Asked, recipe: Recipe) -> Iterator[Row]:
+def tried(requests: EvalRequests, recipe: Recipe) -> Iterator[Row]:
     """All rows, fitted on the way."""
-    past, size = asked.held.past, recipe.recall.candidates
+    past, size = requests.holdout.past, recipe.recall.candidates
     for name, lists in baselines(past, SHOWN).items():
         yield Row("baseline", name, lists)
-    channels = history_channels(fit_channels(past, asked.inputs, recipe))
-    yield from _recalled(asked, channels, recipe)
-    yield from _fm(asked, size)
-    yield from _ranked(asked, channels, recipe)
+    channels = history_channels(fit_channels(past, requests.inputs, recipe))
+    yield from _recalled(requests, channels, recipe)
+    yield from _fm(requests, size)
+    yield from _ranked(requests, channels, recipe)
 
 
-def _recalled(asked: Asked, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
+def _recalled(requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
     size = recipe.recall.candidates
-    hits = [asked.hits(channel, size) for channel in channels]
+    hits = [requests.hits(channel, size) for channel in channels]
     for channel, found in zip(channels, hits, strict=True):
-        yield Row("channel alone", channel.name, asked.lists((part.ids for part in found), size))
+        yield Row("channel alone", channel.name, requests.lists((part.ids for part in found), size))
     first = channels[0]
     for name, changed in (
         ("cosine instead of inner product", searched_by_cosine(first)),
         ("without the popularity dimension", without_popularity(first)),
     ):
-        found = asked.hits(changed, size)
-        yield Row("search", f"{first.name}, {name}", asked.lists((part.ids for part in found), size))
+        found = requests.hits(changed, size)
+        yield Row("search", f"{first.name}, {name}", requests.lists((part.ids for part in found), size))
     for name, rule in rules([channel.name for channel in channels], size).items():
-        yield Row("fusion", name, asked.lists((rule(each) for each in zip(*hits, strict=True)), size))
+        yield Row("fusion", name, requests.lists((rule(each) for each in zip(*hits, strict=True)), size))
 
 
-def _fm(asked: Asked, size: int) -> Iterator[Row]:
+def _fm(requests: EvalRequests, size: int) -> Iterator[Row]:
     """The source's channel, by vectors alone."""
-    fitted = fit_channel(SOURCE.recall.channels[0], asked.held.past, asked.inputs, SOURCE.data)
-    yield Row("channel alone", "fm", fm_lists(asked, fitted, size))
-    yield Row("search", "fm, cosine instead of inner product", fm_lists(asked, fitted, size, cosine=True))
+    fitted = fit_channel(SOURCE.recall.channels[0], requests.holdout.past, requests.inputs, SOURCE.data)
+    yield Row("channel alone", "fm", fm_lists(requests, fitted, size))
+    yield Row("search", "fm, cosine instead of inner product", fm_lists(requests, fitted, size, cosine=True))
 
 
-def _ranked(asked: Asked, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
+def _ranked(requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
     """The ranker with all its inputs, over all that the channels found, and without some of its inputs."""
     size = recipe.recall.candidates
-    lesson = Lesson.of(asked, channels, recipe)
-    recalled = asked.recalled(channels, recipe, size)
-    ranker = lesson.learnt()
-    yield Row("ranker", REFERENCE, asked.lists(ranker.ranked(recalled), size))
+    setup = AblationSetup.of(requests, channels, recipe)
+    recalled = requests.recalled(channels, recipe, size)
+    ranker = setup.train()
+    yield Row("ranker", REFERENCE, requests.lists(ranker.ranked(recalled), size))
     for name, width in (
         ("the fused list cut at what is shown", SHOWN),
         ("the union of all lists", size * len(channels)),
     ):
-        others = asked.recalled(channels, recipe, width)
-        yield Row("ranker", f"ranker: over {name}", asked.lists(ranker.ranked(others), SHOWN))
+        others = requests.recalled(channels, recipe, width)
+        yield Row("ranker", f"ranker: over {name}", requests.lists(ranker.ranked(others), SHOWN))
     for name, parts in without().items():
-        ranker = lesson.learnt(parts)
-        yield Row("ranker", f"ranker: {name}", asked.lists(ranker.ranked(recalled), size))
+        ranker = setup.train(parts)
+        yield Row("ranker", f"ranker: {name}", requests.lists(ranker.ranked(recalled), size))
 
 
 def _compared(values: Mapping[str, Floats], reference: Mapping[str, Floats]) -> dict[str, Any]:

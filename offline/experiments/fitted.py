@@ -17,14 +17,14 @@ from offline.data.lists import channel_hits, recall_lists
 from offline.data.requests import Points
 from offline.data.sequences import Sequences
 from offline.evaluation.metrics import Lists
-from offline.evaluation.replay import Held
+from offline.evaluation.replay import Holdout
 from offline.training.channels import history_channels
 from offline.training.list_ranker import ranked
 from offline.training.ranking import Stages, list_recipe
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class EvalRequests:
     """Whom an experiment asks for, and when: everybody who has a past and something after it.
 
     Attributes:
@@ -32,14 +32,14 @@ class Asked:
             user comes back after a break.
     """
 
-    held: Held
+    holdout: Holdout
     data: Sequences
     inputs: Inputs
 
     @property
     def points(self) -> Points:
         """Right after each user's past."""
-        lengths = self.held.past.lengths
+        lengths = self.holdout.past.lengths
         users = np.flatnonzero((lengths > 0) & (self.data.lengths > lengths))
         return Points(users, lengths[users])
 
@@ -55,22 +55,23 @@ class Asked:
 
     def lists(self, rows: Iterable[NDArray[np.integer]], size: int) -> Lists:
         """Codes of every point -> (users, size), 0 where shorter and for users who are not asked for."""
-        out = np.zeros((self.held.past.n_users, size), dtype=np.int64)
+        out = np.zeros((self.holdout.past.n_users, size), dtype=np.int64)
         for user, codes in zip(self.points.users, rows, strict=True):
             kept = codes[:size]
             out[user, : len(kept)] = kept
         return out
 
 
-def systems(stages: Stages, asked: Asked, recipe: Recipe) -> dict[str, Lists]:
+def systems(stages: Stages, requests: EvalRequests, recipe: Recipe) -> dict[str, Lists]:
     """Name -> (users, candidates): every channel, the fused lists, the same in the ranker's order."""
     size, channels = recipe.recall.candidates, history_channels(stages.channels)
-    recalled = asked.recalled(channels, recipe, size)
+    recalled = requests.recalled(channels, recipe, size)
     alone = {
-        f"channel {each.name}": asked.lists((hits.ids for hits in asked.hits(each, size)), size) for each in channels
+        f"channel {each.name}": requests.lists((hits.ids for hits in requests.hits(each, size)), size)
+        for each in channels
     }
     return {
         **alone,
-        "recall": asked.lists(recalled.candidates, size),
-        "ranked": asked.lists(ranked(stages.ranker, recalled, stages.stored), size),
+        "recall": requests.lists(recalled.candidates, size),
+        "ranked": requests.lists(ranked(stages.ranker, recalled, stages.stored), size),
     }

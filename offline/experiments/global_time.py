@@ -25,37 +25,38 @@ from offline.data.sequences import Sequences
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import baselines
 from offline.evaluation.evaluate import show, write
-from offline.evaluation.replay import SHOWN, Held
+from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import plain, summary
-from offline.experiments.fitted import Asked, systems
+from offline.experiments.fitted import EvalRequests, systems
 from offline.readers import read_with_holdout
 from offline.training.ranking import fit_stages
 
 BEFORE = 0.9  # share of all ratings that lie before T
 
 
-def held_at(data: Sequences, time: int, horizon: int) -> Held:
+def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
     """Everything before ``time``, and the next ``horizon`` events of those who had rated something by then."""
     before = data.times < time
     known = data.select(before).lengths
     first = np.repeat(known, data.lengths)  # position of each user's first event from the time on
     later = ~before & (first > 0) & (data.positions < first + horizon)
-    return replay.held(data.select(before), data.select(later))
+    return replay.holdout_of(data.select(before), data.select(later))
 
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Both splits' table, and the gap between them."""
     inputs, recipe = read_with_holdout(settings), settings.recipe
-    data, last = inputs.data, recipe.data.online_last
-    per_user = replay.held_out(data, last)
+    data, last = inputs.data, recipe.data.holdout_last
+    per_user = replay.hold_out(data, last)
     answers = served.answers(settings, per_user)
     one = {**baselines(per_user.past, SHOWN), "recall": answers.fused, "ranked": answers.ranked}
     time = int(np.quantile(data.times, BEFORE))
-    held = held_at(data, time, last)
-    stages = fit_stages(held.past, inputs, recipe)
-    other = {**baselines(held.past, SHOWN), **systems(stages, Asked(held, data, inputs), recipe)}
+    holdout = holdout_at(data, time, last)
+    stages = fit_stages(holdout.past, inputs, recipe)
+    other = {**baselines(holdout.past, SHOWN), **systems(stages, EvalRequests(holdout, data, inputs), recipe)}
     tables = [
-        {name: summary(cut, lists) for name, lists in found.items()} for cut, found in ((per_user, one), (held, other))
+        {name: summary(cut, lists) for name, lists in found.items()}
+        for cut, found in ((per_user, one), (holdout, other))
     ]
     return {
         "command": "make evaluate-global",
@@ -64,8 +65,8 @@ def measure(settings: Settings) -> dict[str, Any]:
         "recipe": recipe.name,
         "time": time,
         "ratings before": int((data.times < time).sum()),
-        "users": int(np.count_nonzero(np.diff(held.relevance.indptr))),
-        "returning users": int((held.slices["returning"] & (np.diff(held.relevance.indptr) > 0)).sum()),
+        "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
+        "returning users": int((holdout.slices["returning"] & (np.diff(holdout.relevance.indptr) > 0)).sum()),
         "table": tables[1],
         "per user": tables[0],
         "gap": {

@@ -13,15 +13,15 @@ from data_exchange_center.recipes import ListRankerRecipe, Recipe
 from offline.data.lists import Lists as RecallLists
 from offline.data.statistics import list_spec
 from offline.data.stored_features import StoredFeatures
-from offline.experiments.fitted import Asked
-from offline.models.list_ranker import Knowledge, ListRanker, ListRankerConfig
+from offline.experiments.fitted import EvalRequests
+from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.training.list_ranker import ranked, train_ranker
-from offline.training.ranking import earlier_part, knowledge, list_recipe, training_lists
+from offline.training.ranking import earlier_part, frozen_tables, list_recipe, training_lists
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Which inputs a ranker is given; what it is not given is 0, in training and when it is asked."""
+    """Which inputs a ranker is given; what it is not given is 0, in training and when it ranks."""
 
     recall: bool = True  # each candidate's scores and ranks
     history: bool = True  # affinities to the newest events, and their summary
@@ -43,11 +43,11 @@ class Parts:
         ids = np.array([name == Columns.ITEM for name in names])
         return replace(stored, items=np.where(ids, stored.items, 0).astype(np.float32))
 
-    def of_knowledge(self, known: Knowledge) -> Knowledge:
+    def of_tables(self, frozen: FrozenTables) -> FrozenTables:
         if not self.transitions:
-            *others, (events, candidates) = known.factors  # the last, as `stages.ranking.knowledge` makes them
-            known = replace(known, factors=(*others, (np.zeros_like(events), np.zeros_like(candidates))))
-        return known if self.crosses else replace(known, crosses=tuple(map(np.zeros_like, known.crosses)))
+            *others, (events, candidates) = frozen.factors  # the last, as `training.ranking.frozen_tables` orders them
+            frozen = replace(frozen, factors=(*others, (np.zeros_like(events), np.zeros_like(candidates))))
+        return frozen if self.crosses else replace(frozen, crosses=tuple(map(np.zeros_like, frozen.crosses)))
 
 
 def without() -> dict[str, Parts]:
@@ -63,8 +63,8 @@ def without() -> dict[str, Parts]:
 
 
 @dataclass(frozen=True, eq=False)
-class Learnt:
-    """A trained ranker and what it is told when it is asked."""
+class TrainedVariant:
+    """A trained ranker, and what it is given when it ranks."""
 
     parts: Parts
     model: ListRanker
@@ -75,29 +75,29 @@ class Learnt:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """What all variants are trained on, and what is known when they are asked."""
+class AblationSetup:
+    """What all variants are trained on, and what they are given when they rank."""
 
     lists: RecallLists
     config: ListRankerConfig
     recipe: ListRankerRecipe
-    then: tuple[StoredFeatures, Knowledge]
-    now: tuple[StoredFeatures, Knowledge]
+    then: tuple[StoredFeatures, FrozenTables]
+    now: tuple[StoredFeatures, FrozenTables]
 
     @classmethod
-    def of(cls, asked: Asked, channels: tuple[Channel, ...], recipe: Recipe) -> Lesson:
+    def of(cls, requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> AblationSetup:
         """As `offline.training.ranking.fit_stages` does it."""
-        past, inputs, ranker = asked.held.past, asked.inputs, list_recipe(recipe)
+        past, inputs, ranker = requests.holdout.past, requests.inputs, list_recipe(recipe)
         teachers, lists = training_lists(past, inputs, recipe)
         spec, earlier = list_spec(inputs, recipe, ranker), earlier_part(past, ranker)
-        then = StoredFeatures.of(earlier, inputs, spec, recipe), knowledge(earlier, teachers, inputs, spec, ranker)
-        now = StoredFeatures.of(past, inputs, spec, recipe), knowledge(past, channels, inputs, spec, ranker)
+        then = StoredFeatures.of(earlier, inputs, spec, recipe), frozen_tables(earlier, teachers, inputs, spec, ranker)
+        now = StoredFeatures.of(past, inputs, spec, recipe), frozen_tables(past, channels, inputs, spec, ranker)
         factors = [candidates.shape[1] for _, candidates in then[1].factors]
         config = ListRankerConfig.of(spec, ranker, factors, recipe.data.positive_above)
         return cls(lists, config, ranker, then, now)
 
-    def learnt(self, parts: Parts = Parts()) -> Learnt:
-        stored, known = parts.of_stored(self.then[0]), parts.of_knowledge(self.then[1])
-        model, _ = train_ranker(parts.of_lists(self.lists), stored, known, self.config, self.recipe)
-        model.renew(parts.of_knowledge(self.now[1]))
-        return Learnt(parts, model, parts.of_stored(self.now[0]))
+    def train(self, parts: Parts = Parts()) -> TrainedVariant:
+        stored, frozen = parts.of_stored(self.then[0]), parts.of_tables(self.then[1])
+        model, _ = train_ranker(parts.of_lists(self.lists), stored, frozen, self.config, self.recipe)
+        model.set_tables(parts.of_tables(self.now[1]))
+        return TrainedVariant(parts, model, parts.of_stored(self.now[0]))

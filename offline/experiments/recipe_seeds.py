@@ -28,7 +28,7 @@ from offline.evaluation.evaluate import write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import plain, summary
-from offline.experiments.fitted import Asked, systems
+from offline.experiments.fitted import EvalRequests, systems
 from offline.readers import read_with_holdout
 from offline.training.ranking import fit_stages, list_recipe
 
@@ -46,18 +46,18 @@ def with_seed(recipe: Recipe, seed: int) -> Recipe:
 def measure(settings: Settings, recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
     """System -> metric -> the value of every seed, the recipe's own first, their mean and their spread."""
     inputs = read_with_holdout(settings)
-    held = replay.held_out(inputs.data, recipe.data.online_last)
-    asked, runs = Asked(held, inputs.data, inputs), [named_as_fitted(served.answers(settings, held))]
+    holdout = replay.hold_out(inputs.data, recipe.data.holdout_last)
+    requests, runs = EvalRequests(holdout, inputs.data, inputs), [named_as_fitted(served.answers(settings, holdout))]
     for seed in seeds:
         seeded = with_seed(recipe, seed)
-        runs.append(systems(fit_stages(held.past, inputs, seeded), asked, seeded))
+        runs.append(systems(fit_stages(holdout.past, inputs, seeded), requests, seeded))
     return {
         "command": "make evaluate-seeds",
         "machine": machine(),
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "recipe": recipe.name,
         "seeds": [list_recipe(recipe).seed, *seeds],
-        "systems": spread([{name: summary(held, lists) for name, lists in found.items()} for found in runs]),
+        "systems": spread([{name: summary(holdout, lists) for name, lists in found.items()} for found in runs]),
     }
 
 

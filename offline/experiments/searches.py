@@ -11,7 +11,7 @@ from data_exchange_center.channels import Channel
 from offline.data.lists import exact_search
 from offline.data.requests import seen_before
 from offline.evaluation.metrics import Lists
-from offline.experiments.fitted import Asked
+from offline.experiments.fitted import EvalRequests
 from offline.training.channels import FittedChannel
 
 Float32 = NDArray[np.float32]
@@ -29,19 +29,19 @@ def without_popularity(channel: Channel) -> Channel:
     return replace(channel, bias=np.zeros_like(channel.bias))
 
 
-def fm_lists(asked: Asked, fitted: FittedChannel, size: int, *, cosine: bool = False) -> Lists:
+def fm_lists(requests: EvalRequests, fitted: FittedChannel, size: int, *, cosine: bool = False) -> Lists:
     """(users, size) what stored user vectors find; by the model's inner products, or by cosine as the source does.
 
     The source has neither the bias nor the length as a dimension: cosine is taken of the factors alone.
     """
     if fitted.users is None:
         raise ValueError(f"channel {fitted.recipe.name!r} stores no user vectors")
-    users, items = np.nan_to_num(fitted.users[asked.points.users]), fitted.items
+    users, items = np.nan_to_num(fitted.users[requests.points.users]), fitted.items
     if cosine:
         users, items = users[:, :-2], _unit(items[:, :-2])
-    rows, seen = seen_before(asked.data, asked.points)
+    rows, seen = seen_before(requests.data, requests.points)
     found = exact_search(users, items, fitted.trained, rows, seen, size)
-    return asked.lists((hits.ids for hits in found), size)
+    return requests.lists((hits.ids for hits in found), size)
 
 
 def _unit(rows: Float32) -> Float32:

@@ -1,7 +1,7 @@
 """Ranker for the list that recall made: affinities of each candidate to the user's last events, and a small MLP.
 
 An affinity is a sum over the history of (weight of the event) x (item-item similarity of event and candidate). The
-similarities are inner products of fixed item factors; the weights (by lag, opinion and age) are learned: target
+similarities are inner products of fixed item factors; the weights (by lag, rating_weight and age) are learned: target
 attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a list (Cao et al. 2007, ListNet), so
 only differences between a user's candidates count.
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from data_exchange_center.channels import OPINIONS
+from data_exchange_center.channels import RATING_CODES
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import ListRankerRecipe
@@ -32,7 +32,7 @@ SUMMARIES = 4  # of a history: length, share liked, mean rating, age of the newe
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class FrozenTables:
     """What is fixed in the ranker: fitted on the past, swapped for a newer fit without retraining.
 
     Attributes:
@@ -103,7 +103,7 @@ class ListRanker(nn.Module):
     edges: Tensor
 
     def __init__(self, config: ListRankerConfig) -> None:
-        """Random, its knowledge too, until weights are loaded or `renew` and training have done their work."""
+        """All random, the frozen tables too, until weights are loaded, or tables are set and the rest is trained."""
         super().__init__()
         self.config = config
         n, k, rows = len(config.factors), config.kernels, config.items + 1
@@ -117,9 +117,9 @@ class ListRanker(nn.Module):
         self.register_buffer("edges", torch.tensor(AGE_EDGES_S), persistent=False)
         lag = torch.arange(1, config.history + 1).float()
         self.lag = nn.Parameter((lag ** torch.linspace(-2.0, 0.0, k)[:, None]).repeat(n, 1, 1))  # (n, kernels, lags)
-        self.opinion = nn.Parameter(torch.tensor([0.0, 0.5, 0.5, 0.7, 1.0, 1.0]).repeat(n, k, 1))
+        self.rating_weight = nn.Parameter(torch.tensor([0.0, 0.5, 0.5, 0.7, 1.0, 1.0]).repeat(n, k, 1))
         self.age = nn.Parameter(torch.ones(n, k, AGES))
-        assert self.opinion.shape[2] == OPINIONS  # noqa: S101
+        assert self.rating_weight.shape[2] == RATING_CODES  # noqa: S101
         width = n * k + SUMMARIES + config.features + len(config.crosses)
         self.norm = nn.BatchNorm1d(width, momentum=0.02)
         layers: list[nn.Module] = []
@@ -129,15 +129,15 @@ class ListRanker(nn.Module):
         self.skip = nn.Linear(width, 1, bias=False)
         nn.init.zeros_(self.skip.weight)
 
-    def renew(self, knowledge: Knowledge) -> None:
-        """Put a fit of the knowledge in place. Raises ValueError when its shapes are not the configuration's."""
-        tables = {f"cross{number}": table for number, table in enumerate(knowledge.crosses)}
-        for number, (events, candidates) in enumerate(knowledge.factors):
+    def set_tables(self, frozen: FrozenTables) -> None:
+        """Copy fitted tables in. Raises ValueError when their shapes are not the configuration's."""
+        tables = {f"cross{number}": table for number, table in enumerate(frozen.crosses)}
+        for number, (events, candidates) in enumerate(frozen.factors):
             tables |= {f"events{number}": events, f"candidates{number}": candidates}
         shapes = {name: tuple(table.shape) for name, table in tables.items()}
         own = {name: tuple(buffer.shape) for name, buffer in self.named_buffers(recurse=False) if name != "edges"}
         if shapes != own:
-            raise ValueError(f"this knowledge has shapes {shapes}; the ranker has {own}")
+            raise ValueError(f"these tables have shapes {shapes}; the ranker has {own}")
         with torch.no_grad():
             for name, table in tables.items():
                 self.get_buffer(name).copy_(torch.from_numpy(np.array(table, dtype=np.float32)))
@@ -147,7 +147,7 @@ class ListRanker(nn.Module):
         bucket = self.buckets(ages)
         out = []
         for number in range(len(self.config.factors)):
-            weights = self.lag[number][:, None] * self.opinion[number][:, ratings] * self.age[number][:, bucket]
+            weights = self.lag[number][:, None] * self.rating_weight[number][:, ratings] * self.age[number][:, bucket]
             rows = nn.functional.embedding(events, self.get_buffer(f"events{number}"))  # (m, lags, d); padding is 0
             user = torch.matmul(weights.transpose(0, 1), rows)  # (m, kernels, d)
             items = nn.functional.embedding(candidates, self.get_buffer(f"candidates{number}"))  # (m, c, d)

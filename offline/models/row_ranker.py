@@ -19,7 +19,7 @@ class RowRanker(nn.Module):
     candidates: Tensor
     similarity: Tensor  # (similarities, d) 1 where a factor belongs to a similarity
     kernel: Tensor  # (similarities, similarities * kernels) 1 where a kernel belongs to a similarity
-    opinion_and_age: Tensor  # (OPINIONS * AGES, similarities * kernels)
+    rating_and_age_weight: Tensor  # (RATING_CODES * AGES, similarities * kernels)
     lag: Tensor  # (lags, similarities * kernels)
 
     def __init__(self, ranker: ListRanker) -> None:
@@ -31,11 +31,13 @@ class RowRanker(nn.Module):
             for side in ("events", "candidates")
         )
         n, kernels = len(config.factors), len(config.factors) * config.kernels
-        opinion, age, lag = (weight.detach().flatten(0, 1).T for weight in (ranker.opinion, ranker.age, ranker.lag))
+        by_rating, age, lag = (
+            weight.detach().flatten(0, 1).T for weight in (ranker.rating_weight, ranker.age, ranker.lag)
+        )
         tables = {
             "similarity": torch.eye(n).repeat_interleave(torch.tensor(config.factors), dim=1),
             "kernel": torch.eye(n).repeat_interleave(config.kernels, dim=1),
-            "opinion_and_age": (opinion[:, None] * age[None]).reshape(-1, kernels),
+            "rating_and_age_weight": (by_rating[:, None] * age[None]).reshape(-1, kernels),
             "lag": lag.contiguous(),
             **dict(zip(("events", "candidates"), sides, strict=True)),
         }
@@ -66,7 +68,9 @@ class RowRanker(nn.Module):
         similar = torch.matmul(nn.functional.embedding(events, self.events), apart.transpose(1, 2))
         each = torch.matmul(similar, self.kernel)  # (rows, lags, similarities * kernels), as a product: runtimes
         # broadcast along the last dimension slowly
-        weights = nn.functional.embedding(ratings * AGES + self.ranker.buckets(ages), self.opinion_and_age) * self.lag
+        weights = (
+            nn.functional.embedding(ratings * AGES + self.ranker.buckets(ages), self.rating_and_age_weight) * self.lag
+        )
         return (weights * each).sum(dim=1)
 
     def _cross(self, number: int, codes: Tensor, items: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data_exchange_center.channels import OPINIONS, Channel
+from data_exchange_center.channels import RATING_CODES, Channel
 
-REGIMES = 2  # 0: the sitting goes on; 1: the user comes back after a break
+REGIMES = 2  # 0: the session goes on; 1: the user comes back after a break
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Tower(nn.Module):
         lag = torch.arange(1, shape.history + 1).float()
         powers = torch.linspace(-0.8, -0.2, shape.fields)
         self.lag = nn.Parameter((lag[None, :] ** powers[:, None])[:, None].repeat(1, REGIMES, 1))
-        self.opinion = nn.Parameter(torch.tensor([0.0, 0.4, 0.5, 0.7, 1.0, 1.1]).repeat(shape.fields, REGIMES, 1))
-        assert self.opinion.shape[2] == OPINIONS  # noqa: S101
+        self.rating_weight = nn.Parameter(torch.tensor([0.0, 0.4, 0.5, 0.7, 1.0, 1.1]).repeat(shape.fields, REGIMES, 1))
+        assert self.rating_weight.shape[2] == RATING_CODES  # noqa: S101
         self.dropout = nn.Dropout(dropout)
 
     def item_vectors(self) -> Tensor:
@@ -80,8 +80,8 @@ class Tower(nn.Module):
     def weights(self, ratings: Tensor, regime: Tensor) -> Tensor:
         """(m, lags) ratings, 0 where padded; (m,) regimes -> (fields, m, lags) weight of each event."""
         lag = self.lag[:, regime, : ratings.shape[1]]  # (fields, m, lags)
-        opinion = torch.stack([o[regime[:, None], ratings] for o in self.opinion])
-        return lag * opinion * (ratings > 0)
+        rating_weight = torch.stack([o[regime[:, None], ratings] for o in self.rating_weight])
+        return lag * rating_weight * (ratings > 0)
 
     def forward(self, items: Tensor, ratings: Tensor, profile: Tensor, regime: Tensor) -> Tensor:
         """(m, lags) codes and ratings newest first, (m, profile fields), (m,) -> (m, dim) user vectors."""
@@ -97,13 +97,13 @@ class Tower(nn.Module):
     def channel(self, name: str, trained: NDArray[np.bool_]) -> Channel:
         """The trained tower as tables: `Channel` makes the same user vectors with numpy. ``trained``: (items + 1,)."""
         with torch.no_grad():
-            opinion = self.opinion.numpy().copy()
-            opinion[:, :, 0] = 0
+            rating_weight = self.rating_weight.numpy().copy()
+            rating_weight[:, :, 0] = 0
             return Channel(
                 name=name,
                 rows=self.history_rows().numpy(),
                 lag=self.lag.numpy().copy(),
-                opinion=opinion,
+                rating_weight=rating_weight,
                 base=self.regime.weight.numpy().copy(),
                 profile=tuple(table.weight.numpy().copy() for table in self._profile),
                 items=self.item_vectors().numpy(),

@@ -1,12 +1,12 @@
 """Step 1: label the ratings and split them in time.
 
 In industry: the click log of a day, joined and split on Spark. Here a rating above 3 is a click. The last ten
-interactions of every user are kept for online evaluation; of the rest the first 80 % train and the last 20 % test.
+interactions of every user are held out for evaluation; of the rest the first 80 % train and the last 20 % test.
 
 Reads:  offline/raw/dataset.json and the files that it lists
 Writes: offline/ratings.parquet, offline/users.parquet, offline/items.parquet
 Run:    cd offline/preprocess && python s1_data_split.py
-Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 online (MovieLens-1M)
+Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 holdout (MovieLens-1M)
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def main(settings: Settings) -> None:
     positive = int(ratings[Columns.LABEL].sum())
     labels = {"positive": positive, "negative": len(ratings) - positive}
     counts = ratings[Columns.SPLIT].value_counts()
-    split = {part: int(counts.get(part, 0)) for part in (Split.TRAIN, Split.TEST, Split.ONLINE)}
+    split = {part: int(counts.get(part, 0)) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
     published.expect(dataset["name"], "labels", labels, published.ML_1M_LABELS)
     published.expect(dataset["name"], "split", split, published.ML_1M_SPLIT)
     if not split[Split.TRAIN]:
-        raise StepError("no user has more ratings than are kept for online evaluation: there is nothing to train on.")
+        raise StepError("no user has more ratings than are held out for evaluation: there is nothing to train on.")
 
     artifacts.RATINGS.write(settings.exchange_dir, ratings)
     artifacts.USERS.write(settings.exchange_dir, data.users.sort_values(Columns.USER))

@@ -3,7 +3,7 @@
 In industry: features are joined to a click as they stood when it happened, on Spark or in a feature store. A later
 state leaks the answer; a much older one is not what the server will see. So every train and test row gets the state
 of the last 10 interactions strictly before it, and what is published for serving is the newest state. The last ten
-interactions of a user (online) are in neither.
+interactions of a user (the holdout) are in neither.
 
 Reads:  offline/{ratings,users,items}.parquet
 Writes: offline/{impression_terms,user_terms,item_terms}.parquet, offline/{genres,terms_report}.json
@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
     users = artifacts.USERS.read(folder, [Columns.USER])
     columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
     ratings = artifacts.RATINGS.read(folder, columns)
-    offline = ratings[ratings[Columns.SPLIT] != Split.ONLINE].reset_index(drop=True)  # never the online rows
+    offline = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT].reset_index(drop=True)  # excluded: the holdout
 
     genres = terms.genre_names(items)
     if not genres:

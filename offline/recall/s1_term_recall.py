@@ -2,7 +2,7 @@
 
 In industry: one of a dozen recall channels; a user's recent tags query an inverted index. A user's tags here are the
 genres clicked at least 3 times within the last 10 interactions. What that would have recalled is measured on the
-validation part of the training rows, with preferences from the rows before it; the online rows are not read.
+validation part of the training rows, with preferences from the rows before it; the held-out rows are not read.
 
 Reads:  offline/{ratings,user_terms,item_terms}.parquet, offline/genres.json
 Writes: offline/{user_preferences,user_seen,popular}.parquet, offline/term_recall_report.json
@@ -33,7 +33,7 @@ def main(settings: Settings) -> None:
     genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
     columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
     ratings = artifacts.RATINGS.read(folder, columns)
-    offline = ratings[ratings[Columns.SPLIT] != Split.ONLINE]
+    offline = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
     user_terms = artifacts.USER_TERMS.read(folder)
     item_terms = artifacts.ITEM_TERMS.read(folder)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.sparse.linalg import svds
 
-from data_exchange_center.channels import OPINIONS, Channel
+from data_exchange_center.channels import RATING_CODES, Channel
 from data_exchange_center.recipes import EaseRecipe
 
 Float32 = NDArray[np.float32]
@@ -53,14 +53,14 @@ def ease_channel(seen: sp.csr_matrix, recipe: EaseRecipe, lags: int, liked_above
     """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
     rows, columns = low_rank(ease(seen, recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
-    dim, ratings = columns.shape[1], np.arange(OPINIONS)
-    opinion = np.where(ratings > liked_above, 1, 0.5) * (ratings > 0)
+    dim, ratings = columns.shape[1], np.arange(RATING_CODES)
+    rating_weight = np.where(ratings > liked_above, 1, 0.5) * (ratings > 0)
     lag = np.arange(1, lags + 1) ** -recipe.power
     return Channel(
         name=recipe.name,
         rows=rows[None],
         lag=np.broadcast_to(lag, (1, 2, lags)).astype(np.float32),
-        opinion=np.broadcast_to(opinion, (1, 2, OPINIONS)).astype(np.float32),
+        rating_weight=np.broadcast_to(rating_weight, (1, 2, RATING_CODES)).astype(np.float32),
         base=np.zeros((2, dim), dtype=np.float32),
         profile=(),
         items=columns,

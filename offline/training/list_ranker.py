@@ -11,21 +11,21 @@ from tqdm import tqdm
 from data_exchange_center.recipes import ListRankerRecipe
 from offline.data.lists import Lists
 from offline.data.stored_features import StoredFeatures
-from offline.models.list_ranker import Knowledge, ListRanker, ListRankerConfig
+from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.training.click_model import THREADS
 
 EXCLUDED = -1e4
 
 
 def train_ranker(
-    lists: Lists, stored: StoredFeatures, knowledge: Knowledge, config: ListRankerConfig, recipe: ListRankerRecipe
+    lists: Lists, stored: StoredFeatures, frozen: FrozenTables, config: ListRankerConfig, recipe: ListRankerRecipe
 ) -> tuple[ListRanker, list[float]]:
     """A ranker fitted on the lists, which all hold something liked, and each epoch's loss."""
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     model = ListRanker(config)
-    model.renew(knowledge)
+    model.set_tables(frozen)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     batches = -(-len(lists) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)

@@ -18,7 +18,7 @@ from offline.data.requests import request_points
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import list_spec
 from offline.data.stored_features import StoredFeatures
-from offline.models.list_ranker import Knowledge, ListRanker, ListRankerConfig
+from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.training.channels import FittedChannel, fit_channels, history_channels
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.list_ranker import train_ranker
@@ -90,17 +90,17 @@ def fit_list_ranker(
     channels: Sequence[Channel],
     lists: Lists,
 ) -> tuple[ListRanker, list[float]]:
-    """The ranker trained on the teachers' lists with what was known then, and each epoch's loss.
+    """The ranker trained on the teachers' lists with the tables of the earlier part, and each epoch's loss.
 
     Afterwards its similarities and crosses are those of the whole past and of ``channels``, fitted on it.
     """
     settings = list_recipe(recipe)
     earlier = earlier_part(past, settings)
-    taught = knowledge(earlier, teachers, inputs, spec, settings)
-    factors = [candidates.shape[1] for _, candidates in taught.factors]
+    frozen = frozen_tables(earlier, teachers, inputs, spec, settings)
+    factors = [candidates.shape[1] for _, candidates in frozen.factors]
     config = ListRankerConfig.of(spec, settings, factors, recipe.data.positive_above)
-    ranker, losses = train_ranker(lists, StoredFeatures.of(earlier, inputs, spec, recipe), taught, config, settings)
-    ranker.renew(knowledge(past, channels, inputs, spec, settings))
+    ranker, losses = train_ranker(lists, StoredFeatures.of(earlier, inputs, spec, recipe), frozen, config, settings)
+    ranker.set_tables(frozen_tables(past, channels, inputs, spec, settings))
     return ranker, losses
 
 
@@ -109,15 +109,15 @@ def earlier_part(past: Sequences, ranker: ListRankerRecipe) -> Sequences:
     return past.select(past.positions < np.repeat(_cut(past, ranker), past.lengths))
 
 
-def knowledge(
+def frozen_tables(
     past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, ranker: ListRankerRecipe
-) -> Knowledge:
+) -> FrozenTables:
     """Similarities of channels, genres, years and of what follows what; how much likelier each group likes an item."""
     crossed = _crossed(spec)
     followed = transition_factors(past, ranker.horizon, ranker.transitions_dim, ranker.seed)
     fields = zip(inputs.codes(crossed).T, crossed, strict=True)
     sizes = {feature.name: feature.cardinality for feature in inputs.profile}
-    return Knowledge(
+    return FrozenTables(
         (*similarities(channels, inputs.genres, inputs.years), followed),
         tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
     )

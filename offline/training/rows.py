@@ -36,7 +36,7 @@ class FMData(Data):
 
 
 def fm_data(past: Sequences, recipe: DataRecipe) -> FMData:
-    """(rows, 2) int64 codes. ``past``: everything before the online rows."""
+    """(rows, 2) int64 codes. ``past``: everything before the held-out rows."""
     rows = pd.DataFrame(
         {
             Columns.USER: past.userids[past.users].astype(np.int32),

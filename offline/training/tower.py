@@ -88,10 +88,10 @@ def _loss(model: Tower, data: Sequences, points: Points, people: Tensor, horizon
 
 
 def _optimizer(model: Tower, recipe: TowerRecipe) -> torch.optim.Optimizer:
-    free = {id(parameter) for parameter in (model.lag, model.opinion, model.bias)}  # must not shrink towards 0
+    free = {id(parameter) for parameter in (model.lag, model.rating_weight, model.bias)}  # must not shrink towards 0
     decayed = [parameter for parameter in model.parameters() if id(parameter) not in free]
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": [model.lag, model.opinion, model.bias], "weight_decay": 0.0},
+        {"params": [model.lag, model.rating_weight, model.bias], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)

@@ -37,7 +37,7 @@ from offline_to_online.load.user_rows import UserRow, user_rows
 def served_ratings(exchange_dir: Path) -> pd.DataFrame:
     """Train and test rows, sorted by user and time."""
     ratings = artifacts.RATINGS.read(exchange_dir)
-    return ratings[ratings[Columns.SPLIT] != Split.ONLINE]  # excluded: each user's last ones
+    return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
 
 
 def recounted_states(exchange_dir: Path, recipe: DataRecipe, userids: Sequence[int]) -> dict[int, UserRow]:

@@ -30,7 +30,7 @@ def channel(name: str = "tower") -> Channel:
 def test_inner_product_is_factors_and_popularity() -> None:
     one = channel()
     user = one.user_vectors(np.array([[3, 0]]), np.array([[5, 0]]), np.array([[2, 1]]), np.array([1]))
-    weight = one.lag[:, 1, 0] * one.opinion[:, 1, 5]
+    weight = one.lag[:, 1, 0] * one.rating_weight[:, 1, 5]
     vector = one.base[1] + one.profile[0][2] + one.profile[1][1] + (weight[:, None] * one.rows[:, 3]).sum(axis=0)
     expected = one.items @ vector + one.bias
     assert one.item_vectors() @ user[0] == pytest.approx(expected, abs=1e-5)

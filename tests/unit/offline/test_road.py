@@ -35,7 +35,7 @@ from offline.training.rows import fm_data, pairs_data
 from tests.unit.offline.synthetic import made_up_movielens
 
 STEPS = tuple(step.path.removesuffix(".py").replace("/", ".") for step in provenance.STEPS)
-USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are kept for online evaluation
+USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are held out
 COLD = {5 * (user + 1) for user in range(FEW)}
 
 
@@ -99,7 +99,7 @@ def default(roads: Mapping[str, Settings]) -> Settings:
 
 def offline_rows(settings: Settings) -> pd.DataFrame:
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
-    return ratings[ratings[Columns.SPLIT] != Split.ONLINE].reset_index(drop=True)
+    return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT].reset_index(drop=True)
 
 
 def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None:
@@ -160,9 +160,9 @@ def test_no_training_input_holds_the_last_ten(settings: Settings, tmp_path: Path
         (other.data / name).write_bytes(content)
     walk(other)
     before, after = (artifacts.RATINGS.read(road.exchange_dir) for road in (settings, other))
-    online = before[Columns.SPLIT] == Split.ONLINE
-    assert (before[~online] == after[~online]).all(axis=None)
-    assert (before[online] != after[online])[[Columns.ITEM, Columns.TIMESTAMP]].mean().min() > 0.9
+    held_out = before[Columns.SPLIT] == Split.HOLDOUT
+    assert (before[~held_out] == after[~held_out]).all(axis=None)
+    assert (before[held_out] != after[held_out])[[Columns.ITEM, Columns.TIMESTAMP]].mean().min() > 0.9
 
     reports = {report.path for report in provenance.REPORTS}
     told = {artifacts.DATASET.path, artifacts.RATINGS.path}  # what the other ratings are
@@ -292,7 +292,7 @@ def test_the_deepfm_loads_and_gives_probabilities(source: Settings) -> None:
 def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settings) -> None:
     """One user's list, from the artifacts as a server makes it and by the functions that made the training lists."""
     folder, recall = default.exchange_dir, default.recipe.recall
-    everything, past = read_inputs(default, (*PAST, Split.ONLINE)), read_inputs(default).data
+    everything, past = read_inputs(default, (*PAST, Split.HOLDOUT)), read_inputs(default).data
     user, spec = USERS - 5, read_feature_spec(folder)
     point = Points(np.array([user]), past.lengths[[user]])
     now = int(everything.data.times[everything.data.starts[user] + past.lengths[user]])

@@ -14,7 +14,7 @@ from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate
 from offline.experiments import ablations, fusion_rules, ranker_variants
 from tests.synthetic_release import write_artifacts
-from tests.unit.offline.evaluation.conftest import held_of, settings_of
+from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,7 +33,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     for recipe in ("source", "default"):
         write_artifacts(folder / recipe, recipe=recipe, users=24)
         settings = settings_of(recipe, folder)
-        exact = served.answers(settings, held_of(settings))
+        exact = served.answers(settings, holdout_of(settings))
         found[recipe] = evaluate(settings, "make evaluate", ask=lambda _, e=exact: e, source_dir=folder / "source")
     return found
 

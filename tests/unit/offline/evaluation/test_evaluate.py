@@ -20,7 +20,7 @@ from offline.evaluation import evaluate as module
 from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate, figure
 from offline.readers import read_with_holdout
-from tests.unit.offline.evaluation.conftest import held_of, settings_of
+from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 SYSTEMS = {
     "source": ["popularity", "item-kNN", "EASE", "source: channel fm", "source: recall", "source: ranked"],
@@ -60,7 +60,7 @@ def test_the_source_is_run_where_nobody_gives_its_folder(exchange: Path, monkeyp
 
 def test_live_against_exact_is_a_number(exchange: Path) -> None:
     settings = settings_of("default", exchange)
-    exact = served.answers(settings, held_of(settings))
+    exact = served.answers(settings, holdout_of(settings))
 
     def with_ranked(change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
         live = replace(exact, ranked=change(exact.ranked))
@@ -103,7 +103,7 @@ def test_a_split_of_another_length_is_refused(exchange: Path, tmp_path: Path) ->
     folder = tmp_path / "exchange"
     shutil.copytree(exchange / "source", folder)
     ratings = artifacts.RATINGS.read(folder)
-    ratings.loc[(ratings[Columns.SPLIT] == Split.ONLINE).idxmax(), Columns.SPLIT] = Split.TEST
+    ratings.loc[(ratings[Columns.SPLIT] == Split.HOLDOUT).idxmax(), Columns.SPLIT] = Split.TEST
     artifacts.RATINGS.write(folder, ratings)
     with pytest.raises(StepError, match="s1_data_split"):
         read_with_holdout(Settings(exchange_dir=folder))

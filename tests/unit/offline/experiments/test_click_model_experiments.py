@@ -97,7 +97,7 @@ def test_the_last_ten_ratings_change_nothing(
     settings: Settings, found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ratings, "SETTINGS", QUICK)
-    assert without_times(ratings.ratings(other_ratings(settings, tmp_path, Split.ONLINE))) == without_times(found)
+    assert without_times(ratings.ratings(other_ratings(settings, tmp_path, Split.HOLDOUT))) == without_times(found)
 
 
 def test_scores_are_those_of_scikit_learn() -> None:

@@ -20,9 +20,9 @@ from offline.evaluation import replay, served
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import HEADLINES
 from offline.experiments import ablations, global_time, recipe_seeds
-from offline.experiments.fitted import Asked, systems
+from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.fusion_rules import quotas, rrf, rules, z_scores
-from offline.experiments.ranker_variants import Lesson, Parts, without
+from offline.experiments.ranker_variants import AblationSetup, Parts, without
 from offline.experiments.searches import fm_lists, searched_by_cosine, without_popularity
 from offline.training.channels import fit_channel, fit_channels, history_channels
 from offline.training.ranking import fit_stages
@@ -33,39 +33,39 @@ SIZE = RECIPE.recall.candidates
 
 
 @pytest.fixture(scope="module")
-def asked() -> Asked:
+def requests() -> EvalRequests:
     inputs = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
-    return Asked(replay.held_out(inputs.data, LAST), inputs.data, inputs)
+    return EvalRequests(replay.hold_out(inputs.data, LAST), inputs.data, inputs)
 
 
 @pytest.fixture(scope="module")
-def channels(asked: Asked) -> tuple[Channel, ...]:
-    return history_channels(fit_channels(asked.held.past, asked.inputs, RECIPE))
+def channels(requests: EvalRequests) -> tuple[Channel, ...]:
+    return history_channels(fit_channels(requests.holdout.past, requests.inputs, RECIPE))
 
 
-def test_who_has_no_past_or_nothing_after_it_is_not_asked_for(asked: Asked) -> None:
-    assert asked.points.users.tolist() == list(range(USERS - 1))  # the last has rated nothing
-    assert set(asked.points.positions) == {18}
-    lists = asked.lists(([3, 2, 1] for _ in range(USERS - 1)), 2)  # type: ignore[misc]
+def test_who_has_no_past_or_nothing_after_it_is_not_asked_for(requests: EvalRequests) -> None:
+    assert requests.points.users.tolist() == list(range(USERS - 1))  # the last has rated nothing
+    assert set(requests.points.positions) == {18}
+    lists = requests.lists(([3, 2, 1] for _ in range(USERS - 1)), 2)  # type: ignore[misc]
     assert lists.tolist() == [[3, 2]] * (USERS - 1) + [[0, 0]]
 
 
-def test_every_stage_of_fitted_systems_holds_nothing_seen(asked: Asked) -> None:
-    found = systems(fit_stages(asked.held.past, asked.inputs, RECIPE), asked, RECIPE)
+def test_every_stage_of_fitted_systems_holds_nothing_seen(requests: EvalRequests) -> None:
+    found = systems(fit_stages(requests.holdout.past, requests.inputs, RECIPE), requests, RECIPE)
     assert list(found) == ["channel tower", "channel ease", "recall", "ranked"]
-    seen = asked.held.past.seen().toarray() > 0
+    seen = requests.holdout.past.seen().toarray() > 0
     for lists in found.values():
         assert not any(seen[user, codes[codes > 0]].any() for user, codes in enumerate(lists))
     assert np.array_equal(np.sort(found["recall"]), np.sort(found["ranked"]))
 
 
-def test_three_channels_are_fitted_fused_and_ranked(asked: Asked) -> None:
+def test_three_channels_are_fitted_fused_and_ranked(requests: EvalRequests) -> None:
     third = RECIPE.recall.channels[1].model_copy(update={"name": "other", "power": 0.2})
     recall = RECIPE.recall.model_copy(update={"channels": (*RECIPE.recall.channels, third)})
     recipe = RECIPE.model_copy(update={"recall": recall})
-    stages = fit_stages(asked.held.past, asked.inputs, recipe)
+    stages = fit_stages(requests.holdout.past, requests.inputs, recipe)
     assert stages.stored.spec.candidate == candidate_columns(["tower", "ease", "other"])
-    found = systems(stages, asked, recipe)
+    found = systems(stages, requests, recipe)
     assert list(found) == ["channel tower", "channel ease", "channel other", "recall", "ranked"]
     assert np.array_equal(np.sort(found["recall"]), np.sort(found["ranked"]))
 
@@ -100,15 +100,15 @@ def test_rules_make_one_list_of_three() -> None:
     assert z_scores([*NAMES, "c"], (0, 1, 0.5), 2)([*HITS, third]).tolist() == [2, 7]
 
 
-def test_cosine_is_cosine_and_keeps_popularity_in_it(asked: Asked, channels: tuple[Channel, ...]) -> None:
+def test_cosine_is_cosine_and_keeps_popularity_in_it(requests: EvalRequests, channels: tuple[Channel, ...]) -> None:
     tower = channels[0]
     changed = searched_by_cosine(tower)
     full = np.hstack([tower.items, tower.bias[:, None]])
     there = np.linalg.norm(full, axis=1) > 0
     expected = full[there] / np.linalg.norm(full[there], axis=1, keepdims=True)
     assert changed.item_vectors()[there, :-1] == pytest.approx(expected, abs=1e-5)
-    assert [hits.ids.tolist() for hits in asked.hits(changed, 5)] != [
-        hits.ids.tolist() for hits in asked.hits(tower, 5)
+    assert [hits.ids.tolist() for hits in requests.hits(changed, 5)] != [
+        hits.ids.tolist() for hits in requests.hits(tower, 5)
     ]
 
 
@@ -117,68 +117,68 @@ def test_without_popularity_its_dimension_is_empty(channels: tuple[Channel, ...]
     assert channels[0].item_vectors()[:, -2].any()
 
 
-def test_fm_lists_are_the_order_of_the_model_or_of_cosine(asked: Asked) -> None:
-    fitted = fit_channel(SOURCE.recall.channels[0], asked.held.past, asked.inputs, SOURCE.data)
+def test_fm_lists_are_the_order_of_the_model_or_of_cosine(requests: EvalRequests) -> None:
+    fitted = fit_channel(SOURCE.recall.channels[0], requests.holdout.past, requests.inputs, SOURCE.data)
     assert fitted.users is not None
-    found = fm_lists(asked, fitted, 5)
+    found = fm_lists(requests, fitted, 5)
     nothing = np.zeros(0, dtype=np.int64)
     best = next(exact_search(fitted.users[:1], fitted.items, fitted.trained, nothing, nothing, ITEMS)).ids
-    seen = asked.held.past.seen()[0].indices
+    seen = requests.holdout.past.seen()[0].indices
     assert found[0].tolist() == best[~np.isin(best, seen)][:5].tolist()
-    assert fm_lists(asked, fitted, 5, cosine=True).tolist() != found.tolist()
+    assert fm_lists(requests, fitted, 5, cosine=True).tolist() != found.tolist()
 
 
-def test_what_a_ranker_is_not_given_changes_nothing(asked: Asked, channels: tuple[Channel, ...]) -> None:
-    lesson = Lesson.of(asked, channels, RECIPE)
-    recalled = asked.recalled(channels, RECIPE, SIZE)
+def test_what_a_ranker_is_not_given_changes_nothing(requests: EvalRequests, channels: tuple[Channel, ...]) -> None:
+    setup = AblationSetup.of(requests, channels, RECIPE)
+    recalled = requests.recalled(channels, RECIPE, SIZE)
     other = recalled.take(np.arange(len(recalled)))
     other.features[:] = 7
-    blind = lesson.learnt(Parts(recall=False))
+    blind = setup.train(Parts(recall=False))
     assert np.array_equal(blind.ranked(recalled), blind.ranked(other))
-    seeing = lesson.learnt()
+    seeing = setup.train()
     assert not np.array_equal(seeing.ranked(recalled), seeing.ranked(other))
     other = recalled.take(np.arange(len(recalled)))
     other.events[:] = other.events[::-1].copy()
-    forgetful = lesson.learnt(Parts(history=False))
+    forgetful = setup.train(Parts(history=False))
     assert np.array_equal(forgetful.ranked(recalled), forgetful.ranked(other))
-    unfollowed = lesson.learnt(Parts(transitions=False)).model
-    last = len(lesson.config.factors) - 1
+    unfollowed = setup.train(Parts(transitions=False)).model
+    last = len(setup.config.factors) - 1
     assert unfollowed.get_buffer(f"events{last - 1}").any()
     assert not unfollowed.get_buffer(f"events{last}").any()
     assert seeing.model.get_buffer(f"events{last}").any()
     assert len({*without().values()}) == len(without()) == 6
 
 
-def test_all_inputs_are_the_recipes_ranker(asked: Asked, channels: tuple[Channel, ...]) -> None:
-    stages = systems(fit_stages(asked.held.past, asked.inputs, RECIPE), asked, RECIPE)
-    learnt = Lesson.of(asked, channels, RECIPE).learnt()
-    recalled = asked.recalled(channels, RECIPE, SIZE)
-    assert np.array_equal(asked.lists(learnt.ranked(recalled), SIZE), stages["ranked"])
+def test_all_inputs_are_the_recipes_ranker(requests: EvalRequests, channels: tuple[Channel, ...]) -> None:
+    stages = systems(fit_stages(requests.holdout.past, requests.inputs, RECIPE), requests, RECIPE)
+    variant = AblationSetup.of(requests, channels, RECIPE).train()
+    recalled = requests.recalled(channels, RECIPE, SIZE)
+    assert np.array_equal(requests.lists(variant.ranked(recalled), SIZE), stages["ranked"])
 
 
 @pytest.fixture
-def settings(asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(requests: EvalRequests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A folder that says only which data set it is of; the inputs are those made up here."""
     artifacts.DATASET.write(tmp_path, {"name": "made up"})
     for module in (ablations, recipe_seeds, global_time):
-        monkeypatch.setattr(module, "read_with_holdout", lambda _: asked.inputs)
+        monkeypatch.setattr(module, "read_with_holdout", lambda _: requests.inputs)
     return Settings(exchange_dir=tmp_path)
 
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"online_last": LAST})})
+    return RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"holdout_last": LAST})})
 
 
 def test_ablations_never_read_the_last_ten(
-    settings: Settings, asked: Asked, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, requests: EvalRequests, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablations, "summary", lambda _, lists: {"lists": lists.tolist()})
     found = ablations.measure(settings, recipe)
-    data = asked.inputs.data
+    data = requests.inputs.data
     late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)
     turned = np.where(late, data.items % ITEMS + 1, data.items)
-    other = Inputs(**(vars(asked.inputs) | {"data": type(data)(**(vars(data) | {"items": turned}))}))
+    other = Inputs(**(vars(requests.inputs) | {"data": type(data)(**(vars(data) | {"items": turned}))}))
     monkeypatch.setattr(ablations, "read_with_holdout", lambda _: other)
     assert ablations.measure(settings, recipe) == found
     assert json.loads(json.dumps(found, allow_nan=False))["users"] > 0
@@ -189,7 +189,7 @@ def test_ablations_never_read_the_last_ten(
 
 
 def test_seeds_give_values_and_their_spread(
-    settings: Settings, asked: Asked, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, requests: EvalRequests, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists = np.zeros((USERS, SIZE), dtype=np.int64)
     own = Answers({"tower": lists, "ease": lists}, lists, lists, lists.astype(float))
@@ -221,23 +221,23 @@ def test_at_one_moment_for_all_nothing_later_is_known() -> None:
     times = data.times + 1000 * data.users  # each starts a little later than the one before
     data = type(data)(**(vars(data) | {"times": times}))
     time = 20_000
-    held = global_time.held_at(data, time, 3)
-    assert held.past.times.max() < time
-    assert held.past.lengths.sum() == (times < time).sum()
-    liked = np.asarray(held.relevance.sum(axis=1) + held.disliked.sum(axis=1)).ravel()
-    started = held.past.lengths > 0
+    holdout = global_time.holdout_at(data, time, 3)
+    assert holdout.past.times.max() < time
+    assert holdout.past.lengths.sum() == (times < time).sum()
+    liked = np.asarray(holdout.relevance.sum(axis=1) + holdout.disliked.sum(axis=1)).ravel()
+    started = holdout.past.lengths > 0
     assert (liked[~started] == 0).all()
     assert set(liked[started]) <= {1, 2, 3, 0}
     user = int(np.flatnonzero(started)[-1])
-    first = data.starts[user] + held.past.lengths[user]
-    assert held.times[user] == times[first] >= time
+    first = data.starts[user] + holdout.past.lengths[user]
+    assert holdout.times[user] == times[first] >= time
 
 
-def test_points_of_the_global_split_are_those_with_both_sides(asked: Asked) -> None:
-    data = asked.inputs.data
-    held = global_time.held_at(data, int(np.median(data.times)), 3)
-    points: Points = Asked(held, data, asked.inputs).points
-    assert np.array_equal(points.positions, held.past.lengths[points.users])
+def test_points_of_the_global_split_are_those_with_both_sides(requests: EvalRequests) -> None:
+    data = requests.inputs.data
+    holdout = global_time.holdout_at(data, int(np.median(data.times)), 3)
+    points: Points = EvalRequests(holdout, data, requests.inputs).points
+    assert np.array_equal(points.positions, holdout.past.lengths[points.users])
     assert len(points) == USERS - 1
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.history import History
 from data_exchange_center.recipes import ListRankerRecipe
-from offline.models.list_ranker import Knowledge, ListRanker, ListRankerConfig
+from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.models.served import load_ranker, weights_to_bytes
 
 ITEMS, LENGTH, CANDIDATES = 30, 5, 12
@@ -71,10 +71,10 @@ def test_knowledge_is_renewed_and_must_fit(ranker: ListRanker) -> None:
     factors = tuple((np.ones((ITEMS + 1, d), np.float32), np.ones((ITEMS + 1, d), np.float32)) for d in (4, 2, 3))
     crosses = (np.ones((3, ITEMS + 1), np.float32), np.ones((4, ITEMS + 1), np.float32))
     other = ListRanker(CONFIG)
-    other.renew(Knowledge(factors, crosses))
+    other.set_tables(FrozenTables(factors, crosses))
     assert other.get_buffer("events1").unique().tolist() == [1.0]
     with pytest.raises(ValueError, match="shapes"):
-        other.renew(Knowledge(factors[:2], crosses))
+        other.set_tables(FrozenTables(factors[:2], crosses))
 
 
 def test_weights_of_another_kind_are_refused(ranker: ListRanker) -> None:

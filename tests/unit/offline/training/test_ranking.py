@@ -26,7 +26,7 @@ from offline.data.requests import Points
 from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
 from offline.data.stored_features import StoredFeatures
-from offline.models.list_ranker import Knowledge, ListRanker
+from offline.models.list_ranker import FrozenTables, ListRanker
 from offline.training import ranking
 from offline.training.channels import (
     channel_set,
@@ -122,9 +122,11 @@ def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
 
 def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever came later, it learns with the same statistics, crosses and transitions; then they are of everything."""
-    told: list[tuple[StoredFeatures, Knowledge]] = []
+    told: list[tuple[StoredFeatures, FrozenTables]] = []
 
-    def train(lists: Lists, stored: StoredFeatures, known: Knowledge, *settings: Any) -> tuple[ListRanker, list[float]]:
+    def train(
+        lists: Lists, stored: StoredFeatures, known: FrozenTables, *settings: Any
+    ) -> tuple[ListRanker, list[float]]:
         told.append((stored, known))
         return train_ranker(lists, stored, known, *settings)
 

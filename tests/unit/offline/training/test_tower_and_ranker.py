@@ -15,7 +15,7 @@ from offline.data.lists import Lists, recall_lists
 from offline.data.requests import request_points
 from offline.data.sequences import Sequences
 from offline.data.stored_features import StoredFeatures
-from offline.models.list_ranker import Knowledge, ListRankerConfig
+from offline.models.list_ranker import FrozenTables, ListRankerConfig
 from offline.models.tower import Tower
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.item_item import ease_channel
@@ -68,9 +68,9 @@ def lists(data: Sequences, tower: Tower) -> Lists:
 
 
 @pytest.fixture(scope="module")
-def knowledge(data: Sequences, tower: Tower) -> Knowledge:
+def knowledge(data: Sequences, tower: Tower) -> FrozenTables:
     factors = similarities((tower.channel("tower", TRAINED),), GENRES, np.arange(1960, 1960 + ITEMS + 1))
-    return Knowledge(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),))
+    return FrozenTables(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_lists_hold_nothing_seen(data: Sequences, lists: Lists) -> None:
 
 
 def test_ranker_beats_the_recalled_order_it_is_trained_on(
-    lists: Lists, knowledge: Knowledge, stored: StoredFeatures
+    lists: Lists, knowledge: FrozenTables, stored: StoredFeatures
 ) -> None:
     rng = np.random.default_rng(0)
     shuffled = rng.permuted(np.tile(np.arange(10), (len(lists), 1)), axis=1)  # an order that knows nothing
