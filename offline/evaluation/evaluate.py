@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline import step_runner
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import EASE, POPULARITY, baselines
 from offline.evaluation.metrics import Lists
@@ -34,14 +32,14 @@ Ask = Callable[[Holdout], Answers]  # the whole of a running server
 
 
 def evaluate(
-    settings: Settings, command: str, ask: Ask | None = None, source_dir: Path | None = None
+    settings: Settings, command: str, ask: Ask | None = None, source: Settings | None = None
 ) -> dict[str, Any]:
     """The report of what the artifacts answer, or, with ``ask``, of what the server that serves them answers.
 
     Args:
         command: that a reader can repeat.
         ask: the running server; what exact search over the same artifacts answers is then put beside it.
-        source_dir: an exchange folder that the source's recipe has filled; None: one is filled and removed.
+        source: settings of the source's artifacts on the same data, to put beside another recipe's.
 
     Raises ArtifactError or StepError when `make offline` has not run, and what ``ask`` raises.
     """
@@ -57,9 +55,9 @@ def evaluate(
             answers = ask(holdout)
     with timed("baselines", seconds):
         systems = baselines(holdout.past, SHOWN)
-    if name != SOURCE.name:
-        with timed("the source's recipe", seconds), _exchange_of_source(settings, source_dir) as theirs:
-            systems |= _systems(SOURCE.name, served.answers(theirs, holdout))
+    if source and name != SOURCE.name:
+        with timed("the source's recipe", seconds):
+            systems |= _systems(SOURCE.name, served.answers(source, holdout))
     systems |= {f"{name}: channel {channel}": lists for channel, lists in answers.channels.items()}
     systems |= _systems(name, answers)
     log.info("metrics of %d systems", len(systems))
@@ -109,19 +107,6 @@ def _difference(holdout: Holdout, live: Lists, exact: Lists) -> dict[str, Any]:
 
 def _systems(name: str, answers: Answers) -> dict[str, Lists]:
     return {f"{name}: recall": answers.fused, f"{name}: ranked": answers.ranked}
-
-
-@contextmanager
-def _exchange_of_source(settings: Settings, source_dir: Path | None) -> Iterator[Settings]:
-    """Settings of an exchange folder where the source's recipe has run on the same data."""
-    theirs = settings.model_copy(update={"recipe_name": SOURCE.name, "data": None})
-    if source_dir:
-        yield theirs.model_copy(update={"exchange_dir": source_dir})
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for step in step_runner.run_steps(theirs, Path(folder)):
-            log.info("%s: %.1f s", step["step"], step["seconds"])
-        yield theirs.model_copy(update={"exchange_dir": Path(folder)})
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """How good the recommendations of the running server are: ``make evaluate``, after ``make up sync serve``.
 
 Asks the server over HTTP for every user, at the moment of the user's first held-out rating, and looks for what the
-user liked among the held-out ten. What exact search over the same artifacts answers stands beside it.
+user liked among the held-out ten. What exact search over the same artifacts answers stands beside it, with
+--with-source the source's recipe too.
 
 Reads:  the server; the artifacts of `make offline` that it serves
 Writes: pic/figures/evaluation.json (another recipe's or data set's: with its name)
-Run:    python -m offline.evaluation.live
-Expect: seven minutes on MovieLens-1M; with the default recipe recall@200 above 0.70, or it fails
+Run:    python -m offline.evaluation.live [--with-source]
+Expect: a few minutes on MovieLens-1M; with the default recipe recall@200 above 0.70, or it fails
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from offline.data.sequences import Ints
 from offline.evaluation import thresholds
 from offline.evaluation.evaluate import evaluate, show, write
 from offline.evaluation.replay import SHOWN, Answers, Holdout
+from offline.evaluation.source_reference import asked_for, source_artifacts
 
 IN_FLIGHT = 4  # requests at a time: the server is on this machine and has other things to do than to queue
 TIMEOUT_S = 30.0
@@ -136,20 +138,22 @@ def _codes(itemids: Ints, ids: Sequence[int]) -> Ints:
     return codes
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, with_source: bool = False) -> None:
     recall, release = settings.recipe.recall, release_of_artifacts(settings).release
     channels = [channel.name for channel in recall.channels]
     url = settings.server.url
     expect_release(url, release)  # before minutes are spent
-    found = evaluate(
-        settings,
-        "make evaluate",
-        ask=lambda holdout: server_answers(url, release, channels, recall.candidates, holdout),
-    )
+    source = source_artifacts(settings) if with_source else None
+
+    def ask(holdout: Holdout) -> Answers:
+        return server_answers(url, release, channels, recall.candidates, holdout)
+
+    found = evaluate(settings, f"make evaluate{' with_source=1' if source else ''}", ask, source)
     write(found)
     show(found, Console())
     thresholds.check(found)
 
 
 if __name__ == "__main__":
-    run(main)
+    with_source = asked_for(__doc__)
+    run(lambda settings: main(settings, with_source))

@@ -1,11 +1,11 @@
-"""What each part of the default recipe is worth, on the ten ratings before the last ten: ``make ablations``.
+"""What each part of the recipe is worth, on the ten ratings before the last ten: ``make ablations``.
 
 Everything is fitted on what came before those; here choices are made, and the last ten are not read. Channels alone,
 ways to search and to fuse, and the ranker without some of its inputs stand side by side.
 
 Reads:  offline/{ratings,items,users}.parquet
-Writes: pic/figures/evaluation_ablation.json
-Run:    python -m offline.experiments.ablations
+Writes: pic/figures/evaluation_ablation.json (of another recipe than the default: with its name)
+Run:    python -m offline.experiments.ablations [--with-source]
 Expect: half an hour on MovieLens-1M
 """
 
@@ -22,7 +22,7 @@ from rich.table import Table
 from data_exchange_center import artifacts
 from data_exchange_center.channels import Channel
 from data_exchange_center.machine import machine
-from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
+from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.evaluation import metrics, replay
@@ -31,12 +31,14 @@ from offline.evaluation.evaluate import write
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import SHOWN
 from offline.evaluation.report import per_user, plain, summary
+from offline.evaluation.source_reference import asked_for
 from offline.experiments.fitted import EvalRequests
 from offline.experiments.fusion_rules import rules
 from offline.experiments.ranker_variants import AblationSetup, without
 from offline.experiments.searches import fm_lists, searched_by_cosine, without_popularity
 from offline.readers import read_with_holdout
 from offline.training.channels import fit_channel, fit_channels, history_channels
+from offline.training.ranking import list_recipe
 
 REFERENCE = "ranker: all inputs"  # what the others are compared with
 COMPARED = ("recall@200", "recall@50", "ndcg@50")
@@ -51,15 +53,22 @@ class Row(NamedTuple):
     lists: Lists
 
 
-def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
-    """Every row's summary, and its paired difference to the recipe as it is."""
+def measure(settings: Settings, recipe: Recipe, with_source: bool = False) -> dict[str, Any]:
+    """Every row's summary, and its paired difference to the recipe as it is.
+
+    Raises StepError for a recipe without a list ranker: its parts are not those that are left out here.
+    """
+    list_recipe(recipe)  # before minutes are spent
     inputs, last = read_with_holdout(settings), recipe.data.holdout_last
     data = inputs.data.before_last(last)  # the last ten are gone from here on
     requests = EvalRequests(replay.hold_out(data, last), data, replace(inputs, data=data))
-    holdout, rows = requests.holdout, sorted(tried(requests, recipe), key=lambda row: GROUPS.index(row.group))
+    holdout, rows = (
+        requests.holdout,
+        sorted(tried(requests, recipe, with_source), key=lambda row: GROUPS.index(row.group)),
+    )
     reference = next(per_user(holdout.relevance, row.lists) for row in rows if row.name == REFERENCE)
     return {
-        "command": "make ablations",
+        "command": f"make ablations{' with_source=1' if with_source else ''}",
         "machine": machine(),
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "recipe": recipe.name,
@@ -78,14 +87,15 @@ def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def tried(requests: EvalRequests, recipe: Recipe) -> Iterator[Row]:
+def tried(requests: EvalRequests, recipe: Recipe, with_source: bool) -> Iterator[Row]:
     """All rows, fitted on the way."""
     past, size = requests.holdout.past, recipe.recall.candidates
     for name, lists in baselines(past, SHOWN).items():
         yield Row("baseline", name, lists)
     channels = history_channels(fit_channels(past, requests.inputs, recipe))
     yield from _recalled(requests, channels, recipe)
-    yield from _fm(requests, size)
+    if with_source:
+        yield from _fm(requests, size)
     yield from _ranked(requests, channels, recipe)
 
 
@@ -148,11 +158,12 @@ def show(found: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def main(settings: Settings) -> None:
-    found = plain(measure(settings, DEFAULT))
+def main(settings: Settings, with_source: bool = False) -> None:
+    found = plain(measure(settings, settings.recipe, with_source))
     write(found, "evaluation_ablation")
     show(found, Console())
 
 
 if __name__ == "__main__":
-    run(main)
+    with_source = asked_for(__doc__)
+    run(lambda settings: main(settings, with_source))

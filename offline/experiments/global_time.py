@@ -1,10 +1,10 @@
-"""The default recipe on a split at one moment for all users: ``make evaluate-global``, after ``make offline``.
+"""The recipe on a split at one moment for all users: ``make evaluate-global``, after ``make offline``.
 
 The split per user lets a model learn from what other people did later. Here everything is fitted on what had happened
 before one time T, and the targets are the ten ratings of each user from T on who had rated something before.
 
 Reads:  the artifacts of `make offline`, for the figures of the split per user
-Writes: pic/figures/evaluation_global.json
+Writes: pic/figures/evaluation_global.json (of another recipe than the default: with its name)
 Run:    python -m offline.experiments.global_time
 Expect: ten minutes on MovieLens-1M
 """
@@ -29,7 +29,7 @@ from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import plain, summary
 from offline.experiments.fitted import EvalRequests, systems
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages
+from offline.training.ranking import fit_stages, list_recipe
 
 BEFORE = 0.9  # share of all ratings that lie before T
 
@@ -77,7 +77,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    release_of_artifacts(settings)  # before minutes are spent
+    list_recipe(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
     found = plain(measure(settings))
     write(found, "evaluation_global")
     show(found, Console())

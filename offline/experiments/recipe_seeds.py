@@ -1,9 +1,9 @@
-"""The default recipe with three seeds on the last ten: how much of a figure is chance. ``make evaluate-seeds``, once.
+"""The recipe with three seeds on the last ten: how much of a figure is chance. ``make evaluate-seeds``, once.
 
 The artifacts are those of the recipe's own seed; with the others everything is fitted here.
 
 Reads:  the artifacts of `make offline`
-Writes: pic/figures/evaluation_seeds.json
+Writes: pic/figures/evaluation_seeds.json (of another recipe than the default: with its name)
 Run:    python -m offline.experiments.recipe_seeds
 Expect: a quarter of an hour on MovieLens-1M
 """
@@ -91,7 +91,7 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 
 def main(settings: Settings) -> None:
-    release_of_artifacts(settings)  # before minutes are spent
+    list_recipe(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
     found = plain(measure(settings, settings.recipe, SEEDS))
     write(found, "evaluation_seeds")
     show(found, Console())

@@ -34,7 +34,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         write_artifacts(folder / recipe, recipe=recipe, users=24)
         settings = settings_of(recipe, folder)
         exact = served.answers(settings, holdout_of(settings))
-        found[recipe] = evaluate(settings, "make evaluate", ask=lambda _, e=exact: e, source_dir=folder / "source")
+        found[recipe] = evaluate(
+            settings, "make evaluate", ask=lambda _, e=exact: e, source=settings_of("source", folder)
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from data_exchange_center.channels import Channel
 from data_exchange_center.fusion import Hits, candidate_columns
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
 from offline.data.inputs import Inputs
 from offline.data.lists import exact_search
 from offline.data.requests import Points
@@ -174,13 +175,13 @@ def test_ablations_never_read_the_last_ten(
     settings: Settings, requests: EvalRequests, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablations, "summary", lambda _, lists: {"lists": lists.tolist()})
-    found = ablations.measure(settings, recipe)
+    found = ablations.measure(settings, recipe, with_source=True)
     data = requests.inputs.data
     late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)
     turned = np.where(late, data.items % ITEMS + 1, data.items)
     other = Inputs(**(vars(requests.inputs) | {"data": type(data)(**(vars(data) | {"items": turned}))}))
     monkeypatch.setattr(ablations, "read_with_holdout", lambda _: other)
-    assert ablations.measure(settings, recipe) == found
+    assert ablations.measure(settings, recipe, with_source=True) == found
     assert json.loads(json.dumps(found, allow_nan=False))["users"] > 0
     groups = {row["group"] for row in found["rows"]}
     assert groups == {"baseline", "channel alone", "search", "fusion", "ranker"}
@@ -243,3 +244,16 @@ def test_points_of_the_global_split_are_those_with_both_sides(requests: EvalRequ
 
 def test_headlines_are_what_is_shown() -> None:
     assert set(ablations.COMPARED) < set(HEADLINES)
+
+
+def test_the_source_is_among_the_ablations_only_where_asked_for(settings: Settings, recipe: Recipe) -> None:
+    with_source, without_it = (
+        {row["name"] for row in ablations.measure(settings, recipe, asked)["rows"]} for asked in (True, False)
+    )
+    assert with_source - without_it == {"fm", "fm, cosine instead of inner product"}
+    assert without_it < with_source
+
+
+def test_a_recipe_without_a_list_ranker_has_no_ablations(settings: Settings) -> None:
+    with pytest.raises(StepError, match="'source': a ranker of kind 'deepfm'"):
+        ablations.measure(settings, SOURCE)
