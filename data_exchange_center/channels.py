@@ -31,6 +31,28 @@ def regimes(request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_
     return np.where(returns, RETURNS, CONTINUES)
 
 
+def query_vectors(vectors: Float32) -> Float32:
+    """(m, d) user vectors -> (m, d + 2): 1 for the item's bias, 0 for the item's filler."""
+    ones = np.ones((len(vectors), 1), np.float32)
+    return np.hstack([vectors, ones, 0 * ones]).astype(np.float32)
+
+
+def index_vectors(vectors: Float32, bias: Float32, indexed: NDArray[np.bool_] | None = None) -> Float32:
+    """(n, d) item vectors, (n,) biases -> (n, d + 2): vector, bias, and a filler that makes all equally long.
+
+    <query, item> is the model's own v_user . v_item + b_item. The filler sqrt(M^2 - |(v, b)|^2), with M the longest,
+    meets only the query's 0; it makes an item the nearest to itself (Bachrach et al., "Speeding Up the Xbox Recommender
+    System", RecSys 2014, section 3).
+
+    ``indexed``: (n,) the rows whose longest is M; None: all.
+    """
+    known = np.hstack([vectors, bias[:, None]]).astype(np.float64)
+    square = (known**2).sum(axis=1)
+    longest = (square if indexed is None else square[indexed]).max(initial=0.0)
+    filler = np.sqrt(np.maximum(longest - square, 0))
+    return np.hstack([known, filler[:, None]]).astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Channel:
     """One vector channel.
@@ -73,18 +95,11 @@ class Channel:
         for rows, lag, rating_weight in zip(self.rows, self.lag, self.rating_weight, strict=True):
             weights = lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)
             vectors += np.matmul(weights[:, None, :], rows[items])[:, 0]  # (m, 1, n) x (m, n, d)
-        ones = np.ones((len(vectors), 1), np.float32)
-        return np.hstack([vectors, ones, 0 * ones]).astype(np.float32)
+        return query_vectors(vectors)
 
     def item_vectors(self) -> Float32:
-        """(items + 1, d + 2), all of one length (Bachrach et al. 2014), so that an item finds itself first.
-
-        Rows of items that are not ``trained`` mean nothing and are not to be indexed.
-        """
-        vectors = np.hstack([self.items, self.bias[:, None]]).astype(np.float64)
-        square = (vectors**2).sum(axis=1)
-        length = np.sqrt(np.maximum(square[self.trained].max(initial=0.0) - square, 0))
-        return np.hstack([vectors, length[:, None]]).astype(np.float32)
+        """(items + 1, d + 2); rows of items that are not ``trained`` mean nothing and are not to be indexed."""
+        return index_vectors(self.items, self.bias, self.trained)
 
 
 @dataclass(frozen=True, eq=False)

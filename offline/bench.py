@@ -18,8 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
+from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
-from data_exchange_center.settings import Settings, load_settings
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
 from offline.figures import FIGURES, named
 from offline.readers import read_model_reports
 from offline.step_runner import run_steps
@@ -71,15 +73,13 @@ def show(found: dict[str, Any], console: Console) -> None:
         console.print(f"{model} AUC: " + ", ".join(shown))
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    settings = load_settings()
+def main(settings: Settings) -> None:
     found = report(settings)
     path = FIGURES / f"{named('offline_bench', settings.recipe_name)}.json"
-    artifacts.write_json(path, found)
+    write_json(path, found)
     show(found, Console())
     log.info("written: %s", path)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

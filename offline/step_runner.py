@@ -13,6 +13,7 @@ from typing import Any
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
 
 log = logging.getLogger(__name__)
 
@@ -20,14 +21,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run_step(step: str, environment: dict[str, str]) -> dict[str, Any]:
-    """Run one step. Its seconds, its processor seconds and its peak memory in MB; exits when it fails."""
+    """Run one step. Its seconds, its processor seconds and its peak memory in MB.
+
+    Raises StepError when it fails.
+    """
     path = ROOT / step
     begin = time.perf_counter()
     process = subprocess.Popen([sys.executable, path.name], cwd=path.parent, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{step} failed with exit code {process.returncode}.")
+        raise StepError(f"{step} failed with exit code {process.returncode}: what it printed above says why.")
     return {
         "step": step,
         "seconds": round(time.perf_counter() - begin, 1),

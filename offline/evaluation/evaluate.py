@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import artifacts
+from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release import release_of_artifacts
@@ -128,7 +128,7 @@ def figure(found: Mapping[str, Any], kind: str = "evaluation") -> Path:
 def write(found: Mapping[str, Any], kind: str = "evaluation") -> None:
     """Write a report to its `figure`, and say where."""
     path = figure(found, kind)
-    artifacts.write_json(path, found)
+    write_json(path, found)
     log.info("written: %s", path)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from data_exchange_center import artifacts
+from data_exchange_center.files import write_json
 from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -128,7 +128,7 @@ def main(settings: Settings, output: Path | None, other: Path | None, tolerance:
     for name, metrics in found["metrics"].items():
         log.info("%s: %s", name, ", ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
     if output:
-        artifacts.write_json(output, found)
+        write_json(output, found)
         log.info("written: %s", output)
     if other:
         compare(found, other, tolerance)

@@ -21,6 +21,7 @@ from pathlib import Path
 import requests
 
 from data_exchange_center import artifacts
+from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published
@@ -40,7 +41,7 @@ def main(settings: Settings) -> None:
     name = published.name_of(counts["ratings"], counts["users"], counts["items"])
     raw = settings.offline_dir / "raw"
     for file, text in content.items():
-        with artifacts.written_in_place(raw / file) as temporary:
+        with written_in_place(raw / file) as temporary:
             temporary.write_bytes(text)
     sha256 = {file: hashlib.sha256(text).hexdigest() for file, text in content.items()}
     artifacts.DATASET.write(settings.exchange_dir, {"name": name, "origin": origin, "counts": counts, "sha256": sha256})

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
+from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
@@ -24,7 +25,7 @@ def main(settings: Settings) -> None:
     dataset = artifacts.DATASET.read(settings.exchange_dir)
     raw = settings.offline_dir / "raw"
     for file, digest in dataset["sha256"].items():
-        if not (raw / file).is_file() or artifacts.sha256(raw / file) != digest:
+        if not (raw / file).is_file() or sha256(raw / file) != digest:
             raise StepError(f"{raw / file} is not the file that dataset.json describes: run s0_get_data.py again.")
     data = sources.load(raw)
     ratings = label_and_split(data.ratings, settings.recipe.data)

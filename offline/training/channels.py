@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import Channel, ChannelSet
+from data_exchange_center.channels import Channel, ChannelSet, index_vectors, query_vectors
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, EaseRecipe, FMRecipe, Recipe, TowerRecipe
-from offline.data import vectors
 from offline.data.inputs import Inputs
 from offline.data.sequences import Sequences
 from offline.models.fm import FM
@@ -75,8 +74,8 @@ def _fit_fm(recipe: FMRecipe, past: Sequences, data: DataRecipe) -> FittedChanne
     rows = fm_data(past, data)
     fitted = fit(lambda: FM(rows.n_users, rows.n_items, recipe.dim), rows, recipe.train, "FM")
     model = fitted.model
-    user_rows = vectors.user_vectors(model.user_factors()[1:].numpy())
-    item_rows = vectors.item_vectors(model.item_factors()[1:].numpy(), model.item_bias()[1:].numpy())
+    user_rows = query_vectors(model.user_factors()[1:].numpy())
+    item_rows = index_vectors(model.item_factors()[1:].numpy(), model.item_bias()[1:].numpy())
     users = np.full((past.n_users, user_rows.shape[1]), np.nan, dtype=np.float32)
     items = np.zeros((past.n_items + 1, item_rows.shape[1]), dtype=np.float32)
     trained = np.zeros(past.n_items + 1, dtype=np.bool_)

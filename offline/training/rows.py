@@ -14,7 +14,6 @@ from data_exchange_center.features import Float32
 from data_exchange_center.recipes import DataRecipe
 from offline.data.sequences import Sequences
 from offline.data.split import trains, validation_mask
-from offline.data.vectors import codes_of
 from offline.training.click_model import Data, Rows
 
 
@@ -64,3 +63,9 @@ def pairs_data(inputs: Float32, ratings: pd.DataFrame, validation_share: float) 
         Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
     )
     return Data(train, validation_mask(ratings.loc[is_train, Columns.USER], validation_share), test)
+
+
+def codes_of(ids: pd.Series, vocabulary: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Position in the sorted ``vocabulary`` plus one; 0 for an id that it does not hold."""
+    position = pd.Index(vocabulary).get_indexer(pd.Index(ids))  # -1: not there
+    return position.astype(np.int64) + 1

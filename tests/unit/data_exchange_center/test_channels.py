@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_exchange_center.channels import Channel, ChannelSet, regimes
+from data_exchange_center.channels import Channel, ChannelSet, index_vectors, regimes
 from data_exchange_center.history import History
 
 ITEMS, DIM, LAGS = 9, 4, 5
@@ -102,3 +102,10 @@ def test_a_channel_that_tells_no_items_apart_is_not_asked_with() -> None:
     for history in (History.empty(), strangers):
         assert set(channels.user_vectors(history, profile, 1_200)) == {"tower", "popular"}
     assert set(channels.user_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}
+
+
+def test_every_item_vector_finds_itself_first() -> None:
+    random = np.random.default_rng(0)
+    items = index_vectors(random.normal(size=(300, 4)).astype(np.float32), random.normal(size=300))
+    assert (np.argmax(items @ items.T, axis=1) == np.arange(300)).all()
+    np.testing.assert_allclose(np.linalg.norm(items, axis=1), np.linalg.norm(items[0]), rtol=1e-6)

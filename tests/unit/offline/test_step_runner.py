@@ -6,6 +6,7 @@ import pytest
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
 from offline import step_runner
 
 
@@ -22,7 +23,7 @@ def test_a_step_runs_in_its_own_folder_and_is_measured(monkeypatch: pytest.Monke
 def test_a_step_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "s1.py").write_text("raise SystemExit(3)")
     monkeypatch.setattr(step_runner, "ROOT", tmp_path)
-    with pytest.raises(SystemExit, match=r"s1\.py failed with exit code 3"):
+    with pytest.raises(StepError, match=r"s1\.py failed with exit code 3"):
         step_runner.run_step("s1.py", {})
 
 
