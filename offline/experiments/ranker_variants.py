@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
-from data_exchange_center.recipes import ListRankerRecipe, Recipe
+from data_exchange_center.recipes import Recipe
 from offline.data.lists import Lists as RecallLists
 from offline.data.statistics import list_spec
 from offline.data.stored_features import StoredFeatures
 from offline.experiments.fitted import EvalRequests
-from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
-from offline.training.list_ranker import ranked, train_ranker
-from offline.training.ranking import earlier_part, frozen_tables, list_recipe, training_lists
+from offline.models.list_ranker import FrozenTables, ListRanker
+from offline.training.list_ranker import ranked
+from offline.training.ranking import RankerInputs, earlier_part, list_recipe, train_on_lists, training_lists
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,17 @@ class Parts:
         nothing = {name: np.zeros_like(getattr(lists, name)) for name in ("events", "ratings", "ages")}
         return replace(lists, features=features, **nothing)
 
-    def of_stored(self, stored: StoredFeatures) -> StoredFeatures:
+    def of_inputs(self, inputs: RankerInputs) -> RankerInputs:
+        return RankerInputs(self._of_stored(inputs.stored), self._of_tables(inputs.frozen))
+
+    def _of_stored(self, stored: StoredFeatures) -> StoredFeatures:
         if self.statistics:
             return stored
         names = [feature.name for feature in stored.spec.of("item")]
         ids = np.array([name == Columns.ITEM for name in names])
         return replace(stored, items=np.where(ids, stored.items, 0).astype(np.float32))
 
-    def of_tables(self, frozen: FrozenTables) -> FrozenTables:
+    def _of_tables(self, frozen: FrozenTables) -> FrozenTables:
         if not self.transitions:
             *others, (events, candidates) = frozen.factors  # the last, as `training.ranking.frozen_tables` orders them
             frozen = replace(frozen, factors=(*others, (np.zeros_like(events), np.zeros_like(candidates))))
@@ -79,25 +82,20 @@ class AblationSetup:
     """What all variants are trained on, and what they are given when they rank."""
 
     lists: RecallLists
-    config: ListRankerConfig
-    recipe: ListRankerRecipe
-    then: tuple[StoredFeatures, FrozenTables]
-    now: tuple[StoredFeatures, FrozenTables]
+    then: RankerInputs
+    now: RankerInputs
+    recipe: Recipe
 
     @classmethod
     def of(cls, requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> AblationSetup:
-        """As `offline.training.ranking.fit_stages` does it."""
+        """``channels`` are fitted on the past of the requests."""
         past, inputs, ranker = requests.holdout.past, requests.inputs, list_recipe(recipe)
         teachers, lists = training_lists(past, inputs, recipe)
-        spec, earlier = list_spec(inputs, recipe, ranker), earlier_part(past, ranker)
-        then = StoredFeatures.of(earlier, inputs, spec, recipe), frozen_tables(earlier, teachers, inputs, spec, ranker)
-        now = StoredFeatures.of(past, inputs, spec, recipe), frozen_tables(past, channels, inputs, spec, ranker)
-        factors = [candidates.shape[1] for _, candidates in then[1].factors]
-        config = ListRankerConfig.of(spec, ranker, factors, recipe.data.positive_above)
-        return cls(lists, config, ranker, then, now)
+        spec = list_spec(inputs, recipe, ranker)
+        then = RankerInputs.after(earlier_part(past, ranker), teachers, inputs, spec, recipe)
+        return cls(lists, then, RankerInputs.after(past, channels, inputs, spec, recipe), recipe)
 
     def train(self, parts: Parts = Parts()) -> TrainedVariant:
-        stored, frozen = parts.of_stored(self.then[0]), parts.of_tables(self.then[1])
-        model, _ = train_ranker(parts.of_lists(self.lists), stored, frozen, self.config, self.recipe)
-        model.set_tables(parts.of_tables(self.now[1]))
-        return TrainedVariant(parts, model, parts.of_stored(self.now[0]))
+        then, now = parts.of_inputs(self.then), parts.of_inputs(self.now)
+        model, _ = train_on_lists(parts.of_lists(self.lists), then, now, self.recipe)
+        return TrainedVariant(parts, model, now.stored)

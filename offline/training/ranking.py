@@ -81,6 +81,22 @@ def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tup
     return teachers, lists
 
 
+@dataclass(frozen=True, eq=False)
+class RankerInputs:
+    """What a list ranker is given beside the lists, as it stands after some past."""
+
+    stored: StoredFeatures
+    frozen: FrozenTables
+
+    @classmethod
+    def after(
+        cls, past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, recipe: Recipe
+    ) -> RankerInputs:
+        """``channels`` are fitted on ``past``."""
+        frozen = frozen_tables(past, channels, inputs, spec, list_recipe(recipe))
+        return cls(StoredFeatures.of(past, inputs, spec, recipe), frozen)
+
+
 def fit_list_ranker(
     past: Sequences,
     inputs: Inputs,
@@ -90,17 +106,20 @@ def fit_list_ranker(
     channels: Sequence[Channel],
     lists: Lists,
 ) -> tuple[ListRanker, list[float]]:
-    """The ranker trained on the teachers' lists with the tables of the earlier part, and each epoch's loss.
+    """The ranker trained on the teachers' lists, and each epoch's loss; ``channels`` are fitted on the whole past."""
+    then = RankerInputs.after(earlier_part(past, list_recipe(recipe)), teachers, inputs, spec, recipe)
+    return train_on_lists(lists, then, RankerInputs.after(past, channels, inputs, spec, recipe), recipe)
 
-    Afterwards its similarities and crosses are those of the whole past and of ``channels``, fitted on it.
-    """
+
+def train_on_lists(
+    lists: Lists, then: RankerInputs, now: RankerInputs, recipe: Recipe
+) -> tuple[ListRanker, list[float]]:
+    """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place."""
     settings = list_recipe(recipe)
-    earlier = earlier_part(past, settings)
-    frozen = frozen_tables(earlier, teachers, inputs, spec, settings)
-    factors = [candidates.shape[1] for _, candidates in frozen.factors]
-    config = ListRankerConfig.of(spec, settings, factors, recipe.data.positive_above)
-    ranker, losses = train_ranker(lists, StoredFeatures.of(earlier, inputs, spec, recipe), frozen, config, settings)
-    ranker.set_tables(frozen_tables(past, channels, inputs, spec, settings))
+    factors = [candidates.shape[1] for _, candidates in then.frozen.factors]
+    config = ListRankerConfig.of(then.stored.spec, settings, factors, recipe.data.positive_above)
+    ranker, losses = train_ranker(lists, then.stored, then.frozen, config, settings)
+    ranker.set_tables(now.frozen)
     return ranker, losses
 
 

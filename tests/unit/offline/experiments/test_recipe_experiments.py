@@ -143,7 +143,7 @@ def test_what_a_ranker_is_not_given_changes_nothing(requests: EvalRequests, chan
     forgetful = setup.train(Parts(history=False))
     assert np.array_equal(forgetful.ranked(recalled), forgetful.ranked(other))
     unfollowed = setup.train(Parts(transitions=False)).model
-    last = len(setup.config.factors) - 1
+    last = len(setup.then.frozen.factors) - 1
     assert unfollowed.get_buffer(f"events{last - 1}").any()
     assert not unfollowed.get_buffer(f"events{last}").any()
     assert seeing.model.get_buffer(f"events{last}").any()
