@@ -204,7 +204,7 @@ ITEM_TERMS = Table(
 USER_PREFERENCES = Table(
     "offline/user_preferences.parquet",
     _S1_TERM_RECALL,
-    "The genre codes each user is served by, most clicked first; empty where no genre was clicked often enough.",
+    "Each user's preferred genres as codes, most clicked first; empty where no genre was clicked often enough.",
     {Columns.USER: pa.int32(), Columns.GENRES: _ids},
 )
 USER_SEEN = Table(
@@ -216,7 +216,7 @@ USER_SEEN = Table(
 POPULAR = Table(
     "offline/popular.parquet",
     _S1_TERM_RECALL,
-    "Items by the share of users who clicked them, best first: the answer for a user nobody knows.",
+    "Items by the share of users who clicked them, best first: what cold-start users are served.",
     {Columns.ITEM: pa.int32(), Columns.SCORE: pa.float32()},
 )
 TERM_RECALL_REPORT = Document(

@@ -1,8 +1,8 @@
-"""A recall channel: how a user's history becomes the vector that the item index is asked with.
+"""A recall channel: how a user's history becomes the vector that queries the item index.
 
-A user vector is a base row (by regime), profile rows and weighted sums of item rows over the history. So it needs no
-model server: whoever has the tables and a history calls the same `Channel.user_vectors`, and one new rating changes one
-term of a sum.
+A user vector is the sum of a base row (one per regime), profile rows and weighted item rows of the history. It needs no
+model server: training, evaluation and server call the same `Channel.user_vectors`, and a new rating adds one term to a
+sum.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class Channel:
         lag: (fields, regimes, lags) weight of the newest, second newest, ... event.
         rating_weight: (fields, regimes, RATING_CODES) factor of an event by its rating; factor of padding is 0.
         base: (regimes, d) where the sum starts.
-        profile: per profile field (codes, d); code 0 is a value nobody knows.
+        profile: per profile field (codes, d); code 0 is an unknown value.
         items: (items + 1, d) item vectors.
         bias: (items + 1,) popularity: one more item dimension, 1 in the user vector.
-        trained: (items + 1,) False for padding and for items without a rating: they do not compete.
+        trained: (items + 1,) False for padding and for items without a rating: they are not indexed.
     """
 
     name: str
@@ -104,28 +104,28 @@ class Channel:
 
 @dataclass(frozen=True, eq=False)
 class ChannelSet:
-    """The channels of a release whose user vectors are made of the history, and the items they know.
+    """The channels of a release that compute user vectors from the history, and the items they know.
 
     Attributes:
         itemids: (items,) ascending; the code of ``itemids[c - 1]`` is c.
-        channels: may be none: a release can have stored vectors only.
+        channels: none in a release that has stored vectors only.
     """
 
     itemids: NDArray[np.int64]
     channels: tuple[Channel, ...]
 
     def codes(self, itemids: Ints) -> NDArray[np.int64]:
-        """Codes of ``itemids``, any shape; 0 for an item nobody knows."""
+        """Codes of ``itemids``, any shape; 0 for an unknown item."""
         if not len(self.itemids):
             return np.zeros(np.shape(itemids), dtype=np.int64)
         position = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
         return np.where(self.itemids[position] == itemids, position + 1, 0)
 
     def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
-        """One user's vector a channel, (d + 2,) each, for a request at ``timestamp`` (seconds).
+        """One user's vector for each channel, (d + 2,), for a request at ``timestamp`` (seconds).
 
-        A channel that would tell no items apart is left out: a linear item-item model knows nothing of somebody without
-        a history, and fusion would take whichever items its index named first for its best.
+        A channel that would give every item the same score is left out: a linear item-item model knows nothing about a
+        user without a history, and fusion would take whichever items the index returned first for its best.
 
         ``profile``: (profile fields,) codes.
         """

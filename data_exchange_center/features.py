@@ -202,7 +202,7 @@ class FeatureSpec(_Frozen):
         return np.stack([feature.encode(items[feature.name]) for feature in self.of("item")], axis=1)
 
     def encode_candidates(self, columns: Sequence[str], values: NDArray[np.floating]) -> Float32:
-        """What fusion says of n candidates, (..., n, ``columns``) -> (..., n, `candidate`), which may be none of them.
+        """Fusion's features of n candidates, (..., n, ``columns``) -> (..., n, `candidate`), which may be none of them.
 
         Raises ValueError when fusion lacks a column.
         """
@@ -233,7 +233,7 @@ class FeatureSpec(_Frozen):
 
         ``candidates`` (n, candidate columns) and ``history`` (1 or n, history columns) where the spec has them. Many
         lists at once have one more dimension in front: (m, 1, user features) and (m, n, item features).
-        Raises ValueError when candidates or history are absent or unasked for.
+        Raises ValueError when candidates or history are missing, or are given where the spec has none.
         """
         if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.width - self.history_slice.start:
             raise ValueError(

@@ -1,6 +1,6 @@
-"""From the channels' lists to one: weighted reciprocal rank fusion, and what the ranker is told about each candidate.
+"""Fusion of the channels' lists into one (weighted reciprocal ranks), and the ranker's features of each candidate.
 
-Training lists and evaluation call the same `fuse`, with nothing but what an index answers: ids and scores, best first.
+Server, training lists and evaluation call the same `fuse` on what an index returns: ids and scores, best first.
 """
 
 from __future__ import annotations

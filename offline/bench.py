@@ -1,8 +1,8 @@
-"""How long every offline step takes and how much memory it needs, as a person runs it: ``make bench-offline``.
+"""How long every offline step takes and how much memory it needs, as a user runs it: ``make bench-offline``.
 
-Each step is a process of its own, started in its own folder, in a fresh exchange folder that is removed afterwards.
-What is measured: wall-clock seconds, processor seconds and peak resident memory. Beside it stand the seconds of the
-project this one is faithful to, measured on a machine with two cores as well, though not on this one.
+Each step runs in its own process, on a fresh exchange folder that is removed afterwards. Measured are wall-clock
+seconds, processor seconds and peak resident memory. Beside them stand the seconds of the project that this one is
+faithful to, measured on another machine with two cores.
 
 Writes: pic/figures/offline_bench.json; of another recipe than the default offline_bench_<recipe>.json
 """

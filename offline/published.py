@@ -1,4 +1,4 @@
-"""What is known of the published data sets, and what a right run over them counts."""
+"""The published data sets, and the counts and metrics that a correct run over them gives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ML_1M, ML_100K, OTHER = "ml-1m", "ml-100k", "other"
 
 @dataclass(frozen=True)
 class Published:
-    """Counts of a data set, and what the project's published run made of it."""
+    """Counts of a data set."""
 
     ratings: int
     users: int
@@ -42,7 +42,7 @@ def name_of(ratings: int, users: int, items: int) -> str:
 
 
 def expect(dataset: str, what: str, found: object, expected: object) -> None:
-    """Raise StepError unless ``found`` equals what a right run over MovieLens-1M counts. Other data: nothing known."""
+    """Raise StepError unless ``found`` is what a correct run over MovieLens-1M counts. Other data is not checked."""
     if dataset == ML_1M and found != expected:
         raise StepError(f"{what}: {found} counted, but MovieLens-1M has {expected}. Run s0_get_data.py again.")
 

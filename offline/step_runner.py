@@ -1,4 +1,4 @@
-"""The offline steps run as a person runs them: each a process of its own, started in its own folder."""
+"""Runs the offline steps as a user does: each in a process of its own, started in its own folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What recall and ranking are fitted on, by code: ratings in order, genres, release years, profiles."""
+"""What recall and ranking are fitted on: ratings in order, genres, release years and profiles, by code."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """One row a user of ``data`` or an item code; row 0 of item arrays is padding.
+    """Arrays by user (in the order of ``data``) or by item code; row 0 of item arrays is padding.
 
     Attributes:
-        data: ratings of all users and items that there are; some may have none.
+        data: ratings; every user and item has a place, with ratings or without.
         genre_names: in code order.
         genres: (items + 1, genres) 0/1.
         years: (items + 1,) release years, 0 unknown.
         users: userid and PROFILE, raw.
         profile: PROFILE's vocabularies.
-        profiles: (users, PROFILE) codes; 0 is a value nobody knows.
+        profiles: (users, PROFILE) codes; 0 is an unknown value.
     """
 
     data: Sequences

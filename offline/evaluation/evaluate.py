@@ -1,4 +1,4 @@
-"""The whole evaluation of one recipe's artifacts, or of the server that runs them: systems, report, comparison."""
+"""Evaluation of one recipe's artifacts, or of the server that runs them: systems, report, comparison."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from offline.readers import read_with_holdout
 
 log = logging.getLogger(__name__)
 
-Ask = Callable[[Holdout], Answers]  # the whole of a running server
+Ask = Callable[[Holdout], Answers]  # queries a running server for every user
 
 
 def evaluate(
@@ -77,10 +77,10 @@ def evaluate(
 
 
 def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[str, Any]:
-    """What approximate search, and whatever else differs on the road, changes.
+    """What changes between exact search over the artifacts and the running server.
 
-    Per stage: share of exact search's items that the server has too (mean over users), users whose list is the same
-    to the last place, and the mean difference of every headline metric.
+    Per stage: share of exact search's items that the server returns too (mean over users), number of users whose lists
+    are identical, and the mean difference of every headline metric.
     """
     stages = {"fused": (live.fused, exact.fused), "ranked": (live.ranked, exact.ranked)}
     stages |= {f"channel {name}": (lists, exact.channels[name]) for name, lists in live.channels.items()}

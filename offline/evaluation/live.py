@@ -35,7 +35,7 @@ from offline.evaluation.evaluate import evaluate, show, write
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.evaluation.source_reference import asked_for, source_artifacts
 
-IN_FLIGHT = 4  # requests at a time: the server is on this machine and has other things to do than to queue
+IN_FLIGHT = 4  # requests at a time: more would only queue, as the server runs on this machine
 TIMEOUT_S = 30.0
 OPENING = "release_opening"  # the code of such a 503
 OPENING_S = 30.0  # until every worker serves a release that has gone live
@@ -46,9 +46,9 @@ def server_answers(url: str, release: str, channels: Sequence[str], size: int, h
     """What the server at ``url`` answers every user.
 
     Args:
-        release: that it has to serve; ``channels``: of its recall; ``size``: candidates.
+        release: the one it has to serve; ``channels``: names of its recall channels; ``size``: candidates.
 
-    Raises StepError: no server, one of another release, or an answer that is none.
+    Raises StepError when there is no server, when it serves another release, or when an answer is malformed.
     """
     expect_release(url, release)
     shown = min(size, SHOWN)
@@ -58,7 +58,7 @@ def server_answers(url: str, release: str, channels: Sequence[str], size: int, h
     scores = np.full((holdout.past.n_users, shown), np.nan)
     for user, body in enumerate(bodies):
         ranked = [item["itemid"] for item in body["item_list"]]
-        recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # a stranger gets the popular list
+        recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # an unknown user gets the popular list
         for name, ids in {**recalled, "ranked": ranked}.items():
             lists[name][user, : len(ids)] = _codes(holdout.past.itemids, ids)
         scores[user, : len(ranked)] = [item["score"] for item in body["item_list"]]
@@ -85,8 +85,8 @@ def expect_release(url: str, release: str) -> None:
 def _asked(url: str, release: str, holdout: Holdout, size: int) -> list[Body]:
     """Every user's answer, in the order of the users.
 
-    A worker that is still opening a release gone live just now answers from the one before it, or that it is opening
-    one: asked again for a while.
+    A worker that is still opening a release which has just gone live answers from the previous one, or with 503: its
+    requests are repeated for a while.
     """
     opening = retry_if_result(lambda body: body.get("release") != release)
     again = partial(Retrying, stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
@@ -108,7 +108,7 @@ def _asked(url: str, release: str, holdout: Holdout, size: int) -> list[Body]:
         for _ in range(IN_FLIGHT):
             sessions.put(stack.enter_context(local_session()))
         pool = stack.enter_context(ThreadPoolExecutor(IN_FLIGHT))
-        stack.callback(pool.shutdown, cancel_futures=True)  # after a failure nobody else is asked
+        stack.callback(pool.shutdown, cancel_futures=True)  # after a failure no more requests are sent
         return list(tqdm(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user", mininterval=1))
 
 

@@ -137,7 +137,7 @@ def _bars(axes: Axes, parts: Sequence[Found], colours: Sequence[str]) -> None:
 
 
 def _intervals(parts: Sequence[Found]) -> tuple[list[float], list[list[float]]]:
-    """Means, and how far below and above them the intervals reach; 0 where there was nobody."""
+    """Means, and how far below and above them the intervals reach; 0 for an empty slice."""
     means = [part["mean"] or 0.0 for part in parts]
     below = [mean - (part["low"] or 0.0) for mean, part in zip(means, parts, strict=True)]
     above = [(part["high"] or 0.0) - mean for mean, part in zip(means, parts, strict=True)]

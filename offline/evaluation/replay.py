@@ -1,4 +1,4 @@
-"""The cut between what recommenders may know and what users went on to like, and what was answered at that moment."""
+"""The cut between the past that recommenders may know and the holdout, and what is recommended at the cut."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from offline.data.sequences import Ints, Sequences
 from offline.evaluation.metrics import Floats, Lists
 
 FEW, MANY = 50, 200  # ratings before the request
-SHOWN = 200  # items of the longest list that can be asked for
+SHOWN = 200  # items of the longest list that the server returns
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """The past that systems may know, and the part that only evaluation reads.
+    """The past that systems may know, and the part that evaluation alone reads.
 
     Attributes:
         relevance: (users, items + 1) 1 where a user liked an item of the held-out part.
         disliked: (users, items + 1) 1 where a user rated one there without liking it.
         popularity: (items + 1,) share of users who rated an item before.
-        times: (users,) seconds of the request: the first held-out rating's, the one thing that systems are told.
-        slices: name -> (users,) who is in it.
+        times: (users,) seconds of the request: those of the first held-out rating, and all that systems know of it.
+        slices: name -> (users,) True for the users in it.
     """
 
     past: Sequences
@@ -67,7 +67,7 @@ def holdout_of(past: Sequences, future: Sequences) -> Holdout:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a recommender answered every user: item codes, best first, 0 where a list is shorter.
+    """What a recommender returned for every user: item codes, best first, 0 where a list is shorter.
 
     Attributes:
         channels: name -> (users, candidates) of each recall channel.

@@ -1,4 +1,4 @@
-"""One report of several recommenders, as JSON: the same for lists from artifacts and for those of a running server."""
+"""The report on several recommenders, as JSON, whether their lists come from artifacts or from a running server."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ HEADLINES = ("recall@200", "recall@50", "ndcg@50", "hit_rate@50")  # shown in ta
 def report(
     holdout: Holdout, systems: Mapping[str, Lists], answers: Answers, genres: Floats, baselines: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that is shown.
+    """The whole report.
 
     Args:
         systems: name -> (users, >= 1) codes, best first, 0 where shorter.
-        answers: of the system that is looked into: funnel, and ranker against recalled order.
+        answers: of the recommender whose funnel and ranker are reported.
         genres: (items + 1, genres) 0/1 for intra-list diversity.
-        baselines: systems that all the others are compared with.
+        baselines: the systems that every other one is compared with.
     """
     return {
         "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
@@ -50,7 +50,7 @@ def report(
 
 
 def summary(holdout: Holdout, lists: Lists) -> dict[str, float]:
-    """The means that a person looks at first, among them one for those who come back after an hour or more."""
+    """The headline means, and recall@200 of users who come back after an hour or more."""
     values = _headlines(holdout.relevance, lists)
     returning = np.where(holdout.slices["returning"], values.get("recall@200", np.nan), np.nan)
     means = {name: float(metrics.mean(value, resamples=1).mean) for name, value in values.items()}
@@ -118,7 +118,7 @@ def per_user(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
 
 
 def plain(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Four significant digits a number; null where nobody could be measured: JSON knows no NaN."""
+    """Four significant digits a number; null for NaN, which JSON lacks."""
 
     def of(value: Any) -> Any:
         if isinstance(value, dict):
@@ -163,7 +163,7 @@ def _headlines(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
 
 
 def _by_popularity(holdout: Holdout) -> dict[str, sp.csr_matrix]:
-    """Relevance of the films that draw the upper half of all ratings, and of all the others."""
+    """Relevance split into the head, the most-rated films with half of all ratings, and the tail, all others."""
     order = np.argsort(-holdout.popularity, kind="stable")
     popular = np.zeros(len(order), dtype=bool)
     popular[order[np.cumsum(holdout.popularity[order]) <= holdout.popularity.sum() / 2]] = True

@@ -1,6 +1,6 @@
-"""What the artifacts of a recipe answer when the index is searched exactly: the reference of the running server.
+"""What a recipe's artifacts recommend when the index is searched exactly: the reference for the running server.
 
-Vectors, fusion and the ranker's rows are made by the functions that the server calls; only the search is another.
+Vectors, fusion and the ranker's rows come from the functions that the server calls; only the search differs.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from offline.models.served import load_ranker
 from offline.training.click_model import predict
 
 POPULAR = "popular"  # fused like a channel where the channels found nothing
-CHUNK = 16  # users at once: a ranker that looks at histories needs some MB a user
+CHUNK = 16  # users at once: a ranker that reads histories needs some MB for each
 Float32 = NDArray[np.float32]
 
 
 class State(NamedTuple):
-    """What is kept of a user for the moment of a request."""
+    """What is stored about a user to answer a request."""
 
     history: History
     profile: Ints  # codes
 
 
 def answers(settings: Settings, holdout: Holdout) -> Answers:
-    """Every user's lists, asked for at the time of the user's first held-out rating.
+    """Every user's lists for a request at the time of the user's first held-out rating.
 
     Raises ArtifactError when a file of `make offline` is absent.
     """
@@ -77,15 +77,15 @@ def answers(settings: Settings, holdout: Holdout) -> Answers:
 
 
 def read_states(folder: Path, past: Sequences) -> list[State]:
-    """Each user's history and profile as they are stored. Users without a row: neither."""
+    """Each user's stored history and profile; both empty for a user without a row."""
     table = artifacts.USER_STATE.read(folder)
     columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES, Columns.PROFILE)
     known = {
         userid: State(History(*(np.asarray(part, dtype=np.int64) for part in events)), np.asarray(profile, np.int64))
         for userid, *events, profile in zip(*(table[name] for name in columns), strict=True)
     }
-    nobody = State(History.empty(), np.zeros(0, dtype=np.int64))
-    return [known.get(userid, nobody) for userid in past.userids]
+    unknown = State(History.empty(), np.zeros(0, dtype=np.int64))
+    return [known.get(userid, unknown) for userid in past.userids]
 
 
 def user_vectors(
@@ -113,7 +113,7 @@ def user_vectors(
 
 @dataclass(frozen=True, eq=False)
 class Ranker:
-    """The ranking model with everything that is stored for its rows.
+    """The ranking model, and the stored features of its rows.
 
     Attributes:
         columns: of `Fused.features`.

@@ -1,7 +1,7 @@
 """What each part of the recipe is worth, on the ten ratings before the last ten: ``make ablations``.
 
-Everything is fitted on what came before those; here choices are made, and the last ten are not read. Channels alone,
-ways to search and to fuse, and the ranker without some of its inputs stand side by side.
+Everything is fitted on the ratings before those. Choices are made here, so the last ten are not read. Compared are
+single channels, searches, fusion rules, and the ranker without some of its inputs.
 
 Reads:  offline/{ratings,items,users}.parquet
 Writes: pic/figures/evaluation_ablation.json (of another recipe than the default: with its name)

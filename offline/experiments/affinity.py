@@ -1,4 +1,4 @@
-"""How a rating fits the earlier ratings of its user: columns for rating prediction, as they stood at the moment.
+"""Columns for rating prediction from a user's earlier ratings, point in time.
 
 A row is made of its user's events of an earlier second (as the genre statistics: an event of the same second may be
 on the same page) and of models fitted on the training rows of *other* users. The models leave out the whole fold of the

@@ -1,4 +1,4 @@
-"""Recommenders fitted here, for experiments: asked without artifacts, at the moment after each user's past."""
+"""Recommenders that an experiment has fitted in memory, evaluated at the end of each user's past."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from offline.training.ranking import Stages, list_recipe
 
 @dataclass(frozen=True, eq=False)
 class EvalRequests:
-    """Whom an experiment asks for, and when: everybody who has a past and something after it.
+    """One request for every user with a past and a holdout, at the end of the past.
 
     Attributes:
-        data: past and held-out part. Of the latter nothing but the request's time reaches a list: it says whether the
-            user comes back after a break.
+        data: past and holdout. Of the holdout only the time of the request is used: it says whether the user comes back
+            after a break.
     """
 
     holdout: Holdout
@@ -54,7 +54,7 @@ class EvalRequests:
         return recall_lists(self.data, self.points, self.inputs.profiles, channels, weights, size=size, history=history)
 
     def lists(self, rows: Iterable[NDArray[np.integer]], size: int) -> Lists:
-        """Codes of every point -> (users, size), 0 where shorter and for users who are not asked for."""
+        """Codes of every point -> (users, size), 0 where shorter and for users without a request."""
         out = np.zeros((self.holdout.past.n_users, size), dtype=np.int64)
         for user, codes in zip(self.points.users, rows, strict=True):
             kept = codes[:size]

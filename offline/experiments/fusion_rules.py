@@ -1,4 +1,4 @@
-"""Ways to make one list of the channels' lists, side by side: each is given what an index answers and nothing else."""
+"""Fusion rules to compare: each makes one list of what the channels' searches returned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Rule = Callable[[Sequence[Hits]], Ints]  # one user's hits a channel -> codes, b
 
 
 def rrf(weights: Sequence[float], size: int) -> Rule:
-    """Weighted reciprocal ranks: what is served."""
+    """Weighted reciprocal rank fusion, as it is served."""
     return lambda hits: fuse(hits, weights, size).ids
 
 
@@ -31,7 +31,7 @@ def z_scores(channels: Sequence[str], weights: Sequence[float], size: int) -> Ru
 
 
 def quotas(shares: Sequence[float], size: int) -> Rule:
-    """The places dealt out to the channels in these shares, from the first place on; each brings its best."""
+    """Places are given to the channels in these shares, from the top; each fills its own with its best items."""
 
     def rule(hits: Sequence[Hits]) -> Ints:
         ids = np.concatenate([part.ids for part in hits])
@@ -44,7 +44,7 @@ def quotas(shares: Sequence[float], size: int) -> Rule:
 
 
 def rules(channels: Sequence[str], size: int) -> dict[str, Rule]:
-    """The rules that are compared: the first of the ``channels`` against all the others alike."""
+    """The rules that are compared: the first channel's weight against one weight for all others."""
 
     def parts(first: float, other: float) -> tuple[float, ...]:
         return (first, *(other for _ in channels[1:]))

@@ -1,7 +1,7 @@
 """The recipe on a split at one moment for all users: ``make evaluate-global``, after ``make offline``.
 
-The split per user lets a model learn from what other people did later. Here everything is fitted on what had happened
-before one time T, and the targets are the ten ratings of each user from T on who had rated something before.
+The split per user lets a model learn from what other users did later. Here everything is fitted on ratings before one
+time T; targets are the first ten ratings from T on of each user who had rated something before.
 
 Reads:  the artifacts of `make offline`, for the figures of the split per user
 Writes: pic/figures/evaluation_global.json (of another recipe than the default: with its name)

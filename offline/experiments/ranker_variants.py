@@ -21,7 +21,7 @@ from offline.training.ranking import RankerInputs, earlier_part, list_recipe, tr
 
 @dataclass(frozen=True)
 class Parts:
-    """Which inputs a ranker is given; what it is not given is 0, in training and when it ranks."""
+    """The inputs of a ranker; those that are left out are 0, in training and in ranking."""
 
     recall: bool = True  # each candidate's scores and ranks
     history: bool = True  # affinities to the newest events, and their summary
@@ -54,7 +54,7 @@ class Parts:
 
 
 def without() -> dict[str, Parts]:
-    """What is left out, one by one; last a ranker that only fuses."""
+    """Each group of inputs left out in turn; last a ranker that only fuses."""
     return {
         "without recall's scores and ranks": Parts(recall=False),
         "without affinities to the history": Parts(history=False),
@@ -67,7 +67,7 @@ def without() -> dict[str, Parts]:
 
 @dataclass(frozen=True, eq=False)
 class TrainedVariant:
-    """A trained ranker, and what it is given when it ranks."""
+    """A trained ranker, and its inputs when it ranks."""
 
     parts: Parts
     model: ListRanker
@@ -79,7 +79,7 @@ class TrainedVariant:
 
 @dataclass(frozen=True, eq=False)
 class AblationSetup:
-    """What all variants are trained on, and what they are given when they rank."""
+    """What all variants are trained on, and their inputs when they rank."""
 
     lists: RecallLists
     then: RankerInputs

@@ -1,4 +1,4 @@
-"""Rating prediction, the figure the source is proud of: AUC with its columns, and with how a rating fits earlier ones.
+"""Rating prediction, the source's headline figure: AUC with its columns, and with more from a user's earlier ratings.
 
 The ranker is the source's DeepFM. Settings are compared on the validation part of the training rows, and so are parts
 of the added columns; the best settings of each width are then fitted once on all training rows, and the test rows read.
@@ -119,7 +119,7 @@ def judged(problem: Problem, names: Sequence[str], recipe: DeepFMRecipe) -> Scor
 
 
 def scores_of(users: NDArray[np.int64], scores: Float32, labels: Float32) -> Scores:
-    """AUC over all rows; GAUC; the mean of the users' own AUC, every user with both labels alike. ``users`` sorted."""
+    """AUC over all rows; GAUC; the mean AUC over users with both labels, equally weighted. ``users`` sorted."""
     logits, answers = by_user(users, scores), by_user(users, labels)
     found = {
         "auc": metrics.auc(scores.astype(np.float64), labels.astype(np.float64)),

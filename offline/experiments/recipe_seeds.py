@@ -1,6 +1,6 @@
 """The recipe with three seeds on the last ten: how much of a figure is chance. ``make evaluate-seeds``, once.
 
-The artifacts are those of the recipe's own seed; with the others everything is fitted here.
+The recipe's own seed is read from the artifacts; for the others everything is fitted here.
 
 Reads:  the artifacts of `make offline`
 Writes: pic/figures/evaluation_seeds.json (of another recipe than the default: with its name)

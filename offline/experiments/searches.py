@@ -1,4 +1,4 @@
-"""The same vectors searched otherwise: by cosine, and without the dimension that carries popularity."""
+"""Other searches of the same vectors: by cosine, and without the popularity dimension."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _LAYOUTS: tuple[tuple[tuple[str, str, str], Callable[[bytes, bytes, bytes], Movi
 def load(path: Path) -> MovieLens:
     """MovieLens from a folder or a zip that holds the files of one of the known layouts, at any depth.
 
-    Raises StepError when there is nothing of the kind, MalformedLineError for a bad line.
+    Raises StepError when no known layout is there, MalformedLineError for a bad line.
     """
     with _files(path) as files:
         for names, parse in _LAYOUTS:

@@ -52,7 +52,7 @@ class DeepFM(nn.Module):
     """Sparse FM plus an MLP over the dense columns (after Guo et al., "DeepFM", IJCAI 2017).
 
     The variant of this project: ids have wider factors than the side fields (gender, age, occupation, every genre),
-    and there is no deep part over the embeddings. A product needs two vectors of one length: a side field's factors
+    and there is no deep part over the embeddings. An inner product needs equally long vectors: a side field's factors
     are zero beyond ``side_dim``, so side fields meet each other and the ids in the first ``side_dim`` coordinates and
     the ids meet each other in all ``id_dim``.
 

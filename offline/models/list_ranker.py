@@ -1,4 +1,4 @@
-"""Ranker for the list that recall made: affinities of each candidate to the user's last events, and a small MLP.
+"""Ranker for the list that recall returned: affinities of each candidate to the user's last events, and a small MLP.
 
 An affinity is a sum over the history of (weight of the event) x (item-item similarity of event and candidate). The
 similarities are inner products of fixed item factors; the weights (by lag, rating_weight and age) are learned: target
@@ -33,7 +33,7 @@ SUMMARIES = 4  # of a history: length, share liked, mean rating, age of the newe
 
 @dataclass(frozen=True)
 class FrozenTables:
-    """What is fixed in the ranker: fitted on the past, swapped for a newer fit without retraining.
+    """Tables of the ranker that are not trained: fitted on the past, and replaced by a newer fit without retraining.
 
     Attributes:
         factors: a pair a similarity: (items + 1, d) of events, (items + 1, d) of candidates; row 0 is zero.
@@ -45,7 +45,7 @@ class FrozenTables:
 
 
 class ListRankerConfig(BaseModel):
-    """What sizes a `ListRanker`, and where the columns of its input stand."""
+    """The sizes of a `ListRanker`, and the positions of its input's columns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

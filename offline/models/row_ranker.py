@@ -1,4 +1,4 @@
-"""The list ranker on assembled rows: what is exported and served."""
+"""The list ranker on assembled rows, as it is exported and served."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from offline.models.list_ranker import AGES, ListRanker
 class RowRanker(nn.Module):
     """(rows, `FeatureSpec.width`) float32 -> (rows, 1) logits, equal to `ListRanker`'s scores.
 
-    A list shares its user's weighted history; rows know nothing of each other, so the sum is taken the other way round:
-    first every event's similarities with the row's candidate, out of one table of all factors, then the kernels.
+    A list shares its user's weighted history. Rows are independent of each other, so the sum is taken in another order:
+    first every event's similarities to the row's candidate, from one table of all factors, then the kernels.
     """
 
     events: Tensor  # (items + 1, d) factors of all similarities beside each other

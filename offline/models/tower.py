@@ -3,8 +3,8 @@
 Rendle (2010), "Factorization Machines", with the pairs inside one side left out, as they cannot reorder items; trained
 as Covington et al. (2016) train candidate generation: softmax over all items. Item popularity is one more dimension.
 
-A user is profile + weighted sums of item rows over the history. There is no user id, so a user's vector can be brought
-up to date, or made for somebody new, from `Tower.channel` with numpy alone.
+A user is profile + weighted sums of item rows over the history. There is no user id, so a user's vector can be updated,
+or made for a new user, from `Tower.channel` with numpy alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TowerShape:
 
     items: int  # codes 1..items
     genres: int
-    profile: tuple[int, ...]  # cardinality of each profile field; code 0 is a value nobody knows
+    profile: tuple[int, ...]  # cardinality of each profile field; code 0 is an unknown value
     dim: int = 64
     history: int = 100  # events looked back at
     fields: int = 2  # history fields, each with item rows of its own: the first starts fast, the last slow
@@ -53,7 +53,7 @@ class Tower(nn.Module):
         self._history = [nn.Embedding(rows, d, padding_idx=0) for _ in range(shape.fields)]
         self.history = nn.ModuleList(self._history)
         self.history_genre = nn.Parameter(torch.randn(shape.fields, shape.genres, d) * 0.05)
-        self._profile = [nn.Embedding(n, d, padding_idx=0) for n in shape.profile]  # code 0: nobody knows
+        self._profile = [nn.Embedding(n, d, padding_idx=0) for n in shape.profile]  # code 0: unknown
         self.profile = nn.ModuleList(self._profile)
         self.regime = nn.Embedding(REGIMES, d)
         for table in (self.item, *self._history, *self._profile, self.regime):

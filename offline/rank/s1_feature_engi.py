@@ -1,12 +1,13 @@
-"""Step 5: the columns of the ranking model, and what it is trained on.
+"""Step 5: the columns of the ranking model, and its training data.
 
-In industry: feature engineering on Spark, and the encoding of features copied, with luck, into the server. Here one
-FeatureSpec says which columns there are, in which order and encoded how; training and the server both call it.
+In industry: feature engineering on Spark, with the encoding copied by hand into the server. Here one FeatureSpec
+defines the columns, their order and their encoding; training and the server both call it.
 
 Recipe source: rated pairs. With 18 genres: 5 one-hot (userid, itemid, gender, age, occupation), 18 multi-hot (genres),
 36 dense (statistics as they stood before the rating).
-Recipe default: lists. Channels fitted on the first 70 % of each user's past, the teachers, are asked at later moments,
-and their fused lists are labelled with what the user liked next, so the ranker learns to order what recall brings.
+Recipe default: lists. Channels fitted on the first 70 % of each user's past, the teachers, answer requests at
+later moments, and their fused lists are labelled with what the user liked next: the ranker learns to order what recall
+returns.
 
 Reads:  offline/{ratings,users}.parquet; source: offline/{item_terms,user_terms,impression_terms}.parquet,
         offline/genres.json; default: offline/items.parquet

@@ -1,13 +1,13 @@
-"""Step 6: the ranking model, trained by its kind.
+"""Step 6: train the ranking model, by its kind.
 
 In industry: a model trained on yesterday's log, of what was shown and what was clicked.
 
 Recipe source: a DeepFM in the project's variant: a sparse FM with wider factors for the ids (16) than for the side
 fields (2), plus an MLP over the dense columns. It is trained twice: without the validation part of the training rows,
 to see how it does, then on all of them. Epochs and settings were chosen on validation, never on test.
-Recipe default: a ranker of lists. How near a candidate is to the user's last events, by what the channels and the
-genres know of both, counts, and recall's own scores go into a small MLP; the softmax over a list is its loss. What it
-knows of items is that of the teachers while it learns, and of everything before the last ten afterwards.
+Recipe default: a ranker of lists. A small MLP reads each candidate's similarities to the user's last events, counts and
+recall's own scores; its loss is the softmax over a list. In training its tables of items are fitted on the teachers'
+part of the past; afterwards they are replaced by tables fitted on everything before the holdout.
 
 Reads:  offline/feature_spec.json, offline/ratings.parquet; source: offline/samples.parquet;
         default: offline/{lists,teacher_channels,channels}.npz, offline/{users,items}.parquet

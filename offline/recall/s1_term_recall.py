@@ -1,4 +1,4 @@
-"""Step 3: which genres each user is served by, what they have seen, and what is popular.
+"""Step 3: each user's preferred genres and seen items, and the popular items.
 
 In industry: one of a dozen recall channels; a user's recent tags query an inverted index. A user's tags here are the
 genres clicked at least 3 times within the last 10 interactions. What that would have recalled is measured on the

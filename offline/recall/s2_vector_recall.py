@@ -1,8 +1,8 @@
-"""Step 4: the recall channels, each fitted by its kind; their vectors.
+"""Step 4: fit the recall channels, each by its kind, and export their vectors.
 
 In industry: a two-tower model whose item vectors fill an approximate-nearest-neighbour index. Here every channel of the
 recipe gives item vectors whose inner product with a user's vector *is* the model's ranking: popularity or item bias is
-one more dimension. Items that a channel was never trained on get no vector: a random one must not compete.
+one more dimension. Items that a channel was never trained on get no vector: a random one must not be found.
 
 Recipe source: a factorization machine on userid and itemid, trained on rated pairs, twice: without the validation part
 of the training rows, to see how it does, then on all of them. It learns a vector for each user, which is stored.

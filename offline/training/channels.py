@@ -26,13 +26,13 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class FittedChannel:
-    """What a channel gives to the index and to whoever makes or stores user vectors.
+    """A fitted channel: its item vectors for the index, and its user vectors or how to make them.
 
     Attributes:
         recipe: what it was fitted by.
         items: (items + 1, dim) vectors by code.
-        trained: (items + 1,) False for padding and for items that the channel has not met: they are not indexed.
-        users: (users, dim) vectors to store, NaN for a user it has not met; None where histories make them.
+        trained: (items + 1,) False for padding and for items that the channel was not trained on: they are not indexed.
+        users: (users, dim) vectors to store, NaN for a user it was not trained on; None where histories make them.
         channel: how histories make user vectors; None where they are stored.
         report: configuration, curves and metrics, for JSON.
     """
@@ -51,7 +51,7 @@ def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitte
 
 
 def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> FittedChannel:
-    """One channel. This is where a kind finds its model."""
+    """One channel, by its kind."""
     match recipe:
         case FMRecipe():
             return _fit_fm(recipe, past, data)
@@ -87,17 +87,17 @@ def _fit_fm(recipe: FMRecipe, past: Sequences, data: DataRecipe) -> FittedChanne
 
 
 def history_channels(fitted: Sequence[FittedChannel]) -> tuple[Channel, ...]:
-    """Those whose user vectors histories make."""
+    """Those that make user vectors of the history."""
     return tuple(each.channel for each in fitted if each.channel is not None)
 
 
 def channel_set(fitted: Sequence[FittedChannel], past: Sequences) -> ChannelSet:
-    """What a server makes user vectors with."""
+    """What the server makes user vectors with."""
     return ChannelSet(past.itemids, history_channels(fitted))
 
 
 def user_vectors(fitted: Sequence[FittedChannel], past: Sequences) -> pd.DataFrame:
-    """`artifacts.USER_VECTORS`: every user; null where a channel has not met the user."""
+    """`artifacts.USER_VECTORS`: every user; null where a channel was not trained on the user."""
     stored = {
         vector_of(each.recipe.name): _rows(each.users, np.isfinite(each.users[:, 0]))
         for each in fitted
@@ -107,7 +107,7 @@ def user_vectors(fitted: Sequence[FittedChannel], past: Sequences) -> pd.DataFra
 
 
 def item_vectors(fitted: Sequence[FittedChannel], past: Sequences) -> pd.DataFrame:
-    """`artifacts.ITEM_VECTORS`: every item; null where a channel has not met the item."""
+    """`artifacts.ITEM_VECTORS`: every item; null where a channel was not trained on the item."""
     columns = {vector_of(each.recipe.name): _rows(each.items[1:], each.trained[1:]) for each in fitted}
     return pd.DataFrame({Columns.ITEM: past.itemids, **columns})
 

@@ -1,4 +1,4 @@
-"""How models of rated pairs are fitted: once without the validation rows, to be judged, then on every training row."""
+"""How models of rated pairs are fitted: once without the validation rows, to validate, then on every training row."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Fitted(Generic[Model]):
 def fit(build: Callable[[], Model], data: Data, recipe: TrainRecipe, title: str) -> Fitted[Model]:
     """Train without the held-out rows and look at them after every epoch; then train on all training rows.
 
-    Nothing is chosen here and nothing on the test rows: epochs and settings are the recipe's.
+    Nothing is chosen here, on the test rows least of all: epochs and settings are the recipe's.
     """
     watch = {"validation": data.train.take(data.held_out)}
     _, epochs = train(build, data.train.take(~data.held_out), recipe, watch, f"{title}, validation")
@@ -53,7 +53,7 @@ def fit(build: Callable[[], Model], data: Data, recipe: TrainRecipe, title: str)
 
 
 def curves(losses: Sequence[float]) -> dict[str, Any]:
-    """The same part of a report for a model that is not judged by AUC: each epoch's loss, if it has epochs."""
+    """The same part of a report for a model without AUC: each epoch's loss, if it has epochs."""
     return {"auc": {}, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
 
 

@@ -1,4 +1,4 @@
-"""What the list ranker knows of items, fitted on the past: similarities and crossed statistics."""
+"""The list ranker's frozen tables, fitted on the past: item similarities and crossed statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ YEAR_WIDTH = 6.0
 
 
 def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int, prior: float = 5.0) -> Float32:
-    """(users,) codes of a user field -> (cardinality, items + 1) log of how much likelier the group likes an item."""
+    """(users,) codes of a user field -> (cardinality, items + 1): log of how much more often a group likes an item.
+
+    Relative to all users; ``prior`` likes, at the average of all, are added to each item.
+    """
     likes = np.zeros((cardinality, data.n_items + 1))
     np.add.at(likes, (codes[data.users], data.items), data.liked)
     share = likes.sum(axis=1, keepdims=True) / max(likes.sum(), 1)

@@ -1,4 +1,4 @@
-"""Training of the list ranker: softmax over each list, liked candidates against all the others but the disliked."""
+"""Training of the list ranker: softmax over each list, liked candidates against all others except the disliked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranking of lists: what a list ranker is trained on, its training, and both stages of a recipe at once."""
+"""Ranking of lists: a list ranker's training data and training; and both stages of a recipe at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from offline.training.transitions import transition_factors
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """Fitted channels and ranker, and what the ranker is told of users and items.
+    """Fitted channels and ranker, and the ranker's features of users and items.
 
     `training.list_ranker.ranked` orders the lists of `data.lists.recall_lists` by them.
     """
@@ -61,8 +61,8 @@ def list_recipe(recipe: Recipe) -> ListRankerRecipe:
 def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
     """Teachers, and lists that they recall at requests later than anything they know.
 
-    The teachers are the recipe's channels fitted on the first part of each user's past, so none of the ranker's targets
-    was ever in a fit that made its inputs.
+    The teachers are the recipe's channels fitted on the first part of each user's past, so none of the ranker's
+    targets was in the data that its inputs were fitted on.
 
     Raises StepError when no list holds anything liked.
     """
@@ -83,7 +83,7 @@ def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tup
 
 @dataclass(frozen=True, eq=False)
 class RankerInputs:
-    """What a list ranker is given beside the lists, as it stands after some past."""
+    """A list ranker's inputs besides the lists, as they are at the end of some past."""
 
     stored: StoredFeatures
     frozen: FrozenTables
@@ -131,7 +131,7 @@ def earlier_part(past: Sequences, ranker: ListRankerRecipe) -> Sequences:
 def frozen_tables(
     past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, ranker: ListRankerRecipe
 ) -> FrozenTables:
-    """Similarities of channels, genres, years and of what follows what; how much likelier each group likes an item."""
+    """Similarities of channels, genres, years and of what follows what; crossed log-odds."""
     crossed = _crossed(spec)
     followed = transition_factors(past, ranker.horizon, ranker.transitions_dim, ranker.seed)
     fields = zip(inputs.codes(crossed).T, crossed, strict=True)

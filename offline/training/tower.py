@@ -17,7 +17,7 @@ from offline.data.sequences import Sequences
 from offline.models.tower import Tower, TowerShape
 from offline.training.click_model import THREADS
 
-EXCLUDED = -1e4  # logit of an item that does not compete
+EXCLUDED = -1e4  # logit of an item that is left out of the softmax
 
 
 def train_tower(
@@ -36,7 +36,7 @@ def train_tower(
         cardinalities: of each field, the unknown included.
         lags: events looked back at.
 
-    Raises StepError when nobody has two events: there is no moment to ask at.
+    Raises StepError when no user has two events: there is no request point.
     """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
@@ -47,7 +47,7 @@ def train_tower(
     optimizer = _optimizer(model, recipe)
     batches = -(-len(request_points(data, recipe.stride, np.random.default_rng(recipe.seed))) // recipe.batch_size)
     if not batches:
-        raise StepError("nobody has rated two items before the held-out ones: there is nothing to train the tower on.")
+        raise StepError("no user has rated two items before the held-out ones: there is nothing to train the tower on.")
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
     people = torch.from_numpy(profiles)
     losses = []
