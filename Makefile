@@ -127,24 +127,27 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures
-evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (seven minutes)
-	$(BIN)/python -m offline.evaluation.live
+.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures fingerprint
+evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
+	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
-evaluate-offline: setup ## the same from the artifacts, searched exactly, no services (five minutes)
-	$(BIN)/python -m offline.evaluation
+evaluate-offline: setup ## the same from the artifacts, searched exactly, no services
+	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
-	$(BIN)/python -m offline.evaluation.ablations
+	$(BIN)/python -m offline.experiments.ablations $(if $(with_source),--with-source)
 
-evaluate-seeds: setup ## the default recipe with three seeds (a quarter of an hour)
-	$(BIN)/python -m offline.evaluation.seeds
+evaluate-seeds: setup ## the recipe with three seeds (a quarter of an hour)
+	$(BIN)/python -m offline.experiments.recipe_seeds
 
-evaluate-global: setup ## the default recipe on a split at one moment for all users (ten minutes)
-	$(BIN)/python -m offline.evaluation.global_time
+evaluate-global: setup ## the recipe on a split at one moment for all users (ten minutes)
+	$(BIN)/python -m offline.experiments.global_time
 
 evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
 	$(BIN)/python -m offline.evaluation.pictures
+
+fingerprint: setup ## digests of what the artifacts give: make fingerprint output=<file> [compare=<file>]
+	$(BIN)/python -m offline.evaluation.fingerprint $(if $(output),--output "$(abspath $(output))") $(if $(compare),--compare "$(abspath $(compare))")
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton

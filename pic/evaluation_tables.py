@@ -24,7 +24,7 @@ RETURNING = "returning: recall@200"
 SLICED = ("popularity", "EASE", "source: ranked", "default: ranked")
 SLICES = {
     "returning": "back after an hour or more",
-    "same sitting": "in the same sitting",
+    "same session": "in the same sitting",
     "few ratings": "fewer than 50 ratings",
     "many ratings": "200 ratings or more",
     "popular films": "popular films",

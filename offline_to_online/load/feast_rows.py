@@ -63,7 +63,7 @@ def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec) -> pd.DataFr
 def newest_event(exchange_dir: Path) -> pd.Timestamp:
     """When the served state was true: the time of the newest train or test rating, in UTC."""
     ratings = artifacts.RATINGS.read(exchange_dir, [Columns.TIMESTAMP, Columns.SPLIT])
-    served = ratings.loc[ratings[Columns.SPLIT] != Split.ONLINE, Columns.TIMESTAMP]  # excluded: the last ten
+    served = ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP]  # excluded: the last ten
     return pd.Timestamp(int(served.max()), unit="s", tz="UTC")
 
 

@@ -20,8 +20,9 @@ from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.fusion import Fused
 from data_exchange_center.recipes import DataRecipe, DeepFMRecipe, ListRankerRecipe, RankerRecipe
 from data_exchange_center.release import Manifest
-from offline.torchfm.models import DeepFMConfig, RankerConfig, load_ranker
-from offline.torchfm.ranker import ListRankerConfig
+from offline.models.deepfm import DeepFMConfig
+from offline.models.list_ranker import ListRankerConfig
+from offline.models.served import RankerConfig, load_ranker
 from offline_to_online.load.recall_truth import Ints, RecallTruth, recall_truth
 from offline_to_online.load.recount import recounted_items, recounted_states, recounted_users
 from offline_to_online.load.sampling import request_time

@@ -19,8 +19,7 @@ from data_exchange_center.columns import Columns, Split, clicks, impressions
 from data_exchange_center.features import one_hot
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DataRecipe
-from offline.data.inputs import PROFILE
-from offline.data.knowledge import release_year
+from offline.data.inputs import PROFILE, release_year
 from offline.data.statistics import (
     HUNDREDS,
     ITEM_LIKES,
@@ -38,7 +37,7 @@ from offline_to_online.load.user_rows import UserRow, user_rows
 def served_ratings(exchange_dir: Path) -> pd.DataFrame:
     """Train and test rows, sorted by user and time."""
     ratings = artifacts.RATINGS.read(exchange_dir)
-    return ratings[ratings[Columns.SPLIT] != Split.ONLINE]  # excluded: each user's last ones
+    return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
 
 
 def recounted_states(exchange_dir: Path, recipe: DataRecipe, userids: Sequence[int]) -> dict[int, UserRow]:

@@ -33,7 +33,7 @@ def test_the_steps_promise_the_sources_numbers(road: Road) -> None:
     ratings = artifacts.RATINGS.read(road.settings.exchange_dir)
     splits = ratings["split"].value_counts()
     clicks = int(ratings["label"].sum())
-    counts = (clicks, len(ratings) - clicks, *(int(splits[name]) for name in ("train", "test", "online")))
+    counts = (clicks, len(ratings) - clicks, *(int(splits[name]) for name in ("train", "test", "holdout")))
     plain = road.output.replace(",", "").replace("_", "")
     for count in ML_1M_COUNTS if is_ml_1m(road) else counts:
         assert str(count) in plain

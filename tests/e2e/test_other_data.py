@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 
 from data_exchange_center import artifacts
-from offline.data import movielens, sources
+from offline.ingestion import movielens, sources
 from tests.e2e.conftest import Road
 
 

@@ -10,7 +10,7 @@ from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.features import MissingFeatureError
 from data_exchange_center.steps import StepError
-from offline.data.movielens import MalformedLineError
+from offline.ingestion.movielens import MalformedLineError
 from offline_to_online.load.services import CheckError
 from online.clients.base import GoneError, ServiceError
 from online.recommend.open_release import NoReleaseError

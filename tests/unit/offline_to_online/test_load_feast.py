@@ -74,7 +74,7 @@ def test_the_event_is_the_newest_served_rating_in_utc(settings: Settings) -> Non
     table = pq.read_table(write(settings) / "users.parquet").to_pandas()
     (event,) = set(table["event_timestamp"])
     assert str(event.tz) == "UTC"
-    assert event.timestamp() == ratings.loc[ratings[Columns.SPLIT] != Split.ONLINE, Columns.TIMESTAMP].max()
+    assert event.timestamp() == ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP].max()
     assert event.timestamp() < ratings[Columns.TIMESTAMP].max()  # the last ten do not move it
 
 

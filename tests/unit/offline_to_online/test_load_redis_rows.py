@@ -108,7 +108,7 @@ def test_every_user_of_the_artifacts_is_a_row(tmp_path: Path) -> None:
 def test_a_history_is_the_newest_served_ratings_newest_first(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="default")
     ratings = artifacts.RATINGS.read(tmp_path)
-    served = ratings[ratings[Columns.SPLIT] != Split.ONLINE]
+    served = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
     rows = user_rows(tmp_path)
     assert len({len(row.history) for row in rows}) > 3
     for row in rows:

@@ -44,7 +44,7 @@ def test_the_last_ten_in_the_artifacts_are_caught(tmp_path: Path, recipe: str, c
     write_artifacts(tmp_path, recipe=recipe)
     road = Road(tmp_path, recipe)
     ratings = artifacts.RATINGS.read(tmp_path)
-    artifacts.RATINGS.write(tmp_path, ratings.assign(split=ratings[Columns.SPLIT].replace(Split.ONLINE, Split.TEST)))
+    artifacts.RATINGS.write(tmp_path, ratings.assign(split=ratings[Columns.SPLIT].replace(Split.HOLDOUT, Split.TEST)))
     counted = recount(tmp_path, offline_truth(tmp_path, road.manifest), road.manifest.recipe.data, USERS)
     seen = {userid: replace(row, seen=road.truth.states[userid].seen) for userid, row in counted.states.items()}
     road.truth = replace(counted, states=seen)

@@ -111,7 +111,7 @@ def test_the_wrong_regime_is_caught(history_road: Road) -> None:
         lambda channel: {
             "base": channel.base[::-1],
             "lag": channel.lag[:, ::-1],
-            "opinion": channel.opinion[:, ::-1],
+            "rating_weight": channel.rating_weight[:, ::-1],
         },
     )
     with pytest.raises(CheckError, match=r"column 'tower_score', user \d+, item \d+: .*column 'tower_standing'"):
