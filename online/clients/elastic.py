@@ -53,6 +53,21 @@ class CatalogueItem:
     genres: tuple[int, ...]  # genre codes
 
 
+def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) -> Elasticsearch:
+    """A client that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
+    password = settings.password
+    return Elasticsearch(
+        settings.url,
+        basic_auth=(settings.user, password.get_secret_value()) if password else None,
+        ca_certs=str(settings.ca_certs) if settings.ca_certs else DEFAULT,
+        request_timeout=timeout_s or settings.timeout_s,
+        max_retries=0,
+        retry_on_timeout=False,
+        connections_per_node=_CONNECTIONS,
+        serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
+    )
+
+
 class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     """One search a recall channel, all of them in one round trip.
 
@@ -64,17 +79,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     library_errors: ClassVar[tuple[type[Exception], ...]] = (ApiError, TransportError, SerializationError)
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
-        password = settings.password
-        self._es = Elasticsearch(
-            settings.url,
-            basic_auth=(settings.user, password.get_secret_value()) if password else None,
-            ca_certs=str(settings.ca_certs) if settings.ca_certs else DEFAULT,
-            request_timeout=settings.timeout_s,
-            max_retries=0,
-            retry_on_timeout=False,
-            connections_per_node=_CONNECTIONS,
-            serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
-        )
+        self._es = connect(settings)
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         unseen = unseen_filter(query.seen)

@@ -53,6 +53,18 @@ class UserAnswer:
     user: StoredUser | None
 
 
+def connect(settings: RedisSettings, *, timeout_s: float | None = None) -> redis.Redis:
+    """A client of database 0 that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
+    return redis.Redis(
+        host=settings.host,
+        port=settings.port,
+        password=settings.password.get_secret_value() if settings.password else None,
+        socket_timeout=timeout_s or settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
 class RedisUsers(Client[UserQuery, UserAnswer]):
     """User state, in one round trip together with the live pointer."""
 
@@ -60,14 +72,7 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
     library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis = redis.Redis(
-            host=settings.host,
-            port=settings.port,
-            password=settings.password.get_secret_value() if settings.password else None,
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = connect(settings)
 
     def _call(self, query: UserQuery) -> UserAnswer:
         pipeline = self._redis.pipeline(transaction=False)
@@ -114,12 +119,6 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
             return ChannelSet.unpack(raw)  # type: ignore[arg-type]  # bytes, as nothing decodes
         except ValueError as error:
             raise self._wrong(f"holds recall channels of release {release} that cannot be read") from error
-
-    def activated(self) -> list[str]:
-        """Releases that were live, the newest activation first. Raises ServiceError."""
-        with self._asking("activated"):
-            entries: list[bytes] = self._redis.lrange(wire.HISTORY_KEY, 0, -1)  # type: ignore[assignment]
-            return [entry.decode() for entry in entries]
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         """(itemid, score), best first; empty when the release has none. Raises ServiceError."""

@@ -59,8 +59,8 @@ class ReleaseReader:
         published = self.users.published(release)
         if published is None:
             raise NoReleaseError(
-                f"Release {release} is named as live, but its manifest is missing from Redis. "
-                "Run offline_to_online/rank/s3_check_offline_and_online.py again."
+                f"Release {release} is named as live, but its manifest is missing from Redis",
+                "Run offline_to_online/release/s1_go_live.py again.",
             )
         spec = published.manifest.feature_spec
         catalogue = {

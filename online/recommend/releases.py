@@ -23,7 +23,7 @@ REOPEN_S = 5.0  # after an opening that failed, while another release serves
 
 NOTHING_LIVE = (
     "No release is live yet. Run the steps of offline_to_online (`make sync`); "
-    "the last one, rank/s3_check_offline_and_online.py, puts the release live."
+    "the last one, release/s1_go_live.py, puts the release live."
 )
 
 

@@ -15,13 +15,13 @@ from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import ChannelRecipe
 from data_exchange_center.release import Published, read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline_to_online.load.es_index import item_rows
-from offline_to_online.load.feast_rows import feature_frames
-from offline_to_online.load.offline_truth import OfflineTruth, offline_truth, recount
-from offline_to_online.load.online_answers import Services, online_answers
-from offline_to_online.load.parity import Parity, compare, offline_answers
-from offline_to_online.load.sampling import request_time
-from offline_to_online.load.user_rows import user_rows
+from offline_to_online.parity.compare import Parity, compare, offline_answers
+from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth, recount
+from offline_to_online.parity.online_answers import ServerClients, online_answers
+from offline_to_online.rows.feature_rows import feature_frames
+from offline_to_online.rows.item_rows import item_rows
+from offline_to_online.rows.sampling import request_time
+from offline_to_online.rows.user_rows import user_rows
 from online.clients.base import Client
 from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
@@ -116,6 +116,6 @@ class Road:
 
     def check(self) -> Parity:
         published = Published(manifest=self.served, triton_version=1)
-        services = Services(self.users, lambda _: self.channels, self.items, self.features, self.ranker)
-        online = online_answers(services, published, {user: request_time(self.truth.states[user]) for user in USERS})
+        clients = ServerClients(self.users, lambda _: self.channels, self.items, self.features, self.ranker)
+        online = online_answers(clients, published, {user: request_time(self.truth.states[user]) for user in USERS})
         return compare(offline_answers(self.truth, online), online, self.truth)

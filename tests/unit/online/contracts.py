@@ -76,9 +76,6 @@ class RedisUsersContract:
         with pytest.raises(ServiceError, match=f"no recall channels of release {NOWHERE}"):
             client.channels(NOWHERE)
 
-    def test_the_live_release_was_activated_last(self, client: RedisUsers, world: World) -> None:
-        assert client.activated()[0] == world.release
-
     def test_the_popular_list(self, client: RedisUsers, world: World) -> None:
         assert client.popular(world.release) == world.popular
         assert client.popular(NOWHERE) == []

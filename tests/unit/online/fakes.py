@@ -79,11 +79,6 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
                 raise ServiceError(self.service, f"holds no recall channels of release {release}")
             return self.worlds[release].channels
 
-    def activated(self) -> list[str]:
-        with self._asking("activated"):
-            self._seen()
-            return [self.live_release] if self.live_release else []
-
 
 class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
     service = "elasticsearch"

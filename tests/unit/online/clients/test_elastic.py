@@ -11,7 +11,7 @@ from elasticsearch import Elasticsearch
 
 from data_exchange_center.recipes import DEFAULT, EaseRecipe
 from data_exchange_center.settings import ElasticsearchSettings, Settings
-from offline_to_online.load.services import elastic_client
+from offline_to_online.stores.connections import elastic_client
 from online.clients.base import GoneError, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
 from tests.unit.online.world import DefaultWorld, SourceWorld
