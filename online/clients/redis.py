@@ -50,6 +50,7 @@ class UserAnswer:
     """``user=None``: Redis does not know that user under that release."""
 
     live: str | None  # None: nothing was ever activated
+    kept: bool  # Redis still holds the release that was asked for; where it does not, an unknown user means nothing
     user: StoredUser | None
 
 
@@ -79,9 +80,11 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         pipeline.get(wire.LIVE_KEY)
         if query.release is not None:
             pipeline.hgetall(wire.user_key(query.release, query.userid))
+            pipeline.exists(wire.manifest_key(query.release))  # after the user: a deletion begins with the manifest
         live, *rows = pipeline.execute()
-        user = self._decode(query.userid, rows[0]) if rows and rows[0] else None
-        return UserAnswer(live.decode() if live else None, user)
+        stored, kept = rows or ({}, 0)
+        user = self._decode(query.userid, stored) if stored else None
+        return UserAnswer(live.decode() if live else None, bool(kept), user)
 
     def _decode(self, userid: int, stored: Mapping[bytes, bytes]) -> StoredUser:
         fields = {name.decode(): raw for name, raw in stored.items()}

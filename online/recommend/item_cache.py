@@ -94,8 +94,14 @@ class ItemCache:
     def _refresh(self) -> None:
         wait_s = RETRY_S
         try:
-            self._items = self._fetch()
-            wait_s = self._ttl_s
+            fresh, held = self._fetch(), self._items
+            lost = int((~np.isin(held.itemids, fresh.itemids)).sum())
+            if lost:  # of a release nothing is taken away, so the store is at fault
+                log.warning(
+                    "%d of %d items have lost their features, the copy at hand is kept", lost, len(held.itemids)
+                )
+            else:
+                self._items, wait_s = fresh, self._ttl_s
         except ServiceError as error:
             log.warning("item features could not be refreshed, the ones at hand serve on: %s", error)
         except Exception:

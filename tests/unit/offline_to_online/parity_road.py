@@ -47,7 +47,7 @@ class FakeUsers(_Fake):
 
     def _call(self, query: UserQuery) -> UserAnswer:
         row = self.rows.get(query.userid)
-        return UserAnswer(live=None, user=None if row is None else row.stored())
+        return UserAnswer(live=None, kept=True, user=None if row is None else row.stored())
 
 
 class FakeItems(_Fake):

@@ -59,6 +59,11 @@ class RedisUsersContract:
         assert client.call(UserQuery(UNKNOWN_USER, world.release)).user is None
         assert client.call(UserQuery(1, NOWHERE)).user is None
 
+    def test_an_unknown_user_is_told_from_a_release_that_is_not_kept(self, client: RedisUsers, world: World) -> None:
+        assert client.call(UserQuery(UNKNOWN_USER, world.release)).kept
+        assert not client.call(UserQuery(1, NOWHERE)).kept
+        assert not client.call(UserQuery(1, None)).kept
+
     def test_what_was_published(self, client: RedisUsers, world: World) -> None:
         assert client.published(world.release) == world.published
         assert client.published(NOWHERE) is None

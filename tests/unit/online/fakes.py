@@ -58,8 +58,8 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
         self._seen(query)
         world = self.worlds.get(query.release or "")
         if world is None or query.userid not in world.userids:
-            return UserAnswer(self.live_release, None)
-        return UserAnswer(self.live_release, world.stored(query.userid))
+            return UserAnswer(self.live_release, kept=world is not None, user=None)
+        return UserAnswer(self.live_release, kept=True, user=world.stored(query.userid))
 
     def published(self, release: str) -> Published | None:
         with self._asking("published"):
