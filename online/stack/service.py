@@ -66,15 +66,17 @@ class Program:
 
 @dataclass(frozen=True)
 class Container:
-    """How the same service runs in a container."""
+    """How the same service runs in a container: in its maker's image, or in the one that is built here."""
 
-    image: str  # without tag
+    image: str  # the maker's, without tag
     tag: str
     tag_variable: str  # its name in .env
     command: tuple[str, ...]  # empty: the image's own
     mounts: Mapping[str, str]  # folder below the exchange folder's online/ -> path in the container
-    healthcheck: tuple[str, ...]
+    healthcheck: tuple[str, ...]  # in the maker's image
+    built_healthcheck: tuple[str, ...]  # in the image built here, which has neither curl nor valkey-cli
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()  # names of files in /run/secrets
 
 
 @dataclass(frozen=True)
