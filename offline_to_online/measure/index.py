@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import write_json
+from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import RecallRecipe, VectorIndex
 from data_exchange_center.release import Manifest

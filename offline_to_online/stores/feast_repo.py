@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from data_exchange_center import wire
-from data_exchange_center.artifacts import written_in_place
 from data_exchange_center.features import Entity, FeatureSpec
+from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.connections import START_SERVICES

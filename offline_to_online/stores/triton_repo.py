@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from data_exchange_center import wire
-from data_exchange_center.artifacts import sha256, written_in_place
+from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
 from offline_to_online.export.onnx_export import ModelFile, read_model_file
 from offline_to_online.stores.triton_server import Place, load_model, wait_until_ready
