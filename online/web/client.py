@@ -68,10 +68,8 @@ def render(answer: dict[str, Any]) -> Group:
         table.add_row(str(place), *shown, *(places.get(item["itemid"], "-") for places in lists.values()))
     stages = " | ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items())
     notes = [Text(f"release {answer['release']} | {stages}", style="dim")]
-    if answer["cold_start"]:
-        notes.insert(0, Text("Nobody knows this user yet: these are the popular items.", style="yellow"))
-    if answer.get("degraded"):
-        notes.insert(0, Text(f"Not quite as usual: {', '.join(answer['degraded'])}", style="yellow"))
+    if answer.get("reason"):
+        notes.insert(0, Text(answer["reason"], style="yellow"))
     return Group(table, *notes)
 
 
