@@ -13,6 +13,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
+from data_exchange_center.index_scores import hybrid_scores
 from data_exchange_center.recipes import ChannelRecipe
 from data_exchange_center.release import Manifest, read_channels
 from data_exchange_center.steps import CheckError
@@ -63,14 +64,11 @@ class RecallTruth:
         products = self.vectors[channel.name] @ vector.astype(np.float64) if vector is not None else unknown
         if channel.term_weight <= 0 or not len(user.genres):
             return products
-        alike = self.genres[:, user.genres - 1].any(axis=1)
-        near = np.where(products >= 0, products + 1, 1 / (1 - products))  # Elasticsearch's scale for inner products
-        near[~self._near_enough(products, user.seen)] = np.nan
-        total = channel.term_weight * alike + channel.vector_weight * np.nan_to_num(near)
-        return np.where(alike | ~np.isnan(near), total, np.nan)
+        matches = np.asarray(self.genres[:, user.genres - 1].any(axis=1))
+        return hybrid_scores(np.where(self._near_enough(products, user.seen), products, np.nan), matches, channel)
 
     def _near_enough(self, products: Float64, seen: Ints) -> NDArray[np.bool_]:
-        """(items,) who is among the neighbours that a vector search with genres beside it looks at."""
+        """(items,) whether an item is among the neighbours that a search by vector and genres looks at."""
         there = np.where(np.isin(self.itemids, seen), np.nan, products)
         order = np.argsort(-there, kind="stable")  # not a number: last
         near = np.zeros(len(products), dtype=bool)

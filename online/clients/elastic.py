@@ -17,6 +17,7 @@ from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
+from data_exchange_center.index_scores import product_of_score
 from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
@@ -191,12 +192,8 @@ def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, An
 
 
 def inner_products(scores: NDArray[np.float64], channel: ChannelRecipe) -> NDArray[np.float64]:
-    """What the scores of a search by vector alone were made of.
-
-    Elasticsearch's `max_inner_product` makes p + 1 of p >= 0, and 1 / (1 - p) of the others.
-    """
-    own = scores / channel.vector_weight
-    return np.where(own >= 1, own - 1, 1 - 1 / own) / _MAGNIFIED
+    """The inner products behind the scores of a search by vector alone."""
+    return product_of_score(scores / channel.vector_weight) / _MAGNIFIED
 
 
 def _body(search: dict[str, Any], size: int) -> dict[str, Any]:
