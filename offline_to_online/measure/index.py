@@ -32,7 +32,8 @@ from offline_to_online.rows.item_rows import item_rows
 from offline_to_online.rows.sampling import Search, sampled_searches
 from offline_to_online.stores import vector_checks
 from offline_to_online.stores.connections import elastic_client
-from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
+from offline_to_online.stores.elasticsearch import ElasticsearchStore
+from offline_to_online.stores.elasticsearch_index import delete_index, write_items
 
 log = logging.getLogger(__name__)
 

@@ -1,43 +1,29 @@
-"""Items in Elasticsearch: one index a release, inverted index of genre codes and a vector index a recall channel.
-
-An index carries the mark ``complete`` in its mapping once everything is in it. One without the mark is the leftover of
-an interrupted load and is deleted; one with the mark may be live and is never emptied: its documents are written over
-in place, under the same ids, and only when they are not what they should be. The mark ``checked`` follows once all of
-it was compared with its source.
-"""
+"""The items' genres and vectors in Elasticsearch, checked by asking for them as the server does."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
-
-from elasticsearch import Elasticsearch
-from elasticsearch.helpers import bulk, scan
-from tqdm import tqdm
+from typing import ClassVar
 
 from data_exchange_center import wire
-from data_exchange_center.columns import vector_of
-from data_exchange_center.recipes import VectorIndex
 from data_exchange_center.release import Manifest
-from data_exchange_center.steps import CheckError
 from offline_to_online.rows.item_rows import ItemRow
 from offline_to_online.rows.sampling import Search
 from offline_to_online.stores.base import ReleaseStore
 from offline_to_online.stores.connections import elastic_client
+from offline_to_online.stores.elasticsearch_index import (
+    CHECKED,
+    COMPLETE,
+    delete_index,
+    holds,
+    marks_of,
+    point_alias,
+    put_marks,
+    write_items,
+)
 from offline_to_online.stores.index_checks import check_documents, check_genres
 from offline_to_online.stores.vector_checks import SelfCheck, VectorCheck, check_candidates, check_self_first
-
-log = logging.getLogger(__name__)
-
-BULK: Final = 1_000  # documents a request
-_OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
-    "hnsw": {"type": "hnsw", "m": 16, "ef_construction": 100},
-    "flat": {"type": "flat"},
-}
-_COMPLETE: Final = "complete"
-_CHECKED: Final = "checked"
 
 
 @dataclass(frozen=True)
@@ -68,7 +54,7 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
 
     def _load(self, manifest: Manifest, content: IndexContent) -> None:
         with elastic_client(self.settings) as client:
-            if not _holds(client, manifest.release, content.items):
+            if not holds(client, manifest.release, content.items):
                 kind = manifest.recipe.recall.index
                 write_items(client, manifest.release, content.items, manifest.vector_dims, kind)
 
@@ -89,20 +75,20 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
 
     def _mark(self, release: str) -> None:
         with elastic_client(self.settings) as client:
-            _put_marks(client, release, {**_marks(client, release), _CHECKED: True})
+            put_marks(client, release, {**marks_of(client, release), CHECKED: True})
             if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
-                _point_alias(client, release)
+                point_alias(client, release)
 
     def _unmark(self, release: str) -> None:
         with elastic_client(self.settings) as client:
-            marks = _marks(client, release)
-            if marks.get(_CHECKED):
-                _put_marks(client, release, {**marks, _CHECKED: False})
+            marks = marks_of(client, release)
+            if marks.get(CHECKED):
+                put_marks(client, release, {**marks, CHECKED: False})
 
     def _is_checked(self, release: str) -> bool:
         with elastic_client(self.settings) as client:
-            marks = _marks(client, release)
-            return bool(marks.get(_COMPLETE) and marks.get(_CHECKED))
+            marks = marks_of(client, release)
+            return bool(marks.get(COMPLETE) and marks.get(CHECKED))
 
     def _releases(self) -> set[str]:
         with elastic_client(self.settings) as client:
@@ -112,105 +98,9 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
     def activate(self, release: str) -> None:
         """Move the alias that people search."""
         with self.reaching(), elastic_client(self.settings) as client:
-            _point_alias(client, release)
+            point_alias(client, release)
 
     def delete(self, releases: Collection[str]) -> None:
         with self.reaching(), elastic_client(self.settings) as client:
             for release in releases:
                 delete_index(client, release)
-
-
-def index_body(dims: Mapping[str, int], kind: VectorIndex) -> dict[str, Any]:
-    """Settings and mapping. ``dims``: width of each channel's vectors; ``kind``: how they are searched."""
-    vectors = {
-        vector_of(channel): {
-            "type": "dense_vector",
-            "dims": width,
-            "index": True,
-            # the metric the vectors were trained with, on floats: the default would round them to bytes
-            "similarity": "max_inner_product",
-            "index_options": _OPTIONS[kind],
-        }
-        for channel, width in dims.items()
-    }
-    return {
-        "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"},
-        "mappings": {
-            "dynamic": "strict",
-            "properties": {
-                wire.ITEM_ID: {"type": "integer"},
-                wire.ITEM_TITLE: {"type": "keyword", "index": False, "doc_values": False},
-                wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
-                **vectors,
-            },
-        },
-    }
-
-
-def write_items(
-    client: Elasticsearch, release: str, rows: Sequence[ItemRow], dims: Mapping[str, int], kind: VectorIndex
-) -> None:
-    """Load every item into the release's index, searchable when this returns, and mark it complete."""
-    index = wire.item_index(release)
-    if not _marks(client, release).get(_COMPLETE):
-        delete_index(client, release)
-        client.indices.create(index=index, **index_body(dims, kind))
-    bulk(client, _actions(index, rows), chunk_size=BULK)
-    _delete_surplus(client, index, rows)
-    client.indices.refresh(index=index)
-    client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel: a search reaches all vectors
-    client.indices.put_settings(index=index, settings={"refresh_interval": "1s"})
-    client.indices.refresh(index=index)
-    _put_marks(client, release, {_COMPLETE: True, "items": len(rows)})
-
-
-def delete_index(client: Elasticsearch, release: str) -> None:
-    client.options(ignore_status=404).indices.delete(index=wire.item_index(release))
-
-
-def _holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:
-    """Whether the release's index is complete and equal to its source, so that nothing need be written."""
-    if not _marks(client, release).get(_COMPLETE):
-        return False
-    try:
-        check_documents(client, release, rows)
-    except CheckError as error:
-        log.warning("%s: writing the release's items again", error)
-        return False
-    return True
-
-
-def _marks(client: Elasticsearch, release: str) -> dict[str, Any]:
-    index = wire.item_index(release)
-    if not client.indices.exists(index=index):
-        return {}
-    marks: dict[str, Any] = client.indices.get_mapping(index=index)[index]["mappings"].get("_meta", {})
-    return marks
-
-
-def _put_marks(client: Elasticsearch, release: str, marks: Mapping[str, Any]) -> None:
-    client.indices.put_mapping(index=wire.item_index(release), meta=marks)
-
-
-def _point_alias(client: Elasticsearch, release: str) -> None:
-    """In one step, so that no search finds nothing."""
-    actions: list[dict[str, Any]] = [
-        {"remove": {"index": f"{wire.ITEM_ALIAS}-*", "alias": wire.ITEM_ALIAS, "must_exist": False}},
-        {"add": {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}},
-    ]
-    client.indices.update_aliases(actions=actions)
-
-
-def _actions(index: str, rows: Sequence[ItemRow]) -> Iterator[dict[str, Any]]:
-    for row in tqdm(rows, desc="items to Elasticsearch", unit="item", leave=False):
-        yield {"_index": index, "_id": str(row.itemid), "_source": row.document()}
-
-
-def _delete_surplus(client: Elasticsearch, index: str, rows: Sequence[ItemRow]) -> None:
-    """Delete documents that are not of this release: only a hand could have put them there."""
-    client.indices.refresh(index=index)
-    if client.count(index=index)["count"] == len(rows):
-        return
-    wanted = {str(row.itemid) for row in rows}
-    surplus = [hit["_id"] for hit in scan(client, index=index, _source=False) if hit["_id"] not in wanted]
-    bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))

@@ -16,7 +16,7 @@ from data_exchange_center.columns import vector_of
 from data_exchange_center.settings import Settings
 from offline_to_online.export import onnx_export
 from offline_to_online.rows.item_rows import ItemRow
-from offline_to_online.stores import elasticsearch, feast, feast_repo, feast_server, triton_repo
+from offline_to_online.stores import elasticsearch_index, feast, feast_repo, feast_server, triton_repo
 from tests.unit.online.world import KINDS, World
 
 
@@ -55,7 +55,7 @@ def load_elasticsearch(settings: Settings, world: World) -> None:
         vectors = {vector_of(name): known[itemid] for name, known in world.item_vectors.items() if itemid in known}
         rows.append(ItemRow(itemid, world.titles[itemid], world.genres[itemid], vectors))
     with Elasticsearch(settings.elasticsearch.url) as client:
-        elasticsearch.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
+        elasticsearch_index.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
 
 
 def load_feast(settings: Settings, world: World) -> None:
