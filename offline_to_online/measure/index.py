@@ -1,7 +1,7 @@
-"""What a graph of vectors loses and saves against looking at all of them: ``make bench-index``.
+"""What an HNSW graph loses and saves against an exhaustive vector search: ``make bench-index``.
 
 The release's vectors go into an index of their own, once as a flat list and once as an HNSW graph (Malkov and Yashunin
-2016). Both are asked with the vectors of the same users; what was searched exactly offline is the truth.
+2016). Both are searched with the vectors of the same users and compared with the model's exact candidates.
 
 Reads:  the artifacts of `make offline`; Elasticsearch
 Writes: pic/figures/vector_index.json; the index ml_item-bench, deleted at the end
@@ -70,7 +70,7 @@ def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> It
 
 
 def milliseconds(client: Elasticsearch, searches: Sequence[Search], recall: RecallRecipe, name: str) -> list[float]:
-    """Of each user's search, one after the other."""
+    """How long each user's search takes, one after the other."""
     channel = next(channel for channel in recall.channels if channel.name == name)
     took = []
     for search in searches:

@@ -1,4 +1,4 @@
-"""How fast the server answers by one recipe and by the other, in one run: the releases take turns.
+"""How fast the server answers with one recipe and with the other, in one run: the releases take turns.
 
 The newest release of each recipe that stands in the stores is put live (`make releases` lists them), measured as
 `make bench` measures, and exchanged for the other, several times over; so background load affects both equally.

@@ -1,4 +1,4 @@
-"""What the ranking model sees and says offline: the artifacts' features through the spec into the PyTorch model."""
+"""The ranking model's inputs and scores offline: the artifacts' features through the spec into the PyTorch model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _model(exchange_dir: Path, spec: FeatureSpec, recipe: RankerRecipe) -> nn.Mo
 
 
 def _config_for(spec: FeatureSpec, recipe: RankerRecipe, trained: RankerConfig) -> RankerConfig | None:
-    """The configuration that spec and recipe ask for; of ``trained`` it takes what only training knows."""
+    """The configuration that spec and recipe ask for; what only training knows is taken from ``trained``."""
     match recipe, trained:
         case DeepFMRecipe(), DeepFMConfig():
             return DeepFMConfig.of(spec, recipe)
@@ -118,14 +118,14 @@ def _config_for(spec: FeatureSpec, recipe: RankerRecipe, trained: RankerConfig) 
 
 
 def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids: Sequence[int]) -> OfflineTruth:
-    """The truth about these users, all that can be counted being counted anew from the ratings.
+    """The truth about these users, with everything countable counted again from the ratings.
 
     Raises ArtifactError for a user without features.
     """
     absent = sorted({*userids} - {*truth.users.index})
     if absent:
         path = artifacts.USER_FEATURES.at(exchange_dir)
-        raise artifacts.USER_FEATURES.wrong(path, f"user {absent[0]}, whom recall knows, is not in it")
+        raise artifacts.USER_FEATURES.wrong(path, f"user {absent[0]} is known to recall and not in it")
     return replace(
         truth,
         users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec.genres, recipe.window),

@@ -1,4 +1,4 @@
-"""What the server answers, and everything the model saw on the way: the server's own functions over its own clients."""
+"""What the server would answer, with the model's inputs: the server's own functions over its own clients."""
 
 from __future__ import annotations
 

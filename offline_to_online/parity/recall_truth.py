@@ -1,4 +1,4 @@
-"""What recall says offline of the items that the index found: exact inner products, in numpy, in double precision."""
+"""Recall's scores offline, for the items that the index found: exact inner products in double precision."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RecallTruth:
 
     Attributes:
         manifest: names the channels and their weights.
-        channels: those that make user vectors of histories.
+        channels: those that compute user vectors from histories.
         itemids: (items,) ascending.
         vectors: channel name -> (items, dim), not numbers where the channel does not know the item.
         genres: (items, genres) whether an item has the genre of code column + 1.
@@ -85,7 +85,7 @@ class RecallTruth:
         return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
 
     def positions(self, itemids: Ints) -> NDArray[np.intp]:
-        """Rows of items. Raises CheckError for one that nobody knows."""
+        """Rows of items. Raises CheckError for an unknown one."""
         rows = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
         unknown = self.itemids[rows] != itemids
         if unknown.any():
@@ -111,7 +111,7 @@ class RecallTruth:
 
 
 def recall_truth(exchange_dir: Path, manifest: Manifest) -> RecallTruth:
-    """From the artifacts. Channels that make user vectors have the item vectors that they make, too."""
+    """From the artifacts. Channels that compute user vectors also compute their item vectors."""
     channels = read_channels(exchange_dir)
     terms = artifacts.ITEM_TERMS.read(exchange_dir).sort_values(Columns.ITEM)
     itemids = terms[Columns.ITEM].to_numpy(np.int64)

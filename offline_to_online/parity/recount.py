@@ -1,8 +1,8 @@
-"""What the server's state should be, counted anew and straight from the ratings.
+"""What the server's state should be, counted again, straight from the ratings.
 
-The steps before have counted all of this already. It is done a second time, in other words, so that a wrong window in
-the artifacts themselves is found too, not only a difference between two copies of them. The last ratings of each user,
-which are evaluation's, are never read.
+The offline steps have counted all of this already. It is counted again here, by other code, so that a mistake in the
+artifacts themselves, a wrong window for example, is found too, and not only a difference between two copies of them.
+The last ratings of each user, which are held out for evaluation, are never read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def served_ratings(exchange_dir: Path) -> pd.DataFrame:
 
 
 def recounted_states(exchange_dir: Path, recipe: DataRecipe, userids: Sequence[int]) -> dict[int, UserRow]:
-    """Recall's rows of some users, their history, profile and seen items made anew. What a model learned stays."""
+    """Recall's rows of some users, their history, profile and seen items counted again. What a model learned stays."""
     served = served_ratings(exchange_dir)
     of_user = served[served[Columns.USER].isin(userids)].groupby(Columns.USER)
     profiles = _profiles(artifacts.USERS.read(exchange_dir))
@@ -68,7 +68,7 @@ def _profiles(people: pd.DataFrame) -> dict[int, np.ndarray]:
 
 
 def recounted_users(exchange_dir: Path, users: pd.DataFrame, genres: Sequence[str], window: int) -> pd.DataFrame:
-    """``users`` (index userid) with every statistic that it holds counted anew.
+    """``users`` (index userid) with every statistic that it holds counted again.
 
     How many ratings a user has; and over the newest ``window`` of them, how often each genre was rated (impressions),
     and how often liked (clicks).
@@ -87,7 +87,7 @@ def recounted_users(exchange_dir: Path, users: pd.DataFrame, genres: Sequence[st
 
 
 def recounted_items(exchange_dir: Path, items: pd.DataFrame) -> pd.DataFrame:
-    """``items`` (index itemid) with every statistic that it holds counted anew.
+    """``items`` (index itemid) with every statistic that it holds counted again.
 
     Ratings, likes, ratings among the newest fifth of all, mean rating (smoothed), release year.
     """

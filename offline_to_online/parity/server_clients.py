@@ -1,4 +1,4 @@
-"""The server's four clients, for a check rather than for a user who waits."""
+"""The server's four clients, with the long timeouts of a check."""
 
 from __future__ import annotations
 

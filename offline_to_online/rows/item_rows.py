@@ -22,7 +22,9 @@ class ItemRow:
     itemid: int
     title: str
     genres: tuple[int, ...]  # codes
-    vectors: Mapping[str, NDArray[np.float32]]  # by `vector_of(channel)`; absent where it was never trained on
+    vectors: Mapping[
+        str, NDArray[np.float32]
+    ]  # by `vector_of(channel)`; absent where the channel was not trained on it
 
     def document(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Which users the checks look at, when, and with which vectors: the same ones for the same data."""
+"""Which users the checks ask for, when, and with which vectors: the same ones for the same data."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from offline_to_online.rows.user_rows import UserRow, user_rows
 from online.clients.base import ServiceError
 from online.recommend.recall import user_vectors
 
-LONGEST: Final = 20  # users with the longest histories, always looked at: their seen filter is the hardest
-SOON_S: Final = 90  # after the user's last event: the sitting goes on
+LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
+SOON_S: Final = 90  # after the user's last event: the session goes on
 LATER_S: Final = 3 * 86_400 + 90  # after a break
 _SEED: Final = 0
 
@@ -34,7 +34,7 @@ class Search:
 
 
 def sampled_users(rows: Sequence[UserRow], size: int) -> list[UserRow]:
-    """Up to ``size`` users whom recall knows: those with the longest histories, and others at random."""
+    """Up to ``size`` users known to recall: those with the longest histories, and others at random."""
     known = [row for row in rows if row.vectors or len(row.history)]
     by_history = sorted(known, key=lambda row: (-len(row.seen), row.userid))
     longest, rest = by_history[:LONGEST], by_history[LONGEST:]
@@ -43,13 +43,13 @@ def sampled_users(rows: Sequence[UserRow], size: int) -> list[UserRow]:
 
 
 def request_time(row: UserRow) -> int:
-    """When a check asks for a user, in seconds: for half of them while their last sitting goes on, else days later."""
+    """Time of a check's request for a user, in seconds: for half of them within their last session, else days later."""
     last = int(row.history.times[0]) if len(row.history) else 0
     return last + (SOON_S if row.userid % 2 else LATER_S)
 
 
 def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp: int) -> dict[str, Float32]:
-    """What the server asks each channel with for a request of this user: channel name -> vector.
+    """What the server searches each channel with for this user: channel name -> vector.
 
     Raises CheckError for a vector that is not as wide as the index's.
     """
@@ -60,7 +60,7 @@ def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp
 
 
 def sampled_searches(exchange_dir: Path, manifest: Manifest, size: int) -> dict[str, list[Search]]:
-    """What up to ``size`` users ask each channel for at their `request_time`: channel name -> searches."""
+    """Searches of up to ``size`` users at their `request_time`: channel name -> searches."""
     channels = read_channels(exchange_dir)
     searches: dict[str, list[Search]] = {channel.name: [] for channel in manifest.recipe.recall.channels}
     for row in sampled_users(user_rows(exchange_dir), size):

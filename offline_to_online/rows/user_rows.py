@@ -1,4 +1,4 @@
-"""What recall needs of a release's users, from the artifacts: the rows that go into Redis and that checks ask with."""
+"""What recall needs of a release's users, from the artifacts: the rows that go into Redis, and that checks use."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class UserRow:
 
     userid: int
     genres: NDArray[np.int32]  # preferred genre codes, most clicked first; may be empty
-    seen: NDArray[np.int32]  # itemids never recommended again
+    seen: NDArray[np.int32]  # itemids that are never recommended again
     profile: NDArray[np.int32]  # codes that the channels read
     history: History
-    vectors: Mapping[str, NDArray[np.float32]]  # by `vector_of(channel)`; absent where a channel never met the user
+    vectors: Mapping[str, NDArray[np.float32]]  # by `vector_of(channel)`; absent where a channel has none for the user
 
     def stored(self) -> StoredUser:
         """The user as the server reads it from Redis."""

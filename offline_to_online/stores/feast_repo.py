@@ -106,9 +106,9 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
 
 @contextmanager
 def _alone(repo: Path) -> Iterator[None]:
-    """Wait for whoever else is at work on the registry: of two copies, the one replaced last would lose the other."""
+    """Wait for other processes that change the registry: of two copies, the later one would undo the earlier."""
     with (repo / "data" / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, whatever happens to the process
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process
         yield
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a running feature server: is it there, does it know a release, what does it answer."""
+"""Requests to a running feature server: is it alive, does it know a release, are the values right."""
 
 from __future__ import annotations
 

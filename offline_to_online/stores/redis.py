@@ -159,7 +159,7 @@ def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
                 f"the source says {_shown(field, wanted)}"
             )
     if fields:
-        raise CheckError(f"user {row.userid}: Redis holds fields nobody wrote: {sorted(fields)}")
+        raise CheckError(f"user {row.userid}: Redis holds unknown fields: {sorted(fields)}")
 
 
 def _shown(field: str, raw: bytes | None) -> object:

@@ -4,7 +4,7 @@ One configuration describes all versions of a model, so a model has one width (n
 another width, which is another data set's genres, stand beside it under a name of their own.
 
 A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A version is
-never written over, since it may be served. Beside the folders, ``.checked-<version>`` holds the sha256 of the
+never overwritten, since it may be served. Beside the folders, ``.checked-<version>`` holds the sha256 of the
 model.onnx that passed every check.
 """
 

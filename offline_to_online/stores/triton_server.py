@@ -1,4 +1,4 @@
-"""What is asked of a running Triton: look at a model again, let go of one, say what it serves, score."""
+"""Requests to a running Triton: load or unload a model, what it serves, and scores."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def check_alive(settings: TritonSettings) -> None:
 
 
 def load_model(settings: TritonSettings, model: str) -> None:
-    """Have Triton look at a model's folder again. Versions that stay keep answering meanwhile. Raises CheckError."""
+    """Have Triton read a model's folder again. Versions that stay keep answering meanwhile. Raises CheckError."""
     _tell(settings, model, "load")
 
 
 def unload_model(settings: TritonSettings, model: str) -> None:
-    """Have Triton let go of a model and all its versions. Raises CheckError."""
+    """Have Triton unload a model and all its versions. Raises CheckError."""
     _tell(settings, model, "unload")
 
 

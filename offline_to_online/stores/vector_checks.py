@@ -1,4 +1,4 @@
-"""What the vector index must prove, channel by channel, before it may be served: it ranks as the model does.
+"""Checks that the vector index ranks as the model does, channel by channel, before it is served.
 
 Every check raises CheckError naming the row.
 """

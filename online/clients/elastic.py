@@ -27,7 +27,7 @@ _PAGE = 2000  # documents per request when the catalogue is read
 _HIT = "hits.hits._score,responses.hits.hits.fields"
 _NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{_HIT}"
 # Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
-# apart. A search by vector alone therefore asks with a multiple of the vector; a power of two changes no digit of it.
+# apart. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
 _MAGNIFIED = np.float32(1024)
 _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
@@ -36,7 +36,7 @@ _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 class ItemQuery:
     """Items of a release without the seen ones, as each recall channel finds them.
 
-    A channel asks with its vector, and with the genres where its recipe gives them a weight.
+    A channel searches by its vector, and by genre where its recipe gives genres a weight.
     """
 
     release: str
@@ -72,8 +72,8 @@ def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) 
 class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     """One search a recall channel, all of them in one round trip.
 
-    The answer has one `Hits` a channel, in the recipe's order; one that has nothing to ask with finds nothing. Scores
-    of a search by vector alone are inner products; a search with genres in it has Elasticsearch's sums.
+    The answer has one `Hits` a channel, in the recipe's order; a channel without vector and genres finds nothing.
+    Scores of a search by vector alone are inner products; those of a search by genres too are Elasticsearch's sums.
     """
 
     service: ClassVar[str] = "elasticsearch"
@@ -167,7 +167,7 @@ def unseen_filter(seen: Sequence[int] | NDArray[np.int32]) -> dict[str, Any]:
 
 
 def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, Any]) -> dict[str, Any] | None:
-    """One search's ``query``: what matches earns a score, what was seen is out. None: nothing to ask with.
+    """One search's ``query``; seen items are excluded. None: the channel has neither vector nor genres for this user.
 
     The vector part is a `knn` query, not the search's own `knn` section: the section makes Elasticsearch run one more
     phase a search, and the scores are the same. The seen filter stands inside it, so that its neighbours are

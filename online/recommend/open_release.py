@@ -1,4 +1,4 @@
-"""All that a server holds of a release, and how it is read from the services."""
+"""What a server holds in memory of a release, and how that is read from the services."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from online.recommend.types import ShownItem
 
 
 class NoReleaseError(RecsysError):
-    """Nothing can be served, as no release was ever put live, or the live one cannot be found. Says what to do."""
+    """Nothing can be served: no release was ever put live, or the live one cannot be opened."""
 
 
 @dataclass(frozen=True, eq=False)
 class OpenRelease:
-    """Ready to answer requests."""
+    """A release that is ready to answer requests."""
 
     manifest: Manifest
     channels: ChannelSet

@@ -28,7 +28,7 @@ class _Failure:
 
 
 class OpenReleases:
-    """The releases of a process. Shared by threads; a release is opened once, whoever asks for it meanwhile.
+    """The releases of a process. Shared by threads; a release is opened once, however many requests need it.
 
     A release is in one of four states::
 

@@ -1,4 +1,4 @@
-"""The server's API from the other side: ask, and show the answer."""
+"""A client of the server's API: ask, and print the answer."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def ask(url: str, userid: int, size: int, *, timestamp: int | None = None, expla
 
 
 def render(answer: dict[str, Any]) -> Group:
-    """A table, and below it where the answer is from and how long it took.
+    """A table; below it why the answer is not personal, if it is not, the release and the times.
 
-    Where the answer explains itself, the table shows each item's place in recall's lists.
+    If `explain` was asked for, the table shows each item's place in recall's lists.
     """
     lists = {name: _places(itemids) for name, itemids in answer.get("recall", {}).items()}
     table = Table(title=f"For user {answer['userid']}", title_justify="left")

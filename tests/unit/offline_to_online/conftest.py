@@ -8,7 +8,7 @@ import pytest
 
 from data_exchange_center.recipes import RECIPES
 from tests.synthetic_release import write_artifacts
-from tests.unit.offline_to_online.parity_road import Road
+from tests.unit.offline_to_online.online_side import OnlineSide
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +21,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def road(folders: dict[str, Path]) -> Road:
+def side(folders: dict[str, Path]) -> OnlineSide:
     """The source's recipe: a stored vector, genres beside it, statistics by genre."""
-    return Road(folders["source"], "source")
+    return OnlineSide(folders["source"], "source")
 
 
 @pytest.fixture
-def history_road(folders: dict[str, Path]) -> Road:
+def history_side(folders: dict[str, Path]) -> OnlineSide:
     """The default recipe: two channels made of the history, and a ranker that reads it."""
-    return Road(folders["default"], "default")
+    return OnlineSide(folders["default"], "default")

@@ -14,7 +14,7 @@ from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth, recount
 from tests.synthetic_release import write_artifacts, write_inputs
-from tests.unit.offline_to_online.parity_road import USERS
+from tests.unit.offline_to_online.online_side import USERS
 
 
 @pytest.fixture

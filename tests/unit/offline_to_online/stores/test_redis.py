@@ -58,5 +58,5 @@ def test_a_missing_or_cut_field_is_refused(field: str) -> None:
 
 def test_a_field_nobody_wrote_is_refused() -> None:
     row = row_of(1, [2], None, [3])
-    with pytest.raises(CheckError, match=f"nobody wrote: .'{VECTOR}'"):
+    with pytest.raises(CheckError, match=f"unknown fields: .'{VECTOR}'"):
         check_user(row, {**stored(row), VECTOR.encode(): wire.pack_vector([1.0])})

@@ -102,7 +102,7 @@ class FakeRanker(_Fake):
         return self.truth.scores(query.rows)
 
 
-class Road:
+class OnlineSide:
     """What the server would answer, and the truth. Everything may be replaced."""
 
     def __init__(self, folder: Path, recipe: str) -> None:
