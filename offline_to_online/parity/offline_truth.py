@@ -125,7 +125,7 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
     absent = sorted({*userids} - {*truth.users.index})
     if absent:
         path = artifacts.USER_FEATURES.at(exchange_dir)
-        raise artifacts.USER_FEATURES.wrong(path, f"user {absent[0]} is known to recall and not in it")
+        raise artifacts.USER_FEATURES.wrong(path, f"user {absent[0]}, who is known to recall, is not in it")
     return replace(
         truth,
         users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec.genres, recipe.window),

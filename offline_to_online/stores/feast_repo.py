@@ -40,10 +40,7 @@ _CHECKED: Final = "checked"  # file beside a release's others: all of it was rea
 _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
 _FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
-_JOB: Final = (
-    "import sys, json; from online.stack.feast.cli import cli\n"
-    "for command in json.loads(sys.argv[1]): cli.main(command, prog_name='feast', standalone_mode=False)"
-)
+_JOB: Final = "offline_to_online.stores.feast_job"
 
 
 def release_dir(settings: Settings, release: str) -> Path:
@@ -125,12 +122,7 @@ def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]
     for command in commands:
         log.info("feast %s", " ".join(command))
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            _JOB,
-            json.dumps([["--feature-store-yaml", config.name, *command] for command in commands]),
-        ],
+        [sys.executable, "-m", _JOB, json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])],
         cwd=repo,
         env={**os.environ, **feast_environment(settings), "FEAST_NO_PROGRESS": "1"},
         capture_output=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
@@ -74,3 +75,9 @@ def test_a_model_of_another_recipe_is_refused(folder: Path) -> None:
     manifest = release_of_artifacts(Settings(exchange_dir=folder, recipe_name="source"))
     with pytest.raises(ArtifactError, match=r"trained with another feature spec or recipe"):
         offline_truth(folder, manifest.model_copy(update={"recipe": DEFAULT}))
+
+
+def test_real_rows_are_the_same_every_time(truth: OfflineTruth) -> None:
+    rows = truth.sampled_rows(50)
+    assert rows.shape == (50, truth.spec.width)
+    assert np.array_equal(rows, truth.sampled_rows(50))

@@ -3,38 +3,19 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 import requests
-import torch
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from data_exchange_center import wire
-from data_exchange_center.recipes import RECIPES
-from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError
-from offline_to_online.export.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx, read_model_file
-from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth
+from offline_to_online.parity.offline_truth import OfflineTruth
 from offline_to_online.stores import triton_repo, triton_server
 from offline_to_online.stores.triton import TritonStore
 from offline_to_online.stores.triton_server import Place
-from tests.synthetic_release import write_artifacts
-
-
-@pytest.fixture(scope="module", params=RECIPES)
-def truth(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OfflineTruth:
-    """Of either recipe: a ranker is a ranker."""
-    folder = tmp_path_factory.mktemp(request.param)
-    write_artifacts(folder, recipe=request.param)
-    return offline_truth(folder, release_of_artifacts(Settings(exchange_dir=folder, recipe_name=request.param)))
-
-
-@pytest.fixture(scope="module")
-def exported(truth: OfflineTruth) -> bytes:
-    return export_onnx(truth.model, truth.spec.width, "aaaaaaaaaaaa")
 
 
 @pytest.fixture
@@ -55,46 +36,6 @@ def test_the_configuration_is_what_the_spec_says(width: int) -> None:
     ]
     assert (config.backend, config.platform) == ("onnxruntime", "onnxruntime_onnx")
     assert config.version_policy.WhichOneof("policy_choice") == "all"
-
-
-def test_the_export_is_in_the_pinned_dialect_with_the_promised_names(exported: bytes, truth: OfflineTruth) -> None:
-    proto = onnx.load_from_string(exported)
-    assert proto.ir_version <= MAX_IR
-    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
-    (given,), (result,) = proto.graph.input, proto.graph.output
-    assert (given.name, result.name) == (wire.MODEL_INPUT, wire.MODEL_OUTPUT)
-    rows, width = given.type.tensor_type.shape.dim
-    assert rows.dim_param  # any number of rows
-    assert width.dim_value == truth.spec.width
-
-
-def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) -> None:
-    assert str(Path(__file__).parents[3]).encode() not in exported
-
-
-def test_the_same_weights_give_the_same_bytes(exported: bytes, truth: OfflineTruth) -> None:
-    assert export_onnx(truth.model, truth.spec.width, "aaaaaaaaaaaa") == exported
-
-
-def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth) -> None:
-    assert check_onnx(exported, truth.model, truth.sampled_rows(300)) <= 1e-6
-
-
-def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTruth) -> None:
-    class Drifted(torch.nn.Module):
-        def forward(self, rows: torch.Tensor) -> torch.Tensor:
-            scores: torch.Tensor = truth.model(rows) + 1e-4
-            return scores
-
-    with pytest.raises(CheckError, match=r"row \d+: ONNX Runtime scores"):
-        check_onnx(exported, Drifted(), truth.sampled_rows(10))
-
-
-def test_a_dialect_that_is_too_new_is_caught(exported: bytes, truth: OfflineTruth) -> None:
-    proto = onnx.load_from_string(exported)
-    proto.ir_version = MAX_IR + 1
-    with pytest.raises(CheckError, match=f"IR {MAX_IR + 1}"):
-        check_onnx(proto.SerializeToString(), truth.model, truth.sampled_rows(10))
 
 
 def of_release(exported: bytes, release: str) -> bytes:
@@ -245,16 +186,3 @@ def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
     with pytest.raises(type(error)):
         triton_repo.publish(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
     assert list(triton_repo.versions(settings)) == [live]  # it was there before
-
-
-def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"not a model")
-    with pytest.raises(CheckError, match=r"model\.onnx is not an exported ranking model"):
-        read_model_file(path)
-
-
-def test_real_rows_are_the_same_every_time(truth: OfflineTruth) -> None:
-    rows = truth.sampled_rows(50)
-    assert rows.shape == (50, truth.spec.width)
-    assert np.array_equal(rows, truth.sampled_rows(50))
