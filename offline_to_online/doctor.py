@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,21 +61,21 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
     What is made from a stale file is stale, too.
     """
     folder = settings.exchange_dir
-    now = provenance.made_from(folder, settings.recipe)
+    recipe = provenance._stamp(settings.recipe)
     stale: set[str] = set()  # files of steps that are not done
     for step, files in _made_by().items():
-        finding = _offline_step(folder, now, step, files, stale)
+        finding = _offline_step(folder, recipe, step, files, stale)
         if not finding.well:
             stale.update(file.path for file in files)
         yield finding
 
 
-def _offline_step(folder: Path, now: Mapping[str, Any], step: str, files: Sequence[Any], stale: set[str]) -> Finding:
+def _offline_step(folder: Path, recipe: Mapping[str, str], step: str, files: Sequence[Any], stale: set[str]) -> Finding:
     absent = next((file.path for file in files if file in _NEEDED and not file.at(folder).is_file()), None)
     if absent:
         return Finding(step, "missing", f"there is no {absent}", "make offline")
     try:
-        reasons = [_stale(folder, now, file.read(folder), stale) for file in files if file in provenance.REPORTS]
+        reasons = [_stale(folder, recipe, file.read(folder), stale) for file in files if file in provenance.REPORTS]
     except RecsysError as error:
         return Finding(step, "missing", error.problem, "make offline")
     reason = next((each for each in reasons if each), None)
@@ -90,13 +90,13 @@ def _made_by() -> dict[str, list[Any]]:
     return made
 
 
-def _stale(folder: Path, now: Mapping[str, Any], report: Mapping[str, Any], stale: set[str]) -> str:
+def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], stale: set[str]) -> str:
     """Why what a report describes is not what the step would make now; empty when it is."""
     recorded, made_with = report.get(provenance.INPUTS), report.get(provenance.RECIPE)
     if not isinstance(recorded, dict) or not isinstance(made_with, dict):
         return "it does not say what it was run on"
-    if made_with != now[provenance.RECIPE]:
-        return f"it was run with recipe {made_with.get('name')!r}, the recipe now is {now[provenance.RECIPE]['name']!r}"
+    if made_with != recipe:
+        return f"it was run with recipe {made_with.get('name')!r}, the recipe now is {recipe['name']!r}"
     for path, digest in recorded.items():
         if path in stale:
             return f"{path} is to be made again"
@@ -180,18 +180,23 @@ def show(found: Sequence[Finding], console: Console) -> None:
     console.print(f"Run next:  {command}" if command else "All is well.")
 
 
-def main(settings: Settings) -> None:
-    for name in ("online", "elastic_transport"):  # what is down is told in a line of ours
-        logging.getLogger(name).setLevel(logging.ERROR)
+@contextmanager
+def connected(settings: Settings) -> Iterator[list[Client[Any, Any]]]:
+    """The server's clients of the four services, closed at the end."""
+    clients: tuple[Client[Any, Any], ...] = (
+        RedisUsers(settings.redis),
+        ElasticItems(settings.elasticsearch),
+        FeastFeatures(settings.feast),
+        TritonScores(settings.triton),
+    )
     with ExitStack() as stack:
-        clients: list[Client[Any, Any]] = [
-            RedisUsers(settings.redis),
-            ElasticItems(settings.elasticsearch),
-            FeastFeatures(settings.feast),
-            TritonScores(settings.triton),
-        ]
-        for client in clients:
-            stack.enter_context(closing(client))
+        yield [stack.enter_context(closing(client)) for client in clients]
+
+
+def main(settings: Settings) -> None:
+    for name in ("online", "elastic_transport"):  # a service that is down gets a line of ours
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with connected(settings) as clients:
         found = examine(settings, clients, Stores.of(settings))
     show(found, Console())
     sys.exit(0 if all(finding.well for finding in found) else 1)

@@ -24,10 +24,9 @@ from data_exchange_center import artifacts
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import RecallRecipe, VectorIndex
-from data_exchange_center.release import Manifest
+from data_exchange_center.release import Manifest, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.manifests import open_release
 from offline_to_online.rows.item_rows import item_rows
 from offline_to_online.rows.sampling import Search, sampled_searches
 from offline_to_online.stores import vector_checks
@@ -90,7 +89,7 @@ def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
 
 
 def main(settings: Settings) -> None:
-    manifest = open_release(settings)
+    manifest = release_of_artifacts(settings)
     with ElasticsearchStore(settings).reaching(), elastic_client(settings) as client:
         try:
             rows = list(measure(client, settings, manifest))

@@ -29,7 +29,7 @@ from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
-from offline_to_online import activation
+from offline_to_online import activation, doctor
 from offline_to_online.parity.online_answers import Answer, online_answers
 from offline_to_online.parity.server_clients import server_clients
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
@@ -178,6 +178,15 @@ def test_syncing_the_same_release_again_changes_nothing(stack: Settings) -> None
         s1_go_live.main(settings)
     assert live(stack) == published
     assert list(triton_repo.versions(stack)) == [place_of(published)]
+
+
+def test_the_doctor_finds_everything_but_a_server(stack: Settings, ids: dict[str, str]) -> None:
+    settings = made(stack, "first")
+    with doctor.connected(settings) as clients:
+        found = doctor.examine(settings, clients, Stores.of(settings))
+    assert [(each.what, each.command) for each in found if not each.well] == [("server", "make serve")]
+    assert [each.detail for each in found if each.state == "live"] == [f"release {ids['first']}"]
+    assert all(each.detail for each in found if each.state == "up")  # a version
 
 
 @pytest.fixture(scope="module")
