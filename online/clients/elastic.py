@@ -180,6 +180,7 @@ def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, An
             "knn": {
                 "field": vector_of(channel.name),
                 "query_vector": (vector * _MAGNIFIED if alone else vector).tolist(),
+                "k": query.recall.num_candidates,  # without it, newer versions take the search's size
                 "num_candidates": query.recall.num_candidates,
                 "filter": unseen,
                 "boost": channel.vector_weight,
