@@ -87,14 +87,19 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 	$(call step,offline_to_online/rank,s1_feature_to_feast.py)
 	$(call step,offline_to_online/rank,s2_model_to_triton.py)
 	$(call step,offline_to_online/rank,s3_check_offline_and_online.py)
+	$(call step,offline_to_online/release,s1_go_live.py)
+
+.PHONY: doctor
+doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
+	@$(BIN)/python -m offline_to_online.doctor
 
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
-	@$(BIN)/python -m offline_to_online.load.releases list
+	@$(BIN)/python -m offline_to_online.releases list
 
 activate: setup ## serve an earlier release again: make activate release=<id>
 	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
-	@$(BIN)/python -m offline_to_online.load.releases activate "$(release)"
+	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
 
 .PHONY: demo
 demo: setup ## the whole road: data, training, services, sync, server, fifty films for user 1
@@ -194,10 +199,10 @@ bench: setup ## how fast the running server answers at 1, 4 and 16 requests in f
 	$(BIN)/python -m online.bench
 
 bench-recipes: setup ## the same for both recipes' releases in the stores, in turns -> pic/figures/serving_recipes.json
-	$(BIN)/python -m online.bench_recipes
+	$(BIN)/python -m offline_to_online.measure.recipes
 
 bench-index: setup ## what a graph of vectors loses and saves against searching all -> pic/figures/vector_index.json
-	$(BIN)/python -m offline_to_online.index_bench
+	$(BIN)/python -m offline_to_online.measure.index
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 
