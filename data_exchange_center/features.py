@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
 
 from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.history import History
 
 Entity = Literal["user", "item"]
@@ -29,7 +30,7 @@ _NOTHING: Float32 = np.empty((1, 0), dtype=np.float32)
 UNKNOWN = 0  # code of a value that the vocabulary does not hold; known values are 1..n
 
 
-class MissingFeatureError(ValueError):
+class MissingFeatureError(RecsysError, ValueError):
     """A store gave no value (null) for a feature. Never replaced by 0 in silence.
 
     Attributes:

@@ -7,9 +7,11 @@ Paths are absolute. Settings are built once, in a step's ``main`` or in ``create
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,13 +46,40 @@ class _Service(BaseModel):
     host: str = "127.0.0.1"
 
 
+def _for_every_client(password: SecretStr) -> SecretStr:
+    """A password that Redis's configuration file and Feast's connection string can be told as it is."""
+    text = password.get_secret_value()
+    if unfit := re.search(r'[,"\\\x00-\x1f\x7f]', text):
+        raise ValueError(f"it has {unfit[0]!r} in it, which Feast's connection string cannot express; choose another")
+    try:
+        json.loads(text)
+    except ValueError:
+        return password
+    raise ValueError("Feast would read it as a number or a constant, not as text; choose one with more than that in it")
+
+
 class RedisSettings(_Service):
-    """Redis: user state for recall."""
+    """Redis: user state for recall. The password may come from a file: RECSYS_REDIS__PASSWORD_FILE."""
 
     port: Port = 6379
-    password: SecretStr | None = None
+    password: Annotated[SecretStr, AfterValidator(_for_every_client)] | None = None
     timeout_s: Seconds = 0.5
     feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _password_from_file(cls, values: Any) -> Any:
+        """``password_file`` in place of ``password``: where secrets are files. An empty file means no password."""
+        if not isinstance(values, dict) or not (file := values.get("password_file")):
+            return values
+        others = {name: value for name, value in values.items() if name != "password_file"}
+        if others.get("password"):
+            raise ValueError("password and password_file are both given; unset one of them")
+        try:
+            password = Path(file).read_text(encoding="utf-8").rstrip("\n")
+        except OSError as error:
+            raise ValueError(f"password_file {str(file)!r} cannot be read: {error.strerror}") from error
+        return others | ({"password": password} if password else {})
 
 
 class ElasticsearchSettings(_Service):

@@ -1,4 +1,4 @@
-"""How a numbered step starts: logging on, settings read, a user's mistake told in one sentence."""
+"""How a numbered step starts and ends: logging on, settings read, an error told in one sentence."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import logging
 import sys
 from collections.abc import Callable
 
-from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings, load_settings
 
 
-class StepError(Exception):
+class StepError(RecsysError):
     """A step cannot go on. The message says what is wrong, where, and what to do."""
 
 
 def system_problem(error: OSError) -> str:
-    """One sentence for what the system refused: a folder that cannot be made, a full disk.
+    """One sentence for what the operating system refused: a folder that cannot be made, a full disk.
 
-    Raises the error itself when it is not the system's.
+    Raises the error itself when it did not come from the operating system.
     """
     if error.errno is None:
         raise error
@@ -29,13 +29,17 @@ def system_problem(error: OSError) -> str:
 
 
 def run(main: Callable[[Settings], None]) -> None:
-    """Run a step's ``main``. StepError, ArtifactError and what the system refuses end the process with one sentence."""
+    """Run a step's ``main``. A `RecsysError`, or what the system refuses, ends the process with one sentence.
+
+    The sentence goes to stderr; the exit code is the error's own, and 1 where the system refused.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for every request
     try:
         main(load_settings())
-    except (StepError, ArtifactError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    except RecsysError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 (the sentence that a person is told)
+        sys.exit(error.exit_code)
     except OSError as error:
         logging.getLogger(__name__).debug("where the system refused", exc_info=True)
         sys.exit(system_problem(error))

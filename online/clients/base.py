@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
+from data_exchange_center.errors import RecsysError
+
 log = logging.getLogger(__name__)
 
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
 
 
-class ServiceError(Exception):
+class ServiceError(RecsysError):
     """A service is dead, too slow, or answered with something that is not an answer.
 
     Attributes:

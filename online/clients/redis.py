@@ -132,7 +132,7 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
 
     def _ping(self) -> str:
         info: dict[str, object] = self._redis.info("server")  # type: ignore[assignment]
-        return str(info["redis_version"])
+        return str(info.get("valkey_version", info["redis_version"]))
 
     def close(self) -> None:
         self._redis.close()

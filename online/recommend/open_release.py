@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_exchange_center.channels import ChannelSet
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Manifest
@@ -18,7 +19,7 @@ from online.recommend.item_cache import FeatureStore, ItemCache, fetch_items
 from online.recommend.types import ShownItem
 
 
-class NoReleaseError(Exception):
+class NoReleaseError(RecsysError):
     """Nothing can be served, as no release was ever put live, or the live one cannot be found. Says what to do."""
 
 

@@ -1,38 +1,77 @@
-"""Make the folders that docker-compose.yml mounts, so that they belong to you and not to root, and fill Feast's.
+"""Make the folders that docker-compose.yml mounts, for the user as whom the containers run, and fill Feast's.
 
-Run:    python -m online.stack.containers && docker compose up --detach --wait
+Runs as root in the container `prepare`, before any of the others: Docker makes a folder that is missing as root.
+
+Reads   RECSYS_UID, the user of the containers; the exchange folder
+Writes  the folders of the services and of the steps below the exchange folder, and Feast's static files
+Run     python -m online.stack.containers
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Final
 
 from data_exchange_center.settings import Settings, load_settings
 from online.stack.catalogue import SERVICES
 from online.stack.feast.service import prepare_feast_repo
-from online.stack.service import run
+from online.stack.service import StackError, run
 
-CONTAINER_UID: Final = 1000  # whom the containers run as when root starts them: Elasticsearch refuses to be root
+USER_VARIABLE: Final = "RECSYS_UID"
+ROOT_UID: Final = 0
 
 
 def mounted_folders(settings: Settings) -> list[Path]:
+    """Those that a service's container mounts."""
     containers = [service.container for service in SERVICES if service.container]
     return [settings.exchange_dir / "online" / folder for container in containers for folder in container.mounts]
 
 
-def main(settings: Settings) -> None:
-    """Safe to repeat; what lies in the folders stays."""
-    folders = mounted_folders(settings)
-    for folder in folders:
+def written_folders(settings: Settings) -> list[Path]:
+    """The folders that a container writes to: below them everything belongs to the containers' user."""
+    return [settings.offline_dir, settings.release_dir, settings.exchange_dir / "online"]
+
+
+def container_user(environment: dict[str, str]) -> int:
+    """Raises StackError for what is no user, and for root."""
+    said = environment.get(USER_VARIABLE, "")
+    if not said.isdecimal() or int(said) == ROOT_UID:
+        raise StackError(
+            f"{USER_VARIABLE} is {said!r}, and the containers run as a user with a number, who is not root: "
+            f"`export {USER_VARIABLE}=$(id -u)`, or 1000 where you are root."
+        )
+    return int(said)
+
+
+def hand_over(folder: Path, uid: int) -> None:
+    """Give what is root's below a folder, and the folder, to ``uid``. Raises StackError for somebody else's files.
+
+    Root's are those that Docker made for a missing folder, or a local stack that was run by root.
+    """
+    for path in (folder, *folder.rglob("*")):
+        try:
+            owner = path.lstat().st_uid
+            if owner == ROOT_UID:
+                os.chown(path, uid, -1, follow_symlinks=False)
+        except FileNotFoundError:  # a temporary file of a service that runs already
+            continue
+        if owner not in (ROOT_UID, uid):
+            raise StackError(
+                f"{path} belongs to user {owner}, and the containers run as user {uid}: "
+                f"`export {USER_VARIABLE}={owner}`, or give the files to {uid} with chown."
+            )
+
+
+def main(settings: Settings, environment: dict[str, str]) -> None:
+    """Safe to repeat; what lies in the folders stays. Raises StackError."""
+    uid = container_user(environment)
+    for folder in (*written_folders(settings), *mounted_folders(settings)):
         folder.mkdir(parents=True, exist_ok=True)
     prepare_feast_repo(settings)
-    if os.geteuid() == 0:
-        for path in (path for folder in folders for path in (folder, *folder.rglob("*"))):
-            shutil.chown(path, CONTAINER_UID)
+    for folder in written_folders(settings):
+        hand_over(folder, uid)
 
 
 if __name__ == "__main__":
-    run(lambda: main(load_settings()), interrupted="interrupted")
+    run(lambda: main(load_settings(), dict(os.environ)), interrupted="interrupted")

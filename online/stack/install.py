@@ -11,17 +11,12 @@ import logging
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 
-from tqdm import tqdm
-
-from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings, load_settings
 from online.stack.elasticsearch import service as elasticsearch
-from online.stack.elasticsearch.jars import fetch, locked_jars
+from online.stack.elasticsearch.jars import fetch_all
 from online.stack.service import BIN, StackError, run
 from online.stack.triton import service as triton
 
@@ -29,13 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 def install_elasticsearch(settings: Settings) -> None:
-    """Bring the locked jars, eight at a time. Raises StackError naming the jar that could not be had."""
-    folder, jars = elasticsearch.library(settings), locked_jars()
-    if elasticsearch.missing(settings) is None:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with redirect_stdout(StringIO()), ThreadPoolExecutor(8) as pool:  # the downloader prints two lines a jar
-        list(tqdm(pool.map(lambda jar: fetch(jar, folder), jars), total=len(jars), desc="Elasticsearch", unit="jar"))
+    """Bring the jars that are missing. Raises StackError naming the jar that could not be had."""
+    if elasticsearch.missing(settings) is not None:
+        fetch_all(elasticsearch.library(settings))
 
 
 def _uv() -> str:

@@ -14,6 +14,7 @@ from typing import Final
 
 import requests
 
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import system_problem
@@ -23,7 +24,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 BIN: Final = Path(sys.executable).parent
 
 
-class StackError(Exception):
+class StackError(RecsysError):
     """The stack cannot do what was asked. The message says what is wrong, where, and what to do."""
 
 
@@ -65,15 +66,17 @@ class Program:
 
 @dataclass(frozen=True)
 class Container:
-    """How the same service runs in a container."""
+    """How the same service runs in a container: in its maker's image, or in the one that is built here."""
 
-    image: str  # without tag
+    image: str  # the maker's, without tag
     tag: str
     tag_variable: str  # its name in .env
     command: tuple[str, ...]  # empty: the image's own
     mounts: Mapping[str, str]  # folder below the exchange folder's online/ -> path in the container
-    healthcheck: tuple[str, ...]
+    healthcheck: tuple[str, ...]  # in the maker's image
+    built_healthcheck: tuple[str, ...]  # in the image built here, which has neither curl nor valkey-cli
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()  # names of files in /run/secrets
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from online.stack.service import ROOT, Program, Service, StackError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from data_exchange_center.errors import RecsysError
 from online.recommend.types import MAX_ID, MAX_SIZE, MAX_TIMESTAMP, Request
 
 MAX_BODY = 16 * 1024  # bytes; a request needs forty
@@ -19,7 +20,7 @@ _EXPECTED = {
 _EXAMPLE = 'for example {"userid": 1, "size": 50}'
 
 
-class BadRequestError(ValueError):
+class BadRequestError(RecsysError):
     """The request cannot be understood.
 
     Attributes:

@@ -1,17 +1,26 @@
-"""The jars that make an Elasticsearch node: locked by coordinate and sha256, brought from Maven Central."""
+"""The jars that make an Elasticsearch node: locked by coordinate and sha256, brought from Maven Central.
+
+They are the runtime dependencies of org.elasticsearch:elasticsearch, org.elasticsearch:elasticsearch-simdvec and
+org.elasticsearch.plugin:transport-netty4, as Maven resolves them.
+Run     python -m online.stack.elasticsearch.jars FOLDER
+"""
 
 from __future__ import annotations
 
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Final
 
-from maven_artifact import Artifact, Downloader, RequestException
+from tqdm import tqdm
 
-from data_exchange_center.artifacts import sha256, written_in_place
-from online.stack.service import StackError
+from data_exchange_center.files import sha256, written_in_place
+from online.stack.service import StackError, run
 
 LOCK: Final = Path(__file__).with_name("jars.lock")
 # A plugin has a class loader of its own: its jars must not be on the module path too.
@@ -46,6 +55,8 @@ def fetch(jar: Jar, folder: Path) -> bool:
     It is written beside its place and renamed, so an interrupted download leaves nothing that looks whole.
     Raises StackError when it cannot be brought or is not what was locked.
     """
+    from maven_artifact import Artifact, Downloader, RequestException  # where nothing is fetched, it is not installed
+
     path = folder / jar.filename
     if path.is_file() and sha256(path) == jar.sha256:
         return False
@@ -64,3 +75,15 @@ def fetch(jar: Jar, folder: Path) -> bool:
                 "The download is not what was locked: run `make services` again."
             )
     return True
+
+
+def fetch_all(folder: Path) -> None:
+    """Bring the locked jars, eight at a time. Raises StackError naming the jar that could not be had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jars = locked_jars()
+    with redirect_stdout(StringIO()), ThreadPoolExecutor(8) as pool:  # the downloader prints two lines a jar
+        list(tqdm(pool.map(lambda jar: fetch(jar, folder), jars), total=len(jars), desc="Elasticsearch", unit="jar"))
+
+
+if __name__ == "__main__":
+    run(lambda: fetch_all(Path(sys.argv[1])), interrupted="interrupted; run it again and it goes on from there")

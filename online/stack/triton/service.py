@@ -10,14 +10,15 @@ import sysconfig
 from pathlib import Path
 from typing import Final
 
-from data_exchange_center.artifacts import sha256, written_in_place
+from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
 from online.stack.service import LOOPBACK, Container, Port, Program, Service, StackError, ask
 
 VERSION: Final = "2.51.0"
 REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
-IMAGE_TAG: Final = "24.10-py3"  # the image of Triton 2.51
+IMAGE_TAG: Final = "26.10-py3"  # PyPI's newest is 2.51, of October 2024; NVIDIA's images are renewed every month
+_HEALTH: Final = "http://127.0.0.1:8000/v2/health/ready"
 PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 FLAGS: Final = (
@@ -156,6 +157,7 @@ TRITON: Final = Service(
         tag_variable="TRITON_TAG",
         command=("tritonserver", "--model-repository=/models", *FLAGS),
         mounts={"triton": "/models"},
-        healthcheck=("CMD", "curl", "-fsS", "http://127.0.0.1:8000/v2/health/ready"),
+        healthcheck=("CMD", "curl", "-fsS", _HEALTH),
+        built_healthcheck=("CMD", "healthy", _HEALTH),
     ),
 )

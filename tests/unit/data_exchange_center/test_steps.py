@@ -6,18 +6,29 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 
 
-@pytest.mark.parametrize("error", [StepError("no such folder"), ArtifactError("x is missing")])
-def test_a_mistake_is_a_sentence_and_exit_code_1(error: Exception) -> None:
+class FullError(RecsysError):
+    exit_code = 3
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(StepError("no such folder"), 1), (ArtifactError("x is missing"), 1), (FullError("no room"), 3)],
+)
+def test_a_mistake_is_a_sentence_and_an_exit_code(
+    error: RecsysError, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     def main(settings: Settings) -> None:
         raise error
 
     with pytest.raises(SystemExit) as caught:
         run(main)
-    assert str(error) in str(caught.value)
+    assert caught.value.code == code
+    assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence_with_its_path(tmp_path: Path) -> None:

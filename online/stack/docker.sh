@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# The stack in containers. Needs Docker and Bash, no Python.
+#
+#   docker.sh demo            build or pull everything, start it, train, load, check, go live, print fifty films
+#   docker.sh up | down       start the four services and the server, and wait until they are healthy; end them
+#   docker.sh status | logs [service]
+#
+# images=built (default): the services' images are built here, from the local stack's packages; images=official: pulled.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+
+choose_images() {
+    case ${images:-built} in
+        built) export COMPOSE_FILE=docker-compose.yml:docker-compose.build.yml ;;
+        official) export COMPOSE_FILE=docker-compose.yml ;;
+        *) fail "images is '$images': it can be built or official." ;;
+    esac
+}
+
+# Root's containers run as user 1000: Elasticsearch refuses to be root.
+choose_user() {
+    local uid
+    uid=$(id -u)
+    export RECSYS_UID=${RECSYS_UID:-$((uid == 0 ? 1000 : uid))} RECSYS_GID=${RECSYS_GID:-$(id -g)}
+}
+
+# The first of these files that exists.
+first_file() {
+    local file
+    for file in "$@"; do
+        [[ ! -s "$file" ]] || { printf '%s' "$file"; return; }
+    done
+}
+
+# Where packages come from and whom to trust is told to the build as this machine's pip is told.
+choose_build_secrets() {
+    local pip_conf ca_certs
+    pip_conf=${RECSYS_BUILD_PIP_CONF:-$(first_file "${PIP_CONFIG_FILE:-}" "${HOME:-/nonexistent}/.config/pip/pip.conf" /etc/pip.conf)}
+    ca_certs=${RECSYS_BUILD_CA_CERTS:-$(first_file "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}")}
+    export RECSYS_BUILD_PIP_CONF=${pip_conf:-/dev/null} RECSYS_BUILD_CA_CERTS=${ca_certs:-/dev/null}
+    local file
+    for file in "$RECSYS_BUILD_PIP_CONF" "$RECSYS_BUILD_CA_CERTS"; do
+        [[ -r "$file" ]] || fail "$file cannot be read: RECSYS_BUILD_PIP_CONF and RECSYS_BUILD_CA_CERTS name files."
+    done
+}
+
+# The containers read the password from a file that only its owner reaches, in a folder of its own.
+write_password() {
+    [[ -n "${RECSYS_REDIS__PASSWORD:-}" ]] || return 0
+    local folder=$exchange/online/secrets
+    (umask 077 && mkdir -p "$folder" && rm -f "$folder/redis_password" && printf '%s' "$RECSYS_REDIS__PASSWORD" > "$folder/redis_password")
+    chmod 444 "$folder/redis_password" # within a container it is read by whoever that runs as
+    export RECSYS_REDIS__PASSWORD_FILE=$folder/redis_password
+}
+
+check_docker() {
+    command -v docker > /dev/null || fail "docker is not installed: install Docker Engine 20.10 or newer, with Compose."
+    local version said
+    version=$(docker compose version --short 2> /dev/null) || fail "docker has no Compose: install its plugin, 2.26 or newer."
+    version=${version#v}
+    [[ $(printf '%s\n' 2.26 "$version" | sort -V | head -n 1) == 2.26 ]] ||
+        fail "docker compose is $version, and 2.26 is needed: update the Compose plugin."
+    if ! said=$(docker version --format '{{.Server.Version}}' 2>&1); then
+        case $said in
+            *"permission denied"*) fail "you may not use Docker: join the group docker and log in again, or run this with sudo." ;;
+            *) fail "Docker's engine does not answer: start it (sudo systemctl start docker). It said: ${said##*$'\n'}" ;;
+        esac
+    fi
+    [[ $(printf '%s\n' 20.10 "$said" | sort -V | head -n 1) == 20.10 ]] ||
+        fail "Docker's engine is $said, and 20.10 is needed: update it."
+}
+
+# The setting of a port on this machine, by what docker-compose.yml publishes.
+variable_of_port() {
+    local variable default
+    while read -r variable default; do
+        [[ ${!variable:-$default} != "$1" ]] || { printf '%s' "$variable"; return; }
+    done < <(sed -nE 's/.*"127\.0\.0\.1:\$\{([A-Z_]+):-([0-9]+)\}.*/\1 \2/p' docker-compose.yml)
+}
+
+# What `docker compose up` said, in one sentence where it is a mistake that people make.
+explain() {
+    local said=$1 port service
+    port=$(sed -nE '/already (allocated|in use)/s/.*[0-9.]+:([0-9]+).*/\1/p' "$said" | head -n 1)
+    if [[ -n "$port" ]]; then
+        fail "port $port is taken: stop what listens there (make down, if it is the local stack), or choose another with $(variable_of_port "$port")."
+    fi
+    if grep -q 'prepare.* didn.t complete successfully' "$said"; then
+        fail "$(docker compose logs --no-log-prefix --tail 1 prepare)"
+    fi
+    service=$(sed -nE 's/.*container .*-([a-z]+)-[0-9]+ (is unhealthy|exited).*/\1/p' "$said" | head -n 1)
+    if [[ -n "$service" ]]; then
+        docker compose logs --no-log-prefix --tail 20 "$service" >&2
+        fail "$service did not become healthy; above is the end of what it said (docker compose logs $service)."
+    fi
+    cat "$said" >&2
+    exit 1
+}
+
+# Builds what is built here; images=official pulls the rest.
+get_images() {
+    [[ $COMPOSE_FILE == *build* ]] || docker compose pull --quiet redis elasticsearch feast triton
+    docker compose --profile steps build
+}
+
+start() {
+    local said
+    said=$(mktemp)
+    # shellcheck disable=SC2064 # the name as it is now
+    trap "rm -f '$said'" EXIT
+    docker compose up --detach --no-build --remove-orphans 2>&1 | tee "$said" || explain "$said"
+    until_healthy server
+}
+
+# The server is the last one: it waits for the others.
+until_healthy() {
+    local id health
+    id=$(docker compose ps --quiet "$1")
+    for _ in $(seq 120); do
+        health=$(docker inspect --format '{{.State.Health.Status}}' "$id")
+        [[ $health != healthy ]] || { echo "$1 is healthy"; return; }
+        sleep 0.5
+    done
+    docker compose logs --no-log-prefix --tail 20 "$1" >&2
+    fail "$1 is $health after a minute; above is the end of what it said."
+}
+
+# A command in the container of the steps, which sees the data that RECSYS_DATA names.
+in_steps() {
+    local data=()
+    if [[ -n "${RECSYS_DATA:-}" ]]; then
+        [[ -e "$RECSYS_DATA" ]] || fail "RECSYS_DATA names $RECSYS_DATA, which does not exist."
+        data=(--volume "$RECSYS_DATA:/data/$(basename "$RECSYS_DATA"):ro" --env "RECSYS_DATA=/data/$(basename "$RECSYS_DATA")")
+    fi
+    docker compose run --rm --no-deps --no-TTY "${data[@]}" steps "$@"
+}
+
+timed() { # name, command
+    local started=$SECONDS name=$1
+    shift
+    "$@"
+    echo "--- $name: $((SECONDS - started)) s"
+}
+
+demo() {
+    timed images get_images
+    timed services start
+    timed offline in_steps make offline
+    timed sync in_steps make sync
+    in_steps sh -c 'cd online/main && ../../.venv/bin/python s2_client.py'
+    echo "Ask it yourself:  curl -d '{\"userid\": 1}' http://127.0.0.1:${RECSYS_SERVER__PORT:-5000}/ml/rec"
+    echo "The containers stay up until:  make docker-down"
+}
+
+up() {
+    get_images
+    start
+}
+
+show_status() {
+    docker compose ps --all --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
+    local ids
+    mapfile -t ids < <(docker compose ps --quiet)
+    ((${#ids[@]} == 0)) || docker stats --no-stream --format 'table {{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}' "${ids[@]}"
+}
+
+exchange=${RECSYS_EXCHANGE_DIR:-$PWD/data_exchange_center}
+choose_images
+choose_user
+choose_build_secrets
+check_docker
+mkdir -p "$exchange"
+write_password
+case ${1:-} in
+    demo) demo ;;
+    up) up ;;
+    down) docker compose --profile steps down --remove-orphans ;;
+    status) show_status ;;
+    logs) docker compose logs --tail 40 ${2:+"$2"} ;;
+    run) in_steps "${@:2}" ;;
+    *) fail "usage: docker.sh demo | up | down | status | logs [service] | run command" ;;
+esac
