@@ -69,7 +69,7 @@ compile_image = $(compile) $(2) --group $(1) --constraint requirements.txt --gen
 .PHONY: lock
 lock: ## pin the Python packages anew: requirements.txt, and from it those of the images (upgrade=1: to the newest)
 	$(compile) pyproject.toml --universal --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
-	$(compile) online/stack/triton/requirements.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis)
 	$(call compile_image,feast)
 	$(call compile_image,elasticsearch,pyproject.toml)
