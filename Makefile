@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 # The newest supported Python that runs here (pyenv puts names on PATH that do not); PYTHON=/path/to/python overrides it.
 PYTHONS := 3.13 3.12 3.11
-ifeq ($(origin PYTHON),undefined)
-PYTHON := $(or $(shell for v in $(PYTHONS); do python$$v -c '' 2>/dev/null && command -v python$$v && break; done),python3)
+newest = $(or $(shell for v in $(PYTHONS); do python$$v -c '' 2>/dev/null && command -v python$$v && break; done),python3)
+ifeq ($(origin PYTHON),undefined) # looked for once, when it is needed
+PYTHON = $(eval PYTHON := $(newest))$(PYTHON)
 endif
 BIN := .venv/bin
 
@@ -13,7 +14,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(value $(1)))'
 define absolute
 ifneq ($$(filter-out /%,$$(firstword $$(value $(1)))),)
-override $(1) := $$(shell $$(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' $$(call quoted,$(1)))
+override $(1) := $$(shell realpath --canonicalize-missing --no-symlinks -- $$(call quoted,$(1)))
 export $(1)
 endif
 endef
