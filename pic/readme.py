@@ -38,7 +38,8 @@ CHINESE = {
     "test GAUC": "测试 GAUC",
     "channel": "通道", "index": "索引", "found of the exact": "找到精确结果的", "worst user": "最差的用户",
     "flat": "逐个比较（flat）", "hnsw": "图（hnsw）",
-    "tests": "测试数", "lint": "静态检查", "unit tests": "单元测试", "service tests": "服务测试",
+    "`make test` takes {all} seconds ({parts}).": "`make test` 需要 {all} 秒（{parts}）。",
+    "lint": "静态检查", "unit tests": "单元测试", "service tests": "服务测试",
     "end-to-end tests": "端到端测试",
     "{first} seconds on an empty machine ({parts}), {again} when it runs again.":
         "全新的机器上 {first} 秒（{parts}），再运行一次 {again} 秒。",
@@ -48,7 +49,7 @@ CHINESE = {
 
 # What a person wants to see of the demo's output: the data, what was trained, what was loaded and checked, the answer.
 BRIEF = (
-    r"ratings of [\d,]+ users", r"train, .* online$", r"^tower:", r"lists of", r" is ready on port ",
+    r"ratings of [\d,]+ users", r"^tower:", r"lists of", r" is ready on port ",
     r"^release .* in (Redis|Elasticsearch|Feast|Triton)\b", r"offline against online", r"^  score ", r" is live$",
     r"^┃  #", r"^…$", r"^release .* ms", r"^triton .* ms",
 )  # fmt: skip
@@ -82,10 +83,10 @@ def brief(figure: Figure, word: Words) -> str:
 
 
 def test(figure: Figure, word: Words) -> str:
-    """Seconds and tests of each part of `make test`."""
-    head = (word("part"), word("seconds"), word("tests"))
-    rows = [(word(part["part"]), part["seconds"], part["passed"]) for part in figure["parts"]]
-    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+    """Seconds of `make test` and of its parts."""
+    parts = ", ".join(f"{word(part['part'])} {part['seconds']}" for part in figure["parts"])
+    took = word("`make test` takes {all} seconds ({parts}).")
+    return f"{took.format(all=sum(part['seconds'] for part in figure['parts']), parts=parts)} {measured(figure, word)}"
 
 
 def sync(figure: Figure, word: Words) -> str:
