@@ -65,17 +65,17 @@ $(SERVICES)/.ready: .venv/.ready online/stack/elasticsearch/jars.lock online/sta
 	@touch $@
 
 compile = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links
-# $(call compile_image,image,more sources): what an image installs, in the versions of requirements.txt
-compile_image = $(compile) $(2) --group $(1) --constraint requirements.txt --generate-hashes --no-annotate --output-file online/stack/images/$(1).txt
+# $(call compile_image,image,sources): what an image installs, in the versions of requirements.txt
+compile_image = $(compile) $(2) --constraint requirements.txt --generate-hashes --no-annotate --output-file online/stack/images/$(1).txt
 .PHONY: lock
 lock: ## pin the Python packages anew: requirements.txt, and from it those of the images (upgrade=1: to the newest)
 	$(compile) pyproject.toml --universal --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
-	$(call compile_image,redis)
-	$(call compile_image,feast)
-	$(call compile_image,elasticsearch,pyproject.toml)
-	$(call compile_image,server,pyproject.toml)
-	$(call compile_image,steps,pyproject.toml) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
+	$(call compile_image,redis,--group redis)
+	$(call compile_image,feast,--group feast)
+	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
+	$(call compile_image,server,pyproject.toml --group server)
+	$(call compile_image,steps,pyproject.toml --group steps --group make) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
 
 .PHONY: lint
 lint: setup ## ruff, mypy, import-linter; the READMEs' links and figures
