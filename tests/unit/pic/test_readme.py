@@ -115,3 +115,24 @@ def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_rea
         "| 72 | with both | 0.8123 | 0.8400 | 0.7000 |",
     ]
     assert rows[-1] == "Measured by `make ratings` on a CPU, 2 cores, 8 GB; data: ml-1m."
+
+
+def test_times_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "pic")
+    draw = runpy.run_path(str(ROOT / "pic" / "readme.py"))
+    base = {"command": "make it", "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 8}}
+    parts = [{"part": "lint", "seconds": 20}, {"part": "unit tests", "seconds": 40}]
+    told = draw["test"]({**base, "parts": parts}, lambda text: text)
+    assert told.startswith("`make test` takes 60 seconds (lint 20, unit tests 40). Measured by `make it`")
+    first, again = {"setup": 5, "sync": 7, "all": 12}, {"setup": 1, "sync": 7, "all": 8}
+    told = draw["demo_time"]({**base, "first": first, "again": again}, lambda text: text)
+    assert told.startswith("12 seconds on an empty machine (setup 5, sync 7), 8 when it runs again.")
+
+
+def test_the_excerpt_shows_data_models_stores_check_and_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "pic")
+    draw = runpy.run_path(str(ROOT / "pic" / "readme.py"))
+    lines = draw["brief"](draw["read"]("demo_output.json"), lambda text: text).splitlines()[1:-1]
+    assert 15 <= len(lines) <= 25
+    for word in ("ratings of", "tower:", "in Redis", "in Elasticsearch", "in Feast", "in Triton", "score   ", "is live"):
+        assert sum(word in line for line in lines) == 1, word
