@@ -86,7 +86,7 @@ lint: setup ## ruff, mypy, import-linter; the READMEs' links and figures
 	$(BIN)/md-dead-link-check --no-color
 	$(BIN)/python pic/readme.py --check
 
-# --- the road ---------------------------------------------------------------------------------------------------------
+# --- the pipeline ---------------------------------------------------------------------------------------------------------
 
 .PHONY: offline
 offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
@@ -115,7 +115,7 @@ activate: setup ## serve an earlier release again: make activate release=<id>
 	@$(BIN)/python -m offline_to_online.load.releases activate "$(release)"
 
 .PHONY: demo
-demo: setup ## the whole road: data, training, services, sync, server, fifty films for user 1
+demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for user 1
 	$(call timed,offline,$(MAKE) --no-print-directory offline)
 	$(call timed,services,$(MAKE) --no-print-directory up)
 	$(call timed,sync,$(MAKE) --no-print-directory sync)
@@ -130,7 +130,7 @@ demo: setup ## the whole road: data, training, services, sync, server, fifty fil
 bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
 	$(BIN)/python -m offline.bench
 
-pictures: setup ## the road, training curves and calibration, into pic/ (after `make offline`)
+pictures: setup ## the pipeline, training curves and calibration, into pic/ (after `make offline`)
 	$(BIN)/python pic/road.py
 	$(BIN)/python -m offline.pictures
 
