@@ -10,7 +10,7 @@ import dataclasses
 import requests
 
 from data_exchange_center import artifacts
-from tests.e2e.conftest import Road
+from tests.e2e.road import Road, is_ml_1m, itemids
 
 
 def test_the_sources_recipe_goes_live_beside_the_default_and_back(road: Road) -> None:
@@ -23,11 +23,10 @@ def test_the_sources_recipe_goes_live_beside_the_default_and_back(road: Road) ->
     answer = requests.post(f"{road.settings.server.url}/ml/rec", json=body, timeout=10).json()
     assert set(answer["recall"]) == {"fused", "fm"}
     seen = artifacts.USER_SEEN.read(road.settings.exchange_dir).set_index("userid").loc[1, "seen"]
-    assert not {item["itemid"] for item in answer["item_list"]} & set(seen)
-    if artifacts.DATASET.read(road.settings.exchange_dir)["name"] == "ml-1m":
+    assert not set(itemids(answer)) & set(seen)
+    if is_ml_1m(road):
         assert artifacts.RANK_REPORT.read(road.settings.exchange_dir)["auc"]["test"] >= 0.8206
 
     back = road.run("make", "activate", f"release={first['release']}")
     assert back.returncode == 0, back.stdout
-    again = road.wait_for_release(first["release"])["item_list"]
-    assert [item["itemid"] for item in again] == [item["itemid"] for item in first["item_list"]]
+    assert itemids(road.wait_for_release(first["release"])) == itemids(first)

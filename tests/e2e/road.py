@@ -1,23 +1,27 @@
-"""`make demo` as a person runs it, once for all end-to-end tests, on ports and in a folder of its own."""
+"""`make demo` as a person runs it, once for a folder of end-to-end tests, on ports and in a folder of its own."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 import requests
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
+from offline.ingestion import movielens, sources
 
 ROOT = Path(__file__).parents[2]
-PORT_SHIFT = 11_000  # away from the default stack, below the ephemeral ports
 DEMO_SECONDS = 1_800
 
 
@@ -35,6 +39,10 @@ class Road:
             command, cwd=ROOT / folder, env=self.env, text=True, timeout=seconds, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    def activated(self) -> dict[str, str]:
+        """The environment after ``source .venv/bin/activate``."""
+        return {**self.env, "PATH": f"{ROOT / '.venv/bin'}:{self.env['PATH']}"}
 
     def step(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A numbered step, from its own folder, with the project's Python."""
@@ -64,9 +72,24 @@ class Road:
                 assert {answer.get("release") for answer in answers} == {release}
         return answers[0]
 
+    def check_unseen(self, others_too: int = 60) -> None:
+        """Nobody is recommended a film twice or one they have seen: those who have seen most, and some others."""
+        seen = artifacts.USER_SEEN.read(self.settings.exchange_dir)
+        most = seen.loc[seen["seen"].map(len).nlargest(20).index]
+        for userid, items in pd.concat([most, seen.sample(others_too, random_state=0)]).itertuples(index=False):
+            answer = self.recommend(userid, size=200).json()
+            recommended = [item["itemid"] for item in answer["item_list"]]
+            assert len(recommended) == len(set(recommended)) > 0
+            assert not set(recommended) & set(items)
+
     def recommend(self, userid: int, size: int = 50) -> requests.Response:
         body = {"userid": userid, "size": size}
         return requests.post(f"{self.settings.server.url}/ml/rec", json=body, timeout=10)
+
+
+def itemids(answer: Mapping[str, Any]) -> list[int]:
+    """The films, in order. Not their scores: a history is a second older with every second."""
+    return [item["itemid"] for item in answer["item_list"]]
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -79,9 +102,28 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="session")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    exchange = tmp_path_factory.mktemp("demo") / "exchange"
+def is_ml_1m(road: Road) -> bool:
+    return bool(artifacts.DATASET.read(road.settings.exchange_dir)["name"] == "ml-1m")
+
+
+def ml_100k(folder: Path, *, with_unknown: bool = True) -> Path:
+    """MovieLens-100K in a folder: 19 genres, or 18 without the genre "unknown"."""
+    data = sources.ml_100k_from_wheel()
+    if not with_unknown:
+        genres = [[genre for genre in names if genre != "unknown"] for names in data.items["genres"]]
+        data = dataclasses.replace(data, items=data.items.assign(genres=genres))
+    folder.mkdir()
+    for name, content in movielens.dump(data).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@contextmanager
+def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Road]:
+    """A road after `make demo` in the folder ``exchange``, on the default ports shifted, and taken down at the end.
+
+    ``variables``: more of the environment. The shift keeps away from the default stack, below the ephemeral ports.
+    """
     default = Settings()
     ports = {
         "REDIS__PORT": default.redis.port,
@@ -93,16 +135,16 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         "TRITON__METRICS_PORT": default.triton.metrics_port,
         "SERVER__PORT": default.server.port,
     }
-    changes = {f"RECSYS_{name}": str(port + PORT_SHIFT) for name, port in ports.items()}
+    changes = {f"RECSYS_{name}": str(port + port_shift) for name, port in ports.items()} | variables
     changes["RECSYS_EXCHANGE_DIR"] = str(exchange)
     patch = pytest.MonkeyPatch()
     for name, value in changes.items():
         patch.setenv(name, value)
     try:
-        environment = Road(env=dict(os.environ), settings=Settings(), output="")
-        done = environment.run("make", "demo", seconds=DEMO_SECONDS)
+        before = Road(env=dict(os.environ), settings=Settings(), output="")
+        done = before.run("make", "demo", seconds=DEMO_SECONDS)
         assert done.returncode == 0, done.stdout
-        yield Road(environment.env, environment.settings, done.stdout)
+        yield dataclasses.replace(before, output=done.stdout)
     finally:
         patch.undo()
         subprocess.run(["make", "down"], cwd=ROOT, env={**os.environ, **changes}, check=True, timeout=120)

@@ -9,28 +9,13 @@ import dataclasses
 from pathlib import Path
 
 from data_exchange_center import artifacts
-from offline.ingestion import movielens, sources
-from tests.e2e.conftest import Road
-
-
-def ml_100k(folder: Path, *, with_unknown: bool) -> Path:
-    """MovieLens-100K in a folder: 19 genres, or 18 without the genre "unknown"."""
-    data = sources.ml_100k_from_wheel()
-    if not with_unknown:
-        genres = [[genre for genre in names if genre != "unknown"] for names in data.items["genres"]]
-        data = dataclasses.replace(data, items=data.items.assign(genres=genres))
-    folder.mkdir()
-    for name, content in movielens.dump(data).items():
-        (folder / name).write_bytes(content)
-    return folder
+from tests.e2e.road import Road, is_ml_1m, itemids, ml_100k
 
 
 def test_another_data_set_goes_live_beside_the_first_and_back(road: Road, tmp_path: Path) -> None:
     folder = road.settings.exchange_dir
     first = road.recommend(1).json()
-    itemids = [item["itemid"] for item in first["item_list"]]
-    ml_1m = artifacts.DATASET.read(folder)["name"] == "ml-1m"
-    env = {**road.env, "RECSYS_DATA": str(ml_100k(tmp_path / "data", with_unknown=ml_1m))}
+    env = {**road.env, "RECSYS_DATA": str(ml_100k(tmp_path / "data", with_unknown=is_ml_1m(road)))}
     other = dataclasses.replace(road, env=env)
 
     second = road.wait_for_release(other.release())
@@ -41,4 +26,4 @@ def test_another_data_set_goes_live_beside_the_first_and_back(road: Road, tmp_pa
 
     back = road.run("make", "activate", f"release={first['release']}")
     assert back.returncode == 0, back.stdout
-    assert [item["itemid"] for item in road.wait_for_release(first["release"])["item_list"]] == itemids
+    assert itemids(road.wait_for_release(first["release"])) == itemids(first)
