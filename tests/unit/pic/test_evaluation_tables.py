@@ -60,6 +60,19 @@ def test_systems_have_intervals(tables: ModuleType, reports: dict[str, dict[str,
     ]  # fmt: skip
 
 
+def test_the_headline_shows_those_who_come_back_beside_everybody(
+    tables: ModuleType, reports: dict[str, dict[str, Any]]
+) -> None:
+    figure = reports["default"]
+    block = tables.headline(figure, word)
+    rows = cells(block)
+    assert [row[0] for row in rows[1:]] == [tables.NAMES.get(system, system) for system in tables.SLICED]
+    everybody, returning = figure["systems"]["default: ranked"], figure["slices"]["default: ranked"]["returning"]
+    assert rows[-1][1] == f"{everybody['recall@200']['mean']:.3f}"
+    assert returning["recall@200"]["mean"] is None or f"{returning['recall@200']['mean']:.3f}" in rows[-1][3]
+    assert f"of {figure['users']} users are asked for within a running session" in block
+
+
 def test_funnel_has_every_stage_at_every_cut(tables: ModuleType, reports: dict[str, dict[str, Any]]) -> None:
     block = tables.funnel(reports["default"], word)
     rows = cells(block)
@@ -142,7 +155,7 @@ def test_every_block_is_translated(tables: ModuleType, reports: dict[str, dict[s
         asked.add(text)
         return text
 
-    for draw in (tables.evaluation, tables.funnel, tables.slices, tables.exact):
+    for draw in (tables.headline, tables.evaluation, tables.funnel, tables.slices, tables.exact):
         draw(reports["default"], noting)
     tried = [
         *fusion_rules.rules(["tower", "ease"], 256),
