@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, index_scores
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
@@ -77,15 +77,9 @@ class ExactIndex:
 
 
 def hybrid_scores(products: Float32, matches: NDArray[np.bool_], channel: ChannelRecipe) -> Float32:
-    """(m, n) inner products, NaN where user or item has no vector, and genre matches -> scores; -inf: not found.
-
-    As Elasticsearch adds them up: a matching genre earns the term weight, an inner product p the vector weight times
-    1 + p, or 1 / (1 - p) below zero.
-    """
-    near = np.where(products >= 0, 1 + products, 1 / (1 - np.minimum(products, 0)))
-    has_vector = ~np.isnan(products)
-    scores = channel.term_weight * matches + channel.vector_weight * np.where(has_vector, near, 0)
-    return np.where(matches | has_vector, scores, -np.inf).astype(np.float32)
+    """(m, n) inner products, NaN where user or item has no vector, and genre matches -> scores; -inf: not found."""
+    scores = index_scores.hybrid_scores(products, matches, channel)
+    return np.where(np.isnan(scores), -np.inf, scores).astype(np.float32)
 
 
 def nearest(products: Float32, seen: sp.csr_matrix, n: int) -> Float32:
