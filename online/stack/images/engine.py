@@ -65,7 +65,13 @@ def images() -> tuple[Image, ...]:
 
 
 def is_present(image: Image) -> bool:
-    return bool(docker("image", "ls", "--quiet", image.name).strip())
+    try:  # `image ls` finds no tag with a digest
+        docker("image", "inspect", image.name)
+    except StackError as error:
+        if "no such image" in str(error).lower():
+            return False
+        raise
+    return True
 
 
 def images_here() -> tuple[Image, ...]:

@@ -68,6 +68,12 @@ def test_another_way_is_refused() -> None:
 
 def test_images_that_the_engine_lacks_are_named(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "images", lambda: (Image("redis", "p-redis", True), Image("feast", "p-feast", True)))
-    (docker / "says").write_text("")
+    (docker / "complains").write_text("Error response from daemon: no such image: p: No such image: p\n")
     with pytest.raises(StackError, match="the engine lacks p-redis, p-feast"):
         engine.images_here()
+
+
+def test_an_engine_that_does_not_answer_is_not_an_image_that_is_missing(docker: Path) -> None:
+    (docker / "complains").write_text("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")
+    with pytest.raises(StackError, match="docker image: Cannot connect to the Docker daemon"):
+        engine.is_present(Image("redis", "p-redis", True))
