@@ -2,14 +2,19 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-PYTHON ?= $(shell command -v python3.11 || echo python3)
+# The newest supported Python that runs here (pyenv puts names on PATH that do not); PYTHON=/path/to/python overrides it.
+PYTHONS := 3.13 3.12 3.11
+newest = $(or $(shell for v in $(PYTHONS); do python$$v -c '' 2>/dev/null && command -v python$$v && break; done),python3)
+ifeq ($(origin PYTHON),undefined) # looked for once, when it is needed
+PYTHON = $(eval PYTHON := $(newest))$(PYTHON)
+endif
 BIN := .venv/bin
 
 # A path given relative is relative to here; the steps, which run in folders of their own, get it absolute.
 quoted = '$(subst ','\'',$(value $(1)))'
 define absolute
 ifneq ($$(filter-out /%,$$(firstword $$(value $(1)))),)
-override $(1) := $$(shell $$(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' $$(call quoted,$(1)))
+override $(1) := $$(shell realpath --canonicalize-missing --no-symlinks -- $$(call quoted,$(1)))
 export $(1)
 endif
 endef
@@ -30,8 +35,21 @@ help: ## list the targets
 .PHONY: setup
 setup: .venv/.ready $(SERVICES)/.ready ## make the environment (.venv), bring the services' software (.services)
 
+# Whether $(PYTHON) will do: one sentence names the package where it does not.
+define python_fits
+import importlib.util, sys
+version, package = sys.version.split()[0], "python%d.%d" % sys.version_info[:2]
+if "%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split():
+    sys.exit(f"Python $(lastword $(PYTHONS)) to $(firstword $(PYTHONS)) is needed, {sys.executable} is {version}: install one, or name it with make PYTHON=/path/to/python3.12")
+if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurepip"):
+    sys.exit(f"{sys.executable} cannot make environments: install {package}-venv (Debian and Ubuntu), or name another Python with make PYTHON=/path/to/python")
+endef
+export python_fits
+
+# An environment of another Python is made anew.
 .venv/.ready: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and f"Python 3.11 is needed, {sys.executable} is {sys.version.split()[0]}: install it, or name it with make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c "$$python_fits"
+	@[[ ! -e .venv || "$$($(BIN)/python -V 2>&1)" == "$$($(PYTHON) -V)" ]] || rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
@@ -51,8 +69,8 @@ compile = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-ur
 compile_image = $(compile) $(2) --constraint requirements.txt --generate-hashes --no-annotate --output-file online/stack/images/$(1).txt
 .PHONY: lock
 lock: ## pin the Python packages anew: requirements.txt, and from it those of the images (upgrade=1: to the newest)
-	$(compile) pyproject.toml --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
-	$(compile) online/stack/triton/requirements.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) pyproject.toml --universal --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
@@ -60,13 +78,17 @@ lock: ## pin the Python packages anew: requirements.txt, and from it those of th
 	$(call compile_image,steps,pyproject.toml --group steps --group make) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
 
 .PHONY: lint
-lint: setup ## ruff, mypy, import-linter
+lint: setup ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs' links and figures
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run .ci/engine online/stack/docker.sh online/stack/images/install-locked online/stack/images/tritonserver
+	$(BIN)/hadolint online/stack/images/Dockerfile
+	$(BIN)/md-dead-link-check --no-color
+	$(BIN)/python pic/readme.py --check
 
-# --- the road ---------------------------------------------------------------------------------------------------------
+# --- the pipeline ---------------------------------------------------------------------------------------------------------
 
 .PHONY: offline
 offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
@@ -85,17 +107,22 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 	$(call step,offline_to_online/rank,s1_feature_to_feast.py)
 	$(call step,offline_to_online/rank,s2_model_to_triton.py)
 	$(call step,offline_to_online/rank,s3_check_offline_and_online.py)
+	$(call step,offline_to_online/release,s1_go_live.py)
+
+.PHONY: doctor
+doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
+	@$(BIN)/python -m offline_to_online.doctor
 
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
-	@$(BIN)/python -m offline_to_online.load.releases list
+	@$(BIN)/python -m offline_to_online.releases list
 
 activate: setup ## serve an earlier release again: make activate release=<id>
 	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
-	@$(BIN)/python -m offline_to_online.load.releases activate "$(release)"
+	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
 
 .PHONY: demo
-demo: setup ## the whole road: data, training, services, sync, server, fifty films for user 1
+demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for user 1
 	$(call timed,offline,$(MAKE) --no-print-directory offline)
 	$(call timed,services,$(MAKE) --no-print-directory up)
 	$(call timed,sync,$(MAKE) --no-print-directory sync)
@@ -110,7 +137,7 @@ demo: setup ## the whole road: data, training, services, sync, server, fifty fil
 bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
 	$(BIN)/python -m offline.bench
 
-pictures: setup ## the road, training curves and calibration, into pic/ (after `make offline`)
+pictures: setup ## the pipeline, training curves and calibration, into pic/ (after `make offline`)
 	$(BIN)/python pic/road.py
 	$(BIN)/python -m offline.pictures
 
@@ -125,24 +152,27 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures
-evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (seven minutes)
-	$(BIN)/python -m offline.evaluation.live
+.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures fingerprint
+evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
+	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
-evaluate-offline: setup ## the same from the artifacts, searched exactly, no services (five minutes)
-	$(BIN)/python -m offline.evaluation
+evaluate-offline: setup ## the same from the artifacts, searched exactly, no services
+	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
-	$(BIN)/python -m offline.evaluation.ablations
+	$(BIN)/python -m offline.experiments.ablations $(if $(with_source),--with-source)
 
-evaluate-seeds: setup ## the default recipe with three seeds (a quarter of an hour)
-	$(BIN)/python -m offline.evaluation.seeds
+evaluate-seeds: setup ## the recipe with three seeds (a quarter of an hour)
+	$(BIN)/python -m offline.experiments.recipe_seeds
 
-evaluate-global: setup ## the default recipe on a split at one moment for all users (ten minutes)
-	$(BIN)/python -m offline.evaluation.global_time
+evaluate-global: setup ## the recipe on a split at one moment for all users (ten minutes)
+	$(BIN)/python -m offline.experiments.global_time
 
 evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
 	$(BIN)/python -m offline.evaluation.pictures
+
+fingerprint: setup ## digests of what the artifacts give: make fingerprint output=<file> [compare=<file>]
+	$(BIN)/python -m offline.evaluation.fingerprint $(if $(output),--output "$(abspath $(output))") $(if $(compare),--compare "$(abspath $(compare))")
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton
@@ -200,10 +230,10 @@ bench: setup ## how fast the running server answers at 1, 4 and 16 requests in f
 	$(BIN)/python -m online.bench
 
 bench-recipes: setup ## the same for both recipes' releases in the stores, in turns -> pic/figures/serving_recipes.json
-	$(BIN)/python -m online.bench_recipes
+	$(BIN)/python -m offline_to_online.measure.recipes
 
 bench-index: setup ## what a graph of vectors loses and saves against searching all -> pic/figures/vector_index.json
-	$(BIN)/python -m offline_to_online.index_bench
+	$(BIN)/python -m offline_to_online.measure.index
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 
@@ -222,18 +252,26 @@ readme: setup ## put the figures of pic/figures/ into the READMEs
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-services test-e2e
-test: setup ## everything: lint, unit, service and end-to-end tests
+.PHONY: test test-full test-unit test-services test-e2e
+test: setup ## lint, unit tests, service tests, a walk through the real stack with MovieLens-100K (ten minutes)
 	$(call timed,lint,$(MAKE) --no-print-directory lint)
 	$(call timed,unit tests,$(MAKE) --no-print-directory test-unit)
 	$(call timed,service tests,$(MAKE) --no-print-directory test-services)
 	$(call timed,end-to-end tests,$(MAKE) --no-print-directory test-e2e)
 
+test-full: setup ## what `make test` leaves out: MovieLens-1M, both recipes, other data, release switches
+	$(call timed,more service tests,$(BIN)/python -m pytest tests/services -q -m full)
+	$(call timed,more end-to-end tests,$(BIN)/python -m pytest tests/e2e/full -q)
+
 test-unit: setup ## no services, about a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -q --numprocesses 2 --dist loadfile
 
 test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton, on ports of their own
-	$(BIN)/python -m pytest tests/services -q
+	$(BIN)/python -m pytest tests/services -q -m "not full"
 
-test-e2e: setup ## the stack as a person starts it: demo, server, client, faults
-	$(BIN)/python -m pytest tests/e2e -q
+test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands, server, client, one fault each
+	$(BIN)/python -m pytest tests/e2e/walk -q
+
+.PHONY: test-containers
+test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
+	$(BIN)/python -m pytest tests/containers -q

@@ -24,7 +24,7 @@ RETURNING = "returning: recall@200"
 SLICED = ("popularity", "EASE", "source: ranked", "default: ranked")
 SLICES = {
     "returning": "back after an hour or more",
-    "same sitting": "in the same sitting",
+    "same session": "in the same session",
     "few ratings": "fewer than 50 ratings",
     "many ratings": "200 ratings or more",
     "popular films": "popular films",
@@ -41,6 +41,25 @@ def evaluation(figure: Figure, word: Words) -> str:
         values = (f"{found[metric]['mean']:.3f}" for metric in ("recall@50", "ndcg@50"))
         rows.append((_name(system, word), _span(found["recall@200"]), *values, _span(returning)))
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def headline(figure: Figure, word: Words) -> str:
+    """Four recommenders in one table: every user, and the few who come back after a break."""
+    back = word("back after an hour or more")
+    head = (word("list"), "recall@200", "NDCG@50", f"recall@200, {back}", f"NDCG@50, {back}")
+    rows = []
+    for system in SLICED:
+        found, returning = figure["systems"][system], figure["slices"][system]["returning"]
+        rows.append((
+            _name(system, word), f"{found['recall@200']['mean']:.3f}", f"{found['ndcg@50']['mean']:.3f}",
+            _span(returning["recall@200"]), _span(returning["ndcg@50"]),
+        ))  # fmt: skip
+    slices = figure["slices"][SLICED[-1]]
+    people = word("{same} of {users} users are asked for within a running session, {back} come back after a break.")
+    users = (slices[name]["recall@200"]["users"] for name in ("same session", "returning"))
+    same, returned = (f"{count:,}" for count in users)
+    note = people.format(same=same, back=returned, users=f"{figure['users']:,}")
+    return f"{table(head, rows)}\n\n{note} {measured(figure, word)}"
 
 
 def funnel(figure: Figure, word: Words) -> str:
@@ -191,6 +210,7 @@ def _change(found: Figure) -> str:
 
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "evaluation": ("evaluation.json", evaluation),
+    "headline": ("evaluation.json", headline),
     "funnel": ("evaluation.json", funnel),
     "slices": ("evaluation.json", slices),
     "exact": ("evaluation.json", exact),
@@ -210,12 +230,14 @@ CHINESE = {
     "fused": "融合后", "ranked": "排序后", "Among all candidates of the ranker": "排序模型的全部候选中",
     "Ranked against fused, paired over users": "排序后与融合后相比（按用户配对）",
     "slice": "切片", "users": "用户数", "back after an hour or more": "一小时或更久之后回来",
-    "in the same sitting": "同一次连续打分中", "fewer than 50 ratings": "评分少于 50",
+    "in the same session": "同一次会话中", "fewer than 50 ratings": "评分少于 50",
     "200 ratings or more": "评分 200 及以上",
     "popular films": "热门影片", "rare films": "冷门影片", "what was tried": "试了什么",
     "returning: recall@200": "回来的人：recall@200", "NDCG@50 to the recipe's": "NDCG@50 与本配方之差",
     "At one moment: {users} users, {returning} of them back after an hour or more.":
         "按统一时刻：{users} 位用户，其中 {returning} 位在一小时或更久之后回来。",
+    "{same} of {users} users are asked for within a running session, {back} come back after a break.":
+        "{users} 位用户中有 {same} 位是在一次正在进行的会话中被问到的，{back} 位是隔了一段时间才回来的。",
     "split per user": "按用户切分", "those who come back": "其中回来的人", "split at one moment": "按统一时刻切分",
     "hit rate@50": "命中率@50",
     "coverage@50": "覆盖率@50", "gini@50": "基尼系数@50", "novelty@50": "新颖度@50", "diversity@50": "列表内多样性@50",

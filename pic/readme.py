@@ -4,7 +4,7 @@ Every figure of the READMEs stands in ``pic/figures``, in a file that a command 
 source, in ``source.json``, were measured once with its own code.
 
 Reads   pic/figures/*.json
-Writes  README.md, README.zh-CN.md
+Writes  README.md and README.zh-CN.md, of the root and of each room
 Run     make readme        (python pic/readme.py --check: only say whether they are up to date)
 """
 
@@ -21,6 +21,7 @@ import evaluation_tables
 from tables import Figure, Words, measured, read, table
 
 ROOT = Path(__file__).resolve().parents[1]
+ROOMS = (".", "offline", "offline/evaluation", "offline_to_online", "online", "data_exchange_center")
 SOURCE = "source.json"  # the one file that no command writes: what was measured of the source, and how
 BLOCK = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<close><!-- /figures -->)", re.DOTALL)
 
@@ -37,11 +38,21 @@ CHINESE = {
     "test GAUC": "测试 GAUC",
     "channel": "通道", "index": "索引", "found of the exact": "找到精确结果的", "worst user": "最差的用户",
     "flat": "逐个比较（flat）", "hnsw": "图（hnsw）",
-    "tests": "测试数", "lint": "静态检查", "unit tests": "单元测试", "service tests": "服务测试",
+    "`make test` takes {all} seconds ({parts}).": "`make test` 需要 {all} 秒（{parts}）。",
+    "lint": "静态检查", "unit tests": "单元测试", "service tests": "服务测试",
     "end-to-end tests": "端到端测试",
+    "{first} seconds on an empty machine ({parts}), {again} when it runs again.":
+        "全新的机器上 {first} 秒（{parts}），再运行一次 {again} 秒。",
     "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
     **evaluation_tables.CHINESE,
 }  # fmt: skip
+
+# What a person wants to see of the demo's output: the data, what was trained, what was loaded and checked, the answer.
+BRIEF = (
+    r"ratings of [\d,]+ users", r"^tower:", r"lists of", r" is ready on port ",
+    r"^release .* in (Redis|Elasticsearch|Feast|Triton)\b", r"offline against online", r"^  score ", r" is live$",
+    r"^┃  #", r"^…$", r"^release .* ms", r"^triton .* ms",
+)  # fmt: skip
 
 
 def demo(figure: Figure, word: Words) -> str:
@@ -52,16 +63,30 @@ def demo(figure: Figure, word: Words) -> str:
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
+def demo_time(figure: Figure, word: Words) -> str:
+    """The same in a sentence."""
+    first, again = figure["first"], figure["again"]
+    parts = ", ".join(f"{word(part)} {seconds}" for part, seconds in first.items() if part != "all")
+    took = word("{first} seconds on an empty machine ({parts}), {again} when it runs again.")
+    return f"{took.format(first=first['all'], again=again['all'], parts=parts)} {measured(figure, word)}"
+
+
 def printed(figure: Figure, word: Words) -> str:
     """What `make demo` prints, cut short."""
     return "```text\n" + "\n".join(figure["printed"]) + "\n```"
 
 
+def brief(figure: Figure, word: Words) -> str:
+    """What each part of `make demo` says of itself, in a line or two."""
+    lines = [line for line in figure["printed"] if any(re.search(pattern, line) for pattern in BRIEF)]
+    return "```text\n" + "\n".join(lines) + "\n```"
+
+
 def test(figure: Figure, word: Words) -> str:
-    """Seconds and tests of each part of `make test`."""
-    head = (word("part"), word("seconds"), word("tests"))
-    rows = [(word(part["part"]), part["seconds"], part["passed"]) for part in figure["parts"]]
-    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+    """Seconds of `make test` and of its parts."""
+    parts = ", ".join(f"{word(part['part'])} {part['seconds']}" for part in figure["parts"])
+    took = word("`make test` takes {all} seconds ({parts}).")
+    return f"{took.format(all=sum(part['seconds'] for part in figure['parts']), parts=parts)} {measured(figure, word)}"
 
 
 def sync(figure: Figure, word: Words) -> str:
@@ -156,7 +181,9 @@ def index(figure: Figure, word: Words) -> str:
 
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "demo": ("demo.json", demo),
+    "demo_time": ("demo.json", demo_time),
     "printed": ("demo_output.json", printed),
+    "brief": ("demo_output.json", brief),
     "test": ("test.json", test),
     "sync": ("demo.json", sync),
     "answer": ("demo.json", answer),
@@ -180,20 +207,24 @@ def rendered(text: str, word: Words) -> str:
     return BLOCK.sub(fill, text)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a README is out of date")
-    check = parser.parse_args().check
+def readmes() -> dict[Path, Words]:
+    """Every README and the words of its language."""
     languages: dict[str, Words] = {
         "README.md": lambda text: text,
         "README.zh-CN.md": lambda text: CHINESE.get(text, text),
     }
-    for name, word in languages.items():
-        path = ROOT / name
+    return {ROOT / room / name: word for room in ROOMS for name, word in languages.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a README is out of date")
+    check = parser.parse_args().check
+    for path, word in readmes().items():
         old = path.read_text(encoding="utf-8")
         new = rendered(old, word)
         if check and new != old:
-            sys.exit(f"{name} does not show the figures of pic/figures: run make readme")
+            sys.exit(f"{path.relative_to(ROOT)} does not show the figures of pic/figures: run make readme")
         if not check:
             path.write_text(new, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Draw the picture of the road: three stages, four services, one request.
+"""Draw the pipeline: three stages, four services, one request.
 
 Run: python pic/road.py      (or `make pictures`)
 Writes: pic/road.png
@@ -57,26 +57,30 @@ OFFLINE = (
     ("preprocess", "s1_data_split · s2_term_trans\nlabels, split,\npoint-in-time statistics", STAGES["offline"]),
     (
         "recall",
-        "s1_term_recall · s2_vector_recall\na vector channel a model:\nhistory → user vector",
+        "s1_term_recall · s2_vector_recall\none vector channel per model:\nhistory → user vector",
         STAGES["offline"],
     ),
-    ("rank", "s1_feature_engi · s2_model_train\nFeatureSpec → columns\nranker of recall's lists", STAGES["offline"]),
+    (
+        "rank",
+        "s1_feature_engi · s2_model_train\nFeatureSpec → columns\nranker trained on recall's lists",
+        STAGES["offline"],
+    ),
 )
 LOADS = (
     ("s1_user_to_redis", "history, seen films,\nprofile; channel tables"),
-    ("s2_item_to_es", "genres and a vector a\nchannel, of every film"),
+    ("s2_item_to_es", "genres of every film,\none vector per channel"),
     ("s1_feature_to_feast", "raw features of users\nand films, in UTC"),
-    ("s2_model_to_triton", "PyTorch → ONNX,\na version a release"),
+    ("s2_model_to_triton", "PyTorch → ONNX,\none version per release"),
 )
 SERVICES = (
     ("Redis", "user state for recall\n:6379"),
-    ("Elasticsearch", "inverted + vector index\n:9200"),
+    ("Elasticsearch", "inverted + vector indexes\n:9200"),
     ("Feast", "features for ranking\n:6566"),
     ("Triton", "real-time scores\n:8000-8002"),
 )
 REQUEST = (
-    ("1  who is it?", 3.9),
-    ("2  256 candidates\na channel", 5.5),
+    ("1  user state, live release", 3.9),
+    ("2  256 candidates\nper channel", 5.5),
     ("2  user's features", 7.8),
     ("3  scores", 9.4),
 )
@@ -102,7 +106,7 @@ def draw_sync(axes: Axes) -> None:
         axes.plot([x, x], [6.68, 6.04], color=INK, lw=1.2)
     for y, note in (
         (6.2, "a release: one id, one manifest"),
-        (4.04, "s3_check_offline_and_online: same columns, same scores → the release goes live"),
+        (4.04, "s3_check_offline_and_online: same columns, same scores → s1_go_live"),
     ):
         patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         axes.text(6.6, y, note, fontsize=8.6, style="italic", color=INK, ha="center", bbox=patch)
@@ -110,7 +114,7 @@ def draw_sync(axes: Axes) -> None:
 
 def draw_online(axes: Axes) -> None:
     """The server, and in which order a request asks the services."""
-    lines = 'POST /ml/rec {"userid": 1}\nhistory → vectors → 256 a channel → fuse → rank → the best 50'
+    lines = 'POST /ml/rec {"userid": 1}\nhistory → vectors → 256 per channel → fuse → rank → the best 50'
     box(axes, 3.2, 0.2, 6.9, 1.15, "s1_server (Flask)", lines, STAGES["online"])
     box(axes, 0.6, 0.2, 1.75, 1.15, "s2_client", "fifty films,\nbest first", "#f3f4f6")
     box(axes, 10.95, 0.2, 2.0, 1.15, "/readyz", "who is ready,\nwhich release", "#f3f4f6")

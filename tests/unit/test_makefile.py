@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,16 @@ include Makefile
 .PHONY: probe
 probe:
 \t@echo "$${RECSYS_DATA:-}|$${RECSYS_EXCHANGE_DIR:-}|$${RECSYS_SERVICES_DIR:-}|$(SERVICES)"
+"""
+
+
+PYTHON_PROBE = """
+include Makefile
+.PHONY: which fits
+which:
+\t@echo "$(PYTHON)"
+fits:
+\t@$(PYTHON) -c "$$python_fits"
 """
 
 
@@ -60,8 +71,8 @@ def test_what_is_not_given_is_not_handed_over() -> None:
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
-        (["releases"], "offline_to_online.load.releases list"),
-        (["activate", "release=abc123"], 'offline_to_online.load.releases activate "abc123"'),
+        (["releases"], "offline_to_online.releases list"),
+        (["activate", "release=abc123"], 'offline_to_online.releases activate "abc123"'),
     ],
 )
 def test_releases_are_listed_and_gone_back_to(arguments: list[str], command: str) -> None:
@@ -75,3 +86,41 @@ def test_activate_without_a_release_says_which_there_are() -> None:
     assert done.returncode != 0
     assert "make activate release=" in done.stderr
     assert "make releases" in done.stderr
+
+
+def program(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_newest_python_that_runs_is_taken(tmp_path: Path) -> None:
+    program(tmp_path / "python3.13", "exit 127")  # as pyenv's for a version that is not chosen
+    expected = program(tmp_path / "python3.12", "exit 0")
+    program(tmp_path / "python3.11", "exit 0")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    assert make("--file=-", "which", text=PYTHON_PROBE, PATH=path).stdout.strip() == str(expected)
+    named = make("--file=-", "which", "PYTHON=/opt/python3.11", text=PYTHON_PROBE, PATH=path)
+    assert named.stdout.strip() == "/opt/python3.11"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("pass", ""),
+        ("import sys; sys.version_info = (3, 10, 4)", "Python 3.11 to 3.13 is needed"),
+        ("import sys; sys.version_info = (3, 14, 0)", "Python 3.11 to 3.13 is needed"),
+        (
+            "import importlib.util as u; found = u.find_spec; u.find_spec = lambda n: n != 'ensurepip' and found(n)",
+            "-venv",
+        ),
+    ],
+    ids=["fits", "older", "newer", "no-venv"],
+)
+def test_an_unfit_python_is_one_sentence(change: str, sentence: str, tmp_path: Path) -> None:
+    """``change`` runs in that Python before the Makefile's own lines."""
+    script = f"""exec {sys.executable} -c "$(printf '%s\\n%s' "{change}" "$2")" """
+    done = make("--file=-", "fits", f"PYTHON={program(tmp_path / 'python', script)}", text=PYTHON_PROBE)
+    assert (done.returncode != 0) == bool(sentence), done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

@@ -10,13 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from data_exchange_center.recipes import RECIPES
+from tests import readmes
+
 ROOT = Path(__file__).parents[3]
-READMES = ("README.md", "README.zh-CN.md")
+PAIRS = list(zip(readmes.readmes(), readmes.readmes(readmes.CHINESE), strict=True))
 
 
-@pytest.fixture(params=READMES)
+def text_of(readme: str) -> str:
+    return (ROOT / readme).read_text(encoding="utf-8")
+
+
+@pytest.fixture(params=[readme for pair in PAIRS for readme in pair])
 def readme(request: pytest.FixtureRequest) -> str:
-    return (ROOT / request.param).read_text(encoding="utf-8")
+    return text_of(request.param)
 
 
 def test_the_figures_are_those_of_the_files_that_commands_wrote() -> None:
@@ -24,33 +31,64 @@ def test_the_figures_are_those_of_the_files_that_commands_wrote() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_readme_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = subprocess.run(["git", "ls-files", "*README*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(files.stdout.split()) == {readme for pair in PAIRS for readme in pair}
+    monkeypatch.syspath_prepend(ROOT / "pic")  # as python pic/readme.py has it
+    filled = runpy.run_path(str(ROOT / "pic" / "readme.py"))["readmes"]()
+    assert {str(path.relative_to(ROOT)) for path in filled} == {readme for pair in PAIRS for readme in pair}
+
+
+@pytest.mark.parametrize("name", [readmes.ENGLISH, readmes.CHINESE])
+def test_the_first_page_is_short(name: str) -> None:
+    assert len(text_of(name).splitlines()) <= 150
+
+
 def test_every_make_command_is_a_target(readme: str) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z0-9-]+)`", readme)) | set(
-        re.findall(r"^make ([a-z0-9-]+)", readme, re.MULTILINE)
+    named = re.findall(r"`(?:[A-Z_]+=\S+ )*make ([^`]+)`", readme) + re.findall(
+        r"^make ([^#\n]+)", readme, re.MULTILINE
     )
-    assert {"demo", "test", "down"} <= named
-    assert named <= targets
+    words = {word for line in named for part in line.split("&&") for word in part.removeprefix(" make ").split()}
+    assert {word for word in words if "=" not in word} <= targets
 
 
-def test_every_link_and_picture_is_there(readme: str) -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", readme) if not link.startswith("http")]
-    assert len(links) >= 5
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def test_every_step_has_its_command() -> None:
+    steps = {str(path.relative_to(ROOT)) for path in ROOT.glob("*/*/s[0-9]_*.py")}
+    shown = {step for name in readmes.readmes() for c in readmes.commands(name) for step in c.steps}
+    assert len(steps) >= 14
+    assert steps - shown == {"online/main/s1_server.py"}  # a Flask application: flask --app runs it
 
 
-def test_every_step_of_the_road_has_its_command(readme: str) -> None:
-    steps = [path.name for path in ROOT.glob("*/*/s[0-9]_*.py")]
-    assert len(steps) == 14
-    assert [name for name in steps if name not in readme] == []
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
+def test_both_languages_show_the_same_commands_links_and_figures(pair: tuple[str, str]) -> None:
+    english, chinese = map(text_of, pair)
+    assert re.findall(r"<!-- figures: (\w+) -->", english) == re.findall(r"<!-- figures: (\w+) -->", chinese)
+    shown = [[(c.text, bool(c.not_run), c.run_by) for c in readmes.commands(name)] for name in pair]
+    assert shown[0] == shown[1]
+    assert english.count("](") == chinese.count("](")
 
 
-def test_both_languages_show_the_same_commands_and_figures() -> None:
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in READMES]
-    blocks = [re.findall(r"<!-- figures: (\w+) -->", text) for text in texts]
-    assert blocks[0] == blocks[1]
-    commands = [re.findall(r"^(?:make|cd|curl|python) [^#\n]*", text, re.MULTILINE) for text in texts]
-    assert [c.strip() for c in commands[0]] == [c.strip() for c in commands[1]]
+def test_every_command_is_run_by_a_test_or_says_why_not() -> None:
+    """Those without a note are run by tests/e2e/walk/test_readmes.py, which reads them here."""
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "e2e").rglob("*.py"))
+    found = [command for name in readmes.readmes() for command in readmes.commands(name)]
+    assert len(readmes.to_run()) >= 10
+    for command in found:
+        if command.run_by:
+            assert f"def {command.run_by}(" in tests, command
+        if command.not_run:
+            assert len(command.not_run) > 20, command
+            for path in re.findall(r"tests/[\w/.]+", command.not_run):
+                assert (ROOT / path).exists(), command
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"```python\n(.*?)```", "".join(text_of(one) for one, _ in PAIRS), re.DOTALL)
+)
+def test_python_examples_run(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_exchange_center.recipes.RECIPES", dict(RECIPES))
+    exec(compile(block, "README", "exec"), {})
 
 
 def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_read(
@@ -77,3 +115,33 @@ def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_rea
         "| 72 | with both | 0.8123 | 0.8400 | 0.7000 |",
     ]
     assert rows[-1] == "Measured by `make ratings` on a CPU, 2 cores, 8 GB; data: ml-1m."
+
+
+def test_times_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "pic")
+    draw = runpy.run_path(str(ROOT / "pic" / "readme.py"))
+    base = {"command": "make it", "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 8}}
+    parts = [{"part": "lint", "seconds": 20}, {"part": "unit tests", "seconds": 40}]
+    told = draw["test"]({**base, "parts": parts}, lambda text: text)
+    assert told.startswith("`make test` takes 60 seconds (lint 20, unit tests 40). Measured by `make it`")
+    first, again = {"setup": 5, "sync": 7, "all": 12}, {"setup": 1, "sync": 7, "all": 8}
+    told = draw["demo_time"]({**base, "first": first, "again": again}, lambda text: text)
+    assert told.startswith("12 seconds on an empty machine (setup 5, sync 7), 8 when it runs again.")
+
+
+def test_the_excerpt_shows_data_models_stores_check_and_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "pic")
+    draw = runpy.run_path(str(ROOT / "pic" / "readme.py"))
+    lines = draw["brief"](draw["read"]("demo_output.json"), lambda text: text).splitlines()[1:-1]
+    assert 15 <= len(lines) <= 25
+    for word in (
+        "ratings of",
+        "tower:",
+        "in Redis",
+        "in Elasticsearch",
+        "in Feast",
+        "in Triton",
+        "score   ",
+        "is live",
+    ):
+        assert sum(word in line for line in lines) == 1, word

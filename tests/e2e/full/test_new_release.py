@@ -1,0 +1,83 @@
+"""A release is loaded while people ask; a bad one never goes live."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns
+from tests.e2e.road import Road, itemids
+
+PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
+
+
+@contextmanager
+def asked_all_the_while(road: Road) -> Iterator[list[requests.Response]]:
+    """Requests one after the other in the background while the block runs."""
+    answers: list[requests.Response] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            answers.append(road.recommend(1 + len(answers) % 50, size=10))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        thread.join()
+
+
+def answer_of_another_release(road: Road, former: str) -> dict[str, Any]:
+    """Each worker answers from the former release until it has opened the new one, which it does while it is asked."""
+    retrying = Retrying(
+        stop=stop_after_delay(30), wait=wait_fixed(0.1), retry=retry_if_result(lambda a: a["release"] == former)
+    )
+    answer: dict[str, Any] = retrying(lambda: road.recommend(1).json())
+    return answer
+
+
+def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_whole(road: Road) -> None:
+    folder = road.settings.exchange_dir
+    first = road.recommend(1).json()
+    preferences = artifacts.USER_PREFERENCES.read(folder)
+    try:
+        artifacts.USER_PREFERENCES.write(folder, preferences.assign(genres=[[] for _ in preferences.index]))
+        with asked_all_the_while(road) as answers:
+            done = road.run("make", "sync", seconds=900)
+            assert done.returncode == 0, done.stdout
+            second = answer_of_another_release(road, first["release"])
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.json()["release"] for answer in answers} == {first["release"], second["release"]}
+    finally:
+        artifacts.USER_PREFERENCES.write(folder, preferences)
+        back = road.run("make", "sync", seconds=900)
+    assert back.returncode == 0, back.stdout
+    assert itemids(answer_of_another_release(road, second["release"])) == itemids(first)
+
+
+def test_a_release_that_fails_its_check_never_goes_live(road: Road) -> None:
+    """The features are wrong in the artifacts already, so the stores agree with them: counting anew finds it."""
+    folder = road.settings.exchange_dir
+    live = road.recommend(1).json()
+    features = artifacts.USER_FEATURES.read(folder)
+    column = next(name for name in features.columns if name not in (*PROFILE, Columns.USER))  # a statistic
+    try:
+        artifacts.USER_FEATURES.write(folder, features.assign(**{column: features[column] + 1}))
+        done = road.run("make", "sync")
+    finally:
+        artifacts.USER_FEATURES.write(folder, features)
+    assert done.returncode != 0
+    assert "each value read back equal to its source" in done.stdout, done.stdout  # the steps before it went well
+    assert f"CheckError: offline and online disagree by more than 1e-05: column '{column}', user " in done.stdout
+    assert "Traceback" not in done.stdout, done.stdout
+    after = road.recommend(1).json()
+    assert (after["release"], itemids(after)) == (live["release"], itemids(live))

@@ -1,0 +1,151 @@
+"""`make demo` as a person runs it, once for a folder of end-to-end tests, on ports and in a folder of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import requests
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from data_exchange_center import artifacts
+from data_exchange_center.settings import Settings
+from offline.ingestion import movielens, sources
+
+ROOT = Path(__file__).parents[2]
+DEMO_SECONDS = 1_800
+
+
+@dataclass(frozen=True)
+class Road:
+    """A checkout whose whole road has been run, and how to drive it further."""
+
+    env: Mapping[str, str]
+    settings: Settings
+    output: str  # what `make demo` printed
+
+    def run(self, *command: str, folder: str = ".", seconds: float = 600) -> subprocess.CompletedProcess[str]:
+        """A command in a folder of the checkout, with this road's settings. Does not raise on failure."""
+        return subprocess.run(
+            command, cwd=ROOT / folder, env=self.env, text=True, timeout=seconds, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def activated(self) -> dict[str, str]:
+        """The environment after ``source .venv/bin/activate``."""
+        return {**self.env, "PATH": f"{ROOT / '.venv/bin'}:{self.env['PATH']}"}
+
+    def step(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A numbered step, from its own folder, with the project's Python."""
+        folder, name = os.path.split(script)
+        return self.run(str(ROOT / ".venv/bin/python"), name, *arguments, folder=folder)
+
+    def stack(self, *arguments: str) -> str:
+        """``python -m online.stack``; its output. Fails the test when the command fails."""
+        done = self.run(str(ROOT / ".venv/bin/python"), "-m", "online.stack", *arguments)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def release(self) -> str:
+        """`make offline` and `make sync`: the id of the release that is live afterwards."""
+        for target in ("offline", "sync"):
+            done = self.run("make", target, seconds=DEMO_SECONDS)
+            assert done.returncode == 0, done.stdout
+        return done.stdout.rpartition("is live")[0].split()[-1]
+
+    def wait_for_release(self, release: str) -> dict[str, Any]:
+        """User 1's first answer of a release: each worker opens it when it is asked."""
+        for attempt in Retrying(
+            stop=stop_after_delay(30), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError)
+        ):
+            with attempt:
+                answers = [self.recommend(userid).json() for userid in range(1, 9)]
+                assert {answer.get("release") for answer in answers} == {release}
+        return answers[0]
+
+    def check_unseen(self, others_too: int = 60) -> None:
+        """Nobody is recommended a film twice or one they have seen: those who have seen most, and some others."""
+        seen = artifacts.USER_SEEN.read(self.settings.exchange_dir)
+        most = seen.loc[seen["seen"].map(len).nlargest(20).index]
+        for userid, items in pd.concat([most, seen.sample(others_too, random_state=0)]).itertuples(index=False):
+            answer = self.recommend(userid, size=200).json()
+            recommended = [item["itemid"] for item in answer["item_list"]]
+            assert len(recommended) == len(set(recommended)) > 0
+            assert not set(recommended) & set(items)
+
+    def recommend(self, userid: int, size: int = 50) -> requests.Response:
+        body = {"userid": userid, "size": size}
+        return requests.post(f"{self.settings.server.url}/ml/rec", json=body, timeout=10)
+
+
+def itemids(answer: Mapping[str, Any]) -> list[int]:
+    """The films, in order. Not their scores: a history is a second older with every second."""
+    return [item["itemid"] for item in answer["item_list"]]
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the running processes that mention ``folder`` in their command or environment."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        where = (*(process.info["cmdline"] or ()), *(process.info["environ"] or {}).values())
+        if process.pid != os.getpid() and any(str(folder) in text for text in where):
+            found.append(" ".join(process.info["cmdline"] or ["?"]))
+    return found
+
+
+def is_ml_1m(road: Road) -> bool:
+    return bool(artifacts.DATASET.read(road.settings.exchange_dir)["name"] == "ml-1m")
+
+
+def ml_100k(folder: Path, *, with_unknown: bool = True) -> Path:
+    """MovieLens-100K in a folder: 19 genres, or 18 without the genre "unknown"."""
+    data = sources.ml_100k_from_wheel()
+    if not with_unknown:
+        genres = [[genre for genre in names if genre != "unknown"] for names in data.items["genres"]]
+        data = dataclasses.replace(data, items=data.items.assign(genres=genres))
+    folder.mkdir()
+    for name, content in movielens.dump(data).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@contextmanager
+def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Road]:
+    """A road after `make demo` in the folder ``exchange``, on the default ports shifted, and taken down at the end.
+
+    ``variables``: more of the environment. The shift keeps away from the default stack, below the ephemeral ports.
+    """
+    default = Settings()
+    ports = {
+        "REDIS__PORT": default.redis.port,
+        "ELASTICSEARCH__PORT": default.elasticsearch.port,
+        "ELASTICSEARCH__TRANSPORT_PORT": default.elasticsearch.transport_port,
+        "FEAST__PORT": default.feast.port,
+        "TRITON__HTTP_PORT": default.triton.http_port,
+        "TRITON__GRPC_PORT": default.triton.grpc_port,
+        "TRITON__METRICS_PORT": default.triton.metrics_port,
+        "SERVER__PORT": default.server.port,
+    }
+    changes = {f"RECSYS_{name}": str(port + port_shift) for name, port in ports.items()} | variables
+    changes["RECSYS_EXCHANGE_DIR"] = str(exchange)
+    patch = pytest.MonkeyPatch()
+    for name, value in changes.items():
+        patch.setenv(name, value)
+    try:
+        before = Road(env=dict(os.environ), settings=Settings(), output="")
+        done = before.run("make", "demo", seconds=DEMO_SECONDS)
+        assert done.returncode == 0, done.stdout
+        yield dataclasses.replace(before, output=done.stdout)
+    finally:
+        patch.undo()
+        subprocess.run(["make", "down"], cwd=ROOT, env={**os.environ, **changes}, check=True, timeout=120)
+    assert processes_of(exchange) == []

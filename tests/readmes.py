@@ -1,0 +1,55 @@
+"""The commands that the READMEs show, and what becomes of each.
+
+A ```bash block's commands are run by ``tests/e2e/walk/test_readmes.py``, literally, unless a comment right before the
+block says otherwise: ``<!-- not run: why -->``, or ``<!-- run by: name -->`` for the test or fixture that runs them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROOMS: tuple[str, ...] = (".", "offline", "offline/evaluation", "offline_to_online", "online", "data_exchange_center")
+ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
+
+_BLOCK = re.compile(r"(?:<!-- (?P<how>not run|run by): (?P<note>.+?) -->\n)?```bash\n(?P<body>.*?)```", re.DOTALL)
+_COMMENT = re.compile(r"\s+# .*$")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command as a person types it, without the comment behind it."""
+
+    readme: str
+    text: str
+    not_run: str | None = None
+    run_by: str | None = None
+
+    @property
+    def steps(self) -> list[str]:
+        """``(cd a/b && python s1.py && python s2.py)`` -> a/b/s1.py, a/b/s2.py."""
+        folder = re.search(r"cd (\S+)", self.text)
+        return [f"{folder[1]}/{name}" for name in re.findall(r"python (s\d_\w+\.py)", self.text)] if folder else []
+
+
+def commands(readme: str) -> list[Command]:
+    """The commands of a README, in order; a line that ends in a backslash goes on in the next."""
+    found = []
+    for block in _BLOCK.finditer((ROOT / readme).read_text(encoding="utf-8")):
+        notes = {"not run": "not_run", "run by": "run_by"}
+        note = {notes[block["how"]]: block["note"]} if block["how"] else {}
+        for line in block["body"].replace("\\\n", " ").splitlines():
+            if text := _COMMENT.sub("", line).strip():
+                found.append(Command(readme, re.sub(r"\s+", " ", text), **note))
+    return found
+
+
+def readmes(name: str = ENGLISH) -> list[str]:
+    return [str(Path(room) / name) for room in ROOMS]
+
+
+def to_run() -> list[Command]:
+    """What the walk runs, in the order of the READMEs."""
+    return [c for readme in readmes() for c in commands(readme) if not c.not_run and not c.run_by]
