@@ -78,15 +78,17 @@ lock: ## pin the Python packages anew: requirements.txt, and from it those of th
 	$(call compile_image,steps,pyproject.toml --group steps --group make) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
 
 .PHONY: lint
-lint: setup ## ruff, mypy, import-linter; the READMEs' links and figures
+lint: setup ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs' links and figures
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run .ci/engine online/stack/docker.sh online/stack/images/install-locked online/stack/images/tritonserver
+	$(BIN)/hadolint online/stack/images/Dockerfile
 	$(BIN)/md-dead-link-check --no-color
 	$(BIN)/python pic/readme.py --check
 
-# --- the pipeline ---------------------------------------------------------------------------------------------------------
+# --- the pipeline -----------------------------------------------------------------------------------------------------
 
 .PHONY: offline
 offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
@@ -250,3 +252,7 @@ test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton,
 
 test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands, server, client, one fault each
 	$(BIN)/python -m pytest tests/e2e/walk -q
+
+.PHONY: test-containers
+test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
+	$(BIN)/python -m pytest tests/containers -q

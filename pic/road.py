@@ -60,7 +60,11 @@ OFFLINE = (
         "s1_term_recall · s2_vector_recall\none vector channel per model:\nhistory → user vector",
         STAGES["offline"],
     ),
-    ("rank", "s1_feature_engi · s2_model_train\nFeatureSpec → columns\nranker trained on recall's lists", STAGES["offline"]),
+    (
+        "rank",
+        "s1_feature_engi · s2_model_train\nFeatureSpec → columns\nranker trained on recall's lists",
+        STAGES["offline"],
+    ),
 )
 LOADS = (
     ("s1_user_to_redis", "history, seen films,\nprofile; channel tables"),

@@ -101,3 +101,50 @@ def test_settings_are_frozen() -> None:
 def test_a_bound_wildcard_is_reached_through_loopback() -> None:
     settings = Settings(server={"host": "0.0.0.0", "port": 5001})  # type: ignore[arg-type]
     assert settings.server.url == "http://127.0.0.1:5001"
+
+
+@pytest.mark.parametrize("content", ["s3cret", "s3cret\n"])
+def test_redis_password_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str) -> None:
+    (tmp_path / "password").write_text(content)
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", str(tmp_path / "password"))
+    settings = load_settings()
+    assert settings.redis.password
+    assert settings.redis.password.get_secret_value() == "s3cret"
+    assert settings.environment()["RECSYS_REDIS__PASSWORD"] == "s3cret"
+
+
+def test_an_empty_password_file_means_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", "/dev/null")
+    assert load_settings().redis.password is None
+
+
+def test_a_password_and_a_file_with_one_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("one")
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", str(tmp_path / "password"))
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD", "two")
+    with pytest.raises(SystemExit, match=r"RECSYS_REDIS: password and password_file are both given"):
+        load_settings()
+
+
+def test_a_password_file_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", str(tmp_path / "none"))
+    with pytest.raises(SystemExit, match=r"none' cannot be read: No such file"):
+        load_settings()
+
+
+@pytest.mark.parametrize("password", ["a,b", 'a"b', "a\\b", "a\tb", "1234", "1e5", "true", "null"])
+def test_a_password_that_a_client_would_read_otherwise_is_refused(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD", password)
+    with pytest.raises(SystemExit, match=r"RECSYS_REDIS__PASSWORD: .*choose") as caught:
+        load_settings()
+    assert password not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["p@ss w0rd", "a#b$c", "it's", "a=b:c", "007x"])
+def test_any_other_password_is_taken(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD", password)
+    settings = load_settings()
+    assert settings.redis.password
+    assert settings.redis.password.get_secret_value() == password

@@ -134,5 +134,14 @@ def test_the_excerpt_shows_data_models_stores_check_and_answer(monkeypatch: pyte
     draw = runpy.run_path(str(ROOT / "pic" / "readme.py"))
     lines = draw["brief"](draw["read"]("demo_output.json"), lambda text: text).splitlines()[1:-1]
     assert 15 <= len(lines) <= 25
-    for word in ("ratings of", "tower:", "in Redis", "in Elasticsearch", "in Feast", "in Triton", "score   ", "is live"):
+    for word in (
+        "ratings of",
+        "tower:",
+        "in Redis",
+        "in Elasticsearch",
+        "in Feast",
+        "in Triton",
+        "score   ",
+        "is live",
+    ):
         assert sum(word in line for line in lines) == 1, word

@@ -83,7 +83,7 @@ def test_a_server_that_is_started_again_need_not_be_ready(settings: Settings, su
 def command(settings: Settings, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", f"online.{module}", *arguments],
-        env={**settings.environment(), "PATH": "/usr/bin:/bin"},
+        env={**settings.environment(), "PATH": "/usr/bin:/bin", "RECSYS_UID": "1000"},
         capture_output=True,
         text=True,
         check=False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from importlib.metadata import version
 from importlib.resources import files
@@ -18,20 +17,31 @@ import yaml
 from data_exchange_center.settings import Settings
 from online.stack.catalogue import PROGRAMS, SERVICES
 from online.stack.elasticsearch.jars import locked_jars
-from online.stack.redis.service import binary
+from online.stack.redis.service import LINE, binary
 from online.stack.server import COMMAND
 from online.stack.service import ROOT, Service
 from online.stack.triton import service as triton
 
 COMPOSE = ROOT / "docker-compose.yml"
+BUILD = ROOT / "docker-compose.build.yml"
+IMAGES = ROOT / "online" / "stack" / "images"
 FOLDER = "${RECSYS_EXCHANGE_DIR:-./data_exchange_center}/online/"
 ids = {"ids": lambda service: service.name}
 
 
+def loaded(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
-    return loaded
+    return loaded(COMPOSE)
+
+
+@pytest.fixture(scope="module")
+def build() -> dict[str, Any]:
+    return loaded(BUILD)
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +54,20 @@ def interpolated(text: str, variables: dict[str, str]) -> str:
     return re.sub(r"\$\{(\w+)\}", lambda match: variables[match[1]], text)
 
 
-def test_it_is_valid_by_the_compose_specification(compose: dict[str, Any]) -> None:
+@pytest.mark.parametrize("path", [COMPOSE, BUILD], ids=lambda path: path.name)
+def test_it_is_valid_by_the_compose_specification(path: Path) -> None:
     schema = json.loads((files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text())
-    jsonschema.validate(compose, schema)
+    jsonschema.validate(loaded(path), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"services": {"redis": {"imagee": "redis"}}}, schema)
 
 
-def test_docker_accepts_it_where_there_is_a_docker_compose() -> None:
-    docker = shutil.which("docker")
-    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker compose is not installed; the schema has been checked all the same")
-    subprocess.run([docker, "compose", "--file", str(COMPOSE), "config", "--quiet"], check=True, cwd=ROOT)
-
-
-def test_it_has_the_four_services_and_the_server(compose: dict[str, Any]) -> None:
-    assert list(compose["services"]) == [service.name for service in PROGRAMS]
+def test_it_has_the_four_services_the_server_and_what_prepares_and_loads_them(
+    compose: dict[str, Any], build: dict[str, Any]
+) -> None:
+    assert list(compose["services"]) == ["prepare", *(service.name for service in PROGRAMS), "steps"]
+    assert list(build["services"]) == [service.name for service in SERVICES]
+    assert compose["services"]["steps"]["profiles"] == ["steps"]
 
 
 @pytest.mark.parametrize("service", SERVICES, **ids)
@@ -80,9 +88,23 @@ class TestService:
         assert service.container is not None
         assert compose["services"][service.name].get("environment", {}) == dict(service.container.environment)
 
-    def test_healthcheck(self, service: Service, compose: dict[str, Any]) -> None:
+    def test_secrets(self, service: Service, compose: dict[str, Any]) -> None:
+        assert service.container is not None
+        assert tuple(compose["services"][service.name].get("secrets", ())) == service.container.secrets
+
+    def test_healthchecks(self, service: Service, compose: dict[str, Any], build: dict[str, Any]) -> None:
         assert service.container is not None
         assert tuple(compose["services"][service.name]["healthcheck"]["test"]) == service.container.healthcheck
+        assert tuple(build["services"][service.name]["healthcheck"]["test"]) == service.container.built_healthcheck
+
+    def test_the_built_image_is_one_of_the_dockerfile_and_is_started_as_the_official_one(
+        self, service: Service, build: dict[str, Any]
+    ) -> None:
+        built = build["services"][service.name]
+        assert built["build"]["target"] == service.name
+        assert built["image"] == f"${{COMPOSE_PROJECT_NAME}}-{service.name}"
+        assert built["read_only"] is True
+        assert not {"command", "environment", "volumes", "ports", "user"} & set(built)
 
     def test_mounts(self, service: Service, compose: dict[str, Any]) -> None:
         assert service.container is not None
@@ -96,13 +118,26 @@ class TestService:
         for folder in service.container.mounts:
             assert (tmp_path / "online" / folder).is_dir()
 
-    def test_ports_are_on_loopback_and_moved_by_the_settings(self, service: Service, compose: dict[str, Any]) -> None:
-        ports = [f"127.0.0.1:${{{port.variable}:-{port.container}}}:{port.container}" for port in service.ports]
-        assert compose["services"][service.name]["ports"] == ports
-
     def test_restart_and_user(self, service: Service, compose: dict[str, Any]) -> None:
         assert compose["services"][service.name]["restart"] == "unless-stopped"
         assert compose["services"][service.name]["user"] == "${RECSYS_UID:-1000}:0"
+
+
+def test_every_container_gives_up_what_it_does_not_need(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    assert {name for name, service in compose["services"].items() if "cap_add" in service} == {"prepare"}
+    assert {name for name, service in compose["services"].items() if service.get("read_only")} == {
+        "prepare", "server", "steps",
+    }  # fmt: skip
+    assert compose["services"]["prepare"]["network_mode"] == "none"
+
+
+@pytest.mark.parametrize("service", PROGRAMS, **ids)
+def test_ports_are_on_loopback_and_moved_by_the_settings(service: Service, compose: dict[str, Any]) -> None:
+    ports = [f"127.0.0.1:${{{port.variable}:-{port.container}}}:{port.container}" for port in service.ports]
+    assert compose["services"][service.name]["ports"] == ports
 
 
 @pytest.mark.parametrize("service", PROGRAMS, **ids)
@@ -112,66 +147,79 @@ def test_default_ports_of_the_settings_are_the_containers(service: Service, monk
     assert [port.number(Settings()) for port in service.ports] == [port.container for port in service.ports]
 
 
-def test_only_the_server_can_be_reached_from_outside(compose: dict[str, Any]) -> None:
-    open_ports = {
-        name: port
-        for name, service in compose["services"].items()
-        for port in service["ports"]
-        if "127.0.0.1" not in port
-    }
-    assert open_ports == {"server": "${RECSYS_SERVER__PORT:-5000}:5000"}
-
-
-def test_nothing_starts_before_what_it_needs_is_healthy(compose: dict[str, Any]) -> None:
+def test_nothing_starts_before_what_it_needs_is_there(compose: dict[str, Any]) -> None:
     healthy = {"condition": "service_healthy"}
-    assert compose["services"]["server"]["depends_on"] == {service.name: healthy for service in SERVICES}
-    assert compose["services"]["feast"]["depends_on"] == {"redis": healthy}
-    assert all("healthcheck" in service for service in compose["services"].values())
+    services, prepared = compose["services"], {"prepare": {"condition": "service_completed_successfully"}}
+    four = {service.name: healthy for service in SERVICES}
+    assert services["server"]["depends_on"] == four
+    assert services["steps"]["depends_on"] == {**four, "server": healthy}
+    for service in SERVICES:
+        waits_for = prepared | ({"redis": healthy} if service.name == "feast" else {})
+        assert services[service.name]["depends_on"] == waits_for
+        assert "healthcheck" in services[service.name]
 
 
 class TestRedisPassword:
-    """RECSYS_REDIS__PASSWORD reaches Redis and whoever asks it; unset, none is asked for."""
+    """It is in a file that whoever needs it mounts; `docker inspect` shows neither environment nor command with it."""
 
-    variable = "${RECSYS_REDIS__PASSWORD:-}"
+    def test_who_is_told(self, compose: dict[str, Any]) -> None:
+        told = {name for name, service in compose["services"].items() if "redis_password" in service.get("secrets", ())}
+        assert told == {"redis", "feast", "server", "steps"}
+        assert compose["secrets"]["redis_password"] == {"file": "${RECSYS_REDIS__PASSWORD_FILE:-/dev/null}"}
 
-    def test_redis_feast_and_the_server_are_told(self, compose: dict[str, Any]) -> None:
-        services = compose["services"]
-        command = services["redis"]["command"]
-        assert command[command.index("--requirepass") + 1] == self.variable
-        assert services["redis"]["environment"]["REDISCLI_AUTH"] == self.variable  # the health check's
-        assert services["feast"]["environment"]["FEAST_REDIS"].endswith(f",password={self.variable}")
-        assert services["server"]["environment"]["RECSYS_REDIS__PASSWORD"] == self.variable
+    def test_no_file_of_compose_mentions_the_password_itself(self) -> None:
+        for path in (COMPOSE, BUILD):
+            assert not re.search(r"RECSYS_REDIS__PASSWORD\b(?!_FILE)", path.read_text(encoding="utf-8"))
 
 
 class TestServer:
-    """The server's image and environment."""
+    """The server's image and environment, and the steps', which are told the same."""
 
-    def test_it_runs_what_the_local_server_runs(self, compose: dict[str, Any]) -> None:
-        dockerfile = compose["services"]["server"]["build"]["dockerfile_inline"]
-        command = json.loads(dockerfile.split("CMD ")[1])
-        assert command == ["gunicorn", *COMMAND]
+    def test_it_runs_what_the_local_server_runs(self) -> None:
+        dockerfile = (IMAGES / "Dockerfile").read_text(encoding="utf-8")
+        stage = dockerfile.split("AS server")[1].split("FROM")[0]
+        assert json.loads(stage.split("CMD ")[1].splitlines()[0]) == ["gunicorn", *COMMAND]
+        assert "USER 65534:65534" in stage  # nobody
 
+    @pytest.mark.parametrize(("name", "host"), [("server", "0.0.0.0"), ("steps", "server")])
     def test_it_finds_the_services_by_their_names(
-        self, compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+        self, compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, host: str
     ) -> None:
-        for name, value in compose["services"]["server"]["environment"].items():
-            monkeypatch.setenv(name, value)
+        secret = tmp_path / "redis_password"
+        secret.write_text("hush\n")
+        for variable, value in compose["services"][name]["environment"].items():
+            plain = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value).replace("/run/secrets/redis_password", str(secret))
+            monkeypatch.setenv(variable, plain)
         settings = Settings()
-        assert settings.server.host == "0.0.0.0"
+        assert settings.server.host == host
         for service in SERVICES:
             assert getattr(settings, service.group).host == service.name
+        assert settings.redis.password
+        assert settings.redis.password.get_secret_value() == "hush"
 
-    def test_its_packages_are_pinned(self, compose: dict[str, Any]) -> None:
-        dockerfile = compose["services"]["server"]["build"]["dockerfile_inline"]
-        install = re.search(r"--constraint requirements.txt((?:.|\n)*?)\nCOPY", dockerfile)
-        assert install
-        packages = re.findall(r"[\w-]+", re.sub(r"\[\w+\]", "", install[1]))
-        pinned = re.findall(r"^([\w.-]+)(?:\[\w+\])?==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-        assert packages
-        assert set(packages) <= set(pinned)
 
-    def test_its_python_is_one_the_project_supports(self, tags: dict[str, str]) -> None:
-        assert tags["PYTHON_TAG"].startswith("3.11-")
+def pins(path: Path) -> dict[str, str]:
+    """Package -> version, as a file of locked packages has it."""
+    return dict(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;\\]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("image", ["redis", "elasticsearch", "feast", "server", "steps"])
+def test_an_image_installs_the_versions_of_the_local_stack_by_hash(image: str) -> None:
+    locked = IMAGES / f"{image}.txt"
+    local = pins(ROOT / "requirements.txt")
+    found = pins(locked)
+    assert found
+    assert {name: version for name, version in found.items() if local.get(name, version) != version} == {}
+    assert set(found) - set(local) <= {"gnumake"}  # which this machine brings itself
+    assert locked.read_text(encoding="utf-8").count("--hash=sha256:") >= len(found)
+
+
+def test_the_server_has_no_torch() -> None:
+    assert not {"torch", "feast", "scipy", "onnxruntime"} & set(pins(IMAGES / "server.txt"))
+
+
+def test_python_of_the_images_is_one_that_the_project_supports(tags: dict[str, str]) -> None:
+    assert tags["PYTHON_TAG"].startswith("3.11-")
 
 
 class TestVersions:
@@ -182,20 +230,19 @@ class TestVersions:
         assert own == {tags["ELASTICSEARCH_TAG"]}
 
     def test_feast(self, tags: dict[str, str]) -> None:
-        pins = re.findall(r"^feast(?:\[\w+\])?==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-        assert pins == [tags["FEAST_TAG"]]
+        assert pins(ROOT / "requirements.txt")["feast"] == tags["FEAST_TAG"]
         assert version("feast") == tags["FEAST_TAG"]
 
-    def test_redis_binary(self, tags: dict[str, str]) -> None:
+    def test_redis_is_of_the_same_line(self, tags: dict[str, str]) -> None:
         said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True, check=True).stdout
-        assert f"v={tags['REDIS_TAG']} " in said
+        assert f"Valkey server v={LINE}." in said
+        assert tags["REDIS_TAG"].startswith(f"{LINE}.")
 
-    def test_triton_wheel_and_image(self, tags: dict[str, str]) -> None:
-        # pytriton 0.7.0 carries Triton 2.51, which is the image 24.10; the service test asks the server itself.
-        assert "nvidia-pytriton==0.7.0" in triton.REQUIREMENTS.read_text().splitlines()
-        assert (triton.VERSION, tags["TRITON_TAG"]) == ("2.51.0", "24.10-py3")
+    def test_triton_wheel(self) -> None:
+        # pytriton 0.7.0 carries Triton 2.51; the service test asks the server itself. The image is newer.
+        assert pins(triton.REQUIREMENTS)["nvidia-pytriton"] == "0.7.0"
+        assert triton.VERSION == "2.51.0"
 
     def test_tritons_numpy_is_one_that_its_stub_hands_over_by_dlpack(self) -> None:
-        (pin,) = re.findall(r"^numpy==(\d+)", triton.REQUIREMENTS.read_text(), re.MULTILINE)
-        assert pin == "2"
-        assert "from_dlpack" in (triton.BACKEND).read_text()
+        assert pins(triton.REQUIREMENTS)["numpy"].startswith("2.")
+        assert "from_dlpack" in triton.BACKEND.read_text()

@@ -1,36 +1,82 @@
-"""What containers mount is there before they start, and belongs to whom they run as."""
+"""What containers mount is there before they start, and belongs to the user as whom they run."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from data_exchange_center.settings import Settings
 from online.stack import containers
+from online.stack.containers import USER_VARIABLE, container_user
 from online.stack.feast.service import STATIC_FILES
+from online.stack.service import StackError
 
 
-def test_folders_are_made_and_feasts_static_files_put_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict[Path, int]:
+    """What was handed over to whom."""
+    handed: dict[Path, int] = {}
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: handed.__setitem__(path, uid))
+    return handed
+
+
+@pytest.fixture
+def owner(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Whose a file is said to be: {name: user}; everything else is root's."""
+    known: dict[str, int] = {}
+    real = Path.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        values = list(real(path))
+        values[4] = known.get(path.name, 0)
+        return os.stat_result(values)
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    return known
+
+
+def test_folders_are_made_and_feasts_static_files_put_in_place(
+    tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
+) -> None:
     settings = Settings(exchange_dir=tmp_path)
-    containers.main(settings)
+    containers.main(settings, {USER_VARIABLE: "1234"})
     names = ["redis", "elasticsearch/data", "feast/feature_repo", "triton"]
     assert containers.mounted_folders(settings) == [tmp_path / "online" / name for name in names]
     assert all(folder.is_dir() for folder in containers.mounted_folders(settings))
     for name in ("feature_store.yaml", "definitions.py", ".feastignore"):
         assert (tmp_path / "online/feast/feature_repo" / name).read_bytes() == (STATIC_FILES / name).read_bytes()
+    assert {tmp_path / name for name in ("offline", "offline_to_online", "online", "online/redis")} <= set(given)
+    assert set(given.values()) == {1234}
+    assert tmp_path not in given  # the exchange folder holds code, too
 
 
-def test_root_gives_everything_to_the_containers_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[Path, int] = {}
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(shutil, "chown", given.__setitem__)
-    data = tmp_path / "online/redis/appendonly.aof"
-    data.parent.mkdir(parents=True)
-    data.write_bytes(b"kept")
-    containers.main(Settings(exchange_dir=tmp_path))
-    assert given[data] == given[data.parent] == containers.CONTAINER_UID
-    assert data.read_bytes() == b"kept"
+def test_what_lies_there_stays_and_only_roots_files_are_handed_over(
+    tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
+) -> None:
+    owner["mine.aof"] = 1234
+    folder = tmp_path / "online/redis"
+    folder.mkdir(parents=True)
+    for name in ("mine.aof", "roots.aof"):
+        (folder / name).write_bytes(b"kept")
+    containers.main(Settings(exchange_dir=tmp_path), {USER_VARIABLE: "1234"})
+    assert given[folder / "roots.aof"] == 1234
+    assert folder / "mine.aof" not in given
+    assert (folder / "mine.aof").read_bytes() == (folder / "roots.aof").read_bytes() == b"kept"
+
+
+def test_somebody_elses_file_is_one_sentence_that_says_whose(
+    tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
+) -> None:
+    owner["theirs.aof"] = 4321
+    (tmp_path / "online/redis").mkdir(parents=True)
+    (tmp_path / "online/redis/theirs.aof").touch()
+    with pytest.raises(StackError, match=r"theirs\.aof belongs to user 4321.* run as user 1234.*RECSYS_UID=4321"):
+        containers.main(Settings(exchange_dir=tmp_path), {USER_VARIABLE: "1234"})
+
+
+@pytest.mark.parametrize("said", ["0", "", "me", "-1"])
+def test_who_is_no_user_or_root_is_refused(said: str) -> None:
+    with pytest.raises(StackError, match=r"RECSYS_UID.*1000 where you are root"):
+        container_user({USER_VARIABLE: said})

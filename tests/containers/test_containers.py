@@ -1,0 +1,264 @@
+"""The stack in a real engine: what runs is what the catalogue says, and it survives what happens to containers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from data_exchange_center import artifacts
+from online.stack.catalogue import PROGRAMS, SERVICES, by_name
+from online.stack.service import LOOPBACK, Service
+from tests.asking import asked_all_the_while
+from tests.containers.conftest import PASSWORD, PORT_SHIFT, TOKEN, UID, Containers
+
+ids = {"ids": lambda service: service.name}
+ENGINE = Path(os.environ.get("RECSYS_ENGINE_DIR", "/var/tmp/recsys-engine"))  # .ci/engine's
+
+
+class TestDemo:
+    """`make docker-demo`."""
+
+    def test_it_prints_fifty_films_for_user_1(self, containers: Containers) -> None:
+        rows = re.findall(r"^│ +(\d+) │", containers.output, re.MULTILINE)
+        assert [int(row) for row in rows] == list(range(1, 51))
+        assert "Ask it yourself:" in containers.output
+
+    def test_every_check_of_the_sync_ran_and_the_release_is_live(self, containers: Containers) -> None:
+        assert "each read back equal to its source" in containers.output
+        assert "ONNX Runtime differs by at most" in containers.output
+        assert re.search(r"release \w+ is live", containers.output)
+
+    def test_the_server_answers_this_machine(self, containers: Containers) -> None:
+        answer = containers.recommend(1).json()
+        assert len(answer["item_list"]) == 50
+        assert not answer["cold_start"]
+        ready = requests.get(f"{containers.settings.server.url}/readyz", timeout=10)
+        assert ready.status_code == 200, ready.text
+        assert ready.json()["services"]["triton"]["version"] == by_name("triton").version(containers.settings)
+
+    def test_what_it_wrote_is_the_users(self, containers: Containers) -> None:
+        exchange = containers.settings.exchange_dir
+        owners = {path.lstat().st_uid for path in exchange.rglob("*") if "secrets" not in path.parts}
+        assert owners == {UID}
+        assert artifacts.DATASET.read(exchange)["counts"]["ratings"] == 100_000
+
+
+@pytest.mark.parametrize("service", PROGRAMS, **ids)
+class TestInspect:
+    """`docker inspect` of a running container, against the catalogue."""
+
+    @pytest.fixture
+    def found(self, containers: Containers, service: Service) -> dict[str, Any]:
+        return containers.inspect(service.name)
+
+    def test_ports_are_published_on_loopback(self, found: dict[str, Any], service: Service) -> None:
+        bound = {
+            name: [(each["HostIp"], each["HostPort"]) for each in each_bound]
+            for name, each_bound in found["HostConfig"]["PortBindings"].items()
+        }
+        assert bound == {
+            f"{port.container}/tcp": [(LOOPBACK, str(port.container + PORT_SHIFT))] for port in service.ports
+        }
+
+    def test_it_is_nobody_special(self, found: dict[str, Any], service: Service) -> None:
+        assert found["Config"]["User"] == ("65534:65534" if service.container is None else f"{UID}:0")
+        host = found["HostConfig"]
+        assert host["CapDrop"] == ["ALL"]
+        assert not host["CapAdd"]
+        assert not host["Privileged"]
+        assert host["ReadonlyRootfs"]
+        assert "no-new-privileges:true" in host["SecurityOpt"]
+        assert host["RestartPolicy"]["Name"] == "unless-stopped"
+
+    def test_its_health_is_checked_and_good(self, found: dict[str, Any], service: Service) -> None:
+        assert found["State"]["Health"]["Status"] == "healthy"
+        if service.container:
+            expected = [part.replace("$$", "$") for part in service.container.built_healthcheck]
+            assert found["Config"]["Healthcheck"]["Test"] == expected
+
+    def test_command_environment_and_mounts(
+        self, found: dict[str, Any], service: Service, containers: Containers
+    ) -> None:
+        if service.container is None:
+            assert found["Mounts"][0]["Destination"] == "/run/secrets/redis_password"
+            return
+        expected = [part.replace("$$", "$") for part in service.container.command]
+        if expected:
+            assert found["Config"]["Cmd"] == expected
+        environment = dict(each.split("=", 1) for each in found["Config"]["Env"])
+        for name, value in service.container.environment.items():
+            assert environment[name] == re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value)
+        folder = containers.settings.exchange_dir / "online"
+        mounts = {
+            each["Source"]: each["Destination"] for each in found["Mounts"] if "/run/secrets" not in each["Destination"]
+        }
+        assert mounts == {str(folder / name): path for name, path in service.container.mounts.items()}
+
+    def test_no_secret_is_shown(self, containers: Containers, service: Service) -> None:
+        shown = containers.succeeds("docker", "inspect", containers.container(service.name))
+        assert PASSWORD not in shown
+        assert PASSWORD.partition(" ")[0] not in shown
+
+
+def test_versions_are_those_of_the_local_stack(containers: Containers) -> None:
+    for service in SERVICES:
+        if service.name != "redis":  # which wants the password; /readyz has asked it
+            assert service.version(containers.settings)
+    elasticsearch = by_name("elasticsearch")
+    assert elasticsearch.container
+    assert elasticsearch.version(containers.settings) == elasticsearch.container.tag
+
+
+@pytest.mark.parametrize("image", [service.name for service in PROGRAMS])
+def test_no_layer_has_a_secret_of_the_build(containers: Containers, image: str) -> None:
+    name = f"{containers.project}-{image}"
+    assert TOKEN not in containers.succeeds("docker", "history", "--no-trunc", name)
+    found = containers.run(
+        *("docker", "run", "--rm", "--user", "0", "--entrypoint", "grep", name),
+        *("--recursive", "--binary-files=without-match", "--files-with-matches", "--no-messages"),
+        *("--exclude-dir=proc", "--exclude-dir=sys", "--exclude-dir=dev", TOKEN, "/"),
+    )
+    assert (found.returncode, found.stdout) == (1, "")  # grep's way to say that there is none
+
+
+def test_the_server_is_small_and_has_no_torch(containers: Containers) -> None:
+    name = f"{containers.project}-server"
+    assert int(containers.succeeds("docker", "image", "inspect", "--format", "{{.Size}}", name)) < 700_000_000
+    missing = containers.run("docker", "run", "--rm", name, "python", "-c", "import torch")
+    assert "No module named 'torch'" in missing.stdout
+
+
+@pytest.mark.parametrize("service", PROGRAMS, **ids)
+def test_one_that_is_killed_under_load_comes_back(containers: Containers, service: Service) -> None:
+    """Until then whoever needs it is told so, in our own shape; afterwards the answers are the same."""
+    before = containers.itemids()
+    with asked_all_the_while(lambda userid: ask(containers, userid)) as answers:
+        if os.geteuid() == 0:  # as a crash: the engine has to start it again
+            os.kill(containers.inspect(service.name)["State"]["Pid"], signal.SIGKILL)
+        else:
+            containers.succeeds("docker", "kill", containers.container(service.name))
+            containers.succeeds("docker", "start", containers.container(service.name))
+        containers.until_ready()
+    known = [answer for answer in answers if answer is not None]
+    assert {answer.status_code for answer in known} <= {200, 503}
+    assert all(answer.json()["error"]["service"] for answer in known if answer.status_code == 503)
+    assert service.name == "server" or len(known) == len(answers)  # nobody else's end cuts a connection
+    assert containers.itemids() == before
+
+
+def ask(containers: Containers, userid: int) -> Any:
+    """The answer; None while the server itself is away."""
+    try:
+        return containers.recommend(userid, size=10)
+    except requests.ConnectionError:
+        return None
+
+
+def test_all_of_it_restarts(containers: Containers) -> None:
+    before = containers.itemids()
+    containers.compose("restart")
+    containers.until_ready()
+    assert containers.itemids() == before
+
+
+@pytest.mark.skipif(not (ENGINE / "pid").is_file(), reason="the engine is not the tests' own")
+def test_the_engine_restarts_and_brings_it_back(containers: Containers) -> None:
+    before = containers.itemids()
+    for command in ("stop", "start"):
+        containers.succeeds(".ci/engine", command)
+    containers.until_ready()
+    assert containers.itemids() == before
+
+
+def test_another_release_goes_live_under_load_and_back(containers: Containers) -> None:
+    exchange = containers.settings.exchange_dir
+    first, before = containers.recommend(1).json()["release"], containers.itemids()
+    preferences = artifacts.USER_PREFERENCES.read(exchange)
+    owner = artifacts.USER_PREFERENCES.at(exchange).stat()
+
+    def write(table: Any) -> None:
+        path = artifacts.USER_PREFERENCES.write(exchange, table)
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+    try:
+        write(preferences.assign(genres=[[] for _ in preferences.index]))
+        with asked_all_the_while(lambda userid: containers.recommend(userid, size=10)) as answers:
+            printed = containers.steps("make", "sync")
+            second = printed.rpartition("is live")[0].split()[-1]
+            back = containers.steps("make", "activate", f"release={first}")
+    finally:
+        write(preferences)
+    assert first in back
+    assert {answer.status_code for answer in answers} == {200}
+    assert {first, second} >= {answer.json()["release"] for answer in answers}
+    assert second != first
+    containers.until_ready()
+    assert containers.itemids() == before
+
+
+def test_what_the_containers_wrote_the_local_stack_serves_and_back(containers: Containers) -> None:
+    before = containers.itemids()
+    containers.succeeds("make", "docker-down")
+    try:
+        containers.succeeds("make", "up")
+        containers.succeeds("make", "serve")
+        assert containers.itemids() == before
+    finally:
+        containers.succeeds("make", "down")
+    containers.succeeds("make", "docker-up")
+    containers.until_ready()
+    assert containers.itemids() == before
+    owners = {path.lstat().st_uid for path in (containers.settings.exchange_dir / "online/redis").rglob("*")}
+    assert owners == {UID}
+
+
+class TestFaults:
+    """Each is one clear sentence. The stack is down meanwhile."""
+
+    @pytest.fixture(autouse=True, scope="class")
+    def _down(self, containers: Containers) -> None:
+        containers.succeeds("make", "docker-down")
+
+    def test_a_port_that_is_taken(self, containers: Containers) -> None:
+        with socket.socket() as taken:
+            taken.bind((LOOPBACK, containers.settings.triton.http_port))
+            taken.listen()
+            done = containers.run("make", "docker-up")
+        assert done.returncode != 0
+        assert f"port {containers.settings.triton.http_port} is taken" in done.stdout
+        assert "RECSYS_TRITON__HTTP_PORT" in done.stdout
+        containers.succeeds("make", "docker-down")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+    def test_a_folder_with_somebody_elses_files(self, containers: Containers) -> None:
+        file = containers.settings.exchange_dir / "online/redis/theirs"
+        file.touch()
+        os.chown(file, 4321, 4321)
+        try:
+            done = containers.run("make", "docker-up")
+        finally:
+            file.unlink()
+        assert done.returncode != 0
+        assert re.search(rf"theirs belongs to user 4321, and the containers run as user {UID}", done.stdout)
+        containers.succeeds("make", "docker-down")
+
+    def test_steps_alone_start_what_they_need(self, containers: Containers) -> None:
+        """What compose does without our script: the first command of the compose file's head."""
+        containers.compose("--profile", "steps", "run", "--rm", "--no-TTY", "steps", "make", "releases")
+        containers.until_ready()
+
+    def test_taken_down_nothing_is_left(self, containers: Containers) -> None:
+        containers.succeeds("make", "docker-down")
+        listed = containers.succeeds(
+            "docker", "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={containers.project}"
+        )
+        assert listed == ""
+        networks = containers.succeeds("docker", "network", "ls", "--format", "{{.Name}}")
+        assert not [name for name in networks.split() if name.startswith(containers.project)]

@@ -1,0 +1,158 @@
+"""What docker.sh says where Docker is not as it has to be, with a docker that only pretends."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from online.stack.service import ROOT
+
+SCRIPT = ROOT / "online/stack/docker.sh"
+WELL = {"compose version --short": "2.26.1", "version --format": "20.10.24"}
+
+
+def said_by(
+    tmp_path: Path, answers: dict[str, str], *arguments: str, failing: tuple[str, ...] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """docker.sh with a docker that gives these answers by the start of its arguments, and fails for some of them."""
+    cases = "\n".join(
+        f"    {start.replace(' ', chr(92) + ' ')}*) echo '{answer}' >&{2 if start in failing else 1}; "
+        f"exit {1 if start in failing else 0} ;;"
+        for start, answer in answers.items()
+    )
+    docker = tmp_path / "bin/docker"
+    docker.parent.mkdir(exist_ok=True)
+    docker.write_text(
+        f'#!/bin/bash\nprintf "%s|%s\\n" "$*" "$COMPOSE_FILE" >> {tmp_path}/asked\ncase "$*" in\n{cases}\nesac\n'
+    )
+    docker.chmod(docker.stat().st_mode | stat.S_IEXEC)
+    environment = {
+        "PATH": f"{docker.parent}:{os.defpath}",
+        "HOME": str(tmp_path),
+        "RECSYS_EXCHANGE_DIR": str(tmp_path / "exchange"),
+        **variables,
+    }
+    return subprocess.run(
+        [str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def asked(tmp_path: Path) -> list[str]:
+    return (tmp_path / "asked").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("answers", "failing", "sentence"),
+    [
+        ({"compose version": "unknown command"}, ("compose version",), "docker has no Compose: install its plugin"),
+        ({**WELL, "compose version --short": "v2.3.3"}, (), "docker compose is 2.3.3, and 2.26 is needed"),
+        (
+            {**WELL, "version --format": "dial unix /var/run/docker.sock: permission denied"},
+            ("version --format",),
+            "you may not use Docker: join the group docker",
+        ),
+        (
+            {**WELL, "version --format": "Cannot connect to the Docker daemon"},
+            ("version --format",),
+            "Docker's engine does not answer: start it",
+        ),
+        ({**WELL, "version --format": "19.03.1"}, (), "Docker's engine is 19.03.1, and 20.10 is needed"),
+    ],
+)
+def test_what_is_wrong_with_docker_is_one_sentence(
+    tmp_path: Path, answers: dict[str, str], failing: tuple[str, ...], sentence: str
+) -> None:
+    done = said_by(tmp_path, answers, "up", failing=failing)
+    assert done.returncode == 1
+    assert done.stderr.startswith(sentence)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_docker_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for tool in ("bash", "dirname", "id", "env"):
+        (tmp_path / "bin" / tool).symlink_to(Path("/usr/bin") / tool)
+    done = subprocess.run(
+        ["/usr/bin/bash", str(SCRIPT), "up"],
+        env={"PATH": str(tmp_path / "bin"), "HOME": "/"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("docker is not installed")
+
+
+@pytest.mark.parametrize(
+    ("variables", "files"),
+    [
+        ({}, "docker-compose.yml:docker-compose.build.yml"),
+        ({"images": "built"}, "docker-compose.yml:docker-compose.build.yml"),
+        ({"images": "official"}, "docker-compose.yml"),
+    ],
+)
+def test_images_choose_the_compose_files(tmp_path: Path, variables: dict[str, str], files: str) -> None:
+    done = said_by(tmp_path, WELL, "down", **variables)
+    assert done.returncode == 0, done.stderr
+    assert asked(tmp_path)[-1] == f"compose --profile steps down --remove-orphans|{files}"
+
+
+def test_other_images_are_refused(tmp_path: Path) -> None:
+    done = said_by(tmp_path, WELL, "up", images="mine")
+    assert (done.returncode, done.stderr) == (1, "images is 'mine': it can be built or official.\n")
+
+
+def test_a_taken_port_is_named_with_the_setting_that_moves_it(tmp_path: Path) -> None:
+    up = "Error: Bind for 127.0.0.1:16379 failed: port is already allocated"
+    done = said_by(tmp_path, {**WELL, "compose up": up}, "up", failing=("compose up",), RECSYS_REDIS__PORT="16379")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("port 16379 is taken: stop what listens there")
+    assert done.stderr.splitlines()[-1].endswith("choose another with RECSYS_REDIS__PORT.")
+
+
+def test_what_prepare_refuses_is_told(tmp_path: Path) -> None:
+    answers = {
+        **WELL,
+        "compose up": 'service "prepare" didn"t complete successfully: exit 1'.replace('didn"t', "didn.t"),
+        "compose logs --no-log-prefix --tail 1 prepare": "x belongs to user 5",
+    }
+    done = said_by(tmp_path, answers, "up", failing=("compose up",))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "x belongs to user 5"
+
+
+def test_an_unhealthy_service_is_named_after_the_end_of_its_log(tmp_path: Path) -> None:
+    answers = {
+        **WELL,
+        "compose up": "dependency failed to start: container recsys-triton-1 is unhealthy",
+        "compose logs": "no such model",
+    }
+    done = said_by(tmp_path, answers, "up", failing=("compose up",))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2] == "no such model"
+    assert done.stderr.splitlines()[-1].startswith("triton did not become healthy")
+
+
+def test_the_password_goes_into_a_file_that_others_cannot_reach(tmp_path: Path) -> None:
+    done = said_by(tmp_path, WELL, "status", RECSYS_REDIS__PASSWORD="s3cret with $ and '")
+    assert done.returncode == 0, done.stderr
+    file = tmp_path / "exchange/online/secrets/redis_password"
+    assert file.read_text() == "s3cret with $ and '"
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert not any("s3cret" in line for line in asked(tmp_path))
+
+
+def test_data_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = said_by(tmp_path, WELL, "run", "make", "offline", RECSYS_DATA=str(tmp_path / "none.zip"))
+    assert done.returncode == 1
+    assert done.stderr == f"RECSYS_DATA names {tmp_path}/none.zip, which does not exist.\n"
+
+
+def test_data_is_mounted_for_the_steps(tmp_path: Path) -> None:
+    data = tmp_path / "ml-1m.zip"
+    data.touch()
+    done = said_by(tmp_path, WELL, "run", "make", "offline", RECSYS_DATA=str(data))
+    assert done.returncode == 0, done.stderr
+    call = asked(tmp_path)[-1]
+    assert f"--volume {data}:/data/ml-1m.zip:ro --env RECSYS_DATA=/data/ml-1m.zip steps make offline" in call
