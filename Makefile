@@ -107,14 +107,19 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 	$(call step,offline_to_online/rank,s1_feature_to_feast.py)
 	$(call step,offline_to_online/rank,s2_model_to_triton.py)
 	$(call step,offline_to_online/rank,s3_check_offline_and_online.py)
+	$(call step,offline_to_online/release,s1_go_live.py)
+
+.PHONY: doctor
+doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
+	@$(BIN)/python -m offline_to_online.doctor
 
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
-	@$(BIN)/python -m offline_to_online.load.releases list
+	@$(BIN)/python -m offline_to_online.releases list
 
 activate: setup ## serve an earlier release again: make activate release=<id>
 	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
-	@$(BIN)/python -m offline_to_online.load.releases activate "$(release)"
+	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
 
 .PHONY: demo
 demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for user 1
@@ -147,24 +152,27 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures
-evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (seven minutes)
-	$(BIN)/python -m offline.evaluation.live
+.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures fingerprint
+evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
+	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
-evaluate-offline: setup ## the same from the artifacts, searched exactly, no services (five minutes)
-	$(BIN)/python -m offline.evaluation
+evaluate-offline: setup ## the same from the artifacts, searched exactly, no services
+	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
-	$(BIN)/python -m offline.evaluation.ablations
+	$(BIN)/python -m offline.experiments.ablations $(if $(with_source),--with-source)
 
-evaluate-seeds: setup ## the default recipe with three seeds (a quarter of an hour)
-	$(BIN)/python -m offline.evaluation.seeds
+evaluate-seeds: setup ## the recipe with three seeds (a quarter of an hour)
+	$(BIN)/python -m offline.experiments.recipe_seeds
 
-evaluate-global: setup ## the default recipe on a split at one moment for all users (ten minutes)
-	$(BIN)/python -m offline.evaluation.global_time
+evaluate-global: setup ## the recipe on a split at one moment for all users (ten minutes)
+	$(BIN)/python -m offline.experiments.global_time
 
 evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
 	$(BIN)/python -m offline.evaluation.pictures
+
+fingerprint: setup ## digests of what the artifacts give: make fingerprint output=<file> [compare=<file>]
+	$(BIN)/python -m offline.evaluation.fingerprint $(if $(output),--output "$(abspath $(output))") $(if $(compare),--compare "$(abspath $(compare))")
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton
@@ -211,10 +219,10 @@ bench: setup ## how fast the running server answers at 1, 4 and 16 requests in f
 	$(BIN)/python -m online.bench
 
 bench-recipes: setup ## the same for both recipes' releases in the stores, in turns -> pic/figures/serving_recipes.json
-	$(BIN)/python -m online.bench_recipes
+	$(BIN)/python -m offline_to_online.measure.recipes
 
 bench-index: setup ## what a graph of vectors loses and saves against searching all -> pic/figures/vector_index.json
-	$(BIN)/python -m offline_to_online.index_bench
+	$(BIN)/python -m offline_to_online.measure.index
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Every file that crosses a step: where it lies, what is in it, who makes it and who reads it.
+"""Every file that crosses a step: where it lies, what is in it and which step makes it.
 
 ``write`` checks and renames into place, so a file is either whole or absent; ``read`` checks again, and a missing
 file says which step to run. Tables are parquet, facts are JSON; the same input gives the same bytes.
@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -32,9 +32,9 @@ class ArtifactError(RecsysError):
 @dataclass(frozen=True)
 class _File:
     path: str  # below the exchange folder
-    made_by: str
-    read_by: tuple[str, ...]
+    made_by: str  # path of the step
     about: str
+    ranker: str | None = field(default=None, kw_only=True)  # kind of ranker that it is made for; None: for every one
 
     def at(self, exchange_dir: Path) -> Path:
         return exchange_dir / self.path
@@ -140,11 +140,6 @@ _S1_TERM_RECALL = "offline/recall/s1_term_recall.py"
 _S2_VECTOR_RECALL = "offline/recall/s2_vector_recall.py"
 _S1_FEATURES = "offline/rank/s1_feature_engi.py"
 _S2_MODEL = "offline/rank/s2_model_train.py"
-_REDIS = "offline_to_online/recall/s1_user_to_redis.py"
-_ES = "offline_to_online/recall/s2_item_to_es.py"
-_FEAST = "offline_to_online/rank/s1_feature_to_feast.py"
-_TRITON = "offline_to_online/rank/s2_model_to_triton.py"
-_PARITY = "offline_to_online/rank/s3_check_offline_and_online.py"
 
 _ids = pa.list_(pa.int32())
 _vector = pa.list_(pa.float32())
@@ -152,13 +147,11 @@ _vector = pa.list_(pa.float32())
 DATASET = Document(
     "offline/raw/dataset.json",
     _S0,
-    (_S1_SPLIT,),
     "Which data set lies here: name, origin, counts, sha256 of its files.",
 )
 RATINGS = Table(
     "offline/ratings.parquet",
     _S1_SPLIT,
-    (_S2_TERMS, _S1_TERM_RECALL, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL, _FEAST, _PARITY),
     "Every rating, labelled and split, sorted by user and time (ties in file order).",
     {
         Columns.USER: pa.int32(),
@@ -172,28 +165,24 @@ RATINGS = Table(
 USERS = Table(
     "offline/users.parquet",
     _S1_SPLIT,
-    (_S2_TERMS, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL, _PARITY),
     "Every user's profile.",
     {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int32(), Columns.OCCUPATION: pa.string()},
 )
 ITEMS = Table(
     "offline/items.parquet",
     _S1_SPLIT,
-    (_S2_TERMS, _S2_VECTOR_RECALL, _S1_FEATURES, _S2_MODEL, _ES, _PARITY),
     "Every item's title and genre names.",
     {Columns.ITEM: pa.int32(), Columns.TITLE: pa.string(), Columns.GENRES: pa.list_(pa.string())},
 )
 GENRES = Document(
     "offline/genres.json",
     _S2_TERMS,
-    (_S1_TERM_RECALL, _S1_FEATURES, _ES),
     "Genre names in code order; code = position + 1.",
 )
-TERMS_REPORT = Document("offline/terms_report.json", _S2_TERMS, (), "What the terms were counted from (sha256).")
+TERMS_REPORT = Document("offline/terms_report.json", _S2_TERMS, "What the terms were counted from (sha256).")
 IMPRESSION_TERMS = Table(
     "offline/impression_terms.parquet",
     _S2_TERMS,
-    (_S1_FEATURES,),
     "One row a train or test rating, in the order of ratings.parquet: the user's genre impressions and clicks over the "
     "last interactions strictly before it.",
     {Columns.USER: pa.int32(), Columns.ITEM: pa.int32()},
@@ -202,7 +191,6 @@ IMPRESSION_TERMS = Table(
 USER_TERMS = Table(
     "offline/user_terms.parquet",
     _S2_TERMS,
-    (_S1_TERM_RECALL, _FEAST),
     "Every user's newest genre impressions and clicks, as they are served.",
     {Columns.USER: pa.int32()},
     open_ended=pa.int8(),
@@ -210,38 +198,33 @@ USER_TERMS = Table(
 ITEM_TERMS = Table(
     "offline/item_terms.parquet",
     _S2_TERMS,
-    (_S1_TERM_RECALL, _S1_FEATURES, _ES, _TRITON, _PARITY),
     "Every item's genre codes.",
     {Columns.ITEM: pa.int32(), Columns.GENRES: _ids},
 )
 USER_PREFERENCES = Table(
     "offline/user_preferences.parquet",
     _S1_TERM_RECALL,
-    (_REDIS, _ES, _TRITON, _PARITY),
-    "The genre codes each user is served by, most clicked first; empty where no genre was clicked often enough.",
+    "Each user's preferred genres as codes, most clicked first; empty where no genre was clicked often enough.",
     {Columns.USER: pa.int32(), Columns.GENRES: _ids},
 )
 USER_SEEN = Table(
     "offline/user_seen.parquet",
     _S1_TERM_RECALL,
-    (_REDIS, _ES, _TRITON, _PARITY),
     "The items each user has rated (train and test rows), which are never recommended again.",
     {Columns.USER: pa.int32(), Columns.SEEN: _ids},
 )
 POPULAR = Table(
     "offline/popular.parquet",
     _S1_TERM_RECALL,
-    (_REDIS,),
-    "Items by the share of users who clicked them, best first: the answer for a user nobody knows.",
+    "Items by the share of users who clicked them, best first: what cold-start users are served.",
     {Columns.ITEM: pa.int32(), Columns.SCORE: pa.float32()},
 )
 TERM_RECALL_REPORT = Document(
-    "offline/term_recall_report.json", _S1_TERM_RECALL, (), "What term recall would have recalled."
+    "offline/term_recall_report.json", _S1_TERM_RECALL, "What term recall would have recalled."
 )
 USER_VECTORS = Table(
     "offline/user_vectors.parquet",
     _S2_VECTOR_RECALL,
-    (_REDIS, _ES, _TRITON, _PARITY),
     "The user vectors that are stored: a column `vector_of(channel)` for every channel that learns one for each user; "
     "their inner product with an item vector is the model's ranking.",
     {Columns.USER: pa.int32()},
@@ -250,7 +233,6 @@ USER_VECTORS = Table(
 ITEM_VECTORS = Table(
     "offline/item_vectors.parquet",
     _S2_VECTOR_RECALL,
-    (_ES, _TRITON, _PARITY),
     "A column `vector_of(channel)` for every channel, its vectors all of the same length; null for an item that the "
     "channel was never trained on.",
     {Columns.ITEM: pa.int32()},
@@ -259,13 +241,11 @@ ITEM_VECTORS = Table(
 CHANNELS = Binary(
     "offline/channels.npz",
     _S2_VECTOR_RECALL,
-    (_S2_MODEL, _REDIS, _ES, _TRITON, _PARITY),
     "ChannelSet: the channels whose user vectors are made of the history when a request is answered; may hold none.",
 )
 USER_STATE = Table(
     "offline/user_state.parquet",
     _S2_VECTOR_RECALL,
-    (_REDIS, _ES, _TRITON, _PARITY),
     "Every user's profile codes, as the channels read them, and newest events, newest first (train and test rows).",
     {
         Columns.USER: pa.int32(),
@@ -276,40 +256,37 @@ USER_STATE = Table(
     },
 )
 RECALL_REPORT = Document(
-    "offline/recall_report.json", _S2_VECTOR_RECALL, (), "By channel name: configuration, curves, metrics."
+    "offline/recall_report.json", _S2_VECTOR_RECALL, "By channel name: configuration, curves, metrics."
 )
 FEATURE_SPEC = Document(
     "offline/feature_spec.json",
     _S1_FEATURES,
-    (_S2_MODEL, _FEAST, _TRITON, _PARITY),
     "The FeatureSpec of the ranking model.",
 )
 SAMPLES = Table(
     "offline/samples.parquet",
     _S1_FEATURES,
-    (_S2_MODEL,),
-    "For a ranker of rated pairs, one row a train or test rating: label, split and the encoded input columns.",
+    "One row a train or test rating: label, split and the encoded input columns.",
     {Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
     open_ended=pa.float32(),
+    ranker="deepfm",
 )
 TEACHER_CHANNELS = Binary(
     "offline/teacher_channels.npz",
     _S1_FEATURES,
-    (_S2_MODEL,),
-    "For a ranker of lists, ChannelSet: the channels, fitted on the first part of each user's past, that made its "
-    "training lists.",
+    "ChannelSet: the channels, fitted on the first part of each user's past, that made the training lists.",
+    ranker="list",
 )
 LISTS = Binary(
     "offline/lists.npz",
     _S1_FEATURES,
-    (_S2_MODEL,),
-    "For a ranker of lists, what it is trained on: the lists of the teacher channels at later moments, with the "
-    "history before and what was liked after.",
+    "What the ranker is trained on: lists of the teacher channels at later moments, with the history before and what "
+    "was liked after.",
+    ranker="list",
 )
 USER_FEATURES = Table(
     "offline/user_features.parquet",
     _S1_FEATURES,
-    (_FEAST, _TRITON, _PARITY),
     "Every user's newest raw feature values: profile (strings, int) and statistics.",
     {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int64(), Columns.OCCUPATION: pa.string()},
     open_ended=pa.int64(),
@@ -317,25 +294,22 @@ USER_FEATURES = Table(
 ITEM_FEATURES = Table(
     "offline/item_features.parquet",
     _S1_FEATURES,
-    (_FEAST, _TRITON, _PARITY),
     "Every item's raw feature values: genre flags or statistics.",
     {Columns.ITEM: pa.int32()},
     open_ended=pa.int64(),
 )
-FEATURES_REPORT = Document(
-    "offline/features_report.json", _S1_FEATURES, (), "What the features were made from (sha256)."
-)
-RANK_WEIGHTS = Binary("offline/ranker.pt", _S2_MODEL, (_TRITON, _PARITY), "State dict of the ranking model.")
-RANK_REPORT = Document(
-    "offline/ranker_report.json", _S2_MODEL, (_TRITON,), "The ranking model: configuration, curves, metrics."
-)
+FEATURES_REPORT = Document("offline/features_report.json", _S1_FEATURES, "What the features were made from (sha256).")
+RANK_WEIGHTS = Binary("offline/ranker.pt", _S2_MODEL, "State dict of the ranking model.")
+RANK_REPORT = Document("offline/ranker_report.json", _S2_MODEL, "The ranking model: configuration, curves, metrics.")
 
-ARTIFACTS: tuple[Table | Document | Binary, ...] = tuple(
+Artifact: TypeAlias = Table | Document | Binary
+
+ARTIFACTS: tuple[Artifact, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Table | Document | Binary)
 )
 
 # What goes live. The release's id is made of their bytes.
-RELEASE_PARTS: tuple[Table | Document | Binary, ...] = (
+RELEASE_PARTS: tuple[Artifact, ...] = (
     ITEMS,
     GENRES,
     ITEM_TERMS,

@@ -1,8 +1,8 @@
-"""A recall channel: how a user's history becomes the vector that the item index is asked with.
+"""A recall channel: how a user's history becomes the vector that queries the item index.
 
-A user vector is a base row (by regime), profile rows and weighted sums of item rows over the history. So it needs no
-model server: whoever has the tables and a history calls the same `Channel.user_vectors`, and one new rating changes one
-term of a sum.
+A user vector is the sum of a base row (one per regime), profile rows and weighted item rows of the history. It needs no
+model server: training, evaluation and server call the same `Channel.user_vectors`, and a new rating adds one term to a
+sum.
 """
 
 from __future__ import annotations
@@ -19,16 +19,38 @@ from data_exchange_center.history import History
 Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]
 
-BREAK_S = 3600  # a request this long after the user's last event starts a new sitting
+BREAK_S = 3600  # a request this long after the user's last event starts a new session
 CONTINUES, RETURNS = 0, 1  # regimes
-OPINIONS = 6  # ratings 1..5; 0 is padding and must weigh nothing
-_ARRAYS = ("rows", "lag", "opinion", "base", "items", "bias", "trained")
+RATING_CODES = 6  # ratings 1..5; 0 is padding and must weigh nothing
+_ARRAYS = ("rows", "lag", "rating_weight", "base", "items", "bias", "trained")
 
 
 def regimes(request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(m,) seconds of request and of the last event -> (m,) CONTINUES or RETURNS. No history: CONTINUES."""
     returns = (np.asarray(request_times) - np.asarray(last_times) >= BREAK_S) & has_history
     return np.where(returns, RETURNS, CONTINUES)
+
+
+def query_vectors(vectors: Float32) -> Float32:
+    """(m, d) user vectors -> (m, d + 2): 1 for the item's bias, 0 for the item's filler."""
+    ones = np.ones((len(vectors), 1), np.float32)
+    return np.hstack([vectors, ones, 0 * ones]).astype(np.float32)
+
+
+def index_vectors(vectors: Float32, bias: Float32, indexed: NDArray[np.bool_] | None = None) -> Float32:
+    """(n, d) item vectors, (n,) biases -> (n, d + 2): vector, bias, and a filler that makes all equally long.
+
+    <query, item> is the model's own v_user . v_item + b_item. The filler sqrt(M^2 - |(v, b)|^2), with M the longest,
+    meets only the query's 0; it makes an item the nearest to itself (Bachrach et al., "Speeding Up the Xbox Recommender
+    System", RecSys 2014, section 3).
+
+    ``indexed``: (n,) the rows whose longest is M; None: all.
+    """
+    known = np.hstack([vectors, bias[:, None]]).astype(np.float64)
+    square = (known**2).sum(axis=1)
+    longest = (square if indexed is None else square[indexed]).max(initial=0.0)
+    filler = np.sqrt(np.maximum(longest - square, 0))
+    return np.hstack([known, filler[:, None]]).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +61,18 @@ class Channel:
         name: of the channel; `columns.vector_of` makes the index's field of it.
         rows: (fields, items + 1, d) history rows; row 0 (padding) is zero.
         lag: (fields, regimes, lags) weight of the newest, second newest, ... event.
-        opinion: (fields, regimes, OPINIONS) factor of an event by its rating; factor of padding is 0.
+        rating_weight: (fields, regimes, RATING_CODES) factor of an event by its rating; factor of padding is 0.
         base: (regimes, d) where the sum starts.
-        profile: per profile field (codes, d); code 0 is a value nobody knows.
+        profile: per profile field (codes, d); code 0 is an unknown value.
         items: (items + 1, d) item vectors.
         bias: (items + 1,) popularity: one more item dimension, 1 in the user vector.
-        trained: (items + 1,) False for padding and for items without a rating: they do not compete.
+        trained: (items + 1,) False for padding and for items without a rating: they are not indexed.
     """
 
     name: str
     rows: Float32
     lag: Float32
-    opinion: Float32
+    rating_weight: Float32
     base: Float32
     profile: tuple[Float32, ...]
     items: Float32
@@ -70,47 +92,40 @@ class Channel:
         vectors = self.base[regime].copy()
         for table, column in zip(self.profile, profiles.T, strict=False):
             vectors += table[column]
-        for rows, lag, opinion in zip(self.rows, self.lag, self.opinion, strict=True):
-            weights = lag[regime, : items.shape[1]] * opinion[regime[:, None], ratings] * (items > 0)
+        for rows, lag, rating_weight in zip(self.rows, self.lag, self.rating_weight, strict=True):
+            weights = lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)
             vectors += np.matmul(weights[:, None, :], rows[items])[:, 0]  # (m, 1, n) x (m, n, d)
-        ones = np.ones((len(vectors), 1), np.float32)
-        return np.hstack([vectors, ones, 0 * ones]).astype(np.float32)
+        return query_vectors(vectors)
 
     def item_vectors(self) -> Float32:
-        """(items + 1, d + 2), all of one length (Bachrach et al. 2014), so that an item finds itself first.
-
-        Rows of items that are not ``trained`` mean nothing and are not to be indexed.
-        """
-        vectors = np.hstack([self.items, self.bias[:, None]]).astype(np.float64)
-        square = (vectors**2).sum(axis=1)
-        length = np.sqrt(np.maximum(square[self.trained].max(initial=0.0) - square, 0))
-        return np.hstack([vectors, length[:, None]]).astype(np.float32)
+        """(items + 1, d + 2); rows of items that are not ``trained`` mean nothing and are not to be indexed."""
+        return index_vectors(self.items, self.bias, self.trained)
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelSet:
-    """The channels of a release whose user vectors are made of the history, and the items they know.
+    """The channels of a release that compute user vectors from the history, and the items they know.
 
     Attributes:
         itemids: (items,) ascending; the code of ``itemids[c - 1]`` is c.
-        channels: may be none: a release can have stored vectors only.
+        channels: none in a release that has stored vectors only.
     """
 
     itemids: NDArray[np.int64]
     channels: tuple[Channel, ...]
 
     def codes(self, itemids: Ints) -> NDArray[np.int64]:
-        """Codes of ``itemids``, any shape; 0 for an item nobody knows."""
+        """Codes of ``itemids``, any shape; 0 for an unknown item."""
         if not len(self.itemids):
             return np.zeros(np.shape(itemids), dtype=np.int64)
         position = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
         return np.where(self.itemids[position] == itemids, position + 1, 0)
 
     def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
-        """One user's vector a channel, (d + 2,) each, for a request at ``timestamp`` (seconds).
+        """One user's vector for each channel, (d + 2,), for a request at ``timestamp`` (seconds).
 
-        A channel that would tell no items apart is left out: a linear item-item model knows nothing of somebody without
-        a history, and fusion would take whichever items its index named first for its best.
+        A channel that would give every item the same score is left out: a linear item-item model knows nothing about a
+        user without a history, and fusion would take whichever items the index returned first for its best.
 
         ``profile``: (profile fields,) codes.
         """

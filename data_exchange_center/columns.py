@@ -35,7 +35,7 @@ class Split:
 
     TRAIN: Final = "train"
     TEST: Final = "test"
-    ONLINE: Final = "online"  # the last ten of every user: read by evaluation alone
+    HOLDOUT: Final = "holdout"  # the last ten of every user: read by evaluation alone
 
 
 def slug(name: str) -> str:

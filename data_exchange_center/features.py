@@ -201,22 +201,26 @@ class FeatureSpec(_Frozen):
         """Raw item columns, n values each -> (n, item features) model inputs."""
         return np.stack([feature.encode(items[feature.name]) for feature in self.of("item")], axis=1)
 
-    def encode_candidates(self, columns: Sequence[str], values: Float32) -> Float32:
-        """What fusion says of n candidates, (n, ``columns``) -> (n, `candidate`), which may be none of them.
+    def encode_candidates(self, columns: Sequence[str], values: NDArray[np.floating]) -> Float32:
+        """Fusion's features of n candidates, (..., n, ``columns``) -> (..., n, `candidate`), which may be none of them.
 
         Raises ValueError when fusion lacks a column.
         """
         absent = [name for name in self.candidate if name not in columns]
         if absent:
             raise ValueError(f"fusion gives no columns {absent}; it gives {list(columns)}")
-        return values[:, [columns.index(name) for name in self.candidate]]
+        return values[..., [columns.index(name) for name in self.candidate]].astype(np.float32, copy=False)
 
     def encode_history(self, history: History, timestamp: int) -> Float32:
         """One user's history at a moment (seconds) -> (1, history columns), which may be none."""
-        if self.history is None:
-            return np.empty((1, 0), dtype=np.float32)
         codes = self._items.encode(history.itemids)
-        return self.history.encode(codes[None], history.ratings[None], history.ages(timestamp)[None])
+        return self.encode_history_codes(codes[None], history.ratings[None], history.ages(timestamp)[None])
+
+    def encode_history_codes(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32:
+        """n users' item codes, ratings and ages (seconds), (n, any length), newest first -> (n, history columns)."""
+        if self.history is None:
+            return np.empty((len(codes), 0), dtype=np.float32)
+        return self.history.encode(codes, ratings, ages)
 
     @cached_property
     def _items(self) -> OneHotFeature:
@@ -227,19 +231,20 @@ class FeatureSpec(_Frozen):
     ) -> Float32:
         """Encoded users (1 or n, user features) and items (n, item features) -> (n, width) model inputs.
 
-        ``candidates`` (n, candidate columns) and ``history`` (1 or n, history columns) where the spec has them.
-        Raises ValueError when one is absent or unasked for.
+        ``candidates`` (n, candidate columns) and ``history`` (1 or n, history columns) where the spec has them. Many
+        lists at once have one more dimension in front: (m, 1, user features) and (m, n, item features).
+        Raises ValueError when candidates or history are missing, or are given where the spec has none.
         """
-        if candidates.shape[1] != len(self.candidate) or history.shape[1] != self.width - self.history_slice.start:
+        if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.width - self.history_slice.start:
             raise ValueError(
-                f"{candidates.shape[1]} candidate and {history.shape[1]} history columns are given; the spec has "
+                f"{candidates.shape[-1]} candidate and {history.shape[-1]} history columns are given; the spec has "
                 f"{len(self.candidate)} and {self.width - self.history_slice.start}"
             )
-        rows = np.empty((len(items), self.width), dtype=np.float32)
-        rows[:, self._positions["user"]] = users
-        rows[:, self._positions["item"]] = items
-        rows[:, self.candidate_slice] = candidates
-        rows[:, self.history_slice] = history
+        rows = np.empty((*items.shape[:-1], self.width), dtype=np.float32)
+        rows[..., self._positions["user"]] = users
+        rows[..., self._positions["item"]] = items
+        rows[..., self.candidate_slice] = candidates
+        rows[..., self.history_slice] = history
         return rows
 
 

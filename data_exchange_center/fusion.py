@@ -1,17 +1,19 @@
-"""From the channels' lists to one: weighted reciprocal rank fusion, and what the ranker is told about each candidate.
+"""Fusion of the channels' lists into one (weighted reciprocal ranks), and the ranker's features of each candidate.
 
-Training lists and evaluation call the same `fuse`, with nothing but what an index answers: ids and scores, best first.
+Server, training lists and evaluation call the same `fuse` on what an index returns: ids and scores, best first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
+Kind = Literal["score", "standing", "log_rank"]  # in the order of `fuse`
 RRF_K = 60  # Cormack, Clarke, Buettcher (2009)
 
 
@@ -34,8 +36,13 @@ class Fused:
 
 def candidate_columns(channels: Sequence[str]) -> tuple[str, ...]:
     """Names of `Fused.features`."""
-    per_channel = (f"{name}_{kind}" for name in channels for kind in ("score", "standing", "log_rank"))
+    per_channel = (candidate_column(name, kind) for name in channels for kind in get_args(Kind))
     return (*per_channel, "fused_log_rank")
+
+
+def candidate_column(channel: str, kind: Kind) -> str:
+    """Name of what fusion says of a candidate on one channel's list."""
+    return f"{channel}_{kind}"
 
 
 def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused:

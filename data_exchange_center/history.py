@@ -1,4 +1,4 @@
-"""What a user rated last: recall and ranking are asked with it, and one new rating brings it up to date."""
+"""A user's newest ratings, which recall and ranking read; one new rating brings them up to date."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class History:
         return np.maximum(timestamp - self.times, 0)
 
     def with_event(self, itemid: int, rating: int, time: int, length: int) -> History:
-        """The history after one more rating, cut to ``length``: no retraining, no other state."""
+        """The history after one more rating, cut to ``length``."""
         parts = ((self.itemids, itemid), (self.ratings, rating), (self.times, time))
         return History(*(np.concatenate([[new], old])[:length].astype(np.int64) for old, new in parts))
 

@@ -1,4 +1,4 @@
-"""HTTP to our own services, which no proxy of the environment stands in front of."""
+"""HTTP to our own services, without the proxies that the environment may name."""
 
 from __future__ import annotations
 

@@ -1,33 +1,104 @@
-"""What each step was run on, so that the parts of a release are of one run.
+"""The offline steps: what each reads, and on what it was run, so that the parts of a release are of one run.
 
-A step that is run again, on other data or with another recipe, changes what the steps after it must be made from.
-Every step's report therefore names the recipe and the files it read, with their sha256.
+What a step reads is declared here, and which step writes a file is declared in `artifacts`; the steps' docstrings are
+held to both by a test. Every step's report names the recipe and the files that the step read, with their sha256: a
+step that is run again, on other data or with another recipe, makes what the later steps were run on outdated.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ArtifactError, Binary, Document, Table, sha256
+from data_exchange_center.artifacts import ARTIFACTS, Artifact, ArtifactError, Document, sha256
 from data_exchange_center.recipes import Recipe
 
 INPUTS: Final = "inputs"  # keys of a report
 RECIPE: Final = "made_with"
-REPORTS: Final[tuple[Document, ...]] = (  # in the order of the steps
-    artifacts.TERMS_REPORT,
-    artifacts.TERM_RECALL_REPORT,
-    artifacts.RECALL_REPORT,
+
+
+@dataclass(frozen=True)
+class Step:
+    """One offline step.
+
+    Attributes:
+        path: of its script, in the repository.
+        reads: files that its output depends on, with every recipe. `artifacts.DATASET` is left out where it only tells
+            which counts and metrics to expect.
+        reads_for: kind of ranker -> files that are read for it besides.
+        report: the last file that it writes; None: its output is checked by other means.
+    """
+
+    path: str
+    reads: tuple[Artifact, ...] = ()
+    reads_for: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
+    report: Document | None = None
+
+    def inputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
+        """What it reads with ``recipe``."""
+        return (*self.reads, *self.reads_for.get(recipe.ranker.kind, ()))
+
+    def outputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
+        """What it writes with ``recipe``."""
+        return tuple(a for a in ARTIFACTS if a.made_by == self.path and a.ranker in (None, recipe.ranker.kind))
+
+
+GET_DATA = Step("offline/preprocess/s0_get_data.py")
+SPLIT = Step("offline/preprocess/s1_data_split.py", (artifacts.DATASET,))
+TERMS = Step(
+    "offline/preprocess/s2_term_trans.py",
+    (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS),
+    report=artifacts.TERMS_REPORT,
+)
+TERM_RECALL = Step(
+    "offline/recall/s1_term_recall.py",
+    (artifacts.RATINGS, artifacts.USER_TERMS, artifacts.ITEM_TERMS, artifacts.GENRES),
+    report=artifacts.TERM_RECALL_REPORT,
+)
+VECTOR_RECALL = Step(
+    "offline/recall/s2_vector_recall.py",
+    (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS),
+    report=artifacts.RECALL_REPORT,
+)
+FEATURES = Step(
+    "offline/rank/s1_feature_engi.py",
+    (artifacts.RATINGS, artifacts.USERS),
+    {
+        "deepfm": (artifacts.GENRES, artifacts.ITEM_TERMS, artifacts.USER_TERMS, artifacts.IMPRESSION_TERMS),
+        "list": (artifacts.ITEMS,),
+    },
     artifacts.FEATURES_REPORT,
+)
+RANKER = Step(
+    "offline/rank/s2_model_train.py",
+    (artifacts.FEATURE_SPEC, artifacts.RATINGS),
+    {
+        "deepfm": (artifacts.SAMPLES,),
+        "list": (
+            artifacts.LISTS,
+            artifacts.TEACHER_CHANNELS,
+            artifacts.CHANNELS,
+            artifacts.USERS,
+            artifacts.ITEMS,
+        ),
+    },
     artifacts.RANK_REPORT,
 )
+STEPS: Final = (GET_DATA, SPLIT, TERMS, TERM_RECALL, VECTOR_RECALL, FEATURES, RANKER)  # in order
+REPORTS: Final = tuple(step.report for step in STEPS if step.report)
 
 
-def made_from(exchange_dir: Path, recipe: Recipe, *inputs: Table | Document | Binary) -> dict[str, Any]:
-    """For a step's report, the last file it writes: its recipe, and path -> sha256 of every file that it read."""
-    return {RECIPE: _stamp(recipe), INPUTS: {file.path: sha256(file.require(exchange_dir)) for file in inputs}}
+def made_from(exchange_dir: Path, recipe: Recipe, step: Step) -> dict[str, Any]:
+    """For the report of ``step``: its recipe, and path -> sha256 of every file that it reads.
+
+    Raises ArtifactError, naming the step to run first, when one of the files is missing.
+    """
+    read = {file.path: sha256(file.require(exchange_dir)) for file in step.inputs(recipe)}
+    return {RECIPE: _stamp(recipe), INPUTS: read}
 
 
 def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:

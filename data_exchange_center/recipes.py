@@ -1,9 +1,9 @@
-"""Recipes: the numbers that make one recommender rather than another.
+"""Recipes: named configurations of a recommender, its models and their hyperparameters.
 
-A recipe is settings, not code: the same steps, sync and server read it, and nothing asks which one it is. It names
-its recall channels and its ranker by ``kind``, and whoever trains or serves one looks that up.
+A recipe is settings, not code: the same steps, sync and server read it, and none of them asks for its name. It names
+its recall channels and its ranker by ``kind``; training and serving look that up.
 
-``source`` has the shapes and hyperparameters of the project this one is faithful to; ``default`` is the best we know.
+``source`` has the shapes and hyperparameters of the project that this one is faithful to; ``default`` is the best one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class DataRecipe(_Frozen):
     """Labels, split and window."""
 
     positive_above: int = 3  # a rating above this is a click
-    online_last: int = 10  # interactions of every user kept for online evaluation
+    holdout_last: int = 10  # newest interactions of every user, held out for evaluation
     train_share: float = 0.8  # of the rest, the first rows of every user
     validation_share: float = 0.1  # of the training rows, the last rows of every user; models are chosen on them
     window: int = 10  # interactions behind a user's genre statistics, in training and in serving
@@ -44,7 +44,7 @@ class TrainRecipe(_Frozen):
 
 
 class _Channel(_Frozen):
-    """How a channel is searched and what it weighs beside the others."""
+    """How a channel is searched, and its weight in the fusion."""
 
     name: str
     term_weight: float = 0.0  # > 0: an item with one of the user's preferred genres earns this in the same search
@@ -89,8 +89,9 @@ class EaseRecipe(_Channel):
     seed: int = 0
 
 
-# How vectors are searched: all of them, exactly, or along a graph, approximately. Among a few thousand items the graph
-# is slower, and popularity and even lengths make it a bad one: EASE's channel loses a tenth of its candidates along it.
+# How vectors are searched: exactly, all of them, or approximately, along a graph. Among a few thousand items a graph
+# saves no time, and it is a poor one where popularity is a dimension and all vectors are equally long: EASE's channel
+# loses more than a quarter of its 256 candidates (pic/figures/vector_index.json).
 VectorIndex = Literal["flat", "hnsw"]
 ChannelRecipe = Annotated[FMRecipe | TowerRecipe | EaseRecipe, Field(discriminator="kind")]
 
@@ -158,7 +159,7 @@ SOURCE_DEEPFM = DeepFMRecipe(
 SOURCE = Recipe(name="source", recall=RecallRecipe(channels=(SOURCE_FM,)), ranker=SOURCE_DEEPFM)
 DEFAULT = Recipe(
     name="default",
-    # More candidates than anybody is shown: the ranker brings up what fusion put just below the 200.
+    # More candidates than the 200 that can be shown: the ranker brings up some of those that fusion put just below.
     recall=RecallRecipe(channels=(TowerRecipe(fusion_weight=2.0), EaseRecipe()), candidates=256, num_candidates=256),
     ranker=ListRankerRecipe(),
 )

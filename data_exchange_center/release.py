@@ -1,8 +1,8 @@
 """A release: everything that goes live together, under one id.
 
-The id is made of the bytes of the parts and of the recipe, so the same artifacts always are the same release and
-every sync step, run alone, agrees on which one it is loading. Stores hold releases side by side (see `wire` for the
-names); the server answers from the one that the live pointer in Redis names.
+The id is a hash of the parts' bytes and the recipe, so the same artifacts always make the same release, and each sync
+step, run alone, knows which one it loads. Stores hold releases side by side (see `wire` for the names); the server
+answers from the one that the live pointer in Redis names.
 """
 
 from __future__ import annotations
@@ -35,8 +35,18 @@ class Part(_Frozen):
     bytes: int
 
 
+class ParityRecord(_Frozen):
+    """That offline and online agree on a release, as `offline_to_online/rank/s3_check_offline_and_online.py` found."""
+
+    users: int
+    pairs: int  # of user and candidate
+    largest_difference: float  # between an offline and an online value, relative to the value or to 1
+    triton_model: str  # the model that was asked for scores
+    triton_version: int
+
+
 class Manifest(_Frozen):
-    """What a release is made of, and what the server needs to open it."""
+    """What a release is made of, what the server needs to open it, and whether it may go live."""
 
     release: str
     recipe: Recipe
@@ -45,10 +55,11 @@ class Manifest(_Frozen):
     vector_dims: dict[str, int]  # of each recall channel's vectors
     model: dict[str, Any]  # ranking model: configuration and AUC per split
     parts: tuple[Part, ...]
+    parity: ParityRecord | None = None  # None: not checked since it was loaded, so it must not go live
 
 
 class Published(_Frozen):
-    """What stands under `wire.manifest_key` in Redis once a release has passed its checks: all that a server needs."""
+    """What is stored under `wire.manifest_key` in Redis when a release goes live: all that a server needs."""
 
     manifest: Manifest
     triton_model: str = wire.MODEL  # `wire.MODEL`, or a name with the width where that one serves another width

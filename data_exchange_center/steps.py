@@ -14,6 +14,10 @@ class StepError(RecsysError):
     """A step cannot go on. The message says what is wrong, where, and what to do."""
 
 
+class CheckError(StepError):
+    """Two things that must be equal are not. The message names the row and both values."""
+
+
 def system_problem(error: OSError) -> str:
     """One sentence for what the operating system refused: a folder that cannot be made, a full disk.
 

@@ -31,17 +31,17 @@ def manifest_key(release: str) -> str:
 
 
 def users_key(release: str) -> str:
-    """String: number of users loaded; written once each was read back, so without it the load is not to be trusted."""
+    """String: written once every user was read back, so without it the load is not to be trusted."""
     return f"ml:{release}:users"
 
 
 def channels_key(release: str) -> str:
-    """String: the release's `ChannelSet`, packed: how a history becomes the vectors that the index is asked with."""
+    """String: the release's `ChannelSet`, packed: how a history becomes the query vectors of the index."""
     return f"ml:{release}:channels"
 
 
 def popular_key(release: str) -> str:
-    """String: JSON list of [itemid, score], best first; what a user nobody knows is given."""
+    """String: JSON list of [itemid, score], best first; served to cold-start users."""
     return f"ml:{release}:popular"
 
 

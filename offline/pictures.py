@@ -8,7 +8,6 @@ Writes: pic/training.png (loss by epoch, AUC where a model has one), pic/calibra
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 import matplotlib as mpl
@@ -16,10 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from data_exchange_center.artifacts import ArtifactError, written_in_place
-from data_exchange_center.settings import load_settings
-from offline.bench import trained
+from data_exchange_center.files import written_in_place
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
 from offline.figures import PICTURES, named
+from offline.readers import read_model_reports
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +105,8 @@ def _colour(model: str, reports: Reports) -> str:
     return COLOURS[list(reports).index(model) % len(COLOURS)]
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = load_settings()
-    try:
-        reports = trained(settings.exchange_dir)
-    except ArtifactError as error:
-        sys.exit(str(error))
+def main(settings: Settings) -> None:
+    reports = read_model_reports(settings.exchange_dir)
     drawings = {"training": training}
     if any(report.get("calibration") for report in reports.values()):
         drawings["calibration"] = calibration
@@ -124,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

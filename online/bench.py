@@ -1,7 +1,7 @@
 """How fast the server answers: requests per second, p50, p99 and the median of each stage, at several concurrencies.
 
-The load comes from a process of its own, over kept-alive connections, for real users drawn at random (each request
-another one, none twice in a row, and the server caches no answer). The server and the four services have to be up.
+The load comes from a process of its own, over kept-alive connections, for real users drawn at random, a different one
+for each request (the server caches no answer). The server and the four services have to be up.
 
 Reads   data_exchange_center/offline/user_seen.parquet (who the users are); the server, over HTTP
 Writes  pic/figures/serving.json
@@ -166,7 +166,7 @@ def ready(url: str) -> dict[str, Any]:
 
 
 def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:
-    """All that one has to know to read the figures."""
+    """What a reader needs to know beside the figures."""
     server = settings.server
     return {
         "machine": machine(),

@@ -24,7 +24,7 @@ RETURNING = "returning: recall@200"
 SLICED = ("popularity", "EASE", "source: ranked", "default: ranked")
 SLICES = {
     "returning": "back after an hour or more",
-    "same sitting": "in the same session",
+    "same session": "in the same session",
     "few ratings": "fewer than 50 ratings",
     "many ratings": "200 ratings or more",
     "popular films": "popular films",
@@ -56,7 +56,7 @@ def headline(figure: Figure, word: Words) -> str:
         ))  # fmt: skip
     slices = figure["slices"][SLICED[-1]]
     people = word("{same} of {users} users are asked for within a running session, {back} come back after a break.")
-    users = (slices[name]["recall@200"]["users"] for name in ("same sitting", "returning"))
+    users = (slices[name]["recall@200"]["users"] for name in ("same session", "returning"))
     same, returned = (f"{count:,}" for count in users)
     note = people.format(same=same, back=returned, users=f"{figure['users']:,}")
     return f"{table(head, rows)}\n\n{note} {measured(figure, word)}"

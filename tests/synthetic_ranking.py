@@ -14,10 +14,11 @@ from data_exchange_center.columns import Columns, clicks, genre_flag, impression
 from data_exchange_center.features import FeatureSpec, movielens_spec
 from data_exchange_center.recipes import DEFAULT, SOURCE, DeepFMRecipe, ListRankerRecipe
 from data_exchange_center.settings import Settings
-from offline.data.inputs import read_inputs
 from offline.data.statistics import item_statistics, list_spec, user_statistics
-from offline.torchfm.models import DeepFM, DeepFMConfig, weights_to_bytes
-from offline.torchfm.ranker import ListRanker, ListRankerConfig
+from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.list_ranker import ListRanker, ListRankerConfig
+from offline.models.served import weights_to_bytes
+from offline.readers import read_inputs
 from tests.synthetic_world import AGES, GENDERS, OCCUPATIONS, World
 
 FACTORS = (5, 3)  # dimensions of the list ranker's similarities

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import OPINIONS, Channel, ChannelSet
+from data_exchange_center.channels import RATING_CODES, Channel, ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from offline.data.inputs import PROFILE
@@ -61,15 +61,15 @@ def _channel(world: World, name: str, cardinalities: list[int], lags: int) -> Ch
         return random.normal(scale=0.5, size=shape).astype(np.float32)
 
     history, profile = table(2, rows, DIM), tuple(table(n, DIM) for n in cardinalities)
-    opinion = random.uniform(0.2, 1.2, size=(2, 2, OPINIONS)).astype(np.float32)
-    history[:, 0], opinion[:, :, 0] = 0, 0
+    rating_weight = random.uniform(0.2, 1.2, size=(2, 2, RATING_CODES)).astype(np.float32)
+    history[:, 0], rating_weight[:, :, 0] = 0, 0
     for each in profile:
         each[0] = 0
     return Channel(
         name=name,
         rows=history,
         lag=random.uniform(0.1, 1.0, size=(2, 2, lags)).astype(np.float32),
-        opinion=opinion,
+        rating_weight=rating_weight,
         base=table(2, DIM),
         profile=profile,
         items=table(rows, DIM),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +13,8 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
-from offline.data.inputs import read_inputs
-from offline.stages.recall import user_state
+from offline.readers import read_inputs
+from offline.training.channels import user_state
 from tests.synthetic_ranking import write_default_ranker, write_source_ranker
 from tests.synthetic_recall import write_default_channels, write_source_channels
 from tests.synthetic_world import GENRES, World
@@ -37,7 +38,7 @@ def write_artifacts(
     more than a history holds; the last user is nobody the ranker knows by id; the last item was never trained on.
     """
     data = RECIPES[recipe].data
-    world = World.made_up(np.random.default_rng(seed), users, items, genres, data.online_last)
+    world = World.made_up(np.random.default_rng(seed), users, items, genres, data.holdout_last)
     artifacts.DATASET.write(folder, {"name": "synthetic", "origin": f"seed {seed}", "counts": {"users": users}})
     artifacts.RATINGS.write(folder, world.ratings)
     artifacts.USERS.write(folder, world.people)
@@ -71,15 +72,14 @@ def _write_recall_state(folder: Path, world: World, window: int, clicks_for_pref
 
 
 def write_inputs(folder: Path, recipe: str = "default") -> None:
-    """Say in every report that its step was run with ``recipe`` on what lies in ``folder`` now."""
-    terms = (artifacts.RATINGS, artifacts.GENRES, artifacts.ITEM_TERMS)
-    read: dict[str, tuple[artifacts.Table | artifacts.Document, ...]] = {
-        artifacts.TERMS_REPORT.path: (artifacts.RATINGS, artifacts.ITEMS),
-        artifacts.TERM_RECALL_REPORT.path: terms,
-        artifacts.RECALL_REPORT.path: (artifacts.RATINGS, artifacts.USERS),
-        artifacts.FEATURES_REPORT.path: terms,
-        artifacts.RANK_REPORT.path: (artifacts.RATINGS, artifacts.FEATURE_SPEC),
-    }
-    for report in provenance.REPORTS:
-        content = report.read(folder) if report.at(folder).is_file() else {}
-        report.write(folder, {**content, **provenance.made_from(folder, RECIPES[recipe], *read[report.path])})
+    """Say in every report that its step was run with ``recipe`` on what lies in ``folder`` now.
+
+    A synthetic release lacks what no server reads, the training rows for example: those are in no report.
+    """
+    for step in provenance.STEPS:
+        if step.report is None:
+            continue
+        there = tuple(file for file in step.inputs(RECIPES[recipe]) if file.at(folder).is_file())
+        content = step.report.read(folder) if step.report.at(folder).is_file() else {}
+        made_from = provenance.made_from(folder, RECIPES[recipe], replace(step, reads=there, reads_for={}))
+        step.report.write(folder, {**content, **made_from})

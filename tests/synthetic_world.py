@@ -33,7 +33,7 @@ class World:
 
     @classmethod
     def made_up(
-        cls, random: np.random.Generator, users: int, items: int, genres: tuple[str, ...], online_last: int
+        cls, random: np.random.Generator, users: int, items: int, genres: tuple[str, ...], holdout_last: int
     ) -> World:
         userids, itemids = (
             np.arange(1, users + 1),
@@ -50,7 +50,7 @@ class World:
         )
         counts = np.where(userids == DILIGENT, MANY, random.integers(20, 40, users))
         parts = [
-            _ratings(random, user, itemids, int(n), online_last)
+            _ratings(random, user, itemids, int(n), holdout_last)
             for user, n in zip(userids.tolist(), counts, strict=True)
         ]
         return cls(random, userids, itemids, genres, codes, people, pd.concat(parts, ignore_index=True))
@@ -58,7 +58,7 @@ class World:
     @property
     def served(self) -> pd.DataFrame:
         """Everything but each user's last ratings."""
-        return self.ratings[self.ratings[Columns.SPLIT] != Split.ONLINE]
+        return self.ratings[self.ratings[Columns.SPLIT] != Split.HOLDOUT]
 
     @property
     def titles(self) -> list[str]:
@@ -84,9 +84,9 @@ class World:
 
 
 def _ratings(
-    random: np.random.Generator, user: int, itemids: NDArray[np.int64], n: int, online_last: int
+    random: np.random.Generator, user: int, itemids: NDArray[np.int64], n: int, holdout_last: int
 ) -> pd.DataFrame:
-    kept, stars = n - online_last, random.integers(1, 6, n)
+    kept, stars = n - holdout_last, random.integers(1, 6, n)
     return pd.DataFrame(
         {
             Columns.USER: user,
@@ -95,7 +95,7 @@ def _ratings(
             Columns.TIMESTAMP: np.sort(random.integers(1_000_000_000, 1_000_100_000, n)),
             Columns.LABEL: (stars > 3).astype(int),
             Columns.SPLIT: [
-                Split.TRAIN if k < 0.8 * kept else Split.TEST if k < kept else Split.ONLINE for k in range(n)
+                Split.TRAIN if k < 0.8 * kept else Split.TEST if k < kept else Split.HOLDOUT for k in range(n)
             ],
         }
     )

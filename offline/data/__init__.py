@@ -1,0 +1,1 @@
+"""Tables in, tables out: split, statistics, sequences, lists. No file is read, nothing is trained."""

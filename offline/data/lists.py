@@ -1,4 +1,4 @@
-"""Lists that recall would have made at request points, with everything the ranker is told: its training data."""
+"""Lists that recall would have returned at request points, with all inputs of the ranker: its training data."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data_exchange_center.channels import Channel
 from data_exchange_center.fusion import Float32, Fused, Hits, candidate_columns, fuse
+from data_exchange_center.progress import progress
 from offline.data.requests import Points, histories, next_events, seen_before
 from offline.data.sequences import Ints, Sequences
 
@@ -28,7 +28,7 @@ class Lists:
         events, ratings, ages: (m, lags) history, newest first; ages in seconds.
         candidates: (m, c) codes in fused order.
         features: (m, c, candidate columns), half precision: they are most of the bytes.
-        liked, disliked: (m, c) whether the candidate is among the next events, and how it was taken.
+        liked, disliked: (m, c) whether the candidate is among the next events, and how it was rated.
     """
 
     users: NDArray[np.int32]
@@ -83,10 +83,10 @@ def recall_lists(
         size: candidates a list.
         history: events the ranker sees.
         horizon: events after a request that say what was liked.
-        only_liked: leave out the lists without anything liked: a ranker learns nothing from them.
+        only_liked: leave out the lists that hold nothing liked: a ranker learns nothing from them.
     """
     parts = []
-    for chunk in tqdm(_chunks(points), desc="lists", unit="chunk", total=-(-len(points) // CHUNK), mininterval=1):
+    for chunk in progress(_chunks(points), desc="lists", unit="chunk", total=-(-len(points) // CHUNK)):
         searches = [_search(channel, data, chunk, profiles, size) for channel in channels]
         fused = [fuse(hits, weights, size) for hits in zip(*searches, strict=True)]
         n_columns = len(candidate_columns([channel.name for channel in channels]))
@@ -128,15 +128,15 @@ def channel_hits(
 
 
 def exact_search(
-    vectors: Float32, items: Float32, competes: NDArray[np.bool_], rows: Ints, seen: Ints, size: int
+    vectors: Float32, items: Float32, indexed: NDArray[np.bool_], rows: Ints, seen: Ints, size: int
 ) -> Iterator[Hits]:
     """The ``size`` items of highest inner product for each of (m, dim) vectors, without the (row, code) pairs seen.
 
-    What the vector index answers when it searches exactly. ``competes``: (items + 1,) what is in the index.
+    What the vector index answers when it searches exactly. ``indexed``: (items + 1,) what is in the index.
     """
     scores = vectors @ items.T
     scores[rows, seen] = -np.inf
-    scores[:, ~competes] = -np.inf
+    scores[:, ~indexed] = -np.inf
     size = min(size, scores.shape[1])
     top = np.argpartition(-scores, size - 1, axis=1)[:, :size]
     values = np.take_along_axis(scores, top, axis=1)

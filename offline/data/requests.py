@@ -1,4 +1,4 @@
-"""Request points: moments of a user's past at which a recommendation could have been asked for, and what came next."""
+"""Request points: moments in a user's past when a request could have come, and what the user rated next."""
 
 from __future__ import annotations
 

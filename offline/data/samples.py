@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,45 @@ import pandas as pd
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec, Float32, movielens_spec
 from offline.data import terms
+
+
+@dataclass(frozen=True, eq=False)
+class RatedPairs:
+    """Train and test ratings as rows of a click model, with what the rows are encoded from.
+
+    Attributes:
+        ratings: userid, itemid, label and split of every row.
+        spec: the columns.
+        rows: (rows, spec.width) encoded, the user's statistics as they stood before the rating.
+        user_features, item_features: newest raw values.
+    """
+
+    ratings: pd.DataFrame
+    spec: FeatureSpec
+    rows: Float32
+    user_features: pd.DataFrame
+    item_features: pd.DataFrame
+
+
+def rated_pairs(
+    ratings: pd.DataFrame,
+    users: pd.DataFrame,
+    genres: Sequence[str],
+    terms_before: pd.DataFrame,
+    newest_terms: pd.DataFrame,
+    item_terms: pd.DataFrame,
+    window: int,
+) -> RatedPairs:
+    """Tables of the preprocessing steps -> the rows of the source's ranker.
+
+    Args:
+        ratings: the train and test rows.
+        terms_before: `artifacts.IMPRESSION_TERMS`, a row for each of ``ratings``.
+        newest_terms: `artifacts.USER_TERMS`.
+    """
+    spec = build_spec(ratings, users, genres, window)
+    of_users, of_items = user_features(users, newest_terms), item_features(item_terms, genres)
+    return RatedPairs(ratings, spec, encode(terms_before, of_users, of_items, spec), of_users, of_items)
 
 
 def build_spec(ratings: pd.DataFrame, users: pd.DataFrame, genres: Sequence[str], window: int) -> FeatureSpec:
@@ -46,19 +86,15 @@ def item_features(item_terms: pd.DataFrame, genres: Sequence[str]) -> pd.DataFra
 def encode(impression_terms: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, spec: FeatureSpec) -> Float32:
     """(rows, spec.width) inputs, one row for every row of ``impression_terms``.
 
-    A user's profile and an item's flags are encoded once and repeated; the statistics are the row's own, as they
-    stood before it. ``users`` and ``items`` are sorted by id.
+    Profile and flags are those of the row's user and item; the statistics are the row's own, as they stood before it.
+    ``users`` and ``items`` are sorted by id.
     """
     user_row = np.searchsorted(users[Columns.USER], impression_terms[Columns.USER])
     item_row = np.searchsorted(items[Columns.ITEM], impression_terms[Columns.ITEM])
-    own = [feature.name for feature in spec.dense if feature.entity == "user"]
-    encoded_items = spec.encode_items(_columns(items))
-    encoded_users = spec.encode_users(_columns(users))
-    rows = spec.assemble(encoded_users[user_row], encoded_items[item_row])
-    for name in own:
-        column = spec.columns.index(name)
-        rows[:, column] = spec.features[column].encode(impression_terms[name].to_numpy())
-    return rows
+    statistics = impression_terms.drop(columns=[Columns.USER, Columns.ITEM])
+    profile = {name: values[user_row] for name, values in _columns(users).items() if name not in statistics}
+    encoded_users = spec.encode_users(profile | _columns(statistics))
+    return spec.assemble(encoded_users, spec.encode_items(_columns(items))[item_row])
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def sequences(
     """Sequences of a ratings table that is sorted by user and time.
 
     Args:
-        userids: who there is, with ratings or without; None: those with ratings.
+        userids: all users, with ratings or without; None: those with ratings.
 
     Raises:
         ValueError: an item is not in ``itemids`` or a user not in ``userids``, or the rows are not sorted by user.

@@ -13,20 +13,20 @@ from data_exchange_center.recipes import DataRecipe
 def label_and_split(ratings: pd.DataFrame, recipe: DataRecipe) -> pd.DataFrame:
     """Ratings in file order -> sorted by user and time (ties in file order), with `label` and `split`.
 
-    The last ``online_last`` rows of every user are online; row k (from 0) of the m others is train where
-    k < train_share * m, else test. A user with no more than ``online_last`` ratings is online only.
+    The last ``holdout_last`` rows of every user are held out; row k (from 0) of the m others is train where
+    k < train_share * m, else test. A user with no more than ``holdout_last`` ratings is held out as a whole.
     """
     frame = ratings.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     position, size = positions(frame[Columns.USER])
-    offline = size - recipe.online_last
+    offline = size - recipe.holdout_last
     split = np.where(trains(position, offline, recipe.train_share), Split.TRAIN, Split.TEST)
     frame[Columns.LABEL] = (frame[Columns.RATING] > recipe.positive_above).astype("int8")
-    frame[Columns.SPLIT] = np.where(position >= offline, Split.ONLINE, split)
+    frame[Columns.SPLIT] = np.where(position >= offline, Split.HOLDOUT, split)
     return frame
 
 
 def trains(position: NDArray[np.int64], size: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Whether a row trains: it is among the first ``share`` of its user's ``size`` rows before the online ones."""
+    """Whether a row trains: it is among the first ``share`` of its user's ``size`` rows before the held-out ones."""
     first: NDArray[np.bool_] = position < share * size
     return first
 

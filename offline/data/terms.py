@@ -55,8 +55,8 @@ def terms_before(interactions: pd.DataFrame, flags: Int8, window: int) -> Int8:
         window: how many interactions count.
 
     Returns:
-        (rows, 2 * genres): impressions, then clicks. An interaction of the same second is not seen: nobody knows
-        which of the two came first, and in a log of impressions a row must not see its own page.
+        (rows, 2 * genres): impressions, then clicks. An interaction of the same second is left out:
+        their order is unknown, and in a log of impressions a row must not see its own page.
     """
     users, times = interactions[Columns.USER].to_numpy(), interactions[Columns.TIMESTAMP].to_numpy()
     new_user = _changes(users)

@@ -6,9 +6,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from offline.data.item_item import ease, item_knn
 from offline.data.sequences import Sequences
 from offline.evaluation.metrics import Lists
+from offline.training.item_item import ease, item_knn
 
 POPULARITY, KNN, EASE = "popularity", "item-kNN", "EASE"
 

@@ -1,9 +1,8 @@
-"""The whole evaluation of one recipe's artifacts, or of the server that runs them: systems, report, comparison."""
+"""Evaluation of one recipe's artifacts, or of the server that runs them: systems, report, comparison."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,56 +13,55 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import artifacts
+from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline import bench
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import EASE, POPULARITY, baselines
-from offline.evaluation.inputs import read_inputs
 from offline.evaluation.metrics import Lists
-from offline.evaluation.replay import SHOWN, Answers, Held
+from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.evaluation.report import HEADLINES, per_user, plain, report
 from offline.figures import FIGURES, named
+from offline.readers import read_with_holdout
 
 log = logging.getLogger(__name__)
 
-Ask = Callable[[Held], Answers]  # the whole of a running server
+Ask = Callable[[Holdout], Answers]  # queries a running server for every user
 
 
 def evaluate(
-    settings: Settings, command: str, ask: Ask | None = None, source_dir: Path | None = None
+    settings: Settings, command: str, ask: Ask | None = None, source: Settings | None = None
 ) -> dict[str, Any]:
     """The report of what the artifacts answer, or, with ``ask``, of what the server that serves them answers.
 
     Args:
         command: that a reader can repeat.
         ask: the running server; what exact search over the same artifacts answers is then put beside it.
-        source_dir: an exchange folder that the source's recipe has filled; None: one is filled and removed.
+        source: settings of the source's artifacts on the same data, to put beside another recipe's.
 
     Raises ArtifactError or StepError when `make offline` has not run, and what ``ask`` raises.
     """
     seconds: dict[str, float] = {}
-    inputs, name = read_inputs(settings), settings.recipe.name
+    inputs, name = read_with_holdout(settings), settings.recipe.name
     release = release_of_artifacts(settings)
-    held = replay.held_out(inputs.data, settings.recipe.data.online_last)
+    holdout = replay.hold_out(inputs.data, settings.recipe.data.holdout_last)
     with timed("answers of exact search", seconds):
-        exact = served.answers(settings, held)
+        exact = served.answers(settings, holdout)
     answers = exact
     if ask:
         with timed("answers of the server", seconds):
-            answers = ask(held)
+            answers = ask(holdout)
     with timed("baselines", seconds):
-        systems = baselines(held.past, SHOWN)
-    if name != SOURCE.name:
-        with timed("the source's recipe", seconds), _exchange_of_source(settings, source_dir) as theirs:
-            systems |= _systems(SOURCE.name, served.answers(theirs, held))
+        systems = baselines(holdout.past, SHOWN)
+    if source and name != SOURCE.name:
+        with timed("the source's recipe", seconds):
+            systems |= _systems(SOURCE.name, served.answers(source, holdout))
     systems |= {f"{name}: channel {channel}": lists for channel, lists in answers.channels.items()}
     systems |= _systems(name, answers)
     log.info("metrics of %d systems", len(systems))
-    found = report(held, systems, answers, inputs.genres.astype("float64"), (POPULARITY, EASE))
+    found = report(holdout, systems, answers, inputs.genres.astype("float64"), (POPULARITY, EASE))
     return plain(
         {
             "command": command,
@@ -72,21 +70,21 @@ def evaluate(
             "recipe": name,
             "release": release.release,
             "seconds": seconds,
-            **({"live against exact": live_against_exact(held, answers, exact)} if ask else {}),
+            **({"live against exact": live_against_exact(holdout, answers, exact)} if ask else {}),
             **found,
         }
     )
 
 
-def live_against_exact(held: Held, live: Answers, exact: Answers) -> dict[str, Any]:
-    """What approximate search, and whatever else differs on the road, changes.
+def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[str, Any]:
+    """What changes between exact search over the artifacts and the running server.
 
-    Per stage: share of exact search's items that the server has too (mean over users), users whose list is the same
-    to the last place, and the mean difference of every headline metric.
+    Per stage: share of exact search's items that the server returns too (mean over users), number of users whose lists
+    are identical, and the mean difference of every headline metric.
     """
     stages = {"fused": (live.fused, exact.fused), "ranked": (live.ranked, exact.ranked)}
     stages |= {f"channel {name}": (lists, exact.channels[name]) for name, lists in live.channels.items()}
-    return {name: _difference(held, *pair) for name, pair in stages.items()}
+    return {name: _difference(holdout, *pair) for name, pair in stages.items()}
 
 
 def shared(first: Lists, second: Lists) -> float:
@@ -97,8 +95,8 @@ def shared(first: Lists, second: Lists) -> float:
     return float(np.mean(shares)) if shares else float("nan")
 
 
-def _difference(held: Held, live: Lists, exact: Lists) -> dict[str, Any]:
-    one, other = per_user(held.relevance, live), per_user(held.relevance, exact)
+def _difference(holdout: Holdout, live: Lists, exact: Lists) -> dict[str, Any]:
+    one, other = per_user(holdout.relevance, live), per_user(holdout.relevance, exact)
     return {
         "shared": shared(live, exact),
         "users with the same list": int((live == exact).all(axis=1).sum()),
@@ -109,19 +107,6 @@ def _difference(held: Held, live: Lists, exact: Lists) -> dict[str, Any]:
 
 def _systems(name: str, answers: Answers) -> dict[str, Lists]:
     return {f"{name}: recall": answers.fused, f"{name}: ranked": answers.ranked}
-
-
-@contextmanager
-def _exchange_of_source(settings: Settings, source_dir: Path | None) -> Iterator[Settings]:
-    """Settings of an exchange folder where the source's recipe has run on the same data."""
-    theirs = settings.model_copy(update={"recipe_name": SOURCE.name, "data": None})
-    if source_dir:
-        yield theirs.model_copy(update={"exchange_dir": source_dir})
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for step in bench.run_all(theirs, Path(folder)):
-            log.info("%s: %.1f s", step["step"], step["seconds"])
-        yield theirs.model_copy(update={"exchange_dir": Path(folder)})
 
 
 @contextmanager
@@ -143,7 +128,7 @@ def figure(found: Mapping[str, Any], kind: str = "evaluation") -> Path:
 def write(found: Mapping[str, Any], kind: str = "evaluation") -> None:
     """Write a report to its `figure`, and say where."""
     path = figure(found, kind)
-    artifacts.write_json(path, found)
+    write_json(path, found)
     log.info("written: %s", path)
 
 

@@ -1,4 +1,4 @@
-"""The item index of a recipe's artifacts, searched exactly: what Elasticsearch approximates."""
+"""The item index of a recipe's artifacts, searched exactly: the reference for Elasticsearch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ExactIndex:
     """Items by code; row 0 is padding.
 
     Attributes:
-        recipe: which channels there are and how they are searched.
+        recipe: the channels, and how they are searched.
         vectors: channel -> (items + 1, dim), NaN for an item that the channel was never trained on.
         genres: (items + 1, genres) 0/1.
         wanted: (users, genres) 0/1, each user's preferred genres.

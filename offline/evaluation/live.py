@@ -1,12 +1,13 @@
 """How good the recommendations of the running server are: ``make evaluate``, after ``make up sync serve``.
 
 Asks the server over HTTP for every user, at the moment of the user's first held-out rating, and looks for what the
-user liked among the held-out ten. What exact search over the same artifacts answers stands beside it.
+user liked among the held-out ten. What exact search over the same artifacts answers stands beside it, with
+--with-source the source's recipe too.
 
 Reads:  the server; the artifacts of `make offline` that it serves
 Writes: pic/figures/evaluation.json (another recipe's or data set's: with its name)
-Run:    python -m offline.evaluation.live
-Expect: seven minutes on MovieLens-1M; with the default recipe recall@200 above 0.70, or it fails
+Run:    python -m offline.evaluation.live [--with-source]
+Expect: a few minutes on MovieLens-1M; with the default recipe recall@200 above 0.70, or it fails
 """
 
 from __future__ import annotations
@@ -22,43 +23,44 @@ import numpy as np
 import requests
 from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
-from tqdm import tqdm
 
 from data_exchange_center.http import local_session
+from data_exchange_center.progress import progress
 from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data.sequences import Ints
-from offline.evaluation import musts
+from offline.evaluation import thresholds
 from offline.evaluation.evaluate import evaluate, show, write
-from offline.evaluation.replay import SHOWN, Answers, Held
+from offline.evaluation.replay import SHOWN, Answers, Holdout
+from offline.evaluation.source_reference import asked_for, source_artifacts
 
-IN_FLIGHT = 4  # requests at a time: the server is on this machine and has other things to do than to queue
+IN_FLIGHT = 4  # requests at a time: more would only queue, as the server runs on this machine
 TIMEOUT_S = 30.0
 OPENING = "release_opening"  # the code of such a 503
 OPENING_S = 30.0  # until every worker serves a release that has gone live
 Body = Mapping[str, Any]
 
 
-def server_answers(url: str, release: str, channels: Sequence[str], size: int, held: Held) -> Answers:
+def server_answers(url: str, release: str, channels: Sequence[str], size: int, holdout: Holdout) -> Answers:
     """What the server at ``url`` answers every user.
 
     Args:
-        release: that it has to serve; ``channels``: of its recall; ``size``: candidates.
+        release: the one it has to serve; ``channels``: names of its recall channels; ``size``: candidates.
 
-    Raises StepError: no server, one of another release, or an answer that is none.
+    Raises StepError when there is no server, when it serves another release, or when an answer is malformed.
     """
     expect_release(url, release)
     shown = min(size, SHOWN)
-    bodies = _asked(url, release, held, shown)
+    bodies = _asked(url, release, holdout, shown)
     sizes = dict.fromkeys((*channels, "fused"), size) | {"ranked": shown}
-    lists = {name: np.zeros((held.past.n_users, width), dtype=np.int64) for name, width in sizes.items()}
-    scores = np.full((held.past.n_users, shown), np.nan)
+    lists = {name: np.zeros((holdout.past.n_users, width), dtype=np.int64) for name, width in sizes.items()}
+    scores = np.full((holdout.past.n_users, shown), np.nan)
     for user, body in enumerate(bodies):
         ranked = [item["itemid"] for item in body["item_list"]]
-        recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # a stranger gets the popular list
+        recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # an unknown user gets the popular list
         for name, ids in {**recalled, "ranked": ranked}.items():
-            lists[name][user, : len(ids)] = _codes(held.past.itemids, ids)
+            lists[name][user, : len(ids)] = _codes(holdout.past.itemids, ids)
         scores[user, : len(ranked)] = [item["score"] for item in body["item_list"]]
     return Answers({name: lists[name] for name in channels}, lists["fused"], lists["ranked"], scores)
 
@@ -80,15 +82,15 @@ def expect_release(url: str, release: str) -> None:
         )
 
 
-def _asked(url: str, release: str, held: Held, size: int) -> list[Body]:
+def _asked(url: str, release: str, holdout: Holdout, size: int) -> list[Body]:
     """Every user's answer, in the order of the users.
 
-    A worker that is still opening a release gone live just now answers from the one before it, or that it is opening
-    one: asked again for a while.
+    A worker that is still opening a release which has just gone live answers from the previous one, or with 503: its
+    requests are repeated for a while.
     """
     opening = retry_if_result(lambda body: body.get("release") != release)
     again = partial(Retrying, stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
-    times = zip(held.past.userids.tolist(), held.times.tolist(), strict=True)
+    times = zip(holdout.past.userids.tolist(), holdout.times.tolist(), strict=True)
     wanted = [{"userid": userid, "timestamp": time, "size": size, "explain": True} for userid, time in times]
     sessions: SimpleQueue[requests.Session] = SimpleQueue()
 
@@ -106,8 +108,8 @@ def _asked(url: str, release: str, held: Held, size: int) -> list[Body]:
         for _ in range(IN_FLIGHT):
             sessions.put(stack.enter_context(local_session()))
         pool = stack.enter_context(ThreadPoolExecutor(IN_FLIGHT))
-        stack.callback(pool.shutdown, cancel_futures=True)  # after a failure nobody else is asked
-        return list(tqdm(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user", mininterval=1))
+        stack.callback(pool.shutdown, cancel_futures=True)  # after a failure no more requests are sent
+        return list(progress(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user"))
 
 
 def _answer(session: requests.Session, url: str, request: Body) -> Body:
@@ -136,18 +138,22 @@ def _codes(itemids: Ints, ids: Sequence[int]) -> Ints:
     return codes
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, with_source: bool = False) -> None:
     recall, release = settings.recipe.recall, release_of_artifacts(settings).release
     channels = [channel.name for channel in recall.channels]
     url = settings.server.url
     expect_release(url, release)  # before minutes are spent
-    found = evaluate(
-        settings, "make evaluate", ask=lambda held: server_answers(url, release, channels, recall.candidates, held)
-    )
+    source = source_artifacts(settings) if with_source else None
+
+    def ask(holdout: Holdout) -> Answers:
+        return server_answers(url, release, channels, recall.candidates, holdout)
+
+    found = evaluate(settings, f"make evaluate{' with_source=1' if source else ''}", ask, source)
     write(found)
     show(found, Console())
-    musts.check(found)
+    thresholds.check(found)
 
 
 if __name__ == "__main__":
-    run(main)
+    with_source = asked_for(__doc__)
+    run(lambda settings: main(settings, with_source))

@@ -1,4 +1,4 @@
-"""What every figure means, written once.
+"""The metrics.
 
 Lists are (users, k) item codes, best first, 0 where a list is shorter. Relevance is (users, items + 1), sparse, 1 where
 a user liked an item in the held-out part. Per-user metrics return (users,) with NaN for users who liked nothing there:
@@ -83,7 +83,7 @@ def user_auc(scores: Floats, labels: Floats) -> Floats:
 
 
 def gauc(scores: Floats, labels: Floats) -> float:
-    """Mean of `user_auc` weighted by each user's labelled rows (Zhou et al. 2018, section 6.3); NaN: nobody has one."""
+    """Mean of `user_auc` weighted by each user's labelled rows (Zhou et al. 2018, section 6.3); NaN without one."""
     areas = user_auc(scores, labels)
     there = ~np.isnan(areas)
     rows = (~np.isnan(labels)).sum(axis=1)[there]
@@ -96,7 +96,7 @@ def coverage(lists: Lists, n_items: int) -> float:
 
 
 def gini(lists: Lists, n_items: int) -> float:
-    """Inequality of how often items are recommended: 0 all alike, 1 a single item everywhere."""
+    """Inequality of how often items are recommended: 0 all equally often, 1 a single item everywhere."""
     counts = np.sort(np.bincount(lists[lists > 0], minlength=n_items + 1)[1:])
     if counts.sum() == 0:
         return float("nan")

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_exchange_center.artifacts import written_in_place
+from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.figures import FIGURES, PICTURES
@@ -31,7 +31,7 @@ BASELINE, SOURCE, CHANNEL, OURS = "#9aa3ad", "#d1622b", "#7aa6d8", "#1f4e8c"
 METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
 SLICES = {
     "returning": "back after\nan hour or more",
-    "same sitting": "in the same\nsitting",
+    "same session": "in the same\nsession",
     "few ratings": "fewer than\n50 ratings",
     "many ratings": "200 ratings\nor more",
     "popular films": "popular films",
@@ -137,7 +137,7 @@ def _bars(axes: Axes, parts: Sequence[Found], colours: Sequence[str]) -> None:
 
 
 def _intervals(parts: Sequence[Found]) -> tuple[list[float], list[list[float]]]:
-    """Means, and how far below and above them the intervals reach; 0 where there was nobody."""
+    """Means, and how far below and above them the intervals reach; 0 for an empty slice."""
     means = [part["mean"] or 0.0 for part in parts]
     below = [mean - (part["low"] or 0.0) for mean, part in zip(means, parts, strict=True)]
     above = [(part["high"] or 0.0) - mean for mean, part in zip(means, parts, strict=True)]

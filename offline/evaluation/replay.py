@@ -1,4 +1,4 @@
-"""The cut between what recommenders may know and what users went on to like, and what was answered at that moment."""
+"""The cut between the past that recommenders may know and the holdout, and what is recommended at the cut."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from offline.data.sequences import Ints, Sequences
 from offline.evaluation.metrics import Floats, Lists
 
 FEW, MANY = 50, 200  # ratings before the request
-SHOWN = 200  # items of the longest list that can be asked for
+SHOWN = 200  # items of the longest list that the server returns
 
 
 @dataclass(frozen=True)
-class Held:
-    """The past that systems may know, and the part that only evaluation reads.
+class Holdout:
+    """The past that systems may know, and the part that evaluation alone reads.
 
     Attributes:
         relevance: (users, items + 1) 1 where a user liked an item of the held-out part.
         disliked: (users, items + 1) 1 where a user rated one there without liking it.
         popularity: (items + 1,) share of users who rated an item before.
-        times: (users,) seconds of the request: the first held-out rating's, the one thing that systems are told.
-        slices: name -> (users,) who is in it.
+        times: (users,) seconds of the request: those of the first held-out rating, and all that systems know of it.
+        slices: name -> (users,) True for the users in it.
     """
 
     past: Sequences
@@ -37,12 +37,12 @@ class Held:
     slices: Mapping[str, NDArray[np.bool_]]
 
 
-def held_out(data: Sequences, last: int = 10) -> Held:
+def hold_out(data: Sequences, last: int = 10) -> Holdout:
     """Cut each user's ``last`` events off."""
-    return held(data.before_last(last), data.last(last))
+    return holdout_of(data.before_last(last), data.last(last))
 
 
-def held(past: Sequences, future: Sequences) -> Held:
+def holdout_of(past: Sequences, future: Sequences) -> Holdout:
     """The same users' events before and from the request on. Users without a past are in no slice by time."""
     known = (past.lengths > 0) & (future.lengths > 0)
     before, times = (np.zeros(past.n_users, dtype=np.int64) for _ in range(2))
@@ -50,7 +50,7 @@ def held(past: Sequences, future: Sequences) -> Held:
     times[asked] = future.times[future.starts[:-1][asked]]
     before[known] = past.times[past.starts[1:][known] - 1]
     returns = times - before >= BREAK_S
-    return Held(
+    return Holdout(
         past=past,
         relevance=_events(future, future.liked),
         disliked=_events(future, ~future.liked),
@@ -58,7 +58,7 @@ def held(past: Sequences, future: Sequences) -> Held:
         times=times,
         slices={
             "returning": known & returns,
-            "same sitting": known & ~returns,
+            "same session": known & ~returns,
             "few ratings": past.lengths < FEW,
             "many ratings": past.lengths >= MANY,
         },
@@ -67,7 +67,7 @@ def held(past: Sequences, future: Sequences) -> Held:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a recommender answered every user: item codes, best first, 0 where a list is shorter.
+    """What a recommender returned for every user: item codes, best first, 0 where a list is shorter.
 
     Attributes:
         channels: name -> (users, candidates) of each recall channel.

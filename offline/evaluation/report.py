@@ -1,4 +1,4 @@
-"""One report of several recommenders, as JSON: the same for lists from artifacts and for those of a running server."""
+"""The report on several recommenders, as JSON, whether their lists come from artifacts or from a running server."""
 
 from __future__ import annotations
 
@@ -13,58 +13,58 @@ from numpy.typing import NDArray
 
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists
-from offline.evaluation.replay import Answers, Held
+from offline.evaluation.replay import Answers, Holdout
 
 CUTS = (10, 50, 200)
 HEADLINES = ("recall@200", "recall@50", "ndcg@50", "hit_rate@50")  # shown in tables, and of slices
 
 
 def report(
-    held: Held, systems: Mapping[str, Lists], answers: Answers, genres: Floats, baselines: Sequence[str]
+    holdout: Holdout, systems: Mapping[str, Lists], answers: Answers, genres: Floats, baselines: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that is shown.
+    """The whole report.
 
     Args:
         systems: name -> (users, >= 1) codes, best first, 0 where shorter.
-        answers: of the system that is looked into: funnel, and ranker against recalled order.
+        answers: of the recommender whose funnel and ranker are reported.
         genres: (items + 1, genres) 0/1 for intra-list diversity.
-        baselines: systems that all the others are compared with.
+        baselines: the systems that every other one is compared with.
     """
     return {
-        "users": int(np.count_nonzero(np.diff(held.relevance.indptr))),
-        "table": {name: summary(held, lists) for name, lists in systems.items()},
-        "systems": {name: _system(held, lists, genres) for name, lists in systems.items()},
+        "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
+        "table": {name: summary(holdout, lists) for name, lists in systems.items()},
+        "systems": {name: _system(holdout, lists, genres) for name, lists in systems.items()},
         "against": {
             baseline: {
-                name: comparisons(held, lists, systems[baseline])
+                name: comparisons(holdout, lists, systems[baseline])
                 for name, lists in systems.items()
                 if name not in baselines
             }
             for baseline in baselines
         },
-        "slices": {name: _slices(held, lists) for name, lists in systems.items()},
-        "funnel": funnel(held, answers),
-        "ranking": comparisons(held, answers.ranked, answers.fused),
-        "labelled": labelled(held, answers),
+        "slices": {name: _slices(holdout, lists) for name, lists in systems.items()},
+        "funnel": funnel(holdout, answers),
+        "ranking": comparisons(holdout, answers.ranked, answers.fused),
+        "labelled": labelled(holdout, answers),
     }
 
 
-def summary(held: Held, lists: Lists) -> dict[str, float]:
-    """The means that a person looks at first, among them one for those who come back after an hour or more."""
-    values = _headlines(held.relevance, lists)
-    returning = np.where(held.slices["returning"], values.get("recall@200", np.nan), np.nan)
+def summary(holdout: Holdout, lists: Lists) -> dict[str, float]:
+    """The headline means, and recall@200 of users who come back after an hour or more."""
+    values = _headlines(holdout.relevance, lists)
+    returning = np.where(holdout.slices["returning"], values.get("recall@200", np.nan), np.nan)
     means = {name: float(metrics.mean(value, resamples=1).mean) for name, value in values.items()}
     return means | {"returning: recall@200": metrics.mean(returning, resamples=1).mean}
 
 
-def funnel(held: Held, answers: Answers) -> dict[str, Any]:
+def funnel(holdout: Holdout, answers: Answers) -> dict[str, Any]:
     """Share of the liked items (mean over users) among the candidates, and within the first k of each stage."""
 
     def share(found: sp.csr_matrix | NDArray[np.bool_]) -> float:
-        return float(np.nanmean(np.asarray(found.sum(axis=1)).ravel() / metrics.liked_counts(held.relevance)))
+        return float(np.nanmean(np.asarray(found.sum(axis=1)).ravel() / metrics.liked_counts(holdout.relevance)))
 
     def stages(k: int) -> dict[str, Any]:
-        found = {name: _found(lists[:, :k], held.relevance) for name, lists in answers.channels.items()}
+        found = {name: _found(lists[:, :k], holdout.relevance) for name, lists in answers.channels.items()}
         finders = np.sum([part.toarray() for part in found.values()], axis=0)  # (users, items + 1): how many found it
         return {
             "channels": {
@@ -72,23 +72,23 @@ def funnel(held: Held, answers: Answers) -> dict[str, Any]:
                 for name, part in found.items()
             },
             "found by any": share(finders > 0),
-            "fused": share(_found(answers.fused[:, :k], held.relevance)),
-            "ranked": share(_found(answers.ranked[:, :k], held.relevance)),
+            "fused": share(_found(answers.fused[:, :k], holdout.relevance)),
+            "ranked": share(_found(answers.ranked[:, :k], holdout.relevance)),
         }
 
-    candidates = {"size": answers.fused.shape[1], "found": share(_found(answers.fused, held.relevance))}
+    candidates = {"size": answers.fused.shape[1], "found": share(_found(answers.fused, holdout.relevance))}
     return {"candidates": candidates, **{str(k): stages(k) for k in sorted(CUTS, reverse=True)}}
 
 
-def labelled(held: Held, answers: Answers) -> dict[str, Any]:
+def labelled(holdout: Holdout, answers: Answers) -> dict[str, Any]:
     """AUC and GAUC over the ranked list: the liked against the rated but not liked, and against all the others.
 
     Recall's order has no scores that two users share, so only its GAUC means something. The same holds for a ranker
     that was trained on lists: nothing ties the scores of one to those of another.
     """
     there = answers.ranked > 0
-    liked = metrics.hits(answers.ranked, held.relevance)
-    disliked = metrics.hits(answers.ranked, held.disliked)
+    liked = metrics.hits(answers.ranked, holdout.relevance)
+    disliked = metrics.hits(answers.ranked, holdout.disliked)
     recalled = -_ranks_of(answers.ranked, answers.fused)
     out = {}
     for name, rows in (("rated", liked | disliked), ("all candidates", there)):
@@ -104,9 +104,9 @@ def labelled(held: Held, answers: Answers) -> dict[str, Any]:
     return out
 
 
-def comparisons(held: Held, first: Lists, second: Lists) -> dict[str, Any]:
+def comparisons(holdout: Holdout, first: Lists, second: Lists) -> dict[str, Any]:
     """Every metric: paired difference of ``first`` to ``second``, interval and p."""
-    one, other = per_user(held.relevance, first), per_user(held.relevance, second)
+    one, other = per_user(holdout.relevance, first), per_user(holdout.relevance, second)
     return {name: asdict(metrics.compare(one[name], other[name])) for name in one if name in other}
 
 
@@ -118,7 +118,7 @@ def per_user(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
 
 
 def plain(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Four significant digits a number; null where nobody could be measured: JSON knows no NaN."""
+    """Four significant digits a number; null for NaN, which JSON lacks."""
 
     def of(value: Any) -> Any:
         if isinstance(value, dict):
@@ -132,27 +132,27 @@ def plain(found: Mapping[str, Any]) -> dict[str, Any]:
     return {key: of(value) for key, value in found.items()}
 
 
-def _system(held: Held, lists: Lists, genres: Floats) -> dict[str, Any]:
+def _system(holdout: Holdout, lists: Lists, genres: Floats) -> dict[str, Any]:
     top = lists[:, :50]
-    n_items = held.relevance.shape[1] - 1
+    n_items = holdout.relevance.shape[1] - 1
     return {
-        **{name: asdict(metrics.mean(values)) for name, values in per_user(held.relevance, lists).items()},
+        **{name: asdict(metrics.mean(values)) for name, values in per_user(holdout.relevance, lists).items()},
         "coverage@50": metrics.coverage(top, n_items),
         "gini@50": metrics.gini(top, n_items),
-        "novelty@50": asdict(metrics.mean(metrics.novelty(top, held.popularity))),
+        "novelty@50": asdict(metrics.mean(metrics.novelty(top, holdout.popularity))),
         "diversity@50": asdict(metrics.mean(metrics.diversity(top, genres))),
     }
 
 
-def _slices(held: Held, lists: Lists) -> dict[str, Any]:
-    values = _headlines(held.relevance, lists)
+def _slices(holdout: Holdout, lists: Lists) -> dict[str, Any]:
+    values = _headlines(holdout.relevance, lists)
     of_users = {
         slice_name: {name: asdict(metrics.mean(np.where(inside, value, np.nan))) for name, value in values.items()}
-        for slice_name, inside in held.slices.items()
+        for slice_name, inside in holdout.slices.items()
     }
     of_films = {
         name: {key: asdict(metrics.mean(value)) for key, value in _headlines(part, lists).items()}
-        for name, part in _by_popularity(held).items()
+        for name, part in _by_popularity(holdout).items()
     }
     return of_users | of_films
 
@@ -162,14 +162,14 @@ def _headlines(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
     return {name: values[name] for name in HEADLINES if name in values}
 
 
-def _by_popularity(held: Held) -> dict[str, sp.csr_matrix]:
-    """Relevance of the films that draw the upper half of all ratings, and of all the others."""
-    order = np.argsort(-held.popularity, kind="stable")
+def _by_popularity(holdout: Holdout) -> dict[str, sp.csr_matrix]:
+    """Relevance split into the head, the most-rated films with half of all ratings, and the tail, all others."""
+    order = np.argsort(-holdout.popularity, kind="stable")
     popular = np.zeros(len(order), dtype=bool)
-    popular[order[np.cumsum(held.popularity[order]) <= held.popularity.sum() / 2]] = True
+    popular[order[np.cumsum(holdout.popularity[order]) <= holdout.popularity.sum() / 2]] = True
     parts = {}
     for name, mask in (("popular films", popular), ("rare films", ~popular)):
-        part = sp.csr_matrix(held.relevance.multiply(mask[None, :].astype(np.float32)))
+        part = sp.csr_matrix(holdout.relevance.multiply(mask[None, :].astype(np.float32)))
         part.eliminate_zeros()
         parts[name] = part
     return parts

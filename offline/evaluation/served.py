@@ -1,6 +1,6 @@
-"""What the artifacts of a recipe answer when the index is searched exactly: the reference of the running server.
+"""What a recipe's artifacts recommend when the index is searched exactly: the reference for the running server.
 
-Vectors, fusion and the ranker's rows are made by the functions that the server calls; only the search is another.
+Vectors, fusion and the ranker's rows come from the functions that the server calls; only the search differs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from tqdm import tqdm
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
@@ -22,40 +21,42 @@ from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
+from data_exchange_center.progress import progress
 from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.release import read_feature_spec
 from data_exchange_center.settings import Settings
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.exact import ExactIndex, vectors_of
-from offline.evaluation.replay import SHOWN, Answers, Held
-from offline.torchfm.models import load_ranker
-from offline.torchfm.train import predict
+from offline.evaluation.replay import SHOWN, Answers, Holdout
+from offline.models.served import load_ranker
+from offline.training.click_model import predict
 
-CHUNK = 16  # users at once: a ranker that looks at histories needs some MB a user
+POPULAR = "popular"  # fused like a channel where the channels found nothing
+CHUNK = 16  # users at once: a ranker that reads histories needs some MB for each
 Float32 = NDArray[np.float32]
 
 
 class State(NamedTuple):
-    """What is kept of a user for the moment of a request."""
+    """What is stored about a user to answer a request."""
 
     history: History
     profile: Ints  # codes
 
 
-def answers(settings: Settings, held: Held) -> Answers:
-    """Every user's lists, asked for at the time of the user's first held-out rating.
+def answers(settings: Settings, holdout: Holdout) -> Answers:
+    """Every user's lists for a request at the time of the user's first held-out rating.
 
     Raises ArtifactError when a file of `make offline` is absent.
     """
-    folder, recipe, past = settings.exchange_dir, settings.recipe.recall, held.past
+    folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
     states = read_states(folder, past)
     index, ranker = ExactIndex.read(folder, recipe, past), Ranker.read(folder, recipe, past)
-    vectors = user_vectors(folder, recipe, states, past, held.times)
+    vectors = user_vectors(folder, recipe, states, past, holdout.times)
     seen, popular = past.seen(), _popular(folder, past)
     size, shown = recipe.candidates, min(recipe.candidates, SHOWN)
     lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*vectors, "fused", "ranked")}
     scores = np.full((past.n_users, size), np.nan)
-    for start in tqdm(range(0, past.n_users, CHUNK), desc="answers", unit="chunk", mininterval=1):
+    for start in progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk"):
         users = np.arange(start, min(start + CHUNK, past.n_users))
         found = [index.search(channel, users, vectors[channel.name][users], seen[users]) for channel in recipe.channels]
         hits = list(zip(*found, strict=True))  # of each user, one a channel
@@ -63,7 +64,7 @@ def answers(settings: Settings, held: Held) -> Answers:
             _fused(each, recipe, popular, seen[user].indices.astype(np.int64))
             for each, user in zip(hits, users.tolist(), strict=True)
         ]
-        rated = ranker.scores(users, fused, [states[user].history for user in users], held.times[users])
+        rated = ranker.scores(users, fused, [states[user].history for user in users], holdout.times[users])
         for user, each, kept, values in zip(users, hits, fused, rated, strict=True):
             order = np.lexsort((kept.ids, -values))  # ties by id, as the server breaks them
             parts = {name: part.ids for name, part in zip(vectors, each, strict=True)}
@@ -76,15 +77,15 @@ def answers(settings: Settings, held: Held) -> Answers:
 
 
 def read_states(folder: Path, past: Sequences) -> list[State]:
-    """Each user's history and profile as they are stored. Users without a row: neither."""
+    """Each user's stored history and profile; both empty for a user without a row."""
     table = artifacts.USER_STATE.read(folder)
     columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES, Columns.PROFILE)
     known = {
         userid: State(History(*(np.asarray(part, dtype=np.int64) for part in events)), np.asarray(profile, np.int64))
         for userid, *events, profile in zip(*(table[name] for name in columns), strict=True)
     }
-    nobody = State(History.empty(), np.zeros(0, dtype=np.int64))
-    return [known.get(userid, nobody) for userid in past.userids]
+    unknown = State(History.empty(), np.zeros(0, dtype=np.int64))
+    return [known.get(userid, unknown) for userid in past.userids]
 
 
 def user_vectors(
@@ -112,7 +113,7 @@ def user_vectors(
 
 @dataclass(frozen=True, eq=False)
 class Ranker:
-    """The ranking model with everything that is stored for its rows.
+    """The ranking model, and the stored features of its rows.
 
     Attributes:
         columns: of `Fused.features`.
@@ -163,8 +164,10 @@ def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints
         return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
     ids = popular[~np.isin(popular, seen)][: recipe.candidates]
     fused = fuse([*hits, Hits(ids, -np.arange(len(ids), dtype=np.float32))], [*(0.0 for _ in hits), 1.0], len(ids))
-    own = slice(3 * len(hits), 3 * len(hits) + 3)  # its columns: the ranker knows none of that name
-    return Fused(fused.ids, fused.scores, np.delete(fused.features, own, axis=1))
+    names = [channel.name for channel in recipe.channels]
+    given = candidate_columns([*names, POPULAR])
+    known = [given.index(column) for column in candidate_columns(names)]  # a ranker knows no column of `POPULAR`
+    return Fused(fused.ids, fused.scores, fused.features[:, known])
 
 
 def _popular(folder: Path, past: Sequences) -> Ints:

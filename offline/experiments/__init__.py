@@ -1,1 +1,1 @@
-"""Comparisons of settings and columns for the models of rated pairs, and the spread of those models over seeds."""
+"""Comparisons beside the pipeline: tuning, seeds, ablations, another split, rating prediction."""

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts
+from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from offline.experiments.click_model_seeds import seeds
 from offline.experiments.ratings import ratings
-from offline.experiments.seeds import seeds
 from offline.experiments.tune import tune
 from offline.figures import FIGURES
 
@@ -41,7 +42,7 @@ def experiment(what: str, settings: Settings, figures: Path = FIGURES) -> None:
     measure, name = EXPERIMENTS[what]
     dataset = artifacts.DATASET.read(settings.exchange_dir)["name"]
     found = {"command": f"make {what}", "machine": machine(), "dataset": dataset, **measure(settings)}
-    artifacts.write_json(figures / name, found)
+    write_json(figures / name, found)
     log.info("written: %s", figures / name)
 
 

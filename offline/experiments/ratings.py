@@ -1,4 +1,4 @@
-"""Rating prediction, the figure the source is proud of: AUC with its columns, and with how a rating fits earlier ones.
+"""Rating prediction, the source's headline figure: AUC with its columns, and with more from a user's earlier ratings.
 
 The ranker is the source's DeepFM. Settings are compared on the validation part of the training rows, and so are parts
 of the added columns; the best settings of each width are then fitted once on all training rows, and the test rows read.
@@ -23,15 +23,16 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import SOURCE_DEEPFM, DeepFMRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data import affinity, neighbours, published, training
-from offline.data.inputs import read_inputs
+from offline import published
+from offline.data.samples import RatedPairs
 from offline.data.sequences import Sequences
 from offline.data.split import positions, validation_mask
-from offline.data.training import RatedPairs
 from offline.evaluation import metrics
+from offline.experiments import affinity, neighbours
 from offline.experiments.changes import Change, changed
-from offline.torchfm.models import DeepFM, DeepFMConfig
-from offline.torchfm.train import Rows, predict, train
+from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.readers import read_inputs, read_rated_pairs
+from offline.training.click_model import Rows, predict, train
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def ratings(settings: Settings) -> dict[str, Any]:
     Raises StepError when MovieLens-1M's test AUC stays below `LEAST_AUC`.
     """
     seconds: dict[str, float] = {}
-    pairs, past = training.rated_pairs(settings), read_inputs(settings).data
+    pairs, past = read_rated_pairs(settings), read_inputs(settings).data
     trained = (pairs.ratings[Columns.SPLIT] == Split.TRAIN).to_numpy()
     held_out = np.zeros_like(trained)
     held_out[trained] = validation_mask(pairs.ratings.loc[trained, Columns.USER], settings.recipe.data.validation_share)
@@ -118,7 +119,7 @@ def judged(problem: Problem, names: Sequence[str], recipe: DeepFMRecipe) -> Scor
 
 
 def scores_of(users: NDArray[np.int64], scores: Float32, labels: Float32) -> Scores:
-    """AUC over all rows; GAUC; the mean of the users' own AUC, every user with both labels alike. ``users`` sorted."""
+    """AUC over all rows; GAUC; the mean AUC over users with both labels, equally weighted. ``users`` sorted."""
     logits, answers = by_user(users, scores), by_user(users, labels)
     found = {
         "auc": metrics.auc(scores.astype(np.float64), labels.astype(np.float64)),

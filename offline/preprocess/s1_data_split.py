@@ -1,29 +1,31 @@
 """Step 1: label the ratings and split them in time.
 
 In industry: the click log of a day, joined and split on Spark. Here a rating above 3 is a click. The last ten
-interactions of every user are kept for online evaluation; of the rest the first 80 % train and the last 20 % test.
+interactions of every user are held out for evaluation; of the rest the first 80 % train and the last 20 % test.
 
-Reads:  offline/raw/
+Reads:  offline/raw/dataset.json and the files that it lists
 Writes: offline/ratings.parquet, offline/users.parquet, offline/items.parquet
 Run:    cd offline/preprocess && python s1_data_split.py
-Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 online (MovieLens-1M)
+Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 holdout (MovieLens-1M)
 """
 
 from __future__ import annotations
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
+from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data import published, sources
+from offline import published
 from offline.data.split import label_and_split
+from offline.ingestion import sources
 
 
 def main(settings: Settings) -> None:
     dataset = artifacts.DATASET.read(settings.exchange_dir)
     raw = settings.offline_dir / "raw"
     for file, digest in dataset["sha256"].items():
-        if not (raw / file).is_file() or artifacts.sha256(raw / file) != digest:
+        if not (raw / file).is_file() or sha256(raw / file) != digest:
             raise StepError(f"{raw / file} is not the file that dataset.json describes: run s0_get_data.py again.")
     data = sources.load(raw)
     ratings = label_and_split(data.ratings, settings.recipe.data)
@@ -31,11 +33,11 @@ def main(settings: Settings) -> None:
     positive = int(ratings[Columns.LABEL].sum())
     labels = {"positive": positive, "negative": len(ratings) - positive}
     counts = ratings[Columns.SPLIT].value_counts()
-    split = {part: int(counts.get(part, 0)) for part in (Split.TRAIN, Split.TEST, Split.ONLINE)}
+    split = {part: int(counts.get(part, 0)) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
     published.expect(dataset["name"], "labels", labels, published.ML_1M_LABELS)
     published.expect(dataset["name"], "split", split, published.ML_1M_SPLIT)
     if not split[Split.TRAIN]:
-        raise StepError("no user has more ratings than are kept for online evaluation: there is nothing to train on.")
+        raise StepError("no user has more ratings than are held out for evaluation: there is nothing to train on.")
 
     artifacts.RATINGS.write(settings.exchange_dir, ratings)
     artifacts.USERS.write(settings.exchange_dir, data.users.sort_values(Columns.USER))

@@ -1,13 +1,12 @@
 """Step 2: genre statistics, joined point in time.
 
-In industry: features are joined to a click as they stood when it happened, on Spark or in a feature store. A later
-state leaks the answer; a much older one is not what the server will see. So every train and test row gets the state
-of the last 10 interactions strictly before it, and what is published for serving is the newest state. The last ten
-interactions of a user (online) are in neither.
+In industry: features are joined to a click as they were when it happened, on Spark or in a feature store. A later state
+leaks the answer; a much older one is not what the server will see. So every train and test row gets the state of the
+last 10 interactions strictly before it, and the newest state is published for serving. The last ten
+interactions of a user (the holdout) are in neither.
 
-Reads:  offline/ratings.parquet, offline/users.parquet, offline/items.parquet
-Writes: offline/genres.json, offline/impression_terms.parquet, offline/user_terms.parquet, offline/item_terms.parquet,
-        offline/terms_report.json
+Reads:  offline/{ratings,users,items}.parquet
+Writes: offline/{impression_terms,user_terms,item_terms}.parquet, offline/{genres,terms_report}.json
 Run:    cd offline/preprocess && python s2_term_trans.py
 Expect: 939,809 rows with 36 statistics over 18 genres; 283 items of genre 2, Adventure (MovieLens-1M)
 """
@@ -21,7 +20,8 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data import published, terms
+from offline import published
+from offline.data import terms
 
 
 def main(settings: Settings) -> None:
@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
     users = artifacts.USERS.read(folder, [Columns.USER])
     columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
     ratings = artifacts.RATINGS.read(folder, columns)
-    offline = ratings[ratings[Columns.SPLIT] != Split.ONLINE].reset_index(drop=True)  # never the online rows
+    offline = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT].reset_index(drop=True)  # excluded: the holdout
 
     genres = terms.genre_names(items)
     if not genres:
@@ -53,7 +53,7 @@ def main(settings: Settings) -> None:
     keys: pd.DataFrame = offline[[Columns.USER, Columns.ITEM]]
     artifacts.IMPRESSION_TERMS.write(folder, terms.statistics_table(keys, statistics, genres))
     artifacts.USER_TERMS.write(folder, terms.statistics_table(users, served, genres))
-    read = provenance.made_from(folder, settings.recipe, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, settings.recipe, provenance.TERMS)
     artifacts.TERMS_REPORT.write(folder, read)
     print(f"{len(statistics):,} rows with {statistics.shape[1]} statistics over {len(genres)} genres")
     if len(genres) > 1:

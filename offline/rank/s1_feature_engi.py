@@ -1,20 +1,20 @@
-"""Step 5: the columns of the ranking model, and what it is trained on.
+"""Step 5: the columns of the ranking model, and its training data.
 
-In industry: feature engineering on Spark, and the encoding of features copied, with luck, into the server. Here one
-FeatureSpec says which columns there are, in which order and encoded how; training and the server both call it.
+In industry: feature engineering on Spark, with the encoding copied by hand into the server. Here one FeatureSpec
+defines the columns, their order and their encoding; training and the server both call it.
 
 Recipe source: rated pairs. With 18 genres: 5 one-hot (userid, itemid, gender, age, occupation), 18 multi-hot (genres),
 36 dense (statistics as they stood before the rating).
-Recipe default: lists. Channels fitted on the first 70 % of each user's past, the teachers, are asked at later moments,
-and their fused lists are labelled with what the user liked next, so the ranker learns to order what recall brings.
+Recipe default: lists. Channels fitted on the first 70 % of each user's past, the teachers, answer requests at
+later moments, and their fused lists are labelled with what the user liked next: the ranker learns to order what recall
+returns.
 
-Reads:  source:  offline/{ratings,users,item_terms,impression_terms,user_terms}.parquet, offline/genres.json
-        default: offline/{ratings,users,items}.parquet
-Writes: offline/feature_spec.json, offline/user_features.parquet, offline/item_features.parquet,
-        offline/features_report.json; source: offline/samples.parquet; default: offline/lists.npz,
-        offline/teacher_channels.npz
+Reads:  offline/{ratings,users}.parquet; source: offline/{item_terms,user_terms,impression_terms}.parquet,
+        offline/genres.json; default: offline/items.parquet
+Writes: offline/{feature_spec,features_report}.json, offline/{user_features,item_features}.parquet;
+        source: offline/samples.parquet; default: offline/{lists,teacher_channels}.npz
 Run:    cd offline/rank && python s1_feature_engi.py
-Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; default: 34,000 lists of 256
+Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; default: 53,619 lists of 256
         candidates, 76 columns (MovieLens-1M)
 """
 
@@ -27,9 +27,10 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data import published, statistics, training
-from offline.data.inputs import read_inputs
-from offline.stages import ranking
+from offline import published
+from offline.data import statistics
+from offline.readers import read_inputs, read_rated_pairs
+from offline.training import ranking
 
 
 def main(settings: Settings) -> None:
@@ -40,7 +41,8 @@ def main(settings: Settings) -> None:
 def rated_pairs(settings: Settings) -> None:
     """One row a train or test rating, with the user's statistics as they stood before it."""
     folder = settings.exchange_dir
-    made = training.rated_pairs(settings)
+    read = provenance.made_from(folder, settings.recipe, provenance.FEATURES)
+    made = read_rated_pairs(settings)
     spec, rows = made.spec, made.rows
     published.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, published.ML_1M_FEATURES)
 
@@ -50,10 +52,7 @@ def rated_pairs(settings: Settings) -> None:
     table = pd.DataFrame(rows, columns=list(spec.columns), copy=False)
     table[[Columns.LABEL, Columns.SPLIT]] = made.ratings[[Columns.LABEL, Columns.SPLIT]]
     artifacts.SAMPLES.write(folder, table)
-    read = (artifacts.RATINGS, artifacts.USERS, artifacts.GENRES, artifacts.ITEM_TERMS, artifacts.USER_TERMS)
-    artifacts.FEATURES_REPORT.write(
-        folder, provenance.made_from(folder, settings.recipe, *read, artifacts.IMPRESSION_TERMS)
-    )
+    artifacts.FEATURES_REPORT.write(folder, read)
     print(
         f"{len(rows):,} rows of {spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.multi_hot)} multi-hot, "
         f"{len(spec.dense)} dense"
@@ -63,14 +62,14 @@ def rated_pairs(settings: Settings) -> None:
 def recalled_lists(settings: Settings) -> None:
     """Lists that recall would have made, and the counts that Feast is to hold."""
     folder, recipe = settings.exchange_dir, settings.recipe
-    read = provenance.made_from(folder, settings.recipe, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data
     spec = statistics.list_spec(inputs, recipe, ranking.list_recipe(recipe))
     teachers, lists = ranking.training_lists(past, inputs, recipe)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, artifacts.USERS.read(folder)))
+    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
     artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs.years))
     artifacts.TEACHER_CHANNELS.write(folder, ChannelSet(past.itemids, teachers).pack())
     artifacts.LISTS.write(folder, lists.pack())

@@ -1,16 +1,16 @@
-"""Step 6: the ranking model, trained by its kind.
+"""Step 6: train the ranking model, by its kind.
 
 In industry: a model trained on yesterday's log, of what was shown and what was clicked.
 
 Recipe source: a DeepFM in the project's variant: a sparse FM with wider factors for the ids (16) than for the side
 fields (2), plus an MLP over the dense columns. It is trained twice: without the validation part of the training rows,
 to see how it does, then on all of them. Epochs and settings were chosen on validation, never on test.
-Recipe default: a ranker of lists. How near a candidate is to the user's last events, by what the channels and the
-genres know of both, counts, and recall's own scores go into a small MLP; the softmax over a list is its loss. What it
-knows of items is that of the teachers while it learns, and of everything before the last ten afterwards.
+Recipe default: a ranker of lists. A small MLP reads each candidate's similarities to the user's last events, counts and
+recall's own scores; its loss is the softmax over a list. In training its tables of items are fitted on the teachers'
+part of the past; afterwards they are replaced by tables fitted on everything before the holdout.
 
-Reads:  offline/feature_spec.json, offline/ratings.parquet; source: offline/samples.parquet; default: offline/lists.npz,
-        offline/teacher_channels.npz, offline/channels.npz, offline/{users,items}.parquet
+Reads:  offline/feature_spec.json, offline/ratings.parquet; source: offline/samples.parquet;
+        default: offline/{lists,teacher_channels,channels}.npz, offline/{users,items}.parquet
 Writes: offline/ranker.pt, offline/ranker_report.json
 Run:    cd offline/rank && python s2_model_train.py
 Expect: source: test AUC about 0.822, asserted to be at least 0.8206; default: a loss that falls (MovieLens-1M)
@@ -28,12 +28,14 @@ from data_exchange_center.recipes import DeepFMRecipe
 from data_exchange_center.release import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data import published, training
-from offline.data.inputs import read_inputs
+from offline import published
 from offline.data.lists import Lists
-from offline.stages import ranking
-from offline.torchfm.fit import curves, fit
-from offline.torchfm.models import DeepFM, DeepFMConfig, weights_to_bytes
+from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.served import weights_to_bytes
+from offline.readers import read_inputs, read_samples
+from offline.training import ranking
+from offline.training.fit import curves, fit
+from offline.training.rows import pairs_data
 
 
 def main(settings: Settings) -> None:
@@ -50,8 +52,9 @@ def on_rated_pairs(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
     """The DeepFM and its report."""
     folder, recipe = settings.exchange_dir, settings.recipe.ranker
     assert isinstance(recipe, DeepFMRecipe)  # noqa: S101
-    read = provenance.made_from(folder, settings.recipe, artifacts.FEATURE_SPEC, artifacts.SAMPLES, artifacts.RATINGS)
-    data, spec = training.ranker_data(settings)
+    read = provenance.made_from(folder, settings.recipe, provenance.RANKER)
+    inputs, ratings, spec = read_samples(settings)
+    data = pairs_data(inputs, ratings, settings.recipe.data.validation_share)
     config = DeepFMConfig.of(spec, recipe)
     fitted = fit(lambda: DeepFM(config), data, recipe.train, "DeepFM")
     return fitted.model, {
@@ -65,8 +68,7 @@ def on_rated_pairs(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
 def on_recalled_lists(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
     """The list ranker and its report."""
     folder, recipe = settings.exchange_dir, settings.recipe
-    fitted = (artifacts.FEATURE_SPEC, artifacts.LISTS, artifacts.TEACHER_CHANNELS, artifacts.CHANNELS)
-    read = provenance.made_from(folder, settings.recipe, *fitted, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, recipe, provenance.RANKER)
     inputs, spec = read_inputs(settings), read_feature_spec(folder)
     teachers = artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels
     channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels

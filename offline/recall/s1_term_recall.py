@@ -1,12 +1,11 @@
-"""Step 3: which genres each user is served by, what they have seen, and what is popular.
+"""Step 3: each user's preferred genres and seen items, and the popular items.
 
 In industry: one of a dozen recall channels; a user's recent tags query an inverted index. A user's tags here are the
 genres clicked at least 3 times within the last 10 interactions. What that would have recalled is measured on the
-validation part of the training rows, with preferences from the rows before it; the online rows are not read.
+validation part of the training rows, with preferences from the rows before it; the held-out rows are not read.
 
 Reads:  offline/{ratings,user_terms,item_terms}.parquet, offline/genres.json
-Writes: offline/user_preferences.parquet, offline/user_seen.parquet, offline/popular.parquet,
-        offline/term_recall_report.json
+Writes: offline/{user_preferences,user_seen,popular}.parquet, offline/term_recall_report.json
 Run:    cd offline/recall && python s1_term_recall.py
 Expect: 78.2% of 6,040 users have a preferred genre; validation recall@200 0.3491 with the source's 200
         candidates (MovieLens-1M)
@@ -34,7 +33,7 @@ def main(settings: Settings) -> None:
     genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
     columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
     ratings = artifacts.RATINGS.read(folder, columns)
-    offline = ratings[ratings[Columns.SPLIT] != Split.ONLINE]
+    offline = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
     user_terms = artifacts.USER_TERMS.read(folder)
     item_terms = artifacts.ITEM_TERMS.read(folder)
 
@@ -45,9 +44,7 @@ def main(settings: Settings) -> None:
 
     report = _validate(offline[offline[Columns.SPLIT] == Split.TRAIN], item_terms, len(genres), recipe)
     served = float((preferences[Columns.GENRES].str.len() > 0).mean())
-    read = provenance.made_from(
-        folder, settings.recipe, artifacts.RATINGS, artifacts.USER_TERMS, artifacts.ITEM_TERMS, artifacts.GENRES
-    )
+    read = provenance.made_from(folder, recipe, provenance.TERM_RECALL)
     artifacts.TERM_RECALL_REPORT.write(folder, {"served_share_with_preference": served, "validation": report, **read})
     print(f"{served:.1%} of {len(preferences):,} users have a preferred genre")
     found = report[f"recall_at_{recipe.recall.candidates}"]

@@ -1,8 +1,8 @@
-"""Step 4: the recall channels, each fitted by its kind; their vectors.
+"""Step 4: fit the recall channels, each by its kind, and export their vectors.
 
 In industry: a two-tower model whose item vectors fill an approximate-nearest-neighbour index. Here every channel of the
 recipe gives item vectors whose inner product with a user's vector *is* the model's ranking: popularity or item bias is
-one more dimension. Items that a channel was never trained on get no vector: a random one must not compete.
+one more dimension. Items that a channel was never trained on get no vector: a random one must not be found.
 
 Recipe source: a factorization machine on userid and itemid, trained on rated pairs, twice: without the validation part
 of the training rows, to see how it does, then on all of them. It learns a vector for each user, which is stored.
@@ -10,8 +10,7 @@ Recipe default: a two-tower model, trained to find what was liked next among all
 model. Their user vectors are weighted sums over the history: the tables are stored, and a request makes the vector.
 
 Reads:  offline/{ratings,users,items}.parquet
-Writes: offline/user_vectors.parquet, offline/item_vectors.parquet, offline/channels.npz, offline/user_state.parquet,
-        offline/recall_report.json
+Writes: offline/{user_vectors,item_vectors,user_state}.parquet, offline/channels.npz, offline/recall_report.json
 Run:    cd offline/recall && python s2_vector_recall.py
 Expect: source: test AUC about 0.812, asserted to be at least 0.8081; default: two channels of 66 dimensions, a loss
         that falls (MovieLens-1M)
@@ -22,25 +21,25 @@ from __future__ import annotations
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data import published
-from offline.data.inputs import read_inputs
-from offline.stages import recall
+from offline import published
+from offline.readers import read_inputs
+from offline.training import channels
 
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
-    read = provenance.made_from(folder, settings.recipe, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
     dataset = artifacts.DATASET.read(folder)["name"]
     inputs = read_inputs(settings)
     past = inputs.data
-    fitted = recall.fit_channels(past, inputs, recipe)
+    fitted = channels.fit_channels(past, inputs, recipe)
     for channel in fitted:
         published.expect_learned(dataset, channel.recipe.kind, channel.report)
 
-    artifacts.USER_VECTORS.write(folder, recall.user_vectors(fitted, past))
-    artifacts.ITEM_VECTORS.write(folder, recall.item_vectors(fitted, past))
-    artifacts.CHANNELS.write(folder, recall.channel_set(fitted, past).pack())
-    artifacts.USER_STATE.write(folder, recall.user_state(past, inputs, recipe.data.history))
+    artifacts.USER_VECTORS.write(folder, channels.user_vectors(fitted, past))
+    artifacts.ITEM_VECTORS.write(folder, channels.item_vectors(fitted, past))
+    artifacts.CHANNELS.write(folder, channels.channel_set(fitted, past).pack())
+    artifacts.USER_STATE.write(folder, channels.user_state(past, inputs, recipe.data.history))
     reports = {channel.recipe.name: channel.report for channel in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for channel in fitted:

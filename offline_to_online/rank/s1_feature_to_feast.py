@@ -13,37 +13,22 @@ Expect: MovieLens-1M: 6,040 users with 39 features and 3,883 items with 18 by th
 """
 
 from data_exchange_center import wire
-from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.load import feast_repo
-from offline_to_online.load.feast_rows import feature_frames, newest_event, write_features
-from offline_to_online.load.manifests import open_release
-from offline_to_online.load.services import CheckError, reaching
+from offline_to_online.manifests import open_release
+from offline_to_online.rows.feature_rows import feature_frames, newest_event
+from offline_to_online.stores.feast import FeastStore, FeatureContent
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    release, spec = manifest.release, manifest.feature_spec
-    frames = feature_frames(settings.exchange_dir, spec)
-    with reaching("Feast", settings.feast.url):
-        feast_repo.check_alive(settings)
-        write_features(settings, release, spec, frames, newest_event(settings.exchange_dir))
-        feast_repo.materialize(settings, release)
-        feast_repo.wait_until_known(settings, release)
-        try:
-            feast_repo.check_features(settings, release, frames)
-        except CheckError as error:
-            print(f"{error}: loading all of release {release} again")
-            feast_repo.materialize_again(settings, release)
-            feast_repo.check_features(settings, release, frames)
-        feast_repo.wait_until_known(settings, None)
-        answer = feast_repo.ask(settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
-        answer.raise_for_status()
-    print(f"release {release}: features in Feast at {settings.feast.url}, each value read back equal to its source")
+    frames = feature_frames(settings.exchange_dir, manifest.feature_spec)
+    store = FeastStore(settings)
+    status = store.sync(manifest, FeatureContent(frames, newest_event(settings.exchange_dir)))
+    print(f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source")
     for entity, frame in frames.items():
         print(f"  {len(frame):,} {entity}s with {frame.shape[1] - 1} features")
-    print(f"  service {wire.ITEM_SERVICE} answers {answer.status_code} for items 1, 3, 5")
+    print(f"  service {wire.ITEM_SERVICE} answers {status} for items 1, 3, 5")
 
 
 if __name__ == "__main__":

@@ -15,33 +15,27 @@ Expect: MovieLens-1M: input ml_input FP32 [-1, 59] by the source's recipe, [-1, 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.load.manifests import open_release
-from offline_to_online.load.offline_truth import offline_truth
-from offline_to_online.load.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
-from offline_to_online.load.services import reaching
-from offline_to_online.load.triton_repo import mark_checked, publish
-from offline_to_online.load.triton_server import check_alive, check_metadata, check_scores
+from offline_to_online.export.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
+from offline_to_online.manifests import open_release
+from offline_to_online.parity.offline_truth import offline_truth
+from offline_to_online.stores.triton import ModelContent, TritonStore
 
 ROWS = 1_000
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    with reaching("Triton", settings.triton.http_url):
-        check_alive(settings.triton)
+    store = TritonStore(settings)
+    store.check_alive()
     truth = offline_truth(settings.exchange_dir, manifest)
     width, rows = truth.spec.width, truth.sampled_rows(ROWS)
-    content = export_onnx(truth.model, width, manifest.release)
-    exported = check_onnx(content, truth.model, rows)
-    with reaching("Triton", settings.triton.http_url):
-        place = publish(settings, manifest.release, width, content)
-        check_metadata(settings.triton, place, width)
-        served = check_scores(settings.triton, place, rows, truth.scores(rows))
-        mark_checked(settings, place, checked=True)
-    print(f"release {manifest.release}: {place} in Triton at {settings.triton.http_url}")
+    onnx = export_onnx(truth.model, width, manifest.release)
+    exported = check_onnx(onnx, truth.model, rows)
+    served = store.sync(manifest, ModelContent(onnx, width, rows, truth.scores(rows)))
+    print(f"release {manifest.release}: {served.place} in Triton at {store.address}")
     print(f"  {wire.MODEL_INPUT} FP32 [-1, {width}] -> {wire.MODEL_OUTPUT}, at most {wire.MAX_BATCH} rows a request")
-    print(f"  ONNX opset {OPSET}, IR <= {MAX_IR}, {len(content):,} bytes; {ROWS:,} rows against PyTorch:")
-    print(f"  ONNX Runtime differs by at most {exported:.1e}, Triton over gRPC by at most {served:.1e}")
+    print(f"  ONNX opset {OPSET}, IR <= {MAX_IR}, {len(onnx):,} bytes; {ROWS:,} rows against PyTorch:")
+    print(f"  ONNX Runtime differs by at most {exported:.1e}, Triton over gRPC by at most {served.difference:.1e}")
 
 
 if __name__ == "__main__":

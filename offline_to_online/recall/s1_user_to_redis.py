@@ -1,9 +1,9 @@
 """Load every user's recall state into Redis: history, profile, preferred genres, vectors, the filter of seen items.
 
 Industry keeps what a request needs about its user in a key-value store that answers in a fraction of a millisecond.
-A vector that a channel learned for a user is stored; the other channels make theirs of the history when a request is
-answered, with tables that lie beside the users. All of it is loaded under the release's own keys, so nothing that is
-being served changes.
+A vector that a channel learned for a user is stored; the other channels compute theirs from the history when a request
+is answered, with tables that are stored beside the users. All of it is loaded under the release's own keys, so nothing
+that is being served changes.
 
 Reads:  data_exchange_center/offline/user_state, user_preferences, user_vectors, user_seen and popular .parquet,
         channels.npz
@@ -17,24 +17,21 @@ Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source
 from data_exchange_center.release import read_channels
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.load.manifests import open_release
-from offline_to_online.load.redis_rows import check_state, write_state
-from offline_to_online.load.services import reaching, redis_address, redis_client
-from offline_to_online.load.user_rows import recall_state
+from offline_to_online.manifests import open_release
+from offline_to_online.rows.user_rows import recall_state
+from offline_to_online.stores.redis import RedisStore
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
     state, channels = recall_state(settings.exchange_dir), read_channels(settings.exchange_dir)
-    address = redis_address(settings)
-    with reaching("Redis", address), redis_client(settings) as client:
-        write_state(client, manifest.release, state)
-        check_state(client, manifest.release, state)
-    users = state.users
+    store = RedisStore(settings)
+    store.sync(manifest, state)
+    users, address = state.users, store.address
     print(f"release {manifest.release}: {len(users):,} users in Redis at {address}, each read back equal to its source")
     print(f"  with a history: {sum(len(row.history) > 0 for row in users):,}")
     print(f"  with a stored vector: {sum(len(row.vectors) > 0 for row in users):,}")
-    print(f"  channels that make vectors of histories: {', '.join(c.name for c in channels.channels) or 'none'}")
+    print(f"  channels that compute vectors from histories: {', '.join(c.name for c in channels.channels) or 'none'}")
     print(f"  with preferred genres: {sum(len(row.genres) > 0 for row in users):,}")
     print(f"  seen items in the filters: {sum(len(row.seen) for row in users):,}")
     print(f"  popular list: {len(state.popular):,} items")

@@ -15,12 +15,10 @@ Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; for every channel
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.load.es_checks import check_documents, check_genres, holds
-from offline_to_online.load.es_index import item_rows, mark_checked, point_alias, write_items
-from offline_to_online.load.es_vectors import check_candidates, check_self_first
-from offline_to_online.load.manifests import open_release
-from offline_to_online.load.sampling import sampled_searches
-from offline_to_online.load.services import elastic_client, reaching
+from offline_to_online.manifests import open_release
+from offline_to_online.rows.item_rows import item_rows
+from offline_to_online.rows.sampling import sampled_searches
+from offline_to_online.stores.elasticsearch import ElasticsearchStore, IndexContent
 
 GENRE = 2  # Adventure, the genre whose count the source prints
 USERS = 500
@@ -28,29 +26,14 @@ USERS = 500
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    release, recall = manifest.release, manifest.recipe.recall
     rows, searches = item_rows(settings.exchange_dir), sampled_searches(settings.exchange_dir, manifest, USERS)
-    with reaching("Elasticsearch", settings.elasticsearch.url), elastic_client(settings) as client:
-        mark_checked(client, release, checked=False)
-        if not holds(client, release, rows):
-            write_items(client, release, rows, manifest.vector_dims, recall.index)
-        check_documents(client, release, rows)
-        genres = check_genres(client, release, rows)
-        found = {
-            channel.name: (
-                check_self_first(client, release, rows, recall, channel),
-                check_candidates(client, release, searches[channel.name], rows, recall, channel),
-            )
-            for channel in recall.channels
-        }
-        mark_checked(client, release, checked=True)
-        point_alias(client, release, only_if_absent=True)
-    print(f"release {release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
-    print(f"  genre {GENRE} ({_name(manifest.feature_spec, GENRE)}): {genres.get(GENRE, 0):,} of {len(rows):,}")
-    for name, ((first, tied), candidates) in found.items():
+    report = ElasticsearchStore(settings).sync(manifest, IndexContent(rows, searches))
+    print(f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
+    print(f"  genre {GENRE} ({_name(manifest.feature_spec, GENRE)}): {report.genres.get(GENRE, 0):,} of {len(rows):,}")
+    for name, (own, candidates) in report.channels.items():
         print(
-            f"  {name}: vector finds its own item first: {first:,} of {first + tied:,} (in a tie with its equal: "
-            f"{tied:,}); without a vector: {len(rows) - first - tied:,}"
+            f"  {name}: vector finds its own item first: {own.first:,} of {sum(own):,} (in a tie with its equal: "
+            f"{own.tied:,}); without a vector: {len(rows) - sum(own):,}"
         )
         print(f"  {name}: {candidates}")
 

@@ -1,4 +1,4 @@
-"""The shape of a client: one service, one question, one answer; a clear error or nothing."""
+"""The one shape of the four clients: a query gets an answer or one clear error, within the timeout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 
 class ServiceError(RecsysError):
-    """A service is dead, too slow, or answered with something that is not an answer.
+    """A service is down, too slow, or answered with something that is not an answer.
 
     Attributes:
         service: its name as the user of the API sees it, for example ``elasticsearch``.
@@ -48,7 +48,7 @@ class Client(ABC, Generic[Query, Answer]):
     """A pooled connection to one service, made once and shared by threads, but not across a fork.
 
     Subclasses write `_call`, `_ping` and `close`, and name the exceptions of their library in ``library_errors``.
-    Nothing is retried: whoever waits for an answer has it, or an error, within the service's timeout.
+    Nothing is retried: the caller has an answer or an error within the service's timeout.
     """
 
     service: ClassVar[str]
@@ -74,11 +74,11 @@ class Client(ABC, Generic[Query, Answer]):
 
     @abstractmethod
     def close(self) -> None:
-        """Give the connections back. The client is not used afterwards."""
+        """Close the connections. The client is not used afterwards."""
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        """Time and log one question; turn the library's errors into ServiceError."""
+        """Time and log one call; turn the library's errors into ServiceError."""
         started = time.perf_counter()
         try:
             yield

@@ -17,6 +17,7 @@ from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
+from data_exchange_center.index_scores import product_of_score
 from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
@@ -26,7 +27,7 @@ _PAGE = 2000  # documents per request when the catalogue is read
 _HIT = "hits.hits._score,responses.hits.hits.fields"
 _NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{_HIT}"
 # Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
-# apart. A search by vector alone therefore asks with a multiple of the vector; a power of two changes no digit of it.
+# apart. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
 _MAGNIFIED = np.float32(1024)
 _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
@@ -35,7 +36,7 @@ _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 class ItemQuery:
     """Items of a release without the seen ones, as each recall channel finds them.
 
-    A channel asks with its vector, and with the genres where its recipe gives them a weight.
+    A channel searches by its vector, and by genre where its recipe gives genres a weight.
     """
 
     release: str
@@ -53,28 +54,33 @@ class CatalogueItem:
     genres: tuple[int, ...]  # genre codes
 
 
+def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) -> Elasticsearch:
+    """A client that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
+    password = settings.password
+    return Elasticsearch(
+        settings.url,
+        basic_auth=(settings.user, password.get_secret_value()) if password else None,
+        ca_certs=str(settings.ca_certs) if settings.ca_certs else DEFAULT,
+        request_timeout=timeout_s or settings.timeout_s,
+        max_retries=0,
+        retry_on_timeout=False,
+        connections_per_node=_CONNECTIONS,
+        serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
+    )
+
+
 class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     """One search a recall channel, all of them in one round trip.
 
-    The answer has one `Hits` a channel, in the recipe's order; one that has nothing to ask with finds nothing. Scores
-    of a search by vector alone are inner products; a search with genres in it has Elasticsearch's sums.
+    The answer has one `Hits` a channel, in the recipe's order; a channel without vector and genres finds nothing.
+    Scores of a search by vector alone are inner products; those of a search by genres too are Elasticsearch's sums.
     """
 
     service: ClassVar[str] = "elasticsearch"
     library_errors: ClassVar[tuple[type[Exception], ...]] = (ApiError, TransportError, SerializationError)
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
-        password = settings.password
-        self._es = Elasticsearch(
-            settings.url,
-            basic_auth=(settings.user, password.get_secret_value()) if password else None,
-            ca_certs=str(settings.ca_certs) if settings.ca_certs else DEFAULT,
-            request_timeout=settings.timeout_s,
-            max_retries=0,
-            retry_on_timeout=False,
-            connections_per_node=_CONNECTIONS,
-            serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
-        )
+        self._es = connect(settings)
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         unseen = unseen_filter(query.seen)
@@ -161,7 +167,7 @@ def unseen_filter(seen: Sequence[int] | NDArray[np.int32]) -> dict[str, Any]:
 
 
 def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, Any]) -> dict[str, Any] | None:
-    """One search's ``query``: what matches earns a score, what was seen is out. None: nothing to ask with.
+    """One search's ``query``; seen items are excluded. None: the channel has neither vector nor genres for this user.
 
     The vector part is a `knn` query, not the search's own `knn` section: the section makes Elasticsearch run one more
     phase a search, and the scores are the same. The seen filter stands inside it, so that its neighbours are
@@ -174,6 +180,7 @@ def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, An
             "knn": {
                 "field": vector_of(channel.name),
                 "query_vector": (vector * _MAGNIFIED if alone else vector).tolist(),
+                "k": query.recall.num_candidates,  # without it, newer versions take the search's size
                 "num_candidates": query.recall.num_candidates,
                 "filter": unseen,
                 "boost": channel.vector_weight,
@@ -186,12 +193,8 @@ def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, An
 
 
 def inner_products(scores: NDArray[np.float64], channel: ChannelRecipe) -> NDArray[np.float64]:
-    """What the scores of a search by vector alone were made of.
-
-    Elasticsearch's `max_inner_product` makes p + 1 of p >= 0, and 1 / (1 - p) of the others.
-    """
-    own = scores / channel.vector_weight
-    return np.where(own >= 1, own - 1, 1 - 1 / own) / _MAGNIFIED
+    """The inner products behind the scores of a search by vector alone."""
+    return product_of_score(scores / channel.vector_weight) / _MAGNIFIED
 
 
 def _body(search: dict[str, Any], size: int) -> dict[str, Any]:

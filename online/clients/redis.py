@@ -50,7 +50,20 @@ class UserAnswer:
     """``user=None``: Redis does not know that user under that release."""
 
     live: str | None  # None: nothing was ever activated
+    kept: bool  # Redis still holds the release that was asked for; where it does not, an unknown user means nothing
     user: StoredUser | None
+
+
+def connect(settings: RedisSettings, *, timeout_s: float | None = None) -> redis.Redis:
+    """A client of database 0 that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
+    return redis.Redis(
+        host=settings.host,
+        port=settings.port,
+        password=settings.password.get_secret_value() if settings.password else None,
+        socket_timeout=timeout_s or settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 class RedisUsers(Client[UserQuery, UserAnswer]):
@@ -60,23 +73,18 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
     library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis = redis.Redis(
-            host=settings.host,
-            port=settings.port,
-            password=settings.password.get_secret_value() if settings.password else None,
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = connect(settings)
 
     def _call(self, query: UserQuery) -> UserAnswer:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(wire.LIVE_KEY)
         if query.release is not None:
             pipeline.hgetall(wire.user_key(query.release, query.userid))
+            pipeline.exists(wire.manifest_key(query.release))  # after the user: a deletion begins with the manifest
         live, *rows = pipeline.execute()
-        user = self._decode(query.userid, rows[0]) if rows and rows[0] else None
-        return UserAnswer(live.decode() if live else None, user)
+        stored, kept = rows or ({}, 0)
+        user = self._decode(query.userid, stored) if stored else None
+        return UserAnswer(live.decode() if live else None, bool(kept), user)
 
     def _decode(self, userid: int, stored: Mapping[bytes, bytes]) -> StoredUser:
         fields = {name.decode(): raw for name, raw in stored.items()}
@@ -114,12 +122,6 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
             return ChannelSet.unpack(raw)  # type: ignore[arg-type]  # bytes, as nothing decodes
         except ValueError as error:
             raise self._wrong(f"holds recall channels of release {release} that cannot be read") from error
-
-    def activated(self) -> list[str]:
-        """Releases that were live, the newest activation first. Raises ServiceError."""
-        with self._asking("activated"):
-            entries: list[bytes] = self._redis.lrange(wire.HISTORY_KEY, 0, -1)  # type: ignore[assignment]
-            return [entry.decode() for entry in entries]
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         """(itemid, score), best first; empty when the release has none. Raises ServiceError."""

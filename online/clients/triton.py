@@ -17,8 +17,8 @@ from data_exchange_center import wire
 from data_exchange_center.settings import TritonSettings
 from online.clients.base import Client
 
-# A request waits, within its timeout, for a connection that is being made anew: the first request after Triton has
-# come back succeeds. gRPC's own backoff would leave it in the dark for up to two minutes.
+# A request waits, within its timeout, while the connection is made again: the first request after Triton has come back
+# succeeds. gRPC's own backoff would not try for up to two minutes.
 _CHANNEL = [
     ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "waitForReady": True}]})),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -85,7 +85,7 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
 
     def _scores(self, result: Any, rows: int) -> NDArray[np.float32]:
         scores = result.as_numpy(wire.MODEL_OUTPUT)
-        # An ill-matched Python backend answers with an empty tensor and no error at all.
+        # A Python backend with an incompatible numpy answers with an empty tensor and no error.
         if scores is None or scores.shape != (rows, 1):
             raise self._wrong(f"gave {None if scores is None else scores.shape} scores for {rows} rows")
         flat: NDArray[np.float32] = scores[:, 0]

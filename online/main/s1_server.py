@@ -1,7 +1,7 @@
-"""The server: who asks is recalled for, ranked for and answered, through Redis, Elasticsearch, Feast and Triton.
+"""The server: recalls, ranks and returns the top N for a user, through Redis, Elasticsearch, Feast and Triton.
 
-POST /ml/rec  {"userid": 1} -> fifty items, best first. May be added: "size" (1 to 200), "timestamp" (seconds: as if
-              asked then, not now), "explain" (true: the lists of recall, too)
+POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as if asked
+              then, not now), "explain" (true: also what each recall channel found)
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 
 Reads   the live release from the four services (`make sync` puts it there); nothing from disk

@@ -1,4 +1,4 @@
-"""All that a server holds of a release, and how it is read from the services."""
+"""What a server holds in memory of a release, and how that is read from the services."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from online.recommend.types import ShownItem
 
 
 class NoReleaseError(RecsysError):
-    """Nothing can be served, as no release was ever put live, or the live one cannot be found. Says what to do."""
+    """Nothing can be served: no release was ever put live, or the live one cannot be opened."""
 
 
 @dataclass(frozen=True, eq=False)
 class OpenRelease:
-    """Ready to answer requests."""
+    """A release that is ready to answer requests."""
 
     manifest: Manifest
     channels: ChannelSet
@@ -59,8 +59,8 @@ class ReleaseReader:
         published = self.users.published(release)
         if published is None:
             raise NoReleaseError(
-                f"Release {release} is named as live, but its manifest is missing from Redis. "
-                "Run offline_to_online/rank/s3_check_offline_and_online.py again."
+                f"Release {release} is named as live, but its manifest is missing from Redis",
+                "Run offline_to_online/release/s1_go_live.py again.",
             )
         spec = published.manifest.feature_spec
         catalogue = {

@@ -28,7 +28,7 @@ def rank(
 ) -> Ranked:
     """Candidates scored by the model for a request at ``timestamp`` (seconds). Raises ServiceError.
 
-    ``user`` holds one row, or none when the feature store does not know the user: then recall's order stands.
+    ``user`` holds one row, or none when the feature store does not know the user: then recall's order is kept.
     Candidates without features cannot be scored and are left out.
     """
     outcomes = [] if candidates.outcome is Outcome.PERSONAL else [candidates.outcome]

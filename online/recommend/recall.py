@@ -1,4 +1,4 @@
-"""First stage: a few hundred unseen items that the user may like, and what recall knows of each."""
+"""First stage: a few hundred unseen items that the user may like, and what recall says of each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _POPULAR = "popular"  # fused like a channel where the channels found nothing
 def recall(items: Items, opened: OpenRelease, user: StoredUser, timestamp: int) -> Candidates:
     """The channels' candidates for a request at ``timestamp`` (seconds). Raises ServiceError.
 
-    Who can be asked for by none of the channels, or has seen all that would be found, gets the popular unseen items.
+    A user for whom no channel can search, or who has seen all that they would find, gets popular unseen items.
     """
     found = channel_candidates(items, opened.manifest, opened.channels, user, timestamp)
     return found if len(found.itemids) else _popular(opened, user)
@@ -36,9 +36,9 @@ def recall(items: Items, opened: OpenRelease, user: StoredUser, timestamp: int) 
 def channel_candidates(
     items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int
 ) -> Candidates:
-    """What the channels find, fused; may be nothing. Raises ServiceError.
+    """What the channels find, fused; may be empty. Raises ServiceError.
 
-    A channel that has neither a vector nor preferred genres of this user is left out.
+    A channel that has neither a vector nor preferred genres for this user is left out.
     """
     recipe = manifest.recipe.recall
     vectors = user_vectors(manifest, channels, user, timestamp)
@@ -55,7 +55,7 @@ def channel_candidates(
 
 
 def user_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
-    """The vector each channel is asked with: the stored one, or the one made of the user's history.
+    """The vector each channel searches with: the stored one, or the one computed from the user's history.
 
     Raises ServiceError for a vector that is not as wide as the index's.
     """

@@ -1,4 +1,4 @@
-"""The request's road through four services: Redis -> Elasticsearch beside Feast -> Triton."""
+"""A request's way through the four services: Redis -> Elasticsearch and Feast at once -> Triton."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a server would need to answer now."""
+    """Whether the server could answer now, and what is missing."""
 
     release: str | None
     recipe: str | None
@@ -69,7 +69,7 @@ class Recommender:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Recommender:
-        """The real thing. Connects to nothing yet: the services may come up later."""
+        """With the real clients. Connects to nothing yet: the services may come up later."""
         return cls(
             RedisUsers(settings.redis),
             ElasticItems(settings.elasticsearch),
@@ -105,7 +105,7 @@ class Recommender:
     def _ranked(
         self, request: Request, opened: OpenRelease, user: StoredUser | None, watch: _Stopwatch
     ) -> tuple[Ranked, Candidates | None]:
-        """The answer, and the candidates it was chosen from, which nobody has for an unknown user."""
+        """The answer, and the candidates it was chosen from; None for an unknown user."""
         if user is None:
             popular = opened.popular
             return Ranked(popular.ids, popular.scores, (Outcome.COLD_START,)), None

@@ -1,4 +1,4 @@
-"""What travels along a request's road: Request -> StoredUser -> Candidates -> Ranked -> Recommendation."""
+"""What a request becomes on its way: Request -> StoredUser -> Candidates -> Ranked -> Recommendation."""
 
 from __future__ import annotations
 
@@ -23,24 +23,40 @@ def _now() -> int:
 
 
 class Request(BaseModel):
-    """Who asks, when, and how many items for. Strict: a number is a number, and what is not known is refused."""
+    """For whom, when, and how many items. Strict: no number in quotes, and no unknown field."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     userid: Annotated[int, Field(ge=1, le=MAX_ID)]
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] = 50
     timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
-    explain: bool = False  # tell what recall found, too
+    explain: bool = False  # also return what recall found
 
 
 class Outcome(StrEnum):
     """What can happen to a request that is answered. Everything but `PERSONAL` is logged and told in the answer."""
 
     PERSONAL = "personal"
-    COLD_START = "cold_start"  # nobody knows the user: the popular list
-    NO_RECALL = "no_recall"  # no channel found anything: popular unseen items, ranked for the user
-    NO_USER_FEATURES = "no_user_features"  # known to recall, not to the feature store: order of recall
-    NO_ITEM_FEATURES = "no_item_features"  # some candidates had no features and were left out
+    COLD_START = "cold_start"
+    NO_RECALL = "no_recall"
+    NO_USER_FEATURES = "no_user_features"
+    NO_ITEM_FEATURES = "no_item_features"
+
+    @property
+    def reason(self) -> str:
+        """What is not personal about the answer, and why: a sentence."""
+        return _REASONS[self]
+
+
+_REASONS = {
+    Outcome.PERSONAL: "",
+    Outcome.COLD_START: "This release knows nothing of this user: these are the most popular items.",
+    Outcome.NO_RECALL: (
+        "No recall channel found an unseen item for this user: these are popular unseen items, ranked for the user."
+    ),
+    Outcome.NO_USER_FEATURES: "The feature store does not know this user: the items are in recall's order, not ranked.",
+    Outcome.NO_ITEM_FEATURES: "The feature store lacks some candidates: those are left out.",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,18 +103,19 @@ class Recommendation:
     userid: int
     release: str
     items: tuple[tuple[int, float, ShownItem], ...]  # itemid, score, best first
-    outcomes: tuple[Outcome, ...]  # empty: nothing was out of the ordinary
+    outcomes: tuple[Outcome, ...]  # empty: personal
     took_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> milliseconds
     recall: Mapping[str, Sequence[int]] | None = None  # itemids in the order of recall, where that was asked for
 
     def as_json(self) -> dict[str, Any]:
-        """The body of the response. ``degraded`` is there only when something was."""
+        """The body of the response. ``degraded`` and ``reason`` are there only when there is something to tell."""
         degraded = [outcome.value for outcome in self.outcomes if outcome is not Outcome.COLD_START]
         return {
             "userid": self.userid,
             "release": self.release,
             "cold_start": Outcome.COLD_START in self.outcomes,
             **({"degraded": degraded} if degraded else {}),
+            **({"reason": " ".join(outcome.reason for outcome in self.outcomes)} if self.outcomes else {}),
             "item_list": [
                 {"itemid": itemid, "score": float(f"{score:.6g}"), "title": shown.title, "genres": list(shown.genres)}
                 for itemid, score, shown in self.items

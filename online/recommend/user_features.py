@@ -1,7 +1,7 @@
 """User features for many requests in few calls.
 
-Feast needs about as long for eight users as for one (4.7 ms and 7.2 ms), and its server works on one call at a
-time. So while a call is in flight the users who come in wait for the next one and share it. Alone, nobody waits.
+Feast needs 4.7 ms for one user and 7.2 ms for eight, and its server works on one call at a time. So while a call is in
+flight, the users of further requests are collected for the next one. A single request never waits for others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_USERS = 32  # a call
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A user's features on their way."""
+    """A user's features, being fetched."""
 
     release: str
     userid: int
@@ -32,7 +32,7 @@ class Asked:
 
 
 class UserFeatures:
-    """One call at a time; whoever asks meanwhile shares the next one."""
+    """One call at a time; requests that arrive meanwhile share the next one."""
 
     def __init__(self, store: FeatureStore, timeout_s: float) -> None:
         self._store = store
@@ -42,7 +42,7 @@ class UserFeatures:
         self._waiting: list[Asked] = []
 
     def ask(self, release: str, userid: int) -> Asked:
-        """Have a user's row fetched. Returns at once; `result` gives the row."""
+        """Start fetching a user's row. Returns at once; `result` gives the row."""
         wanted = Asked(release, userid)
         with self._lock:
             self._waiting.append(wanted)
@@ -58,7 +58,7 @@ class UserFeatures:
             raise ServiceError(self._store.service, "did not answer in time") from error
 
     def _call_next(self) -> None:
-        """Serve those who wait, if an earlier call has not done so already."""
+        """Fetch the rows of all waiting requests, unless an earlier call has done so already."""
         with self._lock:
             release = self._waiting[0].release if self._waiting else None
             batch = [wanted for wanted in self._waiting if wanted.release == release][:MAX_USERS]

@@ -1,4 +1,4 @@
-"""From the bytes of a request's body to a `Request`, or to one sentence that says what is wrong with them."""
+"""A request's body, parsed into a `Request`, or one sentence that says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BadRequestError(RecsysError):
 
 
 def parse(body: bytes) -> Request:
-    """Raises BadRequestError. Never looks at the Content-Type: a bare `curl -d` is as welcome as any."""
+    """Raises BadRequestError. The Content-Type is ignored, so that a plain `curl -d` works."""
     if not body.strip():
         raise BadRequestError(_BODY, f"The body is empty; expected a JSON object, {_EXAMPLE}.")
     try:

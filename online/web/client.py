@@ -1,4 +1,4 @@
-"""The server's API from the other side: ask, and show the answer."""
+"""A client of the server's API: ask, and print the answer."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def ask(url: str, userid: int, size: int, *, timestamp: int | None = None, expla
 
 
 def render(answer: dict[str, Any]) -> Group:
-    """A table, and below it where the answer is from and how long it took.
+    """A table; below it why the answer is not personal, if it is not, the release and the times.
 
-    Where the answer explains itself, the table shows each item's place in recall's lists.
+    If `explain` was asked for, the table shows each item's place in recall's lists.
     """
     lists = {name: _places(itemids) for name, itemids in answer.get("recall", {}).items()}
     table = Table(title=f"For user {answer['userid']}", title_justify="left")
@@ -68,10 +68,8 @@ def render(answer: dict[str, Any]) -> Group:
         table.add_row(str(place), *shown, *(places.get(item["itemid"], "-") for places in lists.values()))
     stages = " | ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items())
     notes = [Text(f"release {answer['release']} | {stages}", style="dim")]
-    if answer["cold_start"]:
-        notes.insert(0, Text("Nobody knows this user yet: these are the popular items.", style="yellow"))
-    if answer.get("degraded"):
-        notes.insert(0, Text(f"Not quite as usual: {', '.join(answer['degraded'])}", style="yellow"))
+    if answer.get("reason"):
+        notes.insert(0, Text(answer["reason"], style="yellow"))
     return Group(table, *notes)
 
 

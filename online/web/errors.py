@@ -15,7 +15,7 @@ from online.web.body import MAX_BODY, BadRequestError
 
 log = logging.getLogger(__name__)
 
-_DRAINED = 32 * 1024 * 1024  # bytes of an oversized body that are read and thrown away
+_DRAINED = 32 * 1024 * 1024  # bytes of an oversized body that are read and dropped
 _CHUNK = 64 * 1024
 
 

@@ -16,7 +16,7 @@ import requests
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
-from offline.data import movielens, sources
+from offline.ingestion import movielens, sources
 from online.stack.catalogue import PROGRAMS
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
-from offline.data import movielens, sources
+from offline.ingestion import movielens, sources
 
 ROOT = Path(__file__).parents[2]
 DEMO_SECONDS = 1_800

@@ -71,8 +71,8 @@ def test_what_is_not_given_is_not_handed_over() -> None:
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
-        (["releases"], "offline_to_online.load.releases list"),
-        (["activate", "release=abc123"], 'offline_to_online.load.releases activate "abc123"'),
+        (["releases"], "offline_to_online.releases list"),
+        (["activate", "release=abc123"], 'offline_to_online.releases activate "abc123"'),
     ],
 )
 def test_releases_are_listed_and_gone_back_to(arguments: list[str], command: str) -> None:

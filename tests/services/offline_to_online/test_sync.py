@@ -26,16 +26,25 @@ from data_exchange_center import wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
-from data_exchange_center.release import Published, release_of_artifacts
+from data_exchange_center.release import Manifest, Published, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
-from offline_to_online.load import activation, es_index, feast_repo, redis_rows, triton_repo
-from offline_to_online.load.online_answers import Answer, online_answers
-from offline_to_online.load.road import server_road
-from offline_to_online.load.services import CheckError, elastic_client, redis_client
-from offline_to_online.load.triton_server import Place
+from data_exchange_center.steps import CheckError, StepError
+from offline_to_online import activation, doctor
+from offline_to_online.parity.online_answers import Answer, online_answers
+from offline_to_online.parity.server_clients import server_clients
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
+from offline_to_online.release import s1_go_live
+from offline_to_online.rows.item_rows import item_rows
+from offline_to_online.stores import feast_repo, triton_repo
+from offline_to_online.stores.base import ReleaseStore
+from offline_to_online.stores.catalogue import Stores
+from offline_to_online.stores.connections import elastic_client, redis_client
+from offline_to_online.stores.elasticsearch import ElasticsearchStore
+from offline_to_online.stores.feast import FeastStore
+from offline_to_online.stores.redis import RedisStore, read
+from offline_to_online.stores.triton import TritonStore
+from offline_to_online.stores.triton_server import Place
 from tests.synthetic_release import write_artifacts
 
 LOADS = (s1_user_to_redis, s2_item_to_es, s1_feature_to_feast, s2_model_to_triton)
@@ -58,16 +67,27 @@ def load(settings: Settings, name: str) -> Settings:
 
 
 def live(settings: Settings) -> Published:
-    with redis_client(settings) as client:
-        release = activation.live_release(client)
-        assert release is not None
-        return activation.published(client, release)
+    store = RedisStore(settings)
+    release = store.live()
+    assert release is not None
+    return store.published(release)
+
+
+def manifest_of(settings: Settings) -> Manifest:
+    """The manifest of what is live, as it was before the check of offline against online."""
+    published = live(settings)
+    assert published.manifest.parity is not None
+    return published.manifest.model_copy(update={"parity": None})
 
 
 def answer(settings: Settings, published: Published) -> list[Answer]:
     """What the server would rank for a few users."""
-    with server_road(settings) as services:
-        return online_answers(services, published, REQUESTS)
+    with server_clients(settings) as clients:
+        return online_answers(clients, published, REQUESTS)
+
+
+def fail_check(*_: object) -> None:
+    raise CheckError("as told")
 
 
 def place_of(published: Published) -> Place:
@@ -119,7 +139,7 @@ def ids(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
     """Ids of the three releases. Their models are taken out of Triton at the end."""
     folders = {name: Settings(exchange_dir=tmp_path_factory.mktemp(name)) for name in RELEASES}
     yield {name: release_of_artifacts(made(settings, name)).release for name, settings in folders.items()}
-    triton_repo.prune(stack, keep=set())
+    TritonStore(stack).delete(set(TritonStore(stack).releases()))
     with redis_client(stack) as client:
         client.delete(wire.LIVE_KEY, wire.HISTORY_KEY)
 
@@ -128,13 +148,15 @@ def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.C
     settings = load(stack, "first")
     assert feast_repo.live_release(stack) is None  # not before every check is passed
     s3_check_offline_and_online.main(settings)
+    assert RedisStore(stack).live() is None  # nor by the check itself
+    s1_go_live.main(settings)
     assert feast_repo.live_release(stack) == ids["first"]
     said = capsys.readouterr().out
     assert "60 users in Redis" in said
     assert "fm: the index's 200 against the model's exact 200, 60 users: 100.0000% shared" in said
     assert f"release {ids['first']} is live" in said
     published = live(stack)
-    assert published.manifest == release_of_artifacts(settings)
+    assert manifest_of(stack) == release_of_artifacts(settings)
     assert sum(len(each.scores) for each in answer(stack, published)) > 100
     with elastic_client(stack) as elastic:
         assert list(elastic.indices.get_alias(name=wire.ITEM_ALIAS)) == [wire.item_index(ids["first"])]
@@ -151,9 +173,20 @@ def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.C
 def test_syncing_the_same_release_again_changes_nothing(stack: Settings) -> None:
     published = live(stack)
     with asked_all_the_time(stack, published):
-        s3_check_offline_and_online.main(load(stack, "first"))
+        settings = load(stack, "first")
+        s3_check_offline_and_online.main(settings)
+        s1_go_live.main(settings)
     assert live(stack) == published
     assert list(triton_repo.versions(stack)) == [place_of(published)]
+
+
+def test_the_doctor_finds_everything_but_a_server(stack: Settings, ids: dict[str, str]) -> None:
+    settings = made(stack, "first")
+    with doctor.connected(settings) as clients:
+        found = doctor.examine(settings, clients, Stores.of(settings))
+    assert [(each.what, each.command) for each in found if not each.well] == [("server", "make serve")]
+    assert [each.detail for each in found if each.state == "live"] == [f"release {ids['first']}"]
+    assert all(each.detail for each in found if each.state == "up")  # a version
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +202,7 @@ def second(stack: Settings, ids: dict[str, str]) -> Settings:
 def test_a_release_of_another_recipe_lies_beside_the_first(stack: Settings, second: Settings) -> None:
     """Its model has another width, and so a name of its own."""
     published, manifest = live(stack), release_of_artifacts(second)
-    place = activation.require_loaded(second, manifest.release)
+    place = activation.require_loaded(Stores.of(second), manifest.release)
     width = manifest.feature_spec.width
     assert (published.triton_model, place.model) == ("ml_rec", f"ml_rec_{width}")
     assert triton_repo.models(stack) == ["ml_rec", f"ml_rec_{width}"]
@@ -218,7 +251,7 @@ def test_an_older_history_or_other_channels_in_redis_fail_the_check(
     release, published = ids["second"], live(stack)
     key, channels = wire.user_key(release, 2), wire.channels_key(release)
     with redis_client(stack) as client:
-        held = redis_rows.read(client, channels)
+        held = read(client, channels)
         assert held is not None
         history = History.unpack(client.hget(key, wire.USER_HISTORY))
         older = History(history.itemids[1:], history.ratings[1:], history.times[1:])
@@ -258,7 +291,7 @@ def test_a_half_loaded_release_does_not_go_live_and_a_rerun_replaces_it(
     with elastic_client(stack) as elastic:
         index = wire.item_index(ids["second"])
         elastic.indices.put_mapping(index=index, meta={})
-        elastic.delete(index=index, id=str(es_index.item_rows(stack.exchange_dir)[0].itemid))
+        elastic.delete(index=index, id=str(item_rows(stack.exchange_dir)[0].itemid))
         with pytest.raises(StepError, match=r"not in Elasticsearch, or not wholly, .*: run .*s2_item_to_es\.py"):
             s3_check_offline_and_online.main(second)
         s2_item_to_es.main(second)
@@ -267,46 +300,57 @@ def test_a_half_loaded_release_does_not_go_live_and_a_rerun_replaces_it(
 
 
 @pytest.mark.parametrize(
-    ("step", "where", "check", "service"),
+    ("step", "store"),
     [
-        (s1_user_to_redis, redis_rows, "check_user", "Redis"),
-        (s2_item_to_es, s2_item_to_es, "check_candidates", "Elasticsearch"),
-        (s1_feature_to_feast, feast_repo, "compare", "Feast"),
-        (s2_model_to_triton, s2_model_to_triton, "check_scores", "Triton"),
+        (s1_user_to_redis, RedisStore),
+        (s2_item_to_es, ElasticsearchStore),
+        (s1_feature_to_feast, FeastStore),
+        (s2_model_to_triton, TritonStore),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=lambda value: getattr(value, "title", ""),
 )
 def test_a_step_whose_check_failed_keeps_the_release_from_going_live_until_it_is_run_again(
-    stack: Settings,
-    ids: dict[str, str],
-    second: Settings,
-    step: ModuleType,
-    where: ModuleType,
-    check: str,
-    service: str,
+    stack: Settings, ids: dict[str, str], second: Settings, step: ModuleType, store: type[ReleaseStore[Any, Any]]
 ) -> None:
-    def fail(*_: object) -> None:
-        raise CheckError("as told")
-
     published = live(stack)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(where, check, fail)
+        patch.setattr(store, "_check", fail_check)
         with pytest.raises(CheckError, match="as told"):
             step.main(second)
-    with pytest.raises(
-        StepError, match=f"not in {service}, or not wholly, or failed its check: run .*{step.__name__.split('.')[-1]}"
-    ):
+    refusal = f"not in {store.title}, or not wholly, or failed its check: run .*{step.__name__.split('.')[-1]}"
+    with pytest.raises(StepError, match=refusal):
         s3_check_offline_and_online.main(second)
     assert live(stack) == published
     step.main(second)
-    assert activation.require_loaded(second, ids["second"]).model.startswith(wire.MODEL)
+    assert activation.require_loaded(Stores.of(second), ids["second"]).model.startswith(wire.MODEL)
+
+
+def test_a_release_that_failed_or_skipped_its_check_does_not_go_live(
+    stack: Settings, ids: dict[str, str], second: Settings
+) -> None:
+    published = live(stack)
+    refused = rf"release {ids['second']} must not go live.*s3_check_offline_and_online\.py"
+    with pytest.raises(StepError, match=refused):
+        s1_go_live.main(second)  # skipped
+    s3_check_offline_and_online.main(second)  # passed ...
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s3_check_offline_and_online, "compare", fail_check)
+        with pytest.raises(CheckError, match="as told"):
+            s3_check_offline_and_online.main(second)  # ... and failed when it was run again
+    with pytest.raises(StepError, match=refused):
+        s1_go_live.main(second)
+    s3_check_offline_and_online.main(second)
+    s1_user_to_redis.main(second)  # loaded again, and not checked since
+    with pytest.raises(StepError, match=refused):
+        s1_go_live.main(second)
+    assert live(stack) == published
 
 
 def test_a_complete_index_is_mended_in_place(stack: Settings, ids: dict[str, str], second: Settings) -> None:
     index = wire.item_index(ids["second"])
     with elastic_client(stack) as elastic:
         created = elastic.indices.get(index=index)[index]["settings"]["index"]["creation_date"]
-        elastic.delete(index=index, id=str(es_index.item_rows(stack.exchange_dir)[0].itemid))
+        elastic.delete(index=index, id=str(item_rows(stack.exchange_dir)[0].itemid))
         elastic.index(index=index, id="surplus", document={Columns.ITEM: 999_999, "title": "x", "genres": [1]})
         s2_item_to_es.main(second)
         assert elastic.indices.get(index=index)[index]["settings"]["index"]["creation_date"] == created
@@ -319,10 +363,11 @@ def test_the_second_goes_live_and_the_first_can_be_had_again(
     first = live(stack)
     before = answer(stack, first)
     s3_check_offline_and_online.main(second)
+    s1_go_live.main(second)
     said = capsys.readouterr().out
     for group in ("one-hot (3 columns)", "dense (6 columns)", "candidate (7 columns)", "history (", "score"):
         assert f"  {group}" in said
-    assert live(stack).manifest == release_of_artifacts(second)
+    assert manifest_of(stack) == release_of_artifacts(second)
     assert sum(len(each.scores) for each in answer(stack, live(stack))) > 100
     activation.go_back(stack, ids["first"])
     assert live(stack) == first
@@ -340,17 +385,17 @@ def test_a_release_that_was_never_live_cannot_be_had_again(stack: Settings, ids:
 
 def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: dict[str, str], second: Settings) -> None:
     """Live before: first, then second. Third and first are kept, as first was served last."""
-    gone = activation.require_loaded(second, ids["second"])
-    s3_check_offline_and_online.main(load(stack, "third"))
+    gone = activation.require_loaded(Stores.of(second), ids["second"])
+    settings = load(stack, "third")
+    s3_check_offline_and_online.main(settings)
+    s1_go_live.main(settings)
     kept = {ids["third"], ids["first"]}
-    with redis_client(stack) as client, elastic_client(stack) as elastic:
-        assert activation.live_release(client) == ids["third"]
-        assert activation.history(client) == [ids["third"], ids["first"]]
-        assert redis_rows.releases_in(client) == kept
+    store = RedisStore(stack)
+    assert store.live() == ids["third"]
+    assert store.history() == [ids["third"], ids["first"]]
+    assert [each.releases() for each in Stores.of(stack).all] == [kept] * 4
+    with redis_client(stack) as client:
         assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]
-        assert es_index.releases_in(elastic) == kept
-    assert feast_repo.releases_in(stack) == kept
-    assert {model.release for model in triton_repo.versions(stack).values()} == kept
     assert triton_repo.models(stack) == ["ml_rec"]
     with feast_redis(stack) as client:
         column = _mmh3(f"ml_user_{ids['second']}:age")

@@ -14,7 +14,9 @@ from elasticsearch import Elasticsearch
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.settings import Settings
-from offline_to_online.load import es_index, feast_repo, feast_rows, onnx_export, triton_repo
+from offline_to_online.export import onnx_export
+from offline_to_online.rows.item_rows import ItemRow
+from offline_to_online.stores import elasticsearch_index, feast, feast_repo, feast_server, triton_repo
 from tests.unit.online.world import KINDS, World
 
 
@@ -51,9 +53,9 @@ def load_elasticsearch(settings: Settings, world: World) -> None:
     rows = []
     for itemid in world.itemids:
         vectors = {vector_of(name): known[itemid] for name, known in world.item_vectors.items() if itemid in known}
-        rows.append(es_index.ItemRow(itemid, world.titles[itemid], world.genres[itemid], vectors))
+        rows.append(ItemRow(itemid, world.titles[itemid], world.genres[itemid], vectors))
     with Elasticsearch(settings.elasticsearch.url) as client:
-        es_index.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
+        elasticsearch_index.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
 
 
 def load_feast(settings: Settings, world: World) -> None:
@@ -62,9 +64,9 @@ def load_feast(settings: Settings, world: World) -> None:
         "item": pd.DataFrame([{"itemid": key, **row} for key, row in world.item_features.items()]),
     }
     at = pd.Timestamp("2001-01-01", tz="UTC")
-    feast_rows.write_features(settings, world.release, world.spec, frames, at)
-    feast_repo.materialize(settings, world.release)
-    feast_repo.wait_until_known(settings, world.release)
+    feast_repo.write_features(settings, world.release, world.spec, frames, at)
+    feast.materialize(settings, world.release)
+    feast_server.wait_until_known(settings, world.release)
 
 
 @pytest.fixture(scope="package")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_exchange_center.channels import Channel, ChannelSet, regimes
+from data_exchange_center.channels import Channel, ChannelSet, index_vectors, regimes
 from data_exchange_center.history import History
 
 ITEMS, DIM, LAGS = 9, 4, 5
@@ -30,7 +30,7 @@ def channel(name: str = "tower") -> Channel:
 def test_inner_product_is_factors_and_popularity() -> None:
     one = channel()
     user = one.user_vectors(np.array([[3, 0]]), np.array([[5, 0]]), np.array([[2, 1]]), np.array([1]))
-    weight = one.lag[:, 1, 0] * one.opinion[:, 1, 5]
+    weight = one.lag[:, 1, 0] * one.rating_weight[:, 1, 5]
     vector = one.base[1] + one.profile[0][2] + one.profile[1][1] + (weight[:, None] * one.rows[:, 3]).sum(axis=0)
     expected = one.items @ vector + one.bias
     assert one.item_vectors() @ user[0] == pytest.approx(expected, abs=1e-5)
@@ -102,3 +102,10 @@ def test_a_channel_that_tells_no_items_apart_is_not_asked_with() -> None:
     for history in (History.empty(), strangers):
         assert set(channels.user_vectors(history, profile, 1_200)) == {"tower", "popular"}
     assert set(channels.user_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}
+
+
+def test_every_item_vector_finds_itself_first() -> None:
+    random = np.random.default_rng(0)
+    items = index_vectors(random.normal(size=(300, 4)).astype(np.float32), random.normal(size=300))
+    assert (np.argmax(items @ items.T, axis=1) == np.arange(300)).all()
+    np.testing.assert_allclose(np.linalg.norm(items, axis=1), np.linalg.norm(items[0]), rtol=1e-6)

@@ -9,9 +9,8 @@ import pytest
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.features import MissingFeatureError
-from data_exchange_center.steps import StepError
-from offline.data.movielens import MalformedLineError
-from offline_to_online.load.services import CheckError
+from data_exchange_center.steps import CheckError, StepError
+from offline.ingestion.movielens import MalformedLineError
 from online.clients.base import GoneError, ServiceError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError

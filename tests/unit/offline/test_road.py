@@ -24,25 +24,18 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data import movielens, sources, training
-from offline.data.inputs import PAST, read_inputs
 from offline.data.lists import exact_search, recall_lists
 from offline.data.requests import Points
-from offline.stages.ranking import side_features
-from offline.torchfm.models import load_ranker
-from offline.torchfm.ranker_train import list_scores
+from offline.data.stored_features import StoredFeatures
+from offline.ingestion import movielens, sources
+from offline.models.served import load_ranker
+from offline.readers import PAST, read_inputs, read_samples
+from offline.training.list_ranker import list_scores
+from offline.training.rows import fm_data, pairs_data
 from tests.unit.offline.synthetic import made_up_movielens
 
-STEPS = (
-    "offline.preprocess.s0_get_data",
-    "offline.preprocess.s1_data_split",
-    "offline.preprocess.s2_term_trans",
-    "offline.recall.s1_term_recall",
-    "offline.recall.s2_vector_recall",
-    "offline.rank.s1_feature_engi",
-    "offline.rank.s2_model_train",
-)
-USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are kept for online evaluation
+STEPS = tuple(step.path.removesuffix(".py").replace("/", ".") for step in provenance.STEPS)
+USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are held out
 COLD = {5 * (user + 1) for user in range(FEW)}
 
 
@@ -51,15 +44,42 @@ def walk(settings: Settings) -> None:
         importlib.import_module(step).main(settings)
 
 
+Touched = dict[tuple[str, str], set[str]]  # (step, "read" or "write") -> artifacts' paths
+
+
+def walk_watched(settings: Settings) -> Touched:
+    """Run the steps, and say what each has read and written."""
+    touched: Touched = {}
+
+    def watching(step: str, verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(artifact: artifacts.Artifact, *args: Any) -> Any:
+            touched.setdefault((step, verb), set()).add(artifact.path)
+            return method(artifact, *args)
+
+        return watched
+
+    for step in provenance.STEPS:
+        with pytest.MonkeyPatch.context() as patch:
+            for kind in (artifacts.Table, artifacts.Document, artifacts.Binary):
+                for verb in ("read", "write"):
+                    patch.setattr(kind, verb, watching(step.path, verb, getattr(kind, verb)))
+            importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
+    return touched
+
+
 @pytest.fixture(scope="module")
-def roads(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Settings]:
-    """Recipe -> where its steps have run."""
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Settings, Touched]]:
+    """Recipe -> where its steps have run, and what they touched."""
     folder = tmp_path_factory.mktemp("roads")
     data = made_up_movielens(folder / "ml")
-    roads = {name: Settings(data=data, exchange_dir=folder / name, recipe_name=name) for name in RECIPES}
-    for settings in roads.values():
-        walk(settings)
-    return roads
+    roads = [Settings(data=data, exchange_dir=folder / name, recipe_name=name) for name in RECIPES]
+    return {settings.recipe_name: (settings, walk_watched(settings)) for settings in roads}
+
+
+@pytest.fixture(scope="module")
+def roads(walked: Mapping[str, tuple[Settings, Touched]]) -> Mapping[str, Settings]:
+    """Recipe -> where its steps have run."""
+    return {name: settings for name, (settings, _) in walked.items()}
 
 
 @pytest.fixture(params=sorted(RECIPES))
@@ -79,7 +99,7 @@ def default(roads: Mapping[str, Settings]) -> Settings:
 
 def offline_rows(settings: Settings) -> pd.DataFrame:
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
-    return ratings[ratings[Columns.SPLIT] != Split.ONLINE].reset_index(drop=True)
+    return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT].reset_index(drop=True)
 
 
 def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None:
@@ -88,6 +108,21 @@ def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None
     assert manifest.dataset["counts"] == {"ratings": 1830, "users": USERS, "items": 80, "genres": 3}
     assert manifest.vector_dims == {channel.name: channel.dim + 2 for channel in settings.recipe.recall.channels}
     assert manifest.model["model"]["kind"] == settings.recipe.ranker.kind
+
+
+@pytest.mark.parametrize("step", provenance.STEPS, ids=lambda step: step.path)
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_step_reads_and_writes_what_is_declared(
+    step: provenance.Step, name: str, walked: Mapping[str, tuple[Settings, Touched]]
+) -> None:
+    settings, touched = walked[name]
+    told = {artifacts.DATASET.path} - {file.path for file in step.reads}  # names the figures to expect
+    read = touched.get((step.path, "read"), set())
+    assert read - told == {file.path for file in step.inputs(settings.recipe)}
+    assert touched[step.path, "write"] == {file.path for file in step.outputs(settings.recipe)}
+    if step.report:
+        recorded = step.report.read(settings.exchange_dir)[provenance.INPUTS]
+        assert list(recorded) == [file.path for file in step.inputs(settings.recipe)]
 
 
 def test_nothing_the_server_gets_is_from_the_last_ten(settings: Settings) -> None:
@@ -125,9 +160,9 @@ def test_no_training_input_holds_the_last_ten(settings: Settings, tmp_path: Path
         (other.data / name).write_bytes(content)
     walk(other)
     before, after = (artifacts.RATINGS.read(road.exchange_dir) for road in (settings, other))
-    online = before[Columns.SPLIT] == Split.ONLINE
-    assert (before[~online] == after[~online]).all(axis=None)
-    assert (before[online] != after[online])[[Columns.ITEM, Columns.TIMESTAMP]].mean().min() > 0.9
+    held_out = before[Columns.SPLIT] == Split.HOLDOUT
+    assert (before[~held_out] == after[~held_out]).all(axis=None)
+    assert (before[held_out] != after[held_out])[[Columns.ITEM, Columns.TIMESTAMP]].mean().min() > 0.9
 
     reports = {report.path for report in provenance.REPORTS}
     told = {artifacts.DATASET.path, artifacts.RATINGS.path}  # what the other ratings are
@@ -235,7 +270,7 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
 
 
 def test_stored_vectors_carry_the_bias(source: Settings) -> None:
-    data = training.fm_data(read_inputs(source).data, source.recipe.data)
+    data = fm_data(read_inputs(source).data, source.recipe.data)
     assert data.train.inputs.min() == 1  # every id of the training rows is known
     users = np.stack(artifacts.USER_VECTORS.read(source.exchange_dir)[vector_of("fm")].dropna().to_list())
     assert users.shape == (len(data.users), 18)
@@ -246,7 +281,8 @@ def test_the_deepfm_loads_and_gives_probabilities(source: Settings) -> None:
     report = artifacts.RANK_REPORT.read(source.exchange_dir)
     assert set(report["auc"]) == {"train", "validation", "test"}
     served = load_ranker(artifacts.RANK_WEIGHTS.read(source.exchange_dir), report["model"])
-    data, spec = training.ranker_data(source)
+    inputs, ratings, spec = read_samples(source)
+    data = pairs_data(inputs, ratings, source.recipe.data.validation_share)
     scores = served(data.test.inputs).detach().numpy()
     assert data.test.inputs.shape[1] == spec.width
     assert scores.shape == (len(data.test.labels), 1)
@@ -256,7 +292,7 @@ def test_the_deepfm_loads_and_gives_probabilities(source: Settings) -> None:
 def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settings) -> None:
     """One user's list, from the artifacts as a server makes it and by the functions that made the training lists."""
     folder, recall = default.exchange_dir, default.recipe.recall
-    everything, past = read_inputs(default, (*PAST, Split.ONLINE)), read_inputs(default).data
+    everything, past = read_inputs(default, (*PAST, Split.HOLDOUT)), read_inputs(default).data
     user, spec = USERS - 5, read_feature_spec(folder)
     point = Points(np.array([user]), past.lengths[[user]])
     now = int(everything.data.times[everything.data.starts[user] + past.lengths[user]])
@@ -297,9 +333,10 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
         spec.encode_candidates(candidate_columns([channel.name for channel in recall.channels]), fused.features),
         spec.encode_history(history, now),
     )
+    stored = StoredFeatures.of(past, everything, spec, default.recipe)
     with torch.no_grad():
         served = model(torch.from_numpy(rows))[:, 0]
-        taught = torch.sigmoid(list_scores(model.ranker.ranker, lists, side_features(past, everything, spec)))[0, :n]
+        taught = torch.sigmoid(list_scores(model.ranker.ranker, lists, stored))[0, :n]
     assert served.std() > 0.001
     torch.testing.assert_close(served, taught, atol=2e-3, rtol=0)  # training lists hold features in half precision
 
@@ -307,7 +344,7 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
 @pytest.mark.parametrize(
     ("recipe", "before"),
     [
-        ("source", ("s0_get", "s0_get", "s2_term", "s1_data", "s2_term", "s1_feat")),
+        ("source", ("s0_get", "s0_get", "s2_term", "s1_data", "s1_data", "s1_feat")),
         ("default", ("s0_get", "s0_get", "s2_term", "s1_data", "s1_data", "s1_feat")),
     ],
 )

@@ -1,4 +1,4 @@
-"""Two whole online sides made of fakes, one a recipe."""
+"""Artifacts of both recipes, the offline truth of each, and an online side made of fakes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.recipes import RECIPES
+from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.settings import Settings
+from offline_to_online.export.onnx_export import export_onnx
+from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth
 from tests.synthetic_release import write_artifacts
-from tests.unit.offline_to_online.parity_road import Road
+from tests.unit.offline_to_online.online_side import OnlineSide
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +25,24 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def road(folders: dict[str, Path]) -> Road:
+def side(folders: dict[str, Path]) -> OnlineSide:
     """The source's recipe: a stored vector, genres beside it, statistics by genre."""
-    return Road(folders["source"], "source")
+    return OnlineSide(folders["source"], "source")
 
 
 @pytest.fixture
-def history_road(folders: dict[str, Path]) -> Road:
+def history_side(folders: dict[str, Path]) -> OnlineSide:
     """The default recipe: two channels made of the history, and a ranker that reads it."""
-    return Road(folders["default"], "default")
+    return OnlineSide(folders["default"], "default")
+
+
+@pytest.fixture(scope="session", params=RECIPES)
+def truth(request: pytest.FixtureRequest, folders: dict[str, Path]) -> OfflineTruth:
+    """The offline side of either recipe: a ranker is a ranker."""
+    folder = folders[request.param]
+    return offline_truth(folder, release_of_artifacts(Settings(exchange_dir=folder, recipe_name=request.param)))
+
+
+@pytest.fixture(scope="session")
+def exported(truth: OfflineTruth) -> bytes:
+    return export_onnx(truth.model, truth.spec.width, "aaaaaaaaaaaa")

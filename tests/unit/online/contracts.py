@@ -59,6 +59,11 @@ class RedisUsersContract:
         assert client.call(UserQuery(UNKNOWN_USER, world.release)).user is None
         assert client.call(UserQuery(1, NOWHERE)).user is None
 
+    def test_an_unknown_user_is_told_from_a_release_that_is_not_kept(self, client: RedisUsers, world: World) -> None:
+        assert client.call(UserQuery(UNKNOWN_USER, world.release)).kept
+        assert not client.call(UserQuery(1, NOWHERE)).kept
+        assert not client.call(UserQuery(1, None)).kept
+
     def test_what_was_published(self, client: RedisUsers, world: World) -> None:
         assert client.published(world.release) == world.published
         assert client.published(NOWHERE) is None
@@ -75,9 +80,6 @@ class RedisUsersContract:
     def test_no_channels_at_all_is_an_error(self, client: RedisUsers) -> None:
         with pytest.raises(ServiceError, match=f"no recall channels of release {NOWHERE}"):
             client.channels(NOWHERE)
-
-    def test_the_live_release_was_activated_last(self, client: RedisUsers, world: World) -> None:
-        assert client.activated()[0] == world.release
 
     def test_the_popular_list(self, client: RedisUsers, world: World) -> None:
         assert client.popular(world.release) == world.popular

@@ -58,8 +58,8 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
         self._seen(query)
         world = self.worlds.get(query.release or "")
         if world is None or query.userid not in world.userids:
-            return UserAnswer(self.live_release, None)
-        return UserAnswer(self.live_release, world.stored(query.userid))
+            return UserAnswer(self.live_release, kept=world is not None, user=None)
+        return UserAnswer(self.live_release, kept=True, user=world.stored(query.userid))
 
     def published(self, release: str) -> Published | None:
         with self._asking("published"):
@@ -78,11 +78,6 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             if release not in self.worlds:
                 raise ServiceError(self.service, f"holds no recall channels of release {release}")
             return self.worlds[release].channels
-
-    def activated(self) -> list[str]:
-        with self._asking("activated"):
-            self._seen()
-            return [self.live_release] if self.live_release else []
 
 
 class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):

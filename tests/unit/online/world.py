@@ -322,10 +322,10 @@ class DefaultWorld(World):
         def normal(*shape: int) -> NDArray[np.float32]:
             return rng.normal(size=shape).astype(np.float32)
 
-        opinion, history = normal(fields, 2, 6), normal(fields, rows, dim)
-        opinion[:, :, 0] = history[:, 0] = 0
+        rating_weight, history = normal(fields, 2, 6), normal(fields, rows, dim)
+        rating_weight[:, :, 0] = history[:, 0] = 0
         return Channel(
-            name=name, rows=history, lag=normal(fields, 2, self.recipe.data.history) / 5, opinion=opinion,
+            name=name, rows=history, lag=normal(fields, 2, self.recipe.data.history) / 5, rating_weight=rating_weight,
             base=normal(2, dim), profile=tuple(normal(3, dim) for _ in range(profiles)), items=normal(rows, dim),
             bias=normal(rows), trained=np.array([False, *(itemid in self.trained for itemid in sorted(self.itemids))]),
         )  # fmt: skip

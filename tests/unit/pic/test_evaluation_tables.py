@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from offline.evaluation import ablations, fusion_rules, ranker_inputs, served
+from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate
+from offline.experiments import ablations, fusion_rules, ranker_variants
 from tests.synthetic_release import write_artifacts
-from tests.unit.offline.evaluation.conftest import held_of, settings_of
+from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,8 +33,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     for recipe in ("source", "default"):
         write_artifacts(folder / recipe, recipe=recipe, users=24)
         settings = settings_of(recipe, folder)
-        exact = served.answers(settings, held_of(settings))
-        found[recipe] = evaluate(settings, "make evaluate", ask=lambda _, e=exact: e, source_dir=folder / "source")
+        exact = served.answers(settings, holdout_of(settings))
+        found[recipe] = evaluate(
+            settings, "make evaluate", ask=lambda _, e=exact: e, source=settings_of("source", folder)
+        )
     return found
 
 
@@ -154,7 +157,11 @@ def test_every_block_is_translated(tables: ModuleType, reports: dict[str, dict[s
 
     for draw in (tables.headline, tables.evaluation, tables.funnel, tables.slices, tables.exact):
         draw(reports["default"], noting)
-    tried = [*fusion_rules.rules(256), "ranker: all inputs", *(f"ranker: {name}" for name in ranker_inputs.without())]
+    tried = [
+        *fusion_rules.rules(["tower", "ease"], 256),
+        "ranker: all inputs",
+        *(f"ranker: {name}" for name in ranker_variants.without()),
+    ]
     against = {"ndcg@50": {"difference": 0.0, "p_value": 1.0}}
     rows = [
         {"group": group, "name": name, **MEANS, "against reference": against}

@@ -117,7 +117,9 @@ def test_every_channel_finds_what_an_exact_search_finds(
 
 
 def test_named_outcomes(http: FlaskClient, world: World) -> None:
-    assert asked(http, UNKNOWN_USER)["cold_start"] is True
+    unknown = asked(http, UNKNOWN_USER)
+    assert unknown["cold_start"] is True
+    assert "popular" in unknown["reason"]
     assert asked(http, NO_FEATURES_USER)["degraded"] == ["no_user_features"]
     if isinstance(world, SourceWorld):
         assert asked(http, BLANK_USER)["degraded"][0] == "no_recall"

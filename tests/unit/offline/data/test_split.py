@@ -31,9 +31,9 @@ def test_the_split_is_what_a_loop_over_users_gives(rows: list[tuple[int, int, in
             ((time, place, rating) for place, (u, rating, time) in enumerate(rows) if u == user),
             key=lambda row: row[:2],
         )
-        offline = len(of_user) - recipe.online_last
+        offline = len(of_user) - recipe.holdout_last
         for k, (_, place, rating) in enumerate(of_user):
-            part = Split.ONLINE if k >= offline else Split.TRAIN if k < 0.8 * offline else Split.TEST
+            part = Split.HOLDOUT if k >= offline else Split.TRAIN if k < 0.8 * offline else Split.TEST
             expected.append((user, place, int(rating > 3), part))
     columns = [Columns.USER, Columns.ITEM, Columns.LABEL, Columns.SPLIT]
     assert list(found[columns].itertuples(index=False, name=None)) == expected
@@ -43,10 +43,10 @@ def test_the_split_is_what_a_loop_over_users_gives(rows: list[tuple[int, int, in
 def test_nothing_trained_is_later_than_what_is_tested(rows: list[tuple[int, int, int]]) -> None:
     found = label_and_split(table(rows), DataRecipe())
     for _, of_user in found.groupby(Columns.USER):
-        order = [of_user[of_user[Columns.SPLIT] == part][Columns.TIMESTAMP] for part in ("train", "test", "online")]
+        order = [of_user[of_user[Columns.SPLIT] == part][Columns.TIMESTAMP] for part in ("train", "test", "holdout")]
         present = [times for times in order if len(times)]
         assert all(a.max() <= b.min() for a, b in pairwise(present))
-        assert (of_user[Columns.SPLIT] == Split.ONLINE).sum() == min(10, len(of_user))
+        assert (of_user[Columns.SPLIT] == Split.HOLDOUT).sum() == min(10, len(of_user))
 
 
 @pytest.mark.parametrize(("ratings", "train", "test"), [(1, 0, 0), (10, 0, 0), (11, 1, 0), (12, 2, 0), (15, 4, 1)])

@@ -14,6 +14,7 @@ DATA = Sequences(
     np.array([7, 8, 9]), np.array([10, 20, 30]), np.array([0, 2, 2, 5]), ITEMS, RATINGS, RATINGS > 3, np.arange(5) * 100
 )
 YEARS = np.array([0, 1990, 1991, 0])
+PEOPLE = pd.DataFrame({"userid": [7, 8, 9], "gender": ["F", "M", "F"], "age": [1, 18, 25], "occupation": ["a"] * 3})
 
 
 def test_items_are_counted() -> None:
@@ -31,13 +32,12 @@ def test_items_are_counted() -> None:
 
 
 def test_a_user_without_ratings_has_rated_nothing() -> None:
-    people = pd.DataFrame({"userid": [7, 8, 9], "gender": ["F", "M", "F"], "age": [1, 18, 25], "occupation": ["a"] * 3})
-    assert user_statistics(DATA, people)["n_ratings"].tolist() == [2, 0, 3]
+    assert user_statistics(DATA, PEOPLE)["n_ratings"].tolist() == [2, 0, 3]
 
 
 def test_the_spec_has_the_codes_of_the_sequences() -> None:
     profile = (one_hot("gender", "user", "FM"), one_hot("age", "user", [1, 18]), one_hot("occupation", "user", "ab"))
-    inputs = Inputs(DATA, ("Drama",), np.zeros((4, 1), np.float32), YEARS, profile, np.ones((3, 3), np.int64))
+    inputs = Inputs(DATA, ("Drama",), np.zeros((4, 1), np.float32), YEARS, PEOPLE, profile, np.ones((3, 3), np.int64))
     spec = list_spec(inputs, DEFAULT, ListRankerRecipe(history=4))
     assert [feature.name for feature in spec.one_hot] == ["itemid", "gender", "age"]
     assert spec.one_hot[0].encode([10, 30, 40]).tolist() == [1, 3, 0]

@@ -6,8 +6,8 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from offline.evaluation import replay
-from offline.evaluation.inputs import read_inputs
-from offline.evaluation.replay import Held
+from offline.evaluation.replay import Holdout
+from offline.readers import read_with_holdout
 from tests.synthetic_release import write_artifacts
 
 
@@ -30,5 +30,5 @@ def settings_of(recipe: str, exchange: Path) -> Settings:
     return Settings(recipe_name=recipe, exchange_dir=exchange / recipe)
 
 
-def held_of(settings: Settings) -> Held:
-    return replay.held_out(read_inputs(settings).data, settings.recipe.data.online_last)
+def holdout_of(settings: Settings) -> Holdout:
+    return replay.hold_out(read_with_holdout(settings).data, settings.recipe.data.holdout_last)

@@ -15,12 +15,11 @@ from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline import bench
 from offline.evaluation import evaluate as module
 from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate, figure
-from offline.evaluation.inputs import read_inputs
-from tests.unit.offline.evaluation.conftest import held_of, settings_of
+from offline.readers import read_with_holdout
+from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 SYSTEMS = {
     "source": ["popularity", "item-kNN", "EASE", "source: channel fm", "source: recall", "source: ranked"],
@@ -32,7 +31,7 @@ SYSTEMS = {
 
 
 def test_the_report_of_either_recipe(released: Settings, exchange: Path) -> None:
-    found = evaluate(released, "make it so", source_dir=exchange / "source")
+    found = evaluate(released, "make it so", source=settings_of("source", exchange))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert list(found["table"]) == list(found["systems"]) == list(found["slices"]) == SYSTEMS[released.recipe_name]
     assert (found["recipe"], found["command"]) == (released.recipe_name, "make it so")
@@ -41,30 +40,18 @@ def test_the_report_of_either_recipe(released: Settings, exchange: Path) -> None
     assert "live against exact" not in found
 
 
-def test_the_source_is_run_where_nobody_gives_its_folder(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Settings] = []
-
-    def run_all(settings: Settings, folder: Path) -> list[dict[str, Any]]:
-        asked.append(settings)
-        shutil.copytree(exchange / "source", folder, dirs_exist_ok=True)
-        return [{"step": "all", "seconds": 0.0}]
-
-    monkeypatch.setattr(bench, "run_all", run_all)
-    settings = settings_of("default", exchange)
-    ours = evaluate(settings, "")
-    assert [each.recipe_name for each in asked] == ["source"]
-    assert asked[0].exchange_dir == settings.exchange_dir  # whose data it is run on
-    given = evaluate(settings, "", source_dir=exchange / "source")
-    assert ours["systems"] == given["systems"]
+def test_the_source_is_measured_only_where_it_is_asked_for(exchange: Path) -> None:
+    found = evaluate(settings_of("default", exchange), "")
+    assert not [system for system in found["systems"] if system.startswith("source")]
 
 
 def test_live_against_exact_is_a_number(exchange: Path) -> None:
     settings = settings_of("default", exchange)
-    exact = served.answers(settings, held_of(settings))
+    exact = served.answers(settings, holdout_of(settings))
 
     def with_ranked(change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
         live = replace(exact, ranked=change(exact.ranked))
-        return evaluate(settings, "", ask=lambda _: live, source_dir=exchange / "source")["live against exact"]
+        return evaluate(settings, "", ask=lambda _: live, source=settings_of("source", exchange))["live against exact"]
 
     same = with_ranked(np.copy)
     assert {name: part["shared"] for name, part in same.items()} == dict.fromkeys(same, 1.0)
@@ -96,14 +83,14 @@ def test_a_figure_is_named_by_what_it_is_of(recipe: str, dataset: str, name: str
 
 def test_without_artifacts_it_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
-        read_inputs(Settings(exchange_dir=tmp_path))
+        read_with_holdout(Settings(exchange_dir=tmp_path))
 
 
 def test_a_split_of_another_length_is_refused(exchange: Path, tmp_path: Path) -> None:
     folder = tmp_path / "exchange"
     shutil.copytree(exchange / "source", folder)
     ratings = artifacts.RATINGS.read(folder)
-    ratings.loc[(ratings[Columns.SPLIT] == Split.ONLINE).idxmax(), Columns.SPLIT] = Split.TEST
+    ratings.loc[(ratings[Columns.SPLIT] == Split.HOLDOUT).idxmax(), Columns.SPLIT] = Split.TEST
     artifacts.RATINGS.write(folder, ratings)
     with pytest.raises(StepError, match="s1_data_split"):
-        read_inputs(Settings(exchange_dir=folder))
+        read_with_holdout(Settings(exchange_dir=folder))

@@ -17,9 +17,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import live, served
 from offline.evaluation.live import expect_release, server_answers
-from offline.evaluation.replay import Answers, Held
+from offline.evaluation.replay import Answers, Holdout
 from tests.free_ports import free_ports
-from tests.unit.offline.evaluation.conftest import held_of, settings_of
+from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 RELEASE = "0123456789ab"
 Reply = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -74,23 +74,23 @@ def settings(exchange: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def held(settings: Settings) -> Held:
-    return held_of(settings)
+def holdout(settings: Settings) -> Holdout:
+    return holdout_of(settings)
 
 
 @pytest.fixture(scope="module")
-def exact(settings: Settings, held: Held) -> Answers:
-    return served.answers(settings, held)
+def exact(settings: Settings, holdout: Holdout) -> Answers:
+    return served.answers(settings, holdout)
 
 
-def replies(exact: Answers, held: Held) -> Reply:
-    itemids = held.past.itemids
+def replies(exact: Answers, holdout: Holdout) -> Reply:
+    itemids = holdout.past.itemids
 
     def ids(codes: np.ndarray) -> list[int]:
         return [int(itemid) for itemid in itemids[codes[codes > 0] - 1]]
 
     def reply(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        user = int(np.searchsorted(held.past.userids, request["userid"]))
+        user = int(np.searchsorted(holdout.past.userids, request["userid"]))
         ranked = ids(exact.ranked[user])
         recall = {"fused": ids(exact.fused[user])}
         recall |= {name: ids(lists[user]) for name, lists in exact.channels.items()}
@@ -100,16 +100,18 @@ def replies(exact: Answers, held: Held) -> Reply:
     return reply
 
 
-def asked(server: Server, held: Held, settings: Settings) -> Answers:
+def asked(server: Server, holdout: Holdout, settings: Settings) -> Answers:
     recall = settings.recipe.recall
-    return server_answers(server.url, RELEASE, [channel.name for channel in recall.channels], recall.candidates, held)
+    return server_answers(
+        server.url, RELEASE, [channel.name for channel in recall.channels], recall.candidates, holdout
+    )
 
 
 def test_what_the_server_answers_is_read_to_the_last_place(
-    server: Server, held: Held, settings: Settings, exact: Answers
+    server: Server, holdout: Holdout, settings: Settings, exact: Answers
 ) -> None:
-    server.reply = replies(exact, held)
-    found = asked(server, held, settings)
+    server.reply = replies(exact, holdout)
+    found = asked(server, holdout, settings)
     assert np.array_equal(found.ranked, exact.ranked)
     assert np.array_equal(found.fused, exact.fused)
     assert found.channels.keys() == exact.channels.keys()
@@ -118,61 +120,61 @@ def test_what_the_server_answers_is_read_to_the_last_place(
 
 
 def test_everybody_is_asked_once_at_the_first_held_out_rating(
-    server: Server, held: Held, settings: Settings, exact: Answers
+    server: Server, holdout: Holdout, settings: Settings, exact: Answers
 ) -> None:
-    server.reply = replies(exact, held)
-    asked(server, held, settings)
+    server.reply = replies(exact, holdout)
+    asked(server, holdout, settings)
     wanted = [
         {"userid": int(user), "timestamp": int(time), "size": 200, "explain": True}
-        for user, time in zip(held.past.userids, held.times, strict=True)
+        for user, time in zip(holdout.past.userids, holdout.times, strict=True)
     ]
     assert sorted(server.asked, key=lambda request: request["userid"]) == wanted
 
 
-def test_a_stranger_has_the_popular_list_and_no_channel(server: Server, held: Held, settings: Settings) -> None:
-    items = [{"itemid": int(itemid), "score": 0.5} for itemid in held.past.itemids[:3]]
+def test_a_stranger_has_the_popular_list_and_no_channel(server: Server, holdout: Holdout, settings: Settings) -> None:
+    items = [{"itemid": int(itemid), "score": 0.5} for itemid in holdout.past.itemids[:3]]
     server.reply = lambda _: (200, {"release": RELEASE, "cold_start": True, "item_list": items})
-    found = asked(server, held, settings)
-    assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * held.past.n_users
+    found = asked(server, holdout, settings)
+    assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * holdout.past.n_users
     assert np.array_equal(found.fused[:, : found.ranked.shape[1]], found.ranked)
     assert not found.channels["tower"].any()
 
 
-def test_an_error_ends_it_in_one_sentence_and_soon(server: Server, held: Held, settings: Settings) -> None:
+def test_an_error_ends_it_in_one_sentence_and_soon(server: Server, holdout: Holdout, settings: Settings) -> None:
     server.reply = lambda _: (503, {"error": {"message": "redis is away."}})
     with pytest.raises(StepError, match=r"answered 503 for user \d+: redis is away\."):
-        asked(server, held, settings)
-    assert len(server.asked) < held.past.n_users
+        asked(server, holdout, settings)
+    assert len(server.asked) < holdout.past.n_users
 
 
 @pytest.mark.parametrize("opening", [(200, {"release": "the one before"}), (503, {"error": {"code": live.OPENING}})])
 def test_a_worker_that_is_still_opening_the_release_is_asked_again(
-    server: Server, held: Held, settings: Settings, exact: Answers, opening: tuple[int, dict[str, Any]]
+    server: Server, holdout: Holdout, settings: Settings, exact: Answers, opening: tuple[int, dict[str, Any]]
 ) -> None:
-    reply, answered = replies(exact, held), itertools.count()
+    reply, answered = replies(exact, holdout), itertools.count()
 
     def late(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return reply(request) if next(answered) > 2 else opening
 
     server.reply = late
-    assert np.array_equal(asked(server, held, settings).ranked, exact.ranked)
+    assert np.array_equal(asked(server, holdout, settings).ranked, exact.ranked)
 
 
 def test_a_release_that_stays_another_is_told(
-    server: Server, held: Held, settings: Settings, exact: Answers, monkeypatch: pytest.MonkeyPatch
+    server: Server, holdout: Holdout, settings: Settings, exact: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "OPENING_S", 0.1)
-    reply = replies(exact, held)
+    reply = replies(exact, holdout)
     server.reply = lambda request: (200, reply(request)[1] | {"release": "another"})
     with pytest.raises(StepError, match=f"answers from release another, not {RELEASE}"):
-        asked(server, held, settings)
+        asked(server, holdout, settings)
 
 
-def test_an_unknown_film_is_told(server: Server, held: Held, settings: Settings) -> None:
+def test_an_unknown_film_is_told(server: Server, holdout: Holdout, settings: Settings) -> None:
     items = [{"itemid": 10**6, "score": 0.5}]
     server.reply = lambda _: (200, {"release": RELEASE, "cold_start": True, "item_list": items})
     with pytest.raises(StepError, match="do not know"):
-        asked(server, held, settings)
+        asked(server, holdout, settings)
 
 
 def test_both_releases_are_named_where_they_differ(server: Server) -> None:
@@ -181,10 +183,10 @@ def test_both_releases_are_named_where_they_differ(server: Server) -> None:
         expect_release(server.url, "other")
 
 
-def test_something_else_that_answers_there_is_told(server: Server, held: Held, settings: Settings) -> None:
+def test_something_else_that_answers_there_is_told(server: Server, holdout: Holdout, settings: Settings) -> None:
     server.reply = lambda _: (200, [])
     with pytest.raises(StepError, match="is not this server"):
-        asked(server, held, settings)
+        asked(server, holdout, settings)
     server.ready = {"status": "fine"}
     with pytest.raises(StepError, match="is not this server"):
         expect_release(server.url, RELEASE)

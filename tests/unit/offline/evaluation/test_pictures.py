@@ -15,7 +15,7 @@ from tests.unit.offline.evaluation.conftest import settings_of
 
 @pytest.fixture(scope="module")
 def found(exchange: Path) -> dict[str, Any]:
-    return evaluate(settings_of("default", exchange), "", source_dir=exchange / "source")
+    return evaluate(settings_of("default", exchange), "", source=settings_of("source", exchange))
 
 
 def widths(figure: Figure, panel: int) -> list[float]:

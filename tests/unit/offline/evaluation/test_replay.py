@@ -12,29 +12,29 @@ from tests.unit.offline.evaluation.made_up import LAST, N_ITEMS, made_up
 
 def test_the_past_holds_nothing_of_the_held_out_part() -> None:
     data = made_up()
-    held = replay.held_out(data, LAST)
-    assert held.past.seen().multiply(held.relevance + held.disliked).nnz == 0
-    assert held.relevance.sum() == sum(data.liked[end - LAST : end].sum() for end in data.starts[1:])
-    assert (held.relevance + held.disliked).sum() == LAST * data.n_users
-    assert held.relevance.multiply(held.disliked).nnz == 0
-    assert held.slices["returning"].tolist() == [True, False, False, False]
-    assert held.slices["same sitting"].tolist() == [False, True, True, True]
-    assert held.times.tolist() == [data.times[end - LAST] for end in data.starts[1:]]
+    holdout = replay.hold_out(data, LAST)
+    assert holdout.past.seen().multiply(holdout.relevance + holdout.disliked).nnz == 0
+    assert holdout.relevance.sum() == sum(data.liked[end - LAST : end].sum() for end in data.starts[1:])
+    assert (holdout.relevance + holdout.disliked).sum() == LAST * data.n_users
+    assert holdout.relevance.multiply(holdout.disliked).nnz == 0
+    assert holdout.slices["returning"].tolist() == [True, False, False, False]
+    assert holdout.slices["same session"].tolist() == [False, True, True, True]
+    assert holdout.times.tolist() == [data.times[end - LAST] for end in data.starts[1:]]
 
 
 def test_users_without_a_past_or_a_future_are_in_no_slice_by_time() -> None:
     data = made_up()
     nothing = data.select(np.zeros(len(data.items), dtype=bool))
-    for held in (replay.held(nothing, data), replay.held(data, nothing)):
-        assert not held.slices["returning"].any()
-        assert not held.slices["same sitting"].any()
+    for holdout in (replay.holdout_of(nothing, data), replay.holdout_of(data, nothing)):
+        assert not holdout.slices["returning"].any()
+        assert not holdout.slices["same session"].any()
 
 
 def test_what_is_liked_later_changes_no_past() -> None:
     data = made_up()
     late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)
     other = replace(data, liked=np.where(late, ~data.liked, data.liked))
-    one, two = replay.held_out(data, LAST), replay.held_out(other, LAST)
+    one, two = replay.hold_out(data, LAST), replay.hold_out(other, LAST)
     assert np.array_equal(popular_lists(one.past, 9), popular_lists(two.past, 9))
     assert (one.relevance != two.disliked).nnz == 0
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from offline.evaluation import replay
 from offline.evaluation.baselines import best_unseen, popular_lists
-from offline.evaluation.replay import Answers, Held
+from offline.evaluation.replay import Answers, Holdout
 from offline.evaluation.report import HEADLINES, _ranks_of, funnel, labelled, plain, report, summary
 from tests.unit.offline.evaluation.made_up import LAST, N_ITEMS, made_up
 
@@ -17,22 +17,22 @@ SIZE = 10
 
 
 @pytest.fixture(scope="module")
-def held() -> Held:
-    return replay.held_out(made_up(), LAST)
+def holdout() -> Holdout:
+    return replay.hold_out(made_up(), LAST)
 
 
 @pytest.fixture(scope="module")
-def answers(held: Held) -> Answers:
+def answers(holdout: Holdout) -> Answers:
     """A channel that knows what will be liked, one that knows the popular; fusion takes the popular."""
-    perfect = best_unseen(held.relevance.toarray(), held.past.seen(), SIZE)
-    popular = popular_lists(held.past, SIZE)
+    perfect = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), SIZE)
+    popular = popular_lists(holdout.past, SIZE)
     scores = np.tile(np.linspace(1, 0, SIZE), (len(popular), 1))
     return Answers({"perfect": perfect, "popular": popular}, popular, popular[:, ::-1].copy(), scores)
 
 
-def test_a_perfect_list_is_perfect_and_the_report_is_json(held: Held, answers: Answers) -> None:
+def test_a_perfect_list_is_perfect_and_the_report_is_json(holdout: Holdout, answers: Answers) -> None:
     systems = {"perfect": answers.channels["perfect"], "popularity": answers.fused}
-    found = plain(report(held, systems, answers, np.eye(N_ITEMS + 1), ["popularity"]))
+    found = plain(report(holdout, systems, answers, np.eye(N_ITEMS + 1), ["popularity"]))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["systems"]["perfect"]["ndcg@10"]["mean"] == 1
     assert found["against"]["popularity"]["perfect"]["recall@10"]["difference"] > 0
@@ -40,22 +40,22 @@ def test_a_perfect_list_is_perfect_and_the_report_is_json(held: Held, answers: A
     assert set(found["table"]) == set(systems)
 
 
-def test_the_summary_is_of_all_and_of_those_who_come_back(held: Held) -> None:
-    wide = best_unseen(held.relevance.toarray(), held.past.seen(), N_ITEMS)
+def test_the_summary_is_of_all_and_of_those_who_come_back(holdout: Holdout) -> None:
+    wide = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), N_ITEMS)
     lists = np.pad(wide, ((0, 0), (0, 200 - wide.shape[1])))
     lists[1:] = 0  # only the first user, who comes back, is given anything
-    found = summary(held, lists)
+    found = summary(holdout, lists)
     assert found["returning: recall@200"] == pytest.approx(1)
-    assert found["recall@200"] == pytest.approx(1 / np.count_nonzero(np.diff(held.relevance.indptr)))
+    assert found["recall@200"] == pytest.approx(1 / np.count_nonzero(np.diff(holdout.relevance.indptr)))
     assert set(found) == {*HEADLINES, "returning: recall@200"}
 
 
-def test_funnel_counts_what_each_stage_still_holds(held: Held, answers: Answers) -> None:
-    assert funnel(held, answers)["candidates"] == {
+def test_funnel_counts_what_each_stage_still_holds(holdout: Holdout, answers: Answers) -> None:
+    assert funnel(holdout, answers)["candidates"] == {
         "size": SIZE,
-        "found": pytest.approx(funnel(held, answers)["10"]["fused"]),
+        "found": pytest.approx(funnel(holdout, answers)["10"]["fused"]),
     }
-    found = funnel(held, answers)["10"]
+    found = funnel(holdout, answers)["10"]
     channels = found["channels"]
     assert channels["perfect"]["found"] == found["found by any"] == pytest.approx(1)
     assert channels["perfect"]["by no other"] == pytest.approx(1 - channels["popular"]["found"])
@@ -64,18 +64,18 @@ def test_funnel_counts_what_each_stage_still_holds(held: Held, answers: Answers)
     assert found["ranked"] == pytest.approx(found["fused"])  # the same ten in another order
 
 
-def test_films_of_the_slices_share_out_what_was_liked(held: Held, answers: Answers) -> None:
-    wide = best_unseen(held.relevance.toarray(), held.past.seen(), N_ITEMS)
+def test_films_of_the_slices_share_out_what_was_liked(holdout: Holdout, answers: Answers) -> None:
+    wide = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), N_ITEMS)
     systems = {"perfect": np.pad(wide, ((0, 0), (0, 200 - wide.shape[1])))}
-    slices = report(held, systems, answers, np.eye(N_ITEMS + 1), [])["slices"]["perfect"]
-    assert set(slices) == {*held.slices, "popular films", "rare films"}
+    slices = report(holdout, systems, answers, np.eye(N_ITEMS + 1), [])["slices"]["perfect"]
+    assert set(slices) == {*holdout.slices, "popular films", "rare films"}
     for part in ("popular films", "rare films"):
         assert slices[part]["recall@50"]["mean"] == pytest.approx(1)
 
 
-def test_labelled_rows_are_the_rated_candidates_or_all(held: Held, answers: Answers) -> None:
-    found = labelled(held, answers)
-    liked, disliked = held.relevance.toarray() > 0, held.disliked.toarray() > 0
+def test_labelled_rows_are_the_rated_candidates_or_all(holdout: Holdout, answers: Answers) -> None:
+    found = labelled(holdout, answers)
+    liked, disliked = holdout.relevance.toarray() > 0, holdout.disliked.toarray() > 0
     labels, scores = [], []
     for user, codes in enumerate(answers.ranked):
         for code, score in zip(codes, answers.scores[user], strict=True):
@@ -91,12 +91,12 @@ def test_labelled_rows_are_the_rated_candidates_or_all(held: Held, answers: Answ
     assert everything["gauc of recalled order"] == pytest.approx(1 - everything["gauc"])
 
 
-def test_an_item_that_recall_did_not_have_stands_behind_its_last(held: Held, answers: Answers) -> None:
-    liked = held.relevance[0].indices[:1]
+def test_an_item_that_recall_did_not_have_stands_behind_its_last(holdout: Holdout, answers: Answers) -> None:
+    liked = holdout.relevance[0].indices[:1]
     ranked = answers.ranked.copy()
     fused = np.where(answers.fused == liked[0], 0, answers.fused)
     ranked[0, 0] = liked[0]
-    found = labelled(held, Answers(answers.channels, fused, ranked, answers.scores))
+    found = labelled(holdout, Answers(answers.channels, fused, ranked, answers.scores))
     assert 0 <= found["liked against all candidates"]["gauc of recalled order"] < 1
     assert _ranks_of(np.array([[5, 2, 7]]), np.array([[2, 3, 0], [5, 7, 1]])[:1]).tolist() == [[4, 1, 4]]
 

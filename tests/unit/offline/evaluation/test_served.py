@@ -12,27 +12,29 @@ import torch
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
+from data_exchange_center.fusion import Hits, candidate_columns
+from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from data_exchange_center.settings import Settings
 from offline.evaluation import served
-from offline.evaluation.replay import SHOWN, Answers, Held
-from offline.torchfm.models import load_ranker
+from offline.evaluation.replay import SHOWN, Answers, Holdout
+from offline.models.served import load_ranker
 from online.recommend.types import MAX_SIZE
-from tests.unit.offline.evaluation.conftest import held_of, settings_of
+from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 
 @pytest.fixture
-def held(released: Settings) -> Held:
-    return held_of(released)
+def holdout(released: Settings) -> Holdout:
+    return holdout_of(released)
 
 
 @pytest.fixture
-def answers(released: Settings, held: Held) -> Answers:
-    return served.answers(released, held)
+def answers(released: Settings, holdout: Holdout) -> Answers:
+    return served.answers(released, holdout)
 
 
-def test_lists_hold_nothing_seen_and_the_best_of_what_was_recalled(answers: Answers, held: Held) -> None:
-    seen = held.past.seen()
-    for user in range(held.past.n_users):
+def test_lists_hold_nothing_seen_and_the_best_of_what_was_recalled(answers: Answers, holdout: Holdout) -> None:
+    seen = holdout.past.seen()
+    for user in range(holdout.past.n_users):
         ranked, fused = answers.ranked[user], answers.fused[user]
         assert len(set(ranked[ranked > 0])) == (ranked > 0).sum() > 0
         assert not set(ranked[ranked > 0]) & set(seen[user].indices)
@@ -49,38 +51,38 @@ def test_no_longer_list_is_shown_than_the_server_gives() -> None:
 
 def test_items_nobody_trained_are_on_no_list_of_vectors(exchange: Path) -> None:
     settings = settings_of("default", exchange)
-    held = held_of(settings)
-    answers = served.answers(settings, held)
+    holdout = holdout_of(settings)
+    answers = served.answers(settings, holdout)
     table = artifacts.ITEM_VECTORS.read(settings.exchange_dir)
     untrained = table.loc[table[vector_of("tower")].isna(), Columns.ITEM].to_numpy()
     assert len(untrained) > 0
-    codes = np.searchsorted(held.past.itemids, untrained) + 1
+    codes = np.searchsorted(holdout.past.itemids, untrained) + 1
     assert not np.isin(answers.channels["tower"], codes).any()
 
 
 def test_a_channel_is_the_order_of_its_inner_products(exchange: Path) -> None:
     settings = settings_of("default", exchange)
-    held, folder = held_of(settings), settings.exchange_dir
-    answers, states = served.answers(settings, held), served.read_states(folder, held.past)
+    holdout, folder = holdout_of(settings), settings.exchange_dir
+    answers, states = served.answers(settings, holdout), served.read_states(folder, holdout.past)
     channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
     table = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
     for user in (0, 7):
-        vectors = channels.user_vectors(states[user].history, states[user].profile, int(held.times[user]))
+        vectors = channels.user_vectors(states[user].history, states[user].profile, int(holdout.times[user]))
         for name, vector in vectors.items():
             products = {
                 item: float(vector @ np.asarray(stored))
                 for item, stored in table[vector_of(name)].dropna().items()
-                if item not in set(held.past.itemids[held.past.seen()[user].indices - 1])
+                if item not in set(holdout.past.itemids[holdout.past.seen()[user].indices - 1])
             }
             best = sorted(products, key=lambda item: -products[item])[:20]
-            assert held.past.itemids[answers.channels[name][user, :20] - 1].tolist() == best
+            assert holdout.past.itemids[answers.channels[name][user, :20] - 1].tolist() == best
 
 
 def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:
     settings = settings_of("source", exchange)
-    held, folder = held_of(settings), settings.exchange_dir
-    answers = served.answers(settings, held)
-    ranker = served.Ranker.read(folder, settings.recipe.recall, held.past)
+    holdout, folder = holdout_of(settings), settings.exchange_dir
+    answers = served.answers(settings, holdout)
+    ranker = served.Ranker.read(folder, settings.recipe.recall, holdout.past)
     model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
     user, codes = 3, answers.ranked[3]
     rows = ranker.spec.assemble(ranker.users[user : user + 1], ranker.items[codes[codes > 0] - 1])
@@ -94,17 +96,17 @@ def test_the_held_out_part_changes_no_list(released: Settings, answers: Answers,
     folder = tmp_path / "exchange"
     shutil.copytree(released.exchange_dir, folder)
     ratings = artifacts.RATINGS.read(folder)
-    online = ratings[Columns.SPLIT] == Split.ONLINE
+    held_out = ratings[Columns.SPLIT] == Split.HOLDOUT
     unseen = [
-        np.setdiff1d(artifacts.ITEMS.read(folder)[Columns.ITEM], group[Columns.ITEM])[: online[group.index].sum()]
+        np.setdiff1d(artifacts.ITEMS.read(folder)[Columns.ITEM], group[Columns.ITEM])[: held_out[group.index].sum()]
         for _, group in ratings.groupby(Columns.USER)
     ]
-    ratings.loc[online, Columns.ITEM] = np.concatenate(unseen).astype(np.int32)
-    ratings.loc[online, Columns.RATING] = (6 - ratings.loc[online, Columns.RATING]).astype(np.int8)
+    ratings.loc[held_out, Columns.ITEM] = np.concatenate(unseen).astype(np.int32)
+    ratings.loc[held_out, Columns.RATING] = (6 - ratings.loc[held_out, Columns.RATING]).astype(np.int8)
     artifacts.RATINGS.write(folder, ratings)
     there = released.model_copy(update={"exchange_dir": folder})
-    other = served.answers(there, held_of(there))
-    assert (held_of(there).relevance != held_of(released).relevance).nnz > 0
+    other = served.answers(there, holdout_of(there))
+    assert (holdout_of(there).relevance != holdout_of(released).relevance).nnz > 0
     assert np.array_equal(answers.ranked, other.ranked)
     assert np.array_equal(answers.fused, other.fused)
 
@@ -119,12 +121,22 @@ def test_a_user_nothing_is_found_for_gets_the_popular(exchange: Path, tmp_path: 
     preferences = artifacts.USER_PREFERENCES.read(folder)
     artifacts.USER_PREFERENCES.write(folder, preferences[preferences[Columns.USER] != stranger])
     settings = settings.model_copy(update={"exchange_dir": folder})
-    held = held_of(settings)
-    user = int(np.searchsorted(held.past.userids, stranger))
-    answers = served.answers(settings, held)
+    holdout = holdout_of(settings)
+    user = int(np.searchsorted(holdout.past.userids, stranger))
+    answers = served.answers(settings, holdout)
     popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
-    seen = held.past.itemids[held.past.seen()[user].indices - 1]
+    seen = holdout.past.itemids[holdout.past.seen()[user].indices - 1]
     expected = popular[~np.isin(popular, seen)][: settings.recipe.recall.candidates]
     fused = answers.fused[user]
-    assert held.past.itemids[fused[fused > 0] - 1].tolist() == expected.tolist()
+    assert holdout.past.itemids[fused[fused > 0] - 1].tolist() == expected.tolist()
     assert not answers.channels["fm"][user].any()
+
+
+def test_with_three_channels_the_popular_stand_in_the_rankers_columns() -> None:
+    recipe = RecallRecipe(channels=tuple(EaseRecipe(name=name) for name in "abc"), candidates=5)
+    nothing = [Hits(np.zeros(0, np.int64), np.zeros(0))] * 3
+    found = served._fused(nothing, recipe, popular=np.arange(1, 9), seen=np.array([2]))
+    assert found.ids.tolist() == [1, 3, 4, 5, 6]
+    columns = dict(zip(candidate_columns("abc"), found.features.T, strict=True))
+    assert columns.pop("fused_log_rank") == pytest.approx(np.log1p(np.arange(5)))
+    assert not any(values.any() for values in columns.values())

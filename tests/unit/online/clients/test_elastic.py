@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from elasticsearch import Elasticsearch
 
-from data_exchange_center.recipes import DEFAULT, EaseRecipe
+from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe
 from data_exchange_center.settings import ElasticsearchSettings, Settings
-from offline_to_online.load.services import elastic_client
+from offline_to_online.stores.connections import elastic_client
 from online.clients.base import GoneError, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
 from tests.unit.online.world import DefaultWorld, SourceWorld
@@ -54,6 +54,17 @@ def test_small_products_keep_their_digits_in_elasticsearchs_scores(weight: float
     found = inner_products(scores.astype(np.float64), channel)
     np.testing.assert_allclose(found, products, rtol=1e-6, atol=1e-9)
     assert (np.diff(found) > 0).all()
+
+
+@pytest.mark.parametrize("terms", [(), (2,)])
+def test_all_neighbours_count_beside_the_genres(terms: tuple[int, ...]) -> None:
+    """Without its k, Elasticsearch 8.18 and later take the search's size: fewer neighbours, other candidates."""
+    (channel,) = SOURCE.recall.channels
+    query = ItemQuery("", SOURCE.recall, {channel.name: np.ones(4, np.float32)}, terms)
+    search = channel_query(channel, query, unseen_filter(()))
+    assert search is not None
+    knn = search["bool"]["should"][1]["knn"] if terms else search["knn"]
+    assert knn["k"] == knn["num_candidates"] == SOURCE.recall.num_candidates > SOURCE.recall.candidates
 
 
 HIT = {"_score": 3.0, "fields": {"itemid": [7]}}

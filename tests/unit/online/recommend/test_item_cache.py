@@ -40,7 +40,7 @@ class Source:
         if self.error is not None:
             raise self.error
         self.fetched += 1
-        return EncodedItems(np.array([self.fetched], np.int32), np.zeros((1, 1), np.float32))
+        return EncodedItems(np.array([7], np.int32), np.full((1, 1), self.fetched, np.float32))
 
 
 class Clock:
@@ -51,7 +51,7 @@ class Clock:
 
 
 def copy(cache: ItemCache) -> int:
-    return int(cache.current().itemids[0])
+    return int(cache.current().rows[0, 0])
 
 
 def test_a_fresh_copy_is_not_fetched_again() -> None:
@@ -90,6 +90,26 @@ def test_a_refresh_that_fails_is_logged_and_tried_again(error: Exception, caplog
     assert copy(cache) == 1
     later.run()
     assert copy(cache) == 2
+
+
+def test_a_refresh_that_lost_items_does_not_replace_the_copy_at_hand(caplog: pytest.LogCaptureFixture) -> None:
+    """A store that gives nulls for a moment must not empty the cache until the next refresh."""
+    copies = [[1, 2, 3], [2], [], [1, 2, 3, 4]]
+    later, clock = Later(), Clock()
+
+    def fetch() -> EncodedItems:
+        itemids = copies.pop(0)
+        return EncodedItems(np.array(itemids, np.int32), np.zeros((len(itemids), 1), np.float32))
+
+    cache = ItemCache(fetch, TTL_S, later, clock)
+    clock.now = TTL_S
+    for expected in ([1, 2, 3], [1, 2, 3], [1, 2, 3, 4]):
+        cache.current()
+        later.run()
+        assert cache.current().itemids.tolist() == expected
+        clock.now += RETRY_S
+    assert "2 of 3 items have lost their features" in caplog.text
+    assert "3 of 3 items have lost their features" in caplog.text
 
 
 def test_without_a_first_copy_there_is_no_cache() -> None:

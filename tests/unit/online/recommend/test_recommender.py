@@ -14,8 +14,8 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from online.clients.base import ServiceError
 from online.clients.feast import FeatureQuery
-from online.recommend import releases
-from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
+from online.recommend import open_releases, releases
+from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
 from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request
 from tests.unit.online.conftest import Fakes
@@ -281,20 +281,51 @@ def test_the_old_release_serves_when_the_new_one_cannot_be_opened(fakes: Fakes) 
         assert ask(fakes, 1).items == first.items
 
 
-def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second, read = ask(fakes, 1), another(fakes), ReleaseReader.read
+def test_someone_unknown_is_answered_by_the_old_release_while_the_new_one_opens(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    second = another(fakes)
     fakes.add(second)
+    gate = fakes.items.gate = threading.Event()  # the new one takes its time to open
+    fakes.users.live_release = second.release
+    try:
+        started = time.perf_counter()
+        answer = ask(fakes, UNKNOWN_USER)
+        assert time.perf_counter() - started < 1
+        assert answer.release == fakes.world.release
+        assert answer.outcomes == (Outcome.COLD_START,)
+    finally:
+        gate.set()
+    assert until_from(fakes, second.release).release == second.release
+    assert ask(fakes, UNKNOWN_USER).release == second.release
 
-    def reading(reader: ReleaseReader, release: str) -> OpenRelease:
-        if release == second.release:
-            raise IndexError("a genre that the spec does not have")
-        return read(reader, release)
 
-    monkeypatch.setattr(ReleaseReader, "read", reading)
+def test_someone_unknown_is_answered_though_the_new_release_cannot_be_opened(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    fakes.users.live_release = "cccccccccccc"
+    for _ in range(20):
+        answer = ask(fakes, UNKNOWN_USER)
+        assert (answer.release, answer.outcomes) == (fakes.world.release, (Outcome.COLD_START,))
+
+
+def test_someone_unknown_waits_for_the_new_release_when_the_old_one_is_deleted(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    second = another(fakes)
+    fakes.add(second)
+    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+        del service.worlds[fakes.world.release]
+    fakes.users.live_release = second.release
+    assert ask(fakes, UNKNOWN_USER).release == second.release
+
+
+def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = ask(fakes, 1), another(fakes)
+    second.genres[second.itemids[0]] = (99,)  # a genre that the spec does not have
+    fakes.add(second)
     fakes.users.live_release = second.release
     for _ in range(20):
         assert ask(fakes, 1).items == first.items
         time.sleep(0.01)  # until the opening has failed, too
+    assert "cannot be opened" in caplog.text
 
 
 def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) -> None:
@@ -365,7 +396,7 @@ def test_a_release_that_cannot_be_opened_is_not_opened_with_every_request(fakes:
 
 
 def test_a_release_that_could_not_be_opened_is_tried_again_later(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(releases, "REOPEN_S", 0.05)
+    monkeypatch.setattr(open_releases, "REOPEN_S", 0.05)
     ask(fakes, 1)
     second = another(fakes)
     fakes.users.live_release = second.release

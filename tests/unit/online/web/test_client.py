@@ -59,8 +59,10 @@ def test_an_explained_answer_shows_the_places_in_recalls_lists(url: str, fakes: 
         assert str(fused.index(item["itemid"]) + 1) in line.split()
 
 
-def test_a_cold_start_is_told(url: str) -> None:
-    assert "popular" in shown(ask(f"{url}/", UNKNOWN_USER, 5))
+def test_an_answer_that_is_not_personal_says_why(url: str) -> None:
+    answer = ask(f"{url}/", UNKNOWN_USER, 5)
+    assert answer["reason"] in shown(answer)
+    assert "popular" in answer["reason"]
 
 
 def test_no_proxy_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from online.recommend.types import Request
+from online.recommend.types import Outcome, Request
 from online.web.body import MAX_BODY, BadRequestError, parse
 from tests.unit.online.conftest import Fakes
-from tests.unit.online.world import AT, UNKNOWN_USER
+from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER
 
 BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "body"),
@@ -150,8 +150,29 @@ def test_scores_have_six_significant_digits(http: FlaskClient, fakes: Fakes) -> 
 
 def test_a_cold_start_is_200_and_says_so(http: FlaskClient) -> None:
     answer = answered(http, {"userid": UNKNOWN_USER})
+    assert list(answer) == ["userid", "release", "cold_start", "reason", "item_list", "took_ms"]
     assert answer["cold_start"] is True
+    assert answer["reason"] == "This release knows nothing of this user: these are the most popular items."
     assert len(answer["item_list"]) == 50
+
+
+def test_every_answer_that_is_not_personal_says_why(http: FlaskClient, fakes: Fakes) -> None:
+    assert "reason" not in answered(http, {"userid": 1})
+    answer = answered(http, {"userid": NO_FEATURES_USER})
+    assert answer["degraded"] == ["no_user_features"]
+    assert "recall's order" in answer["reason"]
+    fakes.world.seen[1] = fakes.world.itemids[:-4]
+    for name in fakes.world.item_vectors:
+        fakes.world.item_vectors[name].clear()
+    fakes.world.user_terms[1] = ()
+    answer = answered(http, {"userid": 1})
+    assert answer["degraded"][0] == "no_recall"
+    assert answer["reason"].startswith("No recall channel found an unseen item for this user")
+
+
+def test_each_outcome_but_a_personal_one_has_a_reason() -> None:
+    assert [outcome for outcome in Outcome if not outcome.reason] == [Outcome.PERSONAL]
+    assert all(outcome.reason.endswith(".") for outcome in Outcome if outcome.reason)
 
 
 def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""What each part of the recipe is worth, on the ten ratings before the last ten: ``make ablations``.
+
+Everything is fitted on the ratings before those. Choices are made here, so the last ten are not read. Compared are
+single channels, searches, fusion rules, and the ranker without some of its inputs.
+
+Reads:  offline/{ratings,items,users}.parquet
+Writes: pic/figures/evaluation_ablation.json (of another recipe than the default: with its name)
+Run:    python -m offline.experiments.ablations [--with-source]
+Expect: half an hour on MovieLens-1M
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import Channel
+from data_exchange_center.machine import machine
+from data_exchange_center.recipes import SOURCE, Recipe
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline.evaluation import metrics, replay
+from offline.evaluation.baselines import baselines
+from offline.evaluation.evaluate import write
+from offline.evaluation.metrics import Floats, Lists
+from offline.evaluation.replay import SHOWN
+from offline.evaluation.report import per_user, plain, summary
+from offline.evaluation.source_reference import asked_for
+from offline.experiments.fitted import EvalRequests
+from offline.experiments.fusion_rules import rules
+from offline.experiments.ranker_variants import AblationSetup, without
+from offline.experiments.searches import fm_lists, searched_by_cosine, without_popularity
+from offline.readers import read_with_holdout
+from offline.training.channels import fit_channel, fit_channels, history_channels
+from offline.training.ranking import list_recipe
+
+REFERENCE = "ranker: all inputs"  # what the others are compared with
+COMPARED = ("recall@200", "recall@50", "ndcg@50")
+GROUPS = ("baseline", "channel alone", "search", "fusion", "ranker")  # in the order that they are shown
+
+
+class Row(NamedTuple):
+    """One thing that was tried."""
+
+    group: str
+    name: str
+    lists: Lists
+
+
+def measure(settings: Settings, recipe: Recipe, with_source: bool = False) -> dict[str, Any]:
+    """Every row's summary, and its paired difference to the recipe as it is.
+
+    Raises StepError for a recipe without a list ranker: its parts are not those that are left out here.
+    """
+    list_recipe(recipe)  # before minutes are spent
+    inputs, last = read_with_holdout(settings), recipe.data.holdout_last
+    data = inputs.data.before_last(last)  # the last ten are gone from here on
+    requests = EvalRequests(replay.hold_out(data, last), data, replace(inputs, data=data))
+    holdout, rows = (
+        requests.holdout,
+        sorted(tried(requests, recipe, with_source), key=lambda row: GROUPS.index(row.group)),
+    )
+    reference = next(per_user(holdout.relevance, row.lists) for row in rows if row.name == REFERENCE)
+    return {
+        "command": f"make ablations{' with_source=1' if with_source else ''}",
+        "machine": machine(),
+        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+        "recipe": recipe.name,
+        "ratings": "the ten before the last ten",
+        "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
+        "reference": REFERENCE,
+        "rows": [
+            {
+                "group": row.group,
+                "name": row.name,
+                **summary(holdout, row.lists),
+                "against reference": _compared(per_user(holdout.relevance, row.lists), reference),
+            }
+            for row in rows
+        ],
+    }
+
+
+def tried(requests: EvalRequests, recipe: Recipe, with_source: bool) -> Iterator[Row]:
+    """All rows, fitted on the way."""
+    past, size = requests.holdout.past, recipe.recall.candidates
+    for name, lists in baselines(past, SHOWN).items():
+        yield Row("baseline", name, lists)
+    channels = history_channels(fit_channels(past, requests.inputs, recipe))
+    yield from _recalled(requests, channels, recipe)
+    if with_source:
+        yield from _fm(requests, size)
+    yield from _ranked(requests, channels, recipe)
+
+
+def _recalled(requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
+    size = recipe.recall.candidates
+    hits = [requests.hits(channel, size) for channel in channels]
+    for channel, found in zip(channels, hits, strict=True):
+        yield Row("channel alone", channel.name, requests.lists((part.ids for part in found), size))
+    first = channels[0]
+    for name, changed in (
+        ("cosine instead of inner product", searched_by_cosine(first)),
+        ("without the popularity dimension", without_popularity(first)),
+    ):
+        found = requests.hits(changed, size)
+        yield Row("search", f"{first.name}, {name}", requests.lists((part.ids for part in found), size))
+    for name, rule in rules([channel.name for channel in channels], size).items():
+        yield Row("fusion", name, requests.lists((rule(each) for each in zip(*hits, strict=True)), size))
+
+
+def _fm(requests: EvalRequests, size: int) -> Iterator[Row]:
+    """The source's channel, by vectors alone."""
+    fitted = fit_channel(SOURCE.recall.channels[0], requests.holdout.past, requests.inputs, SOURCE.data)
+    yield Row("channel alone", "fm", fm_lists(requests, fitted, size))
+    yield Row("search", "fm, cosine instead of inner product", fm_lists(requests, fitted, size, cosine=True))
+
+
+def _ranked(requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
+    """The ranker with all its inputs, over all that the channels found, and without some of its inputs."""
+    size = recipe.recall.candidates
+    setup = AblationSetup.of(requests, channels, recipe)
+    recalled = requests.recalled(channels, recipe, size)
+    ranker = setup.train()
+    yield Row("ranker", REFERENCE, requests.lists(ranker.ranked(recalled), size))
+    for name, width in (
+        ("the fused list cut at what is shown", SHOWN),
+        ("the union of all lists", size * len(channels)),
+    ):
+        others = requests.recalled(channels, recipe, width)
+        yield Row("ranker", f"ranker: over {name}", requests.lists(ranker.ranked(others), SHOWN))
+    for name, parts in without().items():
+        ranker = setup.train(parts)
+        yield Row("ranker", f"ranker: {name}", requests.lists(ranker.ranked(recalled), size))
+
+
+def _compared(values: Mapping[str, Floats], reference: Mapping[str, Floats]) -> dict[str, Any]:
+    both = [name for name in COMPARED if name in values and name in reference]
+    return {name: asdict(metrics.compare(values[name], reference[name])) for name in both}
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """One line a row."""
+    table = Table(title=f"{found['ratings']} of {found['users']:,} users of {found['dataset']}")
+    shown = [name for name, value in found["rows"][0].items() if isinstance(value, float)]
+    for name in ("group", "name"):
+        table.add_column(name, no_wrap=True)
+    for name in shown:
+        table.add_column(name, justify="right")
+    for row in found["rows"]:
+        table.add_row(row["group"], row["name"], *(f"{row[name]:.4f}" for name in shown))
+    console.print(table)
+
+
+def main(settings: Settings, with_source: bool = False) -> None:
+    found = plain(measure(settings, settings.recipe, with_source))
+    write(found, "evaluation_ablation")
+    show(found, Console())
+
+
+if __name__ == "__main__":
+    with_source = asked_for(__doc__)
+    run(lambda settings: main(settings, with_source))

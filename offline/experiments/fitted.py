@@ -1,0 +1,77 @@
+"""Recommenders that an experiment has fitted in memory, evaluated at the end of each user's past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.channels import Channel
+from data_exchange_center.fusion import Hits
+from data_exchange_center.recipes import Recipe
+from offline.data.inputs import Inputs
+from offline.data.lists import Lists as RecallLists
+from offline.data.lists import channel_hits, recall_lists
+from offline.data.requests import Points
+from offline.data.sequences import Sequences
+from offline.evaluation.metrics import Lists
+from offline.evaluation.replay import Holdout
+from offline.training.channels import history_channels
+from offline.training.list_ranker import ranked
+from offline.training.ranking import Stages, list_recipe
+
+
+@dataclass(frozen=True, eq=False)
+class EvalRequests:
+    """One request for every user with a past and a holdout, at the end of the past.
+
+    Attributes:
+        data: past and holdout. Of the holdout only the time of the request is used: it says whether the user comes back
+            after a break.
+    """
+
+    holdout: Holdout
+    data: Sequences
+    inputs: Inputs
+
+    @property
+    def points(self) -> Points:
+        """Right after each user's past."""
+        lengths = self.holdout.past.lengths
+        users = np.flatnonzero((lengths > 0) & (self.data.lengths > lengths))
+        return Points(users, lengths[users])
+
+    def hits(self, channel: Channel, size: int) -> list[Hits]:
+        """What a channel finds at every point."""
+        return list(channel_hits(self.data, self.points, self.inputs.profiles, channel, size))
+
+    def recalled(self, channels: Sequence[Channel], recipe: Recipe, size: int) -> RecallLists:
+        """The fused lists of every point."""
+        weights = [channel.fusion_weight for channel in recipe.recall.channels]
+        history = list_recipe(recipe).history
+        return recall_lists(self.data, self.points, self.inputs.profiles, channels, weights, size=size, history=history)
+
+    def lists(self, rows: Iterable[NDArray[np.integer]], size: int) -> Lists:
+        """Codes of every point -> (users, size), 0 where shorter and for users without a request."""
+        out = np.zeros((self.holdout.past.n_users, size), dtype=np.int64)
+        for user, codes in zip(self.points.users, rows, strict=True):
+            kept = codes[:size]
+            out[user, : len(kept)] = kept
+        return out
+
+
+def systems(stages: Stages, requests: EvalRequests, recipe: Recipe) -> dict[str, Lists]:
+    """Name -> (users, candidates): every channel, the fused lists, the same in the ranker's order."""
+    size, channels = recipe.recall.candidates, history_channels(stages.channels)
+    recalled = requests.recalled(channels, recipe, size)
+    alone = {
+        f"channel {each.name}": requests.lists((hits.ids for hits in requests.hits(each, size)), size)
+        for each in channels
+    }
+    return {
+        **alone,
+        "recall": requests.lists(recalled.candidates, size),
+        "ranked": requests.lists(ranked(stages.ranker, recalled, stages.stored), size),
+    }

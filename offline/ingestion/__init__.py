@@ -1,0 +1,1 @@
+"""From MovieLens as it is published, at hand or on the network, to three checked tables."""

@@ -1,0 +1,1 @@
+"""Networks: layers, shapes and what sizes them. How they are fitted stands in `offline.training`."""

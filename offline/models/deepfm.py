@@ -1,0 +1,99 @@
+"""DeepFM, the ranking model of rated pairs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.recipes import DeepFMRecipe
+from offline.models.layers import FieldEmbedding, pairwise_interactions
+
+
+class DeepFMConfig(BaseModel):
+    """What sizes a `DeepFM`; columns of its input are one-hot codes, then multi-hot flags, then dense values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["deepfm"] = "deepfm"
+    wide: tuple[int, ...]  # cardinalities of the id fields, the first columns
+    narrow: tuple[int, ...]  # cardinalities of the other one-hot fields
+    n_flags: int
+    n_dense: int
+    id_dim: int
+    side_dim: int
+    hidden: tuple[int, ...]
+    dropout: float
+
+    @classmethod
+    def of(cls, spec: FeatureSpec, recipe: DeepFMRecipe) -> DeepFMConfig:
+        """The configuration for the columns of ``spec``; the ids are its first two one-hot features."""
+        cardinalities = tuple(feature.cardinality for feature in spec.one_hot)
+        return cls(
+            wide=cardinalities[:2],
+            narrow=cardinalities[2:],
+            n_flags=len(spec.multi_hot),
+            n_dense=len(spec.dense),
+            id_dim=recipe.id_dim,
+            side_dim=recipe.side_dim,
+            hidden=recipe.hidden,
+            dropout=recipe.dropout,
+        )
+
+    @property
+    def width(self) -> int:
+        return len(self.wide) + len(self.narrow) + self.n_flags + self.n_dense
+
+
+class DeepFM(nn.Module):
+    """Sparse FM plus an MLP over the dense columns (after Guo et al., "DeepFM", IJCAI 2017).
+
+    The variant of this project: ids have wider factors than the side fields (gender, age, occupation, every genre),
+    and there is no deep part over the embeddings. An inner product needs equally long vectors: a side field's factors
+    are zero beyond ``side_dim``, so side fields meet each other and the ids in the first ``side_dim`` coordinates and
+    the ids meet each other in all ``id_dim``.
+
+    Shapes: (batch, width) float32, as `FeatureSpec.assemble` makes it -> (batch, 1) logits.
+    """
+
+    def __init__(self, config: DeepFMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.bias = nn.Parameter(torch.zeros(1))
+        one_hot = (*config.wide, *config.narrow)
+        self.linear = FieldEmbedding(one_hot, 1, init_std=0.0)
+        self.linear_flags = nn.Parameter(torch.zeros(config.n_flags, 1))
+        self.wide = FieldEmbedding(config.wide, config.id_dim)
+        self.narrow = FieldEmbedding(config.narrow, config.side_dim)
+        self.flags = nn.Parameter(torch.randn(config.n_flags, config.side_dim) * 0.01)
+        layers: list[nn.Module] = []
+        width = config.n_dense
+        for hidden in config.hidden:
+            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout)]
+            width = hidden
+        self.mlp = nn.Sequential(*layers, nn.Linear(width, 1))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        n_wide, n_one_hot = len(self.config.wide), len(self.config.wide) + len(self.config.narrow)
+        codes = rows[:, :n_one_hot].to(torch.int64)
+        flags = rows[:, n_one_hot : n_one_hot + self.config.n_flags]
+        dense = rows[:, n_one_hot + self.config.n_flags :]
+
+        linear = self.linear(codes).sum(dim=1) + flags @ self.linear_flags  # (batch, 1)
+        interactions = self._interactions(codes[:, :n_wide], codes[:, n_wide:], flags)
+        logits: Tensor = self.bias + linear + interactions + self.mlp(dense)
+        return logits
+
+    def _interactions(self, wide_codes: Tensor, narrow_codes: Tensor, flags: Tensor) -> Tensor:
+        wide = self.wide(wide_codes)  # (batch, ids, id_dim)
+        narrow = self.narrow(narrow_codes)  # (batch, side fields, side_dim)
+        total, squares = wide.sum(dim=1), (wide * wide).sum(dim=1)  # (batch, id_dim)
+        side = narrow.sum(dim=1) + flags @ self.flags  # (batch, side_dim)
+        side_squares = (narrow * narrow).sum(dim=1) + flags @ (self.flags * self.flags)  # a flag is its own square
+        padding = (0, self.config.id_dim - self.config.side_dim)
+        return pairwise_interactions(
+            total + nn.functional.pad(side, padding), squares + nn.functional.pad(side_squares, padding)
+        )

@@ -1,0 +1,202 @@
+"""Ranker for the list that recall returned: affinities of each candidate to the user's last events, and a small MLP.
+
+An affinity is a sum over the history of (weight of the event) x (item-item similarity of event and candidate). The
+similarities are inner products of fixed item factors; the weights (by lag, rating_weight and age) are learned: target
+attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a list (Cao et al. 2007, ListNet), so
+only differences between a user's candidates count.
+
+`row_ranker.RowRanker` computes the same from assembled rows, as it is served.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from data_exchange_center.channels import RATING_CODES
+from data_exchange_center.columns import Columns
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.recipes import ListRankerRecipe
+
+AGE_EDGES_S = (60.0, 600.0, 3600.0, 86400.0, 30 * 86400.0)
+AGES = len(AGE_EDGES_S) + 1  # buckets
+SUMMARIES = 4  # of a history: length, share liked, mean rating, age of the newest event
+
+
+@dataclass(frozen=True)
+class FrozenTables:
+    """Tables of the ranker that are not trained: fitted on the past, and replaced by a newer fit without retraining.
+
+    Attributes:
+        factors: a pair a similarity: (items + 1, d) of events, (items + 1, d) of candidates; row 0 is zero.
+        crosses: per crossed user field, (codes, items + 1) log-odds of an item among users with that code.
+    """
+
+    factors: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+    crosses: tuple[NDArray[np.float32], ...]
+
+
+class ListRankerConfig(BaseModel):
+    """The sizes of a `ListRanker`, and the positions of its input's columns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["list"] = "list"
+    items: int  # codes 1..items
+    factors: tuple[int, ...]  # dimensions of each similarity
+    crosses: tuple[int, ...]  # cardinality of each crossed user field
+    history: int  # events looked at
+    kernels: int
+    hidden: tuple[int, ...]
+    dropout: float
+    liked_above: int  # a rating above this is a like
+    item_column: int
+    crossed_columns: tuple[int, ...]
+    feature_columns: tuple[int, int]  # included, excluded: what goes in as it is
+    history_column: int  # the first of codes, ratings, ages
+
+    @classmethod
+    def of(
+        cls, spec: FeatureSpec, recipe: ListRankerRecipe, factors: Sequence[int], liked_above: int
+    ) -> ListRankerConfig:
+        """For the columns of ``spec``, whose users' one-hot fields are crossed with the items.
+
+        Raises ValueError when the spec has no history.
+        """
+        if spec.history is None:
+            raise ValueError("a list ranker needs a FeatureSpec with a history")
+        names = [feature.name for feature in spec.one_hot]
+        crossed = [n for n, feature in enumerate(spec.one_hot) if feature.entity == "user"]
+        item = names.index(Columns.ITEM)
+        return cls(
+            items=spec.one_hot[item].cardinality - 1,
+            factors=tuple(factors),
+            crosses=tuple(spec.one_hot[n].cardinality for n in crossed),
+            history=spec.history.length,
+            kernels=recipe.kernels,
+            hidden=recipe.hidden,
+            dropout=recipe.dropout,
+            liked_above=liked_above,
+            item_column=item,
+            crossed_columns=tuple(crossed),
+            feature_columns=(len(spec.one_hot), spec.candidate_slice.stop),
+            history_column=spec.history_slice.start,
+        )
+
+    @property
+    def features(self) -> int:
+        """How many columns go in as they are."""
+        return self.feature_columns[1] - self.feature_columns[0]
+
+
+class ListRanker(nn.Module):
+    """History, candidates and their features -> one score a candidate."""
+
+    edges: Tensor
+
+    def __init__(self, config: ListRankerConfig) -> None:
+        """All random, the frozen tables too, until weights are loaded, or tables are set and the rest is trained."""
+        super().__init__()
+        self.config = config
+        n, k, rows = len(config.factors), config.kernels, config.items + 1
+        for number, dim in enumerate(config.factors):
+            for side in ("events", "candidates"):
+                table = torch.randn(rows, dim) * 0.1
+                table[0] = 0
+                self.register_buffer(f"{side}{number}", table)
+        for number, codes in enumerate(config.crosses):
+            self.register_buffer(f"cross{number}", torch.randn(codes, rows) * 0.1)
+        self.register_buffer("edges", torch.tensor(AGE_EDGES_S), persistent=False)
+        lag = torch.arange(1, config.history + 1).float()
+        self.lag = nn.Parameter((lag ** torch.linspace(-2.0, 0.0, k)[:, None]).repeat(n, 1, 1))  # (n, kernels, lags)
+        self.rating_weight = nn.Parameter(torch.tensor([0.0, 0.5, 0.5, 0.7, 1.0, 1.0]).repeat(n, k, 1))
+        self.age = nn.Parameter(torch.ones(n, k, AGES))
+        assert self.rating_weight.shape[2] == RATING_CODES  # noqa: S101
+        width = n * k + SUMMARIES + config.features + len(config.crosses)
+        self.norm = nn.BatchNorm1d(width, momentum=0.02)
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise((width, *config.hidden)):
+            layers += [nn.Linear(inputs, outputs), nn.SiLU(), nn.Dropout(config.dropout)]
+        self.mlp = nn.Sequential(*layers, nn.Linear(config.hidden[-1], 1))
+        self.skip = nn.Linear(width, 1, bias=False)
+        nn.init.zeros_(self.skip.weight)
+
+    def set_tables(self, frozen: FrozenTables) -> None:
+        """Copy fitted tables in. Raises ValueError when their shapes are not the configuration's."""
+        tables = {f"cross{number}": table for number, table in enumerate(frozen.crosses)}
+        for number, (events, candidates) in enumerate(frozen.factors):
+            tables |= {f"events{number}": events, f"candidates{number}": candidates}
+        shapes = {name: tuple(table.shape) for name, table in tables.items()}
+        own = {name: tuple(buffer.shape) for name, buffer in self.named_buffers(recurse=False) if name != "edges"}
+        if shapes != own:
+            raise ValueError(f"these tables have shapes {shapes}; the ranker has {own}")
+        with torch.no_grad():
+            for name, table in tables.items():
+                self.get_buffer(name).copy_(torch.from_numpy(np.array(table, dtype=np.float32)))
+
+    def affinities(self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor) -> Tensor:
+        """(m, lags) each, (m, c) -> (m, c, similarities * kernels)."""
+        bucket = self.buckets(ages)
+        out = []
+        for number in range(len(self.config.factors)):
+            weights = self.lag[number][:, None] * self.rating_weight[number][:, ratings] * self.age[number][:, bucket]
+            rows = nn.functional.embedding(events, self.get_buffer(f"events{number}"))  # (m, lags, d); padding is 0
+            user = torch.matmul(weights.transpose(0, 1), rows)  # (m, kernels, d)
+            items = nn.functional.embedding(candidates, self.get_buffer(f"candidates{number}"))  # (m, c, d)
+            out.append(torch.matmul(items, user.transpose(1, 2)))  # (m, c, kernels)
+        return torch.cat(out, dim=2)
+
+    def buckets(self, ages: Tensor) -> Tensor:
+        """Seconds, any shape -> number of `AGE_EDGES_S` below them."""
+        return (ages.unsqueeze(-1) > self.edges).sum(dim=-1)
+
+    def summary(self, events: Tensor, ratings: Tensor, ages: Tensor) -> Tensor:
+        """(m, lags) x 3 -> (m, SUMMARIES)."""
+        count = (events > 0).float().sum(dim=1)
+        some = count.clamp(min=1)
+        liked = (ratings > self.config.liked_above).float().sum(dim=1) / some
+        mean = ratings.float().sum(dim=1) / some
+        return torch.stack([torch.log1p(count), liked, mean, torch.log1p(ages[:, 0].clamp(min=0)) / 10], dim=1)
+
+    def score(self, affinities: Tensor, summary: Tensor, features: Tensor, crosses: Sequence[Tensor]) -> Tensor:
+        """(n, similarities * kernels), (n, SUMMARIES), (n, features), (n, 1) each -> (n, 1)."""
+        hidden = self.norm(torch.cat([affinities, summary, features, *crosses], dim=1))
+        scores: Tensor = self.mlp(hidden) + self.skip(hidden)
+        return scores
+
+    def score_lists(self, rows: Tensor) -> Tensor:
+        """(m, c, `FeatureSpec.width`) assembled rows, the c of a list being of one user -> (m, c) scores."""
+        config = self.config
+        first = rows[:, 0]  # (m, width): the user's columns are those of every row
+        history = first[:, config.history_column : config.history_column + 3 * config.history]
+        events, ratings, ages = torch.split(history, config.history, dim=1)  # (m, lags) each
+        scores: Tensor = self(
+            events.long(),
+            ratings.long(),
+            ages,
+            rows[:, :, config.item_column].long(),
+            first[:, list(config.crossed_columns)].long(),
+            rows[:, :, config.feature_columns[0] : config.feature_columns[1]],
+        )
+        return scores
+
+    def forward(
+        self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor, fields: Tensor, features: Tensor
+    ) -> Tensor:
+        """(m, lags) x 3, (m, c) codes, (m, crossed fields) codes, (m, c, features) -> (m, c) scores."""
+        crosses = [
+            self.get_buffer(f"cross{number}")[fields[:, number, None], candidates].view(-1, 1)
+            for number in range(len(self.config.crosses))
+        ]
+        summary = self.summary(events, ratings, ages)[:, None].expand(-1, candidates.shape[1], -1)
+        affinities = self.affinities(events, ratings, ages, candidates)
+        scores = self.score(affinities.flatten(0, 1), summary.flatten(0, 1), features.flatten(0, 1), crosses)
+        return scores.view(candidates.shape)

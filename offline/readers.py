@@ -1,0 +1,99 @@
+"""What several steps and experiments read of the exchange folder, in the form that the pure functions take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.features import FeatureSpec, Float32
+from data_exchange_center.release import read_feature_spec
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.data import samples
+from offline.data.inputs import Inputs, make_inputs
+from offline.data.samples import RatedPairs
+
+PAST = (Split.TRAIN, Split.TEST)
+
+
+def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
+    """``parts``: values of Split; evaluation alone asks for the held-out rows.
+
+    Raises ArtifactError when a file is missing.
+    """
+    folder = settings.exchange_dir
+    ratings = artifacts.RATINGS.read(folder)
+    ratings = ratings[ratings[Columns.SPLIT].isin(parts)]
+    users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
+    return make_inputs(ratings, users, items, settings.recipe.data.positive_above)
+
+
+def read_with_holdout(settings: Settings) -> Inputs:
+    """`read_inputs` with every user's held-out rows, which evaluation alone reads.
+
+    Raises ArtifactError when a file is missing, StepError when the held-out rows are not every user's last ones.
+    """
+    recipe = settings.recipe.data
+    found = read_inputs(settings, (*PAST, Split.HOLDOUT))
+    data = found.data
+    held_out = data.positions >= np.repeat(data.lengths - recipe.holdout_last, data.lengths)
+    split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
+    if not np.array_equal(held_out, (split == Split.HOLDOUT).to_numpy()):
+        raise StepError(
+            f"ratings.parquet: the held-out rows are not the last {recipe.holdout_last} of every user; "
+            "run offline/preprocess/s1_data_split.py again."
+        )
+    return found
+
+
+def read_rated_pairs(settings: Settings) -> RatedPairs:
+    """The rows of the source's ranker, made of what preprocessing left.
+
+    Raises ArtifactError when a file is missing, StepError when two of them are not of one run.
+    """
+    folder, keys = settings.exchange_dir, [Columns.USER, Columns.ITEM]
+    ratings = _past_ratings(settings, [*keys, Columns.LABEL, Columns.SPLIT])
+    terms_before = artifacts.IMPRESSION_TERMS.read(folder)
+    if not ratings[keys].equals(terms_before[keys]):
+        raise StepError("impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again.")
+    return samples.rated_pairs(
+        ratings,
+        artifacts.USERS.read(folder),
+        artifacts.GENRES.read(folder)[Columns.GENRES],
+        terms_before,
+        artifacts.USER_TERMS.read(folder),
+        artifacts.ITEM_TERMS.read(folder),
+        settings.recipe.data.window,
+    )
+
+
+def read_samples(settings: Settings) -> tuple[Float32, pd.DataFrame, FeatureSpec]:
+    """(rows, spec.width) inputs of the source's ranker; userid, label and split of each row; the spec.
+
+    Raises ArtifactError when a file is missing, StepError when two of them are not of one run.
+    """
+    spec = read_feature_spec(settings.exchange_dir)
+    table = artifacts.SAMPLES.read(settings.exchange_dir)
+    ratings = _past_ratings(settings, [Columns.USER, Columns.LABEL, Columns.SPLIT])
+    known = [Columns.LABEL, Columns.SPLIT]
+    if not ratings[known].equals(table[known]) or set(spec.columns) - set(table.columns):
+        raise StepError("samples.parquet does not belong to ratings.parquet: run s1_feature_engi.py again.")
+    return table[list(spec.columns)].to_numpy(np.float32), ratings, spec
+
+
+def read_model_reports(exchange_dir: Path) -> dict[str, dict[str, Any]]:
+    """Name of each channel, kind of the ranker -> its report. Raises ArtifactError when they are not trained."""
+    rank = artifacts.RANK_REPORT.read(exchange_dir)
+    return {**artifacts.RECALL_REPORT.read(exchange_dir)["channels"], rank["model"]["kind"]: rank}
+
+
+def _past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
+    """The train and test rows, numbered anew."""
+    ratings = artifacts.RATINGS.read(settings.exchange_dir, columns)
+    return ratings[ratings[Columns.SPLIT].isin(PAST)].reset_index(drop=True)

@@ -1,0 +1,69 @@
+"""Linear item-item models: EASE and its low-rank form as a recall channel, and item-kNN as a baseline."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy import linalg
+from scipy.sparse.linalg import svds
+
+from data_exchange_center.channels import RATING_CODES, Channel
+from data_exchange_center.recipes import EaseRecipe
+
+Float32 = NDArray[np.float32]
+
+
+def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:
+    """EASE (Steck 2019): (users, items + 1) 0/1, column 0 empty -> (items + 1, items + 1) weights, diagonal 0."""
+    gram = (seen.T @ seen).toarray().astype(np.float64)
+    gram[np.diag_indices_from(gram)] += l2
+    inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
+    weights: Float32 = (inverse / -np.diag(inverse)).astype(np.float32)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def item_knn(seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0) -> Float32:
+    """Cosine item-kNN (Sarwar et al. 2001): each column keeps its most similar ``neighbours`` rows."""
+    gram = (seen.T @ seen).toarray().astype(np.float32)
+    norm = np.sqrt(np.diag(gram))
+    similar: Float32 = gram / (norm[:, None] * norm[None, :] + shrink)
+    np.fill_diagonal(similar, 0)
+    if neighbours < len(similar):
+        floor = -np.partition(-similar, neighbours - 1, axis=0)[neighbours - 1]
+        similar[similar < floor] = 0
+    return similar
+
+
+def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
+    """Truncated SVD: (n, n) -> rows (n, dim), columns (n, dim) with rows @ columns.T the best of that rank.
+
+    ``dim`` is at most n - 1.
+    """
+    exact = weights.astype(np.float64)  # in single precision, runs differ in the last digits
+    left, values, right = svds(exact, k=min(dim, weights.shape[0] - 1), random_state=seed)
+    order = np.argsort(-values)
+    weight = values[order]
+    root = np.sqrt(np.where(weight > 1e-6 * weight[0], weight, 0))  # what is below is rounding
+    return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
+
+
+def ease_channel(seen: sp.csr_matrix, recipe: EaseRecipe, lags: int, liked_above: int) -> Channel:
+    """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
+    rows, columns = low_rank(ease(seen, recipe.l2), recipe.dim, recipe.seed)
+    rows[0] = columns[0] = 0
+    dim, ratings = columns.shape[1], np.arange(RATING_CODES)
+    rating_weight = np.where(ratings > liked_above, 1, 0.5) * (ratings > 0)
+    lag = np.arange(1, lags + 1) ** -recipe.power
+    return Channel(
+        name=recipe.name,
+        rows=rows[None],
+        lag=np.broadcast_to(lag, (1, 2, lags)).astype(np.float32),
+        rating_weight=np.broadcast_to(rating_weight, (1, 2, RATING_CODES)).astype(np.float32),
+        base=np.zeros((2, dim), dtype=np.float32),
+        profile=(),
+        items=columns,
+        bias=np.zeros(len(columns), dtype=np.float32),
+        trained=np.asarray(seen.sum(axis=0)).ravel() > 0,
+    )

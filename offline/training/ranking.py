@@ -1,0 +1,152 @@
+"""Ranking of lists: a list ranker's training data and training; and both stages of a recipe at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_exchange_center.channels import Channel
+from data_exchange_center.columns import Columns
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.recipes import ListRankerRecipe, Recipe
+from data_exchange_center.steps import StepError
+from offline.data.inputs import Inputs
+from offline.data.lists import Lists, recall_lists
+from offline.data.requests import request_points
+from offline.data.sequences import Ints, Sequences
+from offline.data.statistics import list_spec
+from offline.data.stored_features import StoredFeatures
+from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
+from offline.training.channels import FittedChannel, fit_channels, history_channels
+from offline.training.frozen_tables import crossed_log_odds, similarities
+from offline.training.list_ranker import train_ranker
+from offline.training.transitions import transition_factors
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """Fitted channels and ranker, and the ranker's features of users and items.
+
+    `training.list_ranker.ranked` orders the lists of `data.lists.recall_lists` by them.
+    """
+
+    channels: tuple[FittedChannel, ...]
+    ranker: ListRanker
+    stored: StoredFeatures
+    losses: Sequence[float]  # of the ranker, by epoch
+
+
+def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
+    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is a list ranker."""
+    ranker = list_recipe(recipe)
+    teachers, lists = training_lists(past, inputs, recipe)
+    channels = fit_channels(past, inputs, recipe)
+    spec = list_spec(inputs, recipe, ranker)
+    model, losses = fit_list_ranker(past, inputs, recipe, spec, teachers, history_channels(channels), lists)
+    return Stages(channels, model, StoredFeatures.of(past, inputs, spec, recipe), losses)
+
+
+def list_recipe(recipe: Recipe) -> ListRankerRecipe:
+    """The recipe's ranker. Raises StepError when it ranks no lists or a channel stores user vectors."""
+    if not isinstance(recipe.ranker, ListRankerRecipe):
+        raise StepError(f"recipe {recipe.name!r}: a ranker of kind {recipe.ranker.kind!r} is not trained on lists.")
+    stored = [channel.name for channel in recipe.recall.channels if channel.kind == "fm"]
+    if stored:
+        raise StepError(f"recipe {recipe.name!r}: a list ranker needs channels made of histories; {stored} are not.")
+    return recipe.ranker
+
+
+def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
+    """Teachers, and lists that they recall at requests later than anything they know.
+
+    The teachers are the recipe's channels fitted on the first part of each user's past, so none of the ranker's
+    targets was in the data that its inputs were fitted on.
+
+    Raises StepError when no list holds anything liked.
+    """
+    ranker = list_recipe(recipe)
+    cut = _cut(past, ranker)
+    teachers = history_channels(fit_channels(earlier_part(past, ranker), inputs, recipe))
+    points = request_points(past, ranker.stride, np.random.default_rng(ranker.seed + 1))
+    points = points.take(points.positions >= cut[points.users])
+    weights = [channel.fusion_weight for channel in recipe.recall.channels]
+    sizes = {"size": recipe.recall.candidates, "history": ranker.history, "horizon": ranker.horizon}
+    lists = None
+    if len(points):
+        lists = recall_lists(past, points, inputs.profiles, teachers, weights, **sizes, only_liked=True)
+    if not lists:
+        raise StepError("no recalled list holds anything that was liked next: there is nothing to train the ranker on.")
+    return teachers, lists
+
+
+@dataclass(frozen=True, eq=False)
+class RankerInputs:
+    """A list ranker's inputs besides the lists, as they are at the end of some past."""
+
+    stored: StoredFeatures
+    frozen: FrozenTables
+
+    @classmethod
+    def after(
+        cls, past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, recipe: Recipe
+    ) -> RankerInputs:
+        """``channels`` are fitted on ``past``."""
+        frozen = frozen_tables(past, channels, inputs, spec, list_recipe(recipe))
+        return cls(StoredFeatures.of(past, inputs, spec, recipe), frozen)
+
+
+def fit_list_ranker(
+    past: Sequences,
+    inputs: Inputs,
+    recipe: Recipe,
+    spec: FeatureSpec,
+    teachers: Sequence[Channel],
+    channels: Sequence[Channel],
+    lists: Lists,
+) -> tuple[ListRanker, list[float]]:
+    """The ranker trained on the teachers' lists, and each epoch's loss; ``channels`` are fitted on the whole past."""
+    then = RankerInputs.after(earlier_part(past, list_recipe(recipe)), teachers, inputs, spec, recipe)
+    return train_on_lists(lists, then, RankerInputs.after(past, channels, inputs, spec, recipe), recipe)
+
+
+def train_on_lists(
+    lists: Lists, then: RankerInputs, now: RankerInputs, recipe: Recipe
+) -> tuple[ListRanker, list[float]]:
+    """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place."""
+    settings = list_recipe(recipe)
+    factors = [candidates.shape[1] for _, candidates in then.frozen.factors]
+    config = ListRankerConfig.of(then.stored.spec, settings, factors, recipe.data.positive_above)
+    ranker, losses = train_ranker(lists, then.stored, then.frozen, config, settings)
+    ranker.set_tables(now.frozen)
+    return ranker, losses
+
+
+def earlier_part(past: Sequences, ranker: ListRankerRecipe) -> Sequences:
+    """The first share of each user's events."""
+    return past.select(past.positions < np.repeat(_cut(past, ranker), past.lengths))
+
+
+def frozen_tables(
+    past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, ranker: ListRankerRecipe
+) -> FrozenTables:
+    """Similarities of channels, genres, years and of what follows what; crossed log-odds."""
+    crossed = _crossed(spec)
+    followed = transition_factors(past, ranker.horizon, ranker.transitions_dim, ranker.seed)
+    fields = zip(inputs.codes(crossed).T, crossed, strict=True)
+    sizes = {feature.name: feature.cardinality for feature in inputs.profile}
+    return FrozenTables(
+        (*similarities(channels, inputs.genres, inputs.years), followed),
+        tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
+    )
+
+
+def _cut(past: Sequences, ranker: ListRankerRecipe) -> Ints:
+    """(users,) how many events the teachers know."""
+    cut: Ints = np.floor(ranker.past * past.lengths).astype(np.int64)
+    return cut
+
+
+def _crossed(spec: FeatureSpec) -> list[str]:
+    return [feature.name for feature in spec.one_hot if feature.name != Columns.ITEM]

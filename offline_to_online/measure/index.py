@@ -1,0 +1,112 @@
+"""What an HNSW graph loses and saves against an exhaustive vector search: ``make bench-index``.
+
+The release's vectors go into an index of their own, once as a flat list and once as an HNSW graph (Malkov and Yashunin
+2016). Both are searched with the vectors of the same users and compared with the model's exact candidates.
+
+Reads:  the artifacts of `make offline`; Elasticsearch
+Writes: pic/figures/vector_index.json; the index ml_item-bench, deleted at the end
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from elasticsearch import Elasticsearch
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import artifacts
+from data_exchange_center.files import write_json
+from data_exchange_center.machine import machine
+from data_exchange_center.recipes import RecallRecipe, VectorIndex
+from data_exchange_center.release import Manifest, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline_to_online.rows.item_rows import item_rows
+from offline_to_online.rows.sampling import Search, sampled_searches
+from offline_to_online.stores import vector_checks
+from offline_to_online.stores.connections import elastic_client
+from offline_to_online.stores.elasticsearch import ElasticsearchStore
+from offline_to_online.stores.elasticsearch_index import delete_index, write_items
+
+log = logging.getLogger(__name__)
+
+OUTPUT: Final = Path(__file__).resolve().parents[2] / "pic" / "figures" / "vector_index.json"
+SCRATCH: Final = "bench"  # in place of a release's id
+USERS: Final = 200
+BREADTHS: Final[dict[VectorIndex, tuple[int, ...]]] = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}
+
+
+def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """One row an index, breadth and channel: share of the exact candidates that are found, milliseconds a search."""
+    recall, rows = manifest.recipe.recall, item_rows(settings.exchange_dir)
+    searches = sampled_searches(settings.exchange_dir, manifest, USERS)
+    for kind, breadths in BREADTHS.items():
+        delete_index(client, SCRATCH)
+        write_items(client, SCRATCH, rows, manifest.vector_dims, kind)
+        for channel in recall.channels:
+            for breadth in breadths:
+                asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
+                outcome = vector_checks.compare_candidates(
+                    client, SCRATCH, searches[channel.name], rows, asked, channel
+                )  # also warms up
+                took = milliseconds(client, searches[channel.name], asked, channel.name)
+                log.info("%s, %s, breadth %d: %.4f", kind, channel.name, breadth, outcome.mean_overlap)
+                yield {
+                    "index": kind,
+                    "channel": channel.name,
+                    "num_candidates": asked.num_candidates,
+                    "found": round(outcome.mean_overlap, 4),
+                    "found by the worst served": round(outcome.min_overlap, 4),
+                    "p50_ms": round(float(np.median(took)), 2),
+                    "p99_ms": round(float(np.percentile(took, 99)), 2),
+                }
+
+
+def milliseconds(client: Elasticsearch, searches: Sequence[Search], recall: RecallRecipe, name: str) -> list[float]:
+    """How long each user's search takes, one after the other."""
+    channel = next(channel for channel in recall.channels if channel.name == name)
+    took = []
+    for search in searches:
+        begin = time.perf_counter()
+        vector_checks.search(client, SCRATCH, [search], recall, channel)
+        took.append((time.perf_counter() - begin) * 1e3)
+    return took
+
+
+def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
+    table = Table(title="vector search, beside the model's exact candidates")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name in ("index", "channel") else "right")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    console.print(table)
+
+
+def main(settings: Settings) -> None:
+    manifest = release_of_artifacts(settings)
+    with ElasticsearchStore(settings).reaching(), elastic_client(settings) as client:
+        try:
+            rows = list(measure(client, settings, manifest))
+        finally:
+            delete_index(client, SCRATCH)
+    found = {
+        "command": "make bench-index",
+        "machine": machine(),
+        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+        "recipe": manifest.recipe.name,
+        "users": USERS,
+        "candidates": manifest.recipe.recall.candidates,
+        "rows": rows,
+    }
+    write_json(OUTPUT, found)
+    show(rows, Console())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,135 @@
+"""The ranking model's inputs and scores offline: the artifacts' features through the spec into the PyTorch model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from pickle import UnpicklingError  # what PyTorch raises for bytes that are no weights; nothing is unpickled
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns
+from data_exchange_center.features import FeatureSpec, Float32
+from data_exchange_center.fusion import Fused
+from data_exchange_center.recipes import DataRecipe, DeepFMRecipe, ListRankerRecipe, RankerRecipe
+from data_exchange_center.release import Manifest
+from offline.models.deepfm import DeepFMConfig
+from offline.models.list_ranker import ListRankerConfig
+from offline.models.served import RankerConfig, load_ranker
+from offline_to_online.parity.recall_truth import Ints, RecallTruth, recall_truth
+from offline_to_online.parity.recount import recounted_items, recounted_states, recounted_users
+from offline_to_online.rows.sampling import request_time
+from offline_to_online.rows.user_rows import UserRow, user_rows
+
+LIST: Final = 10  # candidates a user in sampled rows
+_CONFIG: Final[TypeAdapter[RankerConfig]] = TypeAdapter(RankerConfig)
+
+
+@dataclass(frozen=True)
+class OfflineTruth:
+    """Raw features by id, recall, the contract that encodes what they say, and the model that scores it."""
+
+    spec: FeatureSpec
+    users: pd.DataFrame  # index userid; one column a stored user feature, and userid
+    items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
+    states: Mapping[int, UserRow]  # by userid
+    recall: RecallTruth
+    model: nn.Module  # (n, width) -> (n, 1) probability
+
+    def rows(self, userid: int, timestamp: int, fused: Fused) -> Float32:
+        """One user's n candidates -> (n, width) model inputs. Raises KeyError for an id that is not there."""
+        user, items = self.users.loc[[userid]], self.items.loc[fused.ids.tolist()]
+        return self.spec.assemble(
+            self.spec.encode_users(_columns(user)),
+            self.spec.encode_items(_columns(items)),
+            self.spec.encode_candidates(self.recall.columns, fused.features),
+            self.spec.encode_history(self.states[userid].history, timestamp),
+        )
+
+    def scores(self, rows: Float32) -> Float32:
+        """(n, width) -> (n,) probabilities."""
+        with torch.inference_mode():
+            scores: Float32 = self.model(torch.from_numpy(rows))[:, 0].numpy()
+        return scores
+
+    def sampled_rows(self, n: int, seed: int = 0) -> Float32:
+        """(n, width) inputs: short lists of random items that recall might have found, the same for the same data."""
+        random = np.random.default_rng(seed)
+        users = random.choice(sorted({*self.users.index} & {*self.states}), -(-n // LIST))
+        return np.concatenate([self._some_rows(int(userid), random) for userid in users])[:n]
+
+    def _some_rows(self, userid: int, random: np.random.Generator) -> Float32:
+        state = self.states[userid]
+        timestamp = request_time(state)
+        scores = self.recall.scores(state, timestamp)
+        found: dict[str, Ints] = dict.fromkeys(scores, self.recall.itemids[:0])
+        reached = np.flatnonzero(~np.isnan(np.stack(list(scores.values()))).all(axis=0))
+        some = random.choice(reached, min(LIST, len(reached)), replace=False) if len(reached) else reached
+        for name, values in scores.items():
+            ranked = some[np.argsort(-values[some], kind="stable")]
+            found[name] = self.recall.itemids[ranked[~np.isnan(values[ranked])]]
+        return self.rows(userid, timestamp, self.recall.fused(scores, found))
+
+
+def _columns(frame: pd.DataFrame) -> Mapping[str, Any]:
+    return {name: frame[name].to_numpy() for name in frame.columns}
+
+
+def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
+    """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
+    return OfflineTruth(
+        spec=manifest.feature_spec,
+        users=artifacts.USER_FEATURES.read(exchange_dir).set_index(Columns.USER, drop=False),
+        items=artifacts.ITEM_FEATURES.read(exchange_dir).set_index(Columns.ITEM, drop=False),
+        states={row.userid: row for row in user_rows(exchange_dir)},
+        recall=recall_truth(exchange_dir, manifest),
+        model=_model(exchange_dir, manifest.feature_spec, manifest.recipe.ranker),
+    )
+
+
+def _model(exchange_dir: Path, spec: FeatureSpec, recipe: RankerRecipe) -> nn.Module:
+    """The trained model. Raises ArtifactError when weights, configuration, recipe and spec do not belong together."""
+    weights = artifacts.RANK_WEIGHTS
+    try:
+        config = _CONFIG.validate_python(artifacts.RANK_REPORT.read(exchange_dir).get("model"))
+        model = load_ranker(weights.read(exchange_dir), config.model_dump())
+    except (ValidationError, RuntimeError, UnpicklingError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise weights.wrong(weights.at(exchange_dir), f"cannot be loaded as its report says ({reason})") from error
+    if config != _config_for(spec, recipe, config):
+        raise weights.wrong(weights.at(exchange_dir), "was trained with another feature spec or recipe")
+    return model
+
+
+def _config_for(spec: FeatureSpec, recipe: RankerRecipe, trained: RankerConfig) -> RankerConfig | None:
+    """The configuration that spec and recipe ask for; what only training knows is taken from ``trained``."""
+    match recipe, trained:
+        case DeepFMRecipe(), DeepFMConfig():
+            return DeepFMConfig.of(spec, recipe)
+        case ListRankerRecipe(), ListRankerConfig():
+            return ListRankerConfig.of(spec, recipe, trained.factors, trained.liked_above)
+    return None
+
+
+def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids: Sequence[int]) -> OfflineTruth:
+    """The truth about these users, with everything countable counted again from the ratings.
+
+    Raises ArtifactError for a user without features.
+    """
+    absent = sorted({*userids} - {*truth.users.index})
+    if absent:
+        path = artifacts.USER_FEATURES.at(exchange_dir)
+        raise artifacts.USER_FEATURES.wrong(path, f"user {absent[0]}, who is known to recall, is not in it")
+    return replace(
+        truth,
+        users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec.genres, recipe.window),
+        items=recounted_items(exchange_dir, truth.items),
+        states=recounted_states(exchange_dir, recipe, userids),
+    )

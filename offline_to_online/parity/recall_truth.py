@@ -1,0 +1,133 @@
+"""Recall's scores offline, for the items that the index found: exact inner products in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import Columns, vector_of
+from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
+from data_exchange_center.index_scores import hybrid_scores
+from data_exchange_center.recipes import ChannelRecipe
+from data_exchange_center.release import Manifest, read_channels
+from data_exchange_center.steps import CheckError
+from offline_to_online.rows.sampling import vectors_of
+from offline_to_online.rows.user_rows import UserRow, vectors_by
+from offline_to_online.stores.vector_checks import TOLERANCE
+
+Float64 = NDArray[np.float64]
+Ints = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class RecallTruth:
+    """The channels of a release over all its items.
+
+    Attributes:
+        manifest: names the channels and their weights.
+        channels: those that compute user vectors from histories.
+        itemids: (items,) ascending.
+        vectors: channel name -> (items, dim), not numbers where the channel does not know the item.
+        genres: (items, genres) whether an item has the genre of code column + 1.
+    """
+
+    manifest: Manifest
+    channels: ChannelSet
+    itemids: Ints
+    vectors: Mapping[str, Float64]
+    genres: NDArray[np.bool_]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of `Fused.features`."""
+        return candidate_columns([channel.name for channel in self.manifest.recipe.recall.channels])
+
+    def scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
+        """What each channel's search gives every item, for a request at ``timestamp``: channel name -> (items,).
+
+        Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
+        """
+        asked = vectors_of(self.manifest, self.channels, user, timestamp)
+        return {
+            channel.name: self._search(channel, asked.get(channel.name), user)
+            for channel in self.manifest.recipe.recall.channels
+        }
+
+    def _search(self, channel: ChannelRecipe, vector: NDArray[np.float32] | None, user: UserRow) -> Float64:
+        unknown = np.full(len(self.itemids), np.nan)
+        products = self.vectors[channel.name] @ vector.astype(np.float64) if vector is not None else unknown
+        if channel.term_weight <= 0 or not len(user.genres):
+            return products
+        matches = np.asarray(self.genres[:, user.genres - 1].any(axis=1))
+        return hybrid_scores(np.where(self._near_enough(products, user.seen), products, np.nan), matches, channel)
+
+    def _near_enough(self, products: Float64, seen: Ints) -> NDArray[np.bool_]:
+        """(items,) whether an item is among the neighbours that a search by vector and genres looks at."""
+        there = np.where(np.isin(self.itemids, seen), np.nan, products)
+        order = np.argsort(-there, kind="stable")  # not a number: last
+        near = np.zeros(len(products), dtype=bool)
+        near[order[: self.manifest.recipe.recall.num_candidates]] = True
+        return near & ~np.isnan(there)
+
+    def fused(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Fused:
+        """Fusion of the lists that the index gave, best first, with offline scores. ``found``: channel name -> ids."""
+        recipe = self.manifest.recipe.recall
+        hits = [
+            Hits(found[channel.name], scores[channel.name][self.positions(found[channel.name])])
+            for channel in recipe.channels
+        ]
+        return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
+
+    def positions(self, itemids: Ints) -> NDArray[np.intp]:
+        """Rows of items. Raises CheckError for an unknown one."""
+        rows = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
+        unknown = self.itemids[rows] != itemids
+        if unknown.any():
+            raise CheckError(f"Elasticsearch found item {itemids[unknown][0]}, which is not among the items")
+        return rows
+
+    def disorder(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Iterator[str]:
+        """One sentence a channel whose list is not in the order of its offline scores, beyond what is a tie."""
+        for name, ids in found.items():
+            ranked = scores[name][self.positions(ids)]
+            if np.isnan(ranked).any():
+                yield f"channel {name!r} found item {ids[int(np.isnan(ranked).argmax())]}, which it does not know"
+                continue
+            best_after = np.maximum.accumulate(ranked[::-1])[::-1]
+            late = best_after - ranked > TOLERANCE * np.maximum(1, np.abs(ranked))
+            if late.any():
+                first = int(late.argmax())
+                worst = first + int(ranked[first:].argmax())
+                yield (
+                    f"channel {name!r} found item {ids[first]} ({ranked[first]:.6g} offline) before item {ids[worst]} "
+                    f"({ranked[worst]:.6g})"
+                )
+
+
+def recall_truth(exchange_dir: Path, manifest: Manifest) -> RecallTruth:
+    """From the artifacts. Channels that compute user vectors also compute their item vectors."""
+    channels = read_channels(exchange_dir)
+    terms = artifacts.ITEM_TERMS.read(exchange_dir).sort_values(Columns.ITEM)
+    itemids = terms[Columns.ITEM].to_numpy(np.int64)
+    genres = np.zeros((len(itemids), len(manifest.feature_spec.genres)), dtype=bool)
+    for row, codes in enumerate(terms[Columns.GENRES]):
+        genres[row, np.asarray(codes, dtype=np.int64) - 1] = True
+    stored = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
+    vectors = {}
+    for name, width in manifest.vector_dims.items():
+        rows = vectors[name] = np.full((len(itemids), width), np.nan)
+        for row, itemid in enumerate(itemids.tolist()):
+            if (vector := stored.get(itemid, {}).get(vector_of(name))) is not None:
+                rows[row] = vector
+    codes = channels.codes(itemids)
+    for channel in channels.channels:
+        known = channel.trained[codes]
+        vectors[channel.name][known] = channel.item_vectors()[codes[known]]
+        vectors[channel.name][~known] = np.nan
+    return RecallTruth(manifest, channels, itemids, vectors, genres)

@@ -1,0 +1,28 @@
+"""Put the release that was loaded and checked live: from now on the server answers from it.
+
+Industry separates deploying from switching: everything is in place before one small, reversible change. Here that is a
+pointer in Redis, which the server looks at with every request. A release that is not whole in all four stores, or that
+has not passed the check of offline against online since it was loaded, is refused. The live release and the one before
+it are kept (`make releases` lists them, `make activate release=<id>` goes back); older ones are deleted.
+
+Reads:  data_exchange_center/offline/ (which release it is) and offline_to_online/<release>/manifest.json; the services
+Writes: in Redis ml:<release>:manifest and the pointer ml:live; the alias ml_item; Feast's services ml_user and ml_item;
+        deletes all but the live release and the one before it
+Run:    cd offline_to_online/release && python s1_go_live.py
+Expect: the release is live
+"""
+
+from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline_to_online.activation import go_live
+
+
+def main(settings: Settings) -> None:
+    release = release_of_artifacts(settings).release
+    deleted = go_live(settings, release)
+    print(f"release {release} is live" + (f"; deleted: {', '.join(sorted(deleted))}" if deleted else ""))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,121 @@
+"""What recall needs of a release's users, from the artifacts: the rows that go into Redis, and that checks use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_exchange_center import artifacts, wire
+from data_exchange_center.columns import Columns
+from data_exchange_center.history import History
+from online.clients.redis import StoredUser
+
+_NOTHING = np.empty(0, dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class UserRow:
+    """What recall needs of one user."""
+
+    userid: int
+    genres: NDArray[np.int32]  # preferred genre codes, most clicked first; may be empty
+    seen: NDArray[np.int32]  # itemids that are never recommended again
+    profile: NDArray[np.int32]  # codes that the channels read
+    history: History
+    vectors: Mapping[str, NDArray[np.float32]]  # by `vector_of(channel)`; absent where a channel has none for the user
+
+    def stored(self) -> StoredUser:
+        """The user as the server reads it from Redis."""
+        return StoredUser(tuple(self.genres.tolist()), self.seen, self.profile, self.history, self.vectors)
+
+    def fields(self) -> dict[str, bytes]:
+        """The hash's fields."""
+        return {
+            wire.USER_TERM: wire.pack_ids(self.genres),
+            wire.USER_FILTER: wire.pack_ids(self.seen),
+            wire.USER_PROFILE: wire.pack_ids(self.profile),
+            wire.USER_HISTORY: self.history.pack(),
+            **{field: wire.pack_vector(vector) for field, vector in self.vectors.items()},
+        }
+
+
+@dataclass(frozen=True)
+class RecallState:
+    """Everything of a release that must lie in Redis before it can go live."""
+
+    users: tuple[UserRow, ...]  # by id
+    popular: tuple[tuple[int, float], ...]  # (itemid, score), best first
+    channels: bytes  # `ChannelSet`, packed
+
+
+def recall_state(exchange_dir: Path) -> RecallState:
+    """All of it. Raises ArtifactError when a file is missing."""
+    popular = artifacts.POPULAR.read(exchange_dir)
+    return RecallState(
+        users=tuple(user_rows(exchange_dir)),
+        popular=tuple(
+            (int(item), float(score)) for item, score in zip(popular[Columns.ITEM], popular[Columns.SCORE], strict=True)
+        ),
+        channels=artifacts.CHANNELS.read(exchange_dir),
+    )
+
+
+def user_rows(exchange_dir: Path) -> list[UserRow]:
+    """Every user that any of the artifacts knows, by id. Raises ArtifactError when a file is missing."""
+    genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
+    seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
+    vectors = stored_vectors(exchange_dir)
+    states = artifacts.USER_STATE.read(exchange_dir).set_index(Columns.USER)
+    profiles = states[Columns.PROFILE].to_dict()
+    histories = {
+        userid: History(*(np.asarray(part, dtype=np.int64) for part in events))
+        for userid, *events in zip(
+            states.index, states[Columns.ITEMS], states[Columns.RATINGS], states[Columns.TIMES], strict=True
+        )
+    }
+    userids: list[int] = sorted({*genres, *seen, *vectors, *histories})
+    return [
+        UserRow(
+            userid=userid,
+            genres=_ids(genres.get(userid)),
+            seen=_ids(seen.get(userid)),
+            profile=_ids(profiles.get(userid)),
+            history=histories.get(userid, History.empty()),
+            vectors=vectors.get(userid, {}),
+        )
+        for userid in userids
+    ]
+
+
+def stored_vectors(exchange_dir: Path) -> dict[int, dict[str, NDArray[np.float32]]]:
+    """Users' learned vectors: userid -> `vector_of(channel)` -> vector."""
+    return vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
+
+
+def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, NDArray[np.float32]]]:
+    """A table of one key and columns of vectors, as dictionaries without the nulls."""
+    fields = [name for name in frame.columns if name != key]
+    rows = zip(frame[key].tolist(), *(frame[field] for field in fields), strict=True)
+    return {
+        entity: {
+            field: np.asarray(vector, dtype=np.float32)
+            for field, vector in zip(fields, vectors, strict=True)
+            if vector is not None
+        }
+        for entity, *vectors in rows
+    }
+
+
+def _by_user(table: artifacts.Table, exchange_dir: Path, column: str) -> dict[int, Any]:
+    frame = table.read(exchange_dir)
+    return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
+
+
+def _ids(values: Any) -> NDArray[np.int32]:
+    return _NOTHING if values is None else np.asarray(values, dtype=np.int32)

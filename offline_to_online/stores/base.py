@@ -1,0 +1,100 @@
+"""The one shape of the four stores that hold releases side by side: load, check, list, activate, delete."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from typing import ClassVar, Generic, TypeVar
+
+from data_exchange_center.release import Manifest
+from data_exchange_center.settings import Settings
+from offline_to_online.stores.connections import reaching
+
+Content = TypeVar("Content")  # what a step hands over to be loaded
+Report = TypeVar("Report")  # what a check that passed has found
+
+
+class ReleaseStore(ABC, Generic[Content, Report]):
+    """A service that holds releases side by side, each under names of its own.
+
+    A release is marked as checked once everything that was loaded has been read back and compared with its source;
+    loading it again takes the mark away first. Without the mark a release does not go live.
+
+    Every method raises StepError, naming the service and its address, when the service does not do what it is asked.
+    """
+
+    title: ClassVar[str]  # the service's name in a sentence
+    step: ClassVar[str]  # what loads it, below the repository
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where the service is, as a person would look for it."""
+
+    def reaching(self) -> AbstractContextManager[None]:
+        """Turns the errors of the service's client into a StepError."""
+        return reaching(self.title, self.address)
+
+    def sync(self, manifest: Manifest, content: Content) -> Report:
+        """Load a release and check it. Loading the release that is served again is safe. Raises CheckError."""
+        self.load(manifest, content)
+        return self.check(manifest, content)
+
+    def load(self, manifest: Manifest, content: Content) -> None:
+        """Write all of a release, without a mark."""
+        with self.reaching():
+            self._unmark(manifest.release)
+            self._load(manifest, content)
+
+    def check(self, manifest: Manifest, content: Content) -> Report:
+        """Read all of a release back, compare it with its source, and mark it. Raises CheckError naming the row."""
+        with self.reaching():
+            report = self._check(manifest, content)
+            self._mark(manifest.release)
+            return report
+
+    def is_checked(self, release: str) -> bool:
+        """Whether the release is whole and passed its check when it was last loaded."""
+        with self.reaching():
+            return self._is_checked(release)
+
+    def releases(self) -> set[str]:
+        """Ids of the releases that have anything here, whole or not."""
+        with self.reaching():
+            return self._releases()
+
+    def wait_until_served(self, release: str) -> None:
+        """Return once the service answers for a checked release. Raises CheckError when it does not come to that."""
+
+    @abstractmethod
+    def activate(self, release: str) -> None:
+        """Have the plain names, which carry no release, mean this one from now on."""
+
+    @abstractmethod
+    def delete(self, releases: Collection[str]) -> None:
+        """Delete all that these releases have here, and what interrupted loads have left behind."""
+
+    def settle(self) -> None:
+        """Make what `activate` and `delete` have changed known to the service, where that takes a command."""
+
+    @abstractmethod
+    def _load(self, manifest: Manifest, content: Content) -> None: ...
+
+    @abstractmethod
+    def _check(self, manifest: Manifest, content: Content) -> Report: ...
+
+    @abstractmethod
+    def _mark(self, release: str) -> None: ...
+
+    @abstractmethod
+    def _unmark(self, release: str) -> None: ...
+
+    @abstractmethod
+    def _is_checked(self, release: str) -> bool: ...
+
+    @abstractmethod
+    def _releases(self) -> set[str]: ...

@@ -1,0 +1,139 @@
+"""Feast's repository: what lies in it of each release, and Feast's own commands on it.
+
+The commands run in a process of their own, one for several commands, because starting Feast takes longer than what it
+is started for. They work on a copy of the registry, which then replaces the one that the feature server reads: Feast
+writes the file piecemeal, and while a view is being materialised its registry entry makes the server refuse it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from data_exchange_center import wire
+from data_exchange_center.features import Entity, FeatureSpec
+from data_exchange_center.files import written_in_place
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline_to_online.stores.connections import START_SERVICES
+from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
+
+log = logging.getLogger(__name__)
+
+EVENT_TIMESTAMP: Final = "event_timestamp"
+ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
+_CHECKED: Final = "checked"  # file beside a release's others: all of it was read back through the feature server
+_ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
+_FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
+_REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
+_JOB: Final = "offline_to_online.stores.feast_job"
+
+
+def release_dir(settings: Settings, release: str) -> Path:
+    return feature_repo(settings) / "releases" / release
+
+
+def checked_mark(settings: Settings, release: str) -> Path:
+    """The file that says that a release was registered, loaded and read back to the end."""
+    return release_dir(settings, release) / _CHECKED
+
+
+def releases_in(settings: Settings) -> set[str]:
+    folder = feature_repo(settings) / "releases"
+    return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+
+
+def live_release(settings: Settings) -> str | None:
+    """The release behind the services ``ml_user`` and ``ml_item``."""
+    path = feature_repo(settings) / "live.json"
+    return str(json.loads(path.read_text(encoding="utf-8"))["live"]) if path.is_file() else None
+
+
+def point_live(settings: Settings, release: str) -> None:
+    """Say which release stands behind ``ml_user`` and ``ml_item``; ``feast apply`` makes it known."""
+    with written_in_place(feature_repo(settings) / "live.json") as temporary:
+        temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
+
+
+def write_features(
+    settings: Settings, release: str, spec: FeatureSpec, frames: dict[Entity, pd.DataFrame], at: pd.Timestamp
+) -> None:
+    """Write a release's parquet files and, last, fields.json, which makes the release visible to Feast.
+
+    The same features give the same bytes.
+    """
+    folder = release_dir(settings, release)
+    for entity, frame in frames.items():
+        types = {
+            wire.FEAST_KEY[entity]: pa.int64(),
+            **{feature.name: _ARROW[feature.dtype] for feature in spec.stored(entity)},
+        }
+        schema = pa.schema([*types.items(), (EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])
+        table = pa.Table.from_pandas(frame.assign(**{EVENT_TIMESTAMP: at}), schema=schema, preserve_index=False)
+        with written_in_place(folder / f"{entity}s.parquet") as temporary:
+            pq.write_table(table.replace_schema_metadata(None), temporary)
+    fields = {entity: [[feature.name, _FEAST[feature.dtype]] for feature in spec.stored(entity)] for entity in ENTITIES}
+    with written_in_place(folder / "fields.json") as temporary:
+        temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
+    """Run ``feast <command>`` for each command, in the feature repository. Raises StepError with Feast's last words.
+
+    The server sees the outcome of all commands at once, or, when one fails, of none.
+    """
+    repo = prepare_feast_repo(settings)
+    with _alone(repo):
+        _run_feast(settings, repo, commands)
+
+
+@contextmanager
+def _alone(repo: Path) -> Iterator[None]:
+    """Wait for other processes that change the registry: of two copies, the later one would undo the earlier."""
+    with (repo / "data" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process
+        yield
+
+
+def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]) -> None:
+    registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
+    if registry.is_file():
+        shutil.copyfile(registry, copy)
+    else:
+        copy.unlink(missing_ok=True)
+    with written_in_place(config) as temporary:
+        original = yaml.safe_load((repo / "feature_store.yaml").read_text(encoding="utf-8"))
+        original["registry"]["path"] = str(copy.relative_to(repo))
+        temporary.write_text(yaml.safe_dump(original), encoding="utf-8")
+    for command in commands:
+        log.info("feast %s", " ".join(command))
+    done = subprocess.run(
+        [sys.executable, "-m", _JOB, json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])],
+        cwd=repo,
+        env={**os.environ, **feast_environment(settings), "FEAST_NO_PROGRESS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise StepError(
+            f"`feast {commands[0][0]}` failed in {repo}, its online store being Redis at "
+            f"{settings.redis.host}:{settings.redis.port} ({lines[-1] if lines else 'without a word'})",
+            START_SERVICES,
+        )
+    copy.replace(registry)

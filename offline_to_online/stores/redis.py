@@ -1,0 +1,181 @@
+"""Recall state in Redis, under the release's keys: one hash a user, the popular list, the channels.
+
+The key `wire.users_key` is the mark: it is written once everything was read back, so an interrupted load, or one that
+failed its check, is told apart from a whole one. The pointer `wire.LIVE_KEY` lies here too: moving it is going live.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import redis
+from pydantic import ValidationError
+
+from data_exchange_center import wire
+from data_exchange_center.history import History
+from data_exchange_center.progress import progress
+from data_exchange_center.release import Manifest, Published
+from data_exchange_center.steps import CheckError, StepError
+from offline_to_online.rows.user_rows import RecallState, UserRow
+from offline_to_online.stores.base import ReleaseStore
+from offline_to_online.stores.connections import redis_address, redis_client
+
+CHUNK: Final = 1_000  # users a round trip
+KEPT: Final = 2  # activated releases that are remembered, the live one among them
+_LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
+    wire.USER_TERM: wire.unpack_ids,
+    wire.USER_FILTER: wire.unpack_ids,
+    wire.USER_PROFILE: wire.unpack_ids,
+    wire.USER_HISTORY: History.unpack,
+}  # every other field is a vector
+_RELEASE_OF_KEY: Final = re.compile(rb"^ml:([0-9a-f]{12}):")
+
+
+class RedisStore(ReleaseStore[RecallState, None]):
+    """User state for recall, and which release is live."""
+
+    title: ClassVar[str] = "Redis"
+    step: ClassVar[str] = "offline_to_online/recall/s1_user_to_redis.py"
+
+    @property
+    def address(self) -> str:
+        return redis_address(self.settings)
+
+    def _load(self, manifest: Manifest, content: RecallState) -> None:
+        """A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half."""
+        release = manifest.release
+        with redis_client(self.settings) as client:
+            for chunk in _chunks(content.users, "users to Redis"):
+                with client.pipeline(transaction=True) as pipe:
+                    for row in chunk:
+                        key = wire.user_key(release, row.userid)
+                        pipe.delete(key)
+                        pipe.hset(key, mapping=dict(row.fields()))
+                    pipe.execute()
+            client.set(wire.popular_key(release), json.dumps([list(entry) for entry in content.popular]))
+            client.set(wire.channels_key(release), content.channels)
+
+    def _check(self, manifest: Manifest, content: RecallState) -> None:
+        release = manifest.release
+        with redis_client(self.settings) as client:
+            for chunk in _chunks(content.users, "users from Redis"):
+                with client.pipeline(transaction=False) as pipe:
+                    for row in chunk:
+                        pipe.hgetall(wire.user_key(release, row.userid))
+                    for row, stored in zip(chunk, pipe.execute(), strict=True):
+                        check_user(row, stored)
+            raw = read(client, wire.popular_key(release))
+            if raw is None or [tuple(entry) for entry in json.loads(raw)] != list(content.popular):
+                raise CheckError(f"the popular list of release {release} in Redis is not the one in popular.parquet")
+            if read(client, wire.channels_key(release)) != content.channels:
+                raise CheckError(f"the channels of release {release} in Redis are not the ones in channels.npz")
+
+    def _mark(self, release: str) -> None:
+        with redis_client(self.settings) as client:
+            client.set(wire.users_key(release), 1)
+
+    def _unmark(self, release: str) -> None:
+        with redis_client(self.settings) as client:
+            client.delete(wire.users_key(release))
+
+    def _is_checked(self, release: str) -> bool:
+        with redis_client(self.settings) as client:
+            return bool(client.exists(wire.users_key(release)))
+
+    def _releases(self) -> set[str]:
+        with redis_client(self.settings) as client:
+            found = (_RELEASE_OF_KEY.match(key) for key in client.scan_iter("ml:*", count=5_000))
+            return {match.group(1).decode() for match in found if match}
+
+    def activate(self, release: str) -> None:
+        """Move the live pointer: the one atomic switch, which the server looks at with every request."""
+        with self.reaching(), redis_client(self.settings) as client, client.pipeline(transaction=True) as pipe:
+            pipe.set(wire.LIVE_KEY, release)
+            pipe.lrem(wire.HISTORY_KEY, 0, release)
+            pipe.lpush(wire.HISTORY_KEY, release)
+            pipe.ltrim(wire.HISTORY_KEY, 0, KEPT - 1)
+            pipe.execute()
+
+    def delete(self, releases: Collection[str]) -> None:
+        """The marks go first, so that what is left of an interrupted deletion never looks whole."""
+        with self.reaching(), redis_client(self.settings) as client:
+            for release in releases:
+                client.delete(wire.users_key(release), wire.manifest_key(release))
+                batch: list[bytes] = []
+                for key in client.scan_iter(f"ml:{release}:*", count=5_000):
+                    batch.append(key)
+                    if len(batch) == CHUNK:
+                        client.unlink(*batch)
+                        batch.clear()
+                if batch:
+                    client.unlink(*batch)
+
+    def live(self) -> str | None:
+        """Id of the release that is served; None before the first one went live."""
+        with self.reaching(), redis_client(self.settings) as client:
+            raw = read(client, wire.LIVE_KEY)
+            return raw.decode() if raw is not None else None
+
+    def history(self) -> list[str]:
+        """The live release and the one before it, newest activation first."""
+        with self.reaching(), redis_client(self.settings) as client:
+            entries: Any = client.lrange(wire.HISTORY_KEY, 0, -1)  # typed for the asynchronous client too
+            return [raw.decode() for raw in entries]
+
+    def publish(self, published: Published) -> None:
+        """Write what a server needs to open a release; before the pointer is moved to it."""
+        with self.reaching(), redis_client(self.settings) as client:
+            client.set(wire.manifest_key(published.manifest.release), published.model_dump_json())
+
+    def published(self, release: str) -> Published:
+        """What was written when the release went live. Raises StepError when it never did or is gone."""
+        with self.reaching(), redis_client(self.settings) as client:
+            raw = read(client, wire.manifest_key(release))
+        if raw is None:
+            raise StepError(f"release {release} was never live, or is no longer kept: `make releases` lists the others")
+        try:
+            return Published.model_validate_json(raw)
+        except ValidationError as error:
+            raise StepError(f"the manifest of release {release} in Redis cannot be read: sync it again") from error
+
+
+def read(client: redis.Redis, key: str) -> bytes | None:
+    """A string's bytes; None when there is no such key."""
+    raw: Any = client.get(key)  # typed for the asynchronous client too
+    return bytes(raw) if raw is not None else None
+
+
+def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
+    """Compare one user's hash with its source. Raises CheckError naming the user, the field and both values."""
+    fields = {name.decode(): raw for name, raw in stored.items()}
+    for field, wanted in row.fields().items():
+        got = fields.pop(field, None)
+        if got != wanted:
+            raise CheckError(
+                f"user {row.userid}, field {field!r}: Redis gave {_shown(field, got)}, "
+                f"the source says {_shown(field, wanted)}"
+            )
+    if fields:
+        raise CheckError(f"user {row.userid}: Redis holds unknown fields: {sorted(fields)}")
+
+
+def _shown(field: str, raw: bytes | None) -> object:
+    """A field as a person reads it; bytes of another length than its layout's as they are."""
+    if raw is None:
+        return None
+    unpack = _LAYOUTS.get(field, wire.unpack_vector)
+    try:
+        return unpack(raw)
+    except ValueError:
+        return raw
+
+
+def _chunks(rows: Sequence[UserRow], what: str) -> Iterator[Sequence[UserRow]]:
+    with progress(total=len(rows), desc=what, unit="user", leave=False) as bar:
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            yield chunk
+            bar.update(len(chunk))

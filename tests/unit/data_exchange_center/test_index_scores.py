@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_exchange_center.index_scores import hybrid_scores, product_of_score, score_of_product
+from data_exchange_center.recipes import SOURCE
+
+PRODUCTS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)
+
+
+@given(PRODUCTS)
+def test_scores_are_positive_in_the_order_of_the_products_and_lead_back_to_them(values: list[float]) -> None:
+    products = np.array(values)
+    scores = score_of_product(products)
+    assert (scores > 0).all()
+    assert (np.diff(scores[np.argsort(products)]) >= 0).all()
+    np.testing.assert_allclose(product_of_score(scores), products, rtol=1e-9, atol=1e-9)
+
+
+def test_elasticsearchs_own_examples() -> None:
+    np.testing.assert_array_equal(score_of_product(np.array([0.0, 2.0, -1.0, -3.0])), [1.0, 3.0, 0.5, 0.25])
+    assert np.isnan(score_of_product(np.array([np.nan]))).all()
+    assert score_of_product(np.zeros(1, np.float32)).dtype == np.float32
+
+
+@pytest.mark.filterwarnings("error")
+def test_genres_and_vectors_add_up() -> None:
+    channel = SOURCE.recall.channels[0].model_copy(update={"term_weight": 2.0, "vector_weight": 0.5})
+    products = np.array([1.0, -1.0, np.nan, np.nan])
+    scores = hybrid_scores(products, np.array([True, False, True, False]), channel)
+    np.testing.assert_array_equal(scores, [2.0 + 0.5 * 2.0, 0.5 * 0.5, 2.0, np.nan])

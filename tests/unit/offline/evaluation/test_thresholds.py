@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from data_exchange_center.steps import StepError
+from offline.evaluation import thresholds
+
+
+@pytest.fixture
+def found() -> dict[str, Any]:
+    low = {"recall@200": 0.6, "recall@50": 0.3, "ndcg@50": 0.16, "returning: recall@200": 0.4}
+    good = {"recall@200": 0.72, "recall@50": 0.47, "ndcg@50": 0.29, "returning: recall@200": 0.55}
+    better = {"difference": 0.01, "p_value": 1e-9}
+    return {
+        "recipe": "default",
+        "dataset": "ml-1m",
+        "table": {"popularity": dict(low), "EASE": dict(low), "default: ranked": good},
+        "ranking": {"recall@50": dict(better), "ndcg@50": dict(better)},
+    }
+
+
+def test_what_is_reached_passes(found: dict[str, Any]) -> None:
+    thresholds.check(found)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "words"),
+    [
+        (("table", "default: ranked", "recall@200"), 0.69, "recall@200 is 0.6900 and should be at least 0.700"),
+        (("table", "default: ranked", "returning: recall@200"), 0.41, "returning: recall@200"),
+        (("table", "EASE", "recall@50"), 0.5, "no better than EASE's 0.5000"),
+        (("ranking", "ndcg@50", "p_value"), 0.02, "ndcg@50 of recall's order"),
+        (("ranking", "recall@50", "difference"), -0.02, "recall@50 of recall's order by -0.0200"),
+    ],
+)
+def test_what_is_not_reached_is_named(
+    found: dict[str, Any], where: tuple[str, str, str], value: float, words: str
+) -> None:
+    first, second, third = where
+    found[first][second][third] = value
+    with pytest.raises(StepError, match="the default recipe on ml-1m") as caught:
+        thresholds.check(found)
+    assert words in str(caught.value)
+
+
+def test_another_data_set_has_to_beat_the_baselines_only(found: dict[str, Any]) -> None:
+    found["dataset"] = "ml-100k"
+    found["table"]["default: ranked"] = {"recall@200": 0.61, "recall@50": 0.31, "ndcg@50": 0.17}
+    thresholds.check(found)
+    found["table"]["EASE"]["recall@200"] = 0.62
+    with pytest.raises(StepError, match=r"EASE's 0\.6200"):
+        thresholds.check(found)
+
+
+def test_other_recipes_and_made_up_data_are_only_reported(found: dict[str, Any]) -> None:
+    for key, value in (("recipe", "source"), ("dataset", "other")):
+        bad = copy.deepcopy(found) | {key: value}
+        bad["table"]["default: ranked"]["recall@200"] = 0.1
+        thresholds.check(bad)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center.steps import StepError
+from offline.ingestion import movielens, movielens_100k, sources
+from offline.ingestion.movielens import MalformedLineError
+
+RATINGS = b"1::10::5::978300760\n1::20::3::978300761\n2::10::1::978300762\n"
+USERS = b"1::F::1::10::48067\n2::M::56::16::70072\n"
+MOVIES = "10::Star Wars: Episode IV (1977)::Action|Sci-Fi\n20::Misérables, Les (1995)::Drama\n".encode("latin-1")
+
+
+def test_the_three_files_are_read() -> None:
+    data = movielens.parse(RATINGS, USERS, MOVIES)
+    assert data.ratings.to_numpy().tolist() == [[1, 10, 5, 978300760], [1, 20, 3, 978300761], [2, 10, 1, 978300762]]
+    assert data.ratings.dtypes.astype(str).tolist() == ["int32", "int32", "int8", "int64"]
+    assert data.users.to_numpy().tolist() == [[1, "F", 1, "10"], [2, "M", 56, "16"]]
+    assert data.items.to_numpy().tolist() == [
+        [10, "Star Wars: Episode IV (1977)", ["Action", "Sci-Fi"]],
+        [20, "Misérables, Les (1995)", ["Drama"]],
+    ]
+
+
+def test_what_is_written_reads_the_same() -> None:
+    data = movielens.parse(RATINGS, USERS, MOVIES)
+    written = movielens.dump(data)
+    again = movielens.parse(written["ratings.dat"], written["users.dat"], written["movies.dat"])
+    for name in ("ratings", "users", "items"):
+        assert getattr(again, name).equals(getattr(data, name))
+    assert movielens.dump(again) == written
+    written["movies.dat"].decode("utf-8")  # raises unless it is UTF-8
+
+
+def test_windows_line_ends_and_a_missing_last_newline_are_fine() -> None:
+    crlf = [content.rstrip(b"\n").replace(b"\n", b"\r\n") for content in (RATINGS, USERS, MOVIES)]
+    assert movielens.parse(*crlf).ratings.equals(movielens.parse_ratings(RATINGS))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"1::10::5",
+        b"1::10::6::978300760",
+        b"1::10::0::978300760",
+        b"1::10::4.5::978300760",
+        b"x::10::5::978300760",
+        b"-1::10::5::978300760",
+        b"1:10:5:978300760",
+        b"1::10::5::978300760::9",
+        b"1::99999999999::5::978300760",
+        b"1::10::5::",
+        b"1::10::\xff::978300760",
+        b"1::1\x000::5::978300760",
+        b"",
+    ],
+)
+def test_a_malformed_rating_is_named_by_its_line(bad: bytes) -> None:
+    with pytest.raises(MalformedLineError, match=r"ratings\.dat, line 3: userid::itemid::rating") as caught:
+        movielens.parse_ratings(b"1::10::5::1\n1::11::5::1\n" + bad + b"\n1::12::5::1\n")
+    assert caught.value.line == 3
+
+
+@pytest.mark.parametrize("bad", ["1::F::old::10::48067", "1::F::1", "::F::1::10::1", ""])
+def test_a_malformed_user_is_named_by_its_line(bad: str) -> None:
+    with pytest.raises(MalformedLineError, match=r"users\.dat, line 2"):
+        movielens.parse_users(f"3::M::1::1::1\n{bad}\n4::M::1::1::1\n".encode())
+
+
+@pytest.mark.parametrize("bad", ["Toy Story::Drama", "1::Toy Story", "1::::Drama", ""])
+def test_a_malformed_movie_is_named_by_its_line(bad: str) -> None:
+    with pytest.raises(MalformedLineError, match=r"movies\.dat, line 2"):
+        movielens.parse_movies(f"3::A::Drama\n{bad}\n4::B::Drama\n".encode())
+
+
+@pytest.mark.parametrize("empty", [b"", b"\n\n", b"  "])
+def test_an_empty_file_is_named(empty: bytes) -> None:
+    for parse, name in (
+        (movielens.parse_ratings, "ratings.dat"),
+        (movielens.parse_users, "users.dat"),
+        (movielens.parse_movies, "movies.dat"),
+    ):
+        with pytest.raises(StepError, match=f"{name} is empty"):
+            parse(empty)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "users", "movies", "message"),
+    [
+        (RATINGS + b"3::10::5::1\n", USERS, MOVIES, r"ratings.dat, rating 4: userid 3 is not in users.dat"),
+        (RATINGS + b"2::30::5::1\n", USERS, MOVIES, r"ratings.dat, rating 4: itemid 30 is not in movies.dat"),
+        (RATINGS + b"1::10::4::1\n", USERS, MOVIES, r"rating.* 4: userid 1, itemid 10 is there a second time"),
+        (RATINGS, USERS + USERS, MOVIES, r"users.dat, entry 3: userid 1 is there a second time"),
+        (RATINGS, USERS, MOVIES + MOVIES, r"movies.dat, entry 3: itemid 10 is there a second time"),
+    ],
+)
+def test_files_that_contradict_each_other_are_refused(
+    ratings: bytes, users: bytes, movies: bytes, message: str
+) -> None:
+    with pytest.raises(StepError, match=message.replace("rating.* 4", "ratings.dat, entry 4")):
+        movielens.parse(ratings, users, movies)
+
+
+def test_no_genres_listed_is_no_genre() -> None:
+    assert movielens.parse_movies(b"1::A::(no genres listed)\n")["genres"].tolist() == [[]]
+
+
+def test_a_folder_and_a_zip_are_searched_at_any_depth(movielens: Callable[..., Path], tmp_path: Path) -> None:
+    folder = movielens("deep/er/ml")
+    archive = tmp_path / "any.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in folder.iterdir():
+            file.write(path, f"a/b/{path.name}")
+    assert sources.load(archive).ratings.equals(sources.load(tmp_path / "deep").ratings)
+
+
+def test_what_is_not_there_or_not_movielens_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(StepError, match="does not exist"):
+        sources.load(tmp_path / "nowhere")
+    with pytest.raises(StepError, match="not a whole zip"):
+        sources.load(tmp_path / "broken.zip")
+    with pytest.raises(StepError, match="holds no MovieLens"):
+        sources.load(tmp_path)
+
+
+def test_100k_reads_the_same_from_both_of_its_layouts() -> None:
+    flags = dict.fromkeys(movielens_100k.GENRES, "0")
+    action = "|".join({**flags, "Action": "1", "Sci-Fi": "1"}.values())
+    unknown = "|".join({**flags, "unknown": "1"}.values())
+    ratings = b"1\t2\t5\t881250949\n1\t267\t1\t881250950\n"
+    grouplens = movielens_100k.parse_grouplens(
+        ratings,
+        b"1|24|M|technician|85711\n",
+        f"2|Alien (1979)|01-Jan-1979||http://x|{action}\n267|unknown||||{unknown}\n".encode(),
+    )
+    recbole = movielens_100k.parse_recbole(
+        b"user_id:token\titem_id:token\trating:float\ttimestamp:float\r\n" + ratings,
+        b"user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\r\n1\t24\tM\ttechnician\t85711\r\n",
+        b"item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\r\n"
+        b"2\tAlien\t1979\tAction Sci-Fi\r\n267\tunknown\tunknown\tunknown\r\n",
+    )
+    for name in ("ratings", "users", "items"):
+        assert getattr(grouplens, name).equals(getattr(recbole, name))
+    assert grouplens.items["genres"].tolist() == [["Action", "Sci-Fi"], ["unknown"]]
+    written = movielens.dump(grouplens)
+    assert movielens.parse(written["ratings.dat"], written["users.dat"], written["movies.dat"]).users.equals(
+        grouplens.users
+    )
+
+
+def test_a_malformed_line_of_100k_is_named() -> None:
+    with pytest.raises(MalformedLineError, match=r"u\.data, line 2"):
+        movielens_100k.parse_grouplens(b"1\t2\t5\t1\n1\t2\n", b"1|24|M|x|1\n", b"")
+    with pytest.raises(MalformedLineError, match=r"ml-100k\.inter, line 1: the header"):
+        movielens_100k.parse_recbole(b"1\t2\t5\t1\n", b"", b"")

@@ -1,0 +1,90 @@
+"""The list ranker as it is served: the same scores from assembled rows, rebuilt from weights and JSON."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
+from data_exchange_center.history import History
+from data_exchange_center.recipes import ListRankerRecipe
+from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
+from offline.models.served import load_ranker, weights_to_bytes
+
+ITEMS, LENGTH, CANDIDATES = 30, 5, 12
+SPEC = FeatureSpec(
+    one_hot=(
+        one_hot("itemid", "item", range(100, 100 + ITEMS)),
+        one_hot("gender", "user", ["F", "M"]),
+        one_hot("age", "user", [1, 18, 25]),
+    ),
+    multi_hot=(),
+    dense=(DenseFeature(name="n_ratings", entity="user", scale=5), DenseFeature(name="year", entity="item", scale=100)),
+    genres=("Drama",),
+    candidate=("a_score", "fused_log_rank"),
+    history=HistoryFeature(length=LENGTH),
+)
+CONFIG = ListRankerConfig.of(SPEC, ListRankerRecipe(kernels=3, hidden=(8, 4)), factors=(4, 2, 3), liked_above=3)
+
+
+@pytest.fixture(scope="module")
+def ranker() -> ListRanker:
+    torch.manual_seed(0)
+    model = ListRanker(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += torch.randn_like(parameter) * 0.3
+    return model
+
+
+@pytest.mark.parametrize("events", [0, 3, LENGTH, LENGTH + 4])
+def test_rows_score_as_lists_do(ranker: ListRanker, events: int) -> None:
+    random = np.random.default_rng(events)
+    history = History(
+        random.integers(100, 100 + ITEMS, events),
+        random.integers(1, 6, events),
+        np.sort(random.integers(0, 10**7, events))[::-1],
+    )
+    items = random.permutation(np.arange(100, 100 + ITEMS))[:CANDIDATES]
+    users = SPEC.encode_users({"gender": ["M"], "age": [18], "n_ratings": [events]})
+    stored = SPEC.encode_items({"itemid": items, "year": random.integers(1930, 2000, CANDIDATES)})
+    recalled = random.normal(size=(CANDIDATES, 2)).astype(np.float32)
+    encoded = SPEC.encode_history(history, 10**7)
+    rows = torch.from_numpy(SPEC.assemble(users, stored, recalled, encoded))
+
+    config = json.loads(CONFIG.model_dump_json())
+    with torch.no_grad():
+        found = load_ranker(weights_to_bytes(ranker), config)(rows)
+        codes, ratings, ages = torch.from_numpy(encoded).split(LENGTH, dim=1)
+        features = rows[None, :, 3:7]
+        expected = ranker(codes.long(), ratings.long(), ages, rows[None, :, 0].long(), rows[:1, 1:3].long(), features)
+    assert found.shape == (CANDIDATES, 1)
+    torch.testing.assert_close(found[:, 0], torch.sigmoid(expected[0]), atol=1e-6, rtol=0)
+    assert len(set(found[:, 0].tolist())) == CANDIDATES
+
+
+def test_knowledge_is_renewed_and_must_fit(ranker: ListRanker) -> None:
+    factors = tuple((np.ones((ITEMS + 1, d), np.float32), np.ones((ITEMS + 1, d), np.float32)) for d in (4, 2, 3))
+    crosses = (np.ones((3, ITEMS + 1), np.float32), np.ones((4, ITEMS + 1), np.float32))
+    other = ListRanker(CONFIG)
+    other.set_tables(FrozenTables(factors, crosses))
+    assert other.get_buffer("events1").unique().tolist() == [1.0]
+    with pytest.raises(ValueError, match="shapes"):
+        other.set_tables(FrozenTables(factors[:2], crosses))
+
+
+def test_weights_of_another_kind_are_refused(ranker: ListRanker) -> None:
+    config = CONFIG.model_dump()
+    with pytest.raises(RuntimeError):
+        load_ranker(weights_to_bytes(ranker), {**config, "items": ITEMS + 1})
+    with pytest.raises(ValidationError):
+        load_ranker(weights_to_bytes(ranker), {**config, "kind": "forest"})
+
+
+def test_a_spec_without_history_has_no_list_ranker() -> None:
+    with pytest.raises(ValueError, match="history"):
+        ListRankerConfig.of(SPEC.model_copy(update={"history": None}), ListRankerRecipe(), (4,), liked_above=3)

@@ -1,0 +1,174 @@
+"""Channels and ranker of a small recipe, fitted on people who walk round the items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from data_exchange_center.features import one_hot
+from data_exchange_center.recipes import (
+    DEFAULT,
+    SOURCE,
+    EaseRecipe,
+    ListRankerRecipe,
+    RecallRecipe,
+    Recipe,
+    TowerRecipe,
+)
+from data_exchange_center.steps import StepError
+from offline.data.inputs import Inputs
+from offline.data.lists import Lists, recall_lists
+from offline.data.requests import Points
+from offline.data.sequences import Sequences
+from offline.data.statistics import list_spec
+from offline.data.stored_features import StoredFeatures
+from offline.models.list_ranker import FrozenTables, ListRanker
+from offline.training import ranking
+from offline.training.channels import (
+    channel_set,
+    fit_channels,
+    history_channels,
+    item_vectors,
+    user_state,
+    user_vectors,
+)
+from offline.training.list_ranker import ranked, train_ranker
+from offline.training.ranking import earlier_part, fit_list_ranker, fit_stages, training_lists
+
+USERS, ITEMS, EVENTS = 40, 30, 22  # the last user has rated nothing, the last item nobody
+RECIPE = Recipe(
+    name="small",
+    recall=RecallRecipe(
+        channels=(TowerRecipe(dim=4, epochs=1, batch_size=64, fusion_weight=2.0), EaseRecipe(dim=4, l2=1.0)),
+        candidates=15,
+    ),
+    ranker=ListRankerRecipe(history=5, kernels=2, hidden=(8,), epochs=2, batch_size=32, stride=2),
+)
+
+
+def inputs_of(offsets: np.ndarray) -> Inputs:
+    """Everybody walks round the first ITEMS - 1 items, from a place of their own."""
+    items = ((offsets[:, None] + np.arange(EVENTS)) % (ITEMS - 1) + 1).ravel()
+    ratings = np.tile(np.arange(EVENTS) % 3 + 3, USERS - 1)
+    starts = np.append(np.arange(USERS) * EVENTS, (USERS - 1) * EVENTS)
+    times = np.tile(np.arange(EVENTS) * 600, USERS - 1)
+    data = Sequences(np.arange(USERS) + 5, np.arange(ITEMS) * 2, starts, items, ratings, ratings > 3, times)
+    profile = (one_hot("gender", "user", "FM"), one_hot("age", "user", [1, 18]), one_hot("occupation", "user", "ab"))
+    profiles = np.stack([np.arange(USERS) // n % 2 + 1 for n in (1, 2, 4)], axis=1)
+    genres = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
+    raw = {
+        feature.name: np.array(feature.vocabulary)[codes - 1]
+        for feature, codes in zip(profile, profiles.T, strict=True)
+    }
+    users = pd.DataFrame({"userid": data.userids, **raw})
+    return Inputs(data, ("Action", "Drama"), genres, np.arange(ITEMS + 1) + 1950, users, profile, profiles)
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Inputs:
+    return inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
+
+
+def test_every_kind_of_channel_gives_what_its_artifacts_need(inputs: Inputs) -> None:
+    past = inputs.data
+    fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
+    recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(*RECIPE.recall.channels, fm))})
+    fitted = fit_channels(past, inputs, recipe)
+    items, users = item_vectors(fitted, past), user_vectors(fitted, past)
+    assert list(items) == ["itemid", "vector_tower", "vector_ease", "vector_pairs"]
+    assert items["vector_tower"].isna().tolist() == items["vector_ease"].isna().tolist() == [False] * 29 + [True]
+    assert items["vector_pairs"].isna().tolist()[-1]
+    assert list(users) == ["userid", "vector_pairs"]
+    assert users["vector_pairs"].isna().tolist() == [False] * (USERS - 1) + [True]
+    assert [channel.name for channel in channel_set(fitted, past).channels] == ["tower", "ease"]
+    assert set(fitted[2].report["auc"]) == {"train", "validation", "test"}
+
+
+def test_the_state_is_every_users_newest_events(inputs: Inputs) -> None:
+    state = user_state(inputs.data, inputs, 3)
+    assert len(state) == USERS
+    first = inputs.data.items[:EVENTS]
+    assert state["items"][0].tolist() == [2 * (code - 1) for code in first[:-4:-1]]
+    assert state["ratings"][0].tolist() == [3, 5, 4]
+    assert len(state["items"][USERS - 1]) == len(state["times"][USERS - 1]) == 0
+    assert state["profile"][3].tolist() == [2, 2, 1]
+
+
+def part_ways(past: Sequences) -> Sequences:
+    """Other items and ratings after the part that the teachers know."""
+    later = past.positions >= np.repeat(earlier_part(past, RECIPE.ranker).lengths, past.lengths)
+    other = np.where(later, (past.items + 10) % (ITEMS - 1) + 1, past.items)
+    ratings = np.where(later, (past.ratings - 2) % 3 + 3, past.ratings)
+    return Sequences(past.userids, past.itemids, past.starts, other, ratings, ratings > 3, past.times)
+
+
+def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
+    """People who part ways after the first 70 % are taught by the same teachers, on other lists."""
+    past, turned = inputs.data, part_ways(inputs.data)
+    cut = earlier_part(past, RECIPE.ranker).lengths
+    teachers, lists = training_lists(past, inputs, RECIPE)
+    again, others = training_lists(turned, inputs, RECIPE)
+    for one, two in zip(teachers, again, strict=True):
+        assert np.array_equal(one.items, two.items)
+        assert np.array_equal(one.rows, two.rows)
+    assert lists.liked.any(axis=1).all()
+    assert (lists.lengths >= cut[lists.users]).all()
+    assert len(lists) != len(others) or not np.array_equal(lists.candidates, others.candidates)
+
+
+def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever came later, it learns with the same statistics, crosses and transitions; then they are of everything."""
+    told: list[tuple[StoredFeatures, FrozenTables]] = []
+
+    def train(
+        lists: Lists, stored: StoredFeatures, known: FrozenTables, *settings: Any
+    ) -> tuple[ListRanker, list[float]]:
+        told.append((stored, known))
+        return train_ranker(lists, stored, known, *settings)
+
+    monkeypatch.setattr(ranking, "train_ranker", train)
+    teachers, lists = training_lists(inputs.data, inputs, RECIPE)
+    spec = list_spec(inputs, RECIPE, ranking.list_recipe(RECIPE))
+    one, two = (
+        fit_list_ranker(past, inputs, RECIPE, spec, teachers, teachers, lists)[0]
+        for past in (inputs.data, part_ways(inputs.data))
+    )
+    (stored, known), (stored_then, known_then) = told
+    assert np.array_equal(stored.items, stored_then.items)
+    assert all(map(np.array_equal, known.crosses, known_then.crosses))
+    # What follows what, as products: where singular values are equal, the factors may be turned between two runs.
+    transitions, transitions_then = (rows @ columns.T for rows, columns in (known.factors[-1], known_then.factors[-1]))
+    assert transitions == pytest.approx(transitions_then, abs=1e-5)
+    assert np.abs(transitions).max() > 1
+    assert not torch.equal(one.get_buffer("cross0"), two.get_buffer("cross0"))
+
+
+def test_all_stages_reorder_what_was_recalled(inputs: Inputs) -> None:
+    past = inputs.data.before_last(5)
+    stages = fit_stages(past, inputs, RECIPE)
+    assert stages.losses[-1] < stages.losses[0]
+    points = Points(np.arange(USERS - 1), past.lengths[:-1])
+    lists = recall_lists(
+        inputs.data, points, inputs.profiles, history_channels(stages.channels), (2, 1), size=8, history=5
+    )
+    order = ranked(stages.ranker, lists, stages.stored)
+    assert np.array_equal(np.sort(order, axis=1), np.sort(lists.candidates, axis=1))
+    assert not np.array_equal(order, lists.candidates)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [(SOURCE, "'deepfm' is not trained on lists"), (RECIPE.model_copy(update={"recall": SOURCE.recall}), "'fm'")],
+)
+def test_what_a_list_ranker_cannot_do_is_one_sentence(inputs: Inputs, recipe: Recipe, message: str) -> None:
+    with pytest.raises(StepError, match=message):
+        fit_stages(inputs.data, inputs, recipe)
+
+
+def test_the_default_has_what_a_list_ranker_needs() -> None:
+    assert isinstance(DEFAULT.ranker, ListRankerRecipe)
+    assert pd.Series([channel.name for channel in DEFAULT.recall.channels]).is_unique

@@ -1,0 +1,162 @@
+"""Tower and ranker: numpy and torch agree; both learn what there is to learn."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
+from data_exchange_center.fusion import candidate_columns
+from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe, TowerRecipe
+from offline.data.lists import Lists, recall_lists
+from offline.data.requests import request_points
+from offline.data.sequences import Sequences
+from offline.data.stored_features import StoredFeatures
+from offline.models.list_ranker import FrozenTables, ListRankerConfig
+from offline.models.tower import Tower
+from offline.training.frozen_tables import crossed_log_odds, similarities
+from offline.training.item_item import ease_channel
+from offline.training.list_ranker import ranked, train_ranker
+from offline.training.tower import train_tower
+
+USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS = 60, 40, 24, 6, 10
+RECIPE = TowerRecipe(dim=8, epochs=4, batch_size=64, learning_rate=0.02, stride=2, horizon=3)
+GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
+CARDINALITIES = (3, 4)
+PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1) + 1
+TRAINED = np.arange(ITEMS + 1) > 0
+COUNT = DenseFeature(name="n_ratings", entity="user", scale=5, transform="log1p")
+SPEC = FeatureSpec(
+    one_hot=(one_hot("itemid", "item", range(ITEMS)), one_hot("gender", "user", "FM")),
+    multi_hot=(),
+    dense=(COUNT, DenseFeature(name="number", entity="item", scale=ITEMS)),
+    genres=("a", "b"),
+    candidate=candidate_columns(["tower", "ease"]),
+    history=HistoryFeature(length=LAGS),
+)
+
+
+def fitted(data: Sequences, recipe: TowerRecipe) -> Tower:
+    return train_tower(data, GENRES, PROFILES, CARDINALITIES, recipe, TOWER_LAGS)[0]
+
+
+@pytest.fixture(scope="module")
+def data() -> Sequences:
+    """Everybody walks round the items in the same direction, from a place of their own."""
+    start = np.random.default_rng(0).integers(0, ITEMS, USERS)
+    items = ((start[:, None] + np.arange(EVENTS)) % ITEMS + 1).ravel()
+    ratings = np.full(len(items), 4)
+    starts = np.arange(USERS + 1) * EVENTS
+    times = np.tile(np.arange(EVENTS) * 60, USERS)
+    return Sequences(np.arange(1, USERS + 1), np.arange(1, ITEMS + 1), starts, items, ratings, ratings > 3, times)
+
+
+@pytest.fixture(scope="module")
+def tower(data: Sequences) -> Tower:
+    return fitted(data.before_last(3), RECIPE)
+
+
+@pytest.fixture(scope="module")
+def lists(data: Sequences, tower: Tower) -> Lists:
+    ease = ease_channel(data.before_last(3).seen(), EaseRecipe(dim=8, l2=1.0), LAGS, liked_above=3)
+    channels = (tower.channel("tower", TRAINED), ease)
+    points = request_points(data, 3, np.random.default_rng(0))
+    return recall_lists(data, points, PROFILES, channels, (2, 1), size=10, history=LAGS, horizon=3)
+
+
+@pytest.fixture(scope="module")
+def knowledge(data: Sequences, tower: Tower) -> FrozenTables:
+    factors = similarities((tower.channel("tower", TRAINED),), GENRES, np.arange(1960, 1960 + ITEMS + 1))
+    return FrozenTables(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),))
+
+
+@pytest.fixture(scope="module")
+def stored() -> StoredFeatures:
+    items = np.arange(ITEMS + 1, dtype=np.float32)
+    genders = np.array(["", "F", "M"])[PROFILES[:, 0]]
+    return StoredFeatures(SPEC, SPEC.candidate, {"gender": genders}, np.stack([items, items / ITEMS], axis=1))
+
+
+def test_numpy_channel_equals_torch_tower(data: Sequences, tower: Tower) -> None:
+    items, ratings, _ = data.histories(TOWER_LAGS)
+    regime = np.arange(USERS) % 2
+    with torch.no_grad():
+        users = tower(*map(torch.from_numpy, (items, ratings, PROFILES, regime)))
+        expected = (users @ tower.item_vectors().T + tower.bias).numpy()
+    channel = tower.channel("tower", TRAINED)
+    found = channel.user_vectors(items, ratings, PROFILES, regime) @ channel.item_vectors().T
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_tower_learns_what_comes_next(data: Sequences, tower: Tower) -> None:
+    past, channel = data.before_last(3), tower.channel("tower", TRAINED)
+    items, ratings, _ = past.histories(TOWER_LAGS)
+    vectors = channel.user_vectors(items, ratings, PROFILES, np.zeros(USERS, int))
+    scores = vectors @ channel.item_vectors().T
+    scores[past.seen().nonzero()] = -np.inf
+    best = scores[:, 1:].argmax(axis=1) + 1
+    following = data.last(3).items.reshape(USERS, 3)
+    assert (best[:, None] == following).any(axis=1).mean() > 0.8  # one in six by chance
+
+
+def test_same_seed_same_weights(data: Sequences) -> None:
+    recipe = RECIPE.model_copy(update={"epochs": 1})
+    one, two = (fitted(data, recipe).channel("tower", TRAINED) for _ in range(2))
+    assert np.array_equal(one.rows, two.rows)
+    assert np.array_equal(one.item_vectors(), two.item_vectors())
+
+
+def test_a_profile_value_that_nobody_knows_adds_nothing(tower: Tower) -> None:
+    channel = tower.channel("tower", TRAINED)
+    assert len(channel.profile) == 2
+    assert all(not table[0].any() and table[1:].any(axis=1).all() for table in channel.profile)
+
+
+def test_lists_hold_nothing_untrained(data: Sequences, tower: Tower, lists: Lists) -> None:
+    missing = int(np.bincount(lists.candidates.ravel()).argmax())
+    channel = tower.channel("tower", TRAINED & (np.arange(ITEMS + 1) != missing))
+    found = recall_lists(data, request_points(data, 3, np.random.default_rng(0)), PROFILES, (channel,), (1,), size=10)
+    assert (found.candidates > 0).all()
+    assert missing not in found.candidates
+
+
+def test_lists_survive_packing(lists: Lists) -> None:
+    again = Lists.unpack(lists.pack())
+    assert all(np.array_equal(getattr(again, field.name), getattr(lists, field.name)) for field in fields(Lists))
+    assert again.pack() == lists.pack()
+    with pytest.raises(ValueError, match="no lists"):
+        Lists.unpack(b"PK")
+
+
+def test_lists_hold_nothing_seen(data: Sequences, lists: Lists) -> None:
+    assert len(lists) > 0
+    assert not (lists.liked & lists.disliked).any()
+    assert np.array_equal(np.minimum(lists.lengths, LAGS), (lists.events > 0).sum(axis=1))
+    assert not (lists.candidates[:, :, None] == lists.events[:, None]).any()
+
+
+def test_ranker_beats_the_recalled_order_it_is_trained_on(
+    lists: Lists, knowledge: FrozenTables, stored: StoredFeatures
+) -> None:
+    rng = np.random.default_rng(0)
+    shuffled = rng.permuted(np.tile(np.arange(10), (len(lists), 1)), axis=1)  # an order that knows nothing
+    rows = np.arange(len(lists))[:, None]
+    worse = replace(
+        lists,
+        candidates=lists.candidates[rows, shuffled],
+        liked=lists.liked[rows, shuffled],
+        disliked=lists.disliked[rows, shuffled],
+        features=np.zeros_like(lists.features),
+    )
+    recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32)
+    config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], liked_above=3)
+    model, losses = train_ranker(worse, stored, knowledge, config, recipe)
+    assert losses[-1] < losses[0]
+    order = ranked(model, worse, stored)
+    liked = [set(c[y]) for c, y in zip(worse.candidates, worse.liked, strict=True)]
+    ours = np.mean([len(set(o[:3]) & y) for o, y in zip(order, liked, strict=True)])
+    before = np.mean([len(set(c[:3]) & y) for c, y in zip(worse.candidates, liked, strict=True)])
+    assert ours > 1.5 * before

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from data_exchange_center import wire
+from data_exchange_center.steps import CheckError
+from offline_to_online.export.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx, read_model_file
+from offline_to_online.parity.offline_truth import OfflineTruth
+
+
+def test_the_export_is_in_the_pinned_dialect_with_the_promised_names(exported: bytes, truth: OfflineTruth) -> None:
+    proto = onnx.load_from_string(exported)
+    assert proto.ir_version <= MAX_IR
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
+    (given,), (result,) = proto.graph.input, proto.graph.output
+    assert (given.name, result.name) == (wire.MODEL_INPUT, wire.MODEL_OUTPUT)
+    rows, width = given.type.tensor_type.shape.dim
+    assert rows.dim_param  # any number of rows
+    assert width.dim_value == truth.spec.width
+
+
+def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) -> None:
+    assert str(Path(__file__).parents[4]).encode() not in exported
+
+
+def test_the_same_weights_give_the_same_bytes(exported: bytes, truth: OfflineTruth) -> None:
+    assert export_onnx(truth.model, truth.spec.width, "aaaaaaaaaaaa") == exported
+
+
+def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth) -> None:
+    assert check_onnx(exported, truth.model, truth.sampled_rows(300)) <= 1e-6
+
+
+def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTruth) -> None:
+    class Drifted(torch.nn.Module):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = truth.model(rows) + 1e-4
+            return scores
+
+    with pytest.raises(CheckError, match=r"row \d+: ONNX Runtime scores"):
+        check_onnx(exported, Drifted(), truth.sampled_rows(10))
+
+
+def test_a_dialect_that_is_too_new_is_caught(exported: bytes, truth: OfflineTruth) -> None:
+    proto = onnx.load_from_string(exported)
+    proto.ir_version = MAX_IR + 1
+    with pytest.raises(CheckError, match=f"IR {MAX_IR + 1}"):
+        check_onnx(proto.SerializeToString(), truth.model, truth.sampled_rows(10))
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(CheckError, match=r"model\.onnx is not an exported ranking model"):
+        read_model_file(path)

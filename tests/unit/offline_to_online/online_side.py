@@ -1,0 +1,121 @@
+"""A whole online side made of fakes, beside the offline truth of the same artifacts: where tests break one thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_exchange_center import wire
+from data_exchange_center.columns import vector_of
+from data_exchange_center.fusion import Hits
+from data_exchange_center.recipes import ChannelRecipe
+from data_exchange_center.release import Published, read_channels, release_of_artifacts
+from data_exchange_center.settings import Settings
+from offline_to_online.parity.compare import Parity, compare, offline_answers
+from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth, recount
+from offline_to_online.parity.online_answers import ServerClients, online_answers
+from offline_to_online.rows.feature_rows import feature_frames
+from offline_to_online.rows.item_rows import item_rows
+from offline_to_online.rows.sampling import request_time
+from offline_to_online.rows.user_rows import user_rows
+from online.clients.base import Client
+from online.clients.elastic import ItemQuery
+from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
+from online.clients.redis import UserAnswer, UserQuery
+from online.clients.triton import ScoreQuery
+
+USERS = list(range(1, 11))
+
+
+class _Fake(Client[Any, Any]):
+    service = "fake"
+
+    def _ping(self) -> str:
+        return "1"
+
+    def close(self) -> None:
+        pass
+
+
+class FakeUsers(_Fake):
+    def __init__(self, folder: Path) -> None:
+        self.rows = {row.userid: row for row in user_rows(folder)}
+
+    def _call(self, query: UserQuery) -> UserAnswer:
+        row = self.rows.get(query.userid)
+        return UserAnswer(live=None, kept=True, user=None if row is None else row.stored())
+
+
+class FakeItems(_Fake):
+    """Exact search, scored as Elasticsearch scores."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows, self.filters = item_rows(folder), True
+
+    def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
+        return tuple(self.search(channel, query) for channel in query.recall.channels)
+
+    def search(self, channel: ChannelRecipe, query: ItemQuery) -> Hits:
+        seen = set(np.asarray(query.seen).tolist()) if self.filters else set()
+        terms = set(query.terms) if channel.term_weight else set()
+        vector = query.vectors[channel.name].astype(np.float64)
+        scores: dict[int, float] = {}
+        for row in self.rows:
+            known = row.vectors.get(vector_of(channel.name))
+            alike = bool(terms & set(row.genres))
+            if row.itemid in seen or (known is None and not alike):
+                continue
+            product = float(known @ vector) if known is not None else None
+            if terms:
+                near = 0.0 if product is None else product + 1 if product >= 0 else 1 / (1 - product)
+                scores[row.itemid] = channel.term_weight * alike + near
+            else:
+                assert product is not None
+                scores[row.itemid] = product
+        best = sorted(scores, key=lambda itemid: (-scores[itemid], itemid))[: query.recall.candidates]
+        return Hits(np.array(best, np.int64), np.array([scores[itemid] for itemid in best], np.float32))
+
+
+class FakeFeatures(_Fake):
+    def __init__(self, frames: dict[Any, pd.DataFrame]) -> None:
+        self.frames = {entity: frame.astype(object) for entity, frame in frames.items()}
+
+    def _call(self, query: FeatureQuery) -> FeatureRows:
+        key = wire.FEAST_KEY[query.entity]
+        found = self.frames[query.entity].set_index(key, drop=False).loc[list(query.ids)]
+        answer = {
+            "metadata": {"feature_names": list(found.columns)},
+            "results": [{"values": found[name].tolist()} for name in found.columns],
+        }
+        return feature_rows(key, list(query.ids), answer)
+
+
+class FakeRanker(_Fake):
+    def __init__(self, truth: OfflineTruth) -> None:
+        self.truth = truth
+
+    def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
+        return self.truth.scores(query.rows)
+
+
+class OnlineSide:
+    """What the server would answer, and the truth. Everything may be replaced."""
+
+    def __init__(self, folder: Path, recipe: str) -> None:
+        self.manifest = release_of_artifacts(Settings(exchange_dir=folder, recipe_name=recipe))
+        self.served = self.manifest  # what the server believes to serve
+        self.spec = self.manifest.feature_spec
+        self.truth = recount(folder, offline_truth(folder, self.manifest), self.manifest.recipe.data, USERS)
+        self.users, self.items, self.channels = FakeUsers(folder), FakeItems(folder), read_channels(folder)
+        self.features = FakeFeatures(feature_frames(folder, self.spec))
+        self.ranker = FakeRanker(self.truth)
+
+    def check(self) -> Parity:
+        published = Published(manifest=self.served, triton_version=1)
+        clients = ServerClients(self.users, lambda _: self.channels, self.items, self.features, self.ranker)
+        online = online_answers(clients, published, {user: request_time(self.truth.states[user]) for user in USERS})
+        return compare(offline_answers(self.truth, online), online, self.truth)

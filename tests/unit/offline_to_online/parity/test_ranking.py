@@ -1,0 +1,149 @@
+"""Break one thing at a time in what the server ranks by; each must be caught and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns, Split, clicks, genre_flag, impressions
+from data_exchange_center.recipes import SOURCE
+from data_exchange_center.steps import CheckError
+from offline_to_online.parity.compare import Parity, compare
+from offline_to_online.parity.offline_truth import offline_truth, recount
+from offline_to_online.parity.online_answers import Answer
+from online.clients.triton import ScoreQuery
+from tests.synthetic_release import write_artifacts
+from tests.unit.offline_to_online.online_side import USERS, FakeRanker, OnlineSide
+
+
+def test_a_window_off_by_one_is_caught(folders: dict[str, Path], side: OnlineSide) -> None:
+    """The stored statistics cover eleven ratings, the truth ten."""
+    wider = SOURCE.data.model_copy(update={"window": SOURCE.data.window + 1})
+    wide = recount(folders["source"], offline_truth(folders["source"], side.manifest), wider, USERS).users
+    for genre in side.spec.genres:
+        for column in (impressions(genre), clicks(genre)):
+            stored = side.features.frames["user"].set_index(Columns.USER, drop=False)
+            stored.loc[USERS, column] = wide[column].astype(object)
+            side.features.frames["user"] = stored.reset_index(drop=True)
+    with pytest.raises(CheckError, match=r"column 'imp_\w+', user \d+, item \d+: offline [\d.]+, online [\d.]+"):
+        side.check()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "columns"), [("source", "(imp|click)_"), ("default", "(n_ratings|item_ratings)'.*history_item_0")]
+)
+def test_the_last_ten_in_the_artifacts_are_caught(tmp_path: Path, recipe: str, columns: str) -> None:
+    """The truth is counted from the ratings, so wrong features are found even where both copies of them agree."""
+    write_artifacts(tmp_path, recipe=recipe)
+    side = OnlineSide(tmp_path, recipe)
+    ratings = artifacts.RATINGS.read(tmp_path)
+    artifacts.RATINGS.write(tmp_path, ratings.assign(split=ratings[Columns.SPLIT].replace(Split.HOLDOUT, Split.TEST)))
+    counted = recount(tmp_path, offline_truth(tmp_path, side.manifest), side.manifest.recipe.data, USERS)
+    seen = {userid: replace(row, seen=side.truth.states[userid].seen) for userid, row in counted.states.items()}
+    side.truth = replace(counted, states=seen)
+    with pytest.raises(CheckError, match=f"column '{columns}"):
+        side.check()
+
+
+def test_two_swapped_columns_are_caught(side: OnlineSide) -> None:
+    first, second, *rest = side.spec.dense
+    serve_dense(side, (second, first, *rest))
+    with pytest.raises(CheckError, match=f"column '{first.name}'.*column '{second.name}'"):
+        side.check()
+
+
+def test_a_wrong_scale_is_caught(side: OnlineSide) -> None:
+    dense = tuple(feature.model_copy(update={"scale": feature.scale + 1}) for feature in side.spec.dense)
+    serve_dense(side, dense)
+    with pytest.raises(CheckError, match=f"column '{dense[0].name}'"):
+        side.check()
+
+
+def serve_dense(side: OnlineSide, dense: tuple[Any, ...]) -> None:
+    spec = side.spec.model_copy(update={"dense": dense})
+    spec = type(spec).model_validate(spec.model_dump())  # nothing cached
+    side.served = side.served.model_copy(update={"feature_spec": spec})
+
+
+def test_stale_item_features_are_caught(side: OnlineSide) -> None:
+    """One item still has the genres of an older release."""
+    stale, column = int(side.items.rows[3].itemid), genre_flag(side.spec.genres[1])
+    items = side.features.frames["item"]
+    here = items[Columns.ITEM] == stale
+    items.loc[here, column] = 1 - items.loc[here, column]
+    with pytest.raises(CheckError, match=rf"column '{column}', user \d+, item {stale}:"):
+        side.check()
+
+
+def test_stale_counts_of_an_item_are_caught(history_side: OnlineSide) -> None:
+    stale = int(history_side.items.rows[3].itemid)
+    items = history_side.features.frames["item"]
+    items.loc[items[Columns.ITEM] == stale, "item_likes"] += 1
+    with pytest.raises(CheckError, match=rf"column 'item_likes', user \d+, item {stale}:"):
+        history_side.check()
+
+
+def test_a_null_is_caught_and_named(side: OnlineSide) -> None:
+    users = side.features.frames["user"]
+    users.loc[users[Columns.USER] == 7, "age"] = None
+    with pytest.raises(CheckError, match=r"column 'age', user 7: online has no value \(null\)"):
+        side.check()
+
+
+def test_a_null_that_became_zero_is_caught(side: OnlineSide) -> None:
+    column = impressions(side.spec.genres[0])
+    userid = USERS[int(side.truth.users.loc[USERS, column].to_numpy().argmax())]
+    users = side.features.frames["user"]
+    users.loc[users[Columns.USER] == userid, column] = 0
+    with pytest.raises(CheckError, match=rf"column '{column}', user {userid}, item \d+: .* online 0 "):
+        side.check()
+
+
+def test_another_model_is_caught_in_the_score_alone(side: OnlineSide) -> None:
+    class Drifted(FakeRanker):
+        def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
+            return super()._call(query) + np.float32(2e-5)
+
+    side.ranker = Drifted(side.truth)
+    with pytest.raises(CheckError, match=r"1e-05: column 'score', user \d+, item \d+"):
+        side.check()
+
+
+def test_a_score_that_is_no_number_is_caught(side: OnlineSide) -> None:
+    class Broken(FakeRanker):
+        def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
+            return np.full(len(query.rows), np.nan, np.float32)
+
+    side.ranker = Broken(side.truth)
+    with pytest.raises(CheckError, match="column 'score'"):
+        side.check()
+
+
+@pytest.mark.parametrize(("value", "gap"), [(0.0, 0.9e-5), (0.0, 1.1e-5), (100.0, 0.9e-3), (100.0, 1.1e-3)])
+def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float, gap: float) -> None:
+    """1e-5, relative to values above 1."""
+    itemids = np.array([row.itemid for row in side.items.rows[:2]])
+    shape = (2, len(side.truth.recall.columns))
+    offline = Answer(
+        userid=2,
+        timestamp=0,
+        found={},
+        itemids=itemids,
+        recalled=np.zeros(shape, np.float32),
+        rows=np.zeros((2, side.spec.width), np.float32),
+        scores=np.array([0, value], np.float32),
+    )
+    online = replace(offline, scores=np.array([0, value + gap], np.float32))
+    attempt: Callable[[], Parity] = lambda: compare([offline], [online], side.truth)  # noqa: E731
+    if gap > 1e-5 * max(1, value):
+        with pytest.raises(CheckError, match=f"user 2, item {itemids[1]}"):
+            attempt()
+    else:
+        assert attempt().groups["score"] == pytest.approx(gap / max(1, value), rel=1e-2)

@@ -1,0 +1,204 @@
+"""Break one thing at a time in what the server recalls by; each must be caught and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import BREAK_S, Channel
+from data_exchange_center.columns import Columns
+from data_exchange_center.fusion import Hits
+from data_exchange_center.history import History
+from data_exchange_center.recipes import DEFAULT, RECIPES
+from data_exchange_center.steps import CheckError
+from offline_to_online.rows.user_rows import UserRow
+from online.clients.elastic import ItemQuery
+from tests.unit.offline_to_online.online_side import USERS, FakeItems, OnlineSide
+
+
+def test_an_unchanged_side_of_the_source_agrees(side: OnlineSide) -> None:
+    parity = side.check()
+    assert parity.users == len(USERS)
+    assert parity.pairs > 1_500
+    named = ["one-hot (5 columns)", "multi-hot (4 columns)", "dense (8 columns)", "candidate (4 columns)", "score"]
+    assert list(parity.groups) == named
+    assert max(parity.groups.values()) <= 1e-6
+
+
+def test_an_unchanged_side_of_the_default_recipe_agrees(history_side: OnlineSide) -> None:
+    parity = history_side.check()
+    assert parity.pairs > 1_500
+    history = f"history ({len(history_side.spec.columns[history_side.spec.history_slice])} columns)"
+    assert list(parity.groups) == [
+        "one-hot (3 columns)",
+        "dense (6 columns)",
+        "candidate (7 columns)",
+        history,
+        "score",
+    ]
+    assert max(parity.groups.values()) <= 1e-6
+
+
+def change_users(side: OnlineSide, change: Callable[[UserRow], UserRow]) -> None:
+    side.users.rows = {userid: change(row) for userid, row in side.users.rows.items()}
+
+
+def change_channels(side: OnlineSide, change: Callable[[Channel], dict[str, Any]]) -> None:
+    changed = tuple(replace(channel, **change(channel)) for channel in side.channels.channels)
+    side.channels = replace(side.channels, channels=changed)
+
+
+def older(history: History) -> History:
+    return History(history.itemids[1:], history.ratings[1:], history.times[1:])
+
+
+def test_a_history_that_lacks_the_newest_event_is_caught_in_recall_and_ranking(history_side: OnlineSide) -> None:
+    change_users(history_side, lambda row: replace(row, history=older(row.history)))
+    with pytest.raises(CheckError, match=r"column 'tower_score', user .*column 'history_item_0', user \d+, item \d+: "):
+        history_side.check()
+
+
+def test_the_last_ten_in_the_histories_are_caught(folders: dict[str, Path], history_side: OnlineSide) -> None:
+    """The server holds what evaluation alone may read; both copies of it agree."""
+    ratings = artifacts.RATINGS.read(folders["default"])
+    by_user = ratings.groupby(Columns.USER)
+
+    def leak(row: UserRow) -> UserRow:
+        rows = by_user.get_group(row.userid).tail(DEFAULT.data.history)[::-1]
+        names = (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
+        return replace(row, history=History(*(rows[name].to_numpy(np.int64) for name in names)))
+
+    change_users(history_side, leak)
+    with pytest.raises(CheckError, match="column 'history_item_0'"):
+        history_side.check()
+
+
+def test_events_a_second_late_are_caught_in_the_ages(history_side: OnlineSide) -> None:
+    change_users(history_side, lambda row: replace(row, history=replace(row.history, times=row.history.times + 1)))
+    with pytest.raises(CheckError, match="column 'history_age_0'"):
+        history_side.check()
+
+
+def test_oldest_first_is_caught(history_side: OnlineSide) -> None:
+    change_users(
+        history_side,
+        lambda row: replace(
+            row,
+            history=History(row.history.itemids[::-1], row.history.ratings[::-1], row.history.times[::-1]),
+        ),
+    )
+    with pytest.raises(CheckError, match="column 'history_item_0'"):
+        history_side.check()
+
+
+def test_another_profile_is_caught_in_the_channel_that_reads_it(history_side: OnlineSide) -> None:
+    change_users(history_side, lambda row: replace(row, profile=row.profile % 2 + 1))
+    with pytest.raises(CheckError, match="column 'tower_score'") as caught:
+        history_side.check()
+    assert "ease_score" not in str(caught.value)
+
+
+def test_the_wrong_regime_is_caught(history_side: OnlineSide) -> None:
+    """Who continues is answered as if returning, and the other way round."""
+    change_channels(
+        history_side,
+        lambda channel: {
+            "base": channel.base[::-1],
+            "lag": channel.lag[:, ::-1],
+            "rating_weight": channel.rating_weight[:, ::-1],
+        },
+    )
+    with pytest.raises(CheckError, match=r"column 'tower_score', user \d+, item \d+: .*column 'tower_standing'"):
+        history_side.check()
+
+
+def test_both_regimes_are_asked_for(history_side: OnlineSide) -> None:
+    """Only the weights of returning users are wrong: users who continue would not show it."""
+    change_channels(history_side, lambda channel: {"base": channel.base + np.array([[0], [1]], np.float32)})
+    with pytest.raises(CheckError, match=r"column 'tower_score', user \d*[02468],"):
+        history_side.check()
+    assert BREAK_S == 3600
+
+
+def test_a_lag_off_by_one_is_caught(history_side: OnlineSide) -> None:
+    change_channels(history_side, lambda channel: {"lag": np.roll(channel.lag, 1, axis=2)})
+    with pytest.raises(CheckError, match="column 'tower_score'"):
+        history_side.check()
+
+
+def test_swapped_channels_are_caught(history_side: OnlineSide) -> None:
+    class Swapped(FakeItems):
+        def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
+            return super()._call(query)[::-1]
+
+    history_side.items.__class__ = Swapped
+    with pytest.raises(CheckError, match=r"column 'tower_score'.*user \d+: channel 'tower' found item \d+ "):
+        history_side.check()
+
+
+def test_an_index_that_ranks_by_something_else_is_caught(history_side: OnlineSide) -> None:
+    class Cosine(FakeItems):
+        """Right scores in a wrong order: nothing but the order, and what follows from ranks, is off."""
+
+        def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
+            return tuple(Hits(hits.ids[::-1], hits.scores[::-1]) for hits in super()._call(query))
+
+    history_side.items.__class__ = Cosine
+    with pytest.raises(CheckError, match=r"user \d+: channel 'tower' found item \d+ \(.* offline\) before item \d+"):
+        history_side.check()
+
+
+def test_other_weights_in_the_fusion_are_caught(history_side: OnlineSide) -> None:
+    first, *rest = DEFAULT.recall.channels
+    recall = DEFAULT.recall.model_copy(update={"channels": (first.model_copy(update={"fusion_weight": 0.5}), *rest)})
+    recipe = DEFAULT.model_copy(update={"recall": recall})
+    history_side.served = history_side.served.model_copy(update={"recipe": recipe})
+    with pytest.raises(CheckError, match=r"user \d+: fusion gives \[.*offline and \[.*online"):
+        history_side.check()
+
+
+def test_a_stale_vector_is_caught(side: OnlineSide) -> None:
+    """Beside the genres, in Elasticsearch's own scale."""
+    change_users(side, lambda row: replace(row, vectors={name: vector + 0.1 for name, vector in row.vectors.items()}))
+    with pytest.raises(CheckError, match="column 'fm_score'"):
+        side.check()
+
+
+def test_other_preferred_genres_are_caught(side: OnlineSide) -> None:
+    change_users(side, lambda row: replace(row, genres=row.genres[1:]))
+    with pytest.raises(CheckError, match=r"column 'fm_score'"):
+        side.check()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_seen_item_among_the_candidates_is_caught(folders: dict[str, Path], recipe: str) -> None:
+    side = OnlineSide(folders[recipe], recipe)
+    side.items.filters = False
+    with pytest.raises(CheckError, match=r"user \d+: Elasticsearch gave seen items"):
+        side.check()
+
+
+def test_a_user_who_is_not_in_redis_is_named(side: OnlineSide) -> None:
+    del side.users.rows[5]
+    with pytest.raises(CheckError, match="user 5: Redis does not know"):
+        side.check()
+
+
+def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
+    history_side.truth.recall.positions(np.array([history_side.truth.recall.itemids[5]]))
+    with pytest.raises(CheckError, match="item 999999, which is not among"):
+        history_side.truth.recall.positions(np.array([999_999]))
+
+
+def test_an_item_that_a_channel_never_met_is_named(history_side: OnlineSide) -> None:
+    """It has no vector, so it must not compete; the last item of the artifacts is such a one."""
+    recall, last = history_side.truth.recall, history_side.truth.recall.itemids[-1:]
+    scores = recall.scores(history_side.truth.states[1], 0)
+    (said,) = recall.disorder(scores, {"ease": last})
+    assert said == f"channel 'ease' found item {last[0]}, which it does not know"

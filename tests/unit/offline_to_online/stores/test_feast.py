@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from data_exchange_center import artifacts, wire
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.features import Entity
+from data_exchange_center.recipes import RECIPES
+from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import CheckError
+from offline_to_online.rows.feature_rows import feature_frames, newest_event
+from offline_to_online.stores.feast_repo import ENTITIES, EVENT_TIMESTAMP, release_dir, write_features
+from offline_to_online.stores.feast_server import compare
+from tests.synthetic_release import write_artifacts
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_of(tmp_path, "source")
+
+
+def settings_of(folder: Path, recipe: str) -> Settings:
+    write_artifacts(folder, recipe=recipe)
+    return Settings(exchange_dir=folder, recipe_name=recipe)
+
+
+def frames_of(settings: Settings) -> dict[Entity, pd.DataFrame]:
+    return feature_frames(settings.exchange_dir, release_of_artifacts(settings).feature_spec)
+
+
+def write(settings: Settings) -> Path:
+    spec = release_of_artifacts(settings).feature_spec
+    write_features(settings, "aaaaaaaaaaaa", spec, frames_of(settings), newest_event(settings.exchange_dir))
+    return release_dir(settings, "aaaaaaaaaaaa")
+
+
+def test_the_same_features_give_the_same_bytes(settings: Settings) -> None:
+    folder = write(settings)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    write(settings)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert sorted(before) == ["fields.json", "items.parquet", "users.parquet"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_fields_are_the_specs_and_the_key_is_not_among_them(tmp_path: Path, recipe: str) -> None:
+    settings = settings_of(tmp_path, recipe)
+    fields = json.loads((write(settings) / "fields.json").read_text())
+    spec = release_of_artifacts(settings).feature_spec
+    for entity in ENTITIES:
+        assert [name for name, _ in fields[entity]] == [feature.name for feature in spec.stored(entity)]
+        table = pq.read_table(release_dir(settings, "aaaaaaaaaaaa") / f"{entity}s.parquet")
+        key = wire.FEAST_KEY[entity]
+        assert table.column_names == [key, *(feature.name for feature in spec.stored(entity)), EVENT_TIMESTAMP]
+    assert dict(fields["user"])["gender"] == "String"
+    assert dict(fields["user"])["age"] == "Int64"
+
+
+def test_the_event_is_the_newest_served_rating_in_utc(settings: Settings) -> None:
+    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    table = pq.read_table(write(settings) / "users.parquet").to_pandas()
+    (event,) = set(table["event_timestamp"])
+    assert str(event.tz) == "UTC"
+    assert event.timestamp() == ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP].max()
+    assert event.timestamp() < ratings[Columns.TIMESTAMP].max()  # the last ten do not move it
+
+
+def test_a_feature_without_a_value_is_named_before_anything_is_written(settings: Settings) -> None:
+    users = artifacts.USER_FEATURES.read(settings.exchange_dir)
+    users.loc[users[Columns.USER] == 9, Columns.GENDER] = None
+    artifacts.USER_FEATURES.write(settings.exchange_dir, users)
+    with pytest.raises(CheckError, match="user 9 has no value for feature 'gender'"):
+        frames_of(settings)
+
+
+def answer_of(frame: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "metadata": {"feature_names": list(frame.columns)},
+        "results": [{"values": frame[name].tolist()} for name in frame.columns],
+    }
+
+
+@pytest.mark.parametrize(("value", "said"), [(None, r"no value \(null\)"), (99, "99")])
+def test_a_value_unlike_its_source_is_named(settings: Settings, value: object, said: str) -> None:
+    frame = frames_of(settings)["user"]
+    answer = answer_of(frame)
+    compare("user", frame, answer)
+    answer["results"][list(frame.columns).index("age")]["values"][4] = value
+    with pytest.raises(CheckError, match=rf"user 5, feature 'age': Feast gave {said}, the source says \d+"):
+        compare("user", frame, answer)
+
+
+def test_a_missing_column_is_named(settings: Settings) -> None:
+    frame = frames_of(settings)["item"]
+    with pytest.raises(CheckError, match="no column 'genre_"):
+        compare("item", frame, answer_of(frame[[Columns.ITEM]]))

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import cast
+
+import numpy as np
+import pytest
+from elasticsearch import Elasticsearch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_exchange_center.columns import vector_of
+from data_exchange_center.fusion import Hits
+from data_exchange_center.recipes import SOURCE
+from data_exchange_center.steps import CheckError
+from offline_to_online.rows.item_rows import ItemRow
+from offline_to_online.rows.sampling import Search
+from offline_to_online.stores import vector_checks
+from offline_to_online.stores.vector_checks import _overlap
+
+(FM,) = SOURCE.recall.channels
+FIELD = vector_of(FM.name)
+NOTHING = np.empty(0, np.int32)
+
+
+@given(st.integers(1, 60), st.integers(0, 59), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_the_exact_top_overlaps_wholly_and_a_worse_item_does_not_count(
+    n: int, n_seen: int, candidates: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    itemids, products = np.arange(1, n + 1), random.permutation(n).astype(float)
+    seen = random.choice(itemids, min(n_seen, n), replace=False)
+    unseen = [i for i in np.argsort(-products) if itemids[i] not in seen]
+    best = itemids[unseen[:candidates]]
+    assert _overlap(itemids, products, seen, best, candidates) == 1
+    if len(unseen) > candidates:
+        replaced = np.append(best[:-1], itemids[unseen[-1]])
+        assert _overlap(itemids, products, seen, replaced, candidates) == pytest.approx(1 - 1 / len(best))
+
+
+def test_a_tie_at_the_last_place_is_as_good() -> None:
+    itemids, products = np.array([1, 2, 3]), np.array([3.0, 2.0, 2.0])
+    for last in (2, 3):
+        assert _overlap(itemids, products, NOTHING, np.array([1, last]), 2) == 1
+
+
+@pytest.mark.parametrize(("missed", "said"), [(5, ""), (6, r"worst: user 42, 0\.9400; at least 0\.95")])
+def test_the_user_who_is_served_worst_counts_too(monkeypatch: pytest.MonkeyPatch, missed: int, said: str) -> None:
+    """Two hundred users have all of their hundred exact candidates, one lacks a few: the mean hides it."""
+    candidates = 100
+    best = Hits(np.arange(200, 200 - candidates, -1), np.arange(200.0, 200 - candidates, -1))
+    lacking = Hits(best.ids[missed:], best.scores[missed:])
+    attempt = check_of(monkeypatch, [lacking if user == 42 else best for user in USERS], candidates)
+    if said:
+        with pytest.raises(CheckError, match=said):
+            attempt()
+    else:
+        outcome = attempt()
+        assert (outcome.min_overlap, outcome.exact, outcome.gap) == (0.95, 199, 0)
+
+
+def test_an_index_that_ranks_by_another_metric_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right items in the right order, with scores that are no inner products."""
+    scores = np.arange(200.0, 100, -1)
+    attempt = check_of(monkeypatch, [Hits(np.arange(200, 100, -1), scores / 200)] * len(USERS), 100)
+    with pytest.raises(CheckError, match=r"user 1, item \d+, channel fm: the index ranks by [01]\.\d+, the model's "):
+        attempt()
+
+
+def test_a_seen_item_that_comes_back_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = check_of(monkeypatch, [Hits(np.array([150]), np.array([150.0]))], 1, seen=[150, 3])
+    with pytest.raises(CheckError, match=r"user 1: the seen filter let items \[150\] through"):
+        attempt()
+
+
+USERS = range(1, 201)
+
+
+def check_of(
+    monkeypatch: pytest.MonkeyPatch, hits: list[Hits], candidates: int, seen: Sequence[int] = ()
+) -> Callable[[], vector_checks.VectorCheck]:
+    """The check of 200 items whose inner product with every user is their id, the index answering with ``hits``."""
+    rows = [ItemRow(n, "", (), {FIELD: np.array([n], np.float32)}) for n in range(1, 201)]
+    ones = np.ones(1, np.float32)
+    searches = [Search(user, ones, np.array(seen, np.int32)) for user, _ in zip(USERS, hits, strict=False)]
+    monkeypatch.setattr(vector_checks, "_msearch", lambda *_: hits)
+    recall = SOURCE.recall.model_copy(update={"candidates": candidates})
+    client = cast(Elasticsearch, None)
+    return partial(vector_checks.check_candidates, client, "aaaaaaaaaaaa", searches, rows, recall, FM)
+
+
+@pytest.mark.parametrize(
+    ("hits", "said"),
+    [
+        (Hits(np.array([2, 1]), np.array([1.0, 0.5])), ""),  # equal to its neighbour: a tie
+        (Hits(np.array([2, 1]), np.array([1.1, 1.0])), r"item 1: .* finds item 2 first, .* 1\.1.*, .* 1\.0"),
+        (Hits(np.array([]), np.array([])), r"item 1: .* finds nothing"),
+    ],
+)
+def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str) -> None:
+    row = ItemRow(1, "", (), {FIELD: np.array([0.6, 0.8], np.float32)})
+    monkeypatch.setattr(vector_checks, "_msearch", lambda *_: [hits])
+    client = cast(Elasticsearch, None)
+    attempt = partial(vector_checks.check_self_first, client, "aaaaaaaaaaaa", [row], SOURCE.recall, FM)
+    if said:
+        with pytest.raises(CheckError, match=said):
+            attempt()
+    else:
+        assert attempt() == (0, 1)

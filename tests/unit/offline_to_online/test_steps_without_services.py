@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import elasticsearch
+import pytest
+import redis
+import requests
+from tritonclient.utils import InferenceServerException
+
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import CheckError, StepError
+from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
+from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
+from offline_to_online.stores.connections import reaching
+from tests.free_ports import free_ports
+from tests.synthetic_release import write_artifacts
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ConnectionError("Error 111 connecting to 127.0.0.1:6379. Connection refused."),
+        redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'."),
+        elasticsearch.ConnectionError("Connection refused"),
+        requests.ConnectionError("Connection refused"),
+        InferenceServerException("failed to connect"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_clients_error_becomes_one_sentence_with_address_and_remedy(error: Exception) -> None:
+    with pytest.raises(StepError) as caught, reaching("Store", "127.0.0.1:1"):
+        raise error
+    said = str(caught.value)
+    assert said.startswith("Store at 127.0.0.1:1 ")
+    assert "make up" in said
+    assert "\n" not in said
+
+
+def test_a_failed_check_and_a_bug_pass_through() -> None:
+    with pytest.raises(CheckError, match="user 3"), reaching("Store", "here"):
+        raise CheckError("user 3")
+    with pytest.raises(ZeroDivisionError), reaching("Store", "here"):
+        raise ZeroDivisionError
+
+
+@pytest.fixture
+def nothing_runs(tmp_path: Path) -> Settings:
+    """Artifacts, and settings whose every port is one that nobody listens on."""
+    write_artifacts(tmp_path)
+    (port,) = free_ports(1)
+    changed: dict[str, dict[str, int]] = {
+        "redis": {"port": port},
+        "elasticsearch": {"port": port},
+        "feast": {"port": port},
+        "triton": {"http_port": port, "grpc_port": port},
+    }
+    settings = Settings(exchange_dir=tmp_path)
+    return settings.model_copy(
+        update={group: getattr(settings, group).model_copy(update=update) for group, update in changed.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "service"),
+    [
+        (s1_user_to_redis, "Redis"),
+        (s2_item_to_es, "Elasticsearch"),
+        (s1_feature_to_feast, "Feast"),
+        (s2_model_to_triton, "Triton"),
+        (s3_check_offline_and_online, "Redis"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_step_without_its_service_says_which_one_and_where(
+    nothing_runs: Settings, step: ModuleType, service: str
+) -> None:
+    with pytest.raises(StepError) as caught:
+        step.main(nothing_runs)
+    said = str(caught.value)
+    assert said.startswith(service)
+    assert str(nothing_runs.redis.port) in said
+    assert "make up" in said
+
+
+def test_a_step_without_its_service_ends_with_one_sentence_and_exit_code_one(nothing_runs: Settings) -> None:
+    folder = Path(s1_user_to_redis.__file__).parent
+    done = subprocess.run(
+        [sys.executable, "s1_user_to_redis.py"],
+        cwd=folder,
+        env={**os.environ, **nothing_runs.environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("StepError: Redis at 127.0.0.1:")
+    assert done.stdout == ""
