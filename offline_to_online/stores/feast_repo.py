@@ -109,6 +109,17 @@ def _alone(repo: Path) -> Iterator[None]:
         yield
 
 
+def _with_registry(config: Path, registry: Path) -> str:
+    """feature_store.yaml with another registry.
+
+    Quoted, as the original: Feast puts the environment's values in before it reads the YAML, and a password may have a
+    # in it.
+    """
+    values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    values["registry"]["path"] = str(registry)
+    return yaml.safe_dump(values, default_style='"')
+
+
 def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]) -> None:
     registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
     if registry.is_file():
@@ -116,9 +127,7 @@ def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]
     else:
         copy.unlink(missing_ok=True)
     with written_in_place(config) as temporary:
-        original = yaml.safe_load((repo / "feature_store.yaml").read_text(encoding="utf-8"))
-        original["registry"]["path"] = str(copy.relative_to(repo))
-        temporary.write_text(yaml.safe_dump(original), encoding="utf-8")
+        temporary.write_text(_with_registry(repo / "feature_store.yaml", copy.relative_to(repo)), encoding="utf-8")
     for command in commands:
         log.info("feast %s", " ".join(command))
     done = subprocess.run(

@@ -245,4 +245,4 @@ class TestVersions:
 
     def test_tritons_numpy_is_one_that_its_stub_hands_over_by_dlpack(self) -> None:
         assert pins(triton.REQUIREMENTS)["numpy"].startswith("2.")
-        assert "from_dlpack" in triton.BACKEND.read_text()
+        assert "from_dlpack" in triton.BACKEND.read_text(encoding="utf-8")
