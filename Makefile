@@ -88,7 +88,7 @@ lint: setup ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs' lin
 	$(BIN)/md-dead-link-check --no-color
 	$(BIN)/python pic/readme.py --check
 
-# --- the pipeline ---------------------------------------------------------------------------------------------------------
+# --- the pipeline -----------------------------------------------------------------------------------------------------
 
 .PHONY: offline
 offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
