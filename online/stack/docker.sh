@@ -36,6 +36,12 @@ absolute() {
     esac
 }
 
+# Docker's builder keeps notes in its user's folder: elsewhere where there is none, or one that cannot be written to.
+choose_notes() {
+    local folder=${DOCKER_CONFIG:-${HOME:-/nonexistent}/.docker}/buildx
+    { mkdir -p "$folder" && [[ -w $folder ]]; } 2> /dev/null || export BUILDX_CONFIG=${BUILDX_CONFIG:-$scratch/buildx}
+}
+
 # Where data is written. Those who ask for none get the checkout's.
 choose_folder() {
     exchange=$(absolute "${RECSYS_EXCHANGE_DIR:-$PWD/data_exchange_center}")
@@ -132,10 +138,7 @@ get_images() {
 }
 
 start() {
-    local said
-    said=$(mktemp)
-    # shellcheck disable=SC2064 # the name as it is now
-    trap "rm -f '$said'" EXIT
+    local said=$scratch/said
     docker compose up --detach --no-build --remove-orphans 2>&1 | tee "$said" || explain "$said"
     until_healthy server
 }
@@ -196,8 +199,11 @@ show_status() {
     ((${#ids[@]} == 0)) || docker stats --no-stream --format 'table {{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}' "${ids[@]}"
 }
 
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 choose_images
 choose_user
+choose_notes
 choose_build_secrets
 check_docker
 choose_folder

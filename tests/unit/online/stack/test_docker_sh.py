@@ -33,6 +33,7 @@ def said_by(
     docker.parent.mkdir(exist_ok=True)
     docker.write_text(
         f'#!/bin/bash\nprintf "%s|%s|%s\\n" "$*" "$COMPOSE_FILE" "$RECSYS_EXCHANGE_DIR" >> {tmp_path}/asked\n'
+        f'echo "${{BUILDX_CONFIG:-}}" > {tmp_path}/notes\n'
         f'case "$*" in\n{cases}\nesac\n'
     )
     docker.chmod(docker.stat().st_mode | stat.S_IEXEC)
@@ -80,7 +81,7 @@ def test_what_is_wrong_with_docker_is_one_sentence(
 
 def test_without_docker_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    for tool in ("bash", "dirname", "id", "env"):
+    for tool in ("bash", "dirname", "id", "env", "mkdir", "mktemp", "rm"):
         (tmp_path / "bin" / tool).symlink_to(Path("/usr/bin") / tool)
     done = subprocess.run(
         ["/usr/bin/bash", str(SCRIPT), "up"],
@@ -205,3 +206,13 @@ def test_a_local_stack_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"the local stack runs on {tmp_path}/exchange: end it first (make down)")
     gone = said_by(tmp_path, {**WELL, "compose up": "no"}, "up", failing=("compose up",))
     assert "the local stack" not in gone.stderr
+
+
+@pytest.mark.parametrize(("home", "elsewhere"), [("", False), ("/file/home", True)])
+def test_the_builder_keeps_its_notes_where_it_can_write(tmp_path: Path, home: str, elsewhere: bool) -> None:
+    (tmp_path / "file").touch()
+    done = said_by(tmp_path, WELL, "status", HOME=f"{tmp_path}{home}")
+    assert done.returncode == 0, done.stderr
+    notes = (tmp_path / "notes").read_text().strip()
+    assert bool(notes) == elsewhere
+    assert not notes or not Path(notes).exists()  # afterwards nothing of it is left
