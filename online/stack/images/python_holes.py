@@ -1,4 +1,7 @@
-"""Known holes of the Python packages that the lock files pin, as pip-audit is told by PyPI or, failing that, by OSV."""
+"""Known holes of the Python packages that the lock files pin, as pip-audit is told by PyPI or, failing that, by OSV.
+
+pip-audit's own variables hold, such as PIP_AUDIT_OSV_URL for a mirror of OSV.
+"""
 
 from __future__ import annotations
 
