@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -88,44 +85,7 @@ def test_packages_that_the_service_does_not_know_are_told() -> None:
     assert found.unreached == ("PyPI does not know numpy, numpy: not audited.",)
 
 
-class Osv(BaseHTTPRequestHandler):
-    """In OSV's place: one hole, in any version of flask."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        package = {"name": asked["package"]["name"], "ecosystem": "PyPI"}
-        ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.0"}]}]
-        hole = {
-            "id": "PYSEC-2019-179",
-            "aliases": HOLE["aliases"],
-            "details": "",
-            "published": "2019-07-17T14:15:00Z",
-            "modified": "2019-07-17T14:15:00Z",
-            "affected": [{"package": package, "ranges": ranges, "versions": [asked["version"]]}],
-        }
-        answer = json.dumps({"vulns": [hole]} if package["name"] == "flask" else {}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def osv(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Osv) as server:
-        monkeypatch.setenv("PIP_AUDIT_OSV_URL", f"http://127.0.0.1:{server.server_port}/v1/query")
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def test_pip_audit_itself_says_what_is_read_here(osv: ThreadingHTTPServer) -> None:
+def test_pip_audit_itself_says_what_is_read_here(osv: str) -> None:
     def ask(service: str, pinned: Iterable[tuple[str, str]]) -> Mapping[str, Any]:
         if service == "pypi":
             raise NoAnswerError("not asked in this test")
@@ -138,5 +98,5 @@ def test_pip_audit_itself_says_what_is_read_here(osv: ThreadingHTTPServer) -> No
 def test_pip_audit_that_does_not_reach_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_AUDIT_OSV_URL", "http://127.0.0.1:9/v1/query")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with pytest.raises(NoAnswerError, match="Connection"):
+    with pytest.raises(NoAnswerError, match=r"^no connection to 127\.0\.0\.1$"):
         ask_pip_audit("osv", [("flask", "0.5")])
