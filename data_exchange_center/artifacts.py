@@ -62,7 +62,7 @@ class Table(_File):
     open_ended: pa.DataType | None = None
 
     def write(self, exchange_dir: Path, frame: pd.DataFrame) -> Path:
-        """Write ``frame`` and return the path. Raises ArtifactError when the columns are not the promised ones."""
+        """Write ``frame`` and return the path. Raises ArtifactError when the columns are not those declared."""
         path = self.at(exchange_dir)
         table = pa.Table.from_pandas(frame, schema=self._schema(list(frame.columns), path), preserve_index=False)
         table = table.replace_schema_metadata(None)
@@ -71,7 +71,7 @@ class Table(_File):
         return path
 
     def read(self, exchange_dir: Path, columns: list[str] | None = None) -> pd.DataFrame:
-        """The table, or some of its columns. Raises ArtifactError when it is missing or not as promised."""
+        """The table, or some of its columns. Raises ArtifactError when it is missing or not as declared."""
         path = self.require(exchange_dir)
         try:
             schema = pq.read_schema(path)

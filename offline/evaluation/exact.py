@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Hits
+from data_exchange_center.index_scores import hybrid_scores
 from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
 from offline.data import terms
 from offline.data.sequences import Ints, Sequences
@@ -69,23 +70,13 @@ class ExactIndex:
         products = vectors @ self.vectors[channel.name].T
         if channel.term_weight > 0:
             matches = self.wanted[users] @ self.genres.T > 0
-            scores = hybrid_scores(nearest(products, seen, self.recipe.num_candidates), matches, channel)
+            near = nearest(products, seen, self.recipe.num_candidates)
+            scores = hybrid_scores(near, matches, channel).astype(np.float32)
         else:
-            scores = np.where(np.isnan(products), -np.inf, products)
+            scores = products
+        scores = np.where(np.isnan(scores), -np.inf, scores)  # NaN: not found
         lists = best_unseen(scores, seen, self.recipe.candidates)
         return [Hits(codes[codes > 0], row[codes[codes > 0]]) for codes, row in zip(lists, scores, strict=True)]
-
-
-def hybrid_scores(products: Float32, matches: NDArray[np.bool_], channel: ChannelRecipe) -> Float32:
-    """(m, n) inner products, NaN where user or item has no vector, and genre matches -> scores; -inf: not found.
-
-    As Elasticsearch adds them up: a matching genre earns the term weight, an inner product p the vector weight times
-    1 + p, or 1 / (1 - p) below zero.
-    """
-    near = np.where(products >= 0, 1 + products, 1 / (1 - np.minimum(products, 0)))
-    has_vector = ~np.isnan(products)
-    scores = channel.term_weight * matches + channel.vector_weight * np.where(has_vector, near, 0)
-    return np.where(matches | has_vector, scores, -np.inf).astype(np.float32)
 
 
 def nearest(products: Float32, seen: sp.csr_matrix, n: int) -> Float32:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from offline.evaluation import evaluate as module
 from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate, figure
-from offline.readers import read_with_holdout
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 SYSTEMS = {
@@ -79,18 +73,3 @@ def test_shared_is_of_the_second_list() -> None:
 )
 def test_a_figure_is_named_by_what_it_is_of(recipe: str, dataset: str, name: str) -> None:
     assert figure({"recipe": recipe, "dataset": dataset}).name == name
-
-
-def test_without_artifacts_it_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError):
-        read_with_holdout(Settings(exchange_dir=tmp_path))
-
-
-def test_a_split_of_another_length_is_refused(exchange: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "exchange"
-    shutil.copytree(exchange / "source", folder)
-    ratings = artifacts.RATINGS.read(folder)
-    ratings.loc[(ratings[Columns.SPLIT] == Split.HOLDOUT).idxmax(), Columns.SPLIT] = Split.TEST
-    artifacts.RATINGS.write(folder, ratings)
-    with pytest.raises(StepError, match="s1_data_split"):
-        read_with_holdout(Settings(exchange_dir=folder))

@@ -1,4 +1,4 @@
-"""The scores of exact search are those that Elasticsearch would give."""
+"""Exact search finds what Elasticsearch would, without what was seen or never trained on."""
 
 from __future__ import annotations
 
@@ -7,21 +7,10 @@ import pytest
 import scipy.sparse as sp
 
 from data_exchange_center.recipes import EaseRecipe, RecallRecipe
-from offline.evaluation.exact import ExactIndex, hybrid_scores, nearest
+from offline.evaluation.exact import ExactIndex, nearest
 
 PLAIN = EaseRecipe(name="plain")
 HYBRID = EaseRecipe(name="hybrid", term_weight=2, vector_weight=3)
-
-
-def test_scores_are_those_of_the_index() -> None:
-    products = np.array([[2.0, -1.0, np.nan, np.nan]], dtype=np.float32)
-    matches = np.array([[True, False, True, False]])
-    assert hybrid_scores(products, matches, HYBRID)[0] == pytest.approx([2 + 3 * 3, 3 / 2, 2, -np.inf])
-
-
-def test_order_is_the_inner_products_where_no_genre_matches() -> None:
-    products = np.linspace(-9, 9, 50, dtype=np.float32)[None]
-    assert (np.diff(hybrid_scores(products, np.zeros((1, 50), dtype=bool), HYBRID)[0]) > 0).all()
 
 
 def test_only_the_nearest_unseen_have_a_vector_score() -> None:
