@@ -188,8 +188,6 @@ def connected(settings: Settings) -> Iterator[list[Client[Any, Any]]]:
 
 
 def main(settings: Settings) -> None:
-    for name in ("online", "elastic_transport"):  # a service that is down gets a line of ours
-        logging.getLogger(name).setLevel(logging.ERROR)
     with connected(settings) as clients:
         found = examine(settings, clients, Stores.of(settings))
     show(found, Console())
@@ -197,4 +195,6 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    for name in ("online", "elastic_transport"):  # a service that is down gets a line of ours
+        logging.getLogger(name).setLevel(logging.ERROR)
     run(main)
