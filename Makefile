@@ -277,4 +277,4 @@ test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands,
 
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
-	$(BIN)/python -m pytest tests/containers -q
+	$(BIN)/python -m pytest tests/containers -q --timeout 1800

@@ -99,10 +99,10 @@ explain() {
     exit 1
 }
 
-# Builds what is built here; images=official pulls the rest.
-get_images() {
-    [[ $COMPOSE_FILE == *build* ]] || docker compose pull --quiet redis elasticsearch feast triton
-    docker compose --profile steps build
+# Builds what is built here, the steps' image only where it is asked for; images=official pulls the rest.
+get_images() { # compose's options
+    [[ $COMPOSE_FILE == *build* ]] || docker compose pull redis elasticsearch feast triton
+    docker compose "$@" build
 }
 
 start() {
@@ -145,7 +145,7 @@ timed() { # name, command
 }
 
 demo() {
-    timed images get_images
+    timed images get_images --profile steps
     timed services start
     timed offline in_steps make offline
     timed sync in_steps make sync
