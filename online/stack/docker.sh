@@ -99,10 +99,20 @@ explain() {
     exit 1
 }
 
-# Builds what is built here, the steps' image only where it is asked for; images=official pulls the rest.
-get_images() { # compose's options
+# images=official: what is not built here.
+pull_images() {
     [[ $COMPOSE_FILE == *build* ]] || docker compose pull redis elasticsearch feast triton
-    docker compose "$@" build
+}
+
+# The steps' image is large, and only the demo needs it.
+get_images() {
+    pull_images
+    docker compose build
+}
+
+get_images_and_steps() {
+    pull_images
+    docker compose --profile steps build
 }
 
 start() {
@@ -145,7 +155,7 @@ timed() { # name, command
 }
 
 demo() {
-    timed images get_images --profile steps
+    timed images get_images_and_steps
     timed services start
     timed offline in_steps make offline
     timed sync in_steps make sync
