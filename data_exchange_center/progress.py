@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar, overload
 
 from tqdm import tqdm
 
@@ -15,9 +15,15 @@ LINE_EVERY_S = 10.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} gone, {remaining} to go{postfix}"
 
 
+@overload
 def progress(
-    iterable: Iterable[Item] | None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any
-) -> tqdm[Item]:
+    iterable: Iterable[Item], desc: str = "", *, stream: TextIO | None = None, **options: Any
+) -> tqdm[Item]: ...
+@overload
+def progress(iterable: None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any) -> tqdm[None]: ...
+def progress(
+    iterable: Iterable[Any] | None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any
+) -> tqdm[Any]:
     """A tqdm over ``iterable``, or to be updated by hand. ``options``: tqdm's.
 
     Where ``stream`` (standard error) is no terminal, what is over within ten seconds says nothing.
@@ -26,7 +32,7 @@ def progress(
     if not stream.isatty():
         options |= {"mininterval": LINE_EVERY_S, "delay": LINE_EVERY_S, "miniters": 1, "bar_format": _LINE}
     file = stream if stream.isatty() else _Lines(stream)
-    return tqdm(iterable, desc, file=file, **options)  # type: ignore[return-value]  # its stubs want an iterable
+    return tqdm(iterable, desc, file=file, **options)
 
 
 class _Lines(io.TextIOBase):

@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data_exchange_center.channels import Channel
 from data_exchange_center.fusion import Float32, Fused, Hits, candidate_columns, fuse
+from data_exchange_center.progress import progress
 from offline.data.requests import Points, histories, next_events, seen_before
 from offline.data.sequences import Ints, Sequences
 
@@ -86,7 +86,7 @@ def recall_lists(
         only_liked: leave out the lists that hold nothing liked: a ranker learns nothing from them.
     """
     parts = []
-    for chunk in tqdm(_chunks(points), desc="lists", unit="chunk", total=-(-len(points) // CHUNK), mininterval=1):
+    for chunk in progress(_chunks(points), desc="lists", unit="chunk", total=-(-len(points) // CHUNK), mininterval=1):
         searches = [_search(channel, data, chunk, profiles, size) for channel in channels]
         fused = [fuse(hits, weights, size) for hits in zip(*searches, strict=True)]
         n_columns = len(candidate_columns([channel.name for channel in channels]))

@@ -23,9 +23,9 @@ import numpy as np
 import requests
 from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
-from tqdm import tqdm
 
 from data_exchange_center.http import local_session
+from data_exchange_center.progress import progress
 from data_exchange_center.release import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -109,7 +109,7 @@ def _asked(url: str, release: str, holdout: Holdout, size: int) -> list[Body]:
             sessions.put(stack.enter_context(local_session()))
         pool = stack.enter_context(ThreadPoolExecutor(IN_FLIGHT))
         stack.callback(pool.shutdown, cancel_futures=True)  # after a failure no more requests are sent
-        return list(tqdm(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user", mininterval=1))
+        return list(progress(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user", mininterval=1))
 
 
 def _answer(session: requests.Session, url: str, request: Body) -> Body:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from tqdm import tqdm
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
@@ -22,6 +21,7 @@ from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
+from data_exchange_center.progress import progress
 from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.release import read_feature_spec
 from data_exchange_center.settings import Settings
@@ -56,7 +56,7 @@ def answers(settings: Settings, holdout: Holdout) -> Answers:
     size, shown = recipe.candidates, min(recipe.candidates, SHOWN)
     lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*vectors, "fused", "ranked")}
     scores = np.full((past.n_users, size), np.nan)
-    for start in tqdm(range(0, past.n_users, CHUNK), desc="answers", unit="chunk", mininterval=1):
+    for start in progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk", mininterval=1):
         users = np.arange(start, min(start + CHUNK, past.n_users))
         found = [index.search(channel, users, vectors[channel.name][users], seen[users]) for channel in recipe.channels]
         hits = list(zip(*found, strict=True))  # of each user, one a channel

@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 
 import requests
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
-from tqdm import tqdm
 
+from data_exchange_center.progress import progress
 from data_exchange_center.steps import StepError
 from offline.ingestion import movielens, movielens_100k
 from offline.ingestion.movielens import MovieLens
@@ -118,7 +118,9 @@ def _fetch(url: str, part: Path) -> None:
         total = int(response.headers.get("Content-Length", 0)) + (done if resumed else 0)
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(total=total or None, initial=done if resumed else 0, unit="B", unit_scale=True, desc=part.stem) as bar,
+            progress(
+                total=total or None, initial=done if resumed else 0, unit="B", unit_scale=True, desc=part.stem
+            ) as bar,
         ):
             for chunk in response.iter_content(1 << 16):
                 file.write(chunk)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from data_exchange_center.progress import progress
 from data_exchange_center.recipes import TrainRecipe
 
 # One: batches this small gain little from a second thread, lose much when the machine is busy, and a fixed number means
@@ -74,7 +74,7 @@ def train(
     schedule = _schedule(optimizer, recipe, batches)
     shuffle = torch.Generator().manual_seed(recipe.seed)
     history: list[Epoch] = []
-    with tqdm(total=recipe.epochs * batches, desc=title, unit="batch", mininterval=1) as bar:
+    with progress(total=recipe.epochs * batches, desc=title, unit="batch", mininterval=1) as bar:
         for epoch in range(1, recipe.epochs + 1):
             loss = 0.0
             model.train()

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from data_exchange_center.progress import progress
 from data_exchange_center.recipes import ListRankerRecipe
 from offline.data.lists import Lists
 from offline.data.stored_features import StoredFeatures
@@ -30,7 +30,7 @@ def train_ranker(
     batches = -(-len(lists) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
     losses = []
-    with tqdm(total=recipe.epochs * batches, desc="ranker", unit="batch", mininterval=1) as bar:
+    with progress(total=recipe.epochs * batches, desc="ranker", unit="batch", mininterval=1) as bar:
         for _ in range(recipe.epochs):
             model.train()
             total = 0.0

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from data_exchange_center.progress import progress
 from data_exchange_center.recipes import TowerRecipe
 from data_exchange_center.steps import StepError
 from offline.data.requests import Points, histories, next_events, request_points, seen_before
@@ -51,7 +51,7 @@ def train_tower(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
     people = torch.from_numpy(profiles)
     losses = []
-    with tqdm(total=recipe.epochs * batches, desc="tower", unit="batch", mininterval=1) as bar:
+    with progress(total=recipe.epochs * batches, desc="tower", unit="batch", mininterval=1) as bar:
         for _ in range(recipe.epochs):
             points = request_points(data, recipe.stride, rng)
             total, targets = 0.0, 0
