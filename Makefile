@@ -88,7 +88,7 @@ lint: setup ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs' lin
 	$(BIN)/md-dead-link-check --no-color
 	$(BIN)/python pic/readme.py --check
 
-# --- the pipeline ---------------------------------------------------------------------------------------------------------
+# --- the pipeline -----------------------------------------------------------------------------------------------------
 
 .PHONY: offline
 offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
@@ -213,6 +213,17 @@ docker-status: ## which containers run, how they are, what memory they take
 
 docker-logs: ## the end of what they said: make docker-logs service=triton
 	@online/stack/docker.sh logs $(service)
+
+# For maintainers: what the images and the lock files hold. These use Python and, but for the holes of Python packages, Docker.
+.PHONY: audit sbom docker-pin
+audit: setup ## known holes in the Python packages and in the images, and the licences
+	@$(BIN)/python -m online.stack.images.audit
+
+sbom: setup ## what each image holds, as a CycloneDX document: Python packages, jars, Debian packages -> sbom/
+	@$(BIN)/python -m online.stack.images.sbom
+
+docker-pin: setup ## pin the images of .env by digest, as their registries say today
+	@$(BIN)/python -m online.stack.images.pin
 
 .PHONY: bench bench-recipes bench-index
 bench: setup ## how fast the running server answers at 1, 4 and 16 requests in flight -> pic/figures/serving.json

@@ -17,10 +17,10 @@ _LINE = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} go
 
 @overload
 def progress(
-    iterable: Iterable[Item], desc: str = "", *, stream: TextIO | None = None, **options: Any
+    iterable: Iterable[Item], desc: str = ..., *, stream: TextIO | None = ..., **options: Any
 ) -> tqdm[Item]: ...
 @overload
-def progress(iterable: None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any) -> tqdm[None]: ...
+def progress(iterable: None = ..., desc: str = ..., *, stream: TextIO | None = ..., **options: Any) -> tqdm[Any]: ...
 def progress(
     iterable: Iterable[Any] | None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any
 ) -> tqdm[Any]:

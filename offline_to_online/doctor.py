@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.artifacts import Artifact
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import sha256
 from data_exchange_center.http import local_session
@@ -37,7 +38,7 @@ from online.clients.triton import TritonScores
 
 GO_LIVE: Final = "offline_to_online/release/s1_go_live.py"
 TIMEOUT_S: Final = 5.0
-# Files that every recipe has; there are others that only some steps of some recipes make.
+# What a release is made of; other files of a step, its training rows for example, may be deleted.
 _NEEDED: Final = (artifacts.DATASET, artifacts.RATINGS, artifacts.USERS, *artifacts.RELEASE_PARTS, *provenance.REPORTS)
 
 
@@ -61,33 +62,26 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
     What is made from a stale file is stale, too.
     """
     folder = settings.exchange_dir
-    recipe = provenance._stamp(settings.recipe)
+    now = provenance.made_from(folder, settings.recipe, provenance.GET_DATA)  # it reads nothing: the recipe alone
     stale: set[str] = set()  # files of steps that are not done
-    for step, files in _made_by().items():
-        finding = _offline_step(folder, recipe, step, files, stale)
+    for step in provenance.STEPS:
+        files = [file for file in step.outputs(settings.recipe) if file in _NEEDED]
+        finding = _offline_step(folder, now[provenance.RECIPE], step, files, stale)
         if not finding.well:
             stale.update(file.path for file in files)
         yield finding
 
 
-def _offline_step(folder: Path, recipe: Mapping[str, str], step: str, files: Sequence[Any], stale: set[str]) -> Finding:
-    absent = next((file.path for file in files if file in _NEEDED and not file.at(folder).is_file()), None)
-    if absent:
-        return Finding(step, "missing", f"there is no {absent}", "make offline")
+def _offline_step(
+    folder: Path, recipe: Mapping[str, str], step: provenance.Step, files: Sequence[Artifact], stale: set[str]
+) -> Finding:
+    if absent := next((file.path for file in files if not file.at(folder).is_file()), None):
+        return Finding(step.path, "missing", f"there is no {absent}", "make offline")
     try:
-        reasons = [_stale(folder, recipe, file.read(folder), stale) for file in files if file in provenance.REPORTS]
+        reason = _stale(folder, recipe, step.report.read(folder), stale) if step.report else ""
     except RecsysError as error:
-        return Finding(step, "missing", error.problem, "make offline")
-    reason = next((each for each in reasons if each), None)
-    return Finding(step, "stale", reason, "make offline") if reason else Finding(step, "done")
-
-
-def _made_by() -> dict[str, list[Any]]:
-    """Step -> its files, in the order of the steps."""
-    made: dict[str, list[Any]] = {}
-    for file in artifacts.ARTIFACTS:
-        made.setdefault(file.made_by, []).append(file)
-    return made
+        return Finding(step.path, "missing", error.problem, "make offline")
+    return Finding(step.path, "stale", reason, "make offline") if reason else Finding(step.path, "done")
 
 
 def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], stale: set[str]) -> str:

@@ -33,7 +33,7 @@ OUTPUT = ROOT / "pic" / "figures" / "demo.json"
 PRINTED = OUTPUT.with_name("demo_output.json")
 TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
 NOISE = re.compile(
-    r"\r|%\||^make\[|^(\S+/)?\.venv/bin/|^\d\d:\d\d:\d\d |^Triton: making|^--- "
+    r"\r|%\||%\), .* gone, |^make\[|^(\S+/)?\.venv/bin/|^\d\d:\d\d:\d\d |^Triton: making|^--- "
 )  # progress, commands, log, times
 FILM = re.compile(r"^│ +\d+ │")
 PARTS = ("offline", "services", "sync", "server")

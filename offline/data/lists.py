@@ -86,7 +86,7 @@ def recall_lists(
         only_liked: leave out the lists that hold nothing liked: a ranker learns nothing from them.
     """
     parts = []
-    for chunk in progress(_chunks(points), desc="lists", unit="chunk", total=-(-len(points) // CHUNK), mininterval=1):
+    for chunk in progress(_chunks(points), desc="lists", unit="chunk", total=-(-len(points) // CHUNK)):
         searches = [_search(channel, data, chunk, profiles, size) for channel in channels]
         fused = [fuse(hits, weights, size) for hits in zip(*searches, strict=True)]
         n_columns = len(candidate_columns([channel.name for channel in channels]))

@@ -109,7 +109,7 @@ def _asked(url: str, release: str, holdout: Holdout, size: int) -> list[Body]:
             sessions.put(stack.enter_context(local_session()))
         pool = stack.enter_context(ThreadPoolExecutor(IN_FLIGHT))
         stack.callback(pool.shutdown, cancel_futures=True)  # after a failure no more requests are sent
-        return list(progress(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user", mininterval=1))
+        return list(progress(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user"))
 
 
 def _answer(session: requests.Session, url: str, request: Body) -> Body:

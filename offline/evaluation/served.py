@@ -56,7 +56,7 @@ def answers(settings: Settings, holdout: Holdout) -> Answers:
     size, shown = recipe.candidates, min(recipe.candidates, SHOWN)
     lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*vectors, "fused", "ranked")}
     scores = np.full((past.n_users, size), np.nan)
-    for start in progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk", mininterval=1):
+    for start in progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk"):
         users = np.arange(start, min(start + CHUNK, past.n_users))
         found = [index.search(channel, users, vectors[channel.name][users], seen[users]) for channel in recipe.channels]
         hits = list(zip(*found, strict=True))  # of each user, one a channel

@@ -32,7 +32,7 @@ def point_in_time(data: Sequences, trained: NDArray[np.bool_], folds: int = 6, s
     """(events, `COLUMNS`) of every event. ``trained``: (events,) True for the rows that may be fitted on."""
     fold = folds_of_users(data.n_users, folds, seed)
     table = np.zeros((len(data.items), len(COLUMNS)), dtype=np.float32)
-    with progress(total=data.n_users, desc="affinities", unit="user", mininterval=1) as bar:
+    with progress(total=data.n_users, desc="affinities", unit="user") as bar:
         for number in range(folds):
             others = data.select(trained & (fold != number)[data.users])
             near, factors = fit_neighbours(others), fit_factors(others)

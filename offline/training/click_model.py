@@ -74,7 +74,7 @@ def train(
     schedule = _schedule(optimizer, recipe, batches)
     shuffle = torch.Generator().manual_seed(recipe.seed)
     history: list[Epoch] = []
-    with progress(total=recipe.epochs * batches, desc=title, unit="batch", mininterval=1) as bar:
+    with progress(total=recipe.epochs * batches, desc=title, unit="batch") as bar:
         for epoch in range(1, recipe.epochs + 1):
             loss = 0.0
             model.train()
@@ -89,7 +89,9 @@ def train(
                 loss += batch_loss.item()
                 bar.update()
             history.append(Epoch(epoch, loss / batches, {name: auc(model, part) for name, part in watch.items()}))
-            bar.set_postfix({"loss": f"{loss / batches:.4f}", **{k: f"{v:.4f}" for k, v in history[-1].auc.items()}})
+            bar.set_postfix(
+                {"loss": f"{loss / batches:.4f}", **{k: f"{v:.4f}" for k, v in history[-1].auc.items()}}, refresh=False
+            )
     return model, history
 
 

@@ -30,7 +30,7 @@ def train_ranker(
     batches = -(-len(lists) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
     losses = []
-    with progress(total=recipe.epochs * batches, desc="ranker", unit="batch", mininterval=1) as bar:
+    with progress(total=recipe.epochs * batches, desc="ranker", unit="batch") as bar:
         for _ in range(recipe.epochs):
             model.train()
             total = 0.0
@@ -47,7 +47,7 @@ def train_ranker(
                 total += loss.item()
                 bar.update()
             losses.append(total / batches)
-            bar.set_postfix(loss=f"{losses[-1]:.4f}")
+            bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
     return model.eval(), losses
 
 

@@ -51,7 +51,7 @@ def train_tower(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
     people = torch.from_numpy(profiles)
     losses = []
-    with progress(total=recipe.epochs * batches, desc="tower", unit="batch", mininterval=1) as bar:
+    with progress(total=recipe.epochs * batches, desc="tower", unit="batch") as bar:
         for _ in range(recipe.epochs):
             points = request_points(data, recipe.stride, rng)
             total, targets = 0.0, 0
@@ -65,7 +65,7 @@ def train_tower(
                 total, targets = total + loss.item(), targets + count
                 bar.update()
             losses.append(total / max(targets, 1))
-            bar.set_postfix(loss=f"{losses[-1]:.4f}")
+            bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
     return model.eval(), losses
 
 

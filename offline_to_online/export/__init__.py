@@ -1,0 +1,1 @@
+"""The ranking model from PyTorch to ONNX."""

@@ -1,0 +1,1 @@
+"""Benchmarks that need both sides: the vector index against the exact search, one recipe against the other."""

@@ -1,0 +1,1 @@
+"""Offline against online: the same candidates, compared column by column and in the score."""

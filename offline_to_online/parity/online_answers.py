@@ -8,12 +8,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.features import Entity, Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
+from data_exchange_center.progress import progress
 from data_exchange_center.release import Published
 from data_exchange_center.steps import CheckError
 from online.clients.base import Client
@@ -61,12 +61,12 @@ def online_answers(clients: ServerClients, published: Published, timestamps: Map
     channels = clients.channels(release)
     recalled = {
         userid: _recalled(clients, published, channels, userid, timestamp)
-        for userid, timestamp in tqdm(timestamps.items(), "candidates", leave=False)
+        for userid, timestamp in progress(timestamps.items(), "candidates", leave=False)
     }
     itemids = sorted({int(itemid) for _, found in recalled.values() for itemid in found.itemids})
     items = dict(zip(itemids, _encoded_items(clients, published, itemids), strict=True))
     answers = []
-    for userid, (history, found) in tqdm(recalled.items(), "scores", leave=False):
+    for userid, (history, found) in progress(recalled.items(), "scores", leave=False):
         user = spec.encode_users(_whole("user", clients.features.call(FeatureQuery("user", release, [userid]))))
         item_rows = np.stack([items[int(itemid)] for itemid in found.itemids])
         rows = model_inputs(spec, user, item_rows, found, history, timestamps[userid])

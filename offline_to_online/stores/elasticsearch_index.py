@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk, scan
-from tqdm import tqdm
 
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
+from data_exchange_center.progress import progress
 from data_exchange_center.recipes import VectorIndex
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.item_rows import ItemRow
@@ -116,7 +116,7 @@ def point_alias(client: Elasticsearch, release: str) -> None:
 
 
 def _actions(index: str, rows: Sequence[ItemRow]) -> Iterator[dict[str, Any]]:
-    for row in tqdm(rows, desc="items to Elasticsearch", unit="item", leave=False):
+    for row in progress(rows, desc="items to Elasticsearch", unit="item", leave=False):
         yield {"_index": index, "_id": str(row.itemid), "_source": row.document()}
 
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 import pandas as pd
 import requests
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
-from tqdm import tqdm
 
 from data_exchange_center import wire
 from data_exchange_center.features import Entity
 from data_exchange_center.http import local_session
+from data_exchange_center.progress import progress
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.stores.connections import TIMEOUT_S
@@ -55,7 +55,7 @@ def check_features(settings: Settings, release: str, frames: dict[Entity, pd.Dat
     """Read every entity back over HTTP and compare each value. Raises CheckError naming entity, feature and values."""
     for entity, frame in frames.items():
         service, key = wire.feast_name(wire.FEAST_SERVICE[entity], release), wire.FEAST_KEY[entity]
-        for start in tqdm(range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False):
+        for start in progress(range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False):
             chunk = frame.iloc[start : start + CHUNK]
             response = ask(settings, service, key, [int(value) for value in chunk[key]])
             response.raise_for_status()

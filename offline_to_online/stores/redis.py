@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Final
 
 import redis
 from pydantic import ValidationError
-from tqdm import tqdm
 
 from data_exchange_center import wire
 from data_exchange_center.history import History
+from data_exchange_center.progress import progress
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rows.user_rows import RecallState, UserRow
@@ -174,8 +174,8 @@ def _shown(field: str, raw: bytes | None) -> object:
 
 
 def _chunks(rows: Sequence[UserRow], what: str) -> Iterator[Sequence[UserRow]]:
-    with tqdm(total=len(rows), desc=what, unit="user", leave=False) as progress:
+    with progress(total=len(rows), desc=what, unit="user", leave=False) as bar:
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
             yield chunk
-            progress.update(len(chunk))
+            bar.update(len(chunk))

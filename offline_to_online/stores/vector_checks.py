@@ -12,12 +12,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from elasticsearch import Elasticsearch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
+from data_exchange_center.progress import progress
 from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.item_rows import ItemRow
@@ -187,7 +187,7 @@ def _msearch(
 ) -> list[Hits]:
     """`search`, `MSEARCH` of them a request."""
     label = f"{what}, {channel.name}"
-    starts = tqdm(range(0, len(searches), MSEARCH), desc=label, unit="batch", leave=False)
+    starts = progress(range(0, len(searches), MSEARCH), desc=label, unit="batch", leave=False)
     chunks = (searches[start : start + MSEARCH] for start in starts)
     return [hits for chunk in chunks for hits in search(client, release, chunk, recall, channel)]
 

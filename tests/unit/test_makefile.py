@@ -73,9 +73,11 @@ def test_what_is_not_given_is_not_handed_over() -> None:
     [
         (["releases"], "offline_to_online.releases list"),
         (["activate", "release=abc123"], 'offline_to_online.releases activate "abc123"'),
+        (["doctor"], "offline_to_online.doctor"),
+        (["sync"], "s1_go_live.py"),
     ],
 )
-def test_releases_are_listed_and_gone_back_to(arguments: list[str], command: str) -> None:
+def test_a_target_of_the_bridge_runs_its_command(arguments: list[str], command: str) -> None:
     done = make("--dry-run", *arguments, "--assume-old=setup")
     assert done.returncode == 0, done.stderr
     assert command in done.stdout

@@ -17,9 +17,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Final
 
-from tqdm import tqdm
-
 from data_exchange_center.files import sha256, written_in_place
+from data_exchange_center.progress import progress
 from online.stack.service import StackError, run
 
 LOCK: Final = Path(__file__).with_name("jars.lock")
@@ -82,7 +81,9 @@ def fetch_all(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     jars = locked_jars()
     with redirect_stdout(StringIO()), ThreadPoolExecutor(8) as pool:  # the downloader prints two lines a jar
-        list(tqdm(pool.map(lambda jar: fetch(jar, folder), jars), total=len(jars), desc="Elasticsearch", unit="jar"))
+        list(
+            progress(pool.map(lambda jar: fetch(jar, folder), jars), total=len(jars), desc="Elasticsearch", unit="jar")
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 from data_exchange_center import artifacts
 from tests.e2e.road import Road, is_ml_1m
 
-ML_1M_COUNTS = {"positive": 575_281, "negative": 424_928, "train": 754_233, "test": 185_576, "online": 60_400}
+ML_1M_COUNTS = {"positive": 575_281, "negative": 424_928, "train": 754_233, "test": 185_576, "holdout": 60_400}
 
 
 def test_the_counts_are_the_sources(road: Road) -> None:

@@ -59,7 +59,7 @@ def test_the_answer_explains_which_channel_found_what(road: Road) -> None:
 
 
 def test_someone_who_comes_back_is_answered_as_such(road: Road) -> None:
-    """Whether a sitting goes on or a user returns is an input of the recall: the clock of the request decides."""
+    """Whether a session goes on or a user returns is an input of the recall: the clock of the request decides."""
     state = artifacts.USER_STATE.read(road.settings.exchange_dir).set_index("userid")
     last = int(state.loc[1, "times"][0])
     soon, soon_again, later = (

@@ -1,7 +1,8 @@
-"""The containers' Redis with and without a password, asked as Feast asks."""
+"""The containers' commands, with and without a password: Redis asks for it, and Feast's client knows it."""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -11,24 +12,40 @@ import redis
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from online.stack.catalogue import SERVICES
-from online.stack.redis.service import binary
+from online.stack.catalogue import by_name
+from online.stack.redis.service import PASSWORD_FILE, binary
 from online.stack.service import LOOPBACK
 from tests.free_ports import settings_on_free_ports
 
-VARIABLE = "${RECSYS_REDIS__PASSWORD:-}"  # what docker-compose.yml has in its place
+
+def container_command(service: str, secret: Path, **changes: str) -> list[str]:
+    """What the container runs, on this machine: the secret elsewhere, and some words of the shell's line replaced."""
+    container = by_name(service).container
+    assert container
+    shell, option, line = container.command
+    for old, new in {"$$": "$", PASSWORD_FILE: str(secret), **changes}.items():
+        assert old in line
+        line = line.replace(old, new)
+    return [shell, option, line]
 
 
-@pytest.mark.parametrize("password", ["", "hush"])
+@pytest.mark.parametrize("password", ["", "hush", "p@ss w0rd #1 $x'"])
 def test_redis_and_feast_understand_a_password_and_an_empty_one(password: str, tmp_path: Path) -> None:
     settings = settings_on_free_ports(tmp_path)
-    command = [part.replace(VARIABLE, password) for part in SERVICES[0].container.command]  # type: ignore[union-attr]
-    own = ["--port", str(settings.redis.port), "--bind", LOOPBACK, "--dir", str(tmp_path)]
-    server = subprocess.Popen([str(binary()), *command[1:], *own])
+    secret = tmp_path / "redis_password"
+    secret.write_text(password)
+    own = f" --port {settings.redis.port} --bind {LOOPBACK} --dir {tmp_path}"
+    command = container_command("redis", secret, **{"/tmp/redis.conf": str(tmp_path / "redis.conf")})
+    command[2] += own
+    path = f"{Path(str(binary())).parent}:{os.defpath}"
+    server = subprocess.Popen(command, env={"PATH": path})
     try:
         listening = retry(stop=stop_after_delay(10), wait=wait_fixed(0.05), retry=retry_if_exception_type(OSError))
         listening(socket.create_connection)((LOOPBACK, settings.redis.port)).close()
-        address = f"{LOOPBACK}:{settings.redis.port},db=1,password={password}"
+        told = container_command("feast", secret)
+        told[2] = told[2].partition("exec feast")[0] + 'printf "%s" "$FEAST_REDIS"'
+        environment = {"FEAST_REDIS_ADDRESS": f"{LOOPBACK}:{settings.redis.port},db=1", "PATH": os.defpath}
+        address = subprocess.run(told, env=environment, capture_output=True, text=True, check=True).stdout
         store = RedisOnlineStore()._get_client(RedisOnlineStoreConfig(connection_string=address))
         assert store.ping()
         stranger = redis.Redis(port=settings.redis.port)

@@ -172,7 +172,7 @@ class TestOwnStack:
         answer = command(taken, "up", "redis")
         assert answer.returncode == 1
         (sentence,) = answer.stderr.strip().splitlines()
-        assert f"port {stack.redis.port}, which Redis needs, is taken by redis-server (pid " in sentence
+        assert f"port {stack.redis.port}, which Redis needs, is taken by valkey-server (pid " in sentence
         assert "RECSYS_REDIS__PORT" in sentence
 
     def test_a_new_password_starts_redis_anew_and_only_who_knows_it_is_let_in(self, own: Settings) -> None:
@@ -186,12 +186,12 @@ class TestOwnStack:
             commands.down(own, None)
 
     def test_a_service_that_ends_at_once_shows_the_end_of_its_log(self, own: Settings, tmp_path: Path) -> None:
-        broken = own.service_dir("redis") / "appendonly.aof"
+        broken = own.service_dir("redis") / "appendonlydir" / "appendonly.aof.manifest"
         broken.parent.mkdir(parents=True, exist_ok=True)
         whole = broken.read_bytes() if broken.exists() else b""
-        broken.write_bytes(b"this is no append-only file\r\n" * 10)
+        broken.write_bytes(b"this is no manifest\r\n" * 10)
         try:
-            with pytest.raises(StackError, match=r"(?s)Redis ended right after its start.*Bad file format"):
+            with pytest.raises(StackError, match=r"(?s)Redis ended right after its start.*AOF manifest file"):
                 commands.up(own, [by_name("redis")])
         finally:
             commands.down(own, None)

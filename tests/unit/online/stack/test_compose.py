@@ -47,7 +47,8 @@ def build() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def tags() -> dict[str, str]:
     lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    return {name: re.sub(r"@sha256:[0-9a-f]{64}$", "", value) for name, value in pairs}  # `make docker-pin`
 
 
 def interpolated(text: str, variables: dict[str, str]) -> str:
