@@ -99,9 +99,19 @@ explain() {
     exit 1
 }
 
-# Builds what is built here; images=official pulls the rest.
+# images=official: what is not built here.
+pull_images() {
+    [[ $COMPOSE_FILE == *build* ]] || docker compose pull redis elasticsearch feast triton
+}
+
+# The steps' image is large, and only the demo needs it.
 get_images() {
-    [[ $COMPOSE_FILE == *build* ]] || docker compose pull --quiet redis elasticsearch feast triton
+    pull_images
+    docker compose build
+}
+
+get_images_and_steps() {
+    pull_images
     docker compose --profile steps build
 }
 
@@ -145,7 +155,7 @@ timed() { # name, command
 }
 
 demo() {
-    timed images get_images
+    timed images get_images_and_steps
     timed services start
     timed offline in_steps make offline
     timed sync in_steps make sync
