@@ -7,6 +7,7 @@
 #
 # images=built (default): the services' images are built here, from the local stack's packages; images=official: pulled.
 set -euo pipefail
+called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 fail() { printf '%s\n' "$*" >&2; exit 1; }
@@ -24,6 +25,23 @@ choose_user() {
     local uid
     uid=$(id -u)
     export RECSYS_UID=${RECSYS_UID:-$((uid == 0 ? 1000 : uid))} RECSYS_GID=${RECSYS_GID:-$(id -g)}
+}
+
+# A path as the caller means it, for Docker, which would take a relative one for a volume's name.
+absolute() {
+    case $1 in
+        *:*) fail "$1 has a colon, which Docker cannot mount: choose a path without one." ;;
+        /*) printf '%s' "$1" ;;
+        *) printf '%s' "$called_from/$1" ;;
+    esac
+}
+
+# Where data is written. Those who ask for none get the checkout's.
+choose_folder() {
+    exchange=$(absolute "${RECSYS_EXCHANGE_DIR:-$PWD/data_exchange_center}")
+    export RECSYS_EXCHANGE_DIR=$exchange
+    mkdir -p "$exchange" 2> /dev/null ||
+        fail "$exchange cannot be made: choose a folder of yours with RECSYS_EXCHANGE_DIR."
 }
 
 # The first of these files that exists.
@@ -99,6 +117,14 @@ explain() {
     exit 1
 }
 
+# Two Redis on one folder would write over each other, on whatever ports. Containers keep each other out by a lock.
+check_local_stack() {
+    local pid
+    pid=$(cat "$exchange/online/supervisor/supervisord.pid" 2> /dev/null) || return 0
+    [[ ! -r /proc/$pid/cmdline || $(tr '\0' ' ' < "/proc/$pid/cmdline") != *supervisord* ]] ||
+        fail "the local stack runs on $exchange: end it first (make down), or choose another folder with RECSYS_EXCHANGE_DIR."
+}
+
 # images=official: what is not built here.
 pull_images() {
     [[ $COMPOSE_FILE == *build* ]] || docker compose pull redis elasticsearch feast triton
@@ -139,10 +165,12 @@ until_healthy() {
 
 # A command in the container of the steps, which sees the data that RECSYS_DATA names.
 in_steps() {
-    local data=()
+    local data=() path name
     if [[ -n "${RECSYS_DATA:-}" ]]; then
-        [[ -e "$RECSYS_DATA" ]] || fail "RECSYS_DATA names $RECSYS_DATA, which does not exist."
-        data=(--volume "$RECSYS_DATA:/data/$(basename "$RECSYS_DATA"):ro" --env "RECSYS_DATA=/data/$(basename "$RECSYS_DATA")")
+        path=$(absolute "$RECSYS_DATA")
+        [[ -e "$path" ]] || fail "RECSYS_DATA names $RECSYS_DATA, which does not exist."
+        name=$(basename "$path")
+        data=(--volume "$path:/data/$name:ro" --env "RECSYS_DATA=/data/$name")
     fi
     docker compose run --rm --no-deps --no-TTY "${data[@]}" steps "$@"
 }
@@ -155,6 +183,7 @@ timed() { # name, command
 }
 
 demo() {
+    check_local_stack
     timed images get_images_and_steps
     timed services start
     timed offline in_steps make offline
@@ -165,6 +194,7 @@ demo() {
 }
 
 up() {
+    check_local_stack
     get_images
     start
 }
@@ -176,12 +206,11 @@ show_status() {
     ((${#ids[@]} == 0)) || docker stats --no-stream --format 'table {{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}' "${ids[@]}"
 }
 
-exchange=${RECSYS_EXCHANGE_DIR:-$PWD/data_exchange_center}
 choose_images
 choose_user
 choose_build_secrets
 check_docker
-mkdir -p "$exchange"
+choose_folder
 write_password
 case ${1:-} in
     demo) demo ;;

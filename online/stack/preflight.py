@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import socket
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 import psutil
 
 from data_exchange_center.settings import Settings
+from online.stack.redis.service import LOCK
 from online.stack.service import LOOPBACK, Service, StackError
 from online.stack.triton.service import check_libpython, check_python
 
@@ -25,6 +27,8 @@ def check(settings: Settings, services: Iterable[Service]) -> None:
         check_libpython()
     check_hosts(settings, services)
     check_disk(settings)
+    if any(service.name == "redis" for service in services):
+        check_containers(settings)
     check_ports(settings, services)
 
 
@@ -57,6 +61,20 @@ def check_disk(settings: Settings) -> None:
             f"the disk of {folder} has {free / 1e9:.1f} GB free and {NEEDED_BYTES / 1e9:.0f} GB are needed: "
             "make room, or choose another folder with RECSYS_EXCHANGE_DIR."
         )
+
+
+def check_containers(settings: Settings) -> None:
+    """Raises StackError while Redis in a container, on whatever port, has its data in this folder."""
+    try:
+        with (settings.service_dir("redis") / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StackError(
+            f"containers run on {settings.exchange_dir}: end them first (make docker-down), "
+            "or choose another folder with RECSYS_EXCHANGE_DIR."
+        ) from None
+    except OSError:  # no container was ever here, or its files are another user's
+        return
 
 
 def check_ports(settings: Settings, services: Iterable[Service]) -> None:

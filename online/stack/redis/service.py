@@ -23,8 +23,12 @@ FLAGS: Final = ("--appendonly", "yes")
 PASSWORD_FILE: Final = "/run/secrets/redis_password"  # noqa: S105 (where containers find it; empty: none is asked for)
 # A password on the command line or in the environment would be shown by `docker inspect`. Protected mode would refuse
 # the other containers where there is no password; the port is published on loopback alone.
+# Two on one folder would write over each other: the container holds a lock as long as Redis runs; the local stack asks.
+LOCK: Final = ".lock"
 _CONTAINER_COMMAND: Final = (
-    f"""umask 077; printf 'requirepass "%s"\\n' "$$(cat {PASSWORD_FILE})" > /tmp/redis.conf; """
+    f"""umask 077; exec 9> /data/{LOCK}; flock --nonblock --conflict-exit-code 75 9; """
+    """[ $$? -ne 75 ] || { echo "another Redis has its data in this folder: end that first." >&2; exit 1; }; """
+    f"""printf 'requirepass "%s"\\n' "$$(cat {PASSWORD_FILE})" > /tmp/redis.conf; """
     f"exec valkey-server /tmp/redis.conf --protected-mode no {' '.join(FLAGS)}"
 )
 _CLI_PING: Final = (

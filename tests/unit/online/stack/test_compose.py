@@ -215,6 +215,32 @@ def test_an_image_installs_the_versions_of_the_local_stack_by_hash(image: str) -
     assert locked.read_text(encoding="utf-8").count("--hash=sha256:") >= len(found)
 
 
+def test_every_build_is_told_of_the_proxies_by_arguments_that_no_layer_keeps(
+    compose: dict[str, Any], build: dict[str, Any]
+) -> None:
+    """By Docker's own names for them: others would be in `docker history`. A name alone is the environment's value."""
+    built = [
+        service["build"]
+        for content in (compose, build)
+        for service in content["services"].values()
+        if "build" in service
+    ]
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+    for each in built:
+        assert each["args"] == {"PYTHON": "${PYTHON_IMAGE}:${PYTHON_TAG}", **dict.fromkeys(proxies)}
+    assert not re.search(r"^(ARG|ENV) .*proxy", (IMAGES / "Dockerfile").read_text(), re.IGNORECASE | re.MULTILINE)
+
+
+def test_what_containers_read_as_somebody_else_is_copied_by_way_of_the_stage_that_makes_it_readable() -> None:
+    """A checkout under umask 077 has files that root alone could read in an image."""
+    for stage in (IMAGES / "Dockerfile").read_text().split("\nFROM ")[1:]:
+        name = stage.splitlines()[0].split(" AS ")[1]
+        plain = [line for line in stage.splitlines() if re.match(r"COPY (?!--from|--chmod|\S+ /locked/)", line)]
+        assert not plain or name in ("source", "jars"), (
+            name
+        )  # source mends the modes; jars runs as root, while building
+
+
 def test_the_server_has_no_torch() -> None:
     assert not {"torch", "feast", "pandas", "pyarrow", "scipy", "onnxruntime"} & set(pins(IMAGES / "server.txt"))
 

@@ -16,7 +16,12 @@ WELL = {"compose version --short": "2.26.1", "version --format": "20.10.24"}
 
 
 def said_by(
-    tmp_path: Path, answers: dict[str, str], *arguments: str, failing: tuple[str, ...] = (), **variables: str
+    tmp_path: Path,
+    answers: dict[str, str],
+    *arguments: str,
+    failing: tuple[str, ...] = (),
+    cwd: Path | None = None,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """docker.sh with a docker that gives these answers by the start of its arguments, and fails for some of them."""
     cases = "\n".join(
@@ -27,7 +32,8 @@ def said_by(
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir(exist_ok=True)
     docker.write_text(
-        f'#!/bin/bash\nprintf "%s|%s\\n" "$*" "$COMPOSE_FILE" >> {tmp_path}/asked\ncase "$*" in\n{cases}\nesac\n'
+        f'#!/bin/bash\nprintf "%s|%s|%s\\n" "$*" "$COMPOSE_FILE" "$RECSYS_EXCHANGE_DIR" >> {tmp_path}/asked\n'
+        f'case "$*" in\n{cases}\nesac\n'
     )
     docker.chmod(docker.stat().st_mode | stat.S_IEXEC)
     environment = {
@@ -37,7 +43,7 @@ def said_by(
         **variables,
     }
     return subprocess.run(
-        [str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [str(SCRIPT), *arguments], env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=60
     )
 
 
@@ -95,7 +101,7 @@ def test_without_docker_it_says_so(tmp_path: Path) -> None:
 def test_images_choose_the_compose_files(tmp_path: Path, variables: dict[str, str], files: str) -> None:
     done = said_by(tmp_path, WELL, "down", **variables)
     assert done.returncode == 0, done.stderr
-    assert asked(tmp_path)[-1] == f"compose --profile steps down --remove-orphans|{files}"
+    assert asked(tmp_path)[-1] == f"compose --profile steps down --remove-orphans|{files}|{tmp_path}/exchange"
 
 
 def test_other_images_are_refused(tmp_path: Path) -> None:
@@ -156,3 +162,46 @@ def test_data_is_mounted_for_the_steps(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     call = asked(tmp_path)[-1]
     assert f"--volume {data}:/data/ml-1m.zip:ro --env RECSYS_DATA=/data/ml-1m.zip steps make offline" in call
+
+
+class TestPaths:
+    """Docker takes a relative path for the name of a volume, and mounts an empty one."""
+
+    def test_a_relative_path_is_the_callers(self, tmp_path: Path) -> None:
+        (tmp_path / "my data").mkdir()
+        done = said_by(
+            tmp_path, WELL, "run", "true", cwd=tmp_path, RECSYS_DATA="my data", RECSYS_EXCHANGE_DIR="my exchange",
+            RECSYS_REDIS__PASSWORD="s3cret",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert (
+            f"--volume {tmp_path}/my data:/data/my data:ro --env RECSYS_DATA=/data/my data steps" in asked(tmp_path)[-1]
+        )
+        assert (tmp_path / "my exchange/online/secrets/redis_password").read_text() == "s3cret"
+        assert f"|{tmp_path}/my exchange" in asked(tmp_path)[-1]
+
+    @pytest.mark.parametrize("variable", ["RECSYS_DATA", "RECSYS_EXCHANGE_DIR"])
+    def test_one_with_a_colon_is_refused(self, tmp_path: Path, variable: str) -> None:
+        done = said_by(tmp_path, WELL, "run", "true", **{variable: "/a:b"})
+        assert (done.returncode, done.stderr) == (
+            1, "/a:b has a colon, which Docker cannot mount: choose a path without one.\n",
+        )  # fmt: skip
+
+    def test_a_folder_that_cannot_be_made_is_one_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        done = said_by(tmp_path, WELL, "up", RECSYS_EXCHANGE_DIR=str(tmp_path / "file/exchange"))
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{tmp_path}/file/exchange cannot be made: choose a folder of yours")
+
+
+def test_a_local_stack_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    pid_file = tmp_path / "exchange/online/supervisor/supervisord.pid"
+    pid_file.parent.mkdir(parents=True)
+    with subprocess.Popen(["bash", "-c", "read -r", "supervisord"], stdin=subprocess.PIPE) as process:
+        pid_file.write_text(f"{process.pid}\n")
+        done = said_by(tmp_path, WELL, "up")
+        process.communicate()
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"the local stack runs on {tmp_path}/exchange: end it first (make down)")
+    gone = said_by(tmp_path, {**WELL, "compose up": "no"}, "up", failing=("compose up",))
+    assert "the local stack" not in gone.stderr

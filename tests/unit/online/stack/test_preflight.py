@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -62,6 +63,18 @@ def test_two_services_on_one_port(settings: Settings) -> None:
     with pytest.raises(StackError) as error:
         preflight.check_ports(both, SERVICES)
     assert "RECSYS_FEAST__PORT and RECSYS_REDIS__PORT are both" in sentence(error)
+
+
+def test_redis_of_a_container_on_the_same_folder(settings: Settings) -> None:
+    folder = settings.service_dir("redis")
+    folder.mkdir(parents=True)
+    preflight.check_containers(settings)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StackError) as error:
+            preflight.check_containers(settings)
+    assert sentence(error).startswith(f"containers run on {settings.exchange_dir}: end them first (make docker-down)")
+    preflight.check_containers(settings)
 
 
 def test_a_full_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
