@@ -215,7 +215,7 @@ docker-logs: ## the end of what they said: make docker-logs service=triton
 	@online/stack/docker.sh logs $(service)
 
 # For maintainers: what the images and the lock files hold. These use Python and, but for the holes of Python packages, Docker.
-.PHONY: audit sbom docker-pin
+.PHONY: audit sbom docker-pin docker-figures
 audit: setup ## known holes in the Python packages and in the images, and the licences
 	@$(BIN)/python -m online.stack.images.audit
 
@@ -224,6 +224,9 @@ sbom: setup ## what each image holds, as a CycloneDX document: Python packages, 
 
 docker-pin: setup ## pin the images of .env by digest, as their registries say today
 	@$(BIN)/python -m online.stack.images.pin
+
+docker-figures: setup ## sizes, starts and memory of the running containers, each started anew -> pic/figures/containers.json
+	@$(BIN)/python -m online.stack.images.figures
 
 .PHONY: bench bench-recipes bench-index
 bench: setup ## how fast the running server answers at 1, 4 and 16 requests in flight -> pic/figures/serving.json
@@ -274,4 +277,4 @@ test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands,
 
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
-	$(BIN)/python -m pytest tests/containers -q
+	$(BIN)/python -m pytest tests/containers -q --timeout 1800

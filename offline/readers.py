@@ -12,7 +12,7 @@ import pandas as pd
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec, Float32
-from data_exchange_center.release import read_feature_spec
+from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data import samples

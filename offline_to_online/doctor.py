@@ -25,7 +25,7 @@ from data_exchange_center.artifacts import Artifact
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import sha256
 from data_exchange_center.http import local_session
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online import manifests
@@ -188,8 +188,6 @@ def connected(settings: Settings) -> Iterator[list[Client[Any, Any]]]:
 
 
 def main(settings: Settings) -> None:
-    for name in ("online", "elastic_transport"):  # a service that is down gets a line of ours
-        logging.getLogger(name).setLevel(logging.ERROR)
     with connected(settings) as clients:
         found = examine(settings, clients, Stores.of(settings))
     show(found, Console())
@@ -197,4 +195,6 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    for name in ("online", "elastic_transport.node_pool"):  # a service that is down gets a line of ours
+        logging.getLogger(name).setLevel(logging.ERROR)
     run(main)

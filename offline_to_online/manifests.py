@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from data_exchange_center.files import written_in_place
-from data_exchange_center.release import Manifest, ParityRecord, release_of_artifacts
+from data_exchange_center.release import Manifest, ParityRecord
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 

@@ -43,6 +43,8 @@ CHINESE = {
     "end-to-end tests": "端到端测试",
     "{first} seconds on an empty machine ({parts}), {again} when it runs again.":
         "全新的机器上 {first} 秒（{parts}），再运行一次 {again} 秒。",
+    "container": "容器", "image MB": "镜像 MB", "of them shared": "其中共用",
+    "seconds to healthy": "到健康的秒数", "memory MB": "内存 MB",
     "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
     **evaluation_tables.CHINESE,
 }  # fmt: skip
@@ -179,6 +181,14 @@ def index(figure: Figure, word: Words) -> str:
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
+def containers(figure: Figure, word: Words) -> str:
+    """Of each container: its image, how much of it the others share, its start and its memory."""
+    head = ("container", "image MB", "of them shared", "seconds to healthy", "memory MB")
+    keys = ("size_mb", "shared_mb", "seconds_to_healthy", "memory_mb")
+    rows = [(f"`{row['service']}`", *(row[key] for key in keys)) for row in figure["containers"]]
+    return f"{table([word(name) for name in head], rows)}\n\n{measured(figure, word)}"
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "demo": ("demo.json", demo),
     "demo_time": ("demo.json", demo_time),
@@ -193,6 +203,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "serving": ("serving.json", serving),
     "ratings": ("rating_prediction.json", ratings),
     "index": ("vector_index.json", index),
+    "containers": ("containers.json", containers),
     **evaluation_tables.BLOCKS,
 }
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import EASE, POPULARITY, baselines

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from data_exchange_center.files import write_json
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.evaluation import replay, served

@@ -26,7 +26,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from data_exchange_center.http import local_session
 from data_exchange_center.progress import progress
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data.sequences import Ints

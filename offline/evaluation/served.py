@@ -23,7 +23,7 @@ from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.progress import progress
 from data_exchange_center.recipes import RecallRecipe
-from data_exchange_center.release import read_feature_spec
+from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.exact import ExactIndex, vectors_of

@@ -8,7 +8,7 @@ import logging
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.recipes import SOURCE
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline.step_runner import run_steps
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from data_exchange_center import artifacts
 from data_exchange_center.machine import machine
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.sequences import Sequences

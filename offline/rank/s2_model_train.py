@@ -25,7 +25,7 @@ from torch import nn
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.recipes import DeepFMRecipe
-from data_exchange_center.release import read_feature_spec
+from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published

@@ -24,7 +24,8 @@ from data_exchange_center import artifacts
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import RecallRecipe, VectorIndex
-from data_exchange_center.release import Manifest, release_of_artifacts
+from data_exchange_center.release import Manifest
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.rows.item_rows import item_rows

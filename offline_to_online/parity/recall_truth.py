@@ -15,7 +15,8 @@ from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.index_scores import hybrid_scores
 from data_exchange_center.recipes import ChannelRecipe
-from data_exchange_center.release import Manifest, read_channels
+from data_exchange_center.release import Manifest
+from data_exchange_center.release_parts import read_channels
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.sampling import vectors_of
 from offline_to_online.rows.user_rows import UserRow, vectors_by

@@ -14,7 +14,7 @@ Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source
         source's recipe, none by the default one, whose 2 channels make vectors of histories
 """
 
-from data_exchange_center.release import read_channels
+from data_exchange_center.release_parts import read_channels
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.manifests import open_release

@@ -12,7 +12,7 @@ Run:    cd offline_to_online/release && python s1_go_live.py
 Expect: the release is live
 """
 
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.activation import go_live

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.features import Float32
-from data_exchange_center.release import Manifest, read_channels
+from data_exchange_center.release import Manifest
+from data_exchange_center.release_parts import read_channels
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.user_rows import UserRow, user_rows
 from online.clients.base import ServiceError

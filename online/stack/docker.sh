@@ -131,9 +131,19 @@ check_local_stack() {
         fail "the local stack runs on $exchange: end it first (make down), or choose another folder with RECSYS_EXCHANGE_DIR."
 }
 
-# Builds what is built here; images=official pulls the rest.
+# images=official: what is not built here.
+pull_images() {
+    [[ $COMPOSE_FILE == *build* ]] || docker compose pull redis elasticsearch feast triton
+}
+
+# The steps' image is large, and only the demo needs it.
 get_images() {
-    [[ $COMPOSE_FILE == *build* ]] || docker compose pull --quiet redis elasticsearch feast triton
+    pull_images
+    docker compose build
+}
+
+get_images_and_steps() {
+    pull_images
     docker compose --profile steps build
 }
 
@@ -177,7 +187,7 @@ timed() { # name, command
 
 demo() {
     check_local_stack
-    timed images get_images
+    timed images get_images_and_steps
     timed services start
     timed offline in_steps make offline
     timed sync in_steps make sync

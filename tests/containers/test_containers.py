@@ -130,7 +130,7 @@ def test_no_layer_has_a_secret_of_the_build(containers: Containers, image: str) 
 
 def test_the_server_is_small_and_has_no_torch(containers: Containers) -> None:
     name = f"{containers.project}-server"
-    assert int(containers.succeeds("docker", "image", "inspect", "--format", "{{.Size}}", name)) < 700_000_000
+    assert int(containers.succeeds("docker", "image", "inspect", "--format", "{{.Size}}", name)) < 500_000_000
     missing = containers.run("docker", "run", "--rm", name, "python", "-c", "import torch")
     assert "No module named 'torch'" in missing.stdout
 

@@ -45,7 +45,8 @@ rootLogger.appenderRef.console.ref=console
 
 
 def lay_out(library: Path, home: Path) -> None:
-    """The folders and files that a node expects in its home."""
+    """The folders and files that a node expects in its home; jars of an earlier version are removed."""
+    shutil.rmtree(home / _PLUGIN, ignore_errors=True)
     for folder in ("config", "data", "logs", "plugins", _PLUGIN):
         (home / folder).mkdir(parents=True, exist_ok=True)
     for jar in locked_jars():

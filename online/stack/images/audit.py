@@ -1,7 +1,9 @@
-"""Known holes of the Python packages and of the images that are built here, and the packages' licences.
+"""Known holes of the Python packages, the jars and the images that are built here, and the Python packages' licences.
+
+What a package carries as a binary (Valkey, Java, Triton) is known by the package's name and version alone.
 
 Exit code 0: nothing known; 1: a hole, or a licence that is on no list; 2: neither, but a source could not be asked.
-Reads   the lock files; PyPI's and OSV's advisories through pip-audit; Debian's security archive, from within the images
+Reads   the lock files; the advisories of PyPI and OSV; Debian's security archive, from within the images
 Run     make audit, or python -m online.stack.images.audit
 """
 
@@ -16,9 +18,11 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from data_exchange_center.settings import load_settings
+from online.stack.elasticsearch.jars import locked_jars
 from online.stack.images import engine
 from online.stack.images.debian_holes import debian_holes
 from online.stack.images.findings import Findings, Hole, together
+from online.stack.images.jar_holes import jar_holes
 from online.stack.images.licences import Licensed, installed, licences
 from online.stack.images.locks import Pin, pins
 from online.stack.images.python_holes import python_holes
@@ -93,15 +97,15 @@ def main() -> None:
     """Raises StackError for a lock file that cannot be read."""
     pinned = pins()
     licensed, absent = licences(pinned, installed(load_settings()))
-    findings = together([python_holes(pinned), images_findings(), Findings(unreached=absent_sentence(absent))])
+    findings = together([python_holes(pinned), jar_holes(locked_jars()), images_findings(), not_installed(absent)])
     report(findings, licensed, Console(width=None if sys.stdout.isatty() else 160))
     sys.exit(exit_code(findings, licensed))
 
 
-def absent_sentence(absent: Sequence[Pin]) -> tuple[str, ...]:
+def not_installed(absent: Sequence[Pin]) -> Findings:
     """Pins whose metadata is not on this machine."""
     names = ", ".join(f"{name} {version}" for name, version in absent)
-    return (f"Not installed here, so of unknown licence: {names} (make setup).",) if absent else ()
+    return Findings(unreached=(f"Not installed here, so of unknown licence: {names} (make setup).",) if absent else ())
 
 
 if __name__ == "__main__":

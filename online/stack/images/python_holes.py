@@ -1,8 +1,12 @@
-"""Known holes of the Python packages that the lock files pin, as pip-audit is told by PyPI or, failing that, by OSV."""
+"""Known holes of the Python packages that the lock files pin, as pip-audit is told by PyPI or, failing that, by OSV.
+
+pip-audit's own variables hold, such as PIP_AUDIT_OSV_URL for a mirror of OSV.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -34,7 +38,8 @@ def ask_pip_audit(service: str, pinned: Iterable[Pin]) -> Mapping[str, Any]:
         report: Mapping[str, Any] = json.loads(done.stdout)
     except json.JSONDecodeError as error:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise NoAnswerError(shorten(said, 120)) from error
+        host = re.search(r"ConnectionError: .*\(host='([^']+)'", said)
+        raise NoAnswerError(f"no connection to {host[1]}" if host else shorten(said, 120)) from error
     return report
 
 

@@ -102,9 +102,29 @@ def check_libpython() -> None:
         )
 
 
+def own_libpython(settings: Settings) -> Path:
+    """Where the stub finds this Python's library under the name that it asks for.
+
+    For Python 3.13 the wheel brings a libpython of its own, of the first 3.13, which cannot load the standard library
+    of a later one. The link in this folder, to this Python's, is found before it. Other versions bring none.
+    """
+    folder = environment_dir(settings) / "libpython"
+    folder.mkdir(parents=True, exist_ok=True)
+    own = libpython_dir()
+    for bundled in (site_packages(settings) / "nvidia_pytriton.libs").glob(
+        f"libpython3-*.{sys.version_info[1]}.so.1.0"
+    ):
+        link = folder / bundled.name
+        link.unlink(missing_ok=True)
+        if own:
+            link.symlink_to(own / f"libpython{PYTHON}.so.1.0")
+    return folder
+
+
 def prepare(settings: Settings) -> None:
     """The model repository, which may be empty, and our backend, which may have changed since the installation."""
     check_libpython()
+    own_libpython(settings)
     with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py") as temporary:
         shutil.copyfile(BACKEND, temporary)
     settings.service_dir("triton").mkdir(parents=True, exist_ok=True)
@@ -112,7 +132,7 @@ def prepare(settings: Settings) -> None:
 
 def program(settings: Settings) -> Program:
     site, triton = site_packages(settings), settings.triton
-    libraries = (site / "nvidia_pytriton.libs", libpython_dir())
+    libraries = (environment_dir(settings) / "libpython", site / "nvidia_pytriton.libs", libpython_dir())
     return Program(
         command=(
             str(binary(settings)),

@@ -11,5 +11,5 @@ from tests.e2e.road import Road, demo
 
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    with demo(tmp_path_factory.mktemp("full") / "exchange", 13_000) as road:
+    with demo(tmp_path_factory.mktemp("full") / "exchange", 9_000) as road:
         yield road

@@ -26,7 +26,8 @@ from data_exchange_center import wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
-from data_exchange_center.release import Manifest, Published, release_of_artifacts
+from data_exchange_center.release import Manifest, Published
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online import activation, doctor

@@ -21,7 +21,7 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.recipes import RECIPES
-from data_exchange_center.release import read_feature_spec, release_of_artifacts
+from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import exact_search, recall_lists

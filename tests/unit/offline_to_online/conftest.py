@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.recipes import RECIPES
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.export.onnx_export import export_onnx
 from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth

@@ -13,7 +13,8 @@ from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import ChannelRecipe
-from data_exchange_center.release import Published, read_channels, release_of_artifacts
+from data_exchange_center.release import Published
+from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.parity.compare import Parity, compare, offline_answers
 from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth, recount

@@ -66,7 +66,7 @@ def test_the_headline_shows_those_who_come_back_beside_everybody(
     figure = reports["default"]
     block = tables.headline(figure, word)
     rows = cells(block)
-    assert [row[0] for row in rows[1:]] == [tables.NAMES.get(system, system) for system in tables.SLICED]
+    assert [row[0] for row in rows[1:]] == list(tables.HEADLINE.values())
     everybody, returning = figure["systems"]["default: ranked"], figure["slices"]["default: ranked"]["returning"]
     assert rows[-1][1] == f"{everybody['recall@200']['mean']:.3f}"
     assert returning["recall@200"]["mean"] is None or f"{returning['recall@200']['mean']:.3f}" in rows[-1][3]

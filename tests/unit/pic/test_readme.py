@@ -145,3 +145,18 @@ def test_the_excerpt_shows_data_models_stores_check_and_answer(monkeypatch: pyte
         "is live",
     ):
         assert sum(word in line for line in lines) == 1, word
+
+
+def test_containers_have_a_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "pic")  # as python pic/readme.py has it
+    server = {"service": "server", "size_mb": 631.3, "shared_mb": 199.2, "seconds_to_healthy": 5.2, "memory_mb": 208.1}
+    steps = {"service": "steps", "size_mb": 5777.6, "shared_mb": 199.2, "seconds_to_healthy": None, "memory_mb": None}
+    figure = {
+        "command": "make docker-figures",
+        "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 8},
+        "dataset": "ml-1m",
+        "containers": [server, steps],
+    }
+    lines = runpy.run_path(str(ROOT / "pic" / "readme.py"))["containers"](figure, lambda text: text).splitlines()
+    assert lines[2:4] == ["| `server` | 631.3 | 199.2 | 5.2 | 208.1 |", "| `steps` | 5777.6 | 199.2 | - | - |"]
+    assert lines[-1].startswith("Measured by `make docker-figures`")

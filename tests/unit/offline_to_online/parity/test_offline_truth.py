@@ -11,7 +11,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DEFAULT, RECIPES, SOURCE
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth, recount
 from tests.synthetic_release import write_artifacts, write_inputs

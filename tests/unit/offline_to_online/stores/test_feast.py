@@ -14,7 +14,7 @@ from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import Entity
 from data_exchange_center.recipes import RECIPES
-from data_exchange_center.release import release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.feature_rows import feature_frames, newest_event

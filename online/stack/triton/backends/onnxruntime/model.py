@@ -6,8 +6,8 @@ Runs inside Triton's Python stub; needs numpy and onnxruntime.
 
 from __future__ import annotations
 
-import ctypes
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as triton
-
-_TAKEN = ctypes.c_char_p(b"used_dltensor")  # kept here: a capsule does not copy its name
 
 
 class TritonPythonModel:
@@ -45,13 +43,17 @@ class TritonPythonModel:
         except Exception as error:
             return triton.InferenceResponse([], error=triton.TritonError(f"onnxruntime: {error}"))
         tensors = zip(self._outputs, values, strict=True)
-        return triton.InferenceResponse([_tensor(name, value) for name, value in tensors])
+        return triton.InferenceResponse(
+            [triton.Tensor.from_dlpack(name, np.ascontiguousarray(value)) for name, value in tensors]
+        )
 
 
-def _tensor(name: str, value: Any) -> Any:
-    """An array as the stub's tensor. Numpy frees a capsule that was taken in silence only by the standard's name for
-    it; this stub gives it a name of its own, and numpy would print an error for every request."""
-    capsule = np.ascontiguousarray(value).__dlpack__()
-    tensor = triton.Tensor.from_dlpack(name, capsule)
-    ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), _TAKEN)
-    return tensor
+def _quiet(unraisable: Any) -> None:
+    """Numpy frees a DLPack capsule that was taken in silence only by the standard's name for it. This stub gives it a
+    name of its own, and every answer would leave an error in the log. (Renaming it needs ctypes, which a distribution's
+    Python may not load here: the stub brings a libpython of its own.)"""
+    if "PyCapsule_GetPointer called with incorrect name" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
+sys.unraisablehook = _quiet

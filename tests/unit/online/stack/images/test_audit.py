@@ -74,3 +74,9 @@ def test_without_an_engine_the_rest_is_audited(monkeypatch: pytest.MonkeyPatch) 
     assert audit.images_findings().unreached == (
         "The images could not be looked at: docker is not installed, or not on PATH.",
     )
+
+
+def test_a_pin_that_is_not_installed_is_told() -> None:
+    sentence = "Not installed here, so of unknown licence: a 1, b 2 (make setup)."
+    assert audit.not_installed([("a", "1"), ("b", "2")]) == Findings(unreached=(sentence,))
+    assert audit.not_installed([]) == Findings()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pytest
+
 from online.stack.images.findings import Findings, Hole
-from online.stack.images.python_holes import NoAnswerError, python_holes, rounds
+from online.stack.images.python_holes import NoAnswerError, ask_pip_audit, python_holes, rounds
 
 PINNED = {
     ("flask", "0.5"): ("requirements.txt", "server.txt"),
@@ -81,3 +83,20 @@ def test_where_pypi_does_not_answer_osv_is_enough() -> None:
 def test_packages_that_the_service_does_not_know_are_told() -> None:
     found = python_holes(PINNED, PipAudit(skipped=["numpy"]))
     assert found.unreached == ("PyPI does not know numpy, numpy: not audited.",)
+
+
+def test_pip_audit_itself_says_what_is_read_here(osv: str) -> None:
+    def ask(service: str, pinned: Iterable[tuple[str, str]]) -> Mapping[str, Any]:
+        if service == "pypi":
+            raise NoAnswerError("not asked in this test")
+        return ask_pip_audit(service, pinned)
+
+    found = python_holes({("flask", "0.5"): ("a.txt",), ("numpy", "2.4.6"): ("a.txt",)}, ask)
+    assert found == Findings((Hole("a.txt", "flask", "0.5", "CVE-2019-1010083", "1.0"),))
+
+
+def test_pip_audit_that_does_not_reach_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_AUDIT_OSV_URL", "http://127.0.0.1:9/v1/query")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(NoAnswerError, match=r"^no connection to 127\.0\.0\.1$"):
+        ask_pip_audit("osv", [("flask", "0.5")])

@@ -8,7 +8,8 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.recipes import RECIPES
-from data_exchange_center.release import Manifest, release_of_artifacts
+from data_exchange_center.release import Manifest
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from tests.synthetic_release import write_artifacts, write_inputs
 

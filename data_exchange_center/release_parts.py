@@ -1,0 +1,83 @@
+"""The release that the artifacts in the exchange folder make, and the parts of it that are not tables."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import vector_of
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.files import sha256
+from data_exchange_center.release import Manifest, Part
+from data_exchange_center.settings import Settings
+
+
+def release_of_artifacts(settings: Settings) -> Manifest:
+    """The manifest of what lies in the exchange folder.
+
+    Raises ArtifactError when a part is missing or damaged, or when the parts are not of one run of the steps.
+    """
+    folder = settings.exchange_dir
+    parts = []
+    for artifact in artifacts.RELEASE_PARTS:
+        path = artifact.require(folder)
+        parts.append(Part(path=artifact.path, sha256=sha256(path), bytes=path.stat().st_size))
+    provenance.expect_one_run(folder, settings.recipe)
+    digest = hashlib.sha256(settings.recipe.model_dump_json().encode())
+    for part in parts:
+        digest.update(f"{part.path} {part.sha256}\n".encode())
+    report = artifacts.RANK_REPORT.read(folder)
+    return Manifest(
+        release=digest.hexdigest()[:12],
+        recipe=settings.recipe,
+        dataset=artifacts.DATASET.read(folder),
+        feature_spec=read_feature_spec(folder),
+        vector_dims=_vector_dims(settings),
+        model={key: _of(artifacts.RANK_REPORT, folder, report, key) for key in ("model", "auc")},
+        parts=tuple(parts),
+    )
+
+
+def _vector_dims(settings: Settings) -> dict[str, int]:
+    """Raises ArtifactError when a channel of the recipe has no vectors."""
+    folder, table = settings.exchange_dir, artifacts.ITEM_VECTORS
+    vectors = table.read(folder)
+    dims = {}
+    for channel in settings.recipe.recall.channels:
+        known = vectors.get(vector_of(channel.name), pd.Series(dtype=object)).dropna()
+        if known.empty:
+            raise table.wrong(table.at(folder), f"holds no vectors of channel {channel.name!r}")
+        dims[channel.name] = len(known.iloc[0])
+    return dims
+
+
+def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
+    """The spec in the exchange folder. Raises ArtifactError when it is missing or is no spec."""
+    try:
+        return FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(exchange_dir))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        path = artifacts.FEATURE_SPEC.at(exchange_dir)
+        raise artifacts.FEATURE_SPEC.wrong(path, f"is no feature spec ({where}: {first['msg']})") from error
+
+
+def read_channels(exchange_dir: Path) -> ChannelSet:
+    """The channels that make user vectors. Raises ArtifactError when they are missing or damaged."""
+    try:
+        return ChannelSet.unpack(artifacts.CHANNELS.read(exchange_dir))
+    except ValueError as error:
+        raise artifacts.CHANNELS.wrong(artifacts.CHANNELS.at(exchange_dir), str(error)) from error
+
+
+def _of(document: artifacts.Document, exchange_dir: Path, content: Mapping[str, Any], key: str) -> Any:
+    if key not in content:
+        raise document.wrong(document.at(exchange_dir), f"holds no {key!r}")
+    return content[key]
