@@ -202,6 +202,11 @@ up() {
     start
 }
 
+show_logs() {
+    [[ -n $(docker compose ps --all --quiet) ]] || fail "there is no container yet: make docker-up."
+    docker compose logs --tail 40 "$@"
+}
+
 show_status() {
     docker compose ps --all --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
     local ids
@@ -223,7 +228,7 @@ case ${1:-} in
     up) up ;;
     down) docker compose --profile steps down --remove-orphans ;;
     status) show_status ;;
-    logs) docker compose logs --tail 40 ${2:+"$2"} ;;
+    logs) show_logs "${@:2}" ;;
     run) in_steps "${@:2}" ;;
     *) fail "usage: docker.sh demo | up | down | status | logs [service] | run command" ;;
 esac

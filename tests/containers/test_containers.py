@@ -254,6 +254,20 @@ class TestFaults:
         containers.compose("--profile", "steps", "run", "--rm", "--no-TTY", "steps", "make", "releases")
         containers.until_ready()
 
+    def test_two_redis_on_one_folder_are_refused(self, containers: Containers) -> None:
+        """The stack runs, by the test before; on other ports both would write to the same files."""
+        files = ("--file", "docker-compose.yml", "--file", "docker-compose.build.yml")
+        second = containers.run(
+            "docker", "compose", *files, "run", "--rm", "--no-deps", "--no-TTY", "redis", seconds=60
+        )
+        assert second.returncode == 1, second.stdout
+        assert "another Redis has its data in this folder: end that first." in second.stdout
+        local = containers.run("make", "up")
+        assert local.returncode != 0
+        assert (
+            f"containers run on {containers.settings.exchange_dir}: end them first (make docker-down)" in local.stdout
+        )
+
     def test_taken_down_nothing_is_left(self, containers: Containers) -> None:
         containers.succeeds("make", "docker-down")
         listed = containers.succeeds(

@@ -29,8 +29,15 @@ FOLDER = "${RECSYS_EXCHANGE_DIR:-./data_exchange_center}/online/"
 ids = {"ids": lambda service: service.name}
 
 
+class ComposeLoader(yaml.SafeLoader):
+    """YAML with Compose's tag for a list that replaces the one of the file below."""
+
+
+ComposeLoader.add_constructor("!override", ComposeLoader.construct_sequence)
+
+
 def loaded(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), ComposeLoader)
     return content
 
 

@@ -216,3 +216,11 @@ def test_the_builder_keeps_its_notes_where_it_can_write(tmp_path: Path, home: st
     notes = (tmp_path / "notes").read_text().strip()
     assert bool(notes) == elsewhere
     assert not notes or not Path(notes).exists()  # afterwards nothing of it is left
+
+
+def test_logs_before_the_first_start_say_that_there_are_none(tmp_path: Path) -> None:
+    done = said_by(tmp_path, WELL, "logs")
+    assert (done.returncode, done.stderr) == (1, "there is no container yet: make docker-up.\n")
+    later = said_by(tmp_path, {**WELL, "compose ps": "a1b2"}, "logs", "triton")
+    assert later.returncode == 0, later.stderr
+    assert asked(tmp_path)[-1].startswith("compose logs --tail 40 triton|")
