@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
+from data_exchange_center.figures import FIGURES, named
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.figures import FIGURES, named
 from offline.readers import read_model_reports
 from offline.step_runner import run_steps
 

@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from data_exchange_center.figures import PICTURES, named
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.figures import PICTURES, named
 from offline.readers import read_model_reports
 
 log = logging.getLogger(__name__)

@@ -31,12 +31,13 @@ from rich.table import Table
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.columns import Columns
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.http import local_session
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 
-OUTPUT = Path(__file__).resolve().parents[1] / "pic" / "figures" / "serving.json"
+OUTPUT = FIGURES / "serving.json"
 STAGES = ("redis", "elasticsearch", "feast", "triton", "total")
 _TIMEOUT_S = 30.0
 _PACKAGES = ("flask", "gunicorn", "redis", "elasticsearch", "requests", "tritonclient")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.http import local_session
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import load_settings
@@ -29,7 +30,7 @@ from data_exchange_center.settings import load_settings
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTPUT = ROOT / "pic" / "figures" / "demo.json"
+OUTPUT = FIGURES / "demo.json"
 PRINTED = OUTPUT.with_name("demo_output.json")
 TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
 NOISE = re.compile(

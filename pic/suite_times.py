@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 from data_exchange_center.artifacts import write_json
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.machine import machine
 
-OUTPUT = Path(__file__).resolve().parent / "figures" / "test.json"
+OUTPUT = FIGURES / "test.json"
 TIMED = re.compile(r"^--- (?P<what>lint|unit tests|service tests|end-to-end tests): (?P<seconds>\d+) s$", re.MULTILINE)
 PARTS = 4  # lint has no tests to count
 COUNTED = re.compile(r"^(?P<passed>\d+) passed.* in \d", re.MULTILINE)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-FIGURES = Path(__file__).resolve().parent / "figures"
+from data_exchange_center.figures import FIGURES
 
 Words = Callable[[str], str]  # English -> the README's language
 Figure = dict[str, Any]

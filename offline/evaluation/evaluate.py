@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from data_exchange_center.figures import FIGURES, named
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE
@@ -23,7 +24,6 @@ from offline.evaluation.baselines import EASE, POPULARITY, baselines
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.evaluation.report import HEADLINES, per_user, plain, report
-from offline.figures import FIGURES, named
 from offline.readers import read_with_holdout
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data_exchange_center.figures import FIGURES, PICTURES
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.figures import FIGURES, PICTURES
 from offline.pictures import STYLE
 
 log = logging.getLogger(__name__)

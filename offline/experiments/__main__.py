@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
@@ -26,7 +27,6 @@ from data_exchange_center.steps import run
 from offline.experiments.click_model_seeds import seeds
 from offline.experiments.ratings import ratings
 from offline.experiments.tune import tune
-from offline.figures import FIGURES
 
 log = logging.getLogger(__name__)
 

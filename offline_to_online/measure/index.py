@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import RecallRecipe, VectorIndex
@@ -37,7 +37,7 @@ from offline_to_online.stores.elasticsearch_index import delete_index, write_ite
 
 log = logging.getLogger(__name__)
 
-OUTPUT: Final = Path(__file__).resolve().parents[2] / "pic" / "figures" / "vector_index.json"
+OUTPUT: Final = FIGURES / "vector_index.json"
 SCRATCH: Final = "bench"  # in place of a release's id
 USERS: Final = 200
 BREADTHS: Final[dict[VectorIndex, tuple[int, ...]]] = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}

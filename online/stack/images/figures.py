@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_exchange_center import artifacts
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings, load_settings
 from online.bench import ready
 from online.stack.images import engine
 from online.stack.images.engine import Image, docker
-from online.stack.service import ROOT, StackError, run
+from online.stack.service import StackError, run
 
-OUTPUT: Final = ROOT / "pic" / "figures" / "containers.json"
+OUTPUT: Final = FIGURES / "containers.json"
 HEALTHY_WITHIN_S: Final = 180.0
 REST_S: Final = 10.0  # after the last start, before memory is read
 UNITS: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
