@@ -83,7 +83,7 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
             triton_server.wait_until_ready(self.settings.triton, self.place_of(release))
 
     def activate(self, release: str) -> None:
-        """Nothing to do: who asks Triton names a version."""
+        """Nothing to do: a request to Triton names its version."""
 
     def delete(self, releases: Collection[str]) -> None:
         """Remove the versions, and models without any version, and tell Triton.

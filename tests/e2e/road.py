@@ -27,7 +27,7 @@ DEMO_SECONDS = 1_800
 
 @dataclass(frozen=True)
 class Road:
-    """A checkout whose whole road has been run, and how to drive it further."""
+    """A checkout where `make demo` has run, and how to drive it further."""
 
     env: Mapping[str, str]
     settings: Settings

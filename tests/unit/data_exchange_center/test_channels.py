@@ -98,7 +98,7 @@ def test_a_channel_that_tells_no_items_apart_is_not_asked_with() -> None:
     silent = replace(channel("ease"), base=np.zeros((2, DIM), np.float32), profile=(), bias=np.zeros(ITEMS + 1))
     popular = replace(silent, name="popular", bias=channel().bias)
     channels, profile = ChannelSet(ITEMIDS, (channel(), silent, popular)), np.array([1, 1])
-    strangers = History(np.array([999]), np.array([5]), np.array([700]))  # nobody knows the item
+    strangers = History(np.array([999]), np.array([5]), np.array([700]))  # an unknown item
     for history in (History.empty(), strangers):
         assert set(channels.user_vectors(history, profile, 1_200)) == {"tower", "popular"}
     assert set(channels.user_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}

@@ -38,7 +38,7 @@ BLANK_USER = 5  # neither genres nor a stored vector, and an empty history
 NO_FEATURES_USER = 6  # in Redis, not in the feature store
 UNKNOWN_USER = 99_999
 LAST_EVENT = 1_000_000_000  # seconds, of every user
-AT = LAST_EVENT + 600  # a request in the same sitting
+AT = LAST_EVENT + 600  # a request in the same session
 LATER = LAST_EVENT + 86_400  # and one after it
 
 
