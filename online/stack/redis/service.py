@@ -110,7 +110,7 @@ def version(settings: Settings) -> str:
     with client(settings) as connection:
         connection.ping()  # an error while the data set is being loaded
         said = cast("dict[str, str]", connection.info("server"))
-        return f"{said['valkey_version']} (Valkey)"
+        return said["valkey_version"]
 
 
 REDIS: Final = Service(
