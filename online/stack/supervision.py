@@ -61,8 +61,10 @@ def _escaped(value: object) -> str:
 def _environment(variables: dict[str, str]) -> str:
     pairs = []
     for name, value in sorted(variables.items()):
-        if '"' in value:
-            raise StackError(f"{name} has a quotation mark in it, which the supervisor cannot pass on.")
+        if '"' in value or value != value.strip("'"):  # of single ones, those at the ends are taken away
+            raise StackError(
+                f"{name} has a quotation mark in it, or at its end, which the supervisor cannot pass on: choose another."
+            )
         pairs.append(f'{name}="{_escaped(value)}"')
     return ",".join(pairs)
 

@@ -22,7 +22,7 @@ from online.stack.catalogue import PROGRAMS
 ROOT = Path(__file__).parents[2]
 PORT_SHIFT = 13_000  # away from the default stack and from the end-to-end tests'
 UID = 1234 if os.geteuid() == 0 else os.geteuid()  # not the default, so that none is there by luck
-PASSWORD = "p@ss w0rd#1 $x'"
+PASSWORD = "p@ss w0rd#1 it's $x"
 TOKEN = "token-of-a-private-index"
 DEMO_SECONDS = 1_500
 

@@ -64,10 +64,16 @@ def test_what_a_person_may_name_a_folder_or_a_password_comes_through(settings: S
     assert tuple(shlex.split(read["redis"].command)) == by_name("redis").program(odd).command
 
 
-def test_a_quotation_mark_that_supervisord_cannot_pass_on_is_said(settings: Settings) -> None:
-    odd = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr('a"b')})})
+@pytest.mark.parametrize("password", ['a"b', "ab'", "'ab"])
+def test_a_quotation_mark_that_supervisord_cannot_pass_on_is_said(settings: Settings, password: str) -> None:
+    odd = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr(password)})})
     with pytest.raises(StackError, match="has a quotation mark"):
         render(odd, PROGRAMS)
+
+
+def test_a_single_quotation_mark_within_is_passed_on(settings: Settings, tmp_path: Path) -> None:
+    odd = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("it's")})})
+    assert programs(odd, tmp_path)["server"].environment["RECSYS_REDIS__PASSWORD"] == "it's"
 
 
 def test_no_password_stands_in_a_process_list(settings: Settings) -> None:
