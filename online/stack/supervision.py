@@ -63,7 +63,7 @@ def _environment(variables: dict[str, str]) -> str:
     for name, value in sorted(variables.items()):
         if '"' in value or value != value.strip("'"):  # of single ones, those at the ends are taken away
             raise StackError(
-                f"{name} has a quotation mark in it, or at its end, which the supervisor cannot pass on: choose another."
+                f"{name} has a quotation mark in it, or at its end, which the supervisor cannot pass on: change it."
             )
         pairs.append(f'{name}="{_escaped(value)}"')
     return ",".join(pairs)
