@@ -45,7 +45,7 @@ CHINESE = {
         "全新的机器上 {first} 秒（{parts}），再运行一次 {again} 秒。",
     "container": "容器", "image MB": "镜像 MB", "of them shared": "其中共用",
     "seconds to healthy": "到健康的秒数", "memory MB": "内存 MB",
-    "Measured by": "由", "on": "测于", "cores": "核", "data": "数据",
+    "Measured by": "由", "on": "测于", "service versions": "服务版本", "cores": "核", "data": "数据",
     **evaluation_tables.CHINESE,
 }  # fmt: skip
 

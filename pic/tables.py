@@ -30,4 +30,6 @@ def measured(figure: Figure, word: Words) -> str:
     machine = figure["machine"]
     where = f"{machine['cpu']}, {machine['cores']} {word('cores')}, {machine['memory_gb']} GB"
     data = f"; {word('data')}: {figure['dataset']}" if "dataset" in figure else ""
-    return f"{word('Measured by')} `{figure['command']}` {word('on')} {where}{data}."
+    versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
+    services = f"; {word('service versions')}: {versions}" if versions else ""
+    return f"{word('Measured by')} `{figure['command']}` {word('on')} {where}{data}{services}."

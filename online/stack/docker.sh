@@ -107,7 +107,8 @@ variable_of_port() {
 # What `docker compose up` said, in one sentence where it is a mistake that people make.
 explain() {
     local said=$1 port service
-    port=$(sed -nE '/already (allocated|in use)/s/.*[0-9.]+:([0-9]+).*/\1/p' "$said" | head -n 1)
+    # on this machine, whose address comes first: "Bind for 127.0.0.1:6379 failed", "127.0.0.1:6379:172.18.0.2:6379/tcp"
+    port=$(sed -nE '/already (allocated|in use)/s/.*127\.0\.0\.1:([0-9]+).*/\1/p' "$said" | head -n 1)
     if [[ -n "$port" ]]; then
         fail "port $port is taken: stop what listens there (make down, if it is the local stack), or choose another with $(variable_of_port "$port")."
     fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -25,7 +26,7 @@ def said_by(
 ) -> subprocess.CompletedProcess[str]:
     """docker.sh with a docker that gives these answers by the start of its arguments, and fails for some of them."""
     cases = "\n".join(
-        f"    {start.replace(' ', chr(92) + ' ')}*) echo '{answer}' >&{2 if start in failing else 1}; "
+        f"    {start.replace(' ', chr(92) + ' ')}*) echo {shlex.quote(answer)} >&{2 if start in failing else 1}; "
         f"exit {1 if start in failing else 0} ;;"
         for start, answer in answers.items()
     )
@@ -110,8 +111,15 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "images is 'mine': it can be built or official.\n")
 
 
-def test_a_taken_port_is_named_with_the_setting_that_moves_it(tmp_path: Path) -> None:
-    up = "Error: Bind for 127.0.0.1:16379 failed: port is already allocated"
+@pytest.mark.parametrize(
+    "up",
+    [
+        "Error: Bind for 127.0.0.1:16379 failed: port is already allocated",
+        "failed to bind host port for 127.0.0.1:16379:172.18.0.2:6379/tcp: address already in use",
+        "listen tcp4 127.0.0.1:16379: bind: address already in use",
+    ],
+)
+def test_a_taken_port_is_named_with_the_setting_that_moves_it(tmp_path: Path, up: str) -> None:
     done = said_by(tmp_path, {**WELL, "compose up": up}, "up", failing=("compose up",), RECSYS_REDIS__PORT="16379")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("port 16379 is taken: stop what listens there")
@@ -121,7 +129,7 @@ def test_a_taken_port_is_named_with_the_setting_that_moves_it(tmp_path: Path) ->
 def test_what_prepare_refuses_is_told(tmp_path: Path) -> None:
     answers = {
         **WELL,
-        "compose up": 'service "prepare" didn"t complete successfully: exit 1'.replace('didn"t', "didn.t"),
+        "compose up": 'service "prepare" didn\'t complete successfully: exit 1',
         "compose logs --no-log-prefix --tail 1 prepare": "x belongs to user 5",
     }
     done = said_by(tmp_path, answers, "up", failing=("compose up",))
