@@ -18,9 +18,7 @@ import pyarrow.parquet as pq
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.files import sha256 as sha256
-from data_exchange_center.files import write_json as write_json
-from data_exchange_center.files import written_in_place as written_in_place
+from data_exchange_center.files import write_json, written_in_place
 
 Content = TypeVar("Content")
 

@@ -13,15 +13,18 @@ from typing import Any
 
 
 @contextmanager
-def written_in_place(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well and vanishes otherwise."""
+def written_in_place(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends well and vanishes otherwise.
+
+    ``mode``: the file's permissions from the moment that it is there; until then it is its owner's alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ARTIFACTS, Artifact, ArtifactError, Document, sha256
+from data_exchange_center.artifacts import ARTIFACTS, Artifact, ArtifactError, Document
+from data_exchange_center.files import sha256
 from data_exchange_center.recipes import Recipe
 
 INPUTS: Final = "inputs"  # keys of a report

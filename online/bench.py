@@ -32,6 +32,7 @@ from rich.table import Table
 from data_exchange_center import artifacts, steps
 from data_exchange_center.columns import Columns
 from data_exchange_center.figures import FIGURES
+from data_exchange_center.files import write_json
 from data_exchange_center.http import local_session
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
@@ -209,7 +210,7 @@ def main(settings: Settings) -> None:
     Console().print(table(levels))
     about = {"command": "make bench", "recipe": server["recipe"], "release": server["release"]}
     measured = {"levels": [vars(level) for level in levels]}
-    artifacts.write_json(arguments.output, {**about, **facts(settings, server["services"]), **measured})
+    write_json(arguments.output, {**about, **facts(settings, server["services"]), **measured})
 
 
 if __name__ == "__main__":

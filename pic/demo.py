@@ -23,6 +23,7 @@ from typing import Any
 
 from data_exchange_center import artifacts
 from data_exchange_center.figures import FIGURES
+from data_exchange_center.files import write_json
 from data_exchange_center.http import local_session
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import load_settings
@@ -95,7 +96,7 @@ def measure(checkout: Path) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    artifacts.write_json(path, content)
+    write_json(path, content)
     log.info("written: %s", path)
 
 

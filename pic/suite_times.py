@@ -11,8 +11,8 @@ import re
 import sys
 from typing import Any
 
-from data_exchange_center.artifacts import write_json
 from data_exchange_center.figures import FIGURES
+from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 
 OUTPUT = FIGURES / "test.json"

@@ -21,6 +21,7 @@ from rich.console import Console
 from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
+from data_exchange_center.files import write_json
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -157,7 +158,7 @@ def main(settings: Settings) -> None:
             go_back(settings, live or releases[COMPARED])
     figures = comparison(taken, releases)
     console.print(f"{COMPARED}'s p50 over {BASELINE}'s, by requests in flight: {figures['p50_ratio']}")
-    artifacts.write_json(arguments.output, {"command": "make bench-recipes", **about, **figures})
+    write_json(arguments.output, {"command": "make bench-recipes", **about, **figures})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the folders that docker-compose.yml mounts, for the user as whom the containers run, and fill Feast's.
+"""Make the folders that docker-compose.yml mounts, for the user that the containers run as, and fill Feast's.
 
 Runs as root in the container `prepare`, before any of the others: Docker makes a folder that is missing as root.
 
@@ -10,6 +10,7 @@ Run     python -m online.stack.containers
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -44,12 +45,18 @@ def container_user(environment: dict[str, str]) -> int:
     return int(said)
 
 
+def _below(folder: Path) -> Iterator[Path]:
+    """Everything in a folder. What vanishes meanwhile, since a service is at work in it, is left out."""
+    for parent, folders, files in os.walk(folder):
+        yield from (Path(parent) / name for name in (*folders, *files))
+
+
 def hand_over(folder: Path, uid: int) -> None:
     """Give what is root's below a folder, and the folder, to ``uid``. Raises StackError for somebody else's files.
 
     Root's are those that Docker made for a missing folder, or a local stack that was run by root.
     """
-    for path in (folder, *folder.rglob("*")):
+    for path in (folder, *_below(folder)):
         try:
             owner = path.lstat().st_uid
             if owner == ROOT_UID:

@@ -136,9 +136,8 @@ class Supervisor:
         """Start supervisord, or have it read the configuration again: what changed is stopped, the rest goes on."""
         folder(self._settings).mkdir(parents=True, exist_ok=True)
         self._settings.service_dir("logs").mkdir(parents=True, exist_ok=True)
-        with written_in_place(self._config) as temporary:
+        with written_in_place(self._config, mode=0o600) as temporary:  # it may hold a password
             temporary.write_text(render(self._settings, services), encoding="utf-8")
-        self._config.chmod(0o600)  # it may hold a password
         if self.running:
             self._reload()
         else:

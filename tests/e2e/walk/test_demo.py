@@ -11,6 +11,7 @@ import requests
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
+from data_exchange_center.files import sha256
 from tests import readmes
 from tests.e2e.road import ROOT, Road
 
@@ -142,12 +143,12 @@ def test_a_step_again_writes_the_same_bytes(road: Road) -> None:
     made_here = [
         a for a in artifacts.ARTIFACTS if a.made_by.startswith("offline/preprocess/s") and "s0" not in a.made_by
     ]
-    made = {artifact.path: artifacts.sha256(artifact.at(folder)) for artifact in made_here}
+    made = {artifact.path: sha256(artifact.at(folder)) for artifact in made_here}
     assert len(made) >= 5
     for script in ("s1_data_split.py", "s2_term_trans.py"):
         done = road.step(f"offline/preprocess/{script}")
         assert done.returncode == 0, done.stdout
-    assert made == {path: artifacts.sha256(folder / path) for path in made}
+    assert made == {path: sha256(folder / path) for path in made}
 
 
 def test_status_shows_everything_ready(road: Road) -> None:

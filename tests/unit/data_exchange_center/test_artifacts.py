@@ -8,6 +8,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ARTIFACTS, RELEASE_PARTS, ArtifactError, Binary, Document, Table
+from data_exchange_center.files import written_in_place
 
 TABLE = Table("t/x.parquet", "maker.py", "test", {"userid": pa.int32(), "items": pa.list_(pa.int32())})
 OPEN = Table("t/open.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=pa.int8())
@@ -83,7 +84,7 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     path.write_text("old")
 
     def interrupted() -> None:
-        with artifacts.written_in_place(path) as temporary:
+        with written_in_place(path) as temporary:
             temporary.write_text("half of the n")
             raise KeyboardInterrupt
 

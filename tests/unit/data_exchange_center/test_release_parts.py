@@ -7,6 +7,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.files import sha256
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
@@ -101,7 +102,7 @@ def test_the_manifest_names_every_part_with_its_size_and_hash(tmp_path: Path) ->
     assert [part.path for part in manifest.parts] == [artifact.path for artifact in artifacts.RELEASE_PARTS]
     for part in manifest.parts:
         assert part.bytes == (tmp_path / part.path).stat().st_size
-        assert part.sha256 == artifacts.sha256(tmp_path / part.path)
+        assert part.sha256 == sha256(tmp_path / part.path)
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
 
 

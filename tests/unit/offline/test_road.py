@@ -18,6 +18,7 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.features import FeatureSpec
+from data_exchange_center.files import sha256
 from data_exchange_center.fusion import Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.recipes import RECIPES
@@ -383,10 +384,10 @@ def test_too_little_to_train_the_default_on_is_one_sentence(
 def test_a_failed_read_leaves_what_was_there(source: Settings, movielens: Callable[..., Path]) -> None:
     bad = movielens("bad")
     (bad / "ratings.dat").write_text("5::7::3\n")
-    before = artifacts.sha256(source.offline_dir / "raw" / "ratings.dat")
+    before = sha256(source.offline_dir / "raw" / "ratings.dat")
     with pytest.raises(StepError, match="line 1"):
         importlib.import_module(STEPS[0]).main(source.model_copy(update={"data": bad}))
-    assert artifacts.sha256(source.offline_dir / "raw" / "ratings.dat") == before
+    assert sha256(source.offline_dir / "raw" / "ratings.dat") == before
 
 
 def test_the_second_time_what_lies_there_is_taken(source: Settings) -> None:
