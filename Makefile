@@ -46,7 +46,7 @@ if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurep
 endef
 export python_fits
 
-# An environment of another Python is made anew.
+# An environment of another Python is made anew when the requirements change.
 .venv/.ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c "$$python_fits"
 	@[[ ! -e .venv || "$$($(BIN)/python -V 2>&1)" == "$$($(PYTHON) -V)" ]] || rm -rf .venv

@@ -4,6 +4,7 @@
 #   docker.sh demo            build or pull everything, start it, train, load, check, go live, print fifty films
 #   docker.sh up | down       start the four services and the server, and wait until they are healthy; end them
 #   docker.sh status | logs [service]
+#   docker.sh run COMMAND     a command in the container of the steps, for example make evaluate
 #
 # images=built (default): the services' images are built here, from the local stack's packages; images=official: pulled.
 set -euo pipefail
@@ -65,6 +66,7 @@ choose_build_secrets() {
     ca_certs=${RECSYS_BUILD_CA_CERTS:-$(first_file "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}")}
     export RECSYS_BUILD_PIP_CONF=${pip_conf:-/dev/null} RECSYS_BUILD_CA_CERTS=${ca_certs:-/dev/null}
     local file
+    RECSYS_BUILD_PIP_CONF=$(absolute "$RECSYS_BUILD_PIP_CONF") RECSYS_BUILD_CA_CERTS=$(absolute "$RECSYS_BUILD_CA_CERTS")
     for file in "$RECSYS_BUILD_PIP_CONF" "$RECSYS_BUILD_CA_CERTS"; do
         [[ -r "$file" ]] || fail "$file cannot be read: RECSYS_BUILD_PIP_CONF and RECSYS_BUILD_CA_CERTS name files."
     done
