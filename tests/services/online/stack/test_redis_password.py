@@ -35,7 +35,8 @@ def test_redis_and_feast_understand_a_password_and_an_empty_one(password: str, t
     secret = tmp_path / "redis_password"
     secret.write_text(password)
     own = f" --port {settings.redis.port} --bind {LOOPBACK} --dir {tmp_path}"
-    command = container_command("redis", secret, **{"/tmp/redis.conf": str(tmp_path / "redis.conf")})
+    folders = {"/tmp/redis.conf": str(tmp_path / "redis.conf"), "/data/": f"{tmp_path}/"}
+    command = container_command("redis", secret, **folders)
     command[2] += own
     path = f"{Path(str(binary())).parent}:{os.defpath}"
     server = subprocess.Popen(command, env={"PATH": path})
