@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import requests
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
+from tests.asking import asked_all_the_while
 from tests.e2e.road import Road, itemids
 
 PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
-
-
-@contextmanager
-def asked_all_the_while(road: Road) -> Iterator[list[requests.Response]]:
-    """Requests one after the other in the background while the block runs."""
-    answers: list[requests.Response] = []
-    done = threading.Event()
-
-    def ask() -> None:
-        while not done.is_set():
-            answers.append(road.recommend(1 + len(answers) % 50, size=10))
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield answers
-    finally:
-        done.set()
-        thread.join()
 
 
 def answer_of_another_release(road: Road, former: str) -> dict[str, Any]:
@@ -51,7 +29,7 @@ def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_
     preferences = artifacts.USER_PREFERENCES.read(folder)
     try:
         artifacts.USER_PREFERENCES.write(folder, preferences.assign(genres=[[] for _ in preferences.index]))
-        with asked_all_the_while(road) as answers:
+        with asked_all_the_while(lambda userid: road.recommend(userid, size=10)) as answers:
             done = road.run("make", "sync", seconds=900)
             assert done.returncode == 0, done.stdout
             second = answer_of_another_release(road, first["release"])
