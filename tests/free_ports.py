@@ -1,4 +1,4 @@
-"""Settings for a stack that shares nothing with one that may be running: free ports, a folder of its own."""
+"""Settings for a stack that shares nothing with one that may be running: other ports, a folder of its own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind((LOOPBACK, 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def shifted_ports(shift: int) -> dict[str, str]:
+    """The variables that move every port of the stack by ``shift`` from its default."""
+    return {port.variable: str(port.container + shift) for service in PROGRAMS for port in service.ports}
 
 
 def settings_on_free_ports(exchange_dir: Path) -> Settings:

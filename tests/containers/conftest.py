@@ -16,8 +16,9 @@ import requests
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
-from offline.ingestion import movielens, sources
 from online.stack.catalogue import PROGRAMS
+from tests.e2e.road import ml_100k
+from tests.free_ports import shifted_ports
 
 ROOT = Path(__file__).parents[2]
 PORT_SHIFT = 13_000  # away from the default stack and from the end-to-end tests'
@@ -111,10 +112,6 @@ class Containers:
         ready()
 
 
-def ports() -> dict[str, str]:
-    return {port.variable: str(port.container + PORT_SHIFT) for service in PROGRAMS for port in service.ports}
-
-
 def left_behind(project: str) -> list[str]:
     """Containers, networks and volumes of the project."""
     found = []
@@ -123,13 +120,6 @@ def left_behind(project: str) -> list[str]:
         command += ["--filter", f"label=com.docker.compose.project={project}"]
         found += subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return found
-
-
-def ml_100k(folder: Path) -> Path:
-    folder.mkdir()
-    for name, content in movielens.dump(sources.ml_100k_from_wheel()).items():
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def pip_configuration(path: Path) -> Path:
@@ -149,7 +139,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     exchange = folder / "exchange"  # made by docker.sh, as root where root runs it
     project = f"recsys-test-{os.getpid()}"
     changes = {
-        **ports(),
+        **shifted_ports(PORT_SHIFT),
         "RECSYS_EXCHANGE_DIR": str(exchange),
         "RECSYS_DATA": str(data),
         "RECSYS_REDIS__PASSWORD": PASSWORD,

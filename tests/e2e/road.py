@@ -20,6 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from offline.ingestion import movielens, sources
+from tests.free_ports import shifted_ports
 
 ROOT = Path(__file__).parents[2]
 DEMO_SECONDS = 1_800
@@ -124,18 +125,7 @@ def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Road]:
 
     ``variables``: more of the environment. The shift keeps away from the default stack, below the ephemeral ports.
     """
-    default = Settings()
-    ports = {
-        "REDIS__PORT": default.redis.port,
-        "ELASTICSEARCH__PORT": default.elasticsearch.port,
-        "ELASTICSEARCH__TRANSPORT_PORT": default.elasticsearch.transport_port,
-        "FEAST__PORT": default.feast.port,
-        "TRITON__HTTP_PORT": default.triton.http_port,
-        "TRITON__GRPC_PORT": default.triton.grpc_port,
-        "TRITON__METRICS_PORT": default.triton.metrics_port,
-        "SERVER__PORT": default.server.port,
-    }
-    changes = {f"RECSYS_{name}": str(port + port_shift) for name, port in ports.items()} | variables
+    changes = shifted_ports(port_shift) | variables
     changes["RECSYS_EXCHANGE_DIR"] = str(exchange)
     patch = pytest.MonkeyPatch()
     for name, value in changes.items():
