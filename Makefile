@@ -74,7 +74,7 @@ lock: ## pin the Python packages anew: requirements.txt, and from it those of th
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
-	$(call compile_image,server,pyproject.toml --group server)
+	$(call compile_image,server,pyproject.toml --group server --group tracing)
 	$(call compile_image,steps,pyproject.toml --group steps --group make) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
 
 .PHONY: lint

@@ -79,6 +79,7 @@ class ItemCache:
         self._lock = threading.Lock()
         self._refreshing = False
         self._items = fetch()
+        self.fetched_at = time.time()  # Unix seconds, of the copy at hand
         self._stale_at = clock() + ttl_s
 
     def current(self) -> EncodedItems:
@@ -102,6 +103,7 @@ class ItemCache:
                 )
             else:
                 self._items, wait_s = fresh, self._ttl_s
+                self.fetched_at = time.time()
         except ServiceError as error:
             log.warning("item features could not be refreshed, the ones at hand serve on: %s", error)
         except Exception:

@@ -57,6 +57,10 @@ class OpenReleases:
         with self._lock:
             return self._open[self._serving] if self._serving is not None else None
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def open(self, release: str) -> Future[OpenRelease]:
         """The release once it is open, or why it cannot be: ServiceError, NoReleaseError. Returns at once."""
         with self._lock:

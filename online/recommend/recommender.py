@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +22,8 @@ from online.recommend.open_release import NoReleaseError, OpenRelease
 from online.recommend.rank import rank
 from online.recommend.recall import recall
 from online.recommend.releases import Releases
+from online.recommend.status import Status
+from online.recommend.stopwatch import Stopwatch
 from online.recommend.types import FUSED, Candidates, Outcome, Ranked, Recommendation, Request, ShownItem
 from online.recommend.user_features import UserFeatures
 
@@ -79,9 +78,9 @@ class Recommender:
             item_cache_ttl_s=settings.server.item_cache_ttl_s,
         )
 
-    def recommend(self, request: Request) -> Recommendation:
-        """The best unseen items. Raises ServiceError, NoReleaseError."""
-        watch = _Stopwatch()
+    def recommend(self, request: Request, watch: Stopwatch | None = None) -> Recommendation:
+        """The best unseen items; ``watch`` is told how long each stage takes. Raises ServiceError, NoReleaseError."""
+        watch = watch or Stopwatch()
         with watch.stage("redis"):
             opened, user = self._releases.user(request.userid)
         try:
@@ -98,12 +97,12 @@ class Recommender:
             release=opened.release,
             items=tuple(_shown(opened, ranked, request.size)),
             outcomes=ranked.outcomes,
-            took_ms=watch.finish(),
+            took_ms=watch.took_ms(),
             recall=_explained(candidates) if request.explain else None,
         )
 
     def _ranked(
-        self, request: Request, opened: OpenRelease, user: StoredUser | None, watch: _Stopwatch
+        self, request: Request, opened: OpenRelease, user: StoredUser | None, watch: Stopwatch
     ) -> tuple[Ranked, Candidates | None]:
         """The answer, and the candidates it was chosen from; None for an unknown user."""
         if user is None:
@@ -151,6 +150,17 @@ class Recommender:
         except (ServiceError, NoReleaseError) as error:
             return Readiness(None, None, str(error), services)
 
+    def status(self) -> Status:
+        """This process as it is now; asks no service."""
+        opened, count = self._releases.serving, self._releases.open_count
+        return Status(
+            release=opened.release if opened else None,
+            recipe=opened.manifest.recipe.name if opened else None,
+            items_fetched_at=opened.items.fetched_at if opened else None,
+            open_releases=count,
+            waiting_for_features=self._user_features.waiting,
+        )
+
     def close(self) -> None:
         self._user_features.close()
         self._background.shutdown()
@@ -172,33 +182,3 @@ def _shown(opened: OpenRelease, ranked: Ranked, size: int) -> Iterator[tuple[int
 
 def _explained(candidates: Candidates | None) -> dict[str, list[int]]:
     return candidates.lists() if candidates is not None else {FUSED: []}
-
-
-class _Stopwatch:
-    """Milliseconds per stage; stages may overlap, so they need not add up to the total."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._took_ms: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._took_ms[name] = (time.perf_counter() - started) * 1e3
-
-    def until_done(self, name: str) -> Callable[[Future[Any]], None]:
-        """For a stage that runs beside the others: it ends when its future is done."""
-        started = time.perf_counter()
-
-        def done(_: Future[Any]) -> None:
-            self._took_ms[name] = (time.perf_counter() - started) * 1e3
-
-        return done
-
-    def finish(self) -> dict[str, float]:
-        order = ("redis", "elasticsearch", "feast", "triton")
-        took = {name: self._took_ms[name] for name in order if name in self._took_ms}
-        return {**took, "total": (time.perf_counter() - self._started) * 1e3}

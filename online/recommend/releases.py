@@ -39,6 +39,15 @@ class Releases:
         self._users = users
         self._releases = OpenReleases(ReleaseReader(users, items, features, background, ttl_s).read, background)
 
+    @property
+    def serving(self) -> OpenRelease | None:
+        """The release that requests are answered from; None until the first is open."""
+        return self._releases.serving
+
+    @property
+    def open_count(self) -> int:
+        return len(self._releases)
+
     def live(self) -> OpenRelease:
         """The live release, opened. Raises NoReleaseError, ServiceError."""
         live = self._users.call(UserQuery(0, None)).live

@@ -41,6 +41,11 @@ class UserFeatures:
         self._lock = threading.Lock()
         self._waiting: list[Asked] = []
 
+    @property
+    def waiting(self) -> int:
+        """Requests that the next call will fetch for."""
+        return len(self._waiting)
+
     def ask(self, release: str, userid: int) -> Asked:
         """Start fetching a user's row. Returns at once; `result` gives the row."""
         wanted = Asked(release, userid)

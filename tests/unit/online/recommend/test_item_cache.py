@@ -68,8 +68,10 @@ def test_a_stale_copy_serves_while_a_new_one_is_fetched_once() -> None:
     clock.now = TTL_S
     assert [copy(cache) for _ in range(5)] == [1] * 5
     assert len(later.waiting) == 1
+    before = cache.fetched_at
     later.run()
     assert copy(cache) == 2
+    assert cache.fetched_at > before
     clock.now = 2 * TTL_S - 0.001
     assert copy(cache) == 2
     assert later.waiting == []

@@ -17,6 +17,7 @@ from online.clients.feast import FeatureQuery
 from online.recommend import open_releases, releases
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
+from online.recommend.stopwatch import Stopwatch
 from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import (
@@ -429,6 +430,30 @@ def test_readiness_names_every_service(fakes: Fakes) -> None:
     assert readiness.ready
     assert readiness.release == fakes.world.release
     assert list(readiness.services) == ["redis", "elasticsearch", "feast", "triton"]
+
+
+def test_status_says_what_is_served_and_asks_nobody(fakes: Fakes) -> None:
+    assert fakes.recommender.status().release is None
+    before = time.time()
+    fakes.recommender.recommend(Request(userid=1))
+    for name in ("redis", "elasticsearch", "feast", "triton"):
+        fakes.service(name).down = True
+    status = fakes.recommender.status()
+    assert (status.release, status.recipe) == (fakes.world.release, fakes.world.recipe.name)
+    assert status.items_fetched_at is not None
+    assert before <= status.items_fetched_at <= time.time()
+    assert (status.open_releases, status.waiting_for_features) == (1, 0)
+
+
+def test_the_stages_of_a_request_that_fails_are_known(fakes: Fakes) -> None:
+    fakes.recommender.recommend(Request(userid=1))
+    fakes.scorer.down = True
+    watch = Stopwatch()
+    with pytest.raises(ServiceError):
+        fakes.recommender.recommend(Request(userid=1), watch)
+    assert {name: stage.failed for name, stage in watch.stages.items()} == {
+        "redis": False, "elasticsearch": False, "feast": False, "triton": True,
+    }  # fmt: skip
 
 
 def test_close_closes_every_client(fakes: Fakes) -> None:

@@ -48,6 +48,7 @@ def test_who_comes_while_a_call_is_in_flight_shares_the_next_one(store: SlowFeat
     assert store.asked.acquire(timeout=5)
     rest = {userid: features.ask(world.release, userid) for userid in (8, 2, NO_FEATURES_USER, 3)}
     again = features.ask(world.release, 8)
+    assert features.waiting == 5
     store.go.set()
     assert features.result(first).columns["userid"] == [1]
     for userid, asked in [*rest.items(), (8, again)]:
