@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from data_exchange_center.errors import RecsysError
+from online.clients.deadline import Deadline, current, until
 
 log = logging.getLogger(__name__)
+
+OUT_OF_TIME = "did not answer in time"
 
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
@@ -32,7 +35,11 @@ class ServiceError(RecsysError):
         super().__init__(f"{service}: {what}")
 
 
-class GoneError(ServiceError):
+class StoredError(ServiceError):
+    """The service is well; what it holds of this user, or of this release, cannot be used."""
+
+
+class GoneError(StoredError):
     """What was asked for is not there, or no longer: an index, a feature service, a version of a model."""
 
 
@@ -48,15 +55,28 @@ class Client(ABC, Generic[Query, Answer]):
     """A pooled connection to one service, made once and shared by threads, but not across a fork.
 
     Subclasses write `_call`, `_ping` and `close`, and name the exceptions of their library in ``library_errors``.
-    Nothing is retried: the caller has an answer or an error within the service's timeout.
+    What they call keeps `deadline.current`: their sockets do, or they pass on what is left of it.
+
+    Attributes:
+        timeout_s: of a whole call, connecting included, however slowly its answer comes.
     """
 
     service: ClassVar[str]
     library_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    timeout_s: float = 1.0
 
-    def call(self, query: Query) -> Answer:
-        """The answer. Raises ServiceError within the service's timeout."""
-        with self._asking("call"):
+    def call(self, query: Query, deadline: Deadline | None = None) -> Answer:
+        """The answer. Raises ServiceError within the service's timeout, and by the deadline.
+
+        All calls only read, so one is repeated when the service had closed the connection and most of the time is left.
+        """
+        with self._asking("call", deadline) as limit:
+            at_first = limit.left()
+            try:
+                return self._call(query)
+            except self.library_errors as error:
+                if not self._is_lost(error) or limit.left() < at_first / 2:
+                    raise
             return self._call(query)
 
     def ping(self) -> Pong:
@@ -77,20 +97,38 @@ class Client(ABC, Generic[Query, Answer]):
         """Close the connections. The client is not used afterwards."""
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
-        """Time and log one call; turn the library's errors into ServiceError."""
+    def _asking(self, what: str, deadline: Deadline | None = None) -> Iterator[Deadline]:
+        """Limit, time and log one call; turn the library's errors into ServiceError."""
         started = time.perf_counter()
+        limit = Deadline.after(self.timeout_s)
+        if deadline is not None and deadline < limit:
+            limit = deadline
         try:
-            yield
+            if not limit.left():
+                raise self._wrong(OUT_OF_TIME)
+            with until(limit):
+                yield limit
         except ServiceError as error:
             log.warning("%s %s failed after %.1f ms: %s", self.service, what, _ms_since(started), error.what)
             raise
         except self.library_errors as error:
             log.warning("%s %s failed after %.1f ms: %r", self.service, what, _ms_since(started), error)
             kind = GoneError if self._is_gone(error) else ServiceError
-            raise kind(self.service, self._explain(error)) from error
+            raise kind(self.service, self._explain(error) if limit.left() else OUT_OF_TIME) from error
+        except (LookupError, TypeError, ValueError, AttributeError) as error:  # read from an answer of another shape
+            log.exception("%s %s failed after %.1f ms", self.service, what, _ms_since(started))
+            raise self._wrong(f"answered with something that cannot be read ({type(error).__name__})") from error
         else:
             log.debug("%s %s took %.2f ms", self.service, what, _ms_since(started))
+
+    def _left_s(self) -> float:
+        """Seconds that are left of the call that this thread makes; for libraries that want a timeout above zero."""
+        deadline = current()
+        return max(deadline.left(), 1e-3) if deadline else self.timeout_s
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Whether the library's error says that the connection ended before an answer."""
+        return False
 
     def _is_gone(self, error: Exception) -> bool:
         """Whether the library's error says that what was asked for does not exist."""
@@ -99,7 +137,7 @@ class Client(ABC, Generic[Query, Answer]):
     def _explain(self, error: Exception) -> str:
         """One sentence for the user of the API: no addresses, no stack."""
         if any(word in type(error).__name__.lower() for word in ("timeout", "deadline")):
-            return "did not answer in time"
+            return OUT_OF_TIME
         if "connect" in type(error).__name__.lower():
             return "cannot be reached"
         return f"answered with an error ({type(error).__name__})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from elastic_transport import ConnectionError as LostError
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
 from elasticsearch.exceptions import SerializationError
@@ -21,6 +22,7 @@ from data_exchange_center.index_scores import product_of_score
 from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
+from online.clients.sockets import ElasticNode
 
 _CONNECTIONS = 64  # per process; more than a worker has threads
 _PAGE = 2000  # documents per request when the catalogue is read
@@ -65,6 +67,7 @@ def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) 
         max_retries=0,
         retry_on_timeout=False,
         connections_per_node=_CONNECTIONS,
+        node_class=ElasticNode,
         serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
     )
 
@@ -80,6 +83,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     library_errors: ClassVar[tuple[type[Exception], ...]] = (ApiError, TransportError, SerializationError)
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
+        self.timeout_s = settings.timeout_s
         self._es = connect(settings)
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
@@ -154,6 +158,9 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             raise self._wrong("is up, but its cluster is red")
         nodes = self._es.nodes.info(metric="http", filter_path="nodes.*.version")
         return ", ".join(sorted({node["version"] for node in nodes["nodes"].values()}))
+
+    def _is_lost(self, error: Exception) -> bool:
+        return isinstance(error, LostError)
 
     def _is_gone(self, error: Exception) -> bool:
         return isinstance(error, NotFoundError)

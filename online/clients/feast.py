@@ -9,13 +9,12 @@ from importlib.metadata import version as installed_version
 from typing import Any, ClassVar
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Timeout
 
 from data_exchange_center import wire
 from data_exchange_center.features import Entity
 from data_exchange_center.settings import FeastSettings
 from online.clients.base import Client, GoneError
+from online.clients.sockets import DeadlineAdapter
 
 _CONNECTIONS = 64
 
@@ -46,11 +45,10 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
 
     def __init__(self, settings: FeastSettings) -> None:
         self._url = settings.url
-        # Connecting and reading together; requests hands urllib3's Timeout through, its stubs do not know.
-        self._timeout: Any = Timeout(total=settings.timeout_s)
+        self.timeout_s = settings.timeout_s
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy and no .netrc between us and our own service
-        self._session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS))
+        self._session.mount("http://", DeadlineAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS))
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]
@@ -60,7 +58,7 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
                 "feature_service": wire.feast_name(name, query.release) if query.release else name,
                 "entities": {key: list(query.ids)},
             },
-            timeout=self._timeout,
+            timeout=self._left_s(),
         )
         if response.status_code == requests.codes.not_found:
             raise GoneError(self.service, "has no features of this release")
@@ -71,8 +69,11 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
         except (KeyError, ValueError, TypeError) as error:
             raise self._wrong(f"answered with something that is no feature table ({error!r})") from error
 
+    def _is_lost(self, error: Exception) -> bool:
+        return isinstance(error, requests.ConnectionError) and not isinstance(error, requests.Timeout)
+
     def _ping(self) -> str:
-        response = self._session.get(f"{self._url}/health", timeout=self._timeout)
+        response = self._session.get(f"{self._url}/health", timeout=self._left_s())
         if response.status_code != requests.codes.ok:
             raise self._wrong(f"answered its health check with status {response.status_code}")
         return _version()

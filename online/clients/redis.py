@@ -21,7 +21,8 @@ from data_exchange_center.features import Float32
 from data_exchange_center.history import History
 from data_exchange_center.release import Published
 from data_exchange_center.settings import RedisSettings
-from online.clients.base import Client
+from online.clients.base import Client, StoredError
+from online.clients.sockets import RedisConnection
 
 _VECTOR = vector_of("")  # how the names of the fields with vectors begin
 
@@ -56,7 +57,8 @@ class UserAnswer:
 
 def connect(settings: RedisSettings, *, timeout_s: float | None = None) -> redis.Redis:
     """A client of database 0 that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
-    return redis.Redis(
+    pool = redis.ConnectionPool(
+        RedisConnection,
         host=settings.host,
         port=settings.port,
         password=settings.password.get_secret_value() if settings.password else None,
@@ -64,6 +66,7 @@ def connect(settings: RedisSettings, *, timeout_s: float | None = None) -> redis
         socket_connect_timeout=settings.timeout_s,
         retry=Retry(NoBackoff(), 0),
     )
+    return redis.Redis.from_pool(pool)
 
 
 class RedisUsers(Client[UserQuery, UserAnswer]):
@@ -73,6 +76,7 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
     library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
 
     def __init__(self, settings: RedisSettings) -> None:
+        self.timeout_s = settings.timeout_s
         self._redis = connect(settings)
 
     def _call(self, query: UserQuery) -> UserAnswer:
@@ -97,9 +101,9 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
                 vectors={name: wire.unpack_vector(raw) for name, raw in fields.items() if name.startswith(_VECTOR)},
             )
         except KeyError as error:  # without the filter a seen item could be recommended
-            raise self._wrong(f"holds an incomplete user {userid}: no field {error}") from error
+            raise StoredError(self.service, f"holds an incomplete user {userid}: no field {error}") from error
         except ValueError as error:
-            raise self._wrong(f"holds a user {userid} that cannot be read ({error})") from error
+            raise StoredError(self.service, f"holds a user {userid} that cannot be read ({error})") from error
 
     def published(self, release: str) -> Published | None:
         """What a release is made of; None when it was never activated or is pruned. Raises ServiceError."""
@@ -110,18 +114,20 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         try:
             return Published.model_validate_json(raw)  # type: ignore[arg-type]  # bytes, as nothing decodes
         except ValidationError as error:
-            raise self._wrong(f"holds a manifest of release {release} that cannot be read") from error
+            raise StoredError(self.service, f"holds a manifest of release {release} that cannot be read") from error
 
     def channels(self, release: str) -> ChannelSet:
         """How a release makes users' vectors of their histories. Raises ServiceError."""
         with self._asking("channels"):
             raw = self._redis.get(wire.channels_key(release))
             if raw is None:
-                raise self._wrong(f"holds no recall channels of release {release}")
+                raise StoredError(self.service, f"holds no recall channels of release {release}")
         try:
             return ChannelSet.unpack(raw)  # type: ignore[arg-type]  # bytes, as nothing decodes
         except ValueError as error:
-            raise self._wrong(f"holds recall channels of release {release} that cannot be read") from error
+            raise StoredError(
+                self.service, f"holds recall channels of release {release} that cannot be read"
+            ) from error
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         """(itemid, score), best first; empty when the release has none. Raises ServiceError."""
@@ -130,7 +136,10 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         try:
             return [(int(itemid), float(score)) for itemid, score in json.loads(raw or "[]")]  # type: ignore[arg-type]
         except (ValueError, TypeError) as error:
-            raise self._wrong(f"holds a popular list of release {release} that cannot be read") from error
+            raise StoredError(self.service, f"holds a popular list of release {release} that cannot be read") from error
+
+    def _is_lost(self, error: Exception) -> bool:
+        return isinstance(error, redis.ConnectionError)
 
     def _ping(self) -> str:
         info: dict[str, object] = self._redis.info("server")  # type: ignore[assignment]

@@ -1,0 +1,109 @@
+"""Sockets that keep the deadline of the thread that uses them, in the pools of redis-py, requests and Elasticsearch."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+import urllib3
+from elastic_transport import NodeConfig, Urllib3HttpNode
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+
+from online.clients.deadline import current
+
+Result = TypeVar("Result")
+
+
+class _Limited:
+    """Every operation has the socket's own timeout, or what is left of the deadline where that is less."""
+
+    def _within(self: Any, operation: Callable[..., Result], *arguments: Any) -> Result:
+        deadline, own = current(), self.gettimeout()
+        if deadline is None or (own is not None and own <= deadline.left()):
+            return operation(*arguments)
+        if not (left := deadline.left()):
+            raise TimeoutError("the deadline is over")
+        self.settimeout(left)
+        try:
+            return operation(*arguments)
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(own)
+
+    def recv(self, *arguments: Any) -> bytes:
+        return self._within(super().recv, *arguments)  # type: ignore[misc,no-any-return]
+
+    def recv_into(self, *arguments: Any) -> int:
+        return self._within(super().recv_into, *arguments)  # type: ignore[misc,no-any-return]
+
+    def send(self, *arguments: Any) -> int:
+        return self._within(super().send, *arguments)  # type: ignore[misc,no-any-return]
+
+    def sendall(self, *arguments: Any) -> None:
+        self._within(super().sendall, *arguments)  # type: ignore[misc]
+
+
+class DeadlineSocket(_Limited, socket.socket):
+    """A plain socket that keeps the deadline."""
+
+    @classmethod
+    def over(cls, plain: socket.socket) -> DeadlineSocket:
+        """The same connection; ``plain`` is not used afterwards."""
+        timeout = plain.gettimeout()
+        limited = cls(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        limited.settimeout(timeout)
+        return limited
+
+
+class DeadlineSSLSocket(_Limited, ssl.SSLSocket):
+    """An encrypted socket that keeps the deadline."""
+
+
+class RedisConnection(redis.Connection):
+    """A connection of redis-py's pool that keeps the deadline, while it is made, too."""
+
+    def _connect(self) -> socket.socket:
+        configured, deadline = self.socket_connect_timeout, current()
+        if deadline is not None:
+            self.socket_connect_timeout = max(min(configured or deadline.left(), deadline.left()), 1e-3)
+        try:
+            return DeadlineSocket.over(super()._connect())  # type: ignore[no-untyped-call]
+        finally:
+            self.socket_connect_timeout = configured
+
+
+class _HttpConnection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return DeadlineSocket.over(super()._new_conn())
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """For a `requests.Session`: http alone, as Feast speaks it."""
+
+    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
+        super().init_poolmanager(*arguments, **more)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool}
+
+
+class ElasticNode(Urllib3HttpNode):
+    """For the Elasticsearch client: http and https."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        super().__init__(config)
+        if config.scheme == "https":  # a plain socket becomes an encrypted one after it is connected
+            self.pool.conn_kw["ssl_context"].sslsocket_class = DeadlineSSLSocket
+        else:
+            self.pool.ConnectionCls = _HttpConnection
+
+    def perform_request(self, *arguments: Any, **more: Any) -> Any:
+        if (deadline := current()) is not None:  # for connecting, and for waiting for a connection
+            more["request_timeout"] = max(deadline.left(), 1e-3)
+        return super().perform_request(*arguments, **more)

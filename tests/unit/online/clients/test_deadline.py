@@ -1,0 +1,181 @@
+"""A call ends by its deadline whatever a service sends: nothing, a byte now and then, or no end."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
+from online.clients.base import Client, ServiceError
+from online.clients.deadline import Deadline, current, until
+from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.feast import FeastFeatures, FeatureQuery
+from online.clients.redis import RedisUsers, UserQuery
+from online.clients.sockets import DeadlineSocket
+from online.clients.triton import ScoreQuery, TritonScores
+from tests.unit.online.world import SourceWorld
+
+LIMIT_S = 0.15
+MARGIN_S = 0.25  # on a busy machine; without a deadline these calls take many seconds
+
+
+@contextmanager
+def service(answer: bytes) -> Iterator[int]:
+    """The port of a service that sends ``answer`` to everybody, a byte every 20 ms, and then keeps silent."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        with connection:
+            for byte in answer:
+                if over.wait(0.02):
+                    return
+                try:
+                    connection.sendall(bytes([byte]))
+                except OSError:
+                    return
+            over.wait(10)
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+HTTP = b"HTTP/1.1 200 OK\r\nX-elastic-product: Elasticsearch\r\nContent-Type: application/json\r\n\r\n" + b" " * 9_000
+WORLD = SourceWorld()
+SERVICES: dict[str, tuple[Any, Any, bytes]] = {
+    "redis": (
+        lambda port: RedisUsers(RedisSettings(port=port, timeout_s=5)),
+        UserQuery(1, WORLD.release),
+        b"*1000\r\n" + b":1\r\n" * 999,
+    ),
+    "elasticsearch": (
+        lambda port: ElasticItems(ElasticsearchSettings(port=port, timeout_s=5)),
+        ItemQuery(WORLD.release, WORLD.recipe.recall, WORLD.user_vectors(1)),
+        HTTP,
+    ),
+    "feast": (
+        lambda port: FeastFeatures(FeastSettings(port=port, timeout_s=5)),
+        FeatureQuery("user", WORLD.release, (1,)),
+        HTTP,
+    ),
+    "triton": (
+        lambda port: TritonScores(TritonSettings(grpc_port=port, timeout_s=5)),
+        ScoreQuery(np.zeros((1, 3), np.float32), 1, "ml_rec"),
+        b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" * 100,  # HTTP/2: settings again and again
+    ),
+}
+
+
+@pytest.mark.parametrize("manner", ["silent", "trickling"])
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_call_ends_by_its_deadline(name: str, manner: str) -> None:
+    make, query, trickle = SERVICES[name]
+    with service(trickle if manner == "trickling" else b"") as port, closing(make(port)) as client:
+        for _ in range(2):
+            started = time.perf_counter()
+            with pytest.raises(ServiceError, match="in time") as raised:
+                client.call(query, Deadline.after(LIMIT_S))
+            assert time.perf_counter() - started < LIMIT_S + MARGIN_S
+            assert raised.value.service == name
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_without_a_deadline_the_services_own_timeout_limits_the_whole_call(name: str) -> None:
+    make, query, trickle = SERVICES[name]
+    with service(trickle) as port, closing(make(port)) as client:
+        client.timeout_s = LIMIT_S
+        started = time.perf_counter()
+        with pytest.raises(ServiceError, match="in time"):
+            client.call(query)
+        assert time.perf_counter() - started < LIMIT_S + MARGIN_S
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_has_no_time_left_is_not_asked(name: str) -> None:
+    make, query, _ = SERVICES[name]
+    with closing(make(1)) as client, pytest.raises(ServiceError, match="in time"):
+        client.call(query, Deadline.after(0))
+
+
+class Flaky(Client[int, int]):
+    """Loses the connection as often as it is told to."""
+
+    service = "flaky"
+    library_errors = (ConnectionResetError,)
+
+    def __init__(self, losses: int) -> None:
+        self.asked = itertools.count()
+        self.losses = losses
+
+    def _call(self, query: int) -> int:
+        if next(self.asked) < self.losses:
+            raise ConnectionResetError
+        return query
+
+    def _is_lost(self, error: Exception) -> bool:
+        return True
+
+    def _ping(self) -> str:
+        return "1"
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_lost_connection_is_made_again_once() -> None:
+    assert Flaky(1).call(7) == 7
+    with pytest.raises(ServiceError):
+        Flaky(2).call(7)
+
+
+def test_what_is_left_is_never_below_zero_and_is_shared() -> None:
+    assert Deadline.after(-1).left() == 0
+    whole = Deadline.after(100)
+    assert 39 < whole.share(0.4).left() <= 40
+    assert whole.share(0.4) < whole
+
+
+def test_a_deadline_is_its_threads_own() -> None:
+    seen: list[Deadline | None] = []
+    with until(Deadline.after(1)):
+        assert current() is not None
+        thread = threading.Thread(target=lambda: seen.append(current()))
+        thread.start()
+        thread.join()
+    assert seen == [None]
+    assert current() is None
+
+
+def test_a_sockets_own_timeout_counts_where_it_is_shorter_and_is_kept() -> None:
+    ours, theirs = socket.socketpair()
+    with DeadlineSocket.over(ours) as limited, theirs:
+        limited.settimeout(0.02)
+        with until(Deadline.after(5)), pytest.raises(TimeoutError):
+            limited.recv(1)
+        limited.settimeout(5)
+        with until(Deadline.after(0.02)), pytest.raises(TimeoutError):
+            limited.recv(1)
+        assert limited.gettimeout() == 5
+        theirs.sendall(b"x")
+        assert limited.recv(1) == b"x"
