@@ -1,10 +1,18 @@
 """gunicorn's configuration for ``online.main.s1_server:create_app()``; addresses and sizes come from the settings."""
 
 import gc
+import os
+import shutil
+from typing import Any
 
 from data_exchange_center.settings import load_settings
 
-_server = load_settings().server
+_settings = load_settings()
+_server = _settings.server
+
+# Where the workers write their metrics: prometheus_client reads the variable when it is imported, in a worker.
+_metrics = _settings.service_dir("server") / f"metrics-{_server.port}"
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 
 bind = f"{_server.host}:{_server.port}"
 worker_class = "gthread"
@@ -20,6 +28,19 @@ max_requests = 0
 accesslog = None  # the application writes a line of its own for each request
 errorlog = "-"
 loglevel = "info"
+
+
+def on_starting(_: object) -> None:
+    """Counting begins anew with the server; what a killed one left is cleared away."""
+    shutil.rmtree(_metrics, ignore_errors=True)
+    _metrics.mkdir(parents=True)
+
+
+def child_exit(_: object, worker: Any) -> None:
+    """A worker that has ended is no longer part of what is in flight or in memory; what it counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead  # here, after the variable is set
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def post_worker_init(_: object) -> None:

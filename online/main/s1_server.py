@@ -15,40 +15,41 @@ Bad input is 400 and says which field; a service that is dead or slow is 503 wit
 from __future__ import annotations
 
 import json
-import logging
 
 from flask import Flask, Response, request
 
 from data_exchange_center.settings import Settings, load_settings
 from online.recommend.recommender import Recommender
-from online.web import access_log, body
+from online.web import body, records
+from online.web.access_log import log_request
 from online.web.errors import register_errors
 from online.web.health import register_health
+from online.web.log_lines import log_as_json
+from online.web.metrics import Metrics
 
 
 def create_app(recommender: Recommender | None = None, settings: Settings | None = None) -> Flask:
     """The WSGI application. Needs no service to be up: until they are, requests are answered with 503."""
+    settings = settings or load_settings()
     if recommender is None:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-        logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for each search otherwise
-        recommender = Recommender.from_settings(settings or load_settings())
+        log_as_json()
+        recommender = Recommender.from_settings(settings)
         recommender.warm_up()
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
+    metrics = Metrics(recommender.status, settings.server.threads)
+    records.register_records(app, [log_request, metrics.count])
+    metrics.register(app)
     register_errors(app)
-    access_log.register_access_log(app)
     register_health(app, recommender)
 
     @app.post("/ml/rec")
     def recommend() -> Response:
+        record = records.current()
         asked = body.parse(request.get_data(cache=False))
-        access_log.note(user=asked.userid, size=asked.size)
-        answer = recommender.recommend(asked)
-        access_log.note(
-            release=answer.release,
-            outcome=",".join(answer.outcomes) or "personal",
-            **{f"{stage}_ms": round(ms, 1) for stage, ms in answer.took_ms.items()},
-        )
+        record.facts |= {"user": asked.userid, "size": asked.size}
+        answer = recommender.recommend(asked, record.watch)
+        record.answered(answer)
         return Response(json.dumps(answer.as_json(), separators=(",", ":")), mimetype="application/json")
 
     return app

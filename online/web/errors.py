@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from online.clients.base import ServiceError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
+from online.web import records
 from online.web.body import MAX_BODY, BadRequestError
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,9 @@ _CHUNK = 64 * 1024
 
 
 def error_response(status: int, code: str, message: str, **more: Any) -> Response:
+    record = records.current()
+    record.outcome = code
+    record.facts |= more
     response = jsonify({"error": {"code": code, **more, "message": message}})
     response.status_code = status
     return response
@@ -68,7 +72,7 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        log.error("unexpected error in request %s", g.request_id, exc_info=error)
+        log.error("unexpected error in request %s", records.current().id, exc_info=error)
         return error_response(500, "internal_error", "Something went wrong; the log has it under this request id.")
 
 

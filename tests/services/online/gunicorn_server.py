@@ -1,0 +1,39 @@
+"""The server under gunicorn, as `make serve` runs it, over services that are not there."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import requests
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center.settings import Settings
+from online.stack import server
+from online.stack.service import ROOT
+from tests.free_ports import settings_on_free_ports
+
+
+@contextmanager
+def running(folder: Path, **server_settings: object) -> Iterator[tuple[Settings, psutil.Process]]:
+    """Its settings and gunicorn's master, once a worker answers."""
+    settings = settings_on_free_ports(folder)
+    settings = settings.model_copy(update={"server": settings.server.model_copy(update=server_settings)})
+    program = server.program(settings)
+    log = folder / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            program.command, cwd=ROOT, env=dict(program.environment), stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1)):
+            with attempt:
+                assert process.poll() is None, log.read_text()
+                requests.get(f"{settings.server.url}/healthz", timeout=5)
+        yield settings, psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+from flask.testing import FlaskClient
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from online.recommend.status import Status
+from online.web.metrics import Metrics
+from tests.metrics_page import requests_of, value
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
+
+
+def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: Fakes) -> None:
+    for userid in (1, 8, UNKNOWN_USER, NO_FEATURES_USER, 0):
+        http.post("/ml/rec", json={"userid": userid})
+    fakes.scorer.down = True
+    http.post("/ml/rec", json={"userid": 1})
+    for path in ("/nowhere", "/nowhere/else", "/healthz"):
+        http.get(path)
+    page = http.get("/metrics").text
+    assert requests_of(page, 200, "personal") == 2
+    assert requests_of(page, 200, "cold_start") == 1
+    assert requests_of(page, 200, "degraded") == 1
+    assert value(page, "degradations_total", reason="no_user_features") == 1
+    assert requests_of(page, 400, "bad_request") == 1
+    assert requests_of(page, 503, "service_unavailable") == 1
+    assert requests_of(page, 404, "not_found", "unmatched") == 2
+    assert requests_of(page, 200, "", "/healthz") == 1
+    assert value(page, "request_seconds_count", endpoint="/ml/rec") == 6
+    assert value(page, "stage_seconds_count", stage="redis") == 5  # but for the bad one
+    assert value(page, "stage_failures_total", stage="triton") == 1
+    assert value(page, "requests_in_flight") == 0
+
+
+def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> None:
+    assert "recsys_release_workers{" not in http.get("/metrics").text
+    http.post("/ml/rec", json={"userid": 1})
+    page = http.get("/metrics").text
+    recipe = fakes.world.recipe.name
+    assert value(page, "release_workers", release=fakes.world.release, recipe=recipe) == 1
+    assert value(page, "items_fetched_timestamp_seconds") > 1.7e9
+    assert value(page, "open_releases") == 1
+    assert value(page, "threads") == 16
+    other = type(fakes.world)(release="bbbbbbbbbbbb")
+    fakes.add(other)
+    fakes.users.live_release = other.release
+    for attempt in Retrying(stop=stop_after_delay(10), wait=wait_fixed(0.01)):
+        with attempt:
+            assert http.post("/ml/rec", json={"userid": 1}).json["release"] == other.release  # type: ignore[index]
+    page = http.get("/metrics").text
+    assert value(page, "release_workers", release=fakes.world.release, recipe=recipe) == 0
+    assert value(page, "release_workers", release=other.release, recipe=recipe) == 1
+
+
+def test_breakers_are_told_as_numbers() -> None:
+    status = Status(None, None, None, 0, 0)
+    metrics = Metrics(lambda: replace(status, breakers={"redis": "open", "feast": "half_open", "triton": "closed"}), 1)
+    metrics.sample()
+    page = metrics.page().decode()
+    states = {name: value(page, "breaker_state", service=name) for name in ("redis", "feast", "triton")}
+    assert states == {"redis": 2, "feast": 1, "triton": 0}
+
+
+def test_no_user_id_is_in_it(http: FlaskClient) -> None:
+    http.post("/ml/rec", json={"userid": 4711}, headers={"X-Request-ID": "request-4711"})
+    http.get("/users/4711?key=4711")
+    assert "4711" not in http.get("/metrics").text
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian's package prometheus)")
+def test_the_page_is_as_prometheus_wants_it(http: FlaskClient) -> None:
+    http.post("/ml/rec", json={"userid": 1})
+    page = http.get("/metrics").text
+    checked = subprocess.run(["promtool", "check", "metrics"], input=page, text=True, capture_output=True)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
