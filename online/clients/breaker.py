@@ -1,0 +1,107 @@
+"""Whether a service is asked at all: one that has just failed again and again is left alone for a moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from circuitbreaker import CircuitBreaker
+
+from online.clients.base import OUT_OF_TIME, Answer, Client, Query, ServiceError, StoredError
+from online.clients.deadline import Deadline
+
+FAILURES = 3  # in a row, after which a service is left alone
+PROBE_S = 0.5  # how long; then one request at a time finds out whether it is well again
+FAIR_S = 0.03  # a call that ran out of time says nothing of the service if it had less than that
+
+Result = TypeVar("Result")
+
+
+class LeftAloneError(ServiceError):
+    """The service was not asked, as it has just failed again and again."""
+
+
+class Breaker:
+    """Of one service, shared by the threads of a process. States: closed, open (not asked), half_open (one may ask).
+
+    The library keeps the count and the clock. That one request at a time probes is added here: with a service that
+    keeps silent, every other one would wait for it, too.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._circuit = CircuitBreaker(FAILURES, PROBE_S, ServiceError, service)
+        self._lock = threading.Lock()
+        self._probing = False
+        self._dead: str | None = None
+
+    @property
+    def state(self) -> str:
+        return "open" if self._dead else str(self._circuit.state)
+
+    def declare_dead(self, why: str | None) -> None:
+        """Leave the service alone whatever it does; None: no longer. For measurements of what is answered without."""
+        self._dead = why
+
+    def call(self, ask: Callable[[], Result], *, fair: bool = True, always: bool = False) -> Result:
+        """What ``ask`` gives. Raises LeftAloneError, or what ``ask`` raises.
+
+        Args:
+            fair: ``ask`` has enough time, so that running out of it counts as a failure.
+            always: ask even a service that is being left alone.
+        """
+        probes = self._admit(always)
+        try:
+            result = ask()
+        except StoredError:
+            self._circuit.reset()
+            raise
+        except ServiceError as error:
+            if fair or error.what != OUT_OF_TIME:
+                self._count(error)
+            raise
+        finally:
+            if probes:
+                self._probing = False
+        self._circuit.reset()
+        return result
+
+    def _admit(self, always: bool) -> bool:
+        """Whether this call is the one that probes. Raises LeftAloneError."""
+        if self._dead:
+            raise LeftAloneError(self._service, self._dead)
+        if always or self._circuit.closed:
+            return False
+        with self._lock:
+            if self._circuit.opened or self._probing:
+                raise LeftAloneError(self._service, f"is left alone for a moment: it {_why(self._circuit)}")
+            self._probing = True
+        return True
+
+    def _count(self, error: ServiceError) -> None:
+        with self._lock, suppress(ServiceError), self._circuit:
+            raise error
+
+
+def _why(circuit: CircuitBreaker) -> str:
+    last = circuit.last_failure
+    return last.what if isinstance(last, ServiceError) else "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Asking(Generic[Query, Answer]):
+    """A client as one request may use it: by a deadline, and not while the service is left alone, unless ``strict``."""
+
+    client: Client[Query, Answer]
+    breaker: Breaker
+    deadline: Deadline
+    strict: bool = False
+
+    def call(self, query: Query) -> Answer:
+        """Raises ServiceError."""
+        fair = min(self.deadline.left(), self.client.timeout_s) >= FAIR_S
+        return self.breaker.call(partial(self.client.call, query, self.deadline), fair=fair, always=self.strict)

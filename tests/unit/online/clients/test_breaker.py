@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from online.clients import breaker as module
+from online.clients.base import OUT_OF_TIME, GoneError, ServiceError
+from online.clients.breaker import FAILURES, Breaker, LeftAloneError
+
+
+class Service:
+    def __init__(self) -> None:
+        self.asked = 0
+        self.error: ServiceError | None = ServiceError("triton", "cannot be reached")
+
+    def __call__(self) -> int:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return self.asked
+
+
+def fail(breaker: Breaker, service: Service, times: int, *, fair: bool = True) -> None:
+    for _ in range(times):
+        with pytest.raises(ServiceError):
+            breaker.call(service, fair=fair)
+
+
+def test_a_service_that_fails_again_and_again_is_left_alone_and_the_reason_is_told() -> None:
+    breaker, service = Breaker("triton"), Service()
+    fail(breaker, service, FAILURES)
+    assert breaker.state == "open"
+    with pytest.raises(LeftAloneError, match="it cannot be reached") as raised:
+        breaker.call(service)
+    assert raised.value.service == "triton"
+    assert service.asked == FAILURES
+
+
+def test_one_success_begins_the_count_anew() -> None:
+    breaker, service = Breaker("triton"), Service()
+    error = service.error
+    fail(breaker, service, FAILURES - 1)
+    service.error = None
+    breaker.call(service)
+    service.error = error
+    fail(breaker, service, FAILURES - 1)
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_after_a_moment_one_request_finds_out(well: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBE_S", 0.05)
+    breaker, service = Breaker("triton"), Service()
+    fail(breaker, service, FAILURES)
+    threading.Event().wait(0.06)
+    assert breaker.state == "half_open"
+    asked, go = threading.Event(), threading.Event()
+
+    def slow() -> int:
+        asked.set()
+        assert go.wait(5)
+        return service()
+
+    if well:
+        service.error = None
+    with ThreadPoolExecutor(1) as pool:
+        probe = pool.submit(breaker.call, slow)
+        assert asked.wait(5)
+        with pytest.raises(LeftAloneError):  # while the first one is asking
+            breaker.call(service)
+        go.set()
+        assert (probe.exception(5) is None) is well
+    assert breaker.state == ("closed" if well else "open")
+
+
+def test_who_insists_asks_and_a_success_ends_the_leaving_alone() -> None:
+    breaker, service = Breaker("triton"), Service()
+    fail(breaker, service, FAILURES)
+    service.error = None
+    assert breaker.call(service, always=True) == FAILURES + 1
+    assert breaker.state == "closed"
+
+
+def test_running_out_of_hardly_any_time_is_not_the_services_fault() -> None:
+    breaker, service = Breaker("triton"), Service()
+    service.error = ServiceError("triton", OUT_OF_TIME)
+    fail(breaker, service, 10, fair=False)
+    assert breaker.state == "closed"
+    fail(breaker, service, FAILURES)
+    assert breaker.state == "open"
+
+
+def test_what_is_not_stored_is_not_the_services_fault() -> None:
+    breaker, service = Breaker("triton"), Service()
+    service.error = GoneError("triton", "does not serve the model of this release")
+    fail(breaker, service, 10)
+    assert breaker.state == "closed"
+
+
+def test_a_bug_neither_opens_it_nor_keeps_it_from_probing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBE_S", 0.01)
+    breaker, service = Breaker("triton"), Service()
+    fail(breaker, service, FAILURES)
+    threading.Event().wait(0.02)
+    with pytest.raises(ZeroDivisionError):
+        breaker.call(lambda: 1 // 0)
+    service.error = None
+    assert breaker.call(service)
+
+
+def test_one_that_is_declared_dead_is_not_even_asked_by_those_who_insist() -> None:
+    breaker, service = Breaker("triton"), Service()
+    service.error = None
+    breaker.declare_dead("is declared dead")
+    with pytest.raises(LeftAloneError, match="declared dead"):
+        breaker.call(service, always=True)
+    assert (breaker.state, service.asked) == ("open", 0)
+    breaker.declare_dead(None)
+    assert breaker.call(service) == 1
