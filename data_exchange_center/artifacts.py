@@ -53,16 +53,17 @@ class _File:
 class Table(_File):
     """A parquet file with fixed columns.
 
-    ``columns`` maps a name to its Arrow type; more columns are allowed only where ``open_ended`` gives their type.
+    ``columns`` maps a name to its Arrow type; more columns are allowed only where ``open_ended`` gives their types.
     """
 
     columns: Mapping[str, pa.DataType] = field(default_factory=dict)
-    open_ended: pa.DataType | None = None
+    open_ended: tuple[pa.DataType, ...] = ()
 
     def write(self, exchange_dir: Path, frame: pd.DataFrame) -> Path:
         """Write ``frame`` and return the path. Raises ArtifactError when the columns are not those declared."""
         path = self.at(exchange_dir)
-        table = pa.Table.from_pandas(frame, schema=self._schema(list(frame.columns), path), preserve_index=False)
+        found = {str(name): self._type(column) for name, column in frame.items() if name not in self.columns}
+        table = pa.Table.from_pandas(frame, schema=self._schema(list(frame.columns), found, path), preserve_index=False)
         table = table.replace_schema_metadata(None)
         with written_in_place(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
@@ -73,7 +74,8 @@ class Table(_File):
         path = self.require(exchange_dir)
         try:
             schema = pq.read_schema(path)
-            if schema != self._schema(schema.names, path):
+            found = {field.name: field.type for field in schema}
+            if schema != self._schema(schema.names, found, path):
                 raise self.wrong(
                     path, f"its columns are not as expected: {schema.to_string(show_field_metadata=False)}"
                 )
@@ -82,12 +84,20 @@ class Table(_File):
         except (pa.ArrowException, OSError) as error:
             raise self.wrong(path, f"cannot be read ({error})") from error
 
-    def _schema(self, names: list[str], path: Path) -> pa.Schema:
+    def _type(self, column: pd.Series) -> pa.DataType | None:
+        """The type of a column that is not declared by name: strings where the table may hold some."""
+        strings = pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
+        if strings and pa.string() in self.open_ended:
+            return pa.string()
+        return next((each for each in self.open_ended if each != pa.string()), None)
+
+    def _schema(self, names: list[str], found: Mapping[str, pa.DataType | None], path: Path) -> pa.Schema:
+        """``found``: the types of columns that are not declared by name."""
         absent = [name for name in self.columns if name not in names]
-        surplus = [name for name in names if name not in self.columns]
-        if absent or (surplus and self.open_ended is None):
+        surplus = [name for name in names if name not in self.columns and found[name] not in self.open_ended]
+        if absent or surplus:
             raise self.wrong(path, f"columns {absent} are absent and {surplus} unexpected")
-        return pa.schema([(name, self.columns.get(name, self.open_ended)) for name in names])
+        return pa.schema([(name, self.columns.get(name, found.get(name))) for name in names])
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,7 @@ _vector = pa.list_(pa.float32())
 DATASET = Document(
     "offline/raw/dataset.json",
     _S0,
-    "Which data set lies here: name, origin, counts, sha256 of its files.",
+    "The Dataset that lies here: name, origin, sha256 of its files; kinds of ids, levels, attributes, holdout.",
 )
 RATINGS = Table(
     "offline/ratings.parquet",
@@ -163,14 +173,21 @@ RATINGS = Table(
 USERS = Table(
     "offline/users.parquet",
     _S1_SPLIT,
-    "Every user's profile.",
-    {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int32(), Columns.OCCUPATION: pa.string()},
+    "Every user's own id and profile, a column for each of `Dataset.profile`.",
+    {Columns.USER: pa.int32(), Columns.OWN_ID: pa.string()},
+    open_ended=(pa.string(), pa.int32()),
 )
 ITEMS = Table(
     "offline/items.parquet",
     _S1_SPLIT,
-    "Every item's title and genre names.",
-    {Columns.ITEM: pa.int32(), Columns.TITLE: pa.string(), Columns.GENRES: pa.list_(pa.string())},
+    "Every item's own id, title (the own id where it has none) and terms; a column for each of `Dataset.numbers`.",
+    {
+        Columns.ITEM: pa.int32(),
+        Columns.OWN_ID: pa.string(),
+        Columns.TITLE: pa.string(),
+        Columns.GENRES: pa.list_(pa.string()),
+    },
+    open_ended=(pa.float64(),),
 )
 GENRES = Document(
     "offline/genres.json",
@@ -184,14 +201,14 @@ IMPRESSION_TERMS = Table(
     "One row a train or test rating, in the order of ratings.parquet: the user's genre impressions and clicks over the "
     "last interactions strictly before it.",
     {Columns.USER: pa.int32(), Columns.ITEM: pa.int32()},
-    open_ended=pa.int8(),
+    open_ended=(pa.int8(),),
 )
 USER_TERMS = Table(
     "offline/user_terms.parquet",
     _S2_TERMS,
     "Every user's newest genre impressions and clicks, as they are served.",
     {Columns.USER: pa.int32()},
-    open_ended=pa.int8(),
+    open_ended=(pa.int8(),),
 )
 ITEM_TERMS = Table(
     "offline/item_terms.parquet",
@@ -226,7 +243,7 @@ USER_VECTORS = Table(
     "The user vectors that are stored: a column `vector_of(channel)` for every channel that learns one for each user; "
     "their inner product with an item vector is the model's ranking.",
     {Columns.USER: pa.int32()},
-    open_ended=_vector,
+    open_ended=(_vector,),
 )
 ITEM_VECTORS = Table(
     "offline/item_vectors.parquet",
@@ -234,7 +251,7 @@ ITEM_VECTORS = Table(
     "A column `vector_of(channel)` for every channel, its vectors all of the same length; null for an item that the "
     "channel was never trained on.",
     {Columns.ITEM: pa.int32()},
-    open_ended=_vector,
+    open_ended=(_vector,),
 )
 CHANNELS = Binary(
     "offline/channels.npz",
@@ -266,7 +283,7 @@ SAMPLES = Table(
     _S1_FEATURES,
     "One row a train or test rating: label, split and the encoded input columns.",
     {Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
-    open_ended=pa.float32(),
+    open_ended=(pa.float32(),),
     ranker="deepfm",
 )
 TEACHER_CHANNELS = Binary(
@@ -285,16 +302,16 @@ LISTS = Binary(
 USER_FEATURES = Table(
     "offline/user_features.parquet",
     _S1_FEATURES,
-    "Every user's newest raw feature values: profile (strings, int) and statistics.",
-    {Columns.USER: pa.int32(), Columns.GENDER: pa.string(), Columns.AGE: pa.int64(), Columns.OCCUPATION: pa.string()},
-    open_ended=pa.int64(),
+    "Every user's newest raw feature values: profile (strings or whole numbers) and statistics.",
+    {Columns.USER: pa.int32()},
+    open_ended=(pa.string(), pa.int64()),
 )
 ITEM_FEATURES = Table(
     "offline/item_features.parquet",
     _S1_FEATURES,
     "Every item's raw feature values: genre flags or statistics.",
     {Columns.ITEM: pa.int32()},
-    open_ended=pa.int64(),
+    open_ended=(pa.int64(),),
 )
 FEATURES_REPORT = Document("offline/features_report.json", _S1_FEATURES, "What the features were made from (sha256).")
 RANK_WEIGHTS = Binary("offline/ranker.pt", _S2_MODEL, "State dict of the ranking model.")

@@ -21,7 +21,6 @@ Ints = NDArray[np.integer]
 
 BREAK_S = 3600  # a request this long after the user's last event starts a new session
 CONTINUES, RETURNS = 0, 1  # regimes
-RATING_CODES = 6  # ratings 1..5; 0 is padding and must weigh nothing
 _ARRAYS = ("rows", "lag", "rating_weight", "base", "items", "bias", "trained")
 
 
@@ -61,7 +60,7 @@ class Channel:
         name: of the channel; `columns.vector_of` makes the index's field of it.
         rows: (fields, items + 1, d) history rows; row 0 (padding) is zero.
         lag: (fields, regimes, lags) weight of the newest, second newest, ... event.
-        rating_weight: (fields, regimes, RATING_CODES) factor of an event by its rating; factor of padding is 0.
+        rating_weight: (fields, regimes, rating codes) factor of an event by its rating; that of padding, code 0, is 0.
         base: (regimes, d) where the sum starts.
         profile: per profile field (codes, d); code 0 is an unknown value.
         items: (items + 1, d) item vectors.

@@ -11,9 +11,10 @@ class Columns:
 
     USER: Final = "userid"
     ITEM: Final = "itemid"
-    RATING: Final = "rating"
+    OWN_ID: Final = "id"  # string: a user's or an item's id as the data set writes it; decimal for whole numbers
+    RATING: Final = "rating"  # code of a level of `Dataset.levels`
     TIMESTAMP: Final = "timestamp"  # seconds since 1970-01-01 UTC
-    LABEL: Final = "label"  # 1: rating above the threshold, else 0
+    LABEL: Final = "label"  # 1: rating above the data set's positive level, else 0
     SPLIT: Final = "split"  # one of Split
     GENDER: Final = "gender"
     AGE: Final = "age"
@@ -35,7 +36,7 @@ class Split:
 
     TRAIN: Final = "train"
     TEST: Final = "test"
-    HOLDOUT: Final = "holdout"  # the last ten of every user: read by evaluation alone
+    HOLDOUT: Final = "holdout"  # the last events of every user: read by evaluation alone
 
 
 def slug(name: str) -> str:

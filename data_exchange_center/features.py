@@ -267,24 +267,23 @@ def one_hot(name: str, entity: Entity, values: Sequence[Any]) -> OneHotFeature:
     return OneHotFeature(name=name, entity=entity, vocabulary=tuple(sorted(distinct)))
 
 
-def movielens_spec(
+def rated_pairs_spec(
     *,
     users: Sequence[int],
     items: Sequence[int],
-    genders: Sequence[str],
-    ages: Sequence[int],
-    occupations: Sequence[str],
+    profile: Mapping[str, Sequence[Any]],
     genres: Sequence[str],
     window: int,
 ) -> FeatureSpec:
-    """The spec of the source's columns. Vocabularies are the distinct values of the training rows."""
+    """The spec of the source's columns. Vocabularies are the distinct values of the training rows.
+
+    ``profile``: column -> values.
+    """
     return FeatureSpec(
         one_hot=(
             one_hot(Columns.USER, "user", users),
             one_hot(Columns.ITEM, "item", items),
-            one_hot(Columns.GENDER, "user", genders),
-            one_hot(Columns.AGE, "user", ages),
-            one_hot(Columns.OCCUPATION, "user", occupations),
+            *(one_hot(name, "user", values) for name, values in profile.items()),
         ),
         multi_hot=tuple(FlagFeature(name=genre_flag(genre), entity="item") for genre in genres),
         dense=tuple(

@@ -16,7 +16,7 @@ class History:
 
     Attributes:
         itemids: (n,).
-        ratings: (n,) 1..5.
+        ratings: (n,) codes of `Dataset.levels`, from 1.
         times: (n,) seconds since 1970-01-01 UTC.
     """
 

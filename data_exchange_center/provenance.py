@@ -62,12 +62,12 @@ TERM_RECALL = Step(
 )
 VECTOR_RECALL = Step(
     "offline/recall/s2_vector_recall.py",
-    (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS),
+    (artifacts.DATASET, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS),
     report=artifacts.RECALL_REPORT,
 )
 FEATURES = Step(
     "offline/rank/s1_feature_engi.py",
-    (artifacts.RATINGS, artifacts.USERS),
+    (artifacts.DATASET, artifacts.RATINGS, artifacts.USERS),
     {
         "deepfm": (artifacts.GENRES, artifacts.ITEM_TERMS, artifacts.USER_TERMS, artifacts.IMPRESSION_TERMS),
         "list": (artifacts.ITEMS,),
@@ -80,6 +80,7 @@ RANKER = Step(
     {
         "deepfm": (artifacts.SAMPLES,),
         "list": (
+            artifacts.DATASET,
             artifacts.LISTS,
             artifacts.TEACHER_CHANNELS,
             artifacts.CHANNELS,

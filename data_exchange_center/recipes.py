@@ -18,11 +18,9 @@ class _Frozen(BaseModel):
 
 
 class DataRecipe(_Frozen):
-    """Labels, split and window."""
+    """Split and window. What is liked and what is held out are the data set's own (`Dataset`)."""
 
-    positive_above: int = 3  # a rating above this is a click
-    holdout_last: int = 10  # newest interactions of every user, held out for evaluation
-    train_share: float = 0.8  # of the rest, the first rows of every user
+    train_share: float = 0.8  # of what is not held out, the first rows of every user
     validation_share: float = 0.1  # of the training rows, the last rows of every user; models are chosen on them
     window: int = 10  # interactions behind a user's genre statistics, in training and in serving
     clicks_for_preference: int = 3  # clicks within the window that make a genre a preferred one

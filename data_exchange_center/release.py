@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from data_exchange_center import wire
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
 
@@ -44,7 +45,7 @@ class Manifest(_Frozen):
 
     release: str
     recipe: Recipe
-    dataset: dict[str, Any]  # name, origin, counts
+    dataset: Dataset
     feature_spec: FeatureSpec
     vector_dims: dict[str, int]  # of each recall channel's vectors
     model: dict[str, Any]  # ranking model: configuration and AUC per split

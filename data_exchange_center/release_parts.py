@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
 from data_exchange_center.release import Manifest, Part
 from data_exchange_center.settings import Settings
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def release_of_artifacts(settings: Settings) -> Manifest:
@@ -37,7 +40,7 @@ def release_of_artifacts(settings: Settings) -> Manifest:
     return Manifest(
         release=digest.hexdigest()[:12],
         recipe=settings.recipe,
-        dataset=artifacts.DATASET.read(folder),
+        dataset=read_dataset(folder),
         feature_spec=read_feature_spec(folder),
         vector_dims=_vector_dims(settings),
         model={key: _of(artifacts.RANK_REPORT, folder, report, key) for key in ("model", "auc")},
@@ -58,15 +61,23 @@ def _vector_dims(settings: Settings) -> dict[str, int]:
     return dims
 
 
+def read_dataset(exchange_dir: Path) -> Dataset:
+    """The data set in the exchange folder. Raises ArtifactError when it is missing or describes none."""
+    return _validated(artifacts.DATASET, exchange_dir, Dataset, "describes no data set")
+
+
 def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
     """The spec in the exchange folder. Raises ArtifactError when it is missing or is no spec."""
+    return _validated(artifacts.FEATURE_SPEC, exchange_dir, FeatureSpec, "is no feature spec")
+
+
+def _validated(document: artifacts.Document, exchange_dir: Path, model: type[Model], otherwise: str) -> Model:
     try:
-        return FeatureSpec.model_validate(artifacts.FEATURE_SPEC.read(exchange_dir))
+        return model.model_validate(document.read(exchange_dir))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        path = artifacts.FEATURE_SPEC.at(exchange_dir)
-        raise artifacts.FEATURE_SPEC.wrong(path, f"is no feature spec ({where}: {first['msg']})") from error
+        raise document.wrong(document.at(exchange_dir), f"{otherwise} ({where}: {first['msg']})") from error
 
 
 def read_channels(exchange_dir: Path) -> ChannelSet:

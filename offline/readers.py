@@ -12,7 +12,7 @@ import pandas as pd
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec, Float32
-from data_exchange_center.release_parts import read_feature_spec
+from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data import samples
@@ -31,7 +31,7 @@ def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
     ratings = artifacts.RATINGS.read(folder)
     ratings = ratings[ratings[Columns.SPLIT].isin(parts)]
     users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
-    return make_inputs(ratings, users, items, settings.recipe.data.positive_above)
+    return make_inputs(ratings, users, items, read_dataset(folder))
 
 
 def read_with_holdout(settings: Settings) -> Inputs:
@@ -39,14 +39,13 @@ def read_with_holdout(settings: Settings) -> Inputs:
 
     Raises ArtifactError when a file is missing, StepError when the held-out rows are not every user's last ones.
     """
-    recipe = settings.recipe.data
     found = read_inputs(settings, (*PAST, Split.HOLDOUT))
     data = found.data
-    held_out = data.positions >= np.repeat(data.lengths - recipe.holdout_last, data.lengths)
+    held_out = data.positions >= np.repeat(data.lengths - found.dataset.holdout.sizes(data.lengths), data.lengths)
     split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
     if not np.array_equal(held_out, (split == Split.HOLDOUT).to_numpy()):
         raise StepError(
-            f"ratings.parquet: the held-out rows are not the last {recipe.holdout_last} of every user; "
+            "ratings.parquet: the held-out rows are not those that dataset.json says of every user; "
             "run offline/preprocess/s1_data_split.py again."
         )
     return found
@@ -65,6 +64,7 @@ def read_rated_pairs(settings: Settings) -> RatedPairs:
     return samples.rated_pairs(
         ratings,
         artifacts.USERS.read(folder),
+        read_dataset(folder).profile,
         artifacts.GENRES.read(folder)[Columns.GENRES],
         terms_before,
         artifacts.USER_TERMS.read(folder),

@@ -11,7 +11,7 @@ from torch import nn
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
-from data_exchange_center.features import FeatureSpec, movielens_spec
+from data_exchange_center.features import FeatureSpec, rated_pairs_spec
 from data_exchange_center.recipes import DEFAULT, SOURCE, DeepFMRecipe, ListRankerRecipe
 from data_exchange_center.settings import Settings
 from offline.data.statistics import item_statistics, list_spec, user_statistics
@@ -28,12 +28,10 @@ def write_source_ranker(folder: Path, world: World, seed: int) -> None:
     """59 columns with 18 genres: profile, flags, statistics; a DeepFM."""
     recipe = SOURCE.ranker
     assert isinstance(recipe, DeepFMRecipe)
-    spec = movielens_spec(
+    spec = rated_pairs_spec(
         users=world.userids.tolist()[:-1],  # the last user is unknown to the model
         items=world.itemids[world.trained].tolist(),
-        genders=GENDERS,
-        ages=AGES,
-        occupations=OCCUPATIONS,
+        profile={Columns.GENDER: GENDERS, Columns.AGE: AGES, Columns.OCCUPATION: OCCUPATIONS},
         genres=world.genres,
         window=SOURCE.data.window,
     )
@@ -55,10 +53,10 @@ def write_default_ranker(folder: Path, world: World, seed: int) -> None:
     assert isinstance(recipe, ListRankerRecipe)
     inputs = read_inputs(Settings(exchange_dir=folder, recipe_name="default"))
     spec = list_spec(inputs, DEFAULT, recipe)
-    users, items = user_statistics(inputs.data, world.people), item_statistics(inputs.data, inputs.years)
+    users, items = user_statistics(inputs.data, world.people), item_statistics(inputs.data, inputs)
     _write_features(folder, spec, users, items)
     torch.manual_seed(seed)
-    config = ListRankerConfig.of(spec, recipe, FACTORS, DEFAULT.data.positive_above)
+    config = ListRankerConfig.of(spec, recipe, FACTORS, inputs.dataset)
     _write_model(folder, config, ListRanker(config))
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import RATING_CODES, Channel, ChannelSet
+from data_exchange_center.channels import Channel, ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.recipes import DEFAULT, SOURCE
-from offline.data.inputs import PROFILE
+from tests.datasets import STARS
 from tests.synthetic_world import DIM, World
 
 PROFILE_READERS = ("tower",)  # kinds of channels that read the profile
@@ -35,7 +35,7 @@ def write_source_channels(folder: Path, world: World) -> None:
 
 def write_default_channels(folder: Path, world: World) -> None:
     """A random channel for each of the recipe's, with tables of the shapes that its kind has."""
-    cardinalities = [1 + world.people[name].nunique() for name in PROFILE]
+    cardinalities = [1 + world.people[name].nunique() for name in STARS.profile]
     channels = ChannelSet(
         world.itemids,
         tuple(
@@ -61,7 +61,7 @@ def _channel(world: World, name: str, cardinalities: list[int], lags: int) -> Ch
         return random.normal(scale=0.5, size=shape).astype(np.float32)
 
     history, profile = table(2, rows, DIM), tuple(table(n, DIM) for n in cardinalities)
-    rating_weight = random.uniform(0.2, 1.2, size=(2, 2, RATING_CODES)).astype(np.float32)
+    rating_weight = random.uniform(0.2, 1.2, size=(2, 2, STARS.rating_codes)).astype(np.float32)
     history[:, 0], rating_weight[:, :, 0] = 0, 0
     for each in profile:
         each[0] = 0

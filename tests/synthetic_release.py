@@ -13,11 +13,12 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
+from offline.ingestion import movielens
 from offline.readers import read_inputs
 from offline.training.channels import user_state
 from tests.synthetic_ranking import write_default_ranker, write_source_ranker
 from tests.synthetic_recall import write_default_channels, write_source_channels
-from tests.synthetic_world import GENRES, World
+from tests.synthetic_world import GENRES, HOLDOUT_LAST, World
 
 _RECALL: Final = {"source": write_source_channels, "default": write_default_channels}
 _RANKING: Final = {"source": write_source_ranker, "default": write_default_ranker}
@@ -38,10 +39,11 @@ def write_artifacts(
     more than a history holds; the last user is nobody the ranker knows by id; the last item was never trained on.
     """
     data = RECIPES[recipe].data
-    world = World.made_up(np.random.default_rng(seed), users, items, genres, data.holdout_last)
-    artifacts.DATASET.write(folder, {"name": "synthetic", "origin": f"seed {seed}", "counts": {"users": users}})
+    world = World.made_up(np.random.default_rng(seed), users, items, genres, HOLDOUT_LAST)
+    dataset = movielens.dataset("synthetic", f"seed {seed}", {"users": users}, {})
+    artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
     artifacts.RATINGS.write(folder, world.ratings)
-    artifacts.USERS.write(folder, world.people)
+    artifacts.USERS.write(folder, movielens.with_own_ids(world.people, Columns.USER))
     _write_items(folder, world)
     _write_recall_state(folder, world, data.window, data.clicks_for_preference)
     inputs = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe))
@@ -55,7 +57,7 @@ def _write_items(folder: Path, world: World) -> None:
     codes = [world.codes[item] for item in world.itemids]
     names = [[world.genres[code - 1] for code in each] for each in codes]
     titles = pd.DataFrame({Columns.ITEM: world.itemids, Columns.TITLE: world.titles, Columns.GENRES: names})
-    artifacts.ITEMS.write(folder, titles)
+    artifacts.ITEMS.write(folder, movielens.with_years(movielens.with_own_ids(titles, Columns.ITEM)))
     artifacts.GENRES.write(folder, {"genres": list(world.genres)})
     artifacts.ITEM_TERMS.write(folder, pd.DataFrame({Columns.ITEM: world.itemids, Columns.GENRES: codes}))
 

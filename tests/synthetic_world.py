@@ -14,6 +14,7 @@ from data_exchange_center.columns import Columns, Split
 
 GENRES: Final = ("Action", "Adventure", "Children's", "Film-Noir")
 GENDERS, AGES, OCCUPATIONS = ("F", "M"), (18, 25, 45), ("artist", "writer")
+HOLDOUT_LAST: Final = 10  # of every user, as MovieLens's rule says
 DIM: Final = 6  # of vectors
 DILIGENT: Final = 2  # the user who has rated more than a history holds
 MANY: Final = 150

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import FeatureSpec, Float32, movielens_spec
+from data_exchange_center.features import FeatureSpec, Float32, rated_pairs_spec
 from offline.data import terms
 
 
@@ -35,6 +35,7 @@ class RatedPairs:
 def rated_pairs(
     ratings: pd.DataFrame,
     users: pd.DataFrame,
+    profile: Sequence[str],
     genres: Sequence[str],
     terms_before: pd.DataFrame,
     newest_terms: pd.DataFrame,
@@ -45,24 +46,25 @@ def rated_pairs(
 
     Args:
         ratings: the train and test rows.
+        profile: columns of ``users``.
         terms_before: `artifacts.IMPRESSION_TERMS`, a row for each of ``ratings``.
         newest_terms: `artifacts.USER_TERMS`.
     """
-    spec = build_spec(ratings, users, genres, window)
-    of_users, of_items = user_features(users, newest_terms), item_features(item_terms, genres)
+    spec = build_spec(ratings, users, profile, genres, window)
+    of_users, of_items = user_features(users[[Columns.USER, *profile]], newest_terms), item_features(item_terms, genres)
     return RatedPairs(ratings, spec, encode(terms_before, of_users, of_items, spec), of_users, of_items)
 
 
-def build_spec(ratings: pd.DataFrame, users: pd.DataFrame, genres: Sequence[str], window: int) -> FeatureSpec:
-    """The columns of the model, with the vocabularies of the training rows."""
+def build_spec(
+    ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[str], genres: Sequence[str], window: int
+) -> FeatureSpec:
+    """The columns of the model, with the vocabularies of the training rows. ``profile``: columns of ``users``."""
     train = ratings[ratings[Columns.SPLIT] == Split.TRAIN]
     trained = users[users[Columns.USER].isin(train[Columns.USER])]
-    return movielens_spec(
+    return rated_pairs_spec(
         users=train[Columns.USER].unique().tolist(),
         items=train[Columns.ITEM].unique().tolist(),
-        genders=trained[Columns.GENDER].unique().tolist(),
-        ages=trained[Columns.AGE].unique().tolist(),
-        occupations=trained[Columns.OCCUPATION].unique().tolist(),
+        profile={name: trained[name].unique().tolist() for name in profile},
         genres=genres,
         window=window,
     )
@@ -71,8 +73,8 @@ def build_spec(ratings: pd.DataFrame, users: pd.DataFrame, genres: Sequence[str]
 def user_features(users: pd.DataFrame, user_terms: pd.DataFrame) -> pd.DataFrame:
     """Every user's newest raw values: userid, profile, statistics; whole numbers are int64, as Feast keeps them."""
     table = users.merge(user_terms, on=Columns.USER, how="left", validate="1:1")
-    statistics = user_terms.columns.drop(Columns.USER)
-    return table.astype({Columns.AGE: "int64", **dict.fromkeys(statistics, "int64")})
+    numbers = table.select_dtypes("number").columns.drop(Columns.USER)
+    return table.astype(dict.fromkeys(numbers, "int64"))
 
 
 def item_features(item_terms: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:

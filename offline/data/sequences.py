@@ -27,7 +27,7 @@ class Sequences:
         itemids: (items,) itemid of code c is ``itemids[c - 1]``.
         starts: (users + 1,) user u's events are ``starts[u]:starts[u + 1]``.
         items: (events,) item codes.
-        ratings: (events,) 1..5.
+        ratings: (events,) codes of `Dataset.levels`, from 1.
         liked: (events,) whether the rating is a click.
         times: (events,) seconds.
     """
@@ -74,12 +74,12 @@ class Sequences:
             times=self.times[keep],
         )
 
-    def before_last(self, n: int) -> Sequences:
-        """All but each user's last ``n`` events."""
+    def before_last(self, n: int | Ints) -> Sequences:
+        """All but each user's last ``n`` events; a number for all, or (users,)."""
         return self.select(self.positions < np.repeat(self.lengths - n, self.lengths))
 
-    def last(self, n: int) -> Sequences:
-        """Each user's last ``n`` events."""
+    def last(self, n: int | Ints) -> Sequences:
+        """Each user's last ``n`` events; a number for all, or (users,)."""
         return self.select(self.positions >= np.repeat(self.lengths - n, self.lengths))
 
     def seen(self) -> sp.csr_matrix:
@@ -109,12 +109,13 @@ class Sequences:
 def sequences(
     ratings: pd.DataFrame,
     itemids: NDArray[np.integer] | list[int],
-    positive_above: int,
+    positive_level: int,
     userids: NDArray[np.integer] | list[int] | None = None,
 ) -> Sequences:
     """Sequences of a ratings table that is sorted by user and time.
 
     Args:
+        positive_level: ratings above it are liked.
         userids: all users, with ratings or without; None: those with ratings.
 
     Raises:
@@ -139,6 +140,6 @@ def sequences(
         starts=np.concatenate([[0], np.cumsum(counts)]),
         items=codes + 1,
         ratings=values,
-        liked=values > positive_above,
+        liked=values > positive_level,
         times=ratings[Columns.TIMESTAMP].to_numpy(dtype=np.int64),
     )

@@ -7,20 +7,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.recipes import DataRecipe
+from data_exchange_center.dataset import Dataset
 
 
-def label_and_split(ratings: pd.DataFrame, recipe: DataRecipe) -> pd.DataFrame:
+def label_and_split(ratings: pd.DataFrame, dataset: Dataset, train_share: float) -> pd.DataFrame:
     """Ratings in file order -> sorted by user and time (ties in file order), with `label` and `split`.
 
-    The last ``holdout_last`` rows of every user are held out; row k (from 0) of the m others is train where
-    k < train_share * m, else test. A user with no more than ``holdout_last`` ratings is held out as a whole.
+    The last rows of every user are held out, as many as the data set's rule says; row k (from 0) of the m others is
+    train where k < train_share * m, else test. A user with no more rows than that is held out as a whole.
     """
     frame = ratings.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     position, size = positions(frame[Columns.USER])
-    offline = size - recipe.holdout_last
-    split = np.where(trains(position, offline, recipe.train_share), Split.TRAIN, Split.TEST)
-    frame[Columns.LABEL] = (frame[Columns.RATING] > recipe.positive_above).astype("int8")
+    offline = size - dataset.holdout.sizes(size)
+    split = np.where(trains(position, offline, train_share), Split.TRAIN, Split.TEST)
+    frame[Columns.LABEL] = (frame[Columns.RATING] > dataset.positive_level).astype("int8")
     frame[Columns.SPLIT] = np.where(position >= offline, Split.HOLDOUT, split)
     return frame
 

@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import DenseFeature, Entity, FeatureSpec, HistoryFeature, one_hot
@@ -17,8 +16,7 @@ from offline.data.sequences import Sequences
 
 N_RATINGS: Final = "n_ratings"  # of a user
 ITEM_RATINGS, ITEM_LIKES, ITEM_RECENT = "item_ratings", "item_likes", "item_recent"
-ITEM_MEAN_RATING, ITEM_YEAR = "item_mean_rating_x100", "item_year"
-CROSSED: Final = (Columns.GENDER, Columns.AGE)  # profile fields that the ranker crosses with items
+ITEM_MEAN_RATING = "item_mean_rating_x100"
 
 RECENT = 0.8  # quantile of all times after which a rating is recent
 PRIOR = 10  # ratings of an average item that every item starts with
@@ -35,14 +33,17 @@ def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListRankerRecipe) -> Featu
     return FeatureSpec(
         one_hot=(
             one_hot(Columns.ITEM, "item", inputs.data.itemids.tolist()),
-            *(feature for feature in inputs.profile if feature.name in CROSSED),
+            *(feature for feature in inputs.profile if feature.name in inputs.dataset.crossed),
         ),
         multi_hot=(),
         dense=(
             count(N_RATINGS, "user"),
             *(count(name, "item") for name in (ITEM_RATINGS, ITEM_LIKES, ITEM_RECENT)),
             DenseFeature(name=ITEM_MEAN_RATING, entity="item", scale=HUNDREDS),
-            DenseFeature(name=ITEM_YEAR, entity="item", scale=HUNDREDS),
+            *(
+                DenseFeature(name=number_column(number.name), entity="item", scale=number.scale)
+                for number in inputs.dataset.numbers
+            ),
         ),
         genres=inputs.genre_names,
         candidate=candidate_columns([channel.name for channel in recipe.recall.channels]),
@@ -50,11 +51,15 @@ def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListRankerRecipe) -> Featu
     )
 
 
-def item_statistics(past: Sequences, years: NDArray[np.int64]) -> pd.DataFrame:
-    """A row an item: itemid; ratings, likes, ratings in the newest fifth; mean rating (smoothed) in hundredths; year.
+def number_column(name: str) -> str:
+    """Column of an item's number in the feature store: ``year`` -> ``item_year``."""
+    return f"item_{name}"
+
+
+def item_statistics(past: Sequences, inputs: Inputs) -> pd.DataFrame:
+    """Item by item: itemid; ratings, likes, ratings in the newest fifth; smoothed mean rating in hundredths; numbers.
 
     Counts grow with the events they are made of: of 70 % of the events they are about log(1 / 0.7) lower than of all.
-    ``years``: (items + 1,).
     """
     size = past.n_items + 1
     ratings = np.bincount(past.items, minlength=size)
@@ -66,7 +71,10 @@ def item_statistics(past: Sequences, years: NDArray[np.int64]) -> pd.DataFrame:
         ITEM_LIKES: np.bincount(past.items[past.liked], minlength=size),
         ITEM_RECENT: np.bincount(past.items[recent], minlength=size),
         ITEM_MEAN_RATING: np.rint(HUNDREDS * mean),
-        ITEM_YEAR: years,
+        **{
+            number_column(number.name): number.stored(values)
+            for number, values in zip(inputs.dataset.numbers, inputs.numbers.T, strict=True)
+        },
     }
     table = pd.DataFrame({name: column[1:].astype("int64") for name, column in columns.items()})
     table.insert(0, Columns.ITEM, past.itemids)
@@ -74,6 +82,7 @@ def item_statistics(past: Sequences, years: NDArray[np.int64]) -> pd.DataFrame:
 
 
 def user_statistics(past: Sequences, users: pd.DataFrame) -> pd.DataFrame:
-    """``users`` (as `artifacts.USERS`) and how much each has rated."""
+    """``users`` (userid and profile) and how much each has rated; whole numbers are int64, as Feast keeps them."""
     counts = pd.Series(past.lengths, index=past.userids).reindex(users[Columns.USER])
-    return users.assign(**{N_RATINGS: counts.to_numpy()}).astype({Columns.AGE: "int64", N_RATINGS: "int64"})
+    table = users.assign(**{N_RATINGS: counts.to_numpy()})
+    return table.astype(dict.fromkeys(table.select_dtypes("number").columns.drop(Columns.USER), "int64"))

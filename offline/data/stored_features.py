@@ -37,7 +37,7 @@ class StoredFeatures:
     @classmethod
     def of(cls, past: Sequences, inputs: Inputs, spec: FeatureSpec, recipe: Recipe) -> StoredFeatures:
         """Profile and counts as they stand after ``past``."""
-        users, items = user_statistics(past, inputs.users), item_statistics(past, inputs.years)
+        users, items = user_statistics(past, inputs.users), item_statistics(past, inputs)
         encoded = spec.encode_items(_columns(items))
         padding = np.zeros((1, encoded.shape[1]), dtype=np.float32)
         channels = [channel.name for channel in recipe.recall.channels]

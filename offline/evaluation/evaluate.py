@@ -46,7 +46,7 @@ def evaluate(
     seconds: dict[str, float] = {}
     inputs, name = read_with_holdout(settings), settings.recipe.name
     release = release_of_artifacts(settings)
-    holdout = replay.hold_out(inputs.data, settings.recipe.data.holdout_last)
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     with timed("answers of exact search", seconds):
         exact = served.answers(settings, holdout)
     answers = exact
@@ -66,7 +66,7 @@ def evaluate(
         {
             "command": command,
             "machine": machine(),
-            "dataset": release.dataset["name"],
+            "dataset": release.dataset.name,
             "recipe": name,
             "release": release.release,
             "seconds": seconds,

@@ -41,7 +41,8 @@ TOLERANCE = 1e-6  # of scores and metrics; lists have to be equal
 def fingerprint(settings: Settings) -> dict[str, Any]:
     """Digests of lists, scores and metrics, for JSON. Raises ArtifactError when `make offline` has not run."""
     release = release_of_artifacts(settings)
-    holdout = replay.hold_out(read_with_holdout(settings).data, settings.recipe.data.holdout_last)
+    inputs = read_with_holdout(settings)
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     answers = served.answers(settings, holdout)
     lists = {f"channel {name}": found for name, found in answers.channels.items()}
     lists |= {"fused": answers.fused, "ranked": answers.ranked}
@@ -49,7 +50,7 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
     return {
         "command": "make fingerprint",
         "recipe": settings.recipe_name,
-        "dataset": release.dataset["name"],
+        "dataset": release.dataset.name,
         "users": holdout.past.userids.tolist(),
         "parts": {part.path: part.sha256 for part in release.parts},
         "lists": {name: digests(itemids[found]) for name, found in lists.items()},

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import BREAK_S
+from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.metrics import Floats, Lists
 
@@ -37,9 +38,10 @@ class Holdout:
     slices: Mapping[str, NDArray[np.bool_]]
 
 
-def hold_out(data: Sequences, last: int = 10) -> Holdout:
-    """Cut each user's ``last`` events off."""
-    return holdout_of(data.before_last(last), data.last(last))
+def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
+    """Cut each user's last events off, as many as ``rule`` says."""
+    sizes = rule.sizes(data.lengths)
+    return holdout_of(data.before_last(sizes), data.last(sizes))
 
 
 def holdout_of(past: Sequences, future: Sequences) -> Holdout:

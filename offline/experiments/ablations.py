@@ -59,9 +59,10 @@ def measure(settings: Settings, recipe: Recipe, with_source: bool = False) -> di
     Raises StepError for a recipe without a list ranker: its parts are not those that are left out here.
     """
     list_recipe(recipe)  # before minutes are spent
-    inputs, last = read_with_holdout(settings), recipe.data.holdout_last
-    data = inputs.data.before_last(last)  # the last ten are gone from here on
-    requests = EvalRequests(replay.hold_out(data, last), data, replace(inputs, data=data))
+    inputs = read_with_holdout(settings)
+    rule = inputs.dataset.holdout
+    data = inputs.data.before_last(rule.sizes(inputs.data.lengths))  # the last ten are gone from here on
+    requests = EvalRequests(replay.hold_out(data, rule), data, replace(inputs, data=data))
     holdout, rows = (
         requests.holdout,
         sorted(tried(requests, recipe, with_source), key=lambda row: GROUPS.index(row.group)),

@@ -46,12 +46,12 @@ def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
 def measure(settings: Settings) -> dict[str, Any]:
     """Both splits' table, and the gap between them."""
     inputs, recipe = read_with_holdout(settings), settings.recipe
-    data, last = inputs.data, recipe.data.holdout_last
-    per_user = replay.hold_out(data, last)
+    data, rule = inputs.data, inputs.dataset.holdout
+    per_user = replay.hold_out(data, rule)
     answers = served.answers(settings, per_user)
     one = {**baselines(per_user.past, SHOWN), "recall": answers.fused, "ranked": answers.ranked}
     time = int(np.quantile(data.times, BEFORE))
-    holdout = holdout_at(data, time, last)
+    holdout = holdout_at(data, time, rule.longest)
     stages = fit_stages(holdout.past, inputs, recipe)
     other = {**baselines(holdout.past, SHOWN), **systems(stages, EvalRequests(holdout, data, inputs), recipe)}
     tables = [

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.recipes import Recipe
 from offline.data.lists import Lists as RecallLists
 from offline.data.statistics import list_spec
@@ -85,6 +86,7 @@ class AblationSetup:
     then: RankerInputs
     now: RankerInputs
     recipe: Recipe
+    dataset: Dataset
 
     @classmethod
     def of(cls, requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> AblationSetup:
@@ -93,9 +95,10 @@ class AblationSetup:
         teachers, lists = training_lists(past, inputs, recipe)
         spec = list_spec(inputs, recipe, ranker)
         then = RankerInputs.after(earlier_part(past, ranker), teachers, inputs, spec, recipe)
-        return cls(lists, then, RankerInputs.after(past, channels, inputs, spec, recipe), recipe)
+        now = RankerInputs.after(past, channels, inputs, spec, recipe)
+        return cls(lists, then, now, recipe, inputs.dataset)
 
     def train(self, parts: Parts = Parts()) -> TrainedVariant:
         then, now = parts.of_inputs(self.then), parts.of_inputs(self.now)
-        model, _ = train_on_lists(parts.of_lists(self.lists), then, now, self.recipe)
+        model, _ = train_on_lists(parts.of_lists(self.lists), then, now, self.recipe, self.dataset)
         return TrainedVariant(parts, model, now.stored)

@@ -46,7 +46,7 @@ def with_seed(recipe: Recipe, seed: int) -> Recipe:
 def measure(settings: Settings, recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
     """System -> metric -> the value of every seed, the recipe's own first, their mean and their spread."""
     inputs = read_with_holdout(settings)
-    holdout = replay.hold_out(inputs.data, recipe.data.holdout_last)
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     requests, runs = EvalRequests(holdout, inputs.data, inputs), [named_as_fitted(served.answers(settings, holdout))]
     for seed in seeds:
         seeded = with_seed(recipe, seed)

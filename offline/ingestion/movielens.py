@@ -10,7 +10,7 @@ Bytes are UTF-8, or ISO-8859-1 where they are not valid UTF-8 (GroupLens's own m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -18,9 +18,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
 from data_exchange_center.steps import StepError
 
 RATINGS_DAT, USERS_DAT, MOVIES_DAT = "ratings.dat", "users.dat", "movies.dat"
+YEAR = "year"  # of release, out of the title
 NO_GENRE = "(no genres listed)"  # how GroupLens spells an empty list
 
 _RATING_LINE = re.compile(rb"\d{1,9}::\d{1,9}::[1-5]::\d{1,11}")
@@ -59,6 +61,40 @@ def parse(ratings: bytes, users: bytes, movies: bytes) -> MovieLens:
         MovieLens(parse_ratings(ratings), parse_users(users), parse_movies(movies)),
         (RATINGS_DAT, USERS_DAT, MOVIES_DAT),
     )
+
+
+def dataset(name: str, origin: str, counts: Mapping[str, int], sha256: Mapping[str, str]) -> Dataset:
+    """What the steps must know of MovieLens: stars above three are liked, the last ten of every user are held out."""
+    year = ItemNumber(name=YEAR, scale=100.0, centres=tuple(range(1920, 2001, 8)), width=6.0)
+    return Dataset(
+        name=name,
+        origin=origin,
+        counts=counts,
+        sha256=sha256,
+        levels=(1, 2, 3, 4, 5),
+        positive_level=3,
+        profile=(Columns.GENDER, Columns.AGE, Columns.OCCUPATION),
+        crossed=(Columns.GENDER, Columns.AGE),
+        terms=(Columns.GENRES,),
+        numbers=(year,),
+        holdout=HoldoutRule(last=10),
+    )
+
+
+def with_own_ids(table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """By ``key``, which is the own id too."""
+    return table.sort_values(key).assign(**{Columns.OWN_ID: lambda rows: rows[key].astype(str)})
+
+
+def with_years(items: pd.DataFrame) -> pd.DataFrame:
+    """With the year that each title ends with; NaN where it names none."""
+    return items.assign(**{YEAR: items[Columns.TITLE].map(release_year).astype("float64")})
+
+
+def release_year(title: str) -> float:
+    """``Toy Story (1995)`` -> 1995; NaN where the title names none."""
+    found = re.search(r"\((\d{4})\)\s*$", title)
+    return float(found.group(1)) if found else float("nan")
 
 
 def dump(data: MovieLens) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,3 +43,20 @@ def pairwise_interactions(total: Tensor, squares: Tensor) -> Tensor:
         (batch, 1)
     """
     return 0.5 * (total * total - squares).sum(dim=1, keepdim=True)
+
+
+def first_rating_weights(
+    levels: int, positive_level: int, disliked: Sequence[float], liked: Sequence[float]
+) -> torch.Tensor:
+    """(levels + 1,) weights of an event by its rating's code, to start from; 0 for padding.
+
+    ``disliked`` and ``liked`` are the weights from the lowest level to the highest of each kind; what lies between is
+    interpolated.
+    """
+
+    def spread(weights: Sequence[float], n: int) -> list[float]:
+        at = np.linspace(0, 1, n) if n > 1 else np.ones(n)
+        values: list[float] = np.interp(at, np.linspace(0, 1, len(weights)), weights).tolist()
+        return values
+
+    return torch.tensor([0.0, *spread(disliked, positive_level), *spread(liked, levels - positive_level)])

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from data_exchange_center.channels import RATING_CODES
 from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import ListRankerRecipe
+from offline.models.layers import first_rating_weights
 
 AGE_EDGES_S = (60.0, 600.0, 3600.0, 86400.0, 30 * 86400.0)
 AGES = len(AGE_EDGES_S) + 1  # buckets
@@ -57,7 +58,8 @@ class ListRankerConfig(BaseModel):
     kernels: int
     hidden: tuple[int, ...]
     dropout: float
-    liked_above: int  # a rating above this is a like
+    levels: int  # of ratings: their codes are 1..levels
+    positive_level: int  # codes above this are likes
     item_column: int
     crossed_columns: tuple[int, ...]
     feature_columns: tuple[int, int]  # included, excluded: what goes in as it is
@@ -65,7 +67,7 @@ class ListRankerConfig(BaseModel):
 
     @classmethod
     def of(
-        cls, spec: FeatureSpec, recipe: ListRankerRecipe, factors: Sequence[int], liked_above: int
+        cls, spec: FeatureSpec, recipe: ListRankerRecipe, factors: Sequence[int], dataset: Dataset
     ) -> ListRankerConfig:
         """For the columns of ``spec``, whose users' one-hot fields are crossed with the items.
 
@@ -84,7 +86,8 @@ class ListRankerConfig(BaseModel):
             kernels=recipe.kernels,
             hidden=recipe.hidden,
             dropout=recipe.dropout,
-            liked_above=liked_above,
+            levels=len(dataset.levels),
+            positive_level=dataset.positive_level,
             item_column=item,
             crossed_columns=tuple(crossed),
             feature_columns=(len(spec.one_hot), spec.candidate_slice.stop),
@@ -117,9 +120,9 @@ class ListRanker(nn.Module):
         self.register_buffer("edges", torch.tensor(AGE_EDGES_S), persistent=False)
         lag = torch.arange(1, config.history + 1).float()
         self.lag = nn.Parameter((lag ** torch.linspace(-2.0, 0.0, k)[:, None]).repeat(n, 1, 1))  # (n, kernels, lags)
-        self.rating_weight = nn.Parameter(torch.tensor([0.0, 0.5, 0.5, 0.7, 1.0, 1.0]).repeat(n, k, 1))
+        first = first_rating_weights(config.levels, config.positive_level, (0.5, 0.5, 0.7), (1.0, 1.0))
+        self.rating_weight = nn.Parameter(first.repeat(n, k, 1))
         self.age = nn.Parameter(torch.ones(n, k, AGES))
-        assert self.rating_weight.shape[2] == RATING_CODES  # noqa: S101
         width = n * k + SUMMARIES + config.features + len(config.crosses)
         self.norm = nn.BatchNorm1d(width, momentum=0.02)
         layers: list[nn.Module] = []
@@ -162,7 +165,7 @@ class ListRanker(nn.Module):
         """(m, lags) x 3 -> (m, SUMMARIES)."""
         count = (events > 0).float().sum(dim=1)
         some = count.clamp(min=1)
-        liked = (ratings > self.config.liked_above).float().sum(dim=1) / some
+        liked = (ratings > self.config.positive_level).float().sum(dim=1) / some
         mean = ratings.float().sum(dim=1) / some
         return torch.stack([torch.log1p(count), liked, mean, torch.log1p(ages[:, 0].clamp(min=0)) / 10], dim=1)
 

@@ -19,7 +19,7 @@ class RowRanker(nn.Module):
     candidates: Tensor
     similarity: Tensor  # (similarities, d) 1 where a factor belongs to a similarity
     kernel: Tensor  # (similarities, similarities * kernels) 1 where a kernel belongs to a similarity
-    rating_and_age_weight: Tensor  # (RATING_CODES * AGES, similarities * kernels)
+    rating_and_age_weight: Tensor  # (rating codes * AGES, similarities * kernels)
     lag: Tensor  # (lags, similarities * kernels)
 
     def __init__(self, ranker: ListRanker) -> None:

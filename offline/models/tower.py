@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data_exchange_center.channels import RATING_CODES, Channel
+from data_exchange_center.channels import Channel
+from offline.models.layers import first_rating_weights
 
 REGIMES = 2  # 0: the session goes on; 1: the user comes back after a break
 
@@ -28,6 +29,8 @@ class TowerShape:
     items: int  # codes 1..items
     genres: int
     profile: tuple[int, ...]  # cardinality of each profile field; code 0 is an unknown value
+    levels: int = 5  # of ratings: their codes are 1..levels
+    positive_level: int = 3  # codes above this are likes
     dim: int = 64
     history: int = 100  # events looked back at
     fields: int = 2  # history fields, each with item rows of its own: the first starts fast, the last slow
@@ -64,8 +67,8 @@ class Tower(nn.Module):
         lag = torch.arange(1, shape.history + 1).float()
         powers = torch.linspace(-0.8, -0.2, shape.fields)
         self.lag = nn.Parameter((lag[None, :] ** powers[:, None])[:, None].repeat(1, REGIMES, 1))
-        self.rating_weight = nn.Parameter(torch.tensor([0.0, 0.4, 0.5, 0.7, 1.0, 1.1]).repeat(shape.fields, REGIMES, 1))
-        assert self.rating_weight.shape[2] == RATING_CODES  # noqa: S101
+        first = first_rating_weights(shape.levels, shape.positive_level, (0.4, 0.5, 0.7), (1.0, 1.1))
+        self.rating_weight = nn.Parameter(first.repeat(shape.fields, REGIMES, 1))
         self.dropout = nn.Dropout(dropout)
 
     def item_vectors(self) -> Tensor:

@@ -44,7 +44,8 @@ def main(settings: Settings) -> None:
         with written_in_place(raw / file) as temporary:
             temporary.write_bytes(text)
     sha256 = {file: hashlib.sha256(text).hexdigest() for file, text in content.items()}
-    artifacts.DATASET.write(settings.exchange_dir, {"name": name, "origin": origin, "counts": counts, "sha256": sha256})
+    dataset = movielens.dataset(name, origin, counts, sha256)
+    artifacts.DATASET.write(settings.exchange_dir, dataset.model_dump(mode="json"))
     print(
         f"{name}: {counts['ratings']:,} ratings of {counts['users']:,} users for {counts['items']:,} items "
         f"in {counts['genres']} genres, from {origin}"

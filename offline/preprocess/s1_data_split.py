@@ -14,34 +14,35 @@ from __future__ import annotations
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.files import sha256
+from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
 from offline.data.split import label_and_split
-from offline.ingestion import sources
+from offline.ingestion import movielens, sources
 
 
 def main(settings: Settings) -> None:
-    dataset = artifacts.DATASET.read(settings.exchange_dir)
+    dataset = read_dataset(settings.exchange_dir)
     raw = settings.offline_dir / "raw"
-    for file, digest in dataset["sha256"].items():
+    for file, digest in dataset.sha256.items():
         if not (raw / file).is_file() or sha256(raw / file) != digest:
             raise StepError(f"{raw / file} is not the file that dataset.json describes: run s0_get_data.py again.")
     data = sources.load(raw)
-    ratings = label_and_split(data.ratings, settings.recipe.data)
+    ratings = label_and_split(data.ratings, dataset, settings.recipe.data.train_share)
 
     positive = int(ratings[Columns.LABEL].sum())
     labels = {"positive": positive, "negative": len(ratings) - positive}
     counts = ratings[Columns.SPLIT].value_counts()
     split = {part: int(counts.get(part, 0)) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
-    published.expect(dataset["name"], "labels", labels, published.ML_1M_LABELS)
-    published.expect(dataset["name"], "split", split, published.ML_1M_SPLIT)
+    published.expect(dataset.name, "labels", labels, published.ML_1M_LABELS)
+    published.expect(dataset.name, "split", split, published.ML_1M_SPLIT)
     if not split[Split.TRAIN]:
         raise StepError("no user has more ratings than are held out for evaluation: there is nothing to train on.")
 
     artifacts.RATINGS.write(settings.exchange_dir, ratings)
-    artifacts.USERS.write(settings.exchange_dir, data.users.sort_values(Columns.USER))
-    artifacts.ITEMS.write(settings.exchange_dir, data.items.sort_values(Columns.ITEM))
+    artifacts.USERS.write(settings.exchange_dir, movielens.with_own_ids(data.users, Columns.USER))
+    artifacts.ITEMS.write(settings.exchange_dir, movielens.with_years(movielens.with_own_ids(data.items, Columns.ITEM)))
     print(", ".join(f"{count:,} {name}" for name, count in labels.items()))
     print(", ".join(f"{count:,} {name}" for name, count in split.items()))
 

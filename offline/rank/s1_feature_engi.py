@@ -9,8 +9,9 @@ Recipe default: lists. Channels fitted on the first 70 % of each user's past, th
 later moments, and their fused lists are labelled with what the user liked next: the ranker learns to order what recall
 returns.
 
-Reads:  offline/{ratings,users}.parquet; source: offline/{item_terms,user_terms,impression_terms}.parquet,
-        offline/genres.json; default: offline/items.parquet
+Reads:  offline/raw/dataset.json, offline/{ratings,users}.parquet;
+        source: offline/{item_terms,user_terms,impression_terms}.parquet, offline/genres.json;
+        default: offline/items.parquet
 Writes: offline/{feature_spec,features_report}.json, offline/{user_features,item_features}.parquet;
         source: offline/samples.parquet; default: offline/{lists,teacher_channels}.npz
 Run:    cd offline/rank && python s1_feature_engi.py
@@ -70,7 +71,7 @@ def recalled_lists(settings: Settings) -> None:
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
-    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs.years))
+    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs))
     artifacts.TEACHER_CHANNELS.write(folder, ChannelSet(past.itemids, teachers).pack())
     artifacts.LISTS.write(folder, lists.pack())
     artifacts.FEATURES_REPORT.write(folder, read)

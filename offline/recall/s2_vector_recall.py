@@ -9,7 +9,7 @@ of the training rows, to see how it does, then on all of them. It learns a vecto
 Recipe default: a two-tower model, trained to find what was liked next among all items, and EASE, a linear item-item
 model. Their user vectors are weighted sums over the history: the tables are stored, and a request makes the vector.
 
-Reads:  offline/{ratings,users,items}.parquet
+Reads:  offline/raw/dataset.json, offline/{ratings,users,items}.parquet
 Writes: offline/{user_vectors,item_vectors,user_state}.parquet, offline/channels.npz, offline/recall_report.json
 Run:    cd offline/recall && python s2_vector_recall.py
 Expect: source: test AUC about 0.812, asserted to be at least 0.8081; default: two channels of 66 dimensions, a loss

@@ -57,11 +57,13 @@ def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: Da
             return _fit_fm(recipe, past, data)
         case TowerRecipe():
             cardinalities = [feature.cardinality for feature in inputs.profile]
-            tower, losses = train_tower(past, inputs.genres, inputs.profiles, cardinalities, recipe, data.history)
+            tower, losses = train_tower(
+                past, inputs.genres, inputs.profiles, cardinalities, inputs.dataset, recipe, data.history
+            )
             rated = np.bincount(past.items, minlength=past.n_items + 1) > 0
             return _of_history(recipe, tower.channel(recipe.name, rated), losses)
         case EaseRecipe():
-            return _of_history(recipe, ease_channel(past.seen(), recipe, data.history, data.positive_above), [])
+            return _of_history(recipe, ease_channel(past.seen(), recipe, data.history, inputs.dataset), [])
 
 
 def _of_history(recipe: ChannelRecipe, channel: Channel, losses: Sequence[float]) -> FittedChannel:

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel
+from data_exchange_center.dataset import ItemNumber
+from offline.data.inputs import Inputs
 from offline.data.sequences import Sequences
 
 Float32 = NDArray[np.float32]
 Factors = tuple[Float32, Float32]
-
-YEAR_CENTRES = np.arange(1920, 2001, 8)
-YEAR_WIDTH = 6.0
 
 
 def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int, prior: float = 5.0) -> Float32:
@@ -30,15 +29,20 @@ def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int
     return odds
 
 
-def similarities(channels: Sequence[Channel], genres: Float32, years: NDArray[np.int64]) -> tuple[Factors, ...]:
-    """Factor pairs: every history field of every channel, common genres (cosine), nearness of release years.
-
-    ``genres``: (items + 1, genres) 0/1; ``years``: (items + 1,), 0 unknown.
-    """
+def similarities(channels: Sequence[Channel], inputs: Inputs) -> tuple[Factors, ...]:
+    """Factor pairs: every history field of every channel, common genres (cosine), nearness of each number."""
     learned = [(rows, channel.items) for channel in channels for rows in channel.rows]
-    genre = _unit(genres)
-    year = np.exp(-(((years[:, None] - YEAR_CENTRES) / YEAR_WIDTH) ** 2)) * (years[:, None] > 0)
-    return (*learned, (genre, genre), (_unit(year), _unit(year)))
+    genre = [_unit(inputs.genres)] if inputs.genre_names else []
+    near = [nearness(values, number) for values, number in zip(inputs.numbers.T, inputs.dataset.numbers, strict=True)]
+    return (*learned, *((table, table) for table in (*genre, *near)))
+
+
+def nearness(values: NDArray[np.float64], number: ItemNumber) -> Float32:
+    """(items + 1,) values, NaN unknown -> (items + 1, centres) rows whose inner product is 1 for the same value and
+    falls with the distance; 0 for an unknown one."""
+    known = ~np.isnan(values)[:, None]
+    distance = (np.where(known, values[:, None], 0) - np.array(number.centres)) / number.width
+    return _unit(np.exp(-(distance**2)) * known)
 
 
 def _unit(rows: NDArray[np.floating]) -> Float32:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.sparse.linalg import svds
 
-from data_exchange_center.channels import RATING_CODES, Channel
+from data_exchange_center.channels import Channel
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.recipes import EaseRecipe
 
 Float32 = NDArray[np.float32]
@@ -49,18 +50,18 @@ def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple
     return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
 
 
-def ease_channel(seen: sp.csr_matrix, recipe: EaseRecipe, lags: int, liked_above: int) -> Channel:
+def ease_channel(seen: sp.csr_matrix, recipe: EaseRecipe, lags: int, dataset: Dataset) -> Channel:
     """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
     rows, columns = low_rank(ease(seen, recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
-    dim, ratings = columns.shape[1], np.arange(RATING_CODES)
-    rating_weight = np.where(ratings > liked_above, 1, 0.5) * (ratings > 0)
+    dim, ratings = columns.shape[1], np.arange(dataset.rating_codes)
+    rating_weight = np.where(ratings > dataset.positive_level, 1, 0.5) * (ratings > 0)
     lag = np.arange(1, lags + 1) ** -recipe.power
     return Channel(
         name=recipe.name,
         rows=rows[None],
         lag=np.broadcast_to(lag, (1, 2, lags)).astype(np.float32),
-        rating_weight=np.broadcast_to(rating_weight, (1, 2, RATING_CODES)).astype(np.float32),
+        rating_weight=np.broadcast_to(rating_weight, (1, 2, dataset.rating_codes)).astype(np.float32),
         base=np.zeros((2, dim), dtype=np.float32),
         profile=(),
         items=columns,

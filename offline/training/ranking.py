@@ -9,6 +9,7 @@ import numpy as np
 
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import ListRankerRecipe, Recipe
 from data_exchange_center.steps import StepError
@@ -108,16 +109,17 @@ def fit_list_ranker(
 ) -> tuple[ListRanker, list[float]]:
     """The ranker trained on the teachers' lists, and each epoch's loss; ``channels`` are fitted on the whole past."""
     then = RankerInputs.after(earlier_part(past, list_recipe(recipe)), teachers, inputs, spec, recipe)
-    return train_on_lists(lists, then, RankerInputs.after(past, channels, inputs, spec, recipe), recipe)
+    now = RankerInputs.after(past, channels, inputs, spec, recipe)
+    return train_on_lists(lists, then, now, recipe, inputs.dataset)
 
 
 def train_on_lists(
-    lists: Lists, then: RankerInputs, now: RankerInputs, recipe: Recipe
+    lists: Lists, then: RankerInputs, now: RankerInputs, recipe: Recipe, dataset: Dataset
 ) -> tuple[ListRanker, list[float]]:
     """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place."""
     settings = list_recipe(recipe)
     factors = [candidates.shape[1] for _, candidates in then.frozen.factors]
-    config = ListRankerConfig.of(then.stored.spec, settings, factors, recipe.data.positive_above)
+    config = ListRankerConfig.of(then.stored.spec, settings, factors, dataset)
     ranker, losses = train_ranker(lists, then.stored, then.frozen, config, settings)
     ranker.set_tables(now.frozen)
     return ranker, losses
@@ -131,13 +133,13 @@ def earlier_part(past: Sequences, ranker: ListRankerRecipe) -> Sequences:
 def frozen_tables(
     past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, ranker: ListRankerRecipe
 ) -> FrozenTables:
-    """Similarities of channels, genres, years and of what follows what; crossed log-odds."""
+    """Similarities of channels, genres, numbers and of what follows what; crossed log-odds."""
     crossed = _crossed(spec)
     followed = transition_factors(past, ranker.horizon, ranker.transitions_dim, ranker.seed)
     fields = zip(inputs.codes(crossed).T, crossed, strict=True)
     sizes = {feature.name: feature.cardinality for feature in inputs.profile}
     return FrozenTables(
-        (*similarities(channels, inputs.genres, inputs.years), followed),
+        (*similarities(channels, inputs), followed),
         tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
     )
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.progress import progress
 from data_exchange_center.recipes import TowerRecipe
 from data_exchange_center.steps import StepError
@@ -25,6 +26,7 @@ def train_tower(
     genres: NDArray[np.float32],
     profiles: NDArray[np.int64],
     cardinalities: Sequence[int],
+    dataset: Dataset,
     recipe: TowerRecipe,
     lags: int,
 ) -> tuple[Tower, list[float]]:
@@ -34,6 +36,7 @@ def train_tower(
         genres: (items + 1, genres) 0/1, row 0 empty.
         profiles: (users, fields) codes, 0 unknown.
         cardinalities: of each field, the unknown included.
+        dataset: whose levels the ratings have.
         lags: events looked back at.
 
     Raises StepError when no user has two events: there is no request point.
@@ -42,7 +45,16 @@ def train_tower(
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     clicks = np.bincount(data.items[data.liked], minlength=data.n_items + 1).astype(np.float32)
-    shape = TowerShape(data.n_items, genres.shape[1], tuple(cardinalities), recipe.dim, lags, recipe.fields)
+    shape = TowerShape(
+        items=data.n_items,
+        genres=genres.shape[1],
+        profile=tuple(cardinalities),
+        levels=len(dataset.levels),
+        positive_level=dataset.positive_level,
+        dim=recipe.dim,
+        history=lags,
+        fields=recipe.fields,
+    )
     model = Tower(shape, genres, clicks, recipe.dropout)
     optimizer = _optimizer(model, recipe)
     batches = -(-len(request_points(data, recipe.stride, np.random.default_rng(recipe.seed))) // recipe.batch_size)

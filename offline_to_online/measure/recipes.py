@@ -48,7 +48,7 @@ def loaded_releases(settings: Settings) -> tuple[list[Loaded], str | None]:
     """What stands in the stores, the newest activation first; and the release that is live. Raises StepError."""
     store = RedisStore(settings)
     manifests = [(release, store.published(release).manifest) for release in store.history()]
-    found = [Loaded(release, manifest.recipe.name, manifest.dataset["name"]) for release, manifest in manifests]
+    found = [Loaded(release, manifest.recipe.name, manifest.dataset.name) for release, manifest in manifests]
     return found, store.live()
 
 

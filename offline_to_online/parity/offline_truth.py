@@ -18,7 +18,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.fusion import Fused
-from data_exchange_center.recipes import DataRecipe, DeepFMRecipe, ListRankerRecipe, RankerRecipe
+from data_exchange_center.recipes import DataRecipe, DeepFMRecipe, ListRankerRecipe
 from data_exchange_center.release import Manifest
 from offline.models.deepfm import DeepFMConfig
 from offline.models.list_ranker import ListRankerConfig
@@ -90,11 +90,11 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
         items=artifacts.ITEM_FEATURES.read(exchange_dir).set_index(Columns.ITEM, drop=False),
         states={row.userid: row for row in user_rows(exchange_dir)},
         recall=recall_truth(exchange_dir, manifest),
-        model=_model(exchange_dir, manifest.feature_spec, manifest.recipe.ranker),
+        model=_model(exchange_dir, manifest),
     )
 
 
-def _model(exchange_dir: Path, spec: FeatureSpec, recipe: RankerRecipe) -> nn.Module:
+def _model(exchange_dir: Path, manifest: Manifest) -> nn.Module:
     """The trained model. Raises ArtifactError when weights, configuration, recipe and spec do not belong together."""
     weights = artifacts.RANK_WEIGHTS
     try:
@@ -103,18 +103,19 @@ def _model(exchange_dir: Path, spec: FeatureSpec, recipe: RankerRecipe) -> nn.Mo
     except (ValidationError, RuntimeError, UnpicklingError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
         raise weights.wrong(weights.at(exchange_dir), f"cannot be loaded as its report says ({reason})") from error
-    if config != _config_for(spec, recipe, config):
+    if config != _config_for(manifest, config):
         raise weights.wrong(weights.at(exchange_dir), "was trained with another feature spec or recipe")
     return model
 
 
-def _config_for(spec: FeatureSpec, recipe: RankerRecipe, trained: RankerConfig) -> RankerConfig | None:
-    """The configuration that spec and recipe ask for; what only training knows is taken from ``trained``."""
+def _config_for(manifest: Manifest, trained: RankerConfig) -> RankerConfig | None:
+    """The configuration that spec, recipe and data set ask for; what only training knows is taken from ``trained``."""
+    spec, recipe = manifest.feature_spec, manifest.recipe.ranker
     match recipe, trained:
         case DeepFMRecipe(), DeepFMConfig():
             return DeepFMConfig.of(spec, recipe)
         case ListRankerRecipe(), ListRankerConfig():
-            return ListRankerConfig.of(spec, recipe, trained.factors, trained.liked_above)
+            return ListRankerConfig.of(spec, recipe, trained.factors, manifest.dataset)
     return None
 
 

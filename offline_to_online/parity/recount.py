@@ -19,17 +19,18 @@ from data_exchange_center.columns import Columns, Split, clicks, impressions
 from data_exchange_center.features import one_hot
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DataRecipe
-from offline.data.inputs import PROFILE, release_year
+from data_exchange_center.release_parts import read_dataset
+from offline.data.inputs import profile_codes
 from offline.data.statistics import (
     HUNDREDS,
     ITEM_LIKES,
     ITEM_MEAN_RATING,
     ITEM_RATINGS,
     ITEM_RECENT,
-    ITEM_YEAR,
     N_RATINGS,
     PRIOR,
     RECENT,
+    number_column,
 )
 from offline_to_online.rows.user_rows import UserRow, user_rows
 
@@ -44,7 +45,7 @@ def recounted_states(exchange_dir: Path, recipe: DataRecipe, userids: Sequence[i
     """Recall's rows of some users, their history, profile and seen items counted again. What a model learned stays."""
     served = served_ratings(exchange_dir)
     of_user = served[served[Columns.USER].isin(userids)].groupby(Columns.USER)
-    profiles = _profiles(artifacts.USERS.read(exchange_dir))
+    profiles = _profiles(artifacts.USERS.read(exchange_dir), read_dataset(exchange_dir).profile)
     rows = {row.userid: row for row in user_rows(exchange_dir)}
     states = {}
     for userid in userids:
@@ -60,9 +61,8 @@ def recounted_states(exchange_dir: Path, recipe: DataRecipe, userids: Sequence[i
     return states
 
 
-def _profiles(people: pd.DataFrame) -> dict[int, np.ndarray]:
-    fields = [one_hot(name, "user", people[name].tolist()) for name in PROFILE]
-    codes = np.stack([field.encode(people[field.name].to_numpy()) for field in fields], axis=1).astype(np.int32)
+def _profiles(people: pd.DataFrame, names: Sequence[str]) -> dict[int, np.ndarray]:
+    codes = profile_codes([one_hot(name, "user", people[name].tolist()) for name in names], people).astype(np.int32)
     return dict(zip(people[Columns.USER].tolist(), codes, strict=True))
 
 
@@ -88,7 +88,7 @@ def recounted_users(exchange_dir: Path, users: pd.DataFrame, genres: Sequence[st
 def recounted_items(exchange_dir: Path, items: pd.DataFrame) -> pd.DataFrame:
     """``items`` (index itemid) with every statistic that it holds counted again.
 
-    Ratings, likes, ratings among the newest fifth of all, mean rating (smoothed), release year.
+    Ratings, likes, ratings among the newest fifth of all, mean rating (smoothed), the numbers of the data set.
     """
     served = served_ratings(exchange_dir)
     recent = served[served[Columns.TIMESTAMP] > np.quantile(served[Columns.TIMESTAMP], RECENT)]
@@ -101,9 +101,10 @@ def recounted_items(exchange_dir: Path, items: pd.DataFrame) -> pd.DataFrame:
     )
     total = served.groupby(Columns.ITEM)[Columns.RATING].sum().reindex(items.index, fill_value=0)
     mean = (total + PRIOR * served[Columns.RATING].mean()) / (counted[ITEM_RATINGS] + PRIOR)
-    titles = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.TITLE]
     counted[ITEM_MEAN_RATING] = (HUNDREDS * mean).round().astype(np.int64)
-    counted[ITEM_YEAR] = titles.reindex(items.index).map(release_year)
+    known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
+    for number in read_dataset(exchange_dir).numbers:
+        counted[number_column(number.name)] = number.stored(known[number.name].to_numpy(np.float64))
     return _with(items, counted)
 
 

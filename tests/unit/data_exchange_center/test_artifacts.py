@@ -11,7 +11,8 @@ from data_exchange_center.artifacts import ARTIFACTS, RELEASE_PARTS, ArtifactErr
 from data_exchange_center.files import written_in_place
 
 TABLE = Table("t/x.parquet", "maker.py", "test", {"userid": pa.int32(), "items": pa.list_(pa.int32())})
-OPEN = Table("t/open.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=pa.int8())
+OPEN = Table("t/open.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=(pa.int8(),))
+MIXED = Table("t/mixed.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=(pa.string(), pa.int64()))
 DOCUMENT = Document("t/x.json", "maker.py", "test")
 
 
@@ -56,6 +57,11 @@ def test_a_table_with_other_columns_is_not_written(tmp_path: Path, wrong: pd.Dat
 def test_an_open_ended_table_holds_more_columns_of_one_type(tmp_path: Path) -> None:
     OPEN.write(tmp_path, pd.DataFrame({"userid": [1], "imp_drama": [3], "click_drama": [2]}))
     assert OPEN.read(tmp_path).iloc[0].to_dict() == {"userid": 1, "imp_drama": 3, "click_drama": 2}
+
+
+def test_an_open_ended_table_may_hold_more_than_one_type(tmp_path: Path) -> None:
+    MIXED.write(tmp_path, pd.DataFrame({"userid": [1], "job": ["writer"], "n": [2]}))
+    assert MIXED.read(tmp_path).iloc[0].to_dict() == {"userid": 1, "job": "writer", "n": 2}
 
 
 @pytest.mark.parametrize("damage", [b"", b"not parquet"])

@@ -13,8 +13,8 @@ from data_exchange_center.features import (
     HistoryFeature,
     MissingFeatureError,
     OneHotFeature,
-    movielens_spec,
     one_hot,
+    rated_pairs_spec,
 )
 from data_exchange_center.history import History
 
@@ -23,12 +23,10 @@ GENRES = ("Action", "Children's", "Film-Noir")
 
 @pytest.fixture
 def spec() -> FeatureSpec:
-    return movielens_spec(
+    return rated_pairs_spec(
         users=[7, 3],
         items=[10, 30, 20],
-        genders=["M", "F", "M"],
-        ages=[25, 1],
-        occupations=["10", "4"],
+        profile={"gender": ["M", "F", "M"], "age": [25, 1], "occupation": ["10", "4"]},
         genres=GENRES,
         window=10,
     )
@@ -48,8 +46,12 @@ def items(**changes: object) -> dict[str, object]:
 
 
 def test_the_sources_spec_has_59_columns_with_18_genres() -> None:
-    spec = movielens_spec(
-        users=[1], items=[1], genders=["F"], ages=[1], occupations=["0"], genres=[f"g{i}" for i in range(18)], window=10
+    spec = rated_pairs_spec(
+        users=[1],
+        items=[1],
+        profile={"gender": ["F"], "age": [1], "occupation": ["0"]},
+        genres=[f"g{i}" for i in range(18)],
+        window=10,
     )
     assert spec.width == len(spec.columns) == len(set(spec.columns)) == 59
     assert (len(spec.one_hot), len(spec.multi_hot), len(spec.dense)) == (5, 18, 36)

@@ -23,7 +23,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_the_holdout_is_read_only_where_it_is_asked_for(settings: Settings) -> None:
     past, everything = read_inputs(settings).data, read_with_holdout(settings).data
-    assert (everything.lengths - past.lengths == settings.recipe.data.holdout_last).all()
+    assert (everything.lengths - past.lengths == 10).all()
 
 
 def test_without_artifacts_it_says_what_to_run(tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.channels import Channel, ChannelSet
 from data_exchange_center.columns import clicks, genre_flag, impressions, vector_of
-from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, movielens_spec, one_hot
+from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot, rated_pairs_spec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, SOURCE, ChannelRecipe, Recipe
 from data_exchange_center.release import Manifest, Published
 from online.clients.redis import StoredUser
+from tests.datasets import STARS
 
 GENRES = ("Action", "Adventure", "Comedy", "Drama")
 N_ITEMS = 420
@@ -169,7 +170,7 @@ class World(ABC):
     @cached_property
     def published(self) -> Published:
         manifest = Manifest(
-            release=self.release, recipe=self.recipe, dataset={"name": "world"}, feature_spec=self.spec,
+            release=self.release, recipe=self.recipe, dataset=STARS, feature_spec=self.spec,
             vector_dims=self.vector_dims, model={"auc": {}}, parts=(),
         )  # fmt: skip
         return Published(manifest=manifest, triton_model=self.model, triton_version=self.model_version)
@@ -238,9 +239,9 @@ class SourceWorld(World):
 
     @cached_property
     def spec(self) -> FeatureSpec:
-        return movielens_spec(
-            users=self.userids, items=self.itemids, genders=["F", "M"], ages=[18, 25], occupations=["artist", "none"],
-            genres=GENRES, window=10,
+        return rated_pairs_spec(
+            users=self.userids, items=self.itemids, genres=GENRES, window=10,
+            profile={"gender": ["F", "M"], "age": [18, 25], "occupation": ["artist", "none"]},
         )  # fmt: skip
 
     @cached_property

@@ -24,7 +24,7 @@ def ratings(lengths: list[int]) -> pd.DataFrame:
 
 def made(lengths: list[int]) -> Sequences:
     frame = ratings(lengths)
-    return sequences(frame, frame["itemid"].tolist(), positive_above=3)
+    return sequences(frame, frame["itemid"].tolist(), positive_level=3)
 
 
 @settings(max_examples=50, deadline=None)

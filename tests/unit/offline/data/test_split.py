@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.recipes import DataRecipe
 from offline.data.split import label_and_split, validation_mask
+from tests.datasets import STARS
 
 RATINGS = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 12)), max_size=150)
 
@@ -23,15 +23,14 @@ def table(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
 
 @given(RATINGS)
 def test_the_split_is_what_a_loop_over_users_gives(rows: list[tuple[int, int, int]]) -> None:
-    recipe = DataRecipe()
-    found = label_and_split(table(rows), recipe)
+    found = label_and_split(table(rows), STARS, 0.8)
     expected = []
     for user in sorted({row[0] for row in rows}):
         of_user = sorted(
             ((time, place, rating) for place, (u, rating, time) in enumerate(rows) if u == user),
             key=lambda row: row[:2],
         )
-        offline = len(of_user) - recipe.holdout_last
+        offline = len(of_user) - 10
         for k, (_, place, rating) in enumerate(of_user):
             part = Split.HOLDOUT if k >= offline else Split.TRAIN if k < 0.8 * offline else Split.TEST
             expected.append((user, place, int(rating > 3), part))
@@ -41,7 +40,7 @@ def test_the_split_is_what_a_loop_over_users_gives(rows: list[tuple[int, int, in
 
 @given(RATINGS)
 def test_nothing_trained_is_later_than_what_is_tested(rows: list[tuple[int, int, int]]) -> None:
-    found = label_and_split(table(rows), DataRecipe())
+    found = label_and_split(table(rows), STARS, 0.8)
     for _, of_user in found.groupby(Columns.USER):
         order = [of_user[of_user[Columns.SPLIT] == part][Columns.TIMESTAMP] for part in ("train", "test", "holdout")]
         present = [times for times in order if len(times)]
@@ -51,7 +50,7 @@ def test_nothing_trained_is_later_than_what_is_tested(rows: list[tuple[int, int,
 
 @pytest.mark.parametrize(("ratings", "train", "test"), [(1, 0, 0), (10, 0, 0), (11, 1, 0), (12, 2, 0), (15, 4, 1)])
 def test_a_user_with_few_ratings(ratings: int, train: int, test: int) -> None:
-    found = label_and_split(table([(1, 4, time) for time in range(ratings)]), DataRecipe())
+    found = label_and_split(table([(1, 4, time) for time in range(ratings)]), STARS, 0.8)
     counts = found[Columns.SPLIT].value_counts()
     assert (counts.get(Split.TRAIN, 0), counts.get(Split.TEST, 0)) == (train, test)
 

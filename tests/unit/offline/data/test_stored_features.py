@@ -40,7 +40,7 @@ def as_served(lists: Lists, row: int) -> Float32:
     """The rows of one list, from raw values by id."""
     past, user = INPUTS.data, int(lists.users[row])
     users = user_statistics(past, INPUTS.users).assign(n_ratings=lists.lengths[row]).iloc[[user]]
-    items = item_statistics(past, INPUTS.years).iloc[lists.candidates[row] - 1]
+    items = item_statistics(past, INPUTS).iloc[lists.candidates[row] - 1]
     itemids, times = past.itemids[lists.events[row] - 1], NOW - lists.ages[row].astype(np.int64)
     history = History(itemids, lists.ratings[row].astype(np.int64), times)
 

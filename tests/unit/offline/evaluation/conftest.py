@@ -31,4 +31,5 @@ def settings_of(recipe: str, exchange: Path) -> Settings:
 
 
 def holdout_of(settings: Settings) -> Holdout:
-    return replay.hold_out(read_with_holdout(settings).data, settings.recipe.data.holdout_last)
+    inputs = read_with_holdout(settings)
+    return replay.hold_out(inputs.data, inputs.dataset.holdout)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Sequences
 
 N_ITEMS, LAST = 40, 4
+LAST_FOUR = HoldoutRule(last=LAST)
 
 
 def made_up() -> Sequences:

@@ -7,12 +7,12 @@ import numpy as np
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
 from offline.evaluation.baselines import best_unseen, popular_lists
-from tests.unit.offline.evaluation.made_up import LAST, N_ITEMS, made_up
+from tests.unit.offline.evaluation.made_up import LAST, LAST_FOUR, N_ITEMS, made_up
 
 
 def test_the_past_holds_nothing_of_the_held_out_part() -> None:
     data = made_up()
-    holdout = replay.hold_out(data, LAST)
+    holdout = replay.hold_out(data, LAST_FOUR)
     assert holdout.past.seen().multiply(holdout.relevance + holdout.disliked).nnz == 0
     assert holdout.relevance.sum() == sum(data.liked[end - LAST : end].sum() for end in data.starts[1:])
     assert (holdout.relevance + holdout.disliked).sum() == LAST * data.n_users
@@ -34,7 +34,7 @@ def test_what_is_liked_later_changes_no_past() -> None:
     data = made_up()
     late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)
     other = replace(data, liked=np.where(late, ~data.liked, data.liked))
-    one, two = replay.hold_out(data, LAST), replay.hold_out(other, LAST)
+    one, two = replay.hold_out(data, LAST_FOUR), replay.hold_out(other, LAST_FOUR)
     assert np.array_equal(popular_lists(one.past, 9), popular_lists(two.past, 9))
     assert (one.relevance != two.disliked).nnz == 0
 

@@ -11,14 +11,14 @@ from offline.evaluation import replay
 from offline.evaluation.baselines import best_unseen, popular_lists
 from offline.evaluation.replay import Answers, Holdout
 from offline.evaluation.report import HEADLINES, _ranks_of, funnel, labelled, plain, report, summary
-from tests.unit.offline.evaluation.made_up import LAST, N_ITEMS, made_up
+from tests.unit.offline.evaluation.made_up import LAST_FOUR, N_ITEMS, made_up
 
 SIZE = 10
 
 
 @pytest.fixture(scope="module")
 def holdout() -> Holdout:
-    return replay.hold_out(made_up(), LAST)
+    return replay.hold_out(made_up(), LAST_FOUR)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from offline.evaluation import source_reference
 from offline.evaluation.source_reference import asked_for, source_artifacts
+from tests.synthetic_release import write_inputs
 from tests.unit.offline.evaluation.conftest import settings_of
 
 
@@ -24,9 +25,10 @@ def settings(exchange: Path, tmp_path: Path) -> Settings:
     return settings_of("default", exchange).model_copy(update={"exchange_dir": folder})
 
 
-def with_data(folder: Path, digest: str) -> None:
+def with_data(folder: Path, digest: str, recipe: str = "default") -> None:
     content = artifacts.DATASET.read(folder)
     artifacts.DATASET.write(folder, {**content, "sha256": {"ratings.dat": digest}})
+    write_inputs(folder, recipe)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def runs(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     def run_steps(settings: Settings, folder: Path) -> Iterator[dict[str, Any]]:
         made.append(settings)
         shutil.copytree(exchange / "source", folder, dirs_exist_ok=True)
-        with_data(folder, artifacts.DATASET.read(settings.exchange_dir)["sha256"]["ratings.dat"])
+        with_data(folder, artifacts.DATASET.read(settings.exchange_dir)["sha256"]["ratings.dat"], "source")
         yield {"step": "all", "seconds": 0.0}
 
     monkeypatch.setattr(source_reference, "run_steps", run_steps)

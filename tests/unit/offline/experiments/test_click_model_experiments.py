@@ -55,7 +55,7 @@ def other_ratings(settings: Settings, folder: Path, split: str) -> Settings:
     table = artifacts.RATINGS.read(settings.exchange_dir)
     rows = table[Columns.SPLIT] == split
     table[Columns.RATING] = table[Columns.RATING].where(~rows, table[Columns.RATING] % 5 + 1)
-    table[Columns.LABEL] = (table[Columns.RATING] > settings.recipe.data.positive_above).astype("int8")
+    table[Columns.LABEL] = (table[Columns.RATING] > 3).astype("int8")
     artifacts.RATINGS.write(folder, table)
     importlib.import_module("offline.preprocess.s2_term_trans").main(other)
     return other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import Channel
+from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.fusion import Hits, candidate_columns
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
@@ -30,13 +32,15 @@ from offline.training.ranking import fit_stages
 from tests.unit.offline.training.test_ranking import ITEMS, RECIPE, USERS, inputs_of
 
 LAST = 4
+LAST_FOUR = HoldoutRule(last=LAST)
 SIZE = RECIPE.recall.candidates
 
 
 @pytest.fixture(scope="module")
 def requests() -> EvalRequests:
     inputs = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
-    return EvalRequests(replay.hold_out(inputs.data, LAST), inputs.data, inputs)
+    inputs = replace(inputs, dataset=inputs.dataset.model_copy(update={"holdout": LAST_FOUR}))
+    return EvalRequests(replay.hold_out(inputs.data, LAST_FOUR), inputs.data, inputs)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +172,7 @@ def settings(requests: EvalRequests, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"holdout_last": LAST})})
+    return RECIPE
 
 
 def test_ablations_never_read_the_last_ten(

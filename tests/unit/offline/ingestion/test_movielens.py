@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -158,3 +159,18 @@ def test_a_malformed_line_of_100k_is_named() -> None:
         movielens_100k.parse_grouplens(b"1\t2\t5\t1\n1\t2\n", b"1|24|M|x|1\n", b"")
     with pytest.raises(MalformedLineError, match=r"ml-100k\.inter, line 1: the header"):
         movielens_100k.parse_recbole(b"1\t2\t5\t1\n", b"", b"")
+
+
+def test_items_have_their_own_id_and_the_year_of_their_title() -> None:
+    items = movielens.with_years(movielens.with_own_ids(movielens.parse_movies(MOVIES), "itemid"))
+    assert items["id"].tolist() == ["10", "20"]
+    assert items["year"].tolist() == [1977, 1995]
+
+
+@pytest.mark.parametrize("title", ["Nothing", "(1990) Later"])
+def test_a_title_without_a_year_has_none(title: str) -> None:
+    assert math.isnan(movielens.release_year(title))
+
+
+def test_a_year_may_be_followed_by_spaces() -> None:
+    assert movielens.release_year("2001 (1968) ") == 1968

@@ -14,6 +14,7 @@ from data_exchange_center.history import History
 from data_exchange_center.recipes import ListRankerRecipe
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.models.served import load_ranker, weights_to_bytes
+from tests.datasets import STARS
 
 ITEMS, LENGTH, CANDIDATES = 30, 5, 12
 SPEC = FeatureSpec(
@@ -28,7 +29,7 @@ SPEC = FeatureSpec(
     candidate=("a_score", "fused_log_rank"),
     history=HistoryFeature(length=LENGTH),
 )
-CONFIG = ListRankerConfig.of(SPEC, ListRankerRecipe(kernels=3, hidden=(8, 4)), factors=(4, 2, 3), liked_above=3)
+CONFIG = ListRankerConfig.of(SPEC, ListRankerRecipe(kernels=3, hidden=(8, 4)), factors=(4, 2, 3), dataset=STARS)
 
 
 @pytest.fixture(scope="module")
@@ -87,4 +88,4 @@ def test_weights_of_another_kind_are_refused(ranker: ListRanker) -> None:
 
 def test_a_spec_without_history_has_no_list_ranker() -> None:
     with pytest.raises(ValueError, match="history"):
-        ListRankerConfig.of(SPEC.model_copy(update={"history": None}), ListRankerRecipe(), (4,), liked_above=3)
+        ListRankerConfig.of(SPEC.model_copy(update={"history": None}), ListRankerRecipe(), (4,), STARS)

@@ -38,6 +38,7 @@ from offline.training.channels import (
 )
 from offline.training.list_ranker import ranked, train_ranker
 from offline.training.ranking import earlier_part, fit_list_ranker, fit_stages, training_lists
+from tests.datasets import STARS
 
 USERS, ITEMS, EVENTS = 40, 30, 22  # the last user has rated nothing, the last item nobody
 RECIPE = Recipe(
@@ -65,7 +66,8 @@ def inputs_of(offsets: np.ndarray) -> Inputs:
         for feature, codes in zip(profile, profiles.T, strict=True)
     }
     users = pd.DataFrame({"userid": data.userids, **raw})
-    return Inputs(data, ("Action", "Drama"), genres, np.arange(ITEMS + 1) + 1950, users, profile, profiles)
+    years = np.append(np.nan, np.arange(1, ITEMS + 1) + 1950)[:, None]
+    return Inputs(STARS, data, ("Action", "Drama"), genres, years, users, profile, profiles)
 
 
 @pytest.fixture(scope="module")

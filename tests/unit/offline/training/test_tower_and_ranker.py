@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe, TowerRecipe
+from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
 from offline.data.requests import request_points
 from offline.data.sequences import Sequences
@@ -21,6 +23,7 @@ from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.item_item import ease_channel
 from offline.training.list_ranker import ranked, train_ranker
 from offline.training.tower import train_tower
+from tests.datasets import STARS
 
 USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS = 60, 40, 24, 6, 10
 RECIPE = TowerRecipe(dim=8, epochs=4, batch_size=64, learning_rate=0.02, stride=2, horizon=3)
@@ -40,7 +43,7 @@ SPEC = FeatureSpec(
 
 
 def fitted(data: Sequences, recipe: TowerRecipe) -> Tower:
-    return train_tower(data, GENRES, PROFILES, CARDINALITIES, recipe, TOWER_LAGS)[0]
+    return train_tower(data, GENRES, PROFILES, CARDINALITIES, STARS, recipe, TOWER_LAGS)[0]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def tower(data: Sequences) -> Tower:
 
 @pytest.fixture(scope="module")
 def lists(data: Sequences, tower: Tower) -> Lists:
-    ease = ease_channel(data.before_last(3).seen(), EaseRecipe(dim=8, l2=1.0), LAGS, liked_above=3)
+    ease = ease_channel(data.before_last(3).seen(), EaseRecipe(dim=8, l2=1.0), LAGS, STARS)
     channels = (tower.channel("tower", TRAINED), ease)
     points = request_points(data, 3, np.random.default_rng(0))
     return recall_lists(data, points, PROFILES, channels, (2, 1), size=10, history=LAGS, horizon=3)
@@ -69,7 +72,9 @@ def lists(data: Sequences, tower: Tower) -> Lists:
 
 @pytest.fixture(scope="module")
 def knowledge(data: Sequences, tower: Tower) -> FrozenTables:
-    factors = similarities((tower.channel("tower", TRAINED),), GENRES, np.arange(1960, 1960 + ITEMS + 1))
+    years = np.arange(1960.0, 1960 + ITEMS + 1)[:, None]
+    inputs = Inputs(STARS, data, ("a", "b"), GENRES, years, pd.DataFrame(), (), PROFILES)
+    factors = similarities((tower.channel("tower", TRAINED),), inputs)
     return FrozenTables(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),))
 
 
@@ -152,7 +157,7 @@ def test_ranker_beats_the_recalled_order_it_is_trained_on(
         features=np.zeros_like(lists.features),
     )
     recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32)
-    config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], liked_above=3)
+    config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], STARS)
     model, losses = train_ranker(worse, stored, knowledge, config, recipe)
     assert losses[-1] < losses[0]
     order = ranked(model, worse, stored)

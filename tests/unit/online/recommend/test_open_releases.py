@@ -15,6 +15,7 @@ from online.clients.base import ServiceError
 from online.recommend import open_releases
 from online.recommend.open_release import NoReleaseError, OpenRelease
 from online.recommend.open_releases import OpenReleases
+from tests.datasets import STARS
 
 
 class Later(Executor):
@@ -53,7 +54,7 @@ class Reader:
             raise self.error
         spec = cast(Any, None)
         manifest = Manifest.model_construct(
-            release=release, recipe=SOURCE, dataset={}, feature_spec=spec, vector_dims={}, model={}, parts=()
+            release=release, recipe=SOURCE, dataset=STARS, feature_spec=spec, vector_dims={}, model={}, parts=()
         )
         nothing = cast(Any, SimpleNamespace())
         return OpenRelease(manifest, nothing, "ml_rec", 1, {}, nothing, nothing)

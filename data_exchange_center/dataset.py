@@ -1,0 +1,123 @@
+"""What the steps, sync and the server must know of a data set, whichever it is.
+
+It is written once by ``offline/preprocess/s0_get_data.py`` and travels with the release. Inside, users and items are
+whole numbers and ratings are codes; here is what they are to people: the kind of their own ids, the values behind the
+codes, and the names of the attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+IdKind = Literal["integer", "string"]
+SEPARATOR = ": "  # between attribute and value, in the name of a term
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HoldoutRule(_Frozen):
+    """How many of each user's last events are held out for evaluation: a number, or a share within bounds."""
+
+    last: int | None = Field(default=None, ge=1)
+    share: float | None = Field(default=None, gt=0, lt=1)
+    at_least: int = Field(default=1, ge=0)  # of a share
+    at_most: int = Field(default=10, ge=1)  # of a share
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.last is None) == (self.share is None):
+            raise ValueError("either last or share must be given")
+        return self
+
+    def sizes(self, lengths: NDArray[np.integer]) -> NDArray[np.int64]:
+        """(users,) events of each user -> how many of them are held out: all of them, where there are no more."""
+        if self.last is not None:
+            wanted = np.full(np.shape(lengths), self.last)
+        else:
+            wanted = np.clip(np.floor((self.share or 0.0) * lengths), self.at_least, self.at_most)
+        sizes: NDArray[np.int64] = np.minimum(wanted, lengths).astype(np.int64)
+        return sizes
+
+    @property
+    def longest(self) -> int:
+        """The most events that are held out of one user."""
+        return self.last if self.last is not None else self.at_most
+
+
+class ItemNumber(_Frozen):
+    """A numeric attribute of items, and how models read it.
+
+    Attributes:
+        name: as declared; the column of `artifacts.ITEMS`, where an unknown value is null.
+        unit: a feature store holds whole multiples of it, 0 for an unknown value.
+        scale: what such a multiple is divided by as a model's input.
+        centres: where the nearness of two items is measured from; ``width``: how far it reaches.
+    """
+
+    name: str
+    unit: float = 1.0
+    scale: float = 1.0
+    centres: tuple[float, ...] = ()
+    width: float = 1.0
+
+    def stored(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Values, NaN where unknown -> whole multiples of ``unit``."""
+        known = ~np.isnan(values)
+        return np.where(known, np.rint(np.where(known, values, 0) / self.unit), 0).astype(np.int64)
+
+
+class Dataset(_Frozen):
+    """One data set.
+
+    Attributes:
+        name: as declared, or that of the published set with its counts.
+        origin: one line that says where it is from.
+        counts: of ratings, users, items and terms.
+        sha256: of the files in ``offline/raw`` that it was read from.
+        user_ids, item_ids: whether people write ids as numbers, which are then used inside too, or as strings.
+        levels: the values that ratings have; the rating of code c is ``levels[c - 1]``, code 0 is padding. One level
+            where events have no value.
+        positive_level: codes above it are liked; 0: every event is.
+        profile: columns of `artifacts.USERS`, all categorical.
+        crossed: those of ``profile`` that the ranker crosses with items.
+        terms: names of the items' categorical and multi-valued attributes.
+        numbers: the items' numeric attributes.
+        holdout: which events are held out.
+    """
+
+    name: str
+    origin: str
+    counts: Mapping[str, int]
+    sha256: Mapping[str, str]
+    user_ids: IdKind = "integer"
+    item_ids: IdKind = "integer"
+    levels: tuple[float, ...]
+    positive_level: int = Field(ge=0)
+    profile: tuple[str, ...] = ()
+    crossed: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    numbers: tuple[ItemNumber, ...] = ()
+    holdout: HoldoutRule
+
+    @property
+    def rating_codes(self) -> int:
+        """Rows of a table that is read by a rating's code: padding and every level."""
+        return len(self.levels) + 1
+
+    def term(self, attribute: str, value: str) -> str:
+        """The name of a term: its value, with the attribute before it where there are several."""
+        return value if len(self.terms) == 1 else f"{attribute}{SEPARATOR}{value}"
+
+    def attribute_and_value(self, term: str) -> tuple[str, str]:
+        """Inverse of `term`; no attribute's name holds `SEPARATOR`."""
+        if len(self.terms) == 1:
+            return self.terms[0], term
+        attribute, _, value = term.partition(SEPARATOR)
+        return attribute, value

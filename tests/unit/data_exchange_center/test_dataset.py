@@ -1,0 +1,57 @@
+"""What a data set says of itself: holdout, numbers, terms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
+from tests.datasets import STARS
+
+LENGTHS = st.lists(st.integers(0, 400), max_size=20)
+
+
+@given(LENGTHS, st.integers(1, 12))
+def test_a_number_is_held_out_of_everyone_who_has_so_many(lengths: list[int], last: int) -> None:
+    assert HoldoutRule(last=last).sizes(np.array(lengths, int)).tolist() == [min(n, last) for n in lengths]
+
+
+@given(LENGTHS, st.floats(0.01, 0.99), st.integers(0, 3), st.integers(3, 12))
+def test_a_share_is_held_out_within_its_bounds(lengths: list[int], share: float, least: int, most: int) -> None:
+    sizes = HoldoutRule(share=share, at_least=least, at_most=most).sizes(np.array(lengths, int))
+    assert sizes.tolist() == [min(n, max(least, min(most, int(share * n)))) for n in lengths]
+
+
+def test_the_longest_holdout_is_known() -> None:
+    assert HoldoutRule(last=7).longest == 7
+    assert HoldoutRule(share=0.1, at_most=5).longest == 5
+
+
+def test_a_number_is_stored_in_its_unit_and_zero_where_unknown() -> None:
+    price = ItemNumber(name="price", unit=0.01)
+    assert price.stored(np.array([19.99, np.nan, -0.5])).tolist() == [1999, 0, -50]
+
+
+def test_one_attribute_needs_no_name_before_its_terms() -> None:
+    assert STARS.term("genres", "Sci-Fi") == "Sci-Fi"
+    assert STARS.attribute_and_value("Sci-Fi: new") == ("genres", "Sci-Fi: new")
+
+
+def test_a_term_of_several_attributes_names_its_own() -> None:
+    shop = STARS.model_copy(update={"terms": ("brand", "kind")})
+    assert shop.term("kind", "lamp: desk") == "kind: lamp: desk"
+    assert shop.attribute_and_value("kind: lamp: desk") == ("kind", "lamp: desk")
+
+
+def test_it_comes_back_from_json() -> None:
+    assert Dataset.model_validate_json(STARS.model_dump_json()) == STARS
+    assert STARS.rating_codes == 6
+
+
+@pytest.mark.parametrize("rule", [{}, {"last": 3, "share": 0.1}])
+def test_a_holdout_is_a_number_or_a_share(rule: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="either last or share"):
+        HoldoutRule.model_validate(rule)
