@@ -261,7 +261,7 @@ CHANNELS = Binary(
 USER_STATE = Table(
     "offline/user_state.parquet",
     _S2_VECTOR_RECALL,
-    "Every user's profile codes, as the channels read them, and newest events, newest first (train and test rows).",
+    "Every user's profile codes, as the channels read them, and events, newest first (train and test rows).",
     {
         Columns.USER: pa.int32(),
         Columns.PROFILE: _ids,

@@ -1,4 +1,4 @@
-"""A user's newest ratings, which recall and ranking read; one new rating brings them up to date."""
+"""A user's ratings, which recall and ranking read; one new rating brings them up to date."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.as_of import happened
+
 _EVENT = np.dtype([("itemid", "<i4"), ("rating", "u1"), ("time", "<i8")])  # packed: 13 bytes an event
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """One user's newest events, newest first.
+    """One user's events, newest first.
 
     Attributes:
         itemids: (n,).
@@ -31,10 +33,15 @@ class History:
         """(n,) seconds from each event to ``timestamp``; 0 for events after it."""
         return np.maximum(timestamp - self.times, 0)
 
-    def with_event(self, itemid: int, rating: int, time: int, length: int) -> History:
-        """The history after one more rating, cut to ``length``."""
+    def as_of(self, second: int) -> History:
+        """The events that a request at ``second`` sees."""
+        seen = happened(self.times, second)
+        return self if seen.all() else History(self.itemids[seen], self.ratings[seen], self.times[seen])
+
+    def with_event(self, itemid: int, rating: int, time: int) -> History:
+        """The history after one more rating."""
         parts = ((self.itemids, itemid), (self.ratings, rating), (self.times, time))
-        return History(*(np.concatenate([[new], old])[:length].astype(np.int64) for old, new in parts))
+        return History(*(np.concatenate([[new], old]).astype(np.int64) for old, new in parts))
 
     def pack(self) -> bytes:
         """13 bytes an event."""

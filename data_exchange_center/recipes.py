@@ -24,7 +24,7 @@ class DataRecipe(_Frozen):
     validation_share: float = 0.1  # of the training rows, the last rows of every user; models are chosen on them
     window: int = 10  # interactions behind a user's genre statistics, in training and in serving
     clicks_for_preference: int = 3  # clicks within the window that make a genre a preferred one
-    history: int = 100  # newest interactions of a user that are kept for serving
+    history: int = 100  # newest interactions of a user that recall looks at
 
 
 class TrainRecipe(_Frozen):

@@ -16,7 +16,7 @@ LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
 HISTORY_KEY: Final = "ml:history"  # list: ids of the releases that were activated, newest first
 USER_TERM: Final = "term"  # genre codes, int32 little endian
 # ... and `columns.vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
-USER_HISTORY: Final = "history"  # the newest events, as `History.pack` lays them out
+USER_HISTORY: Final = "history"  # all events, as `History.pack` lays them out
 USER_PROFILE: Final = "profile"  # profile codes that the channels' tables are read by, int32 little endian
 USER_FILTER: Final = "filter"  # seen itemids, int32 little endian
 

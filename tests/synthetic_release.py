@@ -47,7 +47,7 @@ def write_artifacts(
     _write_items(folder, world)
     _write_recall_state(folder, world, data.window, data.clicks_for_preference)
     inputs = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe))
-    artifacts.USER_STATE.write(folder, user_state(inputs.data, inputs, data.history))
+    artifacts.USER_STATE.write(folder, user_state(inputs.data, inputs))
     _RECALL[recipe](folder, world)
     _RANKING[recipe](folder, world, seed)
     write_inputs(folder, recipe)

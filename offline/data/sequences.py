@@ -97,7 +97,7 @@ class Sequences:
         return self.histories_at(np.arange(self.n_users), self.lengths, length)
 
     def histories_at(self, users: Ints, positions: Ints, length: int) -> tuple[Ints, Ints, Ints]:
-        """What ``users`` (m,) rated strictly before their event ``positions`` (m,): newest first, (m, length) each."""
+        """What ``users`` (m,) rated before their event ``positions`` (m,): newest first, (m, length) each."""
         event = (self.starts[users] + positions)[:, None] - 1 - np.arange(length)  # (m, length)
         there = event >= self.starts[users][:, None]
         items, ratings, times = (np.zeros(event.shape, dtype=np.int64) for _ in range(3))

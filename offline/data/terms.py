@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_exchange_center.as_of import first_of_second
 from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
 
 Int8 = NDArray[np.int8]
@@ -47,7 +48,7 @@ def statistic_columns(genres: Sequence[str]) -> list[str]:
 
 
 def terms_before(interactions: pd.DataFrame, flags: Int8, window: int) -> Int8:
-    """State of the last ``window`` interactions strictly before each row.
+    """State of the last ``window`` interactions that each row sees, as of its second.
 
     Args:
         interactions: userid, timestamp, label and `item` (row of the item in ``flags``), sorted.
@@ -55,13 +56,11 @@ def terms_before(interactions: pd.DataFrame, flags: Int8, window: int) -> Int8:
         window: how many interactions count.
 
     Returns:
-        (rows, 2 * genres): impressions, then clicks. An interaction of the same second is left out:
-        their order is unknown, and in a log of impressions a row must not see its own page.
+        (rows, 2 * genres): impressions, then clicks.
     """
     users, times = interactions[Columns.USER].to_numpy(), interactions[Columns.TIMESTAMP].to_numpy()
-    new_user = _changes(users)
-    first_of_user = _start_of_run(new_user)
-    end = _start_of_run(new_user | _changes(times))  # excluded: the first interaction of this second
+    first_of_user = first_of_second(users, np.zeros_like(times))
+    end = first_of_second(users, times)  # excluded
     return _window_sums(interactions, flags, np.maximum(first_of_user, end - window), end)
 
 
@@ -86,12 +85,6 @@ def statistics_table(frame: pd.DataFrame, statistics: Int8, genres: Sequence[str
 def _changes(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     """True where a value differs from the one before it, and at the first."""
     return np.r_[True, values[1:] != values[:-1]] if len(values) else np.array([], dtype=bool)
-
-
-def _start_of_run(begins: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Of every row, the row where its run began."""
-    rows: NDArray[np.int64] = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
-    return rows
 
 
 def _window_sums(interactions: pd.DataFrame, flags: Int8, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Int8:

@@ -6,27 +6,28 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from offline.data.sequences import Sequences
 from offline.evaluation.metrics import Lists
+from offline.evaluation.replay import Holdout
 from offline.training.item_item import ease, item_knn
 
 POPULARITY, KNN, EASE = "popularity", "item-kNN", "EASE"
 
 
-def baselines(past: Sequences, size: int) -> dict[str, Lists]:
-    """Name -> (users, size) codes, best first; fitted on ``past``, nothing tuned."""
-    seen = past.seen()
+def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
+    """Name -> (users, size) codes, best first; fitted on the past, nothing tuned."""
+    past, known = holdout.past.seen(), holdout.known.seen()
     return {
-        POPULARITY: popular_lists(past, size),
-        KNN: best_unseen(seen @ item_knn(seen), seen, size),
-        EASE: best_unseen(seen @ ease(seen), seen, size),
+        POPULARITY: popular_lists(holdout, size),
+        KNN: best_unseen(known @ item_knn(past), known, size),
+        EASE: best_unseen(known @ ease(past), known, size),
     }
 
 
-def popular_lists(past: Sequences, size: int) -> Lists:
-    """The most liked items that a user has not rated."""
+def popular_lists(holdout: Holdout, size: int) -> Lists:
+    """The most liked items that a user is not known to have rated."""
+    past = holdout.past
     clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(np.float32)
-    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), past.seen(), size)
+    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), holdout.known.seen(), size)
 
 
 def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:

@@ -54,7 +54,7 @@ def evaluate(
         with timed("answers of the server", seconds):
             answers = ask(holdout)
     with timed("baselines", seconds):
-        systems = baselines(holdout.past, SHOWN)
+        systems = baselines(holdout, SHOWN)
     if source and name != SOURCE.name:
         with timed("the source's recipe", seconds):
             systems |= _systems(SOURCE.name, served.answers(source, holdout))
@@ -96,7 +96,7 @@ def shared(first: Lists, second: Lists) -> float:
 
 
 def _difference(holdout: Holdout, live: Lists, exact: Lists) -> dict[str, Any]:
-    one, other = per_user(holdout.relevance, live), per_user(holdout.relevance, exact)
+    one, other = (per_user(holdout.relevance, holdout.judged(lists)) for lists in (live, exact))
     return {
         "shared": shared(live, exact),
         "users with the same list": int((live == exact).all(axis=1).sum()),

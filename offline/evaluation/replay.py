@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from data_exchange_center.as_of import happened
 from data_exchange_center.channels import BREAK_S
 from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Ints, Sequences
+from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists
 
 FEW, MANY = 50, 200  # ratings before the request
+Number = TypeVar("Number", np.int64, np.float64)
 SHOWN = 200  # items of the longest list that the server returns
 
 
@@ -22,20 +27,61 @@ SHOWN = 200  # items of the longest list that the server returns
 class Holdout:
     """The past that systems may know, and the part that evaluation alone reads.
 
+    A request sees the past as of its second. What a user rated in that very second before the held-out part is neither
+    known nor a target: `judged` takes it off the lists.
+
     Attributes:
+        past: all events before the held-out part: what models are fitted on.
+        known: those of them that the user's request sees.
         relevance: (users, items + 1) 1 where a user liked an item of the held-out part.
         disliked: (users, items + 1) 1 where a user rated one there without liking it.
         popularity: (items + 1,) share of users who rated an item before.
-        times: (users,) seconds of the request: those of the first held-out rating, and all that systems know of it.
+        times: (users,) seconds of the request: by `holdout_of` those of the first held-out rating, and all that
+            systems know of it.
         slices: name -> (users,) True for the users in it.
     """
 
     past: Sequences
+    known: Sequences
     relevance: sp.csr_matrix
     disliked: sp.csr_matrix
     popularity: Floats
     times: Ints
     slices: Mapping[str, NDArray[np.bool_]]
+
+    def asked_at(self, times: Ints) -> Holdout:
+        """The same targets, asked for at ``times`` (users,), none before those of `holdout_of`."""
+        return replace(self, known=as_of(self.past, times), times=times)
+
+    def judged(self, lists: Lists) -> Lists:
+        """(users, k) without what is neither known nor a target; 0 pads."""
+        return _kept(lists, self._judges(lists), 0)
+
+    def judged_answers(self, answers: Answers) -> Answers:
+        """All lists `judged`, each score beside its item."""
+        judges = self._judges(answers.ranked)
+        return Answers(
+            {name: self.judged(lists) for name, lists in answers.channels.items()},
+            self.judged(answers.fused),
+            _kept(answers.ranked, judges, 0),
+            _kept(answers.scores, judges, np.nan),
+        )
+
+    @cached_property
+    def _unjudged(self) -> sp.csr_matrix:
+        """(users, items + 1) not 0 where an item is neither known nor a target."""
+        unseen = sp.csr_matrix(self.past.seen() - self.known.seen())
+        unseen.eliminate_zeros()
+        return unseen
+
+    def _judges(self, lists: Lists) -> NDArray[np.bool_]:
+        unjudged = metrics.hits(lists, self._unjudged) & ~metrics.hits(lists, self.relevance)
+        return (lists > 0) & ~unjudged
+
+
+def as_of(data: Sequences, times: Ints) -> Sequences:
+    """What a request of each user at ``times`` (users,) sees."""
+    return data.select(happened(data.times, times[data.users]))
 
 
 def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
@@ -54,11 +100,13 @@ def holdout_of(past: Sequences, future: Sequences) -> Holdout:
     returns = times - before >= BREAK_S
     return Holdout(
         past=past,
+        known=as_of(past, times),
         relevance=_events(future, future.liked),
         disliked=_events(future, ~future.liked),
         popularity=np.bincount(past.items, minlength=past.n_items + 1) / max(past.n_users, 1),
         times=times,
         slices={
+            "first of its second": known & (times > before),
             "returning": known & returns,
             "same session": known & ~returns,
             "few ratings": past.lengths < FEW,
@@ -82,6 +130,13 @@ class Answers:
     fused: Lists
     ranked: Lists
     scores: Floats
+
+
+def _kept(rows: NDArray[Number], kept: NDArray[np.bool_], padding: float) -> NDArray[Number]:
+    """(users, k) what is kept of each row, moved together at its beginning."""
+    order = np.argsort(~kept, axis=1, kind="stable")
+    moved: NDArray[Number] = np.take_along_axis(np.where(kept, rows, padding), order, axis=1).astype(rows.dtype)
+    return moved
 
 
 def _events(data: Sequences, keep: NDArray[np.bool_]) -> sp.csr_matrix:

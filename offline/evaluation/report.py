@@ -22,7 +22,7 @@ HEADLINES = ("recall@200", "recall@50", "ndcg@50", "hit_rate@50")  # shown in ta
 def report(
     holdout: Holdout, systems: Mapping[str, Lists], answers: Answers, genres: Floats, baselines: Sequence[str]
 ) -> dict[str, Any]:
-    """The whole report.
+    """The whole report, of the lists as the holdout judges them.
 
     Args:
         systems: name -> (users, >= 1) codes, best first, 0 where shorter.
@@ -30,6 +30,8 @@ def report(
         genres: (items + 1, genres) 0/1 for intra-list diversity.
         baselines: the systems that every other one is compared with.
     """
+    systems = {name: holdout.judged(lists) for name, lists in systems.items()}
+    answers = holdout.judged_answers(answers)
     return {
         "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
         "table": {name: summary(holdout, lists) for name, lists in systems.items()},
@@ -50,8 +52,8 @@ def report(
 
 
 def summary(holdout: Holdout, lists: Lists) -> dict[str, float]:
-    """The headline means, and recall@200 of users who come back after an hour or more."""
-    values = _headlines(holdout.relevance, lists)
+    """The headline means, and recall@200 of users who come back after an hour or more; of `Holdout.judged` lists."""
+    values = _headlines(holdout.relevance, holdout.judged(lists))
     returning = np.where(holdout.slices["returning"], values.get("recall@200", np.nan), np.nan)
     means = {name: float(metrics.mean(value, resamples=1).mean) for name, value in values.items()}
     return means | {"returning: recall@200": metrics.mean(returning, resamples=1).mean}

@@ -42,17 +42,21 @@ class State(NamedTuple):
     history: History
     profile: Ints  # codes
 
+    def as_of(self, second: int) -> State:
+        """The user as a request at ``second`` sees it."""
+        return self._replace(history=self.history.as_of(second))
+
 
 def answers(settings: Settings, holdout: Holdout) -> Answers:
-    """Every user's lists for a request at the time of the user's first held-out rating.
+    """Every user's lists for a request at the holdout's times.
 
     Raises ArtifactError when a file of `make offline` is absent.
     """
     folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
-    states = read_states(folder, past)
+    states = [state.as_of(int(time)) for state, time in zip(read_states(folder, past), holdout.times, strict=True)]
     index, ranker = ExactIndex.read(folder, recipe, past), Ranker.read(folder, recipe, past)
     vectors = user_vectors(folder, recipe, states, past, holdout.times)
-    seen, popular = past.seen(), _popular(folder, past)
+    seen, popular = holdout.known.seen(), _popular(folder, past)
     size, shown = recipe.candidates, min(recipe.candidates, SHOWN)
     lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*vectors, "fused", "ranked")}
     scores = np.full((past.n_users, size), np.nan)

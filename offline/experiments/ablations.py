@@ -62,11 +62,12 @@ def measure(settings: Settings, recipe: Recipe, with_source: bool = False) -> di
     inputs = read_with_holdout(settings)
     rule = inputs.dataset.holdout
     data = inputs.data.before_last(rule.sizes(inputs.data.lengths))  # the last ten are gone from here on
-    requests = EvalRequests(replay.hold_out(data, rule), data, replace(inputs, data=data))
+    requests = EvalRequests(replay.hold_out(data, rule), replace(inputs, data=data))
     holdout, rows = (
         requests.holdout,
         sorted(tried(requests, recipe, with_source), key=lambda row: GROUPS.index(row.group)),
     )
+    rows = [row._replace(lists=holdout.judged(row.lists)) for row in rows]
     reference = next(per_user(holdout.relevance, row.lists) for row in rows if row.name == REFERENCE)
     return {
         "command": f"make ablations{' with_source=1' if with_source else ''}",
@@ -91,7 +92,7 @@ def measure(settings: Settings, recipe: Recipe, with_source: bool = False) -> di
 def tried(requests: EvalRequests, recipe: Recipe, with_source: bool) -> Iterator[Row]:
     """All rows, fitted on the way."""
     past, size = requests.holdout.past, recipe.recall.candidates
-    for name, lists in baselines(past, SHOWN).items():
+    for name, lists in baselines(requests.holdout, SHOWN).items():
         yield Row("baseline", name, lists)
     channels = history_channels(fit_channels(past, requests.inputs, recipe))
     yield from _recalled(requests, channels, recipe)

@@ -25,23 +25,21 @@ from offline.training.ranking import Stages, list_recipe
 
 @dataclass(frozen=True, eq=False)
 class EvalRequests:
-    """One request for every user with a past and a holdout, at the end of the past.
-
-    Attributes:
-        data: past and holdout. Of the holdout only the time of the request is used: it says whether the user comes back
-            after a break.
-    """
+    """One request for every user with a past and a holdout, at the holdout's times."""
 
     holdout: Holdout
-    data: Sequences
     inputs: Inputs
 
     @property
+    def data(self) -> Sequences:
+        """What the requests see a part of."""
+        return self.holdout.past
+
+    @property
     def points(self) -> Points:
-        """Right after each user's past."""
-        lengths = self.holdout.past.lengths
-        users = np.flatnonzero((lengths > 0) & (self.data.lengths > lengths))
-        return Points(users, lengths[users])
+        asked = np.diff((self.holdout.relevance + self.holdout.disliked).indptr) > 0
+        users = np.flatnonzero((self.data.lengths > 0) & asked)
+        return Points(users, self.holdout.known.lengths[users], self.holdout.times[users])
 
     def hits(self, channel: Channel, size: int) -> list[Hits]:
         """What a channel finds at every point."""

@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from data_exchange_center import artifacts
+from data_exchange_center.as_of import happened
 from data_exchange_center.machine import machine
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -36,7 +37,7 @@ BEFORE = 0.9  # share of all ratings that lie before T
 
 def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
     """Everything before ``time``, and the next ``horizon`` events of those who had rated something by then."""
-    before = data.times < time
+    before = happened(data.times, time)
     known = data.select(before).lengths
     first = np.repeat(known, data.lengths)  # position of each user's first event from the time on
     later = ~before & (first > 0) & (data.positions < first + horizon)
@@ -49,11 +50,11 @@ def measure(settings: Settings) -> dict[str, Any]:
     data, rule = inputs.data, inputs.dataset.holdout
     per_user = replay.hold_out(data, rule)
     answers = served.answers(settings, per_user)
-    one = {**baselines(per_user.past, SHOWN), "recall": answers.fused, "ranked": answers.ranked}
+    one = {**baselines(per_user, SHOWN), "recall": answers.fused, "ranked": answers.ranked}
     time = int(np.quantile(data.times, BEFORE))
     holdout = holdout_at(data, time, rule.longest)
     stages = fit_stages(holdout.past, inputs, recipe)
-    other = {**baselines(holdout.past, SHOWN), **systems(stages, EvalRequests(holdout, data, inputs), recipe)}
+    other = {**baselines(holdout, SHOWN), **systems(stages, EvalRequests(holdout, inputs), recipe)}
     tables = [
         {name: summary(cut, lists) for name, lists in found.items()}
         for cut, found in ((per_user, one), (holdout, other))
@@ -64,7 +65,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "recipe": recipe.name,
         "time": time,
-        "ratings before": int((data.times < time).sum()),
+        "ratings before": int(happened(data.times, time).sum()),
         "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
         "returning users": int((holdout.slices["returning"] & (np.diff(holdout.relevance.indptr) > 0)).sum()),
         "table": tables[1],

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from data_exchange_center.as_of import first_of_second
 from offline.data.sequences import Ints, Sequences
 from offline.training.item_item import ease
 
@@ -94,7 +95,7 @@ def neighbour_columns(
     fitted: Neighbours, items: Ints, ratings: NDArray[np.integer], liked: NDArray[np.bool_], times: Ints
 ) -> Float32:
     """(n, `COLUMNS`) of one user's n events, oldest first, each from the events of an earlier second."""
-    order, known = np.arange(len(items)), np.searchsorted(times, times)  # known: how many events are earlier
+    order, known = np.arange(len(items)), first_of_second(np.zeros_like(times), times)  # known: how many are earlier
     earlier = (order[:, None] < known).astype(np.float32)  # [earlier, now], as all pairs below
     recency = np.exp(np.minimum(order[:, None] - known + 1, 0) / RECENT_EVENTS).astype(np.float32) * earlier
     pairs = np.ix_(items, items)

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy import linalg
 
+from data_exchange_center.as_of import happened
 from offline.data.sequences import Ints, Sequences
 
 Floats = NDArray[np.float64]
@@ -81,7 +82,7 @@ def expected_ratings(
     covariance[order, order] += model.noise
     lower = linalg.cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
     surprise = linalg.solve_triangular(lower, ratings - model.item_mean[items], lower=True, check_finite=False)
-    known = np.where(times < times[:, None], lower, 0)  # [now, earlier]
+    known = np.where(happened(times, times[:, None]), lower, 0)  # [now, earlier]
     mean = model.item_mean[items] + known @ surprise
     return mean, np.sqrt(np.maximum(prior - np.square(known).sum(axis=1), 0))
 

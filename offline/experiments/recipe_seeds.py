@@ -47,7 +47,7 @@ def measure(settings: Settings, recipe: Recipe, seeds: Sequence[int]) -> dict[st
     """System -> metric -> the value of every seed, the recipe's own first, their mean and their spread."""
     inputs = read_with_holdout(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    requests, runs = EvalRequests(holdout, inputs.data, inputs), [named_as_fitted(served.answers(settings, holdout))]
+    requests, runs = EvalRequests(holdout, inputs), [named_as_fitted(served.answers(settings, holdout))]
     for seed in seeds:
         seeded = with_seed(recipe, seed)
         runs.append(systems(fit_stages(holdout.past, inputs, seeded), requests, seeded))

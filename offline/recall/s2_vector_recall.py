@@ -39,7 +39,7 @@ def main(settings: Settings) -> None:
     artifacts.USER_VECTORS.write(folder, channels.user_vectors(fitted, past))
     artifacts.ITEM_VECTORS.write(folder, channels.item_vectors(fitted, past))
     artifacts.CHANNELS.write(folder, channels.channel_set(fitted, past).pack())
-    artifacts.USER_STATE.write(folder, channels.user_state(past, inputs, recipe.data.history))
+    artifacts.USER_STATE.write(folder, channels.user_state(past, inputs))
     reports = {channel.recipe.name: channel.report for channel in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for channel in fitted:

@@ -114,22 +114,19 @@ def item_vectors(fitted: Sequence[FittedChannel], past: Sequences) -> pd.DataFra
     return pd.DataFrame({Columns.ITEM: past.itemids, **columns})
 
 
-def user_state(past: Sequences, inputs: Inputs, length: int) -> pd.DataFrame:
-    """`artifacts.USER_STATE`: every user's profile codes and newest ``length`` events, newest first."""
-    items, ratings, times = past.histories(length)
-    counts = np.minimum(past.lengths, length)
-    itemids = np.concatenate([[0], past.itemids])[items]
+def user_state(past: Sequences, inputs: Inputs) -> pd.DataFrame:
+    """`artifacts.USER_STATE`: every user's profile codes and events, newest first."""
 
-    def lists(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        return [row[:n] for row, n in zip(rows, counts, strict=True)]
+    def lists(events: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return [each[::-1] for each in np.split(events, past.starts[1:-1])]
 
     return pd.DataFrame(
         {
             Columns.USER: past.userids,
             Columns.PROFILE: list(inputs.profiles),
-            Columns.ITEMS: lists(itemids),
-            Columns.RATINGS: lists(ratings),
-            Columns.TIMES: lists(times),
+            Columns.ITEMS: lists(past.itemids[past.items - 1]),
+            Columns.RATINGS: lists(past.ratings),
+            Columns.TIMES: lists(past.times),
         }
     )
 

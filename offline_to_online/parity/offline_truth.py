@@ -132,5 +132,5 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
         truth,
         users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec.genres, recipe.window),
         items=recounted_items(exchange_dir, truth.items),
-        states=recounted_states(exchange_dir, recipe, userids),
+        states=recounted_states(exchange_dir, userids),
     )

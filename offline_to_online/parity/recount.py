@@ -18,7 +18,6 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split, clicks, impressions
 from data_exchange_center.features import one_hot
 from data_exchange_center.history import History
-from data_exchange_center.recipes import DataRecipe
 from data_exchange_center.release_parts import read_dataset
 from offline.data.inputs import profile_codes
 from offline.data.statistics import (
@@ -41,7 +40,7 @@ def served_ratings(exchange_dir: Path) -> pd.DataFrame:
     return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
 
 
-def recounted_states(exchange_dir: Path, recipe: DataRecipe, userids: Sequence[int]) -> dict[int, UserRow]:
+def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, UserRow]:
     """Recall's rows of some users, their history, profile and seen items counted again. What a model learned stays."""
     served = served_ratings(exchange_dir)
     of_user = served[served[Columns.USER].isin(userids)].groupby(Columns.USER)
@@ -50,13 +49,12 @@ def recounted_states(exchange_dir: Path, recipe: DataRecipe, userids: Sequence[i
     states = {}
     for userid in userids:
         events = of_user.get_group(userid) if userid in of_user.groups else served.iloc[:0]
-        newest = events.tail(recipe.history)[::-1]
         columns = (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
         states[userid] = replace(
             rows[userid],
             seen=np.sort(events[Columns.ITEM].to_numpy(np.int32)),
             profile=profiles[userid],
-            history=History(*(newest[column].to_numpy(np.int64) for column in columns)),
+            history=History(*(events[column].to_numpy(np.int64)[::-1] for column in columns)),
         )
     return states
 

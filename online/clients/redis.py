@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -44,6 +44,14 @@ class StoredUser:
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
     history: History
     vectors: Mapping[str, Float32]  # `vector_of(channel)` -> (dim,), of the channels that learned one for this user
+
+    def as_of(self, second: int) -> StoredUser:
+        """The user as a request at ``second`` sees it: history and seen items; all else is as it was last stored."""
+        known = self.history.as_of(second)
+        if known is self.history:
+            return self
+        later = np.setdiff1d(self.history.itemids, known.itemids)
+        return replace(self, history=known, seen=self.seen[~np.isin(self.seen, later)])
 
 
 @dataclass(frozen=True, slots=True)

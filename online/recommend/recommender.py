@@ -108,6 +108,7 @@ class Recommender:
         if user is None:
             popular = opened.popular
             return Ranked(popular.ids, popular.scores, (Outcome.COLD_START,)), None
+        user = user.as_of(request.timestamp)
         asked = self._user_features.ask(opened.release, request.userid)
         asked.rows.add_done_callback(watch.until_done("feast"))
         with watch.stage("elasticsearch"):

@@ -37,12 +37,16 @@ def test_nobody_has_a_negative_age() -> None:
     assert history([(1, 5, 100), (2, 3, 40)]).ages(60).tolist() == [0, 20]
 
 
-@given(events, st.integers(1, 8))
-def test_one_new_rating_comes_first_and_the_oldest_falls_off(rows: list[tuple[int, int, int]], length: int) -> None:
-    longer = history(rows).with_event(7, 4, 99, length)
-    assert rows_of(longer) == [(7, 4, 99), *rows][:length]
+@given(events)
+def test_one_new_rating_comes_first(rows: list[tuple[int, int, int]]) -> None:
+    assert rows_of(history(rows).with_event(7, 4, 99)) == [(7, 4, 99), *rows]
+
+
+@given(events, st.integers(0, 2**40))
+def test_a_request_sees_what_is_older_than_its_second(rows: list[tuple[int, int, int]], second: int) -> None:
+    assert rows_of(history(rows).as_of(second)) == [row for row in rows if row[2] < second]
 
 
 def test_an_empty_history_is_a_history() -> None:
     assert len(History.empty()) == 0
-    assert rows_of(History.empty().with_event(3, 5, 1, 10)) == [(3, 5, 1)]
+    assert rows_of(History.empty().with_event(3, 5, 1)) == [(3, 5, 1)]

@@ -217,7 +217,7 @@ def test_the_state_is_the_newest_of_the_past(settings: Settings) -> None:
     columns = {Columns.ITEMS: Columns.ITEM, Columns.RATINGS: Columns.RATING, Columns.TIMES: Columns.TIMESTAMP}
     for user, own in offline_rows(settings).groupby(Columns.USER):
         for name, raw in columns.items():
-            assert list(state.loc[user, name]) == own[raw].tolist()[::-1][: settings.recipe.data.history]
+            assert list(state.loc[user, name]) == own[raw].tolist()[::-1]
     assert state[Columns.PROFILE].map(min).min() == 1  # everybody's values are known
 
 
@@ -295,8 +295,8 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
     folder, recall = default.exchange_dir, default.recipe.recall
     everything, past = read_inputs(default, (*PAST, Split.HOLDOUT)), read_inputs(default).data
     user, spec = USERS - 5, read_feature_spec(folder)
-    point = Points(np.array([user]), past.lengths[[user]])
     now = int(everything.data.times[everything.data.starts[user] + past.lengths[user]])
+    point = Points(np.array([user]), past.lengths[[user]], np.array([now]))
     channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack)
     weights = [channel.fusion_weight for channel in recall.channels]
     assert spec.history is not None

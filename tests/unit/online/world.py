@@ -128,11 +128,11 @@ class World(ABC):
 
     @cached_property
     def histories(self) -> dict[int, History]:
-        """The newest hundred of the seen items, in an order of their own, an hour apart."""
+        """The seen items, in an order of their own, an hour apart."""
         rng = np.random.default_rng(self.seed + 5)
         histories = {}
         for userid in self.userids:
-            itemids = rng.permutation(self.seen[userid])[: 0 if userid == BLANK_USER else self.recipe.data.history]
+            itemids = rng.permutation(self.seen[userid])[: 0 if userid == BLANK_USER else None]
             times = LAST_EVENT - 3600 * np.arange(len(itemids))
             histories[userid] = History(itemids.astype(np.int64), rng.integers(1, 6, len(itemids)), times)
         return histories

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,28 +44,32 @@ def test_cuts_are_whole_and_histories_are_the_past(lengths: list[int], last: int
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(1, 5))
-def test_a_request_sees_strictly_earlier_events(lengths: list[int], stride: int) -> None:
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(1, 5), st.sampled_from([1, 1800 * 3]))
+def test_a_request_sees_strictly_earlier_events(lengths: list[int], stride: int, a_second: int) -> None:
     data = made(lengths)
+    data = replace(data, times=data.times // a_second)
     points = request_points(data, stride, np.random.default_rng(0))
     assert np.all(points.positions > 0)
+    assert len({*zip(points.users.tolist(), points.times.tolist(), strict=True)}) == len(points)
     items, _, ages, _ = histories(data, points, 4)
     after, _ = next_events(data, points, 3)
     rows, seen = seen_before(data, points)
     for row in range(len(points)):
         start, position = data.starts[points.users[row]], points.positions[row]
         own = data.items[start : data.starts[points.users[row] + 1]]
+        times = data.times[start : data.starts[points.users[row] + 1]]
+        assert points.times[row] == times[position] > times[position - 1]
         assert items[row, 0] == own[position - 1]
         assert after[row, 0] == own[position]
         assert sorted(seen[rows == row]) == sorted(own[:position])
-    assert np.all(ages >= 0)
+    assert np.all(ages[items > 0] > 0)
 
 
 def test_returning_is_a_regime_of_its_own() -> None:
     frame = ratings([3])
     frame["timestamp"] = [0, 10, 3610]
     data = sequences(frame, frame["itemid"].tolist(), 3)
-    regime = histories(data, Points(np.array([0, 0, 0]), np.array([0, 1, 2])), 2)[3]
+    regime = histories(data, Points(np.array([0, 0, 0]), np.array([0, 1, 2]), data.times), 2)[3]
     assert regime.tolist() == [0, 0, 1]
 
 

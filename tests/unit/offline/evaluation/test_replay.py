@@ -7,6 +7,7 @@ import numpy as np
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
 from offline.evaluation.baselines import best_unseen, popular_lists
+from offline.evaluation.replay import Answers
 from tests.unit.offline.evaluation.made_up import LAST, LAST_FOUR, N_ITEMS, made_up
 
 
@@ -35,7 +36,7 @@ def test_what_is_liked_later_changes_no_past() -> None:
     late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)
     other = replace(data, liked=np.where(late, ~data.liked, data.liked))
     one, two = replay.hold_out(data, LAST_FOUR), replay.hold_out(other, LAST_FOUR)
-    assert np.array_equal(popular_lists(one.past, 9), popular_lists(two.past, 9))
+    assert np.array_equal(popular_lists(one, 9), popular_lists(two, 9))
     assert (one.relevance != two.disliked).nnz == 0
 
 
@@ -52,3 +53,38 @@ def test_ties_go_to_the_smaller_code() -> None:
     data = made_up()
     lists = best_unseen(np.zeros((4, N_ITEMS + 1)), data.seen(), 5)
     assert all(list(codes) == sorted(codes) for codes in lists)
+
+
+def rated_one_page() -> Sequences:
+    """As `made_up`; the second user rates the last two films before the held-out ones in the second of these."""
+    data = made_up()
+    times, first = data.times.copy(), data.starts[2] - LAST
+    times[first - 2 : first] = times[first]
+    return replace(data, times=times)
+
+
+def test_what_shares_the_requests_second_is_neither_known_nor_a_target() -> None:
+    data = rated_one_page()
+    holdout, first = replay.hold_out(data, LAST_FOUR), data.starts[2] - LAST
+    page = data.items[first - 2 : first]
+    assert (holdout.past.lengths - holdout.known.lengths).tolist() == [0, 2, 0, 0]
+    assert holdout.relevance[1].multiply(holdout.past.seen()[1]).nnz == 0
+    assert not set(page) & set(holdout.known.items[holdout.known.users == 1])
+    assert holdout.slices["first of its second"].tolist() == [True, False, True, True]
+
+    lists = np.array([[5, 0, 0, 0, 0]] * 4)
+    lists[1] = [page[0], 39, page[1], 40, 0]
+    answers = Answers({"one": lists}, lists, lists, np.where(lists > 0, np.linspace(1, 0, 5), np.nan))
+    judged = holdout.judged_answers(answers)
+    for each in (holdout.judged(lists), judged.channels["one"], judged.fused, judged.ranked):
+        assert each.tolist() == [[5, 0, 0, 0, 0], [39, 40, 0, 0, 0], [5, 0, 0, 0, 0], [5, 0, 0, 0, 0]]
+    assert np.array_equal(judged.scores[1], [0.75, 0.25, np.nan, np.nan, np.nan], equal_nan=True)
+
+
+def test_asked_a_second_later_the_page_is_known() -> None:
+    holdout = replay.hold_out(rated_one_page(), LAST_FOUR)
+    later = holdout.asked_at(holdout.times + 1)
+    assert np.array_equal(later.known.items, holdout.past.items)
+    lists = np.tile(np.arange(1, N_ITEMS + 1), (4, 1))
+    assert np.array_equal(later.judged(lists), lists)
+    assert (later.relevance != holdout.relevance).nnz == 0

@@ -25,7 +25,7 @@ def holdout() -> Holdout:
 def answers(holdout: Holdout) -> Answers:
     """A channel that knows what will be liked, one that knows the popular; fusion takes the popular."""
     perfect = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), SIZE)
-    popular = popular_lists(holdout.past, SIZE)
+    popular = popular_lists(holdout, SIZE)
     scores = np.tile(np.linspace(1, 0, SIZE), (len(popular), 1))
     return Answers({"perfect": perfect, "popular": popular}, popular, popular[:, ::-1].copy(), scores)
 

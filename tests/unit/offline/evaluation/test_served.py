@@ -140,3 +140,23 @@ def test_with_three_channels_the_popular_stand_in_the_rankers_columns() -> None:
     columns = dict(zip(candidate_columns("abc"), found.features.T, strict=True))
     assert columns.pop("fused_log_rank") == pytest.approx(np.log1p(np.arange(5)))
     assert not any(values.any() for values in columns.values())
+
+
+def test_the_artifacts_are_asked_as_of_a_second(exchange: Path, tmp_path: Path) -> None:
+    """How the newest film was rated changes nothing for a request of that very second, and something a second later."""
+    folder = shutil.copytree(exchange / "default", tmp_path / "default")
+    settings = settings_of("default", tmp_path)
+    holdout = holdout_of(settings)
+    past = holdout.past
+    newest = past.starts[1:] - 1
+    then = holdout.asked_at(past.times[newest])
+    before, before_later = (served.answers(settings, each) for each in (then, then.asked_at(then.times + 1)))
+    state = artifacts.USER_STATE.read(folder)
+    state[Columns.RATINGS] = [np.r_[rated[0] % 5 + 1, rated[1:]].astype(np.int8) for rated in state[Columns.RATINGS]]
+    artifacts.USER_STATE.write(folder, state)
+    after, after_later = (served.answers(settings, each) for each in (then, then.asked_at(then.times + 1)))
+    assert np.array_equal(before.ranked, after.ranked)
+    assert np.array_equal(before.fused, after.fused)
+    assert not np.array_equal(before_later.ranked, after_later.ranked)
+    assert (before.fused == past.items[newest][:, None]).any()
+    assert not (before_later.fused == past.items[newest][:, None]).any()

@@ -40,7 +40,7 @@ SIZE = RECIPE.recall.candidates
 def requests() -> EvalRequests:
     inputs = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
     inputs = replace(inputs, dataset=inputs.dataset.model_copy(update={"holdout": LAST_FOUR}))
-    return EvalRequests(replay.hold_out(inputs.data, LAST_FOUR), inputs.data, inputs)
+    return EvalRequests(replay.hold_out(inputs.data, LAST_FOUR), inputs)
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +241,7 @@ def test_at_one_moment_for_all_nothing_later_is_known() -> None:
 def test_points_of_the_global_split_are_those_with_both_sides(requests: EvalRequests) -> None:
     data = requests.inputs.data
     holdout = global_time.holdout_at(data, int(np.median(data.times)), 3)
-    points: Points = EvalRequests(holdout, data, requests.inputs).points
+    points: Points = EvalRequests(holdout, requests.inputs).points
     assert np.array_equal(points.positions, holdout.past.lengths[points.users])
     assert len(points) == USERS - 1
 

@@ -90,12 +90,12 @@ def test_every_kind_of_channel_gives_what_its_artifacts_need(inputs: Inputs) -> 
     assert set(fitted[2].report["auc"]) == {"train", "validation", "test"}
 
 
-def test_the_state_is_every_users_newest_events(inputs: Inputs) -> None:
-    state = user_state(inputs.data, inputs, 3)
+def test_the_state_is_every_users_events_newest_first(inputs: Inputs) -> None:
+    state = user_state(inputs.data, inputs)
     assert len(state) == USERS
     first = inputs.data.items[:EVENTS]
-    assert state["items"][0].tolist() == [2 * (code - 1) for code in first[:-4:-1]]
-    assert state["ratings"][0].tolist() == [3, 5, 4]
+    assert state["items"][0].tolist() == [2 * (code - 1) for code in first[::-1]]
+    assert state["ratings"][0].tolist()[:3] == [3, 5, 4]
     assert len(state["items"][USERS - 1]) == len(state["times"][USERS - 1]) == 0
     assert state["profile"][3].tolist() == [2, 2, 1]
 
@@ -153,7 +153,8 @@ def test_all_stages_reorder_what_was_recalled(inputs: Inputs) -> None:
     past = inputs.data.before_last(5)
     stages = fit_stages(past, inputs, RECIPE)
     assert stages.losses[-1] < stages.losses[0]
-    points = Points(np.arange(USERS - 1), past.lengths[:-1])
+    first = inputs.data.starts[:-2] + past.lengths[:-1]  # of each user's events after the past
+    points = Points(np.arange(USERS - 1), past.lengths[:-1], inputs.data.times[first])
     lists = recall_lists(
         inputs.data, points, inputs.profiles, history_channels(stages.channels), (2, 1), size=8, history=5
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.recipes import DEFAULT
 from offline_to_online.rows.user_rows import recall_state, user_rows
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline_to_online.user_rows import VECTOR
@@ -31,7 +30,7 @@ def test_a_history_is_the_newest_served_ratings_newest_first(tmp_path: Path) -> 
     rows = user_rows(tmp_path)
     assert len({len(row.history) for row in rows}) > 3
     for row in rows:
-        newest = served[served[Columns.USER] == row.userid].tail(DEFAULT.data.history)[::-1]
+        newest = served[served[Columns.USER] == row.userid][::-1]
         assert row.history.itemids.tolist() == newest[Columns.ITEM].tolist()
         assert row.history.ratings.tolist() == newest[Columns.RATING].tolist()
         assert row.history.times.tolist() == newest[Columns.TIMESTAMP].tolist()

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import (
     AT,
     BLANK_USER,
+    LAST_EVENT,
     LATER,
     LONG_HISTORY_USER,
     NO_FEATURES_USER,
@@ -459,3 +461,17 @@ def test_the_stages_of_a_request_that_fails_are_known(fakes: Fakes) -> None:
 def test_close_closes_every_client(fakes: Fakes) -> None:
     fakes.recommender.close()
     assert all(s.closed for s in (fakes.users, fakes.items, fakes.features, fakes.scorer))
+
+
+def test_a_request_sees_what_is_older_than_its_second(fakes: Fakes) -> None:
+    """What was rated in that second or later is as if it had not been: it may be recommended, and changes nothing."""
+    stored, since = fakes.world.stored(LONG_HISTORY_USER), LAST_EVENT - 100 * 3600
+    rated = stored.history.itemids[stored.history.times >= since]
+    there = ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since)
+    assert {itemid for itemid, _, _ in there.items} & set(rated.tolist())
+    older = stored.history.itemids[stored.history.times < since]
+    assert not {itemid for itemid, _, _ in there.items} & set(older.tolist())
+    history = fakes.world.histories[LONG_HISTORY_USER]
+    ratings = np.where(history.times >= since, history.ratings % 5 + 1, history.ratings)
+    fakes.world.histories[LONG_HISTORY_USER] = replace(history, ratings=ratings)
+    assert ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since).items == there.items

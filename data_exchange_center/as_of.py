@@ -1,0 +1,30 @@
+"""As of a second: a request at second t sees what happened strictly before t.
+
+Times are whole seconds, and people rate several films of one page within the same second; the order in which a file
+holds these says nothing of which came first. So nothing sees its own second: no training point, no statistic of a
+rating, no holdout, no answer of the server to a request that names its time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.integer]
+
+
+def happened(times: Ints, second: int | Ints) -> NDArray[np.bool_]:
+    """Which of ``times`` (seconds, any shape) a request at ``second`` sees."""
+    seen: NDArray[np.bool_] = np.asarray(times) < second
+    return seen
+
+
+def first_of_second(users: Ints, times: Ints) -> NDArray[np.int64]:
+    """(n,) events sorted by user and time -> (n,) the first event of the same user and second.
+
+    Of the user's events those before that one are all that is seen as of the event's time.
+    """
+    begins = np.ones(len(users), dtype=np.bool_)
+    begins[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
+    first: NDArray[np.int64] = np.maximum.accumulate(np.where(begins, np.arange(len(users)), 0))
+    return first
