@@ -4,18 +4,20 @@
 model, names Feast's fields, renders Triton's ``config.pbtxt`` and encodes rows: training, parity check and server
 all call the same `encode_users`, `encode_items` and `assemble`.
 
-Stores hold raw values ("F", 25, 3 impressions); encoding to model inputs happens here and nowhere else.
+Stores hold raw values ("F", 25, 3 impressions, the moment of a first event); encoding to model inputs happens here and
+nowhere else. What depends on the request's time is encoded last, by `assemble`, which is told that time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
 from data_exchange_center.errors import RecsysError
@@ -28,6 +30,8 @@ Float32 = NDArray[np.float32]
 
 _NOTHING: Float32 = np.empty((1, 0), dtype=np.float32)
 UNKNOWN = 0  # code of a value that the vocabulary does not hold; known values are 1..n
+NEVER: Final = -1  # stored in place of a moment that has not come: a user's first event, of a user without events
+DAY_S: Final = 86_400
 
 
 class MissingFeatureError(RecsysError, ValueError):
@@ -93,13 +97,17 @@ class FlagFeature(_Frozen):
         return _without_nulls(self.name, values).astype(np.float32)
 
 
+Transform = Literal["linear", "log1p"]
+
+
 class DenseFeature(_Frozen):
     """A count, divided by ``scale`` so that the model sees 0..1; or the logarithm of 1 + count, divided by it."""
 
+    kind: Literal["number"] = "number"
     name: str
     entity: Entity
     scale: float
-    transform: Literal["linear", "log1p"] = "linear"
+    transform: Transform = "linear"
 
     @property
     def dtype(self) -> Dtype:
@@ -107,8 +115,34 @@ class DenseFeature(_Frozen):
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
         """(n,) counts -> (n,) value / scale. Raises MissingFeatureError for nulls."""
-        raw = _without_nulls(self.name, values).astype(np.float64)
-        return ((np.log1p(raw) if self.transform == "log1p" else raw) / self.scale).astype(np.float32)
+        return _scaled(_without_nulls(self.name, values).astype(np.float64), self.transform, self.scale)
+
+
+class ElapsedFeature(_Frozen):
+    """Days from a moment to the request; stores hold the moment, in seconds since 1970, or `NEVER`.
+
+    The model sees the days, or the logarithm of 1 + days, divided by ``scale``; 0 for `NEVER` and for a moment after
+    the request.
+    """
+
+    kind: Literal["elapsed"] = "elapsed"
+    name: str
+    entity: Entity
+    scale: float
+    transform: Transform = "linear"
+
+    @property
+    def dtype(self) -> Dtype:
+        return "int64"
+
+    def moments(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
+        """(n,) stored values -> (n,). Raises MissingFeatureError for nulls."""
+        return _without_nulls(self.name, values).astype(np.int64)
+
+    def encode(self, moments: NDArray[np.int64], timestamps: int | NDArray[np.integer]) -> Float32:
+        """Moments, any shape, at requests of times (seconds) that broadcast to it -> model inputs."""
+        elapsed = np.where(moments == NEVER, 0, np.maximum(np.asarray(timestamps, np.int64) - moments, 0))
+        return _scaled(elapsed / DAY_S, self.transform, self.scale)
 
 
 class HistoryFeature(_Frozen):
@@ -132,7 +166,68 @@ class HistoryFeature(_Frozen):
         return block.transpose(1, 0, 2).reshape(len(codes), -1)
 
 
-Feature = OneHotFeature | FlagFeature | DenseFeature
+NumberFeature = Annotated[DenseFeature | ElapsedFeature, Field(discriminator="kind")]
+Feature = OneHotFeature | FlagFeature | DenseFeature | ElapsedFeature
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One side's features of n users or items, encoded as far as that can be done before the request's time is known.
+
+    Attributes:
+        features: one for each column.
+        values: (n, features) model inputs; a column of an `ElapsedFeature` is empty.
+        moments: position of such a column -> (n,) what the stores hold.
+    """
+
+    features: tuple[Feature, ...]
+    values: Float32
+    moments: Mapping[int, NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, features: tuple[Feature, ...], frame: Frame) -> Encoded:
+        """Raw columns, n values each. Raises MissingFeatureError for nulls."""
+        timed = {n: feature for n, feature in enumerate(features) if isinstance(feature, ElapsedFeature)}
+        moments = {n: feature.moments(frame[feature.name]) for n, feature in timed.items()}
+        columns = [
+            np.zeros(moments[n].shape, np.float32) if isinstance(feature, ElapsedFeature)
+            else feature.encode(frame[feature.name])
+            for n, feature in enumerate(features)
+        ]  # fmt: skip
+        return cls(features, np.stack(columns, axis=1), moments)
+
+    @classmethod
+    def none(cls, features: tuple[Feature, ...], rows: int = 0) -> Encoded:
+        """``rows`` rows of padding: zeros, and moments that have not come."""
+        timed = [n for n, feature in enumerate(features) if isinstance(feature, ElapsedFeature)]
+        nothing = np.zeros((rows, len(features)), np.float32)
+        return cls(features, nothing, {n: np.full(rows, NEVER, np.int64) for n in timed})
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: Any) -> Encoded:
+        """Some rows, by any numpy index into them: a mask, positions of any shape, ``[:, None]``."""
+        return Encoded(self.features, self.values[index], {n: column[index] for n, column in self.moments.items()})
+
+    def at(self, timestamps: int | NDArray[np.integer]) -> Float32:
+        """(..., features) model inputs at requests of times (seconds), one or any that broadcast to the rows."""
+        if not self.moments:
+            return self.values
+        shape = np.broadcast_shapes(self.values.shape[:-1], np.shape(timestamps))
+        rows = np.array(np.broadcast_to(self.values, (*shape, self.values.shape[-1])))
+        for n, moments in self.moments.items():
+            feature = self.features[n]
+            assert isinstance(feature, ElapsedFeature)  # noqa: S101
+            rows[..., n] = feature.encode(moments, timestamps)
+        return rows
+
+    @classmethod
+    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+        """One below the other; at least one."""
+        first = parts[0]
+        moments = {n: np.concatenate([part.moments[n] for part in parts]) for n in first.moments}
+        return cls(first.features, np.concatenate([part.values for part in parts]), moments)
 
 
 class FeatureSpec(_Frozen):
@@ -145,7 +240,7 @@ class FeatureSpec(_Frozen):
 
     one_hot: tuple[OneHotFeature, ...]
     multi_hot: tuple[FlagFeature, ...]
-    dense: tuple[DenseFeature, ...]
+    dense: tuple[NumberFeature, ...]
     genres: tuple[str, ...]  # genre code c (1..n) is genres[c - 1]
     candidate: tuple[str, ...] = ()
     history: HistoryFeature | None = None
@@ -193,13 +288,13 @@ class FeatureSpec(_Frozen):
 
         return {"user": positions("user"), "item": positions("item")}
 
-    def encode_users(self, users: Frame) -> Float32:
-        """Raw user columns, n values each -> (n, user features) model inputs."""
-        return np.stack([feature.encode(users[feature.name]) for feature in self.of("user")], axis=1)
+    def encode_users(self, users: Frame) -> Encoded:
+        """Raw user columns, n values each. Raises MissingFeatureError for nulls."""
+        return Encoded.of(self.of("user"), users)
 
-    def encode_items(self, items: Frame) -> Float32:
-        """Raw item columns, n values each -> (n, item features) model inputs."""
-        return np.stack([feature.encode(items[feature.name]) for feature in self.of("item")], axis=1)
+    def encode_items(self, items: Frame) -> Encoded:
+        """Raw item columns, n values each. Raises MissingFeatureError for nulls."""
+        return Encoded.of(self.of("item"), items)
 
     def encode_candidates(self, columns: Sequence[str], values: NDArray[np.floating]) -> Float32:
         """Fusion's features of n candidates, (..., n, ``columns``) -> (..., n, `candidate`), which may be none of them.
@@ -227,12 +322,17 @@ class FeatureSpec(_Frozen):
         return next(feature for feature in self.one_hot if feature.name == Columns.ITEM)
 
     def assemble(
-        self, users: Float32, items: Float32, candidates: Float32 = _NOTHING, history: Float32 = _NOTHING
+        self,
+        users: Encoded,
+        items: Encoded,
+        timestamps: int | NDArray[np.integer],
+        candidates: Float32 = _NOTHING,
+        history: Float32 = _NOTHING,
     ) -> Float32:
-        """Encoded users (1 or n, user features) and items (n, item features) -> (n, width) model inputs.
+        """Encoded users (1 or n) and items (n) at requests of times (seconds; 1 or n) -> (n, width) model inputs.
 
         ``candidates`` (n, candidate columns) and ``history`` (1 or n, history columns) where the spec has them. Many
-        lists at once have one more dimension in front: (m, 1, user features) and (m, n, item features).
+        lists at once have one more dimension in front: (m, 1) users and times, (m, n) items.
         Raises ValueError when candidates or history are missing, or are given where the spec has none.
         """
         if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.width - self.history_slice.start:
@@ -240,12 +340,16 @@ class FeatureSpec(_Frozen):
                 f"{candidates.shape[-1]} candidate and {history.shape[-1]} history columns are given; the spec has "
                 f"{len(self.candidate)} and {self.width - self.history_slice.start}"
             )
-        rows = np.empty((*items.shape[:-1], self.width), dtype=np.float32)
-        rows[..., self._positions["user"]] = users
-        rows[..., self._positions["item"]] = items
+        rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)
+        rows[..., self._positions["user"]] = users.at(timestamps)
+        rows[..., self._positions["item"]] = items.at(timestamps)
         rows[..., self.candidate_slice] = candidates
         rows[..., self.history_slice] = history
         return rows
+
+
+def _scaled(values: NDArray[np.float64], transform: Transform, scale: float) -> Float32:
+    return ((np.log1p(values) if transform == "log1p" else values) / scale).astype(np.float32)
 
 
 def _without_nulls(name: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:

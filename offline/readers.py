@@ -57,7 +57,7 @@ def read_rated_pairs(settings: Settings) -> RatedPairs:
     Raises ArtifactError when a file is missing, StepError when two of them are not of one run.
     """
     folder, keys = settings.exchange_dir, [Columns.USER, Columns.ITEM]
-    ratings = _past_ratings(settings, [*keys, Columns.LABEL, Columns.SPLIT])
+    ratings = _past_ratings(settings, [*keys, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT])
     terms_before = artifacts.IMPRESSION_TERMS.read(folder)
     if not ratings[keys].equals(terms_before[keys]):
         raise StepError("impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again.")

@@ -14,6 +14,7 @@ from data_exchange_center.fusion import Float32, Fused, Hits, candidate_columns,
 from data_exchange_center.progress import progress
 from offline.data.requests import Points, histories, next_events, seen_before
 from offline.data.sequences import Ints, Sequences
+from offline.data.statistics import user_statistics_after
 
 CHUNK = 512  # request points scored at once
 
@@ -24,7 +25,9 @@ class Lists:
 
     Attributes:
         users: (m,) positions in ``Sequences.userids``.
+        times: (m,) seconds of the request.
         lengths: (m,) how much each user had rated at the request.
+        statistics: (m, user statistics) of each user at the request, as `statistics.user_statistics_after` counts them.
         events, ratings, ages: (m, lags) history, newest first; ages in seconds.
         candidates: (m, c) codes in fused order.
         features: (m, c, candidate columns), half precision: they are most of the bytes.
@@ -32,7 +35,9 @@ class Lists:
     """
 
     users: NDArray[np.int32]
+    times: NDArray[np.int64]
     lengths: NDArray[np.int32]
+    statistics: NDArray[np.int64]
     events: NDArray[np.int32]
     ratings: NDArray[np.int8]
     ages: NDArray[np.int32]
@@ -108,7 +113,9 @@ def _labelled(
     items, ratings, ages, _ = histories(data, points, history)
     return Lists(
         users=points.users.astype(np.int32),
+        times=points.times,
         lengths=points.positions.astype(np.int32),
+        statistics=user_statistics_after(data, points.users, points.positions),
         events=items.astype(np.int32),
         ratings=ratings.astype(np.int8),
         ages=np.minimum(ages, np.iinfo(np.int32).max).astype(np.int32),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec, Float32, rated_pairs_spec
@@ -19,7 +20,7 @@ class RatedPairs:
     """Train and test ratings as rows of a click model, with what the rows are encoded from.
 
     Attributes:
-        ratings: userid, itemid, label and split of every row.
+        ratings: userid, itemid, timestamp, label and split of every row.
         spec: the columns.
         rows: (rows, spec.width) encoded, the user's statistics as they stood before the rating.
         user_features, item_features: newest raw values.
@@ -52,7 +53,8 @@ def rated_pairs(
     """
     spec = build_spec(ratings, users, profile, genres, window)
     of_users, of_items = user_features(users[[Columns.USER, *profile]], newest_terms), item_features(item_terms, genres)
-    return RatedPairs(ratings, spec, encode(terms_before, of_users, of_items, spec), of_users, of_items)
+    times = ratings[Columns.TIMESTAMP].to_numpy()
+    return RatedPairs(ratings, spec, encode(terms_before, times, of_users, of_items, spec), of_users, of_items)
 
 
 def build_spec(
@@ -85,8 +87,14 @@ def item_features(item_terms: pd.DataFrame, genres: Sequence[str]) -> pd.DataFra
     return table
 
 
-def encode(impression_terms: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, spec: FeatureSpec) -> Float32:
-    """(rows, spec.width) inputs, one row for every row of ``impression_terms``.
+def encode(
+    impression_terms: pd.DataFrame,
+    times: NDArray[np.int64],
+    users: pd.DataFrame,
+    items: pd.DataFrame,
+    spec: FeatureSpec,
+) -> Float32:
+    """(rows, spec.width) inputs, one row for every row of ``impression_terms``, at ``times`` (rows,) in seconds.
 
     Profile and flags are those of the row's user and item; the statistics are the row's own, as they stood before it.
     ``users`` and ``items`` are sorted by id.
@@ -96,7 +104,7 @@ def encode(impression_terms: pd.DataFrame, users: pd.DataFrame, items: pd.DataFr
     statistics = impression_terms.drop(columns=[Columns.USER, Columns.ITEM])
     profile = {name: values[user_row] for name, values in _columns(users).items() if name not in statistics}
     encoded_users = spec.encode_users(profile | _columns(statistics))
-    return spec.assemble(encoded_users, spec.encode_items(_columns(items))[item_row])
+    return spec.assemble(encoded_users, spec.encode_items(_columns(items))[item_row], times)
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, Any]:

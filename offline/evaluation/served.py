@@ -18,7 +18,7 @@ from torch import nn
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.progress import progress
@@ -121,15 +121,15 @@ class Ranker:
 
     Attributes:
         columns: of `Fused.features`.
-        users: (users, user features), encoded.
-        items: (items, item features), encoded; code c is row c - 1.
+        users: features of each.
+        items: features of each; code c is row c - 1.
     """
 
     spec: FeatureSpec
     model: nn.Module
     columns: tuple[str, ...]
-    users: Float32
-    items: Float32
+    users: Encoded
+    items: Encoded
 
     @classmethod
     def read(cls, folder: Path, recipe: RecallRecipe, past: Sequences) -> Ranker:
@@ -153,6 +153,7 @@ class Ranker:
             self.spec.assemble(
                 self.users[user : user + 1],
                 self.items[part.ids - 1],
+                int(time),
                 self.spec.encode_candidates(self.columns, part.features),
                 self.spec.encode_history(history, int(time)),
             )

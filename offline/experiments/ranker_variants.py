@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
+from data_exchange_center.features import Encoded
 from data_exchange_center.recipes import Recipe
 from offline.data.lists import Lists as RecallLists
 from offline.data.statistics import list_spec
@@ -43,9 +44,11 @@ class Parts:
     def _of_stored(self, stored: StoredFeatures) -> StoredFeatures:
         if self.statistics:
             return stored
-        names = [feature.name for feature in stored.spec.of("item")]
-        ids = np.array([name == Columns.ITEM for name in names])
-        return replace(stored, items=np.where(ids, stored.items, 0).astype(np.float32))
+        features = stored.spec.of("item")
+        ids = np.array([feature.name == Columns.ITEM for feature in features])
+        nothing = Encoded.none(features, len(stored.items))
+        values = np.where(ids, stored.items.values, nothing.values).astype(np.float32)
+        return replace(stored, items=replace(nothing, values=values))
 
     def _of_tables(self, frozen: FrozenTables) -> FrozenTables:
         if not self.transitions:

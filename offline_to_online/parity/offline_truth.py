@@ -49,6 +49,7 @@ class OfflineTruth:
         return self.spec.assemble(
             self.spec.encode_users(_columns(user)),
             self.spec.encode_items(_columns(items)),
+            timestamp,
             self.spec.encode_candidates(self.recall.columns, fused.features),
             self.spec.encode_history(self.states[userid].history, timestamp),
         )
@@ -130,7 +131,7 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
         raise artifacts.USER_FEATURES.wrong(path, f"user {absent[0]}, who is known to recall, is not in it")
     return replace(
         truth,
-        users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec.genres, recipe.window),
-        items=recounted_items(exchange_dir, truth.items),
+        users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec, recipe.window),
+        items=recounted_items(exchange_dir, truth.items, truth.spec),
         states=recounted_states(exchange_dir, userids),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.features import Entity, Float32
+from data_exchange_center.features import Encoded, Entity, Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.progress import progress
@@ -64,12 +64,13 @@ def online_answers(clients: ServerClients, published: Published, timestamps: Map
         for userid, timestamp in progress(timestamps.items(), "candidates", leave=False)
     }
     itemids = sorted({int(itemid) for _, found in recalled.values() for itemid in found.itemids})
-    items = dict(zip(itemids, _encoded_items(clients, published, itemids), strict=True))
+    items = _encoded_items(clients, published, itemids)
     answers = []
     for userid, (history, found) in progress(recalled.items(), "scores", leave=False):
         user = spec.encode_users(_whole("user", clients.features.call(FeatureQuery("user", release, [userid]))))
-        item_rows = np.stack([items[int(itemid)] for itemid in found.itemids])
-        rows = model_inputs(spec, user, item_rows, found, history, timestamps[userid])
+        rows = model_inputs(
+            spec, user, items[np.searchsorted(itemids, found.itemids)], found, history, timestamps[userid]
+        )
         scores = clients.ranker.call(ScoreQuery(rows, published.triton_version, published.triton_model))
         answers.append(
             Answer(userid, timestamps[userid], found.by_channel, found.itemids, found.features, rows, scores)
@@ -90,13 +91,13 @@ def _recalled(
     return user.history, found
 
 
-def _encoded_items(clients: ServerClients, published: Published, ids: Sequence[int]) -> Float32:
+def _encoded_items(clients: ServerClients, published: Published, ids: Sequence[int]) -> Encoded:
     spec, release = published.manifest.feature_spec, published.manifest.release
-    parts = []
+    parts = [Encoded.none(spec.of("item"))]
     for start in range(0, len(ids), _ITEMS_A_REQUEST):
         query = FeatureQuery("item", release, ids[start : start + _ITEMS_A_REQUEST])
         parts.append(spec.encode_items(_whole("item", clients.features.call(query))))
-    return np.concatenate(parts)
+    return Encoded.joined(parts)
 
 
 def _whole(entity: Entity, answer: FeatureRows) -> dict[str, list[object]]:

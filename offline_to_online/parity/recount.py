@@ -7,8 +7,8 @@ The last ratings of each user, which are held out for evaluation, are never read
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +16,12 @@ import pandas as pd
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split, clicks, impressions
-from data_exchange_center.features import one_hot
+from data_exchange_center.features import Entity, FeatureSpec, one_hot
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import read_dataset
+from data_exchange_center.steps import CheckError
 from offline.data.inputs import profile_codes
-from offline.data.statistics import (
-    HUNDREDS,
-    ITEM_LIKES,
-    ITEM_MEAN_RATING,
-    ITEM_RATINGS,
-    ITEM_RECENT,
-    N_RATINGS,
-    PRIOR,
-    RECENT,
-    number_column,
-)
+from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline_to_online.rows.user_rows import UserRow, user_rows
 
 
@@ -64,13 +55,52 @@ def _profiles(people: pd.DataFrame, names: Sequence[str]) -> dict[int, np.ndarra
     return dict(zip(people[Columns.USER].tolist(), codes, strict=True))
 
 
-def recounted_users(exchange_dir: Path, users: pd.DataFrame, genres: Sequence[str], window: int) -> pd.DataFrame:
-    """``users`` (index userid) with every statistic that it holds counted again.
+@dataclass(frozen=True)
+class Served:
+    """What statistics are counted from, and for which users or items.
 
-    How many ratings a user has; and over the newest ``window`` of them, how often each genre was rated (impressions),
-    and how often liked (clicks).
+    Attributes:
+        ratings: the train and test rows of the users, or of all.
+        ids: userids or itemids.
     """
-    served = served_ratings(exchange_dir)
+
+    ratings: pd.DataFrame
+    ids: pd.Index
+
+    def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
+        """How many ratings each id has, or how many of some ``rows``; 0 where none."""
+        ratings = self.ratings if rows is None else self.ratings[rows]
+        return ratings.groupby(by).size().reindex(self.ids, fill_value=0)
+
+
+def _recent(served: Served) -> pd.Series:
+    times = served.ratings[Columns.TIMESTAMP]
+    return served.size(Columns.ITEM, times > np.quantile(times, RECENT))
+
+
+def _mean_rating(served: Served) -> pd.Series:
+    total = served.ratings.groupby(Columns.ITEM)[Columns.RATING].sum().reindex(served.ids, fill_value=0)
+    mean = (total + PRIOR * served.ratings[Columns.RATING].mean()) / (served.size(Columns.ITEM) + PRIOR)
+    return (HUNDREDS * mean).round().astype(np.int64)
+
+
+# Every statistic of `offline.data.statistics.STATISTICS` by its column's name, of each of `Served.ids`.
+RECOUNTS: dict[str, Callable[[Served], pd.Series]] = {
+    "n_ratings": lambda served: served.size(Columns.USER),
+    "item_ratings": lambda served: served.size(Columns.ITEM),
+    "item_likes": lambda served: served.size(Columns.ITEM, served.ratings[Columns.LABEL] == 1),
+    "item_recent": _recent,
+    "item_mean_rating_x100": _mean_rating,
+}
+
+
+def recounted_users(exchange_dir: Path, users: pd.DataFrame, spec: FeatureSpec, window: int) -> pd.DataFrame:
+    """``users`` (index userid) with every statistic of the spec counted again. Raises CheckError where none can be.
+
+    What is no statistic of `RECOUNTS` is one of genres: over the newest ``window`` ratings of a user, how often each
+    genre was rated (impressions), and how often liked (clicks).
+    """
+    genres, served = spec.genres, served_ratings(exchange_dir)
     served = served[served[Columns.USER].isin(users.index)]
     counted = pd.DataFrame(0, users.index, [column(genre) for genre in genres for column in (impressions, clicks)])
     newest = served.groupby(Columns.USER).tail(window)
@@ -79,32 +109,36 @@ def recounted_users(exchange_dir: Path, users: pd.DataFrame, genres: Sequence[st
         for genre in (genres[code - 1] for code in codes.get(itemid, ())):
             counted.loc[userid, impressions(genre)] += 1
             counted.loc[userid, clicks(genre)] += label
-    counted[N_RATINGS] = served.groupby(Columns.USER).size().reindex(users.index, fill_value=0)
-    return _with(users, counted)
+    return _counted_again(users, spec, "user", Served(served, users.index), counted)
 
 
-def recounted_items(exchange_dir: Path, items: pd.DataFrame) -> pd.DataFrame:
-    """``items`` (index itemid) with every statistic that it holds counted again.
+def recounted_items(exchange_dir: Path, items: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+    """``items`` (index itemid) with every statistic of the spec, and every number, counted again.
 
-    Ratings, likes, ratings among the newest fifth of all, mean rating (smoothed), the numbers of the data set.
+    Raises CheckError where one cannot be.
     """
-    served = served_ratings(exchange_dir)
-    recent = served[served[Columns.TIMESTAMP] > np.quantile(served[Columns.TIMESTAMP], RECENT)]
-    liked = served[served[Columns.LABEL] == 1]
-    counted = pd.DataFrame(
-        {
-            name: rows.groupby(Columns.ITEM).size().reindex(items.index, fill_value=0)
-            for name, rows in ((ITEM_RATINGS, served), (ITEM_LIKES, liked), (ITEM_RECENT, recent))
-        }
-    )
-    total = served.groupby(Columns.ITEM)[Columns.RATING].sum().reindex(items.index, fill_value=0)
-    mean = (total + PRIOR * served[Columns.RATING].mean()) / (counted[ITEM_RATINGS] + PRIOR)
-    counted[ITEM_MEAN_RATING] = (HUNDREDS * mean).round().astype(np.int64)
     known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
-    for number in read_dataset(exchange_dir).numbers:
-        counted[number_column(number.name)] = number.stored(known[number.name].to_numpy(np.float64))
-    return _with(items, counted)
+    numbers = {
+        number_column(number.name): number.stored(known[number.name].to_numpy(np.float64))
+        for number in read_dataset(exchange_dir).numbers
+    }
+    served = Served(served_ratings(exchange_dir), items.index)
+    return _counted_again(items, spec, "item", served, pd.DataFrame(numbers, items.index))
 
 
-def _with(frame: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(**{name: counted[name] for name in counted.columns if name in frame.columns})
+def _counted_again(
+    frame: pd.DataFrame, spec: FeatureSpec, entity: Entity, served: Served, counted: pd.DataFrame
+) -> pd.DataFrame:
+    """``frame`` with the numbers of one side counted again: those in ``counted`` are, the others by `RECOUNTS`."""
+    columns = {}
+    for name in (feature.name for feature in spec.dense if feature.entity == entity):
+        if name in counted:
+            columns[name] = counted[name]
+        elif name in RECOUNTS:
+            columns[name] = RECOUNTS[name](served)
+        else:
+            raise CheckError(
+                f"feature {name!r} is counted in one place only, so nothing can be checked: say in RECOUNTS of "
+                "offline_to_online/parity/recount.py how it is counted again"
+            )
+    return frame.assign(**columns)

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.features import FeatureSpec, Float32
+from data_exchange_center.features import Encoded, FeatureSpec, Float32
 from data_exchange_center.history import History
 from online.clients.base import Client
 from online.clients.feast import FeatureRows
@@ -35,24 +35,24 @@ def rank(
     if not user.ids:
         log.warning("no user features: %s", dict(user.missing))
         return Ranked(candidates.itemids, candidates.scores, (*outcomes, Outcome.NO_USER_FEATURES))
-    known, item_rows = opened.items.current().find(candidates.itemids)
+    known, items = opened.items.current().find(candidates.itemids)
     if not known.all():
         log.warning("no features for items %s", candidates.itemids[~known].tolist())
         outcomes.append(Outcome.NO_ITEM_FEATURES)
         candidates = candidates.only(known)
-    user_row = opened.spec.encode_users(user.columns)  # (1, user features)
-    rows = model_inputs(opened.spec, user_row, item_rows, candidates, history, timestamp)
+    users = opened.spec.encode_users(user.columns)  # one
+    rows = model_inputs(opened.spec, users, items, candidates, history, timestamp)
     scores = scorer.call(ScoreQuery(rows, opened.model_version, opened.model))
     order = np.lexsort((candidates.itemids, -scores))
     return Ranked(candidates.itemids[order], scores[order], tuple(outcomes))
 
 
 def model_inputs(
-    spec: FeatureSpec, user: Float32, items: Float32, candidates: Candidates, history: History, timestamp: int
+    spec: FeatureSpec, user: Encoded, items: Encoded, candidates: Candidates, history: History, timestamp: int
 ) -> Float32:
-    """What the ranking model sees of one user's n candidates: (n, width).
+    """What the ranking model sees of one user's n candidates at ``timestamp`` (seconds): (n, width).
 
-    ``user``: (1, user features), encoded; ``items``: (n, item features), encoded, in the order of ``candidates``.
+    ``user``: one; ``items``: n, in the order of ``candidates``.
     """
     recalled = spec.encode_candidates(candidates.columns, candidates.features)
-    return spec.assemble(user, items, recalled, spec.encode_history(history, timestamp))
+    return spec.assemble(user, items, timestamp, recalled, spec.encode_history(history, timestamp))

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.features import (
+    NEVER,
     UNKNOWN,
     DenseFeature,
+    ElapsedFeature,
+    Encoded,
     FeatureSpec,
     HistoryFeature,
     MissingFeatureError,
@@ -66,7 +69,7 @@ def test_columns_stand_one_hot_multi_hot_dense(spec: FeatureSpec) -> None:
 
 
 def test_assemble_puts_both_sides_into_the_models_order(spec: FeatureSpec) -> None:
-    rows = spec.assemble(spec.encode_users(users())[:1], spec.encode_items(items()))
+    rows = spec.assemble(spec.encode_users(users())[:1], spec.encode_items(items()), 0)
     by_name = dict(zip(spec.columns, rows.T.tolist(), strict=True))
     assert rows.dtype == np.float32
     assert rows.shape == (3, spec.width)
@@ -79,8 +82,8 @@ def test_assemble_puts_both_sides_into_the_models_order(spec: FeatureSpec) -> No
 
 
 def test_a_data_frame_is_encoded_like_a_dict_of_lists(spec: FeatureSpec) -> None:
-    np.testing.assert_array_equal(spec.encode_users(users()), spec.encode_users(pd.DataFrame(users())))
-    np.testing.assert_array_equal(spec.encode_items(items()), spec.encode_items(pd.DataFrame(items())))
+    for encode, raw in ((spec.encode_users, users()), (spec.encode_items, items())):
+        np.testing.assert_array_equal(encode(raw).at(0), encode(pd.DataFrame(raw)).at(0))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_a_null_is_an_error_that_names_column_and_row(spec: FeatureSpec, column:
 
 
 def test_an_unknown_category_has_a_code_of_its_own(spec: FeatureSpec) -> None:
-    encoded = spec.encode_users(users(occupation=["99", "10"]))
+    encoded = spec.encode_users(users(occupation=["99", "10"])).at(0)
     column = [feature.name for feature in spec.of("user")].index("occupation")
     assert encoded[:, column].tolist() == [UNKNOWN, 1]  # "10" sorts before "4"
 
@@ -153,7 +156,7 @@ def test_a_row_holds_what_each_side_gave() -> None:
     given = np.array([[1.5, 0, 0.25], [2.5, 0, 0.5]], dtype=np.float32)
     candidates = spec.encode_candidates(("a_score", "other", "fused_log_rank"), given)
     past = History(np.array([30, 7]), np.array([4, 2]), np.array([90, 50]))
-    rows = spec.assemble(users, items, candidates, spec.encode_history(past, 100))
+    rows = spec.assemble(users, items, 100, candidates, spec.encode_history(past, 100))
     assert rows.tolist() == [
         [2, 1, 0, 1.5, 0.25, 3, 0, 0, 4, 0, 0, 10, 0, 0],  # item 7 is unknown: padding
         [0, 1, 0, 2.5, 0.5, 3, 0, 0, 4, 0, 0, 10, 0, 0],
@@ -171,6 +174,63 @@ def test_a_spec_without_them_takes_none_and_one_with_them_wants_all(spec: Featur
     assert spec.encode_candidates(("x",), np.ones((3, 1), np.float32)).shape == (3, 0)
     with pytest.raises(ValueError, match=r"fusion gives no columns \['a_score'\]"):
         ranker_spec().encode_candidates(("fused_log_rank",), np.ones((1, 1), np.float32))
-    user, item = np.ones((1, 2), np.float32), np.ones((1, 1), np.float32)
+    user, item = (Encoded.none(ranker_spec().of(entity), 1) for entity in ("user", "item"))
     with pytest.raises(ValueError, match="0 candidate and 0 history columns are given"):
-        ranker_spec().assemble(user, item)
+        ranker_spec().assemble(user, item, 0)
+
+
+DAY = 86_400
+
+
+def timed_spec() -> FeatureSpec:
+    """A moment of each side between what does not depend on time."""
+    return FeatureSpec(
+        one_hot=(one_hot("userid", "user", [7, 8]), one_hot("itemid", "item", [10, 20])),
+        multi_hot=(),
+        dense=(
+            ElapsedFeature(name="first_event", entity="user", scale=10),
+            DenseFeature(name="n_ratings", entity="user", scale=5),
+            ElapsedFeature(name="item_first_event", entity="item", scale=2, transform="log1p"),
+        ),
+        genres=GENRES,
+    )
+
+
+def test_a_moment_becomes_the_days_to_each_request() -> None:
+    spec = timed_spec()
+    known = spec.encode_users({"userid": [7, 8], "first_event": [0, 3 * DAY], "n_ratings": [5, 0]})
+    found = spec.encode_items({"itemid": [10, 20], "item_first_event": [DAY, NEVER]})
+    rows = spec.assemble(known, found, np.array([10 * DAY, DAY]))
+    by_name = dict(zip(spec.columns, rows.T, strict=True))
+    assert by_name["first_event"] == pytest.approx([1.0, 0.0])  # a moment after the request: 0 days
+    assert by_name["n_ratings"] == pytest.approx([1, 0])
+    assert by_name["item_first_event"] == pytest.approx([np.log1p(9) / 2, 0.0])  # never: 0 days
+
+
+def test_many_lists_have_a_time_each() -> None:
+    spec = timed_spec()
+    known = spec.encode_users({"userid": [7, 8], "first_event": [0, 0], "n_ratings": [5, 0]})[:, None]
+    found = spec.encode_items({"itemid": [10, 20], "item_first_event": [0, 0]})[np.array([[0, 1, 1], [1, 0, 0]])]
+    rows = spec.assemble(known, found, np.array([[10 * DAY], [20 * DAY]]))
+    assert rows.shape == (2, 3, spec.width)
+    assert rows[:, :, spec.columns.index("first_event")].tolist() == [[1.0] * 3, [2.0] * 3]
+    assert rows[:, :, 1].tolist() == [[1, 2, 2], [2, 1, 1]]
+
+
+def test_what_waits_for_a_time_is_exact_to_the_second() -> None:
+    """Seconds since 1970 do not fit a float32."""
+    spec, moment = timed_spec(), 1_700_000_001
+    known = spec.encode_users({"userid": [7], "first_event": [moment], "n_ratings": [0]})
+    column = known.at(moment + DAY)[0, 1]
+    assert column == np.float32(0.1)
+
+
+def test_a_moment_that_is_missing_is_an_error_that_names_it() -> None:
+    with pytest.raises(MissingFeatureError, match="first_event"):
+        timed_spec().encode_users({"userid": [7], "first_event": [None], "n_ratings": [0]})
+
+
+def test_padding_is_zero_at_any_time() -> None:
+    spec = timed_spec()
+    assert not Encoded.none(spec.of("item"), 3).at(10**9).any()
+    assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec

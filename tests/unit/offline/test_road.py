@@ -265,6 +265,7 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
         made = spec.assemble(
             spec.encode_users({name: [value] for name, value in user.items()}),
             spec.encode_items({name: [value] for name, value in item.items()}),
+            int(rows[Columns.TIMESTAMP][row]),
         )
         assert samples.loc[row, list(spec.columns)].tolist() == made[0].tolist()
     assert samples[Columns.LABEL].equals(rows[Columns.LABEL])
@@ -331,6 +332,7 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
     rows = spec.assemble(
         spec.encode_users({name: users[name].to_numpy() for name in users}),
         spec.encode_items({name: items[name].to_numpy() for name in items}),
+        now,
         spec.encode_candidates(candidate_columns([channel.name for channel in recall.channels]), fused.features),
         spec.encode_history(history, now),
     )

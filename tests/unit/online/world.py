@@ -226,7 +226,9 @@ class World(ABC):
             columns = candidate_columns([channel.name for channel in self.recipe.recall.channels])
             candidates = spec.encode_candidates(columns, fused.features[rows])
         history = spec.encode_history(self.histories[userid], timestamp)
-        return self.scores(spec.assemble(spec.encode_users(user), spec.encode_items(items), candidates, history))
+        return self.scores(
+            spec.assemble(spec.encode_users(user), spec.encode_items(items), timestamp, candidates, history)
+        )
 
 
 @dataclass(frozen=True)

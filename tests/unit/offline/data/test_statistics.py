@@ -1,13 +1,25 @@
+"""Statistics are counted point in time, and each is one entry of the registry."""
+
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from data_exchange_center.features import one_hot
+from data_exchange_center.features import ElapsedFeature, one_hot
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
+from offline.data import statistics
 from offline.data.inputs import Inputs
 from offline.data.sequences import Sequences
-from offline.data.statistics import item_statistics, list_spec, user_statistics
+from offline.data.statistics import (
+    STATISTICS,
+    UserStatistic,
+    item_statistics,
+    list_spec,
+    user_columns,
+    user_statistics,
+    user_statistics_after,
+)
 from tests.datasets import STARS
 
 ITEMS, RATINGS = np.array([1, 2, 1, 3, 1]), np.array([5, 2, 4, 4, 1])
@@ -16,8 +28,6 @@ DATA = Sequences(
 )
 YEARS = np.array([np.nan, 1990, 1991, np.nan])[:, None]
 PEOPLE = pd.DataFrame({"userid": [7, 8, 9], "gender": ["F", "M", "F"], "age": [1, 18, 25], "occupation": ["a"] * 3})
-
-
 PROFILE = (one_hot("gender", "user", "FM"), one_hot("age", "user", [1, 18]), one_hot("occupation", "user", "ab"))
 CODES = np.ones((3, 3), np.int64)
 INPUTS = Inputs(STARS, DATA, ("Drama",), np.zeros((4, 1), np.float32), YEARS, PEOPLE, PROFILE, CODES)
@@ -41,9 +51,31 @@ def test_a_user_without_ratings_has_rated_nothing() -> None:
     assert user_statistics(DATA, PEOPLE)["n_ratings"].tolist() == [2, 0, 3]
 
 
-def test_the_spec_has_the_codes_of_the_sequences() -> None:
+@pytest.mark.parametrize("statistic", [each for each in STATISTICS if isinstance(each, UserStatistic)])
+def test_a_users_statistic_is_what_it_was_at_the_time(statistic: UserStatistic) -> None:
+    """After so many events of each user it is the same whether later ones have happened or not."""
+    users = np.repeat(np.arange(DATA.n_users), DATA.lengths + 1)
+    counts = np.concatenate([np.arange(n + 1) for n in DATA.lengths])
+    found = statistic.after(DATA, users, counts)
+    for user, count, value in zip(users, counts, found, strict=True):
+        begun = DATA.select((DATA.users != user) | (DATA.positions < count))
+        assert statistic.after(begun, np.array([user]), np.array([count])).tolist() == [value]
+
+
+def test_the_spec_follows_from_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = list_spec(INPUTS, DEFAULT, ListRankerRecipe(history=4))
     assert [feature.name for feature in spec.one_hot] == ["itemid", "gender", "age"]
     assert spec.one_hot[0].encode([10, 30, 40]).tolist() == [1, 3, 0]
-    assert spec.width == 3 + 6 + 7 + 3 * 4
+    columns = tuple(each.column for each in STATISTICS)
+    assert spec.dense[: len(columns)] == columns
+    assert [number.name for number in spec.dense[len(columns) :]] == ["item_year"]
     assert INPUTS.codes(["age", "gender"]).shape == (3, 2)
+
+    first = ElapsedFeature(name="first_event", entity="user", scale=1)
+    one_more = UserStatistic(first, lambda events, users, counts: events.times[events.starts[users]])
+    monkeypatch.setattr(statistics, "STATISTICS", (*STATISTICS, one_more))
+    wider = list_spec(INPUTS, DEFAULT, ListRankerRecipe(history=4))
+    assert wider.width == spec.width + 1
+    assert first in wider.dense
+    assert user_columns() == ["n_ratings", "first_event"]
+    assert user_statistics_after(DATA, np.array([0, 2]), np.array([1, 3])).tolist() == [[1, 0], [3, 200]]

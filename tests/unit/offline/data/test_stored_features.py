@@ -9,7 +9,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.lists import Lists
-from offline.data.statistics import item_statistics, list_spec, user_statistics
+from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
 from offline.data.stored_features import StoredFeatures
 from tests.unit.offline.training.test_ranking import inputs_of
 
@@ -25,7 +25,9 @@ def lists_of(users: list[int]) -> Lists:
     random, m = np.random.default_rng(1), len(users)
     return Lists(
         users=np.array(users, np.int32),
+        times=np.full(m, NOW),
         lengths=np.arange(m, dtype=np.int32) + 7,
+        statistics=user_statistics_after(INPUTS.data, np.array(users), np.arange(m) + 7),
         events=random.integers(1, 30, (m, 4)).astype(np.int32),
         ratings=random.integers(1, 6, (m, 4)).astype(np.int8),
         ages=random.integers(0, 10**5, (m, 4)).astype(np.int32),
@@ -39,7 +41,8 @@ def lists_of(users: list[int]) -> Lists:
 def as_served(lists: Lists, row: int) -> Float32:
     """The rows of one list, from raw values by id."""
     past, user = INPUTS.data, int(lists.users[row])
-    users = user_statistics(past, INPUTS.users).assign(n_ratings=lists.lengths[row]).iloc[[user]]
+    begun = past.select(past.positions < np.where(past.users == user, lists.lengths[row], past.lengths[past.users]))
+    users = user_statistics(begun, INPUTS.users).iloc[[user]]
     items = item_statistics(past, INPUTS).iloc[lists.candidates[row] - 1]
     itemids, times = past.itemids[lists.events[row] - 1], NOW - lists.ages[row].astype(np.int64)
     history = History(itemids, lists.ratings[row].astype(np.int64), times)
@@ -50,6 +53,7 @@ def as_served(lists: Lists, row: int) -> Float32:
     return SPEC.assemble(
         SPEC.encode_users(raw(users)),
         SPEC.encode_items(raw(items)),
+        NOW,
         SPEC.encode_candidates(SPEC.candidate, lists.features[row]),
         SPEC.encode_history(history, NOW),
     )

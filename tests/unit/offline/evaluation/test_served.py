@@ -85,7 +85,7 @@ def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:
     ranker = served.Ranker.read(folder, settings.recipe.recall, holdout.past)
     model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
     user, codes = 3, answers.ranked[3]
-    rows = ranker.spec.assemble(ranker.users[user : user + 1], ranker.items[codes[codes > 0] - 1])
+    rows = ranker.spec.assemble(ranker.users[user : user + 1], ranker.items[codes[codes > 0] - 1], 0)
     with torch.no_grad():
         expected = model(torch.from_numpy(rows))[:, 0].numpy()
     assert answers.scores[user, codes > 0] == pytest.approx(expected)

@@ -55,7 +55,7 @@ def test_rows_score_as_lists_do(ranker: ListRanker, events: int) -> None:
     stored = SPEC.encode_items({"itemid": items, "year": random.integers(1930, 2000, CANDIDATES)})
     recalled = random.normal(size=(CANDIDATES, 2)).astype(np.float32)
     encoded = SPEC.encode_history(history, 10**7)
-    rows = torch.from_numpy(SPEC.assemble(users, stored, recalled, encoded))
+    rows = torch.from_numpy(SPEC.assemble(users, stored, 0, recalled, encoded))
 
     config = json.loads(CONFIG.model_dump_json())
     with torch.no_grad():

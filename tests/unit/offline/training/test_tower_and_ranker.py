@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
+from data_exchange_center.features import DenseFeature, Encoded, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe, TowerRecipe
 from offline.data.inputs import Inputs
@@ -80,9 +80,10 @@ def knowledge(data: Sequences, tower: Tower) -> FrozenTables:
 
 @pytest.fixture(scope="module")
 def stored() -> StoredFeatures:
-    items = np.arange(ITEMS + 1, dtype=np.float32)
+    items = SPEC.encode_items({"itemid": range(ITEMS), "number": np.arange(1, ITEMS + 1)})
     genders = np.array(["", "F", "M"])[PROFILES[:, 0]]
-    return StoredFeatures(SPEC, SPEC.candidate, {"gender": genders}, np.stack([items, items / ITEMS], axis=1))
+    padded = Encoded.joined([Encoded.none(SPEC.of("item"), 1), items])
+    return StoredFeatures(SPEC, SPEC.candidate, {"gender": genders}, padded)
 
 
 def test_numpy_channel_equals_torch_tower(data: Sequences, tower: Tower) -> None:

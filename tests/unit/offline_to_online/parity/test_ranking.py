@@ -18,6 +18,7 @@ from data_exchange_center.steps import CheckError
 from offline_to_online.parity.compare import Parity, compare
 from offline_to_online.parity.offline_truth import offline_truth, recount
 from offline_to_online.parity.online_answers import Answer
+from offline_to_online.parity.recount import RECOUNTS
 from online.clients.triton import ScoreQuery
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline_to_online.online_side import USERS, FakeRanker, OnlineSide
@@ -147,3 +148,11 @@ def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float,
             attempt()
     else:
         assert attempt().groups["score"] == pytest.approx(gap / max(1, value), rel=1e-2)
+
+
+def test_a_statistic_that_nobody_counts_again_is_refused(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(RECOUNTS, "item_likes")
+    with pytest.raises(CheckError, match=r"feature 'item_likes' is counted in one place only.*parity/recount\.py"):
+        OnlineSide(folders["default"], "default")

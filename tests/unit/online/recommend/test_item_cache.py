@@ -6,12 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.features import DenseFeature, Encoded
 from online.clients.base import ServiceError
 from online.recommend.item_cache import CHUNK, RETRY_S, EncodedItems, ItemCache, fetch_items
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import SourceWorld
 
 TTL_S = 300.0
+
+
+FEATURE = DenseFeature(name="number", entity="item", scale=1)
+
+
+def encoded(itemids: list[int], values: list[int]) -> EncodedItems:
+    """Items with one feature."""
+    return EncodedItems(np.array(itemids, np.int32), Encoded.of((FEATURE,), {"number": np.array(values, np.int64)}))
 
 
 class Later(Executor):
@@ -40,7 +49,7 @@ class Source:
         if self.error is not None:
             raise self.error
         self.fetched += 1
-        return EncodedItems(np.array([7], np.int32), np.full((1, 1), self.fetched, np.float32))
+        return encoded([7], [self.fetched])
 
 
 class Clock:
@@ -51,7 +60,7 @@ class Clock:
 
 
 def copy(cache: ItemCache) -> int:
-    return int(cache.current().rows[0, 0])
+    return int(cache.current().rows.at(0)[0, 0])
 
 
 def test_a_fresh_copy_is_not_fetched_again() -> None:
@@ -101,7 +110,7 @@ def test_a_refresh_that_lost_items_does_not_replace_the_copy_at_hand(caplog: pyt
 
     def fetch() -> EncodedItems:
         itemids = copies.pop(0)
-        return EncodedItems(np.array(itemids, np.int32), np.zeros((len(itemids), 1), np.float32))
+        return encoded(itemids, [0] * len(itemids))
 
     cache = ItemCache(fetch, TTL_S, later, clock)
     clock.now = TTL_S
@@ -132,11 +141,11 @@ def test_items_are_fetched_in_chunks_and_the_ones_without_features_are_left_out(
 
 
 def test_find_gives_the_rows_in_the_order_wanted() -> None:
-    items = EncodedItems(np.array([2, 5, 9], np.int32), np.array([[20.0], [50.0], [90.0]], np.float32))
+    items = encoded([2, 5, 9], [20, 50, 90])
     known, rows = items.find(np.array([9, 1, 2, 10, 5], np.int32))
     assert known.tolist() == [True, False, True, False, True]
-    assert rows[:, 0].tolist() == [90.0, 20.0, 50.0]
-    nothing = EncodedItems(np.empty(0, np.int32), np.empty((0, 3), np.float32))
+    assert rows.at(0)[:, 0].tolist() == [90.0, 20.0, 50.0]
+    nothing = encoded([], [])
     known, rows = nothing.find(np.array([1, 2], np.int32))
     assert known.tolist() == [False, False]
-    assert rows.shape == (0, 3)
+    assert len(rows) == 0
