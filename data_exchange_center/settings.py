@@ -141,6 +141,7 @@ class ServerSettings(_Service):
     workers: Annotated[int, Field(ge=1)] = 2
     threads: Annotated[int, Field(ge=1)] = 16  # kept-alive connections spread unevenly over the workers
     item_cache_ttl_s: Seconds = 300.0
+    arrival_timeout_s: Seconds = 5.0  # of a request, from its first byte to its last
 
     @property
     def url(self) -> str:

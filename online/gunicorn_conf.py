@@ -15,7 +15,7 @@ _metrics = _settings.service_dir("server") / f"metrics-{_server.port}"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 
 bind = f"{_server.host}:{_server.port}"
-worker_class = "gthread"
+worker_class = "online.web.worker.PatientWorker"
 workers = _server.workers
 threads = _server.threads
 # Each worker makes its own clients: gRPC's channels and the pools' sockets do not survive a fork.

@@ -24,6 +24,7 @@ from online.web import body, records
 from online.web.access_log import log_request
 from online.web.errors import register_errors
 from online.web.health import register_health
+from online.web.limits import MAX_BODY
 from online.web.log_lines import log_as_json
 from online.web.metrics import Metrics
 
@@ -36,7 +37,7 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
         recommender = Recommender.from_settings(settings)
         recommender.warm_up()
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     metrics = Metrics(recommender.status, settings.server.threads)
     records.register_records(app, [log_request, metrics.count])
     metrics.register(app)

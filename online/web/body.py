@@ -7,7 +7,6 @@ from pydantic import ValidationError
 from data_exchange_center.errors import RecsysError
 from online.recommend.types import MAX_ID, MAX_SIZE, MAX_TIMESTAMP, Request
 
-MAX_BODY = 16 * 1024  # bytes; a request needs forty
 _BODY = "body"
 _SHOWN = 40  # characters of a user's field name that are echoed
 

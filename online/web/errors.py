@@ -12,12 +12,10 @@ from online.clients.base import ServiceError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
 from online.web import records
-from online.web.body import MAX_BODY, BadRequestError
+from online.web.body import BadRequestError
+from online.web.limits import BODY_TOO_LARGE
 
 log = logging.getLogger(__name__)
-
-_DRAINED = 32 * 1024 * 1024  # bytes of an oversized body that are read and dropped
-_CHUNK = 64 * 1024
 
 
 def error_response(status: int, code: str, message: str, **more: Any) -> Response:
@@ -38,11 +36,7 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
-        _drain()
-        message = f"The body is larger than {MAX_BODY} bytes."
-        response = error_response(400, "bad_request", message, field="body")
-        response.headers["Connection"] = "close"
-        return response
+        return error_response(400, "bad_request", BODY_TOO_LARGE, field="body")
 
     @app.errorhandler(ServiceError)
     def service_unavailable(error: ServiceError) -> Response:
@@ -74,14 +68,3 @@ def register_errors(app: Flask) -> None:
     def unexpected(error: Exception) -> Response:
         log.error("unexpected error in request %s", records.current().id, exc_info=error)
         return error_response(500, "internal_error", "Something went wrong; the log has it under this request id.")
-
-
-def _drain() -> None:
-    """Read on, or a client that is still sending sees a broken pipe instead of the answer."""
-    stream = request.environ["wsgi.input"]
-    left = min(request.content_length or 0, _DRAINED)
-    while left > 0:
-        chunk = stream.read(min(left, _CHUNK))
-        if not chunk:
-            break
-        left -= len(chunk)

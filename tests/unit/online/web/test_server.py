@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from online.recommend.types import Outcome, Request
-from online.web.body import MAX_BODY, BadRequestError, parse
+from online.web.body import BadRequestError, parse
+from online.web.limits import MAX_BODY
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER
 

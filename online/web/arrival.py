@@ -1,0 +1,63 @@
+"""A request on its way in: what has arrived of it, whether that is all, and whether it may be refused already."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from gunicorn.workers.gthread import TConn
+
+from online.web.limits import BODY_TOO_LARGE, MAX_BODY, MAX_HEAD
+
+_HEAD_ENDS: Final = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
+_EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+
+Refusal = tuple[int, str, str]  # status, code, message
+TOO_LONG: Final = (431, "headers_too_large", f"The request's line and headers are larger than {MAX_HEAD} bytes.")
+TOO_LATE: Final = (408, "request_timeout", "The request did not arrive in time.")
+TOO_LARGE: Final = (400, "bad_request", BODY_TOO_LARGE)
+NO_LENGTH: Final = (411, "length_required", "The body's length is not said: send Content-Length.")
+
+
+class Connection(TConn):  # type: ignore[misc]
+    """A client, and what has arrived of its request."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.received = bytearray()
+        self.told_to_go_on = False
+
+    def init(self) -> None:
+        """Give the parser what has arrived. Called within the thread that answers."""
+        super().init()
+        if self.received:
+            self.parser.unreader.unread(bytes(self.received))
+            self.received.clear()
+            self.told_to_go_on = False
+
+    def _head(self) -> tuple[int, int]:
+        """Where the head ends, as far as it has arrived (-1: not yet), and how long the body is said to be."""
+        ends = self.received.find(_HEAD_ENDS)
+        length = _LENGTH.search(self.received, 0, ends + 2) if ends >= 0 else None
+        return ends, int(length[1]) if length else 0
+
+    def problem(self) -> Refusal | None:
+        """Why the rest need not be waited for."""
+        ends, length = self._head()
+        if (ends if ends >= 0 else len(self.received)) > MAX_HEAD:
+            return TOO_LONG
+        if ends >= 0 and _CHUNKED.search(self.received, 0, ends + 2):
+            return NO_LENGTH
+        return TOO_LARGE if length > MAX_BODY else None
+
+    def missing(self) -> bool:
+        """Whether there is more to wait for. What cannot be understood is complete: the parser will say so."""
+        ends, length = self._head()
+        return ends < 0 or len(self.received) < ends + len(_HEAD_ENDS) + length
+
+    def waits_to_be_asked(self) -> bool:
+        """Whether the client sends its body only when it is told to go on, and has not been told."""
+        ends, _ = self._head()
+        return not self.told_to_go_on and ends >= 0 and bool(_EXPECTS.search(self.received, 0, ends + 2))

@@ -1,0 +1,185 @@
+"""gunicorn's threaded worker, but a request is given to a thread only when all of it has arrived.
+
+The worker that gunicorn brings reads a request within a thread: as many slow clients as there are threads, each sending
+a byte now and then, and nobody else is answered. And it waits, within the one loop that accepts connections, up to two
+seconds for each client that does not hang up after its answer. Here both are states of a connection in that loop:
+
+    arriving   its bytes are collected, for a limited time and up to a limited size
+    lingering  it has its answer; what it still sends is dropped, for a limited time, so that it can read the answer
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import selectors
+import socket
+import struct
+import time
+from collections import deque
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from gunicorn import util
+from gunicorn.http import errors
+from gunicorn.workers.gthread import ThreadWorker
+from prometheus_client import Counter
+
+from data_exchange_center.settings import load_settings
+from online.web.arrival import TOO_LARGE, TOO_LATE, Connection, Refusal
+
+LINGERS_S: Final = 2.0
+_CHUNK: Final = 64 * 1024
+_SEND_TIMEOUT: Final = struct.pack("ll", 5, 0)  # seconds, microseconds: of a client that does not read its answer
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
+_PARSE_ERRORS: Final[dict[type[Exception], Refusal]] = {
+    errors.LimitRequestLine: (414, "uri_too_long", "The request's line is too long."),
+    errors.LimitRequestHeaders: (431, "headers_too_large", "The request has too many headers, or too long ones."),
+    errors.ExpectationFailed: (417, "expectation_failed", "Only 100-continue can be expected."),
+}
+_NO_HTTP: Final = (400, "bad_request", "This is not a request in HTTP/1.0 or 1.1.")
+_FAILED: Final = (500, "internal_error", "Something went wrong; the log has it.")
+
+
+class PatientWorker(ThreadWorker):  # type: ignore[misc]
+    """Waits for slow clients in its loop, where waiting costs nothing."""
+
+    def init_process(self) -> None:
+        self._arrives_within_s = load_settings().server.arrival_timeout_s
+        self._lingering: deque[tuple[float, Connection]] = deque()  # until when
+        super().init_process()
+
+    def accept(self, listener: socket.socket) -> None:
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        self.nr_conns += 1
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
+        self._wait_for(Connection(self.cfg, client, address, listener.getsockname()))
+
+    def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        """A kept-alive connection's next request begins."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._wait_for(conn)
+
+    def _wait_for(self, conn: Connection) -> None:
+        """Collect a request, what there is of it at once."""
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + self._arrives_within_s
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        self.on_pending_socket_readable(conn, conn.sock)
+
+    def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        try:
+            arrived = client.recv(_CHUNK)
+        except BlockingIOError:
+            arrived = None
+        except OSError:
+            arrived = b""
+        if arrived == b"":
+            self._forget(conn)
+            self._close(conn)
+            return
+        conn.received += arrived or b""
+        if (problem := conn.problem()) is not None:
+            self._forget(conn)
+            _refuse(conn.sock, problem)
+            self._linger(conn)
+        elif not conn.missing():
+            self._forget(conn)
+            conn.data_ready = True
+            self.enqueue_req(conn)
+        elif conn.waits_to_be_asked():
+            conn.told_to_go_on = True
+            _send(client, _CONTINUE)
+
+    def finish_request(self, conn: Connection, done: Any) -> None:
+        """Wait for the client's next request, part of which may be here already, or see it off."""
+        answered = not done.cancelled() and done.exception() is None and done.result()
+        if not answered:
+            self._linger(conn)
+        elif ahead := conn.parser.unreader.take_buffered():
+            conn.received += ahead
+            self._wait_for(conn)
+        else:
+            super().finish_request(conn, done)
+
+    def handle_error(self, req: Any, client: socket.socket, address: Any, error: Exception) -> None:
+        """What cannot be parsed is refused in the shape of every other error."""
+        refusal = next((told for kind, told in _PARSE_ERRORS.items() if isinstance(error, kind)), None)
+        if refusal is None:
+            refusal = _NO_HTTP if isinstance(error, errors.ParseException) else _FAILED
+        if refusal is _FAILED:
+            self.log.exception("a request failed outside of the application")
+        _refuse(client, refusal)
+
+    def _linger(self, conn: Connection) -> None:
+        """Say that nothing more will come, and drop what does until the client hangs up."""
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(conn)
+            return
+        self._lingering.append((time.monotonic() + LINGERS_S, conn))
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drop, conn))
+
+    def _drop(self, conn: Connection, client: socket.socket) -> None:
+        try:
+            gone = not client.recv(_CHUNK)
+        except BlockingIOError:
+            gone = False
+        except OSError:
+            gone = True
+        if gone:
+            self._lingering.remove(next(each for each in self._lingering if each[1] is conn))
+            self.poller.unregister(client)
+            self._close(conn)
+
+    def murder_pending(self) -> None:
+        """End what has taken too long. Called about once a second, and after every event."""
+        now = time.monotonic()
+        while self.pending_conns and (conn := self.pending_conns[0]).timeout <= now:
+            self._forget(conn)
+            if conn.received:
+                _refuse(conn.sock, TOO_LATE)
+                self._linger(conn)
+            else:
+                self._close(conn)
+        while self._lingering and self._lingering[0][0] <= now:
+            _, conn = self._lingering.popleft()
+            self.poller.unregister(conn.sock)
+            self._close(conn)
+
+    def _forget(self, conn: Connection) -> None:
+        self.pending_conns.remove(conn)
+        self.poller.unregister(conn.sock)
+
+    def _close(self, conn: Connection) -> None:
+        self.nr_conns -= 1
+        util.close(conn.sock)
+
+
+def _refuse(client: socket.socket, refusal: Refusal) -> None:
+    status, code, message = refusal
+    refused.labels(code).inc()
+    field = {"field": "body"} if refusal is TOO_LARGE else {}
+    body = json.dumps({"error": {"code": code, **field, "message": message}})
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    _send(client, f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+
+
+def _send(client: socket.socket, data: bytes) -> None:
+    """Without waiting: a few hundred bytes fit, or the client is none that reads."""
+    try:
+        client.setblocking(False)
+        client.send(data)
+    except OSError:
+        pass
