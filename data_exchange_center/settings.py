@@ -197,6 +197,11 @@ class Settings(BaseSettings):
         """The folder that a service's container mounts: ``data_exchange_center/online/<service>``."""
         return self.exchange_dir / "online" / service
 
+    @property
+    def metrics_dir(self) -> Path:
+        """Where the server's workers write what they count, to be added up."""
+        return self.service_dir("server") / f"metrics-{self.server.port}"
+
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for a process that is to run with the same ones."""
         variables: dict[str, str] = {}

@@ -11,7 +11,7 @@ _settings = load_settings()
 _server = _settings.server
 
 # Where the workers write their metrics: prometheus_client reads the variable when it is imported, in a worker.
-_metrics = _settings.service_dir("server") / f"metrics-{_server.port}"
+_metrics = _settings.metrics_dir
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 
 bind = f"{_server.host}:{_server.port}"

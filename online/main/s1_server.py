@@ -38,7 +38,7 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
         recommender.warm_up()
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    metrics = Metrics(recommender.status, settings.server.threads)
+    metrics = Metrics(recommender.status, settings.server.threads, settings.metrics_dir)
     records.register_records(app, [log_request, metrics.count])
     metrics.register(app)
     register_errors(app)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from flask import Flask, Response, g, request
@@ -29,8 +30,12 @@ _SAMPLED_EVERY_S: Final = 1.0
 class Metrics:
     """What one process counts, and how it is doing."""
 
-    def __init__(self, status: Callable[[], Status], threads: int) -> None:
-        """``status`` is asked about once a second, ``threads`` is how many requests the process can answer at once."""
+    def __init__(self, status: Callable[[], Status], threads: int, folder: Path) -> None:
+        """``status`` is asked about once a second, ``threads`` is how many requests the process can answer at once.
+
+        The numbers are those of all processes if gunicorn has said so by naming ``folder`` in the environment.
+        """
+        self._together = os.environ.get(FOLDER_VARIABLE) == str(folder)
         self._status = status
         self._sampled_at = 0.0
         self._registry = CollectorRegistry()
@@ -118,7 +123,7 @@ class Metrics:
 
     def page(self) -> bytes:
         """All processes' numbers, in Prometheus's text format."""
-        if not os.environ.get(FOLDER_VARIABLE):
+        if not self._together:
             return generate_latest(self._registry)
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]

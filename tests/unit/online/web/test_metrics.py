@@ -3,11 +3,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
+from online.main.s1_server import create_app
 from online.recommend.status import Status
 from online.web.metrics import Metrics
 from tests.metrics_page import requests_of, value
@@ -57,13 +59,24 @@ def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> Non
     assert value(page, "release_workers", release=other.release, recipe=recipe) == 1
 
 
-def test_breakers_are_told_as_numbers() -> None:
+def test_breakers_are_told_as_numbers(tmp_path: Path) -> None:
     status = Status(None, None, None, 0, 0)
-    metrics = Metrics(lambda: replace(status, breakers={"redis": "open", "feast": "half_open", "triton": "closed"}), 1)
+    metrics = Metrics(
+        lambda: replace(status, breakers={"redis": "open", "feast": "half_open", "triton": "closed"}), 1, tmp_path
+    )
     metrics.sample()
     page = metrics.page().decode()
     states = {name: value(page, "breaker_state", service=name) for name in ("redis", "feast", "triton")}
     assert states == {"redis": 2, "feast": 1, "triton": 0}
+
+
+def test_a_process_tells_of_itself_where_another_program_shares_its_numbers(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    http = create_app(fakes.recommender).test_client()
+    http.post("/ml/rec", json={"userid": 1})
+    assert requests_of(http.get("/metrics").text, 200, "personal") == 1
 
 
 def test_no_user_id_is_in_it(http: FlaskClient) -> None:
