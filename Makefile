@@ -122,13 +122,12 @@ activate: setup ## serve an earlier release again: make activate release=<id>
 	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
 
 .PHONY: demo
-demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for user 1
+demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for the first user
 	$(call timed,offline,$(MAKE) --no-print-directory offline)
 	$(call timed,services,$(MAKE) --no-print-directory up)
 	$(call timed,sync,$(MAKE) --no-print-directory sync)
 	$(call timed,server,$(MAKE) --no-print-directory serve)
 	$(call step,online/main,s2_client.py)
-	@echo "Ask it yourself:  curl -d '{\"userid\": 1}' $$($(BIN)/python -c 'from data_exchange_center.settings import load_settings as s; print(s().server.url)')/ml/rec"
 	@echo "The server stays up until:  make down"
 
 # --- offline: figures and pictures ------------------------------------------------------------------------------------
@@ -199,7 +198,7 @@ serve: setup ## start the Flask server under gunicorn, or start it anew
 # --- the same in containers: images=built (default) or images=official; no Python is needed on this machine ----------
 
 .PHONY: docker-demo docker-up docker-down docker-status docker-logs
-docker-demo: ## make demo in containers: build the images, start them, train, sync, fifty films for user 1
+docker-demo: ## make demo in containers: build the images, start them, train, sync, fifty films for the first user
 	@online/stack/docker.sh demo
 
 docker-up: ## the four services and the server in containers

@@ -325,6 +325,7 @@ ARTIFACTS: tuple[Artifact, ...] = tuple(
 
 # What goes live. The release's id is made of their bytes.
 RELEASE_PARTS: tuple[Artifact, ...] = (
+    USERS,
     ITEMS,
     GENRES,
     ITEM_TERMS,

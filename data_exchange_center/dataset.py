@@ -58,12 +58,14 @@ class ItemNumber(_Frozen):
         name: as declared; the column of `artifacts.ITEMS`, where an unknown value is null.
         unit: a feature store holds whole multiples of it, 0 for an unknown value.
         scale: what such a multiple is divided by as a model's input.
+        shown: whether an answer says it; not where the title says it already.
         centres: where the nearness of two items is measured from; ``width``: how far it reaches.
     """
 
     name: str
     unit: float = 1.0
     scale: float = 1.0
+    shown: bool = True
     centres: tuple[float, ...] = ()
     width: float = 1.0
 

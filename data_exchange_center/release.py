@@ -1,9 +1,9 @@
 """A release: everything that goes live together, under one id.
 
-The id is a hash of the parts' bytes and the recipe, so the same artifacts always make the same release, and each sync
-step, run alone, knows which one it loads. Stores hold releases side by side (see `wire` for the names); the server
-answers from the one that the live pointer in Redis names. How a release comes out of the artifacts is in
-`release_parts`; what is here, the server needs as well.
+The id is a hash of the parts' bytes, the recipe and the data set's attributes and kinds of ids, so the same artifacts
+always make the same release, and each sync step, run alone, knows which one it loads. Stores hold releases side by side
+(see `wire` for the names); the server answers from the one that the live pointer in Redis names. How a release comes
+out of the artifacts is in `release_parts`; what is here, the server needs as well.
 """
 
 from __future__ import annotations

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import vector_of
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.columns import Columns, vector_of
+from data_exchange_center.dataset import Dataset, IdKind
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
+from data_exchange_center.own_ids import DatasetIds, OwnIds
 from data_exchange_center.release import Manifest, Part
 from data_exchange_center.settings import Settings
+
+# What a data set says of its own files, held-out part included, is no part of what is served.
+_OF_ITS_FILES: Final = {"name", "origin", "counts", "sha256"}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -33,14 +37,16 @@ def release_of_artifacts(settings: Settings) -> Manifest:
         path = artifact.require(folder)
         parts.append(Part(path=artifact.path, sha256=sha256(path), bytes=path.stat().st_size))
     provenance.expect_one_run(folder, settings.recipe)
+    dataset = read_dataset(folder)
     digest = hashlib.sha256(settings.recipe.model_dump_json().encode())
+    digest.update(dataset.model_dump_json(exclude=_OF_ITS_FILES).encode())
     for part in parts:
         digest.update(f"{part.path} {part.sha256}\n".encode())
     report = artifacts.RANK_REPORT.read(folder)
     return Manifest(
         release=digest.hexdigest()[:12],
         recipe=settings.recipe,
-        dataset=read_dataset(folder),
+        dataset=dataset,
         feature_spec=read_feature_spec(folder),
         vector_dims=_vector_dims(settings),
         model={key: _of(artifacts.RANK_REPORT, folder, report, key) for key in ("model", "auc")},
@@ -78,6 +84,26 @@ def _validated(document: artifacts.Document, exchange_dir: Path, model: type[Mod
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise document.wrong(document.at(exchange_dir), f"{otherwise} ({where}: {first['msg']})") from error
+
+
+def read_user_ids(exchange_dir: Path) -> OwnIds:
+    """What people call the users. Raises ArtifactError when a file is missing."""
+    return _own_ids(artifacts.USERS, exchange_dir, Columns.USER, read_dataset(exchange_dir).user_ids)
+
+
+def read_item_ids(exchange_dir: Path) -> OwnIds:
+    """What people call the items. Raises ArtifactError when a file is missing."""
+    return _own_ids(artifacts.ITEMS, exchange_dir, Columns.ITEM, read_dataset(exchange_dir).item_ids)
+
+
+def read_own_ids(exchange_dir: Path) -> DatasetIds:
+    """Both. Raises ArtifactError when a file is missing."""
+    return DatasetIds(read_user_ids(exchange_dir), read_item_ids(exchange_dir))
+
+
+def _own_ids(table: artifacts.Table, exchange_dir: Path, key: str, kind: IdKind) -> OwnIds:
+    frame = table.read(exchange_dir, [key, Columns.OWN_ID])
+    return OwnIds(frame[key].tolist(), frame[Columns.OWN_ID].tolist(), kind)
 
 
 def read_channels(exchange_dir: Path) -> ChannelSet:

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Entity
+from data_exchange_center.own_ids import OwnId
 
-# --- Redis: one hash a user, keys under their release -------------------------------------------------------------
+# --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
 HISTORY_KEY: Final = "ml:history"  # list: ids of the releases that were activated, newest first
+USER_NUMBER: Final = "number"  # who the user is in Feast and in the models, int32 little endian
 USER_TERM: Final = "term"  # genre codes, int32 little endian
 # ... and `columns.vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
 USER_HISTORY: Final = "history"  # all events, as `History.pack` lays them out
@@ -21,7 +23,8 @@ USER_PROFILE: Final = "profile"  # profile codes that the channels' tables are r
 USER_FILTER: Final = "filter"  # seen itemids, int32 little endian
 
 
-def user_key(release: str, userid: int) -> str:
+def user_key(release: str, userid: OwnId) -> str:
+    """``userid``: any text; Redis's keys are bytes, and what a key is looked up by is never a pattern."""
     return f"ml:{release}:user:{userid}"
 
 
@@ -63,9 +66,11 @@ def unpack_ids(raw: bytes) -> NDArray[np.int32]:
 
 # --- Elasticsearch: one index a release, behind an alias ----------------------------------------------------------
 ITEM_ALIAS: Final = "ml_item"
-ITEM_ID: Final = "itemid"
+ITEM_ID: Final = "itemid"  # the item's number
+ITEM_OWN_ID: Final = "id"
 ITEM_TITLE: Final = "title"
 ITEM_GENRES: Final = "genres"  # genre codes
+ITEM_ATTRIBUTES: Final = "attributes"  # what an answer shows of the item beside the title, by name
 # ... and `columns.vector_of(channel)`, a dense vector a channel
 
 

@@ -39,7 +39,7 @@ from online.clients.triton import TritonScores
 GO_LIVE: Final = "offline_to_online/release/s1_go_live.py"
 TIMEOUT_S: Final = 5.0
 # What a release is made of; other files of a step, its training rows for example, may be deleted.
-_NEEDED: Final = (artifacts.DATASET, artifacts.RATINGS, artifacts.USERS, *artifacts.RELEASE_PARTS, *provenance.REPORTS)
+_NEEDED: Final = (artifacts.DATASET, artifacts.RATINGS, *artifacts.RELEASE_PARTS, *provenance.REPORTS)
 
 
 @dataclass(frozen=True)

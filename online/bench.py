@@ -3,7 +3,7 @@
 The load comes from a process of its own, over kept-alive connections, for real users drawn at random, a different one
 for each request (the server caches no answer). The server and the four services have to be up.
 
-Reads   data_exchange_center/offline/user_seen.parquet (who the users are); the server, over HTTP
+Reads   data_exchange_center/offline/user_seen.parquet, users.parquet (who the users are); the server, over HTTP
 Writes  pic/figures/serving.json
 Run     make bench, or python -m online.bench [--requests 1000] [--levels 1 4 16] [--url ...] [--output ...]
 """
@@ -35,6 +35,8 @@ from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.http import local_session
 from data_exchange_center.machine import machine
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 
@@ -65,7 +67,7 @@ class Level:
     stage_p50_ms: dict[str, float]
 
 
-def load(url: str, userids: Sequence[int], concurrency: int) -> tuple[float, list[Answered]]:
+def load(url: str, userids: Sequence[OwnId], concurrency: int) -> tuple[float, list[Answered]]:
     """Ask for every user once, ``concurrency`` requests at a time. Returns the seconds it took, and the answers.
 
     Raises StepError for an answer that is not 200.
@@ -77,7 +79,7 @@ def load(url: str, userids: Sequence[int], concurrency: int) -> tuple[float, lis
         return time.perf_counter() - started, answers
 
 
-def _one_client(url: str, userids: Sequence[int]) -> list[Answered]:
+def _one_client(url: str, userids: Sequence[OwnId]) -> list[Answered]:
     where = urlsplit(url)
     connection = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port or 80, timeout=_TIMEOUT_S)
     answers = []
@@ -89,7 +91,7 @@ def _one_client(url: str, userids: Sequence[int]) -> list[Answered]:
             body = response.read()
             seconds = time.perf_counter() - started
             if response.status != http.client.OK:
-                raise StepError(f"{url} answered {response.status} for user {userid}: {body[:200].decode()}")
+                raise StepError(f"{url} answered {response.status} for user {userid!r}: {body[:200].decode()}")
             answer = json.loads(body)
             answers.append(Answered(seconds, answer["release"], answer["took_ms"]))
     finally:
@@ -120,7 +122,7 @@ class Load:
     """What is asked of the server at ``url``: requests of random ``userids`` at several concurrencies."""
 
     url: str
-    userids: Sequence[int]
+    userids: Sequence[OwnId]
     levels: Sequence[int]  # requests in flight
     requests: int  # of each level
     warm_up: int  # requests before each level
@@ -135,9 +137,10 @@ class Load:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as generator:
 
             def asked(count: int, concurrency: int) -> tuple[float, list[Answered]]:
-                count, known = max(count, concurrency), np.asarray(self.userids)
-                drawn: list[int] = rng.choice(known, count, replace=count > len(known)).tolist()
-                return generator.submit(load, self.url, drawn, concurrency).result()
+                count, known = max(count, concurrency), len(self.userids)
+                drawn = rng.choice(known, count, replace=count > known).tolist()
+                asked = [self.userids[place] for place in drawn]
+                return generator.submit(load, self.url, asked, concurrency).result()
 
             measured = []
             for concurrency in self.levels:
@@ -187,7 +190,9 @@ def parse_load(settings: Settings, parser: argparse.ArgumentParser) -> tuple[arg
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 4, 16], help="requests in flight")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    userids = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[Columns.USER].tolist()
+    own_ids = read_user_ids(settings.exchange_dir)
+    known = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[Columns.USER].tolist()
+    userids = [own_ids[number] for number in known]
     return given, Load(given.url.rstrip("/"), userids, given.levels, given.requests, given.warm_up, given.seed)
 
 

@@ -25,11 +25,11 @@ from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.http import local_session
+from data_exchange_center.own_ids import DatasetIds, OwnId
 from data_exchange_center.progress import progress
-from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data.sequences import Ints
 from offline.evaluation import thresholds
 from offline.evaluation.evaluate import evaluate, show, write
 from offline.evaluation.replay import SHOWN, Answers, Holdout
@@ -42,17 +42,21 @@ OPENING_S = 30.0  # until every worker serves a release that has gone live
 Body = Mapping[str, Any]
 
 
-def server_answers(url: str, release: str, channels: Sequence[str], size: int, holdout: Holdout) -> Answers:
+def server_answers(
+    url: str, release: str, channels: Sequence[str], size: int, holdout: Holdout, own_ids: DatasetIds
+) -> Answers:
     """What the server at ``url`` answers every user.
 
     Args:
         release: the one it has to serve; ``channels``: names of its recall channels; ``size``: candidates.
+        own_ids: what the server and people call the users and items.
 
     Raises StepError when there is no server, when it serves another release, or when an answer is malformed.
     """
     expect_release(url, release)
     shown = min(size, SHOWN)
-    bodies = _asked(url, release, holdout, shown)
+    bodies = _asked(url, release, holdout, shown, own_ids)
+    codes = {own_ids.items[number]: code for code, number in enumerate(holdout.past.itemids.tolist(), start=1)}
     sizes = dict.fromkeys((*channels, "fused"), size) | {"ranked": shown}
     lists = {name: np.zeros((holdout.past.n_users, width), dtype=np.int64) for name, width in sizes.items()}
     scores = np.full((holdout.past.n_users, shown), np.nan)
@@ -60,7 +64,7 @@ def server_answers(url: str, release: str, channels: Sequence[str], size: int, h
         ranked = [item["itemid"] for item in body["item_list"]]
         recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # an unknown user gets the popular list
         for name, ids in {**recalled, "ranked": ranked}.items():
-            lists[name][user, : len(ids)] = _codes(holdout.past.itemids, ids)
+            lists[name][user, : len(ids)] = _codes(codes, ids)
         scores[user, : len(ranked)] = [item["score"] for item in body["item_list"]]
     return Answers({name: lists[name] for name in channels}, lists["fused"], lists["ranked"], scores)
 
@@ -82,7 +86,7 @@ def expect_release(url: str, release: str) -> None:
         )
 
 
-def _asked(url: str, release: str, holdout: Holdout, size: int) -> list[Body]:
+def _asked(url: str, release: str, holdout: Holdout, size: int, own_ids: DatasetIds) -> list[Body]:
     """Every user's answer, in the order of the users.
 
     A worker that is still opening a release which has just gone live answers from the previous one, or with 503: its
@@ -91,7 +95,9 @@ def _asked(url: str, release: str, holdout: Holdout, size: int) -> list[Body]:
     opening = retry_if_result(lambda body: body.get("release") != release)
     again = partial(Retrying, stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
     times = zip(holdout.past.userids.tolist(), holdout.times.tolist(), strict=True)
-    wanted = [{"userid": userid, "timestamp": time, "size": size, "explain": True} for userid, time in times]
+    wanted = [
+        {"userid": own_ids.users[number], "timestamp": time, "size": size, "explain": True} for number, time in times
+    ]
     sessions: SimpleQueue[requests.Session] = SimpleQueue()
 
     def ask(request: Body) -> Body:
@@ -117,7 +123,7 @@ def _answer(session: requests.Session, url: str, request: Body) -> Body:
         response = session.post(f"{url}/ml/rec", json=request, timeout=TIMEOUT_S)
         body: Body = response.json()
     except requests.RequestException as error:
-        raise StepError(f"The server at {url} gave no answer for user {request['userid']} ({error}).") from error
+        raise StepError(f"The server at {url} gave no answer for user {request['userid']!r} ({error}).") from error
     if not isinstance(body, dict):
         raise StepError(f"What answers at {url} is not this server.")
     if not response.ok:
@@ -125,17 +131,18 @@ def _answer(session: requests.Session, url: str, request: Body) -> Body:
         if found.get("code") == OPENING:
             return body
         message = found.get("message", "no reason")
-        raise StepError(f"The server at {url} answered {response.status_code} for user {request['userid']}: {message}")
+        raise StepError(
+            f"The server at {url} answered {response.status_code} for user {request['userid']!r}: {message}"
+        )
     return body
 
 
-def _codes(itemids: Ints, ids: Sequence[int]) -> Ints:
+def _codes(codes: Mapping[OwnId, int], ids: Sequence[OwnId]) -> list[int]:
     """Raises StepError for an item that the artifacts do not know."""
-    at = np.minimum(np.searchsorted(itemids, ids), len(itemids) - 1)
-    if np.any(itemids[at] != ids):
-        raise StepError(f"The server recommends items that the artifacts do not know: {ids}.")
-    codes: Ints = at + 1
-    return codes
+    unknown = [own_id for own_id in ids if own_id not in codes]
+    if unknown:
+        raise StepError(f"The server recommends items that the artifacts do not know: {unknown}.")
+    return [codes[own_id] for own_id in ids]
 
 
 def main(settings: Settings, with_source: bool = False) -> None:
@@ -143,10 +150,11 @@ def main(settings: Settings, with_source: bool = False) -> None:
     channels = [channel.name for channel in recall.channels]
     url = settings.server.url
     expect_release(url, release)  # before minutes are spent
+    own_ids = read_own_ids(settings.exchange_dir)
     source = source_artifacts(settings) if with_source else None
 
     def ask(holdout: Holdout) -> Answers:
-        return server_answers(url, release, channels, recall.candidates, holdout)
+        return server_answers(url, release, channels, recall.candidates, holdout, own_ids)
 
     found = evaluate(settings, f"make evaluate{' with_source=1' if source else ''}", ask, source)
     write(found)

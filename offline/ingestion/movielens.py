@@ -65,7 +65,7 @@ def parse(ratings: bytes, users: bytes, movies: bytes) -> MovieLens:
 
 def dataset(name: str, origin: str, counts: Mapping[str, int], sha256: Mapping[str, str]) -> Dataset:
     """What the steps must know of MovieLens: stars above three are liked, the last ten of every user are held out."""
-    year = ItemNumber(name=YEAR, scale=100.0, centres=tuple(range(1920, 2001, 8)), width=6.0)
+    year = ItemNumber(name=YEAR, scale=100.0, shown=False, centres=tuple(range(1920, 2001, 8)), width=6.0)
     return Dataset(
         name=name,
         origin=origin,

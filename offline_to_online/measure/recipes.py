@@ -22,6 +22,7 @@ from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_del
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.files import write_json
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -66,7 +67,7 @@ def newest_releases(loaded: Sequence[Loaded], dataset: str) -> dict[str, str]:
     return found
 
 
-def until_served(url: str, userids: Sequence[int], release: str) -> None:
+def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
     """Wait until every worker of the server answers from a release. Raises StepError when they do not."""
 
     def asked() -> None:

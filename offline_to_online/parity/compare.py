@@ -39,18 +39,23 @@ def offline_answers(truth: OfflineTruth, online: Sequence[Answer]) -> list[Answe
 
 
 def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
-    state = truth.states[online.userid]
+    state, who = truth.states.get(online.userid), f"user {online.own_id!r}"
+    if state is None or state.own_id != online.own_id:
+        raise CheckError(f"{who}: Redis gives the number {online.userid}, which is somebody else's or nobody's")
+    own_ids = truth.recall.own_ids
     seen = sorted(set(online.itemids.tolist()) & set(state.seen.tolist()))
     if seen:
-        raise CheckError(f"user {online.userid}: Elasticsearch gave seen items {seen[:5]}")
+        raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5]]}")
     fused = truth.recall.fused(truth.recall.scores(state, online.timestamp), online.found)
     if not np.array_equal(fused.ids, online.itemids):
+        ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.ids, online.itemids))
         raise CheckError(
-            f"user {online.userid}: fusion gives {fused.ids[:5].tolist()}... offline and "
-            f"{online.itemids[:5].tolist()}... online ({len(fused.ids)} and {len(online.itemids)} items)"
+            f"{who}: fusion gives {ours}... offline and {theirs}... online "
+            f"({len(fused.ids)} and {len(online.itemids)} items)"
         )
     rows = truth.rows(online.userid, online.timestamp, fused)
     return Answer(
+        own_id=online.own_id,
         userid=online.userid,
         timestamp=online.timestamp,
         found=online.found,
@@ -78,7 +83,9 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
     groups = _groups(truth.spec, truth.recall.columns)
     for columns in groups.values():
         differ = [column for column in columns if gaps[column].max() > TOLERANCE]
-        wrong += [_difference(column, ours, one[column], other[column], gaps[column]) for column in differ[:SHOWN]]
+        wrong += [
+            _difference(column, ours, truth, one[column], other[column], gaps[column]) for column in differ[:SHOWN]
+        ]
         if len(differ) > SHOWN:
             wrong.append(f"and {len(differ) - SHOWN} more columns like them")
     wrong += list(_disorder(truth, online))[:SHOWN]
@@ -97,10 +104,11 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
     )
 
 
-def _difference(column: str, pairs: _Pairs, ours: Float64, theirs: Float64, gap: Float64) -> str:
+def _difference(column: str, pairs: _Pairs, truth: OfflineTruth, ours: Float64, theirs: Float64, gap: Float64) -> str:
     worst = int(gap.argmax())
+    user, item = truth.states[int(pairs.userids[worst])].own_id, truth.recall.own_ids[int(pairs.itemids[worst])]
     return (
-        f"column {column!r}, user {pairs.userids[worst]}, item {pairs.itemids[worst]}: offline {ours[worst]:.6g}, "
+        f"column {column!r}, user {user!r}, item {item!r}: offline {ours[worst]:.6g}, "
         f"online {theirs[worst]:.6g} ({int((gap > TOLERANCE).sum()):,} of {len(gap):,} pairs differ)"
     )
 
@@ -109,7 +117,7 @@ def _disorder(truth: OfflineTruth, online: Sequence[Answer]) -> Iterator[str]:
     for answer in online:
         scores = truth.recall.scores(truth.states[answer.userid], answer.timestamp)
         for what in truth.recall.disorder(scores, answer.found):
-            yield f"user {answer.userid}: {what}"
+            yield f"user {answer.own_id!r}: {what}"
 
 
 def _groups(spec: FeatureSpec, recalled: Sequence[str]) -> dict[str, Sequence[str]]:

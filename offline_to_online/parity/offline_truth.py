@@ -39,7 +39,7 @@ class OfflineTruth:
     spec: FeatureSpec
     users: pd.DataFrame  # index userid; one column a stored user feature, and userid
     items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
-    states: Mapping[int, UserRow]  # by userid
+    states: Mapping[int, UserRow]  # by number
     recall: RecallTruth
     model: nn.Module  # (n, width) -> (n, 1) probability
 
@@ -128,7 +128,9 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
     absent = sorted({*userids} - {*truth.users.index})
     if absent:
         path = artifacts.USER_FEATURES.at(exchange_dir)
-        raise artifacts.USER_FEATURES.wrong(path, f"user {absent[0]}, who is known to recall, is not in it")
+        raise artifacts.USER_FEATURES.wrong(
+            path, f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it"
+        )
     return replace(
         truth,
         users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec, recipe.window),

@@ -14,9 +14,10 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.index_scores import hybrid_scores
+from data_exchange_center.own_ids import OwnIds
 from data_exchange_center.recipes import ChannelRecipe
 from data_exchange_center.release import Manifest
-from data_exchange_center.release_parts import read_channels
+from data_exchange_center.release_parts import read_channels, read_item_ids
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.sampling import vectors_of
 from offline_to_online.rows.user_rows import UserRow, vectors_by
@@ -33,7 +34,8 @@ class RecallTruth:
     Attributes:
         manifest: names the channels and their weights.
         channels: those that compute user vectors from histories.
-        itemids: (items,) ascending.
+        itemids: (items,) ascending numbers.
+        own_ids: what people call the items.
         vectors: channel name -> (items, dim), not numbers where the channel does not know the item.
         genres: (items, genres) whether an item has the genre of code column + 1.
     """
@@ -41,6 +43,7 @@ class RecallTruth:
     manifest: Manifest
     channels: ChannelSet
     itemids: Ints
+    own_ids: OwnIds
     vectors: Mapping[str, Float64]
     genres: NDArray[np.bool_]
 
@@ -90,7 +93,9 @@ class RecallTruth:
         rows = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
         unknown = self.itemids[rows] != itemids
         if unknown.any():
-            raise CheckError(f"Elasticsearch found item {itemids[unknown][0]}, which is not among the items")
+            raise CheckError(
+                f"Elasticsearch found an item with the number {itemids[unknown][0]}, which none of the items has"
+            )
         return rows
 
     def disorder(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Iterator[str]:
@@ -98,7 +103,7 @@ class RecallTruth:
         for name, ids in found.items():
             ranked = scores[name][self.positions(ids)]
             if np.isnan(ranked).any():
-                yield f"channel {name!r} found item {ids[int(np.isnan(ranked).argmax())]}, which it does not know"
+                yield f"channel {name!r} found item {self._own(ids, np.isnan(ranked).argmax())}, which it does not know"
                 continue
             best_after = np.maximum.accumulate(ranked[::-1])[::-1]
             late = best_after - ranked > TOLERANCE * np.maximum(1, np.abs(ranked))
@@ -106,9 +111,12 @@ class RecallTruth:
                 first = int(late.argmax())
                 worst = first + int(ranked[first:].argmax())
                 yield (
-                    f"channel {name!r} found item {ids[first]} ({ranked[first]:.6g} offline) before item {ids[worst]} "
-                    f"({ranked[worst]:.6g})"
+                    f"channel {name!r} found item {self._own(ids, first)} ({ranked[first]:.6g} offline) before item "
+                    f"{self._own(ids, worst)} ({ranked[worst]:.6g})"
                 )
+
+    def _own(self, ids: Ints, position: np.intp | int) -> str:
+        return repr(self.own_ids[int(ids[position])])
 
 
 def recall_truth(exchange_dir: Path, manifest: Manifest) -> RecallTruth:
@@ -131,4 +139,4 @@ def recall_truth(exchange_dir: Path, manifest: Manifest) -> RecallTruth:
         known = channel.trained[codes]
         vectors[channel.name][known] = channel.item_vectors()[codes[known]]
         vectors[channel.name][~known] = np.nan
-    return RecallTruth(manifest, channels, itemids, vectors, genres)
+    return RecallTruth(manifest, channels, itemids, read_item_ids(exchange_dir), vectors, genres)

@@ -43,7 +43,7 @@ def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, Us
         columns = (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
         states[userid] = replace(
             rows[userid],
-            seen=np.sort(events[Columns.ITEM].to_numpy(np.int32)),
+            seen=np.unique(events[Columns.ITEM].to_numpy(np.int32)),
             profile=profiles[userid],
             history=History(*(events[column].to_numpy(np.int64)[::-1] for column in columns)),
         )

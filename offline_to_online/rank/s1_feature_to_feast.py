@@ -16,7 +16,7 @@ from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.manifests import open_release
-from offline_to_online.rows.feature_rows import feature_frames, newest_event
+from offline_to_online.rows.feature_rows import feature_frames, feature_ids, newest_event
 from offline_to_online.stores.feast import FeastStore, FeatureContent
 
 
@@ -24,7 +24,9 @@ def main(settings: Settings) -> None:
     manifest = open_release(settings)
     frames = feature_frames(settings.exchange_dir, manifest.feature_spec)
     store = FeastStore(settings)
-    status = store.sync(manifest, FeatureContent(frames, newest_event(settings.exchange_dir)))
+    status = store.sync(
+        manifest, FeatureContent(frames, newest_event(settings.exchange_dir), feature_ids(settings.exchange_dir))
+    )
     print(f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source")
     for entity, frame in frames.items():
         print(f"  {len(frame):,} {entity}s with {frame.shape[1] - 1} features")

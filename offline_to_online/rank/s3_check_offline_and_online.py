@@ -36,7 +36,8 @@ def main(settings: Settings) -> None:
     place = require_loaded(Stores.of(settings), manifest.release)
     published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
     with server_clients(settings) as clients:
-        online = online_answers(clients, published, {userid: request_time(truth.states[userid]) for userid in userids})
+        times = {row.own_id: request_time(row) for row in (truth.states[userid] for userid in userids)}
+        online = online_answers(clients, published, times, truth.recall.own_ids)
     parity = compare(offline_answers(truth, online), online, truth)
     record = ParityRecord(
         users=parity.users,

@@ -12,7 +12,6 @@ Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; for every channel
         are the model's exact ones (200 by the source's recipe, 256 by the default one)
 """
 
-from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.manifests import open_release
@@ -29,17 +28,14 @@ def main(settings: Settings) -> None:
     rows, searches = item_rows(settings.exchange_dir), sampled_searches(settings.exchange_dir, manifest, USERS)
     report = ElasticsearchStore(settings).sync(manifest, IndexContent(rows, searches))
     print(f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
-    print(f"  genre {GENRE} ({_name(manifest.feature_spec, GENRE)}): {report.genres.get(GENRE, 0):,} of {len(rows):,}")
+    if len(genres := manifest.feature_spec.genres) >= GENRE:
+        print(f"  genre {GENRE} ({genres[GENRE - 1]}): {report.genres.get(GENRE, 0):,} of {len(rows):,}")
     for name, (own, candidates) in report.channels.items():
         print(
             f"  {name}: vector finds its own item first: {own.first:,} of {sum(own):,} (in a tie with its equal: "
             f"{own.tied:,}); without a vector: {len(rows) - sum(own):,}"
         )
         print(f"  {name}: {candidates}")
-
-
-def _name(spec: FeatureSpec, code: int) -> str:
-    return spec.genres[code - 1] if code <= len(spec.genres) else "no such genre"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import pandas as pd
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import Entity, FeatureSpec
+from data_exchange_center.own_ids import OwnIds
+from data_exchange_center.release_parts import read_item_ids, read_user_ids
 from data_exchange_center.steps import CheckError
 
 
@@ -21,10 +23,16 @@ def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.Dat
         "user": artifacts.USER_FEATURES.read(exchange_dir),
         "item": artifacts.ITEM_FEATURES.read(exchange_dir),
     }
-    return {entity: _stored(frame, entity, spec) for entity, frame in frames.items()}
+    own_ids = feature_ids(exchange_dir)
+    return {entity: _stored(frame, entity, spec, own_ids[entity]) for entity, frame in frames.items()}
 
 
-def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec) -> pd.DataFrame:
+def feature_ids(exchange_dir: Path) -> dict[Entity, OwnIds]:
+    """What people call the users and items whose features are numbered rows."""
+    return {"user": read_user_ids(exchange_dir), "item": read_item_ids(exchange_dir)}
+
+
+def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec, own_ids: OwnIds) -> pd.DataFrame:
     names = [feature.name for feature in spec.stored(entity)]
     absent = [name for name in names if name not in frame.columns]
     if absent:
@@ -33,8 +41,8 @@ def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec) -> pd.DataFr
     nulls = stored.isna()
     if nulls.to_numpy().any():
         name = str(nulls.any().idxmax())
-        row = stored[wire.FEAST_KEY[entity]].to_numpy()[nulls[name].to_numpy().argmax()]
-        raise CheckError(f"{entity} {row} has no value for feature {name!r}")
+        row = stored[wire.FEAST_KEY[entity]].tolist()[nulls[name].to_numpy().argmax()]
+        raise CheckError(f"{entity} {own_ids[row]!r} has no value for feature {name!r}")
     return stored
 
 

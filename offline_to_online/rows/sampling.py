@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.features import Float32
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels
 from data_exchange_center.steps import CheckError
@@ -29,7 +30,7 @@ _SEED: Final = 0
 class Search:
     """One user's search of a channel: the vector, and what must not come back."""
 
-    userid: int
+    userid: OwnId
     vector: Float32
     seen: NDArray[np.int32]
 
@@ -57,7 +58,7 @@ def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp
     try:
         return user_vectors(manifest, channels, row.stored(), timestamp)
     except ServiceError as error:
-        raise CheckError(f"user {row.userid}: {error.what}") from error
+        raise CheckError(f"user {row.own_id!r}: {error.what}") from error
 
 
 def sampled_searches(exchange_dir: Path, manifest: Manifest, size: int) -> dict[str, list[Search]]:
@@ -66,5 +67,5 @@ def sampled_searches(exchange_dir: Path, manifest: Manifest, size: int) -> dict[
     searches: dict[str, list[Search]] = {channel.name: [] for channel in manifest.recipe.recall.channels}
     for row in sampled_users(user_rows(exchange_dir), size):
         for name, vector in vectors_of(manifest, channels, row, request_time(row)).items():
-            searches[name].append(Search(row.userid, vector, row.seen))
+            searches[name].append(Search(row.own_id, vector, row.seen))
     return searches

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.release_parts import read_user_ids
 from online.clients.redis import StoredUser
 
 _NOTHING = np.empty(0, dtype=np.int32)
@@ -23,7 +25,8 @@ _NOTHING = np.empty(0, dtype=np.int32)
 class UserRow:
     """What recall needs of one user."""
 
-    userid: int
+    userid: int  # the number
+    own_id: OwnId  # what people call the user, and the key in Redis
     genres: NDArray[np.int32]  # preferred genre codes, most clicked first; may be empty
     seen: NDArray[np.int32]  # itemids that are never recommended again
     profile: NDArray[np.int32]  # codes that the channels read
@@ -32,11 +35,12 @@ class UserRow:
 
     def stored(self) -> StoredUser:
         """The user as the server reads it from Redis."""
-        return StoredUser(tuple(self.genres.tolist()), self.seen, self.profile, self.history, self.vectors)
+        return StoredUser(self.userid, tuple(self.genres.tolist()), self.seen, self.profile, self.history, self.vectors)
 
     def fields(self) -> dict[str, bytes]:
         """The hash's fields."""
         return {
+            wire.USER_NUMBER: wire.pack_ids([self.userid]),
             wire.USER_TERM: wire.pack_ids(self.genres),
             wire.USER_FILTER: wire.pack_ids(self.seen),
             wire.USER_PROFILE: wire.pack_ids(self.profile),
@@ -49,8 +53,8 @@ class UserRow:
 class RecallState:
     """Everything of a release that must lie in Redis before it can go live."""
 
-    users: tuple[UserRow, ...]  # by id
-    popular: tuple[tuple[int, float], ...]  # (itemid, score), best first
+    users: tuple[UserRow, ...]  # by number
+    popular: tuple[tuple[int, float], ...]  # (item's number, score), best first
     channels: bytes  # `ChannelSet`, packed
 
 
@@ -67,7 +71,8 @@ def recall_state(exchange_dir: Path) -> RecallState:
 
 
 def user_rows(exchange_dir: Path) -> list[UserRow]:
-    """Every user that any of the artifacts knows, by id. Raises ArtifactError when a file is missing."""
+    """Every user that any of the artifacts knows, by number. Raises ArtifactError when a file is missing."""
+    own_ids = read_user_ids(exchange_dir)
     genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
     seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
     vectors = stored_vectors(exchange_dir)
@@ -83,6 +88,7 @@ def user_rows(exchange_dir: Path) -> list[UserRow]:
     return [
         UserRow(
             userid=userid,
+            own_id=own_ids[userid],
             genres=_ids(genres.get(userid)),
             seen=_ids(seen.get(userid)),
             profile=_ids(profiles.get(userid)),

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 BULK: Final = 1_000  # documents a request
 COMPLETE: Final = "complete"
 CHECKED: Final = "checked"
+_SHOWN_ONLY: Final = {"index": False, "doc_values": False}
 _OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
     "hnsw": {"type": "hnsw", "m": 16, "ef_construction": 100},
     "flat": {"type": "flat"},
@@ -53,8 +54,10 @@ def index_body(dims: Mapping[str, int], kind: VectorIndex) -> dict[str, Any]:
             "dynamic": "strict",
             "properties": {
                 wire.ITEM_ID: {"type": "integer"},
-                wire.ITEM_TITLE: {"type": "keyword", "index": False, "doc_values": False},
+                wire.ITEM_OWN_ID: {"type": "keyword", **_SHOWN_ONLY},
+                wire.ITEM_TITLE: {"type": "keyword", **_SHOWN_ONLY},
                 wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
+                wire.ITEM_ATTRIBUTES: {"type": "object", "enabled": False},  # kept as it is, whatever its names are
                 **vectors,
             },
         },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -14,6 +14,7 @@ import pandas as pd
 from data_exchange_center import wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Entity
+from data_exchange_center.own_ids import OwnIds
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
@@ -29,6 +30,7 @@ class FeatureContent:
 
     frames: dict[Entity, pd.DataFrame]  # the key first, then the stored features in the spec's order
     at: pd.Timestamp  # UTC
+    own_ids: Mapping[Entity, OwnIds]
 
 
 class FeastStore(ReleaseStore[FeatureContent, int]):
@@ -56,11 +58,11 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
         """What the registry believes to be loaded may be lost in the online store: then all of it is loaded again."""
         release = manifest.release
         try:
-            feast_server.check_features(self.settings, release, content.frames)
+            feast_server.check_features(self.settings, release, content.frames, content.own_ids)
         except CheckError as error:
             log.warning("%s: loading all of release %s again", error, release)
             _materialize_again(self.settings, release)
-            feast_server.check_features(self.settings, release, content.frames)
+            feast_server.check_features(self.settings, release, content.frames, content.own_ids)
         feast_server.wait_until_known(self.settings, None)
         answer = feast_server.ask(self.settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
         answer.raise_for_status()

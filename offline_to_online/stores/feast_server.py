@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -12,6 +12,7 @@ from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.features import Entity
 from data_exchange_center.http import local_session
+from data_exchange_center.own_ids import OwnId, OwnIds
 from data_exchange_center.progress import progress
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
@@ -51,7 +52,9 @@ def wait_until_known(settings: Settings, release: str | None) -> None:
             raise CheckError(f"Feast at {settings.feast.url} does not know service {service!r} after {_READY_S:g} s")
 
 
-def check_features(settings: Settings, release: str, frames: dict[Entity, pd.DataFrame]) -> None:
+def check_features(
+    settings: Settings, release: str, frames: Mapping[Entity, pd.DataFrame], own_ids: Mapping[Entity, OwnIds]
+) -> None:
     """Read every entity back over HTTP and compare each value. Raises CheckError naming entity, feature and values."""
     for entity, frame in frames.items():
         service, key = wire.feast_name(wire.FEAST_SERVICE[entity], release), wire.FEAST_KEY[entity]
@@ -59,11 +62,11 @@ def check_features(settings: Settings, release: str, frames: dict[Entity, pd.Dat
             chunk = frame.iloc[start : start + CHUNK]
             response = ask(settings, service, key, [int(value) for value in chunk[key]])
             response.raise_for_status()
-            compare(entity, chunk, response.json())
+            compare(entity, chunk, response.json(), own_ids[entity])
 
 
-def compare(entity: Entity, source: pd.DataFrame, answer: dict[str, Any]) -> None:
-    """A feature server's answer against its source rows. Raises CheckError."""
+def compare(entity: Entity, source: pd.DataFrame, answer: dict[str, Any], own_ids: Mapping[int, OwnId]) -> None:
+    """A feature server's answer against its source rows, which are numbered. Raises CheckError."""
     names = answer["metadata"]["feature_names"]
     stored = {name: result["values"] for name, result in zip(names, answer["results"], strict=True)}
     absent = sorted(set(source.columns) - set(stored))
@@ -76,6 +79,6 @@ def compare(entity: Entity, source: pd.DataFrame, answer: dict[str, Any]) -> Non
         row = next(row for row, (got, want) in enumerate(zip(stored[name], wanted, strict=True)) if got != want)
         got = stored[name][row]
         raise CheckError(
-            f"{entity} {source[wire.FEAST_KEY[entity]].iloc[row]}, feature {name!r}: "
+            f"{entity} {own_ids[int(source[wire.FEAST_KEY[entity]].iloc[row])]!r}, feature {name!r}: "
             f"Feast gave {'no value (null)' if got is None else repr(got)}, the source says {wanted[row]!r}"
         )

@@ -30,7 +30,7 @@ def check_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]
 
 def _check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
     if stored is None:
-        raise CheckError(f"item {row.itemid}: no document in Elasticsearch")
+        raise CheckError(f"item {row.own_id!r}: no document in Elasticsearch")
     wanted = row.document()
     for field in sorted(set(wanted) | set(stored)):
         got, source = stored.get(field), wanted.get(field)
@@ -39,7 +39,9 @@ def _check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
         else:
             same = got == source
         if not same:
-            raise CheckError(f"item {row.itemid}, field {field!r}: Elasticsearch gave {got}, the source says {source}")
+            raise CheckError(
+                f"item {row.own_id!r}, field {field!r}: Elasticsearch gave {got}, the source says {source}"
+            )
 
 
 def check_genres(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> dict[int, int]:

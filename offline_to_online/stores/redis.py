@@ -26,6 +26,7 @@ from offline_to_online.stores.connections import redis_address, redis_client
 CHUNK: Final = 1_000  # users a round trip
 KEPT: Final = 2  # activated releases that are remembered, the live one among them
 _LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
+    wire.USER_NUMBER: wire.unpack_ids,
     wire.USER_TERM: wire.unpack_ids,
     wire.USER_FILTER: wire.unpack_ids,
     wire.USER_PROFILE: wire.unpack_ids,
@@ -51,7 +52,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             for chunk in _chunks(content.users, "users to Redis"):
                 with client.pipeline(transaction=True) as pipe:
                     for row in chunk:
-                        key = wire.user_key(release, row.userid)
+                        key = wire.user_key(release, row.own_id)
                         pipe.delete(key)
                         pipe.hset(key, mapping=dict(row.fields()))
                     pipe.execute()
@@ -64,7 +65,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             for chunk in _chunks(content.users, "users from Redis"):
                 with client.pipeline(transaction=False) as pipe:
                     for row in chunk:
-                        pipe.hgetall(wire.user_key(release, row.userid))
+                        pipe.hgetall(wire.user_key(release, row.own_id))
                     for row, stored in zip(chunk, pipe.execute(), strict=True):
                         check_user(row, stored)
             raw = read(client, wire.popular_key(release))
@@ -155,11 +156,11 @@ def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
         got = fields.pop(field, None)
         if got != wanted:
             raise CheckError(
-                f"user {row.userid}, field {field!r}: Redis gave {_shown(field, got)}, "
+                f"user {row.own_id!r}, field {field!r}: Redis gave {_shown(field, got)}, "
                 f"the source says {_shown(field, wanted)}"
             )
     if fields:
-        raise CheckError(f"user {row.userid}: Redis holds unknown fields: {sorted(fields)}")
+        raise CheckError(f"user {row.own_id!r}: Redis holds unknown fields: {sorted(fields)}")
 
 
 def _shown(field: str, raw: bytes | None) -> object:

@@ -5,7 +5,7 @@ Every check raises CheckError naming the row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.progress import progress
 from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
 from data_exchange_center.steps import CheckError
@@ -50,7 +51,7 @@ class VectorCheck:
     candidates: int
     mean_overlap: float
     min_overlap: float
-    worst: int  # the user it serves worst
+    worst: OwnId  # the user it serves worst
     exact: int  # users whose candidates are the model's exact ones
     gap: float  # largest difference between the index's and the model's inner product, relative
 
@@ -71,21 +72,23 @@ def check_self_first(
     itself; an item with (nearly) the very same vector can only tie. A tie within `SAME_SCORE` is counted apart.
     """
     itemids, vectors = _vectors(rows, channel)
+    own_ids = _own_ids(rows)
     narrow = recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 10})
     searches = [Search(0, vector, _NOTHING) for vector in vectors]
     tied = 0
     answers = _msearch(client, release, searches, narrow, channel, "items find themselves")
     for itemid, vector, hits in zip(itemids.tolist(), vectors.astype(np.float64), answers, strict=True):
         if not len(hits.ids):
-            raise CheckError(f"item {itemid}: its own vector of channel {channel.name} finds nothing")
+            raise CheckError(f"item {own_ids[itemid]!r}: its own vector of channel {channel.name} finds nothing")
         if hits.ids[0] == itemid:
             continue
         tied += 1
         own, best = vector @ vector, float(hits.scores[0])
         if not np.isclose(own, best, rtol=SAME_SCORE):
             raise CheckError(
-                f"item {itemid}: its own vector of channel {channel.name} finds item {hits.ids[0]} first, their inner "
-                f"product being {best:.6f}, its own with itself {own:.6f}"
+                f"item {own_ids[itemid]!r}: its own vector of channel {channel.name} finds item "
+                f"{own_ids[int(hits.ids[0])]!r} first, their inner product being {best:.6f}, its own with itself "
+                f"{own:.6f}"
             )
     return SelfCheck(first=len(itemids) - tied, tied=tied)
 
@@ -104,7 +107,7 @@ def check_candidates(
         raise CheckError(
             f"the index finds {outcome.mean_overlap:.4f} of the model's exact {recall.candidates} candidates of "
             f"channel {channel.name} over {outcome.users} users; at least {MIN_OVERLAP} is asked (worst: user "
-            f"{outcome.worst}, {outcome.min_overlap:.4f}; at least {MIN_OF_ONE}). "
+            f"{outcome.worst!r}, {outcome.min_overlap:.4f}; at least {MIN_OF_ONE}). "
             "Raise num_candidates in the recipe"
         )
     return outcome
@@ -123,15 +126,18 @@ def compare_candidates(
     Raises CheckError for a seen item, or a score that is not the inner product.
     """
     itemids, vectors = _vectors(rows, channel)
+    own_ids = _own_ids(rows)
     shares, gaps = [], []
     answers = _msearch(client, release, searches, recall, channel, "users' candidates")
     for search, hits in zip(searches, answers, strict=True):
         leaked = sorted({*hits.ids.tolist()} & {*search.seen.tolist()})
         if leaked:
-            raise CheckError(f"user {search.userid}: the seen filter let items {leaked[:5]} through")
+            raise CheckError(
+                f"user {search.userid!r}: the seen filter let items {[own_ids[item] for item in leaked[:5]]} through"
+            )
         products = vectors.astype(np.float64) @ search.vector.astype(np.float64)
         shares.append(_overlap(itemids, products, search.seen, hits.ids, recall.candidates))
-        gaps.append(_score_gap(search.userid, channel.name, itemids, products, hits))
+        gaps.append(_score_gap(search.userid, channel.name, itemids, products, hits, own_ids))
     share = np.asarray(shares)
     return VectorCheck(
         users=len(share),
@@ -144,7 +150,14 @@ def compare_candidates(
     )
 
 
-def _score_gap(userid: int, channel: str, itemids: Ints, products: NDArray[np.float64], hits: Hits) -> float:
+def _score_gap(
+    userid: OwnId,
+    channel: str,
+    itemids: Ints,
+    products: NDArray[np.float64],
+    hits: Hits,
+    own_ids: Mapping[int, OwnId],
+) -> float:
     """Largest relative difference of a search's scores from the model's products. Raises CheckError beyond what
     float32 explains.
     """
@@ -153,8 +166,8 @@ def _score_gap(userid: int, channel: str, itemids: Ints, products: NDArray[np.fl
     if len(gaps) and not gaps.max() <= TOLERANCE:
         worst = int(gaps.argmax())
         raise CheckError(
-            f"user {userid}, item {hits.ids[worst]}, channel {channel}: the index ranks by {hits.scores[worst]:.6f}, "
-            f"the model's inner product is {wanted[worst]:.6f}"
+            f"user {userid!r}, item {own_ids[int(hits.ids[worst])]!r}, channel {channel}: the index ranks by "
+            f"{hits.scores[worst]:.6f}, the model's inner product is {wanted[worst]:.6f}"
         )
     return float(gaps.max(initial=0.0))
 
@@ -170,8 +183,12 @@ def _overlap(itemids: Ints, products: NDArray[np.float64], seen: Ints, found: In
     return int(np.isin(found, good).sum()) / wanted
 
 
+def _own_ids(rows: Sequence[ItemRow]) -> dict[int, OwnId]:
+    return {row.itemid: row.own_id for row in rows}
+
+
 def _vectors(rows: Sequence[ItemRow], channel: ChannelRecipe) -> tuple[Ints, Float32]:
-    """Itemids, ascending, and vectors (n, dim) of the items that the channel knows."""
+    """Items' numbers, ascending, and vectors (n, dim) of the items that the channel knows."""
     field = vector_of(channel.name)
     known = [(row.itemid, row.vectors[field]) for row in rows if field in row.vectors]
     return np.array([itemid for itemid, _ in known], dtype=np.int64), np.stack([vector for _, vector in known])

@@ -19,6 +19,7 @@ from data_exchange_center.columns import vector_of
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.index_scores import product_of_score
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
@@ -26,6 +27,7 @@ from online.clients.sockets import ElasticNode
 
 _CONNECTIONS = 64  # per process; more than a worker has threads
 _PAGE = 2000  # documents per request when the catalogue is read
+_SHOWN = [wire.ITEM_ID, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
 _HIT = "hits.hits._score,responses.hits.hits.fields"
 _NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{_HIT}"
 # Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
@@ -52,8 +54,9 @@ class ItemQuery:
 class CatalogueItem:
     """What is shown of an item."""
 
+    own_id: OwnId
     title: str
-    genres: tuple[int, ...]  # genre codes
+    attributes: Mapping[str, Any]  # by name: a list of values, a number, or None where the item has none
 
 
 def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) -> Elasticsearch:
@@ -126,7 +129,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             return int(found["count"])
 
     def catalogue(self, release: str) -> dict[int, CatalogueItem]:
-        """Every item of a release by itemid. Raises ServiceError."""
+        """Every item of a release by its number. Raises ServiceError."""
         items: dict[int, CatalogueItem] = {}
         after: list[int] | None = None
         while True:
@@ -136,14 +139,16 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
                     size=_PAGE,
                     sort=[{wire.ITEM_ID: "asc"}],
                     search_after=after,
-                    source_includes=[wire.ITEM_ID, wire.ITEM_TITLE, wire.ITEM_GENRES],
+                    source_includes=_SHOWN,
                     track_total_hits=False,
                 ).body
                 self._whole(page)
             hits = page["hits"]["hits"]
             for hit in hits:
                 source = hit["_source"]
-                items[source[wire.ITEM_ID]] = CatalogueItem(source[wire.ITEM_TITLE], tuple(source[wire.ITEM_GENRES]))
+                items[source[wire.ITEM_ID]] = CatalogueItem(
+                    source[wire.ITEM_OWN_ID], source[wire.ITEM_TITLE], source[wire.ITEM_ATTRIBUTES]
+                )
             if len(hits) < _PAGE:
                 return items
             after = hits[-1]["sort"]

@@ -19,6 +19,7 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
 from data_exchange_center.features import Float32
 from data_exchange_center.history import History
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, StoredError
@@ -31,7 +32,7 @@ _VECTOR = vector_of("")  # how the names of the fields with vectors begin
 class UserQuery:
     """A user under one release; ``release=None`` asks only which release is live."""
 
-    userid: int
+    userid: OwnId
     release: str | None
 
 
@@ -39,6 +40,7 @@ class UserQuery:
 class StoredUser:
     """A user's state for recall and ranking."""
 
+    number: int  # who the user is in the feature store
     terms: tuple[int, ...]  # preferred genre codes, most clicked first
     seen: NDArray[np.int32]  # itemids never to be recommended again
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
@@ -98,10 +100,12 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         user = self._decode(query.userid, stored) if stored else None
         return UserAnswer(live.decode() if live else None, bool(kept), user)
 
-    def _decode(self, userid: int, stored: Mapping[bytes, bytes]) -> StoredUser:
+    def _decode(self, userid: OwnId, stored: Mapping[bytes, bytes]) -> StoredUser:
         fields = {name.decode(): raw for name, raw in stored.items()}
         try:
+            (number,) = wire.unpack_ids(fields.pop(wire.USER_NUMBER)).tolist()
             return StoredUser(
+                number=number,
                 terms=tuple(wire.unpack_ids(fields.pop(wire.USER_TERM)).tolist()),
                 seen=wire.unpack_ids(fields.pop(wire.USER_FILTER)),
                 profile=wire.unpack_ids(fields.pop(wire.USER_PROFILE)),
@@ -109,9 +113,9 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
                 vectors={name: wire.unpack_vector(raw) for name, raw in fields.items() if name.startswith(_VECTOR)},
             )
         except KeyError as error:  # without the filter a seen item could be recommended
-            raise StoredError(self.service, f"holds an incomplete user {userid}: no field {error}") from error
+            raise StoredError(self.service, f"holds an incomplete user {userid!r}: no field {error}") from error
         except ValueError as error:
-            raise StoredError(self.service, f"holds a user {userid} that cannot be read ({error})") from error
+            raise StoredError(self.service, f"holds a user {userid!r} that cannot be read ({error})") from error
 
     def published(self, release: str) -> Published | None:
         """What a release is made of; None when it was never activated or is pruned. Raises ServiceError."""

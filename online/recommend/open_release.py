@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
 
 from data_exchange_center.channels import ChannelSet
+from data_exchange_center.dataset import IdKind
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Manifest
-from online.clients.elastic import ElasticItems
+from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.redis import RedisUsers
 from online.recommend.item_cache import FeatureStore, ItemCache, fetch_items
-from online.recommend.types import ShownItem
 
 
 class NoReleaseError(RecsysError):
@@ -31,7 +30,7 @@ class OpenRelease:
     channels: ChannelSet
     model: str  # the ranking model, in Triton
     model_version: int
-    catalogue: dict[int, ShownItem]
+    catalogue: dict[int, CatalogueItem]  # by number
     popular: Hits  # best first
     items: ItemCache
 
@@ -42,6 +41,10 @@ class OpenRelease:
     @property
     def spec(self) -> FeatureSpec:
         return self.manifest.feature_spec
+
+    @property
+    def user_ids(self) -> IdKind:
+        return self.manifest.dataset.user_ids
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,7 @@ class ReleaseReader:
                 "Run offline_to_online/release/s1_go_live.py again.",
             )
         spec = published.manifest.feature_spec
-        catalogue = {
-            itemid: ShownItem(item.title, _names(spec, item.genres))
-            for itemid, item in self.items.catalogue(release).items()
-        }
+        catalogue = self.items.catalogue(release)
         popular = [(itemid, score) for itemid, score in self.users.popular(release) if itemid in catalogue]
         itemids = list(catalogue)
         return OpenRelease(
@@ -81,7 +81,3 @@ class ReleaseReader:
             ),
             items=ItemCache(lambda: fetch_items(self.features, spec, release, itemids), self.ttl_s, self.background),
         )
-
-
-def _names(spec: FeatureSpec, codes: Sequence[int]) -> tuple[str, ...]:
-    return tuple(spec.genres[code - 1] for code in codes)

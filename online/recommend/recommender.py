@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.own_ids import OwnId, kind_of
 from data_exchange_center.settings import Settings
 from online.clients.base import Client, GoneError, Pong, ServiceError
-from online.clients.elastic import ElasticItems
+from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, StoredUser
 from online.clients.triton import ScoreQuery, TritonScores
@@ -24,7 +25,7 @@ from online.recommend.recall import recall
 from online.recommend.releases import Releases
 from online.recommend.status import Status
 from online.recommend.stopwatch import Stopwatch
-from online.recommend.types import FUSED, Candidates, Outcome, Ranked, Recommendation, Request, ShownItem
+from online.recommend.types import FUSED, Candidates, Outcome, Ranked, Recommendation, Request, check_userid
 from online.recommend.user_features import UserFeatures
 
 log = logging.getLogger(__name__)
@@ -79,10 +80,13 @@ class Recommender:
         )
 
     def recommend(self, request: Request, watch: Stopwatch | None = None) -> Recommendation:
-        """The best unseen items; ``watch`` is told how long each stage takes. Raises ServiceError, NoReleaseError."""
+        """The best unseen items; ``watch`` is told how long each stage takes.
+
+        Raises ServiceError, NoReleaseError, WrongUserIdError.
+        """
         watch = watch or Stopwatch()
         with watch.stage("redis"):
-            opened, user = self._releases.user(request.userid)
+            opened, user = self._of_its_kind(request.userid, *self._releases.user(request.userid))
         try:
             ranked, candidates = self._ranked(request, opened, user, watch)
         except ServiceError as error:
@@ -90,6 +94,7 @@ class Recommender:
             if instead is None:
                 raise
             opened, user = instead
+            check_userid(request.userid, opened.user_ids)
             ranked, candidates = self._ranked(request, opened, user, watch)
         self._note(request, ranked)
         return Recommendation(
@@ -98,8 +103,17 @@ class Recommender:
             items=tuple(_shown(opened, ranked, request.size)),
             outcomes=ranked.outcomes,
             took_ms=watch.took_ms(),
-            recall=_explained(candidates) if request.explain else None,
+            recall=_explained(opened, candidates) if request.explain else None,
         )
+
+    def _of_its_kind(
+        self, userid: OwnId, opened: OpenRelease, user: StoredUser | None
+    ) -> tuple[OpenRelease, StoredUser | None]:
+        """The same; or, for an id of another kind, the release that is going live. Raises WrongUserIdError."""
+        if kind_of(userid) != opened.user_ids:
+            opened, user = self._releases.instead_of(opened, userid, gone=False) or (opened, user)
+            check_userid(userid, opened.user_ids)
+        return opened, user
 
     def _ranked(
         self, request: Request, opened: OpenRelease, user: StoredUser | None, watch: Stopwatch
@@ -109,7 +123,7 @@ class Recommender:
             popular = opened.popular
             return Ranked(popular.ids, popular.scores, (Outcome.COLD_START,)), None
         user = user.as_of(request.timestamp)
-        asked = self._user_features.ask(opened.release, request.userid)
+        asked = self._user_features.ask(opened.release, user.number)
         asked.rows.add_done_callback(watch.until_done("feast"))
         with watch.stage("elasticsearch"):
             candidates = recall(self._items, opened, user, request.timestamp)
@@ -123,7 +137,7 @@ class Recommender:
         with self._count_lock:
             self._counts.update(names)
         if ranked.outcomes:
-            log.info("user %d: %s", request.userid, ", ".join(names))
+            log.info("user %r: %s", request.userid, ", ".join(names))
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -176,10 +190,11 @@ def _ask(client: Client[object, object]) -> tuple[str, Pong | ServiceError]:
         return client.service, error
 
 
-def _shown(opened: OpenRelease, ranked: Ranked, size: int) -> Iterator[tuple[int, float, ShownItem]]:
+def _shown(opened: OpenRelease, ranked: Ranked, size: int) -> Iterator[tuple[int, float, CatalogueItem]]:
     for itemid, score in zip(ranked.itemids[:size].tolist(), ranked.scores[:size].tolist(), strict=True):
         yield itemid, score, opened.catalogue[itemid]
 
 
-def _explained(candidates: Candidates | None) -> dict[str, list[int]]:
-    return candidates.lists() if candidates is not None else {FUSED: []}
+def _explained(opened: OpenRelease, candidates: Candidates | None) -> dict[str, list[OwnId]]:
+    lists = candidates.lists() if candidates is not None else {FUSED: []}
+    return {name: [opened.catalogue[itemid].own_id for itemid in itemids] for name, itemids in lists.items()}

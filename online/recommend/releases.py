@@ -6,6 +6,7 @@ import logging
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
+from data_exchange_center.own_ids import OwnId
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
@@ -55,7 +56,7 @@ class Releases:
             raise NoReleaseError(NOTHING_LIVE)
         return self._served(self._releases.open(live), live)
 
-    def user(self, userid: int) -> tuple[OpenRelease, StoredUser | None]:
+    def user(self, userid: OwnId) -> tuple[OpenRelease, StoredUser | None]:
         """A user's state (None: unknown), and the release: one round trip, unless the live release has changed.
 
         Raises NoReleaseError, ServiceError.
@@ -71,7 +72,7 @@ class Releases:
         return self._switched(answer.live, serving, answer, userid)
 
     def _switched(
-        self, live: str, old: OpenRelease, answer: UserAnswer, userid: int
+        self, live: str, old: OpenRelease, answer: UserAnswer, userid: OwnId
     ) -> tuple[OpenRelease, StoredUser | None]:
         """The new live release once it is open; until then, and where it cannot be opened, the old one.
 
@@ -91,7 +92,7 @@ class Releases:
         return self._with_user(opened, userid)
 
     def instead_of(
-        self, failed: OpenRelease, userid: int, *, gone: bool
+        self, failed: OpenRelease, userid: OwnId, *, gone: bool
     ) -> tuple[OpenRelease, StoredUser | None] | None:
         """What may answer after a service has failed on ``failed``; None: nothing may.
 
@@ -124,5 +125,5 @@ class Releases:
             raise OpeningError(release) from error
         return self._releases.serve(opened)
 
-    def _with_user(self, opened: OpenRelease, userid: int) -> tuple[OpenRelease, StoredUser | None]:
+    def _with_user(self, opened: OpenRelease, userid: OwnId) -> tuple[OpenRelease, StoredUser | None]:
         return opened, self._users.call(UserQuery(userid, opened.release)).user

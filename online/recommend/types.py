@@ -10,10 +10,14 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from data_exchange_center.dataset import IdKind
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER, OwnId, kind_of
+from online.clients.elastic import CatalogueItem
 
 MAX_SIZE = 200
-MAX_ID = 2**31 - 1  # ids are int32 in every store
 MAX_TIMESTAMP = 2**32 - 1  # seconds, in the year 2106: one beyond it is not in seconds
 FUSED = "fused"  # how `explain` calls the list that the channels' lists were fused to
 
@@ -22,15 +26,40 @@ def _now() -> int:
     return int(time.time())
 
 
+def _storable(text: str) -> str:
+    if not 1 <= len(text.encode()) <= MAX_BYTES:
+        raise ValueError(f"its length is not 1 to {MAX_BYTES} bytes")
+    return text
+
+
+UserId = Annotated[int, Field(ge=1, le=MAX_INTEGER)] | Annotated[str, AfterValidator(_storable)]
+
+
 class Request(BaseModel):
-    """For whom, when, and how many items. Strict: no number in quotes, and no unknown field."""
+    """For whom, when, and how many items. Strict: no number in quotes, and no unknown field.
+
+    ``userid`` is an own id of the data set: `check_userid` knows of which kind those are.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    userid: Annotated[int, Field(ge=1, le=MAX_ID)]
+    userid: UserId
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] = 50
     timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
     explain: bool = False  # also return what recall found
+
+
+class WrongUserIdError(RecsysError):
+    """The userid is not of the kind that the release's users have."""
+
+
+def check_userid(userid: OwnId, kind: IdKind) -> None:
+    """Raises WrongUserIdError. Without it, 7 and "7" would be the same user."""
+    if kind_of(userid) == kind:
+        return
+    if kind == "string":
+        raise WrongUserIdError(f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')
+    raise WrongUserIdError('userid must be a whole number in this release, for example {"userid": 1}.')
 
 
 class Outcome(StrEnum):
@@ -75,7 +104,7 @@ class Candidates:
         return replace(self, itemids=self.itemids[kept], scores=self.scores[kept], features=self.features[kept])
 
     def lists(self) -> dict[str, list[int]]:
-        """Itemids by recall's order: of the candidates, and of each channel alone."""
+        """Items' numbers in recall's order: of the candidates, and of each channel alone."""
         return {FUSED: self.itemids.tolist(), **{name: ids.tolist() for name, ids in self.by_channel.items()}}
 
 
@@ -89,23 +118,15 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownItem:
-    """What a person is shown of an item."""
-
-    title: str
-    genres: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Recommendation:
     """The answer."""
 
-    userid: int
+    userid: OwnId
     release: str
-    items: tuple[tuple[int, float, ShownItem], ...]  # itemid, score, best first
+    items: tuple[tuple[int, float, CatalogueItem], ...]  # number, score, best first
     outcomes: tuple[Outcome, ...]  # empty: personal
     took_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> milliseconds
-    recall: Mapping[str, Sequence[int]] | None = None  # itemids in the order of recall, where that was asked for
+    recall: Mapping[str, Sequence[OwnId]] | None = None  # own ids in the order of recall, where that was asked for
 
     def as_json(self) -> dict[str, Any]:
         """The body of the response. ``degraded`` and ``reason`` are there only when there is something to tell."""
@@ -117,8 +138,8 @@ class Recommendation:
             **({"degraded": degraded} if degraded else {}),
             **({"reason": " ".join(outcome.reason for outcome in self.outcomes)} if self.outcomes else {}),
             "item_list": [
-                {"itemid": itemid, "score": float(f"{score:.6g}"), "title": shown.title, "genres": list(shown.genres)}
-                for itemid, score, shown in self.items
+                {"itemid": item.own_id, "score": float(f"{score:.6g}"), "title": item.title, **item.attributes}
+                for _, score, item in self.items
             ],
             **({"recall": self.recall} if self.recall is not None else {}),
             "took_ms": {stage: round(ms, 2) for stage, ms in self.took_ms.items()},

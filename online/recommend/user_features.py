@@ -23,7 +23,7 @@ MAX_USERS = 32  # a call
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A user's features, being fetched."""
+    """A user's features, being fetched. ``userid``: the user's number."""
 
     release: str
     userid: int

@@ -194,8 +194,7 @@ demo() {
     timed services start
     timed offline in_steps make offline
     timed sync in_steps make sync
-    in_steps sh -c 'cd online/main && ../../.venv/bin/python s2_client.py'
-    echo "Ask it yourself:  curl -d '{\"userid\": 1}' http://127.0.0.1:${RECSYS_SERVER__PORT:-5000}/ml/rec"
+    in_steps sh -c "cd online/main && ../../.venv/bin/python s2_client.py --seen-at http://127.0.0.1:${RECSYS_SERVER__PORT:-5000}"
     echo "The containers stay up until:  make docker-down"
 }
 

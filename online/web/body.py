@@ -5,13 +5,14 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from data_exchange_center.errors import RecsysError
-from online.recommend.types import MAX_ID, MAX_SIZE, MAX_TIMESTAMP, Request
+from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER
+from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, Request
 
 _BODY = "body"
 _SHOWN = 40  # characters of a user's field name that are echoed
 
 _EXPECTED = {
-    "userid": f"a whole number from 1 to {MAX_ID}",
+    "userid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
     "size": f"a whole number from 1 to {MAX_SIZE}",
     "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
     "explain": "true or false",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from data_exchange_center.http import local_session
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.steps import StepError
 
 TIMEOUT_S = 10.0
+_ALWAYS = ("itemid", "score", "title")  # of an item; its other fields are the data set's attributes
 
 
-def ask(url: str, userid: int, size: int, *, timestamp: int | None = None, explain: bool = False) -> dict[str, Any]:
+def ask(url: str, userid: OwnId, size: int, *, timestamp: int | None = None, explain: bool = False) -> dict[str, Any]:
     """The server's answer; ``timestamp``: as if asked then (seconds), instead of now.
 
     Raises StepError with one sentence when there is none.
@@ -49,23 +53,33 @@ def ask(url: str, userid: int, size: int, *, timestamp: int | None = None, expla
     return dict(answer)
 
 
+def as_curl(url: str, userid: OwnId) -> str:
+    """A command line that asks for a user."""
+    return f"curl -d {shlex.quote(json.dumps({'userid': userid}, ensure_ascii=False))} {url.rstrip('/')}/ml/rec"
+
+
 def render(answer: dict[str, Any]) -> Group:
     """A table; below it why the answer is not personal, if it is not, the release and the times.
 
-    If `explain` was asked for, the table shows each item's place in recall's lists.
+    Beside the titles whatever else the server says of the items; if `explain` was asked for, each item's place in
+    recall's lists.
     """
+    attributes = dict.fromkeys(name for item in answer["item_list"] for name in item if name not in _ALWAYS)
     lists = {name: _places(itemids) for name, itemids in answer.get("recall", {}).items()}
-    table = Table(title=f"For user {answer['userid']}", title_justify="left")
+    table = Table(title=Text(f"For user {answer['userid']}"), title_justify="left")
     table.add_column("#", justify="right", style="dim")
     table.add_column("title", overflow="fold")
-    table.add_column("genres", style="cyan", overflow="fold")
+    for name in attributes:
+        table.add_column(Text(name), style="cyan", overflow="fold")
     table.add_column("score", justify="right")
     for name in lists:
         table.add_column(f"# {name}", justify="right", style="dim")
     for place, item in enumerate(answer["item_list"], start=1):
         # Text, not markup: a title may hold square brackets
-        shown = (Text(item["title"]), Text(", ".join(item["genres"])), f"{item['score']:.4f}")
-        table.add_row(str(place), *shown, *(places.get(item["itemid"], "-") for places in lists.values()))
+        shown = (Text(item["title"]), *(_value(item[name]) for name in attributes))
+        table.add_row(
+            str(place), *shown, f"{item['score']:.4f}", *(places.get(item["itemid"], "-") for places in lists.values())
+        )
     stages = " | ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items())
     notes = [Text(f"release {answer['release']} | {stages}", style="dim")]
     if answer.get("reason"):
@@ -73,5 +87,11 @@ def render(answer: dict[str, Any]) -> Group:
     return Group(table, *notes)
 
 
-def _places(itemids: Sequence[int]) -> dict[int, str]:
+def _value(value: Any) -> Text:
+    if isinstance(value, list):
+        return Text(", ".join(map(str, value)))
+    return Text("" if value is None else str(value))
+
+
+def _places(itemids: Sequence[OwnId]) -> dict[OwnId, str]:
     return {itemid: str(place) for place, itemid in enumerate(itemids, start=1)}

@@ -11,6 +11,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from online.clients.base import ServiceError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
+from online.recommend.types import WrongUserIdError
 from online.web import records
 from online.web.body import BadRequestError
 from online.web.limits import BODY_TOO_LARGE
@@ -33,6 +34,10 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(BadRequestError)
     def bad_request(error: BadRequestError) -> Response:
         return error_response(400, "bad_request", str(error), field=error.field)
+
+    @app.errorhandler(WrongUserIdError)
+    def wrong_userid(error: WrongUserIdError) -> Response:
+        return error_response(400, "bad_request", str(error), field="userid")
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:

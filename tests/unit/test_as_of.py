@@ -82,7 +82,7 @@ def artifacts_replayed(data: Sequences) -> Arrays:
 
 def server(data: Sequences) -> Arrays:
     history, seen = of_user(data)
-    user = StoredUser((), seen.astype(np.int32), np.zeros(0, np.int32), history, {}).as_of(AT)
+    user = StoredUser(1, (), seen.astype(np.int32), np.zeros(0, np.int32), history, {}).as_of(AT)
     return *arrays(user.history), user.seen
 
 

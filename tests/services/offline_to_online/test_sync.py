@@ -27,7 +27,7 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published
-from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.release_parts import read_item_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online import activation, doctor
@@ -84,7 +84,7 @@ def manifest_of(settings: Settings) -> Manifest:
 def answer(settings: Settings, published: Published) -> list[Answer]:
     """What the server would rank for a few users."""
     with server_clients(settings) as clients:
-        return online_answers(clients, published, REQUESTS)
+        return online_answers(clients, published, REQUESTS, read_item_ids(settings.exchange_dir))
 
 
 def fail_check(*_: object) -> None:

@@ -17,7 +17,7 @@ from data_exchange_center.settings import Settings
 from offline_to_online.export import onnx_export
 from offline_to_online.rows.item_rows import ItemRow
 from offline_to_online.stores import elasticsearch_index, feast, feast_repo, feast_server, triton_repo
-from tests.unit.online.world import KINDS, World
+from tests.unit.online.world import ALL_KINDS, World
 
 
 class Linear(torch.nn.Module):
@@ -35,8 +35,9 @@ def load_redis(client: redis.Redis, world: World) -> None:
     for userid in world.userids:
         user = world.stored(userid)
         client.hset(
-            wire.user_key(world.release, userid),
+            wire.user_key(world.release, world.own_user(userid)),
             mapping={
+                wire.USER_NUMBER: wire.pack_ids([user.number]),
                 wire.USER_TERM: wire.pack_ids(user.terms),
                 wire.USER_FILTER: wire.pack_ids(user.seen),
                 wire.USER_PROFILE: wire.pack_ids(user.profile),
@@ -53,7 +54,8 @@ def load_elasticsearch(settings: Settings, world: World) -> None:
     rows = []
     for itemid in world.itemids:
         vectors = {vector_of(name): known[itemid] for name, known in world.item_vectors.items() if itemid in known}
-        rows.append(ItemRow(itemid, world.titles[itemid], world.genres[itemid], vectors))
+        shown = world.shown(itemid)
+        rows.append(ItemRow(itemid, shown.own_id, shown.title, world.genres[itemid], shown.attributes, vectors))
     with Elasticsearch(settings.elasticsearch.url) as client:
         elasticsearch_index.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
 
@@ -73,7 +75,7 @@ def load_feast(settings: Settings, world: World) -> None:
 def worlds(stack: Settings) -> dict[type[World], World]:
     """One of each kind, side by side in every service."""
     loaded = {}
-    for kind in KINDS:
+    for kind in ALL_KINDS:
         bare = kind()
         content = onnx_export.export_onnx(Linear(bare), bare.spec.width, bare.release)
         place = triton_repo.publish(stack, bare.release, bare.spec.width, content)
@@ -85,7 +87,7 @@ def worlds(stack: Settings) -> dict[type[World], World]:
     return loaded
 
 
-@pytest.fixture(scope="package", params=KINDS, ids=lambda kind: kind.__name__)
+@pytest.fixture(scope="package", params=ALL_KINDS, ids=lambda kind: kind.__name__)
 def world(stack: Settings, worlds: dict[type[World], World], request: pytest.FixtureRequest) -> Iterator[World]:
     """The one that is live. What was live before is live again afterwards."""
     world = worlds[request.param]

@@ -44,7 +44,7 @@ class _Fake(Client[Any, Any]):
 
 class FakeUsers(_Fake):
     def __init__(self, folder: Path) -> None:
-        self.rows = {row.userid: row for row in user_rows(folder)}
+        self.rows = {row.own_id: row for row in user_rows(folder)}
 
     def _call(self, query: UserQuery) -> UserAnswer:
         row = self.rows.get(query.userid)
@@ -118,5 +118,6 @@ class OnlineSide:
     def check(self) -> Parity:
         published = Published(manifest=self.served, triton_version=1)
         clients = ServerClients(self.users, lambda _: self.channels, self.items, self.features, self.ranker)
-        online = online_answers(clients, published, {user: request_time(self.truth.states[user]) for user in USERS})
+        times = {row.own_id: request_time(row) for row in (self.truth.states[user] for user in USERS)}
+        online = online_answers(clients, published, times, self.truth.recall.own_ids)
         return compare(offline_answers(self.truth, online), online, self.truth)

@@ -24,6 +24,7 @@ def row_of(
 ) -> UserRow:
     return UserRow(
         userid=userid,
+        own_id=userid,
         genres=np.asarray(genres, np.int32),
         seen=np.asarray(seen, np.int32),
         profile=np.asarray([1, 2], np.int32),

@@ -19,8 +19,8 @@ from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.world import (
+    ALL_KINDS,
     BLANK_USER,
-    KINDS,
     LATER,
     LONG_HISTORY_USER,
     NO_FEATURES_USER,
@@ -31,7 +31,7 @@ from tests.unit.online.world import (
 NOWHERE = "ffffffffffff"  # a release that was never loaded
 
 
-@pytest.fixture(scope="session", params=KINDS, ids=lambda kind: kind.__name__)
+@pytest.fixture(scope="session", params=ALL_KINDS, ids=lambda kind: kind.__name__)
 def world(request: pytest.FixtureRequest) -> World:
     return request.param()  # type: ignore[no-any-return]
 
@@ -39,8 +39,9 @@ def world(request: pytest.FixtureRequest) -> World:
 class RedisUsersContract:
     def test_a_user_comes_back_as_stored(self, client: RedisUsers, world: World) -> None:
         for userid in world.userids:
-            user = client.call(UserQuery(userid, world.release)).user
+            user = client.call(UserQuery(world.own_user(userid), world.release)).user
             assert user is not None
+            assert user.number == userid
             assert user.terms == world.user_terms[userid]
             assert user.seen.tolist() == world.seen[userid]
             assert user.profile.tolist() == world.profile(userid).tolist()
@@ -51,9 +52,14 @@ class RedisUsersContract:
                 np.testing.assert_array_equal(user.vectors[vector_of(name)], vector)
 
     def test_the_live_release_comes_with_every_answer(self, client: RedisUsers, world: World) -> None:
-        assert client.call(UserQuery(1, world.release)).live == world.release
+        assert client.call(UserQuery(world.own_user(1), world.release)).live == world.release
         assert client.call(UserQuery(1, None)).live == world.release
         assert client.call(UserQuery(1, None)).user is None
+
+    def test_a_users_id_is_that_user_alone(self, client: RedisUsers, world: World) -> None:
+        for userid in world.userids:
+            for other in (f"{world.own_user(userid)} ", f"{world.own_user(userid)}*", f"x{world.own_user(userid)}"):
+                assert client.call(UserQuery(other, world.release)).user is None
 
     def test_who_is_unknown_is_none(self, client: RedisUsers, world: World) -> None:
         assert client.call(UserQuery(UNKNOWN_USER, world.release)).user is None
@@ -151,7 +157,7 @@ class ElasticItemsContract:
     def test_without_a_vector_only_the_genres_count(self, client: ElasticItems, world: World) -> None:
         recall = self._with(world.recipe.recall.model_copy(update={"candidates": 50}), term_weight=0.5)
         for hits in client.call(self._query(world, 1, vectors={}, recall=recall)):
-            assert len(hits.ids) == 50
+            assert len(hits.ids) == (50 if world.user_terms[1] else 0)
             for itemid in self._ids(hits):
                 assert set(world.genres[itemid]) & set(world.user_terms[1])
 
@@ -182,8 +188,7 @@ class ElasticItemsContract:
 
     def test_the_catalogue(self, client: ElasticItems, world: World) -> None:
         catalogue = client.catalogue(world.release)
-        assert {itemid: item.title for itemid, item in catalogue.items()} == world.titles
-        assert {itemid: item.genres for itemid, item in catalogue.items()} == world.genres
+        assert catalogue == {itemid: world.shown(itemid) for itemid in world.itemids}
 
     def test_a_release_that_is_not_there_is_told_from_other_errors(self, client: ElasticItems, world: World) -> None:
         with pytest.raises(GoneError) as raised:

@@ -57,9 +57,9 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
         world = self.worlds.get(query.release or "")
-        if world is None or query.userid not in world.userids:
+        if world is None or query.userid not in world.numbers:
             return UserAnswer(self.live_release, kept=world is not None, user=None)
-        return UserAnswer(self.live_release, kept=True, user=world.stored(query.userid))
+        return UserAnswer(self.live_release, kept=True, user=world.stored(world.numbers[query.userid]))
 
     def published(self, release: str) -> Published | None:
         with self._asking("published"):
@@ -106,7 +106,7 @@ class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
             world = self._world(release)
             if self.gate is not None:
                 self.gate.wait(10)
-            return {itemid: CatalogueItem(world.titles[itemid], world.genres[itemid]) for itemid in world.itemids}
+            return {itemid: world.shown(itemid) for itemid in world.itemids}
 
 
 class FakeFeatures(_Fake, Client[FeatureQuery, FeatureRows]):

@@ -2,7 +2,7 @@
 
 `SourceWorld` is of the source recipe's kind: one stored vector a user, genres in the search, statistics for the
 ranker. `DefaultWorld` is of the default's: two channels whose vectors are made of the history, and a ranker that sees
-what recall says of a candidate, and the history.
+what recall says of a candidate, and the history. `ShopWorld` is that with ids that are strings, and without attributes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.channels import Channel, ChannelSet
 from data_exchange_center.columns import clicks, genre_flag, impressions, vector_of
+from data_exchange_center.dataset import IdKind
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot, rated_pairs_spec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
+from data_exchange_center.own_ids import MAX_BYTES, OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE, ChannelRecipe, Recipe
 from data_exchange_center.release import Manifest, Published
+from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser
 from tests.datasets import STARS
 
@@ -102,6 +105,28 @@ class World(ABC):
     def userids(self) -> list[int]:
         return list(range(1, N_USERS + 1))
 
+    @property
+    def ids(self) -> IdKind:
+        """The kind of the users' and items' own ids."""
+        return "integer"
+
+    def own_user(self, userid: int) -> OwnId:
+        return userid
+
+    def own_item(self, itemid: int) -> OwnId:
+        return itemid
+
+    @cached_property
+    def numbers(self) -> dict[OwnId, int]:
+        """Users' own ids -> numbers."""
+        return {self.own_user(userid): userid for userid in self.userids}
+
+    def attributes(self, itemid: int) -> dict[str, Any]:
+        return {"genres": [self.spec.genres[code - 1] for code in self.genres[itemid]]}
+
+    def shown(self, itemid: int) -> CatalogueItem:
+        return CatalogueItem(self.own_item(itemid), self.titles[itemid], self.attributes(itemid))
+
     @cached_property
     def titles(self) -> dict[int, str]:
         return {itemid: f"Film [{itemid}] é (1999)" for itemid in self.itemids}
@@ -143,6 +168,7 @@ class World(ABC):
 
     def stored(self, userid: int) -> StoredUser:
         return StoredUser(
+            number=userid,
             terms=self.user_terms[userid],
             seen=np.array(self.seen[userid], np.int32),
             profile=self.profile(userid),
@@ -170,8 +196,8 @@ class World(ABC):
     @cached_property
     def published(self) -> Published:
         manifest = Manifest(
-            release=self.release, recipe=self.recipe, dataset=STARS, feature_spec=self.spec,
-            vector_dims=self.vector_dims, model={"auc": {}}, parts=(),
+            release=self.release, recipe=self.recipe, dataset=STARS.model_copy(update={"user_ids": self.ids}),
+            feature_spec=self.spec, vector_dims=self.vector_dims, model={"auc": {}}, parts=(),
         )  # fmt: skip
         return Published(manifest=manifest, triton_model=self.model, triton_version=self.model_version)
 
@@ -360,4 +386,44 @@ class DefaultWorld(World):
         }
 
 
+STRANGE_IDS = ("u-8f3a", "a/b c", "ünï🎬", "7", " x ", "new\nline", "*?[a]", "nul\0", '"quoted"', "x" * MAX_BYTES)
+
+
+@dataclass(frozen=True)
+class ShopWorld(DefaultWorld):
+    """Ids are strings; items have neither title nor attribute, so nobody prefers any."""
+
+    release: str = "555555555555"
+
+    @property
+    def ids(self) -> IdKind:
+        return "string"
+
+    def own_user(self, userid: int) -> OwnId:
+        return STRANGE_IDS[userid - 1] if userid <= len(STRANGE_IDS) else f"u-{userid}"
+
+    def own_item(self, itemid: int) -> OwnId:
+        return f"sku/{itemid} é"
+
+    @cached_property
+    def spec(self) -> FeatureSpec:
+        return super().spec.model_copy(update={"genres": ()})
+
+    @cached_property
+    def titles(self) -> dict[int, str]:
+        return {itemid: str(self.own_item(itemid)) for itemid in self.itemids}
+
+    @cached_property
+    def genres(self) -> dict[int, tuple[int, ...]]:
+        return dict.fromkeys(self.itemids, ())
+
+    def attributes(self, itemid: int) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def user_terms(self) -> dict[int, tuple[int, ...]]:
+        return dict.fromkeys(self.userids, ())
+
+
 KINDS: tuple[type[World], ...] = (SourceWorld, DefaultWorld)
+ALL_KINDS: tuple[type[World], ...] = (*KINDS, ShopWorld)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.dataset import IdKind
+from data_exchange_center.own_ids import DatasetIds, OwnId, OwnIds
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import live, served
@@ -83,14 +85,24 @@ def exact(settings: Settings, holdout: Holdout) -> Answers:
     return served.answers(settings, holdout)
 
 
-def replies(exact: Answers, holdout: Holdout) -> Reply:
-    itemids = holdout.past.itemids
+def ids_of(holdout: Holdout, kind: IdKind = "integer") -> DatasetIds:
+    """The numbers themselves; or strings, which sort in another order."""
 
-    def ids(codes: np.ndarray) -> list[int]:
-        return [int(itemid) for itemid in itemids[codes[codes > 0] - 1]]
+    def named(numbers: np.ndarray) -> OwnIds:
+        texts = [str(number) if kind == "integer" else f"{number % 7} {number}" for number in numbers.tolist()]
+        return OwnIds(numbers.tolist(), texts, kind)
+
+    return DatasetIds(named(holdout.past.userids), named(holdout.past.itemids))
+
+
+def replies(exact: Answers, holdout: Holdout, own_ids: DatasetIds | None = None) -> Reply:
+    itemids, named = holdout.past.itemids, own_ids or ids_of(holdout)
+
+    def ids(codes: np.ndarray) -> list[OwnId]:
+        return [named.items[int(itemid)] for itemid in itemids[codes[codes > 0] - 1]]
 
     def reply(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        user = int(np.searchsorted(holdout.past.userids, request["userid"]))
+        user = int(np.searchsorted(holdout.past.userids, named.users.numbers[request["userid"]]))
         ranked = ids(exact.ranked[user])
         recall = {"fused": ids(exact.fused[user])}
         recall |= {name: ids(lists[user]) for name, lists in exact.channels.items()}
@@ -100,18 +112,25 @@ def replies(exact: Answers, holdout: Holdout) -> Reply:
     return reply
 
 
-def asked(server: Server, holdout: Holdout, settings: Settings) -> Answers:
+def asked(server: Server, holdout: Holdout, settings: Settings, own_ids: DatasetIds | None = None) -> Answers:
     recall = settings.recipe.recall
     return server_answers(
-        server.url, RELEASE, [channel.name for channel in recall.channels], recall.candidates, holdout
+        server.url,
+        RELEASE,
+        [channel.name for channel in recall.channels],
+        recall.candidates,
+        holdout,
+        own_ids or ids_of(holdout),
     )
 
 
+@pytest.mark.parametrize("kind", ["integer", "string"])
 def test_what_the_server_answers_is_read_to_the_last_place(
-    server: Server, holdout: Holdout, settings: Settings, exact: Answers
+    server: Server, holdout: Holdout, settings: Settings, exact: Answers, kind: IdKind
 ) -> None:
-    server.reply = replies(exact, holdout)
-    found = asked(server, holdout, settings)
+    own_ids = ids_of(holdout, kind)
+    server.reply = replies(exact, holdout, own_ids)
+    found = asked(server, holdout, settings, own_ids)
     assert np.array_equal(found.ranked, exact.ranked)
     assert np.array_equal(found.fused, exact.fused)
     assert found.channels.keys() == exact.channels.keys()

@@ -133,6 +133,7 @@ def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float,
     itemids = np.array([row.itemid for row in side.items.rows[:2]])
     shape = (2, len(side.truth.recall.columns))
     offline = Answer(
+        own_id=2,
         userid=2,
         timestamp=0,
         found={},

@@ -192,7 +192,7 @@ def test_a_user_who_is_not_in_redis_is_named(side: OnlineSide) -> None:
 
 def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
     history_side.truth.recall.positions(np.array([history_side.truth.recall.itemids[5]]))
-    with pytest.raises(CheckError, match="item 999999, which is not among"):
+    with pytest.raises(CheckError, match="number 999999, which none of the items has"):
         history_side.truth.recall.positions(np.array([999_999]))
 
 

@@ -83,6 +83,9 @@ def test_a_feature_without_a_value_is_named_before_anything_is_written(settings:
         frames_of(settings)
 
 
+OWN_IDS = {number: f"u-{number}" for number in range(1, 1_000)}
+
+
 def answer_of(frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "metadata": {"feature_names": list(frame.columns)},
@@ -94,16 +97,16 @@ def answer_of(frame: pd.DataFrame) -> dict[str, Any]:
 def test_a_value_unlike_its_source_is_named(settings: Settings, value: object, said: str) -> None:
     frame = frames_of(settings)["user"]
     answer = answer_of(frame)
-    compare("user", frame, answer)
+    compare("user", frame, answer, OWN_IDS)
     answer["results"][list(frame.columns).index("age")]["values"][4] = value
-    with pytest.raises(CheckError, match=rf"user 5, feature 'age': Feast gave {said}, the source says \d+"):
-        compare("user", frame, answer)
+    with pytest.raises(CheckError, match=rf"user 'u-5', feature 'age': Feast gave {said}, the source says \d+"):
+        compare("user", frame, answer, OWN_IDS)
 
 
 def test_a_missing_column_is_named(settings: Settings) -> None:
     frame = frames_of(settings)["item"]
     with pytest.raises(CheckError, match="no column 'genre_"):
-        compare("item", frame, answer_of(frame[[Columns.ITEM]]))
+        compare("item", frame, answer_of(frame[[Columns.ITEM]]), OWN_IDS)
 
 
 def test_a_password_with_a_blank_and_a_hash_reaches_feast_whole(monkeypatch: pytest.MonkeyPatch) -> None:

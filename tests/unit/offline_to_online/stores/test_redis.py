@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,17 +37,19 @@ def test_any_other_byte_is_refused_with_the_user_and_the_field(
     rated: list[tuple[int, int, int]],
     data: st.DataObject,
 ) -> None:
-    row = row_of(42, genres, vector, seen, rated)
+    row = replace(row_of(42, genres, vector, seen, rated), own_id="u 42")
     hash_ = stored(row)
     field = data.draw(st.sampled_from([name for name, raw in hash_.items() if raw]))
     raw = bytearray(hash_[field])
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     hash_[field] = bytes(raw)
-    with pytest.raises(CheckError, match=f"user 42, field '{field.decode()}'"):
+    with pytest.raises(CheckError, match=f"user 'u 42', field '{field.decode()}'"):
         check_user(row, hash_)
 
 
-@pytest.mark.parametrize("field", [wire.USER_TERM, wire.USER_FILTER, wire.USER_PROFILE, wire.USER_HISTORY, VECTOR])
+@pytest.mark.parametrize(
+    "field", [wire.USER_NUMBER, wire.USER_TERM, wire.USER_FILTER, wire.USER_PROFILE, wire.USER_HISTORY, VECTOR]
+)
 def test_a_missing_or_cut_field_is_refused(field: str) -> None:
     row = row_of(1, [2], [1.0], [3], [(5, 4, 100)])
     hash_ = stored(row)

@@ -81,7 +81,7 @@ def check_of(
     monkeypatch: pytest.MonkeyPatch, hits: list[Hits], candidates: int, seen: Sequence[int] = ()
 ) -> Callable[[], vector_checks.VectorCheck]:
     """The check of 200 items whose inner product with every user is their id, the index answering with ``hits``."""
-    rows = [ItemRow(n, "", (), {FIELD: np.array([n], np.float32)}) for n in range(1, 201)]
+    rows = [ItemRow(n, n, "", (), {}, {FIELD: np.array([n], np.float32)}) for n in range(1, 201)]
     ones = np.ones(1, np.float32)
     searches = [Search(user, ones, np.array(seen, np.int32)) for user, _ in zip(USERS, hits, strict=False)]
     monkeypatch.setattr(vector_checks, "_msearch", lambda *_: hits)
@@ -94,15 +94,16 @@ def check_of(
     ("hits", "said"),
     [
         (Hits(np.array([2, 1]), np.array([1.0, 0.5])), ""),  # equal to its neighbour: a tie
-        (Hits(np.array([2, 1]), np.array([1.1, 1.0])), r"item 1: .* finds item 2 first, .* 1\.1.*, .* 1\.0"),
+        (Hits(np.array([2, 1]), np.array([1.1, 1.0])), r"item 1: .* finds item 'two' first, .* 1\.1.*, .* 1\.0"),
         (Hits(np.array([]), np.array([])), r"item 1: .* finds nothing"),
     ],
 )
 def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str) -> None:
-    row = ItemRow(1, "", (), {FIELD: np.array([0.6, 0.8], np.float32)})
+    row = ItemRow(1, 1, "", (), {}, {FIELD: np.array([0.6, 0.8], np.float32)})
+    other = ItemRow(2, "two", "", (), {}, {})
     monkeypatch.setattr(vector_checks, "_msearch", lambda *_: [hits])
     client = cast(Elasticsearch, None)
-    attempt = partial(vector_checks.check_self_first, client, "aaaaaaaaaaaa", [row], SOURCE.recall, FM)
+    attempt = partial(vector_checks.check_self_first, client, "aaaaaaaaaaaa", [row, other], SOURCE.recall, FM)
     if said:
         with pytest.raises(CheckError, match=said):
             attempt()

@@ -10,6 +10,7 @@ from tests.unit.online.world import SourceWorld
 
 WORLD = SourceWorld()
 STORED = {
+    b"number": wire.pack_ids([17]),
     b"term": wire.pack_ids([1]),
     b"filter": wire.pack_ids([7, 9]),
     b"profile": wire.pack_ids([1, 2, 0]),
@@ -25,6 +26,7 @@ def client() -> RedisUsers:
 
 def test_a_whole_hash_is_a_user(client: RedisUsers) -> None:
     user = client._decode(1, STORED)
+    assert user.number == 17
     assert user.seen.tolist() == [7, 9]
     assert user.vectors["vector_fm"].tolist() == [1.0, 2.0]
     assert len(user.history) == len(WORLD.histories[1])
@@ -34,14 +36,14 @@ def test_what_is_no_vector_is_not_taken_for_one(client: RedisUsers) -> None:
     assert set(client._decode(1, {**STORED, b"later": b"x"}).vectors) == {"vector_fm"}
 
 
-@pytest.mark.parametrize("field", ["term", "filter", "profile", "history"])
+@pytest.mark.parametrize("field", ["number", "term", "filter", "profile", "history"])
 def test_half_a_user_is_an_error_that_names_what_is_absent(client: RedisUsers, field: str) -> None:
     stored = {name: raw for name, raw in STORED.items() if name != field.encode()}
     with pytest.raises(ServiceError, match=f"incomplete user 1: no field '{field}'"):
         client._decode(1, stored)
 
 
-@pytest.mark.parametrize("field", ["filter", "history", "vector_fm"])
+@pytest.mark.parametrize("field", ["number", "filter", "history", "vector_fm"])
 def test_bytes_that_are_cut_off_are_an_error(client: RedisUsers, field: str) -> None:
     with pytest.raises(ServiceError, match="user 1 that cannot be read"):
         client._decode(1, {**STORED, field.encode(): STORED[field.encode()][:-1]})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import threading
 from collections.abc import Iterator
 
@@ -9,11 +10,14 @@ import requests
 from rich.console import Console
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.steps import StepError
+from online.main import s2_client
 from online.main.s1_server import create_app
-from online.web.client import ask, render
+from online.web.body import parse
+from online.web.client import as_curl, ask, render
 from tests.unit.online.conftest import Fakes
-from tests.unit.online.world import AT, UNKNOWN_USER
+from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER, ShopWorld
 
 
 @pytest.fixture
@@ -70,6 +74,44 @@ def test_no_proxy_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert ask(url, 8, 5)["item_list"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [("7", 7), ("u-8f3a", "u-8f3a"), ('"7"', "7"), ("-7", "-7"), ("\u0667", "\u0667"), ('"', '"'), ("a b", "a b")],
+)
+def test_a_userid_is_a_number_or_a_string_as_it_is_typed(typed: str, asked: OwnId) -> None:
+    assert s2_client.userid(typed) == asked
+    assert type(s2_client.userid(typed)) is type(asked)
+
+
+@pytest.mark.parametrize("userid", [1, *STRANGE_IDS])
+def test_a_shell_reads_the_curl_as_it_is_meant(userid: OwnId) -> None:
+    program, option, body, address = shlex.split(as_curl("http://127.0.0.1:5000/", userid))
+    assert (program, option, address) == ("curl", "-d", "http://127.0.0.1:5000/ml/rec")
+    assert parse(body.encode()).userid == userid
+
+
+def test_items_without_titles_and_with_attributes_of_all_kinds_are_shown() -> None:
+    first = {"itemid": "sku [1]", "score": 0.5, "title": "sku [1]", "brand": ["a", "b"], "price": 9.5, "[w]": None}
+    answer = {"userid": "u [1]", "release": "r", "item_list": [first], "took_ms": {}}
+    text = shown(answer)
+    for part in ("For user u [1]", "sku [1]", "brand", "a, b", "price", "9.5", "[w]"):
+        assert part in text
+    assert "None" not in text
+    assert "genres" not in text
+
+
+@pytest.mark.parametrize("kind", [ShopWorld])
+def test_a_user_whose_id_is_a_string_can_be_asked_for(url: str, fakes: Fakes) -> None:
+    answer = ask(url, "a/b c", 5, timestamp=AT, explain=True)
+    text = shown(answer)
+    fused = answer["recall"]["fused"]
+    for item in answer["item_list"]:
+        line = next(line for line in text.splitlines() if f" {item['title']} " in line)
+        assert str(fused.index(item["itemid"]) + 1) in line.split()
+    with pytest.raises(StepError, match="400: userid must be a string"):
+        ask(url, 7, 5)
 
 
 def test_no_server_is_one_sentence() -> None:

@@ -32,7 +32,9 @@ BAD: dict[str, tuple[bytes, str]] = {
     "10 MB": (b"x" * 10_000_000, "body"),
     "no userid": (b"{}", "userid"),
     "only size": (b'{"size": 5}', "userid"),
-    "userid a string": (b'{"userid": "1"}', "userid"),
+    "userid an empty string": (b'{"userid": ""}', "userid"),
+    "userid a long string": (b'{"userid": "' + "é".encode() * 257 + b'"}', "userid"),
+    "userid half a character": (b'{"userid": "\\ud800"}', "body"),
     "userid a float": (b'{"userid": 1.0}', "userid"),
     "userid null": (b'{"userid": null}', "userid"),
     "userid a list": (b'{"userid": [1]}', "userid"),
@@ -99,8 +101,11 @@ def test_any_body_is_a_request_or_one_sentence(body: bytes) -> None:
         assert error.field or "'' is not a field" in str(error)
         assert str(error).endswith(".")
     else:
-        assert type(request.userid) is int
-        assert 1 <= request.userid < 2**31
+        if isinstance(request.userid, str):
+            assert 1 <= len(request.userid.encode()) <= 512
+        else:
+            assert type(request.userid) is int
+            assert 1 <= request.userid < 2**31
         assert 1 <= request.size <= 200
         assert 0 <= request.timestamp < 2**32
 

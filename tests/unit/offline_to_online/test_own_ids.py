@@ -1,0 +1,106 @@
+"""Checks speak of users and items by the data set's own ids, and compare who is who."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import ItemNumber
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import CheckError
+from offline_to_online.rows.feature_rows import feature_frames
+from offline_to_online.rows.item_rows import item_rows
+from offline_to_online.rows.user_rows import user_rows
+from tests.own_ids import item_of, name_by_strings, user_of
+from tests.synthetic_release import write_artifacts, write_inputs
+from tests.unit.offline_to_online.online_side import OnlineSide
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("named")
+    write_artifacts(folder, recipe="default")
+    name_by_strings(folder, "default")
+    return folder
+
+
+@pytest.fixture
+def side(named: Path) -> OnlineSide:
+    return OnlineSide(named, "default")
+
+
+def test_an_unchanged_side_agrees(side: OnlineSide) -> None:
+    assert max(side.check().groups.values()) <= 1e-6
+
+
+def test_rows_know_both(named: Path) -> None:
+    assert all(row.own_id == user_of(row.userid) for row in user_rows(named))
+    for row in item_rows(named):
+        assert row.own_id == row.title == item_of(row.itemid)
+        assert row.document()["id"] == row.own_id
+
+
+def test_a_disagreement_names_user_and_item_as_people_do(side: OnlineSide) -> None:
+    stale = side.items.rows[3].itemid
+    items = side.features.frames["item"]
+    items.loc[items[Columns.ITEM] == stale, "item_likes"] += 1
+    with pytest.raises(CheckError, match=rf"user 'u .*', item {re.escape(repr(item_of(stale)))}: offline"):
+        side.check()
+
+
+def test_a_seen_item_is_named_as_people_do(side: OnlineSide) -> None:
+    side.items.filters = False
+    with pytest.raises(CheckError, match=r"user 'u .*': Elasticsearch gave seen items \['sku\["):
+        side.check()
+
+
+def test_a_user_who_has_somebody_elses_number_is_caught(side: OnlineSide) -> None:
+    side.users.rows[user_of(5)] = replace(side.users.rows[user_of(5)], userid=6)
+    with pytest.raises(CheckError, match=rf"user {re.escape(repr(user_of(5)))}: Redis gives the number 6"):
+        side.check()
+
+
+def test_a_feature_without_a_value_names_the_user_as_people_do(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="default")
+    users = artifacts.USER_FEATURES.read(tmp_path)
+    users.loc[users[Columns.USER] == 9, Columns.GENDER] = None
+    artifacts.USER_FEATURES.write(tmp_path, users)
+    name_by_strings(tmp_path, "default")
+    spec = release_of_artifacts(Settings(exchange_dir=tmp_path, recipe_name="default")).feature_spec
+    with pytest.raises(CheckError, match=rf"user {re.escape(repr(user_of(9)))} has no value for feature 'gender'"):
+        feature_frames(tmp_path, spec)
+
+
+def test_another_id_is_another_release(tmp_path: Path) -> None:
+    settings = Settings(exchange_dir=tmp_path, recipe_name="default")
+    write_artifacts(tmp_path, recipe="default")
+    before = release_of_artifacts(settings).release
+    users = artifacts.USERS.read(tmp_path)
+    users.loc[0, Columns.OWN_ID] = "4711"
+    artifacts.USERS.write(tmp_path, users)
+    write_inputs(tmp_path)
+    assert release_of_artifacts(settings).release != before
+    assert read_own_ids(tmp_path).users[1] == 4711
+
+
+def test_attributes_are_told_by_their_declared_names(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="default")
+    first = item_rows(tmp_path)[0]
+    assert first.attributes == {"genres": artifacts.ITEMS.read(tmp_path).loc[0, Columns.GENRES].tolist()}
+    items = artifacts.ITEMS.read(tmp_path)
+    terms = [["brand: acme", "colour: red: dark", "colour: blue"], ["colour: red: dark"]] + [[]] * (len(items) - 2)
+    prices = [9.5, 12.0] + [float("nan")] * (len(items) - 2)
+    artifacts.ITEMS.write(tmp_path, items.assign(**{Columns.GENRES: terms, "price (€)": prices}))
+    declared = {"terms": ["brand", "colour"], "numbers": [ItemNumber(name="price (€)").model_dump()]}
+    artifacts.DATASET.write(tmp_path, artifacts.DATASET.read(tmp_path) | declared)
+    assert [row.attributes for row in item_rows(tmp_path)[:3]] == [
+        {"brand": ["acme"], "colour": ["red: dark", "blue"], "price (€)": 9.5},
+        {"brand": [], "colour": ["red: dark"], "price (€)": 12},
+        {"brand": [], "colour": [], "price (€)": None},
+    ]

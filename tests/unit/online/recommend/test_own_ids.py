@@ -1,0 +1,112 @@
+"""Ids are the data set's own wherever people see them, of whichever kind, and with a switch between two kinds."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.own_ids import OwnId
+from online.clients.feast import FeatureQuery
+from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request, WrongUserIdError
+from online.web.log_lines import JsonLines
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
+
+SHOP = pytest.mark.parametrize("kind", [ShopWorld])
+
+
+def ask(fakes: Fakes, userid: OwnId, size: int = 50) -> Recommendation:
+    return fakes.recommender.recommend(Request(userid=userid, size=size, timestamp=AT, explain=True))
+
+
+@SHOP
+@pytest.mark.parametrize("userid", STRANGE_IDS)
+def test_a_string_of_any_content_is_a_users_id(http: FlaskClient, fakes: Fakes, userid: str) -> None:
+    answer = http.post("/ml/rec", data=json.dumps({"userid": userid, "timestamp": AT})).get_json()
+    number = fakes.world.numbers[userid]
+    assert (answer["userid"], answer["cold_start"]) == (userid, False)
+    assert fakes.features.calls[-1] == FeatureQuery("user", fakes.world.release, (number,))
+    seen = {fakes.world.own_item(itemid) for itemid in fakes.world.seen[number]}
+    assert not seen & {item["itemid"] for item in answer["item_list"]}
+
+
+@SHOP
+def test_items_are_told_by_their_own_ids_and_without_what_they_do_not_have(fakes: Fakes) -> None:
+    answer = ask(fakes, "u-8f3a")
+    told = answer.as_json()
+    assert {item["itemid"] for item in told["item_list"]} <= {
+        fakes.world.own_item(itemid) for itemid in fakes.world.itemids
+    }
+    for item in told["item_list"]:
+        assert list(item) == ["itemid", "score", "title"]
+        assert item["title"] == item["itemid"]
+    assert told["recall"]["fused"] == [fakes.world.own_item(itemid) for itemid in fakes.world.recalled(1).ids.tolist()]
+
+
+@SHOP
+def test_an_unknown_string_is_given_the_popular_list(fakes: Fakes) -> None:
+    answer = ask(fakes, "nobody", MAX_SIZE)
+    assert answer.outcomes == (Outcome.COLD_START,)
+    popular = [fakes.world.own_item(itemid) for itemid, _ in fakes.world.popular[:MAX_SIZE]]
+    assert [item["itemid"] for item in answer.as_json()["item_list"]] == popular
+
+
+@pytest.mark.parametrize(
+    ("kind", "userid", "said"),
+    [
+        (ShopWorld, 7, r'must be a string in this release, for example {"userid": "7"}'),
+        (DefaultWorld, "7", "must be a whole number in this release"),
+        (SourceWorld, "nobody", "must be a whole number in this release"),
+    ],
+)
+def test_an_id_of_the_wrong_kind_is_400_that_says_which_kind_there_is(
+    http: FlaskClient, userid: OwnId, said: str
+) -> None:
+    response = http.post("/ml/rec", json={"userid": userid})
+    assert response.status_code == 400
+    error = response.get_json()["error"]
+    assert (error["code"], error["field"]) == ("bad_request", "userid")
+    assert said in error["message"]
+
+
+@pytest.mark.parametrize("kind", [SourceWorld])
+def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restart(fakes: Fakes) -> None:
+    shop = ShopWorld(model="ml_rec_28")
+    fakes.add(shop)
+    first = ask(fakes, 1)
+    fakes.users.live_release = shop.release
+    answer = ask(fakes, "u-8f3a")  # at once: the former release has no such ids
+    assert answer.release == shop.release
+    assert {item.own_id for _, _, item in answer.items} <= {shop.own_item(itemid) for itemid in shop.itemids}
+    with pytest.raises(WrongUserIdError, match="a string"):
+        ask(fakes, 1)
+    fakes.users.live_release = fakes.world.release
+    assert ask(fakes, 1).items == first.items
+    with pytest.raises(WrongUserIdError, match="a whole number"):
+        ask(fakes, "u-8f3a")
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld])
+def test_an_answer_has_a_field_for_each_attribute_by_its_declared_name(
+    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attributes = {"brand": ["acme", "b & c"], "price (€)": 9.5, "weight": None}
+    monkeypatch.setattr(type(fakes.world), "attributes", lambda *_: attributes)
+    answer = http.post("/ml/rec", json={"userid": 1, "size": 1}).get_json()
+    (item,) = answer["item_list"]
+    assert {name: item[name] for name in attributes} == attributes
+    assert "genres" not in item
+
+
+@SHOP
+def test_a_userid_stays_on_its_line_of_the_log(http: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        http.post("/ml/rec", json={"userid": "un\nknown"})
+    (access,) = [record for record in caplog.records if record.name == "online.access"]
+    lines = [JsonLines().format(access), *(record.getMessage() for record in caplog.records)]
+    assert json.loads(lines[0])["user"] == "un\nknown"
+    assert any("cold_start" in line for line in lines[1:])
+    assert not any("\n" in line for line in lines)
