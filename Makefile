@@ -151,7 +151,7 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluation-pictures fingerprint
+.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
 evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
 	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
@@ -166,6 +166,12 @@ evaluate-seeds: setup ## the recipe with three seeds (a quarter of an hour)
 
 evaluate-global: setup ## the recipe on a split at one moment for all users (ten minutes)
 	$(BIN)/python -m offline.experiments.global_time
+
+evaluate-last: setup ## the last rating of every user, as papers measure it, with the time of the request and without
+	$(BIN)/python -m offline.experiments.leave_one_out
+
+evaluate-ties: setup ## the recipe fitted with the events of each second in random order (ten minutes)
+	$(BIN)/python -m offline.experiments.shuffled_ties
 
 evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
 	$(BIN)/python -m offline.evaluation.pictures

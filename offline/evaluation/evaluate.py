@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import EASE, POPULARITY, baselines
+from offline.evaluation.clock import SITTING, clock_table, later
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.evaluation.report import HEADLINES, per_user, plain, report
@@ -47,12 +49,15 @@ def evaluate(
     inputs, name = read_with_holdout(settings), settings.recipe.name
     release = release_of_artifacts(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    exactly = partial(served.answers, settings)
     with timed("answers of exact search", seconds):
-        exact = served.answers(settings, holdout)
+        exact = exactly(holdout)
     answers = exact
     if ask:
         with timed("answers of the server", seconds):
             answers = ask(holdout)
+    with timed("answers at other times", seconds):
+        asked = {when: (at, (ask or exactly)(at)) for when, at in later(holdout).items()}
     with timed("baselines", seconds):
         systems = baselines(holdout, SHOWN)
     if source and name != SOURCE.name:
@@ -71,6 +76,12 @@ def evaluate(
             "release": release.release,
             "seconds": seconds,
             **({"live against exact": live_against_exact(holdout, answers, exact)} if ask else {}),
+            "clock": clock_table(
+                {
+                    when: (at, {"recall": found_then.fused, "ranked": found_then.ranked})
+                    for when, (at, found_then) in {SITTING: (holdout, answers), **asked}.items()
+                }
+            ),
             **found,
         }
     )

@@ -47,13 +47,17 @@ class State(NamedTuple):
         return self._replace(history=self.history.as_of(second))
 
 
-def answers(settings: Settings, holdout: Holdout) -> Answers:
+def answers(settings: Settings, holdout: Holdout, states: list[State] | None = None) -> Answers:
     """Every user's lists for a request at the holdout's times.
+
+    ``states``: of every user as the request sees them; None: what is stored, as of the request.
 
     Raises ArtifactError when a file of `make offline` is absent.
     """
     folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
-    states = [state.as_of(int(time)) for state, time in zip(read_states(folder, past), holdout.times, strict=True)]
+    states = states or [
+        state.as_of(int(time)) for state, time in zip(read_states(folder, past), holdout.times, strict=True)
+    ]
     index, ranker = ExactIndex.read(folder, recipe, past), Ranker.read(folder, recipe, past)
     vectors = user_vectors(folder, recipe, states, past, holdout.times)
     seen, popular = holdout.known.seen(), _popular(folder, past)

@@ -25,6 +25,7 @@ from data_exchange_center.steps import run
 from offline.data.sequences import Sequences
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import baselines
+from offline.evaluation.clock import EVERYBODY, SITTING, clock_table, later
 from offline.evaluation.evaluate import show, write
 from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import plain, summary
@@ -54,7 +55,9 @@ def measure(settings: Settings) -> dict[str, Any]:
     time = int(np.quantile(data.times, BEFORE))
     holdout = holdout_at(data, time, rule.longest)
     stages = fit_stages(holdout.past, inputs, recipe)
-    other = {**baselines(holdout, SHOWN), **systems(stages, EvalRequests(holdout, inputs), recipe)}
+    fitted = systems(stages, EvalRequests(holdout, inputs), recipe)
+    other = {**baselines(holdout, SHOWN), **fitted}
+    asked = {when: (at, systems(stages, EvalRequests(at, inputs), recipe)) for when, at in later(holdout).items()}
     tables = [
         {name: summary(cut, lists) for name, lists in found.items()}
         for cut, found in ((per_user, one), (holdout, other))
@@ -68,6 +71,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         "ratings before": int(happened(data.times, time).sum()),
         "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
         "returning users": int((holdout.slices["returning"] & (np.diff(holdout.relevance.indptr) > 0)).sum()),
+        "clock": {EVERYBODY: clock_table({SITTING: (holdout, fitted), **asked})[EVERYBODY]},
         "table": tables[1],
         "per user": tables[0],
         "gap": {

@@ -73,6 +73,21 @@ def test_the_headline_shows_those_who_come_back_beside_everybody(
     assert f"of {figure['users']} users are asked for within a running session" in block
 
 
+def test_the_clock_has_every_row_at_every_time(
+    tables: ModuleType, reports: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (tables, importlib.import_module("tables")):
+        monkeypatch.setattr(module, "FIGURES", tmp_path)
+    figure = reports["default"]
+    rows = cells(tables.clock(figure, word))
+    assert rows[0][2:] == ["asked in the sitting", "asked an hour later", "asked now"]
+    assert len(rows) == 1 + 2 * 3
+    found = figure["clock"]["all"]["ranked"]["now"]
+    assert rows[2][4] == f"{found['recall@200']:.3f} / {found['recall@50']:.3f} / {found['ndcg@50']:.3f}"
+    (tmp_path / "evaluation_global.json").write_text(json.dumps({"clock": {"all": figure["clock"]["all"]}}))
+    assert [row[0] for row in cells(tables.clock(figure, word))[-2:]] == ["one moment for all"] * 2
+
+
 def test_funnel_has_every_stage_at_every_cut(tables: ModuleType, reports: dict[str, dict[str, Any]]) -> None:
     block = tables.funnel(reports["default"], word)
     rows = cells(block)
