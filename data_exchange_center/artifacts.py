@@ -32,7 +32,7 @@ class _File:
     path: str  # below the exchange folder
     made_by: str  # path of the step
     about: str
-    ranker: str | None = field(default=None, kw_only=True)  # kind of ranker that it is made for; None: for every one
+    examples: str | None = field(default=None, kw_only=True)  # only for rankers that are trained on these
 
     def at(self, exchange_dir: Path) -> Path:
         return exchange_dir / self.path
@@ -284,20 +284,20 @@ SAMPLES = Table(
     "One row a train or test rating: label, split and the encoded input columns.",
     {Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
     open_ended=(pa.float32(),),
-    ranker="deepfm",
+    examples="pairs",
 )
 TEACHER_CHANNELS = Binary(
     "offline/teacher_channels.npz",
     _S1_FEATURES,
     "ChannelSet: the channels, fitted on the first part of each user's past, that made the training lists.",
-    ranker="list",
+    examples="lists",
 )
 LISTS = Binary(
     "offline/lists.npz",
     _S1_FEATURES,
     "What the ranker is trained on: lists of the teacher channels at later moments, with the history before and what "
     "was liked after.",
-    ranker="list",
+    examples="lists",
 )
 USER_FEATURES = Table(
     "offline/user_features.parquet",

@@ -30,7 +30,7 @@ class Step:
         path: of its script, in the repository.
         reads: files that its output depends on, with every recipe. `artifacts.DATASET` is left out where it only tells
             which counts and metrics to expect.
-        reads_for: kind of ranker -> files that are read for it besides.
+        reads_for: what a ranker is trained on -> files that are read for it besides.
         report: the last file that it writes; None: its output is checked by other means.
     """
 
@@ -41,11 +41,11 @@ class Step:
 
     def inputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
         """What it reads with ``recipe``."""
-        return (*self.reads, *self.reads_for.get(recipe.ranker.kind, ()))
+        return (*self.reads, *self.reads_for.get(recipe.ranker.examples, ()))
 
     def outputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
         """What it writes with ``recipe``."""
-        return tuple(a for a in ARTIFACTS if a.made_by == self.path and a.ranker in (None, recipe.ranker.kind))
+        return tuple(a for a in ARTIFACTS if a.made_by == self.path and a.examples in (None, recipe.ranker.examples))
 
 
 GET_DATA = Step("offline/preprocess/s0_get_data.py")
@@ -69,8 +69,8 @@ FEATURES = Step(
     "offline/rank/s1_feature_engi.py",
     (artifacts.DATASET, artifacts.RATINGS, artifacts.USERS),
     {
-        "deepfm": (artifacts.GENRES, artifacts.ITEM_TERMS, artifacts.USER_TERMS, artifacts.IMPRESSION_TERMS),
-        "list": (artifacts.ITEMS,),
+        "pairs": (artifacts.GENRES, artifacts.ITEM_TERMS, artifacts.USER_TERMS, artifacts.IMPRESSION_TERMS),
+        "lists": (artifacts.ITEMS,),
     },
     artifacts.FEATURES_REPORT,
 )
@@ -78,8 +78,8 @@ RANKER = Step(
     "offline/rank/s2_model_train.py",
     (artifacts.FEATURE_SPEC, artifacts.RATINGS),
     {
-        "deepfm": (artifacts.SAMPLES,),
-        "list": (
+        "pairs": (artifacts.SAMPLES,),
+        "lists": (
             artifacts.DATASET,
             artifacts.LISTS,
             artifacts.TEACHER_CHANNELS,

@@ -1,7 +1,7 @@
 """Recipes: named configurations of a recommender, its models and their hyperparameters.
 
 A recipe is settings, not code: the same steps, sync and server read it, and none of them asks for its name. It names
-its recall channels and its ranker by ``kind``; training and serving look that up.
+its recall channels and its ranker (`rankers.registry`) by ``kind``; training and serving look that up.
 
 ``source`` has the shapes and hyperparameters of the project that this one is faithful to; ``default`` is the best one.
 """
@@ -11,6 +11,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from data_exchange_center.frozen import TrainRecipe
+from data_exchange_center.rankers.deepfm import DeepFMRecipe
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.rankers.registry import AnyRankerRecipe
 
 
 class _Frozen(BaseModel):
@@ -25,17 +30,6 @@ class DataRecipe(_Frozen):
     window: int = 10  # interactions behind a user's genre statistics, in training and in serving
     clicks_for_preference: int = 3  # clicks within the window that make a genre a preferred one
     history: int = 100  # newest interactions of a user that recall looks at
-
-
-class TrainRecipe(_Frozen):
-    """One training run of a click model."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    schedule: Literal["constant", "one_cycle"] = "constant"
-    seed: int = 0
 
 
 # --- recall channels --------------------------------------------------------------------------------------------------
@@ -103,49 +97,13 @@ class RecallRecipe(_Frozen):
     index: VectorIndex = "flat"
 
 
-# --- rankers ----------------------------------------------------------------------------------------------------------
-
-
-class DeepFMRecipe(_Frozen):
-    """Sparse FM with two embedding widths plus an MLP over the dense features, trained on rated pairs."""
-
-    kind: Literal["deepfm"] = "deepfm"
-    id_dim: int = 16  # userid, itemid
-    side_dim: int = 2  # all other sparse features
-    hidden: tuple[int, ...] = (64, 32)
-    dropout: float = 0.0  # of the MLP; made no difference on validation
-    train: TrainRecipe
-
-
-class ListRankerRecipe(_Frozen):
-    """A ranker trained on the lists that recall makes: affinities to the history, statistics, recall's own scores."""
-
-    kind: Literal["list"] = "list"
-    history: int = 20  # newest events it looks at; 30 gave the same on validation
-    kernels: int = 4  # learned weightings of the history, a similarity
-    transitions_dim: int = 64  # rank of what-follows-what, one of the similarities; 128 gave the same on validation
-    hidden: tuple[int, ...] = (64, 32)
-    dropout: float = 0.1
-    epochs: int = 5
-    batch_size: int = 128  # lists
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.01
-    past: float = 0.7  # share of each user's events that the recall behind the training lists is fitted on
-    stride: int = 5  # events between request points, all of them later than those
-    horizon: int = 10  # events after a request that say what was liked
-    seed: int = 0
-
-
-RankerRecipe = Annotated[DeepFMRecipe | ListRankerRecipe, Field(discriminator="kind")]
-
-
 class Recipe(_Frozen):
     """Everything a recommender is made of."""
 
     name: str
     data: DataRecipe = DataRecipe()
     recall: RecallRecipe
-    ranker: RankerRecipe
+    ranker: AnyRankerRecipe
 
 
 SOURCE_FM = FMRecipe(

@@ -12,7 +12,9 @@ from torch import nn
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
 from data_exchange_center.features import FeatureSpec, rated_pairs_spec
-from data_exchange_center.recipes import DEFAULT, SOURCE, DeepFMRecipe, ListRankerRecipe
+from data_exchange_center.rankers.deepfm import DeepFMRecipe
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
 from offline.data.statistics import item_statistics, list_spec, user_statistics
 from offline.models.deepfm import DeepFM, DeepFMConfig

@@ -74,6 +74,15 @@ class Sequences:
             times=self.times[keep],
         )
 
+    def earlier_lengths(self, share: float) -> Ints:
+        """(users,) how many events the first ``share`` of each user's are."""
+        lengths: Ints = np.floor(share * self.lengths).astype(np.int64)
+        return lengths
+
+    def earlier(self, share: float) -> Sequences:
+        """The first ``share`` of each user's events."""
+        return self.select(self.positions < np.repeat(self.earlier_lengths(share), self.lengths))
+
     def before_last(self, n: int | Ints) -> Sequences:
         """All but each user's last ``n`` events; a number for all, or (users,)."""
         return self.select(self.positions < np.repeat(self.lengths - n, self.lengths))

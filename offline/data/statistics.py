@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import DenseFeature, Entity, FeatureSpec, HistoryFeature, NumberFeature, one_hot
 from data_exchange_center.fusion import candidate_columns
-from data_exchange_center.recipes import ListRankerRecipe, Recipe
+from data_exchange_center.rankers.contract import ListsRecipe
+from data_exchange_center.recipes import Recipe
 from offline.data.inputs import Inputs
 from offline.data.sequences import Ints, Sequences
 
@@ -89,7 +90,7 @@ STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
 CROSSED: Final = (Columns.GENDER, Columns.AGE)  # profile fields that the ranker crosses with items
 
 
-def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListRankerRecipe) -> FeatureSpec:
+def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpec:
     """Item code and crossed fields; statistics and numbers; fusion's columns; history.
 
     Item codes are those of ``inputs.data``.

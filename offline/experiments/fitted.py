@@ -20,7 +20,7 @@ from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.training.channels import history_channels
 from offline.training.list_ranker import ranked
-from offline.training.ranking import Stages, list_recipe
+from offline.training.ranking import Stages, ranker_of_lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class EvalRequests:
     def recalled(self, channels: Sequence[Channel], recipe: Recipe, size: int) -> RecallLists:
         """The fused lists of every point."""
         weights = [channel.fusion_weight for channel in recipe.recall.channels]
-        history = list_recipe(recipe).history
+        history = ranker_of_lists(recipe).history
         return recall_lists(self.data, self.points, self.inputs.profiles, channels, weights, size=size, history=history)
 
     def lists(self, rows: Iterable[NDArray[np.integer]], size: int) -> Lists:

@@ -31,7 +31,7 @@ from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import plain, summary
 from offline.experiments.fitted import EvalRequests, systems
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages, list_recipe
+from offline.training.ranking import fit_stages, ranker_of_lists
 
 BEFORE = 0.9  # share of all ratings that lie before T
 
@@ -82,7 +82,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    list_recipe(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
+    ranker_of_lists(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
     found = plain(measure(settings))
     write(found, "evaluation_global")
     show(found, Console())

@@ -18,7 +18,7 @@ from offline.data.stored_features import StoredFeatures
 from offline.experiments.fitted import EvalRequests
 from offline.models.list_ranker import FrozenTables, ListRanker
 from offline.training.list_ranker import ranked
-from offline.training.ranking import RankerInputs, earlier_part, list_recipe, train_on_lists, training_lists
+from offline.training.ranking import RankerInputs, list_recipe, train_then_renew, training_lists
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ class AblationSetup:
         past, inputs, ranker = requests.holdout.past, requests.inputs, list_recipe(recipe)
         teachers, lists = training_lists(past, inputs, recipe)
         spec = list_spec(inputs, recipe, ranker)
-        then = RankerInputs.after(earlier_part(past, ranker), teachers, inputs, spec, recipe)
-        now = RankerInputs.after(past, channels, inputs, spec, recipe)
+        then = RankerInputs.after(past.earlier(ranker.past), teachers, inputs, spec, recipe, ranker)
+        now = RankerInputs.after(past, channels, inputs, spec, recipe, ranker)
         return cls(lists, then, now, recipe, inputs.dataset)
 
     def train(self, parts: Parts = Parts()) -> TrainedVariant:
         then, now = parts.of_inputs(self.then), parts.of_inputs(self.now)
-        model, _ = train_on_lists(parts.of_lists(self.lists), then, now, self.recipe, self.dataset)
+        model, _ = train_then_renew(parts.of_lists(self.lists), then, now, list_recipe(self.recipe), self.dataset)
         return TrainedVariant(parts, model, now.stored)

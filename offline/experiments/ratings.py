@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.recipes import SOURCE_DEEPFM, DeepFMRecipe
+from data_exchange_center.rankers.deepfm import DeepFMRecipe
+from data_exchange_center.recipes import SOURCE_DEEPFM
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import published

@@ -30,7 +30,7 @@ from offline.evaluation.replay import Answers
 from offline.evaluation.report import plain, summary
 from offline.experiments.fitted import EvalRequests, systems
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages, list_recipe
+from offline.training.ranking import fit_stages, ranker_of_lists
 
 SEEDS = (1, 2)  # beside the recipe's own
 Summaries = Mapping[str, Mapping[str, float]]  # system -> metric -> mean over users
@@ -56,7 +56,7 @@ def measure(settings: Settings, recipe: Recipe, seeds: Sequence[int]) -> dict[st
         "machine": machine(),
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "recipe": recipe.name,
-        "seeds": [list_recipe(recipe).seed, *seeds],
+        "seeds": [ranker_of_lists(recipe).seed, *seeds],
         "systems": spread([{name: summary(holdout, lists) for name, lists in found.items()} for found in runs]),
     }
 
@@ -91,7 +91,7 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 
 def main(settings: Settings) -> None:
-    list_recipe(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
+    ranker_of_lists(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
     found = plain(measure(settings, settings.recipe, SEEDS))
     write(found, "evaluation_seeds")
     show(found, Console())

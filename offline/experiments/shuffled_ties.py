@@ -31,7 +31,7 @@ from offline.evaluation.report import per_user, plain, summary
 from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.recipe_seeds import named_as_fitted
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages, list_recipe
+from offline.training.ranking import fit_stages, ranker_of_lists
 
 SEED = 0
 COMPARED = "ndcg@50"
@@ -74,7 +74,7 @@ def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    list_recipe(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
+    ranker_of_lists(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
     found = plain(measure(settings, settings.recipe))
     write(found, "evaluation_ties")
     show(found, Console())

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from data_exchange_center.recipes import SOURCE_DEEPFM, SOURCE_FM, TrainRecipe
+from data_exchange_center.frozen import TrainRecipe
+from data_exchange_center.recipes import SOURCE_DEEPFM, SOURCE_FM
 from data_exchange_center.settings import Settings
 from offline.experiments.changes import Change, changed
 from offline.experiments.rows import deepfm_rows, fm_rows

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.recipes import DeepFMRecipe
+from data_exchange_center.rankers.deepfm import DeepFMRecipe
 from offline.models.layers import FieldEmbedding, pairwise_interactions
 
 

@@ -60,3 +60,15 @@ def first_rating_weights(
         return values
 
     return torch.tensor([0.0, *spread(disliked, positive_level), *spread(liked, levels - positive_level)])
+
+
+class Pick(nn.Module):
+    """Some columns of rows: (..., width) -> (..., columns)."""
+
+    def __init__(self, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.columns: Tensor
+        self.register_buffer("columns", torch.tensor(list(columns), dtype=torch.int64), persistent=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.index_select(-1, self.columns)

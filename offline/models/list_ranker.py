@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.recipes import ListRankerRecipe
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from offline.models.layers import first_rating_weights
 
 AGE_EDGES_S = (60.0, 600.0, 3600.0, 86400.0, 30 * 86400.0)
@@ -175,13 +175,13 @@ class ListRanker(nn.Module):
         scores: Tensor = self.mlp(hidden) + self.skip(hidden)
         return scores
 
-    def score_lists(self, rows: Tensor) -> Tensor:
-        """(m, c, `FeatureSpec.width`) assembled rows, the c of a list being of one user -> (m, c) scores."""
+    def forward(self, rows: Tensor) -> Tensor:
+        """(m, c, `FeatureSpec.width`) assembled rows, the c of a list being of one user -> (m, c, 1) scores."""
         config = self.config
         first = rows[:, 0]  # (m, width): the user's columns are those of every row
         history = first[:, config.history_column : config.history_column + 3 * config.history]
         events, ratings, ages = torch.split(history, config.history, dim=1)  # (m, lags) each
-        scores: Tensor = self(
+        scores = self.score_candidates(
             events.long(),
             ratings.long(),
             ages,
@@ -189,9 +189,9 @@ class ListRanker(nn.Module):
             first[:, list(config.crossed_columns)].long(),
             rows[:, :, config.feature_columns[0] : config.feature_columns[1]],
         )
-        return scores
+        return scores.unsqueeze(-1)
 
-    def forward(
+    def score_candidates(
         self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor, fields: Tensor, features: Tensor
     ) -> Tensor:
         """(m, lags) x 3, (m, c) codes, (m, crossed fields) codes, (m, c, features) -> (m, c) scores."""

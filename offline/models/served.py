@@ -7,18 +7,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field, TypeAdapter
 from torch import Tensor, nn
 
-from offline.models.deepfm import DeepFM, DeepFMConfig
-from offline.models.list_ranker import ListRanker, ListRankerConfig
-from offline.models.row_ranker import RowRanker
-
-RankerConfig = Annotated[DeepFMConfig | ListRankerConfig, Field(discriminator="kind")]
-_RANKER_CONFIG: TypeAdapter[DeepFMConfig | ListRankerConfig] = TypeAdapter(RankerConfig)
+from data_exchange_center.rankers.registry import ranker_called
 
 
 class ScoringModel(nn.Module):
@@ -47,16 +41,10 @@ def load_weights(model: nn.Module, content: bytes) -> None:
 def load_ranker(weights: bytes, config: Mapping[str, Any]) -> ScoringModel:
     """The served model in evaluation mode, from `artifacts.RANK_WEIGHTS` and "model" of `artifacts.RANK_REPORT`.
 
-    The list ranker's softmax knows no probability; the sigmoid keeps its order and the range that the wire promises.
-    Raises pydantic's ValidationError or RuntimeError when the two do not belong together.
+    A softmax over lists knows no probability; the sigmoid keeps its order and the range that the wire promises.
+    Raises ValueError or RuntimeError when the two do not belong together.
     """
-    known: RankerConfig = _RANKER_CONFIG.validate_python(config)
-    match known:
-        case DeepFMConfig():
-            model: nn.Module = DeepFM(known)
-            load_weights(model, weights)
-        case ListRankerConfig():
-            ranker = ListRanker(known)
-            load_weights(ranker, weights)
-            model = RowRanker(ranker)
-    return ScoringModel(model).eval()
+    kind = ranker_called(config.get("kind"))
+    network = kind.build(config)
+    load_weights(network, weights)
+    return ScoringModel(kind.served(network)).eval()

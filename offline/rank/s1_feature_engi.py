@@ -35,8 +35,8 @@ from offline.training import ranking
 
 
 def main(settings: Settings) -> None:
-    kinds = {"deepfm": rated_pairs, "list": recalled_lists}
-    kinds[settings.recipe.ranker.kind](settings)
+    make = {"pairs": rated_pairs, "lists": recalled_lists}
+    make[settings.recipe.ranker.examples](settings)
 
 
 def rated_pairs(settings: Settings) -> None:
@@ -66,7 +66,7 @@ def recalled_lists(settings: Settings) -> None:
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data
-    spec = statistics.list_spec(inputs, recipe, ranking.list_recipe(recipe))
+    spec = statistics.list_spec(inputs, recipe, ranking.ranker_of_lists(recipe))
     teachers, lists = ranking.training_lists(past, inputs, recipe)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))

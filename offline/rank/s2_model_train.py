@@ -18,69 +18,54 @@ Expect: source: test AUC about 0.822, asserted to be at least 0.8206; default: a
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
-
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.recipes import DeepFMRecipe
-from data_exchange_center.release_parts import read_feature_spec
+from data_exchange_center.rankers.contract import ListsRecipe, PairsRecipe
+from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published
 from offline.data.lists import Lists
-from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.served import weights_to_bytes
 from offline.readers import read_inputs, read_samples
-from offline.training import ranking
-from offline.training.fit import curves, fit
+from offline.training.examples import ListExamples, PairExamples
 from offline.training.rows import pairs_data
 
 
 def main(settings: Settings) -> None:
-    folder, kind = settings.exchange_dir, settings.recipe.ranker.kind
-    kinds = {"deepfm": on_rated_pairs, "list": on_recalled_lists}
-    model, report = kinds[kind](settings)
-    published.expect_learned(artifacts.DATASET.read(folder)["name"], kind, report)
-    artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(model))
+    folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
+    read = provenance.made_from(folder, recipe, provenance.RANKER)
+    if isinstance(ranker, ListsRecipe):
+        fitted = ranker.fit(recalled_lists(settings))
+    else:
+        assert isinstance(ranker, PairsRecipe)  # noqa: S101
+        fitted = ranker.fit(rated_pairs(settings))
+    report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
+    published.expect_learned(artifacts.DATASET.read(folder)["name"], ranker.kind, report)
+    artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))
     artifacts.RANK_REPORT.write(folder, report)
-    print(f"{kind}{published.summary(report)}")
+    print(f"{ranker.kind}{published.summary(report)}")
 
 
-def on_rated_pairs(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
-    """The DeepFM and its report."""
-    folder, recipe = settings.exchange_dir, settings.recipe.ranker
-    assert isinstance(recipe, DeepFMRecipe)  # noqa: S101
-    read = provenance.made_from(folder, settings.recipe, provenance.RANKER)
+def rated_pairs(settings: Settings) -> PairExamples:
+    """What the step before made for a ranker of pairs."""
     inputs, ratings, spec = read_samples(settings)
     data = pairs_data(inputs, ratings, settings.recipe.data.validation_share)
-    config = DeepFMConfig.of(spec, recipe)
-    fitted = fit(lambda: DeepFM(config), data, recipe.train, "DeepFM")
-    return fitted.model, {
-        "model": config.model_dump(mode="json"),
-        "recipe": recipe.model_dump(mode="json"),
-        **fitted.report(),
-        **read,
-    }
+    return PairExamples(spec, read_dataset(settings.exchange_dir), data)
 
 
-def on_recalled_lists(settings: Settings) -> tuple[nn.Module, dict[str, Any]]:
-    """The list ranker and its report."""
-    folder, recipe = settings.exchange_dir, settings.recipe
-    read = provenance.made_from(folder, recipe, provenance.RANKER)
-    inputs, spec = read_inputs(settings), read_feature_spec(folder)
-    teachers = artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels
-    channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels
-    lists = artifacts.LISTS.read_as(folder, Lists.unpack)
-    model, losses = ranking.fit_list_ranker(inputs.data, inputs, recipe, spec, teachers, channels, lists)
-    return model, {
-        "model": model.config.model_dump(mode="json"),
-        "recipe": recipe.ranker.model_dump(mode="json"),
-        **curves(losses),
-        "lists": len(lists),
-        **read,
-    }
+def recalled_lists(settings: Settings) -> ListExamples:
+    """What the step before made for a ranker of lists."""
+    folder, inputs = settings.exchange_dir, read_inputs(settings)
+    return ListExamples(
+        past=inputs.data,
+        inputs=inputs,
+        recipe=settings.recipe,
+        spec=read_feature_spec(folder),
+        teachers=artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
+        channels=artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels,
+        lists=artifacts.LISTS.read_as(folder, Lists.unpack),
+    )
 
 
 if __name__ == "__main__":

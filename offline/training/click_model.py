@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from data_exchange_center.frozen import TrainRecipe
 from data_exchange_center.progress import progress
-from data_exchange_center.recipes import TrainRecipe
 
 # One: batches this small gain little from a second thread, lose much when the machine is busy, and a fixed number means
 # the same sums in the same order, hence the same weights, on a machine with more cores.

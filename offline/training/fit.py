@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
-from data_exchange_center.recipes import TrainRecipe
+from data_exchange_center.frozen import TrainRecipe
 from offline.training.click_model import Data, Epoch, Model, auc, predict, train
 
 

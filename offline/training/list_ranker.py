@@ -1,31 +1,51 @@
-"""Training of the list ranker: softmax over each list, liked candidates against all others except the disliked."""
+"""Training on lists: softmax over each list, liked candidates against all others except the disliked."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_exchange_center.progress import progress
-from data_exchange_center.recipes import ListRankerRecipe
+from data_exchange_center.rankers.contract import FittedRanker, ListsRecipe
 from offline.data.lists import Lists
 from offline.data.stored_features import StoredFeatures
-from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.training.click_model import THREADS
+from offline.training.examples import ListExamples
+from offline.training.fit import curves
 
 EXCLUDED = -1e4
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def train_ranker(
-    lists: Lists, stored: StoredFeatures, frozen: FrozenTables, config: ListRankerConfig, recipe: ListRankerRecipe
-) -> tuple[ListRanker, list[float]]:
-    """A ranker fitted on the lists, which all hold something liked, and each epoch's loss."""
+def fit_network(recipe: ListsRecipe, examples: ListExamples) -> FittedRanker:
+    """The network that the recipe builds, trained with what was known when the lists were recalled."""
+    config = recipe.configure(examples.spec, examples.inputs.dataset, {})
+    known = examples.past.earlier(recipe.past)
+    stored = StoredFeatures.of(known, examples.inputs, examples.spec, examples.recipe)
+    network, losses = train_on_lists(lambda: recipe.build(config), examples.lists, stored, recipe)
+    return FittedRanker(network, config, list_report(losses, examples.lists))
+
+
+def list_report(losses: Sequence[float], lists: Lists) -> dict[str, Any]:
+    return {**curves(losses), "lists": len(lists)}
+
+
+def train_on_lists(
+    build: Callable[[], Network], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
+) -> tuple[Network, list[float]]:
+    """A network fitted on the lists, which all hold something liked, and each epoch's loss.
+
+    ``build``: makes it, (m, c, width) rows -> (m, c, 1) scores; called with the random state seeded.
+    """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    model = ListRanker(config)
-    model.set_tables(frozen)
+    model = build()
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     batches = -(-len(lists) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
@@ -51,12 +71,13 @@ def train_ranker(
     return model.eval(), losses
 
 
-def list_scores(model: ListRanker, lists: Lists, stored: StoredFeatures) -> Tensor:
+def list_scores(model: nn.Module, lists: Lists, stored: StoredFeatures) -> Tensor:
     """(m, c) scores."""
-    return model.score_lists(torch.from_numpy(stored.rows(lists)))
+    scores: Tensor = model(torch.from_numpy(stored.rows(lists)))[..., 0]
+    return scores
 
 
-def ranked(model: ListRanker, lists: Lists, stored: StoredFeatures, batch_size: int = 256) -> NDArray[np.int64]:
+def ranked(model: nn.Module, lists: Lists, stored: StoredFeatures, batch_size: int = 256) -> NDArray[np.int64]:
     """(m, c) candidates in the ranker's order, padding last; ties keep the fused order."""
     model.eval()
     out = []

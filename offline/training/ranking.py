@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.recipes import ListRankerRecipe, Recipe
+from data_exchange_center.rankers.contract import FittedRanker, ListsRecipe
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import Recipe
 from data_exchange_center.steps import StepError
 from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
 from offline.data.requests import request_points
-from offline.data.sequences import Ints, Sequences
+from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
 from offline.data.stored_features import StoredFeatures
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.training.channels import FittedChannel, fit_channels, history_channels
+from offline.training.examples import ListExamples
 from offline.training.frozen_tables import crossed_log_odds, similarities
-from offline.training.list_ranker import train_ranker
+from offline.training.list_ranker import list_report, train_on_lists
 from offline.training.transitions import transition_factors
 
 
@@ -34,29 +38,38 @@ class Stages:
     """
 
     channels: tuple[FittedChannel, ...]
-    ranker: ListRanker
+    ranker: nn.Module
     stored: StoredFeatures
     losses: Sequence[float]  # of the ranker, by epoch
 
 
 def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
-    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is a list ranker."""
-    ranker = list_recipe(recipe)
+    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
+    ranker = ranker_of_lists(recipe)
     teachers, lists = training_lists(past, inputs, recipe)
     channels = fit_channels(past, inputs, recipe)
     spec = list_spec(inputs, recipe, ranker)
-    model, losses = fit_list_ranker(past, inputs, recipe, spec, teachers, history_channels(channels), lists)
-    return Stages(channels, model, StoredFeatures.of(past, inputs, spec, recipe), losses)
+    fitted = ranker.fit(ListExamples(past, inputs, recipe, spec, teachers, history_channels(channels), lists))
+    losses = [epoch["loss"] for epoch in fitted.report["epochs"]]
+    return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe), losses)
 
 
-def list_recipe(recipe: Recipe) -> ListRankerRecipe:
-    """The recipe's ranker. Raises StepError when it ranks no lists or a channel stores user vectors."""
-    if not isinstance(recipe.ranker, ListRankerRecipe):
+def ranker_of_lists(recipe: Recipe) -> ListsRecipe:
+    """The recipe's ranker. Raises StepError when it is not trained on lists or a channel stores user vectors."""
+    if not isinstance(recipe.ranker, ListsRecipe):
         raise StepError(f"recipe {recipe.name!r}: a ranker of kind {recipe.ranker.kind!r} is not trained on lists.")
     stored = [channel.name for channel in recipe.recall.channels if channel.kind == "fm"]
     if stored:
         raise StepError(f"recipe {recipe.name!r}: a list ranker needs channels made of histories; {stored} are not.")
     return recipe.ranker
+
+
+def list_recipe(recipe: Recipe) -> ListRankerRecipe:
+    """The recipe's ranker, where it is the `ListRanker`, whose parts are taken out one by one; else a StepError."""
+    ranker = ranker_of_lists(recipe)
+    if not isinstance(ranker, ListRankerRecipe):
+        raise StepError(f"recipe {recipe.name!r}: a ranker of kind {ranker.kind!r} has other parts.")
+    return ranker
 
 
 def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
@@ -67,9 +80,9 @@ def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tup
 
     Raises StepError when no list holds anything liked.
     """
-    ranker = list_recipe(recipe)
-    cut = _cut(past, ranker)
-    teachers = history_channels(fit_channels(earlier_part(past, ranker), inputs, recipe))
+    ranker = ranker_of_lists(recipe)
+    cut = past.earlier_lengths(ranker.past)
+    teachers = history_channels(fit_channels(past.earlier(ranker.past), inputs, recipe))
     points = request_points(past, ranker.stride, np.random.default_rng(ranker.seed + 1))
     points = points.take(points.positions >= cut[points.users])
     weights = [channel.fusion_weight for channel in recipe.recall.channels]
@@ -91,43 +104,43 @@ class RankerInputs:
 
     @classmethod
     def after(
-        cls, past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, recipe: Recipe
+        cls,
+        past: Sequences,
+        channels: Sequence[Channel],
+        inputs: Inputs,
+        spec: FeatureSpec,
+        recipe: Recipe,
+        ranker: ListRankerRecipe,
     ) -> RankerInputs:
-        """``channels`` are fitted on ``past``."""
-        frozen = frozen_tables(past, channels, inputs, spec, list_recipe(recipe))
+        """``channels`` are fitted on ``past``; ``ranker``: the recipe's."""
+        frozen = frozen_tables(past, channels, inputs, spec, ranker)
         return cls(StoredFeatures.of(past, inputs, spec, recipe), frozen)
 
 
-def fit_list_ranker(
-    past: Sequences,
-    inputs: Inputs,
-    recipe: Recipe,
-    spec: FeatureSpec,
-    teachers: Sequence[Channel],
-    channels: Sequence[Channel],
-    lists: Lists,
-) -> tuple[ListRanker, list[float]]:
-    """The ranker trained on the teachers' lists, and each epoch's loss; ``channels`` are fitted on the whole past."""
-    then = RankerInputs.after(earlier_part(past, list_recipe(recipe)), teachers, inputs, spec, recipe)
-    now = RankerInputs.after(past, channels, inputs, spec, recipe)
-    return train_on_lists(lists, then, now, recipe, inputs.dataset)
+def fit_list_ranker(ranker: ListRankerRecipe, examples: ListExamples) -> FittedRanker:
+    """The ranker trained on the teachers' lists; its tables are those of the whole past."""
+    past, inputs, spec, recipe = examples.past, examples.inputs, examples.spec, examples.recipe
+    then = RankerInputs.after(past.earlier(ranker.past), examples.teachers, inputs, spec, recipe, ranker)
+    now = RankerInputs.after(past, examples.channels, inputs, spec, recipe, ranker)
+    network, losses = train_then_renew(examples.lists, then, now, ranker, inputs.dataset)
+    return FittedRanker(network, network.config.model_dump(mode="json"), list_report(losses, examples.lists))
 
 
-def train_on_lists(
-    lists: Lists, then: RankerInputs, now: RankerInputs, recipe: Recipe, dataset: Dataset
+def train_then_renew(
+    lists: Lists, then: RankerInputs, now: RankerInputs, ranker: ListRankerRecipe, dataset: Dataset
 ) -> tuple[ListRanker, list[float]]:
     """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place."""
-    settings = list_recipe(recipe)
     factors = [candidates.shape[1] for _, candidates in then.frozen.factors]
-    config = ListRankerConfig.of(then.stored.spec, settings, factors, dataset)
-    ranker, losses = train_ranker(lists, then.stored, then.frozen, config, settings)
-    ranker.set_tables(now.frozen)
-    return ranker, losses
+    config = ListRankerConfig.of(then.stored.spec, ranker, factors, dataset)
 
+    def build() -> ListRanker:
+        network = ListRanker(config)
+        network.set_tables(then.frozen)
+        return network
 
-def earlier_part(past: Sequences, ranker: ListRankerRecipe) -> Sequences:
-    """The first share of each user's events."""
-    return past.select(past.positions < np.repeat(_cut(past, ranker), past.lengths))
+    network, losses = train_on_lists(build, lists, then.stored, ranker)
+    network.set_tables(now.frozen)
+    return network, losses
 
 
 def frozen_tables(
@@ -142,12 +155,6 @@ def frozen_tables(
         (*similarities(channels, inputs), followed),
         tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
     )
-
-
-def _cut(past: Sequences, ranker: ListRankerRecipe) -> Ints:
-    """(users,) how many events the teachers know."""
-    cut: Ints = np.floor(ranker.past * past.lengths).astype(np.int64)
-    return cut
 
 
 def _crossed(spec: FeatureSpec) -> list[str]:

@@ -11,25 +11,21 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.fusion import Fused
-from data_exchange_center.recipes import DataRecipe, DeepFMRecipe, ListRankerRecipe
+from data_exchange_center.recipes import DataRecipe
 from data_exchange_center.release import Manifest
-from offline.models.deepfm import DeepFMConfig
-from offline.models.list_ranker import ListRankerConfig
-from offline.models.served import RankerConfig, load_ranker
+from offline.models.served import load_ranker
 from offline_to_online.parity.recall_truth import Ints, RecallTruth, recall_truth
 from offline_to_online.parity.recount import recounted_items, recounted_states, recounted_users
 from offline_to_online.rows.sampling import request_time
 from offline_to_online.rows.user_rows import UserRow, user_rows
 
 LIST: Final = 10  # candidates a user in sampled rows
-_CONFIG: Final[TypeAdapter[RankerConfig]] = TypeAdapter(RankerConfig)
 
 
 @dataclass(frozen=True)
@@ -99,25 +95,16 @@ def _model(exchange_dir: Path, manifest: Manifest) -> nn.Module:
     """The trained model. Raises ArtifactError when weights, configuration, recipe and spec do not belong together."""
     weights = artifacts.RANK_WEIGHTS
     try:
-        config = _CONFIG.validate_python(artifacts.RANK_REPORT.read(exchange_dir).get("model"))
-        model = load_ranker(weights.read(exchange_dir), config.model_dump())
-    except (ValidationError, RuntimeError, UnpicklingError, EOFError) as error:
+        config = artifacts.RANK_REPORT.read(exchange_dir).get("model") or {}
+        model = load_ranker(weights.read(exchange_dir), config)
+    except (ValueError, RuntimeError, UnpicklingError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
         raise weights.wrong(weights.at(exchange_dir), f"cannot be loaded as its report says ({reason})") from error
-    if config != _config_for(manifest, config):
+    ranker = manifest.recipe.ranker
+    asked = ranker.configure(manifest.feature_spec, manifest.dataset, config) if config["kind"] == ranker.kind else None
+    if config != asked:
         raise weights.wrong(weights.at(exchange_dir), "was trained with another feature spec or recipe")
     return model
-
-
-def _config_for(manifest: Manifest, trained: RankerConfig) -> RankerConfig | None:
-    """The configuration that spec, recipe and data set ask for; what only training knows is taken from ``trained``."""
-    spec, recipe = manifest.feature_spec, manifest.recipe.ranker
-    match recipe, trained:
-        case DeepFMRecipe(), DeepFMConfig():
-            return DeepFMConfig.of(spec, recipe)
-        case ListRankerRecipe(), ListRankerConfig():
-            return ListRankerConfig.of(spec, recipe, trained.factors, manifest.dataset)
-    return None
 
 
 def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids: Sequence[int]) -> OfflineTruth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,12 @@ class FakeRanker(_Fake):
 class OnlineSide:
     """What the server would answer, and the truth. Everything may be replaced."""
 
-    def __init__(self, folder: Path, recipe: str) -> None:
+    def __init__(self, folder: Path, recipe: str, userids: Sequence[int] = USERS) -> None:
+        self.userids = userids
         self.manifest = release_of_artifacts(Settings(exchange_dir=folder, recipe_name=recipe))
         self.served = self.manifest  # what the server believes to serve
         self.spec = self.manifest.feature_spec
-        self.truth = recount(folder, offline_truth(folder, self.manifest), self.manifest.recipe.data, USERS)
+        self.truth = recount(folder, offline_truth(folder, self.manifest), self.manifest.recipe.data, userids)
         self.users, self.items, self.channels = FakeUsers(folder), FakeItems(folder), read_channels(folder)
         self.features = FakeFeatures(feature_frames(folder, self.spec))
         self.ranker = FakeRanker(self.truth)
@@ -118,6 +120,6 @@ class OnlineSide:
     def check(self) -> Parity:
         published = Published(manifest=self.served, triton_version=1)
         clients = ServerClients(self.users, lambda _: self.channels, self.items, self.features, self.ranker)
-        times = {row.own_id: request_time(row) for row in (self.truth.states[user] for user in USERS)}
+        times = {row.own_id: request_time(row) for row in (self.truth.states[user] for user in self.userids)}
         online = online_answers(clients, published, times, self.truth.recall.own_ids)
         return compare(offline_answers(self.truth, online), online, self.truth)

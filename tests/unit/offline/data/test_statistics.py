@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from data_exchange_center.features import ElapsedFeature, one_hot
-from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import DEFAULT
 from offline.data import statistics
 from offline.data.inputs import Inputs
 from offline.data.sequences import Sequences

@@ -7,7 +7,8 @@ import pandas as pd
 
 from data_exchange_center.features import Float32
 from data_exchange_center.history import History
-from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import DEFAULT
 from offline.data.lists import Lists
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
 from offline.data.stored_features import StoredFeatures

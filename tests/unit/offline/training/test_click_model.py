@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from data_exchange_center.recipes import TrainRecipe
+from data_exchange_center.frozen import TrainRecipe
 from offline.models.fm import FM
 from offline.models.served import weights_to_bytes
 from offline.training.click_model import Data, Rows, auc, predict, train

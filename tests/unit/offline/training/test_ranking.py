@@ -10,15 +10,8 @@ import pytest
 import torch
 
 from data_exchange_center.features import one_hot
-from data_exchange_center.recipes import (
-    DEFAULT,
-    SOURCE,
-    EaseRecipe,
-    ListRankerRecipe,
-    RecallRecipe,
-    Recipe,
-    TowerRecipe,
-)
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, RecallRecipe, Recipe, TowerRecipe
 from data_exchange_center.steps import StepError
 from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
@@ -36,18 +29,20 @@ from offline.training.channels import (
     user_state,
     user_vectors,
 )
-from offline.training.list_ranker import ranked, train_ranker
-from offline.training.ranking import earlier_part, fit_list_ranker, fit_stages, training_lists
+from offline.training.examples import ListExamples
+from offline.training.list_ranker import ranked
+from offline.training.ranking import RankerInputs, fit_stages, train_then_renew, training_lists
 from tests.datasets import STARS
 
 USERS, ITEMS, EVENTS = 40, 30, 22  # the last user has rated nothing, the last item nobody
+RANKER = ListRankerRecipe(history=5, kernels=2, hidden=(8,), epochs=2, batch_size=32, stride=2)
 RECIPE = Recipe(
     name="small",
     recall=RecallRecipe(
         channels=(TowerRecipe(dim=4, epochs=1, batch_size=64, fusion_weight=2.0), EaseRecipe(dim=4, l2=1.0)),
         candidates=15,
     ),
-    ranker=ListRankerRecipe(history=5, kernels=2, hidden=(8,), epochs=2, batch_size=32, stride=2),
+    ranker=RANKER,
 )
 
 
@@ -102,7 +97,7 @@ def test_the_state_is_every_users_events_newest_first(inputs: Inputs) -> None:
 
 def part_ways(past: Sequences) -> Sequences:
     """Other items and ratings after the part that the teachers know."""
-    later = past.positions >= np.repeat(earlier_part(past, RECIPE.ranker).lengths, past.lengths)
+    later = past.positions >= np.repeat(past.earlier(RANKER.past).lengths, past.lengths)
     other = np.where(later, (past.items + 10) % (ITEMS - 1) + 1, past.items)
     ratings = np.where(later, (past.ratings - 2) % 3 + 3, past.ratings)
     return Sequences(past.userids, past.itemids, past.starts, other, ratings, ratings > 3, past.times)
@@ -111,7 +106,7 @@ def part_ways(past: Sequences) -> Sequences:
 def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
     """People who part ways after the first 70 % are taught by the same teachers, on other lists."""
     past, turned = inputs.data, part_ways(inputs.data)
-    cut = earlier_part(past, RECIPE.ranker).lengths
+    cut = past.earlier(RANKER.past).lengths
     teachers, lists = training_lists(past, inputs, RECIPE)
     again, others = training_lists(turned, inputs, RECIPE)
     for one, two in zip(teachers, again, strict=True):
@@ -126,17 +121,15 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
     """Whatever came later, it learns with the same statistics, crosses and transitions; then they are of everything."""
     told: list[tuple[StoredFeatures, FrozenTables]] = []
 
-    def train(
-        lists: Lists, stored: StoredFeatures, known: FrozenTables, *settings: Any
-    ) -> tuple[ListRanker, list[float]]:
-        told.append((stored, known))
-        return train_ranker(lists, stored, known, *settings)
+    def train(lists: Lists, then: RankerInputs, now: RankerInputs, *settings: Any) -> tuple[ListRanker, list[float]]:
+        told.append((then.stored, then.frozen))
+        return train_then_renew(lists, then, now, *settings)
 
-    monkeypatch.setattr(ranking, "train_ranker", train)
+    monkeypatch.setattr(ranking, "train_then_renew", train)
     teachers, lists = training_lists(inputs.data, inputs, RECIPE)
-    spec = list_spec(inputs, RECIPE, ranking.list_recipe(RECIPE))
+    spec = list_spec(inputs, RECIPE, RANKER)
     one, two = (
-        fit_list_ranker(past, inputs, RECIPE, spec, teachers, teachers, lists)[0]
+        RANKER.fit(ListExamples(past, inputs, RECIPE, spec, teachers, teachers, lists)).network
         for past in (inputs.data, part_ways(inputs.data))
     )
     (stored, known), (stored_then, known_then) = told

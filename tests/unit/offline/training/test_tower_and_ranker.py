@@ -11,17 +11,18 @@ import torch
 
 from data_exchange_center.features import DenseFeature, Encoded, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import candidate_columns
-from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe, TowerRecipe
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import EaseRecipe, TowerRecipe
 from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
 from offline.data.requests import request_points
 from offline.data.sequences import Sequences
 from offline.data.stored_features import StoredFeatures
-from offline.models.list_ranker import FrozenTables, ListRankerConfig
+from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.models.tower import Tower
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.item_item import ease_channel
-from offline.training.list_ranker import ranked, train_ranker
+from offline.training.list_ranker import ranked, train_on_lists
 from offline.training.tower import train_tower
 from tests.datasets import STARS
 
@@ -159,7 +160,13 @@ def test_ranker_beats_the_recalled_order_it_is_trained_on(
     )
     recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32)
     config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], STARS)
-    model, losses = train_ranker(worse, stored, knowledge, config, recipe)
+
+    def build() -> ListRanker:
+        network = ListRanker(config)
+        network.set_tables(knowledge)
+        return network
+
+    model, losses = train_on_lists(build, worse, stored, recipe)
     assert losses[-1] < losses[0]
     order = ranked(model, worse, stored)
     liked = [set(c[y]) for c, y in zip(worse.candidates, worse.liked, strict=True)]

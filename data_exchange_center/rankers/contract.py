@@ -1,0 +1,96 @@
+"""What a ranker consists of: a recipe that configures, fits and rebuilds it.
+
+Its network reads rows as `FeatureSpec.assemble` makes them, so it has every column of the release by name. It is stored
+as weights and a configuration, and served as ONNX.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.frozen import Frozen
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from offline.training.examples import ListExamples, PairExamples
+
+Examples = Literal["pairs", "lists"]
+Config = Mapping[str, Any]  # JSON: "kind", and what sizes the network
+
+
+@dataclass(frozen=True, eq=False)
+class FittedRanker:
+    """A trained network, the configuration that rebuilds it, and what its fitting reports, for JSON.
+
+    The report has "auc" by part and "epochs", each with its "loss", if any.
+    """
+
+    network: nn.Module
+    config: Config
+    report: Mapping[str, Any] = field(default_factory=lambda: {"auc": {}, "epochs": []})
+
+
+class RankerRecipe(Frozen, ABC):
+    """What configures a ranker. A kind of ranker is a subclass with a ``kind``, named in `registry.KINDS`.
+
+    Subclass `PairsRecipe` or `ListsRecipe`: they say what it is trained on.
+    """
+
+    examples: ClassVar[Examples]
+
+    kind: str
+
+    @abstractmethod
+    def configure(self, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
+        """What sizes the network for the columns of ``spec``.
+
+        ``trained``: the configuration of a network trained by this kind, for what only training knows; else empty.
+        """
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Config) -> nn.Module:
+        """The network, random: (..., width) rows -> (..., 1) scores."""
+
+    @classmethod
+    def served(cls, network: nn.Module) -> nn.Module:
+        """What is exported of a trained network: (n, width) rows, independent of each other -> (n, 1) scores."""
+        return network
+
+
+class PairsRecipe(RankerRecipe, ABC):
+    """A ranker trained on rated pairs: one row a rating, liked or not."""
+
+    examples: ClassVar[Examples] = "pairs"
+
+    @abstractmethod
+    def fit(self, examples: PairExamples) -> FittedRanker:
+        """Fit, with nothing that is not in the examples."""
+
+
+class ListsRecipe(RankerRecipe, ABC):
+    """A ranker trained on the lists that recall makes, by a softmax over each list."""
+
+    examples: ClassVar[Examples] = "lists"
+
+    history: int = 20  # newest events in a row; 30 gave the same on validation
+    past: float = 0.7  # share of each user's events that the recall behind the training lists is fitted on
+    stride: int = 5  # events between request points, all of them later than those
+    horizon: int = 10  # events after a request that say what was liked
+    epochs: int = 5
+    batch_size: int = 128  # lists
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    def fit(self, examples: ListExamples) -> FittedRanker:
+        """Fit `build`'s network, with nothing that is not in the examples."""
+        from offline.training.list_ranker import fit_network
+
+        return fit_network(self, examples)

@@ -1,0 +1,20 @@
+"""Statistic: the days since the user's first event, at the request."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_exchange_center.features import NEVER, ElapsedFeature
+from offline.data.sequences import Ints, Sequences
+from offline.data.statistics import UserStatistic
+
+
+def first_event(events: Sequences, users: Ints, counts: Ints) -> Ints:
+    """The second of the user's first event, once there is one."""
+    first = np.minimum(events.starts[users], len(events.times) - 1)
+    return np.where(counts > 0, events.times[first], NEVER)
+
+
+FIRST_EVENT = UserStatistic(
+    ElapsedFeature(name="first_event", entity="user", scale=5.0, transform="log1p"), first_event
+)
