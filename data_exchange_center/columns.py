@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Collection, Sequence
 from typing import Final
+
+LONGEST_SLUG: Final = 48
 
 
 class Columns:
@@ -30,6 +34,11 @@ class Columns:
     IMPRESSIONS: Final = "impressions"
     CLICKS: Final = "clicks"
 
+    # what an attribute's column cannot be called: it lies beside these
+    TAKEN: Final = frozenset(
+        {*(USER, ITEM, OWN_ID, TITLE, GENRES), "n_ratings", "ratings", "likes", "recent", "mean_rating_x100"}
+    )
+
 
 class Split:
     """Values of ``Columns.SPLIT``."""
@@ -44,14 +53,31 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")
 
 
-def impressions(genre: str) -> str:
-    """Column of a user's impressions of a genre within the window."""
-    return f"imp_{slug(genre)}"
+def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """A slug for each of different names: never empty, at most `LONGEST_SLUG` long, none twice and none ``taken``.
+
+    Where a plain `slug` will not do, eight digits of the name's hash follow: ``C++`` beside ``C`` is ``c_`` and these.
+    Of names with the same slug the first in alphabetical order has the plain one, in whatever order they come.
+    """
+    used, made = set(taken), {}
+    for name in sorted(set(names)):
+        plain = slug(name)[:LONGEST_SLUG]
+        if not plain or plain in used:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+            plain = f"{plain or 'x'}_{digest}"
+        used.add(plain)
+        made[name] = plain
+    return [made[name] for name in names]
 
 
-def clicks(genre: str) -> str:
-    """Column of a user's clicks on a genre within the window."""
-    return f"click_{slug(genre)}"
+def impressions(genres: Sequence[str]) -> list[str]:
+    """Columns of a user's impressions of each of all genres within the window."""
+    return [f"imp_{each}" for each in slugs(genres)]
+
+
+def clicks(genres: Sequence[str]) -> list[str]:
+    """Columns of a user's clicks on each of all genres within the window."""
+    return [f"click_{each}" for each in slugs(genres)]
 
 
 def vector_of(channel: str) -> str:
@@ -59,6 +85,6 @@ def vector_of(channel: str) -> str:
     return f"vector_{slug(channel)}"
 
 
-def genre_flag(genre: str) -> str:
-    """Column that says whether an item has a genre (1) or not (0)."""
-    return f"genre_{slug(genre)}"
+def genre_flags(genres: Sequence[str]) -> list[str]:
+    """Columns that say whether an item has each of all genres (1) or not (0)."""
+    return [f"genre_{each}" for each in slugs(genres)]

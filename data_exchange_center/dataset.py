@@ -55,7 +55,8 @@ class ItemNumber(_Frozen):
     """A numeric attribute of items, and how models read it.
 
     Attributes:
-        name: as declared; the column of `artifacts.ITEMS`, where an unknown value is null.
+        name: as declared.
+        column: of `artifacts.ITEMS`, where an unknown value is null.
         unit: a feature store holds whole multiples of it, 0 for an unknown value.
         scale: what such a multiple is divided by as a model's input.
         shown: whether an answer says it; not where the title says it already.
@@ -63,6 +64,7 @@ class ItemNumber(_Frozen):
     """
 
     name: str
+    column: str
     unit: float = 1.0
     scale: float = 1.0
     shown: bool = True

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
+from data_exchange_center.columns import Columns, clicks, genre_flags, impressions
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.history import History
 
@@ -389,11 +389,9 @@ def rated_pairs_spec(
             one_hot(Columns.ITEM, "item", items),
             *(one_hot(name, "user", values) for name, values in profile.items()),
         ),
-        multi_hot=tuple(FlagFeature(name=genre_flag(genre), entity="item") for genre in genres),
+        multi_hot=tuple(FlagFeature(name=name, entity="item") for name in genre_flags(genres)),
         dense=tuple(
-            DenseFeature(name=column(genre), entity="user", scale=window)
-            for column in (impressions, clicks)
-            for genre in genres
+            DenseFeature(name=name, entity="user", scale=window) for name in (*impressions(genres), *clicks(genres))
         ),
         genres=tuple(genres),
     )

@@ -13,6 +13,10 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# What a recipe may need of a data set: events that are not liked; items with a categorical or multi-valued attribute.
+Need = Literal["dislikes", "terms"]
+
+
 class TrainRecipe(Frozen):
     """One training run of a click model."""
 

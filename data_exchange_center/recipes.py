@@ -8,11 +8,11 @@ its recall channels and its ranker (`rankers.registry`) by ``kind``; training an
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.frozen import TrainRecipe
+from data_exchange_center.frozen import Need, TrainRecipe
 from data_exchange_center.rankers.deepfm import DeepFMRecipe
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.rankers.registry import AnyRankerRecipe
@@ -36,8 +36,9 @@ class DataRecipe(_Frozen):
 
 
 class _Channel(_Frozen):
-    """How a channel is searched, and its weight in the fusion."""
+    """How a channel is searched, and its weight in the fusion. ``needs``: what a data set must have."""
 
+    needs: ClassVar[frozenset[Need]] = frozenset()
     name: str
     term_weight: float = 0.0  # > 0: an item with one of the user's preferred genres earns this in the same search
     vector_weight: float = 1.0  # of an item's inner product with the user's vector
@@ -47,6 +48,7 @@ class _Channel(_Frozen):
 class FMRecipe(_Channel):
     """Factorization machine on userid and itemid, trained on rated pairs: one stored vector a user."""
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"dislikes"})
     kind: Literal["fm"] = "fm"
     name: str = "fm"
     dim: int = 16
@@ -104,6 +106,11 @@ class Recipe(_Frozen):
     data: DataRecipe = DataRecipe()
     recall: RecallRecipe
     ranker: AnyRankerRecipe
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What a data set must have, or the recipe cannot be trained on it."""
+        return self.ranker.needs.union(*(channel.needs for channel in self.recall.channels))
 
 
 SOURCE_FM = FMRecipe(

@@ -33,10 +33,10 @@ ML_1M_FEATURES = 59
 ML_1M_AUC = {"fm": 0.8081, "deepfm": 0.8206}  # kind of model -> the published test AUC
 
 
-def name_of(ratings: int, users: int, items: int) -> str:
+def name_of(counts: Mapping[str, int]) -> str:
     """Which data set has these counts. Counts and not checksums: a copy with other line ends is the same data."""
     for name, known in SETS.items():
-        if (ratings, users, items) == (known.ratings, known.users, known.items):
+        if all(counts[what] == getattr(known, what) for what in ("ratings", "users", "items")):
             return name
     return OTHER
 

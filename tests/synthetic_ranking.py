@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
+from data_exchange_center.columns import Columns, clicks, genre_flags, impressions
 from data_exchange_center.features import FeatureSpec, rated_pairs_spec
 from data_exchange_center.rankers.deepfm import DeepFMRecipe
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
@@ -37,11 +37,11 @@ def write_source_ranker(folder: Path, world: World, seed: int) -> None:
         genres=world.genres,
         window=SOURCE.data.window,
     )
-    columns = [column(genre) for column in (impressions, clicks) for genre in world.genres]
+    columns = [*impressions(world.genres), *clicks(world.genres)]
     statistics = pd.DataFrame(world.statistics(SOURCE.data.window), columns=columns)
     flags = {
-        genre_flag(genre): [int(code in world.codes[item]) for item in world.itemids]
-        for code, genre in enumerate(world.genres, 1)
+        flag: [int(code in world.codes[item]) for item in world.itemids]
+        for code, flag in enumerate(genre_flags(world.genres), 1)
     }
     _write_features(folder, spec, world.people.join(statistics), pd.DataFrame({Columns.ITEM: world.itemids, **flags}))
     torch.manual_seed(seed)

@@ -16,6 +16,7 @@ from data_exchange_center.settings import Settings
 from offline.ingestion import movielens
 from offline.readers import read_inputs
 from offline.training.channels import user_state
+from tests.datasets import STARS
 from tests.synthetic_ranking import write_default_ranker, write_source_ranker
 from tests.synthetic_recall import write_default_channels, write_source_channels
 from tests.synthetic_world import GENRES, HOLDOUT_LAST, World
@@ -40,10 +41,11 @@ def write_artifacts(
     """
     data = RECIPES[recipe].data
     world = World.made_up(np.random.default_rng(seed), users, items, genres, HOLDOUT_LAST)
-    dataset = movielens.dataset("synthetic", f"seed {seed}", {"users": users}, {})
+    about = {"name": "synthetic", "origin": f"seed {seed}", "counts": {"users": users}}
+    dataset = STARS.model_copy(update=about)
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
     artifacts.RATINGS.write(folder, world.ratings)
-    artifacts.USERS.write(folder, movielens.with_own_ids(world.people, Columns.USER))
+    artifacts.USERS.write(folder, _with_own_ids(world.people, Columns.USER))
     _write_items(folder, world)
     _write_recall_state(folder, world, data.window, data.clicks_for_preference)
     inputs = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe))
@@ -56,10 +58,15 @@ def write_artifacts(
 def _write_items(folder: Path, world: World) -> None:
     codes = [world.codes[item] for item in world.itemids]
     names = [[world.genres[code - 1] for code in each] for each in codes]
-    titles = pd.DataFrame({Columns.ITEM: world.itemids, Columns.TITLE: world.titles, Columns.GENRES: names})
-    artifacts.ITEMS.write(folder, movielens.with_years(movielens.with_own_ids(titles, Columns.ITEM)))
+    items = pd.DataFrame({Columns.ITEM: world.itemids, Columns.TITLE: world.titles, Columns.GENRES: names})
+    items[movielens.YEAR] = items[Columns.TITLE].map(movielens.release_year)
+    artifacts.ITEMS.write(folder, _with_own_ids(items, Columns.ITEM))
     artifacts.GENRES.write(folder, {"genres": list(world.genres)})
     artifacts.ITEM_TERMS.write(folder, pd.DataFrame({Columns.ITEM: world.itemids, Columns.GENRES: codes}))
+
+
+def _with_own_ids(table: pd.DataFrame, key: str) -> pd.DataFrame:
+    return table.assign(**{Columns.OWN_ID: table[key].astype(str)})
 
 
 def _write_recall_state(folder: Path, world: World, window: int, clicks_for_preference: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.frozen import Frozen
+from data_exchange_center.frozen import Frozen, Need
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,10 +39,11 @@ class FittedRanker:
 class RankerRecipe(Frozen, ABC):
     """What configures a ranker. A kind of ranker is a subclass with a ``kind``, named in `registry.KINDS`.
 
-    Subclass `PairsRecipe` or `ListsRecipe`: they say what it is trained on.
+    Subclass `PairsRecipe` or `ListsRecipe`: they say what it is trained on. ``needs``: what a data set must have.
     """
 
     examples: ClassVar[Examples]
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     kind: str
 
@@ -68,6 +69,7 @@ class PairsRecipe(RankerRecipe, ABC):
     """A ranker trained on rated pairs: one row a rating, liked or not."""
 
     examples: ClassVar[Examples] = "pairs"
+    needs: ClassVar[frozenset[Need]] = frozenset({"dislikes"})
 
     @abstractmethod
     def fit(self, examples: PairExamples) -> FittedRanker:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.frozen import TrainRecipe
+from data_exchange_center.frozen import Need, TrainRecipe
 from data_exchange_center.rankers.contract import Config, FittedRanker, PairsRecipe
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class DeepFMRecipe(PairsRecipe):
     """Sparse FM with two embedding widths plus an MLP over the dense features."""
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"dislikes", "terms"})
     kind: Literal["deepfm"] = "deepfm"
     id_dim: int = 16  # userid, itemid
     side_dim: int = 2  # all other sparse features

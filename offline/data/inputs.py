@@ -56,7 +56,7 @@ def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame,
     genres = terms.genre_names(items)
     flags = terms.genre_flags(terms.genre_codes(items, genres), len(genres))
     profile = tuple(one_hot(name, "user", users[name].tolist()) for name in dataset.profile)
-    numbers = items[[number.name for number in dataset.numbers]].to_numpy(np.float64)
+    numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     return Inputs(
         dataset=dataset,
         data=sequences(ratings, itemids, dataset.positive_level, userids),

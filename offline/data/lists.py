@@ -110,6 +110,7 @@ def _labelled(
         features[row, : len(found.ids)] = found.features
     after, liked = next_events(data, points, horizon)
     good, bad = np.where(liked, after, -1), np.where(liked | (after == 0), -1, after)
+    is_liked, is_bad = ((candidates[:, :, None] == each[:, None]).any(axis=2) for each in (good, bad))
     items, ratings, ages, _ = histories(data, points, history)
     return Lists(
         users=points.users.astype(np.int32),
@@ -121,8 +122,8 @@ def _labelled(
         ages=np.minimum(ages, np.iinfo(np.int32).max).astype(np.int32),
         candidates=candidates,
         features=features,
-        liked=(candidates[:, :, None] == good[:, None]).any(axis=2),
-        disliked=(candidates[:, :, None] == bad[:, None]).any(axis=2),
+        liked=is_liked,
+        disliked=is_bad & ~is_liked,  # the same item again is no dislike
     )
 
 

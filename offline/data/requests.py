@@ -58,11 +58,12 @@ def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints,
 
 
 def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, NDArray[np.bool_]]:
-    """The first ``horizon`` events from each request on: codes (m, horizon), 0 after the user's last; whether liked."""
+    """The first ``horizon`` events from each request on: codes (m, horizon), 0 after the user's last; whether liked,
+    and not known already."""
     event = (data.starts[points.users] + points.positions)[:, None] + np.arange(horizon)
     there = event < data.starts[points.users + 1][:, None]
     event = np.where(there, event, 0)
-    return np.where(there, data.items[event], 0), data.liked[event] & there
+    return np.where(there, data.items[event], 0), data.liked[event] & data.first_of_pair[event] & there
 
 
 def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center.columns import Columns, Split, genre_flags
 from data_exchange_center.features import FeatureSpec, Float32, rated_pairs_spec
 from offline.data import terms
 
@@ -82,7 +82,7 @@ def user_features(users: pd.DataFrame, user_terms: pd.DataFrame) -> pd.DataFrame
 def item_features(item_terms: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
     """Every item's raw values: itemid and a 0/1 column a genre."""
     flags = terms.genre_flags(item_terms, len(genres)).astype("int64")
-    table = pd.DataFrame(flags, columns=terms.genre_flag_columns(genres))
+    table = pd.DataFrame(flags, columns=genre_flags(genres))
     table.insert(0, Columns.ITEM, item_terms[Columns.ITEM].to_numpy())
     return table
 

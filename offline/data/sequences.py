@@ -6,6 +6,7 @@ Items are *codes*: 1..n in the order of a vocabulary of itemids; 0 is padding an
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -96,7 +97,17 @@ class Sequences:
         ones = np.ones(len(self.items), dtype=np.float32)
         matrix = sp.csr_matrix((ones, self.items, self.starts), shape=(self.n_users, self.n_items + 1))
         matrix.sum_duplicates()
+        matrix.data[:] = 1
         return matrix
+
+    @cached_property
+    def first_of_pair(self) -> NDArray[np.bool_]:
+        """(events,) whether the event is its user's first with the item: the same item again is no target, as what was
+        seen is not recommended."""
+        pairs = self.users * (self.n_items + 1) + self.items
+        first = np.zeros(len(pairs), dtype=np.bool_)
+        first[np.unique(pairs, return_index=True)[1]] = True
+        return first
 
     def histories(self, length: int) -> tuple[Ints, Ints, Ints]:
         """Each user's last ``length`` events, newest first: item codes, ratings and times, each (users, length).

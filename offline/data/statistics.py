@@ -104,7 +104,7 @@ def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpe
         dense=(
             *(statistic.column for statistic in STATISTICS),
             *(
-                DenseFeature(name=number_column(number.name), entity="item", scale=number.scale)
+                DenseFeature(name=number_column(number.column), entity="item", scale=number.scale)
                 for number in inputs.dataset.numbers
             ),
         ),
@@ -114,9 +114,9 @@ def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpe
     )
 
 
-def number_column(name: str) -> str:
+def number_column(column: str) -> str:
     """Column of an item's number in the feature store: ``year`` -> ``item_year``."""
-    return f"item_{name}"
+    return f"item_{column}"
 
 
 def user_columns() -> list[str]:
@@ -145,7 +145,7 @@ def item_statistics(past: Sequences, inputs: Inputs) -> pd.DataFrame:
     statistics = [each for each in STATISTICS if isinstance(each, ItemStatistic)]
     table = {each.column.name: each.of(past)[1:].astype("int64") for each in statistics}
     numbers = {
-        number_column(number.name): number.stored(values[1:])
+        number_column(number.column): number.stored(values[1:])
         for number, values in zip(inputs.dataset.numbers, inputs.numbers.T, strict=True)
     }
     return pd.DataFrame({Columns.ITEM: past.itemids, **table, **numbers})

@@ -16,7 +16,7 @@ from offline.data.terms import Int8
 def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) -> pd.DataFrame:
     """userid, genres: codes of the genres clicked ``at_least`` times within the window, most clicked first
     (ties: lower code first); empty where there is none."""
-    counts = user_terms[[clicks(genre) for genre in genres]].to_numpy()
+    counts = user_terms[clicks(genres)].to_numpy()
     return pd.DataFrame(
         {Columns.USER: user_terms[Columns.USER].to_numpy(), Columns.GENRES: preferred_codes(counts, at_least)}
     )
@@ -30,15 +30,17 @@ def preferred_codes(counts: Int8, at_least: int) -> list[list[int]]:
 
 
 def seen_items(interactions: pd.DataFrame, users: pd.Series) -> pd.DataFrame:
-    """userid, seen: the items of each user's interactions, oldest first; every user of ``users`` has a row."""
-    lists = interactions.groupby(Columns.USER, sort=False)[Columns.ITEM].agg(list)
+    """userid, seen: the items of each user's interactions, once each, oldest first; a row for each of ``users``."""
+    first = interactions.drop_duplicates([Columns.USER, Columns.ITEM])
+    lists = first.groupby(Columns.USER, sort=False)[Columns.ITEM].agg(list)
     seen = [lists.get(user, []) for user in users]
     return pd.DataFrame({Columns.USER: users.to_numpy(), Columns.SEEN: seen})
 
 
 def popularity(interactions: pd.DataFrame) -> pd.DataFrame:
     """itemid, score: share of the users with interactions who clicked the item, best first (ties: lower itemid)."""
-    clicked = interactions.groupby(Columns.ITEM)[Columns.LABEL].sum() / interactions[Columns.USER].nunique()
+    pairs = interactions.groupby([Columns.ITEM, Columns.USER])[Columns.LABEL].max()
+    clicked = pairs.groupby(level=Columns.ITEM).sum() / interactions[Columns.USER].nunique()
     table = clicked.astype("float32").rename(Columns.SCORE).reset_index()
     return table.sort_values([Columns.SCORE, Columns.ITEM], ascending=[False, True], ignore_index=True)
 

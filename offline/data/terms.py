@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second
-from data_exchange_center.columns import Columns, clicks, genre_flag, impressions
+from data_exchange_center.columns import Columns, clicks, impressions
 
 Int8 = NDArray[np.int8]
 
@@ -38,13 +38,9 @@ def genre_flags(item_terms: pd.DataFrame, n_genres: int) -> Int8:
     return flags
 
 
-def genre_flag_columns(genres: Sequence[str]) -> list[str]:
-    return [genre_flag(genre) for genre in genres]
-
-
 def statistic_columns(genres: Sequence[str]) -> list[str]:
     """Columns of a user's statistics: impressions of every genre, then clicks of every genre."""
-    return [column(genre) for column in (impressions, clicks) for genre in genres]
+    return [*impressions(genres), *clicks(genres)]
 
 
 def terms_before(interactions: pd.DataFrame, flags: Int8, window: int) -> Int8:

@@ -33,8 +33,8 @@ class Holdout:
     Attributes:
         past: all events before the held-out part: what models are fitted on.
         known: those of them that the user's request sees.
-        relevance: (users, items + 1) 1 where a user liked an item of the held-out part.
-        disliked: (users, items + 1) 1 where a user rated one there without liking it.
+        relevance: (users, items + 1) 1 where a user liked an item of the held-out part that is new to the user.
+        disliked: (users, items + 1) 1 where a user rated one there without ever liking it.
         popularity: (items + 1,) share of users who rated an item before.
         times: (users,) seconds of the request: by `holdout_of` those of the first held-out rating, and all that
             systems know of it.
@@ -98,12 +98,14 @@ def holdout_of(past: Sequences, future: Sequences) -> Holdout:
     times[asked] = future.times[future.starts[:-1][asked]]
     before[known] = past.times[past.starts[1:][known] - 1]
     returns = times - before >= BREAK_S
+    seen = past.seen()
+    relevance = _without(_events(future, future.liked), seen)
     return Holdout(
         past=past,
         known=as_of(past, times),
-        relevance=_events(future, future.liked),
-        disliked=_events(future, ~future.liked),
-        popularity=np.bincount(past.items, minlength=past.n_items + 1) / max(past.n_users, 1),
+        relevance=relevance,
+        disliked=_without(_without(_events(future, ~future.liked), seen), relevance),
+        popularity=np.asarray(seen.sum(axis=0)).ravel() / max(past.n_users, 1),
         times=times,
         slices={
             "first of its second": known & (times > before),
@@ -140,5 +142,11 @@ def _kept(rows: NDArray[Number], kept: NDArray[np.bool_], padding: float) -> NDA
 
 
 def _events(data: Sequences, keep: NDArray[np.bool_]) -> sp.csr_matrix:
-    at = (data.users[keep], data.items[keep])
-    return sp.csr_matrix((np.ones(len(at[0]), dtype=np.float32), at), shape=(data.n_users, data.n_items + 1))
+    return data.select(keep).seen()
+
+
+def _without(pairs: sp.csr_matrix, others: sp.csr_matrix) -> sp.csr_matrix:
+    """0/1 matrices: the first where the second is 0."""
+    left = sp.csr_matrix(pairs - pairs.multiply(others))
+    left.eliminate_zeros()
+    return left

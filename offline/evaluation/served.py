@@ -40,7 +40,7 @@ class State(NamedTuple):
     """What is stored about a user to answer a request."""
 
     history: History
-    profile: Ints  # codes
+    profile: Ints | None  # codes; None: nothing is stored
 
     def as_of(self, second: int) -> State:
         """The user as a request at ``second`` sees it."""
@@ -92,7 +92,7 @@ def read_states(folder: Path, past: Sequences) -> list[State]:
         userid: State(History(*(np.asarray(part, dtype=np.int64) for part in events)), np.asarray(profile, np.int64))
         for userid, *events, profile in zip(*(table[name] for name in columns), strict=True)
     }
-    unknown = State(History.empty(), np.zeros(0, dtype=np.int64))
+    unknown = State(History.empty(), None)
     return [known.get(userid, unknown) for userid in past.userids]
 
 
@@ -103,7 +103,7 @@ def user_vectors(
     stored = artifacts.USER_VECTORS.read(folder).set_index(Columns.USER)
     channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
     made: list[Mapping[str, Float32]] = [
-        channels.user_vectors(state.history, state.profile, int(time)) if len(state.profile) else {}
+        channels.user_vectors(state.history, state.profile, int(time)) if state.profile is not None else {}
         for state, time in zip(states, times, strict=True)
     ]
     vectors = {}

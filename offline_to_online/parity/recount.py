@@ -102,13 +102,14 @@ def recounted_users(exchange_dir: Path, users: pd.DataFrame, spec: FeatureSpec, 
     """
     genres, served = spec.genres, served_ratings(exchange_dir)
     served = served[served[Columns.USER].isin(users.index)]
-    counted = pd.DataFrame(0, users.index, [column(genre) for genre in genres for column in (impressions, clicks)])
+    shown, clicked = impressions(genres), clicks(genres)
+    counted = pd.DataFrame(0, users.index, [*shown, *clicked])
     newest = served.groupby(Columns.USER).tail(window)
     codes = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
     for userid, itemid, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
-        for genre in (genres[code - 1] for code in codes.get(itemid, ())):
-            counted.loc[userid, impressions(genre)] += 1
-            counted.loc[userid, clicks(genre)] += label
+        for code in codes.get(itemid, ()):
+            counted.loc[userid, shown[code - 1]] += 1
+            counted.loc[userid, clicked[code - 1]] += label
     return _counted_again(users, spec, "user", Served(served, users.index), counted)
 
 
@@ -119,7 +120,7 @@ def recounted_items(exchange_dir: Path, items: pd.DataFrame, spec: FeatureSpec) 
     """
     known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
     numbers = {
-        number_column(number.name): number.stored(known[number.name].to_numpy(np.float64))
+        number_column(number.column): number.stored(known[number.column].to_numpy(np.float64))
         for number in read_dataset(exchange_dir).numbers
     }
     served = Served(served_ratings(exchange_dir), items.index)

@@ -67,13 +67,13 @@ def item_rows(exchange_dir: Path) -> list[ItemRow]:
 
 def _attributes(dataset: Dataset, items: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """What an answer shows of each item beside its title, by the attributes' declared names."""
-    shown_numbers = [number.name for number in dataset.numbers if number.shown]
-    columns = [items[name].tolist() for name in shown_numbers]
+    shown_numbers = [number for number in dataset.numbers if number.shown]
+    columns = [items[number.column].tolist() for number in shown_numbers]
     for terms, *values in zip(items[Columns.GENRES], *columns, strict=True):
         shown: dict[str, Any] = {attribute: [] for attribute in dataset.terms}
         for term in terms:
             attribute, value = dataset.attribute_and_value(term)
             shown[attribute].append(value)
-        for name, value in zip(shown_numbers, values, strict=True):
-            shown[name] = None if math.isnan(value) else int(value) if value.is_integer() else value
+        for number, value in zip(shown_numbers, values, strict=True):
+            shown[number.name] = None if math.isnan(value) else int(value) if value.is_integer() else value
         yield shown

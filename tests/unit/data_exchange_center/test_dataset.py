@@ -31,7 +31,7 @@ def test_the_longest_holdout_is_known() -> None:
 
 
 def test_a_number_is_stored_in_its_unit_and_zero_where_unknown() -> None:
-    price = ItemNumber(name="price", unit=0.01)
+    price = ItemNumber(name="Price", column="price", unit=0.01)
     assert price.stored(np.array([19.99, np.nan, -0.5])).tolist() == [1999, 0, -50]
 
 

@@ -96,8 +96,8 @@ def test_attributes_are_told_by_their_declared_names(tmp_path: Path) -> None:
     items = artifacts.ITEMS.read(tmp_path)
     terms = [["brand: acme", "colour: red: dark", "colour: blue"], ["colour: red: dark"]] + [[]] * (len(items) - 2)
     prices = [9.5, 12.0] + [float("nan")] * (len(items) - 2)
-    artifacts.ITEMS.write(tmp_path, items.assign(**{Columns.GENRES: terms, "price (€)": prices}))
-    declared = {"terms": ["brand", "colour"], "numbers": [ItemNumber(name="price (€)").model_dump()]}
+    artifacts.ITEMS.write(tmp_path, items.assign(**{Columns.GENRES: terms, "price": prices}))
+    declared = {"terms": ["brand", "colour"], "numbers": [ItemNumber(name="price (€)", column="price").model_dump()]}
     artifacts.DATASET.write(tmp_path, artifacts.DATASET.read(tmp_path) | declared)
     assert [row.attributes for row in item_rows(tmp_path)[:3]] == [
         {"brand": ["acme"], "colour": ["red: dark", "blue"], "price (€)": 9.5},

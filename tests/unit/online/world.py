@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.channels import Channel, ChannelSet
-from data_exchange_center.columns import clicks, genre_flag, impressions, vector_of
+from data_exchange_center.columns import clicks, genre_flags, impressions, vector_of
 from data_exchange_center.dataset import IdKind
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot, rated_pairs_spec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
@@ -295,16 +295,15 @@ class SourceWorld(World):
             if userid == NO_FEATURES_USER:
                 continue
             row: dict[str, Any] = {"gender": "FM"[userid % 2], "age": (18, 25)[userid % 2], "occupation": "artist"}
-            for n, genre in enumerate(GENRES):
-                row[impressions(genre)] = (userid + n) % 5
-                row[clicks(genre)] = (userid + n) % 3
+            for n, (shown, clicked) in enumerate(zip(impressions(GENRES), clicks(GENRES), strict=True)):
+                row |= {shown: (userid + n) % 5, clicked: (userid + n) % 3}
             rows[userid] = row
         return rows
 
     @cached_property
     def item_features(self) -> dict[int, dict[str, Any]]:
         return {
-            itemid: {genre_flag(genre): int(code in self.genres[itemid]) for code, genre in enumerate(GENRES, 1)}
+            itemid: {flag: int(code in self.genres[itemid]) for code, flag in enumerate(genre_flags(GENRES), 1)}
             for itemid in self.itemids
             if itemid != self.no_features_item
         }

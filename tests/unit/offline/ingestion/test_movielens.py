@@ -9,6 +9,7 @@ import pytest
 
 from data_exchange_center.steps import StepError
 from offline.ingestion import movielens, movielens_100k, sources
+from offline.ingestion.ingest import Ingested, ingest
 from offline.ingestion.movielens import MalformedLineError
 
 RATINGS = b"1::10::5::978300760\n1::20::3::978300761\n2::10::1::978300762\n"
@@ -89,21 +90,49 @@ def test_an_empty_file_is_named(empty: bytes) -> None:
             parse(empty)
 
 
+FILES = ("ratings.dat", "users.dat", "movies.dat")
+
+
+def ingested(ratings: bytes, users: bytes, movies: bytes) -> Ingested:
+    return ingest(movielens.DECLARATION, movielens.tables(movielens.parse(ratings, users, movies), FILES))
+
+
 @pytest.mark.parametrize(
     ("ratings", "users", "movies", "message"),
     [
-        (RATINGS + b"3::10::5::1\n", USERS, MOVIES, r"ratings.dat, rating 4: userid 3 is not in users.dat"),
-        (RATINGS + b"2::30::5::1\n", USERS, MOVIES, r"ratings.dat, rating 4: itemid 30 is not in movies.dat"),
-        (RATINGS + b"1::10::4::1\n", USERS, MOVIES, r"rating.* 4: userid 1, itemid 10 is there a second time"),
-        (RATINGS, USERS + USERS, MOVIES, r"users.dat, entry 3: userid 1 is there a second time"),
-        (RATINGS, USERS, MOVIES + MOVIES, r"movies.dat, entry 3: itemid 10 is there a second time"),
+        (RATINGS + b"3::10::5::1\n", USERS, MOVIES, "rating 4, .*listed in users.dat expected, found '3'"),
+        (
+            RATINGS + b"2::30::5::1\n",
+            USERS,
+            MOVIES,
+            "rating 4, .*listed in movies.dat expected, found '30'",
+        ),
+        (RATINGS, USERS + USERS, MOVIES, "users.dat, entry 3, column 'userid': an id that is in no row above expected"),
+        (RATINGS, USERS, MOVIES + MOVIES, "movies.dat, entry 3, column 'itemid': an id that is in no row above"),
     ],
 )
 def test_files_that_contradict_each_other_are_refused(
     ratings: bytes, users: bytes, movies: bytes, message: str
 ) -> None:
-    with pytest.raises(StepError, match=message.replace("rating.* 4", "ratings.dat, entry 4")):
-        movielens.parse(ratings, users, movies)
+    with pytest.raises(StepError, match=message):
+        ingested(ratings, users, movies)
+
+
+def test_a_film_seen_twice_is_two_events() -> None:
+    assert len(ingested(RATINGS + RATINGS[:20], USERS, MOVIES).ratings) == 4
+
+
+def test_it_is_a_data_set_like_any_other() -> None:
+    found = ingested(RATINGS, USERS, MOVIES)
+    assert found.ratings["rating"].tolist() == [5, 3, 1]
+    assert found.users.to_numpy().tolist() == [[1, "1", "F", 1, "10"], [2, "2", "M", 56, "16"]]
+    assert found.items["year"].tolist() == [1977, 1995]
+    assert found.items["id"].tolist() == ["10", "20"]
+    dataset = found.dataset
+    assert (dataset.user_ids, dataset.item_ids) == ("integer", "integer")
+    assert (dataset.levels, dataset.positive_level) == ((1, 2, 3, 4, 5), 3)
+    assert (dataset.profile, dataset.crossed) == (("gender", "age", "occupation"), ("gender", "age"))
+    assert (dataset.terms, dataset.holdout.last) == (("genres",), 10)
 
 
 def test_no_genres_listed_is_no_genre() -> None:
@@ -116,17 +145,21 @@ def test_a_folder_and_a_zip_are_searched_at_any_depth(movielens: Callable[..., P
     with zipfile.ZipFile(archive, "w") as file:
         for path in folder.iterdir():
             file.write(path, f"a/b/{path.name}")
-    assert sources.load(archive).ratings.equals(sources.load(tmp_path / "deep").ratings)
+    read = []
+    for path in (archive, tmp_path / "deep"):
+        with sources.opened(path) as source:
+            read.append(ingest(source.declaration, source.tables).ratings)
+    assert read[0].equals(read[1])
 
 
 def test_what_is_not_there_or_not_movielens_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(StepError, match="does not exist"):
-        sources.load(tmp_path / "nowhere")
-    with pytest.raises(StepError, match="not a whole zip"):
-        sources.load(tmp_path / "broken.zip")
-    with pytest.raises(StepError, match="holds no MovieLens"):
-        sources.load(tmp_path)
+    with pytest.raises(StepError, match="does not exist"), sources.opened(tmp_path / "nowhere"):
+        pass
+    with pytest.raises(StepError, match="not a whole zip"), sources.opened(tmp_path / "broken.zip"):
+        pass
+    with pytest.raises(StepError, match="holds no data set"), sources.opened(tmp_path):
+        pass
 
 
 def test_100k_reads_the_same_from_both_of_its_layouts() -> None:
@@ -159,12 +192,6 @@ def test_a_malformed_line_of_100k_is_named() -> None:
         movielens_100k.parse_grouplens(b"1\t2\t5\t1\n1\t2\n", b"1|24|M|x|1\n", b"")
     with pytest.raises(MalformedLineError, match=r"ml-100k\.inter, line 1: the header"):
         movielens_100k.parse_recbole(b"1\t2\t5\t1\n", b"", b"")
-
-
-def test_items_have_their_own_id_and_the_year_of_their_title() -> None:
-    items = movielens.with_years(movielens.with_own_ids(movielens.parse_movies(MOVIES), "itemid"))
-    assert items["id"].tolist() == ["10", "20"]
-    assert items["year"].tolist() == [1977, 1995]
 
 
 @pytest.mark.parametrize("title", ["Nothing", "(1990) Later"])

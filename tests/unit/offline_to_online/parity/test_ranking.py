@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns, Split, clicks, genre_flag, impressions
+from data_exchange_center.columns import Columns, Split, clicks, genre_flags, impressions
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.steps import CheckError
 from offline_to_online.parity.compare import Parity, compare
@@ -28,11 +28,10 @@ def test_a_window_off_by_one_is_caught(folders: dict[str, Path], side: OnlineSid
     """The stored statistics cover eleven ratings, the truth ten."""
     wider = SOURCE.data.model_copy(update={"window": SOURCE.data.window + 1})
     wide = recount(folders["source"], offline_truth(folders["source"], side.manifest), wider, USERS).users
-    for genre in side.spec.genres:
-        for column in (impressions(genre), clicks(genre)):
-            stored = side.features.frames["user"].set_index(Columns.USER, drop=False)
-            stored.loc[USERS, column] = wide[column].astype(object)
-            side.features.frames["user"] = stored.reset_index(drop=True)
+    for column in (*impressions(side.spec.genres), *clicks(side.spec.genres)):
+        stored = side.features.frames["user"].set_index(Columns.USER, drop=False)
+        stored.loc[USERS, column] = wide[column].astype(object)
+        side.features.frames["user"] = stored.reset_index(drop=True)
     with pytest.raises(CheckError, match=r"column 'imp_\w+', user \d+, item \d+: offline [\d.]+, online [\d.]+"):
         side.check()
 
@@ -75,7 +74,7 @@ def serve_dense(side: OnlineSide, dense: tuple[Any, ...]) -> None:
 
 def test_stale_item_features_are_caught(side: OnlineSide) -> None:
     """One item still has the genres of an older release."""
-    stale, column = int(side.items.rows[3].itemid), genre_flag(side.spec.genres[1])
+    stale, column = int(side.items.rows[3].itemid), genre_flags(side.spec.genres)[1]
     items = side.features.frames["item"]
     here = items[Columns.ITEM] == stale
     items.loc[here, column] = 1 - items.loc[here, column]
@@ -99,7 +98,7 @@ def test_a_null_is_caught_and_named(side: OnlineSide) -> None:
 
 
 def test_a_null_that_became_zero_is_caught(side: OnlineSide) -> None:
-    column = impressions(side.spec.genres[0])
+    column = impressions(side.spec.genres)[0]
     userid = USERS[int(side.truth.users.loc[USERS, column].to_numpy().argmax())]
     users = side.features.frames["user"]
     users.loc[users[Columns.USER] == userid, column] = 0

@@ -1,0 +1,97 @@
+"""From the cells of a column to ids, times and numbers; the first that is none is named by its row."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NoReturn
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from data_exchange_center.steps import StepError
+from offline.ingestion.declaration import TimeUnit
+from offline.ingestion.tables import Rows
+
+LONGEST_ID: Final = 512  # bytes in UTF-8
+LATEST: Final = 99_999_999_999  # seconds: the year 5138; what is later is in a finer unit than declared
+_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000}
+_EXPECTED: Final = {
+    "s": "seconds since 1970",
+    "ms": "milliseconds since 1970",
+    "us": "microseconds since 1970",
+    "iso": "an ISO 8601 time like 2024-05-31T17:45:00Z",
+}
+
+
+class Cells:
+    """One column of a batch, which begins at ``first_row`` of its table."""
+
+    def __init__(self, rows: Rows, column: str, first_row: int, values: pa.Array) -> None:
+        self.rows, self.column, self.first_row = rows, column, first_row
+        self.values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+    def ids(self) -> pa.Array:
+        """Strings. Raises StepError for an empty or a very long one."""
+        texts = self.texts()
+        self._expect(pc.greater(pc.binary_length(pc.fill_null(texts, "")), 0), "an id")
+        short = pc.less_equal(pc.binary_length(texts), LONGEST_ID)
+        self._expect(short, f"an id of at most {LONGEST_ID} bytes")
+        return texts
+
+    def texts(self) -> pa.Array:
+        """Strings, null where there is nothing; whole numbers without a point."""
+        values = self.values
+        if pa.types.is_floating(values.type) and pc.all(pc.equal(values, pc.floor(values))).as_py():
+            values = values.cast(pa.int64())
+        try:
+            return values.cast(pa.string())
+        except pa.ArrowException as error:
+            raise StepError(
+                f"{self.rows.name}, column {self.column!r}: {values.type} cannot be read as text."
+            ) from error
+
+    def numbers(self, expected: str = "a number") -> NDArray[np.float64]:
+        """Floats, NaN where there is nothing. Raises StepError for what is no finite number."""
+        numbers = self._numeric().astype(np.float64)
+        given = pc.fill_null(pc.not_equal(self.texts(), ""), False).to_numpy(zero_copy_only=False)
+        self._expect(~given | np.isfinite(numbers), expected)
+        return numbers
+
+    def microseconds(self, unit: TimeUnit) -> NDArray[np.int64]:
+        """Since 1970-01-01 UTC. Raises StepError for what is no time, or none in this unit."""
+        if pa.types.is_temporal(self.values.type):
+            stamps = self.values.cast(pa.timestamp("us", getattr(self.values.type, "tz", None)))
+            self._expect(stamps.is_valid(), "a time")
+            return np.asarray(stamps.cast(pa.int64()).to_numpy(zero_copy_only=False))
+        if unit == "iso":
+            stamps = pd.to_datetime(pd.Series(self.texts().to_pandas()), errors="coerce", format="ISO8601", utc=True)
+            self._expect(stamps.notna().to_numpy(), _EXPECTED[unit])
+            return np.asarray(stamps.dt.as_unit("us").astype("int64"), dtype=np.int64)
+        times, per_second = self._numeric(), _PER_SECOND[unit]
+        with np.errstate(invalid="ignore"):
+            self._expect((times >= 0) & (times <= LATEST * per_second), f"{_EXPECTED[unit]}, as time_unit says")
+        micro: NDArray[np.int64] = np.floor(times * (1_000_000 // per_second)).astype(np.int64)
+        return micro
+
+    def _numeric(self) -> NDArray[Any]:
+        if pa.types.is_integer(self.values.type) and not self.values.null_count:
+            return np.asarray(self.values.to_numpy(zero_copy_only=False))
+        if pa.types.is_floating(self.values.type):
+            return np.asarray(self.values.to_numpy(zero_copy_only=False))
+        return np.asarray(pd.to_numeric(pd.Series(self.texts().to_pandas(), dtype=object), errors="coerce"))
+
+    def _expect(self, good: Any, expected: str) -> None:
+        mask = np.asarray(good.to_numpy(zero_copy_only=False) if isinstance(good, pa.Array) else good, dtype=bool)
+        if not mask.all():
+            row = int(mask.argmin())
+            self.refuse(row, expected)
+
+    def refuse(self, row: int, expected: str) -> NoReturn:
+        """Raise StepError for a row of this batch."""
+        found = self.values[row].as_py()
+        shown = "nothing" if found in (None, "") else repr(str(found)[:60])
+        raise StepError(
+            f"{self.rows.where(self.first_row + row)}, column {self.column!r}: {expected} expected, found {shown}."
+        )

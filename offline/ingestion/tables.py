@@ -1,0 +1,160 @@
+"""The rows of a CSV or Parquet file, in batches, and where a row stands in its file."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO, ClassVar, Final, Protocol
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from data_exchange_center.steps import StepError
+
+ENDINGS: Final = (".csv", ".csv.gz", ".parquet")
+BLOCK: Final = 8 << 20  # bytes of a CSV at once
+BATCH: Final = 1 << 17  # rows of a Parquet file at once
+
+
+class Rows(Protocol):
+    """A table that is read batch by batch."""
+
+    typed: ClassVar[bool]  # whether a column of digits may be one of strings: in a CSV everything is written alike
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        ...
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns. Raises StepError for a column that is not there and for what cannot be read."""
+        ...
+
+    def where(self, row: int) -> str:
+        """How a person finds a row, counted from 0: ``interactions.csv, line 7``."""
+        ...
+
+
+@dataclass(frozen=True)
+class MadeRows:
+    """A table in memory, out of a parser of its own. ``rows``: what its rows are called."""
+
+    name: str
+    table: pa.Table
+    rows: str = "entry"
+    typed: ClassVar[bool] = True
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        yield from self.table.select(list(columns)).to_batches()
+
+    def where(self, row: int) -> str:
+        return f"{self.name}, {self.rows} {row + 1}"
+
+
+@dataclass(frozen=True)
+class CsvRows:
+    """A CSV in UTF-8 with a header, as it is or gzipped. All columns are strings."""
+
+    name: str
+    open_file: Callable[[], BinaryIO]
+    delimiter: str = ","
+    typed: ClassVar[bool] = False
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        wrong: list[pacsv.InvalidRow] = []
+
+        def noted(row: pacsv.InvalidRow) -> str:
+            wrong.append(row)
+            return "error"
+
+        parse = pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=noted)
+        convert = pacsv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), include_columns=list(columns))
+        try:
+            expect_columns(self.name, self.header(), columns)
+            with self._text() as file:
+                options = pacsv.ReadOptions(use_threads=False, block_size=BLOCK)
+                yield from pacsv.open_csv(file, options, parse, convert)
+        except (pa.ArrowException, OSError, EOFError) as error:
+            if wrong:
+                found = wrong[0]
+                raise StepError(
+                    f"{self.name}, line {found.number}: {found.expected_columns} columns expected, as in the header, "
+                    f"{found.actual_columns} found in {found.text[:120]!r}."
+                ) from error
+            raise StepError(f"{self.name} cannot be read ({error}): a CSV in UTF-8 is expected.") from error
+
+    def header(self) -> list[str]:
+        """Names of all columns."""
+        try:
+            first = next(self._records(), None)
+        except (UnicodeDecodeError, OSError, EOFError, csv.Error) as error:
+            raise StepError(f"{self.name} cannot be read ({error}): a CSV in UTF-8 is expected.") from error
+        if first is None:
+            raise StepError(f"{self.name} is empty: a header with the names of the columns is expected.")
+        return first[1]
+
+    def where(self, row: int) -> str:
+        """Counted again from the top: a value in quotes may run over several lines."""
+        line, _ = next(islice(self._records(), row + 1, None), (row + 2, []))
+        return f"{self.name}, line {line}"
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """The line that each record begins at, and its values."""
+        with self._text() as file:
+            reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=self.delimiter)
+            begin = 1
+            for record in reader:
+                if record:
+                    yield begin, record
+                begin = reader.line_num + 1
+
+    def _text(self) -> BinaryIO:
+        file = self.open_file()
+        return gzip.open(file) if self.name.endswith(".gz") else file  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class ParquetRows:
+    """A Parquet file."""
+
+    name: str
+    open_file: Callable[[], BinaryIO]
+    typed: ClassVar[bool] = True
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            file = self._file()
+            expect_columns(self.name, file.schema_arrow.names, columns)
+            yield from file.iter_batches(batch_size=BATCH, columns=list(columns))
+        except pa.ArrowException as error:
+            raise StepError(f"{self.name} cannot be read ({error}): a Parquet file is expected.") from error
+
+    def header(self) -> list[str]:
+        """Names of all columns."""
+        try:
+            names: list[str] = self._file().schema_arrow.names
+        except pa.ArrowException as error:
+            raise StepError(f"{self.name} cannot be read ({error}): a Parquet file is expected.") from error
+        return names
+
+    def where(self, row: int) -> str:
+        return f"{self.name}, row {row + 1}"
+
+    def _file(self) -> pq.ParquetFile:
+        file = self.open_file()
+        return pq.ParquetFile(file if file.seekable() else pa.BufferReader(file.read()))  # a zip's is read whole
+
+
+def expect_columns(name: str, there: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise StepError, naming the likeliest, for a column that is not there."""
+    for column in wanted:
+        if column not in there:
+            close = difflib.get_close_matches(column, there, n=1)
+            hint = f"; is {close[0]!r} meant?" if close else "."
+            raise StepError(f"{name} has no column {column!r}; it has {', '.join(map(repr, there))}{hint}")

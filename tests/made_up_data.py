@@ -1,0 +1,116 @@
+"""Data sets that are no MovieLens, made up here: folders with a dataset.toml, the same for the same arguments."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+SHOP = """\
+name = "shop"
+
+[interactions]
+user = "customer"
+item = "sku"
+time = "at"
+time_unit = "iso"
+"""
+HALF_STARS = """\
+name = "half-stars"
+
+[interactions]
+file = "seen.csv.gz"
+delimiter = ";"
+user = "who"
+item = "what"
+time = "when"
+time_unit = "ms"
+value = "stars"
+positive_above = 3.5
+
+[users]
+id = "who"
+attributes = { "Land" = "categorical", "Jahre" = "numeric", "mag" = "multi-valued" }
+
+[items]
+id = "what"
+title = "name"
+separator = ","
+attributes = { "Art" = "multi-valued", "Preis" = "numeric" }
+
+[holdout]
+last = 3
+"""
+
+
+def shop(folder: Path, users: int = 300, items: int = 80, views: int = 4_000, seed: int = 0) -> Path:
+    """Views of a shop: string ids, ISO times, no values, no attributes; many views are of the same item again.
+
+    A visit is a walk through neighbouring items, so there is something to learn. Returns ``folder``.
+    """
+    random = np.random.default_rng(seed)
+    names = [f"u-{number:04x}" for number in random.permutation(16**4)[:users]]
+    skus = [f"SKU/{number:05d} é" for number in random.permutation(99_999)[:items]]
+    counts = 1 + np.bincount(random.zipf(1.6, views - users) % users, minlength=users)
+    counts += (
+        np.bincount(random.integers(0, users, views - counts.sum()), minlength=users) if counts.sum() < views else 0
+    )
+    begin = datetime(2024, 1, 1, tzinfo=UTC)
+    rows = []
+    for name, n in zip(names, counts.tolist(), strict=True):
+        place, at = int(random.integers(items)), begin + timedelta(minutes=int(random.integers(500_000)))
+        for _ in range(n):
+            rows.append((name, skus[place], at.isoformat(timespec="milliseconds").replace("+00:00", "Z")))
+            place = (place + int(random.choice([0, 1, 1, 2, 7]))) % items
+            at += timedelta(milliseconds=int(random.integers(1, 90_000_000 if random.random() < 0.2 else 60_000)))
+    rows = [rows[row] for row in random.permutation(len(rows))]
+    _write(folder / "interactions.csv", ("customer", "sku", "at"), rows)
+    (folder / "dataset.toml").write_text(SHOP, encoding="utf-8")
+    return folder
+
+
+def half_stars(folder: Path, users: int = 60, items: int = 700, kinds: int = 300, seed: int = 0) -> Path:
+    """Half stars in milliseconds, hundreds of categories with awkward names, items without a name, big ids."""
+    random = np.random.default_rng(seed)
+    people = [str(5_000_000_000 + 7 * number) for number in range(users)]
+    things = [f"t{number}" for number in range(items)]
+    names = [f"Art {number}" for number in range(kinds - 6)]
+    names += ["C++", "C", "C#", "映画", "Sci-Fi: new|old", "Ünïcode"]
+    rows = []
+    for number, who in enumerate(people):
+        liked = names[number % kinds]
+        at = 1_600_000_000_000 + int(random.integers(10**9))
+        for what in random.choice(items, 25 + number % 7, replace=False):
+            stars = random.integers(1, 11) / 2 if names[what % kinds] != liked else 5.0
+            at += int(random.integers(1, 100_000))
+            rows.append((who, things[what], at, f"{stars:.1f}"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with gzip.open(folder / "seen.csv.gz", "wt", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=";").writerows([("who", "what", "when", "stars"), *rows])
+    of_people = [
+        (who, ("de", "fr", "")[n % 3], "" if n % 11 == 0 else 18 + n, "|".join(names[n % 5 : n % 5 + 2]))
+        for n, who in enumerate(people)
+    ]
+    _write(folder / "users.csv", ("who", "Land", "Jahre", "mag"), of_people)
+    of_things = [
+        (
+            what,
+            "" if n % 9 == 0 else f'Thing "{n}", the\nlong',
+            names[n % kinds].replace(",", ""),
+            f"{(n % 40) * 0.25:.2f}",
+        )
+        for n, what in enumerate(things)
+    ]
+    _write(folder / "items.csv", ("what", "name", "Art", "Preis"), of_things)
+    (folder / "dataset.toml").write_text(HALF_STARS, encoding="utf-8")
+    return folder
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])

@@ -1,0 +1,253 @@
+"""Folders that are no MovieLens, read; and what is wrong with them, named by file, line and column."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_exchange_center.steps import StepError
+from offline.ingestion import events, tables
+from offline.ingestion.ingest import Ingested, ingest
+from offline.ingestion.sources import opened
+from tests.made_up_data import SHOP, half_stars, shop
+
+ROWS = "customer,sku,at\nu-1,b,2024-01-01T10:00:00Z\nu-2,a,2024-01-01 11:00\nu-1,a,2024-01-02T00:00:00.5+01:00\n"
+RATED = SHOP.replace('time_unit = "iso"', 'value = "stars"\npositive_above = 3')
+LISTED = SHOP + '\n[items]\nid = "sku"\ntitle = "name"\n'
+
+
+def read(folder: Path) -> Ingested:
+    with opened(folder) as source:
+        return ingest(source.declaration, source.tables)
+
+
+def written(folder: Path, declaration: str = SHOP, **files: str) -> Path:
+    """``items_csv="..."`` is the content of items.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.toml").write_text(declaration)
+    for name, content in ({"interactions_csv": ROWS} | files).items():
+        (folder / name.replace("_", ".")).write_text(content)
+    return folder
+
+
+def test_a_shop_has_numbers_for_its_ids(tmp_path: Path) -> None:
+    found = read(written(tmp_path))
+    assert found.users.to_numpy().tolist() == [[1, "u-1"], [2, "u-2"]]
+    assert found.items[["itemid", "id", "title"]].to_numpy().tolist() == [[1, "a", "a"], [2, "b", "b"]]
+    assert found.ratings.to_numpy().tolist() == [
+        [1, 2, 1, 1704103200],
+        [1, 1, 1, 1704150000],  # 2024-01-01T23:00:00Z, floored
+        [2, 1, 1, 1704106800],
+    ]
+    dataset = found.dataset
+    assert (dataset.user_ids, dataset.item_ids) == ("string", "string")
+    assert (dataset.levels, dataset.positive_level) == ((1.0,), 0)
+    assert dataset.profile == dataset.crossed == dataset.terms == dataset.numbers == ()
+    assert dataset.counts == {"ratings": 3, "users": 2, "items": 2, "genres": 0}
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind", "numbers"),
+    [
+        (["7", "3"], "integer", [7, 3]),
+        (["0", "3"], "string", [1, 2]),
+        (["-1", "3"], "string", [1, 2]),
+        (["10", "9", str(2**31)], "string", [2, 1, 3]),
+        (["07", "3"], "string", [1, 2]),
+        (["3.0", "2"], "string", [2, 1]),
+    ],
+)
+def test_whole_numbers_within_four_bytes_are_their_own(
+    tmp_path: Path, ids: list[str], kind: str, numbers: list[int]
+) -> None:
+    rows = "".join(f"{own},x{n},2024-01-0{n + 1}\n" for n, own in enumerate(ids))
+    found = read(written(tmp_path, interactions_csv="customer,sku,at\n" + rows))
+    assert found.dataset.user_ids == kind
+    own = dict(zip(found.users["id"], found.users["userid"], strict=True))
+    assert [own[each] for each in ids] == numbers
+
+
+@pytest.mark.parametrize("form", ["gz", "parquet", "zip"])
+def test_every_form_reads_the_same(tmp_path: Path, form: str) -> None:
+    expected = read(written(tmp_path / "plain"))
+    folder = written(tmp_path / "other")
+    path = folder / "interactions.csv"
+    if form == "gz":
+        (folder / "interactions.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    elif form == "parquet":
+        frame = pd.read_csv(path)
+        frame["at"] = pd.to_datetime(frame["at"], format="ISO8601", utc=True)
+        pq.write_table(pa.Table.from_pandas(frame), folder / "interactions.parquet")
+        path.unlink()
+    else:
+        folder = tmp_path / "data.zip"
+        with zipfile.ZipFile(folder, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in (tmp_path / "other").iterdir():
+                archive.write(file, f"deep/{file.name}")
+    found = read(folder)
+    assert found.dataset == expected.dataset
+    for name in ("ratings", "users", "items"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize(("unit", "times"), [("s", (5, 7)), ("ms", (5000, 7900)), ("us", (5_000_001, 7_999_999))])
+def test_a_time_is_in_its_unit(tmp_path: Path, unit: str, times: tuple[int, int]) -> None:
+    rows = f"customer,sku,at\n1,1,{times[0]}\n2,2,{times[1]}\n"
+    found = read(written(tmp_path, SHOP.replace('"iso"', f'"{unit}"'), interactions_csv=rows))
+    assert found.ratings["timestamp"].tolist() == [5, 7]
+
+
+def test_finer_times_than_seconds_keep_their_order(tmp_path: Path) -> None:
+    rows = "customer,sku,at\n1,1,1900\n1,2,1100\n2,3,1500\n"
+    found = read(written(tmp_path, SHOP.replace('"iso"', '"ms"'), interactions_csv=rows))
+    assert found.ratings["itemid"].tolist() == [2, 1, 3]
+    assert found.ratings["timestamp"].tolist() == [1, 1, 1]
+
+
+def test_negative_and_many_values_are_levels_cut_at_what_is_liked(tmp_path: Path) -> None:
+    values = np.round(np.random.default_rng(0).normal(size=400), 3)
+    rows = "".join(f"{n % 7},{n % 11},{n},{value}\n" for n, value in enumerate(values))
+    toml = RATED.replace("positive_above = 3", "positive_above = 0.25")
+    found = read(written(tmp_path, toml, interactions_csv="customer,sku,at,stars\n" + rows))
+    levels = found.dataset.levels
+    assert 2 <= len(levels) <= 10
+    assert list(levels) == sorted(levels)
+    assert (found.ratings["rating"] > found.dataset.positive_level).sum() == (values > 0.25).sum()
+    assert min(levels) < 0 < max(levels)
+
+
+def test_half_stars_and_awkward_categories(tmp_path: Path) -> None:
+    found = read(half_stars(tmp_path))
+    dataset = found.dataset
+    assert dataset.levels == tuple(n / 2 for n in range(1, 11))
+    assert dataset.positive_level == 7  # above 3.5
+    assert (dataset.user_ids, dataset.item_ids) == ("string", "string")
+    assert dataset.counts["genres"] == 300
+    assert {"映画", "C++", "Sci-Fi: new|old"} <= set(found.items["genres"].explode())
+    assert dataset.profile[:2] == dataset.crossed == ("land", "jahre")
+    assert set(found.users["land"]) == {"de", "fr", "unknown"}
+    assert found.users["jahre"].str.fullmatch(r"below 2\d|\d\d to \d\d|\d\d or more|unknown").all()
+    fields = [name for name in dataset.profile if name.startswith("mag_")]
+    assert len(set(fields)) == len(fields) == 6
+    assert set(found.users[fields].to_numpy().ravel()) == {"yes", "no"}
+    (price,) = dataset.numbers
+    assert (price.name, price.column, price.unit, price.scale) == ("Preis", "preis", 0.01, 975)
+    assert found.items["preis"].max() == 9.75
+    assert (found.items.loc[found.items["id"] == "t9", "title"] == "t9").all()  # it has no name
+
+
+def test_the_same_rows_in_another_batch_size_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shop(tmp_path)
+    expected = read(folder)
+    monkeypatch.setattr(tables, "BLOCK", 2_000)
+    found = read(folder)
+    pd.testing.assert_frame_equal(found.ratings, expected.ratings)
+    assert found.dataset == expected.dataset
+
+
+TWICE = "sku,name\na,A\nb,B\na,C\n"
+
+
+@pytest.mark.parametrize(
+    ("declaration", "files", "message"),
+    [
+        (
+            SHOP.replace('"customer"', '"custmer"'),
+            {},
+            "s.csv has no column 'custmer'; .*'customer' meant",
+        ),
+        (SHOP, {"interactions_csv": ""}, r"interactions\.csv is empty"),
+        (SHOP, {"interactions_csv": "customer,sku,at\n"}, r"interactions\.csv holds no row"),
+        (SHOP, {"interactions_csv": ROWS + "u-3,b\n"}, r"line 5: 3 columns expected, .* 2 found in 'u-3,b'"),
+        (
+            SHOP,
+            {"interactions_csv": ROWS + ",b,2024-01-01\n"},
+            "line 5, column 'customer': an id .* nothing",
+        ),
+        (SHOP, {"interactions_csv": ROWS + '"a\nb",b,noon\n'}, "line 5, column 'at': an ISO 8601 .* found 'noon'"),
+        (SHOP.replace('"iso"', '"s"'), {}, "line 2, column 'at': seconds since 1970, .* found '2024-01-01T10:00:00Z'"),
+        (
+            SHOP.replace('"iso"', '"s"'),
+            {"interactions_csv": "customer,sku,at\n1,1,1\n1,2,1700000000000\n"},
+            "line 3, column 'at': seconds since 1970, as time_unit says expected, found '1700000000000'",
+        ),
+        (
+            RATED,
+            {"interactions_csv": "customer,sku,at,stars\n1,1,1,5\n1,2,2,good\n"},
+            "line 3, column 'stars': a number",
+        ),
+        (RATED, {"interactions_csv": "customer,sku,at,stars\n1,1,1,\n"}, "line 2, column 'stars': a number .* nothing"),
+        (
+            RATED.replace("positive_above = 3", "positive_above = 3\nlevels = [1, 5]"),
+            {"interactions_csv": "customer,sku,at,stars\n1,1,1,5\n1,2,2,4\n"},
+            "line 3, column 'stars': one of 1, 5 expected, found '4'",
+        ),
+        (
+            LISTED,
+            {},
+            r"holds no items.csv or items.csv.gz or .*\[items\].*; it holds interactions",
+        ),
+        (LISTED, {"items_csv": TWICE}, r"items\.csv, line 4, column 'sku': an id that is in no row above .* 'a'"),
+        (
+            LISTED,
+            {"items_csv": "sku,name\na,A\n"},
+            r"interactions\.csv, line 2, column 'sku': an id that is listed in items\.csv expected, found 'b'",
+        ),
+        (SHOP, {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nu,b,2024-01-02\n"}, "holds 1 user"),
+        (SHOP, {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nv,a,2024-01-02\n"}, "holds 1 item"),
+        (SHOP, {"interactions_csv": f"customer,sku,at\n{'u' * 513},a,2024-01-01\n"}, "at most 512 bytes"),
+        (SHOP.replace("[interactions]", '[interactions]\nfile = "log.csv"'), {}, r"holds no log\.csv"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(tmp_path: Path, declaration: str, files: dict[str, str], message: str) -> None:
+    with pytest.raises(StepError, match=message) as error:
+        read(written(tmp_path, declaration, **files))
+    assert "\n" not in str(error.value)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (written(tmp_path) / "interactions.csv").write_bytes(ROWS.encode() + b"u\xff,a,2024-01-01\n")
+    with pytest.raises(StepError, match=r"interactions\.csv cannot be read \(.*UTF"):
+        read(tmp_path)
+
+
+def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / "interactions.csv").unlink()
+    (folder / "interactions.csv.gz").write_bytes(gzip.compress(ROWS.encode() * 50)[:-20])
+    with pytest.raises(StepError, match=r"interactions\.csv\.gz cannot be read"):
+        read(folder)
+    shutil.move(folder / "interactions.csv.gz", folder / "interactions.parquet")
+    with pytest.raises(StepError, match=r"interactions\.parquet cannot be read"):
+        read(folder)
+
+
+def test_a_folder_without_a_declaration_says_how_to_get_one(tmp_path: Path) -> None:
+    (written(tmp_path) / "dataset.toml").unlink()
+    with pytest.raises(StepError, match="make new-data folder="):
+        read(tmp_path)
+
+
+def test_two_files_of_a_table_are_not_guessed_between(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    shutil.copy(folder / "interactions.csv", folder / "interactions.parquet")
+    with pytest.raises(StepError, match=r"holds interactions\.csv and interactions\.parquet: say which"):
+        read(folder)
+
+
+def test_endless_events_of_one_user_are_given_up_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is not read to its end, which here would be an error too."""
+    monkeypatch.setattr(tables, "BLOCK", 1_000)
+    monkeypatch.setattr(events, "MOST_OF_ONE_USER", 500)
+    rows = "customer,sku,at\n" + "bot,a,2024-01-01\n" * 5_000 + "no,such,time\n"
+    with pytest.raises(StepError, match="customer 'bot' has more than 500 events"):
+        read(written(tmp_path, interactions_csv=rows))

@@ -1,0 +1,134 @@
+"""The steps and the evaluation on data that is no MovieLens: a shop's views; half stars and hundreds of categories."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.dataset import HoldoutRule
+from data_exchange_center.recipes import RECIPES
+from data_exchange_center.release_parts import read_dataset, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.data.sanity import expect_sense
+from offline.evaluation.evaluate import evaluate
+from tests.datasets import STARS
+from tests.made_up_data import half_stars, shop
+
+
+def walk(settings: Settings, steps: int | None = None) -> None:
+    for step in provenance.STEPS[:steps]:
+        importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
+
+
+@pytest.fixture(scope="module")
+def shop_road(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("shop")
+    settings = Settings(data=shop(folder / "data", users=80, items=50, views=1_200), exchange_dir=folder / "exchange")
+    walk(settings)
+    return settings
+
+
+@pytest.fixture(scope="module", params=sorted(RECIPES))
+def half_star_road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("half")
+    data = half_stars(folder / "data", users=50, items=320)
+    settings = Settings(data=data, exchange_dir=folder / "exchange", recipe_name=request.param)
+    walk(settings)
+    return settings
+
+
+def test_a_shop_becomes_a_release(shop_road: Settings) -> None:
+    manifest = release_of_artifacts(shop_road)
+    assert manifest.dataset == read_dataset(shop_road.exchange_dir)
+    assert (manifest.dataset.name, manifest.dataset.user_ids) == ("shop", "string")
+    assert manifest.feature_spec.genres == ()
+    ratings = artifacts.RATINGS.read(shop_road.exchange_dir)
+    assert ratings.duplicated([Columns.USER, Columns.ITEM]).sum() > 100
+    assert (ratings[Columns.LABEL] == 1).all()
+
+
+def test_the_same_item_again_is_seen_once_and_no_target(shop_road: Settings) -> None:
+    seen = artifacts.USER_SEEN.read(shop_road.exchange_dir)[Columns.SEEN]
+    assert all(len(items) == len(set(items)) for items in seen)
+    popular = artifacts.POPULAR.read(shop_road.exchange_dir)[Columns.SCORE]
+    assert popular.max() <= 1
+    report = artifacts.RANK_REPORT.read(shop_road.exchange_dir)
+    assert 0 < report["epochs"][0]["loss"] < np.log(50) + 1  # no target is among what is left out of the softmax
+
+
+def test_a_shop_is_evaluated(shop_road: Settings) -> None:
+    found = evaluate(shop_road, "a test")
+    json.dumps(found, allow_nan=False)
+    assert found["dataset"] == "shop"
+    assert found["table"]["default: ranked"]["recall@50"] > found["table"]["popularity"]["recall@50"] / 2
+
+
+def test_the_last_share_of_each_user_is_held_out(shop_road: Settings) -> None:
+    ratings = artifacts.RATINGS.read(shop_road.exchange_dir)
+    of_user = ratings.groupby(Columns.USER)
+    held_out = of_user[Columns.SPLIT].agg(lambda split: (split == Split.HOLDOUT).sum())
+    assert held_out.tolist() == np.clip(of_user.size() // 10, 1, 10).tolist()
+
+
+def test_half_stars_and_hundreds_of_categories_become_a_release(half_star_road: Settings) -> None:
+    manifest = release_of_artifacts(half_star_road)
+    assert len(manifest.feature_spec.genres) == 300
+    assert len(set(manifest.feature_spec.columns)) == manifest.feature_spec.width
+    assert manifest.dataset.crossed == ("land", "jahre")
+    ratings = artifacts.RATINGS.read(half_star_road.exchange_dir)
+    assert ratings[Columns.RATING].between(1, 10).all()
+    assert ((ratings[Columns.RATING] > 7) == (ratings[Columns.LABEL] == 1)).all()
+    found = evaluate(half_star_road, "a test")
+    json.dumps(found, allow_nan=False)
+
+
+def test_another_data_set_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    settings = Settings(data=shop(tmp_path / "shop", users=20, items=9, views=200), exchange_dir=tmp_path / "exchange")
+    walk(settings, 2)
+    walk(settings.model_copy(update={"data": half_stars(tmp_path / "half", users=9, items=50)}), 2)
+    walk(settings.model_copy(update={"data": None}), 2)
+    assert read_dataset(settings.exchange_dir).name == "half-stars"
+    raw = {file.name for file in (settings.offline_dir / "raw").iterdir()}
+    assert raw == {"dataset.json", "dataset.toml", "seen.csv.gz", "users.csv", "items.csv"}
+
+
+def test_a_recipe_that_cannot_use_the_data_says_what_it_lacks(tmp_path: Path) -> None:
+    data = shop(tmp_path / "shop", users=20, items=9, views=200)
+    settings = Settings(data=data, exchange_dir=tmp_path / "exchange", recipe_name="source")
+    with pytest.raises(StepError, match=r"'source' learns to tell liked .* RECSYS_RECIPE=default"):
+        walk(settings)
+    assert not artifacts.RATINGS.at(settings.exchange_dir).exists()
+
+
+def rows(split: list[str], labels: list[int], users: list[int]) -> pd.DataFrame:
+    return pd.DataFrame({Columns.SPLIT: split, Columns.LABEL: labels, Columns.USER: users})
+
+
+@pytest.mark.parametrize(
+    ("split", "labels", "users", "recipe", "message"),
+    [
+        (["train", "holdout"], [1, 1], [1, 1], "default", r"50% of all events would be held out .*\[holdout\]"),
+        (["train"] * 6 + ["holdout"] * 3, [1] * 9, [1] * 6 + [2, 3, 4], "default", "75% of 4 users .* at_least = 0"),
+        (["train"] * 9, [0] * 9, [1] * 9, "default", "none of 9 events .* positive_above .* 1 to 5"),
+        (["train"] * 9, [1] * 9, [1] * 9, "source", "all 9 of this data set are liked"),
+    ],
+)
+def test_nonsense_is_refused(split: list[str], labels: list[int], users: list[int], recipe: str, message: str) -> None:
+    with pytest.raises(StepError, match=message):
+        expect_sense(rows(split, labels, users), STARS, RECIPES[recipe])
+
+
+def test_a_recipe_of_terms_needs_some() -> None:
+    plain = STARS.model_copy(update={"terms": (), "holdout": HoldoutRule(share=0.1)})
+    fine = rows(["train"] * 9, [0, 1, 1] * 3, [1] * 9)
+    expect_sense(fine, plain, RECIPES["default"])
+    with pytest.raises(StepError, match=r"'source' needs items with a categorical .* \[items\]"):
+        expect_sense(fine, plain, RECIPES["source"])
