@@ -21,13 +21,16 @@ Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; d
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
+from data_exchange_center.steps import StepError, run
 from offline import published
 from offline.data import statistics
 from offline.readers import read_inputs, read_rated_pairs
@@ -39,12 +42,22 @@ def main(settings: Settings) -> None:
     make[settings.recipe.ranker.examples](settings)
 
 
+def named_apart(spec: FeatureSpec) -> FeatureSpec:
+    """Raises StepError when two columns have one name."""
+    for name, times in Counter(spec.columns).items():
+        if times > 1:
+            raise StepError(
+                f"{times} columns of the ranker are called {name!r}: give the data's attribute another name."
+            )
+    return spec
+
+
 def rated_pairs(settings: Settings) -> None:
     """One row a train or test rating, with the user's statistics as they stood before it."""
     folder = settings.exchange_dir
     read = provenance.made_from(folder, settings.recipe, provenance.FEATURES)
     made = read_rated_pairs(settings)
-    spec, rows = made.spec, made.rows
+    spec, rows = named_apart(made.spec), made.rows
     published.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, published.ML_1M_FEATURES)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
@@ -66,7 +79,7 @@ def recalled_lists(settings: Settings) -> None:
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data
-    spec = statistics.list_spec(inputs, recipe, ranking.ranker_of_lists(recipe))
+    spec = named_apart(statistics.list_spec(inputs, recipe, ranking.ranker_of_lists(recipe)))
     teachers, lists = ranking.training_lists(past, inputs, recipe)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))

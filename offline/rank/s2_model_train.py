@@ -23,12 +23,14 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.rankers.contract import ListsRecipe, PairsRecipe
 from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
+from data_exchange_center.steps import StepError, run
 from offline import published
 from offline.data.lists import Lists
+from offline.data.statistics import list_spec
 from offline.models.served import weights_to_bytes
 from offline.readers import read_inputs, read_samples
 from offline.training.examples import ListExamples, PairExamples
+from offline.training.ranking import ranker_of_lists
 from offline.training.rows import pairs_data
 
 
@@ -55,13 +57,18 @@ def rated_pairs(settings: Settings) -> PairExamples:
 
 
 def recalled_lists(settings: Settings) -> ListExamples:
-    """What the step before made for a ranker of lists."""
-    folder, inputs = settings.exchange_dir, read_inputs(settings)
+    """What the step before made for a ranker of lists. Raises StepError when its statistics are others by now."""
+    folder, inputs, spec = settings.exchange_dir, read_inputs(settings), read_feature_spec(settings.exchange_dir)
+    if spec != list_spec(inputs, settings.recipe, ranker_of_lists(settings.recipe)):
+        raise StepError(
+            "feature_spec.json does not have the columns that offline/data/statistics.py names now: run "
+            "offline/rank/s1_feature_engi.py again."
+        )
     return ListExamples(
         past=inputs.data,
         inputs=inputs,
         recipe=settings.recipe,
-        spec=read_feature_spec(folder),
+        spec=spec,
         teachers=artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
         channels=artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels,
         lists=artifacts.LISTS.read_as(folder, Lists.unpack),

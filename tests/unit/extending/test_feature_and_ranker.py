@@ -22,10 +22,11 @@ from data_exchange_center.recipes import RECIPES, EaseRecipe, RecallRecipe, Reci
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import CheckError
+from data_exchange_center.steps import CheckError, StepError
 from offline.data import statistics
 from offline.data.lists import Lists
 from offline.evaluation.evaluate import evaluate
+from offline.rank import s2_model_train
 from offline.readers import read_inputs
 from offline_to_online.export.onnx_export import check_onnx, export_onnx
 from offline_to_online.parity.recount import RECOUNTS
@@ -95,6 +96,14 @@ def test_it_is_learned_from_point_in_time(walked: Settings) -> None:
     told = lists.statistics[:, statistics.user_columns().index("first_event")]
     assert told.tolist() == data.times[data.starts[lists.users]].tolist()
     assert (lists.times > told).all()
+
+
+def test_lists_of_other_statistics_are_not_trained_on(walked: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is registered, or taken away, between the two ranking steps."""
+    others = tuple(each for each in statistics.STATISTICS if each is not FIRST_EVENT)
+    monkeypatch.setattr(statistics, "STATISTICS", others)
+    with pytest.raises(StepError, match=r"feature_spec\.json.*statistics\.py.*s1_feature_engi\.py again"):
+        s2_model_train.main(walked)
 
 
 def test_everything_sized_by_the_columns_follows(walked: Settings, tmp_path: Path) -> None:
