@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import Entity
+from data_exchange_center.feature_kinds import Entity
 from data_exchange_center.own_ids import OwnId
 
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------

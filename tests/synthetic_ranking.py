@@ -11,11 +11,12 @@ from torch import nn
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, clicks, genre_flags, impressions
-from data_exchange_center.features import FeatureSpec, rated_pairs_spec
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.rankers.deepfm import DeepFMRecipe
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
+from offline.data.samples import rated_pairs_spec
 from offline.data.statistics import item_statistics, list_spec, user_statistics
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.list_ranker import ListRanker, ListRankerConfig

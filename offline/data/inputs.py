@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.features import OneHotFeature, one_hot
+from data_exchange_center.feature_kinds import OneHotFeature, one_hot
 from offline.data import terms
 from offline.data.sequences import Sequences, sequences
 

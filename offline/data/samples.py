@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center.columns import Columns, Split, genre_flags
-from data_exchange_center.features import FeatureSpec, Float32, rated_pairs_spec
+from data_exchange_center.columns import Columns, Split, clicks, genre_flags, impressions
+from data_exchange_center.feature_kinds import DenseFeature, FlagFeature, Float32, one_hot
+from data_exchange_center.features import FeatureSpec
 from offline.data import terms
 
 
@@ -109,3 +110,29 @@ def encode(
 
 def _columns(frame: pd.DataFrame) -> dict[str, Any]:
     return {str(name): column.to_numpy() for name, column in frame.items()}
+
+
+def rated_pairs_spec(
+    *,
+    users: Sequence[int],
+    items: Sequence[int],
+    profile: Mapping[str, Sequence[Any]],
+    genres: Sequence[str],
+    window: int,
+) -> FeatureSpec:
+    """The spec of the source's columns. Vocabularies are the distinct values of the training rows.
+
+    ``profile``: column -> values.
+    """
+    return FeatureSpec(
+        one_hot=(
+            one_hot(Columns.USER, "user", users),
+            one_hot(Columns.ITEM, "item", items),
+            *(one_hot(name, "user", values) for name, values in profile.items()),
+        ),
+        multi_hot=tuple(FlagFeature(name=name, entity="item") for name in genre_flags(genres)),
+        dense=tuple(
+            DenseFeature(name=name, entity="user", scale=window) for name in (*impressions(genres), *clicks(genres))
+        ),
+        genres=tuple(genres),
+    )

@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import DenseFeature, Entity, FeatureSpec, HistoryFeature, NumberFeature, one_hot
+from data_exchange_center.feature_kinds import DenseFeature, Entity, HistoryFeature, NumberFeature, one_hot
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.rankers.contract import ListsRecipe
 from data_exchange_center.recipes import Recipe

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center.features import Encoded, FeatureSpec, Float32
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.recipes import Recipe
 from offline.data.inputs import Inputs

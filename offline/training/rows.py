@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import Float32
+from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.recipes import DataRecipe
 from offline.data.sequences import Sequences
 from offline.data.split import trains, validation_mask

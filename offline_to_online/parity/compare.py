@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.features import FeatureSpec, Float32
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.steps import CheckError
 from offline_to_online.parity.offline_truth import OfflineTruth
 from offline_to_online.parity.online_answers import Answer

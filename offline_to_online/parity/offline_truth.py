@@ -15,7 +15,8 @@ from torch import nn
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import FeatureSpec, Float32
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import Fused
 from data_exchange_center.recipes import DataRecipe
 from data_exchange_center.release import Manifest

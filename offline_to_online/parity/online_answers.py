@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.features import Encoded, Entity, Float32
+from data_exchange_center.feature_kinds import Entity, Float32
+from data_exchange_center.features import Encoded
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.progress import progress

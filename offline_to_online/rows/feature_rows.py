@@ -8,7 +8,8 @@ import pandas as pd
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import Entity, FeatureSpec
+from data_exchange_center.feature_kinds import Entity
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.own_ids import OwnIds
 from data_exchange_center.release_parts import read_item_ids, read_user_ids
 from data_exchange_center.steps import CheckError

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.features import Float32
+from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels

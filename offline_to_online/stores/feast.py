@@ -13,7 +13,7 @@ import pandas as pd
 
 from data_exchange_center import wire
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import Entity
+from data_exchange_center.feature_kinds import Entity
 from data_exchange_center.own_ids import OwnIds
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings

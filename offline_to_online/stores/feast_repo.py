@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from data_exchange_center import wire
-from data_exchange_center.features import Entity, FeatureSpec
+from data_exchange_center.feature_kinds import Entity
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError

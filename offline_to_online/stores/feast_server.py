@@ -10,7 +10,7 @@ import requests
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
-from data_exchange_center.features import Entity
+from data_exchange_center.feature_kinds import Entity
 from data_exchange_center.http import local_session
 from data_exchange_center.own_ids import OwnId, OwnIds
 from data_exchange_center.progress import progress

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data_exchange_center.features import Float32
+from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import StepError
 from offline_to_online.stores import triton_repo, triton_server

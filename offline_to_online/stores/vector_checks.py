@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
-from data_exchange_center.features import Float32
+from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.progress import progress

@@ -17,7 +17,7 @@ from redis.retry import Retry
 from data_exchange_center import wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
-from data_exchange_center.features import Float32
+from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.history import History
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published

@@ -7,7 +7,8 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.features import Encoded, FeatureSpec, Float32
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.history import History
 from online.clients.base import Client
 from online.clients.feast import FeatureRows

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
-from data_exchange_center.features import Float32
+from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits, candidate_columns, fuse
 from data_exchange_center.release import Manifest
 from online.clients.base import Client, ServiceError

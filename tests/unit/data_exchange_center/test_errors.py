@@ -8,7 +8,7 @@ import pytest
 
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.features import MissingFeatureError
+from data_exchange_center.feature_kinds import MissingFeatureError
 from data_exchange_center.steps import CheckError, StepError
 from offline.ingestion.movielens import MalformedLineError
 from online.clients.base import GoneError, ServiceError

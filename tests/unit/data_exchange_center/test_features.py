@@ -3,23 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from data_exchange_center.features import (
+from data_exchange_center.feature_kinds import (
     NEVER,
     UNKNOWN,
     DenseFeature,
     ElapsedFeature,
-    Encoded,
-    FeatureSpec,
     HistoryFeature,
     MissingFeatureError,
-    OneHotFeature,
     one_hot,
-    rated_pairs_spec,
 )
+from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.history import History
+from offline.data.samples import rated_pairs_spec
 
 GENRES = ("Action", "Children's", "Film-Noir")
 
@@ -46,19 +42,6 @@ def items(**changes: object) -> dict[str, object]:
     frame: dict[str, object] = {"itemid": [10, 99, 30]}
     frame |= {"genre_action": [1, 0, 0], "genre_childrens": [0, 1, 0], "genre_film_noir": [0, 0, 1]}
     return frame | changes
-
-
-def test_the_sources_spec_has_59_columns_with_18_genres() -> None:
-    spec = rated_pairs_spec(
-        users=[1],
-        items=[1],
-        profile={"gender": ["F"], "age": [1], "occupation": ["0"]},
-        genres=[f"g{i}" for i in range(18)],
-        window=10,
-    )
-    assert spec.width == len(spec.columns) == len(set(spec.columns)) == 59
-    assert (len(spec.one_hot), len(spec.multi_hot), len(spec.dense)) == (5, 18, 36)
-    assert len(spec.stored("user")) + len(spec.stored("item")) == 57
 
 
 def test_columns_stand_one_hot_multi_hot_dense(spec: FeatureSpec) -> None:
@@ -102,31 +85,8 @@ def test_an_unknown_category_has_a_code_of_its_own(spec: FeatureSpec) -> None:
     assert encoded[:, column].tolist() == [UNKNOWN, 1]  # "10" sorts before "4"
 
 
-@given(vocabulary=st.sets(st.integers(-1000, 1000), min_size=1), values=st.lists(st.integers(-1100, 1100), min_size=1))
-def test_one_hot_codes_are_positions_in_the_sorted_vocabulary(vocabulary: set[int], values: list[int]) -> None:
-    known = sorted(vocabulary)
-    feature = OneHotFeature(name="x", entity="user", vocabulary=tuple(known))
-    expected = [known.index(value) + 1 if value in vocabulary else UNKNOWN for value in values]
-    assert feature.encode(values).tolist() == expected
-    assert feature.cardinality == len(known) + 1
-
-
-@given(values=st.lists(st.integers(0, 10), min_size=1))
-def test_dense_values_are_divided_by_their_scale(values: list[int]) -> None:
-    encoded = DenseFeature(name="x", entity="user", scale=10).encode(values)
-    np.testing.assert_allclose(encoded, np.array(values) / 10, rtol=1e-6)
-
-
 def test_the_spec_survives_json(spec: FeatureSpec) -> None:
     assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec
-
-
-def test_a_vocabulary_of_digits_stays_text_when_read_back() -> None:
-    feature = OneHotFeature(name="occupation", entity="user", vocabulary=("10", "9"))
-    again = OneHotFeature.model_validate(feature.model_dump(mode="json"))
-    assert again == feature
-    assert again.dtype == "string"
-    assert again.encode(["9", "10"]).tolist() == [2, 1]
 
 
 def ranker_spec() -> FeatureSpec:
@@ -161,11 +121,6 @@ def test_a_row_holds_what_each_side_gave() -> None:
         [2, 1, 0, 1.5, 0.25, 3, 0, 0, 4, 0, 0, 10, 0, 0],  # item 7 is unknown: padding
         [0, 1, 0, 2.5, 0.5, 3, 0, 0, 4, 0, 0, 10, 0, 0],
     ]
-
-
-def test_log_counts() -> None:
-    feature = DenseFeature(name="n", entity="user", scale=2, transform="log1p")
-    assert feature.encode([0, 9]) == pytest.approx([0, np.log(10) / 2])
 
 
 def test_a_spec_without_them_takes_none_and_one_with_them_wants_all(spec: FeatureSpec) -> None:

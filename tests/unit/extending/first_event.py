@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_exchange_center.features import NEVER, ElapsedFeature
+from data_exchange_center.feature_kinds import NEVER, ElapsedFeature
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import UserStatistic
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import NEVER
+from data_exchange_center.feature_kinds import NEVER
 from offline_to_online.parity.recount import Served
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import DAY_S, NEVER
+from data_exchange_center.feature_kinds import DAY_S, NEVER
 from data_exchange_center.rankers import registry
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import RECIPES, EaseRecipe, RecallRecipe, Recipe

@@ -20,12 +20,14 @@ from data_exchange_center import wire
 from data_exchange_center.channels import Channel, ChannelSet
 from data_exchange_center.columns import clicks, genre_flags, impressions, vector_of
 from data_exchange_center.dataset import IdKind
-from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot, rated_pairs_spec
+from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.own_ids import MAX_BYTES, OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE, ChannelRecipe, Recipe
 from data_exchange_center.release import Manifest, Published
+from offline.data.samples import rated_pairs_spec
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser
 from tests.datasets import STARS

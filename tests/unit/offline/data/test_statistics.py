@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_exchange_center.features import ElapsedFeature, one_hot
+from data_exchange_center.feature_kinds import ElapsedFeature, one_hot
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import DEFAULT
 from offline.data import statistics

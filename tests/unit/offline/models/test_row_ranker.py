@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
+from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.history import History
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from data_exchange_center.features import one_hot
+from data_exchange_center.feature_kinds import one_hot
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, RecallRecipe, Recipe, TowerRecipe
 from data_exchange_center.steps import StepError

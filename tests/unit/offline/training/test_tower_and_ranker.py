@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from data_exchange_center.features import DenseFeature, Encoded, FeatureSpec, HistoryFeature, one_hot
+from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
+from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import EaseRecipe, TowerRecipe

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.features import DenseFeature, Encoded
+from data_exchange_center.feature_kinds import DenseFeature
+from data_exchange_center.features import Encoded
 from online.clients.base import ServiceError
 from online.recommend.item_cache import CHUNK, RETRY_S, EncodedItems, ItemCache, fetch_items
 from tests.unit.online.fakes import FakeFeatures
