@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from data_exchange_center import artifacts
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
 from offline_to_online.rows.user_rows import recall_state, user_rows
@@ -21,6 +24,14 @@ def test_every_user_of_the_artifacts_is_a_row(tmp_path: Path) -> None:
     assert [row.userid for row in rows if not row.vectors] == [3, 4]
     seen = artifacts.USER_SEEN.read(tmp_path).set_index(Columns.USER)[Columns.SEEN]
     assert all(row.seen.tolist() == list(seen[row.userid]) for row in rows)
+
+
+def test_somebody_who_is_in_no_list_of_users_is_one_sentence(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="default")
+    users = artifacts.USERS.read(tmp_path)
+    artifacts.USERS.write(tmp_path, users[users[Columns.USER] != 7])
+    with pytest.raises(ArtifactError, match=r"users\.parquet: user number 7 is not in it.*s1_data_split\.py"):
+        user_rows(tmp_path)
 
 
 def test_a_history_is_the_newest_served_ratings_newest_first(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.feature_kinds import DenseFeature
+from data_exchange_center.feature_kinds import DenseFeature, FlagFeature
 from data_exchange_center.features import Encoded
 from online.clients.base import ServiceError
-from online.recommend.item_cache import CHUNK, RETRY_S, EncodedItems, ItemCache, fetch_items
+from online.recommend.item_cache import CHUNK, RETRY_S, VALUES, EncodedItems, ItemCache, fetch_items
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import SourceWorld
 
@@ -150,3 +150,13 @@ def test_find_gives_the_rows_in_the_order_wanted() -> None:
     known, rows = nothing.find(np.array([1, 2], np.int32))
     assert known.tolist() == [False, False]
     assert len(rows) == 0
+
+
+def test_items_with_hundreds_of_features_are_fetched_in_smaller_calls() -> None:
+    world, store = SourceWorld(), FakeFeatures(SourceWorld())
+    wide = world.spec.model_copy(
+        update={"multi_hot": tuple(FlagFeature(name=f"flag_{n}", entity="item") for n in range(300))}
+    )
+    nobody = fetch_items(store, wide, world.release, range(200_000, 200_090))
+    assert [len(query.ids) for query in store.calls] == [VALUES // 300] * 3
+    assert len(nobody.itemids) == 0

@@ -1,0 +1,121 @@
+"""Releases whose ids are strings, or that have hundreds of categories, through the whole sync and the server.
+
+After `test_sync`, which begins before anything is live. The tests run in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from data_exchange_center import artifacts, wire
+from data_exchange_center.columns import Columns
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import CheckError
+from offline_to_online.activation import go_back
+from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
+from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
+from offline_to_online.release import s1_go_live
+from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.triton import TritonStore
+from online.recommend.recommender import Recommender
+from online.recommend.types import Outcome, Recommendation, Request, WrongUserIdError
+from tests.own_ids import item_of, name_by_strings, user_of
+from tests.synthetic_release import write_artifacts
+
+SYNC = (
+    s1_user_to_redis,
+    s2_item_to_es,
+    s1_feature_to_feast,
+    s2_model_to_triton,
+    s3_check_offline_and_online,
+    s1_go_live,
+)
+MANY = tuple(f"category {n}" for n in range(300))
+
+
+def synced(settings: Settings) -> str:
+    for step in SYNC:
+        step.main(settings)
+    return release_of_artifacts(settings).release
+
+
+@pytest.fixture(scope="module")
+def named(stack: Settings) -> Iterator[Settings]:
+    """Settings of a release whose users and items have strings for ids."""
+    settings = stack.model_copy(update={"recipe_name": "default"})
+    write_artifacts(settings.exchange_dir, recipe="default", seed=11)
+    name_by_strings(settings.exchange_dir, "default")
+    yield settings
+    TritonStore(stack).delete(set(TritonStore(stack).releases()))
+    with redis_client(stack) as client:
+        client.delete(wire.LIVE_KEY, wire.HISTORY_KEY)
+
+
+@pytest.fixture(scope="module")
+def recommender(stack: Settings) -> Iterator[Recommender]:
+    """One server for all of these releases."""
+    with closing(Recommender.from_settings(stack)) as recommender:
+        yield recommender
+
+
+def ask(recommender: Recommender, userid: OwnId) -> Recommendation:
+    return recommender.recommend(Request(userid=userid, timestamp=1_000_200_000, explain=True))
+
+
+@pytest.fixture(scope="module")
+def first(named: Settings) -> str:
+    return synced(named)
+
+
+def test_strings_are_asked_for_and_answered(named: Settings, first: str, recommender: Recommender) -> None:
+    seen = artifacts.USER_SEEN.read(named.exchange_dir).set_index(Columns.USER)[Columns.SEEN]
+    for number in (1, 2, 7, 60):
+        answer = ask(recommender, user_of(number))
+        assert (answer.release, answer.outcomes) == (first, ())
+        told = answer.as_json()
+        itemids = [item["itemid"] for item in told["item_list"]]
+        assert len(itemids) == len(set(itemids)) == 50
+        assert not set(itemids) & {item_of(item) for item in seen[number]}
+        assert set(itemids) <= set(told["recall"]["fused"])
+        assert all(item["title"] == item["itemid"] for item in told["item_list"])
+    assert ask(recommender, "nobody").outcomes == (Outcome.COLD_START,)
+    with pytest.raises(WrongUserIdError, match=r'for example {"userid": "1"}'):
+        ask(recommender, 1)
+
+
+def test_a_check_that_fails_names_the_user_as_people_do(named: Settings, first: str) -> None:
+    key, other = (wire.user_key(first, user_of(number)) for number in (2, 3))
+    with redis_client(named) as client:
+        whole = client.hgetall(key)
+        try:
+            client.hset(key, wire.USER_NUMBER, client.hget(other, wire.USER_NUMBER))
+            with pytest.raises(CheckError) as raised:
+                s3_check_offline_and_online.main(named)
+        finally:
+            client.hset(key, mapping=whole)
+    assert f"user {user_of(2)!r}: Redis gives the number 3" in str(raised.value)
+    s3_check_offline_and_online.main(named)  # a check that failed takes away the record of the one before
+
+
+def test_whole_numbers_and_hundreds_of_categories_take_over_and_back(
+    stack: Settings, first: str, recommender: Recommender
+) -> None:
+    """300 genres are 600 statistics a user and 300 flags an item."""
+    settings = stack.model_copy(update={"recipe_name": "source"})
+    write_artifacts(settings.exchange_dir, recipe="source", seed=12, genres=MANY)
+    before = ask(recommender, user_of(5))
+    second = synced(settings)
+    answer = ask(recommender, 5)  # a whole number: the former release has none
+    assert answer.release == second
+    told = answer.as_json()["item_list"]
+    assert len(told) == 50
+    assert all(type(item["itemid"]) is int and set(item["genres"]) <= set(MANY) for item in told)
+    with pytest.raises(WrongUserIdError, match="a whole number"):
+        ask(recommender, user_of(5))
+    go_back(stack, first)
+    assert ask(recommender, user_of(5)).items == before.items
