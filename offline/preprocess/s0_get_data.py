@@ -31,7 +31,7 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published
-from offline.ingestion import grouplens, movielens, sources
+from offline.ingestion import grouplens, movielens, movielens_100k, sources
 from offline.ingestion.ingest import ingest
 from offline.ingestion.sources import Source
 
@@ -85,7 +85,8 @@ def _found(settings: Settings) -> Iterator[tuple[Source, str]]:
                 f"GroupLens cannot be reached ({type(error).__name__}): taking MovieLens-100K out of {sources.WHEEL}."
             )
             print(f"To have MovieLens-1M later, name it in RECSYS_DATA, or remove {raw} and run this step again.")
-            yield sources.ml_100k_from_wheel(), sources.WHEEL
+            data = sources.ml_100k_from_wheel()
+            yield sources.of_movielens(data, movielens_100k.RECBOLE_FILES), sources.WHEEL
             return
         with sources.opened(path) as source:
             yield source, grouplens.GROUPLENS_URL

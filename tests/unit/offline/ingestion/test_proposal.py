@@ -1,0 +1,101 @@
+"""A dataset.toml is proposed, says what the files hold, and can be used as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.ingestion.declaration import parse
+from offline.ingestion.ingest import ingest
+from offline.ingestion.proposal import main, propose
+from offline.ingestion.sources import opened
+from tests.made_up_data import half_stars, shop
+
+
+def bare(folder: Path) -> Path:
+    (folder / "dataset.toml").unlink()
+    return folder
+
+
+def test_a_shop(tmp_path: Path) -> None:
+    found = parse(propose(bare(shop(tmp_path / "my shop"))))
+    assert found.name == "my-shop"
+    events = found.interactions
+    assert (events.user, events.item, events.time, events.time_unit) == ("customer", "sku", "at", "iso")
+    assert (events.value, found.users, found.items) == (None, None, None)
+
+
+def test_half_stars(tmp_path: Path) -> None:
+    found = parse(propose(bare(half_stars(tmp_path))))
+    events = found.interactions
+    assert (events.file, events.delimiter, events.time_unit) == ("seen.csv.gz", ";", "ms")
+    assert (events.user, events.item, events.value, events.positive_above) == ("who", "what", "stars", 3)
+    assert found.users is not None
+    assert found.items is not None
+    kinds = {name: spec.kind for name, spec in found.users.attributes.items()}
+    assert kinds == {"Land": "categorical", "Jahre": "numeric", "mag": "multi-valued"}
+    assert (found.users.id, found.items.id, found.items.title) == ("who", "what", "name")
+    assert {name: spec.kind for name, spec in found.items.attributes.items()} == {
+        "Art": "categorical",
+        "Preis": "numeric",
+    }
+
+
+def movielens_like(folder: Path) -> Path:
+    """Ratings and films between tabs, as GroupLens's newer sets have them; without what only this project knows."""
+    films = "".join(
+        f"{n}\tFilm {n} ({1990 + n % 9})\t{'Drama|War' if n % 3 else 'Comedy'}\ttext {n}\n" for n in range(1, 60)
+    )
+    (folder / "films.tsv").write_text("movieId\ttitle\tgenres\tplot\n" + films)
+    ratings = "".join(f"{n % 23 + 1}\t{n % 59 + 1}\t{n % 5 + 1}\t{978_300_000 + n}\n" for n in range(500))
+    (folder / "ratings.tsv").write_text("userId\tmovieId\trating\ttimestamp\n" + ratings)
+    return folder
+
+
+def test_films_between_tabs(tmp_path: Path) -> None:
+    text = propose(movielens_like(tmp_path))
+    found = parse(text)
+    events = found.interactions
+    assert (events.file, events.delimiter, events.time_unit) == ("ratings.tsv", "\t", "s")
+    assert (events.user, events.item, events.time) == ("userId", "movieId", "timestamp")
+    assert (events.value, events.positive_above) == ("rating", 3)
+    assert found.items is not None
+    assert (found.items.id, found.items.title, found.items.separator) == ("movieId", "title", "|")
+    assert {name: spec.kind for name, spec in found.items.attributes.items()} == {"genres": "multi-valued"}
+    assert '# "plot": left out, as 59 of 59 values differ' in text
+    assert '# [users]: no file lists every "userId" once' in text
+
+
+@pytest.mark.parametrize(
+    "made", [lambda folder: bare(shop(folder)), lambda folder: bare(half_stars(folder)), movielens_like]
+)
+def test_what_is_proposed_can_be_read_as_it_is(
+    tmp_path: Path, made: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(Settings(), made(tmp_path))
+    assert f"make demo RECSYS_DATA={tmp_path}" in capsys.readouterr().out
+    with opened(tmp_path) as source:
+        assert len(ingest(source.declaration, source.tables).ratings) > 0
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    before = (shop(tmp_path) / "dataset.toml").read_text()
+    with pytest.raises(StepError, match="is there already"):
+        main(Settings(), tmp_path)
+    assert (tmp_path / "dataset.toml").read_text() == before
+
+
+def test_files_that_hold_no_events_are_told(tmp_path: Path, movielens: Callable[..., Path]) -> None:
+    with pytest.raises(StepError, match="is no folder"):
+        propose(tmp_path / "nowhere")
+    with pytest.raises(StepError, match=r"holds no file that ends with \.csv"):
+        propose(tmp_path)
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(StepError, match=r"looks like interactions.*notes\.csv: a, b.*by hand"):
+        propose(tmp_path)
+    with pytest.raises(StepError, match="holds MovieLens, which needs no"):
+        propose(movielens())
