@@ -206,6 +206,10 @@ logs: setup ## the end of every log
 serve: setup ## start the Flask server under gunicorn, or start it anew
 	@$(BIN)/python -m online.stack serve
 
+.PHONY: api-key
+api-key: setup ## hand out a key for the server: make api-key name=<whose>; take it back: revoke=<whose>; without: list them
+	@$(BIN)/python -m online.web.api_key $(if $(name),--name "$(name)") $(if $(revoke),--revoke "$(revoke)")
+
 # --- the same in containers: images=built (default) or images=official; no Python is needed on this machine ----------
 
 .PHONY: docker-demo docker-up docker-down docker-status docker-logs

@@ -134,6 +134,12 @@ class TritonSettings(_Service):
         return f"{self.host}:{self.grpc_port}"
 
 
+def _rates(text: str) -> str:
+    if re.fullmatch(r"([1-9]\d*/(second|minute|hour|day)(; ?(?!$)|$))*", text):
+        return text
+    raise ValueError(f"{text!r} is no limit of requests; say for example '20/second; 1000/hour'")
+
+
 class ServerSettings(_Service):
     """The Flask server. ``host`` is the address it binds."""
 
@@ -142,6 +148,11 @@ class ServerSettings(_Service):
     threads: Annotated[int, Field(ge=1)] = 16  # kept-alive connections spread unevenly over the workers
     item_cache_ttl_s: Seconds = 300.0
     arrival_timeout_s: Seconds = 5.0  # of a request, from its first byte to its last
+    keys_for: Literal["writes", "all"] = "writes"  # what needs a key
+    keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
+    key: SecretStr | None = None  # what the project's own client sends
+    rate: Annotated[str, AfterValidator(_rates)] = ""  # requests a client may send: "20/second; 1000/hour"
+    proxies: Annotated[int, Field(ge=0)] = 0  # before the server, each of which adds to X-Forwarded-For
 
     @property
     def url(self) -> str:
@@ -196,6 +207,11 @@ class Settings(BaseSettings):
     def service_dir(self, service: str) -> Path:
         """The folder that a service's container mounts: ``data_exchange_center/online/<service>``."""
         return self.exchange_dir / "online" / service
+
+    @property
+    def keys_file(self) -> Path:
+        """Where the hashes of the server's keys are: in a folder of its own, which a container mounts."""
+        return self.server.keys_file or self.service_dir("keys") / "api_keys"
 
     @property
     def metrics_dir(self) -> Path:

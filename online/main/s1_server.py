@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 
 from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
 from online.recommend.recommender import Recommender
@@ -24,9 +25,11 @@ from online.web import body, records
 from online.web.access_log import log_request
 from online.web.errors import register_errors
 from online.web.health import register_health
+from online.web.keys import only_reads, register_keys, warn_if_open
 from online.web.limits import MAX_BODY
 from online.web.log_lines import log_as_json
 from online.web.metrics import Metrics
+from online.web.rate import register_rate
 
 
 def create_app(recommender: Recommender | None = None, settings: Settings | None = None) -> Flask:
@@ -36,15 +39,21 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
         log_as_json()
         recommender = Recommender.from_settings(settings)
         recommender.warm_up()
+        warn_if_open(settings.server)
     app = Flask(__name__)
+    if settings.server.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     metrics = Metrics(recommender.status, settings.server.threads, settings.metrics_dir)
     records.register_records(app, [log_request, metrics.count])
     metrics.register(app)
+    register_keys(app, settings.server, settings.keys_file)
+    register_rate(app, settings.server, settings.redis)
     register_errors(app)
     register_health(app, recommender)
 
     @app.post("/ml/rec")
+    @only_reads
     def recommend() -> Response:
         record = records.current()
         asked = body.parse(request.get_data(cache=False))

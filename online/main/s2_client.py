@@ -44,7 +44,10 @@ def main(settings: Settings) -> None:
     parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
     arguments = parser.parse_args()
     user = first_user(settings) if arguments.userid is None else arguments.userid
-    answer = ask(arguments.url, user, arguments.size, timestamp=arguments.timestamp, explain=arguments.explain)
+    key = settings.server.key.get_secret_value() if settings.server.key else None
+    answer = ask(
+        arguments.url, user, arguments.size, timestamp=arguments.timestamp, explain=arguments.explain, key=key
+    )
     Console().print(render(answer))
     if arguments.userid is None:
         print(f"Ask it yourself:  {as_curl(arguments.seen_at or arguments.url, user)}")

@@ -20,8 +20,10 @@ TIMEOUT_S = 10.0
 _ALWAYS = ("itemid", "score", "title")  # of an item; its other fields are the data set's attributes
 
 
-def ask(url: str, userid: OwnId, size: int, *, timestamp: int | None = None, explain: bool = False) -> dict[str, Any]:
-    """The server's answer; ``timestamp``: as if asked then (seconds), instead of now.
+def ask(
+    url: str, userid: OwnId, size: int, *, timestamp: int | None = None, explain: bool = False, key: str | None = None
+) -> dict[str, Any]:
+    """The server's answer; ``timestamp``: as if asked then (seconds), instead of now; ``key``: where one is needed.
 
     Raises StepError with one sentence when there is none.
     """
@@ -29,9 +31,10 @@ def ask(url: str, userid: OwnId, size: int, *, timestamp: int | None = None, exp
     body = {"userid": userid, "size": size, "explain": explain}
     if timestamp is not None:
         body["timestamp"] = timestamp
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         with local_session() as session:
-            response = session.post(address, json=body, timeout=TIMEOUT_S)
+            response = session.post(address, json=body, headers=headers, timeout=TIMEOUT_S)
     except requests.Timeout as error:
         raise StepError(f"The server at {url} did not answer within {TIMEOUT_S:.0f} s. See `make logs`.") from error
     except requests.ConnectionError as error:

@@ -18,9 +18,11 @@ from tests.free_ports import settings_on_free_ports
 
 
 @contextmanager
-def running(folder: Path, **server_settings: object) -> Iterator[tuple[Settings, psutil.Process]]:
-    """Its settings and gunicorn's master, once a worker answers."""
-    settings = settings_on_free_ports(folder)
+def running(
+    folder: Path, settings: Settings | None = None, **server_settings: object
+) -> Iterator[tuple[Settings, psutil.Process]]:
+    """Its settings and gunicorn's master, once a worker answers. It logs to server.log in the folder."""
+    settings = settings or settings_on_free_ports(folder)
     settings = settings.model_copy(update={"server": settings.server.model_copy(update=server_settings)})
     program = server.program(settings)
     log = folder / "server.log"

@@ -21,7 +21,7 @@ from online.stack import commands
 from online.stack.catalogue import SERVICES, by_name
 from online.stack.elasticsearch import service as elasticsearch
 from online.stack.redis.service import LINE
-from online.stack.service import NotReadyError, StackError
+from online.stack.service import LOOPBACK, NotReadyError, StackError
 from online.stack.supervision import Supervisor, members
 from tests.free_ports import settings_on_free_ports
 
@@ -72,6 +72,19 @@ def test_status_shows_every_service_and_exits_with_0(stack: Settings) -> None:
         (row,) = [line for line in answer.stdout.splitlines() if f" {service.name} " in line]
         assert "yes" in row
         assert str(service.ports[0].number(stack)) in row
+
+
+def test_nobody_listens_beyond_this_machine(stack: Settings) -> None:
+    """Elasticsearch, Feast and Triton ask for no password, so nobody else may reach them."""
+    pids = {process.pid for process in members(stack)}
+    listening = [
+        connection.laddr
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.pid in pids
+    ]
+    ports = {port.number(stack) for service in SERVICES for port in service.ports}
+    assert ports <= {address.port for address in listening}
+    assert {address.ip for address in listening} <= {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"}
 
 
 def test_up_again_changes_nothing(stack: Settings) -> None:

@@ -196,7 +196,7 @@ class TestServer:
         secret = tmp_path / "redis_password"
         secret.write_text("hush\n")
         for variable, value in compose["services"][name]["environment"].items():
-            plain = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value).replace("/run/secrets/redis_password", str(secret))
+            plain = re.sub(r"\$\{\w+:-(\w*)\}", r"\1", value or "").replace("/run/secrets/redis_password", str(secret))
             monkeypatch.setenv(variable, plain)
         settings = Settings()
         assert settings.server.host == host

@@ -1,0 +1,53 @@
+"""How often a client may ask, where the settings limit it: by its key, or by its address where it has none.
+
+Counted in Redis, so that all workers count together; where Redis does not answer, each worker counts by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask import Flask, Response, request
+from flask_limiter import Limiter, RateLimitExceeded
+
+from data_exchange_center.settings import RedisSettings, ServerSettings
+from online.web import records
+from online.web.errors import error_response
+from online.web.keys import OPEN
+from online.web.metrics import PATH
+
+PREFIX: Final = "recsys:rate"
+
+
+def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None:
+    """Answer 429 to whoever asks more often than ``server.rate``; health and metrics are never counted."""
+
+    @app.errorhandler(RateLimitExceeded)
+    def too_many(error: RateLimitExceeded) -> Response:
+        message = f"This client asks too often: {error.description} is the limit."
+        return error_response(429, "too_many_requests", message)
+
+    if not server.rate:
+        return
+    limiter = Limiter(
+        _client,
+        app=app,
+        application_limits=[server.rate],
+        strategy="sliding-window-counter",
+        storage_uri=f"redis://{redis.host}:{redis.port}/0",
+        storage_options=_options(redis),
+        key_prefix=PREFIX,
+        in_memory_fallback=[server.rate],
+        headers_enabled=True,
+    )
+    limiter.request_filter(lambda: request.path in OPEN or request.path == PATH)
+
+
+def _client() -> str:
+    return str(records.current().facts.get("key") or request.remote_addr or "unknown")
+
+
+def _options(redis: RedisSettings) -> dict[str, Any]:
+    """Not in the address, which might be logged."""
+    password = {"password": redis.password.get_secret_value()} if redis.password else {}
+    return {"socket_timeout": redis.timeout_s, "socket_connect_timeout": redis.timeout_s, **password}

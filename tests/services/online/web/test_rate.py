@@ -1,0 +1,29 @@
+"""A client's requests are counted in Redis."""
+
+from __future__ import annotations
+
+import redis
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from online.main.s1_server import create_app
+from online.recommend.recommender import Recommender
+from online.web.rate import PREFIX
+
+
+def server(settings: Settings) -> FlaskClient:
+    return create_app(Recommender.from_settings(settings), settings).test_client()
+
+
+def test_all_workers_count_together(stack: Settings) -> None:
+    limited = stack.model_copy(update={"server": stack.server.model_copy(update={"rate": "3/hour"})})
+    first, second = server(limited), server(limited)
+    with redis.Redis(port=stack.redis.port) as client:
+        try:
+            given = [http.get("/nowhere").status_code for http in (first, second, first, second, first)]
+            kept = list(client.scan_iter(f"*{PREFIX}*"))
+        finally:
+            for key in client.scan_iter(f"*{PREFIX}*"):
+                client.delete(key)
+    assert given == [404, 404, 404, 429, 429]
+    assert kept

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from pydantic import ValidationError
+
+from data_exchange_center.settings import ServerSettings, Settings
+from online.main.s1_server import create_app
+from tests.free_ports import free_ports
+from tests.unit.online.conftest import Fakes
+
+
+def limited(fakes: Fakes, **server: Any) -> FlaskClient:
+    """Over a Redis that is not there: the process counts by itself."""
+    settings = Settings()
+    (port,) = free_ports(1)
+    return create_app(
+        fakes.recommender,
+        settings.model_copy(
+            update={
+                "server": settings.server.model_copy(update=server),
+                "redis": settings.redis.model_copy(update={"port": port}),
+            }
+        ),
+    ).test_client()
+
+
+def asked(http: FlaskClient, address: str = "10.0.0.1", **headers: str) -> Any:
+    return http.post("/ml/rec", json={"userid": 1}, environ_base={"REMOTE_ADDR": address}, headers=headers)
+
+
+def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_answered(fakes: Fakes) -> None:
+    http = limited(fakes, rate="3/minute")
+    assert [asked(http).status_code for _ in range(3)] == [200] * 3
+    refused = asked(http)
+    assert refused.status_code == 429
+    assert refused.json["error"]["code"] == "too_many_requests"
+    assert refused.json["error"]["message"] == "This client asks too often: 3 per 1 minute is the limit."
+    assert 0 <= int(refused.headers["Retry-After"]) <= 60
+    assert asked(http, "10.0.0.2").status_code == 200
+    assert http.get("/healthz", environ_base={"REMOTE_ADDR": "10.0.0.1"}).status_code == 200
+    page = http.get("/metrics", environ_base={"REMOTE_ADDR": "10.0.0.1"}).text
+    assert 'outcome="too_many_requests",status="429"' in page
+
+
+def test_without_the_setting_nobody_is_counted(fakes: Fakes) -> None:
+    http = limited(fakes)
+    answers = [asked(http) for _ in range(50)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert not any("RateLimit" in name for name, _ in answers[0].headers)
+
+
+@pytest.mark.parametrize(("proxies", "expected"), [(0, [200, 429, 429]), (1, [200, 200, 429])])
+def test_behind_a_proxy_it_is_the_client_who_is_counted_and_nobody_believes_a_client(
+    fakes: Fakes, proxies: int, expected: list[int]
+) -> None:
+    http = limited(fakes, rate="1/minute", proxies=proxies)
+    told = [{"X-Forwarded-For": "1.1.1.1"}, {"X-Forwarded-For": "2.2.2.2"}, {"X-Forwarded-For": "3.3.3.3, 2.2.2.2"}]
+    assert [asked(http, **headers).status_code for headers in told] == expected
+
+
+@pytest.mark.parametrize("rate", ["20/second", "20/second; 1000/hour", "1/minute;2/day", ""])
+def test_a_limit_is_understood(rate: str) -> None:
+    assert ServerSettings(rate=rate).rate == rate
+
+
+@pytest.mark.parametrize("rate", ["20", "often", "0/second", "20/second;", "20/fortnight", "-1/day"])
+def test_a_limit_that_is_none_is_refused_when_the_settings_are_read(rate: str) -> None:
+    with pytest.raises(ValidationError, match="no limit of requests"):
+        ServerSettings(rate=rate)
