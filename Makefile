@@ -289,6 +289,10 @@ test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton,
 test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands, server, client, one fault each
 	$(BIN)/python -m pytest tests/e2e/walk -q
 
+.PHONY: fuzz
+fuzz: setup ## ten thousand requests made from the API's description, right and wrong ones (some minutes; cases=<how many>)
+	FUZZ_CASES=$(or $(cases),10000) $(BIN)/python -m pytest tests/unit/online/web/test_fuzz.py -q --timeout 3600
+
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
 	$(BIN)/python -m pytest tests/containers -q --timeout 1800

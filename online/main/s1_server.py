@@ -2,6 +2,7 @@
 
 POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as if asked
               then, not now), "explain" (true: also what each recall channel found)
+GET  /docs    the API's description, as a page; /openapi.json; /metrics for Prometheus
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 
 Reads   the live release from the four services (`make sync` puts it there); nothing from disk
@@ -29,6 +30,7 @@ from online.web.keys import only_reads, register_keys, warn_if_open
 from online.web.limits import MAX_BODY
 from online.web.log_lines import log_as_json
 from online.web.metrics import Metrics
+from online.web.openapi import register_description
 from online.web.rate import register_rate
 
 
@@ -51,6 +53,7 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
     register_rate(app, settings.server, settings.redis)
     register_errors(app)
     register_health(app, recommender)
+    register_description(app)
 
     @app.post("/ml/rec")
     @only_reads

@@ -24,12 +24,14 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import ServerSettings
 from online.web import records
+from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "recsys_"  # by which a key that was committed somewhere can be found
 NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
-OPEN: Final = frozenset({"/healthz", "/readyz"})  # whoever starts and watches the server asks these
+# Whoever starts and watches the server asks the first two; the API's description is no secret.
+OPEN: Final = frozenset({"/healthz", "/readyz", DESCRIPTION_PATH, PAGE_PATH})
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
 

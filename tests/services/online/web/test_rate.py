@@ -20,10 +20,10 @@ def test_all_workers_count_together(stack: Settings) -> None:
     first, second = server(limited), server(limited)
     with redis.Redis(port=stack.redis.port) as client:
         try:
-            given = [http.get("/nowhere").status_code for http in (first, second, first, second, first)]
+            given = [http.post("/ml/rec", data=b"{}").status_code for http in (first, second, first, second, first)]
             kept = list(client.scan_iter(f"*{PREFIX}*"))
         finally:
             for key in client.scan_iter(f"*{PREFIX}*"):
                 client.delete(key)
-    assert given == [404, 404, 404, 429, 429]
+    assert given == [400, 400, 400, 429, 429]
     assert kept

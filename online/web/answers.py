@@ -1,0 +1,77 @@
+"""The shapes of what the server answers, for the API's description. Tests hold real answers against them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+OwnId = int | str
+
+
+class Item(BaseModel):
+    """One recommended item, with what the data set says of it."""
+
+    model_config = ConfigDict(extra="allow", title="Item")
+
+    itemid: OwnId
+    score: float = Field(description="by the ranking model, or by recall where that did not rank; higher is better")
+    title: str
+
+
+class Answer(BaseModel):
+    """The best unseen items, best first."""
+
+    userid: OwnId
+    release: str = Field(description="which one has answered")
+    cold_start: bool = Field(description="the release knows nothing of this user: the popular list")
+    item_list: list[Item]
+    took_ms: dict[str, float] = Field(description="milliseconds with each service, and in total")
+    degraded: list[Any] = Field(default=[], description="what the answer lacks; absent when it lacks nothing")
+    reason: str = Field(default="", description="the same in sentences, and why an answer is not personal")
+    recall: dict[str, list[OwnId]] = Field(default={}, description="with explain: what recall found, best first")
+
+
+class Error(BaseModel):
+    """What went wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: str = Field(description="for programs")
+    message: str = Field(description="a sentence for people")
+    field: str = Field(default="", description="400: which field of the request, or body")
+    service: str = Field(default="", description="503: which service")
+
+
+class ErrorAnswer(BaseModel):
+    """Every error has this shape."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    error: Error
+
+
+class Alive(BaseModel):
+    """This process runs."""
+
+    alive: bool
+
+
+class ServiceState(BaseModel):
+    """Whether a service answers, and which version it is."""
+
+    ready: bool
+    version: str = ""
+    took_ms: float = 0
+    message: str = Field(default="", description="why it does not")
+
+
+class Ready(BaseModel):
+    """Whether the server could answer now, and how well."""
+
+    ready: bool
+    release: str | None
+    recipe: str | None
+    message: str = ""
+    services: dict[str, ServiceState]
+    outcomes: dict[str, int] = Field(description="how many answers of this process had which outcome")

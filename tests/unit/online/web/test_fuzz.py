@@ -1,0 +1,33 @@
+"""Requests made from the API's description, right and wrong ones. `make fuzz` makes ten thousand."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import schemathesis
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from online.web.openapi import description
+from tests.unit.online.world import DefaultWorld
+
+CASES = int(os.environ.get("FUZZ_CASES", "25"))  # of each operation
+api = schemathesis.openapi.from_dict(description())
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@api.parametrize()
+@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_request_is_too_much(case: schemathesis.Case, http: FlaskClient) -> None:
+    """Valid ones are accepted, others refused; every answer is one that the description names, in its shape."""
+    # JSON Schema calls 1.0 an integer; the server is strict
+    fractional = isinstance(case.body, dict) and any(isinstance(value, float) for value in case.body.values())
+    response = case.call_and_validate(
+        app=http.application, excluded_checks=[positive_data_acceptance] if fractional else []
+    )
+    assert response.status_code < 500
+    if response.status_code >= 400:
+        assert set(response.json()) == {"error"}
+        assert {"code", "message"} <= set(response.json()["error"])

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import jsonschema
+import openapi_spec_validator
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from online.recommend.types import Request
+from online.web.body import BadRequestError, parse
+from online.web.openapi import description
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
+
+DOCUMENT = description()
+SCHEMAS = DOCUMENT["components"]["schemas"]
+
+
+def conforms(content: Any, name: str) -> None:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
+    jsonschema.Draft202012Validator(schema).validate(content)
+
+
+def test_it_is_a_valid_document_and_served(http: FlaskClient) -> None:
+    openapi_spec_validator.validate(DOCUMENT)
+    assert http.get("/openapi.json").json == DOCUMENT
+
+
+def test_it_describes_every_path_and_method_that_there_is(http: FlaskClient) -> None:
+    there = {
+        (rule.rule, method)
+        for rule in http.application.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.endpoint != "static"
+    }
+    assert there == {(path, method.upper()) for path, methods in DOCUMENT["paths"].items() for method in methods}
+
+
+def test_a_request_is_described_by_the_model_that_checks_it() -> None:
+    assert SCHEMAS["Request"]["properties"].keys() == Request.model_fields.keys()
+    assert SCHEMAS["Request"]["required"] == ["userid"]
+    assert SCHEMAS["Request"]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("userid", [1, 8, UNKNOWN_USER, NO_FEATURES_USER])
+@pytest.mark.parametrize("explain", [False, True])
+def test_answers_are_as_described(http: FlaskClient, userid: int, explain: bool) -> None:
+    answer = http.post("/ml/rec", json={"userid": userid, "explain": explain}).json
+    conforms(answer, "Answer")
+    assert answer is not None
+    assert set(answer) <= set(SCHEMAS["Answer"]["properties"])
+
+
+def test_health_is_as_described(http: FlaskClient, fakes: Fakes) -> None:
+    conforms(http.get("/healthz").json, "Alive")
+    conforms(http.get("/readyz").json, "Ready")
+    fakes.scorer.down = True
+    conforms(http.get("/readyz").json, "Ready")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"userid": 1, "x": 1}'])
+def test_errors_are_as_described(http: FlaskClient, fakes: Fakes, body: bytes) -> None:
+    conforms(http.post("/ml/rec", data=body).json, "ErrorAnswer")
+    fakes.users.down = True
+    for response in (http.post("/ml/rec", json={"userid": 1}), http.get("/nowhere"), http.get("/ml/rec")):
+        assert response.status_code >= 400 or response.status_code == 200
+        if response.status_code >= 400:
+            conforms(response.json, "ErrorAnswer")
+            assert str(response.status_code) in {"404", "405", *DOCUMENT["paths"]["/ml/rec"]["post"]["responses"]}
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 300), st.integers(), st.floats(allow_nan=False), st.text(max_size=3),
+    st.lists(st.integers(), max_size=2),
+)  # fmt: skip
+REQUESTS = st.dictionaries(st.sampled_from([*Request.model_fields, "x"]), VALUES, max_size=4)
+
+
+@given(REQUESTS)
+def test_what_the_description_allows_is_what_is_accepted(body: dict[str, Any]) -> None:
+    """But for 1.0, which JSON Schema calls an integer and a strict model does not."""
+    if any(isinstance(value, float) and value.is_integer() for value in body.values()):
+        return
+    try:
+        parse(json.dumps(body).encode())
+        accepted = True
+    except BadRequestError:
+        accepted = False
+    valid = jsonschema.Draft202012Validator(TypeAdapter(Request).json_schema()).is_valid(body)
+    assert accepted == valid, body
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "action")]
+        self.ids |= {value or "" for name, value in attrs if name == "id"}
+
+
+def test_the_page_needs_no_network_and_shows_every_field(http: FlaskClient) -> None:
+    response = http.get("/docs")
+    assert response.mimetype == "text/html"
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    page = Links()
+    page.feed(response.text)
+    assert {address for address in page.addresses if not address.startswith("#")} == {"openapi.json"}
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= page.ids
+    assert not re.search(r"https?://|//\w+\.\w+|@import|url\(", response.text)
+    for name, schema in SCHEMAS.items():
+        assert name in page.ids
+        for field in schema["properties"]:
+            assert f"<code>{field}</code>" in response.text
