@@ -206,6 +206,10 @@ logs: setup ## the end of every log
 serve: setup ## start the Flask server under gunicorn, or start it anew
 	@$(BIN)/python -m online.stack serve
 
+.PHONY: monitor
+monitor: setup ## Prometheus of this machine (Debian: apt install prometheus) over the running server; Ctrl-C ends it
+	@$(BIN)/python -m online.stack.monitoring
+
 .PHONY: api-key
 api-key: setup ## hand out a key for the server: make api-key name=<whose>; take it back: revoke=<whose>; without: list them
 	@$(BIN)/python -m online.web.api_key $(if $(name),--name "$(name)") $(if $(revoke),--revoke "$(revoke)")

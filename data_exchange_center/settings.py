@@ -161,6 +161,15 @@ class ServerSettings(_Service):
         return f"http://{host}:{self.port}"
 
 
+class MonitoringSettings(BaseModel):
+    """Prometheus and Grafana, on this machine alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prometheus_port: Port = 9090
+    grafana_port: Port = 3000
+
+
 def _known_recipe(name: str) -> str:
     if name not in RECIPES:
         raise ValueError(f"no recipe is called {name!r}; there are: {', '.join(sorted(RECIPES))}")
@@ -190,6 +199,7 @@ class Settings(BaseSettings):
     feast: FeastSettings = FeastSettings()
     triton: TritonSettings = TritonSettings()
     server: ServerSettings = ServerSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
 
     @property
     def recipe(self) -> Recipe:

@@ -26,6 +26,7 @@ COMPOSE = ROOT / "docker-compose.yml"
 BUILD = ROOT / "docker-compose.build.yml"
 IMAGES = ROOT / "online" / "stack" / "images"
 FOLDER = "${RECSYS_EXCHANGE_DIR:-./data_exchange_center}/online/"
+MONITORING = ["prometheus", "grafana"]
 ids = {"ids": lambda service: service.name}
 
 
@@ -73,9 +74,11 @@ def test_it_is_valid_by_the_compose_specification(path: Path) -> None:
 def test_it_has_the_four_services_the_server_and_what_prepares_and_loads_them(
     compose: dict[str, Any], build: dict[str, Any]
 ) -> None:
-    assert list(compose["services"]) == ["prepare", *(service.name for service in PROGRAMS), "steps"]
+    others = ["steps", *MONITORING]
+    assert list(compose["services"]) == ["prepare", *(service.name for service in PROGRAMS), *others]
     assert list(build["services"]) == [service.name for service in SERVICES]
     assert compose["services"]["steps"]["profiles"] == ["steps"]
+    assert all(compose["services"][name]["profiles"] == ["monitoring"] for name in MONITORING)
 
 
 @pytest.mark.parametrize("service", SERVICES, **ids)
@@ -137,7 +140,7 @@ def test_every_container_gives_up_what_it_does_not_need(compose: dict[str, Any])
         assert service["security_opt"] == ["no-new-privileges:true"], name
     assert {name for name, service in compose["services"].items() if "cap_add" in service} == {"prepare"}
     assert {name for name, service in compose["services"].items() if service.get("read_only")} == {
-        "prepare", "server", "steps",
+        "prepare", "server", "steps", *MONITORING,
     }  # fmt: skip
     assert compose["services"]["prepare"]["network_mode"] == "none"
 
@@ -146,6 +149,26 @@ def test_every_container_gives_up_what_it_does_not_need(compose: dict[str, Any])
 def test_ports_are_on_loopback_and_moved_by_the_settings(service: Service, compose: dict[str, Any]) -> None:
     ports = [f"127.0.0.1:${{{port.variable}:-{port.container}}}:{port.container}" for port in service.ports]
     assert compose["services"][service.name]["ports"] == ports
+
+
+def test_nothing_is_published_beyond_this_machine(compose: dict[str, Any], build: dict[str, Any]) -> None:
+    for content in (compose, build):
+        for name, service in content["services"].items():
+            assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+            assert "network_mode" not in service or service["network_mode"] == "none"
+
+
+@pytest.mark.parametrize(("name", "port"), [("prometheus", 9090), ("grafana", 3000)])
+def test_monitoring_is_where_the_settings_say(
+    compose: dict[str, Any], tags: dict[str, str], name: str, port: int
+) -> None:
+    service = compose["services"][name]
+    assert service["ports"] == [f"127.0.0.1:${{RECSYS_MONITORING__{name.upper()}_PORT:-{port}}}:{port}"]
+    assert getattr(Settings().monitoring, f"{name}_port") == port
+    assert re.fullmatch(rf"[\w./-]+/{name}:v?\d+\.\d+\.\d+", interpolated(service["image"], tags))
+    for mount in service["volumes"]:
+        source = mount.split(":")[0]
+        assert (ROOT / source).is_file() if source.startswith("./") else source in compose["volumes"]
 
 
 @pytest.mark.parametrize("service", PROGRAMS, **ids)

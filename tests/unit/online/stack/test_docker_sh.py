@@ -103,7 +103,10 @@ def test_without_docker_it_says_so(tmp_path: Path) -> None:
 def test_images_choose_the_compose_files(tmp_path: Path, variables: dict[str, str], files: str) -> None:
     done = said_by(tmp_path, WELL, "down", **variables)
     assert done.returncode == 0, done.stderr
-    assert asked(tmp_path)[-1] == f"compose --profile steps down --remove-orphans|{files}|{tmp_path}/exchange"
+    assert (
+        asked(tmp_path)[-1]
+        == f"compose --profile steps --profile monitoring down --remove-orphans|{files}|{tmp_path}/exchange"
+    )
 
 
 def test_other_images_are_refused(tmp_path: Path) -> None:
