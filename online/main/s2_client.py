@@ -45,9 +45,7 @@ def main(settings: Settings) -> None:
     arguments = parser.parse_args()
     user = first_user(settings) if arguments.userid is None else arguments.userid
     key = settings.server.key.get_secret_value() if settings.server.key else None
-    answer = ask(
-        arguments.url, user, arguments.size, timestamp=arguments.timestamp, explain=arguments.explain, key=key
-    )
+    answer = ask(arguments.url, user, arguments.size, timestamp=arguments.timestamp, explain=arguments.explain, key=key)
     Console().print(render(answer))
     if arguments.userid is None:
         print(f"Ask it yourself:  {as_curl(arguments.seen_at or arguments.url, user)}")

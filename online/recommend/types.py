@@ -32,7 +32,10 @@ def _storable(text: str) -> str:
     return text
 
 
-UserId = Annotated[int, Field(ge=1, le=MAX_INTEGER)] | Annotated[str, AfterValidator(_storable)]
+UserId = (
+    Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+    | Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidator(_storable)]
+)
 
 
 class Request(BaseModel):

@@ -50,7 +50,8 @@ def test_a_digest_is_renewed_by_its_tag(tmp_path: Path) -> None:
 
 
 def test_every_image_of_the_repository_can_be_asked_for() -> None:
-    assert set(pin.references(pin.ENV.read_text())) == {"REDIS", "ELASTICSEARCH", "FEAST", "TRITON", "PYTHON"}
+    images = {"REDIS", "ELASTICSEARCH", "FEAST", "TRITON", "PYTHON", "PROMETHEUS", "GRAFANA"}
+    assert set(pin.references(pin.ENV.read_text())) == images
 
 
 def test_a_tag_without_an_image_is_refused() -> None:
