@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.recipes import ChannelRecipe
+from data_exchange_center.channels.contract import VectorRecipe
 
 Products = TypeVar("Products", NDArray[np.float32], NDArray[np.float64])
 
@@ -26,7 +26,7 @@ def product_of_score(scores: Products) -> Products:
     return np.where(scores >= 1, scores - 1, 1 - 1 / scores)
 
 
-def hybrid_scores(products: Products, matches: NDArray[np.bool_], channel: ChannelRecipe) -> NDArray[np.float64]:
+def hybrid_scores(products: Products, matches: NDArray[np.bool_], channel: VectorRecipe) -> NDArray[np.float64]:
     """Inner products, and whether a genre matches -> the scores of a search by both; NaN for what neither finds.
 
     A match earns the channel's term weight, a vector its vector weight times the score of the product.

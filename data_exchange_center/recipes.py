@@ -1,28 +1,32 @@
 """Recipes: named configurations of a recommender, its models and their hyperparameters.
 
 A recipe is settings, not code: the same steps, sync and server read it, and none of them asks for its name. It names
-its recall channels and its ranker (`rankers.registry`) by ``kind``; training and serving look that up.
+its recall channels (`channels.registry`) and its ranker (`rankers.registry`) by ``kind``; training and serving look
+that up.
 
 ``source`` has the shapes and hyperparameters of the project that this one is faithful to; ``default`` is the best one.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import re
+from collections import Counter
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import field_validator
 
-from data_exchange_center.frozen import Need, TrainRecipe
+from data_exchange_center.channels.contract import VectorRecipe
+from data_exchange_center.channels.ease import EaseRecipe
+from data_exchange_center.channels.fm import FMRecipe
+from data_exchange_center.channels.registry import AnyChannelRecipe
+from data_exchange_center.channels.tower import TowerRecipe
+from data_exchange_center.frozen import Frozen, Need, TrainRecipe
 from data_exchange_center.rankers.deepfm import DeepFMRecipe
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.rankers.registry import AnyRankerRecipe
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataRecipe(_Frozen):
+class DataRecipe(Frozen):
     """Split and window. What is liked and what is held out are the data set's own (`Dataset`)."""
 
     train_share: float = 0.8  # of what is not held out, the first rows of every user
@@ -32,74 +36,40 @@ class DataRecipe(_Frozen):
     history: int = 100  # newest interactions of a user that recall looks at
 
 
-# --- recall channels --------------------------------------------------------------------------------------------------
-
-
-class _Channel(_Frozen):
-    """How a channel is searched, and its weight in the fusion. ``needs``: what a data set must have."""
-
-    needs: ClassVar[frozenset[Need]] = frozenset()
-    name: str
-    term_weight: float = 0.0  # > 0: an item with one of the user's preferred genres earns this in the same search
-    vector_weight: float = 1.0  # of an item's inner product with the user's vector
-    fusion_weight: float = 1.0  # of the channel's ranks among the channels'
-
-
-class FMRecipe(_Channel):
-    """Factorization machine on userid and itemid, trained on rated pairs: one stored vector a user."""
-
-    needs: ClassVar[frozenset[Need]] = frozenset({"dislikes"})
-    kind: Literal["fm"] = "fm"
-    name: str = "fm"
-    dim: int = 16
-    train: TrainRecipe
-
-
-class TowerRecipe(_Channel):
-    """Two-tower factorization machine over history and profile, trained by a softmax over all items."""
-
-    kind: Literal["tower"] = "tower"
-    name: str = "tower"
-    dim: int = 64
-    fields: int = 2  # history fields, each with item rows of its own
-    dropout: float = 0.2  # of events
-    epochs: int = 5
-    batch_size: int = 512  # request points
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.01
-    stride: int = 10  # events between request points
-    horizon: int = 10  # events after a request whose liked items are its targets
-    seed: int = 0
-
-
-class EaseRecipe(_Channel):
-    """EASE in its low-rank form: a linear item-item model whose user vector is a weighted sum over the history."""
-
-    kind: Literal["ease"] = "ease"
-    name: str = "ease"
-    dim: int = 64
-    l2: float = 1000.0
-    power: float = 0.75  # an event's weight is (lag + 1) ** -power
-    seed: int = 0
-
-
 # How vectors are searched: exactly, all of them, or approximately, along a graph. Among a few thousand items a graph
 # saves no time, and it is a poor one where popularity is a dimension and all vectors are equally long: EASE's channel
 # loses more than a quarter of its 256 candidates (pic/figures/vector_index.json).
 VectorIndex = Literal["flat", "hnsw"]
-ChannelRecipe = Annotated[FMRecipe | TowerRecipe | EaseRecipe, Field(discriminator="kind")]
+_TAKEN: Final = ("fused", "popular")  # lists beside the channels'
 
 
-class RecallRecipe(_Frozen):
-    """The channels, and what the server asks of Elasticsearch for each of them."""
+class RecallRecipe(Frozen):
+    """The channels, and what the server asks of Elasticsearch for those of them that are searched."""
 
-    channels: tuple[ChannelRecipe, ...]
+    channels: tuple[AnyChannelRecipe, ...]
     candidates: int = 200  # of each channel, and of all of them after fusion
     num_candidates: int = 1000  # neighbours that a vector search brings, per shard; genres add to the scores of these
     index: VectorIndex = "flat"
 
+    @property
+    def searched(self) -> tuple[VectorRecipe, ...]:
+        """The channels that have vectors in the index; the others score the items themselves."""
+        return tuple(channel for channel in self.channels if isinstance(channel, VectorRecipe))
 
-class Recipe(_Frozen):
+    @field_validator("channels")
+    @classmethod
+    def _named_apart(cls, channels: tuple[AnyChannelRecipe, ...]) -> tuple[AnyChannelRecipe, ...]:
+        """A channel's name is part of columns, fields and keys."""
+        for name, times in Counter(channel.name for channel in channels).items():
+            if times > 1 or name in _TAKEN or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(
+                    f"channel name {name!r}: each has its own, of small letters, digits and _, other than "
+                    f"{' and '.join(map(repr, _TAKEN))}"
+                )
+        return channels
+
+
+class Recipe(Frozen):
     """Everything a recommender is made of."""
 
     name: str

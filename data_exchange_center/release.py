@@ -47,7 +47,7 @@ class Manifest(_Frozen):
     recipe: Recipe
     dataset: Dataset
     feature_spec: FeatureSpec
-    vector_dims: dict[str, int]  # of each recall channel's vectors
+    vector_dims: dict[str, int]  # of each searched channel's vectors
     model: dict[str, Any]  # ranking model: configuration and AUC per split
     parts: tuple[Part, ...]
     parity: ParityRecord | None = None  # None: not checked since it was loaded, so it must not go live

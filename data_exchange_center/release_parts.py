@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.dataset import Dataset, IdKind
 from data_exchange_center.features import FeatureSpec
@@ -55,11 +55,11 @@ def release_of_artifacts(settings: Settings) -> Manifest:
 
 
 def _vector_dims(settings: Settings) -> dict[str, int]:
-    """Raises ArtifactError when a channel of the recipe has no vectors."""
+    """Of the channels that are searched. Raises ArtifactError when one of them has no vectors."""
     folder, table = settings.exchange_dir, artifacts.ITEM_VECTORS
     vectors = table.read(folder)
     dims = {}
-    for channel in settings.recipe.recall.channels:
+    for channel in settings.recipe.recall.searched:
         known = vectors.get(vector_of(channel.name), pd.Series(dtype=object)).dropna()
         if known.empty:
             raise table.wrong(table.at(folder), f"holds no vectors of channel {channel.name!r}")

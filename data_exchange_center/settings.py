@@ -11,12 +11,13 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from data_exchange_center.recipes import RECIPES, Recipe
+if TYPE_CHECKING:
+    from data_exchange_center.recipes import Recipe
 
 EXCHANGE_DIR = Path(__file__).resolve().parent
 
@@ -171,6 +172,8 @@ class MonitoringSettings(BaseModel):
 
 
 def _known_recipe(name: str) -> str:
+    from data_exchange_center.recipes import RECIPES
+
     if name not in RECIPES:
         raise ValueError(f"no recipe is called {name!r}; there are: {', '.join(sorted(RECIPES))}")
     return name
@@ -203,6 +206,8 @@ class Settings(BaseSettings):
 
     @property
     def recipe(self) -> Recipe:
+        from data_exchange_center.recipes import RECIPES  # with numpy, which the services' own images go without
+
         return RECIPES[self.recipe_name]
 
     @property

@@ -1,71 +1,54 @@
-"""Recall's part of a synthetic release: random channels."""
+"""Recall's part of a synthetic release: random channels of a recipe's forms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import Channel, ChannelSet
-from data_exchange_center.columns import Columns, vector_of
-from data_exchange_center.recipes import DEFAULT, SOURCE
-from tests.datasets import STARS
+from data_exchange_center.channels.contract import Channel, ChannelRecipe
+from data_exchange_center.channels.history_sum import HistorySum
+from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.recipes import Recipe
+from offline.data.inputs import Inputs
+from offline.training.channels import channel_set, item_vectors, user_state, user_vectors
 from tests.synthetic_world import DIM, World
 
-PROFILE_READERS = ("tower",)  # kinds of channels that read the profile
 
-
-def write_source_channels(folder: Path, world: World) -> None:
-    """Stored vectors of users and items, and no channel that makes them."""
-    (recipe,) = SOURCE.recall.channels
-    field, random = vector_of(recipe.name), world.random
-    factors = random.normal(size=(len(world.itemids), DIM - 1))
-    lengths = np.linalg.norm(factors, axis=1)
-    filled = np.hstack([factors, np.sqrt(lengths.max() ** 2 - lengths**2)[:, None]])
-    users = np.hstack([random.normal(size=(len(world.userids), DIM - 1)), np.zeros((len(world.userids), 1))])
-    _write_items(folder, world, {field: (filled, world.trained)})
-    artifacts.USER_VECTORS.write(folder, pd.DataFrame({Columns.USER: world.userids, field: list(users)}))
-    artifacts.CHANNELS.write(folder, ChannelSet(world.itemids, ()).pack())
+def write_channels(folder: Path, world: World, inputs: Inputs, recipe: Recipe) -> None:
+    """Everything that the step of the vectors writes."""
+    past = inputs.data
+    channels = [made_up(channel, world, inputs, recipe) for channel in recipe.recall.channels]
+    artifacts.USER_VECTORS.write(folder, user_vectors(channels, past))
+    artifacts.ITEM_VECTORS.write(folder, item_vectors(channels, past))
+    artifacts.CHANNELS.write(folder, channel_set(channels, past).pack())
+    artifacts.USER_STATE.write(folder, user_state(past, inputs))
     artifacts.RECALL_REPORT.write(folder, {})
 
 
-def write_default_channels(folder: Path, world: World) -> None:
-    """A random channel for each of the recipe's, with tables of the shapes that its kind has."""
-    cardinalities = [1 + world.people[name].nunique() for name in STARS.profile]
-    channels = ChannelSet(
-        world.itemids,
-        tuple(
-            _channel(
-                world, channel.name, cardinalities if channel.kind in PROFILE_READERS else [], DEFAULT.data.history
-            )
-            for channel in DEFAULT.recall.channels
-        ),
-    )
-    vectors = {
-        vector_of(channel.name): (channel.item_vectors()[1:], channel.trained[1:]) for channel in channels.channels
-    }
-    _write_items(folder, world, vectors)
-    artifacts.USER_VECTORS.write(folder, pd.DataFrame({Columns.USER: world.userids}))
-    artifacts.CHANNELS.write(folder, channels.pack())
-    artifacts.RECALL_REPORT.write(folder, {})
+def made_up(channel: ChannelRecipe, world: World, inputs: Inputs, recipe: Recipe) -> Channel:
+    """Random tables in the shapes that the channel's form has; a channel of a form of its own is fitted."""
+    if channel.served is HistorySum:
+        return _history_sum(channel.name, world, inputs, recipe.data.history)
+    if channel.served is StoredVectors:
+        return _stored_vectors(channel.name, world)
+    return channel.fit(inputs.data, inputs, recipe.data).channel
 
 
-def _channel(world: World, name: str, cardinalities: list[int], lags: int) -> Channel:
+def _history_sum(name: str, world: World, inputs: Inputs, lags: int) -> HistorySum:
     random, rows = world.random, len(world.itemids) + 1
 
     def table(*shape: int) -> NDArray[np.float32]:
         return random.normal(scale=0.5, size=shape).astype(np.float32)
 
-    history, profile = table(2, rows, DIM), tuple(table(n, DIM) for n in cardinalities)
-    rating_weight = random.uniform(0.2, 1.2, size=(2, 2, STARS.rating_codes)).astype(np.float32)
+    history, profile = table(2, rows, DIM), tuple(table(field.cardinality, DIM) for field in inputs.profile)
+    rating_weight = random.uniform(0.2, 1.2, size=(2, 2, inputs.dataset.rating_codes)).astype(np.float32)
     history[:, 0], rating_weight[:, :, 0] = 0, 0
     for each in profile:
         each[0] = 0
-    return Channel(
+    return HistorySum(
         name=name,
         rows=history,
         lag=random.uniform(0.1, 1.0, size=(2, 2, lags)).astype(np.float32),
@@ -74,16 +57,19 @@ def _channel(world: World, name: str, cardinalities: list[int], lags: int) -> Ch
         profile=profile,
         items=table(rows, DIM),
         bias=table(rows),
-        trained=np.concatenate([[False], world.trained]),
+        trained=_trained(world),
     )
 
 
-def _write_items(
-    folder: Path, world: World, vectors: Mapping[str, tuple[NDArray[np.floating], NDArray[np.bool_]]]
-) -> None:
-    """``vectors``: field -> (items, dim) and (items,) whether there is one."""
-    columns = {
-        field: [vector if there else None for vector, there in zip(rows, trained, strict=True)]
-        for field, (rows, trained) in vectors.items()
-    }
-    artifacts.ITEM_VECTORS.write(folder, pd.DataFrame({Columns.ITEM: world.itemids, **columns}))
+def _stored_vectors(name: str, world: World) -> StoredVectors:
+    """Items of one length, as the check of an index wants them."""
+    random = world.random
+    factors = random.normal(size=(len(world.itemids) + 1, DIM - 1))
+    lengths = np.linalg.norm(factors, axis=1)
+    items = np.hstack([factors, np.sqrt(lengths.max() ** 2 - lengths**2)[:, None]])
+    users = np.hstack([random.normal(size=(len(world.userids), DIM - 1)), np.zeros((len(world.userids), 1))])
+    return StoredVectors(name, users.astype(np.float32), items.astype(np.float32), _trained(world))
+
+
+def _trained(world: World) -> NDArray[np.bool_]:
+    return np.concatenate([[False], world.trained])

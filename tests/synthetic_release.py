@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -15,14 +14,10 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
 from offline.ingestion import movielens
 from offline.readers import read_inputs
-from offline.training.channels import user_state
 from tests.datasets import STARS
-from tests.synthetic_ranking import write_default_ranker, write_source_ranker
-from tests.synthetic_recall import write_default_channels, write_source_channels
+from tests.synthetic_ranking import WRITE_RANKER
+from tests.synthetic_recall import write_channels
 from tests.synthetic_world import GENRES, HOLDOUT_LAST, World
-
-_RECALL: Final = {"source": write_source_channels, "default": write_default_channels}
-_RANKING: Final = {"source": write_source_ranker, "default": write_default_ranker}
 
 
 def write_artifacts(
@@ -49,9 +44,8 @@ def write_artifacts(
     _write_items(folder, world)
     _write_recall_state(folder, world, data.window, data.clicks_for_preference)
     inputs = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe))
-    artifacts.USER_STATE.write(folder, user_state(inputs.data, inputs))
-    _RECALL[recipe](folder, world)
-    _RANKING[recipe](folder, world, seed)
+    write_channels(folder, world, inputs, RECIPES[recipe])
+    WRITE_RANKER[RECIPES[recipe].ranker.kind](folder, world, RECIPES[recipe], seed)
     write_inputs(folder, recipe)
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import Channel
-from data_exchange_center.fusion import Float32, Fused, Hits, candidate_columns, fuse
+from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels.search import best_unseen
+from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.progress import progress
-from offline.data.requests import Points, histories, next_events, seen_before
+from offline.data.requests import Points, histories, next_events, requests_at, seen_before
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import user_statistics_after
 
@@ -135,25 +137,6 @@ def channel_hits(
         yield from _search(channel, data, chunk, profiles, size)
 
 
-def exact_search(
-    vectors: Float32, items: Float32, indexed: NDArray[np.bool_], rows: Ints, seen: Ints, size: int
-) -> Iterator[Hits]:
-    """The ``size`` items of highest inner product for each of (m, dim) vectors, without the (row, code) pairs seen.
-
-    What the vector index answers when it searches exactly. ``indexed``: (items + 1,) what is in the index.
-    """
-    scores = vectors @ items.T
-    scores[rows, seen] = -np.inf
-    scores[:, ~indexed] = -np.inf
-    size = min(size, scores.shape[1])
-    top = np.argpartition(-scores, size - 1, axis=1)[:, :size]
-    values = np.take_along_axis(scores, top, axis=1)
-    order = np.lexsort((top, -values), axis=1)
-    for ids, value in zip(np.take_along_axis(top, order, 1), np.take_along_axis(values, order, 1), strict=True):
-        there = np.isfinite(value)
-        yield Hits(ids[there], value[there])
-
-
 def _chunks(points: Points) -> Iterator[Points]:
     for start in range(0, len(points), CHUNK):
         yield points.take(np.arange(start, min(start + CHUNK, len(points))))
@@ -162,6 +145,6 @@ def _chunks(points: Points) -> Iterator[Points]:
 def _search(
     channel: Channel, data: Sequences, points: Points, profiles: NDArray[np.int64], size: int
 ) -> Iterator[Hits]:
-    items, ratings, _, regime = histories(data, points, channel.lags)
-    vectors = channel.user_vectors(items, ratings, profiles[points.users], regime)
-    return exact_search(vectors, channel.item_vectors(), channel.trained, *seen_before(data, points), size)
+    stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
+    scores = channel.scores(requests_at(data, points, profiles, channel.events, stored))
+    return best_unseen(scores, *seen_before(data, points), size)

@@ -5,13 +5,14 @@ A request sees the past as of its second (`data_exchange_center.as_of`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second
-from data_exchange_center.channels import BREAK_S, regimes
+from data_exchange_center.channels.requests import BREAK_S, Float32, Requests, regimes
 from offline.data.sequences import Ints, Sequences
 
 
@@ -55,6 +56,28 @@ def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints,
     items, ratings, times = data.histories_at(points.users, points.positions, length)
     ages = np.where(items > 0, points.times[:, None] - times, 0)
     return items, ratings, ages, regimes(points.times, times[:, 0], items[:, 0] > 0)
+
+
+def requests_at(
+    data: Sequences, points: Points, profiles: Ints, events: int, stored: Mapping[str, Float32]
+) -> Requests:
+    """What a channel may know of each request.
+
+    Args:
+        profiles: (users, fields) codes.
+        events: newest events to bring.
+        stored: channel name -> (users, d) vectors.
+    """
+    items, ratings, times = data.histories_at(points.users, points.positions, events)
+    return Requests(
+        items=items,
+        ratings=ratings,
+        times=times,
+        lengths=np.minimum(points.positions, events),
+        profiles=profiles[points.users],
+        timestamps=points.times,
+        stored={name: vectors[points.users] for name, vectors in stored.items()},
+    )
 
 
 def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, NDArray[np.bool_]]:

@@ -109,6 +109,10 @@ class Sequences:
         first[np.unique(pairs, return_index=True)[1]] = True
         return first
 
+    def rated(self) -> NDArray[np.bool_]:
+        """(items + 1,) whether anybody rated an item."""
+        return np.bincount(self.items, minlength=self.n_items + 1) > 0
+
     def histories(self, length: int) -> tuple[Ints, Ints, Ints]:
         """Each user's last ``length`` events, newest first: item codes, ratings and times, each (users, length).
 

@@ -12,10 +12,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
+from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Hits
 from data_exchange_center.index_scores import hybrid_scores
-from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
+from data_exchange_center.recipes import RecallRecipe
 from offline.data import terms
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.baselines import best_unseen
@@ -28,7 +29,7 @@ class ExactIndex:
     """Items by code; row 0 is padding.
 
     Attributes:
-        recipe: the channels, and how they are searched.
+        recipe: the channels that are searched, and how.
         vectors: channel -> (items + 1, dim), NaN for an item that the channel was never trained on.
         genres: (items + 1, genres) 0/1.
         wanted: (users, genres) 0/1, each user's preferred genres.
@@ -50,7 +51,7 @@ class ExactIndex:
             channel.name: np.pad(
                 vectors_of(table[vector_of(channel.name)], past.itemids), ((1, 0), (0, 0)), constant_values=np.nan
             )
-            for channel in recipe.channels
+            for channel in recipe.searched
         }
         return cls(
             recipe=recipe,
@@ -59,7 +60,7 @@ class ExactIndex:
             wanted=_flags([preferred.get(user, ()) for user in past.userids], n),
         )
 
-    def search(self, channel: ChannelRecipe, users: Ints, vectors: Float32, seen: sp.csr_matrix) -> list[Hits]:
+    def search(self, channel: VectorRecipe, users: Ints, vectors: Float32, seen: sp.csr_matrix) -> list[Hits]:
         """Each user's best unseen items: codes and scores, as many as the recipe's candidates.
 
         Args:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels.search import best_unseen
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
@@ -59,15 +61,20 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
         state.as_of(int(time)) for state, time in zip(read_states(folder, past), holdout.times, strict=True)
     ]
     index, ranker = ExactIndex.read(folder, recipe, past), Ranker.read(folder, recipe, past)
-    vectors = user_vectors(folder, recipe, states, past, holdout.times)
+    channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
+    vectors = user_vectors(folder, recipe, channels, states, past, holdout.times)
     seen, popular = holdout.known.seen(), _popular(folder, past)
     size, shown = recipe.candidates, min(recipe.candidates, SHOWN)
-    lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*vectors, "fused", "ranked")}
+    names = [channel.name for channel in recipe.channels]
+    lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*names, "fused", "ranked")}
     scores = np.full((past.n_users, size), np.nan)
     for start in progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk"):
         users = np.arange(start, min(start + CHUNK, past.n_users))
-        found = [index.search(channel, users, vectors[channel.name][users], seen[users]) for channel in recipe.channels]
-        hits = list(zip(*found, strict=True))  # of each user, one a channel
+        found = {
+            channel.name: index.search(channel, users, vectors[channel.name][users], seen[users])
+            for channel in recipe.searched
+        } | scored(channels, size, [states[user] for user in users], holdout.times[users], seen[users])
+        hits = list(zip(*(found[name] for name in names), strict=True))  # of each user, one a channel
         fused = [
             _fused(each, recipe, popular, seen[user].indices.astype(np.int64))
             for each, user in zip(hits, users.tolist(), strict=True)
@@ -75,13 +82,11 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
         rated = ranker.scores(users, fused, [states[user].history for user in users], holdout.times[users])
         for user, each, kept, values in zip(users, hits, fused, rated, strict=True):
             order = np.lexsort((kept.ids, -values))  # ties by id, as the server breaks them
-            parts = {name: part.ids for name, part in zip(vectors, each, strict=True)}
+            parts = {name: part.ids for name, part in zip(names, each, strict=True)}
             for name, codes in (parts | {"fused": kept.ids, "ranked": kept.ids[order]}).items():
                 lists[name][user, : len(codes)] = codes
             scores[user, : len(order)] = values[order]
-    return Answers(
-        {name: lists[name] for name in vectors}, lists["fused"], lists["ranked"][:, :shown], scores[:, :shown]
-    )
+    return Answers({name: lists[name] for name in names}, lists["fused"], lists["ranked"][:, :shown], scores[:, :shown])
 
 
 def read_states(folder: Path, past: Sequences) -> list[State]:
@@ -97,17 +102,16 @@ def read_states(folder: Path, past: Sequences) -> list[State]:
 
 
 def user_vectors(
-    folder: Path, recipe: RecallRecipe, states: Sequence[State], past: Sequences, times: Ints
+    folder: Path, recipe: RecallRecipe, channels: ChannelSet, states: Sequence[State], past: Sequences, times: Ints
 ) -> dict[str, Float32]:
-    """Channel -> (users, dim), NaN for a user without one: stored, or made of the history at the request's time."""
+    """Searched channel -> (users, dim), NaN for a user without one: stored, or made at the request's time."""
     stored = artifacts.USER_VECTORS.read(folder).set_index(Columns.USER)
-    channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
     made: list[Mapping[str, Float32]] = [
         channels.user_vectors(state.history, state.profile, int(time)) if state.profile is not None else {}
         for state, time in zip(states, times, strict=True)
     ]
     vectors = {}
-    for channel in recipe.channels:
+    for channel in recipe.searched:
         column = vector_of(channel.name)
         if column in stored:
             vectors[channel.name] = vectors_of(stored[column], past.userids)
@@ -117,6 +121,18 @@ def user_vectors(
             absent = np.full(dim, np.nan, dtype=np.float32)
             vectors[channel.name] = np.stack([absent if row is None else row for row in rows])
     return vectors
+
+
+def scored(
+    channels: ChannelSet, size: int, states: Sequence[State], times: Ints, seen: sp.csr_matrix
+) -> dict[str, list[Hits]]:
+    """Channel without vectors -> each user's best unseen items, as codes."""
+    found: dict[str, list[Hits]] = {}
+    for row, (state, time) in enumerate(zip(states, times.tolist(), strict=True)):
+        for name, scores in channels.scores(state.history, state.profile, time).items():
+            codes = seen[row].indices.astype(np.int64)
+            found.setdefault(name, []).extend(best_unseen(scores[None].copy(), np.zeros_like(codes), codes, size))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

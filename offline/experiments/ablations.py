@@ -11,7 +11,7 @@ Expect: half an hour on MovieLens-1M
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import Channel
+from data_exchange_center.channels.contract import Channel
+from data_exchange_center.fusion import Hits
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
@@ -35,9 +36,9 @@ from offline.evaluation.source_reference import asked_for
 from offline.experiments.fitted import EvalRequests
 from offline.experiments.fusion_rules import rules
 from offline.experiments.ranker_variants import AblationSetup, without
-from offline.experiments.searches import fm_lists, searched_by_cosine, without_popularity
+from offline.experiments.searches import variants
 from offline.readers import read_with_holdout
-from offline.training.channels import fit_channel, fit_channels, history_channels
+from offline.training.channels import channels_of, fit_channels
 from offline.training.ranking import list_recipe
 
 REFERENCE = "ranker: all inputs"  # what the others are compared with
@@ -94,34 +95,29 @@ def tried(requests: EvalRequests, recipe: Recipe, with_source: bool) -> Iterator
     past, size = requests.holdout.past, recipe.recall.candidates
     for name, lists in baselines(requests.holdout, SHOWN).items():
         yield Row("baseline", name, lists)
-    channels = history_channels(fit_channels(past, requests.inputs, recipe))
-    yield from _recalled(requests, channels, recipe)
-    if with_source:
-        yield from _fm(requests, size)
+    channels = channels_of(fit_channels(past, requests.inputs, recipe))
+    hits = {channel.name: requests.hits(channel, size) for channel in channels}
+    for channel in channels:
+        yield Row("channel alone", channel.name, _ids(requests, hits[channel.name], size))
+    searched = [*channels[:1], *(_fm(requests) if with_source else ())]
+    for channel in searched[1:]:
+        yield Row("channel alone", channel.name, _ids(requests, requests.hits(channel, size), size))
+    for channel in searched:
+        for name, changed in variants(channel).items():
+            yield Row("search", f"{channel.name}, {name}", _ids(requests, requests.hits(changed, size), size))
+    for name, rule in rules([*hits], size).items():
+        fused = (rule(each) for each in zip(*hits.values(), strict=True))
+        yield Row("fusion", name, requests.lists(fused, size))
     yield from _ranked(requests, channels, recipe)
 
 
-def _recalled(requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
-    size = recipe.recall.candidates
-    hits = [requests.hits(channel, size) for channel in channels]
-    for channel, found in zip(channels, hits, strict=True):
-        yield Row("channel alone", channel.name, requests.lists((part.ids for part in found), size))
-    first = channels[0]
-    for name, changed in (
-        ("cosine instead of inner product", searched_by_cosine(first)),
-        ("without the popularity dimension", without_popularity(first)),
-    ):
-        found = requests.hits(changed, size)
-        yield Row("search", f"{first.name}, {name}", requests.lists((part.ids for part in found), size))
-    for name, rule in rules([channel.name for channel in channels], size).items():
-        yield Row("fusion", name, requests.lists((rule(each) for each in zip(*hits, strict=True)), size))
+def _ids(requests: EvalRequests, hits: Iterable[Hits], size: int) -> Lists:
+    return requests.lists((part.ids for part in hits), size)
 
 
-def _fm(requests: EvalRequests, size: int) -> Iterator[Row]:
-    """The source's channel, by vectors alone."""
-    fitted = fit_channel(SOURCE.recall.channels[0], requests.holdout.past, requests.inputs, SOURCE.data)
-    yield Row("channel alone", "fm", fm_lists(requests, fitted, size))
-    yield Row("search", "fm, cosine instead of inner product", fm_lists(requests, fitted, size, cosine=True))
+def _fm(requests: EvalRequests) -> tuple[Channel, ...]:
+    """The source's channels; searched by vectors alone, without genres."""
+    return channels_of(fit_channels(requests.holdout.past, requests.inputs, SOURCE))
 
 
 def _ranked(requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:

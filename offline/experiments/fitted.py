@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import Channel
+from data_exchange_center.channels.contract import Channel
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import Recipe
 from offline.data.inputs import Inputs
@@ -18,7 +18,6 @@ from offline.data.requests import Points
 from offline.data.sequences import Sequences
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
-from offline.training.channels import history_channels
 from offline.training.list_ranker import ranked
 from offline.training.ranking import Stages, ranker_of_lists
 
@@ -62,7 +61,7 @@ class EvalRequests:
 
 def systems(stages: Stages, requests: EvalRequests, recipe: Recipe) -> dict[str, Lists]:
     """Name -> (users, candidates): every channel, the fused lists, the same in the ranker's order."""
-    size, channels = recipe.recall.candidates, history_channels(stages.channels)
+    size, channels = recipe.recall.candidates, stages.channels
     recalled = requests.recalled(channels, recipe, size)
     alone = {
         f"channel {each.name}": requests.lists((hits.ids for hits in requests.hits(each, size)), size)

@@ -7,41 +7,39 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import Channel
-from offline.data.lists import exact_search
-from offline.data.requests import seen_before
-from offline.evaluation.metrics import Lists
-from offline.experiments.fitted import EvalRequests
-from offline.training.channels import FittedChannel
+from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels.history_sum import HistorySum
+from data_exchange_center.channels.stored_vectors import StoredVectors
 
 Float32 = NDArray[np.float32]
 
 
-def searched_by_cosine(channel: Channel) -> Channel:
+def variants(channel: Channel) -> dict[str, Channel]:
+    """Name -> the channel searched otherwise; none for a form that cannot be."""
+    match channel:
+        case HistorySum():
+            cosine, unpopular = searched_by_cosine(channel), without_popularity(channel)
+            return {"cosine instead of inner product": cosine, "without the popularity dimension": unpopular}
+        case StoredVectors():
+            return {"cosine instead of inner product": factors_by_cosine(channel)}
+    return {}
+
+
+def searched_by_cosine(channel: HistorySum) -> HistorySum:
     """Items, popularity included, brought to length 1: the order of inner products is then that of cosines."""
     length = np.sqrt((channel.items**2).sum(axis=1) + channel.bias**2)
     length = np.where(length > 0, length, 1).astype(np.float32)
     return replace(channel, items=channel.items / length[:, None], bias=channel.bias / length)
 
 
-def without_popularity(channel: Channel) -> Channel:
+def without_popularity(channel: HistorySum) -> HistorySum:
     """The popularity dimension 0 for every item."""
     return replace(channel, bias=np.zeros_like(channel.bias))
 
 
-def fm_lists(requests: EvalRequests, fitted: FittedChannel, size: int, *, cosine: bool = False) -> Lists:
-    """(users, size) what stored user vectors find; by the model's inner products, or by cosine as the source does.
-
-    The source has neither the bias nor the length as a dimension: cosine is taken of the factors alone.
-    """
-    if fitted.users is None:
-        raise ValueError(f"channel {fitted.recipe.name!r} stores no user vectors")
-    users, items = np.nan_to_num(fitted.users[requests.points.users]), fitted.items
-    if cosine:
-        users, items = users[:, :-2], _unit(items[:, :-2])
-    rows, seen = seen_before(requests.data, requests.points)
-    found = exact_search(users, items, fitted.trained, rows, seen, size)
-    return requests.lists((hits.ids for hits in found), size)
+def factors_by_cosine(channel: StoredVectors) -> StoredVectors:
+    """As the source searches: its index has neither the bias nor the length, and takes the cosine of the factors."""
+    return replace(channel, users=channel.users[:, :-2], items=_unit(channel.items[:, :-2]))
 
 
 def _unit(rows: Float32) -> Float32:

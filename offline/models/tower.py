@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data_exchange_center.channels import Channel
+from data_exchange_center.channels.history_sum import HistorySum
 from offline.models.layers import first_rating_weights
 
 REGIMES = 2  # 0: the session goes on; 1: the user comes back after a break
@@ -97,12 +97,12 @@ class Tower(nn.Module):
             user = user + torch.bmm(weight.unsqueeze(1), nn.functional.embedding(items, field)).squeeze(1)
         return user
 
-    def channel(self, name: str, trained: NDArray[np.bool_]) -> Channel:
-        """The trained tower as tables: `Channel` makes the same user vectors with numpy. ``trained``: (items + 1,)."""
+    def channel(self, name: str, trained: NDArray[np.bool_]) -> HistorySum:
+        """The trained tower as tables: they make the same user vectors with numpy. ``trained``: (items + 1,)."""
         with torch.no_grad():
             rating_weight = self.rating_weight.numpy().copy()
             rating_weight[:, :, 0] = 0
-            return Channel(
+            return HistorySum(
                 name=name,
                 rows=self.history_rows().numpy(),
                 lag=self.lag.numpy().copy(),

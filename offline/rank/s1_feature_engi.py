@@ -26,7 +26,6 @@ from collections import Counter
 import pandas as pd
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
@@ -34,7 +33,7 @@ from data_exchange_center.steps import StepError, run
 from offline import published
 from offline.data import statistics
 from offline.readers import read_inputs, read_rated_pairs
-from offline.training import ranking
+from offline.training import channels, ranking
 
 
 def main(settings: Settings) -> None:
@@ -85,7 +84,7 @@ def recalled_lists(settings: Settings) -> None:
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
     artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs))
-    artifacts.TEACHER_CHANNELS.write(folder, ChannelSet(past.itemids, teachers).pack())
+    artifacts.TEACHER_CHANNELS.write(folder, channels.channel_set(teachers, past).pack())
     artifacts.LISTS.write(folder, lists.pack())
     artifacts.FEATURES_REPORT.write(folder, read)
     print(

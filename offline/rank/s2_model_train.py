@@ -19,7 +19,7 @@ Expect: source: test AUC about 0.822, asserted to be at least 0.8206; default: a
 from __future__ import annotations
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.rankers.contract import ListsRecipe, PairsRecipe
 from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings

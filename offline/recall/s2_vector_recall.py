@@ -1,7 +1,7 @@
 """Step 4: fit the recall channels, each by its kind, and export their vectors.
 
-In industry: a two-tower model whose item vectors fill an approximate-nearest-neighbour index. Here every channel of the
-recipe gives item vectors whose inner product with a user's vector *is* the model's ranking: popularity or item bias is
+In industry: a two-tower model whose item vectors fill an approximate-nearest-neighbour index. Here the channels of both
+recipes give item vectors whose inner product with a user's vector *is* the model's ranking: popularity or item bias is
 one more dimension. Items that a channel was never trained on get no vector: a random one must not be found.
 
 Recipe source: a factorization machine on userid and itemid, trained on rated pairs, twice: without the validation part
@@ -36,15 +36,15 @@ def main(settings: Settings) -> None:
     for channel in fitted:
         published.expect_learned(dataset, channel.recipe.kind, channel.report)
 
-    artifacts.USER_VECTORS.write(folder, channels.user_vectors(fitted, past))
-    artifacts.ITEM_VECTORS.write(folder, channels.item_vectors(fitted, past))
-    artifacts.CHANNELS.write(folder, channels.channel_set(fitted, past).pack())
+    served = channels.channels_of(fitted)
+    artifacts.USER_VECTORS.write(folder, channels.user_vectors(served, past))
+    artifacts.ITEM_VECTORS.write(folder, channels.item_vectors(served, past))
+    artifacts.CHANNELS.write(folder, channels.channel_set(served, past).pack())
     artifacts.USER_STATE.write(folder, channels.user_state(past, inputs))
     reports = {channel.recipe.name: channel.report for channel in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for channel in fitted:
-        vectors = f"{channel.trained.sum():,} of {past.n_items:,} items, {channel.items.shape[1]} dimensions"
-        print(f"{channel.recipe.name}: {vectors}{published.summary(channel.report)}")
+        print(f"{channel.recipe.name}: {channel}{published.summary(channel.report)}")
 
 
 if __name__ == "__main__":

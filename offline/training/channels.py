@@ -1,4 +1,4 @@
-"""Recall: every channel of a recipe, fitted by its kind."""
+"""Recall: every channel of a recipe, fitted, and the tables that a release is made of."""
 
 from __future__ import annotations
 
@@ -10,39 +10,37 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import Channel, ChannelSet, index_vectors, query_vectors
+from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels.contract import Channel, ChannelRecipe, VectorChannel
+from data_exchange_center.channels.stored_vectors import StoredVectors
 from data_exchange_center.columns import Columns, vector_of
-from data_exchange_center.recipes import ChannelRecipe, DataRecipe, EaseRecipe, FMRecipe, Recipe, TowerRecipe
+from data_exchange_center.recipes import DataRecipe, Recipe
 from offline.data.inputs import Inputs
 from offline.data.sequences import Sequences
-from offline.models.fm import FM
-from offline.training.fit import curves, fit
-from offline.training.item_item import ease_channel
-from offline.training.rows import fm_data
-from offline.training.tower import train_tower
+from offline.training.fit import curves
 
 Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class FittedChannel:
-    """A fitted channel: its item vectors for the index, and its user vectors or how to make them.
+    """A fitted channel.
 
     Attributes:
         recipe: what it was fitted by.
-        items: (items + 1, dim) vectors by code.
-        trained: (items + 1,) False for padding and for items that the channel was not trained on: they are not indexed.
-        users: (users, dim) vectors to store, NaN for a user it was not trained on; None where histories make them.
-        channel: how histories make user vectors; None where they are stored.
+        channel: what is served of it.
         report: configuration, curves and metrics, for JSON.
     """
 
     recipe: ChannelRecipe
-    items: Float32
-    trained: NDArray[np.bool_]
-    users: Float32 | None
-    channel: Channel | None
+    channel: Channel
     report: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        if not isinstance(self.channel, VectorChannel):
+            return "scores the items when a request comes"
+        trained, dim = self.channel.trained[1:], self.channel.item_vectors().shape[1]
+        return f"{trained.sum():,} of {len(trained):,} items, {dim} dimensions"
 
 
 def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[FittedChannel, ...]:
@@ -51,66 +49,39 @@ def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitte
 
 
 def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> FittedChannel:
-    """One channel, by its kind."""
-    match recipe:
-        case FMRecipe():
-            return _fit_fm(recipe, past, data)
-        case TowerRecipe():
-            cardinalities = [feature.cardinality for feature in inputs.profile]
-            tower, losses = train_tower(
-                past, inputs.genres, inputs.profiles, cardinalities, inputs.dataset, recipe, data.history
-            )
-            rated = np.bincount(past.items, minlength=past.n_items + 1) > 0
-            return _of_history(recipe, tower.channel(recipe.name, rated), losses)
-        case EaseRecipe():
-            return _of_history(recipe, ease_channel(past.seen(), recipe, data.history, inputs.dataset), [])
+    """One channel, as its recipe says."""
+    fitted = recipe.fit(past, inputs, data)
+    report = {"recipe": recipe.model_dump(mode="json"), **curves([]), **fitted.report}
+    return FittedChannel(recipe, fitted.channel, report)
 
 
-def _of_history(recipe: ChannelRecipe, channel: Channel, losses: Sequence[float]) -> FittedChannel:
-    report = {"recipe": recipe.model_dump(mode="json"), **curves(losses)}
-    return FittedChannel(recipe, channel.item_vectors(), channel.trained, None, channel, report)
+def channels_of(fitted: Sequence[FittedChannel]) -> tuple[Channel, ...]:
+    """What is served of them."""
+    return tuple(each.channel for each in fitted)
 
 
-def _fit_fm(recipe: FMRecipe, past: Sequences, data: DataRecipe) -> FittedChannel:
-    """Rows 0 of the FM's tables are the unknown user and item: not exported."""
-    rows = fm_data(past, data)
-    fitted = fit(lambda: FM(rows.n_users, rows.n_items, recipe.dim), rows, recipe.train, "FM")
-    model = fitted.model
-    user_rows = query_vectors(model.user_factors()[1:].numpy())
-    item_rows = index_vectors(model.item_factors()[1:].numpy(), model.item_bias()[1:].numpy())
-    users = np.full((past.n_users, user_rows.shape[1]), np.nan, dtype=np.float32)
-    items = np.zeros((past.n_items + 1, item_rows.shape[1]), dtype=np.float32)
-    trained = np.zeros(past.n_items + 1, dtype=np.bool_)
-    users[np.searchsorted(past.userids, rows.users)] = user_rows
-    codes = np.searchsorted(past.itemids, rows.items) + 1
-    items[codes], trained[codes] = item_rows, True
-    report = {"recipe": recipe.model_dump(mode="json"), **fitted.report()}
-    return FittedChannel(recipe, items, trained, users, None, report)
+def channel_set(channels: Sequence[Channel], past: Sequences) -> ChannelSet:
+    """Those that compute something when a request comes: all but the vectors that are stored by user."""
+    return ChannelSet(past.itemids, tuple(each for each in channels if not isinstance(each, StoredVectors)))
 
 
-def history_channels(fitted: Sequence[FittedChannel]) -> tuple[Channel, ...]:
-    """Those that make user vectors of the history."""
-    return tuple(each.channel for each in fitted if each.channel is not None)
-
-
-def channel_set(fitted: Sequence[FittedChannel], past: Sequences) -> ChannelSet:
-    """What the server makes user vectors with."""
-    return ChannelSet(past.itemids, history_channels(fitted))
-
-
-def user_vectors(fitted: Sequence[FittedChannel], past: Sequences) -> pd.DataFrame:
+def user_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
     """`artifacts.USER_VECTORS`: every user; null where a channel was not trained on the user."""
     stored = {
-        vector_of(each.recipe.name): _rows(each.users, np.isfinite(each.users[:, 0]))
-        for each in fitted
-        if each.users is not None
+        vector_of(each.name): _rows(each.users, np.isfinite(each.users[:, 0]))
+        for each in channels
+        if isinstance(each, StoredVectors)
     }
     return pd.DataFrame({Columns.USER: past.userids, **stored})
 
 
-def item_vectors(fitted: Sequence[FittedChannel], past: Sequences) -> pd.DataFrame:
+def item_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
     """`artifacts.ITEM_VECTORS`: every item; null where a channel was not trained on the item."""
-    columns = {vector_of(each.recipe.name): _rows(each.items[1:], each.trained[1:]) for each in fitted}
+    columns = {
+        vector_of(each.name): _rows(each.item_vectors()[1:], each.trained[1:])
+        for each in channels
+        if isinstance(each, VectorChannel)
+    }
     return pd.DataFrame({Columns.ITEM: past.itemids, **columns})
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import Channel
+from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.dataset import ItemNumber
 from offline.data.inputs import Inputs
 from offline.data.sequences import Sequences
@@ -30,8 +31,9 @@ def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int
 
 
 def similarities(channels: Sequence[Channel], inputs: Inputs) -> tuple[Factors, ...]:
-    """Factor pairs: every history field of every channel, common genres (cosine), nearness of each number."""
-    learned = [(rows, channel.items) for channel in channels for rows in channel.rows]
+    """Factor pairs: history fields of the channels that have some, common genres (cosine), nearness of each number."""
+    sums = [channel for channel in channels if isinstance(channel, HistorySum)]
+    learned = [(rows, channel.items) for channel in sums for rows in channel.rows]
     genre = [_unit(inputs.genres)] if inputs.genre_names else []
     near = [nearness(values, number) for values, number in zip(inputs.numbers.T, inputs.dataset.numbers, strict=True)]
     return (*learned, *((table, table) for table in (*genre, *near)))

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.sparse.linalg import svds
 
-from data_exchange_center.channels import Channel
+from data_exchange_center.channels.ease import EaseRecipe
+from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.recipes import EaseRecipe
 
 Float32 = NDArray[np.float32]
 
@@ -50,14 +50,14 @@ def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple
     return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
 
 
-def ease_channel(seen: sp.csr_matrix, recipe: EaseRecipe, lags: int, dataset: Dataset) -> Channel:
+def ease_channel(seen: sp.csr_matrix, recipe: EaseRecipe, lags: int, dataset: Dataset) -> HistorySum:
     """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
     rows, columns = low_rank(ease(seen, recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
     dim, ratings = columns.shape[1], np.arange(dataset.rating_codes)
     rating_weight = np.where(ratings > dataset.positive_level, 1, 0.5) * (ratings > 0)
     lag = np.arange(1, lags + 1) ** -recipe.power
-    return Channel(
+    return HistorySum(
         name=recipe.name,
         rows=rows[None],
         lag=np.broadcast_to(lag, (1, 2, lags)).astype(np.float32),

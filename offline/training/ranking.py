@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from data_exchange_center.channels import Channel
+from data_exchange_center.channels.contract import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
@@ -23,7 +23,7 @@ from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
 from offline.data.stored_features import StoredFeatures
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
-from offline.training.channels import FittedChannel, fit_channels, history_channels
+from offline.training.channels import channels_of, fit_channels
 from offline.training.examples import ListExamples
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.list_ranker import list_report, train_on_lists
@@ -37,7 +37,7 @@ class Stages:
     `training.list_ranker.ranked` orders the lists of `data.lists.recall_lists` by them.
     """
 
-    channels: tuple[FittedChannel, ...]
+    channels: tuple[Channel, ...]
     ranker: nn.Module
     stored: StoredFeatures
     losses: Sequence[float]  # of the ranker, by epoch
@@ -47,20 +47,17 @@ def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
     """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
     ranker = ranker_of_lists(recipe)
     teachers, lists = training_lists(past, inputs, recipe)
-    channels = fit_channels(past, inputs, recipe)
+    channels = channels_of(fit_channels(past, inputs, recipe))
     spec = list_spec(inputs, recipe, ranker)
-    fitted = ranker.fit(ListExamples(past, inputs, recipe, spec, teachers, history_channels(channels), lists))
+    fitted = ranker.fit(ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
     losses = [epoch["loss"] for epoch in fitted.report["epochs"]]
     return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe), losses)
 
 
 def ranker_of_lists(recipe: Recipe) -> ListsRecipe:
-    """The recipe's ranker. Raises StepError when it is not trained on lists or a channel stores user vectors."""
+    """The recipe's ranker. Raises StepError when it is not trained on lists."""
     if not isinstance(recipe.ranker, ListsRecipe):
         raise StepError(f"recipe {recipe.name!r}: a ranker of kind {recipe.ranker.kind!r} is not trained on lists.")
-    stored = [channel.name for channel in recipe.recall.channels if channel.kind == "fm"]
-    if stored:
-        raise StepError(f"recipe {recipe.name!r}: a list ranker needs channels made of histories; {stored} are not.")
     return recipe.ranker
 
 
@@ -82,7 +79,7 @@ def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tup
     """
     ranker = ranker_of_lists(recipe)
     cut = past.earlier_lengths(ranker.past)
-    teachers = history_channels(fit_channels(past.earlier(ranker.past), inputs, recipe))
+    teachers = channels_of(fit_channels(past.earlier(ranker.past), inputs, recipe))
     points = request_points(past, ranker.stride, np.random.default_rng(ranker.seed + 1))
     points = points.take(points.positions >= cut[points.users])
     weights = [channel.fusion_weight for channel in recipe.recall.channels]

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_exchange_center.channels.tower import TowerRecipe
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.progress import progress
-from data_exchange_center.recipes import TowerRecipe
 from data_exchange_center.steps import StepError
 from offline.data.requests import Points, histories, next_events, request_points, seen_before
 from offline.data.sequences import Sequences

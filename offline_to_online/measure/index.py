@@ -50,7 +50,7 @@ def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> It
     for kind, breadths in BREADTHS.items():
         delete_index(client, SCRATCH)
         write_items(client, SCRATCH, rows, manifest.vector_dims, kind)
-        for channel in recall.channels:
+        for channel in recall.searched:
             for breadth in breadths:
                 asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
                 outcome = vector_checks.compare_candidates(
@@ -71,7 +71,7 @@ def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> It
 
 def milliseconds(client: Elasticsearch, searches: Sequence[Search], recall: RecallRecipe, name: str) -> list[float]:
     """How long each user's search takes, one after the other."""
-    channel = next(channel for channel in recall.channels if channel.name == name)
+    channel = next(channel for channel in recall.searched if channel.name == name)
     took = []
     for search in searches:
         begin = time.perf_counter()

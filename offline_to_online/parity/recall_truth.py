@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels.contract import VectorChannel, VectorRecipe
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.index_scores import hybrid_scores
 from data_exchange_center.own_ids import OwnIds
-from data_exchange_center.recipes import ChannelRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels, read_item_ids
 from data_exchange_center.steps import CheckError
@@ -33,10 +33,10 @@ class RecallTruth:
 
     Attributes:
         manifest: names the channels and their weights.
-        channels: those that compute user vectors from histories.
+        channels: those that compute something when a request comes.
         itemids: (items,) ascending numbers.
         own_ids: what people call the items.
-        vectors: channel name -> (items, dim), not numbers where the channel does not know the item.
+        vectors: searched channel -> (items, dim), not numbers where the channel does not know the item.
         genres: (items, genres) whether an item has the genre of code column + 1.
     """
 
@@ -53,17 +53,24 @@ class RecallTruth:
         return candidate_columns([channel.name for channel in self.manifest.recipe.recall.channels])
 
     def scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
-        """What each channel's search gives every item, for a request at ``timestamp``: channel name -> (items,).
+        """What each channel gives every item for a request at ``timestamp``: channel name -> (items,).
 
         Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
         """
         asked = vectors_of(self.manifest, self.channels, user, timestamp)
-        return {
-            channel.name: self._search(channel, asked.get(channel.name), user)
-            for channel in self.manifest.recipe.recall.channels
+        codes = self.channels.codes(self.itemids)
+        scored = self.channels.scores(user.history, user.profile, timestamp)
+        given = {
+            name: np.where((codes > 0) & np.isfinite(values[codes]), values[codes], np.nan).astype(np.float64)
+            for name, values in scored.items()
         }
+        searched = {
+            channel.name: self._search(channel, asked.get(channel.name), user)
+            for channel in self.manifest.recipe.recall.searched
+        }
+        return {channel.name: (given | searched)[channel.name] for channel in self.manifest.recipe.recall.channels}
 
-    def _search(self, channel: ChannelRecipe, vector: NDArray[np.float32] | None, user: UserRow) -> Float64:
+    def _search(self, channel: VectorRecipe, vector: NDArray[np.float32] | None, user: UserRow) -> Float64:
         unknown = np.full(len(self.itemids), np.nan)
         products = self.vectors[channel.name] @ vector.astype(np.float64) if vector is not None else unknown
         if channel.term_weight <= 0 or not len(user.genres):
@@ -136,6 +143,8 @@ def recall_truth(exchange_dir: Path, manifest: Manifest) -> RecallTruth:
                 rows[row] = vector
     codes = channels.codes(itemids)
     for channel in channels.channels:
+        if not isinstance(channel, VectorChannel):
+            continue
         known = channel.trained[codes]
         vectors[channel.name][known] = channel.item_vectors()[codes[known]]
         vectors[channel.name][~known] = np.nan

@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
     print(f"release {manifest.release}: {len(users):,} users in Redis at {address}, each read back equal to its source")
     print(f"  with a history: {sum(len(row.history) > 0 for row in users):,}")
     print(f"  with a stored vector: {sum(len(row.vectors) > 0 for row in users):,}")
-    print(f"  channels that compute vectors from histories: {', '.join(c.name for c in channels.channels) or 'none'}")
+    print(f"  channels that compute when a request comes: {', '.join(c.name for c in channels.channels) or 'none'}")
     print(f"  with preferred genres: {sum(len(row.genres) > 0 for row in users):,}")
     print(f"  seen items in the filters: {sum(len(row.seen) for row in users):,}")
     print(f"  popular list: {len(state.popular):,} items")

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest
@@ -62,9 +62,9 @@ def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp
 
 
 def sampled_searches(exchange_dir: Path, manifest: Manifest, size: int) -> dict[str, list[Search]]:
-    """Searches of up to ``size`` users at their `request_time`: channel name -> searches."""
+    """Searches of up to ``size`` users at their `request_time`: name of a searched channel -> searches."""
     channels = read_channels(exchange_dir)
-    searches: dict[str, list[Search]] = {channel.name: [] for channel in manifest.recipe.recall.channels}
+    searches: dict[str, list[Search]] = {channel.name: [] for channel in manifest.recipe.recall.searched}
     for row in sampled_users(user_rows(exchange_dir), size):
         for name, vector in vectors_of(manifest, channels, row, request_time(row)).items():
             searches[name].append(Search(row.own_id, vector, row.seen))

@@ -69,7 +69,7 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
                         check_self_first(client, release, items, recall, channel),
                         check_candidates(client, release, content.searches[channel.name], items, recall, channel),
                     )
-                    for channel in recall.channels
+                    for channel in recall.searched
                 },
             )
 

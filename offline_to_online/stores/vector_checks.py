@@ -14,12 +14,13 @@ from elasticsearch import Elasticsearch
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
+from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.progress import progress
-from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
+from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.item_rows import ItemRow
 from offline_to_online.rows.sampling import Search
@@ -64,7 +65,7 @@ class VectorCheck:
 
 
 def check_self_first(
-    client: Elasticsearch, release: str, rows: Sequence[ItemRow], recall: RecallRecipe, channel: ChannelRecipe
+    client: Elasticsearch, release: str, rows: Sequence[ItemRow], recall: RecallRecipe, channel: VectorRecipe
 ) -> SelfCheck:
     """Every item's stored vector finds that item first.
 
@@ -99,7 +100,7 @@ def check_candidates(
     searches: Sequence[Search],
     rows: Sequence[ItemRow],
     recall: RecallRecipe,
-    channel: ChannelRecipe,
+    channel: VectorRecipe,
 ) -> VectorCheck:
     """`compare_candidates`, and enough of the exact candidates are found."""
     outcome = compare_candidates(client, release, searches, rows, recall, channel)
@@ -119,7 +120,7 @@ def compare_candidates(
     searches: Sequence[Search],
     rows: Sequence[ItemRow],
     recall: RecallRecipe,
-    channel: ChannelRecipe,
+    channel: VectorRecipe,
 ) -> VectorCheck:
     """The index's candidates against the model's exact ones by inner product, seen items left out on both sides.
 
@@ -187,7 +188,7 @@ def _own_ids(rows: Sequence[ItemRow]) -> dict[int, OwnId]:
     return {row.itemid: row.own_id for row in rows}
 
 
-def _vectors(rows: Sequence[ItemRow], channel: ChannelRecipe) -> tuple[Ints, Float32]:
+def _vectors(rows: Sequence[ItemRow], channel: VectorRecipe) -> tuple[Ints, Float32]:
     """Items' numbers, ascending, and vectors (n, dim) of the items that the channel knows."""
     field = vector_of(channel.name)
     known = [(row.itemid, row.vectors[field]) for row in rows if field in row.vectors]
@@ -199,7 +200,7 @@ def _msearch(
     release: str,
     searches: Sequence[Search],
     recall: RecallRecipe,
-    channel: ChannelRecipe,
+    channel: VectorRecipe,
     what: str,
 ) -> list[Hits]:
     """`search`, `MSEARCH` of them a request."""
@@ -210,7 +211,7 @@ def _msearch(
 
 
 def search(
-    client: Elasticsearch, release: str, searches: Sequence[Search], recall: RecallRecipe, channel: ChannelRecipe
+    client: Elasticsearch, release: str, searches: Sequence[Search], recall: RecallRecipe, channel: VectorRecipe
 ) -> list[Hits]:
     """The server's own search in one request, with no genres in it: the vector alone; scores as inner products."""
     header = {"index": wire.item_index(release)}
@@ -226,7 +227,7 @@ def search(
     return answers
 
 
-def _body(release: str, search: Search, recall: RecallRecipe, channel: ChannelRecipe) -> dict[str, Any]:
+def _body(release: str, search: Search, recall: RecallRecipe, channel: VectorRecipe) -> dict[str, Any]:
     query = ItemQuery(release, recall, {channel.name: search.vector}, seen=search.seen)
     return {
         "query": channel_query(channel, query, unseen_filter(search.seen)),

@@ -15,12 +15,13 @@ from elasticsearch.serializer import OrjsonSerializer
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
+from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.index_scores import product_of_score
 from data_exchange_center.own_ids import OwnId
-from data_exchange_center.recipes import ChannelRecipe, RecallRecipe
+from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
 from online.clients.sockets import ElasticNode
@@ -38,7 +39,7 @@ _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemQuery:
-    """Items of a release without the seen ones, as each recall channel finds them.
+    """Items of a release without the seen ones, as each searched channel finds them.
 
     A channel searches by its vector, and by genre where its recipe gives genres a weight.
     """
@@ -76,9 +77,10 @@ def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) 
 
 
 class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
-    """One search a recall channel, all of them in one round trip.
+    """One search a channel that has vectors, all of them in one round trip.
 
-    The answer has one `Hits` a channel, in the recipe's order; a channel without vector and genres finds nothing.
+    The answer has one `Hits` for each channel of `RecallRecipe.searched`, in its order; a channel without vector and
+    genres finds nothing.
     Scores of a search by vector alone are inner products; those of a search by genres too are Elasticsearch's sums.
     """
 
@@ -93,11 +95,11 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         unseen = unseen_filter(query.seen)
         asked = {
             channel.name: search
-            for channel in query.recall.channels
+            for channel in query.recall.searched
             if (search := channel_query(channel, query, unseen)) is not None
         }
         if not asked:
-            return (_NOTHING,) * len(query.recall.channels)
+            return (_NOTHING,) * len(query.recall.searched)
         found = self._es.msearch(
             index=wire.item_index(query.release),
             searches=[part for search in asked.values() for part in ({}, _body(search, query.recall.candidates))],
@@ -108,10 +110,10 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             self._hits(answers[channel.name], channel, "knn" in asked[channel.name])
             if channel.name in asked
             else _NOTHING
-            for channel in query.recall.channels
+            for channel in query.recall.searched
         )
 
-    def _hits(self, answer: dict[str, Any], channel: ChannelRecipe, by_vector_alone: bool) -> Hits:
+    def _hits(self, answer: dict[str, Any], channel: VectorRecipe, by_vector_alone: bool) -> Hits:
         if "error" in answer:
             if answer["status"] == 404:
                 raise GoneError(self.service, "has no items of this release")
@@ -178,7 +180,7 @@ def unseen_filter(seen: Sequence[int] | NDArray[np.int32]) -> dict[str, Any]:
     return {"bool": {"must_not": {"terms": {wire.ITEM_ID: np.asarray(seen, dtype=np.int64).tolist()}}}}
 
 
-def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, Any]) -> dict[str, Any] | None:
+def channel_query(channel: VectorRecipe, query: ItemQuery, unseen: dict[str, Any]) -> dict[str, Any] | None:
     """One search's ``query``; seen items are excluded. None: the channel has neither vector nor genres for this user.
 
     The vector part is a `knn` query, not the search's own `knn` section: the section makes Elasticsearch run one more
@@ -204,7 +206,7 @@ def channel_query(channel: ChannelRecipe, query: ItemQuery, unseen: dict[str, An
     return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **unseen["bool"]}}
 
 
-def inner_products(scores: NDArray[np.float64], channel: ChannelRecipe) -> NDArray[np.float64]:
+def inner_products(scores: NDArray[np.float64], channel: VectorRecipe) -> NDArray[np.float64]:
     """The inner products behind the scores of a search by vector alone."""
     return product_of_score(scores / channel.vector_weight) / _MAGNIFIED
 

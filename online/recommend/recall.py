@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits, candidate_columns, fuse
@@ -38,12 +38,15 @@ def channel_candidates(
 ) -> Candidates:
     """What the channels find, fused; may be empty. Raises ServiceError.
 
-    A channel that has neither a vector nor preferred genres for this user is left out.
+    A searched channel that has neither a vector nor preferred genres for this user is left out.
     """
     recipe = manifest.recipe.recall
     vectors = user_vectors(manifest, channels, user, timestamp)
-    hits = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen))
+    searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen))
+    lists = dict(channels.lists(user.history, user.profile, timestamp, user.seen, recipe.candidates))
+    lists |= {channel.name: found for channel, found in zip(recipe.searched, searched, strict=True)}
     names = [channel.name for channel in recipe.channels]
+    hits = [lists[name] for name in names]
     fused = fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
     return Candidates(
         itemids=fused.ids,
@@ -55,12 +58,12 @@ def channel_candidates(
 
 
 def user_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
-    """The vector each channel searches with: the stored one, or the one computed from the user's history.
+    """The vector each searched channel is asked with: the stored one, or the one computed from the user's history.
 
     Raises ServiceError for a vector that is not as wide as the index's.
     """
     vectors = dict(channels.user_vectors(user.history, user.profile, timestamp))
-    for channel in manifest.recipe.recall.channels:
+    for channel in manifest.recipe.recall.searched:
         if (stored := user.vectors.get(vector_of(channel.name))) is not None:
             vectors[channel.name] = stored
     for name, vector in vectors.items():

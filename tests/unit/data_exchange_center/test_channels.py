@@ -7,13 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_exchange_center.channels import Channel, ChannelSet, index_vectors, regimes
+from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels.history_sum import HistorySum
+from data_exchange_center.channels.requests import Requests, regimes
+from data_exchange_center.channels.vectors import index_vectors
 from data_exchange_center.history import History
 
 ITEMS, DIM, LAGS = 9, 4, 5
 
 
-def channel(name: str = "tower") -> Channel:
+def channel(name: str = "tower") -> HistorySum:
     rng = np.random.default_rng(0)
 
     def normal(*shape: int) -> np.ndarray:
@@ -21,15 +24,24 @@ def channel(name: str = "tower") -> Channel:
 
     rows = normal(2, ITEMS + 1, DIM)
     rows[:, 0] = 0
-    return Channel(
+    return HistorySum(
         name, rows, normal(2, 2, LAGS), normal(2, 2, 6), normal(2, DIM), (normal(3, DIM), normal(2, DIM)),
         normal(ITEMS + 1, DIM), normal(ITEMS + 1), np.arange(ITEMS + 1) > 0,
     )  # fmt: skip
 
 
+def requests(items: list[list[int]], ratings: list[list[int]], profiles: list[list[int]], ago: int) -> Requests:
+    """Of users whose events lie ``ago`` seconds back."""
+    codes = np.array(items)
+    return Requests(
+        codes, np.array(ratings), np.zeros_like(codes), (codes > 0).sum(axis=1), np.array(profiles),
+        np.full(len(codes), ago),
+    )  # fmt: skip
+
+
 def test_inner_product_is_factors_and_popularity() -> None:
     one = channel()
-    user = one.user_vectors(np.array([[3, 0]]), np.array([[5, 0]]), np.array([[2, 1]]), np.array([1]))
+    user = one.user_vectors(requests([[3, 0]], [[5, 0]], [[2, 1]], ago=3600))
     weight = one.lag[:, 1, 0] * one.rating_weight[:, 1, 5]
     vector = one.base[1] + one.profile[0][2] + one.profile[1][1] + (weight[:, None] * one.rows[:, 3]).sum(axis=0)
     expected = one.items @ vector + one.bias
@@ -44,10 +56,9 @@ def test_every_item_finds_itself_first() -> None:
 
 def test_one_new_rating_shifts_the_history_and_older_events_fall_off() -> None:
     one = channel()
-    history = np.arange(1, LAGS + 4)[None] % ITEMS + 1
-    stars, nobody, regime = np.full(history.shape, 4), np.zeros((1, 0), int), np.array([0])
-    cut = one.user_vectors(history[:, :LAGS], stars[:, :LAGS], nobody, regime)
-    assert np.array_equal(one.user_vectors(history, stars, nobody, regime), cut)
+    history = (np.arange(1, LAGS + 4) % ITEMS + 1).tolist()
+    whole, cut = (requests([codes], [[4] * len(codes)], [[]], ago=60) for codes in (history, history[:LAGS]))
+    assert np.array_equal(one.user_vectors(whole), one.user_vectors(cut))
 
 
 def test_regimes() -> None:
@@ -81,9 +92,9 @@ def test_other_bytes_are_no_channels() -> None:
 
 def test_the_set_knows_items_by_their_ids_and_regimes_by_the_clock() -> None:
     channels = ChannelSet(ITEMIDS, (channel(),))
-    items, stars, profile = np.array([[3, 0, 5]]), np.array([[5, 5, 2]]), np.array([2, 0])
-    for timestamp, regime in ((4_599, 0), (4_600, 1)):
-        expected = channel().user_vectors(items, stars, profile[None], np.array([regime]))[0]
+    profile = np.array([2, 0])
+    for timestamp, ago in ((4_599, 3_599), (4_600, 3_600)):
+        expected = channel().user_vectors(requests([[3, 0, 5]], [[5, 5, 2]], [[2, 0]], ago))[0]
         assert np.array_equal(channels.user_vectors(one_user(), profile, timestamp)["tower"], expected)
 
 

@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels.contract import NOT_FOUND
+from data_exchange_center.channels.search import best_unseen
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
@@ -25,7 +27,7 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.lists import exact_search, recall_lists
+from offline.data.lists import recall_lists
 from offline.data.requests import Points
 from offline.data.stored_features import StoredFeatures
 from offline.ingestion import movielens
@@ -108,7 +110,12 @@ def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None
     manifest = release_of_artifacts(settings)
     assert manifest.dataset.name == "other"
     assert manifest.dataset.counts == {"ratings": 1830, "users": USERS, "items": 80, "genres": 3}
-    assert manifest.vector_dims == {channel.name: channel.dim + 2 for channel in settings.recipe.recall.channels}
+    vectors = artifacts.ITEM_VECTORS.read(settings.exchange_dir).drop(columns=Columns.ITEM)
+    widths = {name: column.dropna().map(len) for name, column in vectors.items()}
+    assert {vector_of(name): [width] for name, width in manifest.vector_dims.items()} == {
+        name: width.unique().tolist() for name, width in widths.items()
+    }
+    assert list(manifest.vector_dims) == [channel.name for channel in settings.recipe.recall.searched]
     assert manifest.model["model"]["kind"] == settings.recipe.ranker.kind
 
 
@@ -225,15 +232,11 @@ def test_the_state_is_the_newest_of_the_past(settings: Settings) -> None:
 
 def test_an_item_without_a_rating_has_no_vector(settings: Settings) -> None:
     rows = offline_rows(settings)
-    known = {
-        "fm": set(rows.loc[rows[Columns.SPLIT] == Split.TRAIN, Columns.ITEM]),
-        "tower": set(rows[Columns.ITEM]),
-        "ease": set(rows[Columns.ITEM]),
-    }
+    trained, rated = set(rows.loc[rows[Columns.SPLIT] == Split.TRAIN, Columns.ITEM]), set(rows[Columns.ITEM])
     vectors = artifacts.ITEM_VECTORS.read(settings.exchange_dir).set_index(Columns.ITEM)
-    for channel in settings.recipe.recall.channels:
+    for channel in settings.recipe.recall.searched:
         there = vectors[vector_of(channel.name)].dropna()
-        assert set(there.index) == known[channel.kind]
+        assert trained <= set(there.index) <= rated
         lengths = np.linalg.norm(np.stack(there.to_list()), axis=1)
         np.testing.assert_allclose(lengths, lengths[0], rtol=1e-5)
 
@@ -318,12 +321,11 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
     for channel in recall.channels:
         field = index[vector_of(channel.name)]
         competes = field.notna().to_numpy()
-        vectors = np.stack([row if row is not None else np.zeros(66) for row in field]).astype(np.float32)
-        unseen = np.flatnonzero(seen)
-        (found,) = exact_search(
-            made[channel.name][None], vectors, competes, np.zeros(len(unseen), int), unseen, recall.candidates
-        )
-        hits.append(Hits(itemids[found.ids], found.scores))
+        products = np.full((1, len(itemids) + 1), NOT_FOUND)
+        products[0, 1:][competes] = np.stack(field[competes].to_list()) @ made[channel.name]
+        codes = np.flatnonzero(seen) + 1
+        (found,) = best_unseen(products, np.zeros(len(codes), int), codes, recall.candidates)
+        hits.append(Hits(itemids[found.ids - 1], found.scores))
     fused = fuse(hits, weights, recall.candidates)
     n = len(fused.ids)
     assert channels.codes(fused.ids).tolist() == lists.candidates[0, :n].tolist()

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
+from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
-from data_exchange_center.recipes import ChannelRecipe
 from data_exchange_center.release import Published
 from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -59,9 +59,9 @@ class FakeItems(_Fake):
         self.rows, self.filters = item_rows(folder), True
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
-        return tuple(self.search(channel, query) for channel in query.recall.channels)
+        return tuple(self.search(channel, query) for channel in query.recall.searched)
 
-    def search(self, channel: ChannelRecipe, query: ItemQuery) -> Hits:
+    def search(self, channel: VectorRecipe, query: ItemQuery) -> Hits:
         seen = set(np.asarray(query.seen).tolist()) if self.filters else set()
         terms = set(query.terms) if channel.term_weight else set()
         vector = query.vectors[channel.name].astype(np.float64)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
 from online.clients.base import Client, GoneError, ServiceError
@@ -94,7 +94,7 @@ class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
         world = self._world(query.release)
         return tuple(
             world.search(channel, query.vectors.get(channel.name), query.terms, query.seen, query.recall.candidates)
-            for channel in query.recall.channels
+            for channel in query.recall.searched
         )
 
     def count(self, release: str, genre: int) -> int:

@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.channels import Channel, ChannelSet
+from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels.contract import VectorRecipe
+from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.columns import clicks, genre_flags, impressions, vector_of
 from data_exchange_center.dataset import IdKind
 from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
@@ -25,7 +27,7 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.own_ids import MAX_BYTES, OwnId
-from data_exchange_center.recipes import DEFAULT, SOURCE, ChannelRecipe, Recipe
+from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
 from data_exchange_center.release import Manifest, Published
 from offline.data.samples import rated_pairs_spec
 from online.clients.elastic import CatalogueItem
@@ -210,7 +212,7 @@ class World(ABC):
 
     def search(
         self,
-        channel: ChannelRecipe,
+        channel: VectorRecipe,
         vector: NDArray[np.float32] | None,
         terms: Sequence[int],
         seen: Sequence[int] | NDArray[np.int32],
@@ -345,7 +347,7 @@ class DefaultWorld(World):
         wide, narrow = self._channel("tower", 4, fields=2, profiles=3), self._channel("ease", 3, fields=1, profiles=0)
         return ChannelSet(np.array(sorted(self.itemids), np.int64), (wide, narrow))
 
-    def _channel(self, name: str, dim: int, fields: int, profiles: int) -> Channel:
+    def _channel(self, name: str, dim: int, fields: int, profiles: int) -> HistorySum:
         rng = np.random.default_rng([self.seed, dim])
         rows = len(self.itemids) + 1
 
@@ -354,7 +356,7 @@ class DefaultWorld(World):
 
         rating_weight, history = normal(fields, 2, 6), normal(fields, rows, dim)
         rating_weight[:, :, 0] = history[:, 0] = 0
-        return Channel(
+        return HistorySum(
             name=name, rows=history, lag=normal(fields, 2, self.recipe.data.history) / 5, rating_weight=rating_weight,
             base=normal(2, dim), profile=tuple(normal(3, dim) for _ in range(profiles)), items=normal(rows, dim),
             bias=normal(rows), trained=np.array([False, *(itemid in self.trained for itemid in sorted(self.itemids))]),

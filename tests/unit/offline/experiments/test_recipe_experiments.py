@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import Channel
+from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels.stored_vectors import StoredVectors
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.fusion import Hits, candidate_columns
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.inputs import Inputs
-from offline.data.lists import exact_search
 from offline.data.requests import Points
 from offline.evaluation import replay, served
 from offline.evaluation.replay import Answers
@@ -26,8 +26,8 @@ from offline.experiments import ablations, global_time, recipe_seeds
 from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.fusion_rules import quotas, rrf, rules, z_scores
 from offline.experiments.ranker_variants import AblationSetup, Parts, without
-from offline.experiments.searches import fm_lists, searched_by_cosine, without_popularity
-from offline.training.channels import fit_channel, fit_channels, history_channels
+from offline.experiments.searches import searched_by_cosine, variants, without_popularity
+from offline.training.channels import channels_of, fit_channel, fit_channels
 from offline.training.ranking import fit_stages
 from tests.unit.offline.training.test_ranking import ITEMS, RECIPE, USERS, inputs_of
 
@@ -45,7 +45,7 @@ def requests() -> EvalRequests:
 
 @pytest.fixture(scope="module")
 def channels(requests: EvalRequests) -> tuple[Channel, ...]:
-    return history_channels(fit_channels(requests.holdout.past, requests.inputs, RECIPE))
+    return channels_of(fit_channels(requests.holdout.past, requests.inputs, RECIPE))
 
 
 def test_who_has_no_past_or_nothing_after_it_is_not_asked_for(requests: EvalRequests) -> None:
@@ -122,15 +122,16 @@ def test_without_popularity_its_dimension_is_empty(channels: tuple[Channel, ...]
     assert channels[0].item_vectors()[:, -2].any()
 
 
-def test_fm_lists_are_the_order_of_the_model_or_of_cosine(requests: EvalRequests) -> None:
-    fitted = fit_channel(SOURCE.recall.channels[0], requests.holdout.past, requests.inputs, SOURCE.data)
-    assert fitted.users is not None
-    found = fm_lists(requests, fitted, 5)
-    nothing = np.zeros(0, dtype=np.int64)
-    best = next(exact_search(fitted.users[:1], fitted.items, fitted.trained, nothing, nothing, ITEMS)).ids
-    seen = requests.holdout.past.seen()[0].indices
-    assert found[0].tolist() == best[~np.isin(best, seen)][:5].tolist()
-    assert fm_lists(requests, fitted, 5, cosine=True).tolist() != found.tolist()
+def test_stored_vectors_by_cosine_are_those_of_the_factors_alone(requests: EvalRequests) -> None:
+    fitted = fit_channel(SOURCE.recall.channels[0], requests.holdout.past, requests.inputs, SOURCE.data).channel
+    assert isinstance(fitted, StoredVectors)
+    (changed,) = variants(fitted).values()
+    user, items = fitted.users[0, :-2], fitted.items[:, :-2]
+    cosines = items @ user / np.maximum(np.linalg.norm(items, axis=1), 1e-9)
+    cosines[~fitted.trained] = -np.inf
+    cosines[requests.holdout.past.seen()[0].indices] = -np.inf
+    assert requests.hits(changed, 5)[0].ids.tolist() == np.argsort(-cosines, kind="stable")[:5].tolist()
+    assert requests.hits(fitted, 5)[0].ids.tolist() != requests.hits(changed, 5)[0].ids.tolist()
 
 
 def test_what_a_ranker_is_not_given_changes_nothing(requests: EvalRequests, channels: tuple[Channel, ...]) -> None:

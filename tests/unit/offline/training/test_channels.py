@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from data_exchange_center.channels import index_vectors, query_vectors
+from data_exchange_center.channels.vectors import index_vectors, query_vectors
 from offline.models.fm import FM
 
 

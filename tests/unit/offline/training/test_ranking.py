@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
+from data_exchange_center.channels.ease import EaseRecipe
+from data_exchange_center.channels.tower import TowerRecipe
 from data_exchange_center.feature_kinds import one_hot
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, RecallRecipe, Recipe, TowerRecipe
+from data_exchange_center.recipes import DEFAULT, SOURCE, RecallRecipe, Recipe
 from data_exchange_center.steps import StepError
 from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
@@ -23,8 +25,8 @@ from offline.models.list_ranker import FrozenTables, ListRanker
 from offline.training import ranking
 from offline.training.channels import (
     channel_set,
+    channels_of,
     fit_channels,
-    history_channels,
     item_vectors,
     user_state,
     user_vectors,
@@ -75,14 +77,24 @@ def test_every_kind_of_channel_gives_what_its_artifacts_need(inputs: Inputs) -> 
     fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
     recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(*RECIPE.recall.channels, fm))})
     fitted = fit_channels(past, inputs, recipe)
-    items, users = item_vectors(fitted, past), user_vectors(fitted, past)
+    channels = channels_of(fitted)
+    items, users = item_vectors(channels, past), user_vectors(channels, past)
     assert list(items) == ["itemid", "vector_tower", "vector_ease", "vector_pairs"]
     assert items["vector_tower"].isna().tolist() == items["vector_ease"].isna().tolist() == [False] * 29 + [True]
     assert items["vector_pairs"].isna().tolist()[-1]
     assert list(users) == ["userid", "vector_pairs"]
     assert users["vector_pairs"].isna().tolist() == [False] * (USERS - 1) + [True]
-    assert [channel.name for channel in channel_set(fitted, past).channels] == ["tower", "ease"]
+    assert [channel.name for channel in channel_set(channels, past).channels] == ["tower", "ease"]
     assert set(fitted[2].report["auc"]) == {"train", "validation", "test"}
+
+
+def test_a_list_ranker_takes_channels_of_any_form(inputs: Inputs) -> None:
+    """Stored vectors beside those that are made of histories: each teaches with what it knew then."""
+    fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
+    recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(RECIPE.recall.channels[1], fm), candidates=9)})
+    stages = fit_stages(inputs.data.before_last(4), inputs, recipe)
+    assert stages.losses[-1] < stages.losses[0]
+    assert [channel.form for channel in stages.channels] == ["history_sum", "stored_vectors"]
 
 
 def test_the_state_is_every_users_events_newest_first(inputs: Inputs) -> None:
@@ -148,21 +160,15 @@ def test_all_stages_reorder_what_was_recalled(inputs: Inputs) -> None:
     assert stages.losses[-1] < stages.losses[0]
     first = inputs.data.starts[:-2] + past.lengths[:-1]  # of each user's events after the past
     points = Points(np.arange(USERS - 1), past.lengths[:-1], inputs.data.times[first])
-    lists = recall_lists(
-        inputs.data, points, inputs.profiles, history_channels(stages.channels), (2, 1), size=8, history=5
-    )
+    lists = recall_lists(inputs.data, points, inputs.profiles, stages.channels, (2, 1), size=8, history=5)
     order = ranked(stages.ranker, lists, stages.stored)
     assert np.array_equal(np.sort(order, axis=1), np.sort(lists.candidates, axis=1))
     assert not np.array_equal(order, lists.candidates)
 
 
-@pytest.mark.parametrize(
-    ("recipe", "message"),
-    [(SOURCE, "'deepfm' is not trained on lists"), (RECIPE.model_copy(update={"recall": SOURCE.recall}), "'fm'")],
-)
-def test_what_a_list_ranker_cannot_do_is_one_sentence(inputs: Inputs, recipe: Recipe, message: str) -> None:
-    with pytest.raises(StepError, match=message):
-        fit_stages(inputs.data, inputs, recipe)
+def test_what_is_no_list_ranker_is_one_sentence(inputs: Inputs) -> None:
+    with pytest.raises(StepError, match="'deepfm' is not trained on lists"):
+        fit_stages(inputs.data, inputs, SOURCE)
 
 
 def test_the_default_has_what_a_list_ranker_needs() -> None:

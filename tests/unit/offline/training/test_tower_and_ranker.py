@@ -9,14 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
+from data_exchange_center.channels.ease import EaseRecipe
+from data_exchange_center.channels.requests import BREAK_S, Requests
+from data_exchange_center.channels.tower import TowerRecipe
 from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.recipes import EaseRecipe, TowerRecipe
 from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
-from offline.data.requests import request_points
+from offline.data.requests import Points, request_points, requests_at
 from offline.data.sequences import Sequences
 from offline.data.stored_features import StoredFeatures
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
@@ -89,21 +91,22 @@ def stored() -> StoredFeatures:
 
 
 def test_numpy_channel_equals_torch_tower(data: Sequences, tower: Tower) -> None:
-    items, ratings, _ = data.histories(TOWER_LAGS)
+    items, ratings, times = data.histories(TOWER_LAGS)
     regime = np.arange(USERS) % 2
     with torch.no_grad():
         users = tower(*map(torch.from_numpy, (items, ratings, PROFILES, regime)))
         expected = (users @ tower.item_vectors().T + tower.bias).numpy()
     channel = tower.channel("tower", TRAINED)
-    found = channel.user_vectors(items, ratings, PROFILES, regime) @ channel.item_vectors().T
+    later = times[:, 0] + regime * BREAK_S
+    known = Requests(items, ratings, times, np.full(USERS, TOWER_LAGS), PROFILES, later)
+    found = channel.user_vectors(known) @ channel.item_vectors().T
     assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_tower_learns_what_comes_next(data: Sequences, tower: Tower) -> None:
     past, channel = data.before_last(3), tower.channel("tower", TRAINED)
-    items, ratings, _ = past.histories(TOWER_LAGS)
-    vectors = channel.user_vectors(items, ratings, PROFILES, np.zeros(USERS, int))
-    scores = vectors @ channel.item_vectors().T
+    points = Points(np.arange(USERS), past.lengths)
+    scores = channel.scores(requests_at(data, points, PROFILES, TOWER_LAGS, {}))
     scores[past.seen().nonzero()] = -np.inf
     best = scores[:, 1:].argmax(axis=1) + 1
     following = data.last(3).items.reshape(USERS, 3)

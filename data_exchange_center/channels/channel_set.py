@@ -1,0 +1,106 @@
+"""The channels of a release that compute something when a request comes, and the items they know."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.channels.contract import Channel, VectorChannel
+from data_exchange_center.channels.registry import form_of
+from data_exchange_center.channels.requests import Float32, Ints, Requests
+from data_exchange_center.channels.search import best_unseen
+from data_exchange_center.fusion import Hits
+from data_exchange_center.history import History
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelSet:
+    """Channels over one vocabulary of items.
+
+    Attributes:
+        itemids: (items,) ascending; the code of ``itemids[c - 1]`` is c.
+        channels: none in a release that has stored vectors only.
+    """
+
+    itemids: NDArray[np.int64]
+    channels: tuple[Channel, ...]
+
+    def codes(self, itemids: Ints) -> NDArray[np.int64]:
+        """Codes of ``itemids``, any shape; 0 for an unknown item."""
+        if not len(self.itemids):
+            return np.zeros(np.shape(itemids), dtype=np.int64)
+        position = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
+        return np.where(self.itemids[position] == itemids, position + 1, 0)
+
+    def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+        """One user's vector for each channel that has vectors, (d,), for a request at ``timestamp`` (seconds).
+
+        A channel that knows nothing about the user is left out: fusion would take whichever items the index returned
+        first for its best. ``profile``: (profile fields,) codes.
+        """
+        channels = [channel for channel in self.channels if isinstance(channel, VectorChannel)]
+        vectors = {
+            channel.name: channel.user_vectors(self._request(history, profile, timestamp, channel.events))[0]
+            for channel in channels
+        }
+        return {name: vector for name, vector in vectors.items() if not np.isnan(vector).any()}
+
+    def scores(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+        """(items + 1,) by item code, for each channel without vectors: how one user's request scores the items."""
+        channels = [channel for channel in self.channels if not isinstance(channel, VectorChannel)]
+        return {
+            channel.name: channel.scores(self._request(history, profile, timestamp, channel.events))[0]
+            for channel in channels
+        }
+
+    def lists(self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int) -> Mapping[str, Hits]:
+        """The best ``size`` unseen items, as itemids, by each channel without vectors; for one user's request."""
+        codes, found = self.codes(seen), {}
+        for name, scores in self.scores(history, profile, timestamp).items():
+            (hits,) = best_unseen(scores[None].copy(), np.zeros(len(codes), np.int64), codes, size)
+            found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
+        return found
+
+    def _request(self, history: History, profile: Ints, timestamp: int, events: int) -> Requests:
+        codes = self.codes(history.itemids[:events])
+        return Requests(
+            items=codes[None],
+            ratings=history.ratings[None, :events],
+            times=history.times[None, :events],
+            lengths=np.array([len(codes)]),
+            profiles=np.asarray(profile)[None],
+            timestamps=np.array([timestamp]),
+        )
+
+    def pack(self) -> bytes:
+        """An .npz, without pickle."""
+        arrays: dict[str, NDArray[np.generic]] = {
+            "itemids": self.itemids,
+            "names": np.array([channel.name for channel in self.channels], dtype=np.str_),
+            "forms": np.array([channel.form for channel in self.channels], dtype=np.str_),
+        }
+        for channel in self.channels:
+            arrays |= {f"{channel.name}.{key}": array for key, array in channel.arrays().items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> ChannelSet:
+        """Inverse of `pack`. Raises ValueError when ``raw`` is no such file or holds a form that is not registered."""
+        try:
+            with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
+                arrays = dict(stored)
+            named = zip(arrays["names"].tolist(), arrays["forms"].tolist(), strict=True)
+            return cls(arrays["itemids"], tuple(form_of(form).of(name, _of(name, arrays)) for name, form in named))
+        except (KeyError, OSError, ValueError, EOFError) as error:
+            raise ValueError(f"these are no channels ({error})") from error
+
+
+def _of(name: str, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}

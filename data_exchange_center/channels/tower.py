@@ -1,0 +1,42 @@
+"""Recall channel: a two-tower factorization machine over history and profile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from data_exchange_center.channels.contract import Fitted, VectorRecipe
+from data_exchange_center.channels.history_sum import HistorySum
+
+if TYPE_CHECKING:
+    from data_exchange_center.recipes import DataRecipe
+    from offline.data.inputs import Inputs
+    from offline.data.sequences import Sequences
+
+
+class TowerRecipe(VectorRecipe):
+    """Trained by a softmax over all items; the user vector is profile plus weighted sums over the history."""
+
+    served: ClassVar[type[HistorySum]] = HistorySum
+
+    kind: Literal["tower"] = "tower"
+    name: str = "tower"
+    dim: int = 64
+    fields: int = 2  # history fields, each with item rows of its own
+    dropout: float = 0.2  # of events
+    epochs: int = 5
+    batch_size: int = 512  # request points
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+    stride: int = 10  # events between request points
+    horizon: int = 10  # events after a request whose liked items are its targets
+    seed: int = 0
+
+    def fit(self, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+        from offline.training.fit import curves
+        from offline.training.tower import train_tower
+
+        cardinalities = [feature.cardinality for feature in inputs.profile]
+        tower, losses = train_tower(
+            past, inputs.genres, inputs.profiles, cardinalities, inputs.dataset, self, data.history
+        )
+        return Fitted(tower.channel(self.name, past.rated()), curves(losses))
