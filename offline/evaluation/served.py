@@ -129,7 +129,8 @@ def scored(
     """Channel without vectors -> each user's best unseen items, as codes."""
     found: dict[str, list[Hits]] = {}
     for row, (state, time) in enumerate(zip(states, times.tolist(), strict=True)):
-        for name, scores in channels.scores(state.history, state.profile, time).items():
+        profile = np.zeros(0, np.int64) if state.profile is None else state.profile
+        for name, scores in channels.scores(state.history, profile, time).items():
             codes = seen[row].indices.astype(np.int64)
             found.setdefault(name, []).extend(best_unseen(scores[None].copy(), np.zeros_like(codes), codes, size))
     return found

@@ -11,13 +11,14 @@ Expect: a quarter of an hour on MovieLens-1M
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
+from data_exchange_center.frozen import Frozen
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import release_of_artifacts
@@ -32,15 +33,21 @@ from offline.experiments.fitted import EvalRequests, systems
 from offline.readers import read_with_holdout
 from offline.training.ranking import fit_stages, ranker_of_lists
 
+Part = TypeVar("Part", bound=Frozen)
 SEEDS = (1, 2)  # beside the recipe's own
 Summaries = Mapping[str, Mapping[str, float]]  # system -> metric -> mean over users
 
 
-def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """The recipe with another seed wherever one is drawn from."""
-    channels = tuple(channel.model_copy(update={"seed": seed}) for channel in recipe.recall.channels)
-    recall = recipe.recall.model_copy(update={"channels": channels})
-    return recipe.model_copy(update={"recall": recall, "ranker": recipe.ranker.model_copy(update={"seed": seed})})
+def with_seed(part: Part, seed: int) -> Part:
+    """A recipe, or a part of one, with another seed wherever one is drawn from."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(of, value))
+        return with_seed(value, seed) if isinstance(value, Frozen) else value
+
+    fields = {name: getattr(part, name) for name in type(part).model_fields}
+    return part.model_copy(update={name: seed if name == "seed" else of(value) for name, value in fields.items()})
 
 
 def measure(settings: Settings, recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:

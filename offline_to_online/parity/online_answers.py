@@ -102,7 +102,7 @@ def _recalled(
         raise CheckError(f"user {own_id!r}: Redis does not know this user under release {manifest.release}")
     found = channel_candidates(clients.items, manifest, channels, user, timestamp)
     if not len(found.itemids):
-        raise CheckError(f"user {own_id!r}: Elasticsearch gave nothing")
+        raise CheckError(f"user {own_id!r}: no channel found anything")
     return user, found
 
 

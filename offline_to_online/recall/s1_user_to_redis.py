@@ -14,6 +14,7 @@ Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source
         source's recipe, none by the default one, whose 2 channels make vectors of histories
 """
 
+from data_exchange_center.channels.contract import VectorChannel
 from data_exchange_center.release_parts import read_channels
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
@@ -31,7 +32,11 @@ def main(settings: Settings) -> None:
     print(f"release {manifest.release}: {len(users):,} users in Redis at {address}, each read back equal to its source")
     print(f"  with a history: {sum(len(row.history) > 0 for row in users):,}")
     print(f"  with a stored vector: {sum(len(row.vectors) > 0 for row in users):,}")
-    print(f"  channels that compute when a request comes: {', '.join(c.name for c in channels.channels) or 'none'}")
+    vectors = [c.name for c in channels.channels if isinstance(c, VectorChannel)]
+    others = [c.name for c in channels.channels if c.name not in vectors]
+    print(f"  channels that compute vectors from histories: {', '.join(vectors) or 'none'}")
+    if others:
+        print(f"  channels that score the items when a request comes: {', '.join(others)}")
     print(f"  with preferred genres: {sum(len(row.genres) > 0 for row in users):,}")
     print(f"  seen items in the filters: {sum(len(row.seen) for row in users):,}")
     print(f"  popular list: {len(state.popular):,} items")

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second, happened
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.history import History
@@ -42,7 +42,7 @@ def training_lists(data: Sequences) -> Arrays:
     rows = np.random.default_rng(0).normal(size=(2, data.n_items + 1, 3)).astype(np.float32)
     flat = np.ones((1, 2, 9), np.float32), np.tile(np.arange(6), (1, 2, 1)).astype(np.float32)
     nothing, base = np.zeros(data.n_items + 1, np.float32), np.zeros((2, 3), np.float32)
-    channel = Channel("any", rows[:1], *flat, base, (), rows[1], nothing, np.arange(data.n_items + 1) > 0)
+    channel = HistorySum("any", rows[:1], *flat, base, (), rows[1], nothing, np.arange(data.n_items + 1) > 0)
     nobody = np.zeros((data.n_users, 0), int)
     found = recall_lists(data, points(data), nobody, [channel], [1.0], size=5, history=9)
     return found.events, found.ratings, found.ages, found.lengths, found.candidates, found.features

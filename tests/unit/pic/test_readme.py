@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -88,7 +89,9 @@ def test_every_command_is_run_by_a_test_or_says_why_not() -> None:
 )
 def test_python_examples_run(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data_exchange_center.recipes.RECIPES", dict(RECIPES))
-    exec(compile(block, "README", "exec"), {})
+    module = ModuleType("block")  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(block, "README", "exec"), module.__dict__)
 
 
 def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_read(

@@ -105,7 +105,7 @@ def test_numpy_channel_equals_torch_tower(data: Sequences, tower: Tower) -> None
 
 def test_tower_learns_what_comes_next(data: Sequences, tower: Tower) -> None:
     past, channel = data.before_last(3), tower.channel("tower", TRAINED)
-    points = Points(np.arange(USERS), past.lengths)
+    points = Points(np.arange(USERS), past.lengths, data.times[data.starts[:-1] + past.lengths])
     scores = channel.scores(requests_at(data, points, PROFILES, TOWER_LAGS, {}))
     scores[past.seen().nonzero()] = -np.inf
     best = scores[:, 1:].argmax(axis=1) + 1
