@@ -144,13 +144,20 @@ def write(found: Mapping[str, Any], kind: str = "evaluation") -> None:
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
-    """The headlines as a table."""
-    table = Table(title=f"{found['users']:,} users of {found['dataset']}")
+    """The headlines as a table; users without a past have one of their own."""
+    console.print(_shown(f"{found['users']:,} users of {found['dataset']}", found["table"]))
+    cold = found.get("without a past", {})
+    if cold.get("users"):
+        console.print(_shown(f"{cold['users']:,} users more, without a past, who are in no mean above", cold["table"]))
+
+
+def _shown(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
+    table = Table(title=title)
     table.add_column("", no_wrap=True)
-    names = list(next(iter(found["table"].values())))
+    names = list(next(iter(rows.values())))
     for name in names:
         table.add_column(name, justify="right")
-    for system, row in found["table"].items():
+    for system, row in rows.items():
         values = (row.get(name) for name in names)
         table.add_row(system, *("-" if value is None else f"{value:.4f}" for value in values))
-    console.print(table)
+    return table

@@ -35,6 +35,8 @@ class Holdout:
         known: those of them that the user's request sees.
         relevance: (users, items + 1) 1 where a user liked an item of the held-out part that is new to the user.
         disliked: (users, items + 1) 1 where a user rated one there without ever liking it.
+        cold: (users, items + 1) what ``relevance`` would be of users without a past. There and in ``disliked`` they
+            have nothing, so that no mean is over them.
         popularity: (items + 1,) share of users who rated an item before.
         times: (users,) seconds of the request: by `holdout_of` those of the first held-out rating, and all that
             systems know of it.
@@ -45,6 +47,7 @@ class Holdout:
     known: Sequences
     relevance: sp.csr_matrix
     disliked: sp.csr_matrix
+    cold: sp.csr_matrix
     popularity: Floats
     times: Ints
     slices: Mapping[str, NDArray[np.bool_]]
@@ -99,12 +102,15 @@ def holdout_of(past: Sequences, future: Sequences) -> Holdout:
     before[known] = past.times[past.starts[1:][known] - 1]
     returns = times - before >= BREAK_S
     seen = past.seen()
-    relevance = _without(_events(future, future.liked), seen)
+    liked = _without(_events(future, future.liked), seen)
+    disliked = _without(_without(_events(future, ~future.liked), seen), liked)
+    has_past = past.lengths > 0
     return Holdout(
         past=past,
         known=as_of(past, times),
-        relevance=relevance,
-        disliked=_without(_without(_events(future, ~future.liked), seen), relevance),
+        relevance=_of_users(liked, has_past),
+        disliked=_of_users(disliked, has_past),
+        cold=_of_users(liked, ~has_past),
         popularity=np.asarray(seen.sum(axis=0)).ravel() / max(past.n_users, 1),
         times=times,
         slices={
@@ -143,6 +149,13 @@ def _kept(rows: NDArray[Number], kept: NDArray[np.bool_], padding: float) -> NDA
 
 def _events(data: Sequences, keep: NDArray[np.bool_]) -> sp.csr_matrix:
     return data.select(keep).seen()
+
+
+def _of_users(pairs: sp.csr_matrix, users: NDArray[np.bool_]) -> sp.csr_matrix:
+    """The same matrix with nothing in the rows of all other users."""
+    kept = sp.csr_matrix(sp.diags(users.astype(np.float32)) @ pairs)
+    kept.eliminate_zeros()
+    return kept
 
 
 def _without(pairs: sp.csr_matrix, others: sp.csr_matrix) -> sp.csr_matrix:

@@ -35,6 +35,7 @@ def report(
     return {
         "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
         "table": {name: summary(holdout, lists) for name, lists in systems.items()},
+        "without a past": without_past(holdout, systems),
         "systems": {name: _system(holdout, lists, genres) for name, lists in systems.items()},
         "against": {
             baseline: {
@@ -57,6 +58,16 @@ def summary(holdout: Holdout, lists: Lists) -> dict[str, float]:
     returning = np.where(holdout.slices["returning"], values.get("recall@200", np.nan), np.nan)
     means = {name: float(metrics.mean(value, resamples=1).mean) for name, value in values.items()}
     return means | {"returning: recall@200": metrics.mean(returning, resamples=1).mean}
+
+
+def without_past(holdout: Holdout, systems: Mapping[str, Lists]) -> dict[str, Any]:
+    """How many users have liked something in the holdout and have no past, and the headline means over them alone."""
+    users = int(np.count_nonzero(np.diff(holdout.cold.indptr)))
+    table = {
+        name: {key: metrics.mean(value, resamples=1).mean for key, value in _headlines(holdout.cold, lists).items()}
+        for name, lists in (systems if users else {}).items()
+    }
+    return {"users": users, "table": table}
 
 
 def funnel(holdout: Holdout, answers: Answers) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
@@ -19,7 +21,7 @@ from data_exchange_center.release_parts import read_dataset, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.sanity import expect_sense
-from offline.evaluation.evaluate import evaluate
+from offline.evaluation.evaluate import evaluate, show
 from offline.ingestion import movielens
 from tests.datasets import STARS
 from tests.made_up_data import exported, half_stars, shop
@@ -71,6 +73,12 @@ def test_a_shop_is_evaluated(shop_road: Settings) -> None:
     found = evaluate(shop_road, "a test")
     json.dumps(found, allow_nan=False)
     assert found["dataset"] == "shop"
+    ratings = artifacts.RATINGS.read(shop_road.exchange_dir)
+    with_past = ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.USER].nunique()
+    assert found["without a past"]["users"] == 80 - with_past > 0
+    shown = Console(record=True, width=200, file=io.StringIO())
+    show(found, shown)
+    assert "without a past, who are in no mean above" in shown.export_text()
     assert found["table"]["default: ranked"]["recall@50"] > found["table"]["popularity"]["recall@50"] / 2
 
 

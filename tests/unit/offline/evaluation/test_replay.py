@@ -31,6 +31,31 @@ def test_users_without_a_past_or_a_future_are_in_no_slice_by_time() -> None:
         assert not holdout.slices["same session"].any()
 
 
+def test_users_without_a_past_are_in_no_mean() -> None:
+    data = made_up()
+    everybody = replay.hold_out(data, LAST_FOUR)
+    new = int(np.diff(everybody.relevance.indptr).argmax())
+    others = np.arange(data.n_users) != new
+    past = data.before_last(LAST)
+    holdout = replay.holdout_of(past.select(others[past.users]), data.last(LAST))
+    assert holdout.relevance[new].nnz == holdout.disliked[new].nnz == 0
+    assert (holdout.cold[new] != everybody.relevance[new]).nnz == 0
+    assert holdout.cold.nnz == everybody.relevance[new].nnz > 0
+    assert (holdout.relevance[others] != everybody.relevance[others]).nnz == 0
+    assert everybody.cold.nnz == 0
+
+
+def test_what_was_known_is_no_target() -> None:
+    """The same item again, in the holdout or twice within it, is liked once at most, and only where it is new."""
+    data = made_up()
+    items = data.items.copy()
+    items[19], items[18] = items[0], items[17]  # user 0: the last event repeats the first, the one before it another
+    data = replace(data, items=items, liked=np.ones(len(items), dtype=bool))
+    holdout = replay.hold_out(data, LAST_FOUR)
+    assert sorted(holdout.relevance[0].indices) == sorted({items[16], items[17]})
+    assert holdout.relevance.max() == 1
+
+
 def test_what_is_liked_later_changes_no_past() -> None:
     data = made_up()
     late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)

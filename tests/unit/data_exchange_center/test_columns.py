@@ -1,0 +1,42 @@
+"""Column names out of any names."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_exchange_center.columns import LONGEST_SLUG, Columns, clicks, genre_flags, impressions, slugs
+
+GENRES = ("Action", "Children's", "Film-Noir", "Sci-Fi")
+
+
+def test_genres_of_movielens_have_their_plain_names() -> None:
+    assert slugs(GENRES) == ["action", "childrens", "film_noir", "sci_fi"]
+    assert impressions(GENRES)[1] == "imp_childrens"
+    assert clicks(GENRES)[2] == "click_film_noir"
+    assert genre_flags(GENRES)[3] == "genre_sci_fi"
+
+
+@given(st.lists(st.text(max_size=80), unique=True, max_size=30))
+def test_slugs_are_different_and_fit_every_store(names: list[str]) -> None:
+    made = slugs(names, Columns.TAKEN)
+    assert len(set(made)) == len(names)
+    assert not set(made) & Columns.TAKEN
+    for each in made:
+        assert re.fullmatch(r"[a-z0-9_]+", each)
+        assert len(each) <= LONGEST_SLUG + 9
+
+
+@given(st.permutations(["C", "C++", "C#", "映画", "", "Title", "title"]))
+def test_a_name_has_the_same_slug_in_any_order(names: list[str]) -> None:
+    expected = dict(zip(sorted(names), slugs(sorted(names)), strict=True))
+    assert slugs(names) == [expected[name] for name in names]
+
+
+@pytest.mark.parametrize("name", ["title", "Id", "n_ratings"])
+def test_what_is_taken_is_told_apart(name: str) -> None:
+    (made,) = slugs([name], Columns.TAKEN)
+    assert re.fullmatch(rf"{name.lower()}_[0-9a-f]{{8}}", made)
