@@ -171,6 +171,16 @@ class MonitoringSettings(BaseModel):
     grafana_port: Port = 3000
 
 
+class TracingSettings(BaseModel):
+    """OpenTelemetry: where the server sends traces, if anywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""  # http://127.0.0.1:4318/v1/traces; empty: none
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the requests whose caller has not decided
+    timeout_s: Seconds = 5.0  # in the background, no request waits for it
+
+
 def _known_recipe(name: str) -> str:
     from data_exchange_center.recipes import RECIPES
 
@@ -203,6 +213,7 @@ class Settings(BaseSettings):
     triton: TritonSettings = TritonSettings()
     server: ServerSettings = ServerSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def recipe(self) -> Recipe:

@@ -32,6 +32,7 @@ from online.web.log_lines import log_as_json
 from online.web.metrics import Metrics
 from online.web.openapi import register_description
 from online.web.rate import register_rate
+from online.web.tracing import Traces, provider
 
 
 def create_app(recommender: Recommender | None = None, settings: Settings | None = None) -> Flask:
@@ -47,7 +48,8 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     metrics = Metrics(recommender.status, settings.server.threads, settings.metrics_dir)
-    records.register_records(app, [log_request, metrics.count])
+    traced = [Traces(provider(settings.tracing)).trace] if settings.tracing.endpoint else []
+    records.register_records(app, [*traced, log_request, metrics.count])
     metrics.register(app)
     register_keys(app, settings.server, settings.keys_file)
     register_rate(app, settings.server, settings.redis)

@@ -1,0 +1,97 @@
+"""Traces for OpenTelemetry, where the settings name a collector: a span for the request, and one for each of the calls.
+
+They are made of the request's record when it has its answer, so a request that is not traced costs nothing, and calls
+that run in another thread have their place all the same. A caller's `traceparent` is taken up.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import request
+
+from data_exchange_center.settings import TracingSettings
+from online.web.records import Record
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+SERVICE: Final = "recsys-server"
+_FAULT: Final = 500
+
+
+def processor(settings: TracingSettings) -> SpanProcessor:
+    """Sends spans to the collector in the background; drops them when it does not take them."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint, timeout=settings.timeout_s))
+
+
+def provider(settings: TracingSettings) -> TracerProvider:
+    """Ends the process with one sentence where OpenTelemetry is not installed."""
+    try:
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+        made = TracerProvider(
+            resource=Resource.create({"service.name": SERVICE}),
+            sampler=ParentBased(TraceIdRatioBased(settings.share)),
+        )
+        made.add_span_processor(processor(settings))
+    except ImportError as error:
+        sys.exit(
+            f"RECSYS_TRACING__ENDPOINT is set, and OpenTelemetry is not installed ({error.name}): "
+            "run make setup, or unset it."
+        )
+    return made
+
+
+class Traces:
+    """An observer of requests that makes spans of them."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._tracer = provider.get_tracer(SERVICE)
+        self._propagator = TraceContextTextMapPropagator()
+
+    def trace(self, record: Record) -> None:
+        """Must be told before the log, so that the request's line has the trace's id."""
+        from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
+
+        now_ns = time.time_ns() - int(time.perf_counter() * 1e9)
+
+        def at(seconds: float) -> int:
+            return now_ns + int(seconds * 1e9)
+
+        attributes: dict[str, Any] = {
+            "http.request.method": request.method,
+            "http.route": record.endpoint,
+            "http.response.status_code": record.status,
+            "recsys.request_id": record.id,
+            "recsys.outcome": record.outcome,
+        }
+        began = record.watch.began
+        span = self._tracer.start_span(
+            f"{request.method} {record.endpoint}",
+            self._propagator.extract(dict(request.headers.items(lower=True))),
+            SpanKind.SERVER,
+            attributes,
+            start_time=at(began),
+        )
+        record.facts["trace"] = format_trace_id(span.get_span_context().trace_id)
+        if span.is_recording():
+            for name, stage in record.watch.stages.items():
+                call = self._tracer.start_span(
+                    name, set_span_in_context(span), SpanKind.CLIENT, start_time=at(stage.began)
+                )
+                if stage.failed:
+                    call.set_status(StatusCode.ERROR)
+                call.end(at(stage.began + stage.seconds))
+            if record.status >= _FAULT:
+                span.set_status(StatusCode.ERROR, record.outcome)
+        span.end(at(began + record.seconds))

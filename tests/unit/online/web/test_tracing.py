@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import http.server
+import json
+import logging
+import subprocess
+import sys
+import threading
+
+import pytest
+from flask.testing import FlaskClient
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from data_exchange_center.settings import Settings, TracingSettings
+from online.main.s1_server import create_app
+from online.web import tracing
+from online.web.log_lines import JsonLines
+from tests.unit.online.conftest import Fakes
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    monkeypatch.setattr(tracing, "processor", lambda _: SimpleSpanProcessor(exporter))
+    return exporter
+
+
+def traced(fakes: Fakes, **more: float) -> FlaskClient:
+    endpoint = TracingSettings(endpoint="http://127.0.0.1:1/v1/traces", **more)
+    return create_app(fakes.recommender, Settings().model_copy(update={"tracing": endpoint})).test_client()
+
+
+def by_name(memory: InMemorySpanExporter) -> dict[str, ReadableSpan]:
+    return {span.name: span for span in memory.get_finished_spans()}
+
+
+def test_a_request_has_a_span_and_each_of_the_four_calls_one_within(fakes: Fakes, memory: InMemorySpanExporter) -> None:
+    traced(fakes).post("/ml/rec", json={"userid": 1}, headers={"X-Request-ID": "mine"})
+    spans = by_name(memory)
+    whole = spans.pop("POST /ml/rec")
+    assert list(spans) == ["redis", "elasticsearch", "feast", "triton"]
+    assert whole.attributes is not None
+    assert (whole.attributes["recsys.request_id"], whole.attributes["recsys.outcome"]) == ("mine", "personal")
+    assert whole.start_time
+    assert whole.end_time
+    for span in spans.values():
+        assert span.parent is not None
+        assert span.parent.span_id == whole.context.span_id
+        assert span.start_time
+        assert span.end_time
+        assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
+    assert (spans["redis"].end_time or 0) <= (spans["elasticsearch"].start_time or 0)
+
+
+def test_a_callers_trace_is_taken_up_and_named_in_the_log(
+    fakes: Fakes, memory: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "online.access"):
+        traced(fakes, share=0.0).post("/ml/rec", json={"userid": 1}, headers={"traceparent": PARENT})
+    _, trace, span, _ = PARENT.split("-")
+    whole = by_name(memory)["POST /ml/rec"]
+    assert f"{whole.context.trace_id:032x}" == trace
+    assert whole.parent is not None
+    assert f"{whole.parent.span_id:016x}" == span
+    (line,) = [json.loads(JsonLines().format(r)) for r in caplog.records if r.name == "online.access"]
+    assert line["trace"] == trace
+
+
+def test_who_is_not_sampled_leaves_no_span(fakes: Fakes, memory: InMemorySpanExporter) -> None:
+    http = traced(fakes, share=0.0)
+    http.post("/ml/rec", json={"userid": 1})
+    http.post("/ml/rec", json={"userid": 1}, headers={"traceparent": PARENT[:-1] + "0"})
+    assert memory.get_finished_spans() == ()
+
+
+def test_without_the_setting_nothing_that_traces_is_imported() -> None:
+    code = "import sys, online.main.s1_server; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "online.web.tracing" in done.stdout
+    assert "opentelemetry.exporter" not in done.stdout
+    assert "opentelemetry.sdk.trace" not in done.stdout
+
+
+def test_without_the_package_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
+    with pytest.raises(SystemExit, match="OpenTelemetry is not installed"):
+        tracing.provider(TracingSettings(endpoint="http://127.0.0.1:1"))
+
+
+def test_spans_reach_a_collector() -> None:
+    arrived: list[tuple[str, bytes]] = []
+
+    class Collector(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            arrived.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        made = tracing.provider(TracingSettings(endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces"))
+        made.get_tracer("a").start_span("whatever").end()
+        assert made.force_flush(10_000)
+        made.shutdown()
+        server.shutdown()
+    assert [path for path, _ in arrived] == ["/v1/traces"]
+    assert b"whatever" in arrived[0][1] or arrived[0][1][:2] == b"\x1f\x8b"
