@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels.ease import EaseRecipe
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.feature_kinds import DAY_S, NEVER
+from data_exchange_center.feature_kinds import DAY_S, NEVER, ElapsedFeature
 from data_exchange_center.rankers import registry
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import RECIPES, RecallRecipe, Recipe
@@ -26,11 +27,13 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline.data import statistics
 from offline.data.lists import Lists
+from offline.data.sequences import Ints, Sequences
+from offline.data.statistics import ItemStatistic
 from offline.evaluation.evaluate import evaluate
 from offline.rank import s2_model_train
 from offline.readers import read_inputs
 from offline_to_online.export.onnx_export import check_onnx, export_onnx
-from offline_to_online.parity.recount import RECOUNTS
+from offline_to_online.parity.recount import RECOUNTS, Served
 from offline_to_online.rows.feature_rows import feature_frames, newest_event
 from offline_to_online.stores import feast_repo
 from offline_to_online.stores.triton_repo import config_pbtxt
@@ -47,12 +50,27 @@ MINE = Recipe(name="my mlp", recall=RECALL, ranker=MLPRecipe(**SMALL))
 KNOWN = Recipe(name="my list ranker", recall=RECALL, ranker=ListRankerRecipe(kernels=2, **SMALL))
 
 
+def last_rated(past: Sequences) -> Ints:
+    """The second of each item's last event: an item's statistic may wait for the request's time as well."""
+    last = np.full(past.n_items + 1, NEVER)
+    np.maximum.at(last, past.items, past.times)
+    return last
+
+
+def last_rated_again(served: Served) -> pd.Series:
+    return served.ratings.groupby(Columns.ITEM)[Columns.TIMESTAMP].max().reindex(served.ids, fill_value=NEVER)
+
+
+LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item", scale=5.0), last_rated)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    """The lines that register the statistic, its second count and the ranker; and recipes to walk with."""
+    """The lines that register statistics, their second counts and the ranker; and recipes to walk with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "STATISTICS", (*statistics.STATISTICS, FIRST_EVENT))
+        patch.setattr(statistics, "STATISTICS", (*statistics.STATISTICS, FIRST_EVENT, LAST_RATED))
         patch.setitem(RECOUNTS, "first_event", first_event_again)
+        patch.setitem(RECOUNTS, "item_last_rated", last_rated_again)
         patch.setattr(registry, "KINDS", [*registry.KINDS, MLPRecipe])
         for recipe in (MINE, KNOWN):
             patch.setitem(RECIPES, recipe.name, recipe)
@@ -127,10 +145,11 @@ def test_offline_and_online_agree(side: OnlineSide) -> None:
     assert side.spec.of("user")[int((late != soon).argmax())].name == side.spec.columns[column]
 
 
-def test_a_moment_that_is_a_day_off_is_caught(side: OnlineSide) -> None:
-    users = side.features.frames["user"]
-    users["first_event"] = users["first_event"] + DAY_S
-    with pytest.raises(CheckError, match=r"column 'first_event', user \d+, item \d+"):
+@pytest.mark.parametrize(("entity", "name"), [("user", "first_event"), ("item", "item_last_rated")])
+def test_a_moment_that_is_a_day_off_is_caught(side: OnlineSide, entity: str, name: str) -> None:
+    frame = side.features.frames[entity]
+    frame[name] = frame[name] + DAY_S
+    with pytest.raises(CheckError, match=rf"column '{name}', user \d+, item \d+"):
         side.check()
 
 
