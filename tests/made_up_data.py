@@ -110,10 +110,8 @@ def shop(folder: Path, users: int = 300, items: int = 80, views: int = 4_000, se
     random = np.random.default_rng(seed)
     names = [f"u-{number:04x}" for number in random.permutation(16**4)[:users]]
     skus = [f"SKU/{number:05d} é" for number in random.permutation(99_999)[:items]]
-    counts = 1 + np.bincount(random.zipf(1.6, views - users) % users, minlength=users)
-    counts += (
-        np.bincount(random.integers(0, users, views - counts.sum()), minlength=users) if counts.sum() < views else 0
-    )
+    diligence = random.lognormal(sigma=1.0, size=users)
+    counts = 1 + random.multinomial(views - users, diligence / diligence.sum())
     begin = datetime(2024, 1, 1, tzinfo=UTC)
     rows = []
     for name, n in zip(names, counts.tolist(), strict=True):

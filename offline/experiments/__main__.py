@@ -22,8 +22,11 @@ from data_exchange_center import artifacts
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
+from data_exchange_center.recipes import SOURCE
+from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from offline.data.sanity import expect_sense
 from offline.experiments.click_model_seeds import seeds
 from offline.experiments.ratings import ratings
 from offline.experiments.tune import tune
@@ -40,8 +43,9 @@ EXPERIMENTS: dict[str, tuple[Callable[[Settings], dict[str, Any]], str]] = {
 def experiment(what: str, settings: Settings, figures: Path = FIGURES) -> None:
     """Run one of `EXPERIMENTS` and write what it found into ``figures``."""
     measure, name = EXPERIMENTS[what]
-    dataset = artifacts.DATASET.read(settings.exchange_dir)["name"]
-    found = {"command": f"make {what}", "machine": machine(), "dataset": dataset, **measure(settings)}
+    dataset = read_dataset(settings.exchange_dir)
+    expect_sense(artifacts.RATINGS.read(settings.exchange_dir), dataset, SOURCE)  # whose models these are
+    found = {"command": f"make {what}", "machine": machine(), "dataset": dataset.name, **measure(settings)}
     write_json(figures / name, found)
     log.info("written: %s", figures / name)
 

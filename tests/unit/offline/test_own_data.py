@@ -22,6 +22,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.sanity import expect_sense
 from offline.evaluation.evaluate import evaluate, show
+from offline.experiments.__main__ import experiment
 from offline.ingestion import movielens
 from tests.datasets import STARS
 from tests.made_up_data import exported, half_stars, shop
@@ -80,6 +81,12 @@ def test_a_shop_is_evaluated(shop_road: Settings) -> None:
     show(found, shown)
     assert "without a past, who are in no mean above" in shown.export_text()
     assert found["table"]["default: ranked"]["recall@50"] > found["table"]["popularity"]["recall@50"] / 2
+
+
+def test_experiments_with_the_sources_models_say_what_a_shop_lacks(shop_road: Settings, tmp_path: Path) -> None:
+    with pytest.raises(StepError, match=r"'source' learns to tell liked"):
+        experiment("ratings", shop_road, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_share_of_each_user_is_held_out(shop_road: Settings) -> None:
