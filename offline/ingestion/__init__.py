@@ -1,1 +1,1 @@
-"""From MovieLens as it is published, at hand or on the network, to three checked tables."""
+"""From a data set as it comes, declared in a dataset.toml or MovieLens, to three checked tables."""

@@ -43,9 +43,12 @@ class Cells:
     def texts(self) -> pa.Array:
         """Strings, null where there is nothing; whole numbers without a point."""
         values = self.values
-        if pa.types.is_floating(values.type) and pc.all(pc.equal(values, pc.floor(values))).as_py():
-            values = values.cast(pa.int64())
         try:
+            if pa.types.is_floating(values.type):
+                values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+                whole = values.cast(pa.int64(), safe=False)
+                is_whole = pc.equal(whole.cast(values.type, safe=False), values)
+                return pc.if_else(is_whole, whole.cast(pa.string()), values.cast(pa.string()))
             return values.cast(pa.string())
         except pa.ArrowException as error:
             raise StepError(
@@ -61,7 +64,7 @@ class Cells:
 
     def microseconds(self, unit: TimeUnit) -> NDArray[np.int64]:
         """Since 1970-01-01 UTC. Raises StepError for what is no time, or none in this unit."""
-        if pa.types.is_temporal(self.values.type):
+        if pa.types.is_timestamp(self.values.type) or pa.types.is_date(self.values.type):
             stamps = self.values.cast(pa.timestamp("us", getattr(self.values.type, "tz", None)))
             self._expect(stamps.is_valid(), "a time")
             return np.asarray(stamps.cast(pa.int64()).to_numpy(zero_copy_only=False))

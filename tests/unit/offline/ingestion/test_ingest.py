@@ -99,6 +99,22 @@ def test_every_form_reads_the_same(tmp_path: Path, form: str) -> None:
         pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
 
 
+def test_ids_of_another_type_than_text_are_read_as_people_write_them(tmp_path: Path) -> None:
+    """What pandas makes floats of, because a cell is empty, are whole numbers still; times may be dates."""
+    frame = pd.DataFrame({"customer": [7.0, 8.0, 7.0], "sku": ["a", "b", "b"]}).astype({"sku": "category"})
+    frame["at"] = pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03"]).date
+    folder = written(tmp_path)
+    (folder / "interactions.csv").unlink()
+    pq.write_table(pa.Table.from_pandas(frame), folder / "interactions.parquet")
+    found = read(folder)
+    assert found.users["id"].tolist() == ["7", "8"]
+    assert found.ratings["timestamp"].tolist() == [1704067200, 1704240000, 1704153600]
+    frame.loc[1, "customer"] = None
+    pq.write_table(pa.Table.from_pandas(frame), folder / "interactions.parquet")
+    with pytest.raises(StepError, match=r"interactions\.parquet, row 2, column 'customer': an id expected, found noth"):
+        read(folder)
+
+
 @pytest.mark.parametrize(("unit", "times"), [("s", (5, 7)), ("ms", (5000, 7900)), ("us", (5_000_001, 7_999_999))])
 def test_a_time_is_in_its_unit(tmp_path: Path, unit: str, times: tuple[int, int]) -> None:
     rows = f"customer,sku,at\n1,1,{times[0]}\n2,2,{times[1]}\n"
