@@ -47,7 +47,10 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
     seen = sorted(set(online.itemids.tolist()) & set(state.seen.tolist()))
     if seen:
         raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5]]}")
-    fused = truth.recall.fused(truth.recall.scores(state, online.timestamp), online.found)
+    scores = truth.recall.scores(state, online.timestamp)
+    if not len(online.itemids) and len(left := truth.recall.findable(scores, state.seen)):
+        raise CheckError(f"{who}: no channel found anything, and {len(left)} items that they know are unseen")
+    fused = truth.recall.fused(scores, online.found)
     if not np.array_equal(fused.ids, online.itemids):
         ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.ids, online.itemids))
         raise CheckError(
@@ -73,6 +76,8 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
     Raises CheckError naming column, user, item and both values.
     """
     ours, theirs = _Pairs.of(offline), _Pairs.of(online)
+    if not len(ours.scores):
+        raise CheckError(f"none of {len(offline)} users has a candidate that both sides could be compared by")
     if ours.rows.shape != theirs.rows.shape or ours.rows.shape[1] != truth.spec.width:
         raise CheckError(f"offline has {ours.rows.shape} inputs, online {theirs.rows.shape}")
     one, other = ours.columns(truth), theirs.columns(truth)
@@ -83,7 +88,7 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
     wrong = []
     groups = _groups(truth.spec, truth.recall.columns)
     for columns in groups.values():
-        differ = [column for column in columns if gaps[column].max() > TOLERANCE]
+        differ = [column for column in columns if gaps[column].max(initial=0) > TOLERANCE]
         wrong += [
             _difference(column, ours, truth, one[column], other[column], gaps[column]) for column in differ[:SHOWN]
         ]

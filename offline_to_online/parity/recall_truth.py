@@ -95,6 +95,11 @@ class RecallTruth:
         ]
         return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
 
+    def findable(self, scores: Mapping[str, Float64], seen: Ints) -> Ints:
+        """Unseen items that at least one channel can find, by `scores`."""
+        known = ~np.isnan(np.stack(list(scores.values()))).all(axis=0)
+        return np.setdiff1d(self.itemids[known], seen)
+
     def positions(self, itemids: Ints) -> NDArray[np.intp]:
         """Rows of items. Raises CheckError for an unknown one."""
         rows = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)

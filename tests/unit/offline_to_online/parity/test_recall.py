@@ -196,6 +196,33 @@ def test_a_user_who_is_not_in_redis_is_named(side: OnlineSide) -> None:
         side.check()
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_who_has_seen_all_items_has_no_candidates_on_either_side(folders: dict[str, Path], recipe: str) -> None:
+    side = OnlineSide(folders[recipe], recipe)
+    everything = side.truth.recall.itemids.astype(np.int32)
+    replete = replace(side.truth.states[USERS[4]], seen=everything)
+    side.users.rows[replete.own_id] = replete
+    side.truth = replace(side.truth, states={**side.truth.states, replete.userid: replete})
+    before = OnlineSide(folders[recipe], recipe).check()
+    after = side.check()
+    assert after.users == before.users
+    assert after.pairs < before.pairs
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_index_that_finds_nothing_for_somebody_is_caught(folders: dict[str, Path], recipe: str) -> None:
+    class Empty(FakeItems):
+        def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
+            found = super()._call(query)
+            nothing = np.array_equal(query.seen, side.truth.states[USERS[4]].seen)
+            return tuple(Hits(hits.ids[:0], hits.scores[:0]) for hits in found) if nothing else found
+
+    side = OnlineSide(folders[recipe], recipe)
+    side.items.__class__ = Empty
+    with pytest.raises(CheckError, match=f"user {USERS[4]}: no channel found anything, and .* are unseen"):
+        side.check()
+
+
 def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
     history_side.truth.recall.positions(np.array([history_side.truth.recall.itemids[5]]))
     with pytest.raises(CheckError, match="number 999999, which none of the items has"):
