@@ -14,7 +14,7 @@ from data_exchange_center.dataset import IdKind
 
 OwnId: TypeAlias = int | str
 MAX_BYTES: Final = 512  # of a string id, in UTF-8
-MAX_INTEGER: Final = 2**31 - 1  # integer ids begin with 1 and are the numbers inside; others are taken as strings
+MAX_INTEGER: Final = 2**31 - 1  # ids that are all from 1 to this are integers, and the numbers inside; else strings
 
 
 def own_id(text: str, kind: IdKind) -> OwnId:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data_exchange_center.own_ids import MAX_BYTES
 from data_exchange_center.steps import StepError
 from offline.ingestion.declaration import TimeUnit
 from offline.ingestion.tables import Rows
 
-LONGEST_ID: Final = 512  # bytes in UTF-8
 LATEST: Final = 99_999_999_999  # seconds: the year 5138; what is later is in a finer unit than declared
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _EXPECTED: Final = {
@@ -36,8 +36,8 @@ class Cells:
         """Strings. Raises StepError for an empty or a very long one."""
         texts = self.texts()
         self._expect(pc.greater(pc.binary_length(pc.fill_null(texts, "")), 0), "an id")
-        short = pc.less_equal(pc.binary_length(texts), LONGEST_ID)
-        self._expect(short, f"an id of at most {LONGEST_ID} bytes")
+        short = pc.less_equal(pc.binary_length(texts), MAX_BYTES)
+        self._expect(short, f"an id of at most {MAX_BYTES} bytes")
         return texts
 
     def texts(self) -> pa.Array:

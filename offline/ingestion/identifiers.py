@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_exchange_center.dataset import IdKind
+from data_exchange_center.own_ids import MAX_INTEGER
 
-LARGEST: Final = 2**31 - 1
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
@@ -47,8 +47,8 @@ class Numbering:
     """Which number stands for which own id.
 
     Attributes:
-        kind: "integer" where every own id is a whole number from 1 to `LARGEST` and stands for itself; else "string",
-            and the ids are numbered from 1 in their order.
+        kind: "integer" where every own id is a whole number from 1 to `MAX_INTEGER` and stands for itself; else
+            "string", and the ids are numbered from 1 in their order.
         numbers: (ids,) of each place of the register.
         own_ids: (ids,) beside them.
     """
@@ -61,7 +61,7 @@ class Numbering:
     def of(cls, register: Register) -> Numbering:
         own_ids = register.own_ids()
         whole = all(_NUMBER.fullmatch(own_id) for own_id in own_ids)
-        if whole and all(1 <= int(own_id) <= LARGEST for own_id in own_ids):
+        if whole and all(1 <= int(own_id) <= MAX_INTEGER for own_id in own_ids):
             return cls("integer", np.array([int(own_id) for own_id in own_ids], dtype=np.int32), own_ids)
         order = sorted(range(len(own_ids)), key=(lambda at: int(own_ids[at])) if whole else own_ids.__getitem__)
         numbers = np.empty(len(own_ids), dtype=np.int32)

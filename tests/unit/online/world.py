@@ -125,6 +125,10 @@ class World(ABC):
         """Users' own ids -> numbers."""
         return {self.own_user(userid): userid for userid in self.userids}
 
+    @cached_property
+    def item_numbers(self) -> dict[OwnId, int]:
+        return {self.own_item(itemid): itemid for itemid in self.itemids}
+
     def attributes(self, itemid: int) -> dict[str, Any]:
         return {"genres": [self.spec.genres[code - 1] for code in self.genres[itemid]]}
 

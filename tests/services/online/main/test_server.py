@@ -15,6 +15,7 @@ import redis
 from flask.testing import FlaskClient
 
 from data_exchange_center import wire
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from online.recommend.recommender import Recommender
@@ -54,7 +55,7 @@ def http(stack: Settings, world: World) -> Iterator[FlaskClient]:
         yield client
 
 
-def asked(http: FlaskClient, userid: int, size: int = 50, **more: Any) -> dict[str, Any]:
+def asked(http: FlaskClient, userid: OwnId, size: int = 50, **more: Any) -> dict[str, Any]:
     response = http.post("/ml/rec", json={"userid": userid, "size": size, "timestamp": AT, **more})
     assert response.status_code == 200, response.text
     assert response.json is not None
@@ -91,14 +92,14 @@ def paused(settings: Settings, name: str) -> Iterator[None]:
 def test_the_answer_is_the_models_order_of_unseen_items(
     http: FlaskClient, world: World, userid: int, timestamp: int
 ) -> None:
-    answer = asked(http, userid, 200, timestamp=timestamp)
-    itemids = [item["itemid"] for item in answer["item_list"]]
+    answer = asked(http, world.own_user(userid), 200, timestamp=timestamp)
+    itemids = [world.item_numbers[item["itemid"]] for item in answer["item_list"]]
     scores = [item["score"] for item in answer["item_list"]]
     assert len(itemids) == len(set(itemids)) > 100
     assert not set(itemids) & set(world.seen[userid])
     assert scores == sorted(scores, reverse=True)
     np.testing.assert_allclose(scores, world.expected_scores(userid, itemids, timestamp), atol=1e-5)
-    assert {item["itemid"]: item["title"] for item in answer["item_list"]}.items() <= world.titles.items()
+    assert [item["title"] for item in answer["item_list"]] == [world.titles[itemid] for itemid in itemids]
 
 
 @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER])
@@ -106,7 +107,8 @@ def test_the_answer_is_the_models_order_of_unseen_items(
 def test_every_channel_finds_what_an_exact_search_finds(
     http: FlaskClient, world: World, userid: int, timestamp: int
 ) -> None:
-    told = asked(http, userid, timestamp=timestamp, explain=True)["recall"]
+    answer = asked(http, world.own_user(userid), timestamp=timestamp, explain=True)
+    told = {name: [world.item_numbers[own_id] for own_id in found] for name, found in answer["recall"].items()}
     recall, vectors = world.recipe.recall, world.user_vectors(userid, timestamp)
     assert list(told) == ["fused", *(channel.name for channel in recall.channels)]
     for channel in recall.channels:
@@ -117,14 +119,15 @@ def test_every_channel_finds_what_an_exact_search_finds(
 
 
 def test_named_outcomes(http: FlaskClient, world: World) -> None:
-    unknown = asked(http, UNKNOWN_USER)
+    unknown = asked(http, world.own_user(UNKNOWN_USER))
     assert unknown["cold_start"] is True
     assert "popular" in unknown["reason"]
-    assert asked(http, NO_FEATURES_USER)["degraded"] == ["no_user_features"]
+    assert asked(http, world.own_user(NO_FEATURES_USER))["degraded"] == ["no_user_features"]
+    blank = asked(http, world.own_user(BLANK_USER))
     if isinstance(world, SourceWorld):
-        assert asked(http, BLANK_USER)["degraded"][0] == "no_recall"
+        assert blank["degraded"][0] == "no_recall"
     else:
-        assert "degraded" not in asked(http, BLANK_USER)  # recalled for by profile
+        assert "degraded" not in blank  # recalled for by profile
 
 
 def test_ready(http: FlaskClient, world: World) -> None:
