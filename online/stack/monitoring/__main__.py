@@ -66,7 +66,7 @@ def main(settings: Settings) -> None:
     if program is None:
         raise StackError(
             "Prometheus is not installed on this machine: apt install prometheus (Debian, Ubuntu), or use the "
-            "containers: docker compose --profile monitoring up."
+            "containers: docker compose --profile monitoring up --no-deps prometheus grafana."
         )
     config = write(settings)
     print(f"Prometheus is at http://{LOOPBACK}:{settings.monitoring.prometheus_port}", flush=True)  # noqa: T201
