@@ -89,10 +89,12 @@ class DeepFM(nn.Module):
 
     def _interactions(self, wide_codes: Tensor, narrow_codes: Tensor, flags: Tensor) -> Tensor:
         wide = self.wide(wide_codes)  # (batch, ids, id_dim)
-        narrow = self.narrow(narrow_codes)  # (batch, side fields, side_dim)
         total, squares = wide.sum(dim=1), (wide * wide).sum(dim=1)  # (batch, id_dim)
-        side = narrow.sum(dim=1) + flags @ self.flags  # (batch, side_dim)
-        side_squares = (narrow * narrow).sum(dim=1) + flags @ (self.flags * self.flags)  # a flag is its own square
+        side = flags @ self.flags  # (batch, side_dim)
+        side_squares = flags @ (self.flags * self.flags)  # a flag is its own square
+        if self.config.narrow:  # a data set may have no profile
+            narrow = self.narrow(narrow_codes)  # (batch, side fields, side_dim)
+            side, side_squares = narrow.sum(dim=1) + side, (narrow * narrow).sum(dim=1) + side_squares
         padding = (0, self.config.id_dim - self.config.side_dim)
         return pairwise_interactions(
             total + nn.functional.pad(side, padding), squares + nn.functional.pad(side_squares, padding)

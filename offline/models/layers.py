@@ -19,7 +19,7 @@ class FieldEmbedding(nn.Module):
 
     def __init__(self, cardinalities: Sequence[int], dim: int, init_std: float = INIT_STD) -> None:
         super().__init__()
-        offsets = torch.tensor([0, *cardinalities[:-1]], dtype=torch.int64).cumsum(0)
+        offsets = torch.tensor([0, *cardinalities], dtype=torch.int64).cumsum(0)[:-1]
         self.offsets: Tensor
         self.register_buffer("offsets", offsets, persistent=False)
         self.table = nn.Embedding(sum(cardinalities), dim)

@@ -108,6 +108,19 @@ def test_half_stars_and_hundreds_of_categories_become_a_release(half_star_road: 
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_no_users_table_is_no_obstacle(tmp_path: Path, recipe: str) -> None:
+    """Events with values and items with categories, as most sets of ratings are: users are ids and no more."""
+    data = half_stars(tmp_path / "data", users=30, items=200, kinds=20)
+    text = (data / "dataset.toml").read_text(encoding="utf-8")
+    without = text[: text.index("[users]")] + text[text.index("[items]") :]
+    (data / "dataset.toml").write_text(without, encoding="utf-8")
+    settings = Settings(data=data, exchange_dir=tmp_path / "exchange", recipe_name=recipe)
+    walk(settings)
+    assert release_of_artifacts(settings).dataset.profile == ()
+    assert list(artifacts.USERS.read(settings.exchange_dir)) == [Columns.USER, Columns.OWN_ID]
+
+
 def test_another_data_set_takes_the_place_of_the_first(tmp_path: Path) -> None:
     settings = Settings(data=shop(tmp_path / "shop", users=20, items=9, views=200), exchange_dir=tmp_path / "exchange")
     walk(settings, 2)

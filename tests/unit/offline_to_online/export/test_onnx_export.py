@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 
 from data_exchange_center import wire
 from data_exchange_center.steps import CheckError
+from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.served import load_ranker, weights_to_bytes
 from offline_to_online.export.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx, read_model_file
 from offline_to_online.parity.offline_truth import OfflineTruth
 
@@ -33,6 +36,13 @@ def test_the_same_weights_give_the_same_bytes(exported: bytes, truth: OfflineTru
 
 def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth) -> None:
     assert check_onnx(exported, truth.model, truth.sampled_rows(300)) <= 1e-6
+
+
+def test_a_model_for_users_without_a_profile_scores_as_pytorch_does() -> None:
+    config = DeepFMConfig(wide=(5, 7), narrow=(), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8,), dropout=0.0)
+    model = load_ranker(weights_to_bytes(DeepFM(config)), config.model_dump())
+    rows = np.random.default_rng(0).integers(0, 5, (20, config.width)).astype(np.float32)
+    assert check_onnx(export_onnx(model, config.width, "aaaaaaaaaaaa"), model, rows) <= 1e-6
 
 
 def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTruth) -> None:
