@@ -59,8 +59,9 @@ class ChannelSet:
 
     def lists(self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int) -> Mapping[str, Hits]:
         """The best ``size`` unseen items, as itemids, by each channel without vectors; for one user's request."""
-        codes, found = self.codes(seen), {}
+        found = {}
         for name, scores in self.scores(history, profile, timestamp).items():
+            codes = self.codes(seen)
             (hits,) = best_unseen(scores[None].copy(), np.zeros(len(codes), np.int64), codes, size)
             found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
         return found

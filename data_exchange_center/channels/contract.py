@@ -99,6 +99,14 @@ class ChannelRecipe(Frozen, ABC):
     name: str
     fusion_weight: float = 1.0  # of the channel's ranks among the channels'
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Raises TypeError for a kind of which the index would hold vectors that nobody searches, or none to search."""
+        super().__pydantic_init_subclass__(**kwargs)
+        served = getattr(cls, "served", None)
+        if served and issubclass(served, VectorChannel) != issubclass(cls, VectorRecipe):
+            raise TypeError(f"{cls.__name__}: a VectorRecipe serves a VectorChannel, and only a VectorRecipe does")
+
     @abstractmethod
     def fit(self, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
         """Fit on ``past``: events of the users and items of ``inputs``, nothing later."""

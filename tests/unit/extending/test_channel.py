@@ -6,6 +6,11 @@ Its file is the one that the chapter "Extending" shows.
 from __future__ import annotations
 
 import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +28,7 @@ from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.frozen import TrainRecipe
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.history import History
-from data_exchange_center.recipes import RECIPES, ListRankerRecipe, RecallRecipe, Recipe
+from data_exchange_center.recipes import DEFAULT, RECIPES, ListRankerRecipe, RecallRecipe, Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
@@ -147,7 +152,49 @@ def test_a_server_that_counts_otherwise_is_caught(tmp_path: Path) -> None:
         side.check()
 
 
-def test_the_chapter_shows_this_very_file() -> None:
-    code = FILE.read_text(encoding="utf-8")
-    for chapter in ("offline/README.md", "offline/README.zh-CN.md"):
-        assert f"```python\n{code}```\n" in (readmes.ROOT / chapter).read_text(encoding="utf-8"), chapter
+def section(chapter: str, heading: str) -> str:
+    """From a heading to the next."""
+    text = (readmes.ROOT / chapter).read_text(encoding="utf-8")
+    return text.split(f"### {heading}\n", 1)[1].split("\n#", 1)[0]
+
+
+CHAPTERS: Final = [("offline/README.md", "A channel"), ("offline/README.zh-CN.md", "召回通道")]
+
+
+@pytest.mark.parametrize(("chapter", "heading"), CHAPTERS, ids=["english", "chinese"])
+def test_the_chapter_shows_this_very_file(chapter: str, heading: str) -> None:
+    assert f"```python\n{FILE.read_text(encoding='utf-8')}```\n" in section(chapter, heading)
+
+
+@pytest.mark.parametrize(("chapter", "heading"), CHAPTERS, ids=["english", "chinese"])
+def test_the_chapter_can_be_followed(chapter: str, heading: str, tmp_path: Path) -> None:
+    """A copy of the exchange center with the file and the diffs of the chapter has one channel more."""
+    package = tmp_path / "data_exchange_center"
+    shutil.copytree(readmes.ROOT / package.name, package, ignore=lambda _, names: [n for n in names if not is_code(n)])
+    shutil.copyfile(FILE, package / "channels" / FILE.name)
+    diffs = re.findall(r"`data_exchange_center/([\w/.]+)`[^`]*```diff\n(.*?)```", section(chapter, heading), re.DOTALL)
+    assert [name for name, _ in diffs] == ["channels/registry.py", "recipes.py"]
+    for name, diff in diffs:
+        patch(package / name, diff)
+    code = "from data_exchange_center.recipes import *; print(__import__('data_exchange_center').__path__[0]);"
+    code += "print([c.name for c in Recipe.model_validate_json(DEFAULT.model_dump_json()).recall.channels])"
+    path = {**os.environ, "PYTHONPATH": str(tmp_path)}  # before the installed one
+    said = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=path, cwd=tmp_path
+    ).stdout
+    assert said.splitlines() == [str(package), str([*(c.name for c in DEFAULT.recall.channels), "recent"])]
+
+
+def is_code(name: str) -> bool:
+    return name.endswith(".py") or name in ("channels", "rankers")
+
+
+def patch(file: Path, diff: str) -> None:
+    """Each hunk's old lines must stand in the file, once."""
+    text = file.read_text(encoding="utf-8")
+    for hunk in diff.split("@@\n"):
+        lines = [(line[:1], line[1:] + "\n") for line in hunk.splitlines()]
+        old, new = ("".join(line for sign, line in lines if sign in (" ", kept)) for kept in "-+")
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    file.write_text(text, encoding="utf-8")

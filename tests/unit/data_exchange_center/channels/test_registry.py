@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 from pydantic import ValidationError
 
+from data_exchange_center.channels.contract import ChannelRecipe
 from data_exchange_center.channels.ease import EaseRecipe
+from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.channels.registry import KINDS, kind_of
 from data_exchange_center.recipes import RECIPES, RecallRecipe, Recipe
 
@@ -34,6 +37,13 @@ def test_an_unknown_kind_is_told_with_those_there_are() -> None:
 def test_names_that_would_be_taken_for_others_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(ValidationError, match=r"channel name '.*': each has its own"):
         RecallRecipe(channels=tuple(EaseRecipe(name=name) for name in names))
+
+
+def test_vectors_are_served_by_what_is_searched_and_by_nothing_else() -> None:
+    with pytest.raises(TypeError, match="Unsearched: a VectorRecipe serves a VectorChannel"):
+
+        class Unsearched(ChannelRecipe):
+            served: ClassVar[type[HistorySum]] = HistorySum
 
 
 def loaded(imports: str) -> set[str]:
