@@ -89,6 +89,16 @@ def test_another_id_is_another_release(tmp_path: Path) -> None:
     assert read_own_ids(tmp_path).users[1] == 4711
 
 
+def test_where_the_data_are_from_makes_no_other_release_but_what_they_are_does(tmp_path: Path) -> None:
+    settings = Settings(exchange_dir=tmp_path, recipe_name="default")
+    write_artifacts(tmp_path, recipe="default")
+    said, before = artifacts.DATASET.read(tmp_path), release_of_artifacts(settings).release
+    for change, same in (({"origin": "elsewhere", "sha256": {"a.csv": "0"}}, True), ({"user_ids": "string"}, False)):
+        artifacts.DATASET.write(tmp_path, said | change)
+        write_inputs(tmp_path)
+        assert (release_of_artifacts(settings).release == before) == same
+
+
 def test_attributes_are_told_by_their_declared_names(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="default")
     first = item_rows(tmp_path)[0]
