@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from flask import Flask, Response, request
 from flask_limiter import Limiter, RateLimitExceeded
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from data_exchange_center.settings import RedisSettings, ServerSettings
 from online.web import records
@@ -17,6 +19,7 @@ from online.web.keys import OPEN
 from online.web.metrics import PATH
 
 PREFIX: Final = "recsys:rate"
+_TIMEOUT_S: Final = 0.1  # after which each worker counts by itself, and asks again now and then
 
 
 def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None:
@@ -48,6 +51,7 @@ def _client() -> str:
 
 
 def _options(redis: RedisSettings) -> dict[str, Any]:
-    """Not in the address, which might be logged."""
+    """The password is not in the address, which might be logged. Counting is not worth waiting for."""
     password = {"password": redis.password.get_secret_value()} if redis.password else {}
-    return {"socket_timeout": redis.timeout_s, "socket_connect_timeout": redis.timeout_s, **password}
+    patience = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
+    return {**patience, **password}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,10 +14,10 @@ from tests.free_ports import free_ports
 from tests.unit.online.conftest import Fakes
 
 
-def limited(fakes: Fakes, **server: Any) -> FlaskClient:
-    """Over a Redis that is not there: the process counts by itself."""
+def limited(fakes: Fakes, port: int = 0, **server: Any) -> FlaskClient:
+    """Over a Redis that is not there, or whatever listens on ``port``: the process counts by itself."""
     settings = Settings()
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     return create_app(
         fakes.recommender,
         settings.model_copy(
@@ -43,6 +45,19 @@ def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_answered(fa
     assert http.get("/healthz", environ_base={"REMOTE_ADDR": "10.0.0.1"}).status_code == 200
     page = http.get("/metrics", environ_base={"REMOTE_ADDR": "10.0.0.1"}).text
     assert 'outcome="too_many_requests",status="429"' in page
+
+
+def test_a_redis_that_is_silent_is_not_waited_for_by_every_request(fakes: Fakes) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        http = limited(fakes, silent.getsockname()[1], rate="3/day")
+        assert [asked(http).status_code for _ in range(4)] == [200, 200, 200, 429]
+        silent.setblocking(False)
+        asked_redis = 0
+        with suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                asked_redis += 1
+    assert 1 <= asked_redis <= 3  # once for the first request, and a look whether it is back
 
 
 def test_without_the_setting_nobody_is_counted(fakes: Fakes) -> None:
