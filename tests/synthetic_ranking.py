@@ -1,4 +1,4 @@
-"""Ranking's part of a synthetic release: the features that its recipe's model reads, and a random model."""
+"""Ranking's part of a synthetic release: the features that its recipe's ranker reads, and a random network."""
 
 from __future__ import annotations
 
@@ -7,31 +7,41 @@ from typing import Final
 
 import pandas as pd
 import torch
-from pydantic import BaseModel
 from torch import nn
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, clicks, genre_flags, impressions
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.rankers.deepfm import DeepFMRecipe
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.rankers.contract import ListsRecipe
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
+from offline.data.inputs import Inputs
 from offline.data.samples import rated_pairs_spec
 from offline.data.statistics import item_statistics, list_spec, user_statistics
-from offline.models.deepfm import DeepFM, DeepFMConfig
-from offline.models.list_ranker import ListRanker, ListRankerConfig
 from offline.models.served import weights_to_bytes
 from offline.readers import read_inputs
 from tests.synthetic_world import AGES, GENDERS, OCCUPATIONS, World
 
-FACTORS = (5, 3)  # dimensions of the list ranker's similarities
+TRAINED: Final = {"factors": [5, 3]}  # what only training knows: dimensions of the list ranker's similarities
+
+Stored = tuple[FeatureSpec, pd.DataFrame, pd.DataFrame]  # with features of users and of items
 
 
-def write_deepfm(folder: Path, world: World, recipe: Recipe, seed: int) -> None:
+def write_ranker(folder: Path, world: World, recipe: Recipe, seed: int) -> None:
+    """For a ranker of any kind: the columns that it is trained on, and a network that its recipe builds."""
+    inputs, ranker = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe.name)), recipe.ranker
+    spec, users, items = _of_lists(world, recipe, inputs) if ranker.examples == "lists" else _of_pairs(world, recipe)
+    artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
+    artifacts.USER_FEATURES.write(folder, users)
+    artifacts.ITEM_FEATURES.write(folder, items)
+    torch.manual_seed(seed)
+    config = ranker.configure(spec, inputs.dataset, TRAINED)
+    artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(_lively(ranker.build(config))))
+    artifacts.RANK_REPORT.write(folder, {"model": config, "auc": {}})
+
+
+def _of_pairs(world: World, recipe: Recipe) -> Stored:
     """59 columns with 18 genres: profile, flags, statistics."""
-    ranker = recipe.ranker
-    assert isinstance(ranker, DeepFMRecipe)
     spec = rated_pairs_spec(
         users=world.userids.tolist()[:-1],  # the last user is unknown to the model
         items=world.itemids[world.trained].tolist(),
@@ -45,37 +55,14 @@ def write_deepfm(folder: Path, world: World, recipe: Recipe, seed: int) -> None:
         flag: [int(code in world.codes[item]) for item in world.itemids]
         for code, flag in enumerate(genre_flags(world.genres), 1)
     }
-    _write_features(folder, spec, world.people.join(statistics), pd.DataFrame({Columns.ITEM: world.itemids, **flags}))
-    torch.manual_seed(seed)
-    config = DeepFMConfig.of(spec, ranker)
-    _write_model(folder, config, DeepFM(config))
+    return spec, world.people.join(statistics), pd.DataFrame({Columns.ITEM: world.itemids, **flags})
 
 
-def write_list_ranker(folder: Path, world: World, recipe: Recipe, seed: int) -> None:
-    """Item code, profile, counts, recall's scores, history."""
-    ranker = recipe.ranker
-    assert isinstance(ranker, ListRankerRecipe)
-    inputs = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe.name))
-    spec = list_spec(inputs, recipe, ranker)
-    users, items = user_statistics(inputs.data, world.people), item_statistics(inputs.data, inputs)
-    _write_features(folder, spec, users, items)
-    torch.manual_seed(seed)
-    config = ListRankerConfig.of(spec, ranker, FACTORS, inputs.dataset)
-    _write_model(folder, config, ListRanker(config))
-
-
-WRITE_RANKER: Final = {"deepfm": write_deepfm, "list": write_list_ranker}  # by kind
-
-
-def _write_features(folder: Path, spec: FeatureSpec, users: pd.DataFrame, items: pd.DataFrame) -> None:
-    artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.USER_FEATURES.write(folder, users)
-    artifacts.ITEM_FEATURES.write(folder, items)
-
-
-def _write_model(folder: Path, config: BaseModel, model: nn.Module) -> None:
-    artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(_lively(model)))
-    artifacts.RANK_REPORT.write(folder, {"model": config.model_dump(mode="json"), "auc": {}})
+def _of_lists(world: World, recipe: Recipe, inputs: Inputs) -> Stored:
+    """Item code, profile, statistics, recall's scores, history."""
+    assert isinstance(recipe.ranker, ListsRecipe)
+    spec = list_spec(inputs, recipe, recipe.ranker)
+    return spec, user_statistics(inputs.data, world.people), item_statistics(inputs.data, inputs)
 
 
 def _lively(model: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ from data_exchange_center.settings import Settings
 from offline.ingestion import movielens
 from offline.readers import read_inputs
 from tests.datasets import STARS
-from tests.synthetic_ranking import WRITE_RANKER
+from tests.synthetic_ranking import write_ranker
 from tests.synthetic_recall import write_channels
 from tests.synthetic_world import GENRES, HOLDOUT_LAST, World
 
@@ -45,7 +45,7 @@ def write_artifacts(
     _write_recall_state(folder, world, data.window, data.clicks_for_preference)
     inputs = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe))
     write_channels(folder, world, inputs, RECIPES[recipe])
-    WRITE_RANKER[RECIPES[recipe].ranker.kind](folder, world, RECIPES[recipe], seed)
+    write_ranker(folder, world, RECIPES[recipe], seed)
     write_inputs(folder, recipe)
 
 

@@ -26,8 +26,7 @@ class ListRankerRecipe(ListsRecipe):
     def configure(self, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
         from offline.models.list_ranker import ListRankerConfig
 
-        factors = ListRankerConfig.model_validate(trained).factors
-        return ListRankerConfig.of(spec, self, factors, dataset).model_dump(mode="json")
+        return ListRankerConfig.of(spec, self, trained["factors"], dataset).model_dump(mode="json")
 
     @classmethod
     def build(cls, config: Config) -> nn.Module:

@@ -217,8 +217,10 @@ def test_a_user_without_past_is_served_but_has_no_vector(settings: Settings) -> 
     assert set(state.index[state[Columns.ITEMS].str.len() == 0]) == COLD
     preferences = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[Columns.GENRES]
     assert all(len(preferences[user]) == 0 for user in COLD)
-    features = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER)
-    assert (features.loc[sorted(COLD)].drop(columns=["gender", "age", "occupation"]) == 0).all(axis=None)
+    spec, features = read_feature_spec(folder), artifacts.USER_FEATURES.read(folder).set_index(Columns.USER, drop=False)
+    numbers = [n for n, feature in enumerate(spec.of("user")) if feature in spec.dense]
+    cold = {str(name): column.to_numpy() for name, column in features.loc[sorted(COLD)].items()}
+    assert not spec.encode_users(cold).at(10**9)[:, numbers].any()
 
 
 def test_the_state_is_the_newest_of_the_past(settings: Settings) -> None:
