@@ -137,7 +137,7 @@ demo: setup ## the whole pipeline: data, training, services, sync, server, fifty
 
 # --- offline: figures and pictures ------------------------------------------------------------------------------------
 
-.PHONY: bench-offline pictures tune seeds ratings
+.PHONY: bench-offline pictures tune tune-later seeds ratings
 bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
 	$(BIN)/python -m offline.bench
 
@@ -147,6 +147,9 @@ pictures: setup ## the pipeline, training curves and calibration, into pic/ (aft
 
 tune: setup ## compare training settings on the validation rows, into pic/figures/ (half an hour)
 	$(BIN)/python -m offline.experiments tune
+
+tune-later: setup ## how many of the ranker's training requests are asked later, into pic/figures/ (half an hour)
+	$(BIN)/python -m offline.experiments.later_requests
 
 seeds: setup ## both models with three seeds: the spread of their AUC, into pic/figures/
 	$(BIN)/python -m offline.experiments seeds

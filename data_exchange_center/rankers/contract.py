@@ -85,6 +85,7 @@ class ListsRecipe(RankerRecipe, ABC):
     past: float = 0.7  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, all of them later than those
     horizon: int = 10  # events after a request that say what was liked
+    later: float = 0.05  # share of the requests that are asked at a random later time: `make tune-later`
     epochs: int = 5
     batch_size: int = 128  # lists
     learning_rate: float = 5e-3

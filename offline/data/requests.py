@@ -6,7 +6,7 @@ A request sees the past as of its second (`data_exchange_center.as_of`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from data_exchange_center.as_of import first_of_second
 from data_exchange_center.channels.requests import BREAK_S, Float32, Requests, regimes
 from offline.data.sequences import Ints, Sequences
+
+LATER_S = (BREAK_S, 30 * 365 * 86_400)  # how much later a request may come in `asked_later`
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,17 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     event = np.unique(first_of_second(users, data.times)[chosen])
     event = event[positions[event] > 0]
     return Points(users[event], positions[event], data.times[event])
+
+
+def asked_later(points: Points, share: float, rng: np.random.Generator) -> Points:
+    """The points, a random ``share`` of them asked an hour to thirty years later; what they see stays.
+
+    What a user liked next in a sitting is so taught to be an answer, too, to a request that comes when the sitting
+    seems long over. The time that has passed is drawn evenly on a logarithmic scale.
+    """
+    soonest, latest = np.log(LATER_S)
+    passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)
+    return replace(points, times=points.times + np.where(rng.random(len(points)) < share, passed, 0))
 
 
 def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints, Ints, Ints]:

@@ -18,7 +18,7 @@ from data_exchange_center.recipes import Recipe
 from data_exchange_center.steps import StepError
 from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
-from offline.data.requests import request_points
+from offline.data.requests import asked_later, request_points
 from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
 from offline.data.stored_features import StoredFeatures
@@ -78,10 +78,17 @@ def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tup
     Raises StepError when no list holds anything liked.
     """
     ranker = ranker_of_lists(recipe)
-    cut = past.earlier_lengths(ranker.past)
     teachers = channels_of(fit_channels(past.earlier(ranker.past), inputs, recipe))
-    points = request_points(past, ranker.stride, np.random.default_rng(ranker.seed + 1))
-    points = points.take(points.positions >= cut[points.users])
+    return teachers, lists_of(teachers, past, inputs, recipe)
+
+
+def lists_of(teachers: Sequence[Channel], past: Sequences, inputs: Inputs, recipe: Recipe) -> Lists:
+    """What the teachers recall at the requests. Raises StepError when no list holds anything liked."""
+    ranker = ranker_of_lists(recipe)
+    rng = np.random.default_rng(ranker.seed + 1)
+    points = request_points(past, ranker.stride, rng)
+    points = points.take(points.positions >= past.earlier_lengths(ranker.past)[points.users])
+    points = asked_later(points, ranker.later, rng)
     weights = [channel.fusion_weight for channel in recipe.recall.channels]
     sizes = {"size": recipe.recall.candidates, "history": ranker.history, "horizon": ranker.horizon}
     lists = None
@@ -89,7 +96,7 @@ def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tup
         lists = recall_lists(past, points, inputs.profiles, teachers, weights, **sizes, only_liked=True)
     if not lists:
         raise StepError("no recalled list holds anything that was liked next: there is nothing to train the ranker on.")
-    return teachers, lists
+    return lists
 
 
 @dataclass(frozen=True, eq=False)

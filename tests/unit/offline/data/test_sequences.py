@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offline.data.requests import Points, histories, next_events, request_points, seen_before
+from offline.data.requests import Points, asked_later, histories, next_events, request_points, seen_before
 from offline.data.sequences import Sequences, sequences
 
 
@@ -63,6 +63,21 @@ def test_a_request_sees_strictly_earlier_events(lengths: list[int], stride: int,
         assert after[row, 0] == own[position]
         assert sorted(seen[rows == row]) == sorted(own[:position])
     assert np.all(ages[items > 0] > 0)
+
+
+def test_a_share_of_the_requests_comes_an_hour_to_thirty_years_later_and_sees_the_same() -> None:
+    data = made([400] * 5)
+    points = request_points(data, 1, np.random.default_rng(0))
+    later = asked_later(points, 0.25, np.random.default_rng(1))
+    passed = later.times - points.times
+    assert 0.2 < (passed > 0).mean() < 0.3
+    assert passed[passed > 0].min() >= 3600
+    assert 20 * 365 * 86_400 < passed.max() <= 30 * 365 * 86_400
+    assert np.array_equal(later.positions, points.positions)
+    (items, *_, regime), (seen, *_) = histories(data, later, 9), histories(data, points, 9)
+    assert np.array_equal(items, seen)
+    assert (regime[passed > 0] == 1).all()
+    assert np.array_equal(asked_later(points, 0.0, np.random.default_rng(1)).times, points.times)
 
 
 def test_returning_is_a_regime_of_its_own() -> None:
