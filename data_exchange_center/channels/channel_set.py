@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,19 +43,15 @@ class ChannelSet:
         first for its best. ``profile``: (profile fields,) codes.
         """
         channels = [channel for channel in self.channels if isinstance(channel, VectorChannel)]
-        vectors = {
-            channel.name: channel.user_vectors(self._request(history, profile, timestamp, channel.events))[0]
-            for channel in channels
-        }
-        return {name: vector for name, vector in vectors.items() if not np.isnan(vector).any()}
+        requests = self._requests(channels, history, profile, timestamp)
+        vectors = {channel.name: channel.user_vectors(requests[channel.events])[0] for channel in channels}
+        return {name: vector for name, vector in vectors.items() if not np.isnan(vector[0])}
 
     def scores(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
         """(items + 1,) by item code, for each channel without vectors: how one user's request scores the items."""
         channels = [channel for channel in self.channels if not isinstance(channel, VectorChannel)]
-        return {
-            channel.name: channel.scores(self._request(history, profile, timestamp, channel.events))[0]
-            for channel in channels
-        }
+        requests = self._requests(channels, history, profile, timestamp)
+        return {channel.name: channel.scores(requests[channel.events])[0] for channel in channels}
 
     def lists(self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int) -> Mapping[str, Hits]:
         """The best ``size`` unseen items, as itemids, by each channel without vectors; for one user's request."""
@@ -65,6 +61,13 @@ class ChannelSet:
             (hits,) = best_unseen(scores[None].copy(), np.zeros(len(codes), np.int64), codes, size)
             found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
         return found
+
+    def _requests(
+        self, channels: Sequence[Channel], history: History, profile: Ints, timestamp: int
+    ) -> dict[int, Requests]:
+        """By the number of events that a channel is given."""
+        lengths = {channel.events for channel in channels}
+        return {events: self._request(history, profile, timestamp, events) for events in lengths}
 
     def _request(self, history: History, profile: Ints, timestamp: int, events: int) -> Requests:
         codes = self.codes(history.itemids[:events])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -41,7 +42,7 @@ class Requests:
     def __len__(self) -> int:
         return len(self.timestamps)
 
-    @property
+    @cached_property
     def regimes(self) -> NDArray[np.int64]:
         """(m,) CONTINUES or RETURNS."""
         last = self.times[:, 0] if self.times.shape[1] else np.zeros(len(self), np.int64)
