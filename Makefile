@@ -159,12 +159,15 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
+.PHONY: evaluate evaluate-offline evaluate-degraded ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
 evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
 	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
 evaluate-offline: setup ## the same from the artifacts, searched exactly, no services
 	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
+
+evaluate-degraded: setup ## what each answer is worth that lacks a service, over the live release, into pic/figures/
+	$(BIN)/python -m offline_to_online.measure.degraded
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
 	$(BIN)/python -m offline.experiments.ablations $(if $(with_source),--with-source)

@@ -146,7 +146,7 @@ class ServerSettings(_Service):
 
     port: Port = 5000
     workers: Annotated[int, Field(ge=1)] = 2
-    threads: Annotated[int, Field(ge=1)] = 16  # kept-alive connections spread unevenly over the workers
+    threads: Annotated[int, Field(ge=1)] = 16  # requests a worker answers at once; what comes beyond is turned away
     item_cache_ttl_s: Seconds = 300.0
     arrival_timeout_s: Seconds = 5.0  # of a request, from its first byte to its last
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key
@@ -154,6 +154,10 @@ class ServerSettings(_Service):
     key: SecretStr | None = None  # what the project's own client sends
     rate: Annotated[str, AfterValidator(_rates)] = ""  # requests a client may send: "20/second; 1000/hour"
     proxies: Annotated[int, Field(ge=0)] = 0  # before the server, each of which adds to X-Forwarded-For
+    budget_ms: Annotated[int, Field(ge=20, le=10_000)] = 250  # of a request that names no budget of its own
+    exact_items: Annotated[int, Field(ge=0)] = 20_000  # the most popular, searched when Elasticsearch does not answer
+    known_users: Annotated[int, Field(ge=0)] = 5_000  # whose state and features a worker remembers, some 10 kB each
+    last_state_max_age_s: Seconds = 900.0  # of such a state, when Redis does not answer
 
     @property
     def url(self) -> str:

@@ -1,7 +1,8 @@
 """How fast the server answers: requests per second, p50, p99 and the median of each stage, at several concurrencies.
 
 The load comes from a process of its own, over kept-alive connections, for real users drawn at random, a different one
-for each request (the server caches no answer). The server and the four services have to be up.
+for each request (the server caches no answer). Requests are strict: a list that lacks a service is no fast answer. The
+server and the four services have to be up.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet (who the users are); the server, over HTTP
 Writes  pic/figures/serving.json
@@ -86,7 +87,7 @@ def _one_client(url: str, userids: Sequence[OwnId]) -> list[Answered]:
     try:
         for userid in userids:
             started = time.perf_counter()
-            connection.request("POST", "/ml/rec", json.dumps({"userid": userid}))
+            connection.request("POST", "/ml/rec", json.dumps({"userid": userid, "strict": True}))
             response = connection.getresponse()
             body = response.read()
             seconds = time.perf_counter() - started

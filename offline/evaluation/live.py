@@ -89,14 +89,16 @@ def expect_release(url: str, release: str) -> None:
 def _asked(url: str, release: str, holdout: Holdout, size: int, own_ids: DatasetIds) -> list[Body]:
     """Every user's answer, in the order of the users.
 
-    A worker that is still opening a release which has just gone live answers from the previous one, or with 503: its
-    requests are repeated for a while.
+    Requests are strict: an answer that lacks a service says nothing of the recommendations. A worker that is still
+    opening a release which has just gone live answers from the previous one, or with 503: its requests are repeated
+    for a while.
     """
     opening = retry_if_result(lambda body: body.get("release") != release)
     again = partial(Retrying, stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
     times = zip(holdout.past.userids.tolist(), holdout.times.tolist(), strict=True)
     wanted = [
-        {"userid": own_ids.users[number], "timestamp": time, "size": size, "explain": True} for number, time in times
+        {"userid": own_ids.users[number], "timestamp": time, "size": size, "explain": True, "strict": True}
+        for number, time in times
     ]
     sessions: SimpleQueue[requests.Session] = SimpleQueue()
 

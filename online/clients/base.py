@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from data_exchange_center.errors import RecsysError
 from online.clients.deadline import Deadline, current, until
@@ -19,6 +19,8 @@ OUT_OF_TIME = "did not answer in time"
 
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
+QueryIn = TypeVar("QueryIn", contravariant=True)
+AnswerOut = TypeVar("AnswerOut", covariant=True)
 
 
 class ServiceError(RecsysError):
@@ -49,6 +51,12 @@ class Pong:
 
     version: str
     took_ms: float
+
+
+class Asks(Protocol[QueryIn, AnswerOut]):
+    """Whatever gives an answer to a query, or raises ServiceError."""
+
+    def call(self, query: QueryIn, /) -> AnswerOut: ...
 
 
 class Client(ABC, Generic[Query, Answer]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from online.clients.base import Client, GoneError
 from online.clients.sockets import ElasticNode
 
 _CONNECTIONS = 64  # per process; more than a worker has threads
+_VECTORS = 500  # documents per request when their vectors are read, too
 _PAGE = 2000  # documents per request when the catalogue is read
 _SHOWN = [wire.ITEM_ID, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
 _HIT = "hits.hits._score,responses.hits.hits.fields"
@@ -58,6 +59,15 @@ class CatalogueItem:
     own_id: OwnId
     title: str
     attributes: Mapping[str, Any]  # by name: a list of values, a number, or None where the item has none
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexedItem:
+    """What an item is found by."""
+
+    itemid: int
+    terms: tuple[int, ...]  # genre codes
+    vectors: Mapping[str, Float32]  # channel -> (dim,), of the channels that have one
 
 
 def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) -> Elasticsearch:
@@ -154,6 +164,25 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             if len(hits) < _PAGE:
                 return items
             after = hits[-1]["sort"]
+
+    def indexed(self, release: str, itemids: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
+        """What some items of a release are found by, in no order. Raises ServiceError."""
+        fields = {name: vector_of(name) for name in channels}
+        for start in range(0, len(itemids), _VECTORS):
+            wanted = list(itemids[start : start + _VECTORS])
+            with self._asking("indexed"):
+                page = self._es.search(
+                    index=wire.item_index(release),
+                    size=len(wanted),
+                    query={"terms": {wire.ITEM_ID: wanted}},
+                    source_includes=[wire.ITEM_ID, wire.ITEM_GENRES, *fields.values()],
+                    track_total_hits=False,
+                ).body
+                self._whole(page)
+                sources = [hit["_source"] for hit in page["hits"]["hits"]]
+            for source in sources:
+                vectors = {name: np.array(source[at], np.float32) for name, at in fields.items() if source.get(at)}
+                yield IndexedItem(source[wire.ITEM_ID], tuple(source.get(wire.ITEM_GENRES, ())), vectors)
 
     def _whole(self, found: dict[str, Any]) -> None:
         if found.get("timed_out") or found.get("_shards", {}).get("failed"):

@@ -1,27 +1,33 @@
 """The server: recalls, ranks and returns the top N for a user, through Redis, Elasticsearch, Feast and Triton.
 
 POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as if asked
-              then, not now), "explain" (true: also what each recall channel found)
+              then, not now), "explain" (true: also what each recall channel found), "budget_ms" (20 to 10000: how long
+              the answer may take), "strict" (true: rather an error than an answer that lacks a service)
 GET  /docs    the API's description, as a page; /openapi.json; /metrics for Prometheus
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 
-Reads   the live release from the four services (`make sync` puts it there); nothing from disk
+Reads   the live release from the four services (`make sync` puts it there)
+Writes  data_exchange_center/online/server/last_release.json: its popular list, for when none of them answers
 Run     flask --app s1_server.py run --host=0.0.0.0      (`make serve` runs it under gunicorn)
 Expect  curl -d '{"userid": 1}' http://127.0.0.1:5000/ml/rec
         {"userid": 1, "release": "...", "cold_start": false, "item_list": [{"itemid": ..., ...}, ...], ...}
 
-Bad input is 400 and says which field; a service that is dead or slow is 503 with its name.
+Bad input is 400 and says which field. Without a service that is dead or slow the answer is the best that there is
+without it, and says so under "degraded".
 """
 
 from __future__ import annotations
 
 import json
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
 from online.recommend.recommender import Recommender
+from online.recommend.releases import OPENING_WAIT_S
 from online.web import body, records
 from online.web.access_log import log_request
 from online.web.errors import register_errors
@@ -36,13 +42,14 @@ from online.web.tracing import Traces, provider
 
 
 def create_app(recommender: Recommender | None = None, settings: Settings | None = None) -> Flask:
-    """The WSGI application. Needs no service to be up: until they are, requests are answered with 503."""
+    """The WSGI application. Needs no service to be up: until they are, answers do without them."""
     settings = settings or load_settings()
     if recommender is None:
         log_as_json()
         recommender = Recommender.from_settings(settings)
-        recommender.warm_up()
         warn_if_open(settings.server)
+        with suppress(FutureTimeoutError):  # no request comes in before; services that are away hold nobody up
+            recommender.warm_up().result(OPENING_WAIT_S)
     app = Flask(__name__)
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]

@@ -15,6 +15,7 @@ from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Manifest
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.redis import RedisUsers
+from online.recommend.exact_search import ExactItems
 from online.recommend.item_cache import FeatureStore, ItemCache, fetch_items
 
 
@@ -33,6 +34,7 @@ class OpenRelease:
     catalogue: dict[int, CatalogueItem]  # by number
     popular: Hits  # best first
     items: ItemCache
+    exact: ExactItems
 
     @property
     def release(self) -> str:
@@ -49,13 +51,17 @@ class OpenRelease:
 
 @dataclass(frozen=True)
 class ReleaseReader:
-    """Opens releases: manifest, channels, popular list from Redis; catalogue from Elasticsearch; items from Feast."""
+    """Opens releases.
+
+    Manifest, channels and popular list come from Redis, catalogue and vectors from Elasticsearch, items from Feast.
+    """
 
     users: RedisUsers
     items: ElasticItems
     features: FeatureStore
     background: Executor  # refreshes the items' features
     ttl_s: float  # how old those may be
+    exact_items: int  # how many can be searched without Elasticsearch: the most popular
 
     def read(self, release: str) -> OpenRelease:
         """Raises NoReleaseError, ServiceError."""
@@ -69,6 +75,8 @@ class ReleaseReader:
         catalogue = self.items.catalogue(release)
         popular = [(itemid, score) for itemid, score in self.users.popular(release) if itemid in catalogue]
         itemids = list(catalogue)
+        ordered = list(dict.fromkeys([itemid for itemid, _ in popular] + itemids))
+        dims = published.manifest.vector_dims
         return OpenRelease(
             manifest=published.manifest,
             channels=self.users.channels(release),
@@ -80,4 +88,5 @@ class ReleaseReader:
                 scores=np.array([score for _, score in popular], np.float32),
             ),
             items=ItemCache(lambda: fetch_items(self.features, spec, release, itemids), self.ttl_s, self.background),
+            exact=ExactItems.of(self.items.indexed(release, ordered[: self.exact_items], list(dims)), dims),
         )

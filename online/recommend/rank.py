@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.history import History
-from online.clients.base import Client
+from online.clients.base import Asks
 from online.clients.feast import FeatureRows
 from online.clients.triton import ScoreQuery
 from online.recommend.open_release import OpenRelease
-from online.recommend.types import Candidates, Outcome, Ranked
+from online.recommend.types import Candidates, Degraded, Outcome, Ranked
 
 log = logging.getLogger(__name__)
 
 
 def rank(
-    scorer: Client[ScoreQuery, NDArray[np.float32]],
+    scorer: Asks[ScoreQuery, NDArray[np.float32]],
     opened: OpenRelease,
     user: FeatureRows,
     history: History,
@@ -32,20 +32,25 @@ def rank(
     ``user`` holds one row, or none when the feature store does not know the user: then recall's order is kept.
     Candidates without features cannot be scored and are left out.
     """
-    outcomes = [] if candidates.outcome is Outcome.PERSONAL else [candidates.outcome]
+    lacking = list(candidates.lacking)
     if not user.ids:
         log.warning("no user features: %s", dict(user.missing))
-        return Ranked(candidates.itemids, candidates.scores, (*outcomes, Outcome.NO_USER_FEATURES))
+        return unranked(candidates, Degraded(Outcome.NO_USER_FEATURES, "feast", "does not know this user"))
     known, items = opened.items.current().find(candidates.itemids)
     if not known.all():
         log.warning("no features for items %s", candidates.itemids[~known].tolist())
-        outcomes.append(Outcome.NO_ITEM_FEATURES)
+        lacking.append(Degraded(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {(~known).sum()} of the candidates"))
         candidates = candidates.only(known)
     users = opened.spec.encode_users(user.columns)  # one
     rows = model_inputs(opened.spec, users, items, candidates, history, timestamp)
     scores = scorer.call(ScoreQuery(rows, opened.model_version, opened.model))
     order = np.lexsort((candidates.itemids, -scores))
-    return Ranked(candidates.itemids[order], scores[order], tuple(outcomes))
+    return Ranked(candidates.itemids[order], scores[order], tuple(lacking))
+
+
+def unranked(candidates: Candidates, why: Degraded) -> Ranked:
+    """The candidates in recall's order."""
+    return Ranked(candidates.itemids, candidates.scores, (*candidates.lacking, why))
 
 
 def model_inputs(

@@ -11,15 +11,15 @@ from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits, candidate_columns, fuse
 from data_exchange_center.release import Manifest
-from online.clients.base import Client, ServiceError
+from online.clients.base import Asks, StoredError
 from online.clients.elastic import ItemQuery
 from online.clients.redis import StoredUser
 from online.recommend.open_release import OpenRelease
-from online.recommend.types import Candidates, Outcome
+from online.recommend.types import Candidates, Degraded, Outcome
 
 log = logging.getLogger(__name__)
 
-Items = Client[ItemQuery, tuple[Hits, ...]]
+Items = Asks[ItemQuery, tuple[Hits, ...]]
 
 _POPULAR = "popular"  # fused like a channel where the channels found nothing
 
@@ -69,7 +69,7 @@ def user_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, tim
     for name, vector in vectors.items():
         if len(vector) != manifest.vector_dims[name]:
             expected = manifest.vector_dims[name]
-            raise ServiceError("redis", f"gives a user vector of {len(vector)} numbers for {name}, not {expected}")
+            raise StoredError("redis", f"gives a user vector of {len(vector)} numbers for {name}, not {expected}")
     return vectors
 
 
@@ -87,5 +87,5 @@ def _popular(opened: OpenRelease, user: StoredUser) -> Candidates:
         columns=candidate_columns([*names, _POPULAR]),
         features=fused.features,
         by_channel=dict.fromkeys(names, nothing.ids),
-        outcome=Outcome.NO_RECALL,
+        lacking=(Degraded(Outcome.NO_RECALL, "elasticsearch", "finds no unseen item for this user by any channel"),),
     )

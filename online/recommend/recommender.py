@@ -7,42 +7,41 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.own_ids import OwnId, kind_of
-from data_exchange_center.settings import Settings
-from online.clients.base import Client, GoneError, Pong, ServiceError
+from data_exchange_center.settings import ServerSettings, Settings
+from online.clients.base import Client, ServiceError
+from online.clients.deadline import Deadline
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from online.clients.redis import RedisUsers, StoredUser
+from online.clients.redis import RedisUsers
 from online.clients.triton import ScoreQuery, TritonScores
-from online.recommend.open_release import NoReleaseError, OpenRelease
-from online.recommend.rank import rank
-from online.recommend.recall import recall
+from online.recommend.admission import Admission
+from online.recommend.known_users import KnownUsers
+from online.recommend.last_release import LastRelease
+from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
+from online.recommend.readiness import Readiness, ask_all
 from online.recommend.releases import Releases
+from online.recommend.services import Services, Turn
+from online.recommend.stages import Stages, lacks
 from online.recommend.status import Status
 from online.recommend.stopwatch import Stopwatch
-from online.recommend.types import FUSED, Candidates, Outcome, Ranked, Recommendation, Request, check_userid
+from online.recommend.types import (
+    FUSED,
+    MAX_BUDGET_MS,
+    Candidates,
+    Outcome,
+    Ranked,
+    Recommendation,
+    Request,
+    check_userid,
+)
 from online.recommend.user_features import UserFeatures
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Readiness:
-    """Whether the server could answer now, and what is missing."""
-
-    release: str | None
-    recipe: str | None
-    release_problem: str | None
-    services: dict[str, Pong | ServiceError]
-
-    @property
-    def ready(self) -> bool:
-        return self.release_problem is None and all(isinstance(pong, Pong) for pong in self.services.values())
 
 
 class Recommender:
@@ -54,16 +53,19 @@ class Recommender:
         items: ElasticItems,
         features: Client[FeatureQuery, FeatureRows],
         scorer: Client[ScoreQuery, NDArray[np.float32]],
-        *,
-        feature_timeout_s: float,
-        item_cache_ttl_s: float,
+        server: ServerSettings,
+        last: LastRelease | None = None,
     ) -> None:
-        self._items = items
-        self._scorer = scorer
-        self._clients = (users, items, features, scorer)
-        self._user_features = UserFeatures(features, feature_timeout_s)
+        """``last``: where the popular list is kept for the time when nothing answers."""
+        self._services = Services(users, items, features, scorer)
+        self._budget_ms = server.budget_ms
+        self.admission = Admission(server.threads)
+        self._user_features = UserFeatures(features, self._services.breakers[features.service])
         self._background = ThreadPoolExecutor(2, "background")
-        self._releases = Releases(users, items, features, self._background, item_cache_ttl_s)
+        reader = ReleaseReader(users, items, features, self._background, server.item_cache_ttl_s, server.exact_items)
+        self._releases = Releases(users, reader.read, self._background, last)
+        known = KnownUsers(server.known_users, server.last_state_max_age_s)
+        self._stages = Stages(self._services, self._releases, self._user_features, known)
         self._count_lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
@@ -75,75 +77,96 @@ class Recommender:
             ElasticItems(settings.elasticsearch),
             FeastFeatures(settings.feast),
             TritonScores(settings.triton),
-            feature_timeout_s=settings.feast.timeout_s,
-            item_cache_ttl_s=settings.server.item_cache_ttl_s,
+            settings.server,
+            LastRelease(settings.service_dir("server") / "last_release.json"),
         )
 
     def recommend(self, request: Request, watch: Stopwatch | None = None) -> Recommendation:
-        """The best unseen items; ``watch`` is told how long each stage takes.
+        """The best unseen items, within the request's budget; ``watch`` is told how long each stage takes.
 
-        Raises ServiceError, NoReleaseError, WrongUserIdError.
+        Services that do not answer are done without, and the answer says so; a strict request gets their ServiceError.
+        Raises OverloadedError, WrongUserIdError, and NoReleaseError or ServiceError where there is nothing at all to
+        answer with.
         """
-        watch = watch or Stopwatch()
-        with watch.stage("redis"):
-            opened, user = self._of_its_kind(request.userid, *self._releases.user(request.userid))
-        try:
-            ranked, candidates = self._ranked(request, opened, user, watch)
-        except ServiceError as error:
-            instead = self._releases.instead_of(opened, request.userid, gone=isinstance(error, GoneError))
-            if instead is None:
-                raise
-            opened, user = instead
-            check_userid(request.userid, opened.user_ids)
-            ranked, candidates = self._ranked(request, opened, user, watch)
-        self._note(request, ranked)
+        with self.admission:
+            turn = Turn(request, self._deadline(request), watch or Stopwatch())
+            try:
+                answer = self._answer(turn)
+            except (ServiceError, NoReleaseError) as error:
+                if request.strict or (popular := self._popular(turn, error)) is None:
+                    raise
+                answer = popular
+        self._note(answer)
+        return answer
+
+    def _deadline(self, request: Request) -> Deadline:
+        """A strict request waits as long as the services may take; so does one that nothing else can be given to."""
+        patient = request.strict or not self._releases.something_to_answer_with
+        budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self._budget_ms)
+        return Deadline.after(budget_ms / 1e3)
+
+    def _answer(self, turn: Turn) -> Recommendation:
+        opened, user, lacking = self._stages.state(turn)
+        if kind_of(turn.request.userid) != opened.user_ids:
+            opened, user = self._stages.of_another_kind(turn, opened)
+            lacking = ()
+        ranked, candidates = _popular(opened), None
+        if user is not None:
+            try:
+                ranked, candidates = self._stages.ranked(turn, opened, user, last_try=False)
+            except ServiceError as error:
+                instead = self._stages.instead_of(turn, opened, error)
+                if instead is None and turn.strict:
+                    raise
+                opened, user = instead or (opened, user)
+                check_userid(turn.request.userid, opened.user_ids)
+                ranked = _popular(opened)
+                if user is not None:
+                    ranked, candidates = self._stages.ranked(turn, opened, user, last_try=True)
         return Recommendation(
-            userid=request.userid,
+            userid=turn.request.userid,
             release=opened.release,
-            items=tuple(_shown(opened, ranked, request.size)),
-            outcomes=ranked.outcomes,
-            took_ms=watch.took_ms(),
-            recall=_explained(opened, candidates) if request.explain else None,
+            items=tuple(_shown(opened, ranked, turn.request.size)),
+            lacking=(*lacking, *ranked.lacking),
+            cold_start=user is None and not lacking,
+            took_ms=turn.watch.took_ms(),
+            recall=_explained(opened, candidates) if turn.request.explain else None,
         )
 
-    def _of_its_kind(
-        self, userid: OwnId, opened: OpenRelease, user: StoredUser | None
-    ) -> tuple[OpenRelease, StoredUser | None]:
-        """The same; or, for an id of another kind, the release that is going live. Raises WrongUserIdError."""
-        if kind_of(userid) != opened.user_ids:
-            opened, user = self._releases.instead_of(opened, userid, gone=False) or (opened, user)
-            check_userid(userid, opened.user_ids)
-        return opened, user
+    def _popular(self, turn: Turn, error: ServiceError | NoReleaseError) -> Recommendation | None:
+        """The popular list of the release that serves, or of the one that was opened last; None: there is none."""
+        serving, saved, size = self._releases.serving, self._releases.saved, turn.request.size
+        if serving is not None:
+            release, items = serving.release, tuple(_shown(serving, _popular(serving), size))
+        elif saved is not None:
+            release, items = saved.release, saved.items[:size]
+        else:
+            return None
+        return Recommendation(
+            userid=turn.request.userid,
+            release=release,
+            items=items,
+            lacking=(lacks(error, Outcome.POPULAR),),
+            took_ms=turn.watch.took_ms(),
+            recall={FUSED: []} if turn.request.explain else None,
+        )
 
-    def _ranked(
-        self, request: Request, opened: OpenRelease, user: StoredUser | None, watch: Stopwatch
-    ) -> tuple[Ranked, Candidates | None]:
-        """The answer, and the candidates it was chosen from; None for an unknown user."""
-        if user is None:
-            popular = opened.popular
-            return Ranked(popular.ids, popular.scores, (Outcome.COLD_START,)), None
-        user = user.as_of(request.timestamp)
-        asked = self._user_features.ask(opened.release, user.number)
-        asked.rows.add_done_callback(watch.until_done("feast"))
-        with watch.stage("elasticsearch"):
-            candidates = recall(self._items, opened, user, request.timestamp)
-        user_row = self._user_features.result(asked)
-        with watch.stage("triton"):
-            ranked = rank(self._scorer, opened, user_row, user.history, candidates, request.timestamp)
-        return ranked, candidates
-
-    def _note(self, request: Request, ranked: Ranked) -> None:
-        names = [outcome.value for outcome in ranked.outcomes] or [Outcome.PERSONAL.value]
+    def _note(self, answer: Recommendation) -> None:
+        names = [outcome.value for outcome in answer.outcomes] or [Outcome.PERSONAL.value]
         with self._count_lock:
             self._counts.update(names)
-        if ranked.outcomes:
-            log.info("user %r: %s", request.userid, ", ".join(names))
+        if answer.outcomes:
+            log.info("user %r: %s", answer.userid, ", ".join(names))
 
     @property
     def outcomes(self) -> dict[str, int]:
         """How many answers had which outcome since this process began."""
         with self._count_lock:
             return dict(self._counts)
+
+    def declare_dead(self, service: str, why: str | None = "is declared dead") -> None:
+        """Answer without a service from now on; ``why=None``: with it again. To measure what that is worth."""
+        self._services.breakers[service].declare_dead(why)
 
     def warm_up(self) -> Future[None]:
         """Open the live release in the background, if there is one, so that the first request need not."""
@@ -157,13 +180,12 @@ class Recommender:
 
     def readiness(self) -> Readiness:
         """Ask every service at once, then for the live release."""
-        with ThreadPoolExecutor(len(self._clients)) as pool:
-            services = dict(pool.map(_ask, self._clients))
+        services = ask_all(self._services.all)
         try:
             live = self._releases.live().manifest
-            return Readiness(live.release, live.recipe.name, None, services)
         except (ServiceError, NoReleaseError) as error:
-            return Readiness(None, None, str(error), services)
+            return Readiness(None, None, str(error), services, self._releases.something_to_answer_with)
+        return Readiness(live.release, live.recipe.name, None, services, answers_without=True)
 
     def status(self) -> Status:
         """This process as it is now; asks no service."""
@@ -174,20 +196,17 @@ class Recommender:
             items_fetched_at=opened.items.fetched_at if opened else None,
             open_releases=count,
             waiting_for_features=self._user_features.waiting,
+            breakers={name: breaker.state for name, breaker in self._services.breakers.items()},
         )
 
     def close(self) -> None:
         self._user_features.close()
         self._background.shutdown()
-        for client in self._clients:
-            client.close()
+        self._services.close()
 
 
-def _ask(client: Client[object, object]) -> tuple[str, Pong | ServiceError]:
-    try:
-        return client.service, client.ping()
-    except ServiceError as error:
-        return client.service, error
+def _popular(opened: OpenRelease) -> Ranked:
+    return Ranked(opened.popular.ids, opened.popular.scores)
 
 
 def _shown(opened: OpenRelease, ranked: Ranked, size: int) -> Iterator[tuple[int, float, CatalogueItem]]:

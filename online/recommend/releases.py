@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from data_exchange_center.own_ids import OwnId
-from online.clients.base import ServiceError
-from online.clients.elastic import ElasticItems
+from online.clients.base import Asks, ServiceError
 from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
-from online.recommend.item_cache import FeatureStore
-from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
+from online.recommend.last_release import LastRelease, Saved
+from online.recommend.open_release import NoReleaseError, OpenRelease
 from online.recommend.open_releases import OpenReleases
 
 log = logging.getLogger(__name__)
 
-OPENING_WAIT_S = 3.0  # of a request, for a release that is being opened; it takes about one second
+OPENING_WAIT_S = 3.0  # of a request with nothing else to answer from; to open a release takes about one second
+Users = Asks[UserQuery, UserAnswer]
 
 NOTHING_LIVE = (
     "No release is live yet. Run the steps of offline_to_online (`make sync`); "
@@ -35,10 +36,13 @@ class Releases:
     """A user's state together with the release it belongs to. Shared by threads."""
 
     def __init__(
-        self, users: RedisUsers, items: ElasticItems, features: FeatureStore, background: Executor, ttl_s: float
+        self, users: RedisUsers, read: Callable[[str], OpenRelease], background: Executor, last: LastRelease | None
     ) -> None:
+        """``read`` reads a release from the services, on ``background``; ``last``: where its popular list is kept."""
         self._users = users
-        self._releases = OpenReleases(ReleaseReader(users, items, features, background, ttl_s).read, background)
+        self._background = background
+        self._last = last
+        self._releases = OpenReleases(read, background)
 
     @property
     def serving(self) -> OpenRelease | None:
@@ -46,53 +50,70 @@ class Releases:
         return self._releases.serving
 
     @property
+    def saved(self) -> Saved | None:
+        """The popular list of the release that was opened last, by this process or one before it."""
+        return self._last.saved if self._last else None
+
+    @property
+    def something_to_answer_with(self) -> bool:
+        return self.serving is not None or self.saved is not None
+
+    @property
     def open_count(self) -> int:
         return len(self._releases)
 
-    def live(self) -> OpenRelease:
+    def live(self, users: Users | None = None, wait_s: float | None = None) -> OpenRelease:
         """The live release, opened. Raises NoReleaseError, ServiceError."""
-        live = self._users.call(UserQuery(0, None)).live
+        live = (users or self._users).call(UserQuery(0, None)).live
         if live is None:
             raise NoReleaseError(NOTHING_LIVE)
-        return self._served(self._releases.open(live), live)
+        return self._served(self._releases.open(live), live, wait_s)
 
-    def user(self, userid: OwnId) -> tuple[OpenRelease, StoredUser | None]:
+    def user(self, userid: OwnId, users: Users, wait_s: float | None = None) -> tuple[OpenRelease, StoredUser | None]:
         """A user's state (None: unknown), and the release: one round trip, unless the live release has changed.
 
+        ``wait_s``: for a release that is being opened, if nothing else can answer; None: `OPENING_WAIT_S`.
         Raises NoReleaseError, ServiceError.
         """
         serving = self._releases.serving
         if serving is None:
-            return self._with_user(self.live(), userid)
-        answer = self._users.call(UserQuery(userid, serving.release))
+            return self._with_user(self.live(users, wait_s), userid, users)
+        answer = users.call(UserQuery(userid, serving.release))
         if answer.live is None:
             raise NoReleaseError(NOTHING_LIVE)
         if answer.live == serving.release:
             return serving, answer.user
-        return self._switched(answer.live, serving, answer, userid)
+        opening = self._releases.open(answer.live)
+        return self._switched(answer.live, opening, serving, answer, userid, users, wait_s)
 
     def _switched(
-        self, live: str, old: OpenRelease, answer: UserAnswer, userid: OwnId
+        self,
+        live: str,
+        opening: Future[OpenRelease],
+        old: OpenRelease,
+        answer: UserAnswer,
+        userid: OwnId,
+        users: Users,
+        wait_s: float | None,
     ) -> tuple[OpenRelease, StoredUser | None]:
         """The new live release once it is open; until then, and where it cannot be opened, the old one.
 
         Once the old one is deleted from Redis there is nothing else to answer from, so the request waits for the new
         one, and fails where that cannot be opened.
         """
-        opening = self._releases.open(live)
         old_answers = answer.kept or answer.user is not None
         if old_answers and not opening.done():
             return old, answer.user
         try:
-            opened = self._served(opening, live)
+            opened = self._served(opening, live, wait_s)
         except (ServiceError, NoReleaseError):  # the reason is logged where it happened
             if old_answers:
                 return old, answer.user
             raise
-        return self._with_user(opened, userid)
+        return self._with_user(opened, userid, users)
 
     def instead_of(
-        self, failed: OpenRelease, userid: OwnId, *, gone: bool
+        self, failed: OpenRelease, userid: OwnId, users: Users, *, gone: bool, wait_s: float | None
     ) -> tuple[OpenRelease, StoredUser | None] | None:
         """What may answer after a service has failed on ``failed``; None: nothing may.
 
@@ -100,11 +121,14 @@ class Releases:
         what was asked for is ``gone``.
         """
         try:
-            live = self._users.call(UserQuery(0, None)).live
+            live = users.call(UserQuery(0, None)).live
             if live is None or (live == failed.release and not gone):
                 return None
-            fresh = self._renewed(failed) if live == failed.release else self._served(self._releases.open(live), live)
-            return self._with_user(fresh, userid) if fresh else None
+            if live == failed.release:
+                fresh = self._renewed(failed)
+            else:
+                fresh = self._served(self._releases.open(live), live, wait_s)
+            return self._with_user(fresh, userid, users) if fresh else None
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing answers instead of release %s: %s", failed.release, error)
             return None
@@ -117,13 +141,15 @@ class Releases:
         model = (published.triton_model, published.triton_version)
         return None if model == (failed.model, failed.model_version) else self._releases.renew(failed.release, *model)
 
-    def _served(self, opening: Future[OpenRelease], release: str) -> OpenRelease:
+    def _served(self, opening: Future[OpenRelease], release: str, wait_s: float | None) -> OpenRelease:
         """Wait for a release that is being opened, and answer from it from now on."""
         try:
-            opened = opening.result(OPENING_WAIT_S)
+            opened = opening.result(OPENING_WAIT_S if wait_s is None else wait_s)
         except FutureTimeoutError as error:
             raise OpeningError(release) from error
+        if self._last is not None:
+            self._background.submit(self._last.keep, opened)
         return self._releases.serve(opened)
 
-    def _with_user(self, opened: OpenRelease, userid: OwnId) -> tuple[OpenRelease, StoredUser | None]:
-        return opened, self._users.call(UserQuery(userid, opened.release)).user
+    def _with_user(self, opened: OpenRelease, userid: OwnId, users: Users) -> tuple[OpenRelease, StoredUser | None]:
+        return opened, users.call(UserQuery(userid, opened.release)).user

@@ -19,6 +19,7 @@ from online.clients.elastic import CatalogueItem
 
 MAX_SIZE = 200
 MAX_TIMESTAMP = 2**32 - 1  # seconds, in the year 2106: one beyond it is not in seconds
+MIN_BUDGET_MS, MAX_BUDGET_MS = 20, 10_000
 FUSED = "fused"  # how `explain` calls the list that the channels' lists were fused to
 
 
@@ -50,6 +51,8 @@ class Request(BaseModel):
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)] = 50
     timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
     explain: bool = False  # also return what recall found
+    budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)]  # 0: not given
+    strict: bool = False  # rather no answer than one without a service: for checks and measurements
 
 
 class WrongUserIdError(RecsysError):
@@ -73,22 +76,43 @@ class Outcome(StrEnum):
     NO_RECALL = "no_recall"
     NO_USER_FEATURES = "no_user_features"
     NO_ITEM_FEATURES = "no_item_features"
+    LAST_STATE = "last_state"
+    EXACT_SEARCH = "exact_search"
+    LAST_FEATURES = "last_features"
+    NOT_RANKED = "not_ranked"
+    POPULAR = "popular"
+
+
+_UNKNOWN_USER = "This release knows nothing of this user: these are the most popular items."
+# Outcome -> what the answer has instead: a word for programs, and the rest of a sentence that begins with the reason
+_INSTEAD: Mapping[Outcome, tuple[str, str]] = {
+    Outcome.NO_RECALL: ("popular_unseen", "these are popular unseen items, ranked for the user"),
+    Outcome.NO_USER_FEATURES: ("recall_order", "the items are in recall's order, not ranked"),
+    Outcome.NO_ITEM_FEATURES: ("left_out", "those are left out"),
+    Outcome.LAST_STATE: ("last_state", "the user's history is the one last known"),
+    Outcome.EXACT_SEARCH: ("exact_search", "the server has searched its own copy of the vectors"),
+    Outcome.LAST_FEATURES: ("last_features", "the user's features are the ones last known"),
+    Outcome.NOT_RANKED: ("recall_order", "the items are in recall's order, not ranked"),
+    Outcome.POPULAR: ("popular", "these are the most popular items"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """One thing that an answer lacks."""
+
+    outcome: Outcome
+    service: str  # whose part is missing
+    reason: str  # what is wrong with it: the rest of a sentence that begins with its name
 
     @property
-    def reason(self) -> str:
-        """What is not personal about the answer, and why: a sentence."""
-        return _REASONS[self]
+    def instead(self) -> str:
+        """What the answer has in its place."""
+        return _INSTEAD[self.outcome][0]
 
-
-_REASONS = {
-    Outcome.PERSONAL: "",
-    Outcome.COLD_START: "This release knows nothing of this user: these are the most popular items.",
-    Outcome.NO_RECALL: (
-        "No recall channel found an unseen item for this user: these are popular unseen items, ranked for the user."
-    ),
-    Outcome.NO_USER_FEATURES: "The feature store does not know this user: the items are in recall's order, not ranked.",
-    Outcome.NO_ITEM_FEATURES: "The feature store lacks some candidates: those are left out.",
-}
+    @property
+    def sentence(self) -> str:
+        return f"{self.service} {self.reason}: {_INSTEAD[self.outcome][1]}."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +124,7 @@ class Candidates:
     columns: Sequence[str]
     features: NDArray[np.float32]  # (n, columns)
     by_channel: Mapping[str, NDArray[np.integer]]  # what each channel found, best first
-    outcome: Outcome = Outcome.PERSONAL
+    lacking: tuple[Degraded, ...] = ()
 
     def only(self, kept: NDArray[np.bool_]) -> Candidates:
         """Some of them, in the same order, with the features they had among all."""
@@ -117,7 +141,7 @@ class Ranked:
 
     itemids: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
-    outcomes: tuple[Outcome, ...] = ()
+    lacking: tuple[Degraded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +151,26 @@ class Recommendation:
     userid: OwnId
     release: str
     items: tuple[tuple[int, float, CatalogueItem], ...]  # number, score, best first
-    outcomes: tuple[Outcome, ...]  # empty: personal
+    lacking: tuple[Degraded, ...] = ()
+    cold_start: bool = False
     took_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> milliseconds
     recall: Mapping[str, Sequence[OwnId]] | None = None  # own ids in the order of recall, where that was asked for
 
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Empty: personal, of full quality."""
+        return (*((Outcome.COLD_START,) if self.cold_start else ()), *(each.outcome for each in self.lacking))
+
     def as_json(self) -> dict[str, Any]:
         """The body of the response. ``degraded`` and ``reason`` are there only when there is something to tell."""
-        degraded = [outcome.value for outcome in self.outcomes if outcome is not Outcome.COLD_START]
+        degraded = [{"service": e.service, "reason": e.reason, "instead": e.instead} for e in self.lacking]
+        reasons = [*([_UNKNOWN_USER] if self.cold_start else []), *(each.sentence for each in self.lacking)]
         return {
             "userid": self.userid,
             "release": self.release,
-            "cold_start": Outcome.COLD_START in self.outcomes,
+            "cold_start": self.cold_start,
             **({"degraded": degraded} if degraded else {}),
-            **({"reason": " ".join(outcome.reason for outcome in self.outcomes)} if self.outcomes else {}),
+            **({"reason": " ".join(reasons)} if reasons else {}),
             "item_list": [
                 {"itemid": item.own_id, "score": float(f"{score:.6g}"), "title": item.title, **item.attributes}
                 for _, score, item in self.items

@@ -7,14 +7,15 @@ flight, the users of further requests are collected for the next one. A single r
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 
 from data_exchange_center.columns import Columns
-from online.clients.base import ServiceError
+from online.clients.base import OUT_OF_TIME, ServiceError
+from online.clients.breaker import Asking, Breaker
+from online.clients.deadline import Deadline
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.item_cache import FeatureStore
 
@@ -27,16 +28,17 @@ class Asked:
 
     release: str
     userid: int
+    deadline: Deadline
+    strict: bool = False
     rows: Future[FeatureRows] = field(default_factory=Future)
-    since: float = field(default_factory=time.monotonic)
 
 
 class UserFeatures:
     """One call at a time; requests that arrive meanwhile share the next one."""
 
-    def __init__(self, store: FeatureStore, timeout_s: float) -> None:
+    def __init__(self, store: FeatureStore, breaker: Breaker) -> None:
         self._store = store
-        self._timeout_s = timeout_s
+        self._breaker = breaker
         self._caller = ThreadPoolExecutor(1, "user-features")
         self._lock = threading.Lock()
         self._waiting: list[Asked] = []
@@ -46,21 +48,24 @@ class UserFeatures:
         """Requests that the next call will fetch for."""
         return len(self._waiting)
 
-    def ask(self, release: str, userid: int) -> Asked:
-        """Start fetching a user's row. Returns at once; `result` gives the row."""
-        wanted = Asked(release, userid)
+    def ask(self, release: str, userid: int, deadline: Deadline, *, strict: bool = False) -> Asked:
+        """Start fetching a user's row. Returns at once; `result` gives the row.
+
+        ``deadline``: when the row is no longer waited for; the service's own timeout counts as well.
+        """
+        wanted = Asked(release, userid, min(deadline, Deadline.after(self._store.timeout_s)), strict)
         with self._lock:
             self._waiting.append(wanted)
         self._caller.submit(self._call_next)
         return wanted
 
     def result(self, asked: Asked) -> FeatureRows:
-        """The user's row, or no row. Raises ServiceError when the service's timeout is over since `ask`."""
+        """The user's row, or no row. Raises ServiceError, at the deadline at the latest."""
         try:
-            return asked.rows.result(max(0.0, asked.since + self._timeout_s - time.monotonic()))
+            return asked.rows.result(asked.deadline.left())
         except (FutureTimeoutError, CancelledError) as error:
             asked.rows.cancel()
-            raise ServiceError(self._store.service, "did not answer in time") from error
+            raise ServiceError(self._store.service, OUT_OF_TIME) from error
 
     def _call_next(self) -> None:
         """Fetch the rows of all waiting requests, unless an earlier call has done so already."""
@@ -72,7 +77,9 @@ class UserFeatures:
         if not batch:
             return
         try:
-            answer = self._store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
+            deadline, strict = max(wanted.deadline for wanted in batch), any(wanted.strict for wanted in batch)
+            store = Asking(self._store, self._breaker, deadline, strict)
+            answer = store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
         except BaseException as error:
             for wanted in batch:
                 wanted.rows.set_exception(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,14 @@ class Item(BaseModel):
     title: str
 
 
+class Lacking(BaseModel):
+    """One thing that an answer lacks."""
+
+    service: str = Field(description="whose part is missing")
+    reason: str = Field(description="what is wrong with it")
+    instead: str = Field(description="what the answer has in its place: a word for programs")
+
+
 class Answer(BaseModel):
     """The best unseen items, best first."""
 
@@ -27,7 +35,7 @@ class Answer(BaseModel):
     cold_start: bool = Field(description="the release knows nothing of this user: the popular list")
     item_list: list[Item]
     took_ms: dict[str, float] = Field(description="milliseconds with each service, and in total")
-    degraded: list[Any] = Field(default=[], description="what the answer lacks; absent when it lacks nothing")
+    degraded: list[Lacking] = Field(default=[], description="what the answer lacks; absent when it lacks nothing")
     reason: str = Field(default="", description="the same in sentences, and why an answer is not personal")
     recall: dict[str, list[OwnId]] = Field(default={}, description="with explain: what recall found, best first")
 
@@ -64,12 +72,14 @@ class ServiceState(BaseModel):
     version: str = ""
     took_ms: float = 0
     message: str = Field(default="", description="why it does not")
+    breaker: Literal["closed", "half_open", "open"] = Field(description="open: it is not asked for a moment")
 
 
 class Ready(BaseModel):
     """Whether the server could answer now, and how well."""
 
-    ready: bool
+    status: Literal["ready", "degraded", "unready"] = Field(description="degraded: it answers, without something")
+    ready: bool = Field(description="everything is there")
     release: str | None
     recipe: str | None
     message: str = ""

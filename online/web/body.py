@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER
-from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, Request
+from online.recommend.types import MAX_BUDGET_MS, MAX_SIZE, MAX_TIMESTAMP, MIN_BUDGET_MS, Request
 
 _BODY = "body"
 _SHOWN = 40  # characters of a user's field name that are echoed
@@ -16,6 +16,8 @@ _EXPECTED = {
     "size": f"a whole number from 1 to {MAX_SIZE}",
     "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
     "explain": "true or false",
+    "budget_ms": f"a whole number of milliseconds from {MIN_BUDGET_MS} to {MAX_BUDGET_MS}",
+    "strict": "true or false",
 }
 _EXAMPLE = 'for example {"userid": 1, "size": 50}'
 

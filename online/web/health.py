@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, jsonify
 
 from online.clients.base import Pong, ServiceError
-from online.recommend.recommender import Readiness, Recommender
+from online.recommend.readiness import Readiness
+from online.recommend.recommender import Recommender
 
 
 def register_health(app: Flask, recommender: Recommender) -> None:
-    """`/healthz`: this process runs. `/readyz`: 200 when all services and a release are there, else 503."""
+    """`/healthz`: this process runs. `/readyz`: 200 when it can answer, else 503; it says how well."""
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -20,15 +22,16 @@ def register_health(app: Flask, recommender: Recommender) -> None:
     @app.get("/readyz")
     def readyz() -> Response:
         readiness = recommender.readiness()
-        response = jsonify(_as_json(readiness, recommender.outcomes))
-        response.status_code = 200 if readiness.ready else 503
+        response = jsonify(_as_json(readiness, recommender.outcomes, recommender.status().breakers))
+        response.status_code = 503 if readiness.status == "unready" else 200
         return response
 
 
-def _as_json(readiness: Readiness, outcomes: dict[str, int]) -> dict[str, Any]:
-    services = {name: _service(pong) for name, pong in readiness.services.items()}
+def _as_json(readiness: Readiness, outcomes: dict[str, int], breakers: Mapping[str, str]) -> dict[str, Any]:
+    services = {name: {**_service(pong), "breaker": breakers[name]} for name, pong in readiness.services.items()}
     problem = {"message": readiness.release_problem} if readiness.release_problem else {}
     return {
+        "status": readiness.status,
         "ready": readiness.ready,
         "release": readiness.release,
         "recipe": readiness.recipe,

@@ -83,8 +83,9 @@ class Road:
             assert len(recommended) == len(set(recommended)) > 0
             assert not set(recommended) & set(items)
 
-    def recommend(self, userid: int, size: int = 50) -> requests.Response:
-        body = {"userid": userid, "size": size}
+    def recommend(self, userid: int, size: int = 50, *, strict: bool = True) -> requests.Response:
+        """``strict``: an answer of full quality, however busy the machine is, or an error."""
+        body = {"userid": userid, "size": size, "strict": strict}
         return requests.post(f"{self.settings.server.url}/ml/rec", json=body, timeout=10)
 
 

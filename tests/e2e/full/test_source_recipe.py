@@ -19,7 +19,7 @@ def test_the_sources_recipe_goes_live_beside_the_default_and_back(road: Road) ->
 
     release = source.release()  # on MovieLens-1M its steps assert the source's counts and AUC
     assert len(road.wait_for_release(release)["item_list"]) == 50
-    body = {"userid": 1, "size": 200, "explain": True}
+    body = {"userid": 1, "size": 200, "explain": True, "strict": True}
     answer = requests.post(f"{road.settings.server.url}/ml/rec", json=body, timeout=10).json()
     assert set(answer["recall"]) == {"fused", "fm"}
     seen = artifacts.USER_SEEN.read(road.settings.exchange_dir).set_index("userid").loc[1, "seen"]

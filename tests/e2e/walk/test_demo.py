@@ -34,7 +34,7 @@ def test_the_steps_print_what_the_data_hold(road: Road) -> None:
 
 
 def test_a_bare_curl_works(road: Road) -> None:
-    done = road.run("curl", "-s", "-d", '{"userid": 1}', f"{road.settings.server.url}/ml/rec")
+    done = road.run("curl", "-s", "-d", '{"userid": 1, "strict": true}', f"{road.settings.server.url}/ml/rec")
     answer = json.loads(done.stdout)
     assert answer["userid"] == 1
     assert answer["cold_start"] is False
@@ -51,7 +51,7 @@ def test_no_answer_holds_a_seen_film(road: Road) -> None:
 
 
 def test_the_answer_explains_which_channel_found_what(road: Road) -> None:
-    body = {"userid": 1, "size": 200, "explain": True}
+    body = {"userid": 1, "size": 200, "explain": True, "strict": True}
     answer = requests.post(f"{road.settings.server.url}/ml/rec", json=body, timeout=10).json()
     channels = {channel.name for channel in road.settings.recipe.recall.channels}
     assert set(answer["recall"]) == {"fused"} | channels
@@ -65,7 +65,9 @@ def test_someone_who_comes_back_is_answered_as_such(road: Road) -> None:
     last = int(state.loc[1, "times"][0])
     soon, soon_again, later = (
         requests.post(
-            f"{road.settings.server.url}/ml/rec", json={"userid": 1, "size": 200, "timestamp": time}, timeout=10
+            f"{road.settings.server.url}/ml/rec",
+            json={"userid": 1, "size": 200, "timestamp": time, "strict": True},
+            timeout=10,
         ).json()["item_list"]
         for time in (last + 60, last + 60, last + 86_400)
     )

@@ -64,7 +64,7 @@ def recommender(stack: Settings) -> Iterator[Recommender]:
 
 
 def ask(recommender: Recommender, userid: OwnId) -> Recommendation:
-    return recommender.recommend(Request(userid=userid, timestamp=1_000_200_000, explain=True))
+    return recommender.recommend(Request(userid=userid, timestamp=1_000_200_000, explain=True, strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
+from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
+from online.recommend import releases
+from online.recommend.last_release import LastRelease
 from online.recommend.recommender import Recommender
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import KINDS, World
@@ -41,11 +45,13 @@ def kind(request: pytest.FixtureRequest) -> type[World]:
 
 
 @pytest.fixture
-def fakes(kind: type[World]) -> Iterator[Fakes]:
+def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fakes]:
+    monkeypatch.setattr(releases, "OPENING_WAIT_S", 30.0)  # as below
     world = kind()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)
-    recommender = Recommender(users, items, features, scorer, feature_timeout_s=1.0, item_cache_ttl_s=300.0)  # type: ignore[arg-type]
+    server = ServerSettings(budget_ms=5_000)  # on a busy machine, a service in memory takes its time, too
+    recommender = Recommender(users, items, features, scorer, server, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
     yield Fakes(world, users, items, features, scorer, recommender)
     recommender.close()
 

@@ -13,7 +13,7 @@ import pytest
 from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
-from online.clients.base import GoneError, ServiceError
+from online.clients.base import Asks, GoneError, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, UserQuery
@@ -28,6 +28,7 @@ from tests.unit.online.world import (
     World,
 )
 
+Search = Asks[ItemQuery, tuple[Hits, ...]]
 NOWHERE = "ffffffffffff"  # a release that was never loaded
 
 
@@ -95,7 +96,9 @@ class RedisUsersContract:
         assert client.ping().version
 
 
-class ElasticItemsContract:
+class SearchContract:
+    """Of whatever finds candidates."""
+
     def _query(self, world: World, userid: int, **changes: Any) -> ItemQuery:
         facts = {
             "recall": world.recipe.recall, "vectors": world.user_vectors(userid), "terms": world.user_terms[userid],
@@ -132,7 +135,7 @@ class ElasticItemsContract:
     @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, 8, 10])
     @pytest.mark.parametrize("weights", [{"vector_weight": 1.3}, {"term_weight": 0.7, "vector_weight": 1.3}, {}])
     def test_every_channel_finds_its_best_unseen_items(
-        self, client: ElasticItems, world: World, userid: int, weights: dict[str, float]
+        self, client: Search, world: World, userid: int, weights: dict[str, float]
     ) -> None:
         wide = world.recipe.recall.model_copy(update={"num_candidates": 1000})  # every vector counts beside the genres
         query = self._query(world, userid, recall=self._with(wide, **weights))
@@ -146,7 +149,7 @@ class ElasticItemsContract:
             np.testing.assert_allclose(hits.scores, best, rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(hits.scores, [truth[itemid] for itemid in found], rtol=1e-4, atol=1e-5)
 
-    def test_without_terms_the_order_is_the_inner_product(self, client: ElasticItems, world: World) -> None:
+    def test_without_terms_the_order_is_the_inner_product(self, client: Search, world: World) -> None:
         recall = world.recipe.recall.model_copy(update={"candidates": 50})
         answers = client.call(self._query(world, 1, terms=(), recall=recall))
         for channel, hits in zip(recall.channels, answers, strict=True):
@@ -154,20 +157,18 @@ class ElasticItemsContract:
             unseen = set(vectors) - set(world.seen[1])
             assert self._ids(hits) == sorted(unseen, key=lambda itemid: -float(vectors[itemid] @ user))[:50]
 
-    def test_without_a_vector_only_the_genres_count(self, client: ElasticItems, world: World) -> None:
+    def test_without_a_vector_only_the_genres_count(self, client: Search, world: World) -> None:
         recall = self._with(world.recipe.recall.model_copy(update={"candidates": 50}), term_weight=0.5)
         for hits in client.call(self._query(world, 1, vectors={}, recall=recall)):
             assert len(hits.ids) == (50 if world.user_terms[1] else 0)
             for itemid in self._ids(hits):
                 assert set(world.genres[itemid]) & set(world.user_terms[1])
 
-    def test_with_neither_nothing_is_found(self, client: ElasticItems, world: World) -> None:
+    def test_with_neither_nothing_is_found(self, client: Search, world: World) -> None:
         answers = client.call(self._query(world, 1, terms=(), vectors={}))
         assert [self._ids(hits) for hits in answers] == [[] for _ in world.recipe.recall.channels]
 
-    def test_a_channel_that_has_nothing_to_ask_with_leaves_the_others_alone(
-        self, client: ElasticItems, world: World
-    ) -> None:
+    def test_a_channel_that_has_nothing_to_ask_with_leaves_the_others_alone(self, client: Search, world: World) -> None:
         query, vectors = self._query(world, 1, terms=()), world.user_vectors(1)
         for n, channel in enumerate(query.recall.channels):
             others = {name: vector for name, vector in vectors.items() if name != channel.name}
@@ -177,9 +178,23 @@ class ElasticItemsContract:
             for m in set(range(len(answers))) - {n}:
                 assert self._ids(answers[m]) == self._ids(whole[m])
 
-    def test_who_has_seen_everything_is_given_nothing(self, client: ElasticItems, world: World) -> None:
+    def test_who_has_seen_everything_is_given_nothing(self, client: Search, world: World) -> None:
         for hits in client.call(self._query(world, 1, seen=world.itemids)):
             assert self._ids(hits) == []
+
+
+class ElasticItemsContract(SearchContract):
+    def test_what_items_are_found_by(self, client: ElasticItems, world: World) -> None:
+        channels = list(world.item_vectors)
+        found = {item.itemid: item for item in client.indexed(world.release, world.itemids[1:], channels)}
+        assert sorted(found) == sorted(world.itemids[1:])
+        for itemid, item in found.items():
+            assert item.terms == world.genres[itemid]
+            assert set(item.vectors) == {name for name in channels if itemid in world.item_vectors[name]}
+            for name, vector in item.vectors.items():
+                np.testing.assert_array_equal(vector, world.item_vectors[name][itemid])
+        with pytest.raises(GoneError):
+            list(client.indexed(NOWHERE, world.itemids, channels))
 
     def test_count_of_a_genre(self, client: ElasticItems, world: World) -> None:
         for genre in (1, 2, 3, 4):

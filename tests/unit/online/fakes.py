@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
 from online.clients.base import Client, GoneError, ServiceError
-from online.clients.elastic import CatalogueItem, ItemQuery
+from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
@@ -27,6 +27,7 @@ class DownError(Exception):
 class _Fake:
     library_errors = (DownError,)
     down = False
+    on_call: Callable[[], None] | None = None  # whenever it is asked, even when it is down
 
     def __init__(self, *worlds: World) -> None:
         self.worlds = {world.release: world for world in worlds}
@@ -34,6 +35,8 @@ class _Fake:
         self.closed = False
 
     def _seen(self, query: Any = None) -> None:
+        if self.on_call is not None:
+            self.on_call()
         if self.down:
             raise DownError
         self.calls.append(query)
@@ -107,6 +110,15 @@ class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
             if self.gate is not None:
                 self.gate.wait(10)
             return {itemid: world.shown(itemid) for itemid in world.itemids}
+
+    def indexed(self, release: str, itemids: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
+        with self._asking("indexed"):
+            world = self._world(release)
+        for itemid in itemids:
+            vectors = {
+                name: world.item_vectors[name][itemid] for name in channels if itemid in world.item_vectors[name]
+            }
+            yield IndexedItem(itemid, world.genres[itemid], vectors)
 
 
 class FakeFeatures(_Fake, Client[FeatureQuery, FeatureRows]):

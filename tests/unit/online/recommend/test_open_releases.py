@@ -57,7 +57,7 @@ class Reader:
             release=release, recipe=SOURCE, dataset=STARS, feature_spec=spec, vector_dims={}, model={}, parts=()
         )
         nothing = cast(Any, SimpleNamespace())
-        return OpenRelease(manifest, nothing, "ml_rec", 1, {}, nothing, nothing)
+        return OpenRelease(manifest, nothing, "ml_rec", 1, {}, nothing, nothing, nothing)
 
 
 @pytest.fixture

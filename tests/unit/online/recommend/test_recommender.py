@@ -37,8 +37,12 @@ from tests.unit.online.world import (
 )
 
 
-def ask(fakes: Fakes, userid: int, size: int = 50, *, timestamp: int = AT, explain: bool = False) -> Recommendation:
-    return fakes.recommender.recommend(Request(userid=userid, size=size, timestamp=timestamp, explain=explain))
+def ask(
+    fakes: Fakes, userid: int, size: int = 50, *, timestamp: int = AT, explain: bool = False, strict: bool = False
+) -> Recommendation:
+    return fakes.recommender.recommend(
+        Request(userid=userid, size=size, timestamp=timestamp, explain=explain, strict=strict)
+    )
 
 
 def another(fakes: Fakes, model: str = wire.MODEL) -> World:
@@ -148,7 +152,7 @@ def test_who_has_neither_genres_nor_vector_is_given_popular_unseen_items_in_the_
     unseen = [i for i, _ in fakes.world.popular if i not in fakes.world.seen[BLANK_USER]][:200]
     assert Outcome.NO_RECALL in answer.outcomes
     assert {i for i, _, _ in answer.items} == set(unseen) - {fakes.world.no_features_item}
-    assert answer.as_json()["degraded"][0] == "no_recall"
+    assert answer.as_json()["degraded"][0]["instead"] == "popular_unseen"
 
 
 def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(fakes: Fakes) -> None:
@@ -180,7 +184,9 @@ def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
     name = fakes.world.recipe.recall.channels[0].name
     fakes.world.stored_vectors[1][name] = np.zeros(77, np.float32)
     with pytest.raises(ServiceError, match=f"77 numbers for {name}"):
-        ask(fakes, 1)
+        ask(fakes, 1, strict=True)
+    (lacking,) = ask(fakes, 1).lacking
+    assert (lacking.outcome, lacking.service) == (Outcome.POPULAR, "redis")
 
 
 def test_a_user_without_features_is_served_in_the_order_of_recall(
@@ -192,7 +198,9 @@ def test_a_user_without_features_is_served_in_the_order_of_recall(
     assert len(answer.items) == 50
     assert fakes.scorer.calls == []
     assert "no user features" in caplog.text
-    assert answer.as_json()["degraded"] == ["no_user_features"]
+    assert answer.as_json()["degraded"] == [
+        {"service": "feast", "reason": "does not know this user", "instead": "recall_order"}
+    ]
 
 
 def test_items_without_features_are_left_out_and_logged(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
@@ -213,17 +221,17 @@ def test_a_service_that_is_down_is_named_and_the_next_request_after_it_succeeds(
     before = ask(fakes, 1).items
     fakes.service(name).down = True
     with pytest.raises(ServiceError) as raised:
-        ask(fakes, 1)
+        ask(fakes, 1, strict=True)
     assert raised.value.service == name
     fakes.service(name).down = False
-    assert ask(fakes, 1).items == before
+    assert ask(fakes, 1, strict=True).items == before
 
 
 @pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
 def test_a_server_may_start_before_its_services(fakes: Fakes, name: str) -> None:
     fakes.service(name).down = True
     with pytest.raises(ServiceError):
-        ask(fakes, 1)
+        ask(fakes, 1, strict=True)
     fakes.service(name).down = False
     assert len(ask(fakes, 1).items) == 50
 
@@ -316,7 +324,7 @@ def test_someone_unknown_waits_for_the_new_release_when_the_old_one_is_deleted(f
     for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
         del service.worlds[fakes.world.release]
     fakes.users.live_release = second.release
-    assert ask(fakes, UNKNOWN_USER).release == second.release
+    assert ask(fakes, UNKNOWN_USER, strict=True).release == second.release
 
 
 def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
@@ -337,7 +345,7 @@ def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) 
     for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
         del service.worlds[fakes.world.release]
     fakes.users.live_release = second.release
-    answer = ask(fakes, 1)
+    answer = ask(fakes, 1, strict=True)
     assert answer.release == second.release
     assert Outcome.COLD_START not in answer.outcomes
 
@@ -368,7 +376,7 @@ def test_a_model_that_is_not_there_at_all_is_told_at_once(fakes: Fakes) -> None:
     fakes.scorer.worlds.clear()
     fakes.scorer.calls.clear()
     with pytest.raises(ServiceError) as raised:
-        ask(fakes, 1)
+        ask(fakes, 1, strict=True)
     assert raised.value.service == "triton"
     assert len(fakes.scorer.calls) == 1
 
@@ -451,7 +459,7 @@ def test_the_stages_of_a_request_that_fails_are_known(fakes: Fakes) -> None:
     fakes.scorer.down = True
     watch = Stopwatch()
     with pytest.raises(ServiceError):
-        fakes.recommender.recommend(Request(userid=1), watch)
+        fakes.recommender.recommend(Request(userid=1, strict=True), watch)
     assert {name: stage.failed for name, stage in watch.stages.items()} == {
         "redis": False, "elasticsearch": False, "feast": False, "triton": True,
     }  # fmt: skip

@@ -7,10 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from online.clients.base import ServiceError
+from online.clients.breaker import Breaker
+from online.clients.deadline import Deadline
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.user_features import MAX_USERS, UserFeatures
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import NO_FEATURES_USER, SourceWorld, World
+
+
+def soon(seconds: float = 1.0) -> Deadline:
+    return Deadline.after(seconds)
 
 
 class SlowFeatures(FakeFeatures):
@@ -36,7 +42,7 @@ def store() -> Iterator[SlowFeatures]:
 
 @pytest.fixture
 def features(store: SlowFeatures) -> Iterator[UserFeatures]:
-    users = UserFeatures(store, timeout_s=2.0)
+    users = UserFeatures(store, Breaker("feast"))
     yield users
     store.go.set()
     users.close()
@@ -44,10 +50,10 @@ def features(store: SlowFeatures) -> Iterator[UserFeatures]:
 
 def test_who_comes_while_a_call_is_in_flight_shares_the_next_one(store: SlowFeatures, features: UserFeatures) -> None:
     world = SourceWorld()
-    first = features.ask(world.release, 1)
+    first = features.ask(world.release, 1, soon())
     assert store.asked.acquire(timeout=5)
-    rest = {userid: features.ask(world.release, userid) for userid in (8, 2, NO_FEATURES_USER, 3)}
-    again = features.ask(world.release, 8)
+    rest = {userid: features.ask(world.release, userid, soon()) for userid in (8, 2, NO_FEATURES_USER, 3)}
+    again = features.ask(world.release, 8, soon())
     assert features.waiting == 5
     store.go.set()
     assert features.result(first).columns["userid"] == [1]
@@ -65,10 +71,10 @@ def test_who_comes_while_a_call_is_in_flight_shares_the_next_one(store: SlowFeat
 
 
 def test_releases_are_never_mixed_and_calls_are_bounded(store: SlowFeatures, features: UserFeatures) -> None:
-    features.ask("aaaaaaaaaaaa", 1)
+    features.ask("aaaaaaaaaaaa", 1, soon())
     assert store.asked.acquire(timeout=5)
-    asked = [features.ask("aaaaaaaaaaaa", userid) for userid in range(100, 100 + MAX_USERS + 5)]
-    other = features.ask("bbbbbbbbbbbb", 1)
+    asked = [features.ask("aaaaaaaaaaaa", userid, soon()) for userid in range(100, 100 + MAX_USERS + 5)]
+    other = features.ask("bbbbbbbbbbbb", 1, soon())
     store.go.set()
     assert features.result(other).ids == (1,)
     assert all(features.result(one).ids == () for one in asked)
@@ -79,18 +85,18 @@ def test_releases_are_never_mixed_and_calls_are_bounded(store: SlowFeatures, fea
 
 def test_an_error_reaches_everybody_who_shared_the_call(store: SlowFeatures, features: UserFeatures) -> None:
     store.down = True
-    asked = [features.ask("aaaaaaaaaaaa", userid) for userid in (1, 2, 3)]
+    asked = [features.ask("aaaaaaaaaaaa", userid, soon()) for userid in (1, 2, 3)]
     store.go.set()
     for one in asked:
         with pytest.raises(ServiceError, match="feast"):
             features.result(one)
 
 
-def test_nobody_waits_longer_than_the_timeout_even_behind_another_call(store: SlowFeatures) -> None:
-    features = UserFeatures(store, timeout_s=0.1)
-    features.ask("aaaaaaaaaaaa", 1)
+def test_nobody_waits_longer_than_the_deadline_even_behind_another_call(store: SlowFeatures) -> None:
+    features = UserFeatures(store, Breaker("feast"))
+    features.ask("aaaaaaaaaaaa", 1, soon())
     assert store.asked.acquire(timeout=5)
-    queued = features.ask("aaaaaaaaaaaa", 2)
+    queued = features.ask("aaaaaaaaaaaa", 2, soon(0.1))
     started = time.perf_counter()
     with pytest.raises(ServiceError, match="in time"):
         features.result(queued)

@@ -122,8 +122,8 @@ def test_no_server_is_one_sentence() -> None:
 def test_the_servers_own_sentence_is_passed_on(url: str, fakes: Fakes) -> None:
     with pytest.raises(StepError, match="size must be"):
         ask(url, 1, 201)
-    fakes.scorer.down = True
-    with pytest.raises(StepError, match="503: triton"):
+    fakes.users.down = True
+    with pytest.raises(StepError, match="503: redis"):
         ask(url, 1, 50)
 
 

@@ -40,7 +40,7 @@ def test_a_request_is_one_line_with_its_facts(
         response = http.post("/ml/rec", json={"userid": 1, "size": 7}, headers={"X-Request-ID": "mine"})
         http.get("/a%0Ab?key=hush")
         fakes.scorer.down = True
-        http.post("/ml/rec", json={"userid": 1})
+        http.post("/ml/rec", json={"userid": 1, "strict": True})
     answered, missing, failed = lines(caplog)
     assert response.headers["X-Request-ID"] == "mine"
     assert answered.items() >= {

@@ -21,7 +21,7 @@ def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: F
     for userid in (1, 8, UNKNOWN_USER, NO_FEATURES_USER, 0):
         http.post("/ml/rec", json={"userid": userid})
     fakes.scorer.down = True
-    http.post("/ml/rec", json={"userid": 1})
+    http.post("/ml/rec", json={"userid": 1, "strict": True})
     for path in ("/nowhere", "/nowhere/else", "/healthz"):
         http.get(path)
     page = http.get("/metrics").text

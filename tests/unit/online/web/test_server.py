@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from online.recommend.types import Outcome, Request
+from data_exchange_center.settings import ServerSettings
+from online.recommend.types import Degraded, Outcome, Request
 from online.web.body import BadRequestError, parse
 from online.web.limits import MAX_BODY
 from tests.unit.online.conftest import Fakes
@@ -63,6 +66,13 @@ BAD: dict[str, tuple[bytes, str]] = {
     "explain 1": (b'{"userid": 1, "explain": 1}', "explain"),
     "explain null": (b'{"userid": 1, "explain": null}', "explain"),
     "explain a string": (b'{"userid": 1, "explain": "yes"}', "explain"),
+    "budget_ms 0": (b'{"userid": 1, "budget_ms": 0}', "budget_ms"),
+    "budget_ms 19": (b'{"userid": 1, "budget_ms": 19}', "budget_ms"),
+    "budget_ms 10001": (b'{"userid": 1, "budget_ms": 10001}', "budget_ms"),
+    "budget_ms null": (b'{"userid": 1, "budget_ms": null}', "budget_ms"),
+    "budget_ms a float": (b'{"userid": 1, "budget_ms": 250.0}', "budget_ms"),
+    "strict 1": (b'{"userid": 1, "strict": 1}', "strict"),
+    "strict null": (b'{"userid": 1, "strict": null}', "strict"),
     "unknown field": (b'{"userid": 1, "sice": 50}', "sice"),
 }
 
@@ -83,7 +93,7 @@ def test_bad_input_is_400_in_one_shape_and_reaches_no_service(
     assert fakes.users.calls == []
 
 
-FIELDS = st.sampled_from(["userid", "size", "timestamp", "explain", "x"])
+FIELDS = st.sampled_from(["userid", "size", "timestamp", "explain", "budget_ms", "strict", "x"])
 
 
 @settings(max_examples=300, deadline=None)
@@ -164,20 +174,22 @@ def test_a_cold_start_is_200_and_says_so(http: FlaskClient) -> None:
 def test_every_answer_that_is_not_personal_says_why(http: FlaskClient, fakes: Fakes) -> None:
     assert "reason" not in answered(http, {"userid": 1})
     answer = answered(http, {"userid": NO_FEATURES_USER})
-    assert answer["degraded"] == ["no_user_features"]
-    assert "recall's order" in answer["reason"]
+    assert answer["degraded"] == [{"service": "feast", "reason": "does not know this user", "instead": "recall_order"}]
+    assert answer["reason"] == "feast does not know this user: the items are in recall's order, not ranked."
     fakes.world.seen[1] = fakes.world.itemids[:-4]
     for name in fakes.world.item_vectors:
         fakes.world.item_vectors[name].clear()
     fakes.world.user_terms[1] = ()
     answer = answered(http, {"userid": 1})
-    assert answer["degraded"][0] == "no_recall"
-    assert answer["reason"].startswith("No recall channel found an unseen item for this user")
+    assert answer["degraded"][0]["instead"] == "popular_unseen"
+    assert answer["reason"].startswith("elasticsearch finds no unseen item for this user")
 
 
-def test_each_outcome_but_a_personal_one_has_a_reason() -> None:
-    assert [outcome for outcome in Outcome if not outcome.reason] == [Outcome.PERSONAL]
-    assert all(outcome.reason.endswith(".") for outcome in Outcome if outcome.reason)
+@pytest.mark.parametrize("outcome", [o for o in Outcome if o not in (Outcome.PERSONAL, Outcome.COLD_START)])
+def test_whatever_an_answer_lacks_is_said_in_a_word_and_in_a_sentence(outcome: Outcome) -> None:
+    lacking = Degraded(outcome, "triton", "did not answer in time")
+    assert re.fullmatch(r"[a-z_]+", lacking.instead)
+    assert re.fullmatch(r"triton did not answer in time: [^.]+\.", lacking.sentence)
 
 
 def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
@@ -188,22 +200,48 @@ def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
-def test_a_service_that_is_down_is_503_with_its_name(http: FlaskClient, fakes: Fakes, name: str) -> None:
+def test_a_strict_request_without_a_service_is_503_with_its_name(http: FlaskClient, fakes: Fakes, name: str) -> None:
     answered(http, {"userid": 1})
     fakes.service(name).down = True
-    response = http.post("/ml/rec", json={"userid": 1})
+    response = http.post("/ml/rec", json={"userid": 1, "strict": True})
     assert response.status_code == 503
     assert response.json is not None
     assert response.json["error"]["code"] == "service_unavailable"
     assert response.json["error"]["service"] == name
+    fakes.service(name).down = False
+    answered(http, {"userid": 1, "strict": True})
+
+
+@pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
+def test_readiness_says_what_is_missing_and_whether_it_answers(http: FlaskClient, fakes: Fakes, name: str) -> None:
+    answered(http, {"userid": 1})
+    fakes.service(name).down = True
+    for _ in range(3):
+        answered(http, {"userid": 1})
     ready = http.get("/readyz")
-    assert ready.status_code == 503
+    assert ready.status_code == 200
     assert ready.json is not None
+    assert (ready.json["status"], ready.json["ready"]) == ("degraded", False)
     assert [n for n, s in ready.json["services"].items() if not s["ready"]] == [name]
+    assert [n for n, s in ready.json["services"].items() if s["breaker"] != "closed"] == [name]
     assert http.get("/healthz").status_code == 200
     fakes.service(name).down = False
+    ready = http.get("/readyz")
+    assert ready.json is not None
+    assert (ready.status_code, ready.json["status"]) == (200, "ready")
+
+
+def test_what_is_too_much_at_once_is_turned_away_and_told_when_to_come_back(http: FlaskClient, fakes: Fakes) -> None:
+    with ExitStack() as others:
+        for _ in range(ServerSettings().threads):
+            others.enter_context(fakes.recommender.admission)
+        response = http.post("/ml/rec", json={"userid": 1})
+        assert http.get("/healthz").status_code == 200
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert response.json is not None
+    assert response.json["error"]["code"] == "overloaded"
     answered(http, {"userid": 1})
-    assert http.get("/readyz").status_code == 200
+    assert fakes.users.calls, "and only then a service was asked"
 
 
 def test_no_live_release_is_503_that_says_what_to_do(http: FlaskClient, fakes: Fakes) -> None:

@@ -1,0 +1,93 @@
+"""Recall without Elasticsearch: the same search over the same vectors, exactly, in the server's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.channels.contract import VectorRecipe
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.fusion import Hits
+from data_exchange_center.index_scores import hybrid_scores
+from online.clients.elastic import IndexedItem, ItemQuery
+
+_NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class ExactItems:
+    """The items of a release that are searched when Elasticsearch does not answer.
+
+    Attributes:
+        itemids: (n,), ascending.
+        vectors: channel -> (n, dim), NaN for an item without one.
+        terms: term code -> positions of the items that have it.
+    """
+
+    itemids: NDArray[np.int64]
+    vectors: Mapping[str, Float32]
+    terms: Mapping[int, NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> ExactItems:
+        """``dims``: width of each channel's vectors."""
+        ordered = sorted(items, key=lambda item: item.itemid)
+        vectors = {name: np.full((len(ordered), width), np.nan, np.float32) for name, width in dims.items()}
+        terms: dict[int, list[int]] = {}
+        for position, item in enumerate(ordered):
+            for name, vector in item.vectors.items():
+                vectors[name][position] = vector
+            for code in item.terms:
+                terms.setdefault(code, []).append(position)
+        return cls(
+            itemids=np.array([item.itemid for item in ordered], np.int64),
+            vectors=vectors,
+            terms={code: np.array(positions, np.intp) for code, positions in terms.items()},
+        )
+
+    def call(self, query: ItemQuery) -> tuple[Hits, ...]:
+        """As `ElasticItems` answers, one list a channel that it searches; ties by itemid."""
+        unseen = np.ones(len(self.itemids), np.bool_)
+        position = np.searchsorted(self.itemids, seen := np.asarray(query.seen, np.int64))
+        position = position[position < len(self.itemids)]
+        unseen[position[self.itemids[position] == seen[: len(position)]]] = False
+        return tuple(self._search(channel, query, unseen) for channel in query.recall.searched)
+
+    def _search(self, channel: VectorRecipe, query: ItemQuery, unseen: NDArray[np.bool_]) -> Hits:
+        vector, terms = query.vectors.get(channel.name), query.terms if channel.term_weight > 0 else ()
+        if vector is None and not terms:
+            return _NOTHING
+        products = np.full(len(self.itemids), np.nan, np.float32)
+        if vector is not None:
+            products[unseen] = self.vectors[channel.name][unseen] @ vector
+        if not terms:
+            return self._best(products.astype(np.float64), query.recall.candidates)
+        nearest = np.full_like(products, np.nan)
+        kept = _highest(products, query.recall.num_candidates)
+        nearest[kept] = products[kept]
+        scores = hybrid_scores(nearest, self._matches(terms) & unseen, channel)
+        return self._best(scores, query.recall.candidates)
+
+    def _matches(self, terms: Sequence[int]) -> NDArray[np.bool_]:
+        """Which items have at least one of the terms."""
+        matches = np.zeros(len(self.itemids), np.bool_)
+        for code in terms:
+            if code in self.terms:
+                matches[self.terms[code]] = True
+        return matches
+
+    def _best(self, scores: NDArray[np.float64], size: int) -> Hits:
+        kept = _highest(scores, size)
+        order = kept[np.lexsort((self.itemids[kept], -scores[kept]))]
+        return Hits(self.itemids[order], scores[order])
+
+
+def _highest(scores: NDArray[np.floating], n: int) -> NDArray[np.intp]:
+    """Positions of the ``n`` highest scores, in no order; NaN is no score."""
+    found = np.flatnonzero(~np.isnan(scores))
+    if len(found) <= n:
+        return found
+    return found[np.argpartition(-scores[found], n - 1)[:n]]

@@ -1,0 +1,60 @@
+"""What the services said last of the users who were here lately, for the moments in which they say nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from data_exchange_center.own_ids import OwnId
+from online.clients.feast import FeatureRows
+from online.clients.redis import StoredUser
+
+
+@dataclass(slots=True)
+class _Known:
+    state: StoredUser
+    at: float  # when the state was read
+    features: FeatureRows | None = None  # one row
+
+
+class KnownUsers:
+    """At most ``size`` users of a release each; who was here longest ago is forgotten first. Shared by threads."""
+
+    def __init__(self, size: int, state_max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size = size
+        self._max_age_s = state_max_age_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
+
+    def keep_state(self, release: str, userid: OwnId, state: StoredUser) -> None:
+        """Remember a state that was just read."""
+        key = (release, userid)
+        with self._lock:
+            before = self._users.get(key)
+            self._users[key] = _Known(state, self._clock(), before.features if before else None)
+            self._users.move_to_end(key)
+            while len(self._users) > self._size:
+                self._users.popitem(last=False)
+
+    def keep_features(self, release: str, userid: OwnId, features: FeatureRows) -> None:
+        """Remember the row of a user whose state is remembered."""
+        with self._lock:
+            if (known := self._users.get((release, userid))) is not None:
+                known.features = features
+
+    def state(self, release: str, userid: OwnId) -> StoredUser | None:
+        """The state as it was read last; None: never, or too long ago."""
+        known = self._users.get((release, userid))
+        return known.state if known and self._clock() - known.at <= self._max_age_s else None
+
+    def features(self, release: str, userid: OwnId) -> FeatureRows | None:
+        """The features as they were read last, however long ago: within a release they do not change."""
+        known = self._users.get((release, userid))
+        return known.features if known else None
+
+    def __len__(self) -> int:
+        return len(self._users)

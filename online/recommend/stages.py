@@ -1,0 +1,128 @@
+"""The stages of a request, and what each does when its service does not answer.
+
+A strict request is given the error instead. So is one that asks for something that is `GoneError` for the first time:
+then there may be a newer release to answer from, which is better than doing without.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from online.clients.base import GoneError, ServiceError
+from online.clients.deadline import Deadline
+from online.clients.redis import StoredUser
+from online.recommend.known_users import KnownUsers
+from online.recommend.open_release import NoReleaseError, OpenRelease
+from online.recommend.rank import rank, unranked
+from online.recommend.recall import recall
+from online.recommend.releases import Releases
+from online.recommend.services import RECALL_SHARE, SCORES_SHARE, STATE_SHARE, Services, Turn
+from online.recommend.types import MAX_BUDGET_MS, Candidates, Degraded, Outcome, Ranked, check_userid
+from online.recommend.user_features import UserFeatures
+
+log = logging.getLogger(__name__)
+
+
+class Stages:
+    """Shared by the threads of a process."""
+
+    def __init__(self, services: Services, releases: Releases, features: UserFeatures, known: KnownUsers) -> None:
+        self._services = services
+        self._releases = releases
+        self._features = features
+        self._known = known
+
+    def state(self, turn: Turn) -> tuple[OpenRelease, StoredUser | None, tuple[Degraded, ...]]:
+        """The release, and the user's state: from Redis (None: unknown there), or the one last known.
+
+        Where there is none either, None and a `Degraded` that says so. Raises ServiceError, NoReleaseError.
+        """
+        userid, users = turn.request.userid, self._services.asking(self._services.users, turn, STATE_SHARE)
+        try:
+            with turn.watch.stage("redis"):
+                opened, user = self._releases.user(userid, users, self._wait_s(turn))
+        except (ServiceError, NoReleaseError) as error:
+            serving = self._releases.serving
+            if turn.strict or serving is None:
+                raise
+            state = self._known.state(serving.release, userid)
+            return serving, state, (lacks(error, Outcome.LAST_STATE if state else Outcome.POPULAR),)
+        if user is not None:
+            self._known.keep_state(opened.release, userid, user)
+        return opened, user, ()
+
+    def _wait_s(self, turn: Turn) -> float | None:
+        """How long a request waits for a release that is being opened: not at all while another one can answer."""
+        if turn.strict or not self._releases.something_to_answer_with:
+            return None
+        return 0.0 if self._releases.serving else turn.deadline.share(0.5).left()
+
+    def of_another_kind(self, turn: Turn, opened: OpenRelease) -> tuple[OpenRelease, StoredUser | None]:
+        """The release that is going live, for an id of another kind than this one's: nothing else can answer it.
+
+        Raises WrongUserIdError.
+        """
+        patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3))
+        users = self._services.asking(self._services.users, patient, STATE_SHARE)
+        userid = turn.request.userid
+        found = self._releases.instead_of(opened, userid, users, gone=False, wait_s=None)
+        fresh, user = found or (opened, None)
+        check_userid(userid, fresh.user_ids)
+        return fresh, user
+
+    def instead_of(
+        self, turn: Turn, failed: OpenRelease, error: ServiceError
+    ) -> tuple[OpenRelease, StoredUser | None] | None:
+        """What may answer after a service has failed on ``failed``, as `Releases.instead_of`."""
+        users = self._services.asking(self._services.users, turn, STATE_SHARE)
+        wait_s = None if turn.strict else turn.deadline.share(0.5).left()
+        gone = isinstance(error, GoneError)
+        return self._releases.instead_of(failed, turn.request.userid, users, gone=gone, wait_s=wait_s)
+
+    def ranked(self, turn: Turn, opened: OpenRelease, user: StoredUser, *, last_try: bool) -> tuple[Ranked, Candidates]:
+        """A user's candidates, ranked. Raises ServiceError for a strict request, and for what is gone; see above."""
+        release, userid, user = opened.release, turn.request.userid, user.as_of(turn.request.timestamp)
+        asked = self._features.ask(release, user.number, turn.deadline.share(RECALL_SHARE), strict=turn.strict)
+        asked.rows.add_done_callback(turn.watch.until_done("feast"))
+        candidates = self._candidates(turn, opened, user, last_try)
+        try:
+            features = self._features.result(asked)
+            if features.ids:
+                self._known.keep_features(release, userid, features)
+        except ServiceError as error:
+            _raise_if_told(turn, error, last_try)
+            known = self._known.features(release, userid)
+            if known is None:
+                return unranked(candidates, lacks(error, Outcome.NOT_RANKED)), candidates
+            features = known
+            candidates = replace(candidates, lacking=(*candidates.lacking, lacks(error, Outcome.LAST_FEATURES)))
+        scorer = self._services.asking(self._services.scorer, turn, SCORES_SHARE)
+        try:
+            with turn.watch.stage("triton"):
+                return rank(scorer, opened, features, user.history, candidates, turn.request.timestamp), candidates
+        except ServiceError as error:
+            _raise_if_told(turn, error, last_try)
+            return unranked(candidates, lacks(error, Outcome.NOT_RANKED)), candidates
+
+    def _candidates(self, turn: Turn, opened: OpenRelease, user: StoredUser, last_try: bool) -> Candidates:
+        items = self._services.asking(self._services.items, turn, RECALL_SHARE)
+        try:
+            with turn.watch.stage("elasticsearch"):
+                return recall(items, opened, user, turn.request.timestamp)
+        except ServiceError as error:
+            _raise_if_told(turn, error, last_try)
+            found = recall(opened.exact, opened, user, turn.request.timestamp)
+            return replace(found, lacking=(lacks(error, Outcome.EXACT_SEARCH), *found.lacking))
+
+
+def lacks(error: ServiceError | NoReleaseError, outcome: Outcome) -> Degraded:
+    """What an answer lacks because of an error. Releases are known by Redis."""
+    if isinstance(error, ServiceError):
+        return Degraded(outcome, error.service, error.what)
+    return Degraded(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
+
+
+def _raise_if_told(turn: Turn, error: ServiceError, last_try: bool) -> None:
+    if turn.strict or (isinstance(error, GoneError) and not last_try):
+        raise error

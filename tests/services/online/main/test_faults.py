@@ -1,0 +1,148 @@
+"""Proxies before the real services do what networks and broken services do: there is always an answer."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from data_exchange_center.settings import Settings
+from online.main.s1_server import create_app
+from online.recommend.recommender import Recommender
+from tests.fault_proxy import FAULTS, Fault, FaultProxy
+from tests.unit.online.world import AT, DefaultWorld, World
+
+PORTS = {"redis": "port", "elasticsearch": "port", "feast": "port", "triton": "grpc_port"}
+INSTEAD = {
+    "redis": {"last_state"},
+    "elasticsearch": {"exact_search"},
+    "feast": {"last_features"},
+    "triton": {"recall_order"},
+}
+BUDGET_MS = 400  # the default is for a machine of one's own
+MARGIN = 1.2
+RECOVERY_S = 2.0
+KNOWN_USER = 1
+
+pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A server that reaches every service through a proxy."""
+
+    http: FlaskClient
+    proxies: Mapping[str, FaultProxy]
+
+    def ask(self, userid: int = KNOWN_USER, **more: Any) -> tuple[dict[str, Any], float]:
+        """The answer, and the seconds that it took."""
+        started = time.perf_counter()
+        response = self.http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS, **more})
+        seconds = time.perf_counter() - started
+        assert response.status_code == 200, response.text
+        assert response.json is not None
+        assert len(response.json["item_list"]) == 50
+        return dict(response.json), seconds
+
+    def whole(self, within_s: float) -> dict[str, Any]:
+        """An answer of full quality."""
+        retrying = Retrying(
+            stop=stop_after_delay(within_s), wait=wait_fixed(0.05), retry=retry_if_exception_type(AssertionError),
+            reraise=True,
+        )  # fmt: skip
+
+        def full() -> dict[str, Any]:
+            answer, _ = self.ask()
+            assert "degraded" not in answer, answer["degraded"]
+            return answer
+
+        return dict(retrying(full))
+
+
+def itemids(answer: Mapping[str, Any]) -> list[int]:
+    return [item["itemid"] for item in answer["item_list"]]
+
+
+@pytest.fixture(scope="module")
+def behind(stack: Settings, world: World) -> Iterator[Behind]:
+    with ExitStack() as ends:
+        proxies = {
+            name: ends.enter_context(FaultProxy(getattr(getattr(stack, name), port))) for name, port in PORTS.items()
+        }
+        moved = {
+            name: getattr(stack, name).model_copy(update={port: proxies[name].port}) for name, port in PORTS.items()
+        }
+        recommender = Recommender.from_settings(stack.model_copy(update=moved))
+        ends.callback(recommender.close)
+        yield Behind(create_app(recommender).test_client(), proxies)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", PORTS)
+def test_the_answer_comes_in_time_says_what_it_lacks_and_is_whole_again_soon(
+    behind: Behind, world: World, name: str, fault: Fault
+) -> None:
+    before = behind.whole(10)
+    behind.proxies[name].fault = fault
+    answers = []
+    try:
+        for _ in range(8):
+            answers.append(behind.ask())
+    finally:
+        behind.proxies[name].fault = Fault.NONE
+    after = behind.whole(RECOVERY_S)
+    assert itemids(after) == itemids(before)
+    assert max(seconds for _, seconds in answers) <= MARGIN * BUDGET_MS / 1e3
+    for answer, _ in answers:
+        (lacking,) = answer["degraded"]
+        assert lacking["service"] == name
+        assert lacking["instead"] in INSTEAD[name]
+        assert lacking["reason"]
+        assert not set(itemids(answer)) & set(world.seen[KNOWN_USER])
+    left_alone = ["left alone" in answer["degraded"][0]["reason"] for answer, _ in answers]
+    assert sum(left_alone) >= 2, "after a few failures a service is not waited for"
+
+
+def test_all_four_at_once(behind: Behind, world: World) -> None:
+    behind.whole(10)
+    for proxy in behind.proxies.values():
+        proxy.fault = Fault.SILENT
+    try:
+        answers = [behind.ask() for _ in range(8)]
+    finally:
+        for proxy in behind.proxies.values():
+            proxy.fault = Fault.NONE
+    assert max(seconds for _, seconds in answers) <= MARGIN * BUDGET_MS / 1e3
+    for answer, _ in answers:
+        lacking = {each["service"]: each["instead"] for each in answer["degraded"]}
+        assert lacking.keys() == set(PORTS)
+    behind.whole(2 * RECOVERY_S)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_faults(behind: Behind, world: World, seed: int) -> None:
+    """Whatever goes wrong next: an answer, in time; what it lacks is a service that a fault has met."""
+    behind.whole(10)
+    rng = random.Random(seed)
+    met: dict[str, float] = {}
+    try:
+        for _ in range(40):
+            name, fault = rng.choice(list(PORTS)), rng.choice([*FAULTS, Fault.NONE, Fault.NONE, Fault.NONE])
+            behind.proxies[name].fault = fault
+            answer, seconds = behind.ask(rng.choice(world.userids[:2]))
+            assert seconds <= MARGIN * BUDGET_MS / 1e3, (seed, name, fault)
+            now = time.monotonic()
+            met |= {each: now for each, proxy in behind.proxies.items() if proxy.fault is not Fault.NONE}
+            for lacking in answer.get("degraded", []):
+                assert now - met.get(lacking["service"], -10) < RECOVERY_S, (seed, lacking)
+    finally:
+        for proxy in behind.proxies.values():
+            proxy.fault = Fault.NONE
+    behind.whole(2 * RECOVERY_S)

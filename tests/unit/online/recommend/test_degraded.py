@@ -1,0 +1,239 @@
+"""Every answer that there is without a service, and that it says so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from data_exchange_center.settings import ServerSettings
+from online.clients.base import ServiceError
+from online.clients.breaker import FAILURES, PROBE_S
+from online.recommend.last_release import LastRelease
+from online.recommend.open_release import NoReleaseError
+from online.recommend.recommender import Recommender
+from online.recommend.types import Outcome, Recommendation, Request
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_TERMS_USER, UNKNOWN_USER, World
+
+SERVICES = ("redis", "elasticsearch", "feast", "triton")
+USERS = (1, 8, LONG_HISTORY_USER, NO_TERMS_USER)
+
+
+def ask(fakes: Fakes, userid: int = 1, size: int = 50, *, strict: bool = False) -> Recommendation:
+    request = Request(userid=userid, size=size, timestamp=AT, explain=True, strict=strict)
+    return fakes.recommender.recommend(request)
+
+
+def itemids(answer: Recommendation) -> list[int]:
+    return [itemid for itemid, _, _ in answer.items]
+
+
+def fused(answer: Recommendation) -> list[int]:
+    assert answer.recall is not None
+    return list(answer.recall["fused"])
+
+
+def down(fakes: Fakes, *names: str) -> None:
+    for name in SERVICES:
+        fakes.service(name).down = name in names
+
+
+def popular(world: World, n: int = 50) -> list[int]:
+    return [itemid for itemid, _ in world.popular[:n]]
+
+
+@pytest.mark.parametrize("userid", USERS)
+def test_without_triton_the_items_come_in_recalls_order(fakes: Fakes, userid: int) -> None:
+    ask(fakes, userid)
+    down(fakes, "triton")
+    answer = ask(fakes, userid)
+    assert itemids(answer) == fused(answer)[:50] == fakes.world.recalled(userid).ids.tolist()[:50]
+    (lacking,) = answer.lacking
+    assert (lacking.outcome, lacking.service, lacking.instead) == (Outcome.NOT_RANKED, "triton", "recall_order")
+
+
+@pytest.mark.parametrize("userid", USERS)
+def test_without_feast_the_last_known_features_rank(fakes: Fakes, userid: int) -> None:
+    before = ask(fakes, userid)
+    down(fakes, "feast")
+    answer = ask(fakes, userid)
+    assert answer.items == before.items
+    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.LAST_FEATURES, "feast")]
+
+
+def test_without_feast_who_was_never_here_gets_recalls_order(fakes: Fakes) -> None:
+    ask(fakes, 8)
+    down(fakes, "feast")
+    answer = ask(fakes, 1)
+    assert itemids(answer) == fused(answer)[:50]
+    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.NOT_RANKED, "feast")]
+    assert len(fakes.scorer.calls) == 1
+
+
+@pytest.mark.parametrize("userid", USERS)
+def test_without_elasticsearch_the_server_searches_the_same_vectors_itself(fakes: Fakes, userid: int) -> None:
+    before = ask(fakes, userid)
+    down(fakes, "elasticsearch")
+    answer = ask(fakes, userid)
+    assert answer.recall == before.recall
+    assert itemids(answer) == itemids(before)
+    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.EXACT_SEARCH, "elasticsearch")]
+
+
+def test_without_redis_the_users_last_state_serves(fakes: Fakes) -> None:
+    before = ask(fakes)
+    down(fakes, "redis")
+    answer = ask(fakes)
+    assert answer.items == before.items
+    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.LAST_STATE, "redis")]
+
+
+def test_without_redis_others_get_the_popular_list(fakes: Fakes) -> None:
+    ask(fakes)
+    down(fakes, "redis")
+    answer = ask(fakes, 8)
+    assert itemids(answer) == popular(fakes.world)
+    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.POPULAR, "redis")]
+    assert not answer.cold_start
+
+
+def test_with_all_four_away_there_is_still_a_list_and_every_reason(fakes: Fakes) -> None:
+    before = ask(fakes)
+    down(fakes, *SERVICES)
+    answer = ask(fakes)
+    assert [each.service for each in answer.lacking] == ["redis", "elasticsearch", "feast", "triton"]
+    assert itemids(answer) == fused(before)[:50]
+
+
+@pytest.mark.parametrize("gone", SERVICES)
+def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes, gone: str) -> None:
+    for _ in range(2):
+        ask(fakes)
+    down(fakes, gone)
+    asked = 0
+
+    def count() -> None:
+        nonlocal asked
+        asked += 1
+
+    service = fakes.service(gone)
+    service.on_call = count
+    began = time.monotonic()
+    answers = [ask(fakes) for _ in range(20)]
+    probes = (time.monotonic() - began) / PROBE_S  # more than none on a busy machine
+    assert FAILURES <= asked <= FAILURES + probes
+    assert all(len(answer.items) == 50 for answer in answers)
+    assert any("left alone" in answer.lacking[0].reason for answer in answers)
+    down(fakes)
+    whole = Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.05), retry=retry_if_exception_type(AssertionError))
+
+    def full() -> None:
+        assert ask(fakes).lacking == ()
+
+    whole(full)
+
+
+@pytest.mark.parametrize("gone", SERVICES)
+def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) -> None:
+    before = ask(fakes)
+    down(fakes, gone)
+    for _ in range(FAILURES + 2):
+        with pytest.raises(ServiceError) as raised:
+            ask(fakes, strict=True)
+        assert raised.value.service == gone
+        assert "left alone" not in raised.value.what
+    down(fakes)
+    assert ask(fakes, strict=True).items == before.items
+
+
+def restarted(fakes: Fakes, path: Path) -> Recommender:
+    """Another process over the same services and the same disk."""
+    services = (fakes.users, fakes.items, fakes.features, fakes.scorer)
+    return Recommender(*services, ServerSettings(), LastRelease(path))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("away", [SERVICES, ("redis",), ("elasticsearch",), ("feast",)])
+def test_a_server_that_starts_beside_dead_services_has_the_popular_list_on_its_disk(
+    fakes: Fakes, tmp_path: Path, away: tuple[str, ...]
+) -> None:
+    path = tmp_path / "last.json"
+    ask(fakes)
+    Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.01))(path.read_bytes)
+    down(fakes, *away)
+    server = restarted(fakes, path)
+    answer = server.recommend(Request(userid=1))
+    assert itemids(answer) == popular(fakes.world)
+    assert answer.release == fakes.world.release
+    assert answer.items[0][2] == fakes.recommender.recommend(Request(userid=UNKNOWN_USER)).items[0][2]
+    (lacking,) = answer.lacking
+    assert (lacking.outcome, lacking.service) == (Outcome.POPULAR, away[0])
+    readiness = server.readiness()
+    assert readiness.status == "degraded"
+    server.close()
+
+
+def test_with_nothing_on_disk_either_the_error_is_told(fakes: Fakes, tmp_path: Path) -> None:
+    down(fakes, "redis")
+    server = restarted(fakes, tmp_path / "nothing.json")
+    with pytest.raises(ServiceError):
+        server.recommend(Request(userid=1))
+    assert server.readiness().status == "unready"
+    server.close()
+
+
+def test_nobody_waits_for_a_release_that_is_being_opened_though_the_old_one_is_deleted(fakes: Fakes) -> None:
+    before = ask(fakes, 1)
+    second = type(fakes.world)(release="bbbbbbbbbbbb", model_version=2, seed=7)
+    fakes.add(second)
+    gate = fakes.items.gate = threading.Event()
+    del fakes.users.worlds[fakes.world.release]
+    fakes.users.live_release = second.release
+    try:
+        started = time.perf_counter()
+        known, stranger = ask(fakes, 1), ask(fakes, UNKNOWN_USER)
+        assert time.perf_counter() - started < 5
+    finally:
+        gate.set()
+    assert known.items == before.items
+    assert [each.outcome for each in known.lacking] == [Outcome.LAST_STATE]
+    assert itemids(stranger) == popular(fakes.world)
+    assert [each.outcome for each in stranger.lacking] == [Outcome.POPULAR]
+    assert second.release in known.lacking[0].reason
+
+
+def test_redis_that_has_lost_everything_does_not_end_the_answers(fakes: Fakes) -> None:
+    ask(fakes)
+    fakes.users.live_release = None
+    assert [each.outcome for each in ask(fakes).lacking] == [Outcome.LAST_STATE]
+    with pytest.raises(NoReleaseError):
+        ask(fakes, strict=True)
+
+
+def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> None:
+    before = ask(fakes)
+    stuck = threading.Event()
+    fakes.features.on_call = lambda: assert_ended(stuck)
+    try:
+        started = time.perf_counter()
+        answer = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=200))
+        assert time.perf_counter() - started < 5
+    finally:
+        stuck.set()
+    assert answer.items == before.items
+    assert [each.outcome for each in answer.lacking] == [Outcome.LAST_FEATURES]
+
+
+def assert_ended(stuck: threading.Event) -> None:
+    assert stuck.wait(10)
+
+
+def test_scores_of_what_is_not_ranked_are_recalls(fakes: Fakes) -> None:
+    ask(fakes)
+    down(fakes, "triton")
+    scores = [score for _, score, _ in ask(fakes).items]
+    np.testing.assert_allclose(scores, fakes.world.recalled(1).scores[:50], rtol=1e-6)

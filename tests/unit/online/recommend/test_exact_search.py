@@ -1,0 +1,52 @@
+"""The search in memory keeps the contract of the search in Elasticsearch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data_exchange_center.recipes import SOURCE
+from online.clients.elastic import IndexedItem, ItemQuery
+from online.recommend.exact_search import ExactItems
+from tests.unit.online import contracts
+from tests.unit.online.fakes import FakeItems
+from tests.unit.online.world import World
+
+
+@pytest.fixture
+def world(kind: type[World]) -> World:
+    return kind()
+
+
+@pytest.fixture
+def client(world: World) -> ExactItems:
+    return ExactItems.of(
+        FakeItems(world).indexed(world.release, world.itemids, list(world.vector_dims)), world.vector_dims
+    )
+
+
+class TestExactItems(contracts.SearchContract):
+    """All of it."""
+
+
+def test_what_is_not_there_cannot_be_found_and_the_rest_is(world: World) -> None:
+    half = world.itemids[: len(world.itemids) // 2]
+    dims = world.vector_dims
+    exact = ExactItems.of(FakeItems(world).indexed(world.release, half, list(dims)), dims)
+    query = contracts.SearchContract()._query(world, 1, seen=world.itemids[:7] + world.itemids[-7:])
+    for hits in exact.call(query):
+        assert set(hits.ids.tolist()) <= set(half) - set(world.itemids[:7])
+        assert len(hits.ids)
+
+
+def test_ties_go_by_itemid_and_no_items_are_no_error() -> None:
+    recall = SOURCE.recall.model_copy(update={"candidates": 3})
+    (channel,) = (channel.name for channel in recall.channels)
+    vector = np.array([1, 2], np.float32)
+    items = [IndexedItem(itemid, (), {channel: vector}) for itemid in (9, 2, 14, 5)]
+    query = ItemQuery("r", recall, {channel: vector})
+    (hits,) = ExactItems.of(items, {channel: 2}).call(query)
+    assert hits.ids.tolist() == [2, 5, 9]
+    assert hits.scores.tolist() == [5.0, 5.0, 5.0]
+    (nothing,) = ExactItems.of([], {channel: 2}).call(query)
+    assert nothing.ids.tolist() == []

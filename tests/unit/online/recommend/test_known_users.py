@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from online.clients.feast import FeatureRows
+from online.recommend.known_users import KnownUsers
+from tests.unit.online.world import SourceWorld
+
+STATE = SourceWorld().stored(1)
+ROW = FeatureRows((1,), {"userid": [1]}, {})
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_who_was_here_longest_ago_is_forgotten_first() -> None:
+    known = KnownUsers(2, 60)
+    for userid in (1, 2, 1, 3):
+        known.keep_state("a", userid, STATE)
+    assert len(known) == 2
+    assert [known.state("a", userid) is not None for userid in (1, 2, 3)] == [True, False, True]
+
+
+def test_a_state_grows_old_and_features_do_not() -> None:
+    clock = Clock()
+    known = KnownUsers(2, 60, clock)
+    known.keep_state("a", 1, STATE)
+    known.keep_features("a", 1, ROW)
+    clock.now = 60
+    assert known.state("a", 1) is STATE
+    clock.now = 60.1
+    assert known.state("a", 1) is None
+    assert known.features("a", 1) is ROW
+    known.keep_state("a", 1, STATE)
+    assert known.state("a", 1) is STATE
+    assert known.features("a", 1) is ROW
+
+
+def test_releases_are_apart_and_features_alone_are_not_remembered() -> None:
+    known = KnownUsers(5, 60)
+    known.keep_state("a", 1, STATE)
+    known.keep_features("b", 1, ROW)
+    assert known.state("b", 1) is None
+    assert known.features("b", 1) is None
+    assert known.features("a", 1) is None
+
+
+def test_nobody_at_all_may_be_remembered() -> None:
+    known = KnownUsers(0, 60)
+    known.keep_state("a", 1, STATE)
+    assert known.state("a", 1) is None
