@@ -1,16 +1,11 @@
 """A third channel, one that brings no vectors, from outside the packages: fitted, taught with, released and served.
 
-Its file is the one that the chapter "Extending" shows.
+Its file is the one that the chapter "Extend it" shows.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
-import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +23,8 @@ from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.frozen import TrainRecipe
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.history import History
-from data_exchange_center.recipes import DEFAULT, RECIPES, ListRankerRecipe, RecallRecipe, Recipe
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import RECIPES, RecallRecipe, Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
@@ -37,13 +33,11 @@ from offline.experiments import ablations, recipe_seeds
 from offline_to_online.rows.item_rows import item_rows
 from offline_to_online.rows.sampling import sampled_searches
 from offline_to_online.stores.elasticsearch_index import index_body
-from tests import readmes
 from tests.synthetic_release import write_artifacts
 from tests.unit.extending.recent import DAY_S, RecentRecipe
 from tests.unit.offline.synthetic import made_up_movielens
 from tests.unit.offline_to_online.online_side import OnlineSide
 
-FILE: Final = Path(__file__).with_name("recent.py")
 RECENT: Final = RecentRecipe(days=40, fusion_weight=0.5)
 FM: Final = FMRecipe(dim=4, train=TrainRecipe(epochs=1, batch_size=64, learning_rate=0.01, weight_decay=0))
 RANKER: Final = ListRankerRecipe(history=5, kernels=2, hidden=(8,), epochs=2, batch_size=32, stride=2)
@@ -150,51 +144,3 @@ def test_a_server_that_counts_otherwise_is_caught(tmp_path: Path) -> None:
     side.channels = replace(side.channels, channels=tuple(others))
     with pytest.raises(CheckError, match=r"column 'recent_score', user \d+, item \d+"):
         side.check()
-
-
-def section(chapter: str, heading: str) -> str:
-    """From a heading to the next."""
-    text = (readmes.ROOT / chapter).read_text(encoding="utf-8")
-    return text.split(f"### {heading}\n", 1)[1].split("\n#", 1)[0]
-
-
-CHAPTERS: Final = [("offline/README.md", "A channel"), ("offline/README.zh-CN.md", "召回通道")]
-
-
-@pytest.mark.parametrize(("chapter", "heading"), CHAPTERS, ids=["english", "chinese"])
-def test_the_chapter_shows_this_very_file(chapter: str, heading: str) -> None:
-    assert f"```python\n{FILE.read_text(encoding='utf-8')}```\n" in section(chapter, heading)
-
-
-@pytest.mark.parametrize(("chapter", "heading"), CHAPTERS, ids=["english", "chinese"])
-def test_the_chapter_can_be_followed(chapter: str, heading: str, tmp_path: Path) -> None:
-    """A copy of the exchange center with the file and the diffs of the chapter has one channel more."""
-    package = tmp_path / "data_exchange_center"
-    shutil.copytree(readmes.ROOT / package.name, package, ignore=lambda _, names: [n for n in names if not is_code(n)])
-    shutil.copyfile(FILE, package / "channels" / FILE.name)
-    diffs = re.findall(r"`data_exchange_center/([\w/.]+)`[^`]*```diff\n(.*?)```", section(chapter, heading), re.DOTALL)
-    assert [name for name, _ in diffs] == ["channels/registry.py", "recipes.py"]
-    for name, diff in diffs:
-        patch(package / name, diff)
-    code = "from data_exchange_center.recipes import *; print(__import__('data_exchange_center').__path__[0]);"
-    code += "print([c.name for c in Recipe.model_validate_json(DEFAULT.model_dump_json()).recall.channels])"
-    path = {**os.environ, "PYTHONPATH": str(tmp_path)}  # before the installed one
-    said = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=path, cwd=tmp_path
-    ).stdout
-    assert said.splitlines() == [str(package), str([*(c.name for c in DEFAULT.recall.channels), "recent"])]
-
-
-def is_code(name: str) -> bool:
-    return name.endswith(".py") or name in ("channels", "rankers")
-
-
-def patch(file: Path, diff: str) -> None:
-    """Each hunk's old lines must stand in the file, once."""
-    text = file.read_text(encoding="utf-8")
-    for hunk in diff.split("@@\n"):
-        lines = [(line[:1], line[1:] + "\n") for line in hunk.splitlines()]
-        old, new = ("".join(line for sign, line in lines if sign in (" ", kept)) for kept in "-+")
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    file.write_text(text, encoding="utf-8")

@@ -37,14 +37,12 @@ from offline_to_online.parity.recount import RECOUNTS, Served
 from offline_to_online.rows.feature_rows import feature_frames, newest_event
 from offline_to_online.stores import feast_repo
 from offline_to_online.stores.triton_repo import config_pbtxt
-from tests import readmes
 from tests.unit.extending.first_event import FIRST_EVENT
 from tests.unit.extending.first_event_again import first_event as first_event_again
 from tests.unit.extending.mlp import MLPRecipe
 from tests.unit.offline.synthetic import made_up_movielens
 from tests.unit.offline_to_online.online_side import OnlineSide
 
-HERE = Path(__file__).parent
 SMALL = {"history": 5, "hidden": (8,), "epochs": 2, "batch_size": 32, "stride": 2}
 RECALL = RecallRecipe(channels=(EaseRecipe(dim=8, l2=10.0),), candidates=30, num_candidates=30)
 MINE = Recipe(name="my mlp", recall=RECALL, ranker=MLPRecipe(**SMALL))
@@ -170,12 +168,3 @@ def test_a_release_says_which_ranker_it_has(walked: Settings) -> None:
 
 def test_the_evaluation_has_a_row_of_it(walked: Settings) -> None:
     assert f"{walked.recipe_name}: ranked" in evaluate(walked, "make evaluate-offline")["table"]
-
-
-@pytest.mark.parametrize("chapter", ["offline/README.md", "offline/README.zh-CN.md"])
-def test_the_chapter_shows_this_very_code(chapter: str) -> None:
-    text = (readmes.ROOT / chapter).read_text(encoding="utf-8")
-    assert f"```python\n{(HERE / 'mlp.py').read_text(encoding='utf-8')}```\n" in text
-    for file in ("first_event.py", "first_event_again.py"):
-        _, _, code = (HERE / file).read_text(encoding="utf-8").partition("annotations\n\n")
-        assert f"```python\n{code}```\n" in text
