@@ -28,7 +28,7 @@ from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from offline.data.sequences import Ints, Sequences
-from offline.evaluation.exact import ExactIndex, vectors_of
+from offline.evaluation.exact import ExactIndex
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.models.served import load_ranker
 from offline.training.click_model import predict
@@ -62,7 +62,7 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
     ]
     index, ranker = ExactIndex.read(folder, recipe, past), Ranker.read(folder, recipe, past)
     channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
-    vectors = user_vectors(folder, recipe, channels, states, past, holdout.times)
+    vectors = user_vectors(folder, index, channels, states, past, holdout.times)
     seen, popular = holdout.known.seen(), _popular(folder, past)
     size, shown = recipe.candidates, min(recipe.candidates, SHOWN)
     names = [channel.name for channel in recipe.channels]
@@ -102,7 +102,7 @@ def read_states(folder: Path, past: Sequences) -> list[State]:
 
 
 def user_vectors(
-    folder: Path, recipe: RecallRecipe, channels: ChannelSet, states: Sequence[State], past: Sequences, times: Ints
+    folder: Path, index: ExactIndex, channels: ChannelSet, states: Sequence[State], past: Sequences, times: Ints
 ) -> dict[str, Float32]:
     """Searched channel -> (users, dim), NaN for a user without one: stored, or made at the request's time."""
     stored = artifacts.USER_VECTORS.read(folder).set_index(Columns.USER)
@@ -111,15 +111,14 @@ def user_vectors(
         for state, time in zip(states, times, strict=True)
     ]
     vectors = {}
-    for channel in recipe.searched:
-        column = vector_of(channel.name)
+    for name in (channel.name for channel in index.recipe.searched):
+        column = vector_of(name)
         if column in stored:
-            vectors[channel.name] = vectors_of(stored[column], past.userids)
+            known = stored[column].dropna().to_dict()
         else:
-            rows = [each.get(channel.name) for each in made]
-            dim = next(len(row) for row in rows if row is not None)
-            absent = np.full(dim, np.nan, dtype=np.float32)
-            vectors[channel.name] = np.stack([absent if row is None else row for row in rows])
+            known = {user: each[name] for user, each in zip(past.userids, made, strict=True) if name in each}
+        absent = np.full(index.vectors[name].shape[1], np.nan)
+        vectors[name] = np.stack([known.get(user, absent) for user in past.userids]).astype(np.float32)
     return vectors
 
 
