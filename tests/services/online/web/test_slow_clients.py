@@ -143,7 +143,7 @@ def test_who_sends_ten_megabytes_reads_the_answer(settings: Settings) -> None:
     assert (response.status_code, response.json()["error"]["field"]) == (400, "body")
 
 
-BODY = b'{"userid": "x"}'
+BODY = b'{"userid": -1}'
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
