@@ -14,6 +14,7 @@ from data_exchange_center.steps import StepError
 
 MOST_HELD_OUT: Final = 1 / 3  # of all events
 MOST_WITHOUT_PAST: Final = 1 / 2  # of all users with events
+FEWEST_WITH_PAST: Final = 2
 REMEDY: Final = "give the data set a smaller holdout ([holdout] in dataset.toml)"
 
 
@@ -27,12 +28,17 @@ def expect_sense(ratings: pd.DataFrame, dataset: Dataset, recipe: Recipe) -> Non
         raise StepError(
             f"{held_out.mean():.0%} of all events would be held out for evaluation, more than a third: {REMEDY}."
         )
-    users = ratings[Columns.USER].nunique()
-    cold = 1 - ratings.loc[~held_out, Columns.USER].nunique() / users
+    users, with_past = ratings[Columns.USER].nunique(), ratings.loc[~held_out, Columns.USER].nunique()
+    cold = 1 - with_past / users
     if cold > MOST_WITHOUT_PAST:
         raise StepError(
             f"{cold:.0%} of {users:,} users have no event that is not held out, more than half: {REMEDY}, with "
             "at_least = 0 where most have a single event."
+        )
+    if with_past < FEWEST_WITH_PAST:
+        raise StepError(
+            f"{with_past} of {users:,} users has an event that is not held out, and at least {FEWEST_WITH_PAST} are "
+            f"needed to learn from: {REMEDY}."
         )
     _expect_labels(ratings.loc[~held_out, Columns.LABEL], dataset, recipe)
     if not dataset.terms and "terms" in recipe.needs:

@@ -14,9 +14,8 @@ from data_exchange_center.own_ids import MAX_BYTES
 from data_exchange_center.steps import StepError
 from offline.ingestion.declaration import TimeUnit
 from offline.ingestion.tables import Rows
+from offline.ingestion.times import LATEST, PER_SECOND, latest_microsecond, likely_unit
 
-LATEST: Final = 99_999_999_999  # seconds: the year 5138; what is later is in a finer unit than declared
-_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _EXPECTED: Final = {
     "s": "seconds since 1970",
     "ms": "milliseconds since 1970",
@@ -63,20 +62,33 @@ class Cells:
         return numbers
 
     def microseconds(self, unit: TimeUnit) -> NDArray[np.int64]:
-        """Since 1970-01-01 UTC. Raises StepError for what is no time, or none in this unit."""
+        """Since 1970-01-01 UTC. Raises StepError for what is no time in this unit, or not from 1970 to now."""
+        micro = self._microseconds(unit)
+        self._expect(micro >= 0, "a time since 1970")
+        self._expect(micro <= latest_microsecond(), "a time that is not in the future")
+        return micro
+
+    def _microseconds(self, unit: TimeUnit) -> NDArray[np.int64]:
         if pa.types.is_timestamp(self.values.type) or pa.types.is_date(self.values.type):
             stamps = self.values.cast(pa.timestamp("us", getattr(self.values.type, "tz", None)))
             self._expect(stamps.is_valid(), "a time")
             return np.asarray(stamps.cast(pa.int64()).to_numpy(zero_copy_only=False))
         if unit == "iso":
             stamps = pd.to_datetime(pd.Series(self.texts().to_pandas()), errors="coerce", format="ISO8601", utc=True)
-            self._expect(stamps.notna().to_numpy(), _EXPECTED[unit])
+            self._expect_in_unit(stamps.notna().to_numpy(), unit)
             return np.asarray(stamps.dt.as_unit("us").astype("int64"), dtype=np.int64)
-        times, per_second = self._numeric(), _PER_SECOND[unit]
+        times, per_second = self._numeric(), PER_SECOND[unit]
         with np.errstate(invalid="ignore"):
-            self._expect((times >= 0) & (times <= LATEST * per_second), f"{_EXPECTED[unit]}, as time_unit says")
+            self._expect_in_unit((times >= 0) & (times <= LATEST * per_second), unit)
         micro: NDArray[np.int64] = np.floor(times * (1_000_000 // per_second)).astype(np.int64)
         return micro
+
+    def _expect_in_unit(self, good: NDArray[np.bool_], unit: TimeUnit) -> None:
+        if not good.all():
+            row = int(good.argmin())
+            likely = likely_unit(str(self.values[row].as_py()))
+            hint = f', which time_unit = "{likely}" would fit' if likely else ""
+            self.refuse(row, f'{_EXPECTED[unit]} (time_unit = "{unit}")', hint)
 
     def _numeric(self) -> NDArray[Any]:
         if pa.types.is_integer(self.values.type) and not self.values.null_count:
@@ -91,10 +103,9 @@ class Cells:
             row = int(mask.argmin())
             self.refuse(row, expected)
 
-    def refuse(self, row: int, expected: str) -> NoReturn:
-        """Raise StepError for a row of this batch."""
+    def refuse(self, row: int, expected: str, hint: str = "") -> NoReturn:
+        """Raise StepError for a row of this batch. ``hint``: follows what was found."""
         found = self.values[row].as_py()
         shown = "nothing" if found in (None, "") else repr(str(found)[:60])
-        raise StepError(
-            f"{self.rows.where(self.first_row + row)}, column {self.column!r}: {expected} expected, found {shown}."
-        )
+        where = self.rows.where(self.first_row + row)
+        raise StepError(f"{where}, column {self.column!r}: {expected} expected, found {shown}{hint}.")

@@ -85,7 +85,11 @@ def _entered(cells: Cells, register: Register, listed_in: str | None) -> NDArray
     known = len(register)
     places = register.enter(cells.ids())
     if listed_in is not None and len(register) > known:
-        cells.refuse(int((places >= known).argmax()), f"an id that is listed in {listed_in}")
+        row = int((places >= known).argmax())
+        own_id, there = register.own_ids()[places[row]], register.own_ids()[:known]
+        blank = next((listed for listed in there if listed.strip() == own_id.strip()), None)
+        hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
+        cells.refuse(row, f"an id that is listed in {listed_in}", hint)
     return places
 
 

@@ -51,10 +51,13 @@ def ingest(declaration: Declaration, tables: Mapping[str, Rows]) -> Ingested:
         catalogue = read_items(tables[ITEMS], declaration.items, items)
     listed = {table: tables[table].name if table in tables else None for table in (USERS, ITEMS)}
     events = read_events(tables[INTERACTIONS], declaration.interactions, users, items, listed[USERS], listed[ITEMS])
-    for what, register, file in ((USERS, users, listed[USERS]), (ITEMS, items, listed[ITEMS])):
-        if len(register) < FEWEST:
+    for what, met, file in (
+        (USERS, len(np.unique(events.users)), tables[INTERACTIONS].name),  # one who is listed may have no event
+        (ITEMS, len(items), listed[ITEMS] or tables[INTERACTIONS].name),
+    ):
+        if met < FEWEST:
             raise StepError(
-                f"{file or tables[INTERACTIONS].name} holds {len(register)} {what.removesuffix('s')}; "
+                f"{file} holds {met} {what.removesuffix('s')}; "
                 f"at least {FEWEST} are needed: there is nothing to recommend otherwise."
             )
     levels = _levels(events, declaration)

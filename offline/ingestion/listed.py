@@ -120,7 +120,7 @@ def _read(
             parts[name].append(_converted(cells[columns[name]], spec, declared.separator))
         first += batch.num_rows
     if not first:
-        raise StepError(f"{rows.name} holds no row under its header.")
+        raise StepError(f"{rows.name} holds no row under its header: a row for every id is expected.")
     read = {
         name: np.concatenate(part) if specs[name].kind == "numeric" else [value for values in part for value in values]
         for name, part in parts.items()
@@ -134,7 +134,12 @@ def _enter_new(cells: Cells, register: Register) -> None:
     places = register.enter(cells.ids())
     again = places != known + np.arange(len(places))
     if again.any():
-        cells.refuse(int(again.argmax()), "an id that is in no row above")
+        row = int(again.argmax())
+        here, before = (cells.rows.where(at) for at in (known + row, int(places[row])))
+        own_id = register.own_ids()[places[row]]
+        raise StepError(
+            f"{here}, column {cells.column!r}: {own_id!r} is there already, in {before}; list every id once."
+        )
 
 
 def _converted(cells: Cells, spec: AttributeSpec, separator: str) -> Any:

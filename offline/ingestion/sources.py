@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,7 @@ def opened(path: Path, only: Collection[str] | None = None) -> Iterator[Source]:
         if any(f"{INTERACTIONS}{ending}" in files for ending in ENDINGS):
             raise StepError(
                 f"{path} holds {INTERACTIONS} and no {DECLARATION} that says what its columns mean: "
-                f"make new-data folder={path} proposes one."
+                f"make new-data folder={shlex.quote(str(path))} proposes one."
             )
     wanted = "; or ".join(", ".join(names) for names, _ in _LAYOUTS)
     raise StepError(
@@ -93,7 +94,7 @@ def of_movielens(data: MovieLens, files: _Names) -> Source:
 
 def _declared(path: Path, files: Files) -> Source:
     try:
-        text = content_of(files[DECLARATION]).decode("utf-8")
+        text = content_of(files[DECLARATION]).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise StepError(f"{path / DECLARATION} is not UTF-8 ({error}).") from error
     declared = declaration.parse(text, str(path / DECLARATION))

@@ -7,6 +7,7 @@ import difflib
 import gzip
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, ClassVar, Final, Protocol
@@ -81,6 +82,8 @@ class CsvRows:
                 options = pacsv.ReadOptions(use_threads=False, block_size=BLOCK)
                 yield from pacsv.open_csv(file, options, parse, convert)
         except (pa.ArrowException, OSError, EOFError) as error:
+            self._refuse_bytes()
+            self._refuse_quotes()
             if wrong:
                 found = wrong[0]
                 raise StepError(
@@ -93,7 +96,8 @@ class CsvRows:
         """Names of all columns."""
         try:
             first = next(self._records(), None)
-        except (UnicodeDecodeError, OSError, EOFError, csv.Error) as error:
+        except (UnicodeDecodeError, OSError, EOFError) as error:
+            self._refuse_bytes()
             raise StepError(f"{self.name} cannot be read ({error}): a CSV in UTF-8 is expected.") from error
         if first is None:
             raise StepError(f"{self.name} is empty: a header with the names of the columns is expected.")
@@ -101,18 +105,46 @@ class CsvRows:
 
     def where(self, row: int) -> str:
         """Counted again from the top: a value in quotes may run over several lines."""
-        line, _ = next(islice(self._records(), row + 1, None), (row + 2, []))
+        line, _ = next(islice(self._records(errors="replace"), row + 1, None), (row + 2, []))
         return f"{self.name}, line {line}"
 
-    def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """The line that each record begins at, and its values."""
+    def _refuse_bytes(self) -> None:
+        """Raise StepError for the first line that is not UTF-8, if there is one."""
+        with suppress(OSError, EOFError), self._text() as file:  # what is cut short has no such line
+            for number, line in enumerate(file, 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError:
+                    raise StepError(f"{self.name}, line {number} is not UTF-8: save the file as UTF-8.") from None
+
+    def _refuse_quotes(self) -> None:
+        """Raise StepError for the first record with a quote that has no end, if there is one."""
+        with suppress(OSError, EOFError):
+            for _ in self._records(strict=True):
+                pass
+
+    def _records(self, errors: str = "strict", strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+        """The line that each record begins at, and its values.
+
+        Args:
+            errors: what is done with bytes that are not UTF-8, as of `open`.
+            strict: whether all quotes must match.
+
+        Raises StepError for a quote that has no end.
+        """
         with self._text() as file:
-            reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=self.delimiter)
+            lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors, newline="")
+            reader = csv.reader(lines, delimiter=self.delimiter, strict=strict)
             begin = 1
-            for record in reader:
-                if record:
-                    yield begin, record
-                begin = reader.line_num + 1
+            try:
+                for record in reader:
+                    if record:
+                        yield begin, record
+                    begin = reader.line_num + 1
+            except csv.Error as error:
+                raise StepError(
+                    f"{self.name}, line {begin}: a quote is not closed, or one within a value is not doubled."
+                ) from error
 
     def _text(self) -> BinaryIO:
         file = self.open_file()
@@ -152,9 +184,11 @@ class ParquetRows:
 
 
 def expect_columns(name: str, there: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise StepError, naming the likeliest, for a column that is not there."""
+    """Raise StepError for a column that is not there, naming the likeliest, or there more than once."""
     for column in wanted:
         if column not in there:
             close = difflib.get_close_matches(column, there, n=1)
             hint = f"; is {close[0]!r} meant?" if close else "."
             raise StepError(f"{name} has no column {column!r}; it has {', '.join(map(repr, there))}{hint}")
+        if there.count(column) > 1:
+            raise StepError(f"{name} has {there.count(column)} columns {column!r}: give each a name of its own.")

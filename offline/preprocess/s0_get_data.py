@@ -26,21 +26,27 @@ from typing import Any, BinaryIO
 import requests
 
 from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published
 from offline.ingestion import grouplens, movielens, movielens_100k, sources
+from offline.ingestion.declaration import INTERACTIONS
 from offline.ingestion.ingest import ingest
 from offline.ingestion.sources import Source
+from offline.ingestion.times import day, expect_recent
 
 
 def main(settings: Settings) -> None:
     folder, raw = settings.exchange_dir, settings.offline_dir / "raw"
     before = _known(settings)
     with _found(settings) as (source, origin):
-        dataset = ingest(source.declaration, source.tables).dataset  # first: what is wrong with it is said before
+        data = ingest(source.declaration, source.tables)  # first: what is wrong with it is said before
+        dataset, times = data.dataset, data.ratings[Columns.TIMESTAMP].to_numpy()
+        declared = source.declaration.interactions
+        expect_recent(times, f"{source.tables[INTERACTIONS].name}, column {declared.time!r}", declared.time_unit)
         sha256 = {name: _kept(raw / name, source.files[name]()) for name in source.files}
     is_movielens = source.declaration == movielens.DECLARATION
     name = published.name_of(dataset.counts) if is_movielens else dataset.name
@@ -49,7 +55,8 @@ def main(settings: Settings) -> None:
     for file in set(before.get("sha256", ())) - set(sha256):
         (raw / file).unlink(missing_ok=True)  # of another data set
     print(f"{_summary(dataset)}, from {origin}")
-    if name != published.ML_1M:
+    print(f"events from {day(times.min())} to {day(times.max())}")
+    if is_movielens and name != published.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
 
 

@@ -48,7 +48,10 @@ def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec, own_ids: Own
 
 
 def newest_event(exchange_dir: Path) -> pd.Timestamp:
-    """When the served state was true: the time of the newest train or test rating, in UTC."""
+    """When the served state was true: the time of the newest train or test rating, in UTC.
+
+    Never later than now, even by a clock that is ahead: Feast serves no row of the future.
+    """
     ratings = artifacts.RATINGS.read(exchange_dir, [Columns.TIMESTAMP, Columns.SPLIT])
     served = ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP]  # excluded: the last ten
-    return pd.Timestamp(int(served.max()), unit="s", tz="UTC")
+    return min(pd.Timestamp(int(served.max()), unit="s", tz="UTC"), pd.Timestamp.now("UTC").floor("s"))

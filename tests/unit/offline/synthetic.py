@@ -25,7 +25,7 @@ def made_up_movielens(folder: Path, users: int = 60, items: int = 80, seed: int 
     people = [f"{u}::{'MF'[u % 2]}::{random.choice([18, 25, 56])}::{random.integers(0, 4)}::12345\n" for u in userids]
     (folder / "users.dat").write_text("".join(people))
     lines = [
-        f"{user}::{item}::{random.integers(1, 6)}::{1_000_000 + random.integers(0, 40)}\n"
+        f"{user}::{item}::{random.integers(1, 6)}::{978_300_000 + random.integers(0, 40)}\n"
         for count, user in enumerate(userids, start=1)
         for item in random.choice(itemids, min(count, items), replace=False)
     ]

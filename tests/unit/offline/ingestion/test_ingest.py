@@ -190,11 +190,38 @@ TWICE = "sku,name\na,A\nb,B\na,C\n"
             "line 5, column 'customer': an id .* nothing",
         ),
         (SHOP, {"interactions_csv": ROWS + '"a\nb",b,noon\n'}, "line 5, column 'at': an ISO 8601 .* found 'noon'"),
-        (SHOP.replace('"iso"', '"s"'), {}, "line 2, column 'at': seconds since 1970, .* found '2024-01-01T10:00:00Z'"),
+        (
+            SHOP.replace('"iso"', '"s"'),
+            {},
+            "line 2, column 'at': seconds since 1970 .*0Z', .* \"iso\" would fit",
+        ),
+        (SHOP, {"interactions_csv": ROWS + "u,b,1704067200\n"}, 'line 5, .* an ISO 8601 .*, which .* "s" would fit'),
+        (SHOP, {"interactions_csv": ROWS + "u,b,1969-12-31\n"}, "line 5, column 'at': a time since 1970 expected, fo"),
+        (
+            SHOP,
+            {"interactions_csv": ROWS + "u,b,2199-12-31\n"},
+            "line 5, column 'at': a time that is not in the fut",
+        ),
+        (
+            SHOP.replace('"iso"', '"s"'),
+            {"interactions_csv": "customer,sku,at\n1,1,1700000000\n1,2,7000000000\n"},
+            "line 3, column 'at': a time that is not in the future expected, found '7000000000'",
+        ),
+        (
+            SHOP,
+            {"interactions_csv": "at," + ROWS.replace("\n", "\nx,").removesuffix("x,")},
+            "has 2 columns 'at': give",
+        ),
+        (SHOP, {"interactions_csv": ROWS + '"u-3,b,2024-01-01\nu-4,b,2024-01-01\n'}, "line 5: a quote is not closed"),
+        (
+            SHOP,
+            {"interactions_csv": ROWS + '"a\nb",b,2024-01-01\n"u-3,' + "b,2024-01-01\n" * 20_000},
+            "line 7: a quote is not closed",
+        ),
         (
             SHOP.replace('"iso"', '"s"'),
             {"interactions_csv": "customer,sku,at\n1,1,1\n1,2,1700000000000\n"},
-            "line 3, column 'at': seconds since 1970, as time_unit says expected, found '1700000000000'",
+            r"seconds since 1970 \(time_unit = \"s\"\) expected, found '1700000000000', which .* \"ms\" would fit\.",
         ),
         (
             RATED,
@@ -212,13 +239,32 @@ TWICE = "sku,name\na,A\nb,B\na,C\n"
             {},
             r"holds no items.csv or items.csv.gz or .*\[items\].*; it holds interactions",
         ),
-        (LISTED, {"items_csv": TWICE}, r"items\.csv, line 4, column 'sku': an id that is in no row above .* 'a'"),
+        (
+            LISTED,
+            {"items_csv": TWICE},
+            r"items\.csv, line 4, column 'sku': 'a' is there already, in items\.csv, line 2",
+        ),
+        (
+            LISTED,
+            {"items_csv": "sku,name\n"},
+            r"items\.csv holds no row under its header: a row for every id",
+        ),
+        (
+            LISTED,
+            {"items_csv": "sku,name\na,A\nb ,B\n"},
+            r"listed in items\.csv expected, found 'b'; 'b ' is listed",
+        ),
         (
             LISTED,
             {"items_csv": "sku,name\na,A\n"},
             r"interactions\.csv, line 2, column 'sku': an id that is listed in items\.csv expected, found 'b'",
         ),
         (SHOP, {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nu,b,2024-01-02\n"}, "holds 1 user"),
+        (
+            SHOP + '\n[users]\nid = "customer"\n',
+            {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nu,b,2024-01-02\n", "users_csv": "customer\nu\nv\n"},
+            r"interactions\.csv holds 1 user; at least 2",
+        ),
         (SHOP, {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nv,a,2024-01-02\n"}, "holds 1 item"),
         (SHOP, {"interactions_csv": f"customer,sku,at\n{'u' * 513},a,2024-01-01\n"}, "at most 512 bytes"),
         (SHOP.replace("[interactions]", '[interactions]\nfile = "log.csv"'), {}, r"holds no log\.csv"),
@@ -232,8 +278,35 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, declaration: str, files: 
 
 def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
     (written(tmp_path) / "interactions.csv").write_bytes(ROWS.encode() + b"u\xff,a,2024-01-01\n")
-    with pytest.raises(StepError, match=r"interactions\.csv cannot be read \(.*UTF"):
+    with pytest.raises(StepError, match=r"interactions\.csv, line 5 is not UTF-8: save the file as UTF-8"):
         read(tmp_path)
+    (tmp_path / "interactions.csv").write_text(ROWS, encoding="utf-16")
+    with pytest.raises(StepError, match=r"interactions\.csv, line 1 is not UTF-8"):
+        read(tmp_path)
+
+
+def test_a_bad_cell_is_named_in_a_file_whose_other_columns_are_no_text(tmp_path: Path) -> None:
+    content = b"note,customer,sku,at\n\xff,u,a,noon\n"
+    (written(tmp_path) / "interactions.csv").write_bytes(content)
+    with pytest.raises(StepError, match=r"line 2.*(ISO|UTF-8)"):
+        read(tmp_path)
+
+
+def test_parquet_has_the_same_bounds_of_time(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / "interactions.csv").unlink()
+    for year, message in ((1969, "a time since 1970"), (2199, "not in the future")):
+        at = pd.to_datetime(["2024-01-01", f"{year}-01-01"])
+        frame = pd.DataFrame({"customer": ["u", "v"], "sku": ["a", "b"], "at": at})
+        pq.write_table(pa.Table.from_pandas(frame), folder / "interactions.parquet")
+        with pytest.raises(StepError, match=rf"interactions\.parquet, row 2, column 'at': .*{message}"):
+            read(folder)
+
+
+def test_a_declaration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / "dataset.toml").write_text(SHOP, encoding="utf-8-sig")
+    assert read(folder).dataset.name == "shop"
 
 
 def test_a_file_cut_short_is_named(tmp_path: Path) -> None:

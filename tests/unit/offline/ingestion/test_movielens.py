@@ -107,8 +107,13 @@ def ingested(ratings: bytes, users: bytes, movies: bytes) -> Ingested:
             MOVIES,
             "rating 4, .*listed in movies.dat expected, found '30'",
         ),
-        (RATINGS, USERS + USERS, MOVIES, "users.dat, entry 3, column 'userid': an id that is in no row above expected"),
-        (RATINGS, USERS, MOVIES + MOVIES, "movies.dat, entry 3, column 'itemid': an id that is in no row above"),
+        (
+            RATINGS,
+            USERS + USERS,
+            MOVIES,
+            "users.dat, entry 3, column 'userid': '1' is there already, .*entry 1",
+        ),
+        (RATINGS, USERS, MOVIES + MOVIES, "movies.dat, entry 3, column 'itemid': '10' is there already"),
     ],
 )
 def test_files_that_contradict_each_other_are_refused(

@@ -75,6 +75,13 @@ def test_the_event_is_the_newest_served_rating_in_utc(settings: Settings) -> Non
     assert event.timestamp() < ratings[Columns.TIMESTAMP].max()  # the last ten do not move it
 
 
+def test_the_event_is_never_later_than_now(settings: Settings) -> None:
+    """Feast is asked for nothing later, and a user without a row would be served without features."""
+    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    artifacts.RATINGS.write(settings.exchange_dir, ratings.assign(**{Columns.TIMESTAMP: 4_000_000_000}))
+    assert newest_event(settings.exchange_dir) <= pd.Timestamp.now("UTC")
+
+
 def test_a_feature_without_a_value_is_named_before_anything_is_written(settings: Settings) -> None:
     users = artifacts.USER_FEATURES.read(settings.exchange_dir)
     users.loc[users[Columns.USER] == 9, Columns.GENDER] = None
