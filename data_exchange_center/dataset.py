@@ -115,6 +115,11 @@ class Dataset(_Frozen):
         """Rows of a table that is read by a rating's code: padding and every level."""
         return len(self.levels) + 1
 
+    @property
+    def word(self) -> str:
+        """What a term is called to people: a genre where that is all there is."""
+        return "genre" if self.terms == ("genres",) else "term"
+
     def term(self, attribute: str, value: str) -> str:
         """The name of a term: its value, with the attribute before it where there are several."""
         return value if len(self.terms) == 1 else f"{attribute}{SEPARATOR}{value}"

@@ -5,7 +5,8 @@ compares it with what the user liked among the held-out ten. Only the baselines 
 source's recipe too, the first time, and stands beside the one that is measured.
 
 Reads:  the artifacts of `make offline`
-Writes: pic/figures/evaluation_offline.json (another recipe's or data set's: with its name)
+Writes: pic/figures/evaluation_offline.json (another recipe's or published data set's: with its name);
+        of your own data offline/evaluation/ in the exchange folder
 Run:    python -m offline.evaluation [--with-source]
 Expect: a few minutes on MovieLens-1M; with the default recipe recall@200 above 0.70 (popularity: 0.395), or it fails
 """
@@ -24,7 +25,7 @@ from offline.evaluation.source_reference import asked_for, source_artifacts
 def main(settings: Settings, with_source: bool = False) -> None:
     source = source_artifacts(settings) if with_source else None
     found = evaluate(settings, f"make evaluate-offline{' with_source=1' if source else ''}", source=source)
-    write(found, "evaluation_offline")
+    write(found, settings, "evaluation_offline")
     show(found, Console())
     thresholds.check(found)
 

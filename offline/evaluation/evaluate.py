@@ -20,6 +20,7 @@ from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
+from offline import published
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import EASE, POPULARITY, baselines
 from offline.evaluation.clock import SITTING, clock_table, later
@@ -130,15 +131,19 @@ def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
     log.info("%s: %.1f s", what, seconds[what])
 
 
-def figure(found: Mapping[str, Any], kind: str = "evaluation") -> Path:
-    """Where a report is kept: named by its recipe where that is not the default, by its data set where not ML-1M."""
-    name = named(kind, found["recipe"])
-    return FIGURES / (f"{name}.json" if found["dataset"] == "ml-1m" else f"{name}_{found['dataset']}.json")
+def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> Path:
+    """Where a report is kept: named by its recipe where that is not the default, by its data set where not ML-1M.
+
+    Of a data set that is not published it is not a figure of this project, and lies with the artifacts.
+    """
+    name, dataset = named(kind, found["recipe"]), found["dataset"]
+    folder = FIGURES if dataset in published.SETS else settings.offline_dir / "evaluation"
+    return folder / (f"{name}.json" if dataset == published.ML_1M else f"{name}_{dataset}.json")
 
 
-def write(found: Mapping[str, Any], kind: str = "evaluation") -> None:
+def write(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> None:
     """Write a report to its `figure`, and say where."""
-    path = figure(found, kind)
+    path = figure(found, settings, kind)
     write_json(path, found)
     log.info("written: %s", path)
 

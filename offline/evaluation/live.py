@@ -5,7 +5,8 @@ user liked among the held-out ten. What exact search over the same artifacts ans
 --with-source the source's recipe too.
 
 Reads:  the server; the artifacts of `make offline` that it serves
-Writes: pic/figures/evaluation.json (another recipe's or data set's: with its name)
+Writes: pic/figures/evaluation.json (another recipe's or published data set's: with its name);
+        of your own data offline/evaluation/ in the exchange folder
 Run:    python -m offline.evaluation.live [--with-source]
 Expect: a few minutes on MovieLens-1M; with the default recipe recall@200 above 0.70, or it fails
 """
@@ -159,7 +160,7 @@ def main(settings: Settings, with_source: bool = False) -> None:
         return server_answers(url, release, channels, recall.candidates, holdout, own_ids)
 
     found = evaluate(settings, f"make evaluate{' with_source=1' if source else ''}", ask, source)
-    write(found)
+    write(found, settings)
     show(found, Console())
     thresholds.check(found)
 

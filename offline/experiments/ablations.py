@@ -158,7 +158,7 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 def main(settings: Settings, with_source: bool = False) -> None:
     found = plain(measure(settings, settings.recipe, with_source))
-    write(found, "evaluation_ablation")
+    write(found, settings, "evaluation_ablation")
     show(found, Console())
 
 

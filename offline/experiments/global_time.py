@@ -84,7 +84,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 def main(settings: Settings) -> None:
     ranker_of_lists(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
     found = plain(measure(settings))
-    write(found, "evaluation_global")
+    write(found, settings, "evaluation_global")
     show(found, Console())
 
 

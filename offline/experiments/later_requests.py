@@ -130,7 +130,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 def main(settings: Settings) -> None:
     found = plain(measure(settings, settings.recipe))
-    write(found, "tune_later")
+    write(found, settings, "tune_later")
     show(found, Console())
 
 

@@ -97,7 +97,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 def main(settings: Settings) -> None:
     found = plain(measure(settings))
-    write(found, "evaluation_last")
+    write(found, settings, "evaluation_last")
     show(found, Console())
 
 

@@ -100,7 +100,7 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 def main(settings: Settings) -> None:
     ranker_of_lists(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
     found = plain(measure(settings, settings.recipe, SEEDS))
-    write(found, "evaluation_seeds")
+    write(found, settings, "evaluation_seeds")
     show(found, Console())
 
 

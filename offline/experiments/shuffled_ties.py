@@ -76,7 +76,7 @@ def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
 def main(settings: Settings) -> None:
     ranker_of_lists(settings.recipe), release_of_artifacts(settings)  # before minutes are spent
     found = plain(measure(settings, settings.recipe))
-    write(found, "evaluation_ties")
+    write(found, settings, "evaluation_ties")
     show(found, Console())
 
 

@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 
 from offline.ingestion.attributes import MOST_CATEGORIES
-from offline.ingestion.cells import LATEST, Cells
+from offline.ingestion.cells import Cells
 from offline.ingestion.declaration import Kind, TimeUnit
 from offline.ingestion.tables import Rows
+from offline.ingestion.times import LATEST, PER_SECOND
 
 SAMPLE: Final = 20_000  # rows looked at of each file
 MOST: Final = 0.99  # share of the cells that must be of a kind
 EARLIEST: Final = 100_000_000  # seconds: 1973; smaller numbers are counts, years or ids
 SEPARATORS: Final = ("|", ";", ",")
+FEW_SPLIT: Final = 0.1  # share of cells that hold several values, whose parts come in many combinations
+HALF_SPLIT: Final = 0.5  # the same, where they do not
 FEW_NUMBERS: Final = 20  # so many different numbers may be codes
 USER_NAMES: Final = r"user|customer|member|client|visitor|account|person|buyer|reader|uid|who"
 ITEM_NAMES: Final = r"item|product|sku|movie|film|article|song|track|book|video|page|offer|good|what"
@@ -71,13 +74,23 @@ class Column:
 
     def separator(self) -> str | None:
         """What stands between several values in a cell; None where there seem to be single ones."""
-        for mark in SEPARATORS:
-            parts = self.given.str.split(mark, regex=False)
-            several = float((parts.map(len) > 1).mean()) if len(parts) else 0.0
-            values = parts.explode().str.strip()
-            if several >= 0.1 and values.nunique() <= 0.5 * len(values):
-                return mark
-        return None
+        if self.lists or self.given.empty:
+            return None
+        ranked = ((rank, mark) for mark in SEPARATORS if (rank := self._separated_by(mark)))
+        return max(ranked, default=(None, None))[1]
+
+    def _separated_by(self, mark: str) -> tuple[float, int] | None:
+        """The share of cells that a mark splits, and how few values it leaves (negative): larger is likelier.
+
+        None where it seems to be part of the values: it is in few cells, or what it parts comes in no other company.
+        """
+        parts = self.given.str.split(mark, regex=False)
+        split = parts.map(len) > 1
+        several, values = float(split.mean()), parts.explode().str.strip()
+        met_again = values[split[split].index].nunique() < self.given[split].nunique()
+        if several < (FEW_SPLIT if met_again else HALF_SPLIT) or values.nunique() > 0.5 * len(values):
+            return None
+        return several, -values.nunique()
 
     def kind(self) -> Kind | None:
         """As an attribute; None for what tells nearly every row apart."""
@@ -119,10 +132,10 @@ def time_unit(cells: pd.Series) -> TimeUnit | None:
         return None
     numbers = pd.to_numeric(given, errors="coerce").dropna()
     if len(numbers) >= MOST * len(given):
-        for unit, per_second in (("s", 1), ("ms", 1_000), ("us", 1_000_000)):
+        for unit, per_second in PER_SECOND.items():
             low, high = EARLIEST * per_second, LATEST * per_second / 10
             if ((numbers >= low) & (numbers <= high)).mean() >= MOST:
-                return unit  # type: ignore[return-value]
+                return unit
         return None
     parsed = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True)
     return "iso" if parsed.notna().mean() >= MOST else None

@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+import pandas as pd
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -29,6 +33,7 @@ from offline.ingestion.sources import movielens_in, rows_of
 from offline.ingestion.tables import ENDINGS, CsvRows
 
 READ: Final = (*ENDINGS, ".tsv", ".tsv.gz", ".txt")
+SHOWN: Final = 40  # characters of a cell: a time with its zone
 DELIMITERS: Final = (",", "\t", ";", "|")
 
 
@@ -58,7 +63,7 @@ def propose(folder: Path) -> str:
         raise StepError(f"{folder} is no folder: name the one that holds the files (a zip: unpack it first).")
     with files_of(folder) as files:
         if movielens_in(files):
-            raise StepError(f"{folder} holds MovieLens, which needs no {DECLARATION}: make demo RECSYS_DATA={folder}")
+            raise StepError(f"{folder} holds MovieLens, which needs no {DECLARATION}: make demo {_data(folder)}")
         looked = [_look(folder / name) for name in sorted(files) if name.endswith(READ)]
     if not looked:
         raise StepError(f"{folder} holds no file that ends with {', '.join(READ)}.")
@@ -69,6 +74,7 @@ def propose(folder: Path) -> str:
             f"no file of {folder} looks like interactions, with a column each for user, item and time. Found: {seen}. "
             f"Write {DECLARATION} by hand, as the chapter 'Your own data' shows."
         )
+    _expect_header(events.file)
     others = [file for file in looked if file is not events.file]
     lines = [*_head(folder), *_of_interactions(events)]
     lines += [
@@ -107,6 +113,16 @@ def _interactions(file: Looked) -> Interactions | None:
     return Interactions(file, user, item, time, guesses.first_called(left, guesses.VALUE_NAMES))
 
 
+def _expect_header(file: Looked) -> None:
+    """Raise StepError where the first line of a table seems to be its first row."""
+    for name in file.columns:
+        if guesses.time_unit(pd.Series([name])) or pd.to_numeric(pd.Series([name]), errors="coerce").notna().any():
+            raise StepError(
+                f"{file.name} seems to have no header, as a column is called {name!r}: "
+                "put the names of the columns on its first line."
+            )
+
+
 def _head(folder: Path) -> Iterator[str]:
     name = "".join(mark if mark.isalnum() or mark in "._-" else "-" for mark in folder.resolve().name) or "my-data"
     yield "# Proposed from the first rows of each file. Read it, correct it: every line here is a guess."
@@ -122,7 +138,7 @@ def _file(looked: Looked) -> Iterator[str]:
 def _of_interactions(events: Interactions) -> Iterator[str]:
     yield from ("", f"[{INTERACTIONS}]  # who did something with what, and when", *_file(events.file))
     for key, column in (("user", events.user), ("item", events.item), ("time", events.time)):
-        shown = ", ".join(repr(str(cell)[:24]) for cell in column.given.unique()[:3])
+        shown = ", ".join(repr(str(cell)[:SHOWN]) for cell in column.given.unique()[:3])
         yield f"{key} = {_toml(column.name)}  # like {shown}"
     yield f'time_unit = "{events.time.unit}"  # "s", "ms", "us" since 1970, or "iso"'
     if events.value is None:
@@ -139,21 +155,25 @@ def _of_listed(table: str, of_events: Column, not_of: Column, others: list[Looke
         key = guesses.key_of(looked.columns, of_events.cells)
         if key is None or key.name == not_of.name:
             continue
+        _expect_header(looked)
         yield from ("", f"[{table}]  # every {_one(table)} once", *_file(looked), f"id = {_toml(key.name)}")
         rest = [column for column in looked.columns.values() if column is not key]
         if table == ITEMS and (title := guesses.first_called(rest, guesses.TITLE_NAMES)):
             rest.remove(title)
             yield f"title = {_toml(title.name)}"
-        marks = [mark for column in rest if (mark := column.separator())]
-        if marks:
-            yield f"separator = {_toml(marks[0])}  # between several values in one cell"
-        yield from (f"[{table}.attributes]", *map(_attribute, rest))
+        marks = Counter(mark for column in rest if (mark := column.separator()))
+        separator = max(marks, key=marks.__getitem__, default=None)
+        if separator:
+            yield f"separator = {_toml(separator)}  # between several values in one cell"
+        yield from (f"[{table}.attributes]", *(_attribute(column, separator) for column in rest))
         return
     yield from ("", f"# [{table}]: no file lists every {_toml(of_events.name)} once")
 
 
-def _attribute(column: Column) -> str:
-    kind = column.kind()
+def _attribute(column: Column, separator: str | None) -> str:
+    kind, mark = column.kind(), column.separator()
+    if mark not in (None, separator):
+        return f"# {_toml(column.name)}: left out, as {_toml(mark)} is between its values; a table has one separator"
     if kind is None:
         return f"# {_toml(column.name)}: left out, as {column.distinct:,} of {len(column.cells):,} values differ"
     spec = _toml(kind)
@@ -175,6 +195,10 @@ def _one(table: str) -> str:
     return table.removesuffix("s")
 
 
+def _data(folder: Path) -> str:
+    return f"RECSYS_DATA={shlex.quote(str(folder))}"
+
+
 def _toml(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
@@ -187,7 +211,7 @@ def main(_: Settings, folder: Path) -> None:
     with target.open("x", encoding="utf-8") as file:
         file.write(text)
     print(text)  # noqa: T201
-    print(f"Written: {target}. Read and correct it, then: make demo RECSYS_DATA={folder}")  # noqa: T201
+    print(f"Written: {target}. Read and correct it, then: make demo {_data(folder)}")  # noqa: T201
 
 
 if __name__ == "__main__":

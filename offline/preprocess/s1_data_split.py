@@ -52,7 +52,7 @@ def main(settings: Settings) -> None:
     print(", ".join(f"{count:,} {name}" for name, count in split.items()))
     single = int((ratings.groupby(Columns.USER).size() == 1).sum())
     if single:
-        print(f"{single:,} users have a single event")
+        print(f"users with a single event: {single:,}")
 
 
 if __name__ == "__main__":

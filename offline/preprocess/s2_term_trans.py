@@ -18,6 +18,7 @@ import pandas as pd
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
+from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published
@@ -26,7 +27,7 @@ from offline.data import terms
 
 def main(settings: Settings) -> None:
     folder, window = settings.exchange_dir, settings.recipe.data.window
-    dataset = artifacts.DATASET.read(folder)
+    dataset = read_dataset(folder)
     items = artifacts.ITEMS.read(folder)
     users = artifacts.USERS.read(folder, [Columns.USER])
     columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
@@ -43,8 +44,8 @@ def main(settings: Settings) -> None:
     served[np.searchsorted(users[Columns.USER], known)] = newest
 
     second = int(flags[:, 1].sum()) if len(genres) > 1 else 0
-    published.expect(dataset["name"], "items of genre 2", second, published.ML_1M_ADVENTURE_ITEMS)
-    published.expect(dataset["name"], "genres", len(genres), published.SETS[published.ML_1M].genres)
+    published.expect(dataset.name, "items of genre 2", second, published.ML_1M_ADVENTURE_ITEMS)
+    published.expect(dataset.name, "genres", len(genres), published.SETS[published.ML_1M].genres)
 
     artifacts.GENRES.write(folder, {Columns.GENRES: genres})
     artifacts.ITEM_TERMS.write(folder, item_terms)
@@ -53,9 +54,10 @@ def main(settings: Settings) -> None:
     artifacts.USER_TERMS.write(folder, terms.statistics_table(users, served, genres))
     read = provenance.made_from(folder, settings.recipe, provenance.TERMS)
     artifacts.TERMS_REPORT.write(folder, read)
-    print(f"{len(statistics):,} rows with {statistics.shape[1]} statistics over {len(genres)} genres")
+    word = dataset.word
+    print(f"{len(statistics):,} rows with {statistics.shape[1]} statistics over {len(genres)} {word}s")
     if len(genres) > 1:
-        print(f"{second} items of genre 2, {genres[1]}")
+        print(f"{second} items of {word} 2, {genres[1]}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import Recipe
+from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data import term_recall, terms
@@ -46,7 +47,7 @@ def main(settings: Settings) -> None:
     served = float((preferences[Columns.GENRES].str.len() > 0).mean())
     read = provenance.made_from(folder, recipe, provenance.TERM_RECALL)
     artifacts.TERM_RECALL_REPORT.write(folder, {"served_share_with_preference": served, "validation": report, **read})
-    print(f"{served:.1%} of {len(preferences):,} users have a preferred genre")
+    print(f"{served:.1%} of {len(preferences):,} users have a preferred {read_dataset(folder).word}")
     found = report[f"recall_at_{recipe.recall.candidates}"]
     print(
         f"validation: {report['candidates']['p50']:.0f} candidates (median), "

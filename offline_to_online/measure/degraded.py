@@ -145,7 +145,7 @@ def main(settings: Settings) -> None:
         "users": int(holdout.past.n_users),
         "cases": cases,
     }
-    write(found, "degraded")
+    write(found, settings, "degraded")
     show(found, Console())
 
 

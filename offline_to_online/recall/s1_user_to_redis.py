@@ -37,7 +37,7 @@ def main(settings: Settings) -> None:
     print(f"  channels that compute vectors from histories: {', '.join(vectors) or 'none'}")
     if others:
         print(f"  channels that score the items when a request comes: {', '.join(others)}")
-    print(f"  with preferred genres: {sum(len(row.genres) > 0 for row in users):,}")
+    print(f"  with preferred {manifest.dataset.word}s: {sum(len(row.genres) > 0 for row in users):,}")
     print(f"  seen items in the filters: {sum(len(row.seen) for row in users):,}")
     print(f"  popular list: {len(state.popular):,} items")
 

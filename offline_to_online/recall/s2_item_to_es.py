@@ -29,7 +29,9 @@ def main(settings: Settings) -> None:
     report = ElasticsearchStore(settings).sync(manifest, IndexContent(rows, searches))
     print(f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
     if len(genres := manifest.feature_spec.genres) >= GENRE:
-        print(f"  genre {GENRE} ({genres[GENRE - 1]}): {report.genres.get(GENRE, 0):,} of {len(rows):,}")
+        print(
+            f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {report.genres.get(GENRE, 0):,} of {len(rows):,}"
+        )
     for name, (own, candidates) in report.channels.items():
         print(
             f"  {name}: vector finds its own item first: {own.first:,} of {sum(own):,} (in a tie with its equal: "

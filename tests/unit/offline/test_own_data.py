@@ -108,6 +108,14 @@ def test_half_stars_and_hundreds_of_categories_become_a_release(half_star_road: 
     json.dumps(found, allow_nan=False)
 
 
+def test_the_steps_speak_of_own_data_in_its_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = half_stars(tmp_path / "data", users=20, items=60)
+    walk(Settings(data=data, exchange_dir=tmp_path / "exchange"), 4)
+    printed = capsys.readouterr().out
+    assert "users have a preferred term" in printed
+    assert [word for word in ("genre", "film", "published") if word in printed] == []
+
+
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
 def test_no_users_table_is_no_obstacle(tmp_path: Path, recipe: str) -> None:
     """Events with values and items with categories, as most sets of ratings are: users are ids and no more."""
@@ -176,8 +184,9 @@ def rows(split: list[str], labels: list[int], users: list[int]) -> pd.DataFrame:
     [
         (["train", "holdout"], [1, 1], [1, 1], "default", r"50% of all events would be held out .*\[holdout\]"),
         (["train"] * 6 + ["holdout"] * 3, [1] * 9, [1] * 6 + [2, 3, 4], "default", "75% of 4 users .* at_least = 0"),
-        (["train"] * 9, [0] * 9, [1] * 9, "default", "none of 9 events .* positive_above .* 1 to 5"),
-        (["train"] * 9, [1] * 9, [1] * 9, "source", "all 9 of this data set are liked"),
+        (["train"] * 6 + ["holdout"] * 2, [1] * 8, [1] * 7 + [2], "default", r"1 of 2 users .* needed to learn from"),
+        (["train"] * 9, [0] * 9, [1] * 5 + [2] * 4, "default", "none of 9 events .* positive_above .* 1 to 5"),
+        (["train"] * 9, [1] * 9, [1] * 5 + [2] * 4, "source", "all 9 of this data set are liked"),
     ],
 )
 def test_nonsense_is_refused(split: list[str], labels: list[int], users: list[int], recipe: str, message: str) -> None:
@@ -187,7 +196,7 @@ def test_nonsense_is_refused(split: list[str], labels: list[int], users: list[in
 
 def test_a_recipe_of_terms_needs_some() -> None:
     plain = STARS.model_copy(update={"terms": (), "holdout": HoldoutRule(share=0.1)})
-    fine = rows(["train"] * 9, [0, 1, 1] * 3, [1] * 9)
+    fine = rows(["train"] * 9, [0, 1, 1] * 3, [1] * 5 + [2] * 4)
     expect_sense(fine, plain, RECIPES["default"])
     with pytest.raises(StepError, match=r"'source' needs items with a categorical .* \[items\]"):
         expect_sense(fine, plain, RECIPES["source"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.settings import Settings
 from offline.evaluation import evaluate as module
 from offline.evaluation import served
@@ -69,12 +70,14 @@ def test_shared_is_of_the_second_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "dataset", "name"),
+    ("recipe", "dataset", "path"),
     [
-        ("default", "ml-1m", "evaluation.json"),
-        ("source", "ml-1m", "evaluation_source.json"),
-        ("default", "ml-100k", "evaluation_ml-100k.json"),
+        ("default", "ml-1m", FIGURES / "evaluation.json"),
+        ("source", "ml-1m", FIGURES / "evaluation_source.json"),
+        ("default", "ml-100k", FIGURES / "evaluation_ml-100k.json"),
+        ("default", "shop", Path("/exchange/offline/evaluation/evaluation_shop.json")),
     ],
 )
-def test_a_figure_is_named_by_what_it_is_of(recipe: str, dataset: str, name: str) -> None:
-    assert figure({"recipe": recipe, "dataset": dataset}).name == name
+def test_a_figure_is_named_by_what_it_is_of(recipe: str, dataset: str, path: Path) -> None:
+    """Only of published data sets is there a figure in the repository."""
+    assert figure({"recipe": recipe, "dataset": dataset}, Settings(exchange_dir=Path("/exchange"))) == path

@@ -99,3 +99,49 @@ def test_files_that_hold_no_events_are_told(tmp_path: Path, movielens: Callable[
         propose(tmp_path)
     with pytest.raises(StepError, match="holds MovieLens, which needs no"):
         propose(movielens())
+
+
+def goods(folder: Path, separator: str = ";") -> Path:
+    """A brand with a bar in its name, tags between other marks, one of them with a bar in it."""
+    tags = ["a|b", "garden", "music", "blue", "red", "small", "large", "new"]
+    brands = ["Nord|Süd", "Acme", "Bolt", "Crux", "Dune"]
+    lines = [
+        f"i{n},{brands[n % 5]},{separator.join(tags[(n * k) % 8] for k in (1, 3, 7 + n % 5))}\n" for n in range(1, 275)
+    ]
+    (folder / "items.csv").write_text("sku,brand,tags\n" + "".join(lines), encoding="utf-8")
+    events = "".join(f"u{n % 31},i{n % 274 + 1},2024-01-01T10:00:{n % 60:02d}.123456+02:00\n" for n in range(900))
+    (folder / "interactions.csv").write_text("customer,sku,viewed_at\n" + events)
+    return folder
+
+
+def test_the_separator_is_the_mark_that_splits_most(tmp_path: Path) -> None:
+    text = propose(goods(tmp_path))
+    items = parse(text).items
+    assert items is not None
+    assert items.separator == ";"
+    assert {name: spec.kind for name, spec in items.attributes.items()} == {
+        "brand": "categorical",
+        "tags": "multi-valued",
+    }
+    assert "10:00:00.123456+02:00" in text  # a time is shown with its zone
+
+
+def test_a_table_has_one_separator(tmp_path: Path) -> None:
+    lines = (goods(tmp_path) / "items.csv").read_text(encoding="utf-8").splitlines()
+    more = [f"{line},{'x|y' if n % 2 else 'y|z'}" for n, line in enumerate(lines[1:])]
+    (tmp_path / "items.csv").write_text("\n".join([lines[0] + ",marks", *more]), encoding="utf-8")
+    text = propose(tmp_path)
+    assert '# "marks": left out, as "|" is between its values; a table has one separator' in text
+    parse(text)
+
+
+def test_rows_without_a_header_are_refused(tmp_path: Path) -> None:
+    lines = (goods(tmp_path) / "interactions.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "interactions.csv").write_text("".join(lines[1:]))
+    with pytest.raises(StepError, match=r"interactions\.csv seems to have no header, as a column is called '2024-01"):
+        propose(tmp_path)
+
+
+def test_what_to_run_next_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(Settings(), bare(shop(tmp_path / "my shop")))
+    assert f"make demo RECSYS_DATA='{tmp_path}/my shop'" in capsys.readouterr().out
