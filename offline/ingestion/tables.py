@@ -104,14 +104,17 @@ class CsvRows:
         return first[1]
 
     def where(self, row: int) -> str:
-        """Counted again from the top: a value in quotes may run over several lines."""
-        line, _ = next(islice(self._records(errors="replace"), row + 1, None), (row + 2, []))
+        """Counted again from the top: a value in quotes may run over several lines.
+
+        Raises StepError where one runs on because its quote is not closed.
+        """
+        line, _ = next(islice(self._records(errors="replace", strict=True), row + 1, None), (row + 2, []))
         return f"{self.name}, line {line}"
 
     def _refuse_bytes(self) -> None:
         """Raise StepError for the first line that is not UTF-8, if there is one."""
         with suppress(OSError, EOFError), self._text() as file:  # what is cut short has no such line
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(io.BufferedReader(file), 1):  # type: ignore[type-var]  # a zip's has no buffer
                 try:
                     line.decode("utf-8")
                 except UnicodeDecodeError:

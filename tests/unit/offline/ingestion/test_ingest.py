@@ -213,6 +213,7 @@ TWICE = "sku,name\na,A\nb,B\na,C\n"
             "has 2 columns 'at': give",
         ),
         (SHOP, {"interactions_csv": ROWS + '"u-3,b,2024-01-01\nu-4,b,2024-01-01\n'}, "line 5: a quote is not closed"),
+        (SHOP, {"interactions_csv": ROWS + 'u-3,b,"2024-01-01\nu-4,b,2024-01-01\n'}, "line 5: a quote is not closed"),
         (
             SHOP,
             {"interactions_csv": ROWS + '"a\nb",b,2024-01-01\n"u-3,' + "b,2024-01-01\n" * 20_000},
@@ -283,6 +284,14 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
     (tmp_path / "interactions.csv").write_text(ROWS, encoding="utf-16")
     with pytest.raises(StepError, match=r"interactions\.csv, line 1 is not UTF-8"):
         read(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_named_within_a_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("dataset.toml", SHOP)
+        archive.writestr("interactions.csv", ROWS.encode() + b"u,a,2024-01-01\n" * 9_000 + b"u\xff,a,2024-01-01\n")
+    with pytest.raises(StepError, match=r"interactions\.csv, line 9005 is not UTF-8"):
+        read(tmp_path / "data.zip")
 
 
 def test_a_bad_cell_is_named_in_a_file_whose_other_columns_are_no_text(tmp_path: Path) -> None:
