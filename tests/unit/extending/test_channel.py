@@ -66,7 +66,7 @@ def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     data = made_up_movielens(folder / "ml")
     random, ratings = np.random.default_rng(0), data / "ratings.dat"
     lines = (line.rsplit("::", 1)[0] for line in ratings.read_text().splitlines())
-    ratings.write_text("".join(f"{line}::{random.integers(100 * DAY_S, 280 * DAY_S)}\n" for line in lines))
+    ratings.write_text("".join(f"{line}::{random.integers(10_100 * DAY_S, 10_280 * DAY_S)}\n" for line in lines))
     settings = Settings(data=data, exchange_dir=folder / "exchange", recipe_name=request.param.name)
     for step in provenance.STEPS:
         importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
@@ -101,7 +101,7 @@ def test_what_it_finds_is_what_the_days_before_each_request_liked(walked: Settin
     states = artifacts.USER_STATE.read(folder).set_index(Columns.USER)
     seen = artifacts.USER_SEEN.read(folder).set_index(Columns.USER)[Columns.SEEN]
     lengths = set()
-    for user, day in ((50, 120), (150, 200), (300, 281), (300, 315), (300, 330)):
+    for user, day in ((50, 10_120), (150, 10_200), (300, 10_281), (300, 10_315), (300, 10_330)):
         history = [states.loc[user, name].astype(np.int64) for name in (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)]
         at = day * DAY_S + 7
         found = channels.lists(History(*history), states.loc[user, Columns.PROFILE], at, seen[user], 500)["recent"]

@@ -82,7 +82,7 @@ def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp(request.param.ranker.kind)
     data, random = made_up_movielens(folder / "ml"), np.random.default_rng(0)
     lines = (line.rsplit("::", 1)[0] for line in (data / "ratings.dat").read_text().splitlines())
-    spread = "".join(f"{line}::{random.integers(100 * DAY_S, 280 * DAY_S)}\n" for line in lines)
+    spread = "".join(f"{line}::{random.integers(10_100 * DAY_S, 10_280 * DAY_S)}\n" for line in lines)
     (data / "ratings.dat").write_text(spread)
     settings = Settings(data=data, exchange_dir=folder / "exchange", recipe_name=request.param.name)
     for step in provenance.STEPS:
@@ -105,7 +105,7 @@ def test_what_is_stored_is_the_first_event(walked: Settings) -> None:
     first = past.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     assert stored.to_dict() == first.reindex(stored.index, fill_value=NEVER).to_dict()
     assert NEVER in set(stored)
-    assert stored.max() > 100 * DAY_S
+    assert stored.max() > 10_100 * DAY_S
 
 
 def test_it_is_learned_from_point_in_time(walked: Settings) -> None:
@@ -139,7 +139,7 @@ def test_offline_and_online_agree(side: OnlineSide) -> None:
     column = side.spec.columns.index("first_event")
     user = side.userids[-1]
     raw = {name: side.truth.users.loc[[user], name].to_numpy() for name in side.truth.users}
-    soon, late = (side.spec.encode_users(raw).at(at) for at in (300 * DAY_S, 301 * DAY_S))
+    soon, late = (side.spec.encode_users(raw).at(at) for at in (10_300 * DAY_S, 10_301 * DAY_S))
     assert (late != soon).sum() == 1
     assert side.spec.of("user")[int((late != soon).argmax())].name == side.spec.columns[column]
 
