@@ -34,7 +34,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def sold(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     before = road.recommend(1).json()["release"]
-    checked = road.step("offline_to_online/rank/s3_check_offline_and_online.py")  # another test may have loaded it again
+    checked = road.step("offline_to_online/rank/s3_check_offline_and_online.py")  # it may have been loaded again
     assert checked.returncode == 0, checked.stdout
     data = shop(tmp_path_factory.mktemp("own") / "shop")
     mine = dataclasses.replace(road, env={**road.env, "RECSYS_DATA": str(data)})
