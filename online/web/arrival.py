@@ -10,7 +10,8 @@ from gunicorn.workers.gthread import TConn
 from online.web.limits import BODY_TOO_LARGE, MAX_BODY, MAX_HEAD
 
 _HEAD_ENDS: Final = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*(\d+)[ \t]*\r\n", re.IGNORECASE)
+_DIGITS: Final = 9  # of a length that are read: where there are more, it is too large anyway
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
@@ -41,7 +42,11 @@ class Connection(TConn):  # type: ignore[misc]
         """Where the head ends, as far as it has arrived (-1: not yet), and how long the body is said to be."""
         ends = self.received.find(_HEAD_ENDS)
         length = _LENGTH.search(self.received, 0, ends + 2) if ends >= 0 else None
-        return ends, int(length[1]) if length else 0
+        return ends, int(length[1][:_DIGITS]) if length else 0
+
+    def room(self) -> int:
+        """How many more bytes the largest request could have."""
+        return MAX_HEAD + len(_HEAD_ENDS) + MAX_BODY - len(self.received)
 
     def problem(self) -> Refusal | None:
         """Why the rest need not be waited for."""

@@ -31,7 +31,7 @@ from online.web.arrival import TOO_LARGE, TOO_LATE, Connection, Refusal
 
 LINGERS_S: Final = 2.0
 _CHUNK: Final = 64 * 1024
-_SEND_TIMEOUT: Final = struct.pack("ll", 5, 0)  # seconds, microseconds: of a client that does not read its answer
+_TIMEOUT: Final = struct.pack("ll", 5, 0)  # seconds, microseconds: of a client that neither reads nor sends
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
 _PARSE_ERRORS: Final[dict[type[Exception], Refusal]] = {
@@ -59,7 +59,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 raise
             return
         self.nr_conns += 1
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEOUT)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
         self._wait_for(Connection(self.cfg, client, address, listener.getsockname()))
 
     def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
@@ -69,16 +70,19 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._wait_for(conn)
 
     def _wait_for(self, conn: Connection) -> None:
-        """Collect a request, what there is of it at once."""
+        """Collect a request, what there is of it at once. One that the client sent ahead may be here already."""
         conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + self._arrives_within_s
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
-        self.on_pending_socket_readable(conn, conn.sock)
+        if conn.missing():
+            self.on_pending_socket_readable(conn, conn.sock)
+        else:
+            self._go_on(conn)
 
     def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         try:
-            arrived = client.recv(_CHUNK)
+            arrived = client.recv(conn.room())
         except BlockingIOError:
             arrived = None
         except OSError:
@@ -88,6 +92,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
             return
         conn.received += arrived or b""
+        self._go_on(conn)
+
+    def _go_on(self, conn: Connection) -> None:
+        """Refuse a request, answer it, or wait for the rest."""
         if (problem := conn.problem()) is not None:
             self._forget(conn)
             _refuse(conn.sock, problem)
@@ -98,7 +106,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self.enqueue_req(conn)
         elif conn.waits_to_be_asked():
             conn.told_to_go_on = True
-            _send(client, _CONTINUE)
+            _send(conn.sock, _CONTINUE)
 
     def finish_request(self, conn: Connection, done: Any) -> None:
         """Wait for the client's next request, part of which may be here already, or see it off."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import psutil
 import pytest
 import requests
 
@@ -23,10 +24,21 @@ HEAD = b"POST /ml/rec HTTP/1.1\r\nHost: here\r\n"
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, psutil.Process]]:
     folder = tmp_path_factory.mktemp("slow")
-    with running(folder, workers=1, threads=2, arrival_timeout_s=PATIENCE_S) as (settings, _):
-        yield settings
+    with running(folder, workers=1, threads=2, arrival_timeout_s=PATIENCE_S) as started:
+        yield started
+
+
+@pytest.fixture
+def settings(started: tuple[Settings, psutil.Process]) -> Settings:
+    return started[0]
+
+
+@pytest.fixture
+def server(started: tuple[Settings, psutil.Process]) -> psutil.Process:
+    """gunicorn's master."""
+    return started[1]
 
 
 @contextmanager
@@ -70,6 +82,7 @@ SLOW: dict[str, tuple[bytes, bytes]] = {
     "headers by the line": (HEAD, b"X-A: b\r\n"),
     "a body by the byte": (HEAD + b"Content-Length: 2000\r\n\r\n", b" "),
     "a body that never comes": (HEAD + b"Content-Length: 10\r\n\r\n{", b""),
+    "a body that never comes, of a length with zeros before it": (HEAD + b"Content-Length: %0100d\r\n\r\n" % 10, b""),
     "a large body that never comes": (HEAD + b"Content-Length: 10000000\r\n\r\n", b""),
     "does not hang up": (b"GET /healthz HTTP/1.0\r\n\r\n", b""),
 }
@@ -118,6 +131,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "a head without end": (HEAD + b"X: a\r\n" * MAX_HEAD, 431, "headers_too_large"),
     "a body of unsaid length": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", 411, "length_required"),
     "too large a body": (HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1), 400, "bad_request"),
+    "far too large a body": (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, "bad_request"),
 }
 
 
@@ -179,6 +193,27 @@ def test_requests_may_come_together(settings: Settings, cut: int) -> None:
         assert [read_response(client) for _ in range(2)] == [400, 400]
         client.sendall(WHOLE[cut:])
         assert read_response(client) == 400
+
+
+def test_requests_sent_ahead_wait_with_the_client(settings: Settings, server: psutil.Process) -> None:
+    """However many, the server takes no more than a few of them into its memory."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
+    stop = threading.Event()
+    (worker,) = server.children()
+    with connection(settings) as client:
+        sender = threading.Thread(target=trickle, args=(client, b"", request * 500_000, stop))
+        for _ in range(100):
+            client.sendall(request)
+            read_response(client)
+        before = worker.memory_info().rss
+        sender.start()
+        for _ in range(200):
+            assert read_response(client) == 200
+        held = worker.memory_info().rss - before
+        stop.set()
+        client.shutdown(socket.SHUT_RDWR)
+        sender.join()
+    assert held < 4 * 2**20
 
 
 def test_who_waits_to_be_asked_for_the_body_is_asked(settings: Settings) -> None:
