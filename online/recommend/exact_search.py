@@ -50,10 +50,7 @@ class ExactItems:
 
     def call(self, query: ItemQuery) -> tuple[Hits, ...]:
         """As `ElasticItems` answers, one list a channel that it searches; ties by itemid."""
-        unseen = np.ones(len(self.itemids), np.bool_)
-        position = np.searchsorted(self.itemids, seen := np.asarray(query.seen, np.int64))
-        position = position[position < len(self.itemids)]
-        unseen[position[self.itemids[position] == seen[: len(position)]]] = False
+        unseen = ~np.isin(self.itemids, query.seen)
         return tuple(self._search(channel, query, unseen) for channel in query.recall.searched)
 
     def _search(self, channel: VectorRecipe, query: ItemQuery, unseen: NDArray[np.bool_]) -> Hits:

@@ -39,6 +39,16 @@ def test_what_is_not_there_cannot_be_found_and_the_rest_is(world: World) -> None
         assert len(hits.ids)
 
 
+@pytest.mark.parametrize("seen", [[2, 9], [9, 2], [9, 2, 2], [0, 2, 1000]])
+def test_seen_items_are_left_out_in_whatever_order_they_are_stored(seen: list[int]) -> None:
+    (channel,) = (channel.name for channel in SOURCE.recall.channels)
+    vector = np.array([1, 2], np.float32)
+    items = [IndexedItem(itemid, (), {channel: vector}) for itemid in (1, 2, 3)]
+    query = ItemQuery("r", SOURCE.recall, {channel: vector}, seen=np.array(seen, np.int32))
+    (hits,) = ExactItems.of(items, {channel: 2}).call(query)
+    assert hits.ids.tolist() == [1, 3]
+
+
 def test_ties_go_by_itemid_and_no_items_are_no_error() -> None:
     recall = SOURCE.recall.model_copy(update={"candidates": 3})
     (channel,) = (channel.name for channel in recall.channels)
