@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from data_exchange_center.features import Encoded
 from data_exchange_center.own_ids import OwnId
-from online.clients.feast import FeatureRows
 from online.clients.redis import StoredUser
 
 
@@ -17,7 +17,7 @@ from online.clients.redis import StoredUser
 class _Known:
     state: StoredUser
     at: float  # when the state was read
-    features: FeatureRows | None = None  # one row
+    features: Encoded | None = None  # of one user
 
 
 class KnownUsers:
@@ -40,8 +40,8 @@ class KnownUsers:
             while len(self._users) > self._size:
                 self._users.popitem(last=False)
 
-    def keep_features(self, release: str, userid: OwnId, features: FeatureRows) -> None:
-        """Remember the row of a user whose state is remembered."""
+    def keep_features(self, release: str, userid: OwnId, features: Encoded) -> None:
+        """Remember the features of a user whose state is remembered."""
         with self._lock:
             if (known := self._users.get((release, userid))) is not None:
                 known.features = features
@@ -51,7 +51,7 @@ class KnownUsers:
         known = self._users.get((release, userid))
         return known.state if known and self._clock() - known.at <= self._max_age_s else None
 
-    def features(self, release: str, userid: OwnId) -> FeatureRows | None:
+    def features(self, release: str, userid: OwnId) -> Encoded | None:
         """The features as they were read last, however long ago: within a release they do not change."""
         known = self._users.get((release, userid))
         return known.features if known else None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.history import History
-from online.clients.base import Asks
+from online.clients.base import Asks, ServiceError
 from online.clients.feast import FeatureRows
 from online.clients.triton import ScoreQuery
 from online.recommend.open_release import OpenRelease
@@ -22,30 +22,46 @@ log = logging.getLogger(__name__)
 def rank(
     scorer: Asks[ScoreQuery, NDArray[np.float32]],
     opened: OpenRelease,
-    user: FeatureRows,
+    user: Encoded | None,
     history: History,
     candidates: Candidates,
     timestamp: int,
 ) -> Ranked:
     """Candidates scored by the model for a request at ``timestamp`` (seconds). Raises ServiceError.
 
-    ``user`` holds one row, or none when the feature store does not know the user: then recall's order is kept.
+    ``user``: as `encoded_user` gives it; where that is None, recall's order is kept.
     Candidates without features cannot be scored and are left out.
     """
     lacking = list(candidates.lacking)
-    if not user.ids:
-        log.warning("no user features: %s", dict(user.missing))
+    if user is None:
         return unranked(candidates, Degraded(Outcome.NO_USER_FEATURES, "feast", "does not know this user"))
     known, items = opened.items.current().find(candidates.itemids)
     if not known.all():
         log.warning("no features for items %s", candidates.itemids[~known].tolist())
         lacking.append(Degraded(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {(~known).sum()} of the candidates"))
         candidates = candidates.only(known)
-    users = opened.spec.encode_users(user.columns)  # one
-    rows = model_inputs(opened.spec, users, items, candidates, history, timestamp)
+    rows = model_inputs(opened.spec, user, items, candidates, history, timestamp)
     scores = scorer.call(ScoreQuery(rows, opened.model_version, opened.model))
     order = np.lexsort((candidates.itemids, -scores))
     return Ranked(candidates.itemids[order], scores[order], tuple(lacking))
+
+
+def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:
+    """The features of the one user in ``rows``; None when the feature store does not know the user.
+
+    Raises ServiceError for a feature that is absent, and for a value that is none of its feature.
+    """
+    if not rows.ids:
+        log.warning("no user features: %s", dict(rows.missing))
+        return None
+    try:
+        user = spec.encode_users(rows.columns)
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        log.warning("user features that cannot be encoded: %r", error)
+        raise ServiceError("feast", f"gives user features that cannot be encoded ({type(error).__name__})") from error
+    if not np.isfinite(user.values).all():
+        raise ServiceError("feast", "gives user features that are no numbers")
+    return user
 
 
 def unranked(candidates: Candidates, why: Degraded) -> Ranked:

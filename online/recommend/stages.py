@@ -14,7 +14,7 @@ from online.clients.deadline import Deadline
 from online.clients.redis import StoredUser
 from online.recommend.known_users import KnownUsers
 from online.recommend.open_release import NoReleaseError, OpenRelease
-from online.recommend.rank import rank, unranked
+from online.recommend.rank import encoded_user, rank, unranked
 from online.recommend.recall import recall
 from online.recommend.releases import Releases
 from online.recommend.services import RECALL_SHARE, SCORES_SHARE, STATE_SHARE, Services, Turn
@@ -87,8 +87,8 @@ class Stages:
         asked.rows.add_done_callback(turn.watch.until_done("feast"))
         candidates = self._candidates(turn, opened, user, last_try)
         try:
-            features = self._features.result(asked)
-            if features.ids:
+            features = encoded_user(opened.spec, self._features.result(asked))
+            if features is not None:
                 self._known.keep_features(release, userid, features)
         except ServiceError as error:
             _raise_if_told(turn, error, last_try)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from data_exchange_center.settings import ServerSettings
 from online.clients.base import ServiceError
 from online.clients.breaker import FAILURES, PROBE_S
+from online.clients.deadline import Deadline
+from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.last_release import LastRelease
 from online.recommend.open_release import NoReleaseError
 from online.recommend.recommender import Recommender
@@ -73,6 +76,36 @@ def test_without_feast_who_was_never_here_gets_recalls_order(fakes: Fakes) -> No
     assert itemids(answer) == fused(answer)[:50]
     assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.NOT_RANKED, "feast")]
     assert len(fakes.scorer.calls) == 1
+
+
+NONSENSE = {"text": "many", "a nested list": [1, 2], "no number": float("nan"), "too large": 10**400, "absent": None}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_user_features_that_are_nonsense_are_as_good_as_none(
+    fakes: Fakes, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ask(fakes)
+    answered = fakes.features.call
+    (name, *_) = [each.name for each in fakes.world.spec.dense if each.entity == "user"]
+
+    def nonsense(query: FeatureQuery, deadline: Deadline | None = None) -> FeatureRows:
+        rows = answered(query, deadline)
+        columns = {**rows.columns, name: [NONSENSE[what]] * len(rows.ids)}
+        if what == "absent":
+            del columns[name]
+        return replace(rows, columns=columns)
+
+    monkeypatch.setattr(fakes.features, "call", nonsense)
+    for _ in range(2):
+        answer = ask(fakes)
+        assert answer.items == before.items
+        assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.LAST_FEATURES, "feast")]
+    stranger = ask(fakes, 8)
+    assert itemids(stranger) == fused(stranger)[:50]
+    assert [(each.outcome, each.service) for each in stranger.lacking] == [(Outcome.NOT_RANKED, "feast")]
+    with pytest.raises(ServiceError, match="feast: gives user features"):
+        ask(fakes, strict=True)
 
 
 @pytest.mark.parametrize("userid", USERS)

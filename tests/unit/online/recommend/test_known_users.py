@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from online.clients.feast import FeatureRows
+from data_exchange_center.features import Encoded
 from online.recommend.known_users import KnownUsers
 from tests.unit.online.world import SourceWorld
 
 STATE = SourceWorld().stored(1)
-ROW = FeatureRows((1,), {"userid": [1]}, {})
+ROW = Encoded.none(SourceWorld().spec.of("user"), rows=1)
 
 
 class Clock:
