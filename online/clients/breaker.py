@@ -94,14 +94,18 @@ def _why(circuit: CircuitBreaker) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Asking(Generic[Query, Answer]):
-    """A client as one request may use it: by a deadline, and not while the service is left alone, unless ``strict``."""
+    """A client as one request may use it: by a deadline, and not while the service is left alone, unless ``strict``.
+
+    ``hurried``: the request has less time than others get. That it runs out of it says nothing of the service.
+    """
 
     client: Client[Query, Answer]
     breaker: Breaker
     deadline: Deadline
     strict: bool = False
+    hurried: bool = False
 
     def call(self, query: Query) -> Answer:
         """Raises ServiceError."""
-        fair = min(self.deadline.left(), self.client.timeout_s) >= FAIR_S
+        fair = not self.hurried and min(self.deadline.left(), self.client.timeout_s) >= FAIR_S
         return self.breaker.call(partial(self.client.call, query, self.deadline), fair=fair, always=self.strict)

@@ -89,7 +89,8 @@ class Recommender:
         answer with.
         """
         with self.admission:
-            turn = Turn(request, self._deadline(request), watch or Stopwatch())
+            hurried = 0 < request.budget_ms < self._budget_ms
+            turn = Turn(request, self._deadline(request), watch or Stopwatch(), hurried)
             try:
                 answer = self._answer(turn)
             except (ServiceError, NoReleaseError) as error:

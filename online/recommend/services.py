@@ -30,6 +30,7 @@ class Turn:
     request: Request
     deadline: Deadline
     watch: Stopwatch
+    hurried: bool = False  # the caller has given it less time than the server's own budget
 
     @property
     def strict(self) -> bool:
@@ -56,7 +57,7 @@ class Services:
 
     def asking(self, client: Client[Query, Answer], turn: Turn, share: float) -> Asking[Query, Answer]:
         """``share``: of what is left of the request's time."""
-        return Asking(client, self.breakers[client.service], turn.deadline.share(share), turn.strict)
+        return Asking(client, self.breakers[client.service], turn.deadline.share(share), turn.strict, turn.hurried)
 
     def close(self) -> None:
         for client in self.all:

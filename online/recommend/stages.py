@@ -63,7 +63,7 @@ class Stages:
 
         Raises WrongUserIdError.
         """
-        patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3))
+        patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
         users = self._services.asking(self._services.users, patient, STATE_SHARE)
         userid = turn.request.userid
         found = self._releases.instead_of(opened, userid, users, gone=False, wait_s=None)
@@ -83,7 +83,9 @@ class Stages:
     def ranked(self, turn: Turn, opened: OpenRelease, user: StoredUser, *, last_try: bool) -> tuple[Ranked, Candidates]:
         """A user's candidates, ranked. Raises ServiceError for a strict request, and for what is gone; see above."""
         release, userid, user = opened.release, turn.request.userid, user.as_of(turn.request.timestamp)
-        asked = self._features.ask(release, user.number, turn.deadline.share(RECALL_SHARE), strict=turn.strict)
+        asked = self._features.ask(
+            release, user.number, turn.deadline.share(RECALL_SHARE), strict=turn.strict, hurried=turn.hurried
+        )
         asked.rows.add_done_callback(turn.watch.until_done("feast"))
         candidates = self._candidates(turn, opened, user, last_try)
         try:

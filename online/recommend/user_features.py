@@ -24,12 +24,13 @@ MAX_USERS = 32  # a call
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A user's features, being fetched. ``userid``: the user's number."""
+    """A user's features, being fetched. ``userid``: the user's number; ``strict``, ``hurried``: as `Asking`."""
 
     release: str
     userid: int
     deadline: Deadline
     strict: bool = False
+    hurried: bool = False
     rows: Future[FeatureRows] = field(default_factory=Future)
 
 
@@ -48,12 +49,14 @@ class UserFeatures:
         """Requests that the next call will fetch for."""
         return len(self._waiting)
 
-    def ask(self, release: str, userid: int, deadline: Deadline, *, strict: bool = False) -> Asked:
+    def ask(
+        self, release: str, userid: int, deadline: Deadline, *, strict: bool = False, hurried: bool = False
+    ) -> Asked:
         """Start fetching a user's row. Returns at once; `result` gives the row.
 
         ``deadline``: when the row is no longer waited for; the service's own timeout counts as well.
         """
-        wanted = Asked(release, userid, min(deadline, Deadline.after(self._store.timeout_s)), strict)
+        wanted = Asked(release, userid, min(deadline, Deadline.after(self._store.timeout_s)), strict, hurried)
         with self._lock:
             self._waiting.append(wanted)
         self._caller.submit(self._call_next)
@@ -77,8 +80,8 @@ class UserFeatures:
         if not batch:
             return
         try:
-            deadline, strict = max(wanted.deadline for wanted in batch), any(wanted.strict for wanted in batch)
-            store = Asking(self._store, self._breaker, deadline, strict)
+            last, strict = max(batch, key=lambda wanted: wanted.deadline), any(wanted.strict for wanted in batch)
+            store = Asking(self._store, self._breaker, last.deadline, strict, last.hurried)
             answer = store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
         except BaseException as error:
             for wanted in batch:

@@ -12,7 +12,7 @@ import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
-from online.clients.base import ServiceError
+from online.clients.base import OUT_OF_TIME, ServiceError
 from online.clients.breaker import FAILURES, PROBE_S
 from online.clients.deadline import Deadline
 from online.clients.feast import FeatureQuery, FeatureRows
@@ -169,6 +169,25 @@ def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes,
         assert ask(fakes).lacking == ()
 
     whole(full)
+
+
+@pytest.mark.parametrize("slow", SERVICES)
+def test_a_budget_below_the_servers_own_takes_a_slow_service_from_nobody_else(
+    fakes: Fakes, slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(fakes)
+
+    def late(*_: object) -> None:
+        raise ServiceError(slow, OUT_OF_TIME)
+
+    monkeypatch.setattr(fakes.service(slow), "call", late)
+    for _ in range(FAILURES + 2):
+        hurried = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=2_000))
+        assert hurried.lacking[0].reason == OUT_OF_TIME
+    assert fakes.recommender.status().breakers[slow] == "closed"
+    for _ in range(FAILURES):
+        ask(fakes)
+    assert fakes.recommender.status().breakers[slow] == "open"
 
 
 @pytest.mark.parametrize("gone", SERVICES)
