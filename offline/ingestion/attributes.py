@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -47,15 +48,21 @@ def intervals(numbers: NDArray[np.float64], most: int = INTERVALS) -> pd.Series:
     known = numbers[~np.isnan(numbers)]
     distinct = np.unique(known)
     if len(distinct) <= most:
-        names = pd.Series([f"{value:g}" for value in numbers])
+        names = pd.Series([written(value) for value in numbers])
         return names.where(~np.isnan(numbers), UNKNOWN)
     edges = np.unique(np.quantile(known, np.linspace(0, 1, most + 1)[1:-1], method="higher"))
     edges = edges[edges > distinct[0]]
-    low, high = [f"{edge:g}" for edge in edges[:-1]], [f"{edge:g}" for edge in edges[1:]]
-    labels = [f"below {edges[0]:g}", *(f"{one} to {two}" for one, two in zip(low, high, strict=True))]
-    labels.append(f"{edges[-1]:g} or more")
+    if not len(edges):  # nearly all have the smallest value
+        edges = distinct[1:2]
+    named = [written(edge) for edge in edges]
+    labels = [f"below {named[0]}", *map(" to ".join, pairwise(named)), f"{named[-1]} or more"]
     at = np.searchsorted(edges, np.nan_to_num(numbers), side="right")
     return pd.Series(np.array(labels, dtype=object)[at]).where(~np.isnan(numbers), UNKNOWN)
+
+
+def written(number: float) -> str:
+    """With as many digits as people give, not the last of a float: ``1000001``, ``0.3``."""
+    return f"{number:.12g}"
 
 
 def fields(lists: Sequence[Sequence[str]], most: int = MOST_FIELDS) -> dict[str, pd.Series]:

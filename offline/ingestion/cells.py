@@ -70,9 +70,13 @@ class Cells:
 
     def _microseconds(self, unit: TimeUnit) -> NDArray[np.int64]:
         if pa.types.is_timestamp(self.values.type) or pa.types.is_date(self.values.type):
-            stamps = self.values.cast(pa.timestamp("us", getattr(self.values.type, "tz", None)))
-            self._expect(stamps.is_valid(), "a time")
-            return np.asarray(stamps.cast(pa.int64()).to_numpy(zero_copy_only=False))
+            self._expect(self.values.is_valid(), "a time")
+            zone = getattr(self.values.type, "tz", None)
+            seconds, exact = (
+                np.asarray(self.values.cast(pa.timestamp(to, zone), safe=False).cast(pa.int64())) for to in ("s", "us")
+            )
+            within = np.clip(seconds, -1, LATEST)  # beyond, microseconds may have run over
+            return np.where(within == seconds, exact, within * 1_000_000)
         if unit == "iso":
             stamps = pd.to_datetime(pd.Series(self.texts().to_pandas()), errors="coerce", format="ISO8601", utc=True)
             self._expect_in_unit(stamps.notna().to_numpy(), unit)
@@ -91,10 +95,11 @@ class Cells:
             self.refuse(row, f'{_EXPECTED[unit]} (time_unit = "{unit}")', hint)
 
     def _numeric(self) -> NDArray[Any]:
-        if pa.types.is_integer(self.values.type) and not self.values.null_count:
-            return np.asarray(self.values.to_numpy(zero_copy_only=False))
-        if pa.types.is_floating(self.values.type):
-            return np.asarray(self.values.to_numpy(zero_copy_only=False))
+        """Eight bytes each, as microseconds need them."""
+        whole = pa.types.is_integer(self.values.type) and not self.values.null_count
+        if whole or pa.types.is_floating(self.values.type):
+            numbers = self.values.to_numpy(zero_copy_only=False)
+            return np.asarray(numbers, dtype=np.result_type(numbers.dtype, np.int64))
         return np.asarray(pd.to_numeric(pd.Series(self.texts().to_pandas(), dtype=object), errors="coerce"))
 
     def _expect(self, good: Any, expected: str) -> None:
@@ -105,7 +110,7 @@ class Cells:
 
     def refuse(self, row: int, expected: str, hint: str = "") -> NoReturn:
         """Raise StepError for a row of this batch. ``hint``: follows what was found."""
-        found = self.values[row].as_py()
-        shown = "nothing" if found in (None, "") else repr(str(found)[:60])
+        found = self.texts()[row].as_py()
+        shown = "nothing" if found in (None, "") else repr(found[:60])
         where = self.rows.where(self.first_row + row)
         raise StepError(f"{where}, column {self.column!r}: {expected} expected, found {shown}{hint}.")

@@ -36,9 +36,9 @@ class Levels:
         if len(distinct) <= MOST_LEVELS:
             codes = np.searchsorted(distinct, values) + 1
             return cls(codes.astype(np.int8), tuple(distinct.tolist()), int((distinct <= positive_above).sum()))
-        cuts = [_cuts(part) for part in (values[values <= positive_above], values[values > positive_above])]
-        edges = np.concatenate([cuts[0], [positive_above] if len(cuts[0]) and len(cuts[1]) else [], cuts[1]])
-        edges = np.unique(edges)
+        parts = values[values <= positive_above], values[values > positive_above]
+        between = [positive_above] if all(map(len, parts)) else []
+        edges = np.unique(np.concatenate([_cuts(parts[0]), between, _cuts(parts[1])]))
         found, codes = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)
         medians = [float(np.median(values[codes == code])) for code in range(len(found))]
         return cls((codes + 1).astype(np.int8), tuple(medians), sum(value <= positive_above for value in medians))
