@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from data_exchange_center.as_of import happened
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.recipes import Recipe
@@ -29,11 +30,12 @@ def expect_sense(ratings: pd.DataFrame, dataset: Dataset, recipe: Recipe) -> Non
             f"{held_out.mean():.0%} of all events would be held out for evaluation, more than a third: {REMEDY}."
         )
     users, with_past = ratings[Columns.USER].nunique(), ratings.loc[~held_out, Columns.USER].nunique()
-    cold = 1 - with_past / users
+    cold = 1 - _known(ratings, held_out) / users
     if cold > MOST_WITHOUT_PAST:
         raise StepError(
-            f"{cold:.0%} of {users:,} users have no event that is not held out, more than half: {REMEDY}, with "
-            "at_least = 0 where most have a single event."
+            f"{cold:.0%} of {users:,} users have no event before the second of their first held-out one, more than "
+            f"half: {REMEDY}, with at_least = 0 where most have a single event, or times of day where there are only "
+            "dates."
         )
     if with_past < FEWEST_WITH_PAST:
         raise StepError(
@@ -46,6 +48,15 @@ def expect_sense(ratings: pd.DataFrame, dataset: Dataset, recipe: Recipe) -> Non
             f"recipe {recipe.name!r} needs items with a categorical or multi-valued attribute, and this data set has "
             "none: declare one in [items] of dataset.toml, or choose RECSYS_RECIPE=default."
         )
+
+
+def _known(ratings: pd.DataFrame, held_out: pd.Series) -> int:
+    """How many users have an event that the request of evaluation sees."""
+    asked = ratings[held_out].groupby(Columns.USER)[Columns.TIMESTAMP].min()
+    past = ratings[~held_out]
+    times = past[Columns.USER].map(asked).fillna(np.inf).to_numpy()
+    seen = happened(past[Columns.TIMESTAMP].to_numpy(), times)
+    return int(past[Columns.USER][seen].nunique())
 
 
 def _expect_labels(labels: pd.Series, dataset: Dataset, recipe: Recipe) -> None:

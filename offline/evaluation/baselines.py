@@ -14,20 +14,24 @@ POPULARITY, KNN, EASE = "popularity", "item-kNN", "EASE"
 
 
 def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
-    """Name -> (users, size) codes, best first; fitted on the past, nothing tuned."""
+    """Name -> (users, size) codes, best first; fitted on the past, nothing tuned.
+
+    Nothing of the past is on a list, so that all of it is left when `Holdout.judged` has taken off what shares the
+    request's second.
+    """
     past, known = holdout.past.seen(), holdout.known.seen()
     return {
         POPULARITY: popular_lists(holdout, size),
-        KNN: best_unseen(known @ item_knn(past), known, size),
-        EASE: best_unseen(known @ ease(past), known, size),
+        KNN: best_unseen(known @ item_knn(past), past, size),
+        EASE: best_unseen(known @ ease(past), past, size),
     }
 
 
 def popular_lists(holdout: Holdout, size: int) -> Lists:
-    """The most liked items that a user is not known to have rated."""
+    """The most liked items that a user has not rated in the past."""
     past = holdout.past
     clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(np.float32)
-    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), holdout.known.seen(), size)
+    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), past.seen(), size)
 
 
 def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:

@@ -94,6 +94,7 @@ def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[
     Per stage: share of exact search's items that the server returns too (mean over users), number of users whose lists
     are identical, and the mean difference of every headline metric.
     """
+    live, exact = live.shown(), exact.shown()
     stages = {"fused": (live.fused, exact.fused), "ranked": (live.ranked, exact.ranked)}
     stages |= {f"channel {name}": (lists, exact.channels[name]) for name, lists in live.channels.items()}
     return {name: _difference(holdout, *pair) for name, pair in stages.items()}

@@ -43,7 +43,7 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
     release = release_of_artifacts(settings)
     inputs = read_with_holdout(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    answers = served.answers(settings, holdout)
+    answers = served.answers(settings, holdout).shown()
     lists = {f"channel {name}": found for name, found in answers.channels.items()}
     lists |= {"fused": answers.fused, "ranked": answers.ranked}
     itemids = np.concatenate([[0], holdout.past.itemids])

@@ -35,8 +35,8 @@ class Holdout:
         known: those of them that the user's request sees.
         relevance: (users, items + 1) 1 where a user liked an item of the held-out part that is new to the user.
         disliked: (users, items + 1) 1 where a user rated one there without ever liking it.
-        cold: (users, items + 1) what ``relevance`` would be of users without a past. There and in ``disliked`` they
-            have nothing, so that no mean is over them.
+        cold: (users, items + 1) what ``relevance`` would be of users without a past: nothing is known of them as of
+            the first held-out rating. There and in ``disliked`` they have nothing, so that no mean is over them.
         popularity: (items + 1,) share of users who rated an item before.
         times: (users,) seconds of the request: by `holdout_of` those of the first held-out rating, and all that
             systems know of it.
@@ -61,14 +61,15 @@ class Holdout:
         return _kept(lists, self._judges(lists), 0)
 
     def judged_answers(self, answers: Answers) -> Answers:
-        """All lists `judged`, each score beside its item."""
+        """All lists `judged`, each score beside its item, and then as long as they are shown."""
         judges = self._judges(answers.ranked)
-        return Answers(
+        judged = Answers(
             {name: self.judged(lists) for name, lists in answers.channels.items()},
             self.judged(answers.fused),
             _kept(answers.ranked, judges, 0),
             _kept(answers.scores, judges, np.nan),
         )
+        return judged.shown()
 
     @cached_property
     def _unjudged(self) -> sp.csr_matrix:
@@ -95,28 +96,28 @@ def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
 
 def holdout_of(past: Sequences, future: Sequences) -> Holdout:
     """The same users' events before and from the request on. Users without a past are in no slice by time."""
-    known = (past.lengths > 0) & (future.lengths > 0)
     before, times = (np.zeros(past.n_users, dtype=np.int64) for _ in range(2))
     asked = future.lengths > 0
     times[asked] = future.times[future.starts[:-1][asked]]
-    before[known] = past.times[past.starts[1:][known] - 1]
+    known = as_of(past, times)
+    has_past = known.lengths > 0
+    before[has_past] = past.times[past.starts[1:][has_past] - 1]
     returns = times - before >= BREAK_S
     seen = past.seen()
     liked = _without(_events(future, future.liked), seen)
     disliked = _without(_without(_events(future, ~future.liked), seen), liked)
-    has_past = past.lengths > 0
     return Holdout(
         past=past,
-        known=as_of(past, times),
+        known=known,
         relevance=_of_users(liked, has_past),
         disliked=_of_users(disliked, has_past),
         cold=_of_users(liked, ~has_past),
         popularity=np.asarray(seen.sum(axis=0)).ravel() / max(past.n_users, 1),
         times=times,
         slices={
-            "first of its second": known & (times > before),
-            "returning": known & returns,
-            "same session": known & ~returns,
+            "first of its second": has_past & (times > before),
+            "returning": has_past & returns,
+            "same session": has_past & ~returns,
             "few ratings": past.lengths < FEW,
             "many ratings": past.lengths >= MANY,
         },
@@ -130,7 +131,7 @@ class Answers:
     Attributes:
         channels: name -> (users, candidates) of each recall channel.
         fused: (users, candidates) of all channels, in recall's order.
-        ranked: (users, `SHOWN` or fewer) the best of these, in the ranker's order.
+        ranked: (users, candidates; of a server `SHOWN` or fewer) the best of these, in the ranker's order.
         scores: the ranker's, beside ``ranked``.
     """
 
@@ -138,6 +139,10 @@ class Answers:
     fused: Lists
     ranked: Lists
     scores: Floats
+
+    def shown(self) -> Answers:
+        """The same with no more ranked items than the server returns."""
+        return replace(self, ranked=self.ranked[:, :SHOWN], scores=self.scores[:, :SHOWN])
 
 
 def _kept(rows: NDArray[Number], kept: NDArray[np.bool_], padding: float) -> NDArray[Number]:

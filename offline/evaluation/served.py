@@ -29,7 +29,7 @@ from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.exact import ExactIndex
-from offline.evaluation.replay import SHOWN, Answers, Holdout
+from offline.evaluation.replay import Answers, Holdout
 from offline.models.served import load_ranker
 from offline.training.click_model import predict
 
@@ -64,7 +64,7 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
     channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
     vectors = user_vectors(folder, index, channels, states, past, holdout.times)
     seen, popular = holdout.known.seen(), _popular(folder, past)
-    size, shown = recipe.candidates, min(recipe.candidates, SHOWN)
+    size = recipe.candidates
     names = [channel.name for channel in recipe.channels]
     lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*names, "fused", "ranked")}
     scores = np.full((past.n_users, size), np.nan)
@@ -86,7 +86,7 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
             for name, codes in (parts | {"fused": kept.ids, "ranked": kept.ids[order]}).items():
                 lists[name][user, : len(codes)] = codes
             scores[user, : len(order)] = values[order]
-    return Answers({name: lists[name] for name in names}, lists["fused"], lists["ranked"][:, :shown], scores[:, :shown])
+    return Answers({name: lists[name] for name in names}, lists["fused"], lists["ranked"], scores)
 
 
 def read_states(folder: Path, past: Sequences) -> list[State]:

@@ -176,7 +176,9 @@ def test_movielens_under_other_names_is_movielens(tmp_path: Path, recipe: str) -
 
 
 def rows(split: list[str], labels: list[int], users: list[int]) -> pd.DataFrame:
-    return pd.DataFrame({Columns.SPLIT: split, Columns.LABEL: labels, Columns.USER: users})
+    """Each event in a second of its own."""
+    columns = {Columns.SPLIT: split, Columns.LABEL: labels, Columns.USER: users, Columns.TIMESTAMP: range(len(split))}
+    return pd.DataFrame(columns)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +194,14 @@ def rows(split: list[str], labels: list[int], users: list[int]) -> pd.DataFrame:
 def test_nonsense_is_refused(split: list[str], labels: list[int], users: list[int], recipe: str, message: str) -> None:
     with pytest.raises(StepError, match=message):
         expect_sense(rows(split, labels, users), STARS, RECIPES[recipe])
+
+
+def test_dates_alone_that_leave_most_users_nothing_known_are_refused() -> None:
+    """Each user's events are of one day, so that none is before the held-out one."""
+    data = rows(["train", "train", "train", "holdout"] * 3, [1] * 12, [1] * 4 + [2] * 4 + [3] * 4)
+    expect_sense(data, STARS, RECIPES["default"])
+    with pytest.raises(StepError, match=r"67% of 3 users have no event before the second .* only dates"):
+        expect_sense(data.assign(**{Columns.TIMESTAMP: [1, 1, 1, 2] + [86400] * 8}), STARS, RECIPES["default"])
 
 
 def test_a_recipe_of_terms_needs_some() -> None:

@@ -82,7 +82,7 @@ def holdout(settings: Settings) -> Holdout:
 
 @pytest.fixture(scope="module")
 def exact(settings: Settings, holdout: Holdout) -> Answers:
-    return served.answers(settings, holdout)
+    return served.answers(settings, holdout).shown()
 
 
 def ids_of(holdout: Holdout, kind: IdKind = "integer") -> DatasetIds:

@@ -3,10 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
-from offline.evaluation.baselines import best_unseen, popular_lists
+from offline.evaluation.baselines import baselines, best_unseen, popular_lists
 from offline.evaluation.replay import Answers
 from tests.unit.offline.evaluation.made_up import LAST, LAST_FOUR, N_ITEMS, made_up
 
@@ -104,6 +105,36 @@ def test_what_shares_the_requests_second_is_neither_known_nor_a_target() -> None
     for each in (holdout.judged(lists), judged.channels["one"], judged.fused, judged.ranked):
         assert each.tolist() == [[5, 0, 0, 0, 0], [39, 40, 0, 0, 0], [5, 0, 0, 0, 0], [5, 0, 0, 0, 0]]
     assert np.array_equal(judged.scores[1], [0.75, 0.25, np.nan, np.nan, np.nan], equal_nan=True)
+
+
+def test_lists_are_full_after_judging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is taken off a list leaves no place empty: neither of a baseline nor of what the ranker ordered."""
+    monkeypatch.setattr(replay, "SHOWN", 5)
+    holdout = replay.hold_out(rated_one_page(), LAST_FOUR)
+    for lists in baselines(holdout, 5).values():
+        assert (holdout.judged(lists) > 0).all()
+    page = holdout.past.items[holdout.past.users == 1][-2:]
+    ranked = np.tile(
+        np.r_[page, np.setdiff1d(np.arange(1, N_ITEMS + 1), holdout.past.items[holdout.past.users == 1])[:5]], (4, 1)
+    )
+    shown = holdout.judged_answers(Answers({}, ranked, ranked, -np.arange(7.0) + np.zeros((4, 1))))
+    assert shown.ranked.shape == shown.scores.shape == (4, 5)
+    assert shown.ranked[1].tolist() == ranked[1, 2:].tolist()
+    assert shown.scores[1].tolist() == [-2, -3, -4, -5, -6]
+
+
+def test_users_of_whom_nothing_is_known_are_without_a_past() -> None:
+    """All of a user's events are of one second, as where data has dates alone; asked later it is the same."""
+    data = made_up()
+    every = replay.hold_out(data, LAST_FOUR)
+    user = int(np.diff(every.relevance.indptr).argmax())
+    times = np.where(data.users == user, data.times[data.starts[user + 1] - 1], data.times)
+    holdout = replay.hold_out(replace(data, times=times), LAST_FOUR)
+    assert holdout.past.lengths[user] > 0 == holdout.known.lengths[user]
+    assert not any(holdout.slices[name][user] for name in ("first of its second", "returning", "same session"))
+    for each in (holdout, holdout.asked_at(holdout.times + 1)):
+        assert each.relevance[user].nnz == each.disliked[user].nnz == 0
+        assert each.cold.nnz == each.cold[user].nnz == every.relevance[user].nnz > 0
 
 
 def test_asked_a_second_later_the_page_is_known() -> None:

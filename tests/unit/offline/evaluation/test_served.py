@@ -40,14 +40,15 @@ def test_lists_hold_nothing_seen_and_the_best_of_what_was_recalled(answers: Answ
         assert len(set(ranked[ranked > 0])) == (ranked > 0).sum() > 0
         assert not set(ranked[ranked > 0]) & set(seen[user].indices)
         assert set(ranked[ranked > 0]) <= set(fused)
-        assert len(ranked) == SHOWN <= len(fused)
+        assert len(ranked) == len(fused)
         scores = answers.scores[user, ranked > 0]
         assert (np.diff(scores) <= 0).all()
         assert np.isnan(answers.scores[user, ranked == 0]).all()
 
 
-def test_no_longer_list_is_shown_than_the_server_gives() -> None:
+def test_no_longer_list_is_shown_than_the_server_gives(answers: Answers) -> None:
     assert SHOWN == MAX_SIZE
+    assert answers.shown().ranked.shape[1] == answers.shown().scores.shape[1] == SHOWN <= answers.ranked.shape[1]
 
 
 def test_items_nobody_trained_are_on_no_list_of_vectors(exchange: Path) -> None:
