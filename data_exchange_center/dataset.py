@@ -31,9 +31,13 @@ class HoldoutRule(_Frozen):
     at_most: int = Field(default=10, ge=1)  # of a share
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _can_hold(self) -> Self:
         if (self.last is None) == (self.share is None):
             raise ValueError("either last or share must be given")
+        if self.last is not None and (self.at_least, self.at_most) != (1, 10):
+            raise ValueError("at_least and at_most are bounds of a share; leave them out beside last")
+        if self.at_least > self.at_most:
+            raise ValueError(f"at_least is {self.at_least}, above at_most, which is {self.at_most}")
         return self
 
     def sizes(self, lengths: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -41,7 +45,8 @@ class HoldoutRule(_Frozen):
         if self.last is not None:
             wanted = np.full(np.shape(lengths), self.last)
         else:
-            wanted = np.clip(np.floor((self.share or 0.0) * lengths), self.at_least, self.at_most)
+            part = np.floor((self.share or 0.0) * lengths + 1e-9)  # 0.29 of 100 is 29, not 28
+            wanted = np.clip(part, self.at_least, self.at_most)
         sizes: NDArray[np.int64] = np.minimum(wanted, lengths).astype(np.int64)
         return sizes
 

@@ -95,11 +95,14 @@ class Cells:
             self.refuse(row, f'{_EXPECTED[unit]} (time_unit = "{unit}")', hint)
 
     def _numeric(self) -> NDArray[Any]:
-        """Eight bytes each, as microseconds need them."""
+        """Eight bytes each, as microseconds need them; a decimal of fewer is the one that people would write."""
         whole = pa.types.is_integer(self.values.type) and not self.values.null_count
         if whole or pa.types.is_floating(self.values.type):
             numbers = self.values.to_numpy(zero_copy_only=False)
-            return np.asarray(numbers, dtype=np.result_type(numbers.dtype, np.int64))
+            wide = np.asarray(numbers, dtype=np.result_type(numbers.dtype, np.int64))
+            if numbers.dtype == np.float32:
+                wide = np.where(wide == np.rint(wide), wide, numbers.astype(str).astype(np.float64))
+            return wide
         return np.asarray(pd.to_numeric(pd.Series(self.texts().to_pandas(), dtype=object), errors="coerce"))
 
     def _expect(self, good: Any, expected: str) -> None:

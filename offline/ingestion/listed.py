@@ -115,7 +115,7 @@ def _read(
     for batch in rows.batches(wanted):
         cells = {name: Cells(rows, name, first, batch.column(at)) for at, name in enumerate(batch.schema.names)}
         _enter_new(cells[declared.id], register)
-        texts |= {name for name in specs if rows.typed and pa.types.is_string(cells[columns[name]].values.type)}
+        texts |= {name for name in specs if rows.typed and _is_text(cells[columns[name]].values.type)}
         for name, spec in specs.items():
             parts[name].append(_converted(cells[columns[name]], spec, declared.separator))
         first += batch.num_rows
@@ -126,6 +126,10 @@ def _read(
         for name, part in parts.items()
     }
     return read, texts
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(is_one(kind) for is_one in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _enter_new(cells: Cells, register: Register) -> None:

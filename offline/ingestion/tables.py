@@ -167,14 +167,14 @@ class ParquetRows:
             file = self._file()
             expect_columns(self.name, file.schema_arrow.names, columns)
             yield from file.iter_batches(batch_size=BATCH, columns=list(columns))
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise StepError(f"{self.name} cannot be read ({error}): a Parquet file is expected.") from error
 
     def header(self) -> list[str]:
         """Names of all columns."""
         try:
             names: list[str] = self._file().schema_arrow.names
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise StepError(f"{self.name} cannot be read ({error}): a Parquet file is expected.") from error
         return names
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -22,7 +22,27 @@ def test_a_number_is_held_out_of_everyone_who_has_so_many(lengths: list[int], la
 @given(LENGTHS, st.floats(0.01, 0.99), st.integers(0, 3), st.integers(3, 12))
 def test_a_share_is_held_out_within_its_bounds(lengths: list[int], share: float, least: int, most: int) -> None:
     sizes = HoldoutRule(share=share, at_least=least, at_most=most).sizes(np.array(lengths, int))
-    assert sizes.tolist() == [min(n, max(least, min(most, int(share * n)))) for n in lengths]
+    assert sizes.tolist() == [min(n, max(least, min(most, int(share * n + 1e-9)))) for n in lengths]
+
+
+@given(st.integers(1, 99), st.integers(1, 400))
+@example(29, 100)
+def test_a_share_of_what_it_divides_is_whole(percent: int, length: int) -> None:
+    rule = HoldoutRule(share=percent / 100, at_least=0, at_most=400)
+    assert rule.sizes(np.array([length])).tolist() == [length * percent // 100]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"share": 0.1, "at_least": 20}, "at_least is 20, above at_most, which is 10"),
+        ({"last": 5, "at_most": 2}, "at_least and at_most are bounds of a share"),
+        ({"last": 5, "at_least": 2}, "at_least and at_most are bounds of a share"),
+    ],
+)
+def test_bounds_that_cannot_hold_are_refused(rule: dict[str, float], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        HoldoutRule.model_validate(rule)
 
 
 def test_the_longest_holdout_is_known() -> None:

@@ -45,3 +45,9 @@ def test_a_stamp_beyond_all_microseconds_is_refused(sign: int, message: str) -> 
     beyond = sign * (2**64 // 10**6 + AT)  # one that runs over into our days
     with pytest.raises(StepError, match=rf"made, entry 2, column 'at': {message} expected, found '"):
         cells(pa.array([AT, beyond], pa.timestamp("s"))).microseconds("iso")
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_decimal_is_the_same_in_fewer_bytes(kind: type[np.floating]) -> None:
+    values = pa.array(np.array([3.7, 0.1, -2.5, 7, np.nan], kind))
+    np.testing.assert_array_equal(cells(values).numbers(), [3.7, 0.1, -2.5, 7, np.nan])
