@@ -28,9 +28,19 @@ def recall(items: Items, opened: OpenRelease, user: StoredUser, timestamp: int) 
     """The channels' candidates for a request at ``timestamp`` (seconds). Raises ServiceError.
 
     A user for whom no channel can search, or who has seen all that they would find, gets popular unseen items.
+    What the release's catalogue does not have is left out: there is nothing to show of it.
     """
-    found = channel_candidates(items, opened.manifest, opened.channels, user, timestamp)
+    found = _shown(channel_candidates(items, opened.manifest, opened.channels, user, timestamp), opened)
     return found if len(found.itemids) else _popular(opened, user)
+
+
+def _shown(found: Candidates, opened: OpenRelease) -> Candidates:
+    """Those that are in the catalogue."""
+    known = np.array([itemid in opened.catalogue for itemid in found.itemids.tolist()], np.bool_)
+    if known.all():
+        return found
+    log.warning("items %s are not in the catalogue of release %s", found.itemids[~known].tolist(), opened.release)
+    return found.only(known)
 
 
 def channel_candidates(

@@ -217,4 +217,5 @@ def _shown(opened: OpenRelease, ranked: Ranked, size: int) -> Iterator[tuple[int
 
 def _explained(opened: OpenRelease, candidates: Candidates | None) -> dict[str, list[OwnId]]:
     lists = candidates.lists() if candidates is not None else {FUSED: []}
-    return {name: [opened.catalogue[itemid].own_id for itemid in itemids] for name, itemids in lists.items()}
+    shown = opened.catalogue
+    return {name: [shown[itemid].own_id for itemid in ids if itemid in shown] for name, ids in lists.items()}

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
+from data_exchange_center.fusion import Hits
 from online.clients.base import ServiceError
+from online.clients.deadline import Deadline
+from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery
 from online.recommend import open_releases, releases
 from online.recommend.open_release import NoReleaseError
@@ -213,6 +216,26 @@ def test_items_without_features_are_left_out_and_logged(fakes: Fakes, caplog: py
     assert answer.outcomes == (Outcome.NO_ITEM_FEATURES,)
     assert strange not in {itemid for itemid, _, _ in answer.items}
     assert len(answer.items) == min(MAX_SIZE, fakes.world.recipe.recall.candidates - 1)
+    assert str(strange) in caplog.text
+
+
+@pytest.mark.parametrize("triton_is_down", [False, True])
+def test_items_that_are_not_in_the_catalogue_are_left_out_and_logged(
+    fakes: Fakes, triton_is_down: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask(fakes, 1)
+    strange, found = 10**6, fakes.items.call
+
+    def first(query: ItemQuery, deadline: Deadline | None = None) -> tuple[Hits, ...]:
+        return tuple(Hits(np.r_[strange, h.ids], np.r_[1e3, h.scores]) for h in found(query, deadline))
+
+    monkeypatch.setattr(fakes.items, "call", first)
+    fakes.scorer.down = triton_is_down
+    answer = ask(fakes, 1, MAX_SIZE, explain=True)
+    assert answer.outcomes == ((Outcome.NOT_RANKED,) if triton_is_down else ())
+    assert answer.recall is not None
+    assert all(strange not in itemids for itemids in answer.recall.values())
+    assert len(answer.items) == min(MAX_SIZE, len(answer.recall["fused"])) >= MAX_SIZE - 1
     assert str(strange) in caplog.text
 
 
