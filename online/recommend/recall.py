@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -31,7 +33,10 @@ def recall(items: Items, opened: OpenRelease, user: StoredUser, timestamp: int) 
     What the release's catalogue does not have is left out: there is nothing to show of it.
     """
     found = _shown(channel_candidates(items, opened.manifest, opened.channels, user, timestamp), opened)
-    return found if len(found.itemids) else _popular(opened, user)
+    if len(found.itemids):
+        return found
+    why = Degraded(Outcome.NO_RECALL, "elasticsearch", "finds no unseen item for this user by any channel")
+    return popular_unseen(opened, user, why)
 
 
 def _shown(found: Candidates, opened: OpenRelease) -> Candidates:
@@ -46,14 +51,15 @@ def _shown(found: Candidates, opened: OpenRelease) -> Candidates:
 def channel_candidates(
     items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int
 ) -> Candidates:
-    """What the channels find, fused; may be empty. Raises ServiceError.
+    """What the channels find, fused; may be empty. Raises ServiceError, StoredError for a state that is unusable.
 
     A searched channel that has neither a vector nor preferred genres for this user is left out.
     """
     recipe = manifest.recipe.recall
     vectors = user_vectors(manifest, channels, user, timestamp)
     searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen))
-    lists = dict(channels.lists(user.history, user.profile, timestamp, user.seen, recipe.candidates))
+    with _usable(user):
+        lists = dict(channels.lists(user.history, user.profile, timestamp, user.seen, recipe.candidates))
     lists |= {channel.name: found for channel, found in zip(recipe.searched, searched, strict=True)}
     names = [channel.name for channel in recipe.channels]
     hits = [lists[name] for name in names]
@@ -70,9 +76,10 @@ def channel_candidates(
 def user_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
     """The vector each searched channel is asked with: the stored one, or the one computed from the user's history.
 
-    Raises ServiceError for a vector that is not as wide as the index's.
+    Raises StoredError for a vector that is not as wide as the index's, and where none can be computed.
     """
-    vectors = dict(channels.user_vectors(user.history, user.profile, timestamp))
+    with _usable(user):
+        vectors = dict(channels.user_vectors(user.history, user.profile, timestamp))
     for channel in manifest.recipe.recall.searched:
         if (stored := user.vectors.get(vector_of(channel.name))) is not None:
             vectors[channel.name] = stored
@@ -83,7 +90,18 @@ def user_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, tim
     return vectors
 
 
-def _popular(opened: OpenRelease, user: StoredUser) -> Candidates:
+@contextmanager
+def _usable(user: StoredUser) -> Iterator[None]:
+    """Raises StoredError where the channels cannot compute with a user's state: a profile code that no table has."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        what = f"holds a user that the release's channels cannot be used for ({type(error).__name__})"
+        log.warning("user number %d: %r", user.number, error)
+        raise StoredError("redis", what) from error
+
+
+def popular_unseen(opened: OpenRelease, user: StoredUser, why: Degraded) -> Candidates:
     """The popular unseen items, in the columns of channels that found nothing."""
     names = [channel.name for channel in opened.manifest.recipe.recall.channels]
     unseen = ~np.isin(opened.popular.ids, user.seen)
@@ -97,5 +115,5 @@ def _popular(opened: OpenRelease, user: StoredUser) -> Candidates:
         columns=candidate_columns([*names, _POPULAR]),
         features=fused.features,
         by_channel=dict.fromkeys(names, nothing.ids),
-        lacking=(Degraded(Outcome.NO_RECALL, "elasticsearch", "finds no unseen item for this user by any channel"),),
+        lacking=(why,),
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from online.clients.base import GoneError, ServiceError
+from online.clients.base import GoneError, ServiceError, StoredError
 from online.clients.deadline import Deadline
 from online.clients.redis import StoredUser
 from online.recommend.known_users import KnownUsers
 from online.recommend.open_release import NoReleaseError, OpenRelease
 from online.recommend.rank import encoded_user, rank, unranked
-from online.recommend.recall import recall
+from online.recommend.recall import popular_unseen, recall
 from online.recommend.releases import Releases
 from online.recommend.services import RECALL_SHARE, SCORES_SHARE, STATE_SHARE, Services, Turn
 from online.recommend.types import MAX_BUDGET_MS, Candidates, Degraded, Outcome, Ranked, check_userid
@@ -114,7 +114,10 @@ class Stages:
                 return recall(items, opened, user, turn.request.timestamp)
         except ServiceError as error:
             _raise_if_told(turn, error, last_try)
-            found = recall(opened.exact, opened, user, turn.request.timestamp)
+            try:
+                found = recall(opened.exact, opened, user, turn.request.timestamp)
+            except StoredError as unusable:  # all but the seen items
+                return popular_unseen(opened, user, lacks(unusable, Outcome.NO_RECALL))
             return replace(found, lacking=(lacks(error, Outcome.EXACT_SEARCH), *found.lacking))
 
 

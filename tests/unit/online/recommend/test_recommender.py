@@ -188,8 +188,26 @@ def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
     fakes.world.stored_vectors[1][name] = np.zeros(77, np.float32)
     with pytest.raises(ServiceError, match=f"77 numbers for {name}"):
         ask(fakes, 1, strict=True)
-    (lacking,) = ask(fakes, 1).lacking
-    assert (lacking.outcome, lacking.service) == (Outcome.POPULAR, "redis")
+    assert_popular_unseen(fakes)
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld])
+def test_profile_codes_that_no_table_has_are_told(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(fakes, 1)
+    monkeypatch.setattr(DefaultWorld, "profile", lambda _, userid: np.array([1000, 1000, 1000], np.int32))
+    with pytest.raises(ServiceError, match="redis: holds a user"):
+        ask(fakes, 1, strict=True)
+    assert_popular_unseen(fakes)
+
+
+def assert_popular_unseen(fakes: Fakes) -> None:
+    """What can be recalled for a user whose seen items are all that is usable of the state; ranked."""
+    answer = ask(fakes, 1, MAX_SIZE)
+    (lacking,) = answer.lacking
+    assert (lacking.outcome, lacking.service) == (Outcome.NO_RECALL, "redis")
+    unseen = [itemid for itemid, _ in fakes.world.popular if itemid not in fakes.world.seen[1]]
+    assert len(answer.items) == MAX_SIZE
+    assert {itemid for itemid, _, _ in answer.items} <= set(unseen[: fakes.world.recipe.recall.candidates])
 
 
 def test_a_user_without_features_is_served_in_the_order_of_recall(
