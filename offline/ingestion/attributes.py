@@ -23,6 +23,7 @@ MOST_TERMS: Final = 500  # of an item's attribute; the rarest are left out
 INTERVALS: Final = 8  # of a user's number
 CENTRES: Final = 11  # of an item's number
 LARGEST_STORED: Final = 10**15
+LARGEST_INPUT: Final = 100  # of a model, from an item's number
 
 
 def frequent(values: Iterable[str], most: int) -> list[str]:
@@ -72,19 +73,21 @@ def fields(lists: Sequence[Sequence[str]], most: int = MOST_FIELDS) -> dict[str,
 
 
 def item_number(name: str, column: str, spec: AttributeSpec, values: NDArray[np.float64]) -> ItemNumber:
-    """How models read a numeric attribute: as declared, else fitted to its values."""
+    """How models read a numeric attribute: as declared, else fitted to its values, of which a few may lie far out."""
     known = values[~np.isnan(values)]
     unit = _unit(known)
-    largest = float(np.abs(known).max(initial=0.0)) / unit
-    quantiles = np.quantile(known, np.linspace(0, 1, CENTRES)) if len(known) else np.zeros(1)
+    sizes = np.abs(known) / unit if len(known) else np.zeros(1)
+    usual = float(np.quantile(sizes, 0.99, method="higher"))
+    quantiles = np.quantile(known, np.linspace(0, 1, CENTRES)) if len(known) else np.zeros(CENTRES)
     centres = spec.centres or tuple(np.unique(quantiles).tolist())
-    spacing = (centres[-1] - centres[0]) / max(len(centres) - 1, 1)
+    inner, whole = quantiles[-2] - quantiles[1], centres[-1] - centres[0]
+    spacing = float(inner / (CENTRES - 3) if inner > 0 else whole / max(len(centres) - 1, 1))
     return ItemNumber(
         name=name,
         column=column,
         shown=spec.shown,
         unit=unit,
-        scale=spec.scale or max(largest, 1.0),
+        scale=spec.scale or max(usual, float(sizes.max()) / LARGEST_INPUT, 1.0),
         centres=centres,
         width=spec.width or (0.75 * spacing if spacing > 0 else 1.0),
     )

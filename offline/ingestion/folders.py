@@ -28,7 +28,8 @@ def files_of(path: Path) -> Iterator[Files]:
     elif path.is_file():
         try:
             with zipfile.ZipFile(path) as archive:
-                yield {PurePosixPath(name).name: partial(_open, path, archive, name) for name in archive.namelist()}
+                names = sorted(archive.namelist(), key=PurePosixPath, reverse=True)
+                yield {PurePosixPath(name).name: partial(_open, path, archive, name) for name in names}
         except zipfile.BadZipFile as error:
             raise StepError(f"{path} is not a folder and not a whole zip ({error}).") from error
     else:

@@ -148,7 +148,11 @@ def _enter_new(cells: Cells, register: Register) -> None:
 
 def _converted(cells: Cells, spec: AttributeSpec, separator: str) -> Any:
     if spec.kind == "numeric":
-        return cells.numbers()
+        numbers = cells.numbers()
+        too_large = np.abs(numbers) > attributes.LARGEST_STORED
+        if too_large.any():
+            cells.refuse(int(too_large.argmax()), f"a number of at most {attributes.LARGEST_STORED:.0e} either way")
+        return numbers
     if spec.kind == "categorical":
         return [value or None for value in cells.texts().to_pylist()]
     if pa.types.is_list(cells.values.type) or pa.types.is_large_list(cells.values.type):

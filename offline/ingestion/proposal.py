@@ -15,17 +15,17 @@ import argparse
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import pandas as pd
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.ingestion import declaration, guesses
+from offline.ingestion.attributes import written
 from offline.ingestion.declaration import DECLARATION, INTERACTIONS, ITEMS, TAKEN, USERS
 from offline.ingestion.folders import files_of
 from offline.ingestion.guesses import Column
@@ -64,7 +64,7 @@ def propose(folder: Path) -> str:
     with files_of(folder) as files:
         if movielens_in(files):
             raise StepError(f"{folder} holds MovieLens, which needs no {DECLARATION}: make demo {_data(folder)}")
-        looked = [_look(folder / name) for name in sorted(files) if name.endswith(READ)]
+        looked = [_look(name, files[name]) for name in sorted(files) if name.endswith(READ)]
     if not looked:
         raise StepError(f"{folder} holds no file that ends with {', '.join(READ)}.")
     events = next((found for file in looked if (found := _interactions(file))), None)
@@ -87,14 +87,14 @@ def propose(folder: Path) -> str:
     return text
 
 
-def _look(path: Path) -> Looked:
-    rows = rows_of(path.name, partial(path.open, "rb"))  # type: ignore[arg-type]
+def _look(name: str, open_file: Callable[[], BinaryIO]) -> Looked:
+    rows = rows_of(name, open_file)
     delimiter = ","
     if isinstance(rows, CsvRows):
         (line,) = CsvRows(rows.name, rows.open_file, "\0").header() or [""]
         delimiter = max(DELIMITERS, key=line.count)
         rows = CsvRows(rows.name, rows.open_file, delimiter)
-    return Looked(path.name, delimiter, guesses.sampled(rows, rows.header()))
+    return Looked(name, delimiter, guesses.sampled(rows, rows.header()))
 
 
 def _interactions(file: Looked) -> Interactions | None:
@@ -146,7 +146,7 @@ def _of_interactions(events: Interactions) -> Iterator[str]:
     else:
         above, why = guesses.liked_above(events.value.numbers)
         yield f"value = {_toml(events.value.name)}  # without it every event counts as liked"
-        yield f"positive_above = {above:g}  # an event is liked above this: {why}"
+        yield f"positive_above = {written(above)}  # an event is liked above this: {why}"
 
 
 def _of_listed(table: str, of_events: Column, not_of: Column, others: list[Looked]) -> Iterator[str]:

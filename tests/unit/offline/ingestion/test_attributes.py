@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from offline.ingestion.attributes import intervals
+from offline.ingestion.attributes import CENTRES, intervals, item_number
+from offline.ingestion.declaration import AttributeSpec
 
 
 def test_a_value_that_most_share_is_an_interval_of_its_own() -> None:
@@ -18,3 +20,27 @@ def test_large_numbers_keep_their_digits() -> None:
     names = intervals(np.arange(10_000_000.0, 10_000_080))
     assert names.nunique() == 8
     assert names.iloc[0] == "below 10000010"
+
+
+def test_a_single_dear_item_does_not_make_all_others_alike() -> None:
+    prices = np.arange(1.0, 1001)
+    usual = item_number("price", "price", AttributeSpec(kind="numeric"), prices)
+    dear = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(prices, 20_000))
+    assert dear.width == pytest.approx(usual.width, rel=0.01)
+    assert dear.scale == pytest.approx(usual.scale, rel=0.01)
+
+
+def test_what_is_spread_evenly_is_measured_over_all_of_it() -> None:
+    number = item_number("price", "price", AttributeSpec(kind="numeric"), np.arange(0.0, 1001))
+    assert number.width == pytest.approx(0.75 * 1000 / (CENTRES - 1))
+
+
+@pytest.mark.parametrize("dear", [1e6, 1e12])
+def test_no_input_of_a_model_is_huge(dear: float) -> None:
+    number = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(np.arange(1.0, 1001), dear))
+    assert dear / number.unit / number.scale <= 100
+
+
+def test_a_number_that_nearly_all_share_has_a_width() -> None:
+    number = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(np.zeros(99), 10.0))
+    assert number.width == pytest.approx(0.75 * 10 / (len(number.centres) - 1))

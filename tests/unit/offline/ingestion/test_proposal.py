@@ -145,3 +145,18 @@ def test_rows_without_a_header_are_refused(tmp_path: Path) -> None:
 def test_what_to_run_next_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(Settings(), bare(shop(tmp_path / "my shop")))
     assert f"make demo RECSYS_DATA='{tmp_path}/my shop'" in capsys.readouterr().out
+
+
+def test_files_in_folders_of_the_folder_are_looked_at(tmp_path: Path) -> None:
+    bare(shop(tmp_path / "data" / "2024"))
+    main(Settings(), tmp_path)
+    with opened(tmp_path) as source:
+        assert len(ingest(source.declaration, source.tables).ratings) > 0
+
+
+def test_what_is_liked_is_written_with_all_its_digits(tmp_path: Path) -> None:
+    events = "".join(f"u{n % 31},i{n % 27},{1_700_000_000 + n},{1_234_567 + n % 3}\n" for n in range(900))
+    (tmp_path / "interactions.csv").write_text("user,item,time,rating\n" + events)
+    above = parse(propose(tmp_path)).interactions.positive_above
+    assert above is not None
+    assert 1_234_567 <= above < 1_234_569
