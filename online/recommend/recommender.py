@@ -19,7 +19,6 @@ from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers
 from online.clients.triton import ScoreQuery, TritonScores
-from online.recommend.admission import Admission
 from online.recommend.known_users import KnownUsers
 from online.recommend.last_release import LastRelease
 from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
@@ -59,7 +58,6 @@ class Recommender:
         """``last``: where the popular list is kept for the time when nothing answers."""
         self._services = Services(users, items, features, scorer)
         self._budget_ms = server.budget_ms
-        self.admission = Admission(server.threads)
         self._user_features = UserFeatures(features, self._services.breakers[features.service])
         self._background = ThreadPoolExecutor(2, "background")
         reader = ReleaseReader(users, items, features, self._background, server.item_cache_ttl_s, server.exact_items)
@@ -84,27 +82,28 @@ class Recommender:
     def recommend(self, request: Request, watch: Stopwatch | None = None) -> Recommendation:
         """The best unseen items, within the request's budget; ``watch`` is told how long each stage takes.
 
+        The budget runs since ``watch`` began.
+
         Services that do not answer are done without, and the answer says so; a strict request gets their ServiceError.
-        Raises OverloadedError, WrongUserIdError, and NoReleaseError or ServiceError where there is nothing at all to
-        answer with.
+        Raises WrongUserIdError, and NoReleaseError or ServiceError where there is nothing at all to answer with.
         """
-        with self.admission:
-            hurried = 0 < request.budget_ms < self._budget_ms
-            turn = Turn(request, self._deadline(request), watch or Stopwatch(), hurried)
-            try:
-                answer = self._answer(turn)
-            except (ServiceError, NoReleaseError) as error:
-                if request.strict or (popular := self._popular(turn, error)) is None:
-                    raise
-                answer = popular
+        watch = watch or Stopwatch()
+        hurried = 0 < request.budget_ms < self._budget_ms
+        turn = Turn(request, self._deadline(request, watch), watch, hurried)
+        try:
+            answer = self._answer(turn)
+        except (ServiceError, NoReleaseError) as error:
+            if request.strict or (popular := self._popular(turn, error)) is None:
+                raise
+            answer = popular
         self._note(answer)
         return answer
 
-    def _deadline(self, request: Request) -> Deadline:
+    def _deadline(self, request: Request, watch: Stopwatch) -> Deadline:
         """A strict request waits as long as the services may take; so does one that nothing else can be given to."""
         patient = request.strict or not self._releases.something_to_answer_with
         budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self._budget_ms)
-        return Deadline.after(budget_ms / 1e3)
+        return Deadline.after(budget_ms / 1e3 - watch.seconds())
 
     def _answer(self, turn: Turn) -> Recommendation:
         opened, user, lacking = self._stages.state(turn)

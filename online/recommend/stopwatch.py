@@ -27,8 +27,9 @@ class Stopwatch:
     Whoever makes it reads the stages of a request that failed, too.
     """
 
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
+    def __init__(self, began: float | None = None) -> None:
+        """``began``: when, in seconds of `time.perf_counter`, if not now."""
+        self.began = time.perf_counter() if began is None else began
         self._stages: dict[str, Stage] = {}
 
     @contextmanager
@@ -51,6 +52,10 @@ class Stopwatch:
 
         return done
 
+    def seconds(self) -> float:
+        """In total so far."""
+        return time.perf_counter() - self.began
+
     @property
     def stages(self) -> Mapping[str, Stage]:
         """Those that have ended, in the order of a request."""
@@ -59,4 +64,4 @@ class Stopwatch:
     def took_ms(self) -> dict[str, float]:
         """Milliseconds of each stage, and in total so far."""
         took = {name: stage.seconds * 1e3 for name, stage in self.stages.items()}
-        return {**took, "total": (time.perf_counter() - self.began) * 1e3}
+        return {**took, "total": self.seconds() * 1e3}

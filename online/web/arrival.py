@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gunicorn.workers.gthread import TConn
 
+from online.web.in_hand import WATCHES
 from online.web.limits import BODY_TOO_LARGE, MAX_BODY, MAX_HEAD
 
 _HEAD_ENDS: Final = b"\r\n\r\n"
@@ -18,6 +19,7 @@ _EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*\r\n", re.IGNO
 Refusal = tuple[int, str, str]  # status, code, message
 TOO_LONG: Final = (431, "headers_too_large", f"The request's line and headers are larger than {MAX_HEAD} bytes.")
 TOO_LATE: Final = (408, "request_timeout", "The request did not arrive in time.")
+OVERLOADED: Final = (503, "overloaded", "This server has more to answer than it can in time: ask again in a second.")
 TOO_LARGE: Final = (400, "bad_request", BODY_TOO_LARGE)
 NO_LENGTH: Final = (411, "length_required", "The body's length is not said: send Content-Length.")
 
@@ -29,6 +31,7 @@ class Connection(TConn):  # type: ignore[misc]
         super().__init__(*arguments)
         self.received = bytearray()
         self.told_to_go_on = False
+        self.complete_since = 0.0  # seconds of `time.perf_counter`
 
     def init(self) -> None:
         """Give the parser what has arrived. Called within the thread that answers."""
@@ -61,6 +64,10 @@ class Connection(TConn):  # type: ignore[misc]
         """Whether there is more to wait for. What cannot be understood is complete: the parser will say so."""
         ends, length = self._head()
         return ends < 0 or len(self.received) < ends + len(_HEAD_ENDS) + length
+
+    def watches(self) -> bool:
+        """Whether it is asked how the server is."""
+        return self.received.startswith(WATCHES)
 
     def waits_to_be_asked(self) -> bool:
         """Whether the client sends its body only when it is told to go on, and has not been told."""

@@ -9,7 +9,6 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from online.clients.base import ServiceError
-from online.recommend.admission import OverloadedError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
 from online.recommend.types import WrongUserIdError
@@ -58,12 +57,6 @@ def register_errors(app: Flask) -> None:
     def opening(error: OpeningError) -> Response:
         response = error_response(503, "release_opening", str(error))
         response.headers["Retry-After"] = "1"
-        return response
-
-    @app.errorhandler(OverloadedError)
-    def overloaded(error: OverloadedError) -> Response:
-        response = error_response(503, "overloaded", str(error))
-        response.headers["Retry-After"] = str(error.retry_after_s)
         return response
 
     @app.errorhandler(HTTPException)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from flask import Flask, Response, g, request
 
 from online.recommend.stopwatch import Stopwatch
 from online.recommend.types import Outcome, Recommendation
+from online.web.in_hand import complete_since
 
 HEADER: Final = "X-Request-ID"
 _GIVEN = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -62,13 +62,14 @@ def register_records(app: Flask, observers: Sequence[Observer]) -> None:
         g.record = Record(
             id=given if _GIVEN.fullmatch(given) else uuid.uuid4().hex[:16],
             endpoint=request.url_rule.rule if request.url_rule else UNMATCHED,
+            watch=Stopwatch(complete_since.get()),  # the wait for a thread counts
         )
 
     @app.after_request
     def end(response: Response) -> Response:
         record = current()
         record.status = response.status_code
-        record.seconds = time.perf_counter() - record.watch.began
+        record.seconds = record.watch.seconds()
         response.headers[HEADER] = record.id
         for observer in observers:
             observer(record)

@@ -6,6 +6,8 @@ seconds for each client that does not hang up after its answer. Here both are st
 
     arriving   its bytes are collected, for a limited time and up to a limited size
     lingering  it has its answer; what it still sends is dropped, for a limited time, so that it can read the answer
+
+A request that is complete while too many are in hand is refused there, too, before it costs a thread.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import Counter
 
 from data_exchange_center.settings import load_settings
-from online.web.arrival import TOO_LARGE, TOO_LATE, Connection, Refusal
+from online.web.arrival import OVERLOADED, TOO_LARGE, TOO_LATE, Connection, Refusal
+from online.web.in_hand import PLACES_PER_THREAD, WATCHERS, complete_since
 
 LINGERS_S: Final = 2.0
+RETRY_AFTER_S: Final = 1
 _CHUNK: Final = 64 * 1024
 _TIMEOUT: Final = struct.pack("ll", 5, 0)  # seconds, microseconds: of a client that neither reads nor sends
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -48,6 +52,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         self._arrives_within_s = load_settings().server.arrival_timeout_s
+        self._places = PLACES_PER_THREAD * self.cfg.threads
+        self._in_hand = 0  # requests that a thread answers, or that wait for one
         self._lingering: deque[tuple[float, Connection]] = deque()  # until when
         super().init_process()
 
@@ -96,20 +102,31 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _go_on(self, conn: Connection) -> None:
         """Refuse a request, answer it, or wait for the rest."""
-        if (problem := conn.problem()) is not None:
+        problem, complete = conn.problem(), not conn.missing()
+        if problem is None and complete and self._in_hand >= self._places + (WATCHERS if conn.watches() else 0):
+            problem = OVERLOADED
+        if problem is not None:
             self._forget(conn)
             _refuse(conn.sock, problem)
             self._linger(conn)
-        elif not conn.missing():
+        elif complete:
             self._forget(conn)
             conn.data_ready = True
+            conn.complete_since = time.perf_counter()
+            self._in_hand += 1
             self.enqueue_req(conn)
         elif conn.waits_to_be_asked():
             conn.told_to_go_on = True
             _send(conn.sock, _CONTINUE)
 
+    def handle(self, conn: Connection) -> Any:
+        """Answer a request. Called within a thread."""
+        complete_since.set(conn.complete_since)
+        return super().handle(conn)
+
     def finish_request(self, conn: Connection, done: Any) -> None:
         """Wait for the client's next request, part of which may be here already, or see it off."""
+        self._in_hand -= 1
         answered = not done.cancelled() and done.exception() is None and done.result()
         if not answered:
             self._linger(conn)
@@ -179,9 +196,10 @@ def _refuse(client: socket.socket, refusal: Refusal) -> None:
     status, code, message = refusal
     refused.labels(code).inc()
     field = {"field": "body"} if refusal is TOO_LARGE else {}
+    again = f"Retry-After: {RETRY_AFTER_S}\r\n" if refusal is OVERLOADED else ""
     body = json.dumps({"error": {"code": code, **field, "message": message}})
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    _send(client, f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    _send(client, f"{head}{again}Content-Length: {len(body)}\r\n\r\n{body}".encode())
 
 
 def _send(client: socket.socket, data: bytes) -> None:

@@ -84,7 +84,7 @@ SLOW: dict[str, tuple[bytes, bytes]] = {
     "a body that never comes": (HEAD + b"Content-Length: 10\r\n\r\n{", b""),
     "a body that never comes, of a length with zeros before it": (HEAD + b"Content-Length: %0100d\r\n\r\n" % 10, b""),
     "a large body that never comes": (HEAD + b"Content-Length: 10000000\r\n\r\n", b""),
-    "does not hang up": (b"GET /healthz HTTP/1.0\r\n\r\n", b""),
+    "does not hang up": (b"GET /nowhere HTTP/1.0\r\n\r\n", b""),
 }
 
 

@@ -19,6 +19,7 @@ from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.last_release import LastRelease
 from online.recommend.open_release import NoReleaseError
 from online.recommend.recommender import Recommender
+from online.recommend.stopwatch import Stopwatch
 from online.recommend.types import Outcome, Recommendation, Request
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_TERMS_USER, UNKNOWN_USER, World
@@ -277,6 +278,19 @@ def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> No
     finally:
         stuck.set()
     assert answer.items == before.items
+    assert [each.outcome for each in answer.lacking] == [Outcome.LAST_FEATURES]
+
+
+def test_what_a_request_has_waited_for_a_thread_is_of_its_budget(fakes: Fakes) -> None:
+    ask(fakes)
+    stuck = threading.Event()
+    fakes.features.on_call = lambda: assert_ended(stuck)
+    try:
+        watch = Stopwatch(time.perf_counter() - 4.8)
+        answer = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=5000), watch)
+    finally:
+        stuck.set()
+    assert 4_800 < answer.took_ms["total"] < 6_000
     assert [each.outcome for each in answer.lacking] == [Outcome.LAST_FEATURES]
 
 

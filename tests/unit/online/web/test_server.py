@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,9 +10,9 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_exchange_center.settings import ServerSettings
 from online.recommend.types import Degraded, Outcome, Request
 from online.web.body import BadRequestError, parse
+from online.web.in_hand import complete_since
 from online.web.limits import MAX_BODY
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER
@@ -231,17 +230,13 @@ def test_readiness_says_what_is_missing_and_whether_it_answers(http: FlaskClient
     assert (ready.status_code, ready.json["status"]) == (200, "ready")
 
 
-def test_what_is_too_much_at_once_is_turned_away_and_told_when_to_come_back(http: FlaskClient, fakes: Fakes) -> None:
-    with ExitStack() as others:
-        for _ in range(ServerSettings().threads):
-            others.enter_context(fakes.recommender.admission)
-        response = http.post("/ml/rec", json={"userid": 1})
-        assert http.get("/healthz").status_code == 200
-    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
-    assert response.json is not None
-    assert response.json["error"]["code"] == "overloaded"
-    answered(http, {"userid": 1})
-    assert fakes.users.calls, "and only then a service was asked"
+def test_the_wait_for_a_thread_is_of_the_time_that_an_answer_took(http: FlaskClient) -> None:
+    token = complete_since.set(time.perf_counter() - 0.1)
+    try:
+        assert answered(http, {"userid": 1})["took_ms"]["total"] > 100
+    finally:
+        complete_since.reset(token)
+    assert answered(http, {"userid": 1})["took_ms"]["total"] < 100
 
 
 def test_no_live_release_is_503_that_says_what_to_do(http: FlaskClient, fakes: Fakes) -> None:

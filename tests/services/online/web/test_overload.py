@@ -1,0 +1,66 @@
+"""More requests at once than the server's threads and its queue hold: the rest are told so, at once."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from data_exchange_center.settings import Settings
+from tests.free_ports import settings_on_free_ports
+from tests.metrics_page import value
+from tests.services.online.gunicorn_server import running
+
+THREADS = 2
+TAKEN = 2 * THREADS  # as many again wait
+MANY = 12
+REDIS_TIMEOUT_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Of a server whose Redis takes connections and says nothing."""
+    folder: Path = tmp_path_factory.mktemp("overload")
+    settings = settings_on_free_ports(folder)
+    redis = settings.redis.model_copy(update={"timeout_s": REDIS_TIMEOUT_S})
+    with (
+        socket.create_server(("127.0.0.1", redis.port), backlog=200),
+        running(folder, settings.model_copy(update={"redis": redis}), workers=1, threads=THREADS) as (settings, _),
+    ):
+        yield settings
+
+
+def ask(settings: Settings) -> tuple[float, requests.Response]:
+    """Seconds, and the answer."""
+    began = time.perf_counter()
+    response = requests.post(f"{settings.server.url}/ml/rec", json={"userid": 1, "strict": True}, timeout=30)
+    return time.perf_counter() - began, response
+
+
+def test_what_is_too_much_at_once_is_turned_away_and_told_when_to_come_back(settings: Settings) -> None:
+    with ThreadPoolExecutor(MANY) as clients:
+        answers = list(clients.map(ask, [settings] * MANY))
+    turned_away = [(seconds, r) for seconds, r in answers if r.json()["error"]["code"] == "overloaded"]
+    assert len(turned_away) == MANY - TAKEN
+    for seconds, response in turned_away:
+        assert seconds < 0.75 * REDIS_TIMEOUT_S
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+        assert set(response.json()["error"]) == {"code", "message"}
+    page = requests.get(f"{settings.server.url}/metrics", timeout=10).text
+    assert value(page, "refused_total", code="overloaded") == len(turned_away)
+    _, afterwards = ask(settings)
+    assert afterwards.json()["error"]["code"] != "overloaded"
+
+
+def test_whoever_watches_the_server_is_not_turned_away(settings: Settings) -> None:
+    with ThreadPoolExecutor(MANY) as clients:
+        answers = [clients.submit(ask, settings) for _ in range(MANY)]
+        time.sleep(0.3)
+        watched = [requests.get(f"{settings.server.url}/{path}", timeout=30) for path in ("healthz", "metrics")]
+    assert [response.status_code for response in watched] == [200, 200]
+    assert "overloaded" in {answer.result()[1].json()["error"]["code"] for answer in answers}
