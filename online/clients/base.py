@@ -108,9 +108,8 @@ class Client(ABC, Generic[Query, Answer]):
     def _asking(self, what: str, deadline: Deadline | None = None) -> Iterator[Deadline]:
         """Limit, time and log one call; turn the library's errors into ServiceError."""
         started = time.perf_counter()
-        limit = Deadline.after(self.timeout_s)
-        if deadline is not None and deadline < limit:
-            limit = deadline
+        given = (Deadline.after(self.timeout_s), deadline, current())
+        limit = min(each for each in given if each is not None)
         try:
             if not limit.left():
                 raise self._wrong(OUT_OF_TIME)

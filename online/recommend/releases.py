@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -17,6 +18,7 @@ from online.recommend.open_releases import OpenReleases
 log = logging.getLogger(__name__)
 
 OPENING_WAIT_S = 3.0  # of a request with nothing else to answer from; to open a release takes about one second
+RENEWED_S = 1.0  # how long it is believed that no other version of a model is published than the one that is gone
 Users = Asks[UserQuery, UserAnswer]
 
 NOTHING_LIVE = (
@@ -43,6 +45,7 @@ class Releases:
         self._background = background
         self._last = last
         self._releases = OpenReleases(read, background)
+        self._not_renewed: tuple[str, str, int, float] | None = None  # release, model, version; until when
 
     @property
     def serving(self) -> OpenRelease | None:
@@ -133,13 +136,23 @@ class Releases:
             log.warning("nothing answers instead of release %s: %s", failed.release, error)
             return None
 
+    def may_be_renewed(self, opened: OpenRelease) -> bool:
+        """False while it is known that a release is published with no other version of its model."""
+        if self._not_renewed is None:
+            return True
+        *what, until = self._not_renewed
+        return what != [opened.release, opened.model, opened.model_version] or time.monotonic() >= until
+
     def _renewed(self, failed: OpenRelease) -> OpenRelease | None:
         """The release with its model as published now; None when that is the one that failed."""
         published = self._users.published(failed.release)
         if published is None:
             return None
         model = (published.triton_model, published.triton_version)
-        return None if model == (failed.model, failed.model_version) else self._releases.renew(failed.release, *model)
+        if model == (failed.model, failed.model_version):
+            self._not_renewed = (failed.release, *model, time.monotonic() + RENEWED_S)
+            return None
+        return self._releases.renew(failed.release, *model)
 
     def _served(self, opening: Future[OpenRelease], release: str, wait_s: float | None) -> OpenRelease:
         """Wait for a release that is being opened, and answer from it from now on."""

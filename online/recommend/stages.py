@@ -10,7 +10,7 @@ import logging
 from dataclasses import replace
 
 from online.clients.base import GoneError, ServiceError, StoredError
-from online.clients.deadline import Deadline
+from online.clients.deadline import Deadline, until
 from online.clients.redis import StoredUser
 from online.recommend.known_users import KnownUsers
 from online.recommend.open_release import NoReleaseError, OpenRelease
@@ -78,10 +78,12 @@ class Stages:
         users = self._services.asking(self._services.users, turn, STATE_SHARE)
         wait_s = None if turn.strict else turn.deadline.share(0.5).left()
         gone = isinstance(error, GoneError)
-        return self._releases.instead_of(failed, turn.request.userid, users, gone=gone, wait_s=wait_s)
+        with until(turn.deadline):
+            return self._releases.instead_of(failed, turn.request.userid, users, gone=gone, wait_s=wait_s)
 
     def ranked(self, turn: Turn, opened: OpenRelease, user: StoredUser, *, last_try: bool) -> tuple[Ranked, Candidates]:
         """A user's candidates, ranked. Raises ServiceError for a strict request, and for what is gone; see above."""
+        last_try = last_try or not self._releases.may_be_renewed(opened)
         release, userid, user = opened.release, turn.request.userid, user.as_of(turn.request.timestamp)
         asked = self._features.ask(
             release, user.number, turn.deadline.share(RECALL_SHARE), strict=turn.strict, hurried=turn.hurried

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
-from online.clients.base import Client, ServiceError
+from online.clients.base import OUT_OF_TIME, Client, ServiceError
 from online.clients.deadline import Deadline, current, until
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
@@ -179,3 +179,11 @@ def test_a_sockets_own_timeout_counts_where_it_is_shorter_and_is_kept() -> None:
         assert limited.gettimeout() == 5
         theirs.sendall(b"x")
         assert limited.recv(1) == b"x"
+
+
+def test_a_call_within_a_deadline_ends_by_it_though_it_has_none_of_its_own() -> None:
+    with service(SERVICES["redis"][2]) as port, closing(RedisUsers(RedisSettings(port=port, timeout_s=5))) as users:
+        started = time.perf_counter()
+        with until(Deadline.after(LIMIT_S)), pytest.raises(ServiceError, match=OUT_OF_TIME):
+            users.published(WORLD.release)
+        assert time.perf_counter() - started < LIMIT_S + MARGIN_S

@@ -422,6 +422,33 @@ def test_a_model_that_is_not_there_at_all_is_told_at_once(fakes: Fakes) -> None:
     assert len(fakes.scorer.calls) == 1
 
 
+def test_a_model_that_is_not_there_is_not_looked_for_with_every_request(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "RENEWED_S", 60.0)
+    ask(fakes, 1)
+    fakes.scorer.worlds.clear()
+    assert ask(fakes, 1).outcomes == (Outcome.NOT_RANKED,)  # looks, in vain
+    for service in (fakes.users, fakes.items, fakes.scorer):
+        service.calls.clear()
+    fakes.users.opened.clear()
+    for _ in range(3):
+        assert ask(fakes, 1).outcomes == (Outcome.NOT_RANKED,)
+    assert [len(service.calls) for service in (fakes.users, fakes.items, fakes.scorer)] == [3, 3, 3]
+    assert fakes.users.opened == []
+
+
+def test_a_model_that_comes_later_is_found_after_a_moment(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releases, "RENEWED_S", 0.0)
+    ask(fakes, 1)
+    fakes.scorer.worlds.clear()
+    assert ask(fakes, 1).outcomes == (Outcome.NOT_RANKED,)
+    fakes.users.worlds[fakes.world.release] = fakes.scorer.worlds[fakes.world.release] = type(fakes.world)(
+        model_version=9
+    )
+    assert ask(fakes, 1).outcomes == ()
+
+
 @pytest.mark.parametrize("name", ["elasticsearch", "feast", "triton"])
 def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_new_one(fakes: Fakes, name: str) -> None:
     ask(fakes, 1)
