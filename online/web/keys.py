@@ -66,10 +66,15 @@ def read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, keys: Mapping[str, str]) -> None:
-    """To be read by everybody: a container's server runs as nobody, and hashes tell nothing."""
+    """To be read by everybody: a container's server runs as nobody, and hashes tell nothing.
+
+    A folder that is made for it, too; one that is there stays as it is.
+    """
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)
     with written_in_place(path) as temporary:
         temporary.write_text("".join(f"{name} {digest}\n" for name, digest in keys.items()), encoding="utf-8")
-    path.parent.chmod(0o755)
 
 
 def add(path: Path, name: str) -> str:

@@ -212,6 +212,28 @@ class TestServer:
         assert json.loads(stage.split("CMD ")[1].splitlines()[0]) == ["gunicorn", *COMMAND]
         assert "USER 65534:65534" in stage  # nobody
 
+    def test_every_setting_of_the_server_reaches_it_with_its_default(self, compose: dict[str, Any]) -> None:
+        environment = compose["services"]["server"]["environment"]
+        of_the_image = {"host", "port", "key", "keys_file"}  # which it has of its own, or does not read
+        for group in ("server", "tracing"):
+            for name, value in getattr(Settings(), group).model_dump().items():
+                variable = f"RECSYS_{group.upper()}__{name.upper()}"
+                if name not in of_the_image:
+                    default = re.fullmatch(rf"\$\{{{variable}:-(.*)\}}", environment[variable])
+                    assert default is not None, variable
+                    assert default[1] in ("", str(value)), variable
+
+    def test_it_keeps_its_last_release_in_a_volume_that_is_nobodys(self, compose: dict[str, Any]) -> None:
+        server = compose["services"]["server"]
+        settings = Settings(exchange_dir=Path(server["environment"]["RECSYS_EXCHANGE_DIR"]))
+        assert f"server:{settings.service_dir('server')}" in server["volumes"]
+        assert "server" in compose["volumes"]
+        assert server["read_only"] is True
+        dockerfile = (IMAGES / "Dockerfile").read_text(encoding="utf-8")
+        stage = dockerfile.split("AS server")[1].split("FROM")[0]
+        made = f"install --directory --owner=65534 --group=65534 {settings.service_dir('server')}"
+        assert made in stage  # a new volume has the owner of the image's folder
+
     @pytest.mark.parametrize(("name", "host"), [("server", "0.0.0.0"), ("steps", "server")])
     def test_it_finds_the_services_by_their_names(
         self, compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, host: str

@@ -66,6 +66,12 @@ def test_others_are_not(guarded: FlaskClient, path: Path, fakes: Fakes, authoriz
     assert fakes.users.calls == []
 
 
+def test_a_folder_that_was_there_stays_as_closed_as_it_was(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    keys.add(tmp_path / "api_keys", "shop")
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_hash_is_no_key(guarded: FlaskClient, path: Path) -> None:
     keys.add(path, "shop")
     (digest,) = keys.read(path).values()
