@@ -77,10 +77,19 @@ class Breaker:
         if always or self._circuit.closed:
             return False
         with self._lock:
-            if self._circuit.opened or self._probing:
-                raise LeftAloneError(self._service, f"is left alone for a moment: it {_why(self._circuit)}")
+            if (refusal := self.refusal) is not None:
+                raise refusal
             self._probing = True
         return True
+
+    @property
+    def refusal(self) -> LeftAloneError | None:
+        """What a call would be refused with that is made now; None: it would be made."""
+        if self._dead:
+            return LeftAloneError(self._service, self._dead)
+        if self._circuit.closed or not (self._circuit.opened or self._probing):
+            return None
+        return LeftAloneError(self._service, f"is left alone for a moment: it {_why(self._circuit)}")
 
     def _count(self, error: ServiceError) -> None:
         with self._lock, suppress(ServiceError), self._circuit:

@@ -2,6 +2,7 @@
 
 Feast needs 4.7 ms for one user and 7.2 ms for eight, and its server works on one call at a time. So while a call is in
 flight, the users of further requests are collected for the next one. A single request never waits for others.
+Strict requests wait longer than others, and for a service that is left alone, so they have calls of their own.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ class Asked:
 
 
 class UserFeatures:
-    """One call at a time; requests that arrive meanwhile share the next one."""
+    """One call at a time, and one for strict requests; those that arrive meanwhile share the next one."""
 
     def __init__(self, store: FeatureStore, breaker: Breaker) -> None:
         self._store = store
         self._breaker = breaker
-        self._caller = ThreadPoolExecutor(1, "user-features")
+        self._callers = {strict: ThreadPoolExecutor(1, "user-features") for strict in (False, True)}
         self._lock = threading.Lock()
         self._waiting: list[Asked] = []
 
@@ -57,9 +58,12 @@ class UserFeatures:
         ``deadline``: when the row is no longer waited for; the service's own timeout counts as well.
         """
         wanted = Asked(release, userid, min(deadline, Deadline.after(self._store.timeout_s)), strict, hurried)
+        if not strict and (refusal := self._breaker.refusal) is not None:  # nobody queues for that
+            wanted.rows.set_exception(refusal)
+            return wanted
         with self._lock:
             self._waiting.append(wanted)
-        self._caller.submit(self._call_next)
+        self._callers[strict].submit(self._call_next, strict)
         return wanted
 
     def result(self, asked: Asked) -> FeatureRows:
@@ -70,17 +74,18 @@ class UserFeatures:
             asked.rows.cancel()
             raise ServiceError(self._store.service, OUT_OF_TIME) from error
 
-    def _call_next(self) -> None:
-        """Fetch the rows of all waiting requests, unless an earlier call has done so already."""
+    def _call_next(self, strict: bool) -> None:
+        """Fetch the rows of all waiting requests of a kind, unless an earlier call has done so already."""
         with self._lock:
-            release = self._waiting[0].release if self._waiting else None
-            batch = [wanted for wanted in self._waiting if wanted.release == release][:MAX_USERS]
+            alike = [wanted for wanted in self._waiting if wanted.strict == strict]
+            release = alike[0].release if alike else None
+            batch = [wanted for wanted in alike if wanted.release == release][:MAX_USERS]
             self._waiting = [wanted for wanted in self._waiting if wanted not in batch]
         batch = [wanted for wanted in batch if wanted.rows.set_running_or_notify_cancel()]  # excluded: gave up
         if not batch:
             return
         try:
-            last, strict = max(batch, key=lambda wanted: wanted.deadline), any(wanted.strict for wanted in batch)
+            last = max(batch, key=lambda wanted: wanted.deadline)
             store = Asking(self._store, self._breaker, last.deadline, strict, last.hurried)
             answer = store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
         except BaseException as error:
@@ -91,7 +96,8 @@ class UserFeatures:
             wanted.rows.set_result(_row(answer, wanted.userid))
 
     def close(self) -> None:
-        self._caller.shutdown()
+        for caller in self._callers.values():
+            caller.shutdown()
 
 
 def _row(answer: FeatureRows, userid: int) -> FeatureRows:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from online.clients import breaker
 from online.clients.base import ServiceError
-from online.clients.breaker import Breaker
+from online.clients.breaker import FAILURES, Breaker, LeftAloneError
 from online.clients.deadline import Deadline
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.user_features import MAX_USERS, UserFeatures
@@ -104,3 +105,37 @@ def test_nobody_waits_longer_than_the_deadline_even_behind_another_call(store: S
     store.go.set()
     features.close()
     assert [list(query.ids) for query in store.calls] == [[1]]  # who gave up is not asked for
+
+
+def test_who_is_strict_is_waited_for_by_nobody_else(store: SlowFeatures, features: UserFeatures) -> None:
+    strict = features.ask("aaaaaaaaaaaa", 1, soon(), strict=True)
+    assert store.asked.acquire(timeout=5)
+    other = features.ask("aaaaaaaaaaaa", 2, soon())
+    assert store.asked.acquire(timeout=5)  # though the first call is still in flight
+    store.go.set()
+    assert (features.result(strict).ids, features.result(other).ids) == ((1,), (2,))
+
+
+def test_nobody_queues_behind_the_call_that_finds_out_whether_a_dead_service_is_well_again(
+    store: SlowFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "PROBE_S", 0.05)
+    features = UserFeatures(store, Breaker("feast"))
+    store.down = True
+    store.go.set()
+    for _ in range(FAILURES):
+        with pytest.raises(ServiceError, match="feast"):
+            features.result(features.ask("aaaaaaaaaaaa", 1, soon()))
+        assert store.asked.acquire(timeout=5)
+    store.down = False
+    store.go.clear()
+    time.sleep(0.06)
+    probe = features.ask("aaaaaaaaaaaa", 1, soon(5))
+    assert store.asked.acquire(timeout=5)
+    other = features.ask("aaaaaaaaaaaa", 2, soon(5))
+    assert other.rows.done()
+    with pytest.raises(LeftAloneError):
+        features.result(other)
+    store.go.set()
+    assert features.result(probe).ids == (1,)
+    features.close()
