@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from data_exchange_center.own_ids import OwnId
-from online.clients.base import Asks, ServiceError
+from online.clients.base import Asks, ServiceError, StoredError
 from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
 from online.recommend.last_release import LastRelease, Saved
 from online.recommend.open_release import NoReleaseError, OpenRelease
@@ -85,6 +85,8 @@ class Releases:
         if answer.live is None:
             raise NoReleaseError(NOTHING_LIVE)
         if answer.live == serving.release:
+            if answer.user is None and not answer.kept:  # not a stranger: Redis has lost what it held
+                raise StoredError("redis", f"holds release {serving.release} no longer, although it is live")
             return serving, answer.user
         opening = self._releases.open(answer.live)
         return self._switched(answer.live, opening, serving, answer, userid, users, wait_s)

@@ -267,6 +267,18 @@ def test_redis_that_has_lost_everything_does_not_end_the_answers(fakes: Fakes) -
         ask(fakes, strict=True)
 
 
+def test_redis_that_has_lost_the_live_release_makes_nobody_a_stranger(fakes: Fakes) -> None:
+    before = ask(fakes)
+    del fakes.users.worlds[fakes.world.release]
+    known, stranger = ask(fakes), ask(fakes, 8)
+    assert known.items == before.items
+    assert [each.outcome for each in known.lacking] == [Outcome.LAST_STATE]
+    assert not stranger.cold_start
+    assert [(each.outcome, each.service) for each in stranger.lacking] == [(Outcome.POPULAR, "redis")]
+    with pytest.raises(ServiceError, match=f"redis: holds release {fakes.world.release} no longer"):
+        ask(fakes, strict=True)
+
+
 def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> None:
     before = ask(fakes)
     stuck = threading.Event()
