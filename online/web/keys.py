@@ -135,19 +135,18 @@ class Keys:
 
 
 def register_keys(app: Flask, settings: ServerSettings, path: Path) -> None:
-    """Ask for a key where the settings want one: for everything, or for what writes."""
+    """Ask for a key where the settings want one: for everything, or for what writes. A good one is noted anywhere."""
     keys = Keys(path)
 
     @app.before_request
     def check() -> None:
-        if request.path in OPEN or not (settings.keys_for == "all" or _writes()):
-            return
         given = request.authorization
         owner = keys.owner(given.token) if given and given.type == "bearer" and given.token else None
-        if owner is None:
+        if owner is not None:
+            records.current().facts["key"] = owner
+        elif request.path not in OPEN and (settings.keys_for == "all" or _writes()):
             message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
             raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
-        records.current().facts["key"] = owner
 
 
 def warn_if_open(settings: ServerSettings) -> None:

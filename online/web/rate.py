@@ -47,7 +47,8 @@ def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> N
 
 
 def _client() -> str:
-    return str(records.current().facts.get("key") or request.remote_addr or "unknown")
+    key = records.current().facts.get("key")
+    return f"key:{key}" if key else f"address:{request.remote_addr or 'unknown'}"
 
 
 def _options(redis: RedisSettings) -> dict[str, Any]:

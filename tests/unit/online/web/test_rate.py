@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
+from online.web import keys
 from tests.free_ports import free_ports
 from tests.unit.online.conftest import Fakes
 
@@ -79,6 +81,20 @@ def test_behind_a_proxy_it_is_the_client_who_is_counted_and_nobody_believes_a_cl
 @pytest.mark.parametrize("rate", ["20/second", "20/second; 1000/hour", "1/minute;2/day", ""])
 def test_a_limit_is_understood(rate: str) -> None:
     assert ServerSettings(rate=rate).rate == rate
+
+
+def test_who_sends_a_key_is_counted_by_it_and_others_by_their_address(fakes: Fakes, tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "api_keys"
+    shop, namesake = keys.add(path, "shop"), keys.add(path, "10.0.0.9")
+    http = limited(fakes, rate="1/day", keys_file=path)
+
+    def status(address: str, key: str = "") -> int:
+        code: int = asked(http, address, **({"Authorization": f"Bearer {key}"} if key else {})).status_code
+        return code
+
+    assert [status("10.0.0.1", shop), status("10.0.0.2", shop)] == [200, 429]
+    assert [status("10.0.0.1"), status("10.0.0.1", "recsys_nobodys")] == [200, 429]
+    assert [status("10.0.0.3", namesake), status("10.0.0.9")] == [200, 200]
 
 
 @pytest.mark.parametrize("rate", ["20", "often", "0/second", "20/second;", "20/fortnight", "-1/day"])
