@@ -1,0 +1,5 @@
+"""What both sides agree on."""
+
+from typing import Final
+
+VERSION: Final = "0.1.0"  # of the project; here, as the images hold its code and not its package

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as installed_version
 from typing import Final
 
 import requests
 
+from data_exchange_center import VERSION
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
@@ -38,7 +38,7 @@ def version(settings: Settings) -> str:
     except (requests.RequestException, ValueError) as error:
         raise NotReadyError(f"the server does not answer to /readyz on port {port} yet") from error
     if answer["ready"]:
-        return installed_version("recsys-pipeline")
+        return VERSION
     absent = [service["message"] for service in answer["services"].values() if not service["ready"]]
     if not absent and not _release_is_live(settings):
         raise NeedsActionError(answer["message"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any, Final
 
 from flask import Blueprint, Flask, Response, jsonify, make_response, render_template
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from data_exchange_center import VERSION
 from online.recommend.types import Request
 from online.web.answers import Alive, Answer, ErrorAnswer, Ready
 
@@ -43,7 +43,7 @@ def description() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "recsys_pipeline",
-            "version": version("recsys-pipeline"),
+            "version": VERSION,
             "description": "Recommendations by Redis, Elasticsearch, Feast and Triton. Every error has one shape.",
         },
         "paths": {
