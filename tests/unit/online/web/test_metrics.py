@@ -80,9 +80,9 @@ def test_a_process_tells_of_itself_where_another_program_shares_its_numbers(
 
 
 def test_no_user_id_is_in_it(http: FlaskClient) -> None:
-    http.post("/ml/rec", json={"userid": 4711}, headers={"X-Request-ID": "request-4711"})
-    http.get("/users/4711?key=4711")
-    assert "4711" not in http.get("/metrics").text
+    http.post("/ml/rec", json={"userid": 1471147114}, headers={"X-Request-ID": "request-1471147114"})
+    http.get("/users/1471147114?key=1471147114")
+    assert "1471147114" not in http.get("/metrics").text
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian's package prometheus)")
