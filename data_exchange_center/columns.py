@@ -31,12 +31,14 @@ class Columns:
     ITEMS: Final = "items"  # list of itemids, newest first
     RATINGS: Final = "ratings"  # list, beside ITEMS
     TIMES: Final = "times"  # list of seconds, beside ITEMS
+    EVENT_TIMESTAMP: Final = "event_timestamp"  # when a row of the feature store became true
     IMPRESSIONS: Final = "impressions"
     CLICKS: Final = "clicks"
 
     # what an attribute's column cannot be called: it lies beside these
     TAKEN: Final = frozenset(
-        {*(USER, ITEM, OWN_ID, TITLE, GENRES), "n_ratings", "ratings", "likes", "recent", "mean_rating_x100"}
+        {*(USER, ITEM, OWN_ID, TITLE, GENRES, LABEL, SPLIT, EVENT_TIMESTAMP)}
+        | {"n_ratings", "ratings", "likes", "recent", "mean_rating_x100"}  # statistics; an item's without ``item_``
     )
 
 

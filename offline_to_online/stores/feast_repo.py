@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from data_exchange_center import wire
+from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import Entity
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import written_in_place
@@ -35,7 +36,6 @@ from online.stack.feast.service import feast_environment, feature_repo, prepare_
 
 log = logging.getLogger(__name__)
 
-EVENT_TIMESTAMP: Final = "event_timestamp"
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
 _CHECKED: Final = "checked"  # file beside a release's others: all of it was read back through the feature server
 _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
@@ -83,8 +83,8 @@ def write_features(
             wire.FEAST_KEY[entity]: pa.int64(),
             **{feature.name: _ARROW[feature.dtype] for feature in spec.stored(entity)},
         }
-        schema = pa.schema([*types.items(), (EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])
-        table = pa.Table.from_pandas(frame.assign(**{EVENT_TIMESTAMP: at}), schema=schema, preserve_index=False)
+        schema = pa.schema([*types.items(), (Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])
+        table = pa.Table.from_pandas(frame.assign(**{Columns.EVENT_TIMESTAMP: at}), schema=schema, preserve_index=False)
         with written_in_place(folder / f"{entity}s.parquet") as temporary:
             pq.write_table(table.replace_schema_metadata(None), temporary)
     fields = {entity: [[feature.name, _FEAST[feature.dtype]] for feature in spec.stored(entity)] for entity in ENTITIES}

@@ -36,7 +36,7 @@ def test_a_name_has_the_same_slug_in_any_order(names: list[str]) -> None:
     assert slugs(names) == [expected[name] for name in names]
 
 
-@pytest.mark.parametrize("name", ["title", "Id", "n_ratings"])
+@pytest.mark.parametrize("name", ["title", "Id", "n_ratings", "Label", "split", "event_timestamp"])
 def test_what_is_taken_is_told_apart(name: str) -> None:
     (made,) = slugs([name], Columns.TAKEN)
     assert re.fullmatch(rf"{name.lower()}_[0-9a-f]{{8}}", made)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import ElapsedFeature, one_hot
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import DEFAULT
@@ -80,3 +81,10 @@ def test_the_spec_follows_from_the_registry(monkeypatch: pytest.MonkeyPatch) -> 
     assert first in wider.dense
     assert user_columns()[-1] == "new_one"
     assert user_statistics_after(DATA, np.array([0, 2]), np.array([1, 3]))[:, -1].tolist() == [0, 200]
+
+
+def test_the_names_that_statistics_take_are_those_of_the_registry() -> None:
+    """An item's number becomes a column with ``item_`` before its name. A name too few is refused by `named_apart`."""
+    names = {each.column.name if isinstance(each, UserStatistic) else each.column.name[5:] for each in STATISTICS}
+    constants = {value for name, value in vars(Columns).items() if name.isupper() and isinstance(value, str)}
+    assert Columns.TAKEN - names <= constants

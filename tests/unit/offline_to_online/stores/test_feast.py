@@ -18,7 +18,7 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.feature_rows import feature_frames, newest_event
-from offline_to_online.stores.feast_repo import ENTITIES, EVENT_TIMESTAMP, _with_registry, release_dir, write_features
+from offline_to_online.stores.feast_repo import ENTITIES, _with_registry, release_dir, write_features
 from offline_to_online.stores.feast_server import compare
 from online.stack.feast.service import STATIC_FILES
 from tests.synthetic_release import write_artifacts
@@ -61,7 +61,7 @@ def test_the_fields_are_the_specs_and_the_key_is_not_among_them(tmp_path: Path, 
         assert [name for name, _ in fields[entity]] == [feature.name for feature in spec.stored(entity)]
         table = pq.read_table(release_dir(settings, "aaaaaaaaaaaa") / f"{entity}s.parquet")
         key = wire.FEAST_KEY[entity]
-        assert table.column_names == [key, *(feature.name for feature in spec.stored(entity)), EVENT_TIMESTAMP]
+        assert table.column_names == [key, *(feature.name for feature in spec.stored(entity)), Columns.EVENT_TIMESTAMP]
     assert dict(fields["user"])["gender"] == "String"
     assert dict(fields["user"])["age"] == "Int64"
 
