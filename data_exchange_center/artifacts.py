@@ -189,6 +189,7 @@ ITEMS = Table(
     },
     open_ended=(pa.float64(),),
 )
+SPLIT_REPORT = Document("offline/split_report.json", _S1_SPLIT, "What the split was made from (sha256).")
 GENRES = Document(
     "offline/genres.json",
     _S2_TERMS,

@@ -5,14 +5,14 @@ click, of MovieLens one above 3. The last interactions of every user, of MovieLe
 the rest the first 80 % train and the last 20 % test. What would make nonsense is refused here, before it is trained.
 
 Reads:  offline/raw/dataset.json and the files that it lists
-Writes: offline/ratings.parquet, offline/users.parquet, offline/items.parquet
+Writes: offline/{ratings,users,items}.parquet, offline/split_report.json
 Run:    cd offline/preprocess && python s1_data_split.py
 Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 holdout (MovieLens-1M)
 """
 
 from __future__ import annotations
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.files import sha256
 from data_exchange_center.release_parts import read_dataset
@@ -26,6 +26,7 @@ from offline.ingestion.ingest import ingest
 
 
 def main(settings: Settings) -> None:
+    read = provenance.made_from(settings.exchange_dir, settings.recipe, provenance.SPLIT)
     dataset = read_dataset(settings.exchange_dir)
     raw = settings.offline_dir / "raw"
     for file, digest in dataset.sha256.items():
@@ -48,6 +49,7 @@ def main(settings: Settings) -> None:
     artifacts.RATINGS.write(settings.exchange_dir, ratings)
     artifacts.USERS.write(settings.exchange_dir, data.users)
     artifacts.ITEMS.write(settings.exchange_dir, data.items)
+    artifacts.SPLIT_REPORT.write(settings.exchange_dir, read)
     print(", ".join(f"{count:,} {name}" for name, count in labels.items()))
     print(", ".join(f"{count:,} {name}" for name, count in split.items()))
     single = int((ratings.groupby(Columns.USER).size() == 1).sum())

@@ -59,6 +59,14 @@ def test_parts_of_two_runs_are_refused_with_the_step_to_run_again(
         release_of_artifacts(Settings(exchange_dir=tmp_path / "one"))
 
 
+def test_a_split_of_other_labels_is_refused(tmp_path: Path) -> None:
+    """dataset.json was made again with another threshold of what is liked, ratings.parquet was not."""
+    write_artifacts(tmp_path)
+    artifacts.DATASET.write(tmp_path, {**artifacts.DATASET.read(tmp_path), "positive_above": 1.0})
+    with pytest.raises(ArtifactError, match=r"dataset\.json is not the file that .*s1_data_split\.py was run on\. Run"):
+        release_of_artifacts(Settings(exchange_dir=tmp_path))
+
+
 def test_a_report_that_does_not_say_what_it_was_run_on_is_refused(tmp_path: Path) -> None:
     write_artifacts(tmp_path)
     artifacts.RECALL_REPORT.write(tmp_path, {"channels": {}})
@@ -68,7 +76,7 @@ def test_a_report_that_does_not_say_what_it_was_run_on_is_refused(tmp_path: Path
 
 def test_artifacts_of_another_recipe_are_refused_with_what_to_do(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="default")
-    with pytest.raises(ArtifactError, match=r"s2_term_trans\.py was run with recipe 'default'; .* RECSYS_RECIPE"):
+    with pytest.raises(ArtifactError, match=r"s1_data_split\.py was run with recipe 'default'; .* RECSYS_RECIPE"):
         release_of_artifacts(Settings(exchange_dir=tmp_path, recipe_name="source"))
 
 
