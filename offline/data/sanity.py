@@ -42,6 +42,11 @@ def expect_sense(ratings: pd.DataFrame, dataset: Dataset, recipe: Recipe) -> Non
             f"{with_past} of {users:,} users has an event that is not held out, and at least {FEWEST_WITH_PAST} are "
             f"needed to learn from: {REMEDY}."
         )
+    if recipe.ranker.examples == "lists" and ratings.loc[~held_out, Columns.USER].value_counts().max() < 2:
+        raise StepError(
+            f"recipe {recipe.name!r} learns from what users did next, and none of {users:,} users has two events that "
+            f"are not held out: {REMEDY}."
+        )
     _expect_labels(ratings.loc[~held_out, Columns.LABEL], dataset, recipe)
     if not dataset.terms and "terms" in recipe.needs:
         raise StepError(

@@ -187,6 +187,7 @@ def rows(split: list[str], labels: list[int], users: list[int]) -> pd.DataFrame:
         (["train", "holdout"], [1, 1], [1, 1], "default", r"50% of all events would be held out .*\[holdout\]"),
         (["train"] * 6 + ["holdout"] * 3, [1] * 9, [1] * 6 + [2, 3, 4], "default", "75% of 4 users .* at_least = 0"),
         (["train"] * 6 + ["holdout"] * 2, [1] * 8, [1] * 7 + [2], "default", r"1 of 2 users .* needed to learn from"),
+        (["train"] * 3, [1] * 3, [1, 2, 3], "default", "none of 3 users has two events that are not held out"),
         (["train"] * 9, [0] * 9, [1] * 5 + [2] * 4, "default", "none of 9 events .* positive_above .* 1 to 5"),
         (["train"] * 9, [1] * 9, [1] * 5 + [2] * 4, "source", "all 9 of this data set are liked"),
     ],
