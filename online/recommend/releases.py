@@ -45,6 +45,7 @@ class Releases:
         self._background = background
         self._last = last
         self._releases = OpenReleases(read, background)
+        self._live: str | None = None  # as Redis said last
         self._not_renewed: tuple[str, str, int, float] | None = None  # release, model, version; until when
 
     @property
@@ -61,13 +62,17 @@ class Releases:
     def something_to_answer_with(self) -> bool:
         return self.serving is not None or self.saved is not None
 
+    def is_live(self, opened: OpenRelease) -> bool:
+        """Whether Redis named this release when it was asked last."""
+        return self._live == opened.release
+
     @property
     def open_count(self) -> int:
         return len(self._releases)
 
     def live(self, users: Users | None = None, wait_s: float | None = None) -> OpenRelease:
         """The live release, opened. Raises NoReleaseError, ServiceError."""
-        live = (users or self._users).call(UserQuery(0, None)).live
+        live = self._live = (users or self._users).call(UserQuery(0, None)).live
         if live is None:
             raise NoReleaseError(NOTHING_LIVE)
         return self._served(self._releases.open(live), live, wait_s)
@@ -82,6 +87,7 @@ class Releases:
         if serving is None:
             return self._with_user(self.live(users, wait_s), userid, users)
         answer = users.call(UserQuery(userid, serving.release))
+        self._live = answer.live
         if answer.live is None:
             raise NoReleaseError(NOTHING_LIVE)
         if answer.live == serving.release:

@@ -63,6 +63,8 @@ class Stages:
 
         Raises WrongUserIdError.
         """
+        if self._releases.is_live(opened):  # so that no other is going live
+            check_userid(turn.request.userid, opened.user_ids)
         patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
         users = self._services.asking(self._services.users, patient, STATE_SHARE)
         userid = turn.request.userid

@@ -89,6 +89,15 @@ def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restar
         ask(fakes, "u-8f3a")
 
 
+def test_an_id_of_the_wrong_kind_costs_one_question_while_no_other_release_is_live(fakes: Fakes) -> None:
+    right = fakes.world.own_user(1)
+    ask(fakes, right)
+    fakes.users.calls.clear()
+    with pytest.raises(WrongUserIdError):
+        ask(fakes, 1 if isinstance(right, str) else "1")
+    assert len(fakes.users.calls) == 1
+
+
 @pytest.mark.parametrize("kind", [DefaultWorld])
 def test_an_answer_has_a_field_for_each_attribute_by_its_declared_name(
     http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
