@@ -228,7 +228,7 @@ write_password
 case ${1:-} in
     demo) demo ;;
     up) up ;;
-    down) docker compose --profile steps --profile monitoring down --remove-orphans ;;
+    down) docker compose --profile steps --profile monitoring down --remove-orphans --volumes ;;
     status) show_status ;;
     logs) show_logs "${@:2}" ;;
     run) in_steps "${@:2}" ;;

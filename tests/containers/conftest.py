@@ -84,7 +84,9 @@ class Containers:
         return found[0]
 
     def recommend(self, userid: int, size: int = 50) -> requests.Response:
-        return requests.post(f"{self.settings.server.url}/ml/rec", json={"userid": userid, "size": size}, timeout=30)
+        return requests.post(
+            f"{self.settings.server.url}/ml/rec", json={"userid": userid, "size": size, "strict": True}, timeout=30
+        )
 
     def itemids(self, userid: int = 1) -> list[int]:
         """The films, in order. Not their scores: a history is a second older with every second."""

@@ -105,7 +105,7 @@ def test_images_choose_the_compose_files(tmp_path: Path, variables: dict[str, st
     assert done.returncode == 0, done.stderr
     assert (
         asked(tmp_path)[-1]
-        == f"compose --profile steps --profile monitoring down --remove-orphans|{files}|{tmp_path}/exchange"
+        == f"compose --profile steps --profile monitoring down --remove-orphans --volumes|{files}|{tmp_path}/exchange"
     )
 
 
