@@ -11,8 +11,10 @@ import redis
 import urllib3
 from elastic_transport import NodeConfig, Urllib3HttpNode
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from online.clients.addresses import addresses_of
 from online.clients.deadline import current
 
 Result = TypeVar("Result")
@@ -63,22 +65,69 @@ class DeadlineSSLSocket(_Limited, ssl.SSLSocket):
     """An encrypted socket that keeps the deadline."""
 
 
+def _left_s(configured: float | None) -> float | None:
+    """Seconds in which a connection is to be made: the configured ones, or what is left of the deadline."""
+    if (deadline := current()) is None:
+        return configured
+    return max(min(configured or deadline.left(), deadline.left()), 1e-3)
+
+
+def _first(connect: Callable[[str], socket.socket], addresses: list[str]) -> socket.socket:
+    """A connection to the first address that takes one. Raises what the last one raised."""
+    *others, last = addresses
+    for address in others:
+        try:
+            return connect(address)
+        except (OSError, ConnectTimeoutError, NewConnectionError):
+            continue
+    return connect(last)
+
+
 class RedisConnection(redis.Connection):
     """A connection of redis-py's pool that keeps the deadline, while it is made, too."""
 
     def _connect(self) -> socket.socket:
-        configured, deadline = self.socket_connect_timeout, current()
-        if deadline is not None:
-            self.socket_connect_timeout = max(min(configured or deadline.left(), deadline.left()), 1e-3)
+        host, configured = self.host, self.socket_connect_timeout
+
+        def connect(address: str) -> socket.socket:
+            self.host, self.socket_connect_timeout = address, _left_s(configured)
+            try:
+                return super(RedisConnection, self)._connect()  # type: ignore[no-untyped-call,no-any-return]
+            finally:
+                self.host, self.socket_connect_timeout = host, configured
+
+        return DeadlineSocket.over(_first(connect, addresses_of(host, _left_s(configured))))
+
+
+class _TimelyConnection(HTTPConnection):
+    """Connects by the deadline, the look-up of the host's name included."""
+
+    def _new_conn(self) -> socket.socket:
+        name, configured = self._dns_host, self.timeout
+
+        def connect(address: str) -> socket.socket:
+            self._dns_host, self.timeout = address, _left_s(configured)
+            try:
+                return super(_TimelyConnection, self)._new_conn()
+            finally:
+                self._dns_host, self.timeout = name, configured
+
         try:
-            return DeadlineSocket.over(super()._connect())  # type: ignore[no-untyped-call]
-        finally:
-            self.socket_connect_timeout = configured
+            addresses = addresses_of(name, _left_s(configured))
+        except socket.gaierror as error:
+            raise NameResolutionError(name, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, str(error)) from error
+        return _first(connect, addresses)
 
 
-class _HttpConnection(HTTPConnection):
+class _HttpConnection(_TimelyConnection):
     def _new_conn(self) -> socket.socket:
         return DeadlineSocket.over(super()._new_conn())
+
+
+class _HttpsConnection(_TimelyConnection, HTTPSConnection):
+    """Becomes an encrypted socket, which keeps the deadline, after it is connected."""
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):
@@ -100,6 +149,7 @@ class ElasticNode(Urllib3HttpNode):
         super().__init__(config)
         if config.scheme == "https":  # a plain socket becomes an encrypted one after it is connected
             self.pool.conn_kw["ssl_context"].sslsocket_class = DeadlineSSLSocket
+            self.pool.ConnectionCls = _HttpsConnection
         else:
             self.pool.ConnectionCls = _HttpConnection
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from online.clients.base import Client, Pong, ServiceError
+
+FRESH_S = 0.5  # how long an answer serves whoever asks next, so that a flood of probes is none for the services
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,28 @@ def _ask(client: Client[object, object]) -> tuple[str, Pong | ServiceError]:
         return client.service, client.ping()
     except ServiceError as error:
         return client.service, error
+
+
+class SharedReadiness:
+    """Finds out once for all who ask at the same time, or soon after. Shared by threads."""
+
+    def __init__(self, find_out: Callable[[], Readiness]) -> None:
+        self._find_out = find_out
+        self._lock = threading.Lock()
+        self._found: Future[Readiness] | None = None  # being found out, or found
+        self._stale_at = 0.0  # in seconds of `time.monotonic`
+
+    def get(self) -> Readiness:
+        """As it is now, or was `FRESH_S` ago at most. Raises what finding out raises."""
+        with self._lock:
+            found = self._found
+            mine = found is None or (found.done() and time.monotonic() >= self._stale_at)
+            if found is None or mine:
+                found = self._found = Future()
+        if mine:
+            try:
+                found.set_result(self._find_out())
+                self._stale_at = time.monotonic() + FRESH_S
+            except BaseException as error:
+                found.set_exception(error)
+        return found.result()

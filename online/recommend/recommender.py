@@ -22,7 +22,7 @@ from online.clients.triton import ScoreQuery, TritonScores
 from online.recommend.known_users import KnownUsers
 from online.recommend.last_release import LastRelease
 from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
-from online.recommend.readiness import Readiness, ask_all
+from online.recommend.readiness import Readiness, SharedReadiness, ask_all
 from online.recommend.releases import Releases
 from online.recommend.services import Services, Turn
 from online.recommend.stages import Stages, lacks
@@ -64,6 +64,7 @@ class Recommender:
         self._releases = Releases(users, reader.read, self._background, last)
         known = KnownUsers(server.known_users, server.last_state_max_age_s)
         self._stages = Stages(self._services, self._releases, self._user_features, known)
+        self._readiness = SharedReadiness(self._find_out_readiness)
         self._count_lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
@@ -179,7 +180,10 @@ class Recommender:
             log.warning("nothing to serve yet: %s", error)
 
     def readiness(self) -> Readiness:
-        """Ask every service at once, then for the live release."""
+        """Every service and the live release, asked about once for all who want to know at the same time."""
+        return self._readiness.get()
+
+    def _find_out_readiness(self) -> Readiness:
         services = ask_all(self._services.all)
         try:
             live = self._releases.live().manifest

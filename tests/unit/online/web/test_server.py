@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from online.recommend import readiness
 from online.recommend.types import Degraded, Outcome, Request
 from online.web.body import BadRequestError, parse
 from online.web.in_hand import complete_since
@@ -212,7 +213,10 @@ def test_a_strict_request_without_a_service_is_503_with_its_name(http: FlaskClie
 
 
 @pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
-def test_readiness_says_what_is_missing_and_whether_it_answers(http: FlaskClient, fakes: Fakes, name: str) -> None:
+def test_readiness_says_what_is_missing_and_whether_it_answers(
+    http: FlaskClient, fakes: Fakes, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "FRESH_S", 0.0)
     answered(http, {"userid": 1})
     fakes.service(name).down = True
     for _ in range(3):
