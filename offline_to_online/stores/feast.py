@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,10 +37,6 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
 
     title: ClassVar[str] = "Feast"
     step: ClassVar[str] = "offline_to_online/rank/s1_feature_to_feast.py"
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._unapplied = False  # the repository was changed, and Feast does not know yet
 
     @property
     def address(self) -> str:
@@ -89,20 +84,18 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
         """Put the release behind the services ``ml_user`` and ``ml_item``; `settle` makes it known."""
         alone = feast_repo.releases_in(self.settings) == {release}  # then it is behind them already
         before = feast_repo.live_release(self.settings) or (release if alone else None)
+        if before != release:
+            feast_repo.note_change(self.settings)
         feast_repo.point_live(self.settings, release)
-        self._unapplied |= before != release
 
     def delete(self, releases: Collection[str]) -> None:
         """Take releases out of the repository; `settle` then drops their views and their rows in Redis."""
         for release in releases:
-            shutil.rmtree(feast_repo.release_dir(self.settings, release))
-            self._unapplied = True
+            feast_repo.note_change(self.settings)
+            feast_repo.delete_release(self.settings, release)
 
     def settle(self) -> None:
-        """Run ``feast apply`` when something has changed: it takes seconds."""
-        if self._unapplied:
-            feast_repo.run_feast(self.settings, ["apply"])
-            self._unapplied = False
+        feast_repo.apply(self.settings)
 
 
 def materialize(settings: Settings, release: str) -> None:

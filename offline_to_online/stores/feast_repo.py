@@ -37,6 +37,8 @@ from online.stack.feast.service import feast_environment, feature_repo, prepare_
 log = logging.getLogger(__name__)
 
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
+_FIELDS: Final = "fields.json"
+_UNAPPLIED: Final = ".unapplied"  # file in the repository: something has changed that Feast was not told of yet
 _CHECKED: Final = "checked"  # file beside a release's others: all of it was read back through the feature server
 _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
 _FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
@@ -70,6 +72,26 @@ def point_live(settings: Settings, release: str) -> None:
         temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
 
 
+def delete_release(settings: Settings, release: str) -> None:
+    """Take a release out of the repository: first what makes it visible to Feast, as this may be interrupted."""
+    folder = release_dir(settings, release)
+    (folder / _FIELDS).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def note_change(settings: Settings) -> None:
+    """Say that `apply` has something to tell Feast. Before the change, so that it is not forgotten by a kill."""
+    (feature_repo(settings) / _UNAPPLIED).touch()
+
+
+def apply(settings: Settings) -> None:
+    """Run ``feast apply`` if a change was noted: it takes seconds."""
+    noted = feature_repo(settings) / _UNAPPLIED
+    if noted.exists():
+        run_feast(settings, ["apply"])
+        noted.unlink()
+
+
 def write_features(
     settings: Settings, release: str, spec: FeatureSpec, frames: dict[Entity, pd.DataFrame], at: pd.Timestamp
 ) -> None:
@@ -88,7 +110,7 @@ def write_features(
         with written_in_place(folder / f"{entity}s.parquet") as temporary:
             pq.write_table(table.replace_schema_metadata(None), temporary)
     fields = {entity: [[feature.name, _FEAST[feature.dtype]] for feature in spec.stored(entity)] for entity in ENTITIES}
-    with written_in_place(folder / "fields.json") as temporary:
+    with written_in_place(folder / _FIELDS) as temporary:
         temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.feature_rows import feature_frames, newest_event
+from offline_to_online.stores import feast_repo
+from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.feast_repo import ENTITIES, _with_registry, release_dir, write_features
 from offline_to_online.stores.feast_server import compare
 from online.stack.feast.service import STATIC_FILES
@@ -127,3 +130,36 @@ def test_a_password_with_a_blank_and_a_hash_reaches_feast_whole(monkeypatch: pyt
     original = yaml.safe_load((STATIC_FILES / "feature_store.yaml").read_text(encoding="utf-8"))
     assert config["entity_key_serialization_version"] == original["entity_key_serialization_version"] == 3
     assert config["online_store"]["skip_dedup"] is True
+
+
+def told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The commands that a process runs which finds the repository as another one has left it."""
+    commands: list[Sequence[str]] = []
+    monkeypatch.setattr(feast_repo, "run_feast", lambda _, *told: commands.extend(told))
+    FeastStore(settings).settle()
+    return commands
+
+
+def test_feast_is_told_what_a_process_has_changed_that_was_killed_before_it_could(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(settings)
+    assert told(settings, monkeypatch) == []
+    FeastStore(settings).activate("bbbbbbbbbbbb")
+    FeastStore(settings).activate("bbbbbbbbbbbb")
+    assert told(settings, monkeypatch) == [["apply"]]
+    assert told(settings, monkeypatch) == []
+    FeastStore(settings).delete({"aaaaaaaaaaaa"})
+    assert not folder.exists()
+    assert told(settings, monkeypatch) == [["apply"]]
+
+
+def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = write(settings), []
+    monkeypatch.setattr(
+        feast_repo.shutil, "rmtree", lambda path: found.append(sorted(each.name for each in path.iterdir()))
+    )
+    FeastStore(settings).delete({folder.name})
+    assert found == [["items.parquet", "users.parquet"]]
