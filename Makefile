@@ -166,8 +166,8 @@ evaluate: setup ## what the running server recommends against what users liked, 
 evaluate-offline: setup ## the same from the artifacts, searched exactly, no services
 	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
 
-evaluate-degraded: setup ## what each answer is worth that lacks a service, over the live release, into pic/figures/
-	$(BIN)/python -m offline_to_online.measure.degraded
+evaluate-degraded: setup ## what each answer is worth that lacks a service, over the live release, into pic/figures/ (users=1000: of so many)
+	$(BIN)/python -m offline_to_online.measure.degraded $(if $(users),--users "$(users)")
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
 	$(BIN)/python -m offline.experiments.ablations $(if $(with_source),--with-source)

@@ -1,21 +1,23 @@
 """What an answer is worth that lacks a service: the server's own code over the running services, but for some of them.
 
-A recommender is made as the server makes it and asked for every user at the moment of the first held-out rating; its
-services are declared dead in turns. What it remembers of users it knows from a first round with all services.
+A recommender is made as the server makes it and asked for every user, or for some, at the moment of the first held-out
+rating; its services are declared dead in turns. What it remembers of users is of a first round with all services.
 
 Reads   the live release in the services; data_exchange_center/offline (the held-out ratings)
 Writes  pic/figures/degraded.json (another recipe's or data set's: with its name)
-Run     make evaluate-degraded, after make up sync
+Run     make evaluate-degraded, after make up sync; users=1000: of so many users, drawn at random with a fixed seed
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +37,7 @@ from online.recommend.recommender import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Outcome, Request
 
 K = 50
+SEED = 0  # of the sample of users
 # Other outcomes are answers of full quality: the service has nothing on a user or an item.
 WITHOUT = (Outcome.LAST_STATE, Outcome.EXACT_SEARCH, Outcome.LAST_FEATURES, Outcome.NOT_RANKED, Outcome.POPULAR)
 ALL = ("redis", "elasticsearch", "feast", "triton")
@@ -58,38 +61,55 @@ CASES = (
     Case("no Redis", ("redis",)),
     Case("no Redis, a user not seen before", ("redis",), seen_before=False),
     Case("none of the four", ALL),
+    Case("none of the four, a user not seen before", ALL, seen_before=False),
 )
 
 
+def sample(n_users: int, size: int | None) -> NDArray[np.intp]:
+    """Rows of ``size`` users, ascending, drawn with a fixed seed; of all users where there are no more than that."""
+    if size is None or size >= n_users:
+        return np.arange(n_users)
+    return np.sort(np.random.default_rng(SEED).choice(n_users, size, replace=False))
+
+
 def measure(
-    remembering: Recommender, forgetful: Recommender, holdout: Holdout, userids: Sequence[OwnId]
+    remembering: Recommender,
+    forgetful: Recommender,
+    holdout: Holdout,
+    userids: Sequence[OwnId],
+    rows: NDArray[np.intp],
 ) -> dict[str, dict[str, float]]:
     """Case -> recall and NDCG at `K`, means over users. One recommender remembers every user, the other nobody.
 
-    ``userids``: what the server calls the holdout's users.
+    Args:
+        userids: what the server calls the holdout's users.
+        rows: which of these it is asked for.
 
     Raises StepError when an answer lacks another service than those that are away.
     """
     found = {}
     for case in CASES:
         recommender = remembering if case.seen_before else forgetful
-        lists = holdout.judged(answers(recommender, case, holdout, userids))
+        lists = holdout.judged(answers(recommender, case, holdout, userids, rows))
         values = {
             f"recall@{K}": metrics.recall(lists, holdout.relevance, K),
             f"ndcg@{K}": metrics.ndcg(lists, holdout.relevance, K),
         }
-        found[case.name] = {name: float(np.nanmean(value)) for name, value in values.items()}
+        found[case.name] = {name: float(np.nanmean(value[rows])) for name, value in values.items()}
     return found
 
 
-def answers(recommender: Recommender, case: Case, holdout: Holdout, userids: Sequence[OwnId]) -> Lists:
-    """(users, `K`) item codes, 0 where a list is shorter."""
+def answers(
+    recommender: Recommender, case: Case, holdout: Holdout, userids: Sequence[OwnId], rows: NDArray[np.intp]
+) -> Lists:
+    """(users, `K`) item codes, 0 where a list is shorter, and for users who are not asked for."""
     lists = np.zeros((holdout.past.n_users, K), dtype=np.int64)
     for service in case.away:
         recommender.declare_dead(service)
     try:
-        asked = _asked(recommender, case, holdout, userids)
-        for user, ids in enumerate(progress(asked, total=len(lists), desc=case.name)):
+        users = [(userids[row], int(holdout.times[row])) for row in rows]
+        asked = _asked(recommender, case, users)
+        for user, ids in zip(rows, progress(asked, total=len(rows), desc=case.name), strict=True):
             lists[user, : len(ids)] = np.searchsorted(holdout.past.itemids, ids) + 1
     finally:
         for service in case.away:
@@ -97,8 +117,9 @@ def answers(recommender: Recommender, case: Case, holdout: Holdout, userids: Seq
     return lists
 
 
-def _asked(recommender: Recommender, case: Case, holdout: Holdout, userids: Sequence[OwnId]) -> Iterator[Sequence[int]]:
-    for userid, time in zip(userids, holdout.times.tolist(), strict=True):
+def _asked(recommender: Recommender, case: Case, users: Sequence[tuple[OwnId, int]]) -> Iterator[Sequence[int]]:
+    """``users``: whom to ask for, and as of which second."""
+    for userid, time in users:
         request = Request(userid=userid, size=K, timestamp=time, budget_ms=MAX_BUDGET_MS, strict=not case.away)
         answer = recommender.recommend(request)
         if others := {lacking.service for lacking in answer.lacking if lacking.outcome in WITHOUT} - set(case.away):
@@ -126,6 +147,11 @@ def _recommender(settings: Settings, known_users: int, release: str) -> Recommen
 
 
 def main(settings: Settings) -> None:
+    parser = argparse.ArgumentParser(prog="python -m offline_to_online.measure.degraded", description=__doc__)
+    parser.add_argument("--users", type=int, help="how many are asked for, drawn at random; default: all")
+    size = parser.parse_args().users
+    if size is not None and size < 1:
+        raise StepError(f"users={size} is no number of users.", "Name at least 1, or leave it out for all.")
     inputs, release = read_with_holdout(settings), release_of_artifacts(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     with ExitStack() as ends:
@@ -135,14 +161,15 @@ def main(settings: Settings) -> None:
         )
         own_ids = read_own_ids(settings.exchange_dir).users
         userids = [own_ids[number] for number in holdout.past.userids.tolist()]
-        cases = measure(remembering, forgetful, holdout, userids)
+        rows = sample(holdout.past.n_users, size)
+        cases = measure(remembering, forgetful, holdout, userids, rows)
     found = {
-        "command": "make evaluate-degraded",
+        "command": f"make evaluate-degraded{f' users={size}' if size else ''}",
         "machine": machine(),
         "dataset": release.dataset.name,
         "recipe": settings.recipe.name,
         "release": release.release,
-        "users": int(holdout.past.n_users),
+        "users": len(rows),
         "cases": cases,
     }
     write(found, settings, "degraded")

@@ -11,13 +11,14 @@ from data_exchange_center.steps import StepError
 from offline.data.sequences import Sequences
 from offline.evaluation import metrics
 from offline.evaluation.replay import Holdout, holdout_of
-from offline_to_online.measure.degraded import CASES, K, measure
+from offline_to_online.measure.degraded import CASES, K, answers, measure, sample
 from online.recommend.last_release import LastRelease
 from online.recommend.recommender import Recommender
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import LAST_EVENT, DefaultWorld
 
 WORLD = DefaultWorld()
+EVERYBODY = np.arange(len(WORLD.userids))
 Services = tuple[FakeUsers, FakeItems, FakeFeatures, FakeScorer]
 
 
@@ -65,7 +66,7 @@ def holdout() -> Holdout:
 def test_every_answer_is_worth_something_and_what_is_the_same_is_worth_the_same(
     recommenders: list[Recommender], holdout: Holdout, services: Services
 ) -> None:
-    found = measure(recommenders[0], recommenders[1], holdout, WORLD.userids)
+    found = measure(recommenders[0], recommenders[1], holdout, WORLD.userids, EVERYBODY)
     assert list(found) == [case.name for case in CASES]
     whole = found["all there"]
     assert found["no Elasticsearch"] == found["no Redis"] == found["no Feast"] == whole
@@ -74,6 +75,7 @@ def test_every_answer_is_worth_something_and_what_is_the_same_is_worth_the_same(
     popular = np.tile(np.searchsorted(holdout.past.itemids, [i for i, _ in WORLD.popular[:K]]) + 1, (12, 1))
     expected = np.nanmean(metrics.recall(holdout.judged(popular), holdout.relevance, K))
     assert found["no Redis, a user not seen before"][f"recall@{K}"] == pytest.approx(expected)
+    assert found["none of the four, a user not seen before"] == found["no Redis, a user not seen before"]
     assert set(recommenders[0].status().breakers.values()) == {"closed"}, "and they are asked again"
 
 
@@ -89,4 +91,15 @@ def test_a_service_that_fails_meanwhile_spoils_the_measurement_and_is_named(
 
     services[3].on_call = fail_late
     with pytest.raises(StepError, match="without triton too"):
-        measure(recommenders[0], recommenders[1], holdout, WORLD.userids)
+        measure(recommenders[0], recommenders[1], holdout, WORLD.userids, EVERYBODY)
+
+
+def test_of_a_sample_of_the_users_the_means_are_theirs(recommenders: list[Recommender], holdout: Holdout) -> None:
+    rows = sample(len(WORLD.userids), 5)
+    assert len(set(rows.tolist())) == 5
+    assert np.array_equal(rows, sample(len(WORLD.userids), 5)), "the same ones every time"
+    assert np.array_equal(sample(3, 5), np.arange(3))
+    found = measure(recommenders[0], recommenders[1], holdout, WORLD.userids, rows)
+    lists = holdout.judged(answers(recommenders[0], CASES[0], holdout, WORLD.userids, EVERYBODY))
+    expected = np.nanmean(metrics.recall(lists, holdout.relevance, K)[rows])
+    assert found[CASES[0].name][f"recall@{K}"] == pytest.approx(expected)
