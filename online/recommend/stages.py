@@ -61,7 +61,7 @@ class Stages:
     def of_another_kind(self, turn: Turn, opened: OpenRelease) -> tuple[OpenRelease, StoredUser | None]:
         """The release that is going live, for an id of another kind than this one's: nothing else can answer it.
 
-        Raises WrongUserIdError.
+        Raises WrongUserIdError, and NoReleaseError while it is not known of which kind the other release's ids are.
         """
         if self._releases.is_live(opened):  # so that no other is going live
             check_userid(turn.request.userid, opened.user_ids)
@@ -69,7 +69,12 @@ class Stages:
         users = self._services.asking(self._services.users, patient, STATE_SHARE)
         userid = turn.request.userid
         found = self._releases.instead_of(opened, userid, users, gone=False, wait_s=None)
-        fresh, user = found or (opened, None)
+        if found is None:
+            raise NoReleaseError(
+                f"Release {opened.release} has no user {userid!r}, and the one that is going live "
+                "cannot be read yet. Please ask again."
+            )
+        fresh, user = found
         check_userid(userid, fresh.user_ids)
         return fresh, user
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 
 import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.own_ids import OwnId
 from online.clients.feast import FeatureQuery
+from online.recommend import releases
+from online.recommend.open_release import NoReleaseError
 from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request, WrongUserIdError
 from online.web.log_lines import JsonLines
 from tests.unit.online.conftest import Fakes
@@ -87,6 +90,27 @@ def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restar
     assert ask(fakes, 1).items == first.items
     with pytest.raises(WrongUserIdError, match="a whole number"):
         ask(fakes, "u-8f3a")
+
+
+@pytest.mark.parametrize("kind", [SourceWorld])
+def test_an_id_is_not_refused_for_its_kind_while_the_release_that_may_know_it_is_being_opened(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "OPENING_WAIT_S", 0.05)
+    shop = ShopWorld(model="ml_rec_28")
+    fakes.add(shop)
+    ask(fakes, 1)
+    gate = fakes.items.gate = threading.Event()
+    try:
+        fakes.users.live_release = shop.release
+        with pytest.raises(NoReleaseError, match="ask again"):
+            fakes.recommender.recommend(Request(userid="u-8f3a", timestamp=AT, strict=True))
+        answer = ask(fakes, "u-8f3a")
+        assert (answer.release, answer.outcomes) == (fakes.world.release, (Outcome.POPULAR,))
+    finally:
+        gate.set()
+    monkeypatch.setattr(releases, "OPENING_WAIT_S", 30.0)
+    assert ask(fakes, "u-8f3a").release == shop.release
 
 
 def test_an_id_of_the_wrong_kind_costs_one_question_while_no_other_release_is_live(fakes: Fakes) -> None:
