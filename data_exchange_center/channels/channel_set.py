@@ -13,6 +13,7 @@ from data_exchange_center.channels.contract import Channel, VectorChannel
 from data_exchange_center.channels.registry import form_of
 from data_exchange_center.channels.requests import Float32, Ints, Requests
 from data_exchange_center.channels.search import best_unseen
+from data_exchange_center.channels.shares import Shares
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 
@@ -61,6 +62,15 @@ class ChannelSet:
             (hits,) = best_unseen(scores[None].copy(), np.zeros(len(codes), np.int64), codes, size)
             found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
         return found
+
+    def shares(self, history: History, profile: Ints, timestamp: int, itemids: Ints) -> Mapping[str, Shares]:
+        """What the scores of (k,) ``itemids`` consist of, by channel; without the channels whose scores are no sums.
+
+        Unknown items are counted as padding: their shares mean nothing.
+        """
+        requests, codes = self._requests(self.channels, history, profile, timestamp), self.codes(itemids)
+        found = {channel.name: channel.shares(requests[channel.events], codes) for channel in self.channels}
+        return {name: shares for name, shares in found.items() if shares is not None}
 
     def _requests(
         self, channels: Sequence[Channel], history: History, profile: Ints, timestamp: int

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.requests import Float32, Requests
+from data_exchange_center.channels.requests import Float32, Ints, Requests
+from data_exchange_center.channels.shares import Shares
 from data_exchange_center.frozen import Frozen, Need
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ class Channel(ABC):
     @abstractmethod
     def scores(self, requests: Requests) -> Float32:
         """(m, items + 1) by item code, the higher the better; `NOT_FOUND` for what it does not return."""
+
+    def shares(self, requests: Requests, items: Ints) -> Shares | None:
+        """What the scores of (k,) item codes consist of, for one request; None where they are no sums.
+
+        Asked of items that it finds, and only where an answer is to be explained.
+        """
+        return None
 
     def arrays(self) -> Arrays:
         """All fields but the name, to be stored with the release."""

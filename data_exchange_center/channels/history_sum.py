@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels.contract import Arrays, VectorChannel
-from data_exchange_center.channels.requests import Float32, Requests
+from data_exchange_center.channels.requests import Float32, Ints, Requests
+from data_exchange_center.channels.shares import Shares
 from data_exchange_center.channels.vectors import index_vectors, query_vectors
 
 _PROFILE = "profile"
@@ -54,16 +56,36 @@ class HistorySum(VectorChannel):
         Where the sum is zero and popularity has no part, every item would get the same score: NaN. A linear item-item
         model, for example, knows nothing about a user without a history.
         """
-        items, ratings, regime = requests.items[:, : self.events], requests.ratings[:, : self.events], requests.regimes
-        vectors = self.base[regime].copy()
+        items = requests.items[:, : self.events]
+        vectors = self.base[requests.regimes].copy()
         for table, column in zip(self.profile, requests.profiles.T, strict=False):
             vectors += table[column]
-        for rows, lag, rating_weight in zip(self.rows, self.lag, self.rating_weight, strict=True):
-            weights = lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)
+        for rows, weights in zip(self.rows, self._weights(requests), strict=True):
             vectors += np.matmul(weights[:, None, :], rows[items])[:, 0]  # (m, 1, n) x (m, n, d)
         if not self.bias.any():
             vectors[~vectors.any(axis=1)] = np.nan
         return query_vectors(vectors)
+
+    def _weights(self, requests: Requests) -> Iterator[Float32]:
+        """Of each event, (m, n): one array a field."""
+        items, ratings, regime = requests.items[:, : self.events], requests.ratings[:, : self.events], requests.regimes
+        for lag, rating_weight in zip(self.lag, self.rating_weight, strict=True):
+            yield lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)
+
+    def shares(self, requests: Requests, items: Ints) -> Shares:
+        """The inner product of an item with each term of the user's sum."""
+        found = self.items[items].astype(np.float64)  # (k, d)
+        codes = requests.items[0, : self.events]
+        terms = sum(
+            weights[0][:, None] * rows[codes] for rows, weights in zip(self.rows, self._weights(requests), strict=True)
+        )
+        profile = [table[code] for table, code in zip(self.profile, requests.profiles[0], strict=False)]
+        return Shares(
+            base=found @ self.base[requests.regimes[0]],
+            popularity=self.bias[items].astype(np.float64),
+            profile=found @ np.reshape(profile, (-1, found.shape[1])).T,
+            events=found @ np.reshape(terms, (-1, found.shape[1])).T,
+        )
 
     def item_vectors(self) -> Float32:
         """(items + 1, d + 2)."""

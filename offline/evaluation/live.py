@@ -98,7 +98,7 @@ def _asked(url: str, release: str, holdout: Holdout, size: int, own_ids: Dataset
     again = partial(Retrying, stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
     times = zip(holdout.past.userids.tolist(), holdout.times.tolist(), strict=True)
     wanted = [
-        {"userid": own_ids.users[number], "timestamp": time, "size": size, "explain": True, "strict": True}
+        {"userid": own_ids.users[number], "timestamp": time, "size": size, "explain": "recall", "strict": True}
         for number, time in times
     ]
     sessions: SimpleQueue[requests.Session] = SimpleQueue()

@@ -85,7 +85,7 @@ def online_answers(
                 own_id=own_id,
                 userid=stored.number,
                 timestamp=timestamps[own_id],
-                found=found.by_channel,
+                found={name: hits.ids for name, hits in found.by_channel.items()},
                 itemids=found.itemids,
                 recalled=found.features,
                 rows=rows,

@@ -1,8 +1,10 @@
 """The server: recalls, ranks and returns the top N for a user, through Redis, Elasticsearch, Feast and Triton.
 
 POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as if asked
-              then, not now), "explain" (true: also what each recall channel found), "budget_ms" (20 to 10000: how long
-              the answer may take), "strict" (true: rather an error than an answer that lacks a service)
+              then, not now), "explain" (true: why each item is there; "recall": what the channels found, alone),
+              "budget_ms" (20 to 10000: how long the answer may take), "strict" (true: rather an error than an answer
+              that lacks a service)
+GET  /ml/why-not?userid=1&itemid=2858  why an item is not in that list, or that it is. Optional: size, timestamp
 GET  /docs    the API's description, as a page; /openapi.json; /metrics for Prometheus
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 
@@ -36,7 +38,7 @@ from online.web.keys import only_reads, register_keys, warn_if_open
 from online.web.limits import MAX_BODY
 from online.web.log_lines import log_as_json
 from online.web.metrics import Metrics
-from online.web.openapi import register_description
+from online.web.openapi import WHY_NOT_PATH, register_description
 from online.web.rate import register_rate
 from online.web.tracing import Traces, provider
 
@@ -73,5 +75,14 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
         answer = recommender.recommend(asked, record.watch)
         record.answered(answer)
         return Response(json.dumps(answer.as_json(), separators=(",", ":")), mimetype="application/json")
+
+    @app.get(WHY_NOT_PATH)
+    def why_not() -> Response:
+        record = records.current()
+        asked = body.parse_query(request.args)
+        record.facts |= {"user": asked.userid, "item": asked.itemid}
+        found = recommender.why_not(asked, record.watch)
+        record.facts |= {"release": found.release}
+        return Response(found.model_dump_json(), mimetype="application/json")
 
     return app

@@ -39,7 +39,9 @@ def main(settings: Settings) -> None:
     parser.add_argument("--userid", type=userid, help='the data set\'s own id, in double quotes where "7" is no number')
     parser.add_argument("--size", type=int, default=50, help="how many items, 1 to 200")
     parser.add_argument("--timestamp", type=int, help="as if asked then, in seconds since 1970; default: now")
-    parser.add_argument("--explain", action="store_true", help="show each item's place in what recall found")
+    parser.add_argument(
+        "--explain", action="store_true", help="show each item's place in what recall found, and why it is there"
+    )
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
     parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
     arguments = parser.parse_args()

@@ -53,6 +53,16 @@ class ExactItems:
         unseen = ~np.isin(self.itemids, query.seen)
         return tuple(self._search(channel, query, unseen) for channel in query.recall.searched)
 
+    def terms_of(self, itemid: int) -> frozenset[int]:
+        """Term codes of an item; none of one that is not held."""
+        position = np.flatnonzero(self.itemids == itemid)
+        return frozenset(code for code, has in self.terms.items() if np.isin(position, has).any())
+
+    def has_vector(self, itemid: int) -> bool:
+        """Whether an item has a vector of any channel, so that the release was trained on it, or is not held here."""
+        position = np.flatnonzero(self.itemids == itemid)
+        return not len(position) or any(not np.isnan(vectors[position]).any() for vectors in self.vectors.values())
+
     def _search(self, channel: VectorRecipe, query: ItemQuery, unseen: NDArray[np.bool_]) -> Hits:
         vector, terms = query.vectors.get(channel.name), query.terms if channel.term_weight > 0 else ()
         if vector is None and not terms:

@@ -41,9 +41,10 @@ def rank(
         lacking.append(Degraded(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {(~known).sum()} of the candidates"))
         candidates = candidates.only(known)
     rows = model_inputs(opened.spec, user, items, candidates, history, timestamp)
-    scores = scorer.call(ScoreQuery(rows, opened.model_version, opened.model))
+    query = ScoreQuery(rows, opened.model_version, opened.model)
+    scores = scorer.call(query)
     order = np.lexsort((candidates.itemids, -scores))
-    return Ranked(candidates.itemids[order], scores[order], tuple(lacking))
+    return Ranked(candidates.itemids[order], scores[order], tuple(lacking), query, order)
 
 
 def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:

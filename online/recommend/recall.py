@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.fusion import Hits, candidate_columns, fuse
+from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
+from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.release import Manifest
 from online.clients.base import Asks, StoredError
 from online.clients.elastic import ItemQuery
@@ -56,21 +57,33 @@ def channel_candidates(
     A searched channel that has neither a vector nor preferred genres for this user is left out.
     """
     recipe = manifest.recipe.recall
-    vectors = user_vectors(manifest, channels, user, timestamp)
-    searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen))
-    with _usable(user):
-        lists = dict(channels.lists(user.history, user.profile, timestamp, user.seen, recipe.candidates))
-    lists |= {channel.name: found for channel, found in zip(recipe.searched, searched, strict=True)}
-    names = [channel.name for channel in recipe.channels]
-    hits = [lists[name] for name in names]
-    fused = fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
+    lists = channel_lists(items, manifest, channels, user, timestamp, recipe.candidates)
+    fused = fused_lists(recipe, lists, recipe.candidates)
     return Candidates(
         itemids=fused.ids,
         scores=fused.scores,
-        columns=candidate_columns(names),
+        columns=candidate_columns(list(lists)),
         features=fused.features,
-        by_channel={name: found.ids for name, found in zip(names, hits, strict=True)},
+        by_channel=lists,
     )
+
+
+def channel_lists(
+    items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int, size: int
+) -> dict[str, Hits]:
+    """The best ``size`` unseen items by each channel, in the recipe's order. Raises as `channel_candidates`."""
+    recipe = manifest.recipe.recall.model_copy(update={"candidates": size})
+    vectors = user_vectors(manifest, channels, user, timestamp)
+    searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen))
+    with _usable(user):
+        lists = dict(channels.lists(user.history, user.profile, timestamp, user.seen, size))
+    lists |= {channel.name: found for channel, found in zip(recipe.searched, searched, strict=True)}
+    return {channel.name: lists[channel.name] for channel in recipe.channels}
+
+
+def fused_lists(recipe: RecallRecipe, lists: Mapping[str, Hits], size: int) -> Fused:
+    """The channels' lists as one, the first ``size``."""
+    return fuse(list(lists.values()), [channel.fusion_weight for channel in recipe.channels], size)
 
 
 def user_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
@@ -114,6 +127,6 @@ def popular_unseen(opened: OpenRelease, user: StoredUser, why: Degraded) -> Cand
         scores=popular.scores,  # in the fused order, as it is the only list
         columns=candidate_columns([*names, _POPULAR]),
         features=fused.features,
-        by_channel=dict.fromkeys(names, nothing.ids),
+        by_channel=dict.fromkeys(names, nothing),
         lacking=(why,),
     )

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +15,22 @@ from numpy.typing import NDArray
 from data_exchange_center.own_ids import OwnId, kind_of
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.base import Client, ServiceError
+from online.clients.breaker import Asking
 from online.clients.deadline import Deadline
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from online.clients.redis import RedisUsers
+from online.clients.redis import RedisUsers, StoredUser
 from online.clients.triton import ScoreQuery, TritonScores
+from online.explain.evidence import Evidence
+from online.explain.explain import explained, popular_explained
+from online.explain.shapes import Explanation, WhyNot
+from online.explain.why_not import for_a_stranger, itemid_of, of_no_item, why_not
 from online.recommend.known_users import KnownUsers
 from online.recommend.last_release import LastRelease
 from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
 from online.recommend.readiness import Readiness, SharedReadiness, ask_all
 from online.recommend.releases import Releases
-from online.recommend.services import Services, Turn
+from online.recommend.services import SCORES_SHARE, Services, Turn
 from online.recommend.stages import Stages, lacks
 from online.recommend.status import Status
 from online.recommend.stopwatch import Stopwatch
@@ -32,15 +38,35 @@ from online.recommend.types import (
     FUSED,
     MAX_BUDGET_MS,
     Candidates,
+    Degraded,
     Outcome,
     Ranked,
     Recommendation,
     Request,
+    WhyNotRequest,
     check_userid,
+    read_id,
 )
 from online.recommend.user_features import UserFeatures
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answered:
+    """What an answer is made of; without a user and candidates where it is the popular list."""
+
+    opened: OpenRelease
+    user: StoredUser | None
+    candidates: Candidates | None
+    ranked: Ranked
+    lacking: tuple[Degraded, ...]
+
+    def evidence(self, turn: Turn) -> Evidence | None:
+        if self.user is None or self.candidates is None:
+            return None
+        timestamp = turn.request.timestamp
+        return Evidence(self.opened, self.user.as_of(timestamp), timestamp, self.candidates, self.ranked)
 
 
 class Recommender:
@@ -86,7 +112,7 @@ class Recommender:
         The budget runs since ``watch`` began.
 
         Services that do not answer are done without, and the answer says so; a strict request gets their ServiceError.
-        Raises WrongUserIdError, and NoReleaseError or ServiceError where there is nothing at all to answer with.
+        Raises WrongIdError, and NoReleaseError or ServiceError where there is nothing at all to answer with.
         """
         watch = watch or Stopwatch()
         hurried = 0 < request.budget_ms < self._budget_ms
@@ -106,7 +132,54 @@ class Recommender:
         budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self._budget_ms)
         return Deadline.after(budget_ms / 1e3 - watch.seconds())
 
+    def why_not(self, request: WhyNotRequest, watch: Stopwatch | None = None) -> WhyNot:
+        """Why an item is not in the list that a user would get now, found out by making that list.
+
+        Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
+        """
+        watch = watch or Stopwatch()
+        serving = self._releases.serving or self._releases.live()
+        userid = read_id("userid", request.userid, serving.user_ids)
+        asked = Request.model_validate(
+            {"userid": userid, "size": request.size, "timestamp": request.timestamp, "strict": True}
+        )
+        turn = Turn(asked, self._deadline(asked, watch), watch)
+        answered = self._answered(turn)
+        opened = answered.opened
+        own_id = read_id("itemid", request.itemid, opened.manifest.dataset.item_ids)
+        itemid = itemid_of(opened, own_id)
+        if itemid is None:
+            return of_no_item(opened, userid, own_id, request.size)
+        evidence = answered.evidence(turn)
+        if evidence is None:
+            return for_a_stranger(opened, userid, itemid, request.size)
+        return why_not(self._explaining(turn), evidence, userid, itemid, request.size)
+
     def _answer(self, turn: Turn) -> Recommendation:
+        answered = self._answered(turn)
+        opened, ranked, size = answered.opened, answered.ranked, turn.request.size
+        return Recommendation(
+            userid=turn.request.userid,
+            release=opened.release,
+            items=tuple(_shown(opened, ranked, size)),
+            lacking=(*answered.lacking, *ranked.lacking),
+            cold_start=answered.user is None and not answered.lacking,
+            recall=_recalled(opened, answered.candidates) if turn.request.explain else None,
+            explained=self._explained(turn, answered) if turn.request.explain is True else None,
+            took_ms=turn.watch.took_ms(),
+        )
+
+    def _explained(self, turn: Turn, answered: _Answered) -> list[Explanation]:
+        evidence = answered.evidence(turn)
+        if evidence is None:
+            return _popular_explained(tuple(_shown(answered.opened, answered.ranked, turn.request.size)))
+        return explained(self._explaining(turn), evidence, turn.request.size, strict=turn.strict)
+
+    def _explaining(self, turn: Turn) -> Asking[ScoreQuery, NDArray[np.float32]]:
+        """The scorer once more. That so many rows take too long says nothing of it."""
+        return self._services.asking(self._services.scorer, replace(turn, hurried=True), SCORES_SHARE)
+
+    def _answered(self, turn: Turn) -> _Answered:
         opened, user, lacking = self._stages.state(turn)
         if kind_of(turn.request.userid) != opened.user_ids:
             opened, user = self._stages.of_another_kind(turn, opened)
@@ -124,15 +197,7 @@ class Recommender:
                 ranked = _popular(opened)
                 if user is not None:
                     ranked, candidates = self._stages.ranked(turn, opened, user, last_try=True)
-        return Recommendation(
-            userid=turn.request.userid,
-            release=opened.release,
-            items=tuple(_shown(opened, ranked, turn.request.size)),
-            lacking=(*lacking, *ranked.lacking),
-            cold_start=user is None and not lacking,
-            took_ms=turn.watch.took_ms(),
-            recall=_explained(opened, candidates) if turn.request.explain else None,
-        )
+        return _Answered(opened, user, candidates, ranked, lacking)
 
     def _popular(self, turn: Turn, error: ServiceError | NoReleaseError) -> Recommendation | None:
         """The popular list of the release that serves, or of the one that was opened last; None: there is none."""
@@ -150,6 +215,7 @@ class Recommender:
             lacking=(lacks(error, Outcome.POPULAR),),
             took_ms=turn.watch.took_ms(),
             recall={FUSED: []} if turn.request.explain else None,
+            explained=_popular_explained(items) if turn.request.explain is True else None,
         )
 
     def _note(self, answer: Recommendation) -> None:
@@ -218,7 +284,11 @@ def _shown(opened: OpenRelease, ranked: Ranked, size: int) -> Iterator[tuple[int
         yield itemid, score, opened.catalogue[itemid]
 
 
-def _explained(opened: OpenRelease, candidates: Candidates | None) -> dict[str, list[OwnId]]:
+def _popular_explained(items: tuple[tuple[int, float, CatalogueItem], ...]) -> list[Explanation]:
+    return popular_explained((item.own_id, score) for _, score, item in items)
+
+
+def _recalled(opened: OpenRelease, candidates: Candidates | None) -> dict[str, list[OwnId]]:
     lists = candidates.lists() if candidates is not None else {FUSED: []}
     shown = opened.catalogue
     return {name: [shown[itemid].own_id for itemid in ids if itemid in shown] for name, ids in lists.items()}

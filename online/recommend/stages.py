@@ -61,7 +61,7 @@ class Stages:
     def of_another_kind(self, turn: Turn, opened: OpenRelease) -> tuple[OpenRelease, StoredUser | None]:
         """The release that is going live, for an id of another kind than this one's: nothing else can answer it.
 
-        Raises WrongUserIdError, and NoReleaseError while it is not known of which kind the other release's ids are.
+        Raises WrongIdError, and NoReleaseError while it is not known of which kind the other release's ids are.
         """
         if self._releases.is_live(opened):  # so that no other is going live
             check_userid(turn.request.userid, opened.user_ids)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import IdKind
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER, OwnId, kind_of
+from data_exchange_center.fusion import Hits
+from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER, OwnId, kind_of, own_id
 from online.clients.elastic import CatalogueItem
+from online.clients.triton import ScoreQuery
+from online.explain.shapes import Explanation
 
 MAX_SIZE = 200
 MAX_TIMESTAMP = 2**32 - 1  # seconds, in the year 2106: one beyond it is not in seconds
@@ -33,10 +36,10 @@ def _storable(text: str) -> str:
     return text
 
 
-UserId = (
-    Annotated[int, Field(ge=1, le=MAX_INTEGER)]
-    | Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidator(_storable)]
-)
+OwnText = Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidator(_storable)]
+UserId = Annotated[int, Field(ge=1, le=MAX_INTEGER)] | OwnText
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+Timestamp = Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
 
 
 class Request(BaseModel):
@@ -48,24 +51,50 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     userid: UserId
-    size: Annotated[int, Field(ge=1, le=MAX_SIZE)] = 50
-    timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
-    explain: bool = False  # also return what recall found
+    size: Size = 50
+    timestamp: Timestamp
+    explain: bool | Literal["recall"] = False  # why each item is there, and what recall found; or that alone
     budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)]  # 0: not given
     strict: bool = False  # rather no answer than one without a service: for checks and measurements
 
 
-class WrongUserIdError(RecsysError):
-    """The userid is not of the kind that the release's users have."""
+class WhyNotRequest(BaseModel):
+    """About whom and what. Ids are text, as in an address, and are read as the release's are."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    userid: OwnText = Field(description="the data set's own")
+    itemid: OwnText = Field(description="the data set's own")
+    size: Size = Field(default=50, description="of the list that is asked about")
+    timestamp: Timestamp = Field(description="seconds since 1970-01-01 UTC: as if asked then, not now")
+
+
+class WrongIdError(RecsysError):
+    """An id is not of the kind that the release's users, or items, have.
+
+    Attributes:
+        field: which one.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+def read_id(field: str, text: str, kind: IdKind) -> OwnId:
+    """An id of an address, as the release has them. Raises WrongIdError."""
+    if kind == "integer" and not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_INTEGER):
+        raise WrongIdError(field, f"{field} must be a whole number from 1 to {MAX_INTEGER} in this release.")
+    return own_id(text, kind)
 
 
 def check_userid(userid: OwnId, kind: IdKind) -> None:
-    """Raises WrongUserIdError. Without it, 7 and "7" would be the same user."""
+    """Raises WrongIdError. Without it, 7 and "7" would be the same user."""
     if kind_of(userid) == kind:
         return
     if kind == "string":
-        raise WrongUserIdError(f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')
-    raise WrongUserIdError('userid must be a whole number in this release, for example {"userid": 1}.')
+        raise WrongIdError("userid", f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')
+    raise WrongIdError("userid", 'userid must be a whole number in this release, for example {"userid": 1}.')
 
 
 class Outcome(StrEnum):
@@ -123,7 +152,7 @@ class Candidates:
     scores: NDArray[np.float32]  # (n,)
     columns: Sequence[str]
     features: NDArray[np.float32]  # (n, columns)
-    by_channel: Mapping[str, NDArray[np.integer]]  # what each channel found, best first
+    by_channel: Mapping[str, Hits]  # what each channel found
     lacking: tuple[Degraded, ...] = ()
 
     def only(self, kept: NDArray[np.bool_]) -> Candidates:
@@ -132,7 +161,7 @@ class Candidates:
 
     def lists(self) -> dict[str, list[int]]:
         """Items' numbers in recall's order: of the candidates, and of each channel alone."""
-        return {FUSED: self.itemids.tolist(), **{name: ids.tolist() for name, ids in self.by_channel.items()}}
+        return {FUSED: self.itemids.tolist(), **{name: hits.ids.tolist() for name, hits in self.by_channel.items()}}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,6 +171,8 @@ class Ranked:
     itemids: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
     lacking: tuple[Degraded, ...] = ()
+    asked: ScoreQuery | None = None  # what the ranking model was asked; None where it did not rank
+    rows: NDArray[np.intp] | None = None  # (n,) the items' rows of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +186,7 @@ class Recommendation:
     cold_start: bool = False
     took_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> milliseconds
     recall: Mapping[str, Sequence[OwnId]] | None = None  # own ids in the order of recall, where that was asked for
+    explained: Sequence[Explanation] | None = None  # one an item, where that was asked for
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -176,5 +208,6 @@ class Recommendation:
                 for _, score, item in self.items
             ],
             **({"recall": self.recall} if self.recall is not None else {}),
+            **({"explained": [each.model_dump() for each in self.explained]} if self.explained is not None else {}),
             "took_ms": {stage: round(ms, 2) for stage, ms in self.took_ms.items()},
         }

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-OwnId = int | str
+from data_exchange_center.own_ids import OwnId
+from online.explain.shapes import Explanation
 
 
 class Item(BaseModel):
@@ -38,6 +39,9 @@ class Answer(BaseModel):
     degraded: list[Lacking] = Field(default=[], description="what the answer lacks; absent when it lacks nothing")
     reason: str = Field(default="", description="the same in sentences, and why an answer is not personal")
     recall: dict[str, list[OwnId]] = Field(default={}, description="with explain: what recall found, best first")
+    explained: list[Explanation] = Field(
+        default=[], description="with explain: true: why each item is there, in the order of item_list"
+    )
 
 
 class Error(BaseModel):

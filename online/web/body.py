@@ -1,12 +1,15 @@
-"""A request's body, parsed into a `Request`, or one sentence that says what is wrong with it."""
+"""What a request asks for, in its body or its address, or one sentence that says what is wrong with it."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
 
 from pydantic import ValidationError
 
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER
-from online.recommend.types import MAX_BUDGET_MS, MAX_SIZE, MAX_TIMESTAMP, MIN_BUDGET_MS, Request
+from online.recommend.types import MAX_BUDGET_MS, MAX_SIZE, MAX_TIMESTAMP, MIN_BUDGET_MS, Request, WhyNotRequest
 
 _BODY = "body"
 _SHOWN = 40  # characters of a user's field name that are echoed
@@ -15,10 +18,18 @@ _EXPECTED = {
     "userid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
     "size": f"a whole number from 1 to {MAX_SIZE}",
     "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
-    "explain": "true or false",
+    "explain": 'true, false or "recall"',
     "budget_ms": f"a whole number of milliseconds from {MIN_BUDGET_MS} to {MAX_BUDGET_MS}",
     "strict": "true or false",
 }
+_IN_ADDRESS = {
+    "userid": f"an id of 1 to {MAX_BYTES} bytes",
+    "itemid": f"an id of 1 to {MAX_BYTES} bytes",
+    "size": _EXPECTED["size"],
+    "timestamp": _EXPECTED["timestamp"],
+}
+_NUMBERS = ("size", "timestamp")
+_NUMBER = re.compile(r"-?[0-9]{1,12}")
 _EXAMPLE = 'for example {"userid": 1, "size": 50}'
 
 
@@ -44,7 +55,16 @@ def parse(body: bytes) -> Request:
         raise _explained(error) from error
 
 
-def _explained(error: ValidationError) -> BadRequestError:
+def parse_query(arguments: Mapping[str, str]) -> WhyNotRequest:
+    """Of an address. Raises BadRequestError."""
+    numbers = {name: int(text) for name, text in arguments.items() if name in _NUMBERS and _NUMBER.fullmatch(text)}
+    try:
+        return WhyNotRequest.model_validate({**arguments, **numbers})
+    except ValidationError as error:
+        raise _explained(error, _IN_ADDRESS) from error
+
+
+def _explained(error: ValidationError, expected: Mapping[str, str] = _EXPECTED) -> BadRequestError:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind, path = problem["type"], problem["loc"]
     if kind == "json_invalid":
@@ -53,8 +73,8 @@ def _explained(error: ValidationError) -> BadRequestError:
         return BadRequestError(_BODY, f"The body is not a JSON object; expected one, {_EXAMPLE}.")
     field = str(path[0])
     if kind == "missing":
-        return BadRequestError(field, f"{field} is missing; expected {_EXPECTED[field]}.")
-    if field not in _EXPECTED:
+        return BadRequestError(field, f"{field} is missing; expected {expected[field]}.")
+    if field not in expected:
         shown = field if len(field) <= _SHOWN else field[:_SHOWN] + "..."
-        return BadRequestError(shown, f"{shown!r} is not a field of this request; there are: {', '.join(_EXPECTED)}.")
-    return BadRequestError(field, f"{field} must be {_EXPECTED[field]}.")
+        return BadRequestError(shown, f"{shown!r} is not a field of this request; there are: {', '.join(expected)}.")
+    return BadRequestError(field, f"{field} must be {expected[field]}.")

@@ -65,7 +65,7 @@ def render(answer: dict[str, Any]) -> Group:
     """A table; below it why the answer is not personal, if it is not, the release and the times.
 
     Beside the titles whatever else the server says of the items; if `explain` was asked for, each item's place in
-    recall's lists.
+    recall's lists, and why it is there.
     """
     attributes = dict.fromkeys(name for item in answer["item_list"] for name in item if name not in _ALWAYS)
     lists = {name: _places(itemids) for name, itemids in answer.get("recall", {}).items()}
@@ -77,12 +77,13 @@ def render(answer: dict[str, Any]) -> Group:
     table.add_column("score", justify="right")
     for name in lists:
         table.add_column(f"# {name}", justify="right", style="dim")
+    reasons = [each["reason"]["sentence"]["en"] for each in answer.get("explained", [])]
     for place, item in enumerate(answer["item_list"], start=1):
         # Text, not markup: a title may hold square brackets
-        shown = (Text(item["title"]), *(_value(item[name]) for name in attributes))
-        table.add_row(
-            str(place), *shown, f"{item['score']:.4f}", *(places.get(item["itemid"], "-") for places in lists.values())
-        )
+        title = Text("\n").join([Text(item["title"]), *(Text(why, "green") for why in reasons[place - 1 : place])])
+        shown = (title, *(_value(item[name]) for name in attributes))
+        found = (places.get(item["itemid"], "-") for places in lists.values())
+        table.add_row(str(place), *shown, f"{item['score']:.4f}", *found)
     stages = " | ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items())
     notes = [Text(f"release {answer['release']} | {stages}", style="dim")]
     if answer.get("reason"):

@@ -11,7 +11,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from online.clients.base import ServiceError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
-from online.recommend.types import WrongUserIdError
+from online.recommend.types import WrongIdError
 from online.web import records
 from online.web.body import BadRequestError
 from online.web.limits import BODY_TOO_LARGE
@@ -36,9 +36,9 @@ def register_errors(app: Flask) -> None:
     def bad_request(error: BadRequestError) -> Response:
         return error_response(400, "bad_request", str(error), field=error.field)
 
-    @app.errorhandler(WrongUserIdError)
-    def wrong_userid(error: WrongUserIdError) -> Response:
-        return error_response(400, "bad_request", str(error), field="userid")
+    @app.errorhandler(WrongIdError)
+    def wrong_id(error: WrongIdError) -> Response:
+        return error_response(400, "bad_request", str(error), field=error.field)
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:

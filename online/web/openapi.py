@@ -9,11 +9,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from data_exchange_center import VERSION
-from online.recommend.types import Request
+from online.explain.shapes import WhyNot
+from online.recommend.types import Request, WhyNotRequest
 from online.web.answers import Alive, Answer, ErrorAnswer, Ready
 
 DESCRIPTION_PATH: Final = "/openapi.json"
 PAGE_PATH: Final = "/docs"
+WHY_NOT_PATH: Final = "/ml/why-not"
 _REF: Final = "#/components/schemas/{model}"
 # The page's own style and script, the server it came from, and nothing else.
 _POLICY: Final = (
@@ -57,6 +59,16 @@ def description() -> dict[str, Any]:
                     "responses": _responses(Answer, 400, 401, 408, 411, 429, 431, 500, 503),
                 }
             },
+            WHY_NOT_PATH: {
+                "get": {
+                    "operationId": "why_not",
+                    "summary": "Why an item is not in a user's list",
+                    "description": "The list is made as for /ml/rec, strictly: without a service there is no answer.",
+                    "security": [{}, {"key": []}],
+                    "parameters": _parameters(WhyNotRequest),
+                    "responses": _responses(WhyNot, 400, 401, 408, 414, 429, 431, 500, 503),
+                }
+            },
             "/healthz": {"get": _operation("alive", "Whether this process runs", _responses(Alive, 500))},
             "/readyz": {
                 "get": _operation(
@@ -83,9 +95,28 @@ def description() -> dict[str, Any]:
     }
 
 
+def _parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Of an address."""
+    schema = model.model_json_schema()
+    required = schema.get("required", ())
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "description": field["description"],
+            "required": name in required,
+            "schema": field,
+        }
+        for name, field in schema["properties"].items()
+    ]
+
+
 def _schemas() -> dict[str, Any]:
     """Of a request as it is checked, of answers as they are written."""
-    models = [(Request, "validation"), *((model, "validation") for model in (Answer, ErrorAnswer, Alive, Ready))]
+    models = [
+        (Request, "validation"),
+        *((model, "validation") for model in (Answer, WhyNot, ErrorAnswer, Alive, Ready)),
+    ]
     _, schema = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]
     definitions: dict[str, Any] = schema["$defs"]
     return definitions

@@ -25,7 +25,7 @@ from offline_to_online.stores.connections import redis_client
 from offline_to_online.stores.triton import TritonStore
 from online.recommend.open_release import NoReleaseError
 from online.recommend.recommender import Recommender
-from online.recommend.types import Outcome, Recommendation, Request, WrongUserIdError
+from online.recommend.types import Outcome, Recommendation, Request, WrongIdError
 from tests.own_ids import item_of, name_by_strings, user_of
 from tests.synthetic_release import write_artifacts
 
@@ -92,7 +92,7 @@ def test_strings_are_asked_for_and_answered(named: Settings, first: str, recomme
         assert set(itemids) <= set(told["recall"]["fused"])
         assert all(item["title"] == item["itemid"] for item in told["item_list"])
     assert ask(recommender, "nobody").outcomes == (Outcome.COLD_START,)
-    with pytest.raises(WrongUserIdError, match=r'for example {"userid": "1"}'):
+    with pytest.raises(WrongIdError, match=r'for example {"userid": "1"}'):
         ask(recommender, 1)
 
 
@@ -123,7 +123,7 @@ def test_whole_numbers_and_hundreds_of_categories_take_over_and_back(
     told = answer.as_json()["item_list"]
     assert len(told) == 50
     assert all(type(item["itemid"]) is int and set(item["genres"]) <= set(MANY) for item in told)
-    with pytest.raises(WrongUserIdError, match="a whole number"):
+    with pytest.raises(WrongIdError, match="a whole number"):
         ask(recommender, user_of(5))
     go_back(stack, first)
     assert once_open(recommender, user_of(5)).items == before.items

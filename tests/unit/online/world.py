@@ -203,8 +203,9 @@ class World(ABC):
 
     @cached_property
     def published(self) -> Published:
+        dataset = STARS.model_copy(update={"user_ids": self.ids, "item_ids": self.ids})
         manifest = Manifest(
-            release=self.release, recipe=self.recipe, dataset=STARS.model_copy(update={"user_ids": self.ids}),
+            release=self.release, recipe=self.recipe, dataset=dataset,
             feature_spec=self.spec, vector_dims=self.vector_dims, model={"auc": {}}, parts=(),
         )  # fmt: skip
         return Published(manifest=manifest, triton_model=self.model, triton_version=self.model_version)

@@ -144,7 +144,7 @@ def test_everybody_is_asked_once_at_the_first_held_out_rating(
     server.reply = replies(exact, holdout)
     asked(server, holdout, settings)
     wanted = [
-        {"userid": int(user), "timestamp": int(time), "size": 200, "explain": True, "strict": True}
+        {"userid": int(user), "timestamp": int(time), "size": 200, "explain": "recall", "strict": True}
         for user, time in zip(holdout.past.userids, holdout.times, strict=True)
     ]
     assert sorted(server.asked, key=lambda request: request["userid"]) == wanted

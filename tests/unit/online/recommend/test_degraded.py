@@ -29,7 +29,7 @@ USERS = (1, 8, LONG_HISTORY_USER, NO_TERMS_USER)
 
 
 def ask(fakes: Fakes, userid: int = 1, size: int = 50, *, strict: bool = False) -> Recommendation:
-    request = Request(userid=userid, size=size, timestamp=AT, explain=True, strict=strict)
+    request = Request(userid=userid, size=size, timestamp=AT, explain="recall", strict=strict)
     return fakes.recommender.recommend(request)
 
 

@@ -13,7 +13,7 @@ from data_exchange_center.own_ids import OwnId
 from online.clients.feast import FeatureQuery
 from online.recommend import releases
 from online.recommend.open_release import NoReleaseError
-from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request, WrongUserIdError
+from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request, WrongIdError
 from online.web.log_lines import JsonLines
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
@@ -84,11 +84,11 @@ def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restar
     answer = ask(fakes, "u-8f3a")  # at once: the former release has no such ids
     assert answer.release == shop.release
     assert {item.own_id for _, _, item in answer.items} <= {shop.own_item(itemid) for itemid in shop.itemids}
-    with pytest.raises(WrongUserIdError, match="a string"):
+    with pytest.raises(WrongIdError, match="a string"):
         ask(fakes, 1)
     fakes.users.live_release = fakes.world.release
     assert ask(fakes, 1).items == first.items
-    with pytest.raises(WrongUserIdError, match="a whole number"):
+    with pytest.raises(WrongIdError, match="a whole number"):
         ask(fakes, "u-8f3a")
 
 
@@ -117,7 +117,7 @@ def test_an_id_of_the_wrong_kind_costs_one_question_while_no_other_release_is_li
     right = fakes.world.own_user(1)
     ask(fakes, right)
     fakes.users.calls.clear()
-    with pytest.raises(WrongUserIdError):
+    with pytest.raises(WrongIdError):
         ask(fakes, 1 if isinstance(right, str) else "1")
     assert len(fakes.users.calls) == 1
 

@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -41,7 +42,13 @@ from tests.unit.online.world import (
 
 
 def ask(
-    fakes: Fakes, userid: int, size: int = 50, *, timestamp: int = AT, explain: bool = False, strict: bool = False
+    fakes: Fakes,
+    userid: int,
+    size: int = 50,
+    *,
+    timestamp: int = AT,
+    explain: bool | Literal["recall"] = False,
+    strict: bool = False,
 ) -> Recommendation:
     return fakes.recommender.recommend(
         Request(userid=userid, size=size, timestamp=timestamp, explain=explain, strict=strict)
@@ -165,7 +172,7 @@ def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(f
     world.seen[NO_TERMS_USER] = [itemid for itemid in world.itemids if itemid not in left]
     for name in world.item_vectors:
         world.item_vectors[name].clear()
-    answer = ask(fakes, NO_TERMS_USER, 200, explain=True)
+    answer = ask(fakes, NO_TERMS_USER, 200, explain="recall")
     assert answer.outcomes == (Outcome.NO_RECALL,)
     assert {i for i, _, _ in answer.items} == set(left)
     assert answer.recall is not None

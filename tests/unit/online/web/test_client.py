@@ -50,7 +50,7 @@ def test_the_table_shows_rank_title_genres_score_release_and_stages(url: str, fa
     assert "elasticsearch" in text
 
 
-def test_an_explained_answer_shows_the_places_in_recalls_lists(url: str, fakes: Fakes) -> None:
+def test_an_explained_answer_shows_the_places_in_recalls_lists_and_the_reason(url: str, fakes: Fakes) -> None:
     answer = ask(url, 8, 5, timestamp=AT, explain=True)
     text = shown(answer)
     fused = fakes.world.recalled(8).ids.tolist()
@@ -61,6 +61,8 @@ def test_an_explained_answer_shows_the_places_in_recalls_lists(url: str, fakes: 
     for item in answer["item_list"]:
         line = next(line for line in text.splitlines() if item["title"] in line)
         assert str(fused.index(item["itemid"]) + 1) in line.split()
+    words = set(text.split())
+    assert all(set(each["reason"]["sentence"]["en"].split()) <= words for each in answer["explained"])
 
 
 def test_an_answer_that_is_not_personal_says_why(url: str) -> None:

@@ -149,7 +149,10 @@ def test_a_request_without_a_time_is_of_now() -> None:
 
 def test_recall_is_told_on_request(http: FlaskClient, fakes: Fakes) -> None:
     answer = answered(http, {"userid": 8, "timestamp": AT, "explain": True})
-    assert list(answer) == ["userid", "release", "cold_start", "item_list", "recall", "took_ms"]
+    assert list(answer) == ["userid", "release", "cold_start", "item_list", "recall", "explained", "took_ms"]
+    alone = answered(http, {"userid": 8, "timestamp": AT, "explain": "recall"})
+    assert alone["recall"] == answer["recall"]
+    assert "explained" not in alone
     assert answer["recall"]["fused"] == fakes.world.recalled(8).ids.tolist()
     assert "recall" not in answered(http, {"userid": 8, "explain": False})
 

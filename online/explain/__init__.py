@@ -1,0 +1,1 @@
+"""Why an item is in the list, and why another is not."""
