@@ -248,6 +248,11 @@ class Settings(BaseSettings):
         """Where the server's workers write what they count, to be added up."""
         return self.service_dir("server") / f"metrics-{self.server.port}"
 
+    @property
+    def started_workers_dir(self) -> Path:
+        """Where each of the server's workers leaves a mark, named by its pid, once it answers."""
+        return self.service_dir("server") / f"workers-{self.server.port}"
+
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for a process that is to run with the same ones."""
         variables: dict[str, str] = {}

@@ -23,7 +23,7 @@ from tenacity import (
 )
 
 from data_exchange_center.settings import Settings
-from online.stack import catalogue, preflight
+from online.stack import catalogue, preflight, server
 from online.stack.report import status_table, tail
 from online.stack.server import SERVER
 from online.stack.service import NeedsActionError, NotReadyError, Service, StackError
@@ -32,10 +32,11 @@ from online.stack.supervision import Supervisor, members
 _console = Console(stderr=True)
 
 
-def up(settings: Settings, services: Sequence[Service]) -> None:
+def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) -> None:
     """Start what does not run, and wait until all of it is ready. Raises StackError.
 
     What runs with other settings than these is started again with these, whether it is among ``services`` or not.
+    ``renew``: a server among them that runs has its workers replaced by new ones.
     """
     supervisor = Supervisor(settings)
     _refuse_orphans(settings, supervisor)
@@ -51,6 +52,8 @@ def up(settings: Settings, services: Sequence[Service]) -> None:
     for service in catalogue.PROGRAMS:
         if service in stopped or (service in services and service.name not in running):
             supervisor.run(service)
+        elif renew and service is SERVER and service in services:
+            server.renew(settings, supervisor)
     # A server that was only started again may have no release to serve yet: nobody asked for it to be ready.
     awaited = [s for s in catalogue.PROGRAMS if s in services or (s in stopped and s is not SERVER)]
     with _console.status("") as line:
@@ -128,6 +131,11 @@ def restart(settings: Settings, services: Sequence[Service]) -> None:
     up(settings, services)
 
 
+def serve(settings: Settings) -> None:
+    """Start the server. Where one runs, with these settings, new workers take over and nobody is turned away."""
+    up(settings, [SERVER], renew=True)
+
+
 def status(settings: Settings) -> bool:
     """Print the table; True when every service of the four is ready."""
     table, ready = status_table(settings, Supervisor(settings))
@@ -160,7 +168,7 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
     chosen = [catalogue.by_name(name) for name in options.services]
     commands: dict[str, Callable[[], object]] = {
         "up": lambda: up(settings, chosen or catalogue.SERVICES),
-        "serve": lambda: restart(settings, [catalogue.by_name("server")]),
+        "serve": lambda: serve(settings),
         "down": lambda: down(settings, chosen or None),
         "restart": lambda: restart(settings, chosen or catalogue.SERVICES),
         "logs": lambda: logs(settings, chosen or catalogue.PROGRAMS, options.lines, options.follow),

@@ -5,13 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 import requests
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import VERSION
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
 from online.stack.redis.service import client as redis_client
-from online.stack.service import BIN, LOOPBACK, NeedsActionError, NotReadyError, Port, Program, Service, ask
+from online.stack.service import (
+    BIN,
+    LOOPBACK,
+    NeedsActionError,
+    NotReadyError,
+    Port,
+    Program,
+    Service,
+    StackError,
+    ask,
+)
+from online.stack.supervision import Supervisor
 
 COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_app()")
 
@@ -43,6 +55,39 @@ def version(settings: Settings) -> str:
     if not absent and not _release_is_live(settings):
         raise NeedsActionError(answer["message"])
     raise NotReadyError(" ".join(absent) or answer.get("message", "a release is being opened"))
+
+
+def renew(settings: Settings, supervisor: Supervisor) -> None:
+    """Have new workers take over in a server that runs, with the code as it is now. Returns when they have, or cannot.
+
+    The old ones answer until the new ones do: nobody is turned away, and nobody waits.
+    """
+    before, pid = _marks(settings), supervisor.processes()[SERVER.name]["pid"]
+    supervisor.renew(SERVER)
+
+    def taken_over() -> bool:
+        now = _marks(settings)
+        ended = supervisor.processes()[SERVER.name]["pid"] != pid
+        return ended or (len(now) >= settings.server.workers and not now & before)
+
+    waiting = Retrying(
+        stop=stop_after_delay(SERVER.ready_within_s),
+        wait=wait_fixed(0.1),
+        retry=retry_if_result(lambda taken_over: not taken_over),
+    )
+    try:
+        waiting(taken_over)
+    except RetryError as error:
+        raise StackError(
+            f"the server's new workers do not answer after {SERVER.ready_within_s:g} s, so the old ones go on: see "
+            f"{SERVER.log(settings)}"
+        ) from error
+
+
+def _marks(settings: Settings) -> set[str]:
+    """Of the workers that answer."""
+    folder = settings.started_workers_dir
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
 def _release_is_live(settings: Settings) -> bool:

@@ -181,6 +181,13 @@ class Supervisor:
             if fault.faultCode != Faults.ALREADY_STARTED:
                 raise StackError(f"{service.title} could not be started: {fault.faultString}") from fault
 
+    def renew(self, service: Service) -> None:
+        """Have a program that runs start its workers anew. Raises StackError."""
+        try:
+            self._rpc.signalProcess(service.name, "HUP")
+        except Fault as fault:
+            raise StackError(f"{service.title} could not be started anew: {fault.faultString}") from fault
+
     def stop(self, service: Service) -> None:
         """Stop a program and wait for its end, unless it is stopped."""
         if not self.running:

@@ -19,7 +19,7 @@ import socket
 import struct
 import time
 from collections import deque
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -37,7 +37,6 @@ RETRY_AFTER_S: Final = 1
 _CHUNK: Final = 64 * 1024
 _TIMEOUT: Final = struct.pack("ll", 5, 0)  # seconds, microseconds: of a client that neither reads nor sends
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
 _PARSE_ERRORS: Final[dict[type[Exception], Refusal]] = {
     errors.LimitRequestLine: (414, "uri_too_long", "The request's line is too long."),
     errors.LimitRequestHeaders: (431, "headers_too_large", "The request has too many headers, or too long ones."),
@@ -47,15 +46,39 @@ _NO_HTTP: Final = (400, "bad_request", "This is not a request in HTTP/1.0 or 1.1
 _FAILED: Final = (500, "internal_error", "Something went wrong; the log has it.")
 
 
+@cache
+def refused() -> Counter:
+    """Made in a worker: gunicorn's master imports this module again when its workers are started anew."""
+    return Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
+
+
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """Waits for slow clients in its loop, where waiting costs nothing."""
 
     def init_process(self) -> None:
-        self._arrives_within_s = load_settings().server.arrival_timeout_s
+        # Here, as gunicorn's master imports this module again when its workers are started anew
+        self._refused = Counter(
+            "recsys_refused", "Requests that were refused before the application saw them", ["code"]
+        )
+        self._being_replaced = False
+        settings = load_settings()
+        self._arrives_within_s = settings.server.arrival_timeout_s
+        self._marks = settings.started_workers_dir
         self._places = PLACES_PER_THREAD * self.cfg.threads
         self._in_hand = 0  # requests that a thread answers, or that wait for one
         self._lingering: deque[tuple[float, Connection]] = deque()  # until when
         super().init_process()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Stop; but if others are to take over, only when they have (see `on_reload` in online/gunicorn_conf.py)."""
+        self._being_replaced = not (self._marks / str(self.pid)).exists()
+        if not self._being_replaced:
+            super().handle_exit(sig, frame)
+
+    def _stop_if_replaced(self) -> None:
+        if self._being_replaced:
+            marks = {path.name for path in self._marks.iterdir()}
+            self.alive = str(self.pid) not in marks and len(marks) < self.cfg.workers
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -107,7 +130,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             problem = OVERLOADED
         if problem is not None:
             self._forget(conn)
-            _refuse(conn.sock, problem)
+            self._refuse(conn.sock, problem)
             self._linger(conn)
         elif complete:
             self._forget(conn)
@@ -143,7 +166,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             refusal = _NO_HTTP if isinstance(error, errors.ParseException) else _FAILED
         if refusal is _FAILED:
             self.log.exception("a request failed outside of the application")
-        _refuse(client, refusal)
+        self._refuse(client, refusal)
+
+    def _refuse(self, client: socket.socket, refusal: Refusal) -> None:
+        refused().labels(refusal[1]).inc()
+        _send(client, _response(refusal))
 
     def _linger(self, conn: Connection) -> None:
         """Say that nothing more will come, and drop what does until the client hangs up."""
@@ -170,11 +197,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def murder_pending(self) -> None:
         """End what has taken too long. Called about once a second, and after every event."""
+        self._stop_if_replaced()
         now = time.monotonic()
         while self.pending_conns and (conn := self.pending_conns[0]).timeout <= now:
             self._forget(conn)
             if conn.received:
-                _refuse(conn.sock, TOO_LATE)
+                self._refuse(conn.sock, TOO_LATE)
                 self._linger(conn)
             else:
                 self._close(conn)
@@ -192,14 +220,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         util.close(conn.sock)
 
 
-def _refuse(client: socket.socket, refusal: Refusal) -> None:
+def _response(refusal: Refusal) -> bytes:
     status, code, message = refusal
-    refused.labels(code).inc()
     field = {"field": "body"} if refusal is TOO_LARGE else {}
     again = f"Retry-After: {RETRY_AFTER_S}\r\n" if refusal is OVERLOADED else ""
     body = json.dumps({"error": {"code": code, **field, "message": message}})
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    _send(client, f"{head}{again}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    return f"{head}{again}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 def _send(client: socket.socket, data: bytes) -> None:

@@ -72,8 +72,8 @@ def test_what_alerts_and_dashboard_ask_for_is_what_the_server_tells(http: FlaskC
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
     told = {family.name for family in text_string_to_metric_families(page)}
-    told |= {worker.refused._name}
-    assert worker.refused in REGISTRY._collector_to_names
+    told |= {worker.refused()._name}
+    assert worker.refused() in REGISTRY._collector_to_names
     asked = {name for each in expressions() for name in re.findall(r"\brecsys_\w+", each)}
     assert len(asked) > 10
     assert {re.sub(r"_(total|bucket)$", "", name) for name in asked} <= told

@@ -1,0 +1,98 @@
+"""Clients that ask a server without a pause while something happens to it, and what they were answered."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+LATE = 0.03  # share of the answers that a stall of the machine may delay
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One request. Times are in seconds of `time.monotonic`."""
+
+    began: float
+    ended: float
+    status: int  # 0: no answer at all
+    body: dict[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+    @property
+    def lacking(self) -> dict[str, dict[str, str]]:
+        """What it lacks, by service."""
+        return {each["service"]: each for each in self.body.get("degraded", [])}
+
+    @property
+    def whole(self) -> bool:
+        return self.status == requests.codes.ok and not self.lacking
+
+
+@dataclass
+class Load:
+    """What the clients have been answered so far."""
+
+    answers: list[Answered] = field(default_factory=list)
+
+    def between(self, begin: float, end: float) -> list[Answered]:
+        """Those that were asked and answered within a stretch of time."""
+        return [each for each in tuple(self.answers) if begin <= each.began and each.ended <= end]
+
+    def wait(self, what: Callable[[Answered], bool], within_s: float) -> Answered:
+        """The first answer, asked for from now on, of which ``what`` is true. Fails the test without one."""
+        now, seen = time.monotonic(), 0
+        while time.monotonic() < now + within_s:
+            fresh = self.between(now, float("inf"))
+            for each in fresh[seen:]:
+                if what(each):
+                    return each
+            seen = len(fresh)
+            time.sleep(0.02)
+        raise AssertionError(f"no such answer within {within_s} s; the last: {self.answers[-3:]}")
+
+
+@contextmanager
+def load(url: str, bodies: Sequence[dict[str, Any]], clients: int, pause_s: float = 0.0) -> Iterator[Load]:
+    """``clients`` ask one after the other of ``bodies``, each ``pause_s`` after its last answer, until the block ends.
+
+    A connection that the server closes between two requests is made anew, as every client of HTTP does.
+    """
+    load, stop, turn = Load(), threading.Event(), itertools.count()
+
+    def go_on() -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            while not stop.wait(pause_s):
+                body = bodies[next(turn) % len(bodies)]
+                began = time.monotonic()
+                try:
+                    response = session.post(f"{url}/ml/rec", json=body, timeout=30)
+                    status, answer = response.status_code, response.json()
+                except (requests.RequestException, ValueError) as error:
+                    status, answer = 0, {"error": repr(error)}
+                load.answers.append(Answered(began, time.monotonic(), status, answer))
+
+    threads = [threading.Thread(target=go_on) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield load
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def few(some: Sequence[object], of: Sequence[object]) -> bool:
+    """Whether ``some`` are no more than a stall of the machine explains."""
+    return len(some) <= max(2, LATE * len(of))

@@ -1,0 +1,53 @@
+"""A new server takes over from the one that runs: nobody who asks meanwhile is turned away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center.settings import Settings
+from online.stack import commands
+from online.stack.server import SERVER
+from online.stack.supervision import Supervisor
+from tests.services.online.load import load
+from tests.unit.online.world import AT, DefaultWorld, World
+
+CLIENTS = 4
+BODIES = [{"userid": userid, "timestamp": AT, "budget_ms": 5_000} for userid in (1, 2, 3)]
+
+pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+
+
+@pytest.fixture
+def served(stack: Settings, world: World) -> Iterator[Settings]:
+    commands.serve(stack)
+    yield stack
+    commands.down(stack, [SERVER])
+
+
+def pid_of(settings: Settings) -> int:
+    return int(Supervisor(settings).processes()["server"]["pid"])
+
+
+def test_no_request_is_lost_when_the_server_is_started_anew(served: Settings, world: World) -> None:
+    def workers() -> set[int]:
+        return {child.pid for child in psutil.Process(pid_of(served)).children()}
+
+    former = workers()
+    with load(served.server.url, BODIES, CLIENTS) as asked:
+        asked.wait(lambda answer: answer.status == 200, 10)
+        before = len(asked.answers)
+        commands.serve(served)
+        meanwhile = len(asked.answers) - before
+        asked.wait(lambda answer: answer.whole, 10)
+        for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.1)):
+            with attempt:  # the old ones end when they have answered what they had accepted
+                assert len(workers()) == served.server.workers
+        asked.wait(lambda answer: answer.whole, 10)
+    assert not workers() & former
+    assert [each for each in asked.answers if each.status != 200] == []
+    assert meanwhile > CLIENTS, "they are answered while the new workers start"
+    assert {each.body["release"] for each in asked.answers} == {world.release}
