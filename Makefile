@@ -253,8 +253,8 @@ docker-figures: setup ## sizes, starts and memory of the running containers, eac
 	@$(BIN)/python -m online.stack.images.figures
 
 .PHONY: bench bench-recipes bench-index
-bench: setup ## how fast the running server answers at 1, 4 and 16 requests in flight -> pic/figures/serving.json
-	$(BIN)/python -m online.bench
+bench: setup ## how fast the running server answers -> pic/figures/; against=<commit>: beside that commit's, in turns
+	$(if $(against),$(BIN)/python -m offline_to_online.measure.against "$(against)" $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options),$(BIN)/python -m online.bench $(options))
 
 bench-recipes: setup ## the same for both recipes' releases in the stores, in turns -> pic/figures/serving_recipes.json
 	$(BIN)/python -m offline_to_online.measure.recipes

@@ -21,6 +21,7 @@ from rich.console import Console
 from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE
@@ -28,7 +29,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.activation import go_back
 from offline_to_online.stores.redis import RedisStore
-from online.bench import OUTPUT, Level, facts, load, parse_load, reaching, ready, table
+from online.bench.asking import facts, parse_load, reaching, ready
+from online.bench.generator import Target, expect_all_good, generate
+from online.bench.levels import Level, table
 
 BASELINE, COMPARED = SOURCE.name, DEFAULT.name
 _SWITCH_S = 60.0  # until every worker serves a release that has gone live
@@ -69,10 +72,11 @@ def newest_releases(loaded: Sequence[Loaded], dataset: str) -> dict[str, str]:
 
 def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
     """Wait until every worker of the server answers from a release. Raises StepError when they do not."""
+    target = Target(url)
 
     def asked() -> None:
-        _, answers = load(url, userids[:_ASKED], concurrency=_ASKED // 2)
-        if any(answer.release != release for answer in answers):
+        run = expect_all_good(target, generate(target, userids[:_ASKED], in_flight=_ASKED // 2))
+        if any(answer.release != release for answer in run.answers):
             raise TryAgain
 
     again = retry_if_exception_type(TryAgain)
@@ -138,7 +142,7 @@ def main(settings: Settings) -> None:
         prog="python -m offline_to_online.measure.recipes", description="Both recipes, in turns."
     )
     parser.add_argument("--rounds", type=int, default=3, help="of both recipes; default: %(default)s")
-    parser.add_argument("--output", type=Path, default=OUTPUT.with_name("serving_recipes.json"))
+    parser.add_argument("--output", type=Path, default=FIGURES / "serving_recipes.json")
     arguments, asking = parse_load(settings, parser)
     loaded, live = loaded_releases(settings)
     releases = newest_releases(loaded, artifacts.DATASET.read(settings.exchange_dir)["name"])

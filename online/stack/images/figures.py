@@ -25,7 +25,7 @@ from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings, load_settings
-from online.bench import ready
+from online.bench.asking import ready
 from online.stack.images import engine
 from online.stack.images.engine import Image, docker
 from online.stack.service import StackError, run

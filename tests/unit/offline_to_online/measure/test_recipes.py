@@ -15,7 +15,7 @@ from offline_to_online.measure.recipes import (
     take_turns,
     until_served,
 )
-from online.bench import Level
+from online.bench.levels import Level
 from tests.unit.online.answering import Handler, answering
 
 

@@ -1,0 +1,96 @@
+"""Another commit of this repository with a stack of its own: its code, its environment, its services, its release."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from online.stack.free_ports import on_free_ports
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+# What a make above this one would pass on to those below, and where Python would look for the code before the checkout.
+_NOT_PASSED_ON: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHONPATH", "VIRTUAL_ENV")
+
+
+def commit_of(ref: str) -> str:
+    """Raises StepError for a ref that git does not know."""
+    done = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if done.returncode:
+        raise StepError(f"git knows no commit {ref!r} here: name a branch, a tag or a commit, or fetch it first")
+    return done.stdout.strip()
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(("git", *arguments), cwd=ROOT, check=False, capture_output=True, text=True)
+
+
+class OtherCheckout:
+    """A commit in a git worktree, run by its own ``make`` with settings of its own."""
+
+    def __init__(self, commit: str, settings: Settings, exchange: Path | None) -> None:
+        """``exchange``: its exchange folder, where it has been trained or even loaded before.
+
+        None: a new one, with a copy of this checkout's artifacts.
+        """
+        self.commit = commit
+        self.folder = settings.services_dir / "bench" / commit[:12]
+        self._checkout = self.folder / "checkout"
+        self._artifacts = None if exchange else settings.offline_dir
+        own = {"exchange_dir": exchange or self.folder / "exchange", "services_dir": self._checkout / ".services"}
+        self.settings = on_free_ports(settings).model_copy(update=own)
+
+    def make(self, *targets: str) -> bool:
+        """Run its ``make``; whether that went well."""
+        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
+        environment = {**inherited, **self.settings.environment()}
+        return subprocess.run(("make", *targets), cwd=self._checkout, env=environment, check=False).returncode == 0
+
+    def start(self) -> None:
+        """Bring its code and its environment, start its services, load its release, start its server.
+
+        Raises StepError for what fails, after its own message.
+        """
+        if not self._checkout.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            done = _git("worktree", "add", "--detach", str(self._checkout), self.commit)
+            if done.returncode:
+                raise StepError(f"git could not check {self.commit[:12]} out: {done.stderr.strip()}")
+        offline = self.settings.offline_dir
+        if self._artifacts is not None and not offline.exists():
+            shutil.copytree(self._artifacts, offline)
+        loaded = self.settings.service_dir("redis").exists()
+        self._expect("setup", "up")
+        if not (loaded and self.make("serve")):
+            self._expect("sync", "serve")
+
+    def _expect(self, *targets: str) -> None:
+        if not self.make(*targets):
+            raise StepError(
+                f"`make {' '.join(targets)}` failed in {self._checkout}. Where that commit cannot read this one's "
+                "artifacts, train it there once (RECSYS_EXCHANGE_DIR=<folder> make offline) and name that folder with "
+                "exchange=<folder>."
+            )
+
+    def remove(self) -> None:
+        """The checkout and, where it is not the caller's, its exchange folder."""
+        _git("worktree", "remove", "--force", str(self._checkout))
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def running(other: OtherCheckout, *, keep: bool) -> Iterator[OtherCheckout]:
+    """Its whole stack, until the end. ``keep``: its files stay for the next time."""
+    try:
+        other.start()
+        yield other
+    finally:
+        other.make("down")
+        if not keep:
+            other.remove()

@@ -1,0 +1,254 @@
+"""Requests to the server, from a process that does nothing else: closed loop, or at a fixed rate.
+
+Closed loop: so many requests are in flight, and each answer makes room for the next one. Fixed rate: a request is sent
+when it is due, whether the ones before it are answered or not, and its latency counts from that moment: a server that
+stalls is charged for all who would have come meanwhile (no coordinated omission).
+
+It has one thread, an event loop in C and a parser in C: about 0.1 ms of processor time a request. Answers are read as
+JSON when the last one is in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import httptools
+import uvloop
+
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.steps import StepError
+
+LOST: Final = 0  # the status of a request whose connection ended before its answer
+_TIMEOUT_S: Final = 30.0
+_MOST_CONNECTIONS: Final = 512  # those beyond wait, and their latency runs
+_RETRY_AFTER_S: Final = 1.0  # what the server says to those whom it turns away; a closed loop does as it is told
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answered request."""
+
+    seconds: float  # as the client saw it: since it was due
+    status: int = HTTPStatus.OK
+    release: str = ""
+    took_ms: dict[str, float] | None = None  # as the server told it
+    degraded: tuple[str, ...] = ()  # the services that the answer lacks
+    error: str = ""  # the body where it is no answer
+
+    @property
+    def ok(self) -> bool:
+        return self.status == HTTPStatus.OK
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of some requests."""
+
+    seconds: float  # from the first request to the last answer
+    answers: tuple[Answered, ...]  # in the order in which they came
+    generator_s: float  # processor time of the generator
+
+    @property
+    def good(self) -> list[Answered]:
+        return [answer for answer in self.answers if answer.ok]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to ask, and how."""
+
+    url: str
+    strict: bool | None = True  # None: not said, for servers that do not know the field
+
+    def request(self, userid: OwnId) -> bytes:
+        where = urlsplit(self.url)
+        strict = {} if self.strict is None else {"strict": self.strict}
+        body = json.dumps({"userid": userid, **strict})
+        return f"POST /ml/rec HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        where = urlsplit(self.url)
+        return where.hostname or "127.0.0.1", where.port or 80
+
+
+class _Connection(asyncio.Protocol):
+    """A kept-alive connection with one request at a time."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._body: list[bytes] = []
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self.usable = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """Status and body; `LOST` where the connection ends instead."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._body = []
+        self._transport.write(request)
+        return await self._answer
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self.usable = self._parser.should_keep_alive()
+        self._done(self._parser.get_status_code(), b"".join(self._body))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.usable = False
+        self._done(LOST, b"")
+
+    def _done(self, status: int, body: bytes) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result((status, body))
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _Connections:
+    """Connections to one server, the one that has rested longest first: so all of its workers get their part."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._idle: deque[_Connection] = deque()
+        self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        async with self._places:
+            connection = await self._take()
+            if connection is None:
+                return LOST, b""
+            status, body = await asyncio.wait_for(connection.ask(request), _TIMEOUT_S)
+            if connection.usable:
+                self._idle.append(connection)
+            else:
+                connection.close()
+            return status, body
+
+    async def _take(self) -> _Connection | None:
+        while self._idle:
+            if (connection := self._idle.popleft()).usable:
+                return connection
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(_Connection, *self._address)
+        except OSError:
+            return None
+        return connection
+
+    def close(self) -> None:
+        for connection in self._idle:
+            connection.close()
+
+
+@asynccontextmanager
+async def _connections(address: tuple[str, int]) -> AsyncIterator[_Connections]:
+    connections = _Connections(address)
+    try:
+        yield connections
+    finally:
+        connections.close()
+
+
+Came = tuple[float, int, bytes]  # seconds, status, body
+
+
+async def _closed_loop(target: Target, userids: Sequence[OwnId], in_flight: int) -> list[Came]:
+    left, came = iter(userids), []
+
+    async def client(connections: _Connections) -> None:
+        for userid in left:  # shared: who is free asks for the next one
+            request = target.request(userid)
+            began = time.perf_counter()
+            status, body = await connections.ask(request)
+            came.append((time.perf_counter() - began, status, body))
+            if status in (LOST, HTTPStatus.SERVICE_UNAVAILABLE):
+                await asyncio.sleep(_RETRY_AFTER_S)
+
+    async with _connections(target.address) as connections, asyncio.TaskGroup() as clients:
+        for _ in range(in_flight):
+            clients.create_task(client(connections))
+    return came
+
+
+async def _fixed_rate(target: Target, userids: Sequence[OwnId], per_s: float) -> list[Came]:
+    came: list[Came] = []
+
+    async def one(request: bytes, due: float) -> None:
+        status, body = await connections.ask(request)
+        came.append((time.perf_counter() - due, status, body))
+
+    requests = [target.request(userid) for userid in userids]
+    async with _connections(target.address) as connections, asyncio.TaskGroup() as tasks:
+        began = time.perf_counter()
+        for number, request in enumerate(requests):
+            due = began + number / per_s
+            if (wait := due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+            tasks.create_task(one(request, due))
+    return came
+
+
+def _read(seconds: float, status: int, body: bytes) -> Answered:
+    if status != HTTPStatus.OK:
+        return Answered(seconds, status, error=body[:200].decode(errors="replace"))
+    answer = json.loads(body)
+    lacking = tuple(each["service"] for each in answer.get("degraded", ()))
+    return Answered(seconds, status, answer["release"], answer["took_ms"], lacking)
+
+
+def generate(target: Target, userids: Sequence[OwnId], *, in_flight: int = 0, per_s: float = 0.0) -> Run:
+    """Ask for every user once: ``in_flight`` at a time, or ``per_s`` a second. In this process; see `generator`."""
+    used, began = time.process_time(), time.perf_counter()
+    if per_s:
+        came = uvloop.run(_fixed_rate(target, userids, per_s))
+    else:
+        came = uvloop.run(_closed_loop(target, userids, in_flight))
+    seconds, generator_s = time.perf_counter() - began, time.process_time() - used
+    return Run(seconds, tuple(_read(*each) for each in came), generator_s)
+
+
+class Generator:
+    """A process of its own that generates load."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def closed(self, target: Target, userids: Sequence[OwnId], in_flight: int) -> Run:
+        return self._pool.submit(generate, target, userids, in_flight=in_flight).result()
+
+    def fixed_rate(self, target: Target, userids: Sequence[OwnId], per_s: float) -> Run:
+        return self._pool.submit(generate, target, userids, per_s=per_s).result()
+
+
+@contextmanager
+def generator() -> Iterator[Generator]:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield Generator(pool)
+
+
+def expect_all_good(target: Target, run: Run) -> Run:
+    """Raises StepError for an answer that is not 200."""
+    for answer in run.answers:
+        if not answer.ok:
+            what = f"answered {answer.status}: {answer.error}" if answer.status else "ended a connection unanswered"
+            raise StepError(f"{target.url} {what} ({len(run.answers) - len(run.good)} of {len(run.answers)} requests)")
+    return run

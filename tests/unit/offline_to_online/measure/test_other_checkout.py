@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline_to_online.measure import other_checkout
+from offline_to_online.measure.other_checkout import OtherCheckout, commit_of, running
+
+MAKEFILE = """\
+setup up sync down:
+\t@echo "$@ $$RECSYS_SERVER__PORT $$RECSYS_EXCHANGE_DIR $${MAKEFLAGS_SEEN-}" >> ../made
+serve:
+\t@echo "$@" >> ../made; test -e "$$RECSYS_EXCHANGE_DIR/offline/readable"
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "Makefile").write_text(MAKEFILE)
+    author = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (("init", "-q"), ("add", "Makefile"), (*author, "commit", "-q", "-m", "one")):
+        subprocess.run(("git", *command), cwd=folder, check=True)
+    monkeypatch.setattr(other_checkout, "ROOT", folder)
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    offline = tmp_path / "exchange" / "offline"
+    offline.mkdir(parents=True)
+    (offline / "readable").touch()
+    return Settings(exchange_dir=tmp_path / "exchange", services_dir=tmp_path / "services")
+
+
+def made(other: OtherCheckout) -> list[list[str]]:
+    return [line.split() for line in (other.folder / "made").read_text().splitlines()]
+
+
+def test_a_ref_is_a_commit_or_an_error(repository: Path) -> None:
+    assert commit_of("HEAD") == commit_of(commit_of("HEAD")[:10])
+    with pytest.raises(StepError, match="git knows no commit 'elsewhere'"):
+        commit_of("elsewhere")
+
+
+def test_it_is_started_on_ports_of_its_own_with_a_copy_of_the_artifacts(repository: Path, settings: Settings) -> None:
+    other = OtherCheckout(commit_of("HEAD"), settings, None)
+    with running(other, keep=True):
+        port, exchange = str(other.settings.server.port), str(other.settings.exchange_dir)
+        assert port != str(settings.server.port)
+        assert made(other) == [["setup", port, exchange], ["up", port, exchange], ["sync", port, exchange], ["serve"]]
+        assert (other.settings.offline_dir / "readable").is_file()
+    assert made(other)[-1] == ["down", port, exchange]
+
+
+def test_what_is_loaded_already_is_only_served(repository: Path, settings: Settings, tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    (trained / "offline").mkdir(parents=True)
+    (trained / "offline" / "readable").touch()
+    (trained / "online" / "redis").mkdir(parents=True)
+    with running(OtherCheckout(commit_of("HEAD"), settings, trained), keep=True) as other:
+        assert [target for target, *_ in made(other)] == ["setup", "up", "serve"]
+
+
+def test_nothing_is_left_of_it_but_what_the_caller_gave(repository: Path, settings: Settings, tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    other = OtherCheckout(commit_of("HEAD"), settings, trained)
+    with pytest.raises(StepError, match="`make sync serve` failed .* exchange=<folder>"), running(other, keep=False):
+        pass  # pragma: no cover
+    assert trained.is_dir()
+    assert not other.folder.exists()
+    listed = subprocess.run(("git", "worktree", "list"), cwd=repository, check=True, capture_output=True, text=True)
+    assert len(listed.stdout.splitlines()) == 1
