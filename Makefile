@@ -252,9 +252,18 @@ docker-pin: setup ## pin the images of .env by digest, as their registries say t
 docker-figures: setup ## sizes, starts and memory of the running containers, each started anew -> pic/figures/containers.json
 	@$(BIN)/python -m online.stack.images.figures
 
-.PHONY: bench bench-recipes bench-index
+.PHONY: bench bench-gate bench-waterfall bench-shed bench-recipes bench-index
 bench: setup ## how fast the running server answers -> pic/figures/; against=<commit>: beside that commit's, in turns
 	$(if $(against),$(BIN)/python -m offline_to_online.measure.against "$(against)" $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options),$(BIN)/python -m online.bench $(options))
+
+bench-gate: setup ## fail where a request costs over a tenth more than before this branch, or than at against=<commit>
+	$(BIN)/python -m offline_to_online.measure.against $(if $(against),"$(against)") --gate $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options)
+
+bench-waterfall: setup ## where a request's time goes, wall and processor, stage by stage -> pic/figures/waterfall.json
+	$(BIN)/python -m online.bench.waterfall
+
+bench-shed: setup ## goodput at up to ten times what the server can do -> pic/figures/shed.json
+	$(BIN)/python -m online.bench.shed
 
 bench-recipes: setup ## the same for both recipes' releases in the stores, in turns -> pic/figures/serving_recipes.json
 	$(BIN)/python -m offline_to_online.measure.recipes

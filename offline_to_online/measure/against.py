@@ -7,7 +7,8 @@ where the server knows the word. A commit that cannot read this one's artifacts 
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; both servers, over HTTP; /proc
 Writes  pic/figures/serving_against.json
-Run     make bench against=<commit> [exchange=<folder>] [keep=1], with the services up and a release live
+Run     make bench against=<commit> [exchange=<folder>] [keep=1], with the services up and a release live; or
+        make bench-gate, which fails where a request costs more than a tenth more, and names the stage that grew
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ from data_exchange_center.files import write_json
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.measure.other_checkout import ROOT, OtherCheckout, commit_of, running
+from offline_to_online.measure.other_checkout import ROOT, OtherCheckout, before_this_branch, commit_of, running
 from online.bench.asking import Drawn, facts, known_userids, ready
 from online.bench.compare import Loading, Turn, comparison
+from online.bench.gate import AT_MOST, grown
 from online.bench.generator import Generator, Target, expect_all_good, generator
 from online.bench.processes import Part, held, parts_of, used_s
 
 OUTPUT: Final = FIGURES / "serving_against.json"
 THIS, OTHER = "this", "other"
+_LEVELS, _RATES = [1, 4, 16, 64], [50.0]
+_GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
 _WARM_UP = 100  # requests before each level of each turn
 
 
@@ -106,27 +110,34 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m offline_to_online.measure.against", description="This server beside another commit's, in turns."
     )
-    parser.add_argument("commit", help="what git calls it: a branch, a tag, a commit")
+    parser.add_argument("commit", nargs="?", help="what git calls it; default: where this branch left origin/main")
     parser.add_argument("--exchange", type=Path, help="that commit's exchange folder, trained with its own code")
     parser.add_argument("--keep", action="store_true", help="keep its worktree and its data for the next time")
-    parser.add_argument("--levels", type=int, nargs="*", default=[1, 4, 16, 64], help="requests in flight")
-    parser.add_argument("--rates", type=float, nargs="*", default=[50.0], help="requests a second")
+    parser.add_argument(
+        "--levels", type=int, nargs="*", help=f"requests in flight; default: {_LEVELS}, {_GATED} as a gate"
+    )
+    parser.add_argument("--rates", type=float, nargs="*", help=f"requests a second; default: {_RATES}, none as a gate")
     parser.add_argument("--requests", type=int, default=400, help="of a level's turn; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    return parser.parse_args()
+    parser.add_argument("--gate", action="store_true", help=f"fail where something is over {AT_MOST:g} times its")
+    parser.add_argument("--output", type=Path, help=f"default: {OUTPUT}; none as a gate")
+    given = parser.parse_args()
+    given.commit = given.commit or before_this_branch()
+    given.levels = given.levels or (_GATED if given.gate else _LEVELS)
+    given.rates = given.rates or ([] if given.gate else _RATES)
+    given.output = given.output or (None if given.gate else OUTPUT)
+    return given
 
 
 def main(settings: Settings) -> None:
     given = _arguments()
     commit = commit_of(given.commit)
-    exchange = given.exchange.resolve() if given.exchange else None
     loadings = [*(Loading(in_flight=level) for level in given.levels), *(Loading(per_s=rate) for rate in given.rates)]
     userids = known_userids(settings)
     if subprocess.run(("make", "serve"), cwd=ROOT, check=False).returncode:  # the code as it is now
         raise StepError("this checkout's server did not start: see above")
-    other = OtherCheckout(commit, settings, exchange)
+    other = OtherCheckout(commit, settings, given.exchange.resolve() if given.exchange else None)
     with running(other, keep=given.keep), generator() as ask:
         sides = {THIS: side_of(settings, ask, userids), OTHER: side_of(other.settings, ask, userids)}
         server = ready(settings.server.url)
@@ -135,7 +146,10 @@ def main(settings: Settings) -> None:
     Console().print(table(levels))
     about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
     measured = {"rounds": given.rounds, "requests": given.requests, "levels": levels}
-    write_json(given.output, {**about, **facts(settings, server["services"]), **measured})
+    if given.output:
+        write_json(given.output, {**about, **facts(settings, server["services"]), **measured})
+    if given.gate and (problems := grown(levels, THIS, OTHER)):
+        raise StepError("\n".join((f"dearer than {given.commit}:", *problems)))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,12 @@ def commit_of(ref: str) -> str:
     return done.stdout.strip()
 
 
+def before_this_branch() -> str:
+    """The commit at which this branch left ``origin/main``; on that itself, or without it, the one before."""
+    left = _git("merge-base", "origin/main", "HEAD").stdout.strip()
+    return left if left and left != commit_of("HEAD") else commit_of("HEAD~1")
+
+
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(("git", *arguments), cwd=ROOT, check=False, capture_output=True, text=True)
 

@@ -38,7 +38,7 @@ def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def used_s(parts: Any) -> dict[str, float]:
         used["server"] += 1.0
-        return {name: used["server"] for name in ("server", "redis", "elasticsearch", "feast", "triton")}
+        return dict.fromkeys(("server", "redis", "elasticsearch", "feast", "triton"), used["server"])
 
     monkeypatch.setattr(against, "used_s", used_s)
 

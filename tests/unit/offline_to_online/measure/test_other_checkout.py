@@ -8,11 +8,12 @@ import pytest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.measure import other_checkout
-from offline_to_online.measure.other_checkout import OtherCheckout, commit_of, running
+from offline_to_online.measure.other_checkout import OtherCheckout, before_this_branch, commit_of, running
 
+AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@b")
 MAKEFILE = """\
 setup up sync down:
-\t@echo "$@ $$RECSYS_SERVER__PORT $$RECSYS_EXCHANGE_DIR $${MAKEFLAGS_SEEN-}" >> ../made
+\t@echo "$@ $$RECSYS_SERVER__PORT $$RECSYS_EXCHANGE_DIR" >> ../made
 serve:
 \t@echo "$@" >> ../made; test -e "$$RECSYS_EXCHANGE_DIR/offline/readable"
 """
@@ -23,8 +24,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "repository"
     folder.mkdir()
     (folder / "Makefile").write_text(MAKEFILE)
-    author = ("-c", "user.name=a", "-c", "user.email=a@b")
-    for command in (("init", "-q"), ("add", "Makefile"), (*author, "commit", "-q", "-m", "one")):
+    for command in (("init", "-q"), ("add", "Makefile"), (*AUTHOR, "commit", "-q", "-m", "one")):
         subprocess.run(("git", *command), cwd=folder, check=True)
     monkeypatch.setattr(other_checkout, "ROOT", folder)
     return folder
@@ -46,6 +46,21 @@ def test_a_ref_is_a_commit_or_an_error(repository: Path) -> None:
     assert commit_of("HEAD") == commit_of(commit_of("HEAD")[:10])
     with pytest.raises(StepError, match="git knows no commit 'elsewhere'"):
         commit_of("elsewhere")
+
+
+def test_a_branch_is_held_against_where_it_left_main(repository: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(("git", *AUTHOR, *arguments), cwd=repository, check=True)
+
+    one = commit_of("HEAD")
+    git("commit", "-q", "--allow-empty", "-m", "two")
+    assert before_this_branch() == one  # there is no origin/main
+    git("update-ref", "refs/remotes/origin/main", "HEAD")
+    assert before_this_branch() == one  # this is main
+    two = commit_of("HEAD")
+    git("commit", "-q", "--allow-empty", "-m", "three")
+    git("commit", "-q", "--allow-empty", "-m", "four")
+    assert before_this_branch() == two
 
 
 def test_it_is_started_on_ports_of_its_own_with_a_copy_of_the_artifacts(repository: Path, settings: Settings) -> None:
@@ -71,7 +86,7 @@ def test_nothing_is_left_of_it_but_what_the_caller_gave(repository: Path, settin
     trained = tmp_path / "trained"
     trained.mkdir()
     other = OtherCheckout(commit_of("HEAD"), settings, trained)
-    with pytest.raises(StepError, match="`make sync serve` failed .* exchange=<folder>"), running(other, keep=False):
+    with pytest.raises(StepError, match=r"`make sync serve` failed .* exchange=<folder>"), running(other, keep=False):
         pass  # pragma: no cover
     assert trained.is_dir()
     assert not other.folder.exists()
