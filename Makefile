@@ -252,7 +252,7 @@ docker-pin: setup ## pin the images of .env by digest, as their registries say t
 docker-figures: setup ## sizes, starts and memory of the running containers, each started anew -> pic/figures/containers.json
 	@$(BIN)/python -m online.stack.images.figures
 
-.PHONY: bench bench-gate bench-waterfall bench-shed soak bench-recipes bench-index
+.PHONY: bench bench-gate bench-waterfall bench-shed serving-pictures soak bench-recipes bench-index
 bench: setup ## how fast the running server answers -> pic/figures/; against=<commit>: beside that commit's, in turns
 	$(if $(against),$(BIN)/python -m offline_to_online.measure.against "$(against)" $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options),$(BIN)/python -m online.bench $(options))
 
@@ -264,6 +264,9 @@ bench-waterfall: setup ## where a request's time goes, wall and processor, stage
 
 bench-shed: setup ## goodput at up to ten times what the server can do -> pic/figures/shed.json
 	$(BIN)/python -m online.bench.shed
+
+serving-pictures: setup ## draw the figures of bench-waterfall and bench-shed, into pic/
+	$(BIN)/python pic/serving.py
 
 soak: setup ## requests and release switches for minutes=<how many>, and fail when a process grows -> pic/figures/soak.json
 	$(BIN)/python -m offline_to_online.measure.soak $(if $(minutes),--minutes "$(minutes)") $(options)

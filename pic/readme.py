@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import evaluation_tables
+import serving_tables
 from tables import Figure, Words, measured, read, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +48,7 @@ CHINESE = {
     "seconds to healthy": "到健康的秒数", "memory MB": "内存 MB",
     "Measured by": "由", "on": "测于", "service versions": "服务版本", "cores": "核", "data": "数据",
     **evaluation_tables.CHINESE,
+    **serving_tables.CHINESE,
 }  # fmt: skip
 
 # What a person wants to see of the demo's output: the data, what was trained, what was loaded and checked, the answer.
@@ -205,6 +207,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "index": ("vector_index.json", index),
     "containers": ("containers.json", containers),
     **evaluation_tables.BLOCKS,
+    **serving_tables.BLOCKS,
 }
 
 

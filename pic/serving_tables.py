@@ -1,0 +1,110 @@
+"""The tables of the server's benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tables import Figure, Words, measured, table
+
+SOAKED = (
+    "{minutes} minutes at {rate} requests/s, {switches} release switches: {requests} requests, {errors} errors, "
+    "{degraded} degraded, p99 {p99} ms."
+)
+CHINESE = {
+    "in flight": "并发", "level": "负载", "requests/s, times": "请求/秒，倍数", "p50, times": "p50，倍数",
+    "p99, times": "p99，倍数", "processor time, times": "处理器时间，倍数",
+    "stage": "阶段", "of the client": "客户端", "of the service": "服务",
+    "waits": "等待", "own": "自己的代码", "http": "HTTP", "all": "合计", "total": "合计",
+    "bare call, ms": "裸调用，毫秒", "wall ms": "耗时 毫秒",
+    "A single request takes {ratio} times its slowest chain of bare calls ({chain} ms).":
+        "单个请求用时是最慢的一串裸调用（{chain} 毫秒）的 {ratio} 倍。",
+    "Our own server's share of the processor time: {shares}.": "服务器自己占处理器时间的份额：{shares}。",
+    "{share} with {in_flight} in flight": "并发 {in_flight} 时 {share}",
+    "load": "负载", "goodput": "有效吞吐", "turned away": "被拒绝", "degraded": "降级",
+    "Best rate: {rate} requests/s; loads are times that, goodput a share of it.":
+        "最高速率：每秒 {rate} 个请求；负载是它的倍数，有效吞吐是它的份额。",
+    "process": "进程", "MB after the warm-up": "热身后 MB", "MB at the end": "结束时 MB", "threads at most": "线程最多",
+    "open files at most": "打开的文件最多",
+    SOAKED:
+        "{minutes} 分钟，每秒 {rate} 个请求，切换发布 {switches} 次："
+        "{requests} 个请求，{errors} 个错误，{degraded} 个降级，p99 {p99} 毫秒。",
+}  # fmt: skip
+
+
+def against(figure: Figure, word: Words) -> str:
+    """This checkout beside another commit, level by level."""
+    keys = ("requests_per_s", "p50_ms", "p99_ms")
+    times = ("requests/s, times", "p50, times", "p99, times", "processor time, times")
+    head = ("level", "requests/s", "p50 ms", "p99 ms", *times)
+    rows = []
+    for level in figure["levels"]:
+        found = (level["this"][key] for key in keys)
+        rows.append((level["level"], *found, *(level["ratio"][key] for key in (*keys, "processor_ms"))))
+    return f"{table([word(name) for name in head], rows)}\n\n{measured(figure, word)}"
+
+
+def waterfall(figure: Figure, word: Words) -> str:
+    """Of each stage: how long it takes alone, what it waits under load, what it costs its client and its service."""
+    levels = figure["levels"]
+    alone, clients = levels[0], figure["server_ms"]
+    waits = [f"{word('waits')}, {level['in_flight']} {word('in flight')}" for level in levels[1:]]
+    costs = ("bare call, ms", "of the client", "of the service")
+    head = (word("stage"), word("wall ms"), *waits, *map(word, costs))
+    rows = []
+    for stage in ("redis", "elasticsearch", "feast", "triton", "own", "http"):
+        client = clients[stage] + (clients["transport"] if stage == "triton" else 0.0)
+        rows.append(
+            (
+                word(stage),
+                alone["wall_ms"][stage],
+                *(level["waiting_ms"][stage] for level in levels[1:]),
+                figure["bare_ms"].get(stage),
+                round(client, 2),
+                alone["processor_ms"].get(stage),
+            )
+        )
+    named = word("{share} with {in_flight} in flight")
+    shares = ", ".join(
+        named.format(share=f"{lv['own_share_of_processor']:.0%}", in_flight=lv["in_flight"]) for lv in levels
+    )
+    ratio = word("A single request takes {ratio} times its slowest chain of bare calls ({chain} ms).")
+    said = ratio.format(ratio=figure["p50_over_chain"], chain=figure["bare_ms"]["chain"])
+    share = word("Our own server's share of the processor time: {shares}.").format(shares=shares)
+    return f"{table(head, rows)}\n\n{said} {share} {measured(figure, word)}"
+
+
+def shed(figure: Figure, word: Words) -> str:
+    """What becomes of requests beyond the best rate."""
+    head = ("load", "goodput", "turned away", "degraded", "p50 ms", "p99 ms")
+    rows = [
+        (f"{p['factor']:g}", *(f"{p[key]:.0%}" for key in ("goodput", "shed", "degraded")), p["p50_ms"], p["p99_ms"])
+        for p in figure["points"]
+    ]
+    best = word("Best rate: {rate} requests/s; loads are times that, goodput a share of it.")
+    said = best.format(rate=figure["best"]["requests_per_s"])
+    return f"{table([word(name) for name in head], rows)}\n\n{said} {measured(figure, word)}"
+
+
+def soak(figure: Figure, word: Words) -> str:
+    """Memory, threads and open files of each process over a long run."""
+    head = ("process", "MB after the warm-up", "MB at the end", "threads at most", "open files at most")
+    keys = ("rss_mb", "rss_mb_at_end", "threads_at_most", "open_files_at_most")
+    rows = [(each["process"], *(each[key] for key in keys)) for each in figure["processes"]]
+    said = word(SOAKED).format(
+        minutes=figure["minutes"],
+        rate=f"{figure['requests_per_s']:g}",
+        switches=figure["switches"],
+        requests=figure["requests"],
+        errors=sum(figure["errors"].values()),
+        degraded=figure["degraded"],
+        p99=figure["p99_ms"],
+    )
+    return f"{table([word(name) for name in head], rows)}\n\n{said} {measured(figure, word)}"
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
+    "against": ("serving_against.json", against),
+    "waterfall": ("waterfall.json", waterfall),
+    "shed": ("shed.json", shed),
+    "soak": ("soak.json", soak),
+}

@@ -1,0 +1,116 @@
+"""The blocks and pictures of the server's benchmarks are drawn from what the commands' own code makes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from online.bench import shed
+from online.bench.compare import Loading, Turn, comparison
+from online.bench.generator import Answered, Run
+from online.bench.growth import Sample, growth
+from online.bench.processes import PARTS, Use
+from online.bench.waterfall import level_of, server_costs, with_waiting
+
+ROOT = Path(__file__).parents[3]
+STAGES = {"redis": 1.0, "elasticsearch": 6.0, "feast": 4.0, "triton": 3.0, "total": 12.0}
+
+
+@pytest.fixture
+def draw(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "pic")
+    return importlib.import_module("serving")
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "pic")
+    return importlib.import_module("serving_tables")
+
+
+def turn(slower: float = 1.0) -> Turn:
+    took = {stage: slower * ms for stage, ms in STAGES.items()}
+    answers = (Answered(slower * 0.013, 200, "a", took),) * 10
+    return Turn(Run(0.13 * slower, answers, 0.002), dict.fromkeys(PARTS, 0.01 * slower))
+
+
+def about(**figures: Any) -> dict[str, Any]:
+    return {"command": "make it", "machine": {"cpu": "c", "cores": 2, "memory_gb": 8}, "dataset": "ml-1m", **figures}
+
+
+@pytest.fixture
+def waterfall() -> dict[str, Any]:
+    levels = with_waiting([level_of(1, [turn()]), level_of(4, [turn(3.0)])])
+    costs = {"redis": 0.1, "elasticsearch": 0.2, "feast": 0.1, "triton": 0.1, "transport": 0.1, "own": 0.2}
+    bare = {**dict.fromkeys(costs, 1.0), "chain": 9.0}
+    return about(levels=levels, server_ms=server_costs(costs, 1.0), bare_ms=bare, p50_over_chain=1.44)
+
+
+@pytest.fixture
+def shed_figure() -> dict[str, Any]:
+    best = {"in_flight": 4, "requests_per_s": 100.0, "p99_ms": 20.0}
+    run = Run(1.0, (*(Answered(0.03, 200, "a"),) * 90, *(Answered(0.001, 503),) * 910), 0.1)
+    points = [shed.point(run, factor, best) for factor in (0.5, 10.0)]
+    return about(best=best, points=points, **shed.verdict(points))
+
+
+def word(text: str) -> str:
+    return text
+
+
+def cells(block: str) -> list[list[str]]:
+    lines = [line for line in block.split("\n") if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+
+
+def test_a_waterfall_says_what_each_stage_takes_waits_and_costs(tables: ModuleType, waterfall: dict[str, Any]) -> None:
+    block = tables.waterfall(waterfall, word)
+    rows = {row[0]: row[1:] for row in cells(block)}
+    assert rows["elasticsearch"] == ["6.0", "12.0", "1.0", "0.2", "1.0"]
+    assert rows["triton"] == ["3.0", "6.0", "1.0", "0.2", "1.0"]  # the client with gRPC's own threads
+    assert rows["own"] == ["2.0", "4.0", "1.0", "0.2", "-"]  # 12 - 1 - max(6, 4) - 3
+    assert rows["http"][0] == "1.0"
+    assert "1.44 times its slowest chain of bare calls (9.0 ms)" in block
+    assert "20% with 1 in flight" in block
+
+
+def test_what_is_shed_is_a_share(tables: ModuleType, shed_figure: dict[str, Any]) -> None:
+    rows = cells(tables.shed(shed_figure, word))
+    assert rows[-1] == ["10", "90%", "91%", "0%", "30.0", "30.0"]
+    assert shed_figure["holds"] is True
+
+
+def test_a_comparison_has_a_row_a_level(tables: ModuleType) -> None:
+    name = Loading(in_flight=4).name
+    levels = comparison({"this": {name: [turn()]}, "other": {name: [turn(2.0)]}})
+    rows = cells(tables.against(about(levels=levels), word))
+    assert rows[1] == ["4 in flight", "76.9", "13.0", "13.0", "2.0", "0.5", "0.5", "0.5"]
+
+
+def test_a_soak_says_what_it_found(tables: ModuleType) -> None:
+    samples = [Sample(float(at), {"redis 1": Use(1.0, 20.0, 4, 9)}) for at in range(10)]
+    figure = about(
+        minutes=5, requests_per_s=50.0, switches=2, requests=15_000, errors={"503": 3}, degraded=1, p99_ms=40.0,
+        processes=growth(samples, 0.0),
+    )  # fmt: skip
+    block = tables.soak(figure, word)
+    assert cells(block)[1] == ["redis 1", "20.0", "20.0", "4", "9"]
+    assert "5 minutes at 50 requests/s, 2 release switches: 15000 requests, 3 errors, 1 degraded, p99 40.0 ms." in block
+
+
+def test_pictures_are_drawn(draw: ModuleType, waterfall: dict[str, Any], shed_figure: dict[str, Any]) -> None:
+    assert [axes.get_title(loc="center") for axes in draw.waterfall(waterfall).axes] == [
+        "One request alone", "Waiting, by stage", "Processor time, by process",
+    ]  # fmt: skip
+    assert len(draw.shed(shed_figure).axes[0].lines) == 3
+
+
+def test_every_word_is_in_both_languages(tables: ModuleType, waterfall: dict[str, Any]) -> None:
+    asked: list[str] = []
+    tables.waterfall(waterfall, lambda text: (asked.append(text), text)[1])
+    names = {"Measured by", "on", "cores", "data", "redis", "elasticsearch", "feast", "triton"}  # left as they are
+    assert set(asked) - names <= set(tables.CHINESE)
