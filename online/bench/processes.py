@@ -67,19 +67,26 @@ class Part:
 
 def parts_of(settings: Settings) -> dict[str, Part]:
     """Every part of the stack that runs on this machine with these settings. Raises StepError for one that does not."""
-    listening: dict[int, set[int]] = {}
-    for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.pid is not None:
-            listening.setdefault(connection.laddr.port, set()).add(connection.pid)
+    listening = _listening()
     found = {}
     for name, port in ports(settings).items():
-        if not (pids := listening.get(port)):
+        if not (processes := listening.get(port)):
             raise StepError(f"nothing of yours listens on port {port}, where {name} should: run `make up serve`")
         family: dict[int, psutil.Process] = {}
-        for pid in pids:
-            process = psutil.Process(pid)
+        for process in processes:
             family |= {each.pid: each for each in (process, *process.children(recursive=True))}
         found[name] = Part(name, tuple(family[pid] for pid in sorted(family)))
+    return found
+
+
+def _listening() -> dict[int, list[psutil.Process]]:
+    """Who listens on each port. Asked process by process: a socket that several have inherited is all theirs."""
+    found: dict[int, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr:
+                    found.setdefault(connection.laddr.port, []).append(process)
     return found
 
 

@@ -21,6 +21,15 @@ input()
 """
 
 
+FORKS = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+if child := os.fork():
+    print(child, listener.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
 @pytest.fixture
 def listening() -> Iterator[tuple[psutil.Popen, list[int]]]:
     with psutil.Popen(
@@ -54,6 +63,19 @@ def test_a_part_is_who_listens_on_its_port_with_all_children(listening: tuple[ps
     assert set(use) == {str(process.pid), str(child)}
     assert all(each.rss_mb > 1 and each.threads >= 1 for each in use.values())
     assert parts["redis"].processor_s() > 0
+
+
+def test_workers_that_inherited_a_socket_are_found_with_their_master(
+    listening: tuple[psutil.Popen, list[int]],
+) -> None:
+    _, (_, *numbers) = listening
+    with psutil.Popen(
+        [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as master:
+        child, port = (int(word) for word in master.stdout.readline().split())
+        server = parts_of(on_ports(port, *numbers[1:]))["server"]
+        assert {each.pid for each in server.processes} == {master.pid, child}
+        master.stdin.close()
 
 
 def test_what_does_not_run_is_named(listening: tuple[psutil.Popen, list[int]]) -> None:
