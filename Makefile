@@ -133,6 +133,7 @@ demo: setup ## the whole pipeline: data, training, services, sync, server, fifty
 	$(call timed,sync,$(MAKE) --no-print-directory sync)
 	$(call timed,server,$(MAKE) --no-print-directory serve)
 	$(call step,online/main,s2_client.py)
+	@$(BIN)/python -c 'from data_exchange_center.settings import load_settings; print(f"The page: {load_settings().server.url}/")'
 	@echo "The server stays up until:  make down"
 
 # --- offline: figures and pictures ------------------------------------------------------------------------------------
@@ -294,10 +295,11 @@ readme: setup ## put the figures of pic/figures/ into the READMEs
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-full test-unit test-services test-e2e
-test: setup ## lint, unit tests, service tests, a walk through the real stack with MovieLens-100K (ten minutes)
+.PHONY: test test-full test-unit test-browser test-services test-e2e
+test: setup ## lint, unit tests, the page in a browser, service tests, a walk through the real stack with MovieLens-100K (ten minutes)
 	$(call timed,lint,$(MAKE) --no-print-directory lint)
 	$(call timed,unit tests,$(MAKE) --no-print-directory test-unit)
+	$(call timed,browser tests,$(MAKE) --no-print-directory test-browser)
 	$(call timed,service tests,$(MAKE) --no-print-directory test-services)
 	$(call timed,end-to-end tests,$(MAKE) --no-print-directory test-e2e)
 
@@ -307,6 +309,9 @@ test-full: setup ## what `make test` leaves out: MovieLens-1M, both recipes, oth
 
 test-unit: setup ## no services, about a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -q --numprocesses 2 --dist loadfile
+
+test-browser: setup ## the page in a real browser, Debian's Chromium, which root need not have installed
+	$(BIN)/python -m pytest tests/browser -q
 
 test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton, on ports of their own
 	$(BIN)/python -m pytest tests/services -q -m "not full"

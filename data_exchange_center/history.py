@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from data_exchange_center.as_of import happened
 
-_EVENT = np.dtype([("itemid", "<i4"), ("rating", "u1"), ("time", "<i8")])  # packed: 13 bytes an event
+_EVENT = np.dtype([("itemid", "<i4"), ("rating", "u1"), ("time", "<i8")])
+EVENT_BYTES = _EVENT.itemsize  # of a packed event: 13
 
 
 @dataclass(frozen=True, eq=False)

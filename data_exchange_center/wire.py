@@ -15,6 +15,7 @@ from data_exchange_center.own_ids import OwnId
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
 HISTORY_KEY: Final = "ml:history"  # list: ids of the releases that were activated, newest first
+KEPT_RELEASES: Final = 2  # of that list, the live one among them
 USER_NUMBER: Final = "number"  # who the user is in Feast and in the models, int32 little endian
 USER_TERM: Final = "term"  # genre codes, int32 little endian
 # ... and `columns.vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
@@ -25,7 +26,12 @@ USER_FILTER: Final = "filter"  # seen itemids, int32 little endian
 
 def user_key(release: str, userid: OwnId) -> str:
     """``userid``: any text; Redis's keys are bytes, and what a key is looked up by is never a pattern."""
-    return f"ml:{release}:user:{userid}"
+    return f"{user_prefix(release)}{userid}"
+
+
+def user_prefix(release: str) -> str:
+    """What the keys of a release's users begin with; the rest is the user's own id."""
+    return f"ml:{release}:user:"
 
 
 def manifest_key(release: str) -> str:

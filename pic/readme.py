@@ -41,7 +41,7 @@ CHINESE = {
     "flat": "逐个比较（flat）", "hnsw": "图（hnsw）",
     "`make test` takes {all} seconds ({parts}).": "`make test` 需要 {all} 秒（{parts}）。",
     "lint": "静态检查", "unit tests": "单元测试", "service tests": "服务测试",
-    "end-to-end tests": "端到端测试",
+    "end-to-end tests": "端到端测试", "browser tests": "浏览器测试",
     "{first} seconds on an empty machine ({parts}), {again} when it runs again.":
         "全新的机器上 {first} 秒（{parts}），再运行一次 {again} 秒。",
     "container": "容器", "image MB": "镜像 MB", "of them shared": "其中共用",

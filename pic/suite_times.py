@@ -16,15 +16,15 @@ from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 
 OUTPUT = FIGURES / "test.json"
-TIMED = re.compile(r"^--- (?P<what>lint|unit tests|service tests|end-to-end tests): (?P<seconds>\d+) s$", re.MULTILINE)
-PARTS = 4  # lint has no tests to count
-COUNTED = re.compile(r"^(?P<passed>\d+) passed.* in \d", re.MULTILINE)
+TIMED = re.compile(r"^--- (?P<what>lint|(?:unit|browser|service|end-to-end) tests): (?P<seconds>\d+) s$", re.MULTILINE)
+PARTS = 5  # lint has no tests to count
+COUNTED = re.compile(r"^(?:(?P<passed>\d+) passed|\d+ skipped).* in \d", re.MULTILINE)
 
 
 def parts(printed: str) -> list[dict[str, Any]]:
     """Seconds and passed tests of each part. Empty when the run did not come to its end."""
     took = {found["what"]: int(found["seconds"]) for found in TIMED.finditer(printed)}
-    passed = [int(found["passed"]) for found in COUNTED.finditer(printed)]
+    passed = [int(found["passed"] or 0) for found in COUNTED.finditer(printed)]
     if len(took) != PARTS or len(passed) != PARTS - 1:
         return []
     counts = dict(zip(list(took)[1:], passed, strict=True))

@@ -22,9 +22,9 @@ from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rows.user_rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore
 from offline_to_online.stores.connections import redis_address, redis_client
+from online.clients.redis import move_live
 
 CHUNK: Final = 1_000  # users a round trip
-KEPT: Final = 2  # activated releases that are remembered, the live one among them
 _LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
     wire.USER_NUMBER: wire.unpack_ids,
     wire.USER_TERM: wire.unpack_ids,
@@ -93,12 +93,8 @@ class RedisStore(ReleaseStore[RecallState, None]):
 
     def activate(self, release: str) -> None:
         """Move the live pointer: the one atomic switch, which the server looks at with every request."""
-        with self.reaching(), redis_client(self.settings) as client, client.pipeline(transaction=True) as pipe:
-            pipe.set(wire.LIVE_KEY, release)
-            pipe.lrem(wire.HISTORY_KEY, 0, release)
-            pipe.lpush(wire.HISTORY_KEY, release)
-            pipe.ltrim(wire.HISTORY_KEY, 0, KEPT - 1)
-            pipe.execute()
+        with self.reaching(), redis_client(self.settings) as client:
+            move_live(client, release)
 
     def delete(self, releases: Collection[str]) -> None:
         """The marks go first, so that what is left of an interrupted deletion never looks whole."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import redis
@@ -18,7 +18,7 @@ from data_exchange_center import wire
 from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.history import History
+from data_exchange_center.history import EVENT_BYTES, History
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published
 from data_exchange_center.settings import RedisSettings
@@ -26,6 +26,8 @@ from online.clients.base import Client, StoredError
 from online.clients.sockets import RedisConnection
 
 _VECTOR = vector_of("")  # how the names of the fields with vectors begin
+_SCANNED = 1_000  # keys a step of a scan looks at
+_SCANS = 50  # steps at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,16 @@ def connect(settings: RedisSettings, *, timeout_s: float | None = None) -> redis
         retry=Retry(NoBackoff(), 0),
     )
     return redis.Redis.from_pool(pool)
+
+
+def move_live(client: redis.Redis, release: str) -> None:
+    """Have a release served from now on, in one step; it is the newest of those that were activated."""
+    with client.pipeline(transaction=True) as pipe:
+        pipe.set(wire.LIVE_KEY, release)
+        pipe.lrem(wire.HISTORY_KEY, 0, release)
+        pipe.lpush(wire.HISTORY_KEY, release)
+        pipe.ltrim(wire.HISTORY_KEY, 0, wire.KEPT_RELEASES - 1)
+        pipe.execute()
 
 
 class RedisUsers(Client[UserQuery, UserAnswer]):
@@ -149,6 +161,42 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
             return [(int(itemid), float(score)) for itemid, score in json.loads(raw or "[]")]  # type: ignore[arg-type]
         except (ValueError, TypeError) as error:
             raise StoredError(self.service, f"holds a popular list of release {release} that cannot be read") from error
+
+    def activated(self) -> tuple[str | None, list[str]]:
+        """The live release, and those that can be gone back to, newest activation first. Raises ServiceError."""
+        with self._asking("activated"):
+            live: Any = self._redis.get(wire.LIVE_KEY)  # typed for the asynchronous client too
+            before: Any = self._redis.lrange(wire.HISTORY_KEY, 0, -1)
+        return live.decode() if live else None, [raw.decode() for raw in before]
+
+    def activate(self, release: str) -> None:
+        """Have a release served from now on. Raises ServiceError."""
+        with self._asking("activate"):
+            move_live(self._redis, release)
+
+    def some_users(self, release: str, at_most: int) -> list[tuple[str, int]]:
+        """Own ids as text, and how many events each has; in no order, the same ones each time. Raises ServiceError.
+
+        Looks at ``at_most`` users, and at a bounded number of other keys.
+        """
+        prefix = wire.user_prefix(release).encode()
+        keys: list[bytes] = []
+        with self._asking("some_users"):
+            cursor: Any = 0
+            for _ in range(_SCANS):
+                cursor, found = self._redis.scan(cursor, match=prefix + b"*", count=_SCANNED)  # type: ignore[misc]
+                keys += found
+                if not cursor or len(keys) >= at_most:
+                    break
+            keys = list(dict.fromkeys(keys))[:at_most]  # a scan may name a key twice
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hstrlen(key, wire.USER_HISTORY)  # type: ignore[arg-type]  # bytes will do
+            lengths = pipeline.execute()
+        return [
+            (key.removeprefix(prefix).decode(), int(length) // EVENT_BYTES)
+            for key, length in zip(keys, lengths, strict=True)
+        ]
 
     def _is_lost(self, error: Exception) -> bool:
         return isinstance(error, redis.ConnectionError)

@@ -3,8 +3,10 @@
 POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as if asked
               then, not now), "explain" (true: why each item is there; "recall": what the channels found, alone),
               "budget_ms" (20 to 10000: how long the answer may take), "strict" (true: rather an error than an answer
-              that lacks a service)
+              that lacks a service), "release" (a kept one instead of the live one), "stages" (true: what each service
+              was sent and what came back)
 GET  /ml/why-not?userid=1&itemid=2858  why an item is not in that list, or that it is. Optional: size, timestamp
+GET  /        a page for people, which looks up /ml/users, /ml/history, /ml/items and /ml/releases
 GET  /docs    the API's description, as a page; /openapi.json; /metrics for Prometheus
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 
@@ -28,6 +30,9 @@ from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
+from online.browse.browse import Browse
+from online.browse.routes import register_browse
+from online.page.routes import register_page
 from online.recommend.recommender import Recommender
 from online.recommend.releases import OPENING_WAIT_S
 from online.web import body, records
@@ -65,6 +70,8 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
     register_errors(app)
     register_health(app, recommender)
     register_description(app)
+    register_browse(app, Browse(recommender))
+    register_page(app)
 
     @app.post("/ml/rec")
     @only_reads

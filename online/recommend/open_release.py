@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.redis import RedisUsers
 from online.recommend.exact_search import ExactItems
 from online.recommend.item_cache import FeatureStore, ItemCache, fetch_items
+from online.recommend.title_search import TitleSearch
 
 
 class NoReleaseError(RecsysError):
@@ -35,6 +37,12 @@ class OpenRelease:
     popular: Hits  # best first
     items: ItemCache
     exact: ExactItems
+
+    @cached_property
+    def titles(self) -> TitleSearch:
+        """Popular items first."""
+        ordered = dict.fromkeys([*self.popular.ids.tolist(), *self.catalogue])
+        return TitleSearch.of((itemid, self.catalogue[itemid].title) for itemid in ordered)
 
     @property
     def release(self) -> str:

@@ -61,6 +61,9 @@ class OpenReleases:
         """How many are open."""
         return len(self._open)
 
+    def __contains__(self, release: str) -> bool:
+        return release in self._open
+
     def open(self, release: str) -> Future[OpenRelease]:
         """The release once it is open, or why it cannot be: ServiceError, NoReleaseError. Returns at once."""
         with self._lock:

@@ -31,6 +31,7 @@ from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseRe
 from online.recommend.readiness import Readiness, SharedReadiness, ask_all
 from online.recommend.releases import Releases
 from online.recommend.services import SCORES_SHARE, Services, Turn
+from online.recommend.stage_report import report
 from online.recommend.stages import Stages, lacks
 from online.recommend.status import Status
 from online.recommend.stopwatch import Stopwatch
@@ -112,7 +113,8 @@ class Recommender:
         The budget runs since ``watch`` began.
 
         Services that do not answer are done without, and the answer says so; a strict request gets their ServiceError.
-        Raises WrongIdError, and NoReleaseError or ServiceError where there is nothing at all to answer with.
+        Raises WrongIdError, UnknownReleaseError, and NoReleaseError or ServiceError where there is nothing at all to
+        answer with.
         """
         watch = watch or Stopwatch()
         hurried = 0 < request.budget_ms < self._budget_ms
@@ -120,7 +122,7 @@ class Recommender:
         try:
             answer = self._answer(turn)
         except (ServiceError, NoReleaseError) as error:
-            if request.strict or (popular := self._popular(turn, error)) is None:
+            if request.strict or request.release or (popular := self._popular(turn, error)) is None:
                 raise
             answer = popular
         self._note(answer)
@@ -167,6 +169,7 @@ class Recommender:
             recall=_recalled(opened, answered.candidates) if turn.request.explain else None,
             explained=self._explained(turn, answered) if turn.request.explain is True else None,
             took_ms=turn.watch.took_ms(),
+            stages=report(turn, opened, answered.user, answered.candidates, ranked) if turn.request.stages else None,
         )
 
     def _explained(self, turn: Turn, answered: _Answered) -> list[Explanation]:
@@ -216,6 +219,7 @@ class Recommender:
             took_ms=turn.watch.took_ms(),
             recall={FUSED: []} if turn.request.explain else None,
             explained=_popular_explained(items) if turn.request.explain is True else None,
+            stages=report(turn) if turn.request.stages else None,
         )
 
     def _note(self, answer: Recommendation) -> None:
@@ -230,6 +234,15 @@ class Recommender:
         """How many answers had which outcome since this process began."""
         with self._count_lock:
             return dict(self._counts)
+
+    @property
+    def releases(self) -> Releases:
+        """Those that requests are answered from."""
+        return self._releases
+
+    @property
+    def users(self) -> RedisUsers:
+        return self._services.users
 
     def declare_dead(self, service: str, why: str | None = "is declared dead") -> None:
         """Answer without a service from now on; ``why=None``: with it again. To measure what that is worth."""

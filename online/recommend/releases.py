@@ -14,6 +14,7 @@ from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
 from online.recommend.last_release import LastRelease, Saved
 from online.recommend.open_release import NoReleaseError, OpenRelease
 from online.recommend.open_releases import OpenReleases
+from online.recommend.types import UnknownReleaseError
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,15 @@ class Releases:
         if live is None:
             raise NoReleaseError(NOTHING_LIVE)
         return self._served(self._releases.open(live), live, wait_s)
+
+    def named(self, release: str, wait_s: float | None = None) -> OpenRelease:
+        """A release that need not be live, opened; which one serves does not change. ``wait_s``: as `user`.
+
+        Raises UnknownReleaseError, OpeningError, NoReleaseError, ServiceError.
+        """
+        if release not in self._releases and self._users.published(release) is None:
+            raise UnknownReleaseError(release)
+        return self._opened(self._releases.open(release), release, wait_s)
 
     def user(self, userid: OwnId, users: Users, wait_s: float | None = None) -> tuple[OpenRelease, StoredUser | None]:
         """A user's state (None: unknown), and the release: one round trip, unless the live release has changed.
@@ -164,13 +174,17 @@ class Releases:
 
     def _served(self, opening: Future[OpenRelease], release: str, wait_s: float | None) -> OpenRelease:
         """Wait for a release that is being opened, and answer from it from now on."""
-        try:
-            opened = opening.result(OPENING_WAIT_S if wait_s is None else wait_s)
-        except FutureTimeoutError as error:
-            raise OpeningError(release) from error
+        opened = self._opened(opening, release, wait_s)
         if self._last is not None:
             self._background.submit(self._last.keep, opened)
         return self._releases.serve(opened)
+
+    def _opened(self, opening: Future[OpenRelease], release: str, wait_s: float | None) -> OpenRelease:
+        """Wait for a release that is being opened."""
+        try:
+            return opening.result(OPENING_WAIT_S if wait_s is None else wait_s)
+        except FutureTimeoutError as error:
+            raise OpeningError(release) from error
 
     def _with_user(self, opened: OpenRelease, userid: OwnId, users: Users) -> tuple[OpenRelease, StoredUser | None]:
         return opened, users.call(UserQuery(userid, opened.release)).user

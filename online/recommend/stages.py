@@ -11,14 +11,22 @@ from dataclasses import replace
 
 from online.clients.base import GoneError, ServiceError, StoredError
 from online.clients.deadline import Deadline, until
-from online.clients.redis import StoredUser
+from online.clients.redis import StoredUser, UserQuery
 from online.recommend.known_users import KnownUsers
 from online.recommend.open_release import NoReleaseError, OpenRelease
 from online.recommend.rank import encoded_user, rank, unranked
 from online.recommend.recall import popular_unseen, recall
 from online.recommend.releases import Releases
 from online.recommend.services import RECALL_SHARE, SCORES_SHARE, STATE_SHARE, Services, Turn
-from online.recommend.types import MAX_BUDGET_MS, Candidates, Degraded, Outcome, Ranked, check_userid
+from online.recommend.types import (
+    MAX_BUDGET_MS,
+    Candidates,
+    Degraded,
+    Outcome,
+    Ranked,
+    UnknownReleaseError,
+    check_userid,
+)
 from online.recommend.user_features import UserFeatures
 
 log = logging.getLogger(__name__)
@@ -36,8 +44,11 @@ class Stages:
     def state(self, turn: Turn) -> tuple[OpenRelease, StoredUser | None, tuple[Degraded, ...]]:
         """The release, and the user's state: from Redis (None: unknown there), or the one last known.
 
-        Where there is none either, None and a `Degraded` that says so. Raises ServiceError, NoReleaseError.
+        Where there is none either, None and a `Degraded` that says so. A request that names its release gets that one
+        or an error. Raises ServiceError, NoReleaseError, UnknownReleaseError, WrongIdError.
         """
+        if turn.request.release is not None:
+            return *self._named(turn, turn.request.release), ()
         userid, users = turn.request.userid, self._services.asking(self._services.users, turn, STATE_SHARE)
         try:
             with turn.watch.stage("redis"):
@@ -51,6 +62,17 @@ class Stages:
         if user is not None:
             self._known.keep_state(opened.release, userid, user)
         return opened, user, ()
+
+    def _named(self, turn: Turn, release: str) -> tuple[OpenRelease, StoredUser | None]:
+        userid = turn.request.userid
+        users = self._services.asking(self._services.users, turn, STATE_SHARE)
+        with turn.watch.stage("redis"):
+            opened = self._releases.named(release, None if turn.strict else turn.deadline.share(STATE_SHARE).left())
+            check_userid(userid, opened.user_ids)
+            answer = users.call(UserQuery(userid, release))
+        if answer.user is None and not answer.kept:
+            raise UnknownReleaseError(release)
+        return opened, answer.user
 
     def _wait_s(self, turn: Turn) -> float | None:
         """How long a request waits for a release that is being opened: not at all while another one can answer."""
@@ -81,7 +103,9 @@ class Stages:
     def instead_of(
         self, turn: Turn, failed: OpenRelease, error: ServiceError
     ) -> tuple[OpenRelease, StoredUser | None] | None:
-        """What may answer after a service has failed on ``failed``, as `Releases.instead_of`."""
+        """What may answer after a service has failed on ``failed``, as `Releases.instead_of`; not for a named one."""
+        if turn.request.release is not None:
+            return None
         users = self._services.asking(self._services.users, turn, STATE_SHARE)
         wait_s = None if turn.strict else turn.deadline.share(0.5).left()
         gone = isinstance(error, GoneError)

@@ -23,6 +23,7 @@ from online.explain.shapes import Explanation
 MAX_SIZE = 200
 MAX_TIMESTAMP = 2**32 - 1  # seconds, in the year 2106: one beyond it is not in seconds
 MIN_BUDGET_MS, MAX_BUDGET_MS = 20, 10_000
+RELEASE = r"^[0-9a-f]{12}$"  # a release's id
 FUSED = "fused"  # how `explain` calls the list that the channels' lists were fused to
 
 
@@ -56,6 +57,8 @@ class Request(BaseModel):
     explain: bool | Literal["recall"] = False  # why each item is there, and what recall found; or that alone
     budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)]  # 0: not given
     strict: bool = False  # rather no answer than one without a service: for checks and measurements
+    stages: bool = False  # also return what each stage was given and what it gave
+    release: Annotated[str, Field(pattern=RELEASE)] | None = None  # instead of the live one
 
 
 class WhyNotRequest(BaseModel):
@@ -95,6 +98,15 @@ def check_userid(userid: OwnId, kind: IdKind) -> None:
     if kind == "string":
         raise WrongIdError("userid", f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')
     raise WrongIdError("userid", 'userid must be a whole number in this release, for example {"userid": 1}.')
+
+
+class UnknownReleaseError(RecsysError):
+    """No release of that name can be answered from."""
+
+    def __init__(self, release: str) -> None:
+        super().__init__(
+            f"No release {release} was ever live here, or it is kept no longer: GET /ml/releases lists them."
+        )
 
 
 class Outcome(StrEnum):
@@ -187,6 +199,7 @@ class Recommendation:
     took_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> milliseconds
     recall: Mapping[str, Sequence[OwnId]] | None = None  # own ids in the order of recall, where that was asked for
     explained: Sequence[Explanation] | None = None  # one an item, where that was asked for
+    stages: Sequence[Mapping[str, Any]] | None = None  # as `stage_report` tells them, where that was asked for
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -209,5 +222,6 @@ class Recommendation:
             ],
             **({"recall": self.recall} if self.recall is not None else {}),
             **({"explained": [each.model_dump() for each in self.explained]} if self.explained is not None else {}),
+            **({"stages": self.stages} if self.stages is not None else {}),
             "took_ms": {stage: round(ms, 2) for stage, ms in self.took_ms.items()},
         }

@@ -20,6 +20,19 @@ class Item(BaseModel):
     title: str
 
 
+class StageReport(BaseModel):
+    """One stage of a request: a service, what it was sent and what came back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: str
+    began_ms: float = Field(description="since the request's arrival")
+    took_ms: float
+    failed: bool
+    sent: dict[str, int | dict[str, int]] = Field(description="counts, by what is counted")
+    received: dict[str, int | dict[str, int]] = Field(description="counts; empty where the stage failed")
+
+
 class Lacking(BaseModel):
     """One thing that an answer lacks."""
 
@@ -42,6 +55,7 @@ class Answer(BaseModel):
     explained: list[Explanation] = Field(
         default=[], description="with explain: true: why each item is there, in the order of item_list"
     )
+    stages: list[StageReport] = Field(default=[], description="with stages: what each was sent and what came back")
 
 
 class Error(BaseModel):

@@ -21,6 +21,8 @@ _EXPECTED = {
     "explain": 'true, false or "recall"',
     "budget_ms": f"a whole number of milliseconds from {MIN_BUDGET_MS} to {MAX_BUDGET_MS}",
     "strict": "true or false",
+    "stages": "true or false",
+    "release": "a release's id, twelve characters of 0-9 and a-f",
 }
 _IN_ADDRESS = {
     "userid": f"an id of 1 to {MAX_BYTES} bytes",

@@ -11,7 +11,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from online.clients.base import ServiceError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
-from online.recommend.types import WrongIdError
+from online.recommend.types import UnknownReleaseError, WrongIdError
 from online.web import records
 from online.web.body import BadRequestError
 from online.web.limits import BODY_TOO_LARGE
@@ -39,6 +39,10 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(WrongIdError)
     def wrong_id(error: WrongIdError) -> Response:
         return error_response(400, "bad_request", str(error), field=error.field)
+
+    @app.errorhandler(UnknownReleaseError)
+    def unknown_release(error: UnknownReleaseError) -> Response:
+        return error_response(404, "unknown_release", str(error), field="release")
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:

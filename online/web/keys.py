@@ -23,6 +23,7 @@ from werkzeug.exceptions import Unauthorized
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import ServerSettings
+from online.page.routes import FILES_PATH
 from online.web import records
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 
@@ -30,8 +31,8 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "recsys_"  # by which a key that was committed somewhere can be found
 NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
-# Whoever starts and watches the server asks the first two; the API's description is no secret.
-OPEN: Final = frozenset({"/healthz", "/readyz", DESCRIPTION_PATH, PAGE_PATH})
+# Whoever starts and watches the server asks the first two; neither the API's description nor the page is a secret.
+_OPEN: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PATH})
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
 
@@ -40,6 +41,11 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 class KeyProblemError(RecsysError):
     """A key cannot be made or taken back."""
+
+
+def is_open(path: str) -> bool:
+    """Whether it is answered without a key, and without counting, whatever the settings."""
+    return path in _OPEN or path.startswith(f"{FILES_PATH}/")
 
 
 def only_reads(view: View) -> View:
@@ -144,7 +150,7 @@ def register_keys(app: Flask, settings: ServerSettings, path: Path) -> None:
         owner = keys.owner(given.token) if given and given.type == "bearer" and given.token else None
         if owner is not None:
             records.current().facts["key"] = owner
-        elif request.path not in OPEN and (settings.keys_for == "all" or _writes()):
+        elif not is_open(request.path) and (settings.keys_for == "all" or _writes()):
             message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
             raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
 

@@ -9,33 +9,21 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from data_exchange_center import VERSION
+from online.browse.description import BROWSE, BROWSE_ANSWERS
 from online.explain.shapes import WhyNot
 from online.recommend.types import Request, WhyNotRequest
 from online.web.answers import Alive, Answer, ErrorAnswer, Ready
+from online.web.operations import KEY, REF, json_of, operation, parameters, responses, text
 
 DESCRIPTION_PATH: Final = "/openapi.json"
 PAGE_PATH: Final = "/docs"
 WHY_NOT_PATH: Final = "/ml/why-not"
-_REF: Final = "#/components/schemas/{model}"
 # The page's own style and script, the server it came from, and nothing else.
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-_ERRORS: Final = {
-    400: "Bad input; `field` says which.",
-    401: "A key is needed, and none that is known was sent.",
-    404: "There is no such path.",
-    405: "There is no such method here.",
-    408: "The request did not arrive in time.",
-    411: "The body's length is not said.",
-    414: "The request's line is too long.",
-    429: "This client asks too often; `Retry-After` says when to ask again.",
-    431: "The request's headers are too large.",
-    500: "A fault of the server, which its log has.",
-    503: "A service is missing, no release is live, or the server has too much to do.",
-}
 _EXAMPLE: Final = {"userid": 1, "size": 5}
 
 
@@ -54,39 +42,43 @@ def description() -> dict[str, Any]:
                     "operationId": "recommend",
                     "summary": "The best items that a user has not seen",
                     "description": "The Content-Type is ignored; the body is read as JSON.",
-                    "security": [{}, {"key": []}],
-                    "requestBody": {"required": True, "content": _json(Request, example=_EXAMPLE)},
-                    "responses": _responses(Answer, 400, 401, 408, 411, 429, 431, 500, 503),
+                    "security": KEY,
+                    "requestBody": {"required": True, "content": json_of(Request, example=_EXAMPLE)},
+                    "responses": responses(Answer, 400, 401, 404, 408, 411, 429, 431, 500, 503),
                 }
             },
             WHY_NOT_PATH: {
-                "get": {
-                    "operationId": "why_not",
-                    "summary": "Why an item is not in a user's list",
-                    "description": "The list is made as for /ml/rec, strictly: without a service there is no answer.",
-                    "security": [{}, {"key": []}],
-                    "parameters": _parameters(WhyNotRequest),
-                    "responses": _responses(WhyNot, 400, 401, 408, 414, 429, 431, 500, 503),
-                }
-            },
-            "/healthz": {"get": _operation("alive", "Whether this process runs", _responses(Alive, 500))},
-            "/readyz": {
-                "get": _operation(
-                    "ready",
-                    "Whether the server could answer now, and each service's version",
-                    _responses(Ready, 500) | {"503": {"description": "It could not.", "content": _json(Ready)}},
+                "get": operation(
+                    "why_not",
+                    "Why an item is not in a user's list",
+                    responses(WhyNot, 400, 401, 408, 414, 429, 431, 500, 503),
+                    description="The list is made as for /ml/rec, strictly: without a service there is no answer.",
+                    security=KEY,
+                    parameters=parameters(WhyNotRequest),
                 )
             },
+            "/healthz": {"get": operation("alive", "Whether this process runs", responses(Alive, 500))},
+            "/readyz": {
+                "get": operation(
+                    "ready",
+                    "Whether the server could answer now, and each service's version",
+                    responses(Ready, 500) | {"503": {"description": "It could not.", "content": json_of(Ready)}},
+                )
+            },
+            **BROWSE,
             "/metrics": {
-                "get": {
-                    **_operation("metrics", "Numbers for Prometheus", _text("Prometheus's text format.", "text/plain")),
-                    "security": [{}, {"key": []}],
-                }
+                "get": operation(
+                    "metrics",
+                    "Numbers for Prometheus",
+                    text("Prometheus's text format.", "text/plain"),
+                    security=KEY,
+                )
             },
             DESCRIPTION_PATH: {
-                "get": _operation("describe", "This description", _text("OpenAPI 3.1.", "application/json"))
+                "get": operation("describe", "This description", text("OpenAPI 3.1.", "application/json"))
             },
-            PAGE_PATH: {"get": _operation("read", "This description, to be read", _text("A page.", "text/html"))},
+            "/": {"get": operation("page", "The page for people", text("A page.", "text/html"))},
+            PAGE_PATH: {"get": operation("read", "This description, to be read", text("A page.", "text/html"))},
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -95,53 +87,12 @@ def description() -> dict[str, Any]:
     }
 
 
-def _parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
-    """Of an address."""
-    schema = model.model_json_schema()
-    required = schema.get("required", ())
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "description": field["description"],
-            "required": name in required,
-            "schema": field,
-        }
-        for name, field in schema["properties"].items()
-    ]
-
-
 def _schemas() -> dict[str, Any]:
     """Of a request as it is checked, of answers as they are written."""
-    models = [
-        (Request, "validation"),
-        *((model, "validation") for model in (Answer, WhyNot, ErrorAnswer, Alive, Ready)),
-    ]
-    _, schema = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]
+    models: tuple[type[BaseModel], ...] = (Request, Answer, WhyNot, ErrorAnswer, Alive, Ready, *BROWSE_ANSWERS)
+    _, schema = models_json_schema([(model, "validation") for model in models], ref_template=REF)
     definitions: dict[str, Any] = schema["$defs"]
     return definitions
-
-
-def _json(model: type[BaseModel], **more: Any) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}, **more}}
-
-
-def _text(what: str, mimetype: str) -> dict[str, Any]:
-    schema = {"type": "object"} if mimetype == "application/json" else {"type": "string"}
-    return {"200": {"description": what, "content": {mimetype: {"schema": schema}}}, **_errors(401, 429, 500)}
-
-
-def _responses(answer: type[BaseModel], *errors: int) -> dict[str, Any]:
-    said = (answer.__doc__ or "").splitlines()[0]
-    return {"200": {"description": said, "content": _json(answer)}, **_errors(*errors)}
-
-
-def _errors(*statuses: int) -> dict[str, Any]:
-    return {str(status): {"description": _ERRORS[status], "content": _json(ErrorAnswer)} for status in statuses}
-
-
-def _operation(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
-    return {"operationId": name, "summary": summary, "responses": responses}
 
 
 def register_description(app: Flask) -> None:

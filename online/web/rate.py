@@ -15,7 +15,7 @@ from redis.retry import Retry
 from data_exchange_center.settings import RedisSettings, ServerSettings
 from online.web import records
 from online.web.errors import error_response
-from online.web.keys import OPEN
+from online.web.keys import is_open
 from online.web.metrics import PATH
 
 PREFIX: Final = "recsys:rate"
@@ -43,7 +43,7 @@ def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> N
         in_memory_fallback=[server.rate],
         headers_enabled=True,
     )
-    limiter.request_filter(lambda: request.path in OPEN or request.path == PATH)
+    limiter.request_filter(lambda: is_open(request.path) or request.path == PATH)
 
 
 def _client() -> str:

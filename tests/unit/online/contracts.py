@@ -88,6 +88,24 @@ class RedisUsersContract:
         with pytest.raises(ServiceError, match=f"no recall channels of release {NOWHERE}"):
             client.channels(NOWHERE)
 
+    def test_some_users_have_as_many_events_as_their_histories(self, client: RedisUsers, world: World) -> None:
+        events = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
+        assert dict(client.some_users(world.release, 100)) == events
+        few = client.some_users(world.release, 3)
+        assert len(few) == 3
+        assert set(few) <= set(events.items())
+        assert client.some_users("000000000000", 100) == []
+
+    def test_an_activated_release_is_the_live_one_and_the_one_before_stays(
+        self, client: RedisUsers, world: World
+    ) -> None:
+        live, before = client.activated()
+        assert live == world.release == before[0]
+        client.activate("000000000000")
+        assert client.activated() == ("000000000000", ["000000000000", world.release])
+        client.activate(world.release)
+        assert client.activated() == (world.release, [world.release, "000000000000"])
+
     def test_the_popular_list(self, client: RedisUsers, world: World) -> None:
         assert client.popular(world.release) == world.popular
         assert client.popular(NOWHERE) == []

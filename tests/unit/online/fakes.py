@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center import wire
 from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
@@ -56,6 +57,7 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
         super().__init__(*worlds)
         self.live_release = live
         self.opened: list[str] = []  # releases whose manifest was asked for
+        self.history = [live] if live is not None else []  # activated releases, newest first
 
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
@@ -69,6 +71,24 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             self._seen()
             self.opened.append(release)
             return self.worlds[release].published if release in self.worlds else None
+
+    def activated(self) -> tuple[str | None, list[str]]:
+        with self._asking("activated"):
+            self._seen()
+            return self.live_release, self.history
+
+    def activate(self, release: str) -> None:
+        with self._asking("activate"):
+            self._seen()
+            self.live_release = release
+            self.history = [release, *(each for each in self.history if each != release)][: wire.KEPT_RELEASES]
+
+    def some_users(self, release: str, at_most: int) -> list[tuple[str, int]]:
+        with self._asking("some_users"):
+            self._seen()
+            world = self.worlds.get(release)
+            users = world.numbers.items() if world is not None else ()
+            return [(str(own), len(world.histories[number])) for own, number in users][:at_most]  # type: ignore[union-attr]
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         with self._asking("popular"):

@@ -14,6 +14,8 @@ PRINTED = """
 .venv/bin/python -m pytest tests/unit -q
 580 passed, 1 skipped in 41.50s
 --- unit tests: 43 s
+21 skipped in 0.52s
+--- browser tests: 2 s
 84 passed in 301.02s (0:05:01)
 --- service tests: 303 s
 31 passed in 420.11s (0:07:00)
@@ -26,6 +28,7 @@ def test_parts_and_counts_are_found() -> None:
     assert parts(PRINTED) == [
         {"part": "lint", "seconds": 25, "passed": None},
         {"part": "unit tests", "seconds": 43, "passed": 580},
+        {"part": "browser tests", "seconds": 2, "passed": 0},
         {"part": "service tests", "seconds": 303, "passed": 84},
         {"part": "end-to-end tests", "seconds": 422, "passed": 31},
     ]

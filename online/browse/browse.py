@@ -1,0 +1,134 @@
+"""What people can look up: users, their histories, items by title, releases; and putting a release live again."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from data_exchange_center.own_ids import OwnId, own_id
+from online.browse.queries import ItemsQuery, UserQuery, UsersQuery
+from online.clients.elastic import CatalogueItem
+from online.clients.redis import StoredUser
+from online.clients.redis import UserQuery as StateQuery
+from online.recommend.open_release import OpenRelease
+from online.recommend.recommender import Recommender
+from online.recommend.types import Request, WrongIdError, read_id
+
+USERS_LOOKED_AT: Final = 2_000  # of a release, to choose some from
+
+
+class Browse:
+    """Over the releases that the server answers from. Shared by threads."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+        self._releases = recommender.releases
+        self._users = recommender.users
+
+    def users(self, query: UsersQuery) -> dict[str, Any]:
+        """Some users with the number of their events. Raises ServiceError, NoReleaseError, UnknownReleaseError."""
+        opened = self._opened(query.release)
+        found = {
+            userid: events
+            for userid, events in self._users.some_users(opened.release, USERS_LOOKED_AT)
+            if userid.startswith(query.q)
+        }
+        exact = self._exactly(opened, query.q)
+        ordered = sorted(found, key=lambda userid: (found[userid], userid) if query.fewest else _natural(userid))
+        listed = [(own_id(userid, opened.user_ids), found[userid]) for userid in ordered if userid != query.q]
+        if exact is not None:
+            listed.insert(0, exact)
+        users = [{"userid": userid, "events": events} for userid, events in listed[: query.size]]
+        return {"release": opened.release, "users": users}
+
+    def _exactly(self, opened: OpenRelease, text: str) -> tuple[OwnId, int] | None:
+        """The one whose id this is."""
+        try:
+            userid = read_id("userid", text, opened.user_ids)
+        except WrongIdError:
+            return None
+        user = self._state(opened, userid)
+        return (userid, len(user.history)) if user is not None else None
+
+    def history(self, query: UserQuery) -> dict[str, Any]:
+        """A user's events, newest first, with what is shown of the items.
+
+        Raises ServiceError, NoReleaseError, UnknownReleaseError, WrongIdError.
+        """
+        opened = self._opened(query.release)
+        userid = read_id("userid", query.userid, opened.user_ids)
+        user, dataset = self._state(opened, userid), opened.manifest.dataset
+        history = user.history if user is not None else None
+        rows = list(zip(history.itemids, history.ratings, history.times, strict=True)) if history is not None else []
+        shown = [
+            {
+                **_shown(opened.catalogue[int(itemid)]),
+                "value": dataset.levels[int(code) - 1],
+                "liked": bool(code > dataset.positive_level),
+                "timestamp": int(time),
+            }
+            for itemid, code, time in rows[: query.size]
+            if int(itemid) in opened.catalogue
+        ]
+        return {
+            "userid": userid,
+            "release": opened.release,
+            "known": user is not None,
+            "events": len(rows),
+            "last": int(rows[0][2]) if rows else None,
+            "item_list": shown,
+        }
+
+    def items(self, query: ItemsQuery) -> dict[str, Any]:
+        """Items by title. Raises ServiceError, NoReleaseError, UnknownReleaseError."""
+        opened = self._opened(query.release)
+        found = opened.titles.find(query.q, query.size)
+        return {"release": opened.release, "item_list": [_shown(opened.catalogue[itemid]) for itemid in found]}
+
+    def releases(self) -> dict[str, Any]:
+        """Those that can be named in a request, the newest activation first. Raises ServiceError."""
+        live, activated = self._users.activated()
+        published = [each for release in activated if (each := self._users.published(release)) is not None]
+        return {
+            "releases": [
+                {
+                    "release": each.manifest.release,
+                    "live": each.manifest.release == live,
+                    "recipe": each.manifest.recipe.name,
+                    "dataset": each.manifest.dataset.name,
+                    "channels": [channel.name for channel in each.manifest.recipe.recall.channels],
+                    "ranker": each.manifest.recipe.ranker.kind,
+                    "levels": list(each.manifest.dataset.levels),
+                    "positive_level": each.manifest.dataset.positive_level,
+                }
+                for each in published
+            ]
+        }
+
+    def activate(self, release: str) -> dict[str, Any]:
+        """Have a release served that was live before, once it has answered for one of its users through all services.
+
+        Raises ServiceError, NoReleaseError, UnknownReleaseError; then what was live is live still.
+        """
+        opened = self._releases.named(release)
+        for userid, _ in self._users.some_users(release, 1):
+            asked = {"userid": own_id(userid, opened.user_ids), "size": 1, "strict": True, "release": release}
+            self._recommender.recommend(Request.model_validate(asked))
+        self._users.activate(release)
+        return {"release": release, "live": True}
+
+    def _opened(self, release: str | None) -> OpenRelease:
+        if release is not None:
+            return self._releases.named(release)
+        return self._releases.serving or self._releases.live()
+
+    def _state(self, opened: OpenRelease, userid: OwnId) -> StoredUser | None:
+        return self._users.call(StateQuery(userid, opened.release)).user
+
+
+def _natural(userid: str) -> tuple[int, str]:
+    """Numbers by their size."""
+    return len(userid), userid
+
+
+def _shown(item: CatalogueItem) -> dict[str, Any]:
+    return {"itemid": item.own_id, "title": item.title, **item.attributes}

@@ -1,0 +1,69 @@
+"""What can be asked in an address, checked before anything is looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_exchange_center.own_ids import MAX_BYTES
+from online.recommend.types import RELEASE
+from online.web.body import BadRequestError
+
+Release = Annotated[str, Field(pattern=RELEASE)]
+_RELEASE = "a release's id: twelve characters, 0-9 and a-f"
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release: Annotated[Release | None, Field(description=f"{_RELEASE}; the live one if not given")] = None
+
+
+class UsersQuery(_Query):
+    """Users to choose from."""
+
+    q: Annotated[str, Field(max_length=MAX_BYTES, description="what their ids begin with; that very id first")] = ""
+    fewest: Annotated[bool, Field(description="true: those with the fewest events first; false: by id")] = False
+    size: Annotated[int, Field(ge=1, le=100, description="how many, 1 to 100")] = 20
+
+
+class UserQuery(_Query):
+    """One user's history."""
+
+    userid: Annotated[str, Field(min_length=1, max_length=MAX_BYTES, description="the user's own id")]
+    size: Annotated[int, Field(ge=1, le=1000, description="how many events, 1 to 1000")] = 100
+
+
+class ItemsQuery(_Query):
+    """Items by title."""
+
+    q: Annotated[str, Field(min_length=1, max_length=100, description="words of the title, up to 100 characters")]
+    size: Annotated[int, Field(ge=1, le=50, description="how many, 1 to 50")] = 10
+
+
+class Activation(BaseModel):
+    """Which release is to be served from now on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release: Annotated[Release, Field(description=_RELEASE)]
+
+
+AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
+
+
+def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
+    """Raises BadRequestError, which names the field."""
+    try:
+        return model.model_validate(dict(arguments))
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = str(problem["loc"][0])
+        known = model.model_fields.get(field)
+        if known is None:
+            there = ", ".join(model.model_fields)
+            raise BadRequestError(field[:40], f"There is no {field[:40]!r} here; there are: {there}.") from error
+        what = "is missing; expected" if problem["type"] == "missing" else "must be"
+        raise BadRequestError(field, f"{field} {what} {known.description or problem['msg']}.") from error

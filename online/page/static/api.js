@@ -1,0 +1,68 @@
+// The server's API. Whatever goes wrong becomes a Problem, which the page can tell in words.
+
+const OPENING_TRIES = 8; // a release that is being opened takes a second or two
+
+export class Problem extends Error {
+  // code: the API's, or "no_server"; more: service, field
+  constructor(code, message, more = {}) {
+    super(message);
+    Object.assign(this, { code, ...more });
+  }
+}
+
+let key = sessionStorage.getItem("key") || "";
+
+export const currentKey = () => key;
+
+export function setKey(text) {
+  key = text.trim();
+  sessionStorage.setItem("key", key);
+}
+
+async function once(path, { method = "GET", body, signal } = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: key ? { Authorization: `Bearer ${key}` } : {},
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("no_server", String(error));
+  }
+  let answer;
+  try {
+    answer = await response.json();
+  } catch {
+    throw new Problem("no_server", `status ${response.status}`);
+  }
+  // /readyz answers 503 with its whole report
+  if (!response.ok && answer.error) throw new Problem(answer.error.code, answer.error.message, answer.error);
+  return answer;
+}
+
+async function call(path, options) {
+  for (let left = OPENING_TRIES; ; left -= 1) {
+    try {
+      return await once(path, options);
+    } catch (problem) {
+      if (problem.code !== "release_opening" || left <= 1) throw problem;
+      await new Promise((done) => setTimeout(done, 1000));
+    }
+  }
+}
+
+const query = (fields) =>
+  new URLSearchParams(Object.entries(fields).filter(([, value]) => value !== undefined && value !== "")).toString();
+
+export const api = {
+  recommend: (body, signal) => call("ml/rec", { method: "POST", body, signal }),
+  users: (fields, signal) => call(`ml/users?${query(fields)}`, { signal }),
+  history: (fields, signal) => call(`ml/history?${query(fields)}`, { signal }),
+  items: (fields, signal) => call(`ml/items?${query(fields)}`, { signal }),
+  releases: () => call("ml/releases"),
+  ready: () => call("readyz"),
+  activate: (release) => call(`ml/releases/${release}/activate`, { method: "POST" }),
+};

@@ -1,0 +1,109 @@
+// The page: what it knows, and which view is shown. Views are in files of their own.
+import { api, currentKey, setKey } from "./api.js";
+import { Compare } from "./compare.js";
+import { Component, html, render } from "./html.js";
+import { List } from "./list.js";
+import { Notice } from "./notice.js";
+import { Person } from "./person.js";
+import { Road } from "./road.js";
+import { Status } from "./status.js";
+import { moment } from "./when.js";
+import { WhyNot } from "./why_not.js";
+import { preferred, speaker } from "./words.js";
+
+const SIZE = 50;
+const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, road: Road, status: Status };
+
+const viewOf = (hash) => (hash.slice(1) in VIEWS ? hash.slice(1) : "list");
+
+class App extends Component {
+  state = {
+    language: preferred(), view: viewOf(location.hash), releases: [], userid: null, history: null,
+    when: "now", answer: null, before: null, problem: null, busy: true,
+  };
+
+  componentDidMount() {
+    addEventListener("hashchange", () => this.setState({ view: viewOf(location.hash) }));
+    this.begin();
+  }
+
+  begin = async () => {
+    this.setState({ problem: null, busy: true });
+    try {
+      const [{ releases }, { users }] = await Promise.all([api.releases(), api.users({ size: 1 })]);
+      this.setState({ releases });
+      if (users.length) await this.choose(users[0].userid);
+      else this.setState({ busy: false });
+    } catch (problem) {
+      this.setState({ problem, busy: false });
+    }
+  };
+
+  // Another person asks.
+  choose = async (userid) => {
+    this.setState({ userid, history: null, before: null, when: "now" });
+    await this.ask(userid, "now");
+  };
+
+  // History and list as they are now. What is on its way for somebody else is given up.
+  ask = async (userid = this.state.userid, when = this.state.when) => {
+    this.asking?.abort();
+    const asking = (this.asking = new AbortController());
+    this.setState({ busy: true, problem: null, when });
+    try {
+      const history = await api.history({ userid, size: 100 }, asking.signal);
+      const body = { userid, size: SIZE, explain: true, stages: true, timestamp: moment(when, history.last) };
+      const answer = await api.recommend(body, asking.signal);
+      const before = this.state.answer?.userid === userid ? this.state.answer : null;
+      this.setState({ history, answer, before, busy: false });
+    } catch (problem) {
+      if (problem.name !== "AbortError") this.setState({ problem, busy: false });
+    }
+  };
+
+  speak = () => {
+    const language = this.state.language === "en" ? "zh" : "en";
+    localStorage.setItem("language", language);
+    this.setState({ language });
+  };
+
+  render() {
+    const { language, view, problem, busy, userid } = this.state;
+    const t = speaker(language);
+    document.documentElement.lang = language;
+    const View = VIEWS[view];
+    const shared = { ...this.state, t, ask: this.ask, choose: this.choose, begin: this.begin };
+    return html`
+      <a class="skip" href="#main" onClick=${skip}>${t("skip")}</a>
+      <header class="top">
+        <h1>recsys_pipeline</h1>
+        <p class="quiet">${t("tagline")}</p>
+        <label class="key" title=${t("keyWhy")}>${t("key")}
+          <input type="password" autocomplete="off" value=${currentKey()} onInput=${(event) => setKey(event.target.value)} />
+        </label>
+        <button class="plain" lang=${language === "en" ? "zh" : "en"} onClick=${this.speak}>${t("language")}</button>
+      </header>
+      <div class="rooms">
+        <${Person} ...${shared} />
+        <div class="stage">
+          <nav aria-label=${t("navigation")}>
+            ${Object.keys(VIEWS).map((name) => html`
+              <a href=${`#${name}`} aria-current=${name === view ? "page" : undefined}>${t(name)}</a>`)}
+          </nav>
+          <main id="main" tabindex="-1" aria-busy=${busy}>
+            ${problem && html`<${Notice} t=${t} problem=${problem} again=${userid === null ? this.begin : () => this.ask()} />`}
+            <${View} ...${shared} />
+          </main>
+        </div>
+      </div>`;
+  }
+}
+
+function skip(event) {
+  event.preventDefault(); // the hash names the view
+  document.getElementById("main").focus();
+}
+
+const place = document.getElementById("app");
+place.replaceChildren();
+render(html`<${App} />`, place);

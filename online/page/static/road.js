@@ -1,0 +1,52 @@
+// One request as a waterfall: each service, when it was asked, what it was sent and what came back.
+import { html } from "./html.js";
+import { Lacking } from "./notice.js";
+
+// {tower: 66} -> "tower: 66 numbers"
+const each = (t, word, counts) => Object.entries(counts).map(([name, n]) => t(word, { name, n })).join(", ");
+
+const TOLD = {
+  redis: (t, { received }) => ({
+    sent: t("redis_sent"), received: received.users ? t("redis_received", received) : t("redis_unknown"),
+  }),
+  elasticsearch: (t, { sent, received }) => ({
+    sent: sent.vectors && t("elasticsearch_sent", { ...sent, vectors: each(t, "dims", sent.vectors) }),
+    received: received.found && t("elasticsearch_received", { ...received, found: each(t, "of", received.found) }),
+  }),
+  feast: (t, { sent, received }) => ({
+    sent: sent.users && t("feast_sent"), received: "features" in received && t("feast_received", received),
+  }),
+  triton: (t, { sent, received }) => ({
+    sent: sent.columns && t("triton_sent", {
+      ...sent, columns: Object.entries(sent.columns).map(([kind, n]) => t("of", { name: t(`column_${kind}`), n })).join(", "),
+    }),
+    received: received.scores && t("triton_received", received),
+  }),
+};
+
+const Stage = ({ t, stage, total }) => {
+  const told = TOLD[stage.stage](t, stage);
+  const percent = (ms) => `${Math.min(100, (100 * ms) / total)}%`;
+  return html`
+    <li class=${stage.failed ? "stop failed" : "stop"}>
+      <h3>${stage.stage} <span class="ms">${t("ms", { n: stage.took_ms })}</span></h3>
+      <span class="track" aria-hidden="true"><span style=${{ left: percent(stage.began_ms), width: percent(stage.took_ms) }}></span></span>
+      <dl>
+        ${told.sent && html`<dt>→ ${t("sent")}</dt><dd>${told.sent}</dd>`}
+        ${stage.failed ? html`<dt>←</dt><dd class="bad">${t("failed")}</dd>` : told.received && html`<dt>← ${t("received")}</dt><dd>${told.received}</dd>`}
+      </dl>
+    </li>`;
+};
+
+export const Road = ({ t, answer, busy }) => {
+  if (!answer) return html`<section><h2>${t("road")}</h2><p>${busy ? t("loading") : ""}</p></section>`;
+  const { total } = answer.took_ms;
+  return html`
+    <section aria-labelledby="road-title">
+      <h2 id="road-title">${t("road")}</h2>
+      <p>${t("roadIntro")}</p>
+      <${Lacking} t=${t} answer=${answer} />
+      <ol class="road">${(answer.stages ?? []).map((stage) => html`<${Stage} key=${stage.stage} t=${t} stage=${stage} total=${total} />`)}</ol>
+      <p><strong>${t("total")} ${t("ms", { n: total })}</strong> · ${t("answered", { n: answer.item_list.length, release: answer.release, ms: total })}</p>
+    </section>`;
+};

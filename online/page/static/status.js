@@ -1,0 +1,57 @@
+// The services and the releases, and serving another release.
+import { api } from "./api.js";
+import { Component, html } from "./html.js";
+import { Notice } from "./notice.js";
+
+const Service = ({ t, name, state }) => html`
+  <li class=${state.ready ? "service good" : "service bad"}>
+    <h3>${name} <span class="state">${t(state.ready ? "ready" : "notReady")}</span></h3>
+    <p class="quiet">${state.ready ? `${t("version")} ${state.version}, ${t("ms", { n: state.took_ms })}` : state.message}</p>
+    <p class="quiet">${t("breaker")}: ${t(`breaker_${state.breaker}`)}</p>
+  </li>`;
+
+const Release = ({ t, release, activate }) => html`
+  <li class="release">
+    <h3>${release.release} ${release.live && html`<span class="state">${t("live")}</span>`}</h3>
+    <p class="quiet">${t("recipe")} ${release.recipe} · ${release.dataset} · ${t("channels")} ${release.channels.join(", ")} · ${t("ranker")} ${release.ranker}</p>
+    ${!release.live && html`<button onClick=${() => activate(release.release)}>${t("activate")}</button>`}
+  </li>`;
+
+export class Status extends Component {
+  state = { ready: null, releases: null, problem: null, said: "" };
+
+  componentDidMount() {
+    this.look();
+  }
+
+  look = async (said = "") => {
+    const [ready, kept] = await Promise.allSettled([api.ready(), api.releases()]);
+    this.setState({
+      ready: ready.value ?? null, releases: kept.value?.releases ?? null, problem: ready.reason ?? kept.reason ?? null, said,
+    });
+  };
+
+  activate = async (release) => {
+    try {
+      await api.activate(release);
+      await this.look(this.props.t("activated", { release }));
+      this.props.begin();
+    } catch (problem) {
+      this.setState({ problem, said: "" });
+    }
+  };
+
+  render({ t }, { ready, releases, problem, said }) {
+    return html`
+      <section aria-labelledby="status-title">
+        <h2 id="status-title">${t("status")}</h2>
+        <p role="status">${said || (ready && t(`state_${ready.status}`))}</p>
+        ${problem && html`<${Notice} t=${t} problem=${problem} />`}
+        <p><button onClick=${() => this.look()}>${t("refresh")}</button></p>
+        ${ready && html`<h2>${t("services")}</h2>
+          <ul class="tiles">${Object.entries(ready.services).map(([name, state]) => html`<${Service} key=${name} t=${t} name=${name} state=${state} />`)}</ul>`}
+        ${releases && html`<h2>${t("releases")}</h2>
+          <ul class="tiles">${releases.map((each) => html`<${Release} key=${each.release} t=${t} release=${each} activate=${this.activate} />`)}</ul>`}
+      </section>`;
+  }
+}

@@ -1,0 +1,17 @@
+// As of when the list is asked for. A request sees what happened before its second.
+import { html } from "./html.js";
+
+const AFTER = { sitting: 1, hour: 3600 }; // seconds after the last event
+
+export const MOMENTS = ["now", "sitting", "hour"];
+
+// The request's timestamp; undefined: now.
+export const moment = (when, last) => (when === "now" || last === null ? undefined : last + AFTER[when]);
+
+export const When = ({ t, when, name = "when", change }) => html`
+  <fieldset class="choice">
+    <legend>${t("when")}</legend>
+    ${MOMENTS.map((each) => html`
+      <label><input type="radio" name=${name} value=${each} checked=${each === when} onChange=${() => change(each)} />
+        <span>${t(each)}</span></label>`)}
+  </fieldset>`;

@@ -1,0 +1,74 @@
+"""What each stage of a request was given and what it gave, for people who want to see how an answer comes about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from online.clients.redis import StoredUser
+from online.recommend.open_release import OpenRelease
+from online.recommend.services import Turn
+from online.recommend.types import Candidates, Ranked
+
+Facts = Mapping[str, Any]  # name -> a number, or numbers by name
+
+
+def report(
+    turn: Turn,
+    opened: OpenRelease | None = None,
+    user: StoredUser | None = None,
+    candidates: Candidates | None = None,
+    ranked: Ranked | None = None,
+) -> list[dict[str, Any]]:
+    """The stages that were reached, in their order: when each began and how long it took, in milliseconds.
+
+    ``user``: None where nothing is known of the user; ``candidates``: None where there was no recall.
+    """
+    rows = len(ranked.itemids) if ranked is not None else 0
+    given = _given(turn, opened, user, candidates, rows) if opened is not None else {}
+    return [
+        {
+            "stage": name,
+            "began_ms": round((stage.began - turn.watch.began) * 1e3, 2),
+            "took_ms": round(stage.seconds * 1e3, 2),
+            "failed": stage.failed,
+            "sent": given.get(name, ({}, {}))[0],
+            "received": {} if stage.failed else given.get(name, ({}, {}))[1],
+        }
+        for name, stage in turn.watch.stages.items()
+    ]
+
+
+def _given(
+    turn: Turn, opened: OpenRelease, user: StoredUser | None, candidates: Candidates | None, rows: int
+) -> dict[str, tuple[Facts, Facts]]:
+    """Stage -> what it was sent and what came back."""
+    if user is None:
+        return {"redis": ({"users": 1}, {"users": 0})}
+    known = user.as_of(turn.request.timestamp)
+    state = {
+        "history": len(known.history), "seen": len(known.seen), "terms": len(user.terms), "profile": len(user.profile)
+    }  # fmt: skip
+    given: dict[str, tuple[Facts, Facts]] = {"redis": ({"users": 1}, {"users": 1, **state})}
+    if candidates is None:
+        return given
+    recall, spec = opened.manifest.recipe.recall, opened.spec
+    searched = {channel.name for channel in recall.searched}
+    found = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
+    given["elasticsearch"] = (
+        {
+            "searches": len(searched),
+            "vectors": dict(opened.manifest.vector_dims),
+            "excluded": len(known.seen),
+            "size": recall.candidates,
+        },
+        {"found": found, "fused": len(candidates.itemids)},
+    )
+    given["feast"] = ({"users": 1}, {"features": len(spec.stored("user"))})
+    columns = {
+        "one_hot": len(spec.one_hot), "multi_hot": len(spec.multi_hot), "dense": len(spec.dense),
+        "recall": len(spec.candidate), "history": len(spec.history.columns) if spec.history else 0,
+    }  # fmt: skip
+    asked = {"rows": rows, "width": spec.width, "columns": {name: n for name, n in columns.items() if n}}
+    given["triton"] = (asked, {"scores": rows})
+    return given

@@ -1,0 +1,121 @@
+"""The page in a real browser, over a server in this process whose four services are in memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from werkzeug.serving import make_server
+
+from data_exchange_center.settings import ServerSettings, Settings
+from online.main.s1_server import create_app
+from online.recommend.last_release import LastRelease
+from online.recommend.recommender import Recommender
+from online.web import keys
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
+from tests.unit.online.world import DefaultWorld, World
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def found() -> str | None:
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where it is; Debian's is installed where it is missing and this is root."""
+    if (path := found()) is not None:
+        return path
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium"
+        subprocess.run(["sh", "-c", install], capture_output=True, timeout=300, check=False)
+        if (path := found()) is not None:
+            return path
+    pytest.skip("NOT TESTED: chromium is missing (apt install chromium)")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def fakes(tmp_path: Path) -> Iterator[Fakes]:
+    world: World = DefaultWorld()
+    users, items = FakeUsers(world, live=world.release), FakeItems(world)
+    features, scorer = FakeFeatures(world), FakeScorer(world)
+    server = ServerSettings(budget_ms=5_000)
+    recommender = Recommender(users, items, features, scorer, server, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
+    yield Fakes(world, users, items, features, scorer, recommender)
+    recommender.close()
+
+
+@dataclass
+class Site:
+    """A running server: where, and a key that it knows."""
+
+    url: str
+    key: str
+
+
+@pytest.fixture
+def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:
+    settings = Settings()
+    path = tmp_path / "api_keys"
+    server = settings.server.model_copy(update={"keys_file": path})
+    app = create_app(fakes.recommender, settings.model_copy(update={"server": server}))
+    http = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    yield Site(f"http://127.0.0.1:{http.server_port}/", keys.add(path, "person"))
+    http.shutdown()
+    thread.join()
+
+
+@dataclass
+class Said:
+    """What the browser complained of; a test that provokes an error names the status that it may speak of."""
+
+    complaints: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [each for each in self.complaints if not any(status in each for status in self.expected)]
+
+
+@pytest.fixture
+def said() -> Said:
+    return Said()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
+    context.set_default_timeout(15_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, site: Site, said: Said) -> Iterator[Page]:
+    """The page, with the first user's list. Afterwards: nothing was complained of that was not expected."""
+    page = context.new_page()
+    page.on("console", lambda message: said.complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.complaints.append(str(error)))
+    page.goto(site.url)
+    page.locator(".card").first.wait_for()
+    yield page
+    assert said.unexpected == []

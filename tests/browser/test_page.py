@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.conftest import Said, Site
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import LONG_HISTORY_USER
+
+OTHER = "bbbbbbbbbbbb"
+VIEWS = ("list", "whyNot", "compare", "road", "status")
+
+
+def titles(page: Page) -> list[str]:
+    return page.locator(".card h3").all_inner_texts()
+
+
+def view(page: Page, name: str) -> None:
+    page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+
+
+def second_release(fakes: Fakes) -> None:
+    fakes.add(replace(fakes.world, release=OTHER, seed=1, model_version=2))
+    fakes.users.history.append(OTHER)
+
+
+def test_the_fifty_are_cards_in_the_servers_order(page: Page, fakes: Fakes) -> None:
+    assert page.locator(".card").count() == 50
+    answer = page.request.post(f"{page.url}ml/rec", data={"userid": 1}).json()
+    years = [item["title"].replace("(1999)", "1999") for item in answer["item_list"]]
+    assert titles(page) == years
+    first = page.locator(".card").first
+    expect(first.locator(".score")).to_contain_text(f"{answer['item_list'][0]['score']:.3f}")
+    expect(first.locator(".tags span").first).to_have_text(answer["item_list"][0]["genres"][0])
+    expect(first.locator(".reason")).not_to_be_empty()
+    first.get_by_text("Details").click()
+    expect(first.locator("dl")).to_contain_text("tower")
+
+
+def test_a_user_is_found_by_id(page: Page, fakes: Fakes) -> None:
+    before = titles(page)
+    page.get_by_label("User id").fill(str(LONG_HISTORY_USER))
+    page.get_by_role("list", name="Users").get_by_role("button").first.click()
+    expect(page.get_by_role("heading", name=f"User {LONG_HISTORY_USER}")).to_be_visible()
+    expect(page.get_by_text("100 newest of 301")).to_be_visible()
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    assert titles(page) != before
+    page.get_by_label("User id").fill("99")
+    expect(page.get_by_text("No user's id begins like that.")).to_be_visible()
+
+
+def test_somebody_with_few_ratings_and_a_stranger(page: Page, fakes: Fakes) -> None:
+    fewest = sorted(fakes.world.userids, key=lambda userid: len(fakes.world.histories[userid]))[:15]
+    page.get_by_role("button", name="Somebody with few ratings").click()
+    heading = page.locator("aside h2")
+    expect(heading).to_have_text(re.compile("|".join(f"^User {userid}$" for userid in fewest)))
+    page.get_by_role("button", name="A stranger").click()
+    expect(page.get_by_text("Nothing yet: a stranger.")).to_be_visible()
+    expect(page.get_by_text("This user is unknown here")).to_be_visible()
+    assert page.locator(".card").count() == 50
+
+
+def test_asked_as_of_another_time_the_list_moves_to_its_new_order(page: Page) -> None:
+    before = titles(page)
+    page.get_by_text("in the last sitting").click()
+    page.locator(".moved").first.wait_for()
+    after = titles(page)
+    assert after != before
+    for rank, title in enumerate(after):
+        card = page.locator(".card").nth(rank)
+        if title not in before:
+            expect(card.locator(".moved")).to_have_text("new")
+        elif before.index(title) != rank:
+            way = "up" if before.index(title) > rank else "down"
+            expect(card.locator(".moved")).to_contain_text(f"{way} {abs(before.index(title) - rank)}")
+    page.get_by_text("now", exact=True).click()
+    expect(page.locator(".card h3").first).to_have_text(before[0])
+    assert titles(page) == before
+
+
+COUNT_ANIMATIONS = """
+    window.animations = 0;
+    const animate = Element.prototype.animate;
+    Element.prototype.animate = function (...all) { window.animations += 1; return animate.apply(this, all); };
+"""
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_cards_are_animated_unless_motion_is_not_wanted(page: Page, motion: str) -> None:
+    page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
+    page.add_init_script(COUNT_ANIMATIONS)
+    page.reload()
+    page.locator(".card").first.wait_for()
+    page.get_by_text("in the last sitting").click()
+    page.locator(".moved").first.wait_for()
+    assert (page.evaluate("window.animations") > 0) == (motion == "no-preference")
+
+
+def test_a_title_is_searched_and_its_place_told(page: Page) -> None:
+    listed = page.locator(".card h3").first.inner_text().split("]")[0].split("[")[1]
+    view(page, "Why not?")
+    page.get_by_label("Search a title").fill(f"film {listed}")
+    expect(page.get_by_text("in the list, place 1", exact=True)).to_be_visible()
+    page.get_by_label("Search a title").fill("no such words")
+    expect(page.get_by_text("No title has these words.")).to_be_visible()
+
+
+def test_two_releases_stand_side_by_side(page: Page, fakes: Fakes) -> None:
+    second_release(fakes)
+    page.reload()
+    page.locator(".card").first.wait_for()
+    view(page, "Compare")
+    page.locator(".columns .rows li").first.wait_for()
+    asked = [
+        page.request.post(f"{page.url.split('#')[0]}ml/rec", data={"userid": 1, **named}).json()
+        for named in ({}, {"release": OTHER})
+    ]
+    left, right = ([item["itemid"] for item in answer["item_list"]] for answer in asked)
+    expect(page.get_by_text(f"{len(set(left) & set(right))} titles in both")).to_be_visible()
+    columns = page.locator(".columns > div")
+    assert columns.nth(0).get_by_text("only here").count() == len(set(left) - set(right))
+    assert columns.nth(1).locator("h3").inner_text() == f"Right {OTHER}"
+
+
+def test_one_release_is_compared_at_two_moments(page: Page) -> None:
+    view(page, "Compare")
+    expect(page.get_by_text("RECSYS_RECIPE=source make offline sync")).to_be_visible()
+    expect(page.get_by_text("titles in both")).to_be_visible()
+    assert page.get_by_label("Asked").nth(1).input_value() == "sitting"
+    page.get_by_label("Asked").nth(1).select_option("now")
+    expect(page.get_by_text("50 titles in both")).to_be_visible()
+
+
+def test_the_road_shows_each_stage(page: Page, fakes: Fakes) -> None:
+    view(page, "The road")
+    stops = page.locator(".road h3")
+    assert [stop.split()[0] for stop in stops.all_inner_texts()] == ["redis", "elasticsearch", "feast", "triton"]
+    road = page.locator(".road")
+    expect(road).to_contain_text(f"{len(fakes.world.histories[1])} ratings")
+    for name, width in fakes.world.vector_dims.items():
+        expect(road).to_contain_text(f"{name}: {width} numbers")
+    expect(road).to_contain_text(f"rows of {fakes.world.spec.width} columns")
+
+
+def test_a_degraded_answer_is_marked(page: Page, fakes: Fakes) -> None:
+    fakes.scorer.down = True
+    view(page, "The road")
+    page.get_by_role("button", name="A stranger").click()
+    page.get_by_label("User id").fill("1")
+    page.get_by_role("list", name="Users").get_by_role("button").first.click()
+    expect(page.get_by_text("not ranked, in recall's order")).to_be_visible()
+    expect(page.locator(".stop.failed h3")).to_contain_text("triton")
+    expect(page.locator(".stop.failed")).to_contain_text("did not answer")
+
+
+def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes, said: Said) -> None:
+    view(page, "Status")
+    expect(page.get_by_text("Everything is there.")).to_be_visible()
+    expect(page.locator(".service.good")).to_have_count(4)
+    fakes.features.down = True
+    page.get_by_role("button", name="Look again").click()
+    expect(page.get_by_text("It answers, without something.")).to_be_visible()
+    expect(page.locator(".service.bad h3")).to_contain_text("feast")
+
+
+def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Site, said: Said) -> None:
+    said.expected.append("401")
+    second_release(fakes)
+    view(page, "Status")
+    page.get_by_role("button", name="Serve this one").click()
+    expect(page.get_by_role("alert")).to_contain_text("This needs a key")
+    assert fakes.users.live_release == fakes.world.release
+    page.get_by_label("API key").fill(site.key)
+    page.get_by_role("button", name="Serve this one").click()
+    expect(page.get_by_text(f"Release {OTHER} is served now.")).to_be_visible()
+    assert fakes.users.live_release == OTHER
+
+
+def test_errors_say_what_to_do(page: Page, fakes: Fakes, said: Said) -> None:
+    said.expected += ["503", "ERR_CONNECTION_REFUSED", "ERR_FAILED"]
+    fakes.users.down = True
+    page.get_by_role("button", name="A stranger").click()
+    expect(page.get_by_role("alert")).to_contain_text("redis does not answer. “make status” says what runs")
+    fakes.users.down = False
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("Nothing yet: a stranger.")).to_be_visible()
+    page.route("**/ml/**", lambda route: route.abort())
+    page.get_by_role("button", name="A stranger").click()
+    expect(page.get_by_role("alert")).to_contain_text("make serve")
+
+
+def test_without_a_release_the_page_says_how_to_load_one(context: BrowserContext, fakes: Fakes, site: Site) -> None:
+    fakes.users.live_release = None
+    fakes.users.history = []
+    page = context.new_page()
+    page.goto(site.url)
+    expect(page.get_by_role("alert")).to_contain_text("make sync")
+
+
+def test_chinese(page: Page) -> None:
+    page.get_by_role("button", name="中文").click()
+    expect(page.get_by_role("heading", name="为你推荐")).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == "zh"
+    for name in ("为什么没有？", "对比", "请求之路", "状态"):
+        view(page, name)
+        expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="English")).to_be_visible()
+
+
+def test_the_keyboard_reaches_everything(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the list")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    page.get_by_label("User id").focus()
+    page.keyboard.type("2")
+    page.get_by_role("list", name="Users").get_by_role("button").first.wait_for()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="User 2")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_each_view_is_accessible(page: Page, fakes: Fakes, scheme: str, width: int) -> None:
+    second_release(fakes)
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.set_viewport_size({"width": width, "height": 844})
+    page.reload()
+    for name in VIEWS:
+        page.goto(f"{page.url.split('#')[0]}#{name}")
+        page.locator(f"nav a[aria-current][href='#{name}']").wait_for()
+        page.locator("main[aria-busy=false]").wait_for()
+        page.wait_for_function("() => document.getAnimations().length === 0")
+        results = Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, f"{name} is {overflow} pixels wider than the screen"
