@@ -19,6 +19,8 @@ from offline_to_online.rows.item_rows import ItemRow
 from offline_to_online.stores import elasticsearch_index, feast, feast_repo, feast_server, triton_repo
 from tests.unit.online.world import ALL_KINDS, World
 
+PATIENCE_S = 2.5
+
 
 class Linear(torch.nn.Module):
     """The world's scores as a model that Triton can serve."""
@@ -69,6 +71,14 @@ def load_feast(settings: Settings, world: World) -> None:
     feast_repo.write_features(settings, world.release, world.spec, frames, at)
     feast.materialize(settings, world.release)
     feast_server.wait_until_known(settings, world.release)
+
+
+@pytest.fixture(scope="session")
+def patient(stack: Settings) -> Settings:
+    """The stack, given so much time that a busy machine makes no difference."""
+    groups = ("redis", "elasticsearch", "feast", "triton")
+    longer = {name: getattr(stack, name).model_copy(update={"timeout_s": PATIENCE_S}) for name in groups}
+    return stack.model_copy(update=longer)
 
 
 @pytest.fixture(scope="package")

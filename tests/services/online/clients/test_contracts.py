@@ -23,29 +23,29 @@ from tests.unit.online.world import World
 
 class TestRedisUsers(contracts.RedisUsersContract):
     @pytest.fixture
-    def client(self, stack: Settings) -> Iterator[RedisUsers]:
-        with closing(RedisUsers(stack.redis)) as client:
+    def client(self, patient: Settings) -> Iterator[RedisUsers]:
+        with closing(RedisUsers(patient.redis)) as client:
             yield client
 
 
 class TestElasticItems(contracts.ElasticItemsContract):
     @pytest.fixture
-    def client(self, stack: Settings) -> Iterator[ElasticItems]:
-        with closing(ElasticItems(stack.elasticsearch)) as client:
+    def client(self, patient: Settings) -> Iterator[ElasticItems]:
+        with closing(ElasticItems(patient.elasticsearch)) as client:
             yield client
 
 
 class TestFeastFeatures(contracts.FeastFeaturesContract):
     @pytest.fixture
-    def client(self, stack: Settings) -> Iterator[FeastFeatures]:
-        with closing(FeastFeatures(stack.feast)) as client:
+    def client(self, patient: Settings) -> Iterator[FeastFeatures]:
+        with closing(FeastFeatures(patient.feast)) as client:
             yield client
 
 
 class TestTritonScores(contracts.TritonScoresContract):
     @pytest.fixture
-    def client(self, stack: Settings) -> Iterator[TritonScores]:
-        with closing(TritonScores(stack.triton)) as client:
+    def client(self, patient: Settings) -> Iterator[TritonScores]:
+        with closing(TritonScores(patient.triton)) as client:
             yield client
 
     def test_a_version_that_was_cleared_away_is_told_from_other_errors(

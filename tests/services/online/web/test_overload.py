@@ -19,7 +19,7 @@ from tests.services.online.gunicorn_server import running
 THREADS = 2
 TAKEN = 2 * THREADS  # as many again wait
 MANY = 12
-REDIS_TIMEOUT_S = 2.0
+REDIS_TIMEOUT_S = 4.0
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from online.web.limits import MAX_BODY, MAX_HEAD
 from tests.metrics_page import value
 from tests.services.online.gunicorn_server import running
 
-PATIENCE_S = 2.0  # of the server, with a request that does not arrive
+PATIENCE_S = 4.0  # of the server, with a request that does not arrive
+AT_ONCE_S = 3.0  # even on a busy machine, and without having waited for anybody
 MANY = 40  # clients; the server has two threads
 HEAD = b"POST /ml/rec HTTP/1.1\r\nHost: here\r\n"
 
@@ -99,7 +100,7 @@ def test_nobody_waits_for_a_slow_client(settings: Settings, first: bytes, drop: 
         for thread in threads:
             thread.start()
         for _ in range(5):
-            alive_within(settings, 1.0)
+            alive_within(settings, AT_ONCE_S)
             time.sleep(0.05)
 
 
@@ -116,7 +117,7 @@ def test_a_request_that_does_not_arrive_is_408(settings: Settings, name: str) ->
         thread.join()
     status, error = answer(said)
     assert (status, error["code"]) == (408, "request_timeout")
-    assert 0.9 * PATIENCE_S < took < PATIENCE_S + 2.0
+    assert 0.9 * PATIENCE_S < took < 3 * PATIENCE_S
 
 
 REFUSED: dict[str, tuple[bytes, int, str]] = {
@@ -143,7 +144,7 @@ def test_what_is_refused_is_refused_at_once_and_in_the_shape_of_every_error(
     with connection(settings) as client:
         client.sendall(sent)
         said = until_closed(client)
-    assert time.perf_counter() - started < 1.0
+    assert time.perf_counter() - started < AT_ONCE_S
     assert b"Content-Type: application/json" in said
     told, error = answer(said)
     assert (told, error["code"]) == (status, code)
