@@ -14,6 +14,10 @@ _HEAD_ENDS: Final = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*(\d+)[ \t]*\r\n", re.IGNORECASE)
 _DIGITS: Final = 9  # of a length that are read: where there are more, it is too large anyway
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
+_CLOSES = re.compile(rb"\r\nconnection[ \t]*:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
+_STAYS: Final = b" HTTP/1.1"  # at the end of the first line, unless it says otherwise
+_HURRIES: Final = b"POST /ml/rec "
+_STRICT = re.compile(rb'"strict"\s*:\s*true')
 _EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
 Refusal = tuple[int, str, str]  # status, code, message
@@ -32,6 +36,7 @@ class Connection(TConn):  # type: ignore[misc]
         self.received = bytearray()
         self.told_to_go_on = False
         self.complete_since = 0.0  # seconds of `time.perf_counter`
+        self.patient = False  # `is_patient` of the request that is in hand
 
     def init(self) -> None:
         """Give the parser what has arrived. Called within the thread that answers."""
@@ -68,6 +73,19 @@ class Connection(TConn):  # type: ignore[misc]
     def watches(self) -> bool:
         """Whether it is asked how the server is."""
         return self.received.startswith(WATCHES)
+
+    def is_patient(self) -> bool:
+        """Whether it has no budget: it asks strictly, or for something else than recommendations."""
+        return not self.received.startswith(_HURRIES) or bool(_STRICT.search(self.received))
+
+    def drop_request(self) -> bool:
+        """Forget a complete request. Whether the client can send another one, and has not yet."""
+        ends, length = self._head()
+        stays = self.received.find(b"\r\n") == self.received.find(_STAYS) + len(_STAYS)
+        closes = _CLOSES.search(self.received, 0, ends + 2)
+        del self.received[: ends + len(_HEAD_ENDS) + length]
+        self.told_to_go_on = False
+        return stays and not closes and not self.received
 
     def waits_to_be_asked(self) -> bool:
         """Whether the client sends its body only when it is told to go on, and has not been told."""

@@ -29,8 +29,9 @@ from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import Counter
 
 from data_exchange_center.settings import load_settings
+from online.web.admission import Admission
 from online.web.arrival import OVERLOADED, TOO_LARGE, TOO_LATE, Connection, Refusal
-from online.web.in_hand import PLACES_PER_THREAD, WATCHERS, complete_since
+from online.web.in_hand import complete_since
 
 LINGERS_S: Final = 2.0
 RETRY_AFTER_S: Final = 1
@@ -64,8 +65,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         settings = load_settings()
         self._arrives_within_s = settings.server.arrival_timeout_s
         self._marks = settings.started_workers_dir
-        self._places = PLACES_PER_THREAD * self.cfg.threads
-        self._in_hand = 0  # requests that a thread answers, or that wait for one
+        self._admission = Admission(self.cfg.threads, settings.server.budget_ms / 1e3)
         self._lingering: deque[tuple[float, Connection]] = deque()  # until when
         super().init_process()
 
@@ -100,14 +100,17 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _wait_for(self, conn: Connection) -> None:
         """Collect a request, what there is of it at once. One that the client sent ahead may be here already."""
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + self._arrives_within_s
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        self._expect(conn)
         if conn.missing():
             self.on_pending_socket_readable(conn, conn.sock)
         else:
             self._go_on(conn)
+
+    def _expect(self, conn: Connection) -> None:
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + self._arrives_within_s
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         try:
@@ -126,21 +129,35 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def _go_on(self, conn: Connection) -> None:
         """Refuse a request, answer it, or wait for the rest."""
         problem, complete = conn.problem(), not conn.missing()
-        if problem is None and complete and self._in_hand >= self._places + (WATCHERS if conn.watches() else 0):
-            problem = OVERLOADED
         if problem is not None:
             self._forget(conn)
             self._refuse(conn.sock, problem)
             self._linger(conn)
         elif complete:
             self._forget(conn)
-            conn.data_ready = True
-            conn.complete_since = time.perf_counter()
-            self._in_hand += 1
-            self.enqueue_req(conn)
+            conn.patient = conn.is_patient()
+            if self._admission.takes(watches=conn.watches(), patient=conn.patient):
+                self._take(conn)
+            else:
+                self._turn_away(conn)
         elif conn.waits_to_be_asked():
             conn.told_to_go_on = True
             _send(conn.sock, _CONTINUE)
+
+    def _take(self, conn: Connection) -> None:
+        conn.data_ready = True
+        conn.complete_since = time.perf_counter()
+        self._admission.taken()
+        self.enqueue_req(conn)
+
+    def _turn_away(self, conn: Connection) -> None:
+        """Say that it is too much at once. The connection stays: to make new ones would be the most of the work."""
+        stays = conn.drop_request() and self.alive
+        self._refuse(conn.sock, OVERLOADED, stays=stays)
+        if stays:
+            self._expect(conn)
+        else:
+            self._linger(conn)
 
     def handle(self, conn: Connection) -> Any:
         """Answer a request. Called within a thread."""
@@ -149,7 +166,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def finish_request(self, conn: Connection, done: Any) -> None:
         """Wait for the client's next request, part of which may be here already, or see it off."""
-        self._in_hand -= 1
+        self._admission.answered(time.perf_counter() - conn.complete_since, patient=conn.patient)
         answered = not done.cancelled() and done.exception() is None and done.result()
         if not answered:
             self._linger(conn)
@@ -168,9 +185,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self.log.exception("a request failed outside of the application")
         self._refuse(client, refusal)
 
-    def _refuse(self, client: socket.socket, refusal: Refusal) -> None:
+    def _refuse(self, client: socket.socket, refusal: Refusal, *, stays: bool = False) -> None:
         refused().labels(refusal[1]).inc()
-        _send(client, _response(refusal))
+        _send(client, _response(refusal, stays=stays))
 
     def _linger(self, conn: Connection) -> None:
         """Say that nothing more will come, and drop what does until the client hangs up."""
@@ -220,12 +237,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         util.close(conn.sock)
 
 
-def _response(refusal: Refusal) -> bytes:
+@cache
+def _response(refusal: Refusal, *, stays: bool) -> bytes:
+    """``stays``: whether the connection does."""
     status, code, message = refusal
     field = {"field": "body"} if refusal is TOO_LARGE else {}
     again = f"Retry-After: {RETRY_AFTER_S}\r\n" if refusal is OVERLOADED else ""
     body = json.dumps({"error": {"code": code, **field, "message": message}})
-    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    connection = "keep-alive" if stays else "close"
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: {connection}\r\n"
+        "Content-Type: application/json\r\n"
+    )
     return f"{head}{again}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from tests.free_ports import settings_on_free_ports
@@ -19,6 +20,7 @@ from tests.services.online.gunicorn_server import running
 THREADS = 2
 TAKEN = 2 * THREADS  # as many again wait
 MANY = 12
+STRICT = {"userid": 1, "strict": True}
 REDIS_TIMEOUT_S = 4.0
 
 
@@ -38,7 +40,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def ask(settings: Settings) -> tuple[float, requests.Response]:
     """Seconds, and the answer."""
     began = time.perf_counter()
-    response = requests.post(f"{settings.server.url}/ml/rec", json={"userid": 1, "strict": True}, timeout=30)
+    response = requests.post(f"{settings.server.url}/ml/rec", json=STRICT, timeout=30)
     return time.perf_counter() - began, response
 
 
@@ -55,6 +57,23 @@ def test_what_is_too_much_at_once_is_turned_away_and_told_when_to_come_back(sett
     assert value(page, "refused_total", code="overloaded") == len(turned_away)
     _, afterwards = ask(settings)
     assert afterwards.json()["error"]["code"] != "overloaded"
+
+
+def test_who_is_turned_away_can_ask_again_on_the_same_connection(settings: Settings) -> None:
+    address = (settings.server.host, settings.server.port)
+    with ThreadPoolExecutor(MANY) as clients, requests.Session() as session:
+        answers = [clients.submit(ask, settings) for _ in range(MANY)]
+        for attempt in Retrying(stop=stop_after_delay(REDIS_TIMEOUT_S), wait=wait_fixed(0.05), reraise=True):
+            with attempt:  # until the others are all there
+                response = session.post(f"{settings.server.url}/ml/rec", json=STRICT, timeout=30)
+                assert response.headers.get("Retry-After") == "1"
+        assert response.headers["Connection"] == "keep-alive"
+        while response.headers.get("Retry-After"):
+            response = session.post(f"{settings.server.url}/ml/rec", json=STRICT, timeout=30)
+        assert response.json()["error"]["code"] != "overloaded"
+        assert session.get_adapter("http://").poolmanager.connection_from_host(*address).num_connections == 1
+    for answer in answers:
+        answer.result()
 
 
 def test_whoever_watches_the_server_is_not_turned_away(settings: Settings) -> None:
