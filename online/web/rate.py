@@ -13,6 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from data_exchange_center.settings import RedisSettings, ServerSettings
+from online.clients.deadline import Deadline, until
+from online.clients.sockets import RedisConnection
 from online.web import records
 from online.web.errors import error_response
 from online.web.keys import is_open
@@ -20,6 +22,14 @@ from online.web.metrics import PATH
 
 PREFIX: Final = "recsys:rate"
 _TIMEOUT_S: Final = 0.1  # after which each worker counts by itself, and asks again now and then
+
+
+class _Connection(RedisConnection):
+    """Waits for a whole answer no longer than `_TIMEOUT_S`, however slowly it comes."""
+
+    def read_response(self, *arguments: Any, **more: Any) -> Any:
+        with until(Deadline.after(_TIMEOUT_S)):
+            return super().read_response(*arguments, **more)  # type: ignore[no-untyped-call]
 
 
 def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None:
@@ -55,4 +65,4 @@ def _options(redis: RedisSettings) -> dict[str, Any]:
     """The password is not in the address, which might be logged. Counting is not worth waiting for."""
     password = {"password": redis.password.get_secret_value()} if redis.password else {}
     patience = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
-    return {**patience, **password}
+    return {"connection_class": _Connection, **patience, **password}

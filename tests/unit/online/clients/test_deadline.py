@@ -6,8 +6,7 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -21,44 +20,11 @@ from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.sockets import DeadlineSocket
 from online.clients.triton import ScoreQuery, TritonScores
+from tests.unit.online.trickling import service
 from tests.unit.online.world import SourceWorld
 
 LIMIT_S = 0.15
 MARGIN_S = 2.0  # on a busy machine; without a deadline these calls take five seconds and more
-
-
-@contextmanager
-def service(answer: bytes) -> Iterator[int]:
-    """The port of a service that sends ``answer`` to everybody, a byte every 20 ms, and then keeps silent."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
-
-    def talk(connection: socket.socket) -> None:
-        with connection:
-            for byte in answer:
-                if over.wait(0.02):
-                    return
-                try:
-                    connection.sendall(bytes([byte]))
-                except OSError:
-                    return
-            over.wait(10)
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
 
 
 HTTP = b"HTTP/1.1 200 OK\r\nX-elastic-product: Elasticsearch\r\nContent-Type: application/json\r\n\r\n" + b" " * 9_000

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from online.main.s1_server import create_app
 from online.web import keys
 from tests.free_ports import free_ports
 from tests.unit.online.conftest import Fakes
+from tests.unit.online.trickling import service
 
 
 def limited(fakes: Fakes, port: int = 0, **server: Any) -> FlaskClient:
@@ -47,6 +49,14 @@ def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_answered(fa
     assert http.get("/healthz", environ_base={"REMOTE_ADDR": "10.0.0.1"}).status_code == 200
     page = http.get("/metrics", environ_base={"REMOTE_ADDR": "10.0.0.1"}).text
     assert 'outcome="too_many_requests",status="429"' in page
+
+
+def test_a_redis_that_answers_a_byte_now_and_then_is_not_waited_for(fakes: Fakes) -> None:
+    with service(b"+" + b"O" * 1_000) as port:  # for twenty seconds
+        http = limited(fakes, port, rate="3/day")
+        began = time.perf_counter()
+        assert [asked(http).status_code for _ in range(4)] == [200, 200, 200, 429]
+        assert time.perf_counter() - began < 5
 
 
 def test_a_redis_that_is_silent_is_not_waited_for_by_every_request(fakes: Fakes) -> None:
