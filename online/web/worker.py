@@ -57,10 +57,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """Waits for slow clients in its loop, where waiting costs nothing."""
 
     def init_process(self) -> None:
-        # Here, as gunicorn's master imports this module again when its workers are started anew
-        self._refused = Counter(
-            "recsys_refused", "Requests that were refused before the application saw them", ["code"]
-        )
         self._being_replaced = False
         settings = load_settings()
         self._arrives_within_s = settings.server.arrival_timeout_s
