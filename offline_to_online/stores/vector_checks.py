@@ -24,7 +24,7 @@ from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.item_rows import ItemRow
 from offline_to_online.rows.sampling import Search
-from online.clients.elastic import ItemQuery, channel_query, inner_products, unseen_filter
+from online.clients.item_search import ItemQuery, channel_query, found, search_body, unseen_filter
 
 MSEARCH: Final = 250  # searches a request
 MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the approximate search must find
@@ -220,18 +220,12 @@ def search(
     for answer in client.msearch(searches=parts)["responses"]:
         if "error" in answer:
             raise CheckError(f"Elasticsearch refused a search: {answer['error'].get('reason', answer['error'])}")
-        hits = answer["hits"]["hits"]
-        ids = np.array([hit["fields"][wire.ITEM_ID][0] for hit in hits], dtype=np.int64)
-        scores = np.array([hit["_score"] for hit in hits], dtype=np.float64)
-        answers.append(Hits(ids, inner_products(scores, channel)))
+        answers.append(found(answer, channel, by_vector_alone=True))
     return answers
 
 
 def _body(release: str, search: Search, recall: RecallRecipe, channel: VectorRecipe) -> dict[str, Any]:
     query = ItemQuery(release, recall, {channel.name: search.vector}, seen=search.seen)
-    return {
-        "query": channel_query(channel, query, unseen_filter(search.seen)),
-        "size": recall.candidates,
-        "_source": False,
-        "docvalue_fields": [wire.ITEM_ID],
-    }
+    asked = channel_query(channel, query, unseen_filter(search.seen))
+    assert asked is not None  # noqa: S101
+    return search_body(asked, recall.candidates)

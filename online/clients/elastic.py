@@ -4,52 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 import numpy as np
+import orjson
 from elastic_transport import ConnectionError as LostError
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
 from elasticsearch.exceptions import SerializationError
 from elasticsearch.serializer import OrjsonSerializer
-from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits
-from data_exchange_center.index_scores import product_of_score
 from data_exchange_center.own_ids import OwnId
-from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
+from online.clients.curl import Http
+from online.clients.item_search import FOUND, ItemQuery, channel_query, found, search_body, unseen_filter
 from online.clients.sockets import ElasticNode
 
 _CONNECTIONS = 64  # per process; more than a worker has threads
 _VECTORS = 500  # documents per request when their vectors are read, too
 _PAGE = 2000  # documents per request when the catalogue is read
 _SHOWN = [wire.ITEM_ID, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
-_HIT = "hits.hits._score,responses.hits.hits.fields"
-_NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{_HIT}"
-# Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
-# apart. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
-_MAGNIFIED = np.float32(1024)
+_NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{FOUND}"
+_HEADERS = ("Accept: application/json", "Content-Type: application/x-ndjson")
 _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ItemQuery:
-    """Items of a release without the seen ones, as each searched channel finds them.
-
-    A channel searches by its vector, and by genre where its recipe gives genres a weight.
-    """
-
-    release: str
-    recall: RecallRecipe
-    vectors: Mapping[str, Float32]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
-    terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
-    seen: Sequence[int] | NDArray[np.int32] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +79,19 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     """
 
     service: ClassVar[str] = "elasticsearch"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (ApiError, TransportError, SerializationError)
+    library_errors: ClassVar[tuple[type[Exception], ...]] = (ApiError, TransportError, SerializationError, OSError)
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
         self.timeout_s = settings.timeout_s
         self._es = connect(settings)
+        password = settings.password
+        self._searches = Http(  # a request's own way: the client of Elasticsearch costs more time than the search
+            settings.url,
+            _HEADERS,
+            timeout_s=settings.timeout_s,
+            login=(settings.user, password.get_secret_value()) if password else None,
+            ca_certs=settings.ca_certs,
+        )
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         unseen = unseen_filter(query.seen)
@@ -110,12 +102,8 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         }
         if not asked:
             return (_NOTHING,) * len(query.recall.searched)
-        found = self._es.msearch(
-            index=wire.item_index(query.release),
-            searches=[part for search in asked.values() for part in ({}, _body(search, query.recall.candidates))],
-            filter_path=_NEEDED,
-        ).body["responses"]
-        answers = dict(zip(asked, found, strict=True))
+        bodies = [search_body(search, query.recall.candidates) for search in asked.values()]
+        answers = dict(zip(asked, self._search(query.release, bodies), strict=True))
         return tuple(
             self._hits(answers[channel.name], channel, "knn" in asked[channel.name])
             if channel.name in asked
@@ -123,16 +111,21 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             for channel in query.recall.searched
         )
 
+    def _search(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The answers to several searches in one round trip."""
+        lines = (b"{}\n%b\n" % orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in bodies)
+        answer = self._searches.post(f"/{wire.item_index(release)}/_msearch?filter_path={_NEEDED}", b"".join(lines))
+        if answer.status != HTTPStatus.OK:
+            raise self._wrong(f"answered with status {answer.status}")
+        return list(orjson.loads(answer.body)["responses"])
+
     def _hits(self, answer: dict[str, Any], channel: VectorRecipe, by_vector_alone: bool) -> Hits:
         if "error" in answer:
-            if answer["status"] == 404:
+            if answer["status"] == HTTPStatus.NOT_FOUND:
                 raise GoneError(self.service, "has no items of this release")
             raise self._wrong(f"refused the search of channel {channel.name} ({answer['error']['type']})")
         self._whole(answer)
-        hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
-        ids = np.array([hit["fields"][wire.ITEM_ID][0] for hit in hits], np.int64)
-        scores = np.array([hit["_score"] for hit in hits], np.float64)
-        return Hits(ids, inner_products(scores, channel) if by_vector_alone else scores)
+        return found(answer, channel, by_vector_alone=by_vector_alone)
 
     def count(self, release: str, genre: int) -> int:
         """How many items of a release have a genre code. Raises ServiceError."""
@@ -196,56 +189,11 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         return ", ".join(sorted({node["version"] for node in nodes["nodes"].values()}))
 
     def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, LostError)
+        return isinstance(error, LostError | ConnectionError)
 
     def _is_gone(self, error: Exception) -> bool:
         return isinstance(error, NotFoundError)
 
     def close(self) -> None:
         self._es.close()
-
-
-def unseen_filter(seen: Sequence[int] | NDArray[np.int32]) -> dict[str, Any]:
-    return {"bool": {"must_not": {"terms": {wire.ITEM_ID: np.asarray(seen, dtype=np.int64).tolist()}}}}
-
-
-def channel_query(channel: VectorRecipe, query: ItemQuery, unseen: dict[str, Any]) -> dict[str, Any] | None:
-    """One search's ``query``; seen items are excluded. None: the channel has neither vector nor genres for this user.
-
-    The vector part is a `knn` query, not the search's own `knn` section: the section makes Elasticsearch run one more
-    phase a search, and the scores are the same. The seen filter stands inside it, so that its neighbours are
-    neighbours among the unseen; and outside where genres bring in items of their own.
-    """
-    alone = not query.terms or channel.term_weight <= 0
-    near: dict[str, Any] | None = None
-    if (vector := query.vectors.get(channel.name)) is not None:
-        near = {
-            "knn": {
-                "field": vector_of(channel.name),
-                "query_vector": (vector * _MAGNIFIED if alone else vector).tolist(),
-                "k": query.recall.num_candidates,  # without it, newer versions take the search's size
-                "num_candidates": query.recall.num_candidates,
-                "filter": unseen,
-                "boost": channel.vector_weight,
-            }
-        }
-    if alone:
-        return near
-    alike = {"terms": {wire.ITEM_GENRES: list(query.terms), "boost": channel.term_weight}}
-    return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **unseen["bool"]}}
-
-
-def inner_products(scores: NDArray[np.float64], channel: VectorRecipe) -> NDArray[np.float64]:
-    """The inner products behind the scores of a search by vector alone."""
-    return product_of_score(scores / channel.vector_weight) / _MAGNIFIED
-
-
-def _body(search: dict[str, Any], size: int) -> dict[str, Any]:
-    return {
-        "query": search,
-        "size": size,
-        "track_total_hits": False,
-        "_source": False,
-        "stored_fields": "_none_",
-        "docvalue_fields": [wire.ITEM_ID],
-    }
+        self._searches.close()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Any, ClassVar
 
-import requests
+import orjson
 
 from data_exchange_center import wire
 from data_exchange_center.feature_kinds import Entity
 from data_exchange_center.settings import FeastSettings
 from online.clients.base import Client, GoneError
-from online.clients.sockets import DeadlineAdapter
+from online.clients.curl import Http
 
-_CONNECTIONS = 64
+_HEADERS = ("Accept: application/json", "Content-Type: application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,45 +42,39 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
     """`POST /get-online-features` by feature service."""
 
     service: ClassVar[str] = "feast"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (requests.RequestException,)
+    library_errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
 
     def __init__(self, settings: FeastSettings) -> None:
-        self._url = settings.url
         self.timeout_s = settings.timeout_s
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy and no .netrc between us and our own service
-        self._session.mount("http://", DeadlineAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS))
+        self._http = Http(settings.url, _HEADERS, timeout_s=settings.timeout_s)
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]
-        response = self._session.post(
-            f"{self._url}/get-online-features",
-            json={
-                "feature_service": wire.feast_name(name, query.release) if query.release else name,
-                "entities": {key: list(query.ids)},
-            },
-            timeout=self._left_s(),
-        )
-        if response.status_code == requests.codes.not_found:
+        asked = {
+            "feature_service": wire.feast_name(name, query.release) if query.release else name,
+            "entities": {key: list(query.ids)},
+        }
+        answer = self._http.post("/get-online-features", orjson.dumps(asked))
+        if answer.status == HTTPStatus.NOT_FOUND:
             raise GoneError(self.service, "has no features of this release")
-        if response.status_code != requests.codes.ok:
-            raise self._wrong(f"answered with status {response.status_code}")
+        if answer.status != HTTPStatus.OK:
+            raise self._wrong(f"answered with status {answer.status}")
         try:
-            return feature_rows(key, query.ids, response.json())
+            return feature_rows(key, query.ids, orjson.loads(answer.body))
         except (KeyError, ValueError, TypeError) as error:
             raise self._wrong(f"answered with something that is no feature table ({error!r})") from error
 
     def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, requests.ConnectionError) and not isinstance(error, requests.Timeout)
+        return isinstance(error, ConnectionError)
 
     def _ping(self) -> str:
-        response = self._session.get(f"{self._url}/health", timeout=self._left_s())
-        if response.status_code != requests.codes.ok:
-            raise self._wrong(f"answered its health check with status {response.status_code}")
+        answer = self._http.get("/health")
+        if answer.status != HTTPStatus.OK:
+            raise self._wrong(f"answered its health check with status {answer.status}")
         return _version()
 
     def close(self) -> None:
-        self._session.close()
+        self._http.close()
 
 
 def _version() -> str:

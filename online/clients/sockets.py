@@ -1,4 +1,4 @@
-"""Sockets that keep the deadline of the thread that uses them, in the pools of redis-py, requests and Elasticsearch."""
+"""Sockets that keep the deadline of the thread that uses them, in the pools of redis-py and Elasticsearch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import redis
-import urllib3
 from elastic_transport import NodeConfig, Urllib3HttpNode
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
@@ -128,18 +126,6 @@ class _HttpConnection(_TimelyConnection):
 
 class _HttpsConnection(_TimelyConnection, HTTPSConnection):
     """Becomes an encrypted socket, which keeps the deadline, after it is connected."""
-
-
-class _HttpPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _HttpConnection
-
-
-class DeadlineAdapter(HTTPAdapter):
-    """For a `requests.Session`: http alone, as Feast speaks it."""
-
-    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
-        super().init_poolmanager(*arguments, **more)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool}
 
 
 class ElasticNode(Urllib3HttpNode):

@@ -12,7 +12,8 @@ from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.index_scores import hybrid_scores
-from online.clients.elastic import IndexedItem, ItemQuery
+from online.clients.elastic import IndexedItem
+from online.clients.item_search import ItemQuery
 
 _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 

@@ -26,7 +26,7 @@ _BSD: Final = "LicenseRef-BSD"  # says BSD, and not with how many clauses
 # Whoever keeps the notice may do with it what they like.
 PERMISSIVE: Final = frozenset({
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", _BSD, "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
-    "HPND", "ISC", "MIT", "MIT-CMU", "PSF-2.0", "Python-2.0", "Unlicense", "ZPL-2.1", "Zlib",
+    "HPND", "ISC", "MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "Python-2.0", "Unlicense", "ZPL-2.1", "Zlib",
 })  # fmt: skip
 
 # What is not permissive, or does not say so, and may stay: (package, its licence) -> why.

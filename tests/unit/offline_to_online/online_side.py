@@ -25,8 +25,8 @@ from offline_to_online.rows.item_rows import item_rows
 from offline_to_online.rows.sampling import request_time
 from offline_to_online.rows.user_rows import user_rows
 from online.clients.base import Client
-from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
+from online.clients.item_search import ItemQuery
 from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 

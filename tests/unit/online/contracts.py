@@ -14,8 +14,9 @@ from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
 from online.clients.base import Asks, GoneError, ServiceError
-from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
+from online.clients.item_search import ItemQuery
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.world import (

@@ -14,8 +14,9 @@ from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
 from online.clients.base import Client, GoneError, ServiceError
-from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
+from online.clients.elastic import CatalogueItem, IndexedItem
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
+from online.clients.item_search import ItemQuery
 from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 from tests.unit.online.world import World

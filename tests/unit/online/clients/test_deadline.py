@@ -15,8 +15,9 @@ import pytest
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
 from online.clients.base import OUT_OF_TIME, Client, ServiceError
 from online.clients.deadline import Deadline, current, until
-from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
+from online.clients.item_search import ItemQuery
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.sockets import DeadlineSocket
 from online.clients.triton import ScoreQuery, TritonScores

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import certifi
@@ -14,7 +14,9 @@ from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import ElasticsearchSettings, Settings
 from offline_to_online.stores.connections import elastic_client
 from online.clients.base import GoneError, ServiceError
-from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
+from online.clients.curl import Answer
+from online.clients.elastic import ElasticItems
+from online.clients.item_search import ItemQuery, channel_query, inner_products, unseen_filter
 from tests.unit.online.world import DefaultWorld, SourceWorld
 
 
@@ -68,7 +70,7 @@ def test_all_neighbours_count_beside_the_genres(terms: tuple[int, ...]) -> None:
     assert knn["k"] == knn["num_candidates"] == SOURCE.recall.num_candidates > SOURCE.recall.candidates
 
 
-HIT = {"_score": 3.0, "fields": {"itemid": [7]}}
+HIT = {"sort": [3.0, 7]}
 WHOLE = {"status": 200, "hits": {"hits": [HIT]}}
 
 
@@ -85,8 +87,8 @@ def test_an_error_inside_the_answer_to_several_searches_is_told(
     answer: dict[str, Any], error: type[ServiceError], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, world = ElasticItems(ElasticsearchSettings()), DefaultWorld()
-    answers = SimpleNamespace(body={"responses": [WHOLE, answer]})
-    monkeypatch.setattr(client._es, "msearch", lambda **_: answers)
+    told = Answer(200, json.dumps({"responses": [WHOLE, answer]}).encode())
+    monkeypatch.setattr(client._searches, "post", lambda *_: told)
     with pytest.raises(ServiceError, match=message) as raised:
         client.call(ItemQuery(world.release, world.recipe.recall, world.user_vectors(1)))
     assert type(raised.value) is error

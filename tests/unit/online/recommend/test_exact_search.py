@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data_exchange_center.recipes import SOURCE
-from online.clients.elastic import IndexedItem, ItemQuery
+from online.clients.elastic import IndexedItem
+from online.clients.item_search import ItemQuery
 from online.recommend.exact_search import ExactItems
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems

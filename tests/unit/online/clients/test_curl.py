@@ -1,0 +1,182 @@
+"""What libcurl is made to promise, against servers of a few lines."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from online.clients.curl import Answer, Http, UnreadableError
+from online.clients.deadline import Deadline, until
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with what it was asked, and with the path's number as the status."""
+
+    protocol_version = "HTTP/1.1"
+    connections: set[int]
+    headers_seen: dict[str, str]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        type(self).connections.add(self.client_address[1])
+        type(self).headers_seen = dict(self.headers)
+        answer = body or self.command.encode()
+        self.send_response(int(self.path[1:]))
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_POST  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[tuple[ThreadingHTTPServer, type[Echo]]]:
+    handler = type("Fresh", (Echo,), {"connections": set(), "headers_seen": {}})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server, handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def echo() -> Iterator[tuple[str, type[Echo]]]:
+    with serving() as (server, handler):
+        yield f"http://127.0.0.1:{server.server_port}", handler
+
+
+@contextmanager
+def talking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that talks to each client as it is told to, and hangs up."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                client.recv(64 * 1024)
+                talk(client)
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+def test_status_and_body_come_back_whatever_the_status_is(echo: tuple[str, type[Echo]]) -> None:
+    with closing(Http(echo[0], timeout_s=5)) as http:
+        assert http.post("/200", b"{}") == Answer(200, b"{}")
+        assert http.get("/503") == Answer(503, b"GET")
+        large = bytes(range(256)) * 4_000
+        assert http.post("/404", large) == Answer(404, large)
+        assert http.get("/200") == Answer(200, b"GET")
+
+
+def test_one_connection_serves_one_call_after_the_other(echo: tuple[str, type[Echo]]) -> None:
+    url, handler = echo
+    with closing(Http(url, timeout_s=5)) as http:
+        for _ in range(5):
+            http.post("/200", b"{}")
+    assert len(handler.connections) == 1
+
+
+def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(
+    echo: tuple[str, type[Echo]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    url, handler = echo
+    with closing(Http(url, ["Content-Type: application/x-ndjson"], timeout_s=5, login=("elastic", "söcret"))) as http:
+        http.post("/200", b"{}" * 2_000)
+    assert handler.headers_seen["Content-Type"] == "application/x-ndjson"
+    assert handler.headers_seen["Authorization"] == f"Basic {b64encode('elastic:söcret'.encode()).decode()}"
+    assert "Expect" not in handler.headers_seen
+
+
+def hang_up(client: socket.socket) -> None:
+    client.shutdown(socket.SHUT_RDWR)
+
+
+def break_off(client: socket.socket) -> None:
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
+
+
+@pytest.mark.parametrize("talk", [hang_up, break_off])
+def test_a_connection_that_ends_too_early_is_lost(talk: Callable[[socket.socket], None]) -> None:
+    with talking(talk) as url, closing(Http(url, timeout_s=5)) as http, pytest.raises(ConnectionResetError):
+        http.post("/", b"{}")
+
+
+def test_what_is_not_http_is_unreadable() -> None:
+    with (
+        talking(lambda client: client.sendall(b"\x00\xff nonsense\r\n" * 100)) as url,
+        closing(Http(url, timeout_s=5)) as http,
+        pytest.raises(UnreadableError),
+    ):
+        http.post("/", b"{}")
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile_is_made_anew() -> None:
+    def answer_once(client: socket.socket) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with talking(answer_once) as url, closing(Http(url, timeout_s=5)) as http:
+        assert [http.post("/", b"{}").body for _ in range(3)] == [b"ok"] * 3
+
+
+def test_where_nobody_listens_the_connection_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http, pytest.raises(ConnectionRefusedError):
+        http.get("/")
+
+
+def test_it_waits_no_longer_than_the_deadline_or_else_its_own_timeout() -> None:
+    over = threading.Event()
+    with talking(lambda _: over.wait(10) and None) as url:
+        with closing(Http(url, timeout_s=0.05)) as http, pytest.raises(TimeoutError):
+            http.get("/")
+        with closing(Http(url, timeout_s=30)) as http, until(Deadline.after(0.05)), pytest.raises(TimeoutError):
+            http.get("/")
+        over.set()
+
+
+def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Path) -> None:
+    authority, ca_certs = trustme.CA(), tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(ca_certs))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    with serving(tls) as (server, _):
+        url = f"https://localhost:{server.server_port}"
+        with closing(Http(url, timeout_s=5, ca_certs=ca_certs)) as http:
+            assert http.post("/200", b"{}") == Answer(200, b"{}")
+        with closing(Http(url, timeout_s=5)) as http, pytest.raises(UnreadableError, match="certificate"):
+            http.get("/200")
+        wrong_name = f"https://127.0.0.1:{server.server_port}"
+        with closing(Http(wrong_name, timeout_s=5, ca_certs=ca_certs)) as http, pytest.raises(UnreadableError):
+            http.get("/200")
