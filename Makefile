@@ -280,12 +280,15 @@ bench-index: setup ## what a graph of vectors loses and saves against searching 
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 
-.PHONY: bench-demo demo-output bench-test readme
+.PHONY: bench-demo demo-output explain-figures bench-test readme
 bench-demo: setup ## time `make demo` on a fresh clone, twice -> pic/figures/demo.json
 	$(BIN)/python pic/demo.py
 
 demo-output: setup ## run `make demo` here and keep what it prints -> pic/figures/demo_output.json
 	$(BIN)/python pic/demo.py --output
+
+explain-figures: ## an explained answer of the running server, and what explaining costs -> pic/figures/explain.json
+	$(BIN)/python pic/explain.py
 
 bench-test: setup ## run `make test` and keep how long each part took -> pic/figures/test.json
 	@$(MAKE) --no-print-directory test 2>&1 | tee >($(BIN)/python pic/suite_times.py)

@@ -44,6 +44,10 @@ CHINESE = {
     "end-to-end tests": "端到端测试", "browser tests": "浏览器测试",
     "{first} seconds on an empty machine ({parts}), {again} when it runs again.":
         "全新的机器上 {first} 秒（{parts}），再运行一次 {again} 秒。",
+    "An answer takes {plain} ms, with what recall found {recall}, explained {explained}: {times} times as long, "
+    "medians of requests in turns.":
+        "一个回答用 {plain} 毫秒，带上召回的结果 {recall} 毫秒，带上解释 {explained} 毫秒："
+        "是前者的 {times} 倍（轮流请求的中位数）。",
     "container": "容器", "image MB": "镜像 MB", "of them shared": "其中共用",
     "seconds to healthy": "到健康的秒数", "memory MB": "内存 MB",
     "Measured by": "由", "on": "测于", "service versions": "服务版本", "cores": "核", "data": "数据",
@@ -109,6 +113,24 @@ def answer(figure: Figure, word: Words) -> str:
     lines += ["  " + json.dumps(items[1], ensure_ascii=False) + ", …],"]
     lines += [' "took_ms": ' + json.dumps(took) + "}"]
     return "```\n" + "\n".join(lines) + "\n```"
+
+
+def explained(figure: Figure, word: Words) -> str:
+    """One item's explanation and one item's absence, their lists cut short, and what it costs to explain."""
+    one, lost, ms = figure["explained"], figure["why_not"], figure["ms"]
+    parts = [f'"{name}": {_cut_short(part)}' for name, part in one.items()]
+    took = word(
+        "An answer takes {plain} ms, with what recall found {recall}, explained {explained}: {times} times as long, "
+        "medians of requests in turns."
+    )
+    cost = took.format(**ms, times=f"{ms['explained'] / ms['plain']:.1f}")
+    example = "{" + ",\n ".join(parts) + "}\n\n" + json.dumps(lost, ensure_ascii=False)[:-1] + ", …}"
+    return f"```\n{example}\n```\n\n{cost} {measured(figure, word)}"
+
+
+def _cut_short(part: object) -> str:
+    """As JSON, with dots where a list goes on."""
+    return json.dumps(part, ensure_ascii=False).replace("}]", "}, …]")
 
 
 def _auc(model: str) -> Callable[[Figure, Words], str]:
@@ -199,6 +221,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "test": ("test.json", test),
     "sync": ("demo.json", sync),
     "answer": ("demo.json", answer),
+    "explained": ("explain.json", explained),
     "fm": ("offline_seeds.json", _auc("fm")),
     "deepfm": ("offline_seeds.json", _auc("deepfm")),
     "offline": ("offline_bench.json", offline),

@@ -44,11 +44,11 @@ class Evidence:
         """Position in the history, newest first -> what is told of an event whose item has a name."""
         history, levels = self.user.history, self.opened.manifest.dataset.levels
         return {
-            n: {**self.named(itemid).model_dump(), "rating": levels[rating - 1], "timestamp": time}
+            n: {"itemid": item.own_id, "title": item.title, "rating": levels[rating - 1], "timestamp": time}
             for n, (itemid, rating, time) in enumerate(
                 zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True)
             )
-            if itemid in self.opened.catalogue
+            if (item := self.opened.catalogue.get(itemid)) is not None
         }
 
     def named(self, itemid: int) -> NamedItem:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.channels.shares import Shares
 from data_exchange_center.fusion import RRF_K
 from online.explain.evidence import Evidence
@@ -25,12 +24,14 @@ def reason(
     mean candidate, as the part that all candidates have in common puts none before another.
     """
     name = _carrier(evidence, places)
-    if name is None:
-        return _reason("popular")
-    if name not in shares:
-        terms = _preferred(evidence, name, itemid)
-        return _reason("terms", values=terms) if terms else _reason("taste")
-    return _of_shares(evidence, shares[name], k)
+    sums = shares.get(name) if name else None
+    if sums is not None and (found := _of_shares(evidence, sums, k)):
+        return found
+    terms = _preferred(evidence, itemid)
+    if name is None or sums is not None:
+        return _reason("popular", values=terms)
+    by_terms = {channel.name for channel in evidence.opened.manifest.recipe.recall.searched if channel.term_weight > 0}
+    return _reason("terms", values=terms) if name in by_terms and terms else _reason("taste")
 
 
 def popular() -> Reason:
@@ -44,18 +45,14 @@ def _carrier(evidence: Evidence, places: Mapping[str, ChannelPlace]) -> str | No
     return max(counts, key=lambda name: counts[name]) if counts else None
 
 
-def _preferred(evidence: Evidence, channel: str, itemid: int) -> list[str]:
-    """The user's preferred terms that the item has, where the channel searches by them."""
-    searched = {each.name: each for each in evidence.opened.manifest.recipe.recall.searched}
-    recipe: VectorRecipe | None = searched.get(channel)
-    if recipe is None or recipe.term_weight <= 0:
-        return []
+def _preferred(evidence: Evidence, itemid: int) -> list[str]:
+    """The user's preferred terms that the item has."""
     names = evidence.opened.spec.genres
-    has = evidence.opened.exact.terms_of(itemid)
-    return [names[code - 1] for code in evidence.user.terms if code in has]
+    return [names[code - 1] for code in evidence.user.terms if evidence.opened.exact.has_term(itemid, code)]
 
 
-def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason:
+def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
+    """None: popularity lifts it most."""
     everybody = shares.base + shares.popularity
     lifts = {
         "history": _lift(shares.events.sum(axis=1), k),
@@ -75,7 +72,7 @@ def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason:
     if most == "profile":
         by_field = shares.profile[k] - shares.profile.mean(axis=0)
         return _reason("profile", values=[fields[n] for n in np.argsort(-by_field)[:_NAMED] if by_field[n] > 0])
-    return _reason("popular")
+    return None
 
 
 def _lift(part: np.ndarray, k: int) -> float:

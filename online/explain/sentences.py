@@ -10,15 +10,17 @@ _REASONS: dict[ReasonCode, tuple[str, str]] = {
     "liked": ("Because you liked {en}.", "因为你喜欢{zh}。"),
     "rated": ("Because of what you rated lately: {en}.", "因为你最近评过{zh}。"),
     "profile": ("Liked by people with the same {en} as yours.", "与你{zh}相同的人喜欢它。"),
-    "terms": ("In {en}, which you often like.", "属于你常喜欢的{zh}。"),
+    "terms": ("Of a kind that you often like: {en}.", "属于你常喜欢的类型：{zh}。"),
     "popular": ("Popular with everybody.", "大家都喜欢。"),
     "taste": ("Near to your taste, as learned from your ratings.", "接近从你的评分中学到的口味。"),
 }
 
+_POPULAR_TERMS = ("Popular, and of a kind that you often like: {en}.", "大家都喜欢，而且属于你常喜欢的类型：{zh}。")
+
 
 def reason_sentence(code: ReasonCode, items: Sequence[NamedItem], values: Sequence[str]) -> Sentence:
     """``items`` of the history, or ``values`` of profile or terms, as `Reason` has them."""
-    en, zh = _REASONS[code]
+    en, zh = _POPULAR_TERMS if code == "popular" and values else _REASONS[code]
     words, quoted = (
         ([item.title for item in items], [f"《{item.title}》" for item in items])
         if items

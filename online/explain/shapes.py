@@ -34,11 +34,11 @@ class Reason(BaseModel):
 
     code: ReasonCode = Field(
         description="liked, rated: `items` of the history are like it; profile: it is liked by people whose `values` "
-        "are the same; terms: it has `values` that the user prefers; popular: with everybody; taste: near the user's "
-        "learned vector"
+        "are the same; terms: it has `values` that the user prefers; popular: with everybody, and `values` that the "
+        "user prefers, if any; taste: near the user's learned vector"
     )
     items: list[NamedItem] = []
-    values: list[str] = Field(default=[], description="profile: fields; terms: terms")
+    values: list[str] = Field(default=[], description="profile: fields; terms, popular: terms")
     sentence: Sentence
 
 

@@ -54,15 +54,17 @@ class ExactItems:
         unseen = ~np.isin(self.itemids, query.seen)
         return tuple(self._search(channel, query, unseen) for channel in query.recall.searched)
 
-    def terms_of(self, itemid: int) -> frozenset[int]:
-        """Term codes of an item; none of one that is not held."""
-        position = np.flatnonzero(self.itemids == itemid)
-        return frozenset(code for code, has in self.terms.items() if np.isin(position, has).any())
+    def has_term(self, itemid: int, code: int) -> bool:
+        """Whether an item that is held here has a term."""
+        positions = self.terms.get(code)
+        return positions is not None and _is_among(self.itemids[positions], itemid)
 
     def has_vector(self, itemid: int) -> bool:
         """Whether an item has a vector of any channel, so that the release was trained on it, or is not held here."""
-        position = np.flatnonzero(self.itemids == itemid)
-        return not len(position) or any(not np.isnan(vectors[position]).any() for vectors in self.vectors.values())
+        if not _is_among(self.itemids, itemid):
+            return True
+        position = np.searchsorted(self.itemids, itemid)
+        return any(not np.isnan(vectors[position]).any() for vectors in self.vectors.values())
 
     def _search(self, channel: VectorRecipe, query: ItemQuery, unseen: NDArray[np.bool_]) -> Hits:
         vector, terms = query.vectors.get(channel.name), query.terms if channel.term_weight > 0 else ()
@@ -91,6 +93,11 @@ class ExactItems:
         kept = _highest(scores, size)
         order = kept[np.lexsort((self.itemids[kept], -scores[kept]))]
         return Hits(self.itemids[order], scores[order])
+
+
+def _is_among(ascending: NDArray[np.int64], itemid: int) -> bool:
+    position = np.searchsorted(ascending, itemid)
+    return bool(position < len(ascending) and ascending[position] == itemid)
 
 
 def _highest(scores: NDArray[np.floating], n: int) -> NDArray[np.intp]:

@@ -118,6 +118,35 @@ def test_every_channel_finds_what_an_exact_search_finds(
     assert told["fused"] == world.recalled(userid, timestamp).ids.tolist()
 
 
+@pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER])
+def test_shares_add_up_to_the_scores_of_the_index(http: FlaskClient, world: World, userid: int) -> None:
+    answer = asked(http, world.own_user(userid), timestamp=AT, explain=True)
+    for each in answer["explained"]:
+        for name, at in each["channels"].items():
+            form = next((channel.form for channel in world.channels.channels if channel.name == name), None)
+            assert (at["shares"] is not None) == (form == "history_sum" and at["rank"] is not None)
+            if shares := at["shares"]:
+                parts = [*shares["profile"].values(), *(event["share"] for event in shares["history"])]
+                total = shares["base"] + shares["popularity"] + shares["others"] + sum(parts)
+                assert total == pytest.approx(at["score"], abs=1e-5)
+
+
+def test_why_not_counts_as_the_index_does(http: FlaskClient, world: World) -> None:
+    listed = [item["itemid"] for item in asked(http, world.own_user(1), 200, timestamp=AT, explain=True)["item_list"]]
+    query = {"userid": world.own_user(1), "timestamp": AT, "size": 100}
+    for place in (0, 99, 100, 199):
+        found = http.get("/ml/why-not", query_string={**query, "itemid": listed[place]}).json
+        assert found is not None
+        assert found["code"] == ("in_the_list" if place < 100 else "ranked_below")
+        assert found["ranked"]["rank"] == place + 1
+        assert found["effects"]["columns"]
+    unseen = set(world.trained) - set(world.seen[1]) - set(world.recalled(1).ids.tolist())
+    for itemid in sorted(unseen)[:5]:
+        found = http.get("/ml/why-not", query_string={**query, "itemid": world.own_item(itemid)}).json
+        assert found is not None
+        assert found["code"] in ("not_found", "not_fused")
+
+
 def test_named_outcomes(http: FlaskClient, world: World) -> None:
     unknown = asked(http, world.own_user(UNKNOWN_USER))
     assert unknown["cold_start"] is True

@@ -168,6 +168,8 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
         assert bool(reason.items) == (reason.code in ("liked", "rated"))
         if reason.code == "liked":
             assert {item.itemid for item in reason.items} <= liked
+        if reason.code == "popular":
+            assert all(value in reason.sentence.en for value in reason.values)
         if reason.code == "profile":
             assert set(reason.values) <= {"gender", "age", "occupation"}
 

@@ -40,6 +40,14 @@ def test_what_is_not_there_cannot_be_found_and_the_rest_is(world: World) -> None
         assert len(hits.ids)
 
 
+def test_it_knows_which_items_have_terms_and_vectors(world: World, client: ExactItems) -> None:
+    for itemid in world.itemids:
+        assert {code for code in range(1, 6) if client.has_term(itemid, code)} == set(world.genres[itemid])
+        assert client.has_vector(itemid) is (itemid in world.trained)
+    assert not client.has_term(10**6, 1)
+    assert client.has_vector(10**6)  # not held, so nothing is known against it
+
+
 @pytest.mark.parametrize("seen", [[2, 9], [9, 2], [9, 2, 2], [0, 2, 1000]])
 def test_seen_items_are_left_out_in_whatever_order_they_are_stored(seen: list[int]) -> None:
     (channel,) = (channel.name for channel in SOURCE.recall.channels)

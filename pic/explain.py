@@ -1,0 +1,108 @@
+"""Keep an explained answer and a `why-not` of the running server, and time what explaining costs.
+
+Requests of the first users in turns: plain, with what recall found, explained. Titles and ratings are left out: the
+data set may not be passed on.
+
+Reads   the server that runs (`make serve`), users.parquet for who is asked for
+Writes  pic/figures/explain.json
+Run     make explain-figures
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import requests
+
+from data_exchange_center import artifacts
+from data_exchange_center.figures import FIGURES
+from data_exchange_center.files import write_json
+from data_exchange_center.http import local_session
+from data_exchange_center.machine import machine
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.release_parts import read_user_ids
+from data_exchange_center.settings import load_settings
+
+log = logging.getLogger(__name__)
+
+USERS = 60
+WAYS = {"plain": False, "recall": "recall", "explained": True}
+HIDDEN = ("itemid", "title", "rating", "timestamp")  # of an event of a user
+
+
+def timed(session: requests.Session, url: str, userids: list[OwnId]) -> dict[str, float]:
+    """Median milliseconds of each way to ask, every user asked for in each way, one after the other."""
+    took: dict[str, list[float]] = {way: [] for way in WAYS}
+    for warm in (True, False):
+        for userid in userids:
+            for way, explain in WAYS.items():
+                began = time.perf_counter()
+                ask(session, url, userid=userid, explain=explain)
+                if not warm:
+                    took[way].append((time.perf_counter() - began) * 1e3)
+    return {way: round(median(times), 1) for way, times in took.items()}
+
+
+def ask(session: requests.Session, url: str, **body: Any) -> dict[str, Any]:
+    """A whole answer."""
+    response = session.post(f"{url}/ml/rec", json={"strict": True, **body}, timeout=30)
+    response.raise_for_status()
+    return dict(response.json())
+
+
+def anonymous(event: dict[str, Any]) -> dict[str, Any]:
+    """An event of the history without what the data set says."""
+    return {"itemid": "…", "title": "…", **{name: value for name, value in event.items() if name not in HIDDEN}}
+
+
+def shown(explanation: dict[str, Any]) -> dict[str, Any]:
+    """One explanation with one channel, and the first of each list."""
+    reason, (name, place) = explanation["reason"], next(iter(explanation["channels"].items()))
+    sentence = reason["sentence"]
+    for item in reason["items"]:
+        sentence = {language: text.replace(item["title"], "…") for language, text in sentence.items()}
+    shares, effects = place["shares"], explanation["effects"]
+    return {
+        "itemid": explanation["itemid"],
+        "reason": {"code": reason["code"], "items": [anonymous(reason["items"][0])], "sentence": sentence},
+        "channels": {name: place | {"shares": shares | {"history": [anonymous(shares["history"][0])]}}},
+        "fused": explanation["fused"],
+        "ranked": explanation["ranked"],
+        "effects": {"columns": effects["columns"][:1], "history": [anonymous(effects["history"][0])]},
+    }
+
+
+def measure() -> dict[str, Any]:
+    """The figure. Raises StopIteration where the first user is given no item for what they liked."""
+    settings = load_settings()
+    url, folder = settings.server.url, settings.exchange_dir
+    userids = list(islice(read_user_ids(folder).values(), USERS))
+    with local_session() as session:
+        answer = ask(session, url, userid=userids[0], size=200, explain=True)
+        liked = next(each for each in answer["explained"] if each["reason"]["code"] == "liked" and each["effects"])
+        lost = {"userid": userids[0], "itemid": answer["item_list"][59]["itemid"]}
+        why_not = session.get(f"{url}/ml/why-not", params=lost, timeout=30)
+        why_not.raise_for_status()
+        return {
+            "command": "make explain-figures",
+            "machine": machine(),
+            "dataset": artifacts.DATASET.read(folder)["name"],
+            "ms": timed(session, url, userids),
+            "explained": shown(liked),
+            "why_not": {name: why_not.json()[name] for name in ("itemid", "code", "sentence")},
+        }
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    found = measure()
+    write_json(FIGURES / "explain.json", found)
+    log.info("plain, with recall, explained: %s ms", found["ms"])
+
+
+if __name__ == "__main__":
+    main()
