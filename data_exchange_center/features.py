@@ -2,7 +2,7 @@
 
 `FeatureSpec` is written once by ``offline/rank/s1_feature_engi.py`` and travels with the release. It sizes the
 model, names Feast's fields, renders Triton's ``config.pbtxt`` and encodes rows: training, parity check and server
-all call the same `encode_users`, `encode_items` and `assemble`.
+all call the same `encode_users`, `encode_items` and `assemble`, or `model_inputs`, which gives the history apart.
 
 How a value is encoded is its column's (`feature_kinds`). What depends on the request's time is encoded last, by
 `assemble`, which is told that time.
@@ -11,13 +11,14 @@ How a value is encoded is its column's (`feature_kinds`). What depends on the re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center import wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import (
     NEVER,
@@ -97,6 +98,46 @@ class Encoded:
         return cls(first.features, np.concatenate([part.values for part in parts]), moments)
 
 
+class Widths(NamedTuple):
+    """How many columns the served model's inputs have."""
+
+    row: int  # of each candidate
+    history: int  # of the user's history; 0: the model has no such input
+
+    def __str__(self) -> str:
+        return f"{self.row}_{self.history}" if self.history else str(self.row)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelInputs:
+    """One list as the served model is given it: a row a candidate, and the user's history once.
+
+    Attributes:
+        rows: (n, `Widths.row`).
+        history: (1, `Widths.history`).
+    """
+
+    rows: Float32
+    history: Float32 = field(default_factory=lambda: _NOTHING)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def by_name(self) -> dict[str, Float32]:
+        """The inputs that the model has, in its order."""
+        rows = {wire.MODEL_INPUT: self.rows}
+        return rows | {wire.MODEL_HISTORY: self.history} if self.history.shape[1] else rows
+
+    def part(self, rows: slice) -> ModelInputs:
+        """Some of the rows, with the same history."""
+        return ModelInputs(self.rows[rows], self.history)
+
+    def joined(self) -> Float32:
+        """(n, `FeatureSpec.width`): the history in every row, as `FeatureSpec.assemble` gives it."""
+        return np.hstack([self.rows, np.repeat(self.history, len(self.rows), axis=0)])
+
+
 class FeatureSpec(Frozen):
     """Order, cardinalities and scaling of the model's input columns.
 
@@ -128,6 +169,11 @@ class FeatureSpec(Frozen):
     @property
     def width(self) -> int:
         return len(self.columns)
+
+    @property
+    def widths(self) -> Widths:
+        """Of the served model's inputs."""
+        return Widths(self.history_slice.start, self.width - self.history_slice.start)
 
     @property
     def candidate_slice(self) -> slice:
@@ -202,14 +248,37 @@ class FeatureSpec(Frozen):
         lists at once have one more dimension in front: (m, 1) users and times, (m, n) items.
         Raises ValueError when candidates or history are missing, or are given where the spec has none.
         """
-        if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.width - self.history_slice.start:
+        self._expect(candidates, history)
+        rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)
+        self._fill(rows, users, items, timestamps, candidates)
+        rows[..., self.history_slice] = history
+        return rows
+
+    def model_inputs(
+        self,
+        user: Encoded,
+        items: Encoded,
+        timestamp: int,
+        candidates: Float32 = _NOTHING,
+        history: Float32 = _NOTHING,
+    ) -> ModelInputs:
+        """One user's list of n items, of the values that `assemble` puts into (n, width) rows. Raises as it does."""
+        self._expect(candidates, history)
+        rows = np.empty((len(items), self.widths.row), dtype=np.float32)
+        self._fill(rows, user, items, timestamp, candidates)
+        return ModelInputs(rows, history)
+
+    def _expect(self, candidates: Float32, history: Float32) -> None:
+        if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.widths.history:
             raise ValueError(
                 f"{candidates.shape[-1]} candidate and {history.shape[-1]} history columns are given; the spec has "
-                f"{len(self.candidate)} and {self.width - self.history_slice.start}"
+                f"{len(self.candidate)} and {self.widths.history}"
             )
-        rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)
+
+    def _fill(
+        self, rows: Float32, users: Encoded, items: Encoded, timestamps: int | NDArray[np.integer], candidates: Float32
+    ) -> None:
+        """All columns but the history's."""
         rows[..., self._positions["user"]] = users.at(timestamps)
         rows[..., self._positions["item"]] = items.at(timestamps)
         rows[..., self.candidate_slice] = candidates
-        rows[..., self.history_slice] = history
-        return rows

@@ -1,16 +1,17 @@
 """A release: everything that goes live together, under one id.
 
-The id is a hash of the parts' bytes, the recipe and the data set's attributes and kinds of ids, so the same artifacts
-always make the same release, and each sync step, run alone, knows which one it loads. Stores hold releases side by side
-(see `wire` for the names); the server answers from the one that the live pointer in Redis names. How a release comes
-out of the artifacts is in `release_parts`; what is here, the server needs as well.
+The id is a hash of the format, the parts' bytes, the recipe and the data set's attributes and kinds of ids, so the same
+artifacts always make the same release, and each sync step, run alone, knows which one it loads. Stores hold releases
+side by side (see `wire` for the names); the server answers from the one that the live pointer in Redis names. How a
+release comes out of the artifacts is in `release_parts`; what is here, the server needs as well.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import Dataset
@@ -20,6 +21,11 @@ from data_exchange_center.recipes import Recipe
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# Of what the stores hold of a release, and of how its model is asked: another version of either is another number.
+# 2: the ranking model is given the user's history once, in a tensor of its own.
+FORMAT: Final = 2
 
 
 class Part(_Frozen):
@@ -41,8 +47,12 @@ class ParityRecord(_Frozen):
 
 
 class Manifest(_Frozen):
-    """What a release is made of, what the server needs to open it, and whether it may go live."""
+    """What a release is made of, what the server needs to open it, and whether it may go live.
 
+    One that another version of this project made, in another format, is invalid: `why_unreadable` says so.
+    """
+
+    format: int
     release: str
     recipe: Recipe
     dataset: Dataset
@@ -52,10 +62,24 @@ class Manifest(_Frozen):
     parts: tuple[Part, ...]
     parity: ParityRecord | None = None  # None: not checked since it was loaded, so it must not go live
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_format(cls, value: Any) -> Any:
+        """Before the fields, which another format may have others of. The first one did not say its number."""
+        if isinstance(value, Mapping) and "release" in value and (found := value.get("format", 1)) != FORMAT:
+            raise ValueError(f"it is of format {found}, this version of the project reads {FORMAT}")
+        return value
+
 
 class Published(_Frozen):
     """What is stored under `wire.manifest_key` in Redis when a release goes live: all that a server needs."""
 
     manifest: Manifest
-    triton_model: str = wire.MODEL  # `wire.MODEL`, or a name with the width where that one serves another width
+    triton_model: str = wire.MODEL  # `wire.MODEL`, or a name with the widths where that one serves others
     triton_version: int  # its version that scores for this release
+
+
+def why_unreadable(error: ValidationError) -> str:
+    """What is wrong with a manifest that was read, in a few words for people."""
+    first = error.errors()[0]
+    return str(first.get("ctx", {}).get("error") or first["msg"])

@@ -17,7 +17,7 @@ from data_exchange_center.dataset import Dataset, IdKind
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
 from data_exchange_center.own_ids import DatasetIds, OwnIds
-from data_exchange_center.release import Manifest, Part
+from data_exchange_center.release import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
 
 # What a data set says of its own files, held-out part included, is no part of what is served.
@@ -38,12 +38,14 @@ def release_of_artifacts(settings: Settings) -> Manifest:
         parts.append(Part(path=artifact.path, sha256=sha256(path), bytes=path.stat().st_size))
     provenance.expect_one_run(folder, settings.recipe)
     dataset = read_dataset(folder)
-    digest = hashlib.sha256(settings.recipe.model_dump_json().encode())
+    digest = hashlib.sha256(f"format {FORMAT}\n".encode())
+    digest.update(settings.recipe.model_dump_json().encode())
     digest.update(dataset.model_dump_json(exclude=_OF_ITS_FILES).encode())
     for part in parts:
         digest.update(f"{part.path} {part.sha256}\n".encode())
     report = artifacts.RANK_REPORT.read(folder)
     return Manifest(
+        format=FORMAT,
         release=digest.hexdigest()[:12],
         recipe=settings.recipe,
         dataset=dataset,

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from data_exchange_center.files import written_in_place
-from data_exchange_center.release import Manifest, ParityRecord
+from data_exchange_center.release import Manifest, ParityRecord, why_unreadable
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -41,7 +41,7 @@ def require_parity(settings: Settings, release: str) -> tuple[Manifest, ParityRe
     try:
         manifest = Manifest.model_validate_json(path.read_bytes()) if path.is_file() else None
     except ValidationError as error:
-        raise StepError(f"{path} is not a manifest", f"Run {CHECK} again.") from error
+        raise StepError(f"{path} cannot be read ({why_unreadable(error)})", f"Run {CHECK} again.") from error
     if manifest is None or manifest.parity is None:
         raise StepError(
             f"release {release} must not go live: it has not passed the check of offline against online since it was "

@@ -1,7 +1,8 @@
 """What a ranker consists of: a recipe that configures, fits and rebuilds it.
 
 Its network reads rows as `FeatureSpec.assemble` makes them, so it has every column of the release by name. It is stored
-as weights and a configuration, and served as ONNX.
+as weights and a configuration, and exported to ONNX as it was trained: `offline.models.served` gives it one list, whose
+history comes in once and is in every row.
 """
 
 from __future__ import annotations
@@ -57,16 +58,11 @@ class RankerRecipe(Frozen, ABC):
     @classmethod
     @abstractmethod
     def build(cls, config: Config) -> nn.Module:
-        """The network, random: (..., width) rows -> (..., 1) scores."""
-
-    @classmethod
-    def served(cls, network: nn.Module) -> nn.Module:
-        """What is exported of a trained network: (n, width) rows, independent of each other -> (n, 1) scores."""
-        return network
+        """The network, random, of float32 rows: (n, width) -> (n, 1) scores, or (m, c, width) -> (m, c, 1) of lists."""
 
 
 class PairsRecipe(RankerRecipe, ABC):
-    """A ranker trained on rated pairs: one row a rating, liked or not."""
+    """A ranker trained on rated pairs: one row a rating, liked or not; (n, width) of them at once."""
 
     examples: ClassVar[Examples] = "pairs"
     needs: ClassVar[frozenset[Need]] = frozenset({"dislikes"})
@@ -77,7 +73,10 @@ class PairsRecipe(RankerRecipe, ABC):
 
 
 class ListsRecipe(RankerRecipe, ABC):
-    """A ranker trained on the lists that recall makes, by a softmax over each list."""
+    """A ranker trained on the lists that recall makes, by a softmax over each list: (m, c, width) rows at once.
+
+    The c candidates of a list are one user's, with the same history in every row.
+    """
 
     examples: ClassVar[Examples] = "lists"
 

@@ -34,14 +34,6 @@ class ListRankerRecipe(ListsRecipe):
 
         return ListRanker(ListRankerConfig.model_validate(config))
 
-    @classmethod
-    def served(cls, network: nn.Module) -> nn.Module:
-        from offline.models.list_ranker import ListRanker
-        from offline.models.row_ranker import RowRanker
-
-        assert isinstance(network, ListRanker)  # noqa: S101
-        return RowRanker(network)
-
     def fit(self, examples: ListExamples) -> FittedRanker:
         from offline.training.ranking import fit_list_ranker
 

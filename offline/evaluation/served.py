@@ -12,9 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels.channel_set import ChannelSet
@@ -30,11 +28,10 @@ from data_exchange_center.settings import Settings
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.exact import ExactIndex
 from offline.evaluation.replay import Answers, Holdout
-from offline.models.served import load_ranker
-from offline.training.click_model import predict
+from offline.models.served import ScoringModel, load_ranker, score
 
 POPULAR = "popular"  # fused like a channel where the channels found nothing
-CHUNK = 16  # users at once: a ranker that reads histories needs some MB for each
+CHUNK = 16  # users at once
 Float32 = NDArray[np.float32]
 
 
@@ -146,7 +143,7 @@ class Ranker:
     """
 
     spec: FeatureSpec
-    model: nn.Module
+    model: ScoringModel
     columns: tuple[str, ...]
     users: Encoded
     items: Encoded
@@ -169,8 +166,8 @@ class Ranker:
         self, users: Ints, fused: Sequence[Fused], histories: Sequence[History], times: Ints
     ) -> list[NDArray[np.float64]]:
         """Each user's candidates -> their scores."""
-        rows = [
-            self.spec.assemble(
+        inputs = (
+            self.spec.model_inputs(
                 self.users[user : user + 1],
                 self.items[part.ids - 1],
                 int(time),
@@ -178,9 +175,8 @@ class Ranker:
                 self.spec.encode_history(history, int(time)),
             )
             for user, part, history, time in zip(users, fused, histories, times, strict=True)
-        ]
-        values = predict(self.model, torch.from_numpy(np.concatenate(rows))).astype(np.float64)
-        return np.split(values, np.cumsum([len(part) for part in rows])[:-1])
+        )
+        return [score(self.model, each).astype(np.float64) for each in inputs]
 
 
 def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints) -> Fused:

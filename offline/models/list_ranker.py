@@ -4,8 +4,6 @@ An affinity is a sum over the history of (weight of the event) x (item-item simi
 similarities are inner products of fixed item factors; the weights (by lag, rating_weight and age) are learned: target
 attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a list (Cao et al. 2007, ListNet), so
 only differences between a user's candidates count.
-
-`row_ranker.RowRanker` computes the same from assembled rows, as it is served.
 """
 
 from __future__ import annotations

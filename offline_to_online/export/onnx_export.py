@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,11 +14,13 @@ import onnx
 import onnxruntime
 import torch
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 from torch import nn
 
 from data_exchange_center import wire
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.steps import CheckError
+from offline.models.served import score
 
 # Triton 2.51 (image 24.10) carries ONNX Runtime 1.19, which reads up to these.
 OPSET: Final = 18
@@ -29,24 +32,25 @@ TOLERANCE: Final = 5e-6
 _RELEASE: Final = "release"  # key of the model's metadata
 
 
-def export_onnx(model: nn.Module, width: int, release: str) -> bytes:
-    """A served model, (rows, width) float32 -> (rows, 1), as ONNX bytes that name their release.
+def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
+    """A `ScoringModel` as ONNX bytes that name their release; its inputs are those of `ModelInputs`.
 
     The number of rows is free. The same weights give the same bytes.
     """
-    example = torch.zeros((2, width), dtype=torch.float32)
+    example = ModelInputs(np.zeros((2, widths.row), np.float32), np.zeros((1, widths.history), np.float32)).by_name
+    rows = torch.export.Dim("rows", min=1, max=wire.MAX_BATCH)
     for talkative in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(talkative).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own deprecated parts
         program = torch.onnx.export(
             model.eval(),
-            (example,),
+            tuple(map(torch.from_numpy, example.values())),
             dynamo=True,
             opset_version=OPSET,
-            input_names=[wire.MODEL_INPUT],
+            input_names=list(example),
             output_names=[wire.MODEL_OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("rows", min=1, max=wire.MAX_BATCH)},),
+            dynamic_shapes=tuple({0: rows} if name == wire.MODEL_INPUT else {} for name in example),
             verbose=False,
         )
     if program is None:
@@ -69,26 +73,24 @@ class ModelFile:
     """What a model file says of itself."""
 
     release: str | None  # None: it names none
-    width: int  # columns of its input
+    widths: Widths
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Release and width of an exported model. Raises CheckError when it is not one."""
+    """Release and widths of an exported model. Raises CheckError when it is not one."""
     try:
         proto = onnx.load(path, load_external_data=False)
-        width = int(proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
-    except (DecodeError, IndexError) as error:
+        columns = {given.name: int(given.type.tensor_type.shape.dim[1].dim_value) for given in proto.graph.input}
+        widths = Widths(columns[wire.MODEL_INPUT], columns.get(wire.MODEL_HISTORY, 0))
+    except (DecodeError, LookupError) as error:
         raise CheckError(
             f"{path} is not an exported ranking model: delete its folder and run this step again"
         ) from error
-    return ModelFile({prop.key: prop.value for prop in proto.metadata_props}.get(_RELEASE), width)
+    return ModelFile({prop.key: prop.value for prop in proto.metadata_props}.get(_RELEASE), widths)
 
 
-def check_onnx(content: bytes, model: nn.Module, rows: NDArray[np.float32]) -> float:
-    """The bytes are valid, in the pinned dialect, take any number of rows and score ``rows`` as PyTorch does.
-
-    Args:
-        rows: (n, width) real model inputs, n >= 2.
+def check_onnx(content: bytes, model: nn.Module, lists: Sequence[ModelInputs]) -> float:
+    """The bytes are valid, in the pinned dialect, take any number of rows and score real lists as PyTorch does.
 
     Returns:
         The largest absolute difference between the two. Raises CheckError above `TOLERANCE`.
@@ -102,17 +104,24 @@ def check_onnx(content: bytes, model: nn.Module, rows: NDArray[np.float32]) -> f
             f"the serving runtime reads at most {MAX_OPSET} and {MAX_IR}"
         )
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    with torch.inference_mode():
-        truth = model(torch.from_numpy(rows)).numpy()
-    whole = session.run([wire.MODEL_OUTPUT], {wire.MODEL_INPUT: rows})[0]
-    single = session.run([wire.MODEL_OUTPUT], {wire.MODEL_INPUT: rows[:1]})[0]
-    if whole.shape != (len(rows), 1) or single.shape != (1, 1):
-        raise CheckError(f"the ONNX model gives shapes {whole.shape} and {single.shape} for {len(rows)} rows and 1 row")
-    difference = float(max(np.abs(whole - truth).max(), np.abs(single - truth[:1]).max()))
-    if not difference <= TOLERANCE:  # a NaN fails too
-        row = int(np.abs(whole - truth).argmax())
+    alone = lists[0].part(slice(1))
+    return max(_difference(session, model, inputs) for inputs in (alone, *lists))
+
+
+def _difference(session: onnxruntime.InferenceSession, model: nn.Module, inputs: ModelInputs) -> float:
+    scores: Float32 = session.run([wire.MODEL_OUTPUT], inputs.by_name)[0]
+    if scores.shape != (len(inputs), 1):
+        raise CheckError(f"the ONNX model gives shape {scores.shape} for {len(inputs)} rows")
+    return largest_difference("ONNX Runtime", scores[:, 0], score(model, inputs), TOLERANCE)
+
+
+def largest_difference(runtime: str, scores: Float32, truth: Float32, tolerance: float) -> float:
+    """Between a runtime's scores of one list and PyTorch's, (n,) each. Raises CheckError above ``tolerance``."""
+    differences = np.abs(scores - truth)
+    row = int(differences.argmax())  # a NaN, if there is one
+    if not differences[row] <= tolerance:
         raise CheckError(
-            f"row {row}: ONNX Runtime scores {whole[row, 0]!r}, PyTorch {truth[row, 0]!r}; at most {TOLERANCE} apart "
-            "is allowed"
+            f"row {row} of a list: {runtime} scores {scores[row]!r}, PyTorch {truth[row]!r}; "
+            f"at most {tolerance} apart is allowed"
         )
-    return difference
+    return float(differences[row])

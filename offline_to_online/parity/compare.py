@@ -57,7 +57,7 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
             f"{who}: fusion gives {ours}... offline and {theirs}... online "
             f"({len(fused.ids)} and {len(online.itemids)} items)"
         )
-    rows = truth.rows(online.userid, online.timestamp, fused)
+    inputs = truth.inputs(online.userid, online.timestamp, fused)
     return Answer(
         own_id=online.own_id,
         userid=online.userid,
@@ -65,8 +65,8 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
         found=online.found,
         itemids=fused.ids,
         recalled=fused.features,
-        rows=rows,
-        scores=truth.scores(rows),
+        rows=inputs.joined(),
+        scores=truth.scores(inputs),
     )
 
 

@@ -10,23 +10,21 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import FeatureSpec, ModelInputs
 from data_exchange_center.fusion import Fused
 from data_exchange_center.recipes import DataRecipe
 from data_exchange_center.release import Manifest
-from offline.models.served import load_ranker
+from offline.models.served import ScoringModel, load_ranker, score
 from offline_to_online.parity.recall_truth import Ints, RecallTruth, recall_truth
 from offline_to_online.parity.recount import recounted_items, recounted_states, recounted_users
 from offline_to_online.rows.sampling import request_time
 from offline_to_online.rows.user_rows import UserRow, user_rows
 
-LIST: Final = 10  # candidates a user in sampled rows
+LIST: Final = 10  # candidates in a sampled list, at most
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,12 @@ class OfflineTruth:
     items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
     states: Mapping[int, UserRow]  # by number
     recall: RecallTruth
-    model: nn.Module  # (n, width) -> (n, 1) probability
+    model: ScoringModel
 
-    def rows(self, userid: int, timestamp: int, fused: Fused) -> Float32:
-        """One user's n candidates -> (n, width) model inputs. Raises KeyError for an id that is not there."""
+    def inputs(self, userid: int, timestamp: int, fused: Fused) -> ModelInputs:
+        """What the model is given of one user's candidates. Raises KeyError for an id that is not there."""
         user, items = self.users.loc[[userid]], self.items.loc[fused.ids.tolist()]
-        return self.spec.assemble(
+        return self.spec.model_inputs(
             self.spec.encode_users(_columns(user)),
             self.spec.encode_items(_columns(items)),
             timestamp,
@@ -51,19 +49,17 @@ class OfflineTruth:
             self.spec.encode_history(self.states[userid].history, timestamp),
         )
 
-    def scores(self, rows: Float32) -> Float32:
-        """(n, width) -> (n,) probabilities."""
-        with torch.inference_mode():
-            scores: Float32 = self.model(torch.from_numpy(rows))[:, 0].numpy()
-        return scores
+    def scores(self, inputs: ModelInputs) -> Float32:
+        """(n,) probabilities."""
+        return score(self.model, inputs)
 
-    def sampled_rows(self, n: int, seed: int = 0) -> Float32:
-        """(n, width) inputs: short lists of random items that recall might have found, the same for the same data."""
+    def sampled_lists(self, n: int, seed: int = 0) -> list[ModelInputs]:
+        """Short lists of random items that recall might have found for n users, the same for the same data."""
         random = np.random.default_rng(seed)
-        users = random.choice(sorted({*self.users.index} & {*self.states}), -(-n // LIST))
-        return np.concatenate([self._some_rows(int(userid), random) for userid in users])[:n]
+        users = random.choice(sorted({*self.users.index} & {*self.states}), n)
+        return [inputs for userid in users if len(inputs := self._some_list(int(userid), random))]
 
-    def _some_rows(self, userid: int, random: np.random.Generator) -> Float32:
+    def _some_list(self, userid: int, random: np.random.Generator) -> ModelInputs:
         state = self.states[userid]
         timestamp = request_time(state)
         scores = self.recall.scores(state, timestamp)
@@ -73,7 +69,7 @@ class OfflineTruth:
         for name, values in scores.items():
             ranked = some[np.argsort(-values[some], kind="stable")]
             found[name] = self.recall.itemids[ranked[~np.isnan(values[ranked])]]
-        return self.rows(userid, timestamp, self.recall.fused(scores, found))
+        return self.inputs(userid, timestamp, self.recall.fused(scores, found))
 
 
 def _columns(frame: pd.DataFrame) -> Mapping[str, Any]:
@@ -92,7 +88,7 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     )
 
 
-def _model(exchange_dir: Path, manifest: Manifest) -> nn.Module:
+def _model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
     """The trained model. Raises ArtifactError when weights, configuration, recipe and spec do not belong together."""
     weights = artifacts.RANK_WEIGHTS
     try:

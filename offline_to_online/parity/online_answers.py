@@ -50,7 +50,7 @@ class Answer:
     found: Mapping[str, NDArray[np.integer]]  # channel name -> items, best first
     itemids: NDArray[np.int64]  # (n,) candidates
     recalled: Float32  # (n, columns of fusion)
-    rows: Float32  # (n, width) model inputs
+    rows: Float32  # (n, width) model inputs, the history in every row
     scores: Float32  # (n,) probabilities
 
 
@@ -78,8 +78,8 @@ def online_answers(
         row = clients.features.call(FeatureQuery("user", release, [stored.number]))
         user = spec.encode_users(_whole("user", row, {stored.number: own_id}))
         item_rows = items[np.searchsorted(itemids, found.itemids)]
-        rows = model_inputs(spec, user, item_rows, found, stored.history, timestamps[own_id])
-        scores = clients.ranker.call(ScoreQuery(rows, published.triton_version, published.triton_model))
+        inputs = model_inputs(spec, user, item_rows, found, stored.history, timestamps[own_id])
+        scores = clients.ranker.call(ScoreQuery(inputs, published.triton_version, published.triton_model))
         answers.append(
             Answer(
                 own_id=own_id,
@@ -88,7 +88,7 @@ def online_answers(
                 found={name: hits.ids for name, hits in found.by_channel.items()},
                 itemids=found.itemids,
                 recalled=found.features,
-                rows=rows,
+                rows=inputs.joined(),
                 scores=scores,
             )
         )

@@ -1,15 +1,16 @@
 """Export the ranking model from PyTorch to ONNX and have Triton serve it as a new version of its model.
 
 Industry trains in one framework and serves in another: the exported file is the contract. It is checked three times,
-by the ONNX checker, by ONNX Runtime and through Triton's own gRPC, against PyTorch on real rows.
+by the ONNX checker, by ONNX Runtime and through Triton's own gRPC, against PyTorch on real lists.
 
-Reads:  data_exchange_center/offline/ranker.pt, ranker_report.json, feature_spec.json; for the rows, features, user
+Reads:  data_exchange_center/offline/ranker.pt, ranker_report.json, feature_spec.json; for the lists, features, user
         states, vectors and channels
-Writes: data_exchange_center/online/triton/ml_rec/config.pbtxt and ml_rec/<version>/model.onnx; ml_rec_<width> when
-        ml_rec serves releases with another number of columns
+Writes: data_exchange_center/online/triton/ml_rec/config.pbtxt and ml_rec/<version>/model.onnx; ml_rec_<widths> when
+        ml_rec serves releases with other numbers of columns
 Run:    cd offline_to_online/rank && python s2_model_to_triton.py
-Expect: MovieLens-1M: input ml_input FP32 [-1, 59] by the source's recipe, [-1, 76] by the default one; output
-        ml_output, at most 256 rows a request; scores equal PyTorch's to 5e-6 in ONNX Runtime, to 1e-5 through Triton
+Expect: MovieLens-1M: input ml_input FP32 [-1, 59] by the source's recipe, at most 256 rows a request; ml_input FP32
+        [-1, 16] and ml_history FP32 [1, 60] by the default one; output ml_output; scores equal PyTorch's to 5e-6 in
+        ONNX Runtime, to 1e-5 through Triton
 """
 
 from data_exchange_center import wire
@@ -20,7 +21,7 @@ from offline_to_online.manifests import open_release
 from offline_to_online.parity.offline_truth import offline_truth
 from offline_to_online.stores.triton import ModelContent, TritonStore
 
-ROWS = 1_000
+LISTS = 100
 
 
 def main(settings: Settings) -> None:
@@ -28,13 +29,15 @@ def main(settings: Settings) -> None:
     store = TritonStore(settings)
     store.check_alive()
     truth = offline_truth(settings.exchange_dir, manifest)
-    width, rows = truth.spec.width, truth.sampled_rows(ROWS)
-    onnx = export_onnx(truth.model, width, manifest.release)
-    exported = check_onnx(onnx, truth.model, rows)
-    served = store.sync(manifest, ModelContent(onnx, width, rows, truth.scores(rows)))
+    widths, lists = truth.spec.widths, truth.sampled_lists(LISTS)
+    onnx = export_onnx(truth.model, widths, manifest.release)
+    exported = check_onnx(onnx, truth.model, lists)
+    content = ModelContent(onnx, widths, lists, [truth.scores(inputs) for inputs in lists])
+    served = store.sync(manifest, content)
+    history = f", {wire.MODEL_HISTORY} FP32 [1, {widths.history}]" if widths.history else ""
     print(f"release {manifest.release}: {served.place} in Triton at {store.address}")
-    print(f"  {wire.MODEL_INPUT} FP32 [-1, {width}] -> {wire.MODEL_OUTPUT}, at most {wire.MAX_BATCH} rows a request")
-    print(f"  ONNX opset {OPSET}, IR <= {MAX_IR}, {len(onnx):,} bytes; {ROWS:,} rows against PyTorch:")
+    print(f"  {wire.MODEL_INPUT} FP32 [-1, {widths.row}]{history} -> {wire.MODEL_OUTPUT}")
+    print(f"  ONNX opset {OPSET}, IR <= {MAX_IR}, {len(onnx):,} bytes; {sum(map(len, lists)):,} rows against PyTorch:")
     print(f"  ONNX Runtime differs by at most {exported:.1e}, Triton over gRPC by at most {served.difference:.1e}")
 
 

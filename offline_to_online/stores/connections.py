@@ -10,7 +10,6 @@ import elasticsearch
 import redis
 import requests
 from elasticsearch.helpers import BulkIndexError
-from tritonclient.utils import InferenceServerException
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -26,7 +25,6 @@ _SERVICE_ERRORS = (
     elasticsearch.TransportError,
     BulkIndexError,
     requests.RequestException,
-    InferenceServerException,
 )
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from data_exchange_center import wire
 from data_exchange_center.history import History
 from data_exchange_center.progress import progress
-from data_exchange_center.release import Manifest, Published
+from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rows.user_rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore
@@ -136,7 +136,9 @@ class RedisStore(ReleaseStore[RecallState, None]):
         try:
             return Published.model_validate_json(raw)
         except ValidationError as error:
-            raise StepError(f"the manifest of release {release} in Redis cannot be read: sync it again") from error
+            raise StepError(
+                f"the manifest of release {release} in Redis cannot be read ({why_unreadable(error)}): sync it again"
+            ) from error
 
 
 def read(client: redis.Redis, key: str) -> bytes | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import StepError
 from offline_to_online.stores import triton_repo, triton_server
@@ -17,12 +18,12 @@ from offline_to_online.stores.triton_server import Place
 
 @dataclass(frozen=True)
 class ModelContent:
-    """An exported model, and what PyTorch says of some rows."""
+    """An exported model, and what PyTorch says of some lists."""
 
     onnx: bytes
-    width: int  # columns of `FeatureSpec`
-    rows: Float32  # (n, width)
-    scores: Float32  # (n,)
+    widths: Widths
+    lists: Sequence[ModelInputs]
+    scores: Sequence[Float32]  # of each list
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
         return place
 
     def _load(self, manifest: Manifest, content: ModelContent) -> None:
-        triton_repo.publish(self.settings, manifest.release, content.width, content.onnx)
+        triton_repo.publish(self.settings, manifest.release, content.widths, content.onnx)
 
     def _check(self, manifest: Manifest, content: ModelContent) -> ModelReport:
         place = self.place_of(manifest.release)
-        triton_server.check_metadata(self.settings.triton, place, content.width)
-        difference = triton_server.check_scores(self.settings.triton, place, content.rows, content.scores)
+        triton_server.check_metadata(
+            self.settings.triton, place, content.widths, triton_repo.max_batch_size(content.widths)
+        )
+        difference = triton_server.check_scores(self.settings.triton, place, content.lists, content.scores)
         return ModelReport(place, difference)
 
     def _mark(self, release: str) -> None:

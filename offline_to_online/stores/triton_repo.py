@@ -1,7 +1,8 @@
 """Triton's model repository: one version a release, one configuration with Docker and without.
 
-One configuration describes all versions of a model, so a model has one width (number of input columns). Releases of
-another width, which is another data set's genres, stand beside it under a name of their own.
+One configuration describes all versions of a model, so they have inputs of the same widths (numbers of columns).
+Releases of other widths, which is another data set's genres or another kind of ranker, stand beside it under a name of
+their own.
 
 A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A version is
 never overwritten, since it may be served. Beside the folders, ``.checked-<version>`` holds the sha256 of the
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from data_exchange_center import wire
+from data_exchange_center.features import Widths
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
 from offline_to_online.export.onnx_export import ModelFile, read_model_file
@@ -27,21 +29,35 @@ name: "{model}"
 platform: "onnxruntime_onnx"
 backend: "onnxruntime"
 max_batch_size: {max_batch}
-input [ {{ name: "{input}" data_type: TYPE_FP32 dims: [ {width} ] }} ]
-output [ {{ name: "{output}" data_type: TYPE_FP32 dims: [ 1 ] }} ]
+input [ {inputs} ]
+output [ {output} ]
 version_policy: {{ all: {{ }} }}
 instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 """
 
 
-def config_pbtxt(model: str, width: int) -> str:
-    """A model's configuration. ``width``: columns of `FeatureSpec`.
+def max_batch_size(widths: Widths) -> int:
+    """Rows that Triton may take at once; 0 where a request is one list: its rows share a history and are no batch."""
+    return 0 if widths.history else wire.MAX_BATCH
+
+
+def config_pbtxt(model: str, widths: Widths) -> str:
+    """A model's configuration.
 
     Every version in the folder is served: a release goes when its folder does, never because a newer one came.
     """
+    max_batch = max_batch_size(widths)
+    rows = () if max_batch else (-1,)  # a batch's first dimension goes without saying
+    inputs = [_tensor(wire.MODEL_INPUT, *rows, widths.row)]
+    if widths.history:
+        inputs.append(_tensor(wire.MODEL_HISTORY, 1, widths.history))
     return _CONFIG.format(
-        model=model, max_batch=wire.MAX_BATCH, input=wire.MODEL_INPUT, output=wire.MODEL_OUTPUT, width=width
+        model=model, max_batch=max_batch, inputs=", ".join(inputs), output=_tensor(wire.MODEL_OUTPUT, *rows, 1)
     )
+
+
+def _tensor(name: str, *dims: int) -> str:
+    return f'{{ name: "{name}" data_type: TYPE_FP32 dims: [ {", ".join(map(str, dims))} ] }}'
 
 
 def models(settings: Settings) -> list[str]:
@@ -72,22 +88,22 @@ def place_of(settings: Settings, release: str) -> Place | None:
     return max(places, key=lambda place: place.version, default=None)
 
 
-def model_for(settings: Settings, width: int) -> str:
-    """Name of the model that a release with ``width`` columns belongs to."""
-    taken = {place.model: model.width for place, model in versions(settings).items()}
-    return wire.MODEL if taken.get(wire.MODEL, width) == width else f"{wire.MODEL}_{width}"
+def model_for(settings: Settings, widths: Widths) -> str:
+    """Name of the model that a release with inputs of these widths belongs to."""
+    taken = {place.model: model.widths for place, model in versions(settings).items()}
+    return wire.MODEL if taken.get(wire.MODEL, widths) == widths else f"{wire.MODEL}_{widths}"
 
 
-def write_version(settings: Settings, release: str, width: int, content: bytes) -> Place:
+def write_version(settings: Settings, release: str, widths: Widths, content: bytes) -> Place:
     """Put a model into the repository, whole or not at all.
 
     Returns the release's own place when these very bytes are there already, and a new version otherwise.
     """
     known = place_of(settings, release)
     if known and (folder_of(settings, known) / MODEL_FILE).read_bytes() == content:
-        _configure(settings, known.model, width)
+        _configure(settings, known.model, widths)
         return known
-    model = model_for(settings, width)
+    model = model_for(settings, widths)
     folder = settings.service_dir("triton") / model
     folder.mkdir(parents=True, exist_ok=True)
     place = Place(model, max(_used_numbers(folder), default=0) + 1)
@@ -95,7 +111,7 @@ def write_version(settings: Settings, release: str, width: int, content: bytes) 
     shutil.rmtree(arriving, ignore_errors=True)
     arriving.mkdir()
     (arriving / MODEL_FILE).write_bytes(content)
-    _configure(settings, model, width)
+    _configure(settings, model, widths)
     unmark(settings, place)
     arriving.rename(folder_of(settings, place))
     return place
@@ -105,21 +121,21 @@ def _used_numbers(folder: Path) -> list[int]:
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
-def _configure(settings: Settings, model: str, width: int) -> None:
-    path, text = settings.service_dir("triton") / model / "config.pbtxt", config_pbtxt(model, width)
+def _configure(settings: Settings, model: str, widths: Widths) -> None:
+    path, text = settings.service_dir("triton") / model / "config.pbtxt", config_pbtxt(model, widths)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an untouched file keeps its time stamp
         with written_in_place(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
-def publish(settings: Settings, release: str, width: int, content: bytes) -> Place:
+def publish(settings: Settings, release: str, widths: Widths, content: bytes) -> Place:
     """Write the release's version and return where it stands once Triton answers with it.
 
     A version that this call added and that does not come up is taken back. Raises CheckError, or what the client
     raises when Triton does not answer.
     """
     before = set(versions(settings))
-    place = write_version(settings, release, width, content)
+    place = write_version(settings, release, widths, content)
     try:
         unmark(settings, place)
         load_model(settings.triton, place.model)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import requests
-from numpy.typing import NDArray
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import TritonSettings
 from data_exchange_center.steps import CheckError, StepError
+from offline_to_online.export.onnx_export import largest_difference
 from offline_to_online.stores.connections import TIMEOUT_S
 from online.clients.base import ServiceError
 from online.clients.triton import ScoreQuery, TritonScores
@@ -69,13 +71,16 @@ def wait_until_ready(settings: TritonSettings, place: Place) -> None:
         raise CheckError(f"Triton at {settings.http_url}: {place} is not ready after {_READY_S:g} s")
 
 
-def check_metadata(settings: TritonSettings, place: Place, width: int) -> None:
+def check_metadata(settings: TritonSettings, place: Place, widths: Widths, max_batch_size: int) -> None:
     """Names, types and shapes that Triton announces are those of `wire` and the spec. Raises CheckError."""
     metadata: dict[str, Any] = _get(_url(settings, place)).json()
     config: dict[str, Any] = _get(f"{_url(settings, place)}/config").json()
+    inputs = {wire.MODEL_INPUT: [-1, widths.row], wire.MODEL_HISTORY: [1, widths.history]}
+    if not widths.history:
+        del inputs[wire.MODEL_HISTORY]
     wanted = {
         "name": place.model,
-        "inputs": [{"name": wire.MODEL_INPUT, "datatype": "FP32", "shape": [-1, width]}],
+        "inputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in inputs.items()],
         "outputs": [{"name": wire.MODEL_OUTPUT, "datatype": "FP32", "shape": [-1, 1]}],
     }
     for key, value in wanted.items():
@@ -83,29 +88,25 @@ def check_metadata(settings: TritonSettings, place: Place, width: int) -> None:
             raise CheckError(f"Triton announces {key} = {metadata.get(key)}; the feature spec says {value}")
     if str(place.version) not in metadata.get("versions", []):
         raise CheckError(f"Triton announces versions {metadata.get('versions')}; {place.version} is not among them")
-    if config.get("max_batch_size") != wire.MAX_BATCH:
-        raise CheckError(f"Triton takes {config.get('max_batch_size')} rows a request, not {wire.MAX_BATCH}")
+    if config.get("max_batch_size") != max_batch_size:
+        raise CheckError(f"Triton announces max_batch_size {config.get('max_batch_size')}, not {max_batch_size}")
 
 
 def check_scores(
-    settings: TritonSettings, place: Place, rows: NDArray[np.float32], truth: NDArray[np.float32]
+    settings: TritonSettings, place: Place, lists: Sequence[ModelInputs], truth: Sequence[Float32]
 ) -> float:
-    """Score (n, width) rows over gRPC, as the server does, and compare with PyTorch's (n,).
+    """Score lists over gRPC, as the server does, and compare with PyTorch's scores.
 
     Returns the largest difference. Raises CheckError, or StepError when Triton does not answer.
     """
     client = TritonScores(settings.model_copy(update={"timeout_s": TIMEOUT_S}))
     try:
-        scores = client.call(ScoreQuery(rows, place.version, place.model))
+        scores = [client.call(ScoreQuery(inputs, place.version, place.model)) for inputs in lists]
     except ServiceError as error:
         raise StepError(f"Triton at {settings.grpc_address} {error.what}: see `make status` and `make logs`") from error
     finally:
         client.close()
-    difference = np.abs(scores - truth)
-    row = int(difference.argmax())
-    if not difference.max() <= TOLERANCE:
-        raise CheckError(f"row {row}: Triton scores {scores[row]!r}, PyTorch {truth[row]!r}; {TOLERANCE} is allowed")
-    return float(difference.max())
+    return max(largest_difference("Triton", *pair, TOLERANCE) for pair in zip(scores, truth, strict=True))
 
 
 def _url(settings: TritonSettings, place: Place) -> str:

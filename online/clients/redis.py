@@ -20,7 +20,7 @@ from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.history import EVENT_BYTES, History
 from data_exchange_center.own_ids import OwnId
-from data_exchange_center.release import Published
+from data_exchange_center.release import Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, StoredError
 from online.clients.sockets import RedisConnection
@@ -138,7 +138,9 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         try:
             return Published.model_validate_json(raw)  # type: ignore[arg-type]  # bytes, as nothing decodes
         except ValidationError as error:
-            raise StoredError(self.service, f"holds a manifest of release {release} that cannot be read") from error
+            raise StoredError(
+                self.service, f"holds a manifest of release {release} that cannot be read ({why_unreadable(error)})"
+            ) from error
 
     def channels(self, release: str) -> ChannelSet:
         """How a release makes users' vectors of their histories. Raises ServiceError."""

@@ -7,18 +7,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient import grpc as triton
-from tritonclient.utils import InferenceServerException
+from tritonclient.grpc import service_pb2 as protocol
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from data_exchange_center import wire
+from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
 from online.clients.base import Client
 
@@ -32,19 +32,32 @@ _CHANNEL = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
 ]
+_FLOAT = "FP32"
 _RENEWED_S = 0.5  # a channel on which a call ran out of time is replaced when it is older than that
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreQuery:
-    """Encoded rows, and which version of which model is to score them."""
+    """One list's inputs, and which version of which model is to score them."""
 
-    rows: NDArray[np.float32]  # (n, FeatureSpec.width)
+    inputs: ModelInputs
     version: int
     model: str  # its name in Triton
 
 
-class _Channel:
+class _Connection:
+    """A gRPC channel, and Triton's methods on it."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.insecure_channel(address, _CHANNEL)
+        self.triton = GRPCInferenceServiceStub(self._channel)
+        self.made_at = time.monotonic()
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class _Renewed:
     """A connection to Triton that is made anew when it no longer answers.
 
     A connection can go silent: accepted, never answered, never ended, as behind a firewall that forgets. gRPC would
@@ -56,117 +69,103 @@ class _Channel:
         self._address = address
         self._keep_s = keep_s
         self._lock = threading.Lock()
-        self._retired: deque[tuple[float, triton.InferenceServerClient]] = deque()
-        self._connect()
+        self._retired: deque[tuple[float, _Connection]] = deque()
+        self.current = _Connection(address)
 
-    def _connect(self) -> None:
-        self._made_at = time.monotonic()
-        self.client = triton.InferenceServerClient(self._address, channel_args=_CHANNEL)
-
-    def renew(self, silent: triton.InferenceServerClient) -> None:
+    def renew(self, silent: _Connection) -> None:
         """Replace the connection, unless another thread has done so or it is very young."""
         now = time.monotonic()
         with self._lock:
             while self._retired and self._retired[0][0] + self._keep_s < now:
                 self._retired.popleft()[1].close()
-            if self.client is silent and now - self._made_at >= _RENEWED_S:
+            if self.current is silent and now - silent.made_at >= _RENEWED_S:
                 self._retired.append((now, silent))
-                self._connect()
+                self.current = _Connection(self._address)
 
     def close(self) -> None:
-        for client in (*(client for _, client in self._retired), self.client):
-            client.close()
+        for connection in (*(connection for _, connection in self._retired), self.current):
+            connection.close()
 
 
 class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
-    """(n, width) rows -> (n,) probabilities, in requests of at most `wire.MAX_BATCH` rows, all in flight at once."""
+    """One list's inputs -> (n,) probabilities, in requests of at most `wire.MAX_BATCH` rows, all in flight at once.
+
+    Speaks the protocol's own messages: the client of `tritonclient` takes them from there as well, with work and copies
+    around them.
+    """
 
     service: ClassVar[str] = "triton"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (InferenceServerException, grpc.RpcError)
+    library_errors: ClassVar[tuple[type[Exception], ...]] = (grpc.RpcError,)
 
     def __init__(self, settings: TritonSettings) -> None:
         self.timeout_s = settings.timeout_s
-        self._channel = _Channel(settings.grpc_address, settings.timeout_s)
-        self._outputs = [triton.InferRequestedOutput(wire.MODEL_OUTPUT)]
+        self._renewed = _Renewed(settings.grpc_address, settings.timeout_s)
 
     @contextmanager
-    def _connected(self) -> Iterator[triton.InferenceServerClient]:
-        client = self._channel.client
+    def _connected(self) -> Iterator[GRPCInferenceServiceStub]:
+        connection = self._renewed.current
         try:
-            yield client
+            yield connection.triton
         except self.library_errors as error:
-            if "DEADLINE_EXCEEDED" in _status(error):
-                self._channel.renew(client)
+            if _status(error) is grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._renewed.renew(connection)
             raise
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
-        rows = np.ascontiguousarray(query.rows, dtype=np.float32)
-        batches = [rows[start : start + wire.MAX_BATCH] for start in range(0, len(rows), wire.MAX_BATCH)]
-        if not batches:
+        requests = [_request(query, start) for start in range(0, len(query.inputs), wire.MAX_BATCH)]
+        if not requests:
             return np.empty(0, np.float32)
-        with self._connected() as client:
-            if len(batches) == 1:
-                return self._scores(client.infer(**self._request(rows, query)), len(rows))
-            flights = [self._start(client, batch, query) for batch in batches]
-            return np.concatenate(
-                [self._scores(flight.result(), len(batch)) for flight, batch in zip(flights, batches, strict=True)]
-            )
+        with self._connected() as triton:
+            if len(requests) == 1:
+                return self._scores(triton.ModelInfer(requests[0], timeout=self._left_s()), requests[0])
+            flights = [triton.ModelInfer.future(request, timeout=self._left_s()) for request in requests]
+            pairs = zip(flights, requests, strict=True)
+            return np.concatenate([self._scores(flight.result(), request) for flight, request in pairs])
 
-    def _request(self, rows: NDArray[np.float32], query: ScoreQuery) -> dict[str, Any]:
-        tensor = triton.InferInput(wire.MODEL_INPUT, list(rows.shape), "FP32")
-        tensor.set_data_from_numpy(rows)
-        return {
-            "model_name": query.model,
-            "model_version": str(query.version),
-            "inputs": [tensor],
-            "outputs": self._outputs,
-            "client_timeout": self._left_s(),
-        }
-
-    def _start(self, client: triton.InferenceServerClient, rows: NDArray[np.float32], query: ScoreQuery) -> Future[Any]:
-        flight: Future[Any] = Future()
-
-        def land(result: Any, error: Exception | None) -> None:
-            if error is None:
-                flight.set_result(result)
-            else:
-                flight.set_exception(error)
-
-        client.async_infer(callback=land, **self._request(rows, query))
-        return flight
-
-    def _scores(self, result: Any, rows: int) -> NDArray[np.float32]:
-        scores = result.as_numpy(wire.MODEL_OUTPUT)
+    def _scores(self, answer: protocol.ModelInferResponse, request: protocol.ModelInferRequest) -> NDArray[np.float32]:
+        rows = request.inputs[0].shape[0]
+        found = [(output.name, output.datatype, [*output.shape]) for output in answer.outputs]
+        raw = b"".join(answer.raw_output_contents)
         # A Python backend with an incompatible numpy answers with an empty tensor and no error.
-        if scores is None or scores.shape != (rows, 1):
-            raise self._wrong(f"gave {None if scores is None else scores.shape} scores for {rows} rows")
-        flat: NDArray[np.float32] = scores[:, 0]
-        if not np.isfinite(flat).all():
+        if found != [(wire.MODEL_OUTPUT, _FLOAT, [rows, 1])] or len(raw) != 4 * rows:
+            raise self._wrong(f"gave {found} in {len(raw)} bytes for {rows} rows")
+        scores = np.frombuffer(raw, dtype="<f4")
+        if not np.isfinite(scores).all():
             raise self._wrong("gave scores that are not numbers")
-        return flat
+        return scores
 
     def _ping(self) -> str:
-        with self._connected() as client:
+        with self._connected() as triton:
             # Live, not "ready": that is false while any version is being unloaded, though the live release's answers.
-            if not client.is_server_live(client_timeout=self._left_s()):
+            if not triton.ServerLive(protocol.ServerLiveRequest(), timeout=self._left_s()).live:
                 raise self._wrong("is up, but not live")
-            return str(client.get_server_metadata(client_timeout=self._left_s()).version)
+            metadata = triton.ServerMetadata(protocol.ServerMetadataRequest(), timeout=self._left_s())
+            return str(metadata.version)
 
     def _is_gone(self, error: Exception) -> bool:
         # A version that was there once is not "not found" but "not at ready state", as gRPC's UNAVAILABLE.
-        return "NOT_FOUND" in _status(error) or "not at ready state" in str(error)
+        return _status(error) is grpc.StatusCode.NOT_FOUND or "not at ready state" in str(error)
 
     def _explain(self, error: Exception) -> str:
         if self._is_gone(error):
             return "does not serve the model of this release"
         status = _status(error)
-        if "DEADLINE_EXCEEDED" in status or "UNAVAILABLE" in status:
+        if status in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
             return "cannot be reached, or did not answer in time"
         return f"answered with an error ({status or type(error).__name__})"
 
     def close(self) -> None:
-        self._channel.close()
+        self._renewed.close()
 
 
-def _status(error: Exception) -> str:
-    return str(getattr(error, "status", lambda: "")() or "")
+def _request(query: ScoreQuery, start: int) -> protocol.ModelInferRequest:
+    """For the rows from ``start`` on, at most `wire.MAX_BATCH`."""
+    request = protocol.ModelInferRequest(model_name=query.model, model_version=str(query.version))
+    for name, values in query.inputs.part(slice(start, start + wire.MAX_BATCH)).by_name.items():
+        request.inputs.add(name=name, datatype=_FLOAT, shape=values.shape)
+        request.raw_input_contents.append(values.astype("<f4", copy=False).tobytes())
+    return request
+
+
+def _status(error: Exception) -> grpc.StatusCode | None:
+    return error.code() if isinstance(error, grpc.Call) else None

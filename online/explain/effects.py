@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.feature_kinds import UNKNOWN, Float32, OneHotFeature
+from data_exchange_center.features import ModelInputs
 from data_exchange_center.history import History
 from online.clients.base import Asks
 from online.clients.triton import ScoreQuery
@@ -23,7 +24,7 @@ from online.explain.places import EVENTS
 from online.explain.shapes import ColumnEffect, EventEffect
 
 MAX_ITEMS = 50
-MAX_ROWS = 4096  # that the model scores for one explanation: 16 of its batches
+MAX_ROWS = 4096  # that the model scores for one explanation
 COLUMNS = 5  # that are told, for each item
 _DIGITS = 6  # of a probability that is a float32
 
@@ -54,7 +55,7 @@ def effects(
     ranked = evidence.ranked
     if ranked.asked is None or ranked.rows is None:
         return []
-    rows = ranked.asked.rows
+    rows = ranked.asked.inputs.rows
     ours, others = ranked.rows[shown], rows[ranked.rows[reference]]
     found = _occluded(scorer, evidence, ours, others)
     return [_told(evidence, rows[row], found, k) for k, row in enumerate(ours[: len(found.by_column)])]
@@ -65,22 +66,20 @@ def _occluded(
 ) -> Occluded:
     spec, asked = evidence.opened.spec, evidence.ranked.asked
     assert asked is not None  # noqa: S101
-    fixed = spec.history_slice.start
-    columns = np.flatnonzero(np.ptp(asked.rows[:, :fixed], axis=0) > 0).tolist()
+    columns = np.flatnonzero(np.ptp(asked.inputs.rows, axis=0) > 0).tolist()
     categories = [n for n, feature in enumerate(spec.features) if isinstance(feature, OneHotFeature)]
     instead = others.mean(axis=0)
     instead[categories] = UNKNOWN
     histories = list(_without_each(evidence))
     ours = ours[: min(MAX_ITEMS, MAX_ROWS // (1 + len(columns) + len(histories)))]
-    mine = asked.rows[ours]
+    mine = asked.inputs.rows[ours]
     changed = [mine]
     for column in columns:
         changed.append(mine.copy())
         changed[-1][:, column] = instead[column]
-    for history in histories:
-        changed.append(mine.copy())
-        changed[-1][:, spec.history_slice] = history
-    scores = scorer.call(replace(asked, rows=np.concatenate(changed))).reshape(len(changed), len(mine))
+    lists = [ModelInputs(np.concatenate(changed), asked.inputs.history)]
+    lists += [ModelInputs(mine, history) for history in histories]
+    scores = np.concatenate([scorer.call(replace(asked, inputs=inputs)) for inputs in lists]).reshape(-1, len(mine))
     moved = (scores[0] - scores[1:]).T
     return Occluded(columns, instead[columns], moved[:, : len(columns)], moved[:, len(columns) :])
 

@@ -7,8 +7,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import Encoded, FeatureSpec
+from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
 from data_exchange_center.history import History
 from online.clients.base import Asks, ServiceError
 from online.clients.feast import FeatureRows
@@ -40,8 +39,8 @@ def rank(
         log.warning("no features for items %s", candidates.itemids[~known].tolist())
         lacking.append(Degraded(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {(~known).sum()} of the candidates"))
         candidates = candidates.only(known)
-    rows = model_inputs(opened.spec, user, items, candidates, history, timestamp)
-    query = ScoreQuery(rows, opened.model_version, opened.model)
+    inputs = model_inputs(opened.spec, user, items, candidates, history, timestamp)
+    query = ScoreQuery(inputs, opened.model_version, opened.model)
     scores = scorer.call(query)
     order = np.lexsort((candidates.itemids, -scores))
     return Ranked(candidates.itemids[order], scores[order], tuple(lacking), query, order)
@@ -72,10 +71,10 @@ def unranked(candidates: Candidates, why: Degraded) -> Ranked:
 
 def model_inputs(
     spec: FeatureSpec, user: Encoded, items: Encoded, candidates: Candidates, history: History, timestamp: int
-) -> Float32:
-    """What the ranking model sees of one user's n candidates at ``timestamp`` (seconds): (n, width).
+) -> ModelInputs:
+    """What the ranking model sees of one user's n candidates at ``timestamp`` (seconds).
 
     ``user``: one; ``items``: n, in the order of ``candidates``.
     """
     recalled = spec.encode_candidates(candidates.columns, candidates.features)
-    return spec.assemble(user, items, timestamp, recalled, spec.encode_history(history, timestamp))
+    return spec.model_inputs(user, items, timestamp, recalled, spec.encode_history(history, timestamp))

@@ -204,9 +204,9 @@ def test_a_release_of_another_recipe_lies_beside_the_first(stack: Settings, seco
     """Its model has another width, and so a name of its own."""
     published, manifest = live(stack), release_of_artifacts(second)
     place = activation.require_loaded(Stores.of(second), manifest.release)
-    width = manifest.feature_spec.width
-    assert (published.triton_model, place.model) == ("ml_rec", f"ml_rec_{width}")
-    assert triton_repo.models(stack) == ["ml_rec", f"ml_rec_{width}"]
+    name = f"ml_rec_{manifest.feature_spec.widths}"
+    assert (published.triton_model, place.model) == ("ml_rec", name)
+    assert triton_repo.models(stack) == ["ml_rec", name]
     other = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
     answers = answer(stack, other)
     assert [set(each.found) for each in answers] == [{"tower", "ease"}] * len(REQUESTS)

@@ -14,6 +14,7 @@ from elasticsearch import Elasticsearch
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.settings import Settings
+from offline.models.served import ScoringModel
 from offline_to_online.export import onnx_export
 from offline_to_online.rows.item_rows import ItemRow
 from offline_to_online.stores import elasticsearch_index, feast, feast_repo, feast_server, triton_repo
@@ -23,14 +24,14 @@ PATIENCE_S = 2.5
 
 
 class Linear(torch.nn.Module):
-    """The world's scores as a model that Triton can serve."""
+    """The world's scores, before the sigmoid, as a network."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self.weights = torch.nn.Parameter(torch.from_numpy(world.weights[:, None]))
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(rows @ self.weights)  # (batch, 1)
+        return rows @ self.weights  # (..., 1)
 
 
 def load_redis(client: redis.Redis, world: World) -> None:
@@ -87,8 +88,8 @@ def worlds(stack: Settings) -> dict[type[World], World]:
     loaded = {}
     for kind in ALL_KINDS:
         bare = kind()
-        content = onnx_export.export_onnx(Linear(bare), bare.spec.width, bare.release)
-        place = triton_repo.publish(stack, bare.release, bare.spec.width, content)
+        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.widths, bare.release)
+        place = triton_repo.publish(stack, bare.release, bare.spec.widths, content)
         world = loaded[kind] = kind(model=place.model, model_version=place.version)
         load_elasticsearch(stack, world)
         load_feast(stack, world)

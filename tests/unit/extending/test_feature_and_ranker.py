@@ -131,7 +131,7 @@ def test_everything_sized_by_the_columns_follows(walked: Settings, tmp_path: Pat
     feast_repo.write_features(settings, "aaaaaaaaaaaa", spec, feature_frames(folder, spec), newest_event(folder))
     fields = json.loads((feast_repo.release_dir(settings, "aaaaaaaaaaaa") / "fields.json").read_text())
     assert ["first_event", "Int64"] in fields["user"]
-    assert f"dims: [ {spec.width} ]" in config_pbtxt("ml", spec.width)
+    assert f"dims: [ -1, {spec.widths.row} ]" in config_pbtxt("ml", spec.widths)
 
 
 def test_offline_and_online_agree(side: OnlineSide) -> None:
@@ -153,10 +153,10 @@ def test_a_moment_that_is_a_day_off_is_caught(side: OnlineSide, entity: str, nam
 
 
 def test_the_ranker_is_exported_and_scores_alike(side: OnlineSide) -> None:
-    rows = side.truth.sampled_rows(40)
-    content = export_onnx(side.truth.model, side.spec.width, side.manifest.release)
-    assert check_onnx(content, side.truth.model, rows) < 1e-6
-    assert len(np.unique(side.truth.scores(rows))) > 20
+    lists = side.truth.sampled_lists(4)
+    content = export_onnx(side.truth.model, side.spec.widths, side.manifest.release)
+    assert check_onnx(content, side.truth.model, lists) < 1e-6
+    assert len(np.unique(np.concatenate([side.truth.scores(inputs) for inputs in lists]))) > 20
 
 
 def test_a_release_says_which_ranker_it_has(walked: Settings) -> None:

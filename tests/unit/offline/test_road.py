@@ -31,7 +31,7 @@ from offline.data.lists import recall_lists
 from offline.data.requests import Points
 from offline.data.stored_features import StoredFeatures
 from offline.ingestion import movielens
-from offline.models.served import load_ranker
+from offline.models.served import load_ranker, score
 from offline.readers import PAST, read_inputs, read_samples
 from offline.training.list_ranker import list_scores
 from offline.training.rows import fm_data, pairs_data
@@ -335,7 +335,7 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
 
     users = artifacts.USER_FEATURES.read(folder).iloc[[user]]
     items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM, drop=False).loc[fused.ids]
-    rows = spec.assemble(
+    inputs = spec.model_inputs(
         spec.encode_users({name: users[name].to_numpy() for name in users}),
         spec.encode_items({name: items[name].to_numpy() for name in items}),
         now,
@@ -343,9 +343,9 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
         spec.encode_history(history, now),
     )
     stored = StoredFeatures.of(past, everything, spec, default.recipe)
+    served = torch.from_numpy(score(model, inputs))
     with torch.no_grad():
-        served = model(torch.from_numpy(rows))[:, 0]
-        taught = torch.sigmoid(list_scores(model.ranker.ranker, lists, stored))[0, :n]
+        taught = torch.sigmoid(list_scores(model.ranker, lists, stored))[0, :n]
     assert served.std() > 0.001
     torch.testing.assert_close(served, taught, atol=2e-3, rtol=0)  # training lists hold features in half precision
 

@@ -101,7 +101,7 @@ class FakeRanker(_Fake):
         self.truth = truth
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
-        return self.truth.scores(query.rows)
+        return self.truth.scores(query.inputs)
 
 
 class OnlineSide:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from data_exchange_center.release import Manifest, ParityRecord, Published
+from data_exchange_center.release import FORMAT, Manifest, ParityRecord, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online import activation, manifests
@@ -114,8 +115,20 @@ def test_loading_again_takes_the_record_away(settings: Settings, manifest: Manif
 
 def test_a_damaged_manifest_is_one_sentence(settings: Settings, manifest: Manifest) -> None:
     manifest_path(settings, manifest.release).write_text("{}")
-    with pytest.raises(StepError, match=rf"manifest\.json is not a manifest\. Run {manifests.CHECK} again"):
+    with pytest.raises(
+        StepError, match=rf"manifest\.json cannot be read \(Field required\)\. Run {manifests.CHECK} again"
+    ):
         require_parity(settings, manifest.release)
+
+
+def test_a_manifest_of_another_format_is_told_from_a_damaged_one(settings: Settings, manifest: Manifest) -> None:
+    content = json.loads(manifest.model_dump_json(exclude={"format"}))  # as the first format was
+    for found, said in ((1, {}), (9, {"format": 9})):
+        manifest_path(settings, manifest.release).write_text(json.dumps(content | said))
+        with pytest.raises(
+            StepError, match=rf"\(it is of format {found}, this version of the project reads {FORMAT}\)"
+        ):
+            require_parity(settings, manifest.release)
 
 
 def test_everything_is_in_place_before_the_pointer_moves_and_the_old_is_deleted_last(

@@ -10,7 +10,6 @@ import elasticsearch
 import pytest
 import redis
 import requests
-from tritonclient.utils import InferenceServerException
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
@@ -28,7 +27,6 @@ from tests.synthetic_release import write_artifacts
         redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'."),
         elasticsearch.ConnectionError("Connection refused"),
         requests.ConnectionError("Connection refused"),
-        InferenceServerException("failed to connect"),
     ],
     ids=lambda error: type(error).__name__,
 )

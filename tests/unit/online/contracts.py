@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.columns import vector_of
+from data_exchange_center.features import ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
 from online.clients.base import Asks, GoneError, ServiceError
@@ -271,25 +272,31 @@ class FeastFeaturesContract:
         assert client.ping().version
 
 
+def random_inputs(world: World, n: int) -> ModelInputs:
+    """A list of n candidates, with a history where the world's model reads one."""
+    rng, widths = np.random.default_rng(n), world.spec.widths
+    return ModelInputs(*(rng.uniform(0, 1, size).astype(np.float32) for size in ((n, widths.row), (1, widths.history))))
+
+
 class TritonScoresContract:
     @pytest.mark.parametrize("n", [0, 1, 200, 256, 257, 700])
     def test_scores_are_the_models_whatever_the_number_of_rows(
         self, client: TritonScores, world: World, n: int
     ) -> None:
-        rows = np.random.default_rng(n).uniform(0, 1, (n, world.spec.width)).astype(np.float32)
-        scores = client.call(ScoreQuery(rows, world.model_version, world.model))
+        inputs = random_inputs(world, n)
+        scores = client.call(ScoreQuery(inputs, world.model_version, world.model))
         assert scores.shape == (n,)
         assert scores.dtype == np.float32
-        np.testing.assert_allclose(scores, world.scores(rows), atol=1e-5)
+        np.testing.assert_allclose(scores, world.scores(inputs.joined()), atol=1e-5)
 
     def test_a_version_that_is_not_there_is_told_from_other_errors(self, client: TritonScores, world: World) -> None:
         with pytest.raises(GoneError) as raised:
-            client.call(ScoreQuery(np.zeros((1, world.spec.width), np.float32), 4711, world.model))
+            client.call(ScoreQuery(random_inputs(world, 1), 4711, world.model))
         assert raised.value.service == "triton"
 
     def test_a_model_that_is_not_there_is_told_from_other_errors(self, client: TritonScores, world: World) -> None:
         with pytest.raises(GoneError) as raised:
-            client.call(ScoreQuery(np.zeros((1, world.spec.width), np.float32), world.model_version, "nowhere"))
+            client.call(ScoreQuery(random_inputs(world, 1), world.model_version, "nowhere"))
         assert raised.value.service == "triton"
 
     def test_ping_says_a_version(self, client: TritonScores) -> None:

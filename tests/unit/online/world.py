@@ -28,7 +28,7 @@ from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.own_ids import MAX_BYTES, OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
-from data_exchange_center.release import Manifest, Published
+from data_exchange_center.release import FORMAT, Manifest, Published
 from offline.data.samples import rated_pairs_spec
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser
@@ -205,6 +205,7 @@ class World(ABC):
     def published(self) -> Published:
         dataset = STARS.model_copy(update={"user_ids": self.ids, "item_ids": self.ids})
         manifest = Manifest(
+            format=FORMAT,
             release=self.release, recipe=self.recipe, dataset=dataset,
             feature_spec=self.spec, vector_dims=self.vector_dims, model={"auc": {}}, parts=(),
         )  # fmt: skip

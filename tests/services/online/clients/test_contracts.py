@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 
-import numpy as np
 import pytest
 import requests
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -54,7 +53,7 @@ class TestTritonScores(contracts.TritonScoresContract):
         folder = stack.service_dir("triton") / world.model
         load = f"{stack.triton.http_url}/v2/repository/models/{world.model}/load"
         cleared = folder / "900"
-        query = ScoreQuery(np.zeros((1, world.spec.width), np.float32), 900, world.model)
+        query = ScoreQuery(contracts.random_inputs(world, 1), 900, world.model)
         shutil.copytree(folder / str(world.model_version), cleared)
         try:
             requests.post(load, json={}, timeout=30).raise_for_status()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from data_exchange_center import wire
+from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.steps import CheckError
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.served import load_ranker, weights_to_bytes
@@ -19,11 +20,11 @@ def test_the_export_is_in_the_pinned_dialect_with_the_promised_names(exported: b
     proto = onnx.load_from_string(exported)
     assert proto.ir_version <= MAX_IR
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
-    (given,), (result,) = proto.graph.input, proto.graph.output
-    assert (given.name, result.name) == (wire.MODEL_INPUT, wire.MODEL_OUTPUT)
-    rows, width = given.type.tensor_type.shape.dim
-    assert rows.dim_param  # any number of rows
-    assert width.dim_value == truth.spec.width
+    given = {each.name: [dim.dim_param or dim.dim_value for dim in each.type.tensor_type.shape.dim]
+             for each in (*proto.graph.input, *proto.graph.output)}  # fmt: skip
+    rows, widths = "rows", truth.spec.widths  # any number of rows
+    history = {wire.MODEL_HISTORY: [1, widths.history]} if widths.history else {}
+    assert given == {wire.MODEL_INPUT: [rows, widths.row], **history, wire.MODEL_OUTPUT: [rows, 1]}
 
 
 def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) -> None:
@@ -31,35 +32,36 @@ def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) 
 
 
 def test_the_same_weights_give_the_same_bytes(exported: bytes, truth: OfflineTruth) -> None:
-    assert export_onnx(truth.model, truth.spec.width, "aaaaaaaaaaaa") == exported
+    assert export_onnx(truth.model, truth.spec.widths, "aaaaaaaaaaaa") == exported
 
 
 def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth) -> None:
-    assert check_onnx(exported, truth.model, truth.sampled_rows(300)) <= 1e-6
+    assert check_onnx(exported, truth.model, truth.sampled_lists(30)) <= 1e-6
 
 
 def test_a_model_for_users_without_a_profile_scores_as_pytorch_does() -> None:
     config = DeepFMConfig(wide=(5, 7), narrow=(), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8,), dropout=0.0)
     model = load_ranker(weights_to_bytes(DeepFM(config)), config.model_dump())
     rows = np.random.default_rng(0).integers(0, 5, (20, config.width)).astype(np.float32)
-    assert check_onnx(export_onnx(model, config.width, "aaaaaaaaaaaa"), model, rows) <= 1e-6
+    content = export_onnx(model, Widths(config.width, 0), "aaaaaaaaaaaa")
+    assert check_onnx(content, model, [ModelInputs(rows)]) <= 1e-6
 
 
 def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTruth) -> None:
     class Drifted(torch.nn.Module):
-        def forward(self, rows: torch.Tensor) -> torch.Tensor:
-            scores: torch.Tensor = truth.model(rows) + 1e-4
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = truth.model(*inputs) + 1e-4
             return scores
 
-    with pytest.raises(CheckError, match=r"row \d+: ONNX Runtime scores"):
-        check_onnx(exported, Drifted(), truth.sampled_rows(10))
+    with pytest.raises(CheckError, match=r"row \d+ of a list: ONNX Runtime scores"):
+        check_onnx(exported, Drifted(), truth.sampled_lists(1))
 
 
 def test_a_dialect_that_is_too_new_is_caught(exported: bytes, truth: OfflineTruth) -> None:
     proto = onnx.load_from_string(exported)
     proto.ir_version = MAX_IR + 1
     with pytest.raises(CheckError, match=f"IR {MAX_IR + 1}"):
-        check_onnx(proto.SerializeToString(), truth.model, truth.sampled_rows(10))
+        check_onnx(proto.SerializeToString(), truth.model, truth.sampled_lists(1))
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DEFAULT, RECIPES, SOURCE
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth, recount
+from offline_to_online.parity.offline_truth import LIST, OfflineTruth, offline_truth, recount
 from tests.synthetic_release import write_artifacts, write_inputs
 from tests.unit.offline_to_online.online_side import USERS
 
@@ -78,7 +78,7 @@ def test_a_model_of_another_recipe_is_refused(folder: Path) -> None:
         offline_truth(folder, manifest.model_copy(update={"recipe": DEFAULT}))
 
 
-def test_real_rows_are_the_same_every_time(truth: OfflineTruth) -> None:
-    rows = truth.sampled_rows(50)
-    assert rows.shape == (50, truth.spec.width)
-    assert np.array_equal(rows, truth.sampled_rows(50))
+def test_real_lists_are_the_same_every_time(truth: OfflineTruth) -> None:
+    lists, again = ([inputs.joined() for inputs in truth.sampled_lists(5)] for _ in range(2))
+    assert [each.shape for each in lists] == [(LIST, truth.spec.width)] * 5
+    assert all(map(np.array_equal, lists, again))

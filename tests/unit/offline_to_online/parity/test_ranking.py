@@ -119,7 +119,7 @@ def test_another_model_is_caught_in_the_score_alone(side: OnlineSide) -> None:
 def test_a_score_that_is_no_number_is_caught(side: OnlineSide) -> None:
     class Broken(FakeRanker):
         def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
-            return np.full(len(query.rows), np.nan, np.float32)
+            return np.full(len(query.inputs), np.nan, np.float32)
 
     side.ranker = Broken(side.truth)
     with pytest.raises(CheckError, match="column 'score'"):

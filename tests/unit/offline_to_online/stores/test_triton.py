@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from data_exchange_center import wire
+from data_exchange_center.features import Widths
 from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError
 from offline_to_online.parity.offline_truth import OfflineTruth
@@ -23,17 +24,23 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(exchange_dir=tmp_path)
 
 
-@pytest.mark.parametrize("width", [59, 62])
-def test_the_configuration_is_what_the_spec_says(width: int) -> None:
-    config = text_format.Parse(triton_repo.config_pbtxt(wire.MODEL, width), model_config_pb2.ModelConfig())
+@pytest.mark.parametrize(
+    ("widths", "batch", "inputs", "output"),
+    [
+        (Widths(59, 0), 256, [("ml_input", [59])], [1]),
+        (Widths(62, 0), 256, [("ml_input", [62])], [1]),
+        (Widths(16, 60), 0, [("ml_input", [-1, 16]), ("ml_history", [1, 60])], [-1, 1]),
+    ],
+)
+def test_the_configuration_is_what_the_spec_says(
+    widths: Widths, batch: int, inputs: list[tuple[str, list[int]]], output: list[int]
+) -> None:
+    config = text_format.Parse(triton_repo.config_pbtxt(wire.MODEL, widths), model_config_pb2.ModelConfig())
     assert config.name == "ml_rec"
-    assert config.max_batch_size == 256
-    assert [(entry.name, entry.data_type, list(entry.dims)) for entry in config.input] == [
-        ("ml_input", model_config_pb2.TYPE_FP32, [width])
-    ]
-    assert [(entry.name, entry.data_type, list(entry.dims)) for entry in config.output] == [
-        ("ml_output", model_config_pb2.TYPE_FP32, [1])
-    ]
+    assert config.max_batch_size == batch
+    assert [(entry.name, list(entry.dims)) for entry in config.input] == inputs
+    assert [(entry.name, list(entry.dims)) for entry in config.output] == [("ml_output", output)]
+    assert {entry.data_type for entry in (*config.input, *config.output)} == {model_config_pb2.TYPE_FP32}
     assert (config.backend, config.platform) == ("onnxruntime", "onnxruntime_onnx")
     assert config.version_policy.WhichOneof("policy_choice") == "all"
 
@@ -48,11 +55,11 @@ def of_release(exported: bytes, release: str) -> bytes:
 def test_a_release_keeps_its_version_and_the_next_one_gets_the_next(
     settings: Settings, exported: bytes, truth: OfflineTruth
 ) -> None:
-    width = truth.spec.width
+    widths = truth.spec.widths
     first, second = (of_release(exported, release) for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"))
-    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", width, first) == Place("ml_rec", 1)
-    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", width, second) == Place("ml_rec", 2)
-    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", width, first) == Place("ml_rec", 1)
+    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
+    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", widths, second) == Place("ml_rec", 2)
+    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
     assert {place.version: model.release for place, model in triton_repo.versions(settings).items()} == {
         1: "aaaaaaaaaaaa",
         2: "bbbbbbbbbbbb",
@@ -63,12 +70,12 @@ def test_other_bytes_of_a_release_become_a_version_of_their_own(
     settings: Settings, exported: bytes, truth: OfflineTruth
 ) -> None:
     """The version that is there may be served: it is not written over before the new one is checked."""
-    first = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+    first = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.widths, exported)
     path = triton_repo.folder_of(settings, first) / triton_repo.MODEL_FILE
     proto = onnx.load_from_string(exported)
     proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
     other = proto.SerializeToString()
-    second = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, other)
+    second = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.widths, other)
     assert (first, second) == (Place("ml_rec", 1), Place("ml_rec", 2))
     assert path.read_bytes() == exported
     assert triton_repo.place_of(settings, "aaaaaaaaaaaa") == second
@@ -77,7 +84,7 @@ def test_other_bytes_of_a_release_become_a_version_of_their_own(
 def test_the_mark_of_a_check_holds_for_these_bytes_alone(
     settings: Settings, exported: bytes, truth: OfflineTruth
 ) -> None:
-    place = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+    place = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.widths, exported)
     assert not triton_repo.is_checked(settings, place)
     triton_repo.mark_checked(settings, place)
     assert triton_repo.is_checked(settings, place)
@@ -93,7 +100,7 @@ def test_what_a_broken_off_write_left_behind_is_no_version(
     rest.mkdir(parents=True)
     (rest / triton_repo.MODEL_FILE).write_bytes(exported[:100])
     assert triton_repo.versions(settings) == {}
-    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported) == Place("ml_rec", 1)
+    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.widths, exported) == Place("ml_rec", 1)
     assert sorted(path.name for path in folder.iterdir()) == ["1", "config.pbtxt"]
 
 
@@ -101,17 +108,18 @@ def test_an_untouched_configuration_keeps_its_time_stamp(
     settings: Settings, exported: bytes, truth: OfflineTruth
 ) -> None:
     """Triton loads all versions again when the configuration is newer."""
-    triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+    triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.widths, exported)
     config = settings.service_dir("triton") / wire.MODEL / "config.pbtxt"
     before = config.stat().st_mtime_ns
-    triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+    triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.widths, exported)
     assert config.stat().st_mtime_ns == before
 
 
 def of_width(exported: bytes, release: str, width: int) -> bytes:
     """The release's model announcing another number of columns."""
     proto = onnx.load_from_string(of_release(exported, release))
-    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = width
+    given = next(each for each in proto.graph.input if each.name == wire.MODEL_INPUT)
+    given.type.tensor_type.shape.dim[1].dim_value = width
     content: bytes = proto.SerializeToString()
     return content
 
@@ -119,13 +127,14 @@ def of_width(exported: bytes, release: str, width: int) -> bytes:
 def test_another_width_stands_beside_the_first_under_a_name_of_its_own(
     settings: Settings, exported: bytes, truth: OfflineTruth
 ) -> None:
-    width, other = truth.spec.width, of_width(exported, "bbbbbbbbbbbb", 62)
-    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", width, exported) == Place("ml_rec", 1)
-    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", 62, other) == Place("ml_rec_62", 1)
-    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", 62, other) == Place("ml_rec_62", 1)
-    assert triton_repo.model_for(settings, width) == "ml_rec"
-    assert triton_repo.models(settings) == ["ml_rec", "ml_rec_62"]
-    for model, columns in (("ml_rec", width), ("ml_rec_62", 62)):
+    widths, wider = truth.spec.widths, truth.spec.widths._replace(row=62)
+    name, other = f"ml_rec_{wider}", of_width(exported, "bbbbbbbbbbbb", 62)
+    assert triton_repo.write_version(settings, "aaaaaaaaaaaa", widths, exported) == Place("ml_rec", 1)
+    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", wider, other) == Place(name, 1)
+    assert triton_repo.write_version(settings, "bbbbbbbbbbbb", wider, other) == Place(name, 1)
+    assert triton_repo.model_for(settings, widths) == "ml_rec"
+    assert triton_repo.models(settings) == ["ml_rec", name]
+    for model, columns in (("ml_rec", widths), (name, wider)):
         text = (settings.service_dir("triton") / model / "config.pbtxt").read_text()
         assert text == triton_repo.config_pbtxt(model, columns)
 
@@ -149,17 +158,18 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 def test_deleting_goes_over_all_models_and_an_empty_one_goes_away(
     settings: Settings, exported: bytes, truth: OfflineTruth, told: list[tuple[str, str]]
 ) -> None:
-    width, store = truth.spec.width, TritonStore(settings)
+    widths, wider = truth.spec.widths, truth.spec.widths._replace(row=62)
+    store = TritonStore(settings)
     for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
-        triton_repo.write_version(settings, release, width, of_release(exported, release))
-    other = triton_repo.write_version(settings, "cccccccccccc", 62, of_width(exported, "cccccccccccc", 62))
+        triton_repo.write_version(settings, release, widths, of_release(exported, release))
+    other = triton_repo.write_version(settings, "cccccccccccc", wider, of_width(exported, "cccccccccccc", 62))
     store.delete({"aaaaaaaaaaaa"})
     assert store.releases() == {"bbbbbbbbbbbb", "cccccccccccc"}
     assert told == [("load_model", "ml_rec")]
     told.clear()
     store.delete({"bbbbbbbbbbbb"})
     assert told == [("unload_model", "ml_rec")]
-    assert triton_repo.models(settings) == [other.model] == ["ml_rec_62"]
+    assert triton_repo.models(settings) == [other.model] == [f"ml_rec_{wider}"]
     told.clear()
     store.delete({"aaaaaaaaaaaa"})
     assert told == []
@@ -178,11 +188,11 @@ def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
     def fail(*_: object) -> None:
         raise error
 
-    live = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+    live = triton_repo.write_version(settings, "aaaaaaaaaaaa", truth.spec.widths, exported)
     monkeypatch.setattr(triton_repo, "wait_until_ready", fail)
     with pytest.raises(type(error)):
-        triton_repo.publish(settings, "bbbbbbbbbbbb", truth.spec.width, of_release(exported, "bbbbbbbbbbbb"))
+        triton_repo.publish(settings, "bbbbbbbbbbbb", truth.spec.widths, of_release(exported, "bbbbbbbbbbbb"))
     assert list(triton_repo.versions(settings)) == [live]
     with pytest.raises(type(error)):
-        triton_repo.publish(settings, "aaaaaaaaaaaa", truth.spec.width, exported)
+        triton_repo.publish(settings, "aaaaaaaaaaaa", truth.spec.widths, exported)
     assert list(triton_repo.versions(settings)) == [live]  # it was there before

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
 from online.clients import addresses
 from online.clients.base import ServiceError
@@ -87,7 +88,7 @@ def test_a_call_ends_by_its_deadline_though_the_name_is_not_found(names: NameSer
 
 
 def test_triton_too_which_looks_names_up_by_itself() -> None:
-    query = ScoreQuery(np.zeros((1, 3), np.float32), 1, "ml_rec")
+    query = ScoreQuery(ModelInputs(np.zeros((1, 3), np.float32)), 1, "ml_rec")
     with closing(TritonScores(TritonSettings(host=HOST, grpc_port=1, timeout_s=5))) as client:
         started = time.perf_counter()
         with pytest.raises(ServiceError, match="in time"):

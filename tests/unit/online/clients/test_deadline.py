@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
 from online.clients.base import OUT_OF_TIME, Client, ServiceError
 from online.clients.deadline import Deadline, current, until
@@ -48,7 +49,7 @@ SERVICES: dict[str, tuple[Any, Any, bytes]] = {
     ),
     "triton": (
         lambda port: TritonScores(TritonSettings(grpc_port=port, timeout_s=5)),
-        ScoreQuery(np.zeros((1, 3), np.float32), 1, "ml_rec"),
+        ScoreQuery(ModelInputs(np.zeros((1, 3), np.float32)), 1, "ml_rec"),
         b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" * 100,  # HTTP/2: settings again and again
     ),
 }

@@ -52,12 +52,14 @@ def test_what_was_not_yet_seen_then(fakes: Fakes) -> None:
 
 def test_what_is_ranked_below_the_end_of_the_list(fakes: Fakes) -> None:
     there = listed(fakes)
+    before = len(fakes.scorer.calls)
     found = why_not(fakes, there[59])
     assert found.code == "ranked_below"
     assert found.ranked is not None
     assert found.ranked.rank == 60
     assert found.effects is not None
-    rows, scores = fakes.scorer.calls[-2].rows, fakes.world.scores(fakes.scorer.calls[-2].rows)
+    rows = fakes.scorer.calls[before].inputs.joined()
+    scores = fakes.world.scores(rows)
     best = rows[np.argsort(-scores)[:50]]
     for moved in found.effects.columns:
         position = fakes.world.spec.columns.index(moved.column)

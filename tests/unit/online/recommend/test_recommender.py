@@ -178,7 +178,7 @@ def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(f
     assert answer.recall is not None
     assert answer.recall["fused"] == [i for i, _ in world.popular if i in left]
     assert all(answer.recall[channel.name] == [] for channel in world.recipe.recall.channels)
-    scores = fakes.scorer.calls[-1].rows[:, world.spec.candidate_slice]
+    scores = fakes.scorer.calls[-1].inputs.rows[:, world.spec.candidate_slice]
     assert scores[:, :-1].tolist() == np.zeros((3, max(len(world.spec.candidate) - 1, 0))).tolist()
 
 

@@ -1,4 +1,4 @@
-"""The list ranker as it is served: the same scores from assembled rows, rebuilt from weights and JSON."""
+"""The list ranker as it is served: the same scores with the history given once, rebuilt from weights and JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.history import History
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
-from offline.models.served import load_ranker, weights_to_bytes
+from offline.models.served import load_ranker, score, weights_to_bytes
 from tests.datasets import STARS
 
 ITEMS, LENGTH, CANDIDATES = 30, 5, 12
@@ -43,7 +43,7 @@ def ranker() -> ListRanker:
 
 
 @pytest.mark.parametrize("events", [0, 3, LENGTH, LENGTH + 4])
-def test_rows_score_as_lists_do(ranker: ListRanker, events: int) -> None:
+def test_a_served_list_scores_as_in_training(ranker: ListRanker, events: int) -> None:
     random = np.random.default_rng(events)
     history = History(
         random.integers(100, 100 + ITEMS, events),
@@ -56,17 +56,15 @@ def test_rows_score_as_lists_do(ranker: ListRanker, events: int) -> None:
     recalled = random.normal(size=(CANDIDATES, 2)).astype(np.float32)
     encoded = SPEC.encode_history(history, 10**7)
     rows = torch.from_numpy(SPEC.assemble(users, stored, 0, recalled, encoded))
+    inputs = SPEC.model_inputs(users, stored, 0, recalled, encoded)
 
-    config = json.loads(CONFIG.model_dump_json())
+    served = load_ranker(weights_to_bytes(ranker), json.loads(CONFIG.model_dump_json()))
+    found = score(served, inputs)
     with torch.no_grad():
-        found = load_ranker(weights_to_bytes(ranker), config)(rows)
-        codes, ratings, ages = torch.from_numpy(encoded).split(LENGTH, dim=1)
-        features = rows[None, :, 3:7]
-        parts = (codes.long(), ratings.long(), ages, rows[None, :, 0].long(), rows[:1, 1:3].long(), features)
-        expected = ranker.score_candidates(*parts)
-    assert found.shape == (CANDIDATES, 1)
-    torch.testing.assert_close(found[:, 0], torch.sigmoid(expected[0]), atol=1e-6, rtol=0)
-    assert len(set(found[:, 0].tolist())) == CANDIDATES
+        expected = torch.sigmoid(ranker(rows[None])[0, :, 0])
+    assert found.shape == (CANDIDATES,)
+    np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
+    assert len(set(found.tolist())) == CANDIDATES
 
 
 def test_knowledge_is_renewed_and_must_fit(ranker: ListRanker) -> None:
