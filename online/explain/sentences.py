@@ -9,7 +9,7 @@ from online.explain.shapes import ChannelPlace, NamedItem, ReasonCode, Sentence,
 _REASONS: dict[ReasonCode, tuple[str, str]] = {
     "liked": ("Because you liked {en}.", "因为你喜欢{zh}。"),
     "rated": ("Because of what you rated lately: {en}.", "因为你最近评过{zh}。"),
-    "profile": ("Liked by people with the same {en} as yours.", "与你{zh}相同的人喜欢它。"),
+    "profile": ("Liked by people with the same {en} as yours.", "与你 {zh} 相同的人喜欢它。"),
     "terms": ("Of a kind that you often like: {en}.", "属于你常喜欢的类型：{zh}。"),
     "popular": ("Popular with everybody.", "大家都喜欢。"),
     "taste": ("Near to your taste, as learned from your ratings.", "接近从你的评分中学到的口味。"),

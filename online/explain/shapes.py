@@ -107,7 +107,8 @@ class Explanation(BaseModel):
     fused: Place
     ranked: Place
     effects: Effects | None = Field(
-        default=None, description="null where the model did not rank, or beyond fifty items"
+        default=None,
+        description="null where the model did not rank, beyond fifty items, and where no time was left for it",
     )
 
 

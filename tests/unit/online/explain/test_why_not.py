@@ -36,6 +36,16 @@ def test_what_is_in_the_list_is_said_to_be(fakes: Fakes) -> None:
     assert "number 3" in found.sentence.en
 
 
+def test_it_says_of_every_item_what_the_list_says(fakes: Fakes) -> None:
+    for userid in fakes.world.userids:
+        there, seen = listed(fakes, userid, size=50), fakes.world.seen[userid]
+        for itemid in fakes.world.itemids[userid :: len(fakes.world.userids) * 4]:
+            found = why_not(fakes, itemid, userid)
+            assert (found.code == "in_the_list") == (itemid in there)
+            assert (found.code == "seen") == (itemid in seen)
+            assert all("None" not in text for text in (found.sentence.en, found.sentence.zh))
+
+
 def test_what_is_seen(fakes: Fakes) -> None:
     found = why_not(fakes, fakes.world.seen[USER][0])
     assert (found.code, found.channels, found.ranked) == ("seen", {}, None)
