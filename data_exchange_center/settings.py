@@ -146,7 +146,7 @@ class ServerSettings(_Service):
 
     port: Port = 5000
     workers: Annotated[int, Field(ge=1)] = 2
-    threads: Annotated[int, Field(ge=1)] = 16  # requests a worker answers at once; as many again may wait
+    threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once; three times as many may wait
     item_cache_ttl_s: Seconds = 300.0
     arrival_timeout_s: Seconds = 5.0  # of a request, from its first byte to its last
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from tenacity import Retrying, retry_if_result, stop_after_delay
 
 from data_exchange_center import steps
 from data_exchange_center.machine import machine
@@ -37,6 +38,7 @@ from online.recommend.recommender import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Outcome, Request
 
 K = 50
+OPENS_WITHIN_S = 60.0  # on a busy machine; it takes one
 SEED = 0  # of the sample of users
 # Other outcomes are answers of full quality: the service has nothing on a user or an item.
 WITHOUT = (Outcome.LAST_STATE, Outcome.EXACT_SEARCH, Outcome.LAST_FEATURES, Outcome.NOT_RANKED, Outcome.POPULAR)
@@ -138,8 +140,14 @@ def _recommender(settings: Settings, known_users: int, release: str) -> Recommen
     """One that serves the live release. Raises StepError when that is another one than ``release``."""
     server = settings.server.model_copy(update={"known_users": known_users})
     recommender = Recommender.from_settings(settings.model_copy(update={"server": server}))
-    recommender.warm_up().result()
-    live = recommender.status().release
+    not_yet = retry_if_result(lambda live: live is None)
+    opening = Retrying(stop=stop_after_delay(OPENS_WITHIN_S), retry=not_yet, retry_error_callback=lambda _: None)
+
+    def opened() -> str | None:
+        recommender.warm_up().result()
+        return recommender.status().release
+
+    live = opening(opened)
     if live != release:
         recommender.close()
         raise StepError(f"Release {live} is live, the artifacts are release {release}.", "Run `make up sync`.")

@@ -3,7 +3,8 @@
 More requests at once do not make more answers a second, only slower ones, until none is whole within its budget. How
 many are too many depends on the machine and on the services, so it is found out as TCP finds out its rate (additive
 increase, multiplicative decrease): each answer that came well in time allows a little more, each that did not takes a
-good part away.
+good part away. A thread that is free is always used: answers may be slow because a service is, not because there are
+many.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from online.web.in_hand import PLACES_PER_THREAD, WATCHERS
 
 WELL_IN_TIME: Final = 0.6  # share of the budget
 DECREASE: Final = 0.75
-FLOOR_PER_THREAD: Final = 0.25  # what is always allowed: less leaves a core of the machine idle
 
 
 @dataclass
@@ -28,7 +28,6 @@ class Admission:
     def __post_init__(self) -> None:
         self.in_hand = 0  # requests that a thread answers, or that wait for one
         self._most = PLACES_PER_THREAD * self.threads
-        self._least = max(2.0, FLOOR_PER_THREAD * self.threads)
         self._limit = float(self._most)
 
     @property
@@ -57,6 +56,6 @@ class Admission:
         if patient:
             return
         if seconds > WELL_IN_TIME * self.budget_s:
-            self._limit = max(self._least, DECREASE * min(self._limit, self.in_hand + 1))
+            self._limit = max(self.threads, DECREASE * min(self._limit, self.in_hand + 1))
         elif full:
             self._limit = min(self._most, self._limit + 1 / self._limit)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Final
 
-# As many again wait for a thread as there are threads: bursts pass, and nobody waits longer than for one other answer.
-PLACES_PER_THREAD: Final = 2
+# Those that do not get a thread at once wait for one: bursts pass. `admission` says how many may while all is slow.
+PLACES_PER_THREAD: Final = 4
 # Beyond the places, for whoever watches the server: that it has much to do is no reason to say that it is dead.
 WATCHERS: Final = 8
 WATCHES: Final = (b"GET /healthz ", b"GET /metrics ")

@@ -7,6 +7,7 @@ from pathlib import Path
 import requests
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
+from data_exchange_center.settings import ServerSettings
 from tests.metrics_page import requests_of, value
 from tests.services.online.gunicorn_server import running
 
@@ -39,4 +40,4 @@ def test_gunicorns_workers_are_counted_together(tmp_path: Path) -> None:
         assert not [name for name in left if "live" in name and str(workers[0].pid) in name]
     with running(tmp_path, port=settings.server.port, workers=1):
         assert requests_of(page(), 404, "not_found", "unmatched") == 0
-        assert value(page(), "threads") == 16
+        assert value(page(), "threads") == ServerSettings().threads
