@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
+from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
 from online.recommend.status import Status
 from online.web.metrics import Metrics
@@ -47,7 +48,7 @@ def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> Non
     assert value(page, "release_workers", release=fakes.world.release, recipe=recipe) == 1
     assert value(page, "items_fetched_timestamp_seconds") > 1.7e9
     assert value(page, "open_releases") == 1
-    assert value(page, "threads") == 16
+    assert value(page, "threads") == ServerSettings().threads
     other = type(fakes.world)(release="bbbbbbbbbbbb")
     fakes.add(other)
     fakes.users.live_release = other.release
