@@ -2,8 +2,9 @@
 
 Times are whole seconds, and people rate several films of one page within the same second; the order in which a file
 holds these says nothing of which came first. So nothing sees its own second: no training point, no statistic of a
-rating, no holdout, no history in an answer of the server to a request that names its time. Statistics that are stored
-for serving (`n_ratings`) are the exception: they are of the whole past, as it was last stored.
+rating, no holdout, no history in an answer of the server to a request that names its time. One that names none sees
+whatever was acknowledged before it, of its own second too: there the order is known. Statistics that are stored for
+serving (`n_ratings`) are the other exception: they are of the whole past.
 """
 
 from __future__ import annotations

@@ -34,11 +34,12 @@ class Columns:
     EVENT_TIMESTAMP: Final = "event_timestamp"  # when a row of the feature store became true
     IMPRESSIONS: Final = "impressions"
     CLICKS: Final = "clicks"
+    N_RATINGS: Final = "n_ratings"  # statistic of a user: how many events the history has
 
     # what an attribute's column cannot be called: it lies beside these
     TAKEN: Final = frozenset(
         {*(USER, ITEM, OWN_ID, TITLE, GENRES, LABEL, SPLIT, EVENT_TIMESTAMP)}
-        | {"n_ratings", "ratings", "likes", "recent", "mean_rating_x100"}  # statistics; an item's without ``item_``
+        | {N_RATINGS, "ratings", "likes", "recent", "mean_rating_x100"}  # statistics; an item's without ``item_``
     )
 
 

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 IdKind = Literal["integer", "string"]
+# What an event does to its user's state, beside standing in the log: the item joins the history (and is seen); it is
+# not recommended any more; what was said of it before counts no longer; nothing.
+Effect = Literal["rates", "hides", "retracts", "notes"]
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 
 
@@ -93,12 +96,14 @@ class Dataset(_Frozen):
         user_ids, item_ids: whether people write ids as numbers, which are then used inside too, or as strings.
         levels: the values that ratings have; the rating of code c is ``levels[c - 1]``, code 0 is padding. One level
             where events have no value.
+        binned: whether a level stands for an interval of values; the level of a value is then the nearest.
         positive_level: codes above it are liked; 0: every event is.
         profile: columns of `artifacts.USERS`, all categorical.
         crossed: those of ``profile`` that the ranker crosses with items.
         terms: names of the items' categorical and multi-valued attributes.
         numbers: the items' numeric attributes.
         holdout: which events are held out.
+        events: the types of events that a running server takes, and what each does; empty: `event_types` knows.
     """
 
     name: str
@@ -108,12 +113,36 @@ class Dataset(_Frozen):
     user_ids: IdKind = "integer"
     item_ids: IdKind = "integer"
     levels: tuple[float, ...]
+    binned: bool = False
     positive_level: int = Field(ge=0)
     profile: tuple[str, ...] = ()
     crossed: tuple[str, ...] = ()
     terms: tuple[str, ...] = ()
     numbers: tuple[ItemNumber, ...] = ()
     holdout: HoldoutRule
+    events: Mapping[str, Effect] = {}
+
+    @property
+    def has_values(self) -> bool:
+        """Whether events say how much; otherwise that they happened is all."""
+        return len(self.levels) > 1
+
+    @property
+    def event_types(self) -> Mapping[str, Effect]:
+        """Type -> effect: those declared, or the usual ones."""
+        rates = "rating" if self.has_values else "click"
+        usual: dict[str, Effect] = {"click": "notes", "view": "notes", "hide": "hides", "undo": "retracts"}
+        return self.events or usual | {rates: "rates"}
+
+    def code(self, value: float | None) -> int | None:
+        """The code of an event's value: 1 where events have none. None: no such value."""
+        if not self.has_values:
+            return 1
+        if value is None:
+            return None
+        if self.binned:
+            return 1 + min(range(len(self.levels)), key=lambda n: abs(self.levels[n] - value))
+        return self.levels.index(value) + 1 if value in self.levels else None
 
     @property
     def rating_codes(self) -> int:

@@ -78,6 +78,17 @@ class Encoded:
         """Some rows, by any numpy index into them: a mask, positions of any shape, ``[:, None]``."""
         return Encoded(self.features, self.values[index], {n: column[index] for n, column in self.moments.items()})
 
+    def having(self, name: str, values: Sequence[Any]) -> Encoded:
+        """The same with other raw values, n, of a feature that does not depend on the time; without it, the same."""
+        place = next((n for n, each in enumerate(self.features) if each.name == name), None)
+        if place is None:
+            return self
+        feature = self.features[place]
+        assert not isinstance(feature, ElapsedFeature)  # noqa: S101
+        changed = self.values.copy()
+        changed[:, place] = feature.encode(values)
+        return Encoded(self.features, changed, self.moments)
+
     def at(self, timestamps: int | NDArray[np.integer]) -> Float32:
         """(..., features) model inputs at requests of times (seconds), one or any that broadcast to the rows."""
         if not self.moments:

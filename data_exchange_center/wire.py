@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -32,6 +34,29 @@ def user_key(release: str, userid: OwnId) -> str:
 def user_prefix(release: str) -> str:
     """What the keys of a release's users begin with; the rest is the user's own id."""
     return f"ml:{release}:user:"
+
+
+# What is done to a user is the user's, not a release's. It lies under keys whose tag, {0} to {15}, puts a user's events
+# and the log that holds them into one slot of a cluster, so that one function can write both.
+EVENT_PARTITIONS: Final = 16
+LOG_EVENT: Final = "event"  # field of a log's entry: an `events.Event`, packed
+LOG_FORGET: Final = "forget"  # ... or the own id, as JSON, of a user whose events before this entry are gone
+FORGOTTEN: Final = ""  # field of a user's events: the user was forgotten, and no release's state of them counts
+
+
+def event_partition(userid: OwnId) -> int:
+    """Which of the logs has a user's events."""
+    return zlib.crc32(f"{userid}".encode()) % EVENT_PARTITIONS
+
+
+def event_log_key(partition: int) -> str:
+    """Stream: the events of the partition's users, in the order in which they were acknowledged."""
+    return f"ml:log:{{{partition}}}"
+
+
+def user_events_key(userid: OwnId) -> str:
+    """Hash: eventid -> position in the log and `events.Event`, as `events.Logged.unpack` reads it; or `FORGOTTEN`."""
+    return f"ml:events:{{{event_partition(userid)}}}:{userid}"
 
 
 def manifest_key(release: str) -> str:
@@ -89,6 +114,17 @@ USER_SERVICE: Final = "ml_user"
 ITEM_SERVICE: Final = "ml_item"
 FEAST_SERVICE: Final[Mapping[Entity, str]] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 FEAST_KEY: Final[Mapping[Entity, str]] = {"user": Columns.USER, "item": Columns.ITEM}
+
+
+FEAST_PROJECT: Final = "recsys"  # as feature_store.yaml says
+
+
+def feast_online_key(number: int) -> bytes:
+    """Redis key, in Feast's database, of what all releases have of a user: Feast's own layout, version 3 of it."""
+    key = FEAST_KEY["user"].encode()
+    string, int64 = 2, 4  # of Feast's ValueType
+    parts = struct.pack("<III", 1, string, len(key)), key, struct.pack("<IIq", int64, 8, number)
+    return b"".join(parts) + FEAST_PROJECT.encode()
 
 
 def feast_name(service: str, release: str) -> str:

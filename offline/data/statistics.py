@@ -81,7 +81,7 @@ def _mean_rating(past: Sequences) -> NDArray[np.float64]:
 # In the order of the model's columns. Item counts grow with the events they are made of: of 70 % of the events they are
 # about log(1 / 0.7) lower than of all.
 STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
-    UserStatistic(_count("n_ratings", "user"), lambda events, users, counts: counts),
+    UserStatistic(_count(Columns.N_RATINGS, "user"), lambda events, users, counts: counts),
     ItemStatistic(_count("item_ratings", "item"), _by_item),
     ItemStatistic(_count("item_likes", "item"), lambda past: _by_item(past, past.liked)),
     ItemStatistic(_count("item_recent", "item"), _recent),

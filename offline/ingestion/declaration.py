@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from data_exchange_center.dataset import SEPARATOR, HoldoutRule
+from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule
 from data_exchange_center.steps import StepError
 from offline.ingestion.levels import MOST_LEVELS
 
@@ -20,7 +20,7 @@ DECLARATION: Final = "dataset.toml"
 INTERACTIONS, USERS, ITEMS = "interactions", "users", "items"  # the tables, and how their files are called
 TimeUnit = Literal["s", "ms", "us", "iso"]
 Kind = Literal["categorical", "multi-valued", "numeric"]
-TABLES: Final = (INTERACTIONS, USERS, ITEMS, "holdout")
+TABLES: Final = (INTERACTIONS, USERS, ITEMS, "holdout", "events")
 TAKEN: Final = {"id", "itemid", "userid", "title", "score"}  # what answers and tables have of their own
 
 
@@ -133,14 +133,18 @@ class ItemsTable(_Table):
     separator: str = Field(default="|", min_length=1)
 
 
+EventName: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+
+
 class Declaration(_Frozen):
-    """A whole data set."""
+    """A whole data set; ``events``: what a running server takes, as `Dataset.events`."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$")
     interactions: InteractionsTable
     users: UsersTable | None = None
     items: ItemsTable | None = None
     holdout: HoldoutRule = HoldoutRule(share=0.1)
+    events: dict[EventName, Effect] = {}
 
 
 def parse(text: str, where: str = DECLARATION) -> Declaration:

@@ -80,12 +80,14 @@ def ingest(declaration: Declaration, tables: Mapping[str, Rows]) -> Ingested:
             user_ids=user_numbers.kind,
             item_ids=item_numbers.kind,
             levels=levels.values,
+            binned=levels.binned,
             positive_level=levels.positive,
             profile=tuple(profile.columns),
             crossed=profile.crossed,
             terms=catalogue.term_attributes,
             numbers=catalogue.numbers,
             holdout=declaration.holdout,
+            events=declaration.events,
         ),
     )
 

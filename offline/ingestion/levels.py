@@ -14,11 +14,15 @@ MOST_LEVELS: Final = 10  # a model has a weight for each
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """``codes`` (events,) int8 from 1; the value of code c is ``values[c - 1]``; codes above ``positive`` are liked."""
+    """``codes`` (events,) int8 from 1; the value of code c is ``values[c - 1]``; codes above ``positive`` are liked.
+
+    ``binned``: a code is of an interval of values.
+    """
 
     codes: NDArray[np.int8]
     values: tuple[float, ...]
     positive: int
+    binned: bool = False
 
     @classmethod
     def without_values(cls, events: int) -> Levels:
@@ -41,7 +45,7 @@ class Levels:
         edges = np.unique(np.concatenate([_cuts(parts[0]), between, _cuts(parts[1])]))
         found, codes = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)
         medians = [float(np.median(values[codes == code])) for code in range(len(found))]
-        return cls((codes + 1).astype(np.int8), tuple(medians), sum(value <= positive_above for value in medians))
+        return cls((codes + 1).astype(np.int8), tuple(medians), sum(value <= positive_above for value in medians), True)
 
 
 def _cuts(values: NDArray[np.float64]) -> NDArray[np.float64]:

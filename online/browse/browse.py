@@ -122,7 +122,9 @@ class Browse:
         return self._releases.serving or self._releases.live()
 
     def _state(self, opened: OpenRelease, userid: OwnId) -> StoredUser | None:
-        return self._users.call(StateQuery(userid, opened.release)).user
+        """With what came after the release."""
+        user = self._users.call(StateQuery(userid, opened.release)).user
+        return opened.current(user, None) if user is not None else None
 
 
 def _natural(userid: str) -> tuple[int, str]:

@@ -17,6 +17,8 @@ from redis.retry import Retry
 from data_exchange_center import wire
 from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.columns import vector_of
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.events import Logged, updated
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.history import EVENT_BYTES, History
 from data_exchange_center.own_ids import OwnId
@@ -40,39 +42,50 @@ class UserQuery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredUser:
-    """A user's state for recall and ranking."""
+    """A user's state for recall and ranking, as the release has it, and what came after.
 
-    number: int  # who the user is in the feature store
+    Of a stranger, whom the release does not know, there is only what came after.
+    """
+
+    number: int  # who the user is in the feature store; 0: a stranger
     terms: tuple[int, ...]  # preferred genre codes, most clicked first
     seen: NDArray[np.int32]  # itemids never to be recommended again
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
     history: History
     vectors: Mapping[str, Float32]  # `vector_of(channel)` -> (dim,), of the channels that learned one for this user
+    events: tuple[Logged, ...] = ()  # that a server was sent, in any order
 
-    def as_of(self, second: int) -> StoredUser:
-        """The user as a request at ``second`` sees it: history and seen items; all else is as it was last stored."""
-        known = self.history.as_of(second)
-        if known is self.history:
-            return self
-        later = np.setdiff1d(self.history.itemids, known.itemids)
-        return replace(self, history=known, seen=self.seen[~np.isin(self.seen, later)])
+    @classmethod
+    def stranger(cls, events: tuple[Logged, ...]) -> StoredUser:
+        nothing = np.empty(0, np.int32)
+        return cls(0, (), nothing, nothing, History.empty(), {}, events)
+
+    def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
+        """The user as a request sees it, with the events applied; ``before`` as in `events.updated`.
+
+        That is history and seen items; all else is as it was last stored. ``items``: own id -> number.
+        """
+        history, seen = updated(self.history, self.seen, self.events, items, dataset, before)
+        profile = self.profile if self.number else np.zeros(len(dataset.profile), np.int32)  # 0: unknown
+        return replace(self, history=history, seen=seen, profile=profile, events=())
 
 
 @dataclass(frozen=True, slots=True)
 class UserAnswer:
-    """``user=None``: Redis does not know that user under that release."""
+    """``user=None``: Redis does not know that user under that release, and nothing was sent of this user since."""
 
     live: str | None  # None: nothing was ever activated
     kept: bool  # Redis still holds the release that was asked for; where it does not, an unknown user means nothing
     user: StoredUser | None
 
 
-def connect(settings: RedisSettings, *, timeout_s: float | None = None) -> redis.Redis:
-    """A client of database 0 that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
+def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> redis.Redis:
+    """A client that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
     pool = redis.ConnectionPool(
         RedisConnection,
         host=settings.host,
         port=settings.port,
+        db=db,
         password=settings.password.get_secret_value() if settings.password else None,
         socket_timeout=timeout_s or settings.timeout_s,
         socket_connect_timeout=settings.timeout_s,
@@ -107,10 +120,27 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         if query.release is not None:
             pipeline.hgetall(wire.user_key(query.release, query.userid))
             pipeline.exists(wire.manifest_key(query.release))  # after the user: a deletion begins with the manifest
+            pipeline.hgetall(wire.user_events_key(query.userid))
         live, *rows = pipeline.execute()
-        stored, kept = rows or ({}, 0)
-        user = self._decode(query.userid, stored) if stored else None
-        return UserAnswer(live.decode() if live else None, bool(kept), user)
+        stored, kept, since = rows or ({}, 0, {})
+        return UserAnswer(
+            live.decode() if live else None, bool(kept), self._user(query.userid, stored, since, bool(kept))
+        )
+
+    def _user(
+        self, userid: OwnId, stored: Mapping[bytes, bytes], since: Mapping[bytes, bytes], kept: bool
+    ) -> StoredUser | None:
+        """The release's state and what came since. Of a release that is gone nobody is a stranger."""
+        events = self._events(userid, since)
+        if stored and wire.FORGOTTEN.encode() not in since:
+            return replace(self._decode(userid, stored), events=events)
+        return StoredUser.stranger(events) if events and kept else None
+
+    def _events(self, userid: OwnId, stored: Mapping[bytes, bytes]) -> tuple[Logged, ...]:
+        try:
+            return tuple(Logged.unpack(raw) for name, raw in stored.items() if name != wire.FORGOTTEN.encode())
+        except (TypeError, ValueError) as error:
+            raise StoredError(self.service, f"holds events of user {userid!r} that cannot be read") from error
 
     def _decode(self, userid: OwnId, stored: Mapping[bytes, bytes]) -> StoredUser:
         fields = {name.decode(): raw for name, raw in stored.items()}

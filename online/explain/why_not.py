@@ -18,7 +18,7 @@ from online.recommend.recall import channel_lists, fused_lists
 
 def itemid_of(opened: OpenRelease, own_id: OwnId) -> int | None:
     """The number of an item; None: the release has no such item."""
-    return next((number for number, item in opened.catalogue.items() if item.own_id == own_id), None)
+    return opened.numbers.get(own_id)
 
 
 def why_not(scorer: Scorer, evidence: Evidence, userid: OwnId, itemid: int, size: int) -> WhyNot:

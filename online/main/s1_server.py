@@ -7,6 +7,9 @@ POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 2
               was sent and what came back)
 GET  /ml/why-not?userid=1&itemid=2858  why an item is not in that list, or that it is. Optional: size, timestamp
 GET  /        a page for people, which looks up /ml/users, /ml/history, /ml/items and /ml/releases
+POST /ml/event  {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}, or a list of such: what
+              somebody did, on disk when it is acknowledged, known to the next answer. /api/feedback takes Gorse's shape
+DELETE /ml/user/1  forgets somebody
 GET  /docs    the API's description, as a page; /openapi.json; /metrics for Prometheus
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 
@@ -32,6 +35,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from data_exchange_center.settings import Settings, load_settings
 from online.browse.browse import Browse
 from online.browse.routes import register_browse
+from online.events.log import EventLog
+from online.events.recorder import Log, Recorder
+from online.events.routes import register_events
 from online.page.routes import register_page
 from online.recommend.recommender import Recommender
 from online.recommend.releases import OPENING_WAIT_S
@@ -48,8 +54,13 @@ from online.web.rate import register_rate
 from online.web.tracing import Traces, provider
 
 
-def create_app(recommender: Recommender | None = None, settings: Settings | None = None) -> Flask:
-    """The WSGI application. Needs no service to be up: until they are, answers do without them."""
+def create_app(
+    recommender: Recommender | None = None, settings: Settings | None = None, log: Log | None = None
+) -> Flask:
+    """The WSGI application. Needs no service to be up: until they are, answers do without them.
+
+    ``log``: what keeps events, if not Redis.
+    """
     settings = settings or load_settings()
     if recommender is None:
         log_as_json()
@@ -69,6 +80,7 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
     register_rate(app, settings.server, settings.redis)
     register_errors(app)
     register_health(app, recommender)
+    register_events(app, Recorder(log or EventLog(settings.redis), recommender.opened), recommender)
     register_description(app)
     register_browse(app, Browse(recommender))
     register_page(app)
@@ -80,6 +92,7 @@ def create_app(recommender: Recommender | None = None, settings: Settings | None
         asked = body.parse(request.get_data(cache=False))
         record.facts |= {"user": asked.userid, "size": asked.size}
         answer = recommender.recommend(asked, record.watch)
+        record.facts["recommendation"] = answer.id
         record.answered(answer)
         return Response(json.dumps(answer.as_json(), separators=(",", ":")), mimetype="application/json")
 

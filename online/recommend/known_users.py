@@ -46,13 +46,20 @@ class KnownUsers:
             if (known := self._users.get((release, userid))) is not None:
                 known.features = features
 
+    def forget(self, userid: OwnId, release: str | None = None) -> None:
+        """Nothing is known of a user any more, under a release or (None) any."""
+        with self._lock:
+            gone = [(release, userid)] if release else [key for key in self._users if key[1] == userid]
+            for key in gone:
+                self._users.pop(key, None)
+
     def state(self, release: str, userid: OwnId) -> StoredUser | None:
         """The state as it was read last; None: never, or too long ago."""
         known = self._users.get((release, userid))
         return known.state if known and self._clock() - known.at <= self._max_age_s else None
 
     def features(self, release: str, userid: OwnId) -> Encoded | None:
-        """The features as they were read last, however long ago: within a release they do not change."""
+        """The features as they were read last, however long ago: within a release only counts change."""
         known = self._users.get((release, userid))
         return known.features if known else None
 

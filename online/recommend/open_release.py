@@ -11,11 +11,12 @@ import numpy as np
 from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.dataset import IdKind
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Hits
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest
 from online.clients.elastic import CatalogueItem, ElasticItems
-from online.clients.redis import RedisUsers
+from online.clients.redis import RedisUsers, StoredUser
 from online.recommend.exact_search import ExactItems
 from online.recommend.item_cache import FeatureStore, ItemCache, fetch_items
 from online.recommend.title_search import TitleSearch
@@ -51,6 +52,20 @@ class OpenRelease:
     @property
     def spec(self) -> FeatureSpec:
         return self.manifest.feature_spec
+
+    @cached_property
+    def numbers(self) -> dict[OwnId, int]:
+        """Own id of an item -> number."""
+        return {item.own_id: number for number, item in self.catalogue.items()}
+
+    def current(self, user: StoredUser, before: int | None) -> StoredUser:
+        """A user as a request sees it: `StoredUser.current`."""
+        return user.current(self.manifest.dataset, self.numbers, before)
+
+    @property
+    def unknown_user(self) -> Encoded:
+        """The features of somebody of whom nothing is known."""
+        return Encoded.none(self.spec.of("user"), 1)
 
     @property
     def user_ids(self) -> IdKind:

@@ -66,8 +66,8 @@ class _Answered:
     def evidence(self, turn: Turn) -> Evidence | None:
         if self.user is None or self.candidates is None:
             return None
-        timestamp = turn.request.timestamp
-        return Evidence(self.opened, self.user.as_of(timestamp), timestamp, self.candidates, self.ranked)
+        user = self.opened.current(self.user, turn.request.before)
+        return Evidence(self.opened, user, turn.request.timestamp, self.candidates, self.ranked)
 
 
 class Recommender:
@@ -90,6 +90,7 @@ class Recommender:
         reader = ReleaseReader(users, items, features, self._background, server.item_cache_ttl_s, server.exact_items)
         self._releases = Releases(users, reader.read, self._background, last)
         known = KnownUsers(server.known_users, server.last_state_max_age_s)
+        self._known = known
         self._stages = Stages(self._services, self._releases, self._user_features, known)
         self._readiness = SharedReadiness(self._find_out_readiness)
         self._count_lock = threading.Lock()
@@ -142,9 +143,8 @@ class Recommender:
         watch = watch or Stopwatch()
         serving = self._releases.serving or self._releases.live()
         userid = read_id("userid", request.userid, serving.user_ids)
-        asked = Request.model_validate(
-            {"userid": userid, "size": request.size, "timestamp": request.timestamp, "strict": True}
-        )
+        given = request.model_dump(include={"size", "timestamp"}, exclude_unset=True)  # what is not: as of now
+        asked = Request.model_validate({**given, "userid": userid, "size": request.size, "strict": True})
         turn = Turn(asked, self._deadline(asked, watch), watch)
         answered = self._answered(turn)
         opened = answered.opened
@@ -257,6 +257,14 @@ class Recommender:
             self._releases.live()
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing to serve yet: %s", error)
+
+    def opened(self) -> OpenRelease:
+        """The release that answers, or that would. Raises ServiceError, NoReleaseError."""
+        return self._releases.serving or self._releases.live()
+
+    def forget(self, userid: OwnId) -> None:
+        """Let this process know nothing of a user any more; what the services hold is not touched."""
+        self._known.forget(userid)
 
     def readiness(self) -> Readiness:
         """Every service and the live release, asked about once for all who want to know at the same time."""

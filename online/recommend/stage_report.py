@@ -45,9 +45,9 @@ def _given(
     """Stage -> what it was sent and what came back."""
     if user is None:
         return {"redis": ({"users": 1}, {"users": 0})}
-    known = user.as_of(turn.request.timestamp)
+    known = opened.current(user, turn.request.before)
     state = {
-        "history": len(known.history), "seen": len(known.seen), "terms": len(user.terms), "profile": len(user.profile)
+        "history": len(known.history), "seen": len(known.seen), "terms": len(user.terms), "profile": len(known.profile)
     }  # fmt: skip
     given: dict[str, tuple[Facts, Facts]] = {"redis": ({"users": 1}, {"users": 1, **state})}
     if candidates is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from data_exchange_center.columns import Columns
 from online.clients.base import GoneError, ServiceError, StoredError
 from online.clients.deadline import Deadline, until
 from online.clients.redis import StoredUser, UserQuery
@@ -27,7 +28,7 @@ from online.recommend.types import (
     UnknownReleaseError,
     check_userid,
 )
-from online.recommend.user_features import UserFeatures
+from online.recommend.user_features import Asked, UserFeatures
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Stages:
             return serving, state, (lacks(error, Outcome.LAST_STATE if state else Outcome.POPULAR),)
         if user is not None:
             self._known.keep_state(opened.release, userid, user)
+        else:
+            self._known.forget(userid, opened.release)
         return opened, user, ()
 
     def _named(self, turn: Turn, release: str) -> tuple[OpenRelease, StoredUser | None]:
@@ -115,15 +118,13 @@ class Stages:
     def ranked(self, turn: Turn, opened: OpenRelease, user: StoredUser, *, last_try: bool) -> tuple[Ranked, Candidates]:
         """A user's candidates, ranked. Raises ServiceError for a strict request, and for what is gone; see above."""
         last_try = last_try or not self._releases.may_be_renewed(opened)
-        release, userid, user = opened.release, turn.request.userid, user.as_of(turn.request.timestamp)
-        asked = self._features.ask(
-            release, user.number, turn.deadline.share(RECALL_SHARE), strict=turn.strict, hurried=turn.hurried
-        )
-        asked.rows.add_done_callback(turn.watch.until_done("feast"))
+        release, userid, stored = opened.release, turn.request.userid, user
+        user = opened.current(stored, turn.request.before)
+        asked = self._ask_features(turn, opened, user)
         candidates = self._candidates(turn, opened, user, last_try)
         try:
-            features = encoded_user(opened.spec, self._features.result(asked))
-            if features is not None:
+            features = encoded_user(opened.spec, self._features.result(asked)) if asked else opened.unknown_user
+            if features is not None and asked:
                 self._known.keep_features(release, userid, features)
         except ServiceError as error:
             _raise_if_told(turn, error, last_try)
@@ -132,6 +133,8 @@ class Stages:
                 return unranked(candidates, lacks(error, Outcome.NOT_RANKED)), candidates
             features = known
             candidates = replace(candidates, lacking=(*candidates.lacking, lacks(error, Outcome.LAST_FEATURES)))
+        if features is not None and stored.events:
+            features = features.having(Columns.N_RATINGS, [len(opened.current(stored, None).history)])
         scorer = self._services.asking(self._services.scorer, turn, SCORES_SHARE)
         try:
             with turn.watch.stage("triton"):
@@ -139,6 +142,15 @@ class Stages:
         except ServiceError as error:
             _raise_if_told(turn, error, last_try)
             return unranked(candidates, lacks(error, Outcome.NOT_RANKED)), candidates
+
+    def _ask_features(self, turn: Turn, opened: OpenRelease, user: StoredUser) -> Asked | None:
+        """Start fetching a user's features; None for a stranger, who has none."""
+        if not user.number:
+            return None
+        deadline = turn.deadline.share(RECALL_SHARE)
+        asked = self._features.ask(opened.release, user.number, deadline, strict=turn.strict, hurried=turn.hurried)
+        asked.rows.add_done_callback(turn.watch.until_done("feast"))
+        return asked
 
     def _candidates(self, turn: Turn, opened: OpenRelease, user: StoredUser, last_try: bool) -> Candidates:
         items = self._services.asking(self._services.items, turn, RECALL_SHARE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -59,6 +60,14 @@ class Request(BaseModel):
     strict: bool = False  # rather no answer than one without a service: for checks and measurements
     stages: bool = False  # also return what each stage was given and what it gave
     release: Annotated[str, Field(pattern=RELEASE)] | None = None  # instead of the live one
+
+    @property
+    def before(self) -> int | None:
+        """What happened before this second is known. None: all that was acknowledged, be it of this very second.
+
+        So whoever has just rated something and asks, naming no time, sees it count.
+        """
+        return self.timestamp if "timestamp" in self.model_fields_set else None
 
 
 class WhyNotRequest(BaseModel):
@@ -200,6 +209,7 @@ class Recommendation:
     recall: Mapping[str, Sequence[OwnId]] | None = None  # own ids in the order of recall, where that was asked for
     explained: Sequence[Explanation] | None = None  # one an item, where that was asked for
     stages: Sequence[Mapping[str, Any]] | None = None  # as `stage_report` tells them, where that was asked for
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)  # what events name that came of it
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -213,6 +223,7 @@ class Recommendation:
         return {
             "userid": self.userid,
             "release": self.release,
+            "recommendation": self.id,
             "cold_start": self.cold_start,
             **({"degraded": degraded} if degraded else {}),
             **({"reason": " ".join(reasons)} if reasons else {}),

@@ -46,6 +46,7 @@ class Answer(BaseModel):
 
     userid: OwnId
     release: str = Field(description="which one has answered")
+    recommendation: str = Field(description="the answer's name, for events that come of it")
     cold_start: bool = Field(description="the release knows nothing of this user: the popular list")
     item_list: list[Item]
     took_ms: dict[str, float] = Field(description="milliseconds with each service, and in total")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -33,6 +34,7 @@ _IN_ADDRESS = {
 _NUMBERS = ("size", "timestamp")
 _NUMBER = re.compile(r"-?[0-9]{1,12}")
 _EXAMPLE = 'for example {"userid": 1, "size": 50}'
+Parsed = TypeVar("Parsed")
 
 
 class BadRequestError(RecsysError):
@@ -49,12 +51,26 @@ class BadRequestError(RecsysError):
 
 def parse(body: bytes) -> Request:
     """Raises BadRequestError. The Content-Type is ignored, so that a plain `curl -d` works."""
+    return validated(body, Request.model_validate_json, _EXPECTED, _EXAMPLE)
+
+
+def validated(
+    body: bytes,
+    validate: Callable[[bytes], Parsed],
+    expected: Mapping[str, str],
+    example: str,
+    shape: str = "a JSON object",
+) -> Parsed:
+    """What ``validate`` makes of a body. Raises BadRequestError.
+
+    ``expected``: what each field must be; ``example``: of a body, and ``shape``: what it must be as a whole.
+    """
     if not body.strip():
-        raise BadRequestError(_BODY, f"The body is empty; expected a JSON object, {_EXAMPLE}.")
+        raise BadRequestError(_BODY, f"The body is empty; expected {shape}, {example}.")
     try:
-        return Request.model_validate_json(body)
+        return validate(body)
     except ValidationError as error:
-        raise _explained(error) from error
+        raise _explained(error, expected, example, shape) from error
 
 
 def parse_query(arguments: Mapping[str, str]) -> WhyNotRequest:
@@ -66,17 +82,22 @@ def parse_query(arguments: Mapping[str, str]) -> WhyNotRequest:
         raise _explained(error, _IN_ADDRESS) from error
 
 
-def _explained(error: ValidationError, expected: Mapping[str, str] = _EXPECTED) -> BadRequestError:
+def _explained(
+    error: ValidationError, expected: Mapping[str, str], example: str = "", shape: str = ""
+) -> BadRequestError:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind, path = problem["type"], problem["loc"]
     if kind == "json_invalid":
-        return BadRequestError(_BODY, f"The body is not JSON ({problem['msg']}); expected an object, {_EXAMPLE}.")
+        return BadRequestError(_BODY, f"The body is not JSON ({problem['msg']}); expected {shape}, {example}.")
+    where = f"[{path[0]}]." if path and isinstance(path[0], int) else ""  # of a list
+    path = path[1:] if where else path
     if not path:
-        return BadRequestError(_BODY, f"The body is not a JSON object; expected one, {_EXAMPLE}.")
-    field = str(path[0])
+        return BadRequestError(where[:-1] or _BODY, f"The body is not as expected: {shape}, {example}.")
+    name = str(path[0])
+    field = where + name
     if kind == "missing":
-        return BadRequestError(field, f"{field} is missing; expected {expected[field]}.")
-    if field not in expected:
-        shown = field if len(field) <= _SHOWN else field[:_SHOWN] + "..."
+        return BadRequestError(field, f"{field} is missing; expected {expected[name]}.")
+    if name not in expected:
+        shown = field if len(name) <= _SHOWN else field[: len(where) + _SHOWN] + "..."
         return BadRequestError(shown, f"{shown!r} is not a field of this request; there are: {', '.join(expected)}.")
-    return BadRequestError(field, f"{field} must be {expected[field]}.")
+    return BadRequestError(field, f"{field} must be {expected[name]}.")

@@ -9,6 +9,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from online.clients.base import ServiceError
+from online.events.incoming import EventError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
 from online.recommend.types import UnknownReleaseError, WrongIdError
@@ -33,7 +34,8 @@ def register_errors(app: Flask) -> None:
     """Translate what the recommender and Flask raise. Nothing else reaches the user of the API."""
 
     @app.errorhandler(BadRequestError)
-    def bad_request(error: BadRequestError) -> Response:
+    @app.errorhandler(EventError)
+    def bad_request(error: BadRequestError | EventError) -> Response:
         return error_response(400, "bad_request", str(error), field=error.field)
 
     @app.errorhandler(WrongIdError)

@@ -36,6 +36,8 @@ _OPEN: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PAT
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
 
+GORSE_HEADER: Final = "X-API-Key"  # what Gorse's clients send a key in
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -51,6 +53,12 @@ def is_open(path: str) -> bool:
 def only_reads(view: View) -> View:
     """Mark a POST that changes nothing. Any other one counts as a write."""
     view.only_reads = True  # type: ignore[attr-defined]
+    return view
+
+
+def open_at_first(view: View) -> View:
+    """Mark a view that writes, but needs a key only once a first one was handed out, from then on."""
+    view.open_at_first = True  # type: ignore[attr-defined]
     return view
 
 
@@ -123,6 +131,16 @@ class Keys:
                 found = name
         return found
 
+    def there_were_any(self) -> bool:
+        """Whether a key was ever handed out: it may have been taken back since."""
+        try:
+            self._path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # nobody knows
+        return True
+
     def _current(self) -> dict[str, str]:
         try:
             status = self._path.stat()
@@ -147,10 +165,12 @@ def register_keys(app: Flask, settings: ServerSettings, path: Path) -> None:
     @app.before_request
     def check() -> None:
         given = request.authorization
-        owner = keys.owner(given.token) if given and given.type == "bearer" and given.token else None
+        bearer = given.token if given and given.type == "bearer" else None
+        key = bearer or request.headers.get(GORSE_HEADER)
+        owner = keys.owner(key) if key else None
         if owner is not None:
             records.current().facts["key"] = owner
-        elif not is_open(request.path) and (settings.keys_for == "all" or _writes()):
+        elif not is_open(request.path) and (settings.keys_for == "all" or _needs_one(keys)):
             message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
             raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
 
@@ -171,8 +191,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _writes() -> bool:
+def _needs_one(keys: Keys) -> bool:
+    """Whether the request writes what only some may write."""
     if request.method in _READS:
         return False
     view = current_app.view_functions.get(request.endpoint or "")
-    return view is not None and not getattr(view, "only_reads", False)
+    if view is None or getattr(view, "only_reads", False):
+        return False
+    return keys.there_were_any() or not getattr(view, "open_at_first", False)

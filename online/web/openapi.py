@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from data_exchange_center import VERSION
 from online.browse.description import BROWSE, BROWSE_ANSWERS
+from online.events.description import EVENT_MODELS, EVENTS
 from online.explain.shapes import WhyNot
 from online.recommend.types import Request, WhyNotRequest
 from online.web.answers import Alive, Answer, ErrorAnswer, Ready
@@ -66,6 +67,7 @@ def description() -> dict[str, Any]:
                 )
             },
             **BROWSE,
+            **EVENTS,
             "/metrics": {
                 "get": operation(
                     "metrics",
@@ -89,7 +91,16 @@ def description() -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     """Of a request as it is checked, of answers as they are written."""
-    models: tuple[type[BaseModel], ...] = (Request, Answer, WhyNot, ErrorAnswer, Alive, Ready, *BROWSE_ANSWERS)
+    models: tuple[type[BaseModel], ...] = (
+        Request,
+        Answer,
+        WhyNot,
+        ErrorAnswer,
+        Alive,
+        Ready,
+        *BROWSE_ANSWERS,
+        *EVENT_MODELS,
+    )
     _, schema = models_json_schema([(model, "validation") for model in models], ref_template=REF)
     definitions: dict[str, Any] = schema["$defs"]
     return definitions

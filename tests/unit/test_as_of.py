@@ -22,6 +22,7 @@ from offline.data.sequences import Sequences
 from offline.evaluation import replay, served
 from offline.experiments import affinity
 from online.clients.redis import StoredUser
+from tests.datasets import STARS
 from tests.unit.offline.data.ratings import made_up_ratings
 
 AT = 3  # the second of the request
@@ -82,7 +83,7 @@ def artifacts_replayed(data: Sequences) -> Arrays:
 
 def server(data: Sequences) -> Arrays:
     history, seen = of_user(data)
-    user = StoredUser(1, (), seen.astype(np.int32), np.zeros(0, np.int32), history, {}).as_of(AT)
+    user = StoredUser(1, (), seen.astype(np.int32), np.zeros(0, np.int32), history, {}).current(STARS, {}, AT)
     return *arrays(user.history), user.seen
 
 

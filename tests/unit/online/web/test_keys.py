@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 def app(fakes: Fakes, path: Path, **server: Any) -> Flask:
     settings = Settings()
     changed = settings.server.model_copy(update={"keys_file": path, **server})
-    return create_app(fakes.recommender, settings.model_copy(update={"server": changed}))
+    return create_app(fakes.recommender, settings.model_copy(update={"server": changed}), fakes.users.log)
 
 
 @pytest.fixture
@@ -106,6 +106,18 @@ def test_what_writes_needs_a_key_and_what_only_reads_does_not(fakes: Fakes, path
     key = keys.add(path, "writer")
     assert http.delete("/write", headers={"Authorization": f"Bearer {key}"}).status_code == 204
     assert http.post("/nowhere").status_code == 404
+
+
+def test_what_is_open_at_first_needs_a_key_once_there_was_one(fakes: Fakes, path: Path) -> None:
+    server = app(fakes, path)
+    server.add_url_rule("/open", view_func=keys.open_at_first(lambda: ("", 204)), methods=["POST"])
+    http = server.test_client()
+    assert http.post("/open").status_code == 204
+    key = keys.add(path, "writer")
+    assert http.post("/open").status_code == 401
+    assert http.post("/open", headers={"X-API-Key": key}).status_code == 204
+    keys.revoke(path, "writer")
+    assert http.post("/open").status_code == 401, "who takes the last key back wants nobody to write"
 
 
 @pytest.mark.parametrize("content", ["shop\n", "shop nohash\n", "\x00\n", "shop " + "A" * 64 + "\n", "\n\n"])

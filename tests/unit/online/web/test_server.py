@@ -133,7 +133,7 @@ def test_json_is_accepted_whatever_the_content_type(http: FlaskClient, headers: 
 
 def test_the_answer_has_the_promised_shape(http: FlaskClient, fakes: Fakes) -> None:
     answer = answered(http, {"userid": 8, "size": 3})
-    assert list(answer) == ["userid", "release", "cold_start", "item_list", "took_ms"]
+    assert list(answer) == ["userid", "release", "recommendation", "cold_start", "item_list", "took_ms"]
     assert answer["userid"] == 8
     assert answer["release"] == fakes.world.release
     assert answer["cold_start"] is False
@@ -149,7 +149,9 @@ def test_a_request_without_a_time_is_of_now() -> None:
 
 def test_recall_is_told_on_request(http: FlaskClient, fakes: Fakes) -> None:
     answer = answered(http, {"userid": 8, "timestamp": AT, "explain": True})
-    assert list(answer) == ["userid", "release", "cold_start", "item_list", "recall", "explained", "took_ms"]
+    assert list(answer) == [
+        "userid", "release", "recommendation", "cold_start", "item_list", "recall", "explained", "took_ms",
+    ]  # fmt: skip
     alone = answered(http, {"userid": 8, "timestamp": AT, "explain": "recall"})
     assert alone["recall"] == answer["recall"]
     assert "explained" not in alone
@@ -168,7 +170,7 @@ def test_scores_have_six_significant_digits(http: FlaskClient, fakes: Fakes) -> 
 
 def test_a_cold_start_is_200_and_says_so(http: FlaskClient) -> None:
     answer = answered(http, {"userid": UNKNOWN_USER})
-    assert list(answer) == ["userid", "release", "cold_start", "reason", "item_list", "took_ms"]
+    assert list(answer) == ["userid", "release", "recommendation", "cold_start", "reason", "item_list", "took_ms"]
     assert answer["cold_start"] is True
     assert answer["reason"] == "This release knows nothing of this user: these are the most popular items."
     assert len(answer["item_list"]) == 50

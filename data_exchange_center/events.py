@@ -1,0 +1,163 @@
+"""What somebody did with an item while the server runs: how an event is kept, and what it makes of its user's state.
+
+A release holds a user's state as its data set had it. What comes after is kept per user, beside the releases, and
+`updated` puts the two together whenever the state is read. It may be told events that the release knows already: an
+event is told by item, time and rating, and counts once. So nothing has to be carried from one release to the next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.history import History
+from data_exchange_center.own_ids import OwnId
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, as it was sent.
+
+    Attributes:
+        eventid: the sender's name for it: of one user, an event of the same id is the same event.
+        type: one of `Dataset.event_types`.
+        value: of an event that rates, where the data set has values.
+        timestamp: when it happened, in seconds since 1970-01-01 UTC.
+        recommendation: the answer in which the item was shown, if it was.
+    """
+
+    eventid: str
+    userid: OwnId
+    itemid: OwnId
+    type: str
+    timestamp: int
+    value: float | None = None
+    recommendation: str | None = None
+
+    def pack(self) -> str:
+        """JSON, without what is not known."""
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(known, separators=(",", ":"))
+
+    @classmethod
+    def unpack(cls, raw: str | bytes) -> Self:
+        """Inverse of `pack`. Raises ValueError, TypeError."""
+        return cls(**json.loads(raw))
+
+
+class Logged(NamedTuple):
+    """An event and its place in the log: of two events of one second, the later place is the later event."""
+
+    time: int  # of the event
+    position: tuple[int, int]  # of its entry in the stream: milliseconds when it was acknowledged, and a count
+    event: Event
+
+    @classmethod
+    def of(cls, entry: str, event: Event) -> Self:
+        """``entry``: the id of the stream's entry, ``1764115200000-0``. Raises ValueError."""
+        milliseconds, _, count = entry.partition("-")
+        return cls(event.timestamp, (int(milliseconds), int(count)), event)
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Self:
+        """A field of `wire.user_events_key`. Raises ValueError, TypeError."""
+        entry, _, event = raw.partition(b" ")
+        return cls.of(entry.decode(), Event.unpack(event))
+
+
+def updated(
+    history: History,
+    seen: NDArray[np.int32],
+    events: Iterable[Logged],
+    items: Mapping[OwnId, int],
+    dataset: Dataset,
+    before: int | None = None,
+) -> tuple[History, NDArray[np.int32]]:
+    """A user's history and seen items after ``events``, which may come in any order.
+
+    Where events have values, a rating replaces the earlier ones of the same item; where they have none, each is one
+    more. An item that the release does not know (``items``: own id -> number), a type or a value that the data set does
+    not know, counts when a release knows it.
+
+    Args:
+        before: as of this second: only events of an earlier one count; None: all do.
+    """
+    if before is not None:
+        known = history.as_of(before)
+        seen = seen[~np.isin(seen, np.setdiff1d(history.itemids, known.itemids))]
+        history = known
+    ordered = sorted((each for each in events if before is None or each.time < before), key=lambda each: each[:2])
+    last: dict[int, int] = {}  # item -> the time up to which what the history says of it is replaced
+    rated: dict[int, list[tuple[int, int]]] = {}  # item -> its new (time, rating)
+    hidden: dict[int, bool] = {}  # item -> by the last event that hides it or takes that back
+    for time, _, event in ordered:
+        effect, item = dataset.event_types.get(event.type), items.get(event.itemid)
+        if item is None or effect is None:
+            continue
+        if effect == "rates":
+            if (code := dataset.code(event.value)) is None:
+                continue
+            if dataset.has_values:
+                last[item], rated[item] = time, []
+            if (time, code) not in rated.setdefault(item, []):
+                rated[item].append((time, code))
+        elif effect == "hides":
+            hidden[item] = True
+        elif effect == "retracts":
+            last[item], rated[item], hidden[item] = time, [], False
+    return _history(history, last, rated, dataset.has_values), _seen(seen, history, last, rated, hidden)
+
+
+def _history(
+    old: History, last: Mapping[int, int], rated: Mapping[int, list[tuple[int, int]]], replaces: bool
+) -> History:
+    if not rated:
+        return old
+    kept = ~_replaced(old, last)
+    there: dict[int, dict[int, set[int]]] = {item: {} for item in rated}  # item -> time -> ratings
+    for place in np.flatnonzero(kept & np.isin(old.itemids, list(rated))).tolist():
+        of_item = there[int(old.itemids[place])]
+        of_item.setdefault(int(old.times[place]), set()).add(int(old.ratings[place]))
+    new = [
+        (item, code, time)
+        for item, pairs in rated.items()
+        for time, code in pairs
+        if code not in there[item].get(time, ()) and not (replaces and any(later > time for later in there[item]))
+    ]
+    # newest first; of one second, what came last
+    new.sort(key=lambda each: each[2])
+    columns = np.array(new[::-1], np.int64).reshape(-1, 3).T
+    parts = zip(columns, (old.itemids, old.ratings, old.times), strict=True)
+    joined = [np.concatenate([added, column[kept]]) for added, column in parts]
+    order = np.argsort(-joined[2], kind="stable")
+    return History(*(column[order] for column in joined))
+
+
+def _replaced(old: History, last: Mapping[int, int]) -> NDArray[np.bool_]:
+    """(n,) the events about which something was said anew."""
+    replaced = np.isin(old.itemids, list(last))
+    for place in np.flatnonzero(replaced).tolist():
+        replaced[place] = old.times[place] <= last[int(old.itemids[place])]
+    return replaced
+
+
+def _seen(
+    old: NDArray[np.int32],
+    history: History,
+    last: Mapping[int, int],
+    rated: Mapping[int, list[tuple[int, int]]],
+    hidden: Mapping[int, bool],
+) -> NDArray[np.int32]:
+    if not rated and not hidden:
+        return old
+    remaining = set(history.itemids[~_replaced(history, last)].tolist())
+    gone = [item for item in rated if not rated[item] and item not in remaining and not hidden.get(item)]
+    more = [item for item in rated if rated[item]] + [item for item, is_hidden in hidden.items() if is_hidden]
+    seen: NDArray[np.int32] = np.union1d(old[~np.isin(old, gone)], more).astype(np.int32)
+    return seen

@@ -1,0 +1,176 @@
+"""The log of events in a real Redis: what is acknowledged is there, once, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+import redis
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from data_exchange_center import wire
+from data_exchange_center.events import Event
+from data_exchange_center.settings import Settings
+from offline_to_online.stores.connections import redis_client
+from online.clients.base import ServiceError
+from online.clients.redis import RedisUsers, UserQuery
+from online.events.log import EventLog
+from online.stack import commands
+from online.stack.redis.service import REDIS
+from online.stack.supervision import Supervisor
+from tests.free_ports import settings_on_free_ports
+
+RELEASE = "eeeeeeeeeeee"
+WRITERS, EACH = 32, 25
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A Redis of its own, which may be killed: the supervisor starts it again."""
+    settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
+    settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"timeout_s": 5.0})})
+    try:
+        commands.up(settings, [REDIS])
+        with redis_client(settings) as client:
+            client.set(wire.manifest_key(RELEASE), "{}")
+        yield settings
+    finally:
+        commands.down(settings, None)
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[EventLog]:
+    log = EventLog(settings.redis)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[redis.Redis]:
+    with redis_client(settings) as client:
+        yield client
+
+
+def rating(userid: int, number: int, eventid: str | None = None) -> Event:
+    return Event(eventid or f"e{number}", userid, number, "rating", 1_000_000 + number, 5.0)
+
+
+def logged(client: redis.Redis, userid: int) -> list[Event]:
+    """The user's events in the log, in its order."""
+    entries = client.xrange(wire.event_log_key(wire.event_partition(userid)))
+    events = [Event.unpack(fields[b"event"]) for _, fields in entries if b"event" in fields]
+    return [event for event in events if event.userid == userid]
+
+
+def state(settings: Settings, userid: int) -> list[Event]:
+    """The events that a request for the user is answered with."""
+    users = RedisUsers(settings.redis)
+    try:
+        user = users.call(UserQuery(userid, RELEASE)).user
+    finally:
+        users.close()
+    return [each.event for each in sorted(user.events, key=lambda each: each.position)] if user else []
+
+
+def test_what_is_recorded_is_in_the_log_and_in_the_users_state(
+    log: EventLog, client: redis.Redis, settings: Settings
+) -> None:
+    events = [rating(userid, number) for userid in (101, 102, 103) for number in (2, 1)]
+    assert log.call(events) == (True,) * 6
+    for userid in (101, 102, 103):
+        assert logged(client, userid) == state(settings, userid) == [rating(userid, 2), rating(userid, 1)]
+
+
+def test_the_same_eventid_twice_counts_once(log: EventLog, client: redis.Redis, settings: Settings) -> None:
+    assert log.call([rating(111, 1), rating(111, 1), rating(111, 2, "e1")]) == (True, False, False)
+    assert log.call([rating(111, 1)]) == (False,)
+    assert logged(client, 111) == state(settings, 111) == [rating(111, 1)]
+
+
+def test_32_writers_on_one_user(settings: Settings, client: redis.Redis) -> None:
+    """Every event is sent twice, by two of them, in batches of random sizes."""
+    logs = [EventLog(settings.redis) for _ in range(WRITERS)]
+
+    def write(writer: int) -> int:
+        rng = random.Random(writer)
+        mine = [rating(121, other * EACH + n) for other in (writer, (writer + 1) % WRITERS) for n in range(EACH)]
+        rng.shuffle(mine)
+        new = 0
+        while mine:
+            size = rng.randint(1, 5)
+            batch, mine = mine[:size], mine[size:]
+            new += sum(logs[writer].call(batch))
+        return new
+
+    try:
+        with ThreadPoolExecutor(WRITERS) as pool:
+            new = sum(pool.map(write, range(WRITERS)))
+    finally:
+        for each in logs:
+            each.close()
+    assert new == WRITERS * EACH
+    there = logged(client, 121)
+    assert there == state(settings, 121), "log and state are one"
+    assert sorted(event.itemid for event in there) == list(range(WRITERS * EACH))
+
+
+def test_what_was_acknowledged_survives_a_killed_redis(settings: Settings, log: EventLog, client: redis.Redis) -> None:
+    """Killed again and again while events come: who has no answer sends the same once more."""
+    assert client.config_get("appendfsync") == {"appendfsync": "always"}
+    supervisor = Supervisor(settings)
+    again = Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.05), retry=retry_if_exception_type(ServiceError))
+    acknowledged = 0
+    for number in range(300):
+        if number % 100 == 50:
+            psutil.Process(supervisor.processes()["redis"]["pid"]).send_signal(signal.SIGKILL)
+        again(log.call, [rating(131, number)])
+        acknowledged += 1
+    expected = [rating(131, number) for number in range(acknowledged)]
+    with redis_client(settings) as fresh:
+        assert logged(fresh, 131) == state(settings, 131) == expected
+
+
+def test_the_functions_are_loaded_again_where_they_are_lost(log: EventLog, client: redis.Redis) -> None:
+    log.call([rating(141, 1)])
+    client.function_flush()
+    assert log.call([rating(141, 2), rating(142, 2)]) == (True, True)
+    client.function_flush()
+    assert log.forget(142).events == 1
+
+
+def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: redis.Redis, settings: Settings) -> None:
+    key = wire.user_key(RELEASE, 151)
+    client.lpush(wire.HISTORY_KEY, RELEASE)
+    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
+    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
+        features.hset(wire.feast_online_key(17), "x", "1")
+        log.call([rating(151, 1), rating(151, 2), rating(152, 1)])
+        forgotten = log.forget(151)
+        assert (forgotten.events, forgotten.releases) == (2, 1)
+        assert not features.exists(wire.feast_online_key(17))
+    assert not client.exists(key)
+    assert logged(client, 151) == state(settings, 151) == []
+    stream = client.xrange(wire.event_log_key(wire.event_partition(151)))
+    told = [json.loads(fields[b"forget"]) for _, fields in stream if b"forget" in fields]
+    assert told == [151], "who has read the log is told to forget, too"
+    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})  # another release brings the user back
+    assert RedisUsers(settings.redis).call(UserQuery(151, RELEASE)).user is None
+    log.call([rating(151, 3)])
+    assert state(settings, 151) == [rating(151, 3)]
+    assert logged(client, 152) == [rating(152, 1)]
+    assert (log.forget(151).events, log.forget(151).events) == (1, 0)
+
+
+def test_the_key_of_a_user_in_feasts_store_is_feasts_own() -> None:
+    from feast.infra.online_stores.helpers import _redis_key
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    for number in (1, 6040, 2**31 - 1):
+        key = EntityKey(join_keys=["userid"], entity_values=[Value(int64_val=number)])
+        assert _redis_key(wire.FEAST_PROJECT, key, 3) == wire.feast_online_key(number)

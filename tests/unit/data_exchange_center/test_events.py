@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from data_exchange_center import wire
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.events import Event, Logged, updated
+from data_exchange_center.history import History
+from tests.datasets import STARS
+
+CLICKS = STARS.model_copy(update={"levels": (1.0,), "positive_level": 0})
+ITEMS = {n: n for n in range(1, 100)}
+OLD = [(3, 4, 300), (2, 5, 200), (1, 1, 100)]  # item, rating, time; newest first
+
+
+def after(
+    events: Sequence[tuple[str, int, int, float | None]],
+    old: Sequence[tuple[int, int, int]] = OLD,
+    dataset: Dataset = STARS,
+    before: int | None = None,
+) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """History, newest first, and seen items after events (type, item, time, value), acknowledged in this order."""
+    logged = [
+        Logged(time, (1_000, place), Event(f"e{place}", 7, item, kind, time, value))
+        for place, (kind, item, time, value) in enumerate(events)
+    ]
+    results = []
+    for order in itertools.islice(itertools.permutations(logged), 24):  # in whatever order they are stored
+        history, seen = updated(history_of(old), seen_of(old), order, ITEMS, dataset, before)
+        rows = list(zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
+        results.append((rows, seen.tolist()))
+    assert all(result == results[0] for result in results)
+    return results[0]
+
+
+def history_of(rows: Sequence[tuple[int, int, int]]) -> History:
+    return History(*np.array(rows, np.int64).reshape(-1, 3).T)
+
+
+def seen_of(rows: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    return np.array(sorted(item for item, _, _ in rows), np.int32)
+
+
+def test_a_rating_is_the_newest_event_and_is_seen() -> None:
+    assert after([("rating", 9, 400, 5)]) == ([(9, 5, 400), *OLD], [1, 2, 3, 9])
+
+
+def test_a_late_rating_stands_where_it_happened() -> None:
+    assert after([("rating", 9, 150, 2)]) == ([*OLD[:2], (9, 2, 150), OLD[2]], [1, 2, 3, 9])
+
+
+def test_of_one_second_what_was_acknowledged_last_is_newest() -> None:
+    rows, _ = after([("rating", 8, 300, 5), ("rating", 9, 300, 4)])
+    assert rows == [(9, 4, 300), (8, 5, 300), *OLD]
+
+
+def test_a_rating_replaces_the_earlier_ones_of_the_item() -> None:
+    assert after([("rating", 2, 400, 1)]) == ([(2, 1, 400), OLD[0], OLD[2]], [1, 2, 3])
+    assert after([("rating", 9, 400, 1), ("rating", 9, 401, 3)])[0] == [(9, 3, 401), *OLD]
+
+
+def test_a_late_rating_does_not_replace_a_later_one() -> None:
+    assert after([("rating", 3, 250, 1)]) == (OLD, [1, 2, 3])
+    assert after([("rating", 9, 401, 3), ("rating", 9, 400, 1)])[0] == [(9, 3, 401), *OLD]
+
+
+def test_events_without_values_add_up() -> None:
+    old = [(3, 1, 300), (2, 1, 200)]
+    rows, seen = after([("click", 2, 400, None), ("click", 2, 350, None)], old, CLICKS)
+    assert rows == [(2, 1, 400), (2, 1, 350), *old]
+    assert seen == [2, 3]
+
+
+@pytest.mark.parametrize("dataset", [STARS, CLICKS])
+def test_what_the_release_has_already_counts_once(dataset: Dataset) -> None:
+    kind = "rating" if dataset.has_values else "click"
+    old = [(item, rating if dataset.has_values else 1, time) for item, rating, time in OLD]
+    assert after([(kind, item, time, rating) for item, rating, time in old], old, dataset) == (old, [1, 2, 3])
+
+
+def test_what_is_hidden_is_seen_and_no_part_of_the_history() -> None:
+    assert after([("hide", 9, 400, None)]) == (OLD, [1, 2, 3, 9])
+
+
+@pytest.mark.parametrize("kind", ["click", "view"])
+def test_what_is_only_noted_changes_nothing(kind: str) -> None:
+    assert after([(kind, 9, 400, None)]) == (OLD, [1, 2, 3])
+
+
+def test_undoing_takes_back_what_was_said_before() -> None:
+    assert after([("rating", 9, 400, 5), ("undo", 9, 401, None)]) == (OLD, [1, 2, 3])
+    assert after([("hide", 9, 400, None), ("undo", 9, 401, None)]) == (OLD, [1, 2, 3])
+    assert after([("undo", 2, 400, None)]) == ([OLD[0], OLD[2]], [1, 3]), "what the release knows, too"
+    assert after([("undo", 9, 400, None), ("rating", 9, 401, 5)]) == ([(9, 5, 401), *OLD], [1, 2, 3, 9])
+    assert after([("undo", 3, 250, None)]) == (OLD, [1, 2, 3]), "but not what was said later"
+
+
+def test_as_of_a_second_only_earlier_events_are_known() -> None:
+    events = [("rating", 9, 250, 5.0), ("rating", 2, 260, 1.0), ("hide", 8, 260, None), ("undo", 1, 300, None)]
+    assert after(events, before=260) == ([(9, 5, 250), *OLD[1:]], [1, 2, 9])
+    assert after(events, before=261) == ([(2, 1, 260), (9, 5, 250), OLD[2]], [1, 2, 8, 9])
+    assert after(events, before=50) == ([], [])
+
+
+def test_what_nobody_knows_yet_does_not_count() -> None:
+    for event in (("rating", 777, 400, 5), ("purchase", 9, 400, 5), ("rating", 9, 400, 3.5), ("rating", 9, 400, None)):
+        assert after([event]) == (OLD, [1, 2, 3])
+
+
+def test_many_events_are_as_one_after_the_other() -> None:
+    """Against the plainest way to do it: a dictionary by item."""
+    rng = np.random.default_rng(0)
+    events = [
+        (str(rng.choice(["rating", "hide", "undo"])), int(rng.integers(1, 9)), 301 + place, float(rng.integers(1, 6)))
+        for place in range(60)
+    ]
+    rated, hidden = {item: (time, rating) for item, rating, time in OLD}, set()
+    for kind, item, time, value in events:
+        if kind == "rating":
+            rated[item] = (time, int(value))
+        elif kind == "hide":
+            hidden.add(item)
+        else:
+            rated.pop(item, None)
+            hidden.discard(item)
+    expected = sorted(((item, rating, time) for item, (time, rating) in rated.items()), key=lambda row: -row[2])
+    assert after(events) == (expected, sorted(hidden | rated.keys()))
+
+
+def test_an_event_survives_its_way_through_redis() -> None:
+    event = Event("é\n1", "u 8f", "sku/1", "rating", 1_700_000_000, 4.5, "abc")
+    assert Logged.unpack(f"1764115200000-3 {event.pack()}".encode()) == (1_700_000_000, (1764115200000, 3), event)
+    least = Event("1", 1, 2, "view", 0)
+    assert Event.unpack(least.pack()) == least
+
+
+def test_the_usual_types_of_events() -> None:
+    assert STARS.event_types["rating"] == "rates"
+    assert CLICKS.event_types == {"click": "rates", "view": "notes", "hide": "hides", "undo": "retracts"}
+    own = STARS.model_copy(update={"events": {"bought": "rates"}})
+    assert own.event_types == {"bought": "rates"}
+
+
+def test_the_code_of_a_value() -> None:
+    assert [STARS.code(value) for value in (1, 5.0, 3.5, 6, None)] == [1, 5, None, None, None]
+    assert [CLICKS.code(value) for value in (None, 17.0)] == [1, 1]
+    binned = STARS.model_copy(update={"binned": True, "levels": (1.0, 10.0, 100.0)})
+    assert [binned.code(value) for value in (-5, 5.6, 1e9, None)] == [1, 2, 3, None]
+
+
+def test_a_users_events_and_their_log_are_in_one_slot_of_a_cluster() -> None:
+    for userid in (1, 7, "a{b}c", "{", "x" * 512):
+        tag = f"{{{wire.event_partition(userid)}}}"
+        assert tag in wire.user_events_key(userid).partition("}")[0] + "}"
+        assert wire.event_log_key(wire.event_partition(userid)).endswith(tag)
+    assert len({wire.event_partition(userid) for userid in range(1, 1000)}) == wire.EVENT_PARTITIONS

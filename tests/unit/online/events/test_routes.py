@@ -1,0 +1,249 @@
+"""Events over HTTP, over fakes: what is accepted, what is refused, and what the next answer makes of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from online.main.s1_server import create_app
+from online.web import keys
+from tests.unit.online.conftest import Fakes
+from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
+
+EVENT = {"eventid": "a1", "userid": 1, "itemid": 4, "type": "rating", "value": 5}
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> type[World]:
+    return getattr(request, "param", DefaultWorld)
+
+
+@pytest.fixture
+def with_a_key(fakes: Fakes, tmp_path: Path) -> FlaskClient:
+    """Sends one with every request."""
+    path, settings = tmp_path / "api_keys", Settings()
+    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"keys_file": path})})
+    http = create_app(fakes.recommender, settings, fakes.users.log).test_client()
+    http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'shop')}"
+    return http
+
+
+def send(http: FlaskClient, body: Any, status: int = 200, path: str = "/ml/event") -> Any:
+    response = http.post(path, json=body)
+    assert response.status_code == status, response.text
+    return response.json
+
+
+def ask(http: FlaskClient, userid: int | str = 1, **more: Any) -> Any:
+    response = http.post("/ml/rec", json={"userid": userid, **more})
+    assert response.status_code == 200, response.text
+    return response.json
+
+
+def items(answer: Any) -> list[int | str]:
+    return [each["itemid"] for each in answer["item_list"]]
+
+
+def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -> None:
+    before = ask(http, size=200)
+    best = items(before)[0]
+    answer = send(http, {**EVENT, "itemid": best, "recommendation": before["recommendation"]})
+    assert answer == {"events": [{"eventid": "a1", "new": True, "known_item": True}]}
+    after = ask(http, size=200)
+    assert best not in items(after)
+    assert items(after) != [item for item in items(before) if item != best], "the vectors are of the new history"
+    assert after["recommendation"] != before["recommendation"]
+    (logged,) = fakes.users.log.of_user(1)
+    assert logged.event.recommendation == before["recommendation"]
+
+
+def test_an_event_of_this_very_second_is_known_to_who_names_no_time(http: FlaskClient) -> None:
+    now = int(time.time())
+    best = items(ask(http))[0]
+    send(http, {**EVENT, "itemid": best, "timestamp": now + 5})  # a clock that is a little ahead
+    assert best not in items(ask(http))
+    assert best in items(ask(http, timestamp=now))
+
+
+def test_a_stranger_has_a_personal_list_from_the_first_event_on(http: FlaskClient, fakes: Fakes) -> None:
+    popular = ask(http, UNKNOWN_USER)
+    assert popular["cold_start"] is True
+    send(http, {**EVENT, "userid": UNKNOWN_USER})
+    personal = ask(http, UNKNOWN_USER, strict=True)
+    assert personal["cold_start"] is False
+    assert "degraded" not in personal
+    assert 4 not in items(personal)
+    assert items(personal) != items(popular)
+    assert {row for query in fakes.features.calls if query.entity == "user" for row in query.ids} <= {1}
+    send(http, {**EVENT, "userid": UNKNOWN_USER, "eventid": "a2", "itemid": 7, "value": 1})
+    assert items(ask(http, UNKNOWN_USER)) != items(personal)
+
+
+def test_the_count_of_a_users_ratings_is_that_of_the_history(http: FlaskClient, fakes: Fakes) -> None:
+    """In the row that the model is given, whatever the feature store holds."""
+    column = fakes.world.spec.columns.index("n_ratings")
+    ask(http)
+    send(http, [{**EVENT, "eventid": f"a{item}", "itemid": item} for item in (10, 13, 16) if item])
+    ask(http)
+    first, second = (query.inputs.rows[0, column] for query in fakes.scorer.calls)
+    rated = len(fakes.world.histories[1].itemids)
+    feature = next(each for each in fakes.world.spec.dense if each.name == "n_ratings")
+    new = sum(item not in fakes.world.seen[1] for item in (10, 13, 16))
+    assert [first, second] == pytest.approx([feature.encode([n])[0] for n in (rated, rated + new)])
+
+
+def test_the_same_eventid_twice_counts_once(http: FlaskClient, fakes: Fakes) -> None:
+    send(http, EVENT)
+    answer = send(http, [EVENT, {**EVENT, "value": 1}, {**EVENT, "eventid": "a2"}])
+    assert [each["new"] for each in answer["events"]] == [False, False, True]
+    assert [logged.event.value for logged in fakes.users.log.of_user(1)] == [5, 5]
+    assert send(http, {**EVENT, "userid": 2})["events"][0]["new"], "eventids are each user's own"
+
+
+def test_hidden_and_back_again(http: FlaskClient) -> None:
+    best = items(ask(http))[0]
+    send(http, {"eventid": "h", "userid": 1, "itemid": best, "type": "hide"})
+    assert best not in items(ask(http))
+    send(http, {"eventid": "u", "userid": 1, "itemid": best, "type": "undo"})
+    assert best in items(ask(http))
+
+
+def test_an_item_that_the_release_does_not_know_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
+    before = items(ask(http))
+    answer = send(http, {**EVENT, "itemid": 999_999})
+    assert answer["events"] == [{"eventid": "a1", "new": True, "known_item": False}]
+    assert len(fakes.users.log.of_user(1)) == 1
+    assert items(ask(http)) == before
+
+
+BAD = {
+    "nothing": (b"", "body"),
+    "no JSON": (b"{", "body"),
+    "an empty list": (b"[]", "body"),
+    "a number": (b"7", "body"),
+    "no eventid": (b'{"userid": 1, "itemid": 4, "type": "view"}', "eventid"),
+    "an eventid that is empty": (b'{"eventid": "", "userid": 1, "itemid": 4, "type": "view"}', "eventid"),
+    "an unknown field": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "x": 1}', "x"),
+    "a type that is not declared": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "bought"}', "type"),
+    "a rating without a value": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "rating"}', "value"),
+    "no value of the data set's": (
+        b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "rating", "value": 3.7}', "value",
+    ),
+    "a userid of the other kind": (b'{"eventid": "a", "userid": "1", "itemid": 4, "type": "view"}', "userid"),
+    "an itemid of the other kind": (b'{"eventid": "a", "userid": 1, "itemid": "4", "type": "view"}', "itemid"),
+    "milliseconds": (
+        b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "timestamp": 1764115200000}', "timestamp",
+    ),
+    "the future": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "timestamp": 4294967295}', "timestamp"),
+    "the second of two": (
+        b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "view"}, {"eventid": "b", "userid": 1, "itemid": 4}]',
+        "[1].type",
+    ),
+    "the second of two, by the data set": (
+        b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "view"}, '
+        b'{"eventid": "b", "userid": 1, "itemid": 4, "type": "bought"}]',
+        "[1].type",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "field"), BAD.values(), ids=BAD)
+def test_what_is_refused_is_said_and_nothing_is_recorded(
+    http: FlaskClient, fakes: Fakes, body: bytes, field: str
+) -> None:
+    response = http.post("/ml/event", data=body)
+    assert response.status_code == 400, response.text
+    assert response.json is not None
+    error = response.json["error"]
+    assert (error["code"], error["field"]) == ("bad_request", field)
+    assert 10 < len(error["message"]) < 400
+    assert fakes.users.log.events == {}
+
+
+def test_without_redis_it_is_said_that_nothing_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
+    ask(http)
+    fakes.users.log.down = True
+    error = send(http, EVENT, 503)["error"]
+    assert (error["code"], error["service"]) == ("service_unavailable", "redis")
+
+
+def test_gorses_shape(http: FlaskClient, fakes: Fakes) -> None:
+    sent = [
+        {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24"},
+        {"FeedbackType": "view", "UserId": "1", "ItemId": "7", "Timestamp": "2022-02-24T10:00:00+01:00", "Comment": ""},
+        {"FeedbackType": "view", "UserId": "2", "ItemId": "7", "Timestamp": ""},
+    ]
+    assert send(http, sent, path="/api/feedback") == {"RowAffected": 3}
+    assert send(http, sent[:2], path="/api/feedback") == {"RowAffected": 0}
+    assert http.put("/api/feedback", json=sent[:1]).json == {"RowAffected": 0}
+    first, second = (logged.event for logged in fakes.users.log.of_user(1))
+    assert (first.userid, first.itemid, first.type, first.value, first.timestamp) == (1, 4, "rating", 5, 1645660800)
+    assert second.timestamp == 1645693200
+    assert fakes.users.log.of_user(2)[0].event.timestamp == pytest.approx(time.time(), abs=60)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"UserId": "bob"}, "[0].UserId"), ({"ItemId": "-1"}, "[0].ItemId"), ({"Timestamp": "yesterday"}, "[0].Timestamp"),
+     ({"FeedbackType": "star"}, "type"), ({"Value": None}, "value")],
+)  # fmt: skip
+def test_gorses_shape_is_checked_as_ours(http: FlaskClient, fakes: Fakes, wrong: dict[str, Any], field: str) -> None:
+    sent = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24", **wrong}
+    assert send(http, [sent], 400, "/api/feedback")["error"]["field"] == field
+    assert fakes.users.log.events == {}
+
+
+def test_who_is_forgotten_is_a_stranger(with_a_key: FlaskClient, fakes: Fakes) -> None:
+    http = with_a_key
+    send(http, EVENT)
+    assert ask(http)["cold_start"] is False
+    response = http.delete("/ml/user/1")
+    assert response.json == {"userid": 1, "events": 1, "releases": 1}
+    assert ask(http)["cold_start"] is True
+    fakes.users.down = True
+    assert ask(http)["degraded"][0]["instead"] == "popular", "no process remembers a state either"
+    fakes.users.down = False
+    send(http, {**EVENT, "eventid": "later"})
+    assert ask(http)["cold_start"] is False
+
+
+@pytest.mark.parametrize("userid", ["0", "x", "-1", "7 ", str(2**31), "9" * 600])
+def test_nobody_has_such_an_id(with_a_key: FlaskClient, userid: str) -> None:
+    response = with_a_key.delete(f"/ml/user/{userid}")
+    assert response.status_code == 400
+    assert response.json is not None
+    assert response.json["error"]["field"] == "userid"
+
+
+@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+@pytest.mark.parametrize("userid", ["a/b", "/", "//x//", "new\nline", "ünï", "7", "?a=1"])
+def test_ids_may_be_any_text(with_a_key: FlaskClient, fakes: Fakes, userid: str) -> None:
+    send(with_a_key, {"eventid": "a", "userid": userid, "itemid": "nowhere", "type": "view"})
+    response = with_a_key.delete(f"/ml/user/{quote(userid, safe='')}")
+    assert response.json == {"userid": userid, "events": 1, "releases": int(userid in fakes.world.numbers)}
+
+
+def test_writing_needs_a_key_where_there_are_keys(fakes: Fakes, tmp_path: Path) -> None:
+    path, settings = tmp_path / "api_keys", Settings()
+    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"keys_file": path})})
+    http = create_app(fakes.recommender, settings, fakes.users.log).test_client()
+    assert http.delete("/ml/user/1").status_code == 401, "nobody is forgotten without a key"
+    assert http.post("/ml/event", json=EVENT).status_code == 200, "until a first key is handed out"
+    key = keys.add(path, "shop")
+    for response in (
+        http.post("/ml/event", json=EVENT),
+        http.post("/api/feedback", json=[]),
+        http.put("/api/feedback", json=[]),
+        http.delete("/ml/user/1"),
+        http.post("/ml/event", json=EVENT, headers={"X-API-Key": "wrong"}),
+    ):
+        assert response.status_code == 401
+    assert ask(http)["cold_start"] is False
+    assert http.post("/ml/event", json=EVENT, headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    assert http.post("/ml/event", json=EVENT, headers={"X-API-Key": key}).status_code == 200
