@@ -50,6 +50,11 @@ CHINESE = {
         "是前者的 {times} 倍（轮流请求的中位数）。",
     "container": "容器", "image MB": "镜像 MB", "of them shared": "其中共用",
     "seconds to healthy": "到健康的秒数", "memory MB": "内存 MB",
+    "away": "缺了", "all there": "一个不缺", "no Triton": "没有 Triton", "no Feast": "没有 Feast",
+    "no Feast, a user not seen before": "没有 Feast，用户之前没来过", "no Elasticsearch": "没有 Elasticsearch",
+    "no Redis": "没有 Redis", "no Redis, a user not seen before": "没有 Redis，用户之前没来过",
+    "none of the four": "四个都没有", "none of the four, a user not seen before": "四个都没有，用户之前没来过",
+    "{count} users.": "{count} 名用户。",
     "Measured by": "由", "on": "测于", "service versions": "服务版本", "cores": "核", "data": "数据",
     **evaluation_tables.CHINESE,
     **serving_tables.CHINESE,
@@ -213,6 +218,14 @@ def containers(figure: Figure, word: Words) -> str:
     return f"{table([word(name) for name in head], rows)}\n\n{measured(figure, word)}"
 
 
+def degraded(figure: Figure, word: Words) -> str:
+    """What each answer is worth that lacks a service."""
+    metrics = [*next(iter(figure["cases"].values()))]
+    rows = [(word(case), *(f"{found[name]:.4f}" for name in metrics)) for case, found in figure["cases"].items()]
+    users = word("{count} users.").format(count=figure["users"])
+    return f"{table((word('away'), *metrics), rows)}\n\n{users} {measured(figure, word)}"
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "demo": ("demo.json", demo),
     "demo_time": ("demo.json", demo_time),
@@ -229,6 +242,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "ratings": ("rating_prediction.json", ratings),
     "index": ("vector_index.json", index),
     "containers": ("containers.json", containers),
+    "degraded": ("degraded.json", degraded),
     **evaluation_tables.BLOCKS,
     **serving_tables.BLOCKS,
 }
