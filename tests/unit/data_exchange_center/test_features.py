@@ -116,11 +116,25 @@ def test_a_row_holds_what_each_side_gave() -> None:
     given = np.array([[1.5, 0, 0.25], [2.5, 0, 0.5]], dtype=np.float32)
     candidates = spec.encode_candidates(("a_score", "other", "fused_log_rank"), given)
     past = History(np.array([30, 7]), np.array([4, 2]), np.array([90, 50]))
-    rows = spec.assemble(users, items, 100, candidates, spec.encode_history(past, 100))
+    history = spec.encode_history(past, 100)
+    rows = spec.assemble(users, items, 100, candidates, history)
     assert rows.tolist() == [
         [2, 1, 0, 1.5, 0.25, 3, 0, 0, 4, 0, 0, 10, 0, 0],  # item 7 is unknown: padding
         [0, 1, 0, 2.5, 0.5, 3, 0, 0, 4, 0, 0, 10, 0, 0],
     ]
+    served = spec.model_inputs(users, items, 100, candidates, history)
+    assert {name: values.shape for name, values in served.by_name.items()} == {"ml_input": (2, 5), "ml_history": (1, 9)}
+    assert spec.widths == (5, 9)
+    assert np.array_equal(served.joined(), rows)
+    assert np.array_equal(served.part(slice(1, 2)).joined(), rows[1:])
+
+
+def test_a_model_without_a_history_has_one_input(spec: FeatureSpec) -> None:
+    user, many = spec.encode_users(users())[:1], spec.encode_items(items())
+    served = spec.model_inputs(user, many, 0)
+    assert {name: values.shape[1] for name, values in served.by_name.items()} == {"ml_input": spec.width}
+    assert spec.widths == (spec.width, 0)
+    assert np.array_equal(served.joined(), spec.assemble(user, many, 0))
 
 
 def test_a_spec_without_them_takes_none_and_one_with_them_wants_all(spec: FeatureSpec) -> None:
@@ -130,8 +144,9 @@ def test_a_spec_without_them_takes_none_and_one_with_them_wants_all(spec: Featur
     with pytest.raises(ValueError, match=r"fusion gives no columns \['a_score'\]"):
         ranker_spec().encode_candidates(("fused_log_rank",), np.ones((1, 1), np.float32))
     user, item = (Encoded.none(ranker_spec().of(entity), 1) for entity in ("user", "item"))
-    with pytest.raises(ValueError, match="0 candidate and 0 history columns are given"):
-        ranker_spec().assemble(user, item, 0)
+    for put_together in (ranker_spec().assemble, ranker_spec().model_inputs):
+        with pytest.raises(ValueError, match="0 candidate and 0 history columns are given"):
+            put_together(user, item, 0)
 
 
 DAY = 86_400

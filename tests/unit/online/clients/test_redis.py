@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from data_exchange_center import wire
+from data_exchange_center.release import FORMAT
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers
@@ -47,3 +50,15 @@ def test_half_a_user_is_an_error_that_names_what_is_absent(client: RedisUsers, f
 def test_bytes_that_are_cut_off_are_an_error(client: RedisUsers, field: str) -> None:
     with pytest.raises(ServiceError, match="user 1 that cannot be read"):
         client._decode(1, {**STORED, field.encode(): STORED[field.encode()][:-1]})
+
+
+def test_a_release_of_another_format_is_refused_with_that_reason(
+    client: RedisUsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = json.loads(WORLD.published.model_dump_json())
+    published["manifest"]["format"] = FORMAT + 1
+    monkeypatch.setattr(client._redis, "get", lambda _: json.dumps(published).encode())
+    with pytest.raises(
+        ServiceError, match=rf"\(it is of format {FORMAT + 1}, this version of the project reads {FORMAT}"
+    ):
+        client.published(WORLD.release)
