@@ -101,8 +101,11 @@ def _is_among(ascending: NDArray[np.int64], itemid: int) -> bool:
 
 
 def _highest(scores: NDArray[np.floating], n: int) -> NDArray[np.intp]:
-    """Positions of the ``n`` highest scores, in no order; NaN is no score."""
+    """Positions of the ``n`` highest scores, in no order; of equal ones those that come first. NaN is no score."""
     found = np.flatnonzero(~np.isnan(scores))
     if len(found) <= n:
         return found
-    return found[np.argpartition(-scores[found], n - 1)[:n]]
+    known = scores[found]
+    least = np.partition(known, len(found) - n)[len(found) - n]
+    better, equal = found[known > least], found[known == least]
+    return np.concatenate([better, equal[: n - len(better)]])

@@ -184,6 +184,13 @@ class SearchContract:
             for itemid in self._ids(hits):
                 assert set(world.genres[itemid]) & set(world.user_terms[1])
 
+    def test_of_equal_scores_the_smaller_itemid_comes_first(self, client: Search, world: World) -> None:
+        recall = self._with(world.recipe.recall.model_copy(update={"candidates": 20}), term_weight=0.5)
+        terms = sorted({code for codes in world.genres.values() for code in codes})
+        matching = sorted(itemid for itemid, codes in world.genres.items() if codes)
+        for hits in client.call(self._query(world, 1, vectors={}, terms=terms, recall=recall, seen=())):
+            assert self._ids(hits) == matching[:20]
+
     def test_with_neither_nothing_is_found(self, client: Search, world: World) -> None:
         answers = client.call(self._query(world, 1, terms=(), vectors={}))
         assert [self._ids(hits) for hits in answers] == [[] for _ in world.recipe.recall.channels]
