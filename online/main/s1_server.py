@@ -25,10 +25,10 @@ without it, and says so under "degraded".
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 
+import orjson
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -94,7 +94,7 @@ def create_app(
         answer = recommender.recommend(asked, record.watch)
         record.facts["recommendation"] = answer.id
         record.answered(answer)
-        return Response(json.dumps(answer.as_json(), separators=(",", ":")), mimetype="application/json")
+        return Response(orjson.dumps(answer.as_json()), mimetype="application/json")
 
     @app.get(WHY_NOT_PATH)
     def why_not() -> Response:
