@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import redis
 from flask.testing import FlaskClient
@@ -21,6 +19,7 @@ from online.main.s1_server import create_app
 from online.recommend.recommender import Recommender
 from online.recommend.releases import OPENING_WAIT_S
 from tests.free_ports import settings_on_free_ports
+from tests.services.online.faults import paused
 from tests.unit.online.world import (
     AT,
     BLANK_USER,
@@ -36,6 +35,7 @@ from tests.unit.online.world import (
 )
 
 SERVICES = ["redis", "elasticsearch", "feast", "triton"]
+STALL_S = 3.0
 # A fault is the same whatever is served: these tests need one world.
 ONE_WORLD = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
@@ -50,8 +50,8 @@ def server(settings: Settings) -> Iterator[FlaskClient]:
 
 
 @pytest.fixture(scope="module")
-def http(stack: Settings, world: World) -> Iterator[FlaskClient]:
-    with server(stack) as client:
+def http(patient: Settings, world: World) -> Iterator[FlaskClient]:
+    with server(patient) as client:
         yield client
 
 
@@ -62,29 +62,10 @@ def asked(http: FlaskClient, userid: OwnId, size: int = 50, **more: Any) -> dict
     return dict(response.json)
 
 
-@contextmanager
-def paused(settings: Settings, name: str) -> Iterator[None]:
-    """Every process that listens on the service's port stands still."""
-    ports = {
-        "redis": settings.redis.port,
-        "elasticsearch": settings.elasticsearch.port,
-        "feast": settings.feast.port,
-        "triton": settings.triton.grpc_port,
-    }
-    pids = {
-        connection.pid
-        for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == ports[name] and connection.pid
-    }
-    assert pids, f"nobody listens on the port of {name}"
-    processes = [psutil.Process(pid) for pid in pids]
-    try:
-        for process in processes:
-            process.send_signal(signal.SIGSTOP)
-        yield
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGCONT)
+def check_waited(waited: Sequence[float], at_most_s: float) -> None:
+    """No longer than that, but for what a busy machine adds."""
+    assert min(waited) <= 1.2 * at_most_s
+    assert max(waited) <= at_most_s + STALL_S
 
 
 @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, BLANK_USER])
@@ -171,13 +152,12 @@ def test_ready(http: FlaskClient, world: World) -> None:
 @ONE_WORLD
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_strict_request_beside_a_paused_service_is_503_within_its_timeout_and_the_next_request_after_it_succeeds(
-    http: FlaskClient, stack: Settings, world: World, name: str
+    http: FlaskClient, patient: Settings, world: World, name: str
 ) -> None:
     before = asked(http, 1)
-    timeout_s = getattr(stack, name).timeout_s
     waited = []
-    with paused(stack, name):
-        for _ in range(3):
+    with paused(patient, name):
+        for _ in range(2):
             started = time.perf_counter()
             response = http.post("/ml/rec", json={"userid": 1, "strict": True})
             waited.append(time.perf_counter() - started)
@@ -190,45 +170,48 @@ def test_a_strict_request_beside_a_paused_service_is_503_within_its_timeout_and_
         assert ready.json["services"][name]["ready"] is False
     after = asked(http, 1)
     assert after["item_list"] == before["item_list"]
-    assert max(waited) <= 1.2 * timeout_s
+    check_waited(waited, getattr(patient, name).timeout_s)
 
 
 @ONE_WORLD
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_strict_request_without_a_service_is_503_with_its_name(
-    stack: Settings, world: World, tmp_path_factory: pytest.TempPathFactory, name: str
+    patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
-    nobody = settings_on_free_ports(tmp_path_factory.mktemp("nobody"))
-    with server(stack.model_copy(update={name: getattr(nobody, name)})) as http:
+    nobody = getattr(settings_on_free_ports(tmp_path_factory.mktemp("nobody")), name)
+    nobody = nobody.model_copy(update={"timeout_s": getattr(patient, name).timeout_s})
+    with server(patient.model_copy(update={name: nobody})) as http:
         started = time.perf_counter()
         response = http.post("/ml/rec", json={"userid": 1, "strict": True})
         waited = time.perf_counter() - started
     assert response.status_code == 503
     assert response.json is not None
     assert response.json["error"]["service"] == name
-    assert waited <= 1.2 * getattr(stack, name).timeout_s + 1.0  # opening the release, up to where it fails
+    check_waited([waited], getattr(patient, name).timeout_s + 1.0)  # opening the release, up to where it fails
 
 
 @ONE_WORLD
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_server_that_starts_beside_a_paused_service_says_so_in_time(stack: Settings, world: World, name: str) -> None:
+def test_a_server_that_starts_beside_a_paused_service_says_so_in_time(
+    patient: Settings, world: World, name: str
+) -> None:
     waited = []
-    with server(stack) as http:
-        with paused(stack, name):
-            for _ in range(3):
+    with server(patient) as http:
+        with paused(patient, name):
+            for _ in range(2):
                 started = time.perf_counter()
                 response = http.post("/ml/rec", json={"userid": 1, "strict": True})
                 waited.append(time.perf_counter() - started)
                 assert response.status_code == 503, response.text
-        assert max(waited) <= OPENING_WAIT_S + 1.2 * getattr(stack, name).timeout_s
+        check_waited(waited, OPENING_WAIT_S + getattr(patient, name).timeout_s)
         assert asked(http, 1)["release"] == world.release
 
 
 @ONE_WORLD
-def test_another_version_of_the_live_releases_model_is_found_without_a_restart(stack: Settings, world: World) -> None:
+def test_another_version_of_the_live_releases_model_is_found_without_a_restart(patient: Settings, world: World) -> None:
     key = wire.manifest_key(world.release)
     gone = world.published.model_copy(update={"triton_version": 4711})
-    with server(stack) as http, redis.Redis(port=stack.redis.port) as client:
+    with server(patient) as http, redis.Redis(port=patient.redis.port) as client:
         client.set(key, gone.model_dump_json())
         try:
             response = http.post("/ml/rec", json={"userid": 1, "strict": True})

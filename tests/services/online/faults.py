@@ -1,0 +1,70 @@
+"""What is done to the services while a server asks them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+import psutil
+
+from data_exchange_center.settings import Settings
+from tests.fault_proxy import Fault, FaultProxy
+
+PORTS: Final = {"redis": "port", "elasticsearch": "port", "feast": "port", "triton": "grpc_port"}  # that a server asks
+RECOVERY_S: Final = 2.0  # after which answers are whole again
+# What an answer has in place of a service that a known user was answered with before
+INSTEAD: Final = {
+    "redis": {"last_state"},
+    "elasticsearch": {"exact_search"},
+    "feast": {"last_features"},
+    "triton": {"recall_order"},
+}
+
+
+@contextmanager
+def behind_proxies(settings: Settings) -> Iterator[tuple[Settings, Mapping[str, FaultProxy]]]:
+    """Settings that reach every service through a proxy, and the proxies by service."""
+    with ExitStack() as ends:
+        proxies = {
+            name: ends.enter_context(FaultProxy(getattr(getattr(settings, name), port))) for name, port in PORTS.items()
+        }
+        moved = {
+            name: getattr(settings, name).model_copy(update={port: proxies[name].port}) for name, port in PORTS.items()
+        }
+        yield settings.model_copy(update=moved), proxies
+
+
+@contextmanager
+def with_fault(proxy: FaultProxy, fault: Fault) -> Iterator[None]:
+    proxy.fault = fault
+    try:
+        yield
+    finally:
+        proxy.fault = Fault.NONE
+
+
+def listeners(settings: Settings, name: str) -> list[psutil.Process]:
+    """Every process that listens on the service's port."""
+    port = getattr(getattr(settings, name), PORTS[name])
+    pids = {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
+    }
+    assert pids, f"nobody listens on the port of {name}"
+    return [psutil.Process(pid) for pid in pids]
+
+
+@contextmanager
+def paused(settings: Settings, name: str) -> Iterator[None]:
+    """All that listens on the service's port stands still."""
+    processes = listeners(settings, name)
+    try:
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)

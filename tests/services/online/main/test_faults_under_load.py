@@ -1,0 +1,187 @@
+"""A service is killed, paused, slow, wrong, restarted or holds half a release while many ask: there is an answer."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+import redis
+from elasticsearch import Elasticsearch
+
+from data_exchange_center import wire
+from data_exchange_center.settings import Settings
+from offline_to_online.stores.elasticsearch_index import delete_index
+from online.clients.base import OUT_OF_TIME
+from online.stack import commands
+from online.stack.catalogue import by_name
+from online.stack.supervision import Supervisor
+from tests.fault_proxy import FAULTS, Fault
+from tests.services.online.conftest import load_elasticsearch, load_redis
+from tests.services.online.faults import (
+    INSTEAD,
+    PORTS,
+    RECOVERY_S,
+    listeners,
+    paused,
+    with_fault,
+)
+from tests.services.online.load import Answered, few
+from tests.services.online.main.conftest import BUDGET_MS, Busy
+from tests.unit.online.world import DefaultWorld, SourceWorld, World
+
+MARGIN = 1.2
+LASTS_S = 1.5
+ASKS = {"redis": ("feast",)}  # Feast reads from Redis
+STALL_S = 3.0  # that a busy machine may add
+
+pytestmark = [
+    pytest.mark.full,  # five minutes
+    pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True),
+]
+
+
+@contextmanager
+def killed(stack: Settings, name: str) -> Iterator[None]:
+    """With no chance to say so. The supervisor starts it again at once; the block ends while it is away or back."""
+    for process in listeners(stack, name):
+        process.kill()
+    try:
+        yield
+    finally:
+        commands.wait_until_ready(stack, Supervisor(stack), by_name(name))
+
+
+@contextmanager
+def restarted(stack: Settings, name: str) -> Iterator[None]:
+    commands.down(stack, [by_name(name)])
+    try:
+        yield
+    finally:
+        commands.up(stack, [by_name(name)])
+
+
+FAULT_OF: dict[str, Callable[[Busy, str], AbstractContextManager[None]]] = {
+    "killed": lambda busy, name: killed(busy.stack, name),
+    "paused": lambda busy, name: paused(busy.stack, name),
+    "slow": lambda busy, name: with_fault(busy.proxies[name], Fault.TRICKLE),
+    "talking nonsense": lambda busy, name: with_fault(busy.proxies[name], Fault.GARBAGE),
+    "restarted": lambda busy, name: restarted(busy.stack, name),
+}
+
+
+def check_answers(answers: list[Answered]) -> None:
+    """All of fifty items, all but a few within the budget."""
+    assert answers
+    assert {each.status for each in answers} == {200}, [each.body for each in answers if each.status != 200][:3]
+    assert {len(each.body["item_list"]) for each in answers} == {50}
+    late = [each.seconds for each in answers if each.seconds > MARGIN * BUDGET_MS / 1e3]
+    assert few(late, answers), late
+
+
+@pytest.mark.parametrize("fault", FAULT_OF)
+@pytest.mark.parametrize("name", PORTS)
+def test_a_fault_of_a_service(busy: Busy, world: World, name: str, fault: str) -> None:
+    busy.wait_whole_for_all(10)
+    begin = time.monotonic()
+    with FAULT_OF[fault](busy, name):
+        busy.load.wait(lambda answer: name in answer.lacking, 10)
+        time.sleep(LASTS_S)
+    recovered = time.monotonic()
+    busy.wait_whole(RECOVERY_S + STALL_S)
+    time.sleep(max(0.0, recovered + RECOVERY_S - time.monotonic()))
+    well = time.monotonic()
+    time.sleep(0.5)
+    end = time.monotonic()
+    answers = busy.load.between(begin, end)
+    check_answers(answers)
+    lacking = [each for each in answers if name in each.lacking]
+    assert {each.lacking[name]["instead"] for each in lacking} == INSTEAD[name]
+    assert all(each.lacking[name]["reason"] for each in lacking)
+    expected = {name, *ASKS.get(name, ())}
+    others = [each for each in answers if each.lacking.keys() - expected]
+    reasons = {what["reason"] for each in others for service, what in each.lacking.items() if service not in expected}
+    assert all(OUT_OF_TIME in reason for reason in reasons), reasons
+    assert few(others, answers), others[:5]
+    after = busy.load.between(well, end)
+    assert few([each for each in after if not each.whole], after), [each.lacking for each in after]
+
+
+HALF = "0a1f0a1f0a1f"  # a release of which a service has nothing, or the wrong thing
+
+
+@contextmanager
+def half_a_release(busy: Busy, worlds: Mapping[type[World], World], lacking: str) -> Iterator[str]:
+    """It is live, though ``lacking`` does not have it. Gives its id."""
+    live = worlds[DefaultWorld]
+    release = HALF
+    half = DefaultWorld(release=HALF, model=live.model, model_version=live.model_version)  # Feast does not have it
+    with redis.Redis(port=busy.stack.redis.port) as client, Elasticsearch(busy.stack.elasticsearch.url) as items:
+        if lacking == "triton":
+            other = worlds[SourceWorld]
+            release, key = other.release, wire.manifest_key(other.release)
+            client.set(key, other.published.model_copy(update={"triton_version": 4711}).model_dump_json())
+        else:
+            load_redis(client, half)
+        if lacking == "redis":
+            client.delete(wire.manifest_key(HALF))
+        if lacking == "feast":
+            load_elasticsearch(busy.stack, half)
+        client.set(wire.LIVE_KEY, release)
+        try:
+            yield release
+        finally:
+            client.set(wire.LIVE_KEY, live.release)
+            if lacking == "triton":
+                client.set(key, other.published.model_dump_json())
+            client.delete(*client.keys(f"ml:{HALF}:*") or ["none"])
+            delete_index(items, HALF)
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_half_a_release_goes_live(busy: Busy, world: World, worlds: Mapping[type[World], World], name: str) -> None:
+    """The one before it answers, as well as ever; where only the model is missing, the new one in recall's order."""
+    busy.wait_whole_for_all(10)
+    begin = time.monotonic()
+    with half_a_release(busy, worlds, name) as release:
+        if name == "triton":
+            busy.load.wait(lambda answer: answer.body.get("release") == release, 10)
+        time.sleep(LASTS_S)
+    busy.load.wait(lambda answer: answer.whole and answer.body["release"] == world.release, RECOVERY_S + STALL_S)
+    answers = busy.load.between(begin, time.monotonic())
+    check_answers(answers)
+    assert {each.body["release"] for each in answers} == {world.release, *([release] if name == "triton" else [])}
+    from_half = [each for each in answers if each.body["release"] == release]
+    assert all("triton" in each.lacking for each in from_half)
+    lacking = [each for each in answers if each.lacking and each not in from_half]
+    assert few(lacking, answers), lacking[:5]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_faults(busy: Busy, world: World, seed: int) -> None:
+    """Several services at once, one fault after the other: what an answer lacks is a service that a fault has met."""
+    busy.wait_whole_for_all(10)
+    rng = random.Random(seed)
+    begin = time.monotonic()
+    met: dict[str, list[float]] = {name: [] for name in PORTS}  # when a fault was set or taken away
+    try:
+        for _ in range(20):
+            name, fault = rng.choice(list(PORTS)), rng.choice([*FAULTS, *[Fault.NONE] * 4])
+            busy.proxies[name].fault = fault
+            met[name].append(time.monotonic())
+            time.sleep(0.3)
+    finally:
+        for name, proxy in busy.proxies.items():
+            proxy.fault = Fault.NONE
+            met[name].append(time.monotonic())
+    busy.wait_whole(2 * RECOVERY_S + STALL_S)
+    answers = busy.load.between(begin, time.monotonic())
+    check_answers(answers)
+    strays = [
+        each
+        for each in answers
+        if any(not met[name] or each.ended < met[name][0] for name in each.lacking)
+    ]  # fmt: skip
+    assert few(strays, answers), (seed, strays[:5])
