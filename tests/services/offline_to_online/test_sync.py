@@ -8,14 +8,13 @@ model of another width.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import redis
 import requests
@@ -27,12 +26,10 @@ from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published
-from data_exchange_center.release_parts import read_item_ids, release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online import activation, doctor
-from offline_to_online.parity.online_answers import Answer, online_answers
-from offline_to_online.parity.server_clients import server_clients
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.release import s1_go_live
@@ -46,18 +43,15 @@ from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore, read
 from offline_to_online.stores.triton import TritonStore
 from offline_to_online.stores.triton_server import Place
-from tests.synthetic_release import write_artifacts
+from tests.services.offline_to_online.releases import LOADS, REQUESTS, answer, live, same, written
 
-LOADS = (s1_user_to_redis, s2_item_to_es, s1_feature_to_feast, s2_model_to_triton)
 RELEASES = {"first": (1, "source"), "second": (2, "default"), "third": (3, "source")}  # seed, recipe
-REQUESTS = dict.fromkeys((1, 2, 3), 1_000_200_000)  # userid -> time, after a break
 
 
 def made(settings: Settings, name: str) -> Settings:
     """The artifacts of a release, put into the exchange folder; and the settings of its recipe."""
     seed, recipe = RELEASES[name]
-    write_artifacts(settings.exchange_dir, recipe=recipe, seed=seed)
-    return settings.model_copy(update={"recipe_name": recipe})
+    return written(settings, recipe, seed)
 
 
 def load(settings: Settings, name: str) -> Settings:
@@ -67,24 +61,11 @@ def load(settings: Settings, name: str) -> Settings:
     return changed
 
 
-def live(settings: Settings) -> Published:
-    store = RedisStore(settings)
-    release = store.live()
-    assert release is not None
-    return store.published(release)
-
-
 def manifest_of(settings: Settings) -> Manifest:
     """The manifest of what is live, as it was before the check of offline against online."""
     published = live(settings)
     assert published.manifest.parity is not None
     return published.manifest.model_copy(update={"parity": None})
-
-
-def answer(settings: Settings, published: Published) -> list[Answer]:
-    """What the server would rank for a few users."""
-    with server_clients(settings) as clients:
-        return online_answers(clients, published, REQUESTS, read_item_ids(settings.exchange_dir))
 
 
 def fail_check(*_: object) -> None:
@@ -93,13 +74,6 @@ def fail_check(*_: object) -> None:
 
 def place_of(published: Published) -> Place:
     return Place(published.triton_model, published.triton_version)
-
-
-def same(one: Sequence[Answer], other: Sequence[Answer]) -> bool:
-    return all(
-        np.array_equal(a.itemids, b.itemids) and np.array_equal(a.scores, b.scores)
-        for a, b in zip(one, other, strict=True)
-    )
 
 
 @contextmanager

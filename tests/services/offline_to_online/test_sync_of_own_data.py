@@ -18,25 +18,16 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.activation import go_back
-from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
-from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
-from offline_to_online.release import s1_go_live
+from offline_to_online.rank import s3_check_offline_and_online
 from offline_to_online.stores.connections import redis_client
 from offline_to_online.stores.triton import TritonStore
 from online.recommend.open_release import NoReleaseError
 from online.recommend.recommender import Recommender
 from online.recommend.types import Outcome, Recommendation, Request, WrongIdError
 from tests.own_ids import item_of, name_by_strings, user_of
+from tests.services.offline_to_online.releases import SYNC
 from tests.synthetic_release import write_artifacts
 
-SYNC = (
-    s1_user_to_redis,
-    s2_item_to_es,
-    s1_feature_to_feast,
-    s2_model_to_triton,
-    s3_check_offline_and_online,
-    s1_go_live,
-)
 MANY = tuple(f"category {n}" for n in range(300))
 
 

@@ -1,0 +1,49 @@
+"""Releases of made-up artifacts, and what is answered from the one that is live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from data_exchange_center.release import Published
+from data_exchange_center.release_parts import read_item_ids
+from data_exchange_center.settings import Settings
+from offline_to_online.parity.online_answers import Answer, online_answers
+from offline_to_online.parity.server_clients import server_clients
+from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
+from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
+from offline_to_online.release import s1_go_live
+from offline_to_online.stores.redis import RedisStore
+from tests.synthetic_release import write_artifacts
+
+LOADS: Final = (s1_user_to_redis, s2_item_to_es, s1_feature_to_feast, s2_model_to_triton)
+SYNC: Final = (*LOADS, s3_check_offline_and_online, s1_go_live)
+REQUESTS: Final = dict.fromkeys((1, 2, 3), 1_000_200_000)  # userid -> time, after a break
+
+
+def written(settings: Settings, recipe: str, seed: int) -> Settings:
+    """The artifacts of a release, put into the exchange folder; and the settings of its recipe."""
+    write_artifacts(settings.exchange_dir, recipe=recipe, seed=seed)
+    return settings.model_copy(update={"recipe_name": recipe})
+
+
+def live(settings: Settings) -> Published:
+    store = RedisStore(settings)
+    release = store.live()
+    assert release is not None
+    return store.published(release)
+
+
+def answer(settings: Settings, published: Published) -> list[Answer]:
+    """What the server would rank for a few users."""
+    with server_clients(settings) as clients:
+        return online_answers(clients, published, REQUESTS, read_item_ids(settings.exchange_dir))
+
+
+def same(one: Sequence[Answer], other: Sequence[Answer]) -> bool:
+    return all(
+        np.array_equal(a.itemids, b.itemids) and np.array_equal(a.scores, b.scores)
+        for a, b in zip(one, other, strict=True)
+    )
