@@ -22,7 +22,7 @@ import serving_tables
 from tables import Figure, Words, measured, read, table
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = (".", "offline", "offline/evaluation", "offline_to_online", "online", "data_exchange_center")
+ROOMS = (".", "offline", "offline/evaluation", "offline_to_online", "online", "online/bench", "data_exchange_center")
 SOURCE = "source.json"  # the one file that no command writes: what was measured of the source, and how
 BLOCK = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<close><!-- /figures -->)", re.DOTALL)
 

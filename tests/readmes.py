@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS: tuple[str, ...] = (".", "offline", "offline/evaluation", "offline_to_online", "online", "data_exchange_center")
+ROOMS: tuple[str, ...] = (
+    ".",
+    "offline",
+    "offline/evaluation",
+    "offline_to_online",
+    "online",
+    "online/bench",
+    "data_exchange_center",
+)
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 
 _BLOCK = re.compile(r"(?:<!-- (?P<how>not run|run by): (?P<note>.+?) -->\n)?```bash\n(?P<body>.*?)```", re.DOTALL)

@@ -3,7 +3,8 @@
 The other commit gets a worktree, an environment, services and a release of its own; both stacks stand side by side, and
 the one whose turn it is not is held (SIGSTOP). The turns alternate, over several rounds, so background load hits both.
 Closed loop at several numbers of requests in flight, and a fixed rate (`online.bench.generator`). Requests are strict
-where the server knows the word. A commit that cannot read this one's artifacts has to be trained once: see --exchange.
+where the server knows the word. A commit that cannot use this one's artifacts is trained with its own code first,
+unless --exchange names a folder where that has been done.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; both servers, over HTTP; /proc
 Writes  pic/figures/serving_against.json

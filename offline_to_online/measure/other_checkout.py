@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from typing import Final
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from online.stack.free_ports import on_free_ports
+
+log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 # What a make above this one would pass on to those below, and where Python would look for the code before the checkout.
@@ -56,33 +59,42 @@ class OtherCheckout:
         """Run its ``make``; whether that went well."""
         inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
         environment = {**inherited, **self.settings.environment()}
-        return subprocess.run(("make", *targets), cwd=self._checkout, env=environment, check=False).returncode == 0
+        done = subprocess.run(("make", *targets), cwd=self._checkout, env=environment, check=False)
+        return done.returncode == 0
+
+    def check_out(self) -> None:
+        """Bring its code, unless it is there. Raises StepError."""
+        if self._checkout.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        done = _git("worktree", "add", "--detach", str(self._checkout), self.commit)
+        if done.returncode:
+            raise StepError(f"git could not check {self.commit[:12]} out: {done.stderr.strip()}")
 
     def start(self) -> None:
-        """Bring its code and its environment, start its services, load its release, start its server.
+        """Bring its environment, start its services, load its release, start its server.
 
-        Raises StepError for what fails, after its own message.
+        It is trained with its own code where this checkout's artifacts are not for it. Raises StepError for what fails,
+        after its own message.
         """
-        if not self._checkout.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            done = _git("worktree", "add", "--detach", str(self._checkout), self.commit)
-            if done.returncode:
-                raise StepError(f"git could not check {self.commit[:12]} out: {done.stderr.strip()}")
         offline = self.settings.offline_dir
         if self._artifacts is not None and not offline.exists():
             shutil.copytree(self._artifacts, offline)
         loaded = self.settings.service_dir("redis").exists()
         self._expect("setup", "up")
-        if not (loaded and self.make("serve")):
-            self._expect("sync", "serve")
+        if loaded and self.make("serve"):
+            return
+        if self._artifacts is None:
+            self._expect("sync")
+        elif not self.make("sync"):
+            log.warning("%s cannot use this checkout's artifacts: it makes its own", self.commit[:12])
+            shutil.rmtree(offline)
+            self._expect("offline", "sync")
+        self._expect("serve")
 
     def _expect(self, *targets: str) -> None:
         if not self.make(*targets):
-            raise StepError(
-                f"`make {' '.join(targets)}` failed in {self._checkout}. Where that commit cannot read this one's "
-                "artifacts, train it there once (RECSYS_EXCHANGE_DIR=<folder> make offline) and name that folder with "
-                "exchange=<folder>."
-            )
+            raise StepError(f"`make {' '.join(targets)}` failed in {self._checkout}: see above")
 
     def remove(self) -> None:
         """The checkout and, where it is not the caller's, its exchange folder."""
@@ -93,6 +105,7 @@ class OtherCheckout:
 @contextmanager
 def running(other: OtherCheckout, *, keep: bool) -> Iterator[OtherCheckout]:
     """Its whole stack, until the end. ``keep``: its files stay for the next time."""
+    other.check_out()
     try:
         other.start()
         yield other

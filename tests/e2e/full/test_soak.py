@@ -1,0 +1,29 @@
+"""Four minutes of `make soak`: requests, release switches, and no process that grows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.road import Road
+
+OPTIONS = "--rate 20 --switch-every 30"  # a machine that tests something else beside it keeps up with that
+
+
+@pytest.mark.timeout(1_500)
+def test_nothing_grows_while_releases_take_turns(road: Road, tmp_path: Path) -> None:
+    figures = tmp_path / "soak.json"
+    before = road.recommend(1).json()["release"]
+    done = road.run("make", "soak", "minutes=4", f"options={OPTIONS} --output {figures}", seconds=1_400)
+    assert done.returncode == 0, done.stdout
+    found = json.loads(figures.read_text())
+    assert found["holds"]
+    assert found["switches"] >= 6
+    assert found["errors"] == {}
+    assert len(found["releases"]) == 2
+    assert {each["process"].split()[0] for each in found["processes"]} == {
+        "server", "redis", "elasticsearch", "feast", "triton",
+    }  # fmt: skip
+    assert road.wait_for_release(before)["release"] == before
