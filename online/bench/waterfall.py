@@ -89,12 +89,14 @@ def server_costs(costs: Mapping[str, float], server_ms: float) -> dict[str, floa
 
 
 def table(levels: Sequence[dict[str, Any]]) -> Table:
-    """In ms."""
+    """In ms, a column a number of requests in flight."""
     shown = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("", *(f"{level['in_flight']} in flight: wall" for level in levels)):
-        shown.add_column(name, justify="right")
+    shown.add_column("in flight")
+    for level in levels:
+        shown.add_column(str(level["in_flight"]), justify="right")
     for stage in (*STAGES, "own", "total", "http"):
-        shown.add_row(stage, *(f"{lv['wall_ms'][stage]} (waits {lv['waiting_ms'][stage]})" for lv in levels))
+        shown.add_row(stage, *(str(level["wall_ms"][stage]) for level in levels))
+        shown.add_row("  waits", *(str(level["waiting_ms"][stage]) for level in levels))
     for part in (*PARTS, "all"):
         shown.add_row(f"processor: {part}", *(str(level["processor_ms"][part]) for level in levels))
     return shown
