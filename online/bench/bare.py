@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import psutil
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
@@ -27,9 +28,11 @@ from online.clients.feast import FeastFeatures
 from online.clients.redis import RedisUsers
 from online.clients.triton import TritonScores
 from online.recommend.recommender import Recommender
+from online.recommend.releases import OpeningError
 from online.recommend.stopwatch import STAGES
 from online.recommend.types import Request
 
+_OPENS_WITHIN_S: Final = 60.0
 _TRANSPORT: Final = "transport"  # threads of the clients' libraries that are not Python's: gRPC's
 
 
@@ -93,6 +96,11 @@ class Bare:
         }
         users, items, features, scorer = self._clients.values()
         self._recommender = Recommender(users, items, features, scorer, settings.server)  # type: ignore[arg-type]
+
+    def open(self, userid: OwnId) -> None:
+        """Open the live release in this process, however long that takes. Raises ServiceError, NoReleaseError."""
+        opening = retry_if_exception_type(OpeningError)
+        Retrying(stop=stop_after_delay(_OPENS_WITHIN_S), retry=opening, reraise=True)(self._recommend, userid)
 
     def recommend(self, userids: Sequence[OwnId]) -> list[Asked]:
         """Raises ServiceError for the first request that a service does not answer."""

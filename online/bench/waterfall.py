@@ -115,6 +115,7 @@ def main(settings: Settings) -> None:
     turns: dict[int, list[Turn]] = {in_flight: [] for in_flight in LEVELS}
     chains: list[list[dict[str, float]]] = []
     with generator() as ask, bare(settings) as asks:
+        asks.open(drawn.next(1)[0])
         asks.recommend(drawn.next(_WARM_UP))
         for _ in range(ROUNDS):
             for in_flight, taken in turns.items():

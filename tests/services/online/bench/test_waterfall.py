@@ -45,6 +45,7 @@ def test_a_request_is_divided_into_its_stages(served: Settings) -> None:
 @ONE_WORLD
 def test_the_same_calls_are_made_without_the_server(stack: Settings, world: World) -> None:
     with bare(stack) as asks:
+        asks.open(USERS[0])
         asked = asks.recommend(USERS)
         for each in asked:
             assert set(each.calls) == set(STAGES)
