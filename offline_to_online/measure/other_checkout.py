@@ -13,11 +13,13 @@ from typing import Final
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from online.bench.asking import becomes_ready
 from online.stack.free_ports import on_free_ports
 
 log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+_READY_WITHIN_S: Final = 60.0  # beyond what its own command waits
 # What a make above this one would pass on to those below, and where Python would look for the code before the checkout.
 _NOT_PASSED_ON: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHONPATH", "VIRTUAL_ENV")
 
@@ -82,7 +84,7 @@ class OtherCheckout:
             shutil.copytree(self._artifacts, offline)
         loaded = self.settings.service_dir("redis").exists()
         self._expect("setup", "up")
-        if loaded and self.make("serve"):
+        if loaded and self._serves():
             return
         if self._artifacts is None:
             self._expect("sync")
@@ -90,7 +92,11 @@ class OtherCheckout:
             log.warning("%s cannot use this checkout's artifacts: it makes its own", self.commit[:12])
             shutil.rmtree(offline)
             self._expect("offline", "sync")
-        self._expect("serve")
+        if not self._serves():
+            raise StepError(f"the server of {self.commit[:12]} did not become ready: see above")
+
+    def _serves(self) -> bool:
+        return self.make("serve") or becomes_ready(self.settings.server.url, _READY_WITHIN_S)
 
     def _expect(self, *targets: str) -> None:
         if not self.make(*targets):

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
@@ -72,6 +73,23 @@ def ready(url: str) -> dict[str, Any]:
     """What the server says of itself: release, recipe and services."""
     with local_session() as session:
         return dict(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json())
+
+
+def becomes_ready(url: str, within_s: float = 120.0) -> bool:
+    """Whether the server says, within that time, that it and all services are ready. A busy machine takes its time."""
+
+    def says_so() -> bool:
+        try:
+            with local_session() as session:
+                return session.get(f"{url}/readyz", timeout=_TIMEOUT_S).status_code == http.HTTPStatus.OK
+        except OSError:
+            return False
+
+    retrying = Retrying(stop=stop_after_delay(within_s), wait=wait_fixed(0.5), retry=retry_if_result(lambda so: not so))
+    try:
+        return retrying(says_so)
+    except RetryError:
+        return False
 
 
 def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the server does with more than it can: open loop, from half of its best rate to ten times of it.
 
-The best rate is what a closed loop gets out of it. Then requests come at a fixed rate, whatever becomes of those before
+The best rate is what a closed loop of patient clients gets out of it. Then requests come at a fixed rate, whatever becomes of those before
 them. Goodput is whole answers a second; what lacks a service is counted apart. An accepted request's latency counts
 from the moment at which it was due. Requests are as anybody sends them: with the server's own budget, not strict.
 
@@ -26,7 +26,7 @@ from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.settings import Settings
 from online.bench.asking import Drawn, facts, known_userids, reaching, ready
-from online.bench.generator import Generator, Run, Target, expect_all_good, generator
+from online.bench.generator import Answered, Generator, Run, Target, expect_all_good, generator
 from online.bench.levels import percentile_ms
 
 OUTPUT: Final = FIGURES / "shed.json"
@@ -34,13 +34,17 @@ CLOSED: Final = (4, 8, 16)  # in flight, of which the best counts
 FACTORS: Final = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 KEEPS: Final = 0.8  # of the best rate, at the largest factor
 SLOWS: Final = 2.0  # times the p99 at the best rate, of accepted requests
+_WARM_UP: Final = 50
 
 
-def best_rate(ask: Generator, target: Target, drawn: Drawn, seconds: float) -> dict[str, float]:
-    """The closed loop with the most answers a second. Raises StepError for an answer that is none."""
-    found = []
+def best_rate(ask: Generator, url: str, drawn: Drawn, seconds: float) -> dict[str, float]:
+    """The closed loop with the most answers a second, of clients who wait as long as a whole answer takes (strict).
+
+    Raises StepError for an answer that is none.
+    """
+    target, found = Target(url), []
     for in_flight in CLOSED:
-        warm = expect_all_good(target, ask.closed(target, drawn.next(100), in_flight))
+        warm = expect_all_good(target, ask.closed(target, drawn.next(_WARM_UP), in_flight))
         count = int(seconds * len(warm.answers) / warm.seconds) + in_flight
         run = expect_all_good(target, ask.closed(target, drawn.next(count), in_flight))
         rate = round(len(run.answers) / run.seconds, 1)
@@ -48,9 +52,13 @@ def best_rate(ask: Generator, target: Target, drawn: Drawn, seconds: float) -> d
     return max(found, key=lambda level: level["requests_per_s"])
 
 
+def _whole(run: Run) -> list[Answered]:
+    return [answer for answer in run.good if not answer.degraded]
+
+
 def point(run: Run, factor: float, best: dict[str, float]) -> dict[str, Any]:
     """What became of requests at ``factor`` times the best rate."""
-    whole = [answer for answer in run.good if not answer.degraded]
+    whole = _whole(run)
     count = len(run.answers)
     shed = sum(answer.status == HTTPStatus.SERVICE_UNAVAILABLE for answer in run.answers)
     p99_ms = percentile_ms(run.good, 99) if run.good else None
@@ -101,12 +109,12 @@ def main(settings: Settings) -> None:
         server = ready(given.url)
     points = []
     with generator() as ask:
-        best = best_rate(ask, target, drawn, given.seconds)
+        best = best_rate(ask, given.url, drawn, given.seconds)
         for factor in given.factors:
             per_s = factor * best["requests_per_s"]
             run = ask.fixed_rate(target, drawn.next(int(per_s * given.seconds)), per_s)
             points.append(point(run, factor, best))
-            expect_all_good(target, ask.closed(target, drawn.next(20), 1))  # what waited is through
+            ask.closed(target, drawn.next(_WARM_UP), 1)  # what waited is through
     console = Console()
     console.print(f"best: {best['requests_per_s']}/s, {best['in_flight']} in flight, p99 {best['p99_ms']} ms")
     console.print(table(points))

@@ -31,6 +31,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for command in (("init", "-q"), ("add", "Makefile"), (*AUTHOR, "commit", "-q", "-m", "one")):
         subprocess.run(("git", *command), cwd=folder, check=True)
     monkeypatch.setattr(other_checkout, "ROOT", folder)
+    monkeypatch.setattr(other_checkout, "_READY_WITHIN_S", 0.1)
     return folder
 
 

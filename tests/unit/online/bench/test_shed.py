@@ -48,5 +48,5 @@ class Asks:
 
 def test_the_best_rate_is_the_best_of_the_closed_loops() -> None:
     assert set(CLOSED) == {4, 8, 16}
-    best = best_rate(Asks(), Target("url"), Drawn([1, 2], 0), 1.0)  # type: ignore[arg-type]
+    best = best_rate(Asks(), "url", Drawn([1, 2], 0), 1.0)  # type: ignore[arg-type]
     assert best == {"in_flight": 8, "requests_per_s": 100.0, "p99_ms": 80.0}
