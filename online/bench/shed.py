@@ -1,8 +1,9 @@
 """What the server does with more than it can: open loop, from half of its best rate to ten times of it.
 
-The best rate is what a closed loop of patient clients gets out of it. Then requests come at a fixed rate, whatever becomes of those before
-them. Goodput is whole answers a second; what lacks a service is counted apart. An accepted request's latency counts
-from the moment at which it was due. Requests are as anybody sends them: with the server's own budget, not strict.
+The best rate is what a closed loop of patient clients gets out of it. Then requests come at a fixed rate, whatever
+becomes of those before them. Goodput is whole answers a second; what lacks a service is counted apart. An accepted
+request's latency counts from the moment at which it was due. Those requests are as anybody sends them: with the
+server's own budget, not strict.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; the server, over HTTP
 Writes  pic/figures/shed.json
