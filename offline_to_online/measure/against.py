@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -54,10 +55,8 @@ class Side(NamedTuple):
 def side_of(settings: Settings, ask: Generator, userids: Sequence[OwnId]) -> Side:
     """A running stack; whether its server knows strict requests is found out by asking."""
     strict = Target(settings.server.url)
-    plain = Target(settings.server.url, strict=None)
-    knows = ask.closed(strict, userids[:1], 1).answers[0].ok
-    expect_all_good(plain, ask.closed(plain, userids[:1], 1))
-    return Side(strict if knows else plain, parts_of(settings))
+    refuses_the_word = ask.closed(strict, userids[:1], 1).answers[0].status == HTTPStatus.BAD_REQUEST
+    return Side(Target(strict.url, strict=None) if refuses_the_word else strict, parts_of(settings))
 
 
 def one_turn(ask: Generator, side: Side, loading: Loading, drawn: Drawn, requests: int) -> Turn:
