@@ -96,10 +96,10 @@ def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restar
 def test_an_id_is_not_refused_for_its_kind_while_the_release_that_may_know_it_is_being_opened(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(releases, "OPENING_WAIT_S", 0.05)
     shop = ShopWorld(model="ml_rec_28")
     fakes.add(shop)
     ask(fakes, 1)
+    monkeypatch.setattr(releases, "OPENING_WAIT_S", 0.05)
     gate = fakes.items.gate = threading.Event()
     try:
         fakes.users.live_release = shop.release
