@@ -133,8 +133,7 @@ demo: setup ## the whole pipeline: data, training, services, sync, server, fifty
 	$(call timed,sync,$(MAKE) --no-print-directory sync)
 	$(call timed,server,$(MAKE) --no-print-directory serve)
 	$(call step,online/main,s2_client.py)
-	@$(BIN)/python -c 'from data_exchange_center.settings import load_settings; print(f"The page: {load_settings().server.url}/")'
-	@echo "The server stays up until:  make down"
+	@echo "The server, and its page at http://127.0.0.1:$(or $(RECSYS_SERVER__PORT),5000)/, stay up until:  make down"
 
 # --- offline: figures and pictures ------------------------------------------------------------------------------------
 
@@ -280,7 +279,7 @@ bench-index: setup ## what a graph of vectors loses and saves against searching 
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 
-.PHONY: bench-demo demo-output explain-figures bench-test readme
+.PHONY: bench-demo demo-output explain-figures bench-test screenshots readme
 bench-demo: setup ## time `make demo` on a fresh clone, twice -> pic/figures/demo.json
 	$(BIN)/python pic/demo.py
 
@@ -292,6 +291,9 @@ explain-figures: ## an explained answer of the running server, and what explaini
 
 bench-test: setup ## run `make test` and keep how long each part took -> pic/figures/test.json
 	@$(MAKE) --no-print-directory test 2>&1 | tee >($(BIN)/python pic/suite_times.py)
+
+screenshots: setup ## take the pictures of the running server's page, into pic/ (apt install chromium)
+	$(BIN)/python pic/screenshots.py
 
 readme: setup ## put the figures of pic/figures/ into the READMEs
 	$(BIN)/python pic/readme.py

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_exchange_center.dataset import Effect
 from data_exchange_center.own_ids import OwnId
 
 
@@ -58,6 +59,21 @@ class Items(BaseModel):
     item_list: list[ShownItem]
 
 
+class PlacedItem(ShownItem):
+    """An item and its place."""
+
+    x: float = Field(ge=-1, le=1)
+    y: float = Field(ge=-1, le=1)
+
+
+class ItemMap(BaseModel):
+    """Items on a plane: near to each other where their vectors point the same way."""
+
+    release: str
+    channel: str = Field(description="whose vectors these are")
+    item_list: list[PlacedItem] = Field(description="those that have a vector, as far as the server holds copies")
+
+
 class KeptRelease(BaseModel):
     """A release that can be named in a request."""
 
@@ -69,6 +85,7 @@ class KeptRelease(BaseModel):
     ranker: str
     levels: list[float] = Field(description="the values that ratings have")
     positive_level: int = Field(description="how many of them, from the lowest, are no liking")
+    event_types: dict[str, Effect] = Field(description="what `/ml/event` takes, and what each does")
 
 
 class KeptReleases(BaseModel):

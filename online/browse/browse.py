@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
+
 from data_exchange_center.own_ids import OwnId, own_id
-from online.browse.queries import ItemsQuery, UserQuery, UsersQuery
+from online.browse.item_map import projected
+from online.browse.queries import ItemsQuery, MapQuery, UserQuery, UsersQuery
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser
 from online.clients.redis import UserQuery as StateQuery
@@ -84,6 +87,22 @@ class Browse:
         found = opened.titles.find(query.q, query.size)
         return {"release": opened.release, "item_list": [_shown(opened.catalogue[itemid]) for itemid in found]}
 
+    def item_map(self, query: MapQuery) -> dict[str, Any]:
+        """Items on a plane, by the vectors of the release's first searched channel.
+
+        Raises ServiceError, NoReleaseError, UnknownReleaseError.
+        """
+        opened = self._opened(query.release)
+        items, channel = opened.exact, opened.manifest.recipe.recall.searched[0].name
+        known = np.flatnonzero(~np.isnan(items.vectors[channel]).any(axis=1))
+        places = projected(items.vectors[channel][known]).round(4).tolist()
+        shown = [opened.catalogue[itemid] for itemid in items.itemids[known].tolist()]
+        return {
+            "release": opened.release,
+            "channel": channel,
+            "item_list": [{**_shown(item), "x": x, "y": y} for item, (x, y) in zip(shown, places, strict=True)],
+        }
+
     def releases(self) -> dict[str, Any]:
         """Those that can be named in a request, the newest activation first. Raises ServiceError."""
         live, activated = self._users.activated()
@@ -99,6 +118,7 @@ class Browse:
                     "ranker": each.manifest.recipe.ranker.kind,
                     "levels": list(each.manifest.dataset.levels),
                     "positive_level": each.manifest.dataset.positive_level,
+                    "event_types": dict(each.manifest.dataset.event_types),
                 }
                 for each in published
             ]

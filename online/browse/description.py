@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from online.browse.answers import Activated, Items, KeptReleases, UserHistory, Users
-from online.browse.queries import Activation, ItemsQuery, UserQuery, UsersQuery
+from online.browse.answers import Activated, ItemMap, Items, KeptReleases, UserHistory, Users
+from online.browse.queries import Activation, ItemsQuery, MapQuery, UserQuery, UsersQuery
 from online.web.operations import KEY, operation, parameters, responses
 
-BROWSE_ANSWERS: Final[tuple[type[BaseModel], ...]] = (Users, UserHistory, Items, KeptReleases, Activated)
+BROWSE_ANSWERS: Final[tuple[type[BaseModel], ...]] = (Users, UserHistory, Items, ItemMap, KeptReleases, Activated)
 
 
 def _lookup(name: str, summary: str, query: type[BaseModel] | None, answer: type[BaseModel]) -> dict[str, Any]:
@@ -22,6 +22,7 @@ BROWSE: Final[dict[str, Any]] = {
     "/ml/users": _lookup("users", "Users to choose from, with the number of their events", UsersQuery, Users),
     "/ml/history": _lookup("history", "What a user has done, newest first", UserQuery, UserHistory),
     "/ml/items": _lookup("items", "Items by words of their titles", ItemsQuery, Items),
+    "/ml/map": _lookup("map", "Items on a plane, by their vectors", MapQuery, ItemMap),
     "/ml/releases": _lookup("releases", "The releases that a request can name", None, KeptReleases),
     "/ml/releases/{release}/activate": {
         "post": operation(

@@ -43,6 +43,10 @@ class ItemsQuery(_Query):
     size: Annotated[int, Field(ge=1, le=50, description="how many, 1 to 50")] = 10
 
 
+class MapQuery(_Query):
+    """Items on a plane."""
+
+
 class Activation(BaseModel):
     """Which release is to be served from now on."""
 

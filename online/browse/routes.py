@@ -5,11 +5,11 @@ from __future__ import annotations
 from flask import Flask, Response, jsonify, request
 
 from online.browse.browse import Browse
-from online.browse.queries import Activation, ItemsQuery, UserQuery, UsersQuery, parse_query
+from online.browse.queries import Activation, ItemsQuery, MapQuery, UserQuery, UsersQuery, parse_query
 
 
 def register_browse(app: Flask, browse: Browse) -> None:
-    """`/ml/users`, `/ml/history`, `/ml/items`, `/ml/releases`."""
+    """`/ml/users`, `/ml/history`, `/ml/items`, `/ml/map`, `/ml/releases`."""
 
     @app.get("/ml/users")
     def users() -> Response:
@@ -22,6 +22,10 @@ def register_browse(app: Flask, browse: Browse) -> None:
     @app.get("/ml/items")
     def items() -> Response:
         return jsonify(browse.items(parse_query(ItemsQuery, request.args)))
+
+    @app.get("/ml/map")
+    def item_map() -> Response:
+        return jsonify(browse.item_map(parse_query(MapQuery, request.args)))
 
     @app.get("/ml/releases")
     def releases() -> Response:

@@ -67,8 +67,13 @@ def _given(
     given["feast"] = ({"users": 1}, {"features": len(spec.stored("user"))})
     columns = {
         "one_hot": len(spec.one_hot), "multi_hot": len(spec.multi_hot), "dense": len(spec.dense),
-        "recall": len(spec.candidate), "history": len(spec.history.columns) if spec.history else 0,
+        "recall": len(spec.candidate),
     }  # fmt: skip
-    asked = {"rows": rows, "width": spec.width, "columns": {name: n for name, n in columns.items() if n}}
+    asked = {
+        "rows": rows,
+        "width": spec.widths.row,
+        "columns": {name: n for name, n in columns.items() if n},
+        "history": spec.widths.history,  # once for all rows
+    }
     given["triton"] = (asked, {"scores": rows})
     return given

@@ -61,6 +61,8 @@ def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) 
             line.update(f"waiting for {service.title} on port {service.ports[0].number(settings)}")
             version = wait_until_ready(settings, supervisor, service)
             _console.print(f"{service.title} {version} is ready on port {service.ports[0].number(settings)}")
+            if service is SERVER:
+                _console.print(f"  a page to try it on: {settings.server.url}/")
 
 
 def _refuse_orphans(settings: Settings, supervisor: Supervisor) -> None:

@@ -12,7 +12,7 @@ from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import LONG_HISTORY_USER
 
 OTHER = "bbbbbbbbbbbb"
-VIEWS = ("list", "whyNot", "compare", "road", "status")
+VIEWS = ("list", "whyNot", "compare", "road", "map", "status")
 
 
 def titles(page: Page) -> list[str]:
@@ -36,9 +36,12 @@ def test_the_fifty_are_cards_in_the_servers_order(page: Page, fakes: Fakes) -> N
     first = page.locator(".card").first
     expect(first.locator(".score")).to_contain_text(f"{answer['item_list'][0]['score']:.3f}")
     expect(first.locator(".tags span").first).to_have_text(answer["item_list"][0]["genres"][0])
-    expect(first.locator(".reason")).not_to_be_empty()
+    explained = page.request.post(f"{page.url}ml/rec", data={"userid": 1, "explain": True}).json()["explained"][0]
+    expect(first.locator(".reason")).to_have_text(explained["reason"]["sentence"]["en"])
     first.get_by_text("Details").click()
-    expect(first.locator("dl")).to_contain_text("tower")
+    for name, place in explained["channels"].items():
+        expect(first.get_by_role("row", name=name)).to_contain_text(f"{place['rank'] or '–'}{place['of']}")
+    expect(first.get_by_text("What moved the ranking model")).to_be_visible()
 
 
 def test_a_user_is_found_by_id(page: Page, fakes: Fakes) -> None:
@@ -100,11 +103,15 @@ def test_cards_are_animated_unless_motion_is_not_wanted(page: Page, motion: str)
     assert (page.evaluate("window.animations") > 0) == (motion == "no-preference")
 
 
-def test_a_title_is_searched_and_its_place_told(page: Page) -> None:
-    listed = page.locator(".card h3").first.inner_text().split("]")[0].split("[")[1]
+def test_any_title_is_asked_about(page: Page, fakes: Fakes) -> None:
+    seen = int(fakes.world.histories[1].itemids[0])
+    listed = page.locator(".card h3").first.inner_text()
     view(page, "Why not?")
-    page.get_by_label("Search a title").fill(f"film {listed}")
-    expect(page.get_by_text("in the list, place 1", exact=True)).to_be_visible()
+    for title, told in ((f"[{seen}]", "The user has seen it"), (listed.split()[1], "It is number 1 of the list.")):
+        page.get_by_label("Search a title").fill(f"film {title}")
+        page.get_by_role("list", name="Titles").get_by_role("button", name=title).first.click()
+        expect(page.get_by_role("article").get_by_text(told)).to_be_visible()
+    expect(page.get_by_role("article").get_by_role("row", name="fusion")).to_be_visible()
     page.get_by_label("Search a title").fill("no such words")
     expect(page.get_by_text("No title has these words.")).to_be_visible()
 
@@ -143,7 +150,7 @@ def test_the_road_shows_each_stage(page: Page, fakes: Fakes) -> None:
     expect(road).to_contain_text(f"{len(fakes.world.histories[1])} ratings")
     for name, width in fakes.world.vector_dims.items():
         expect(road).to_contain_text(f"{name}: {width} numbers")
-    expect(road).to_contain_text(f"rows of {fakes.world.spec.width} columns")
+    expect(road).to_contain_text(f"rows of {fakes.world.spec.widths.row} columns")
 
 
 def test_a_degraded_answer_is_marked(page: Page, fakes: Fakes) -> None:
@@ -155,6 +162,24 @@ def test_a_degraded_answer_is_marked(page: Page, fakes: Fakes) -> None:
     expect(page.get_by_text("not ranked, in recall's order")).to_be_visible()
     expect(page.locator(".stop.failed h3")).to_contain_text("triton")
     expect(page.locator(".stop.failed")).to_contain_text("did not answer")
+
+
+def test_the_map_names_the_title_that_is_pointed_at(page: Page, fakes: Fakes) -> None:
+    answer = page.request.get(f"{page.url}ml/map").json()
+    assert len(answer["item_list"]) == len(fakes.world.trained)
+    view(page, "Map")
+    expect(page.get_by_text(f"{len(fakes.world.trained)} titles by the vectors of {answer['channel']}")).to_be_visible()
+    canvas = page.get_by_role("img")
+    drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(each => each)"
+    assert canvas.evaluate(drawn)
+    box = canvas.bounding_box()
+    assert box is not None
+    item = answer["item_list"][0]
+    page.mouse.move(
+        box["x"] + 12 + (item["x"] + 1) / 2 * (box["width"] - 24),
+        box["y"] + 12 + (1 - item["y"]) / 2 * (box["height"] - 24),
+    )
+    expect(page.locator(".near")).to_contain_text("Film")
 
 
 def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes, said: Said) -> None:
@@ -205,7 +230,7 @@ def test_chinese(page: Page) -> None:
     page.get_by_role("button", name="中文").click()
     expect(page.get_by_role("heading", name="为你推荐")).to_be_visible()
     assert page.evaluate("document.documentElement.lang") == "zh"
-    for name in ("为什么没有？", "对比", "请求之路", "状态"):
+    for name in ("为什么没有？", "对比", "请求之路", "地图", "状态"):
         view(page, name)
         expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
     page.reload()

@@ -63,6 +63,9 @@ export const api = {
   history: (fields, signal) => call(`ml/history?${query(fields)}`, { signal }),
   items: (fields, signal) => call(`ml/items?${query(fields)}`, { signal }),
   releases: () => call("ml/releases"),
+  whyNot: (fields, signal) => call(`ml/why-not?${query(fields)}`, { signal }),
+  event: (body) => call("ml/event", { method: "POST", body }),
+  map: () => call("ml/map"),
   ready: () => call("readyz"),
   activate: (release) => call(`ml/releases/${release}/activate`, { method: "POST" }),
 };

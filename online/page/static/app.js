@@ -1,8 +1,10 @@
 // The page: what it knows, and which view is shown. Views are in files of their own.
 import { api, currentKey, setKey } from "./api.js";
 import { Compare } from "./compare.js";
+import { Done } from "./acts.js";
 import { Component, html, render } from "./html.js";
 import { List } from "./list.js";
+import { ItemMap } from "./map.js";
 import { Notice } from "./notice.js";
 import { Person } from "./person.js";
 import { Road } from "./road.js";
@@ -12,14 +14,21 @@ import { WhyNot } from "./why_not.js";
 import { preferred, speaker } from "./words.js";
 
 const SIZE = 50;
-const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, road: Road, status: Status };
+const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, road: Road, map: ItemMap, status: Status };
 
 const viewOf = (hash) => (hash.slice(1) in VIEWS ? hash.slice(1) : "list");
+
+const liveOf = ({ releases }) => releases.find((each) => each.live);
+
+// The data set's own name for what an event does: rates, hides, retracts. Undefined: it has none.
+const typeOf = (state, effect) => Object.entries(liveOf(state)?.event_types ?? {}).find(([, does]) => does === effect)?.[0];
+
+const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 class App extends Component {
   state = {
     language: preferred(), view: viewOf(location.hash), releases: [], userid: null, history: null,
-    when: "now", answer: null, before: null, problem: null, busy: true,
+    when: "now", answer: null, before: null, explained: new Map(), done: [], problem: null, busy: true,
   };
 
   componentDidMount() {
@@ -41,7 +50,7 @@ class App extends Component {
 
   // Another person asks.
   choose = async (userid) => {
-    this.setState({ userid, history: null, before: null, when: "now" });
+    this.setState({ userid, history: null, before: null, done: [], when: "now" });
     await this.ask(userid, "now");
   };
 
@@ -52,13 +61,31 @@ class App extends Component {
     this.setState({ busy: true, problem: null, when });
     try {
       const history = await api.history({ userid, size: 100 }, asking.signal);
-      const body = { userid, size: SIZE, explain: true, stages: true, timestamp: moment(when, history.last) };
-      const answer = await api.recommend(body, asking.signal);
+      const body = { userid, size: SIZE, timestamp: moment(when, history.last) };
+      const answer = await api.recommend({ ...body, stages: true }, asking.signal);
       const before = this.state.answer?.userid === userid ? this.state.answer : null;
       this.setState({ history, answer, before, busy: false });
+      // Reasons cost more than the list, which does not wait for them.
+      const { explained } = await api.recommend({ ...body, release: answer.release, explain: true }, asking.signal);
+      this.setState({ explained: new Map((explained ?? []).map((each) => [each.itemid, each])) });
     } catch (problem) {
       if (problem.name !== "AbortError") this.setState({ problem, busy: false });
     }
+  };
+
+  // What somebody does with an item: it is told, and the list is asked for again.
+  act = async (item, effect, value) => {
+    const { userid, answer, done } = this.state;
+    const type = typeOf(this.state, effect);
+    try {
+      await api.event({ eventid: newId(), userid, itemid: item.itemid, type, value, recommendation: answer.recommendation });
+      const others = done.filter((each) => each.item.itemid !== item.itemid);
+      this.setState({ done: effect === "retracts" ? others : [{ item, effect, value }, ...others] });
+    } catch (problem) {
+      this.setState({ problem });
+      return;
+    }
+    await this.ask(userid, "now");
   };
 
   speak = () => {
@@ -72,7 +99,9 @@ class App extends Component {
     const t = speaker(language);
     document.documentElement.lang = language;
     const View = VIEWS[view];
-    const shared = { ...this.state, t, ask: this.ask, choose: this.choose, begin: this.begin };
+    const shared = {
+      ...this.state, t, live: liveOf(this.state), ask: this.ask, choose: this.choose, begin: this.begin, act: this.act,
+    };
     return html`
       <a class="skip" href="#main" onClick=${skip}>${t("skip")}</a>
       <header class="top">
@@ -91,6 +120,7 @@ class App extends Component {
               <a href=${`#${name}`} aria-current=${name === view ? "page" : undefined}>${t(name)}</a>`)}
           </nav>
           <main id="main" tabindex="-1" aria-busy=${busy}>
+            <${Done} ...${shared} />
             ${problem && html`<${Notice} t=${t} problem=${problem} again=${userid === null ? this.begin : () => this.ask()} />`}
             <${View} ...${shared} />
           </main>

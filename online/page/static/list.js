@@ -1,8 +1,9 @@
 // The fifty as cards, which move visibly when their order changes.
+import { Acts } from "./acts.js";
+import { Explanation } from "./explanation.js";
 import { animateFrom, places } from "./flip.js";
 import { Component, html } from "./html.js";
 import { Lacking } from "./notice.js";
-import { reason } from "./reasons.js";
 import { facts, hue, named, tags } from "./titles.js";
 import { When } from "./when.js";
 
@@ -16,20 +17,17 @@ const Moved = ({ t, rank, old }) => {
     : html`<span class="moved down">▼ <span>${t("down", { n: rank - old })}</span></span>`;
 };
 
-const Details = ({ t, item, answer }) => html`
+const Details = ({ t, item, told }) => html`
   <details>
     <summary>${t("details")}</summary>
     <dl>
       <dt>${t("score")}</dt><dd>${item.score}</dd>
       ${facts(item).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}
-      ${Object.entries(answer.recall ?? {}).map(([channel, found]) => {
-        const place = found.indexOf(item.itemid) + 1;
-        return html`<dt>${channel}</dt><dd>${place || "–"}</dd>`;
-      })}
     </dl>
+    ${told && html`<${Explanation} t=${t} told=${told} />`}
   </details>`;
 
-export const Card = ({ t, item, rank, old, moving, answer, best }) => {
+const Card = ({ t, language, item, rank, old, moving, told, best, live, act }) => {
   const { title, year } = named(item);
   return html`
     <li class="card" data-flip=${item.itemid} style=${{ "--hue": hue(tags(item)[0]) }}>
@@ -37,8 +35,9 @@ export const Card = ({ t, item, rank, old, moving, answer, best }) => {
       <div class="what">
         <h3>${title} ${year && html`<span class="year">${year}</span>`}</h3>
         <p class="tags">${tags(item).map((tag) => html`<span>${tag}</span>`)}</p>
-        <p class="reason">${reason(t, item, answer)}</p>
-        <${Details} t=${t} item=${item} answer=${answer} />
+        <p class="reason">${told?.reason.sentence[language] ?? "…"}</p>
+        <${Acts} t=${t} item=${item} live=${live} act=${act} />
+        <${Details} t=${t} item=${item} told=${told} />
       </div>
       <div class="side">
         <span class="score" title=${t("score")}><span class="visually-hidden">${t("score")} </span>${item.score.toFixed(3)}</span>
@@ -61,19 +60,19 @@ class Cards extends Component {
     animateFrom(before, this.element);
   }
 
-  render({ t, answer, before }) {
+  render({ t, language, answer, before, explained, live, act }) {
     const old = ranks(before);
     const best = Math.max(...answer.item_list.map((item) => item.score), 1e-9);
     return html`
       <ol class="cards" ref=${this.keep}>
         ${answer.item_list.map((item, n) => html`
-          <${Card} key=${item.itemid} t=${t} item=${item} rank=${n + 1} old=${old.get(item.itemid)} moving=${before !== null}
-            answer=${answer} best=${best} />`)}
+          <${Card} key=${item.itemid} t=${t} language=${language} item=${item} rank=${n + 1} old=${old.get(item.itemid)}
+            moving=${before !== null} told=${explained.get(item.itemid)} best=${best} live=${live} act=${act} />`)}
       </ol>`;
   }
 }
 
-export const List = ({ t, answer, before, history, when, busy, ask }) => html`
+export const List = ({ t, language, answer, before, explained, history, when, busy, live, ask, act }) => html`
   <section aria-labelledby="list-title">
     <h2 id="list-title">${t("list")}</h2>
     ${history?.last != null && html`<${When} t=${t} when=${when} change=${(each) => ask(undefined, each)} />`}
@@ -81,5 +80,5 @@ export const List = ({ t, answer, before, history, when, busy, ask }) => html`
       ${busy ? t("loading") : answer && t("answered", { n: answer.item_list.length, release: answer.release, ms: answer.took_ms.total })}
     </p>
     ${answer && html`<${Lacking} t=${t} answer=${answer} />`}
-    ${answer && html`<${Cards} t=${t} answer=${answer} before=${before} />`}
+    ${answer && html`<${Cards} t=${t} language=${language} answer=${answer} before=${before} explained=${explained} live=${live} act=${act} />`}
   </section>`;

@@ -18,7 +18,8 @@ const TOLD = {
   }),
   triton: (t, { sent, received }) => ({
     sent: sent.columns && t("triton_sent", {
-      ...sent, columns: Object.entries(sent.columns).map(([kind, n]) => t("of", { name: t(`column_${kind}`), n })).join(", "),
+      ...sent, once: sent.history ? t("triton_once", { n: sent.history }) : "",
+      columns: Object.entries(sent.columns).map(([kind, n]) => t("of", { name: t(`column_${kind}`), n })).join(", "),
     }),
     received: received.scores && t("triton_received", received),
   }),

@@ -1,11 +1,15 @@
-// Any title: where it stands for this user.
+// Any title: why it is not in the list, or where in the list it is.
 import { api } from "./api.js";
+import { Explanation } from "./explanation.js";
 import { Component, html } from "./html.js";
 import { Notice } from "./notice.js";
-import { named } from "./titles.js";
+import { named, tags } from "./titles.js";
+import { moment } from "./when.js";
+
+const SIZE = 50;
 
 export class WhyNot extends Component {
-  state = { text: "", found: null, problem: null };
+  state = { text: "", found: null, item: null, told: null, problem: null };
 
   search = async (text) => {
     this.searching?.abort();
@@ -23,21 +27,45 @@ export class WhyNot extends Component {
     }
   };
 
-  render({ t, answer }, { text, found, problem }) {
-    const rank = (item) => (answer ? answer.item_list.findIndex((each) => each.itemid === item.itemid) + 1 : 0);
+  choose = (item) => this.setState({ item, told: null, problem: null }, () => this.ask());
+
+  // For whoever asks now, as of the moment that the list is of.
+  async ask() {
+    const { userid, history, when } = this.props;
+    const { item } = this.state;
+    const asked = (this.asked = {}); // the last one asked for is shown
+    try {
+      const told = await api.whyNot({ userid, itemid: item.itemid, size: SIZE, timestamp: moment(when, history?.last ?? null) });
+      if (asked === this.asked) this.setState({ told, problem: null });
+    } catch (problem) {
+      if (asked === this.asked) this.setState({ told: null, problem });
+    }
+  }
+
+  componentDidUpdate(before) {
+    if (this.state.item && this.props.answer !== before.answer) this.ask();
+  }
+
+  render({ t, language }, { text, found, item, told, problem }) {
     return html`
       <section aria-labelledby="why-title">
         <h2 id="why-title">${t("whyNot")}</h2>
         <p><label for="title">${t("searchTitle")}</label>
           <input id="title" type="search" autocomplete="off" maxlength="100" value=${text} onInput=${(event) => this.search(event.target.value)} /></p>
-        ${problem && html`<${Notice} t=${t} problem=${problem} />`}
-        ${!found && html`<p class="quiet">${t("chooseTitle")}</p>`}
+        ${!found && !item && html`<p class="quiet">${t("chooseTitle")}</p>`}
         ${found && !found.length && html`<p role="status">${t("noTitle")}</p>`}
-        ${found && html`<ul class="rows">${found.map((item) => {
-          const { title, year } = named(item);
-          return html`<li key=${item.itemid}><span class="title">${title} <span class="quiet">${year}</span></span>
-            ${rank(item) > 0 && html`<span class="quiet">${t("inList", { n: rank(item) })}</span>`}</li>`;
+        ${found && html`<ul class="found wide" aria-label=${t("titles")}>${found.map((each) => {
+          const { title, year } = named(each);
+          return html`<li key=${each.itemid}><button aria-pressed=${each.itemid === item?.itemid} onClick=${() => this.choose(each)}>
+            ${title} <span class="quiet">${year} ${tags(each).join(", ")}</span></button></li>`;
         })}</ul>`}
+        ${problem && html`<${Notice} t=${t} problem=${problem} again=${item && (() => this.ask())} />`}
+        ${told && html`
+          <article class="verdict" aria-live="polite">
+            <h3>${named(item).title} <span class="quiet">${named(item).year}</span></h3>
+            <p>${told.sentence[language]}</p>
+            ${Object.keys(told.channels).length > 0 && html`<${Explanation} t=${t} told=${told} />`}
+          </article>`}
       </section>`;
   }
 }

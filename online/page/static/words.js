@@ -8,16 +8,18 @@ const en = {
   eventsOf: "{n} ratings", noUser: "No user's id begins like that.",
   user: "User {user}", historyTitle: "What this user has rated", historyNone: "Nothing yet: a stranger.", newest: "{shown} newest of {n}",
   when: "Asked", now: "now", sitting: "in the last sitting", hour: "an hour after it",
-  loading: "Loading …", score: "score", rank: "place", details: "Details", genres: "genres", inChannel: "{channel}: place {n}",
-  notInChannel: "{channel}: not found", up: "up {n}", down: "down {n}", isNew: "new", same: "same place",
+  loading: "Loading …", score: "score", rank: "place", details: "Details",
+  up: "up {n}", down: "down {n}", isNew: "new",
   answered: "{n} titles from release {release} in {ms} ms", coldStart: "This user is unknown here: these are the most popular titles.",
-  popularReason: "One of the most popular titles.", reasonChannels: "Found by {channels}.", channelPlace: "{channel} (place {n})",
+  where: "list", outOf: "of", fused: "fusion", ranked: "ranking", sharesOf: "What {name}'s score is the sum of", otherEvents: "other ratings",
+  effects: "What moved the ranking model", rate: "Rate", rateAs: "Rate {n}", like: "Like", hide: "Hide", undo: "Undo", done: "What you did",
+  rated: "{title}: rated {n} ★", likedIt: "{title}: liked", hidden: "{title}: hidden",
   degraded: "Something is missing:", instead_recall_order: "not ranked, in recall's order", instead_last_features: "with the features last known",
   instead_exact_search: "searched in the server's own copy", instead_last_state: "with the history last known", instead_popular: "popular titles instead",
   instead_left_out: "some titles are left out", instead_popular_unseen: "popular unseen titles instead",
-  searchTitle: "Search a title", noTitle: "No title has these words.", inList: "in the list, place {n}",
+  searchTitle: "Search a title", titles: "Titles", noTitle: "No title has these words.",
   chooseTitle: "Choose a title to see why it is not in the list.",
-  left: "Left", right: "Right", release: "Release", live: "live", inBoth: "{n} titles in both", onlyHere: "only here", moved: "{n} on the right",
+  left: "Left", right: "Right", release: "Release", live: "live", inBoth: "{n} titles in both", onlyHere: "only here",
   oneRelease: "There is one release. Another one to compare with: ", twoTimes: "Until then, compare two moments.",
   roadIntro: "One request on its way: when each service was asked, what it was sent, and what came back.",
   sent: "sent", received: "came back", failed: "did not answer", total: "in all", ms: "{n} ms",
@@ -25,8 +27,10 @@ const en = {
   elasticsearch_sent: "{searches} searches by vector ({vectors}), {excluded} seen titles excluded, the {size} nearest of each",
   elasticsearch_received: "found: {found}; fused to {fused} candidates", dims: "{name}: {n} numbers", of: "{name}: {n}",
   feast_sent: "one user's number", feast_received: "{features} features of the user; those of the titles are in memory",
-  triton_sent: "{rows} rows of {width} columns ({columns})", triton_received: "{scores} scores, from which the order is made",
-  column_one_hot: "one-hot", column_multi_hot: "multi-hot", column_dense: "dense", column_recall: "recall", column_history: "history",
+  triton_sent: "{rows} rows of {width} columns ({columns}){once}", triton_once: "; once for all of them {n} columns of the history", triton_received: "{scores} scores, from which the order is made",
+  column_one_hot: "one-hot", column_multi_hot: "multi-hot", column_dense: "dense", column_recall: "recall",
+  mapIntro: "{n} titles by the vectors of {channel}: near to each other where these point the same way.", mapListed: "in the list",
+  mapRated: "rated", mapPoint: "Point at a title to see which it is.",
   services: "Services", releases: "Releases", ready: "ready", notReady: "not ready", version: "version", breaker: "circuit breaker",
   breaker_closed: "closed", breaker_open: "open", breaker_half_open: "half open", state_ready: "Everything is there.",
   state_degraded: "It answers, without something.", state_unready: "It cannot answer.", activate: "Serve this one", activated: "Release {release} is served now.",
@@ -46,16 +50,18 @@ const zh = {
   eventsOf: "{n} 个评分", noUser: "没有 id 这样开头的用户。",
   user: "用户 {user}", historyTitle: "这位用户评过分的", historyNone: "还没有：陌生人。", newest: "共 {n} 个，最新的 {shown} 个",
   when: "提问时间", now: "现在", sitting: "上次浏览当中", hour: "一小时以后",
-  loading: "正在加载……", score: "分数", rank: "名次", details: "详情", genres: "类型", inChannel: "{channel}：第 {n} 名",
-  notInChannel: "{channel}：没有找到", up: "上升 {n}", down: "下降 {n}", isNew: "新", same: "名次不变",
+  loading: "正在加载……", score: "分数", rank: "名次", details: "详情",
+  up: "上升 {n}", down: "下降 {n}", isNew: "新",
   answered: "版本 {release} 给出 {n} 个，用时 {ms} 毫秒", coldStart: "这里不认识这位用户：以下是最热门的。",
-  popularReason: "最热门的之一。", reasonChannels: "由{channels}找到。", channelPlace: " {channel}（第 {n} 名）",
+  where: "列表", outOf: "共", fused: "融合", ranked: "排序", sharesOf: "{name} 的分数由什么相加而成", otherEvents: "其他评分",
+  effects: "什么影响了排序模型", rate: "评分", rateAs: "评 {n} 分", like: "喜欢", hide: "隐藏", undo: "撤销", done: "你做了什么",
+  rated: "《{title}》：评了 {n} ★", likedIt: "《{title}》：喜欢", hidden: "《{title}》：已隐藏",
   degraded: "缺了一些东西：", instead_recall_order: "没有排序，按召回的顺序", instead_last_features: "用的是上次的特征",
   instead_exact_search: "在服务器自己的副本里搜索", instead_last_state: "用的是上次的历史", instead_popular: "改为热门榜",
   instead_left_out: "有些没有列出", instead_popular_unseen: "改为没看过的热门",
-  searchTitle: "搜索标题", noTitle: "没有含这些词的标题。", inList: "在列表里，第 {n} 名",
+  searchTitle: "搜索标题", titles: "标题", noTitle: "没有含这些词的标题。",
   chooseTitle: "选一个标题，看看它为什么不在列表里。",
-  left: "左", right: "右", release: "版本", live: "在线", inBoth: "两边都有 {n} 个", onlyHere: "只在这边", moved: "右边第 {n}",
+  left: "左", right: "右", release: "版本", live: "在线", inBoth: "两边都有 {n} 个", onlyHere: "只在这边",
   oneRelease: "只有一个版本。再做一个来对比：", twoTimes: "在那之前，可以对比两个时刻。",
   roadIntro: "一个请求走过的路：什么时候问了哪个服务，送去了什么，回来了什么。",
   sent: "送去", received: "回来", failed: "没有回答", total: "总共", ms: "{n} 毫秒",
@@ -63,8 +69,10 @@ const zh = {
   elasticsearch_sent: "{searches} 次向量搜索（{vectors}），排除 {excluded} 个看过的，各取最近的 {size} 个",
   elasticsearch_received: "找到：{found}；融合成 {fused} 个候选", dims: "{name}：{n} 个数", of: "{name}：{n}",
   feast_sent: "一个用户的编号", feast_received: "用户的 {features} 个特征；物品的特征在内存里",
-  triton_sent: "{rows} 行，每行 {width} 列（{columns}）", triton_received: "{scores} 个分数，由此排序",
-  column_one_hot: "one-hot", column_multi_hot: "multi-hot", column_dense: "数值", column_recall: "召回", column_history: "历史",
+  triton_sent: "{rows} 行，每行 {width} 列（{columns}）{once}", triton_once: "；历史的 {n} 列只送一次", triton_received: "{scores} 个分数，由此排序",
+  column_one_hot: "one-hot", column_multi_hot: "multi-hot", column_dense: "数值", column_recall: "召回",
+  mapIntro: "按 {channel} 的向量排开的 {n} 个标题：方向相近的靠在一起。", mapListed: "在列表里",
+  mapRated: "评过分", mapPoint: "指向一个点，看看是哪一个。",
   services: "服务", releases: "版本", ready: "就绪", notReady: "未就绪", version: "版本号", breaker: "熔断器",
   breaker_closed: "闭合", breaker_open: "断开", breaker_half_open: "半开", state_ready: "一切就绪。",
   state_degraded: "可以回答，但缺了一些东西。", state_unready: "不能回答。", activate: "改用这个版本", activated: "现在由版本 {release} 回答。",
@@ -78,10 +86,10 @@ const zh = {
 
 export const LANGUAGES = { en, zh };
 
-// A function from a word's name and what is filled in to text.
+// A function from a word's name and what is filled in to text. A name without a word stands for itself.
 export function speaker(language) {
   const words = LANGUAGES[language];
-  return (name, filled = {}) => words[name].replace(/\{(\w+)\}/g, (_, field) => filled[field] ?? "");
+  return (name, filled = {}) => (words[name] ?? name).replace(/\{(\w+)\}/g, (_, field) => filled[field] ?? "");
 }
 
 export const preferred = () => localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");

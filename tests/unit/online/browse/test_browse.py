@@ -72,6 +72,12 @@ def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:
     assert found[0].keys() == {"itemid", "title", *fakes.world.attributes(found[0]["itemid"])}
 
 
+def test_the_map_has_every_item_that_was_trained(http: FlaskClient, fakes: Fakes) -> None:
+    answer = got(http, "/ml/map", "ItemMap")
+    assert answer["channel"] == fakes.world.recipe.recall.searched[0].name
+    assert {item["itemid"] for item in answer["item_list"]} == set(fakes.world.trained)
+
+
 @pytest.mark.parametrize(
     ("path", "field"),
     [
@@ -108,6 +114,7 @@ def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> No
     kept = got(http, "/ml/releases", "KeptReleases")["releases"]
     assert [(each["release"], each["live"]) for each in kept] == [(fakes.world.release, True), (OTHER, False)]
     assert kept[0]["recipe"] == fakes.world.recipe.name
+    assert kept[0]["event_types"]["rating"] == "rates"
     answers = {
         release: http.post("/ml/rec", json={"userid": 1, "timestamp": AT, "strict": True, **named}).json
         for release, named in ((fakes.world.release, {}), (OTHER, {"release": OTHER}))
@@ -166,7 +173,7 @@ def test_stages_say_what_was_sent_and_what_came(http: FlaskClient, fakes: Fakes)
     assert stages["elasticsearch"]["received"]["found"] == found
     rows = stages["triton"]["sent"]
     assert rows["rows"] == stages["triton"]["received"]["scores"]
-    assert sum(rows["columns"].values()) == rows["width"] == world.spec.width
+    assert sum(rows["columns"].values()) == rows["width"] == world.spec.width - rows["history"]
 
 
 def test_stages_say_which_failed_and_end_where_the_request_did(http: FlaskClient, fakes: Fakes) -> None:
