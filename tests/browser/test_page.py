@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
+from tenacity import Retrying, stop_after_delay
 
 from tests.browser.conftest import Said, Site
 from tests.unit.online.conftest import Fakes
@@ -103,6 +104,28 @@ def test_cards_are_animated_unless_motion_is_not_wanted(page: Page, motion: str)
     assert (page.evaluate("window.animations") > 0) == (motion == "no-preference")
 
 
+def test_what_is_rated_or_hidden_leaves_the_list_at_once_and_comes_back_when_undone(page: Page, site: Site) -> None:
+    page.get_by_label("API key").fill(site.key)
+    before = titles(page)
+    cards = page.locator(".card")
+    cards.nth(0).get_by_role("button", name="Rate 5").click()
+    done = page.get_by_role("region", name="What you did")
+    expect(done).to_contain_text("rated 5 ★")
+    expect(page.get_by_role("heading", name=before[0], exact=True)).to_have_count(0)
+    expect(page.locator(".event").first).to_contain_text(before[0].split()[1])
+    page.locator(".moved").first.wait_for()
+    first = page.locator(".card h3").first.inner_text()
+    cards.nth(0).get_by_role("button", name="Hide").click()
+    expect(done.get_by_role("listitem")).to_have_count(2)
+    expect(page.get_by_role("heading", name=first, exact=True)).to_have_count(0)
+    done.get_by_role("button", name="Undo").first.click()
+    expect(page.get_by_role("heading", name=first, exact=True)).to_have_count(1)
+    done.get_by_role("button", name="Undo").click()
+    expect(done).to_have_count(0)
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    assert titles(page) == before
+
+
 def test_any_title_is_asked_about(page: Page, fakes: Fakes) -> None:
     seen = int(fakes.world.histories[1].itemids[0])
     listed = page.locator(".card h3").first.inner_text()
@@ -187,8 +210,10 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes, said:
     expect(page.get_by_text("Everything is there.")).to_be_visible()
     expect(page.locator(".service.good")).to_have_count(4)
     fakes.features.down = True
-    page.get_by_role("button", name="Look again").click()
-    expect(page.get_by_text("It answers, without something.")).to_be_visible()
+    for attempt in Retrying(stop=stop_after_delay(15), reraise=True):  # the services are asked twice a second at most
+        with attempt:
+            page.get_by_role("button", name="Look again").click()
+            expect(page.get_by_text("It answers, without something.")).to_be_visible(timeout=1_000)
     expect(page.locator(".service.bad h3")).to_contain_text("feast")
 
 
