@@ -47,7 +47,8 @@ pytestmark = [
 def killed(stack: Settings, name: str) -> Iterator[None]:
     """With no chance to say so. The supervisor starts it again at once; the block ends while it is away or back."""
     for process in listeners(stack, name):
-        process.kill()
+        for each in (*process.children(recursive=True), process):
+            each.kill()
     try:
         yield
     finally:
