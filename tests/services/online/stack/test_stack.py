@@ -39,7 +39,7 @@ def until_back(settings: Settings, name: str, former_pid: int) -> None:
 
 @retry(stop=stop_after_delay(10), wait=wait_fixed(0.1), retry=retry_if_exception_type(AssertionError))
 def until_synced(settings: Settings, size: int) -> None:
-    """Until the append-only file has been flushed, which happens every second."""
+    """Until the append-only file has been flushed, and is as large as that."""
     with redis_of(settings) as client:
         state = client.info("persistence")
     assert state["aof_pending_bio_fsync"] == 0

@@ -51,3 +51,19 @@ def test_a_mistake_is_one_sentence_that_names_its_place(old: str, new: str, mess
     with pytest.raises(StepError, match=rf"my/dataset\.toml:? .*{message}") as error:
         parse(SHOP.replace(old, new, 1), "my/dataset.toml")
     assert "\n" not in str(error.value)
+
+
+def test_the_events_that_a_running_server_takes() -> None:
+    assert parse(SHOP).events == {}
+    assert parse(f'{SHOP}\n[events]\nbought = "rates"\nlooked-at = "notes"\n').events == {
+        "bought": "rates", "looked-at": "notes",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [('bought = "sells"', r"\[events\] bought = 'sells': input should be 'rates'"), ('"a b" = "rates"', r"\[events\]")],
+)
+def test_an_event_that_does_what_there_is_not(line: str, message: str) -> None:
+    with pytest.raises(StepError, match=message):
+        parse(f"{SHOP}\n[events]\n{line}\n")
