@@ -100,6 +100,10 @@ offline: .venv/.ready ## the seven offline steps: data, split, statistics, recal
 	$(call step,offline/rank,s1_feature_engi.py)
 	$(call step,offline/rank,s2_model_train.py)
 
+.PHONY: events
+events: setup ## bring what servers were told to Parquet: the next `make offline` trains on it (needs `make up service=redis`)
+	$(call step,offline_to_online/events,s1_log_to_parquet.py)
+
 .PHONY: new-data
 new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new-data folder=my-folder
 	@[[ -n "$(folder)" ]] || { echo "Name the folder that holds your files: make new-data folder=my-folder" >&2; exit 1; }

@@ -157,6 +157,23 @@ DATASET = Document(
     _S0,
     "The Dataset that lies here: name, origin, sha256 of its files; kinds of ids, levels, attributes, holdout.",
 )
+EVENTS = Table(
+    "offline/events.parquet",
+    _S0,
+    "What servers were told (`events.Event`) and `make events` has brought: own ids as text, place in the log; without "
+    "an eventid, that a user was forgotten. Empty where it is not trained on.",
+    {
+        "eventid": pa.string(),
+        "userid": pa.string(),
+        "itemid": pa.string(),
+        "type": pa.string(),
+        "value": pa.float64(),
+        "timestamp": pa.int64(),
+        "recommendation": pa.string(),
+        "acknowledged_ms": pa.int64(),
+        "sequence": pa.int64(),
+    },
+)
 RATINGS = Table(
     "offline/ratings.parquet",
     _S1_SPLIT,

@@ -206,6 +206,7 @@ class Settings(BaseSettings):
     )
 
     data: AbsolutePath | None = None  # folder or zip with MovieLens; see offline/preprocess/s0_get_data.py
+    train_on_events: bool = True  # what `make events` has brought of the log joins the data set's events
     exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
     services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
@@ -237,6 +238,11 @@ class Settings(BaseSettings):
     def service_dir(self, service: str) -> Path:
         """The folder that a service's container mounts: ``data_exchange_center/online/<service>``."""
         return self.exchange_dir / "online" / service
+
+    @property
+    def events_dir(self) -> Path:
+        """Where `make events` keeps the log of events."""
+        return self.service_dir("events")
 
     @property
     def keys_file(self) -> Path:

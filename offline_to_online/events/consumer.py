@@ -1,0 +1,85 @@
+"""From the log of events in Redis to Parquet: a consumer group that repeats nothing and loses nothing.
+
+How far the log was read is what lies on disk (`EventParts.last`). The group is set to that place first and acknowledges
+what is written, so that Redis's own tools (``XINFO GROUPS``) tell how far behind it is; where the two differ, because
+a consumer was killed between writing and acknowledging, a disk was lost or files were deleted, the disk is right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import redis
+
+from data_exchange_center import wire
+from data_exchange_center.event_parts import Entry, EventParts, Position
+from data_exchange_center.events import Event
+from data_exchange_center.steps import StepError
+
+GROUP: Final = "parquet"
+CONSUMER: Final = "s1_log_to_parquet"
+BATCH: Final = 10_000  # entries of a file, at most
+
+
+class Brought(NamedTuple):
+    """How much of the log was new."""
+
+    events: int
+    forgotten: int  # users
+
+    def __add__(self, other: Brought) -> Brought:  # type: ignore[override]
+        return Brought(self.events + other.events, self.forgotten + other.forgotten)
+
+
+def bring(client: redis.Redis, parts: EventParts, batch: int = BATCH) -> Brought:
+    """Write what is new in the log to ``parts``. Raises StepError for an entry that cannot be read."""
+    brought = Brought(0, 0)
+    with parts.locked():
+        for partition in range(wire.EVENT_PARTITIONS):
+            key = wire.event_log_key(partition)
+            if not client.exists(key):
+                continue
+            _begin(client, key, parts.last(partition))
+            while entries := _next(client, key, batch):
+                parts.append(partition, entries)
+                client.xack(key, GROUP, *(_written(entry.position) for entry in entries))
+                events = sum(entry.event is not None for entry in entries)
+                brought += Brought(events, len(entries) - events)
+    return brought
+
+
+def _begin(client: redis.Redis, key: str, last: Position) -> None:
+    """The next entry of the group is the one after ``last``, and none is pending."""
+    try:
+        client.xgroup_create(key, GROUP, id=_written(last))
+    except redis.ResponseError as error:
+        if not str(error).startswith("BUSYGROUP"):
+            raise
+        client.xgroup_delconsumer(key, GROUP, CONSUMER)
+        client.xgroup_setid(key, GROUP, id=_written(last))
+
+
+def _next(client: redis.Redis, key: str, batch: int) -> list[Entry]:
+    streams: Any = client.xreadgroup(GROUP, CONSUMER, {key: ">"}, count=batch)
+    return [_entry(key, raw, fields) for _, entries in streams for raw, fields in entries]
+
+
+def _entry(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    milliseconds, _, count = raw.decode().partition("-")
+    position = int(milliseconds), int(count)
+    try:
+        if (forgotten := fields.get(wire.LOG_FORGET.encode())) is not None:
+            return Entry(position, json.loads(forgotten), None)
+        event = Event.unpack(fields[wire.LOG_EVENT.encode()])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StepError(
+            f"entry {raw.decode()} of {key} in Redis is no event ({error}). It was written by another version or by "
+            f"hand: take it out with `XDEL {key} {raw.decode()}` and run this step again."
+        ) from error
+    return Entry(position, event.userid, event)
+
+
+def _written(position: Position) -> str:
+    return f"{position[0]}-{position[1]}"
