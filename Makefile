@@ -296,7 +296,7 @@ explain-figures: ## an explained answer of the running server, and what explaini
 bench-test: setup ## run `make test` and keep how long each part took -> pic/figures/test.json
 	@$(MAKE) --no-print-directory test 2>&1 | tee >($(BIN)/python pic/suite_times.py)
 
-screenshots: setup ## take the pictures of the running server's page, into pic/ (apt install chromium)
+screenshots: setup ## take the pictures of the running server's page, into pic/ (apt install chromium fonts-wqy-microhei)
 	$(BIN)/python pic/screenshots.py
 
 readme: setup ## put the figures of pic/figures/ into the READMEs

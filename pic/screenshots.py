@@ -2,18 +2,17 @@
 
 Reads   the page at the server's address
 Writes  pic/page_light.png, pic/page_dark.png, pic/page_phone.png
-Run     make screenshots        (apt install chromium)
+Run     make screenshots        (apt install chromium fonts-wqy-microhei)
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, sync_playwright
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -31,15 +30,10 @@ class Shot:
     width: int
     height: int
     view: str
-    before: Callable[[Page], None] = lambda page: None
-
-
-def _details(page: Page) -> None:
-    page.locator(".card details").first.locator("summary").click()
 
 
 SHOTS = (
-    Shot("page_light.png", "light", 1280, 860, "list", _details),
+    Shot("page_light.png", "light", 1280, 860, "list"),
     Shot("page_dark.png", "dark", 1280, 760, "road"),
     Shot("page_phone.png", "light", 390, 844, "list"),
 )
@@ -57,7 +51,6 @@ def take(browser: Browser, url: str, shot: Shot) -> None:
     page.get_by_role("heading", name=f"User {USER}", exact=True).wait_for()
     page.locator("main[aria-busy=false]").wait_for()
     page.wait_for_load_state("networkidle")  # the reasons come after the list
-    shot.before(page)
     page.screenshot(path=HERE / shot.name)
     context.close()
 
