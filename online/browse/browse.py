@@ -95,12 +95,18 @@ class Browse:
         opened = self._opened(query.release)
         items, channel = opened.exact, opened.manifest.recipe.recall.searched[0].name
         known = np.flatnonzero(~np.isnan(items.vectors[channel]).any(axis=1))
-        places = projected(items.vectors[channel][known]).round(4).tolist()
-        shown = [opened.catalogue[itemid] for itemid in items.itemids[known].tolist()]
+        itemids = items.itemids[known].tolist()
+        ranks = {itemid: rank for rank, itemid in enumerate(opened.popular.ids.tolist())}
+        places = projected(
+            items.vectors[channel][known], np.array([ranks.get(itemid, len(ranks)) for itemid in itemids])
+        )
+        shown = [opened.catalogue[itemid] for itemid in itemids]
         return {
             "release": opened.release,
             "channel": channel,
-            "item_list": [{**_shown(item), "x": x, "y": y} for item, (x, y) in zip(shown, places, strict=True)],
+            "item_list": [
+                {**_shown(item), "x": x, "y": y} for item, (x, y) in zip(shown, places.round(4).tolist(), strict=True)
+            ],
         }
 
     def releases(self) -> dict[str, Any]:

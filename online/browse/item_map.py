@@ -9,14 +9,21 @@ from numpy.typing import NDArray
 
 from data_exchange_center.feature_kinds import Float32
 
+_NOTHING: Final = 1e-5  # a length that is a rounding error
 _FURTHEST: Final = 99.5  # percent of the items lie within -1 to 1; the few beyond are put on the edge
 
 
-def projected(vectors: Float32) -> NDArray[np.float64]:
-    """(n, dim) vectors -> (n, 2) places within -1 to 1, by their principal components; lengths do not matter."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units = vectors / np.where(lengths > 0, lengths, 1)
-    centred = (units - units.mean(axis=0)).astype(np.float64)
+def projected(vectors: Float32, ranks: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(n, dim) vectors -> (n, 2) places within -1 to 1, by the principal components of what popularity leaves of them.
+
+    ``ranks``: (n,) places on the popular list, from 0. Vectors of the inner product carry popularity as their widest
+    direction; without it, what is near is alike. Lengths do not matter.
+    """
+    known = np.log1p(ranks.astype(np.float64))[:, None] ** np.arange(3)  # a curve: 1, x, x * x
+    rest = vectors - known @ np.linalg.lstsq(known, vectors.astype(np.float64), rcond=None)[0]
+    lengths = np.linalg.norm(rest, axis=1, keepdims=True)
+    units = rest / np.where(lengths > _NOTHING, lengths, np.inf)
+    centred = units - units.mean(axis=0)
     _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
     axes = directions[:, :-3:-1]  # (dim, 2)
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])  # which way is up is fixed

@@ -8,7 +8,7 @@ from online.browse.item_map import projected
 def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.eye(3, 6), 50, axis=0)  # three directions, which lie in one plane
-    places = projected((groups + rng.normal(scale=0.02, size=groups.shape)).astype(np.float32))
+    places = projected((groups + rng.normal(scale=0.02, size=groups.shape)).astype(np.float32), rng.permutation(150))
     assert places.shape == (150, 2)
     assert np.abs(places).max() <= 1
     centres = places.reshape(3, 50, 2).mean(axis=1)
@@ -17,12 +17,16 @@ def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
     assert within < between / 3
 
 
-def test_lengths_do_not_matter_and_it_comes_out_the_same_each_time() -> None:
-    vectors = np.random.default_rng(1).normal(size=(40, 8)).astype(np.float32)
-    lengths = np.random.default_rng(2).uniform(0.5, 9, size=(40, 1)).astype(np.float32)
-    np.testing.assert_allclose(projected(vectors), projected(vectors * lengths), atol=1e-5)
+def test_popularity_is_no_direction_and_it_comes_out_the_same_each_time() -> None:
+    rng = np.random.default_rng(1)
+    ranks = rng.permutation(200)
+    vectors = rng.normal(size=(200, 8))
+    vectors[:, 7] = 20 - 4 * np.log1p(ranks)
+    places = projected(vectors.astype(np.float32), ranks)
+    np.testing.assert_array_equal(places, projected(vectors.astype(np.float32), ranks))
+    assert max(abs(np.corrcoef(places[:, axis], np.log1p(ranks))[0, 1]) for axis in (0, 1)) < 0.2
 
 
 def test_items_that_are_all_alike_are_in_one_place() -> None:
-    assert (projected(np.ones((5, 4), np.float32)) == 0).all()
-    assert projected(np.zeros((3, 4), np.float32)).tolist() == [[0, 0]] * 3
+    for each in (np.ones((5, 4), np.float32), np.zeros((5, 4), np.float32)):
+        assert (projected(each, np.arange(5)) == 0).all()
