@@ -163,7 +163,7 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline evaluate-degraded ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
+.PHONY: evaluate evaluate-offline evaluate-degraded evaluate-live ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
 evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
 	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
@@ -172,6 +172,9 @@ evaluate-offline: setup ## the same from the artifacts, searched exactly, no ser
 
 evaluate-degraded: setup ## what each answer is worth that lacks a service, over the live release, into pic/figures/ (users=1000: of so many)
 	$(BIN)/python -m offline_to_online.measure.degraded $(if $(users),--users "$(users)")
+
+evaluate-live: setup ## what it is worth that the next answer knows the last event, through the running server, into pic/figures/ (users=1000: of so many)
+	$(BIN)/python -m offline_to_online.measure.prequential $(if $(users),--users "$(users)")
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
 	$(BIN)/python -m offline.experiments.ablations $(if $(with_source),--with-source)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import evaluation_tables
+import events_tables
 import serving_tables
 from tables import Figure, Words, measured, read, table
 
@@ -58,6 +59,7 @@ CHINESE = {
     "Measured by": "由", "on": "测于", "service versions": "服务版本", "cores": "核", "data": "数据",
     **evaluation_tables.CHINESE,
     **serving_tables.CHINESE,
+    **events_tables.CHINESE,
 }  # fmt: skip
 
 # What a person wants to see of the demo's output: the data, what was trained, what was loaded and checked, the answer.
@@ -245,6 +247,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "degraded": ("degraded.json", degraded),
     **evaluation_tables.BLOCKS,
     **serving_tables.BLOCKS,
+    **events_tables.BLOCKS,
 }
 
 

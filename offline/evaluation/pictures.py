@@ -1,7 +1,7 @@
 """Pictures of the evaluation, drawn from the figures that its commands wrote: ``make evaluation-pictures``.
 
-Reads:  pic/figures/evaluation.json, pic/figures/evaluation_ablation.json
-Writes: pic/evaluation.png (systems), pic/funnel.png, pic/slices.png, pic/ablation.png
+Reads:  pic/figures/evaluation.json, pic/figures/evaluation_ablation.json, pic/figures/evaluation_live_events.json
+Writes: pic/evaluation.png (systems), pic/funnel.png, pic/slices.png, pic/ablation.png, pic/live_events.png
 Run:    python -m offline.evaluation.pictures
 """
 
@@ -128,6 +128,21 @@ def ablation(found: Found) -> Figure:
     return figure
 
 
+def live_events(found: Found) -> Figure:
+    """Held-out event by event, how often the next liked film is among fifty; and strangers by number of events."""
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for (name, row), shade in zip(found["replay"].items(), (OURS, CHANNEL, SOURCE, BASELINE), strict=True):
+        hits = [np.nan if value is None else value for value in row["by event"]]
+        left.plot(range(1, len(hits) + 1), hits, "o-", color=shade, label=name)
+    left.set(title="the next liked film is among the fifty", xlabel="held-out event", ylim=(0, None))
+    left.legend(frameon=False)
+    means, errors = _intervals(list(found["strangers"].values()))
+    right.errorbar(list(map(int, found["strangers"])), means, yerr=errors, fmt="o-", color=OURS, capsize=2)
+    right.set(title="recall@50 of strangers", xlabel="events that the server was told", ylim=(0, None))
+    return figure
+
+
 def _bars(axes: Axes, parts: Sequence[Found], colours: Sequence[str]) -> None:
     means, errors = _intervals(parts)
     axes.barh(range(len(parts)), means, xerr=errors, color=colours, height=0.7, error_kw={"lw": 1, "capsize": 2})
@@ -154,6 +169,7 @@ PICTURE: dict[str, tuple[str, Callable[[Found], Figure]]] = {
     "funnel.png": ("evaluation.json", funnel),
     "slices.png": ("evaluation.json", slices),
     "ablation.png": ("evaluation_ablation.json", ablation),
+    "live_events.png": ("evaluation_live_events.json", live_events),
 }
 
 

@@ -10,6 +10,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import pictures
 from offline.evaluation.evaluate import evaluate
+from tests.unit.offline.evaluation import live_events
 from tests.unit.offline.evaluation.conftest import settings_of
 
 
@@ -51,6 +52,12 @@ def test_the_ablation_marks_the_recipe_as_it_is() -> None:
     rows = [{"group": group, "name": group, **values} for group in ("fusion", "ranker")]
     figure = pictures.ablation({"rows": rows, "reference": "ranker"})
     assert [figure.axes[n].lines[0].get_xdata()[0] for n in range(3)] == list(values.values())  # type: ignore[index]
+
+
+def test_live_events_are_a_line_a_variant_and_one_of_strangers() -> None:
+    left, right = pictures.live_events(live_events.FIGURE).axes
+    assert [line.get_label() for line in left.lines] == list(live_events.VARIANTS)
+    assert right.get_title()
 
 
 def test_kinds_have_colours_of_their_own() -> None:

@@ -1,0 +1,83 @@
+"""A running server as somebody uses it who asks and tells, and how nothing of that stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import requests
+
+from data_exchange_center import wire
+from data_exchange_center.events import Event
+from data_exchange_center.http import local_session
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline_to_online.stores.connections import redis_client
+
+TIMEOUT_S = 30.0
+
+
+class Loop(Protocol):
+    """What a measurement does with a server."""
+
+    def ask(self, userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
+        """The recommended items as of a second, best first."""
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Record events; the next answer knows them."""
+
+    def take_back(self, userid: OwnId, prefix: str) -> None:
+        """As if a user's events whose eventids begin with ``prefix`` had never been told."""
+
+
+class ServerLoop:
+    """Over HTTP; for one thread. Events are taken back in Redis itself: to forget a user would take more with it."""
+
+    def __init__(self, settings: Settings, release: str) -> None:
+        """``release``: the one that has to answer."""
+        self._url = settings.server.url
+        self._release = release
+        self._http = local_session()
+        self._redis = redis_client(settings)
+        if settings.server.key:
+            self._http.headers["X-API-Key"] = settings.server.key.get_secret_value()
+
+    def ask(self, userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
+        """Strict: an answer that lacks a service says nothing of the recommendations. Raises StepError."""
+        asked = {"userid": userid, "timestamp": timestamp, "size": size, "strict": True}
+        answer = self._post("/ml/rec", asked)
+        if answer.get("release") != self._release:
+            raise StepError(f"The server at {self._url} answers from release {answer.get('release')} by now.")
+        return [item["itemid"] for item in answer["item_list"]]
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Raises StepError."""
+        names = ("eventid", "userid", "itemid", "type", "timestamp", "value")
+        self._post("/ml/event", [{name: getattr(event, name) for name in names} for event in events])
+
+    def take_back(self, userid: OwnId, prefix: str) -> None:
+        log, key = wire.event_log_key(wire.event_partition(userid)), wire.user_events_key(userid)
+        stored: Any = self._redis.hgetall(key)
+        told = {name: raw for name, raw in stored.items() if name.startswith(prefix.encode())}
+        if told:
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.hdel(key, *told)
+            pipeline.xdel(log, *(raw.partition(b" ")[0] for raw in told.values()))
+            pipeline.execute()
+
+    def _post(self, path: str, body: object) -> dict[str, Any]:
+        try:
+            response = self._http.post(f"{self._url}{path}", json=body, timeout=TIMEOUT_S)
+            answer: dict[str, Any] = response.json()
+        except requests.RequestException as error:
+            raise StepError(
+                f"The server at {self._url} gave no answer ({error}). Start it: make up sync serve."
+            ) from error
+        if not response.ok:
+            raise StepError(f"{path} at {self._url} answered {response.status_code}: {answer.get('error')}")
+        return answer
+
+    def close(self) -> None:
+        self._http.close()
+        self._redis.close()

@@ -1,0 +1,43 @@
+"""The tables of events: what it is worth that the next answer knows the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tables import Figure, Words, measured, table
+
+REPLAYED = (
+    "{users} users, {events} liked events, one after the other; means over users. Strangers: recall@50 of what a user "
+    "liked in the held-out part, by how many of the events before it the server was told ({strangers} users)."
+)
+CHINESE = {
+    "the server is told of an event": "服务器得知事件", "told at once": "立刻", "told 1 event late": "晚 1 个事件",
+    "told 5 events late": "晚 5 个事件", "never told": "从不", "events of a stranger": "陌生人的事件数",
+    REPLAYED:
+        "{users} 个用户、{events} 个喜欢的事件，逐个回放；按用户平均。陌生人：服务器得知留出部分之前的若干事件后，"
+        "对该用户留出部分里喜欢的电影的 recall@50（{strangers} 个用户）。",
+}  # fmt: skip
+
+
+def live_events(figure: Figure, word: Words) -> str:
+    """The replay, variant by variant; strangers by number of events."""
+    metrics = ("hit@10", "hit@50", "ndcg@50")
+    rows = [
+        (word(name), *(f"{found[metric]['mean']:.3f}" for metric in metrics))
+        for name, found in figure["replay"].items()
+    ]
+    replay = table((word("the server is told of an event"), "HR@10", "HR@50", "NDCG@50"), rows)
+    strangers = figure["strangers"]
+    values = [f"{found['mean']:.3f}" for found in strangers.values()]
+    by_number = table((word("events of a stranger"), *strangers), [("recall@50", *values)])
+    said = word(REPLAYED).format(
+        users=f"{figure['users']:,}",
+        events=f"{figure['replay']['told at once']['events']:,}",
+        strangers=f"{next(iter(strangers.values()))['users']:,}",
+    )
+    return f"{replay}\n\n{by_number}\n\n{said} {measured(figure, word)}"
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
+    "live_events": ("evaluation_live_events.json", live_events),
+}

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center.events import Event
+from data_exchange_center.own_ids import DatasetIds, OwnId, OwnIds
+from offline.data.sequences import Sequences
+from offline_to_online.measure.prequential import GIVEN, PREFIX, Replay, as_stranger, measure, replayed
+from offline_to_online.measure.server_loop import Loop
+from tests.datasets import STARS
+
+USERS, EACH, HELD = (3, 8), 30, 10
+
+
+class NextInLine:
+    """Recommends the items that come after the last one told, of which it knows nothing else."""
+
+    def __init__(self) -> None:
+        self.told: dict[OwnId, list[Event]] = {}
+
+    def ask(self, userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
+        known = [event for event in self.told.get(userid, []) if event.timestamp < timestamp]
+        last = max(known, key=lambda event: event.timestamp).itemid if known else 1_000
+        assert isinstance(last, int)
+        return list(range(last + 1, last + 1 + size))
+
+    def tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.told.setdefault(event.userid, []).append(event)
+
+    def take_back(self, userid: OwnId, prefix: str) -> None:
+        self.told[userid] = [event for event in self.told.get(userid, []) if not event.eventid.startswith(prefix)]
+
+
+@pytest.fixture
+def replay() -> Replay:
+    """Everybody sees the items in the order of their numbers, and likes them all."""
+    events = len(USERS) * EACH
+    data = Sequences(
+        userids=np.array(USERS),
+        itemids=np.arange(1, EACH + 1),
+        starts=np.arange(0, events + 1, EACH),
+        items=np.tile(np.arange(1, EACH + 1), len(USERS)),
+        ratings=np.full(events, 5),
+        liked=np.ones(events, bool),
+        times=np.tile(np.arange(EACH) * 60, len(USERS)),
+    )
+    ids = DatasetIds(
+        OwnIds(list(USERS), [str(user) for user in USERS], "integer"),
+        OwnIds(list(range(1, EACH + 1)), [str(item) for item in range(1, EACH + 1)], "integer"),
+    )
+    return Replay(data, np.full(len(USERS), HELD), ids, STARS)
+
+
+@pytest.mark.parametrize("late", [0, 1, 5, 100])
+def test_the_later_it_is_told_the_further_behind_is_the_list(replay: Replay, late: int) -> None:
+    ranks = replayed(NextInLine(), 0, replay, late)
+    assert ranks.tolist() == [late + 1.0 if step > late else float("inf") for step in range(HELD)]
+
+
+def test_what_was_not_liked_is_no_target(replay: Replay) -> None:
+    replay.data.liked[EACH - 2] = False
+    assert np.flatnonzero(np.isnan(replayed(NextInLine(), 0, replay, 0))).tolist() == [HELD - 2]
+
+
+def test_a_stranger_is_known_by_the_newest_events(replay: Replay) -> None:
+    loop = NextInLine()
+    given: list[int] = []
+    ask = loop.ask
+
+    def watched(userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
+        assert userid not in USERS
+        given.append(len(loop.told[userid]))
+        return ask(userid, timestamp, size)
+
+    loop.ask = watched  # type: ignore[method-assign]
+    shares = as_stranger(loop, 1, replay)
+    assert tuple(given) == GIVEN
+    assert shares.tolist() == [0.0, *[1.0] * (len(GIVEN) - 1)]
+
+
+def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay) -> None:
+    loop = NextInLine()
+    theirs = Event("theirs", USERS[0], 900, "rating", 5, 4.0)
+    loop.tell([theirs, Event(f"{PREFIX}of a killed run", USERS[0], 29, "rating", 6, 4.0)])
+
+    def each(of: Callable[[Loop, int], Any], users: Sequence[int], _: str) -> list[Any]:
+        return [of(loop, user) for user in users]
+
+    found = measure(replay, [0, 1], each)
+    assert [event for events in loop.told.values() for event in events] == [theirs]
+    rows = found["replay"]
+    assert rows["told at once"]["by event"] == [0.0, *[1.0] * (HELD - 1)]
+    assert rows["never told"]["hit@50"]["mean"] == 0
+    assert rows["told at once"]["events"] == rows["never told"]["events"] == 2 * HELD
+    assert found["strangers"]["1"]["mean"] == 1
+
+    def broken(userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
+        if loop.told.get(userid, []) not in ([], [theirs]):
+            raise ConnectionError
+        return []
+
+    loop.ask = broken  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError):
+        measure(replay, [0], each)
+    assert [event for events in loop.told.values() for event in events] == [theirs]
