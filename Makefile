@@ -259,7 +259,7 @@ docker-pin: setup ## pin the images of .env by digest, as their registries say t
 docker-figures: setup ## sizes, starts and memory of the running containers, each started anew -> pic/figures/containers.json
 	@$(BIN)/python -m online.stack.images.figures
 
-.PHONY: bench bench-gate bench-waterfall bench-shed serving-pictures soak bench-recipes bench-index
+.PHONY: bench bench-events bench-gate bench-waterfall bench-shed serving-pictures soak bench-recipes bench-index
 bench: setup ## how fast the running server answers -> pic/figures/; against=<commit>: beside that commit's, in turns
 	$(if $(against),$(BIN)/python -m offline_to_online.measure.against "$(against)" $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options),$(BIN)/python -m online.bench $(options))
 
@@ -280,6 +280,9 @@ soak: setup ## requests and release switches for minutes=<how many>, and fail wh
 
 bench-recipes: setup ## the same for both recipes' releases in the stores, in turns -> pic/figures/serving_recipes.json
 	$(BIN)/python -m offline_to_online.measure.recipes
+
+bench-events: setup ## how soon an answer knows an event, and events per second -> pic/figures/events.json
+	$(BIN)/python -m offline_to_online.measure.event_speed
 
 bench-index: setup ## what a graph of vectors loses and saves against searching all -> pic/figures/vector_index.json
 	$(BIN)/python -m offline_to_online.measure.index

@@ -21,8 +21,8 @@ TIMEOUT_S = 30.0
 class Loop(Protocol):
     """What a measurement does with a server."""
 
-    def ask(self, userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
-        """The recommended items as of a second, best first."""
+    def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
+        """The recommended items as of a second (None: of now, with all that was told), best first."""
 
     def tell(self, events: Sequence[Event]) -> None:
         """Record events; the next answer knows them."""
@@ -43,9 +43,11 @@ class ServerLoop:
         if settings.server.key:
             self._http.headers["X-API-Key"] = settings.server.key.get_secret_value()
 
-    def ask(self, userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
+    def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
         """Strict: an answer that lacks a service says nothing of the recommendations. Raises StepError."""
-        asked = {"userid": userid, "timestamp": timestamp, "size": size, "strict": True}
+        asked: dict[str, Any] = {"userid": userid, "size": size, "strict": True}
+        if timestamp is not None:
+            asked["timestamp"] = timestamp
         answer = self._post("/ml/rec", asked)
         if answer.get("release") != self._release:
             raise StepError(f"The server at {self._url} answers from release {answer.get('release')} by now.")

@@ -10,6 +10,13 @@ from tests.unit.offline.evaluation.live_events import FIGURE
 
 PIC = Path(__file__).parents[3] / "pic"
 
+SPEED = {
+    "command": "make bench-events",
+    "machine": FIGURE["machine"],
+    "changed answer": {"events": 300, "requests_per_s": 50.0, "p50_ms": 12.5, "p99_ms": 40.0},
+    "batches": {"events": 20_000, "batch": 100, "senders": 4, "events_per_s": 3_456},
+}
+
 
 @pytest.fixture
 def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -25,7 +32,19 @@ def test_the_tables_are_what_was_measured(tables: ModuleType) -> None:
     assert "(7 users)" in block
 
 
+def test_how_fast_events_are_is_a_sentence(tables: ModuleType) -> None:
+    said = tables.speed(SPEED, str)
+    assert "beside 50 requests/s: p50 12.5 ms, p99 40.0 ms (300 events)" in said
+    assert "In batches of 100: 3,456 events/s (20,000 events)." in said
+
+
 def test_every_word_is_in_both_languages(tables: ModuleType) -> None:
     asked: list[str] = []
-    tables.live_events(FIGURE, lambda text: (asked.append(text), text)[1])
+
+    def word(text: str) -> str:
+        asked.append(text)
+        return text
+
+    tables.live_events(FIGURE, word)
+    tables.speed(SPEED, word)
     assert set(asked) - {"Measured by", "on", "cores", "data"} == set(tables.CHINESE)

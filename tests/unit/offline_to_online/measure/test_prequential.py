@@ -22,8 +22,8 @@ class NextInLine:
     def __init__(self) -> None:
         self.told: dict[OwnId, list[Event]] = {}
 
-    def ask(self, userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
-        known = [event for event in self.told.get(userid, []) if event.timestamp < timestamp]
+    def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
+        known = [event for event in self.told.get(userid, []) if timestamp is None or event.timestamp < timestamp]
         last = max(known, key=lambda event: event.timestamp).itemid if known else 1_000
         assert isinstance(last, int)
         return list(range(last + 1, last + 1 + size))
@@ -72,7 +72,7 @@ def test_a_stranger_is_known_by_the_newest_events(replay: Replay) -> None:
     given: list[int] = []
     ask = loop.ask
 
-    def watched(userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
+    def watched(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
         assert userid not in USERS
         given.append(len(loop.told[userid]))
         return ask(userid, timestamp, size)
@@ -99,7 +99,7 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay) -> None:
     assert rows["told at once"]["events"] == rows["never told"]["events"] == 2 * HELD
     assert found["strangers"]["1"]["mean"] == 1
 
-    def broken(userid: OwnId, timestamp: int, size: int) -> Sequence[OwnId]:
+    def broken(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
         if loop.told.get(userid, []) not in ([], [theirs]):
             raise ConnectionError
         return []
