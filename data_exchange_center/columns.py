@@ -48,7 +48,8 @@ class Split:
 
     TRAIN: Final = "train"
     TEST: Final = "test"
-    HOLDOUT: Final = "holdout"  # the last events of every user: read by evaluation alone
+    RECORDED: Final = "recorded"  # what servers were told: trained on, whenever it happened
+    HOLDOUT: Final = "holdout"  # every user's last events of the data set itself: read by evaluation alone
 
 
 def slug(name: str) -> str:

@@ -20,7 +20,8 @@ from offline.data import samples
 from offline.data.inputs import Inputs, make_inputs
 from offline.data.samples import RatedPairs
 
-PAST = (Split.TRAIN, Split.TEST)
+PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
+OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
 
 
 def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
@@ -36,20 +37,28 @@ def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
 
 
 def read_with_holdout(settings: Settings) -> Inputs:
-    """`read_inputs` with every user's held-out rows, which evaluation alone reads.
+    """The data set's own rows with every user's held-out ones, which evaluation alone reads.
+
+    What servers were told is not among them: most of it came after the moment that evaluation asks for.
 
     Raises ArtifactError when a file is missing, StepError when the held-out rows are not every user's last ones.
     """
-    found = read_inputs(settings, (*PAST, Split.HOLDOUT))
+    found = read_inputs(settings, OF_THE_DATA_SET)
     data = found.data
     held_out = data.positions >= np.repeat(data.lengths - found.dataset.holdout.sizes(data.lengths), data.lengths)
     split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
-    if not np.array_equal(held_out, (split == Split.HOLDOUT).to_numpy()):
+    if not np.array_equal(held_out, (split[split != Split.RECORDED] == Split.HOLDOUT).to_numpy()):
         raise StepError(
             "ratings.parquet: the held-out rows are not those that dataset.json says of every user; "
             "run offline/preprocess/s1_data_split.py again."
         )
     return found
+
+
+def recorded_rows(settings: Settings) -> int:
+    """How many rows came from servers, and are trained on. Raises ArtifactError when the file is missing."""
+    split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
+    return int((split == Split.RECORDED).sum())
 
 
 def read_rated_pairs(settings: Settings) -> RatedPairs:
@@ -95,6 +104,6 @@ def read_model_reports(exchange_dir: Path) -> dict[str, dict[str, Any]]:
 
 
 def _past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
-    """The train and test rows, numbered anew."""
+    """All rows but the held-out ones, numbered anew."""
     ratings = artifacts.RATINGS.read(settings.exchange_dir, columns)
     return ratings[ratings[Columns.SPLIT].isin(PAST)].reset_index(drop=True)

@@ -47,7 +47,7 @@ def rated_pairs(
     """Tables of the preprocessing steps -> the rows of the source's ranker.
 
     Args:
-        ratings: the train and test rows.
+        ratings: all rows but the held-out ones.
         profile: columns of ``users``.
         terms_before: `artifacts.IMPRESSION_TERMS`, a row for each of ``ratings``.
         newest_terms: `artifacts.USER_TERMS`.
@@ -62,7 +62,7 @@ def build_spec(
     ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[str], genres: Sequence[str], window: int
 ) -> FeatureSpec:
     """The columns of the model, with the vocabularies of the training rows. ``profile``: columns of ``users``."""
-    train = ratings[ratings[Columns.SPLIT] == Split.TRAIN]
+    train = ratings[ratings[Columns.SPLIT] != Split.TEST]
     trained = users[users[Columns.USER].isin(train[Columns.USER])]
     return rated_pairs_spec(
         users=train[Columns.USER].unique().tolist(),

@@ -10,18 +10,26 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
 
 
-def label_and_split(ratings: pd.DataFrame, dataset: Dataset, train_share: float) -> pd.DataFrame:
+def label_and_split(
+    ratings: pd.DataFrame, dataset: Dataset, train_share: float, recorded: NDArray[np.bool_] | None = None
+) -> pd.DataFrame:
     """Ratings in file order -> sorted by user and time (ties in file order), with `label` and `split`.
 
     The last rows of every user are held out, as many as the data set's rule says; row k (from 0) of the m others is
     train where k < train_share * m, else test. A user with no more rows than that is held out as a whole.
+
+    Args:
+        recorded: (rows,) those that came from servers: never held out, and not counted by the rule; None: none.
     """
-    frame = ratings.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
-    position, size = positions(frame[Columns.USER])
+    told = np.zeros(len(ratings), np.bool_) if recorded is None else recorded
+    frame = ratings.assign(**{Columns.SPLIT: np.where(told, Split.RECORDED, "")})
+    frame = frame.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
+    own = (frame[Columns.SPLIT] != Split.RECORDED).to_numpy()
+    position, size = positions(frame.loc[own, Columns.USER])
     offline = size - dataset.holdout.sizes(size)
     split = np.where(trains(position, offline, train_share), Split.TRAIN, Split.TEST)
-    frame[Columns.LABEL] = (frame[Columns.RATING] > dataset.positive_level).astype("int8")
-    frame[Columns.SPLIT] = np.where(position >= offline, Split.HOLDOUT, split)
+    frame.loc[own, Columns.SPLIT] = np.where(position >= offline, Split.HOLDOUT, split)
+    frame.insert(len(frame.columns) - 1, Columns.LABEL, (frame[Columns.RATING] > dataset.positive_level).astype("int8"))
     return frame
 
 

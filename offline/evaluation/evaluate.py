@@ -27,7 +27,7 @@ from offline.evaluation.clock import SITTING, clock_table, later
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.evaluation.report import HEADLINES, per_user, plain, report
-from offline.readers import read_with_holdout
+from offline.readers import read_with_holdout, recorded_rows
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,14 @@ def evaluate(
     inputs, name = read_with_holdout(settings), settings.recipe.name
     release = release_of_artifacts(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    recorded = recorded_rows(settings)
+    if recorded:
+        log.warning(
+            "%d events of servers were trained on, and most came after the held-out ones: what is measured here is "
+            "better than what a stranger to them would get. No figure is written; "
+            "RECSYS_TRAIN_ON_EVENTS=false make offline trains without them.",
+            recorded,
+        )
     exactly = partial(served.answers, settings)
     with timed("answers of exact search", seconds):
         exact = exactly(holdout)
@@ -75,6 +83,7 @@ def evaluate(
             "dataset": release.dataset.name,
             "recipe": name,
             "release": release.release,
+            **({"trained on events of servers": recorded} if recorded else {}),
             "seconds": seconds,
             **({"live against exact": live_against_exact(holdout, answers, exact)} if ask else {}),
             "clock": clock_table(

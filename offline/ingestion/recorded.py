@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import IdKind
@@ -16,6 +17,7 @@ from data_exchange_center.own_ids import MAX_INTEGER, OwnId, own_id
 from offline.ingestion.attributes import UNKNOWN
 from offline.ingestion.ingest import Ingested
 
+_IS_NEW = "is_new"
 _RATING = [Columns.ITEM, Columns.RATING, Columns.TIMESTAMP]
 
 
@@ -24,6 +26,7 @@ class Joined:
     """The data set with the events in it.
 
     Attributes:
+        recorded: (rows of ``data.ratings``,) those that are not the data set's own.
         ratings: events that rate an item which the data set knows.
         unknown_items: events that are left out, as no item of the data set has that id.
         other_ids: events and users left out whose id is of another kind than the data set's.
@@ -33,6 +36,7 @@ class Joined:
     """
 
     data: Ingested
+    recorded: NDArray[np.bool_]
     ratings: int
     unknown_items: int
     other_ids: int
@@ -51,7 +55,7 @@ def join(data: Ingested, recorded: pd.DataFrame) -> Joined:
         recorded: as `artifacts.EVENTS`.
     """
     if recorded.empty:
-        return Joined(data, 0, 0, 0, 0, 0, changed=False)
+        return Joined(data, np.zeros(len(data.ratings), np.bool_), 0, 0, 0, 0, 0, changed=False)
     kinds = data.dataset.user_ids, data.dataset.item_ids
     items = {own_id(text, kinds[1]): number for text, number in _numbers(data.items, Columns.ITEM).items()}
     fits = recorded["userid"].map(lambda text: _fits(text, kinds[0])).astype(bool)
@@ -68,10 +72,11 @@ def join(data: Ingested, recorded: pd.DataFrame) -> Joined:
     rated = set(told.loc[known & rates, "userid"])
     users = _with_strangers(left, rated)
     numbers = _numbers(users, Columns.USER)
-    ratings = _updated(left, used[used["userid"].isin(numbers)], numbers, items)
+    ratings, of_servers = _updated(left, used[used["userid"].isin(numbers)], numbers, items)
     counts = {**data.dataset.counts, "ratings": len(ratings), "users": len(users)}
     return Joined(
         data=replace(data, ratings=ratings, users=users, dataset=data.dataset.model_copy(update={"counts": counts})),
+        recorded=of_servers,
         ratings=int((known & rates).sum()),
         unknown_items=int((~known).sum()),
         other_ids=other_ids,
@@ -117,13 +122,15 @@ def _with_strangers(data: Ingested, rated: set[str]) -> pd.DataFrame:
     return users.sort_values(Columns.USER, ignore_index=True)
 
 
-def _updated(data: Ingested, recorded: pd.DataFrame, numbers: dict[str, int], items: dict[OwnId, int]) -> pd.DataFrame:
-    """`Ingested.ratings` with the events of everybody in ``recorded`` applied."""
+def _updated(
+    data: Ingested, recorded: pd.DataFrame, numbers: dict[str, int], items: dict[OwnId, int]
+) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """`Ingested.ratings` with the events of everybody in ``recorded`` applied, and (rows,) which are not its own."""
     if recorded.empty:
-        return data.ratings
+        return data.ratings, np.zeros(len(data.ratings), np.bool_)
     theirs = data.ratings[Columns.USER].isin([numbers[text] for text in recorded["userid"].unique()])
     histories: dict[Any, pd.DataFrame] = dict(iter(data.ratings[theirs].groupby(Columns.USER)[_RATING]))
-    parts = [data.ratings[~theirs]]
+    parts = [data.ratings[~theirs].assign(**{_IS_NEW: False})]
     for text, rows in recorded.groupby("userid"):
         number = numbers[str(text)]
         history = _history(histories[number]) if number in histories else History.empty()
@@ -132,8 +139,11 @@ def _updated(data: Ingested, recorded: pd.DataFrame, numbers: dict[str, int], it
         columns = (now.itemids, now.ratings, now.times)
         parts.append(pd.DataFrame({name: column[::-1] for name, column in zip(_RATING, columns, strict=True)}))
         parts[-1].insert(0, Columns.USER, number)
+        before = pd.MultiIndex.from_arrays([history.itemids, history.ratings, history.times])
+        parts[-1][_IS_NEW] = ~pd.MultiIndex.from_frame(parts[-1][_RATING]).isin(before)
     joined = pd.concat(parts, ignore_index=True).astype(data.ratings.dtypes.to_dict())
-    return joined.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
+    joined = joined.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
+    return joined, joined.pop(_IS_NEW).to_numpy(np.bool_)
 
 
 def _history(rows: pd.DataFrame) -> History:

@@ -2,7 +2,8 @@
 
 In industry: the click log of a day, joined and split on Spark. Here a rating above the data set's own threshold is a
 click, of MovieLens one above 3. The last interactions of every user, of MovieLens ten, are held out for evaluation; of
-the rest the first 80 % train and the last 20 % test. What would make nonsense is refused here, before it is trained.
+the rest the first 80 % train and the last 20 % test. What servers were told trains, and is never held out. What would
+make nonsense is refused here, before it is trained.
 
 Reads:  offline/raw/dataset.json and the files that it lists; offline/events.parquet
 Writes: offline/{ratings,users,items}.parquet, offline/split_report.json
@@ -34,10 +35,11 @@ def main(settings: Settings) -> None:
         if not (raw / file).is_file() or sha256(raw / file) != digest:
             raise StepError(f"{raw / file} is not the file that dataset.json describes: run s0_get_data.py again.")
     with sources.opened(raw, dataset.sha256) as source:
-        data = join(ingest(source.declaration, source.tables), artifacts.EVENTS.read(settings.exchange_dir)).data
+        joined = join(ingest(source.declaration, source.tables), artifacts.EVENTS.read(settings.exchange_dir))
+    data = joined.data
     if data.dataset != dataset.model_copy(update={"name": data.dataset.name, "origin": "", "sha256": {}}):
         raise StepError("dataset.json was made by another version of the steps: run s0_get_data.py again.")
-    ratings = label_and_split(data.ratings, dataset, settings.recipe.data.train_share)
+    ratings = label_and_split(data.ratings, dataset, settings.recipe.data.train_share, joined.recorded)
 
     positive = int(ratings[Columns.LABEL].sum())
     labels = {"positive": positive, "negative": len(ratings) - positive}
@@ -53,6 +55,8 @@ def main(settings: Settings) -> None:
     artifacts.SPLIT_REPORT.write(settings.exchange_dir, read)
     print(", ".join(f"{count:,} {name}" for name, count in labels.items()))
     print(", ".join(f"{count:,} {name}" for name, count in split.items()))
+    if recorded := counts.get(Split.RECORDED, 0):
+        print(f"{recorded:,} that servers were told, all of which train")
     single = int((ratings.groupby(Columns.USER).size() == 1).sum())
     if single:
         print(f"users with a single event: {single:,}")

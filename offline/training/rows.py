@@ -58,7 +58,7 @@ def fm_data(past: Sequences, recipe: DataRecipe) -> FMData:
 def pairs_data(inputs: Float32, ratings: pd.DataFrame, validation_share: float) -> Data:
     """``inputs`` (rows, width), one for every row of ``ratings`` (userid, label, split)."""
     labels = ratings[Columns.LABEL].to_numpy(np.float32)
-    is_train = (ratings[Columns.SPLIT] == Split.TRAIN).to_numpy()
+    is_train = (ratings[Columns.SPLIT] != Split.TEST).to_numpy()
     train, test = (
         Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
     )

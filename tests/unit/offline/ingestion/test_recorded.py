@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.event_parts import Entry, EventParts
 from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
@@ -21,6 +21,7 @@ from offline.ingestion import sources
 from offline.ingestion.ingest import Ingested, ingest
 from offline.ingestion.recorded import join
 from offline.preprocess import s0_get_data, s1_data_split
+from offline.readers import read_inputs, read_with_holdout, recorded_rows
 from tests.made_up_data import shop
 
 NOW = 2_000_000_000
@@ -127,6 +128,13 @@ def test_what_the_data_set_does_not_know_is_left_out_and_counted(films: Ingested
     assert not nothing.changed
 
 
+def read_inputs_rows(settings: Settings) -> pd.DataFrame:
+    """What is trained on."""
+    data = read_inputs(settings).data
+    users, items = data.userids[data.users], data.itemids[data.items - 1]
+    return pd.DataFrame({Columns.USER: users, Columns.ITEM: items, Columns.TIMESTAMP: data.times})
+
+
 def test_the_steps_train_on_it_unless_told_not_to(
     movielens: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,13 +148,20 @@ def test_the_steps_train_on_it_unless_told_not_to(
     EventParts(settings.events_dir).append(0, [Entry((9, 0), 300, event(9, 300, item))])  # comes too late
     s1_data_split.main(settings)
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
-    assert ratings.loc[ratings[Columns.TIMESTAMP] > NOW, Columns.TIMESTAMP].tolist() == [NOW + 2, NOW + 1]
+    recorded = ratings[ratings[Columns.SPLIT] == Split.RECORDED]
+    assert recorded[Columns.TIMESTAMP].tolist() == [NOW + 2, NOW + 1]
+    assert len(recorded.merge(read_inputs_rows(settings))) == 2, "a stranger's only event is trained on, too"
+    assert not (ratings.loc[ratings[Columns.SPLIT] == Split.HOLDOUT, Columns.TIMESTAMP] > NOW).any()
+    with_holdout = read_with_holdout(settings).data
+    assert with_holdout.times.max() < NOW, "evaluation asks for a moment before"
+    assert recorded_rows(settings) == 2
     assert artifacts.DATASET.read(settings.exchange_dir)["name"].endswith("+events")
 
     without = settings.model_copy(update={"train_on_events": False})
     s0_get_data.main(without)
     s1_data_split.main(without)
     assert artifacts.RATINGS.read(settings.exchange_dir)[Columns.TIMESTAMP].max() < NOW
+    assert recorded_rows(settings) == 0
 
 
 def test_a_damaged_file_of_events_ends_the_step(movielens: Callable[..., Path], tmp_path: Path) -> None:
