@@ -16,4 +16,6 @@ def shifted_ports(shift: int) -> dict[str, str]:
 
 
 def settings_on_free_ports(exchange_dir: Path) -> Settings:
-    return on_free_ports(Settings(exchange_dir=exchange_dir))
+    """Without a warm-up of Elasticsearch, which a test's few requests have no use for."""
+    settings = on_free_ports(Settings(exchange_dir=exchange_dir))
+    return settings.model_copy(update={"server": settings.server.model_copy(update={"warm_up_s": 0.0})})

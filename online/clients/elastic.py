@@ -133,6 +133,14 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             found = self._es.count(index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: genre}})
             return int(found["count"])
 
+    def searches(self, release: str) -> int:
+        """How many searches of a release's items were answered since Elasticsearch started. Raises ServiceError."""
+        with self._asking("searches"):
+            stats = self._es.indices.stats(
+                index=wire.item_index(release), metric="search", filter_path="_all.total.search.query_total"
+            )
+            return int(stats["_all"]["total"]["search"]["query_total"])
+
     def catalogue(self, release: str) -> dict[int, CatalogueItem]:
         """Every item of a release by its number. Raises ServiceError."""
         items: dict[int, CatalogueItem] = {}

@@ -67,7 +67,7 @@ def create_app(
         recommender = Recommender.from_settings(settings)
         warn_if_open(settings.server)
         with suppress(FutureTimeoutError):  # no request comes in before; services that are away hold nobody up
-            recommender.warm_up().result(OPENING_WAIT_S)
+            recommender.warm_up().result(OPENING_WAIT_S + settings.server.warm_up_s)
     app = Flask(__name__)
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]

@@ -49,6 +49,7 @@ from online.recommend.types import (
     read_id,
 )
 from online.recommend.user_features import UserFeatures
+from online.recommend.warm_up import warm_up_elasticsearch
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Recommender:
         """``last``: where the popular list is kept for the time when nothing answers."""
         self._services = Services(users, items, features, scorer)
         self._budget_ms = server.budget_ms
+        self._warm_up_s = server.warm_up_s
         self._user_features = UserFeatures(features, self._services.breakers[features.service])
         self._background = ThreadPoolExecutor(2, "background")
         reader = ReleaseReader(users, items, features, self._background, server.item_cache_ttl_s, server.exact_items)
@@ -249,14 +251,19 @@ class Recommender:
         self._services.breakers[service].declare_dead(why)
 
     def warm_up(self) -> Future[None]:
-        """Open the live release in the background, if there is one, so that the first request need not."""
+        """Open the live release in the background, if there is one, and warm Elasticsearch up, before users ask."""
         return self._background.submit(self._warm_up)
 
     def _warm_up(self) -> None:
         try:
-            self._releases.live()
+            opened = self._releases.live()
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing to serve yet: %s", error)
+            return
+        try:
+            warm_up_elasticsearch(self._services.users, self._services.items, opened, self._warm_up_s)
+        except ServiceError as error:
+            log.warning("Elasticsearch is not warmed up: %s", error)
 
     def opened(self) -> OpenRelease:
         """The release that answers, or that would. Raises ServiceError, NoReleaseError."""

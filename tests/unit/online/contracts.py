@@ -228,6 +228,14 @@ class ElasticItemsContract(SearchContract):
             assert client.count(world.release, genre) == sum(genre in codes for codes in world.genres.values())
         assert client.count(world.release, 77) == 0
 
+    def test_searches_are_counted(self, client: ElasticItems, world: World) -> None:
+        before = client.searches(world.release)
+        client.call(self._query(world, 1))
+        client.call(self._query(world, 8))
+        assert client.searches(world.release) - before == 2 * len(world.recipe.recall.searched)
+        with pytest.raises(GoneError):
+            client.searches(NOWHERE)
+
     def test_the_catalogue(self, client: ElasticItems, world: World) -> None:
         catalogue = client.catalogue(world.release)
         assert catalogue == {itemid: world.shown(itemid) for itemid in world.itemids}

@@ -145,6 +145,7 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
 class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
     service = "elasticsearch"
     gate: threading.Event | None = None  # the catalogue is not given before it is set
+    answered = 0  # searches
 
     def _world(self, release: str) -> World:
         self._seen()
@@ -154,6 +155,7 @@ class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         world = self._world(query.release)
+        self.answered += len(query.recall.searched)
         return tuple(
             world.search(channel, query.vectors.get(channel.name), query.terms, query.seen, query.recall.candidates)
             for channel in query.recall.searched
@@ -162,6 +164,11 @@ class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
     def count(self, release: str, genre: int) -> int:
         with self._asking("count"):
             return sum(genre in codes for codes in self._world(release).genres.values())
+
+    def searches(self, release: str) -> int:
+        with self._asking("searches"):
+            self._world(release)
+            return self.answered
 
     def catalogue(self, release: str) -> dict[int, CatalogueItem]:
         with self._asking("catalogue"):

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from data_exchange_center.fusion import Hits
+from online.clients.base import OUT_OF_TIME, ServiceError
+from online.clients.item_search import ItemQuery
+from online.recommend import warm_up
+from online.recommend.warm_up import warm_up_elasticsearch
+from tests.unit.online.conftest import Fakes
+
+
+def warm(fakes: Fakes, within_s: float = 60.0) -> None:
+    warm_up_elasticsearch(fakes.users, fakes.items, fakes.recommender.opened(), within_s)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_up, "WARM", 50)
+
+
+def test_a_cold_index_is_searched_until_it_is_warm(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    warm(fakes)
+    assert fakes.items.searches(fakes.world.release) >= 50
+    assert "warmed Elasticsearch up" in caplog.text
+
+
+def test_one_that_has_answered_enough_is_left_alone(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    fakes.items.answered = 50
+    warm(fakes)
+    assert fakes.items.answered == 50
+    assert "warmed Elasticsearch up" not in caplog.text
+
+
+def test_it_searches_with_the_histories_of_the_releases_users(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ItemQuery] = []
+    call = fakes.items._call
+
+    def noted(query: ItemQuery) -> tuple[Hits, ...]:
+        asked.append(query)
+        return call(query)
+
+    monkeypatch.setattr(fakes.items, "_call", noted)
+    warm(fakes)
+    seen = {tuple(sorted(np.asarray(query.seen).tolist())) for query in asked}
+    assert seen == {tuple(fakes.world.seen[number]) for number in fakes.world.numbers.values()}
+
+
+def test_without_time_nothing_is_searched(fakes: Fakes) -> None:
+    fakes.recommender.opened()
+    warm(fakes, within_s=0)
+    assert fakes.items.answered == 0
+
+
+def test_it_ends_when_time_is_over(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_up, "WARM", 10**9)
+    warm(fakes, within_s=0.2)
+    assert 0 < fakes.items.answered < 10**9
+
+
+def test_a_search_that_takes_too_long_does_not_end_it(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    call, slow = fakes.items._call, iter([True, True])
+
+    def slow_at_first(query: ItemQuery) -> tuple[Hits, ...]:
+        if next(slow, False):
+            raise ServiceError("elasticsearch", OUT_OF_TIME)
+        return call(query)
+
+    monkeypatch.setattr(fakes.items, "_call", slow_at_first)
+    warm(fakes)
+    assert fakes.items.answered >= 50
+
+
+def test_it_ends_when_elasticsearch_is_away(fakes: Fakes) -> None:
+    opened = fakes.recommender.opened()
+    fakes.items.down = True
+    with pytest.raises(ServiceError):
+        warm_up_elasticsearch(fakes.users, fakes.items, opened, 60)  # type: ignore[arg-type]
+
+
+def test_the_server_serves_although_its_warm_up_failed(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise ServiceError("elasticsearch", "cannot be reached")
+
+    monkeypatch.setattr("online.recommend.recommender.warm_up_elasticsearch", fails)
+    fakes.recommender.warm_up().result(10)
+    assert fakes.recommender.readiness().release == fakes.world.release
+    assert "Elasticsearch is not warmed up: elasticsearch: cannot be reached" in caplog.text
