@@ -4,16 +4,17 @@ import gc
 import os
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 from data_exchange_center.settings import load_settings
+from online.web.worker_marks import WorkerMarks
 
 _settings = load_settings()
 _server = _settings.server
+_marks = WorkerMarks(_settings.started_workers_dir)
 
 # Where the workers write their metrics: prometheus_client reads the variable when it is imported, in a worker.
-_metrics, _started = _settings.metrics_dir, _settings.started_workers_dir
+_metrics = _settings.metrics_dir
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 
 bind = f"{_server.host}:{_server.port}"
@@ -32,23 +33,26 @@ errorlog = "-"
 loglevel = "info"
 
 
-def on_starting(_: object) -> None:
+def on_starting(server: Any) -> None:
     """Counting begins anew with the server; what a killed one left is cleared away."""
-    for folder in (_metrics, _started):
-        _empty(folder)
+    shutil.rmtree(_metrics, ignore_errors=True)
+    _metrics.mkdir(parents=True)
+    _marks.clear()
+    stop = server.stop  # gunicorn has no hook before its workers are told to stop
+
+    def mark_and_stop(graceful: bool = True) -> None:
+        _marks.stop()
+        stop(graceful)
+
+    server.stop = mark_and_stop
 
 
 def on_reload(server: Any) -> None:
     """Other workers are about to take over, with the code as it is now: those that have no mark any more know it."""
-    _empty(_started)
+    _marks.clear()
     for name in [name for name in sys.modules if name.partition(".")[0] in ("online", "data_exchange_center")]:
         del sys.modules[name]
     server.worker_class = server.cfg.worker_class  # imported anew
-
-
-def _empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def child_exit(_: object, worker: Any) -> None:
@@ -56,17 +60,13 @@ def child_exit(_: object, worker: Any) -> None:
     from prometheus_client.multiprocess import mark_process_dead  # here, after the variable is set
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
-    _mark(worker).unlink(missing_ok=True)
-
-
-def _mark(worker: Any) -> Path:
-    return _started / str(worker.pid)
+    _marks.remove(worker.pid)
 
 
 def post_worker_init(worker: Any) -> None:
     """The application is there; requests are accepted from now on."""
     _spare_the_collector()
-    _mark(worker).touch()
+    _marks.add(worker.pid)
 
 
 def _spare_the_collector() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Final
 
 import requests
@@ -15,6 +18,7 @@ from online.stack.redis.service import client as redis_client
 from online.stack.service import (
     BIN,
     LOOPBACK,
+    ROOT,
     NeedsActionError,
     NotReadyError,
     Port,
@@ -24,8 +28,10 @@ from online.stack.service import (
     ask,
 )
 from online.stack.supervision import Supervisor
+from online.web.worker_marks import WorkerMarks
 
 COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_app()")
+_SAID: Final = 20  # lines of a failed start that are shown
 
 
 def prepare(_: Settings) -> None:
@@ -60,13 +66,16 @@ def version(settings: Settings) -> str:
 def renew(settings: Settings, supervisor: Supervisor) -> None:
     """Have new workers take over in a server that runs, with the code as it is now. Returns when they have, or cannot.
 
-    The old ones answer until the new ones do: nobody is turned away, and nobody waits.
+    The old ones answer until the new ones do: nobody is turned away, and nobody waits. Raises StackError; if the code
+    does not start, before the server that runs is touched.
     """
-    before, pid = _marks(settings), supervisor.processes()[SERVER.name]["pid"]
+    _try_to_start(settings)
+    marks = WorkerMarks(settings.started_workers_dir)
+    before, pid = marks.pids(), supervisor.processes()[SERVER.name]["pid"]
     supervisor.renew(SERVER)
 
     def taken_over() -> bool:
-        now = _marks(settings)
+        now = marks.pids()
         ended = supervisor.processes()[SERVER.name]["pid"] != pid
         return ended or (len(now) >= settings.server.workers and not now & before)
 
@@ -84,10 +93,26 @@ def renew(settings: Settings, supervisor: Supervisor) -> None:
         ) from error
 
 
-def _marks(settings: Settings) -> set[str]:
-    """Of the workers that answer."""
-    folder = settings.started_workers_dir
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+def _try_to_start(settings: Settings) -> None:
+    """A worker that does not start ends gunicorn, and those that answer with it. So that is found out beforehand."""
+    again = "The server that runs goes on. Mend the code, then run `make serve` again."
+    command = [sys.executable, "-m", "online.stack.trial", *COMMAND]
+    environment = {**os.environ, **program(settings).environment}
+    try:
+        tried = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SERVER.ready_within_s,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StackError(f"the server's code did not start within {error.timeout:g} s. {again}") from error
+    if tried.returncode:
+        end = "\n".join(tried.stderr.strip().splitlines()[-_SAID:])
+        raise StackError(f"the server's code does not start. {again} The end of what it said:\n{end}")
 
 
 def _release_is_live(settings: Settings) -> bool:

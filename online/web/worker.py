@@ -32,6 +32,7 @@ from data_exchange_center.settings import load_settings
 from online.web.admission import Admission
 from online.web.arrival import OVERLOADED, TOO_LARGE, TOO_LATE, Connection, Refusal
 from online.web.in_hand import complete_since
+from online.web.worker_marks import WorkerMarks
 
 LINGERS_S: Final = 2.0
 RETRY_AFTER_S: Final = 1
@@ -60,21 +61,23 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._being_replaced = False
         settings = load_settings()
         self._arrives_within_s = settings.server.arrival_timeout_s
-        self._marks = settings.started_workers_dir
+        self._marks = WorkerMarks(settings.started_workers_dir)
         self._admission = Admission(self.cfg.threads, settings.server.budget_ms / 1e3)
         self._lingering: deque[tuple[float, Connection]] = deque()  # until when
         super().init_process()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Stop; but if others are to take over, only when they have (see `on_reload` in online/gunicorn_conf.py)."""
-        self._being_replaced = not (self._marks / str(self.pid)).exists()
-        if not self._being_replaced:
+        if self._marks.stopping() or self.pid in self._marks.pids():
             super().handle_exit(sig, frame)
+        else:
+            self._being_replaced = True
 
     def _stop_if_replaced(self) -> None:
         if self._being_replaced:
-            marks = {path.name for path in self._marks.iterdir()}
-            self.alive = str(self.pid) not in marks and len(marks) < self.cfg.workers
+            answering = self._marks.pids()
+            if self._marks.stopping() or self.pid in answering or len(answering) >= self.cfg.workers:
+                self.alive = False  # for good, whatever becomes of the others
 
     def accept(self, listener: socket.socket) -> None:
         try:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
+import requests
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from online.stack import commands
 from online.stack.server import SERVER
+from online.stack.service import StackError
 from online.stack.supervision import Supervisor
 from tests.services.online.load import load
 from tests.unit.online.world import AT, DefaultWorld, World
@@ -32,11 +35,12 @@ def pid_of(settings: Settings) -> int:
     return int(Supervisor(settings).processes()["server"]["pid"])
 
 
-def test_no_request_is_lost_when_the_server_is_started_anew(served: Settings, world: World) -> None:
-    def workers() -> set[int]:
-        return {child.pid for child in psutil.Process(pid_of(served)).children()}
+def workers_of(settings: Settings) -> set[int]:
+    return {child.pid for child in psutil.Process(pid_of(settings)).children()}
 
-    former = workers()
+
+def test_no_request_is_lost_when_the_server_is_started_anew(served: Settings, world: World) -> None:
+    former = workers_of(served)
     with load(served.server.url, BODIES, CLIENTS) as asked:
         asked.wait(lambda answer: answer.status == 200, 10)
         before = len(asked.answers)
@@ -45,9 +49,21 @@ def test_no_request_is_lost_when_the_server_is_started_anew(served: Settings, wo
         asked.wait(lambda answer: answer.whole, 10)
         for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.1)):
             with attempt:  # the old ones end when they have answered what they had accepted
-                assert len(workers()) == served.server.workers
+                assert len(workers_of(served)) == served.server.workers
         asked.wait(lambda answer: answer.whole, 10)
-    assert not workers() & former
+    assert not workers_of(served) & former
     assert [each for each in asked.answers if each.status != 200] == []
     assert meanwhile > CLIENTS, "they are answered while the new workers start"
     assert {each.body["release"] for each in asked.answers} == {world.release}
+
+
+def test_code_that_does_not_start_leaves_the_server_that_runs_as_it_is(
+    served: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "orjson.py").write_text("raise ImportError('this orjson is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    before = pid_of(served), workers_of(served)
+    with pytest.raises(StackError, match=r"(?s)does not start.*goes on.*this orjson is broken"):
+        commands.serve(served)
+    assert (pid_of(served), workers_of(served)) == before
+    assert requests.get(f"{served.server.url}/healthz", timeout=5).status_code == 200

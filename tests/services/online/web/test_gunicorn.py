@@ -8,6 +8,7 @@ import requests
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
+from online.web.worker_marks import WorkerMarks
 from tests.metrics_page import requests_of, value
 from tests.services.online.gunicorn_server import running
 
@@ -41,3 +42,15 @@ def test_gunicorns_workers_are_counted_together(tmp_path: Path) -> None:
     with running(tmp_path, port=settings.server.port, workers=1):
         assert requests_of(page(), 404, "not_found", "unmatched") == 0
         assert value(page(), "threads") == ServerSettings().threads
+
+
+def test_a_server_that_is_stopped_while_its_workers_are_replaced_kills_none_of_them(tmp_path: Path) -> None:
+    with running(tmp_path, workers=2) as (settings, _):
+        marks = WorkerMarks(settings.started_workers_dir)
+        for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.1)):
+            with attempt:
+                assert len(marks.pids()) == 2
+        marks.clear()  # as at the beginning of a replacement whose new workers have yet to come
+    said = (tmp_path / "server.log").read_text()
+    assert "Shutting down" in said
+    assert "SIGKILL" not in said
