@@ -14,10 +14,12 @@ _HEAD_ENDS: Final = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*(\d+)[ \t]*\r\n", re.IGNORECASE)
 _DIGITS: Final = 9  # of a length that are read: where there are more, it is too large anyway
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
-_CLOSES = re.compile(rb"\r\nconnection[ \t]*:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
+_CLOSES = re.compile(rb"\r\nconnection[ \t]*:(?:[^\r\n]*,)?[ \t]*close[ \t]*(?:,[^\r\n]*)?\r\n", re.IGNORECASE)
 _STAYS: Final = b" HTTP/1.1"  # at the end of the first line, unless it says otherwise
+_NO_BODY: Final = b"HEAD "  # its client takes the body of an answer for the next answer
 _HURRIES: Final = b"POST /ml/rec "
 _STRICT = re.compile(rb'"strict"\s*:\s*true')
+_BUDGET = re.compile(rb'"budget_ms"\s*:\s*(\d{1,5})')
 _EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
 Refusal = tuple[int, str, str]  # status, code, message
@@ -37,6 +39,7 @@ class Connection(TConn):  # type: ignore[misc]
         self.told_to_go_on = False
         self.complete_since = 0.0  # seconds of `time.perf_counter`
         self.patient = False  # `is_patient` of the request that is in hand
+        self.budget_s = 0.0  # `own_budget_s` of it
 
     def init(self) -> None:
         """Give the parser what has arrived. Called within the thread that answers."""
@@ -78,10 +81,16 @@ class Connection(TConn):  # type: ignore[misc]
         """Whether it has no budget: it asks strictly, or for something else than recommendations."""
         return not self.received.startswith(_HURRIES) or bool(_STRICT.search(self.received))
 
+    def own_budget_s(self) -> float:
+        """The time that the request asks for; 0: it asks for none."""
+        budget_ms = _BUDGET.search(self.received)
+        return int(budget_ms[1]) / 1e3 if budget_ms else 0.0
+
     def drop_request(self) -> bool:
         """Forget a complete request. Whether the client can send another one, and has not yet."""
         ends, length = self._head()
-        stays = self.received.find(b"\r\n") == self.received.find(_STAYS) + len(_STAYS)
+        read_whole = not self.received.startswith(_NO_BODY)
+        stays = read_whole and self.received.find(b"\r\n") == self.received.find(_STAYS) + len(_STAYS)
         closes = _CLOSES.search(self.received, 0, ends + 2)
         del self.received[: ends + len(_HEAD_ENDS) + length]
         self.told_to_go_on = False

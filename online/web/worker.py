@@ -134,7 +134,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._linger(conn)
         elif complete:
             self._forget(conn)
-            conn.patient = conn.is_patient()
+            conn.patient, conn.budget_s = conn.is_patient(), conn.own_budget_s()
             if self._admission.takes(watches=conn.watches(), patient=conn.patient):
                 self._take(conn)
             else:
@@ -165,7 +165,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def finish_request(self, conn: Connection, done: Any) -> None:
         """Wait for the client's next request, part of which may be here already, or see it off."""
-        self._admission.answered(time.perf_counter() - conn.complete_since, patient=conn.patient)
+        took_s = time.perf_counter() - conn.complete_since
+        self._admission.answered(took_s, patient=conn.patient, budget_s=conn.budget_s)
         answered = not done.cancelled() and done.exception() is None and done.result()
         if not answered:
             self._linger(conn)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online.web.admission import WELL_IN_TIME, Admission
+from online.web.admission import DECREASE, RECOVERS_WITHIN_S, WELL_IN_TIME, Admission
 from online.web.in_hand import PLACES_PER_THREAD, WATCHERS
 
 THREADS, BUDGET_S = 8, 0.25
@@ -15,7 +16,8 @@ MOST = PLACES_PER_THREAD * THREADS
 
 
 def admission() -> Admission:
-    return Admission(THREADS, BUDGET_S)
+    """On a clock that stands still."""
+    return Admission(THREADS, BUDGET_S, clock=lambda: 0.0)
 
 
 def fill(some: Admission, *, patient: bool = False) -> int:
@@ -34,6 +36,7 @@ def served(some: Admission, second_each: float, seconds: float, rate: float) -> 
     free_at, turned_away, took = 0.0, 0, []
     for turn in range(int(seconds * rate)):
         now = turn / rate
+        some.clock = partial(float, now)
         while done and done[0][0] <= now:
             at, since = heapq.heappop(done)
             took.append(at - since)
@@ -64,6 +67,37 @@ def test_answers_that_are_late_leave_fewer_places_but_for_those_who_are_patient(
         some.answered(BUDGET_S, patient=False)
     assert fill(some) == THREADS
     assert fill(some, patient=True) == MOST
+
+
+def test_one_late_answer_takes_a_part_of_the_places_however_few_were_in_hand() -> None:
+    some = admission()
+    some.taken()
+    some.answered(BUDGET_S, patient=False)
+    assert fill(some) == DECREASE * MOST
+
+
+def test_places_come_back_with_time() -> None:
+    now = 0.0
+    some = Admission(THREADS, BUDGET_S, clock=lambda: now)
+    for _ in range(50):
+        some.taken()
+        some.answered(BUDGET_S, patient=False)
+    now = RECOVERS_WITHIN_S / 2
+    assert fill(some) == (THREADS + MOST) / 2
+    while some.in_hand:
+        some.answered(0.01, patient=True)
+    now = 10 * RECOVERS_WITHIN_S
+    assert fill(some) == MOST
+
+
+def test_who_asks_for_more_time_than_others_is_not_late_by_their_measure() -> None:
+    some = admission()
+    some.taken()
+    some.answered(BUDGET_S, patient=False, budget_s=40 * BUDGET_S)
+    assert some.limit == MOST
+    some.taken()
+    some.answered(BUDGET_S, patient=False, budget_s=BUDGET_S / 10)
+    assert some.limit == DECREASE * MOST
 
 
 def test_how_long_a_patient_one_took_says_nothing() -> None:
@@ -107,7 +141,9 @@ def test_at_ten_times_the_load_as_much_is_answered_in_time_as_at_the_best() -> N
     assert turned_away >= 0.85 * 30 * 600
     settled = sorted(took[len(took) // 10 :])
     assert settled[int(0.99 * len(settled))] <= 2 * WELL_IN_TIME * BUDGET_S
-    held = Admission(THREADS, 100.0)  # with a budget that all are well within: places are not taken away
+    held = Admission(
+        THREADS, 100.0, clock=lambda: 0.0
+    )  # with a budget that all are well within: places are not taken away
     _, _, slow = served(held, each, 30, 600)
     assert min(slow[len(slow) // 10 :]) > BUDGET_S
 

@@ -44,6 +44,10 @@ def test_who_asks_strictly_or_for_something_else_is_patient(conn: Connection, re
         (ASKED.replace(b"HTTP/1.1", b"HTTP/1.0"), False, b""),
         (ASKED.replace(b"Host: here", b"CONNECTION:close"), False, b""),
         (ASKED.replace(b"Host: here", b"Connection: keep-alive"), True, b""),
+        (ASKED.replace(b"Host: here", b"Connection: keep-alive, close"), False, b""),
+        (ASKED.replace(b"Host: here", b"Connection: close , Upgrade"), False, b""),
+        (ASKED.replace(b"Host: here", b"Connection: closely"), True, b""),
+        (b"HEAD /ml/users HTTP/1.1\r\n\r\n", False, b""),
         (ASKED.replace(b"/ml/rec", b"/ HTTP/1.1").replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\n"), False, b""),
     ],
 )
@@ -54,3 +58,11 @@ def test_after_a_request_that_was_dropped_the_connection_stays_if_the_client_can
     assert not conn.missing()
     assert conn.drop_request() is stays
     assert conn.received == left
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"), [(b'{"userid": 1}', 0.0), (b'{"budget_ms" : 10000}', 10.0), (b'{"budget_ms":20}', 0.02)]
+)
+def test_a_request_may_ask_for_a_time_of_its_own(conn: Connection, body: bytes, seconds: float) -> None:
+    conn.received += ASKED + body
+    assert conn.own_budget_s() == seconds
