@@ -12,11 +12,10 @@ from typing import Generic, TypeVar
 from circuitbreaker import CircuitBreaker
 
 from online.clients.base import OUT_OF_TIME, Answer, Client, Query, ServiceError, StoredError
-from online.clients.deadline import Deadline
+from online.clients.deadline import FAIR_S, Deadline
 
 FAILURES = 3  # in a row, after which a service is left alone
 PROBE_S = 0.5  # how long; then one request at a time finds out whether it is well again
-FAIR_S = 0.03  # a call that ran out of time says nothing of the service if it had less than that
 
 Result = TypeVar("Result")
 

@@ -21,6 +21,7 @@ from online.clients.addresses import addresses_of
 from online.clients.deadline import current
 
 _BUFFER: Final = 128 * 1024  # bytes that are handed over at once
+_MOST: Final = 16 * 1024 * 1024  # bytes of an answer; those that a request waits for have far less
 _LOST: Final = frozenset(
     {pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE, pycurl.E_HTTP2}
 )
@@ -37,6 +38,24 @@ class Answer:
 
     status: int
     body: bytes
+
+
+class _Received:
+    """What has come of one answer."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.too_large = False
+        self._left = _MOST
+
+    def take(self, part: bytes) -> int | None:
+        """Called by libcurl, which ends the call unless all bytes are taken (None: they are)."""
+        self._left -= len(part)
+        if self._left < 0:
+            self.too_large = True
+            return 0
+        self.parts.append(part)
+        return None
 
 
 class Http:
@@ -73,7 +92,7 @@ class Http:
         """The answer, whatever its status.
 
         Raises TimeoutError, ConnectionRefusedError where nothing answers, ConnectionResetError where the connection
-        ended before the whole answer was there, and UnreadableError.
+        ended before the whole answer was there, and UnreadableError, also for an answer of more than 16 MiB.
         """
         return self._ask(path, body)
 
@@ -82,9 +101,9 @@ class Http:
             curl = self._idle.pop()  # used last, so that the others may be closed by the server
         except IndexError:
             curl = self._connection()
-        received: list[bytes] = []
+        received = _Received()
         curl.setopt(pycurl.URL, self._url + path)
-        curl.setopt(pycurl.WRITEFUNCTION, received.append)
+        curl.setopt(pycurl.WRITEFUNCTION, received.take)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, int(self._left_s() * 1e3)))
         if body is None:
             curl.setopt(pycurl.HTTPGET, 1)
@@ -94,9 +113,12 @@ class Http:
             curl.perform()
         except pycurl.error as error:
             curl.close()
-            self.close()  # the others lead to the same server; new ones look its name up again
+            if received.too_large:
+                raise UnreadableError(f"an answer of more than {_MOST} bytes") from error
+            if error.args[0] in _UNREACHABLE | _LOST:
+                self.close()  # the others lead to the same server; new ones look its name up again
             raise _told(*error.args) from error
-        answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(received))
+        answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(received.parts))
         self._idle.append(curl)
         return answer
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+FAIR_S = 0.03  # a call that ran out of time says nothing of the service if it had less than that
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Deadline:

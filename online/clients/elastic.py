@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import orjson
-from elastic_transport import ConnectionError as LostError
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
 from elasticsearch.exceptions import SerializationError
@@ -27,7 +26,7 @@ from online.clients.curl import Http
 from online.clients.item_search import FOUND, ItemQuery, channel_query, found, search_body, unseen_filter
 from online.clients.sockets import ElasticNode
 
-_CONNECTIONS = 64  # per process; more than a worker has threads
+_CONNECTIONS = 64  # per process; more than threads use them at once
 _VECTORS = 500  # documents per request when their vectors are read, too
 _PAGE = 2000  # documents per request when the catalogue is read
 _SHOWN = [wire.ITEM_ID, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
@@ -197,7 +196,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         return ", ".join(sorted({node["version"] for node in nodes["nodes"].values()}))
 
     def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, LostError | ConnectionError)
+        return isinstance(error, ConnectionResetError)
 
     def _is_gone(self, error: Exception) -> bool:
         return isinstance(error, NotFoundError)

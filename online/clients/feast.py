@@ -65,7 +65,7 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
             raise self._wrong(f"answered with something that is no feature table ({error!r})") from error
 
     def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, ConnectionError)
+        return isinstance(error, ConnectionResetError)
 
     def _ping(self) -> str:
         answer = self._http.get("/health")

@@ -21,6 +21,7 @@ from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
 from online.clients.base import Client
+from online.clients.deadline import FAIR_S
 
 # A request waits, within its timeout, while the connection is made again: the first request after Triton has come back
 # succeeds. gRPC's own backoff would not try for up to two minutes.
@@ -33,6 +34,7 @@ _CHANNEL = [
     ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
 ]
 _FLOAT = "FP32"
+_HURRIED = 2  # calls in a row after which a connection is silent, though each had little time
 _RENEWED_S = 0.5  # a channel on which a call ran out of time is replaced when it is older than that
 
 
@@ -52,6 +54,7 @@ class _Connection:
         self._channel = grpc.insecure_channel(address, _CHANNEL)
         self.triton = GRPCInferenceServiceStub(self._channel)
         self.made_at = time.monotonic()
+        self.unanswered = 0  # calls that ran out of time since the last answer
 
     def close(self) -> None:
         self._channel.close()
@@ -61,7 +64,8 @@ class _Renewed:
     """A connection to Triton that is made anew when it no longer answers.
 
     A connection can go silent: accepted, never answered, never ended, as behind a firewall that forgets. gRPC would
-    keep it, and Triton's servers punish pings that ask often enough. So the first call that runs out of time ends it.
+    keep it, and Triton's servers punish pings that ask often enough. So it ends with a call that runs out of time, or
+    with the second one in a row if they had too little to say something of the connection.
     """
 
     def __init__(self, address: str, keep_s: float) -> None:
@@ -72,15 +76,27 @@ class _Renewed:
         self._retired: deque[tuple[float, _Connection]] = deque()
         self.current = _Connection(address)
 
-    def renew(self, silent: _Connection) -> None:
-        """Replace the connection, unless another thread has done so or it is very young."""
-        now = time.monotonic()
+    def answered(self, connection: _Connection) -> None:
+        connection.unanswered = 0
+        if self._retired:
+            with self._lock:
+                self._close_retired()
+
+    def ran_out(self, connection: _Connection, had_s: float) -> None:
+        """A call that had so long got no answer: replace the connection, unless it is very young or another one is."""
         with self._lock:
-            while self._retired and self._retired[0][0] + self._keep_s < now:
-                self._retired.popleft()[1].close()
-            if self.current is silent and now - silent.made_at >= _RENEWED_S:
-                self._retired.append((now, silent))
+            self._close_retired()
+            connection.unanswered += 1
+            silent = had_s >= FAIR_S or connection.unanswered >= _HURRIED
+            now = time.monotonic()
+            if silent and self.current is connection and now - connection.made_at >= _RENEWED_S:
+                self._retired.append((now, connection))
                 self.current = _Connection(self._address)
+
+    def _close_retired(self) -> None:
+        now = time.monotonic()
+        while self._retired and self._retired[0][0] + self._keep_s < now:
+            self._retired.popleft()[1].close()
 
     def close(self) -> None:
         for connection in (*(connection for _, connection in self._retired), self.current):
@@ -103,13 +119,14 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
 
     @contextmanager
     def _connected(self) -> Iterator[GRPCInferenceServiceStub]:
-        connection = self._renewed.current
+        connection, had_s = self._renewed.current, self._left_s()
         try:
             yield connection.triton
         except self.library_errors as error:
             if _status(error) is grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._renewed.renew(connection)
+                self._renewed.ran_out(connection, had_s)
             raise
+        self._renewed.answered(connection)
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
         requests = [_request(query, start) for start in range(0, len(query.inputs), wire.MAX_BATCH)]
@@ -119,8 +136,12 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
             if len(requests) == 1:
                 return self._scores(triton.ModelInfer(requests[0], timeout=self._left_s()), requests[0])
             flights = [triton.ModelInfer.future(request, timeout=self._left_s()) for request in requests]
-            pairs = zip(flights, requests, strict=True)
-            return np.concatenate([self._scores(flight.result(), request) for flight, request in pairs])
+            try:
+                pairs = zip(flights, requests, strict=True)
+                return np.concatenate([self._scores(flight.result(), request) for flight, request in pairs])
+            finally:
+                for flight in flights:  # those that are still on their way when one has failed
+                    flight.cancel()
 
     def _scores(self, answer: protocol.ModelInferResponse, request: protocol.ModelInferRequest) -> NDArray[np.float32]:
         rows = request.inputs[0].shape[0]

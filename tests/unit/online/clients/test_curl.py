@@ -7,7 +7,7 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,14 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[tuple[ThreadingHTTPSe
     server.daemon_threads = True
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield server, handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server, handler
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def talking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
                 client.recv(64 * 1024)
                 talk(client)
 
-    thread = threading.Thread(target=accept)
+    thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -164,6 +166,62 @@ def test_it_waits_no_longer_than_the_deadline_or_else_its_own_timeout() -> None:
         with closing(Http(url, timeout_s=30)) as http, until(Deadline.after(0.05)), pytest.raises(TimeoutError):
             http.get("/")
         over.set()
+
+
+def test_an_answer_without_end_is_given_up() -> None:
+    def flood(client: socket.socket) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        with suppress(OSError):
+            while True:
+                client.sendall(bytes(1024 * 1024))
+
+    with (
+        talking(flood) as url,
+        closing(Http(url, timeout_s=60)) as http,
+        pytest.raises(UnreadableError, match="more than"),
+    ):
+        http.get("/")
+
+
+def test_a_call_out_of_time_leaves_the_other_connections_as_they_are() -> None:
+    """Otherwise one client in a hurry would have everybody connect anew."""
+    arrived, over, connections = threading.Semaphore(0), threading.Event(), set()
+
+    class Slow(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            connections.add(self.client_address[1])
+            if self.path != "/":
+                arrived.release()
+                over.wait(10)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with closing(Http(f"http://127.0.0.1:{server.server_port}", timeout_s=10)) as http:
+            slow = threading.Thread(target=http.get, args=("/slow",), daemon=True)
+            slow.start()
+            assert arrived.acquire(timeout=10)
+            http.get("/")  # beside the slow one, so there are two connections
+            over.set()
+            slow.join(10)
+            over.clear()
+            with until(Deadline.after(0.05)), pytest.raises(TimeoutError):
+                http.get("/slow")
+            http.get("/")
+        assert len(connections) == 2
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
 
 
 def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Path) -> None:
