@@ -43,6 +43,8 @@ LOG_EVENT: Final = "event"  # field of a log's entry: an `events.Event`, packed
 LOG_FORGET: Final = "forget"  # ... or the own id, as JSON, of a user whose events before this entry are gone
 FORGOTTEN: Final = ""  # field of a user's events: the user was forgotten, and no release's state of them counts
 
+FORGOTTEN_COUNT_KEY: Final = "ml:forgotten"  # string: how often somebody was forgotten
+
 
 def event_partition(userid: OwnId) -> int:
     """Which of the logs has a user's events."""
@@ -55,8 +57,14 @@ def event_log_key(partition: int) -> str:
 
 
 def user_events_key(userid: OwnId) -> str:
-    """Hash: eventid -> position in the log and `events.Event`, as `events.Logged.unpack` reads it; or `FORGOTTEN`."""
+    """Hash, of the events that change the user's state: eventid -> position in the log and event, as
+    `events.Logged.unpack` reads it; or `FORGOTTEN`."""
     return f"ml:events:{{{event_partition(userid)}}}:{userid}"
+
+
+def noted_events_key(userid: OwnId) -> str:
+    """Hash: eventid -> position in the log, of the events that change no state. No request reads it."""
+    return f"ml:noted:{{{event_partition(userid)}}}:{userid}"
 
 
 def manifest_key(release: str) -> str:

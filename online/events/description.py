@@ -22,7 +22,9 @@ _ERRORS: Final = (400, 401, 408, 411, 429, 431, 500, 503)
 def _feedback(method: str) -> dict[str, Any]:
     body = {"required": True, "content": json_of(FeedbackList, example=_FEEDBACK)}
     summary = "Events as Gorse's clients send them"
-    return operation(f"{method}_feedback", summary, responses(FeedbackAnswer, *_ERRORS), security=KEY, requestBody=body)
+    return operation(
+        f"{method}_feedback", summary, responses(FeedbackAnswer, *_ERRORS, 409), security=KEY, requestBody=body
+    )
 
 
 EVENTS: Final[dict[str, Any]] = {
@@ -30,8 +32,11 @@ EVENTS: Final[dict[str, Any]] = {
         "post": operation(
             "record",
             "What somebody did with an item: one event, or a list",
-            responses(EventsAnswer, *_ERRORS),
-            description="On disk when acknowledged, and known to the next answer. All are recorded or none.",
+            responses(EventsAnswer, *_ERRORS, 409),
+            description=(
+                "On disk when acknowledged, and known to the next answer. Where one of a list is refused, none is "
+                "recorded; after an error send the same again: what is there already counts once."
+            ),
             security=KEY,
             requestBody={"required": True, "content": json_of(IncomingEvents, example=_EVENT)},
         )
@@ -41,7 +46,7 @@ EVENTS: Final[dict[str, Any]] = {
         "delete": operation(
             "forget",
             "Forget a user: all that was sent, and what the releases have of the user",
-            responses(ForgottenAnswer, *_ERRORS, 404),
+            responses(ForgottenAnswer, *_ERRORS),
             security=[{"key": []}],
             parameters=[_USERID],
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 import redis
 
 from data_exchange_center import wire
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.events import Event
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import RedisSettings
@@ -28,6 +29,23 @@ _DIGEST: Final = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 _LIBRARY: Final = f"#!lua name=recsys_{_DIGEST}\n{_SOURCE.replace('DIGEST', _DIGEST)}"
 _RECORD: Final = f"recsys_record_{_DIGEST}"
 _FORGET: Final = f"recsys_forget_{_DIGEST}"
+MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
+
+
+class TooManyEventsError(RecsysError):
+    """Of a user, so many events are kept that no more are taken which change the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Events to record.
+
+    Attributes:
+        noted: types of events that change no state: they are kept in the log alone, however many.
+    """
+
+    events: Sequence[Event]
+    noted: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +56,38 @@ class Forgotten:
     releases: int  # that had a state of the user
 
 
-class EventLog(Client[Sequence[Event], tuple[bool, ...]]):
-    """Records events, and answers for each whether it is new. To record one again changes nothing."""
+class EventLog(Client[Recording, tuple[bool, ...]]):
+    """Records events, and answers for each whether it is new. To record one again changes nothing.
+
+    Raises TooManyEventsError where a user would have more than ``most`` that count; none of that user's is recorded.
+    """
 
     service: ClassVar[str] = "redis"
     library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(self, settings: RedisSettings, most: int = MOST_COUNTING) -> None:
         self.timeout_s = settings.timeout_s
+        self._most = most
         self._redis = connect(settings)
         self._features = connect(settings, db=settings.feast_db)
 
-    def _call(self, query: Sequence[Event]) -> tuple[bool, ...]:
+    def _call(self, query: Recording) -> tuple[bool, ...]:
         """One step a user, one round trip for all."""
         of_user: dict[OwnId, list[int]] = {}
-        for place, event in enumerate(query):
+        for place, event in enumerate(query.events):
             of_user.setdefault(event.userid, []).append(place)
         pipeline = self._redis.pipeline(transaction=False)
         for userid, places in of_user.items():
-            told = [part for place in places for part in (query[place].eventid, query[place].pack())]
-            pipeline.fcall(_RECORD, 2, *_keys(userid), *told)
-        new = [False] * len(query)
-        for places, answers in zip(of_user.values(), self._run(pipeline), strict=True):
+            events = [query.events[place] for place in places]
+            told = [part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))]
+            pipeline.fcall(_RECORD, 3, *_keys(userid), self._most, *told)
+        new = [False] * len(query.events)
+        for (userid, places), answers in zip(of_user.items(), self._run(pipeline), strict=True):
+            if answers == [-1]:
+                raise TooManyEventsError(
+                    f"Of user {userid!r} {self._most:,} events are kept that change what is recommended, and no more "
+                    "are taken; those that are only noted still are."
+                )
             for place, answer in zip(places, answers, strict=True):
                 new[place] = bool(answer)
         return tuple(new)
@@ -80,29 +108,28 @@ class EventLog(Client[Sequence[Event], tuple[bool, ...]]):
     def forget(self, userid: OwnId) -> Forgotten:
         """Delete a user's events from the log, and what releases in Redis and Feast's online store have of the user.
 
-        Redis drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
+        After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
+        drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
         """
         with self._asking("forget"):
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.fcall(_FORGET, 2, *_keys(userid), json.dumps(userid))
+            pipeline.fcall(_FORGET, 3, *_keys(userid), json.dumps(userid))
             pipeline.lrange(wire.HISTORY_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)
-            events, activated, live = self._run(pipeline)
-            releases = {release.decode() for release in (*activated, live) if release}
-            numbers = [self._forget_state(wire.user_key(release, userid)) for release in releases]
-            known = {number for number in numbers if number is not None}
-            if known:
-                self._features.delete(*(wire.feast_online_key(number) for number in known))
+            pipeline.incr(wire.FORGOTTEN_COUNT_KEY)  # after the mark: who sees the count sees the mark
+            events, activated, live, _ = self._run(pipeline)
+            states = [wire.user_key(each, userid) for each in {each.decode() for each in (*activated, live) if each}]
+            numbers = [number for key in states if (number := self._number(key)) is not None]
+            if numbers:
+                self._features.delete(*{wire.feast_online_key(number) for number in numbers})
+                self._redis.delete(*states)
             self._rewrite()
-        return Forgotten(events, sum(number is not None for number in numbers))
+        return Forgotten(events, len(numbers))
 
-    def _forget_state(self, key: str) -> int | None:
-        """Delete a release's state of a user; returns the number in it."""
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hget(key, wire.USER_NUMBER)
-        pipeline.delete(key)
-        number, _ = pipeline.execute()
-        return int(wire.unpack_ids(number)[0]) if number is not None else None
+    def _number(self, key: str) -> int | None:
+        """Who a release's state of a user says the user is in the feature store; None: there is no state."""
+        raw: Any = self._redis.hget(key, wire.USER_NUMBER)
+        return int(wire.unpack_ids(raw)[0]) if raw is not None else None
 
     def _rewrite(self) -> None:
         with suppress(redis.ResponseError):  # one is under way already
@@ -119,5 +146,6 @@ class EventLog(Client[Sequence[Event], tuple[bool, ...]]):
         self._features.close()
 
 
-def _keys(userid: OwnId) -> tuple[str, str]:
-    return wire.event_log_key(wire.event_partition(userid)), wire.user_events_key(userid)
+def _keys(userid: OwnId) -> tuple[str, str, str]:
+    log = wire.event_log_key(wire.event_partition(userid))
+    return log, wire.user_events_key(userid), wire.noted_events_key(userid)

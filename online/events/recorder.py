@@ -1,6 +1,6 @@
 """From what was sent to what is recorded: an event is held against the data set, then kept.
 
-Of a batch all events are recorded or, where one of them is refused, none. What is decided about the odd ones:
+Of a batch, where one event is refused, none is recorded. What is decided about the odd ones:
 
 - an item that the release does not know is recorded, and counts as soon as a release knows it;
 - a user whom the release does not know is a stranger, whose list is personal from the first event on;
@@ -20,7 +20,7 @@ from data_exchange_center.dataset import Dataset, IdKind
 from data_exchange_center.events import Event
 from data_exchange_center.own_ids import MAX_INTEGER, OwnId, kind_of
 from online.events.incoming import EventError
-from online.events.log import Forgotten
+from online.events.log import Forgotten, Recording
 from online.recommend.open_release import OpenRelease
 
 AHEAD_S: Final = 60
@@ -29,7 +29,7 @@ AHEAD_S: Final = 60
 class Log(Protocol):
     """What keeps events."""
 
-    def call(self, query: Sequence[Event], /) -> tuple[bool, ...]: ...
+    def call(self, query: Recording, /) -> tuple[bool, ...]: ...
 
     def forget(self, userid: OwnId) -> Forgotten: ...
 
@@ -58,11 +58,15 @@ class Recorder:
         return self._opened().manifest.dataset
 
     def record(self, events: Sequence[Event]) -> list[Recorded]:
-        """Raises EventError, and ServiceError or NoReleaseError; after these it is right to send the same again."""
+        """Raises EventError, TooManyEventsError, and ServiceError or NoReleaseError.
+
+        After these two it is right to send the same again.
+        """
         opened = self._opened()
         for place, event in enumerate(events):
             check(event, opened.manifest.dataset, self._clock(), f"[{place}]." if len(events) > 1 else "")
-        new = self._log.call(events)
+        noted = {name for name, effect in opened.manifest.dataset.event_types.items() if effect == "notes"}
+        new = self._log.call(Recording(events, noted))
         return [
             Recorded(event, is_new, event.itemid in opened.numbers) for event, is_new in zip(events, new, strict=True)
         ]

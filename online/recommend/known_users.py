@@ -28,12 +28,27 @@ class KnownUsers:
         self._max_age_s = state_max_age_s
         self._clock = clock
         self._lock = threading.Lock()
+        self._forgotten = 0
         self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
 
-    def keep_state(self, release: str, userid: OwnId, state: StoredUser) -> None:
-        """Remember a state that was just read."""
+    @property
+    def forgotten(self) -> int:
+        """How often somebody was forgotten, as far as `follow` was told."""
+        return self._forgotten
+
+    def follow(self, forgotten: int) -> None:
+        """Where somebody was forgotten since, by whichever process, nothing is known of anybody."""
+        if forgotten > self._forgotten:
+            with self._lock:
+                self._forgotten = max(forgotten, self._forgotten)
+                self._users.clear()
+
+    def keep_state(self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0) -> None:
+        """Remember a state that was just read; ``forgotten``: before it was. Not where somebody was forgotten since."""
         key = (release, userid)
         with self._lock:
+            if forgotten < self._forgotten:
+                return
             before = self._users.get(key)
             self._users[key] = _Known(state, self._clock(), before.features if before else None)
             self._users.move_to_end(key)

@@ -47,6 +47,7 @@ class Releases:
         self._last = last
         self._releases = OpenReleases(read, background)
         self._live: str | None = None  # as Redis said last
+        self.forgotten = 0  # how often somebody was forgotten, as Redis said last
         self._not_renewed: tuple[str, str, int, float] | None = None  # release, model, version; until when
 
     @property
@@ -98,6 +99,7 @@ class Releases:
             return self._with_user(self.live(users, wait_s), userid, users)
         answer = users.call(UserQuery(userid, serving.release))
         self._live = answer.live
+        self.forgotten = answer.forgotten
         if answer.live is None:
             raise NoReleaseError(NOTHING_LIVE)
         if answer.live == serving.release:

@@ -51,9 +51,11 @@ class Stages:
         if turn.request.release is not None:
             return *self._named(turn, turn.request.release), ()
         userid, users = turn.request.userid, self._services.asking(self._services.users, turn, STATE_SHARE)
+        forgotten = self._known.forgotten
         try:
             with turn.watch.stage("redis"):
                 opened, user = self._releases.user(userid, users, self._wait_s(turn))
+            self._known.follow(self._releases.forgotten)
         except (ServiceError, NoReleaseError) as error:
             serving = self._releases.serving
             if turn.strict or serving is None:
@@ -61,7 +63,7 @@ class Stages:
             state = self._known.state(serving.release, userid)
             return serving, state, (lacks(error, Outcome.LAST_STATE if state else Outcome.POPULAR),)
         if user is not None:
-            self._known.keep_state(opened.release, userid, user)
+            self._known.keep_state(opened.release, userid, user, forgotten)
         else:
             self._known.forget(userid, opened.release)
         return opened, user, ()

@@ -10,6 +10,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 
 from online.clients.base import ServiceError
 from online.events.incoming import EventError
+from online.events.log import TooManyEventsError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
 from online.recommend.types import UnknownReleaseError, WrongIdError
@@ -37,6 +38,10 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(EventError)
     def bad_request(error: BadRequestError | EventError) -> Response:
         return error_response(400, "bad_request", str(error), field=error.field)
+
+    @app.errorhandler(TooManyEventsError)
+    def too_many_events(error: TooManyEventsError) -> Response:
+        return error_response(409, "too_many_events", str(error))
 
     @app.errorhandler(WrongIdError)
     def wrong_id(error: WrongIdError) -> Response:

@@ -17,6 +17,7 @@ _ERRORS: Final = {
     404: "There is no such path, or no such release.",
     405: "There is no such method here.",
     408: "The request did not arrive in time.",
+    409: "Of this user so many events are kept that no more are taken which change what is recommended.",
     411: "The body's length is not said.",
     414: "The request's line is too long.",
     429: "This client asks too often; `Retry-After` says when to ask again.",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.events import Event, Logged
+from data_exchange_center.events import Logged
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published
@@ -22,7 +22,7 @@ from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.item_search import ItemQuery
 from online.clients.redis import StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
-from online.events.log import Forgotten
+from online.events.log import Forgotten, Recording, TooManyEventsError
 from tests.unit.online.world import World
 
 
@@ -55,21 +55,25 @@ class _Fake:
         self.closed = True
 
 
-class FakeLog(_Fake, Client[Sequence[Event], tuple[bool, ...]]):
+class FakeLog(_Fake, Client[Recording, tuple[bool, ...]]):
     service = "redis"
 
     def __init__(self, *worlds: World) -> None:
         super().__init__(*worlds)
         self.events: dict[tuple[OwnId, str], Logged] = {}  # by user and eventid
         self.forgotten: set[OwnId] = set()
+        self.forgets = 0
+        self.full = False  # no more events are taken that count
 
     def of_user(self, userid: OwnId) -> tuple[Logged, ...]:
         return tuple(logged for (owner, _), logged in self.events.items() if owner == userid)
 
-    def _call(self, query: Sequence[Event]) -> tuple[bool, ...]:
+    def _call(self, query: Recording) -> tuple[bool, ...]:
         self._seen(query)
+        if self.full and any(event.type not in query.noted for event in query.events):
+            raise TooManyEventsError("Too many events of this user.")
         new = []
-        for event in query:
+        for event in query.events:
             key = (event.userid, event.eventid)
             new.append(key not in self.events)
             self.events.setdefault(key, Logged(event.timestamp, (len(self.events), 0), event))
@@ -82,6 +86,7 @@ class FakeLog(_Fake, Client[Sequence[Event], tuple[bool, ...]]):
             for key in keys:
                 del self.events[key]
             self.forgotten.add(userid)
+            self.forgets += 1
             return Forgotten(len(keys), sum(userid in world.numbers for world in self.worlds.values()))
 
 
@@ -103,7 +108,7 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             user = replace(world.stored(world.numbers[query.userid]), events=events)
         elif world is not None and events:
             user = StoredUser.stranger(events)
-        return UserAnswer(self.live_release, kept=world is not None, user=user)
+        return UserAnswer(self.live_release, kept=world is not None, user=user, forgotten=self.log.forgets)
 
     def published(self, release: str) -> Published | None:
         with self._asking("published"):

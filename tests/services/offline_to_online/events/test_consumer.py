@@ -21,7 +21,7 @@ from data_exchange_center.steps import StepError
 from offline_to_online.events import s1_log_to_parquet
 from offline_to_online.events.consumer import GROUP, bring
 from offline_to_online.stores.connections import redis_client
-from online.events.log import EventLog
+from online.events.log import EventLog, Recording
 from tests.services.own_redis import own_redis
 
 BRING_ONE_BY_ONE = """
@@ -78,9 +78,9 @@ def test_a_consumer_killed_at_each_moment_repeats_and_loses_nothing(
 ) -> None:
     """Killed around each of its writes and acknowledgements in turn, with somebody forgotten in between."""
     parts = EventParts(tmp_path)
-    log.call([rating(userid, number) for userid in (1, 2, 3) for number in range(4)])
+    log.call(Recording([rating(userid, number) for userid in (1, 2, 3) for number in range(4)]))
     log.forget(2)
-    log.call([rating(2, 9)])
+    log.call(Recording([rating(2, 9)]))
     of = (EventParts, "_write") if method == "_write" else (redis.Redis, "xack")
     original = getattr(*of)
 
@@ -119,7 +119,7 @@ def test_a_process_killed_in_the_middle_repeats_and_loses_nothing(
     expected = []
     for generation in range(3):
         events = [rating(userid, 1_000 * generation + n) for userid in range(20) for n in range(20)]
-        log.call(events)
+        log.call(Recording(events))
         expected += [event.eventid for event in events]
         enough = len(files(settings)) + 20
         consumer = subprocess.Popen([sys.executable, "-c", BRING_ONE_BY_ONE], env=os.environ | settings.environment())
@@ -128,7 +128,7 @@ def test_a_process_killed_in_the_middle_repeats_and_loses_nothing(
                 assert len(files(settings)) > enough
         consumer.send_signal(signal.SIGKILL)
         assert consumer.wait() == -signal.SIGKILL, "it was not done yet"
-        log.call([rating(99, generation)])
+        log.call(Recording([rating(99, generation)]))
         expected.append(rating(99, generation).eventid)
     s1_log_to_parquet.main(settings)
     assert eventids(parts) == sorted(expected)
@@ -139,7 +139,7 @@ def test_a_process_killed_in_the_middle_repeats_and_loses_nothing(
 
 
 def test_files_that_are_lost_are_written_again(log: EventLog, client: redis.Redis, tmp_path: Path) -> None:
-    log.call([rating(1, 1), rating(2, 1)])
+    log.call(Recording([rating(1, 1), rating(2, 1)]))
     parts = EventParts(tmp_path)
     assert bring(client, parts) == (2, 0)
     assert bring(client, EventParts(tmp_path / "elsewhere")) == (2, 0)

@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -19,7 +20,7 @@ from data_exchange_center.settings import Settings
 from offline_to_online.stores.connections import redis_client
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
-from online.events.log import EventLog
+from online.events.log import EventLog, Recording, TooManyEventsError
 from online.stack.supervision import Supervisor
 from tests.services.own_redis import own_redis
 
@@ -74,14 +75,14 @@ def test_what_is_recorded_is_in_the_log_and_in_the_users_state(
     log: EventLog, client: redis.Redis, settings: Settings
 ) -> None:
     events = [rating(userid, number) for userid in (101, 102, 103) for number in (2, 1)]
-    assert log.call(events) == (True,) * 6
+    assert log.call(Recording(events)) == (True,) * 6
     for userid in (101, 102, 103):
         assert logged(client, userid) == state(settings, userid) == [rating(userid, 2), rating(userid, 1)]
 
 
 def test_the_same_eventid_twice_counts_once(log: EventLog, client: redis.Redis, settings: Settings) -> None:
-    assert log.call([rating(111, 1), rating(111, 1), rating(111, 2, "e1")]) == (True, False, False)
-    assert log.call([rating(111, 1)]) == (False,)
+    assert log.call(Recording([rating(111, 1), rating(111, 1), rating(111, 2, "e1")])) == (True, False, False)
+    assert log.call(Recording([rating(111, 1)])) == (False,)
     assert logged(client, 111) == state(settings, 111) == [rating(111, 1)]
 
 
@@ -97,7 +98,7 @@ def test_32_writers_on_one_user(settings: Settings, client: redis.Redis) -> None
         while mine:
             size = rng.randint(1, 5)
             batch, mine = mine[:size], mine[size:]
-            new += sum(logs[writer].call(batch))
+            new += sum(logs[writer].call(Recording(batch)))
         return new
 
     try:
@@ -121,7 +122,7 @@ def test_what_was_acknowledged_survives_a_killed_redis(settings: Settings, log: 
     for number in range(300):
         if number % 100 == 50:
             psutil.Process(supervisor.processes()["redis"]["pid"]).send_signal(signal.SIGKILL)
-        again(log.call, [rating(131, number)])
+        again(log.call, Recording([rating(131, number)]))
         acknowledged += 1
     expected = [rating(131, number) for number in range(acknowledged)]
     with redis_client(settings) as fresh:
@@ -129,9 +130,9 @@ def test_what_was_acknowledged_survives_a_killed_redis(settings: Settings, log: 
 
 
 def test_the_functions_are_loaded_again_where_they_are_lost(log: EventLog, client: redis.Redis) -> None:
-    log.call([rating(141, 1)])
+    log.call(Recording([rating(141, 1)]))
     client.function_flush()
-    assert log.call([rating(141, 2), rating(142, 2)]) == (True, True)
+    assert log.call(Recording([rating(141, 2), rating(142, 2)])) == (True, True)
     client.function_flush()
     assert log.forget(142).events == 1
 
@@ -142,7 +143,7 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
     with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
         features.hset(wire.feast_online_key(17), "x", "1")
-        log.call([rating(151, 1), rating(151, 2), rating(152, 1)])
+        log.call(Recording([rating(151, 1), rating(151, 2), rating(152, 1)]))
         forgotten = log.forget(151)
         assert (forgotten.events, forgotten.releases) == (2, 1)
         assert not features.exists(wire.feast_online_key(17))
@@ -153,10 +154,63 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
     assert told == [151], "who has read the log is told to forget, too"
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})  # another release brings the user back
     assert RedisUsers(settings.redis).call(UserQuery(151, RELEASE)).user is None
-    log.call([rating(151, 3)])
+    log.call(Recording([rating(151, 3)]))
     assert state(settings, 151) == [rating(151, 3)]
     assert logged(client, 152) == [rating(152, 1)]
     assert (log.forget(151).events, log.forget(151).events) == (1, 0)
+
+
+def test_what_is_only_noted_is_in_the_log_alone(log: EventLog, client: redis.Redis, settings: Settings) -> None:
+    seen = [replace(rating(161, number), type="view", value=None) for number in range(5)]
+    assert log.call(Recording(seen, {"view"})) == (True,) * 5
+    assert log.call(Recording([seen[0], rating(161, 9, "e1")], {"view"})) == (False, False), "an id counts once"
+    assert logged(client, 161) == seen
+    assert state(settings, 161) == []
+    assert not client.exists(wire.user_events_key(161)), "no request reads it"
+    assert log.forget(161).events == 5
+    assert logged(client, 161) == []
+
+
+def test_of_a_user_so_many_events_count_and_no_more(settings: Settings, client: redis.Redis) -> None:
+    log = EventLog(settings.redis, most=3)
+    log.call(Recording([rating(171, 1), rating(171, 2)]))
+    with pytest.raises(TooManyEventsError, match="171"):
+        log.call(Recording([rating(171, 3), rating(171, 4)]))
+    assert logged(client, 171) == [rating(171, 1), rating(171, 2)], "none of them"
+    view = replace(rating(171, 5), type="view", value=None)
+    assert log.call(Recording([rating(171, 1), rating(171, 3), rating(171, 3), view], {"view"})) == (
+        False, True, False, True,
+    )  # fmt: skip
+    assert log.call(Recording([rating(171, 3)])) == (False,), "what is there already is no more"
+
+
+def test_forgetting_can_be_retried(
+    log: EventLog, client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = wire.user_key(RELEASE, 181)
+    client.lpush(wire.HISTORY_KEY, RELEASE)
+    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([18])})
+    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
+        features.hset(wire.feast_online_key(18), "x", "1")
+        with monkeypatch.context() as patch:
+
+            def fails(*_: object) -> None:
+                raise redis.ConnectionError
+
+            patch.setattr(log._features, "delete", fails)
+            with pytest.raises(ServiceError):
+                log.forget(181)
+        assert log.forget(181).releases == 1
+        assert not features.exists(wire.feast_online_key(18))
+    assert not client.exists(key)
+
+
+def test_each_forgetting_is_counted_for_all_processes(log: EventLog, settings: Settings) -> None:
+    users = RedisUsers(settings.redis)
+    before = users.call(UserQuery(1, RELEASE)).forgotten
+    log.forget(191)
+    assert users.call(UserQuery(1, RELEASE)).forgotten == before + 1
+    users.close()
 
 
 def test_the_key_of_a_user_in_feasts_store_is_feasts_own() -> None:

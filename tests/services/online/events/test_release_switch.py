@@ -25,7 +25,7 @@ from offline_to_online.events.consumer import bring
 from offline_to_online.rows.user_rows import UserRow
 from offline_to_online.stores.connections import redis_client
 from online.clients.redis import RedisUsers, StoredUser, UserQuery
-from online.events.log import EventLog
+from online.events.log import EventLog, Recording
 from tests.services.own_redis import own_redis
 
 WRITERS, EACH = 8, 25
@@ -94,7 +94,7 @@ def test_releases_switch_while_many_write(settings: Settings, data: Ingested) ->
             for number, event in enumerate(events_of(writer)):
                 if number == EACH // 2:
                     assert trained.wait(60)
-                assert log.call([event]) == (True,)
+                assert log.call(Recording([event])) == (True,)
                 acknowledged.release()
                 live, _ = users.activated()
                 assert live is not None

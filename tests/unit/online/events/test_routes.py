@@ -89,7 +89,7 @@ def test_the_count_of_a_users_ratings_is_that_of_the_history(http: FlaskClient, 
     """In the row that the model is given, whatever the feature store holds."""
     column = fakes.world.spec.columns.index("n_ratings")
     ask(http)
-    send(http, [{**EVENT, "eventid": f"a{item}", "itemid": item} for item in (10, 13, 16) if item])
+    send(http, [{**EVENT, "eventid": f"a{item}", "itemid": item} for item in (10, 13, 16)])
     ask(http)
     first, second = (query.inputs.rows[0, column] for query in fakes.scorer.calls)
     rated = len(fakes.world.histories[1].itemids)
@@ -207,10 +207,29 @@ def test_who_is_forgotten_is_a_stranger(with_a_key: FlaskClient, fakes: Fakes) -
     assert response.json == {"userid": 1, "events": 1, "releases": 1}
     assert ask(http)["cold_start"] is True
     fakes.users.down = True
-    assert ask(http)["degraded"][0]["instead"] == "popular", "no process remembers a state either"
+    assert ask(http)["degraded"][0]["instead"] == "popular", "this process remembers no state either"
     fakes.users.down = False
     send(http, {**EVENT, "eventid": "later"})
     assert ask(http)["cold_start"] is False
+
+
+def test_who_was_forgotten_by_another_process_is_not_remembered_either(http: FlaskClient, fakes: Fakes) -> None:
+    ask(http)
+    fakes.users.log.forget(1)
+    ask(http, 2)
+    fakes.users.down = True
+    assert ask(http)["degraded"][0]["instead"] == "popular"
+    fakes.users.down = False
+    ask(http, 2)
+    fakes.users.down = True
+    assert ask(http, 2)["degraded"][0]["instead"] == "last_state", "others are remembered again"
+
+
+def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:
+    fakes.users.log.full = True
+    error = send(http, EVENT, 409)["error"]
+    assert error["code"] == "too_many_events"
+    assert send(http, {**EVENT, "type": "view"})["events"][0]["new"], "what is only noted is taken all the same"
 
 
 @pytest.mark.parametrize("userid", ["0", "x", "-1", "7 ", str(2**31), "9" * 600])

@@ -51,3 +51,15 @@ def test_nobody_at_all_may_be_remembered() -> None:
     known = KnownUsers(0, 60)
     known.keep_state("a", 1, STATE)
     assert known.state("a", 1) is None
+
+
+def test_where_somebody_was_forgotten_nothing_older_is_remembered() -> None:
+    known = KnownUsers(10, 60)
+    known.keep_state("a", 1, STATE)
+    known.follow(1)
+    assert known.state("a", 1) is None
+    known.keep_state("a", 1, STATE, forgotten=0)
+    assert known.state("a", 1) is None, "it was read before"
+    known.follow(0)
+    known.keep_state("a", 1, STATE, known.forgotten)
+    assert known.state("a", 1) is STATE
