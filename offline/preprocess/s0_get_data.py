@@ -8,7 +8,7 @@ It takes the first of these that is available:
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
 What servers were told since, and `make events` has brought, is put beside it and joins its events in the next step,
-unless RECSYS_TRAIN_ON_EVENTS is off.
+unless RECSYS_TRAIN_ON_EVENTS is off; who was forgotten is left out even then.
 
 Reads:  RECSYS_DATA, or the network; online/events/*.parquet, where there are some
 Writes: offline/raw/dataset.json and the data set's files beside it; MovieLens as ratings.dat, users.dat, movies.dat;
@@ -50,7 +50,7 @@ def main(settings: Settings) -> None:
     before = _known(settings)
     recorded = EventParts(settings.events_dir).read()
     if not settings.train_on_events:
-        recorded = recorded.head(0)
+        recorded = recorded[recorded["eventid"].isna()]  # who was forgotten stays forgotten
     with _found(settings) as (source, origin):
         data = ingest(source.declaration, source.tables)  # first: what is wrong with it is said before
         joined = join(data, recorded)

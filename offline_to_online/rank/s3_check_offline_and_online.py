@@ -31,9 +31,11 @@ USERS = 100
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
     truth = offline_truth(settings.exchange_dir, manifest)
-    userids = [row.userid for row in sampled_users(list(truth.states.values()), USERS)]
+    stores = Stores.of(settings)
+    known = stores.redis.remembered(list(truth.states.values()))  # excluded: who was forgotten is a stranger online
+    userids = [row.userid for row in sampled_users(known, USERS)]
     truth = recount(settings.exchange_dir, truth, manifest.recipe.data, userids)
-    place = require_loaded(Stores.of(settings), manifest.release)
+    place = require_loaded(stores, manifest.release)
     published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
     with server_clients(settings) as clients:
         times = {row.own_id: request_time(row) for row in (truth.states[userid] for userid in userids)}

@@ -14,6 +14,8 @@ Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source
         source's recipe, none by the default one, whose 2 channels make vectors of histories
 """
 
+from dataclasses import replace
+
 from data_exchange_center.channels.contract import VectorChannel
 from data_exchange_center.release_parts import read_channels
 from data_exchange_center.settings import Settings
@@ -27,9 +29,11 @@ def main(settings: Settings) -> None:
     manifest = open_release(settings)
     state, channels = recall_state(settings.exchange_dir), read_channels(settings.exchange_dir)
     store = RedisStore(settings)
-    store.sync(manifest, state)
-    users, address = state.users, store.address
+    users, address = store.remembered(state.users), store.address
+    store.sync(manifest, replace(state, users=users))
     print(f"release {manifest.release}: {len(users):,} users in Redis at {address}, each read back equal to its source")
+    if len(users) < len(state.users):
+        print(f"  left out, as they were forgotten: {len(state.users) - len(users):,}")
     print(f"  with a history: {sum(len(row.history) > 0 for row in users):,}")
     print(f"  with a stored vector: {sum(len(row.vectors) > 0 for row in users):,}")
     vectors = [c.name for c in channels.channels if isinstance(c, VectorChannel)]

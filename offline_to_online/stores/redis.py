@@ -59,6 +59,18 @@ class RedisStore(ReleaseStore[RecallState, None]):
             client.set(wire.popular_key(release), json.dumps([list(entry) for entry in content.popular]))
             client.set(wire.channels_key(release), content.channels)
 
+    def remembered(self, users: Sequence[UserRow]) -> tuple[UserRow, ...]:
+        """Those whom nobody has asked a server to forget. Raises as `reaching`."""
+        kept: list[UserRow] = []
+        with self.reaching(), redis_client(self.settings) as client:
+            for start in range(0, len(users), CHUNK):
+                chunk = users[start : start + CHUNK]
+                with client.pipeline(transaction=False) as pipe:
+                    for row in chunk:
+                        pipe.hexists(wire.user_events_key(row.own_id), wire.FORGOTTEN)
+                    kept += [row for row, gone in zip(chunk, pipe.execute(), strict=True) if not gone]
+        return tuple(kept)
+
     def _check(self, manifest: Manifest, content: RecallState) -> None:
         release = manifest.release
         with redis_client(self.settings) as client:

@@ -213,7 +213,7 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
     def some_users(self, release: str, at_most: int) -> list[tuple[str, int]]:
         """Own ids as text, and how many events each has; in no order, the same ones each time. Raises ServiceError.
 
-        Looks at ``at_most`` users, and at a bounded number of other keys.
+        Leaves out who was forgotten. Looks at ``at_most`` users, and at a bounded number of other keys.
         """
         prefix = wire.user_prefix(release).encode()
         keys: list[bytes] = []
@@ -228,10 +228,15 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
             pipeline = self._redis.pipeline(transaction=False)
             for key in keys:
                 pipeline.hstrlen(key, wire.USER_HISTORY)  # type: ignore[arg-type]  # bytes will do
-            lengths = pipeline.execute()
+            userids = [key.removeprefix(prefix).decode() for key in keys]
+            for userid in userids:
+                pipeline.hexists(wire.user_events_key(userid), wire.FORGOTTEN)
+            found_of = pipeline.execute()
+        lengths, forgotten = found_of[: len(keys)], found_of[len(keys) :]
         return [
-            (key.removeprefix(prefix).decode(), int(length) // EVENT_BYTES)
-            for key, length in zip(keys, lengths, strict=True)
+            (userid, int(length) // EVENT_BYTES)
+            for userid, length, gone in zip(userids, lengths, forgotten, strict=True)
+            if not gone
         ]
 
     def _is_lost(self, error: Exception) -> bool:

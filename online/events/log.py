@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import threading
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import redis
+from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.errors import RecsysError
@@ -24,6 +26,9 @@ from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client
 from online.clients.redis import connect
 
+log = logging.getLogger(__name__)
+
+_REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
 _SOURCE: Final = Path(__file__).with_name("functions.lua").read_text(encoding="utf-8")
 _DIGEST: Final = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 _LIBRARY: Final = f"#!lua name=recsys_{_DIGEST}\n{_SOURCE.replace('DIGEST', _DIGEST)}"
@@ -68,6 +73,7 @@ class EventLog(Client[Recording, tuple[bool, ...]]):
     def __init__(self, settings: RedisSettings, most: int = MOST_COUNTING) -> None:
         self.timeout_s = settings.timeout_s
         self._most = most
+        self._following = threading.Lock()  # held while somebody waits for the end of a rewrite
         self._redis = connect(settings)
         self._features = connect(settings, db=settings.feast_db)
 
@@ -132,8 +138,21 @@ class EventLog(Client[Recording, tuple[bool, ...]]):
         return int(wire.unpack_ids(raw)[0]) if raw is not None else None
 
     def _rewrite(self) -> None:
-        with suppress(redis.ResponseError):  # one is under way already
+        """Where a rewrite is under way, which may have begun before, another one follows it."""
+        try:
             self._redis.bgrewriteaof()  # type: ignore[no-untyped-call]
+        except redis.ResponseError:
+            if self._following.acquire(blocking=False):
+                threading.Thread(target=self._follow, name="rewrite", daemon=True).start()
+
+    def _follow(self) -> None:
+        again = Retrying(stop=stop_after_delay(_REWRITE_S), wait=wait_fixed(0.5))
+        try:
+            again(self._redis.bgrewriteaof)
+        except RetryError as error:
+            log.error("what was forgotten is in Redis's append-only file until its next rewrite: %s", error)
+        finally:
+            self._following.release()
 
     def _is_lost(self, error: Exception) -> bool:
         return isinstance(error, redis.ConnectionError)

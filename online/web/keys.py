@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Unauthorized
+from werkzeug.exceptions import Forbidden, Unauthorized
 
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
@@ -173,6 +174,8 @@ def register_keys(app: Flask, settings: ServerSettings, path: Path) -> None:
         elif not is_open(request.path) and (settings.keys_for == "all" or _needs_one(keys)):
             message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
             raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
+        elif _writes() and _is_of_another_site():
+            raise Forbidden("Another web site may not write here without a key.")
 
 
 def warn_if_open(settings: ServerSettings) -> None:
@@ -193,9 +196,23 @@ def _is_loopback(host: str) -> bool:
 
 def _needs_one(keys: Keys) -> bool:
     """Whether the request writes what only some may write."""
+    return _writes() and (keys.there_were_any() or not getattr(_view(), "open_at_first", False))
+
+
+def _writes() -> bool:
     if request.method in _READS:
         return False
-    view = current_app.view_functions.get(request.endpoint or "")
-    if view is None or getattr(view, "only_reads", False):
-        return False
-    return keys.there_were_any() or not getattr(view, "open_at_first", False)
+    view = _view()
+    return view is not None and not getattr(view, "only_reads", False)
+
+
+def _view() -> Callable[..., Any] | None:
+    return current_app.view_functions.get(request.endpoint or "")
+
+
+def _is_of_another_site() -> bool:
+    """Whether a browser says that a page from elsewhere sends the request, on behalf of who looks at it."""
+    if (site := request.headers.get("Sec-Fetch-Site")) is not None:
+        return site == "cross-site"
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.host

@@ -14,6 +14,7 @@ KEY: Final[list[dict[str, list[str]]]] = [{}, {"key": []}]  # needed where the s
 _ERRORS: Final = {
     400: "Bad input; `field` says which.",
     401: "A key is needed, and none that is known was sent.",
+    403: "A page of another web site sent it, without a key.",
     404: "There is no such path, or no such release.",
     405: "There is no such method here.",
     408: "The request did not arrive in time.",

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Semaphore
 
 import psutil
 import pytest
@@ -18,11 +19,13 @@ from data_exchange_center import wire
 from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
 from online.events.log import EventLog, Recording, TooManyEventsError
 from online.stack.supervision import Supervisor
 from tests.services.own_redis import own_redis
+from tests.unit.offline_to_online.user_rows import row_of
 
 RELEASE = "eeeeeeeeeeee"
 WRITERS, EACH = 32, 25
@@ -203,6 +206,38 @@ def test_forgetting_can_be_retried(
         assert log.forget(181).releases == 1
         assert not features.exists(wire.feast_online_key(18))
     assert not client.exists(key)
+
+
+def test_who_is_forgotten_is_not_listed_and_not_loaded_again(
+    log: EventLog, client: redis.Redis, settings: Settings
+) -> None:
+    rows = [row_of(number, [], None, [1]) for number in (201, 202)]
+    for row in rows:
+        client.hset(wire.user_key("dddddddddddd", row.own_id), mapping=dict(row.fields()))
+    log.forget(201)
+    log.call(Recording([rating(201, 1)]))
+    users = RedisUsers(settings.redis)
+    assert users.some_users("dddddddddddd", 10) == [("202", 0)]
+    users.close()
+    assert [row.own_id for row in RedisStore(settings).remembered(rows)] == [202]
+
+
+def test_the_file_is_rewritten_once_more_where_a_rewrite_had_begun(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Semaphore = Semaphore(0)
+    answers = iter([redis.ResponseError("in progress"), redis.ResponseError("in progress"), True])
+
+    def rewrite() -> object:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        asked.release()
+        return answer
+
+    monkeypatch.setattr(log._redis, "bgrewriteaof", rewrite)
+    log.forget(211)
+    assert asked.acquire(timeout=60)
 
 
 def test_each_forgetting_is_counted_for_all_processes(log: EventLog, settings: Settings) -> None:

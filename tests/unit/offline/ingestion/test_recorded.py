@@ -164,6 +164,18 @@ def test_the_steps_train_on_it_unless_told_not_to(
     assert recorded_rows(settings) == 0
 
 
+def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(
+    movielens: Callable[..., Path], tmp_path: Path
+) -> None:
+    settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange", train_on_events=False)
+    told(settings.events_dir, event(1, 295, 1), 300)
+    s0_get_data.main(settings)
+    s1_data_split.main(settings)
+    users = artifacts.USERS.read(settings.exchange_dir)[Columns.USER].tolist()
+    assert 300 not in users
+    assert 295 in users
+
+
 def test_a_damaged_file_of_events_ends_the_step(movielens: Callable[..., Path], tmp_path: Path) -> None:
     settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
     s0_get_data.main(settings)

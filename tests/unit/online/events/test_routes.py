@@ -225,6 +225,33 @@ def test_who_was_forgotten_by_another_process_is_not_remembered_either(http: Fla
     assert ask(http, 2)["degraded"][0]["instead"] == "last_state", "others are remembered again"
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "http://elsewhere.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost"}, 200),
+        ({}, 200),
+    ],
+)
+@pytest.mark.parametrize("path", ["/ml/event", "/api/feedback"])
+def test_no_page_of_another_site_writes_without_a_key(
+    http: FlaskClient, fakes: Fakes, headers: dict[str, str], status: int, path: str
+) -> None:
+    gorse = [{"FeedbackType": "view", "UserId": "1", "ItemId": "4"}]
+    response = http.post(path, json=gorse if path == "/api/feedback" else EVENT, headers=headers)
+    assert response.status_code == status
+    assert len(fakes.users.log.events) == (status == 200)
+    assert http.post("/ml/rec", json={"userid": 1}, headers=headers).status_code == 200, "reading is no harm"
+
+
+def test_a_key_is_good_from_any_site(with_a_key: FlaskClient) -> None:
+    assert with_a_key.post("/ml/event", json=EVENT, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
 def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:
     fakes.users.log.full = True
     error = send(http, EVENT, 409)["error"]
