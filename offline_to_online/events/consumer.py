@@ -1,8 +1,7 @@
-"""From the log of events in Redis to Parquet: a consumer group that repeats nothing and loses nothing.
+"""From the log of events in Redis to Parquet: a consumer that repeats nothing and loses nothing.
 
-How far the log was read is what lies on disk (`EventParts.last`). The group is set to that place first and acknowledges
-what is written, so that Redis's own tools (``XINFO GROUPS``) tell how far behind it is; where the two differ, because
-a consumer was killed between writing and acknowledging, a disk was lost or files were deleted, the disk is right.
+How far the log was read is what lies on disk (`EventParts.last`), and nowhere else: killed at any moment, or after
+files were lost, a consumer goes on where its folder ends. So several, each with a folder of its own, read the same log.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from data_exchange_center.event_parts import Entry, EventParts, Position
 from data_exchange_center.events import Event
 from data_exchange_center.steps import StepError
 
-GROUP: Final = "parquet"
-CONSUMER: Final = "s1_log_to_parquet"
 BATCH: Final = 10_000  # entries of a file, at most
 
 
@@ -39,31 +36,17 @@ def bring(client: redis.Redis, parts: EventParts, batch: int = BATCH) -> Brought
     with parts.locked():
         for partition in range(wire.EVENT_PARTITIONS):
             key = wire.event_log_key(partition)
-            if not client.exists(key):
-                continue
-            _begin(client, key, parts.last(partition))
-            while entries := _next(client, key, batch):
+            while entries := _next(client, key, parts.last(partition), batch):
                 parts.append(partition, entries)
-                client.xack(key, GROUP, *(_written(entry.position) for entry in entries))
                 events = sum(entry.event is not None for entry in entries)
                 brought += Brought(events, len(entries) - events)
     return brought
 
 
-def _begin(client: redis.Redis, key: str, last: Position) -> None:
-    """The next entry of the group is the one after ``last``, and none is pending."""
-    try:
-        client.xgroup_create(key, GROUP, id=_written(last))
-    except redis.ResponseError as error:
-        if not str(error).startswith("BUSYGROUP"):
-            raise
-        client.xgroup_delconsumer(key, GROUP, CONSUMER)
-        client.xgroup_setid(key, GROUP, id=_written(last))
-
-
-def _next(client: redis.Redis, key: str, batch: int) -> list[Entry]:
-    streams: Any = client.xreadgroup(GROUP, CONSUMER, {key: ">"}, count=batch)
-    return [_entry(key, raw, fields) for _, entries in streams for raw, fields in entries]
+def _next(client: redis.Redis, key: str, last: Position, batch: int) -> list[Entry]:
+    milliseconds, count = last
+    entries: Any = client.xrange(key, min=f"({milliseconds}-{count}", count=batch)
+    return [_entry(key, raw, fields) for raw, fields in entries]
 
 
 def _entry(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
@@ -79,7 +62,3 @@ def _entry(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
             f"hand: take it out with `XDEL {key} {raw.decode()}` and run this step again."
         ) from error
     return Entry(position, event.userid, event)
-
-
-def _written(position: Position) -> str:
-    return f"{position[0]}-{position[1]}"

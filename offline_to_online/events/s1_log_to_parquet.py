@@ -1,7 +1,7 @@
 """Bring what servers were told since the last time to Parquet: the next `make offline` trains on it.
 
 In industry a stream of events is read by many consumers, each with a place of its own: one keeps features fresh, one
-fills the warehouse that models are trained from. Here a consumer group of the Redis stream is that second one. Killed
+fills the warehouse that models are trained from. Here a consumer of the Redis stream is that second one. Killed
 at any moment, it goes on where its files end. Users who were forgotten are forgotten in these files, too.
 
 Reads:  the streams ml:log:{0} to ml:log:{15} in Redis

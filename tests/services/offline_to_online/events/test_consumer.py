@@ -6,32 +6,43 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import redis
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
-from data_exchange_center.event_parts import EventParts
+from data_exchange_center.event_parts import Entry, EventParts
 from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.events import s1_log_to_parquet
-from offline_to_online.events.consumer import GROUP, bring
+from offline_to_online.events.consumer import bring
 from offline_to_online.stores.connections import redis_client
 from online.events.log import EventLog, Recording
 from tests.services.own_redis import own_redis
 
-BRING_ONE_BY_ONE = """
+BRING_SOME = """
+import os, signal
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.settings import load_settings
 from offline_to_online.events.consumer import bring
 from offline_to_online.stores.connections import redis_client
+
+class Mortal(EventParts):
+    left = 20
+
+    def append(self, partition, entries):
+        super().append(partition, entries)
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
 settings = load_settings()
 with redis_client(settings) as client:
-    bring(client, EventParts(settings.events_dir), batch=1)
+    bring(client, Mortal(settings.events_dir), batch=1)
 """
 
 
@@ -71,34 +82,31 @@ class Killed(BaseException):
     """As if the process had ended here."""
 
 
-@pytest.mark.parametrize("method", ["_write", "xack"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_consumer_killed_at_each_moment_repeats_and_loses_nothing(
-    method: str, moment: str, log: EventLog, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, log: EventLog, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed around each of its writes and acknowledgements in turn, with somebody forgotten in between."""
+    """Killed around each of its writes in turn, with somebody forgotten in between."""
     parts = EventParts(tmp_path)
     log.call(Recording([rating(userid, number) for userid in (1, 2, 3) for number in range(4)]))
     log.forget(2)
     log.call(Recording([rating(2, 9)]))
-    of = (EventParts, "_write") if method == "_write" else (redis.Redis, "xack")
-    original = getattr(*of)
+    original = EventParts._write
 
     for survived in range(50):
         left = survived
 
-        def mortal(*args: object) -> object:
+        def mortal(parts: EventParts, path: Path, table: pa.Table) -> None:
             nonlocal left
             if moment == "before" and not left:
                 raise Killed
-            answer = original(*args)
+            original(parts, path, table)
             if moment == "after" and not left:
                 raise Killed
             left -= 1
-            return answer
 
         with monkeypatch.context() as patch:
-            patch.setattr(*of, mortal)
+            patch.setattr(EventParts, "_write", mortal)
             try:
                 bring(client, parts, batch=3)
                 break
@@ -115,27 +123,43 @@ def test_a_consumer_killed_at_each_moment_repeats_and_loses_nothing(
 def test_a_process_killed_in_the_middle_repeats_and_loses_nothing(
     settings: Settings, log: EventLog, client: redis.Redis
 ) -> None:
+    """By itself, after twenty files, in the middle of a partition."""
     parts = EventParts(settings.events_dir)
     expected = []
     for generation in range(3):
         events = [rating(userid, 1_000 * generation + n) for userid in range(20) for n in range(20)]
         log.call(Recording(events))
         expected += [event.eventid for event in events]
-        enough = len(files(settings)) + 20
-        consumer = subprocess.Popen([sys.executable, "-c", BRING_ONE_BY_ONE], env=os.environ | settings.environment())
-        for attempt in Retrying(stop=stop_after_delay(120), wait=wait_fixed(0.01)):
-            with attempt:
-                assert len(files(settings)) > enough
-        consumer.send_signal(signal.SIGKILL)
-        assert consumer.wait() == -signal.SIGKILL, "it was not done yet"
+        before = len(files(settings))
+        consumer = subprocess.run(
+            [sys.executable, "-c", BRING_SOME], env=os.environ | settings.environment(), check=False
+        )
+        assert consumer.returncode == -signal.SIGKILL
+        assert len(files(settings)) == before + 20
         log.call(Recording([rating(99, generation)]))
         expected.append(rating(99, generation).eventid)
     s1_log_to_parquet.main(settings)
     assert eventids(parts) == sorted(expected)
-    for partition in range(wire.EVENT_PARTITIONS):
-        if client.exists(key := wire.event_log_key(partition)):
-            (group,) = client.xinfo_groups(key)
-            assert (group["name"], group["pending"], group["lag"]) == (GROUP.encode(), 0, 0)
+
+
+def test_two_consumers_with_folders_of_their_own_each_have_all(
+    log: EventLog, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In turns, entry by entry."""
+    log.call(Recording([rating(1, number) for number in range(6)]))
+    one, other = EventParts(tmp_path / "one"), EventParts(tmp_path / "other")
+    original = EventParts.append
+
+    def in_turns(parts: EventParts, partition: int, entries: Sequence[Entry]) -> None:
+        original(parts, partition, entries)
+        if parts is one:
+            bring(client, other, batch=2)
+
+    monkeypatch.setattr(EventParts, "append", in_turns)
+    log.call(Recording([rating(1, 7)]))
+    bring(client, one, batch=1)
+    bring(client, other)
+    assert eventids(one) == eventids(other) == [f"u1-e{number}" for number in (0, 1, 2, 3, 4, 5, 7)]
 
 
 def test_files_that_are_lost_are_written_again(log: EventLog, client: redis.Redis, tmp_path: Path) -> None:
