@@ -67,10 +67,10 @@ class Part:
 
 def parts_of(settings: Settings) -> dict[str, Part]:
     """Every part of the stack that runs on this machine with these settings. Raises StepError for one that does not."""
-    listening = _listening()
+    found_on = listening()
     found = {}
     for name, port in ports(settings).items():
-        if not (processes := listening.get(port)):
+        if not (processes := found_on.get(port)):
             raise StepError(f"nothing of yours listens on port {port}, where {name} should: run `make up serve`")
         family: dict[int, psutil.Process] = {}
         for process in processes:
@@ -79,7 +79,7 @@ def parts_of(settings: Settings) -> dict[str, Part]:
     return found
 
 
-def _listening() -> dict[int, list[psutil.Process]]:
+def listening() -> dict[int, list[psutil.Process]]:
     """Who listens on each port. Asked process by process: a socket that several have inherited is all theirs."""
     found: dict[int, list[psutil.Process]] = {}
     for process in psutil.process_iter():

@@ -10,6 +10,7 @@ from typing import Final
 import psutil
 
 from data_exchange_center.settings import Settings
+from online.bench.processes import listening
 from tests.fault_proxy import Fault, FaultProxy
 
 PORTS: Final = {"redis": "port", "elasticsearch": "port", "feast": "port", "triton": "grpc_port"}  # that a server asks
@@ -47,14 +48,19 @@ def with_fault(proxy: FaultProxy, fault: Fault) -> Iterator[None]:
 
 def listeners(settings: Settings, name: str) -> list[psutil.Process]:
     """Every process that listens on the service's port."""
-    port = getattr(getattr(settings, name), PORTS[name])
-    pids = {
-        connection.pid
-        for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
-    }
-    assert pids, f"nobody listens on the port of {name}"
-    return [psutil.Process(pid) for pid in pids]
+    processes = listening().get(getattr(getattr(settings, name), PORTS[name]), [])
+    assert processes, f"nobody listens on the port of {name}"
+    return processes
+
+
+def kill(settings: Settings, name: str) -> None:
+    """All that listens on the service's port, and their children, with no chance to say so."""
+    processes = listeners(settings, name)
+    for process in processes:
+        process.suspend()  # so that none starts another child meanwhile
+    children = [child for process in processes for child in process.children(recursive=True)]
+    for process in {*processes, *children}:
+        process.kill()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from tests.services.online.faults import (
     INSTEAD,
     PORTS,
     RECOVERY_S,
-    listeners,
+    kill,
     paused,
     with_fault,
 )
@@ -35,7 +35,7 @@ from tests.unit.online.world import DefaultWorld, SourceWorld, World
 MARGIN = 1.2
 LASTS_S = 1.5
 ASKS = {"redis": ("feast",)}  # Feast reads from Redis
-STALL_S = 3.0  # that a busy machine may add
+PATIENCE_S = 60.0  # a process that starts again on a busy machine; how soon answers are whole, test_faults says
 
 pytestmark = [
     pytest.mark.full,  # five minutes
@@ -45,10 +45,8 @@ pytestmark = [
 
 @contextmanager
 def killed(stack: Settings, name: str) -> Iterator[None]:
-    """With no chance to say so. The supervisor starts it again at once; the block ends while it is away or back."""
-    for process in listeners(stack, name):
-        for each in (*process.children(recursive=True), process):
-            each.kill()
+    """The supervisor starts it again at once; the block ends while it is away or back."""
+    kill(stack, name)
     try:
         yield
     finally:
@@ -85,13 +83,13 @@ def check_answers(answers: list[Answered]) -> None:
 @pytest.mark.parametrize("fault", FAULT_OF)
 @pytest.mark.parametrize("name", PORTS)
 def test_a_fault_of_a_service(busy: Busy, world: World, name: str, fault: str) -> None:
-    busy.wait_whole_for_all(10)
+    busy.wait_whole_for_all(PATIENCE_S)
     begin = time.monotonic()
     with FAULT_OF[fault](busy, name):
-        busy.load.wait(lambda answer: name in answer.lacking, 10)
+        busy.load.wait(lambda answer: name in answer.lacking, PATIENCE_S)
         time.sleep(LASTS_S)
     recovered = time.monotonic()
-    busy.wait_whole(RECOVERY_S + STALL_S)
+    busy.wait_whole(PATIENCE_S)
     time.sleep(max(0.0, recovered + RECOVERY_S - time.monotonic()))
     well = time.monotonic()
     time.sleep(0.5)
@@ -144,13 +142,13 @@ def half_a_release(busy: Busy, worlds: Mapping[type[World], World], lacking: str
 @pytest.mark.parametrize("name", PORTS)
 def test_half_a_release_goes_live(busy: Busy, world: World, worlds: Mapping[type[World], World], name: str) -> None:
     """The one before it answers, as well as ever; where only the model is missing, the new one in recall's order."""
-    busy.wait_whole_for_all(10)
+    busy.wait_whole_for_all(PATIENCE_S)
     begin = time.monotonic()
     with half_a_release(busy, worlds, name) as release:
         if name == "triton":
-            busy.load.wait(lambda answer: answer.body.get("release") == release, 10)
+            busy.load.wait(lambda answer: answer.body.get("release") == release, PATIENCE_S)
         time.sleep(LASTS_S)
-    busy.load.wait(lambda answer: answer.whole and answer.body["release"] == world.release, RECOVERY_S + STALL_S)
+    busy.load.wait(lambda answer: answer.whole and answer.body["release"] == world.release, PATIENCE_S)
     answers = busy.load.between(begin, time.monotonic())
     check_answers(answers)
     assert {each.body["release"] for each in answers} == {world.release, *([release] if name == "triton" else [])}
@@ -163,7 +161,7 @@ def test_half_a_release_goes_live(busy: Busy, world: World, worlds: Mapping[type
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_random_faults(busy: Busy, world: World, seed: int) -> None:
     """Several services at once, one fault after the other: what an answer lacks is a service that a fault has met."""
-    busy.wait_whole_for_all(10)
+    busy.wait_whole_for_all(PATIENCE_S)
     rng = random.Random(seed)
     begin = time.monotonic()
     met: dict[str, list[float]] = {name: [] for name in PORTS}  # when a fault was set or taken away
@@ -177,7 +175,7 @@ def test_random_faults(busy: Busy, world: World, seed: int) -> None:
         for name, proxy in busy.proxies.items():
             proxy.fault = Fault.NONE
             met[name].append(time.monotonic())
-    busy.wait_whole(2 * RECOVERY_S + STALL_S)
+    busy.wait_whole(PATIENCE_S)
     answers = busy.load.between(begin, time.monotonic())
     check_answers(answers)
     strays = [
