@@ -1,4 +1,4 @@
-"""A user's ratings, which recall and ranking read; one new rating brings them up to date."""
+"""A user's ratings, which recall and ranking read."""
 
 from __future__ import annotations
 
@@ -38,11 +38,6 @@ class History:
         """The events that a request at ``second`` sees."""
         seen = happened(self.times, second)
         return self if seen.all() else History(self.itemids[seen], self.ratings[seen], self.times[seen])
-
-    def with_event(self, itemid: int, rating: int, time: int) -> History:
-        """The history after one more rating."""
-        parts = ((self.itemids, itemid), (self.ratings, rating), (self.times, time))
-        return History(*(np.concatenate([[new], old]).astype(np.int64) for old, new in parts))
 
     def pack(self) -> bytes:
         """13 bytes an event."""

@@ -16,7 +16,8 @@ from data_exchange_center.own_ids import MAX_BYTES, OwnId
 from online.recommend.types import MAX_TIMESTAMP, UserId
 
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
-MAX_EVENTS: Final = 500  # of a batch; the size of a body allows fewer, as a rule
+MAX_EVENTS: Final = 500  # of a batch
+_GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set no time
 ItemId = UserId  # an own id, too
 
 
@@ -77,12 +78,16 @@ class Feedback(BaseModel):
     UserId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
     ItemId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
     Value: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    Timestamp: str = ""  # ISO 8601, in UTC where it names no zone; empty: now
+    Timestamp: str = ""  # ISO 8601, in UTC where it names no zone; empty, or Go's zero time: now
 
     def event(self, users: IdKind, items: IdKind, where: str = "") -> Event:
-        """The same event; what Gorse tells it by is its eventid. Raises EventError."""
+        """The same event; its eventid is made of what was sent, so that it counts once. Raises EventError.
+
+        Without a time, the same feedback is the same event whenever it is sent.
+        """
         timestamp = self._seconds(where)
-        told_by = "\n".join((self.FeedbackType, self.UserId, self.ItemId, str(timestamp), str(self.Value)))
+        sent_at = str(timestamp) if self._has_time else ""
+        told_by = "\n".join((self.FeedbackType, self.UserId, self.ItemId, sent_at, str(self.Value)))
         return Event(
             eventid=f"gorse-{hashlib.sha256(told_by.encode()).hexdigest()[:32]}",
             userid=_own(self.UserId, users, f"{where}UserId"),
@@ -92,8 +97,12 @@ class Feedback(BaseModel):
             value=self.Value,
         )
 
+    @property
+    def _has_time(self) -> bool:
+        return bool(self.Timestamp) and not self.Timestamp.startswith(_GO_ZERO)
+
     def _seconds(self, where: str) -> int:
-        if not self.Timestamp:
+        if not self._has_time:
             return _now()
         try:
             at = datetime.fromisoformat(self.Timestamp)

@@ -17,6 +17,7 @@ from online.recommend.types import MAX_TIMESTAMP, read_id
 from online.web import records
 from online.web.body import BadRequestError, validated
 from online.web.keys import open_at_first
+from online.web.limits import MAX_EVENTS_BODY
 
 _ID = f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes"
 _EXPECTED: Final = {
@@ -56,7 +57,7 @@ def register_events(app: Flask, recorder: Recorder, recommender: Recommender) ->
     @app.post("/ml/event")
     @open_at_first
     def event() -> Response:
-        events = validated(request.get_data(cache=False), incoming.parse, _EXPECTED, _EXAMPLE, _SHAPE)
+        events = validated(_body(), incoming.parse, _EXPECTED, _EXAMPLE, _SHAPE)
         recorded = recorder.record(events)
         _note(recorded)
         return jsonify({"events": [_told(each) for each in recorded]})
@@ -64,8 +65,7 @@ def register_events(app: Flask, recorder: Recorder, recommender: Recommender) ->
     @app.route("/api/feedback", methods=["POST", "PUT"])
     @open_at_first
     def feedback() -> Response:
-        body = request.get_data(cache=False)
-        sent = validated(body, FeedbackList.model_validate_json, _GORSE_EXPECTED, _GORSE_EXAMPLE, _GORSE_SHAPE)
+        sent = validated(_body(), FeedbackList.model_validate_json, _GORSE_EXPECTED, _GORSE_EXAMPLE, _GORSE_SHAPE)
         dataset = recorder.dataset
         recorded = recorder.record(sent.events(dataset.user_ids, dataset.item_ids))
         _note(recorded)
@@ -79,6 +79,11 @@ def register_events(app: Flask, recorder: Recorder, recommender: Recommender) ->
         forgotten = recorder.forget(own)
         recommender.forget(own)
         return jsonify({"userid": own, "events": forgotten.events, "releases": forgotten.releases})
+
+
+def _body() -> bytes:
+    request.max_content_length = MAX_EVENTS_BODY
+    return request.get_data(cache=False)
 
 
 def _note(recorded: Sequence[Recorded]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from gunicorn.workers.gthread import TConn
 
 from online.web.in_hand import WATCHES
-from online.web.limits import BODY_TOO_LARGE, MAX_BODY, MAX_HEAD
+from online.web.limits import MAX_BODY, MAX_EVENTS_BODY, MAX_HEAD, WITH_EVENTS, body_too_large
 
 _HEAD_ENDS: Final = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*(\d+)[ \t]*\r\n", re.IGNORECASE)
@@ -26,7 +27,9 @@ Refusal = tuple[int, str, str]  # status, code, message
 TOO_LONG: Final = (431, "headers_too_large", f"The request's line and headers are larger than {MAX_HEAD} bytes.")
 TOO_LATE: Final = (408, "request_timeout", "The request did not arrive in time.")
 OVERLOADED: Final = (503, "overloaded", "This server has more to answer than it can in time: ask again in a second.")
-TOO_LARGE: Final = (400, "bad_request", BODY_TOO_LARGE)
+TOO_LARGE: Final[Mapping[int, Refusal]] = {
+    most: (400, "bad_request", body_too_large(most)) for most in (MAX_BODY, MAX_EVENTS_BODY)
+}
 NO_LENGTH: Final = (411, "length_required", "The body's length is not said: send Content-Length.")
 
 
@@ -57,7 +60,7 @@ class Connection(TConn):  # type: ignore[misc]
 
     def room(self) -> int:
         """How many more bytes the largest request could have."""
-        return MAX_HEAD + len(_HEAD_ENDS) + MAX_BODY - len(self.received)
+        return MAX_HEAD + len(_HEAD_ENDS) + self._most() - len(self.received)
 
     def problem(self) -> Refusal | None:
         """Why the rest need not be waited for."""
@@ -66,7 +69,12 @@ class Connection(TConn):  # type: ignore[misc]
             return TOO_LONG
         if ends >= 0 and _CHUNKED.search(self.received, 0, ends + 2):
             return NO_LENGTH
-        return TOO_LARGE if length > MAX_BODY else None
+        most = self._most()
+        return TOO_LARGE[most] if length > most else None
+
+    def _most(self) -> int:
+        """Bytes of the body that are read."""
+        return MAX_EVENTS_BODY if self.received.startswith(WITH_EVENTS) else MAX_BODY
 
     def missing(self) -> bool:
         """Whether there is more to wait for. What cannot be understood is complete: the parser will say so."""

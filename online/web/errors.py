@@ -16,7 +16,7 @@ from online.recommend.releases import OpeningError
 from online.recommend.types import UnknownReleaseError, WrongIdError
 from online.web import records
 from online.web.body import BadRequestError
-from online.web.limits import BODY_TOO_LARGE
+from online.web.limits import MAX_BODY, body_too_large
 
 log = logging.getLogger(__name__)
 _TOLD = ("allow", "www-authenticate")  # which methods there are; that a key is needed
@@ -53,7 +53,7 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
-        return error_response(400, "bad_request", BODY_TOO_LARGE, field="body")
+        return error_response(400, "bad_request", body_too_large(request.max_content_length or MAX_BODY), field="body")
 
     @app.errorhandler(ServiceError)
     def service_unavailable(error: ServiceError) -> Response:

@@ -241,7 +241,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 def _response(refusal: Refusal, *, stays: bool) -> bytes:
     """``stays``: whether the connection does."""
     status, code, message = refusal
-    field = {"field": "body"} if refusal is TOO_LARGE else {}
+    field = {"field": "body"} if refusal in TOO_LARGE.values() else {}
     again = f"Retry-After: {RETRY_AFTER_S}\r\n" if refusal is OVERLOADED else ""
     body = json.dumps({"error": {"code": code, **field, "message": message}})
     connection = "keep-alive" if stays else "close"

@@ -37,11 +37,6 @@ def test_nobody_has_a_negative_age() -> None:
     assert history([(1, 5, 100), (2, 3, 40)]).ages(60).tolist() == [0, 20]
 
 
-@given(events)
-def test_one_new_rating_comes_first(rows: list[tuple[int, int, int]]) -> None:
-    assert rows_of(history(rows).with_event(7, 4, 99)) == [(7, 4, 99), *rows]
-
-
 @given(events, st.integers(0, 2**40))
 def test_a_request_sees_what_is_older_than_its_second(rows: list[tuple[int, int, int]], second: int) -> None:
     assert rows_of(history(rows).as_of(second)) == [row for row in rows if row[2] < second]
@@ -49,4 +44,3 @@ def test_a_request_sees_what_is_older_than_its_second(rows: list[tuple[int, int,
 
 def test_an_empty_history_is_a_history() -> None:
     assert len(History.empty()) == 0
-    assert rows_of(History.empty().with_event(3, 5, 1)) == [(3, 5, 1)]

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from online.web import keys
+from online.web.limits import MAX_EVENTS_BODY
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
 
@@ -182,6 +183,9 @@ def test_gorses_shape(http: FlaskClient, fakes: Fakes) -> None:
     assert send(http, sent, path="/api/feedback") == {"RowAffected": 3}
     assert send(http, sent[:2], path="/api/feedback") == {"RowAffected": 0}
     assert http.put("/api/feedback", json=sent[:1]).json == {"RowAffected": 0}
+    assert send(http, sent[2:], path="/api/feedback") == {"RowAffected": 0}, "without a time it counts once, too"
+    zero = [{**sent[2], "Timestamp": "0001-01-01T00:00:00Z"}]
+    assert send(http, zero, path="/api/feedback") == {"RowAffected": 0}, "Go's zero time is none"
     first, second = (logged.event for logged in fakes.users.log.of_user(1))
     assert (first.userid, first.itemid, first.type, first.value, first.timestamp) == (1, 4, "rating", 5, 1645660800)
     assert second.timestamp == 1645693200
@@ -250,6 +254,14 @@ def test_no_page_of_another_site_writes_without_a_key(
 
 def test_a_key_is_good_from_any_site(with_a_key: FlaskClient) -> None:
     assert with_a_key.post("/ml/event", json=EVENT, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+def test_a_full_list_of_events_fits_into_a_body(http: FlaskClient) -> None:
+    events = [{**EVENT, "eventid": f"{'a' * 40}{n}", "recommendation": "r" * 32} for n in range(500)]
+    assert len(send(http, events)["events"]) == 500
+    too_large = http.post("/ml/event", data=b"[" + b" " * MAX_EVENTS_BODY)
+    assert too_large.status_code == 400
+    assert str(MAX_EVENTS_BODY) in too_large.text
 
 
 def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from online.web.arrival import Connection
+from online.web.arrival import TOO_LARGE, Connection
+from online.web.limits import MAX_BODY, MAX_EVENTS_BODY
 
 BODY = b'{"userid": 1}'
 ASKED = b"POST /ml/rec HTTP/1.1\r\nHost: here\r\nContent-Length: 13\r\n\r\n" + BODY
@@ -34,6 +35,17 @@ def conn() -> Iterator[Connection]:
 def test_who_asks_strictly_or_for_something_else_is_patient(conn: Connection, received: bytes, patient: bool) -> None:
     conn.received += received
     assert conn.is_patient() is patient
+
+
+@pytest.mark.parametrize("line", ["POST /ml/event", "POST /api/feedback", "PUT /api/feedback"])
+def test_lists_of_events_may_be_larger(conn: Connection, line: str) -> None:
+    conn.received += ASKED.replace(b"13", b"%d" % MAX_EVENTS_BODY)
+    assert conn.problem() == TOO_LARGE[MAX_BODY]
+    conn.received[:] = conn.received.replace(b"POST /ml/rec", line.encode())
+    assert conn.problem() is None
+    assert conn.room() > MAX_EVENTS_BODY
+    conn.received[:] = conn.received.replace(b"%d" % MAX_EVENTS_BODY, b"%d" % (MAX_EVENTS_BODY + 1))
+    assert conn.problem() == TOO_LARGE[MAX_EVENTS_BODY]
 
 
 @pytest.mark.parametrize(
