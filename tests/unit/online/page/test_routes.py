@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def test_what_a_file_imports_is_there(http: FlaskClient) -> None:
 def test_a_library_comes_with_its_licence(http: FlaskClient) -> None:
     for library in (STATIC / "vendor").glob("*.mjs"):
         assert library.with_suffix(".LICENSE").read_text().strip(), library
+
+
+def test_a_library_says_its_version_and_where_it_is_from_and_is_that_file(http: FlaskClient) -> None:
+    lines = (STATIC / "vendor/SHA256SUMS").read_text().splitlines()
+    origins = {digest_and_name: origin for origin, digest_and_name in zip(lines[::2], lines[1::2], strict=True)}
+    libraries = sorted((STATIC / "vendor").glob("*.mjs"))
+    assert sorted(origins) == sorted(
+        f"{hashlib.sha256(each.read_bytes()).hexdigest()}  {each.name}" for each in libraries
+    )
+    for digest_and_name, origin in origins.items():
+        assert re.match(rf"# {digest_and_name.split()[1].removesuffix('.mjs')} \d+\.\d+\.\d+ of npm, \S+", origin)
+    for library in libraries:
+        assert "sourceMappingURL" not in library.read_text(), library
 
 
 def test_whoever_needs_a_key_gets_the_page_without(fakes: Fakes) -> None:
