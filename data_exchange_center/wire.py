@@ -36,6 +36,16 @@ def user_prefix(release: str) -> str:
     return f"ml:{release}:user:"
 
 
+def ids_key(release: str) -> str:
+    """Sorted set: the own ids of the release's users, all with score 0, so that they are in the order of their text."""
+    return f"ml:{release}:ids"
+
+
+def event_counts_key(release: str) -> str:
+    """Sorted set: the own ids of the release's users by the number of their events in it."""
+    return f"ml:{release}:event_counts"
+
+
 # What is done to a user is the user's, not a release's. It lies under keys whose tag, {0} to {15}, puts a user's events
 # and the log that holds them into one slot of a cluster, so that one function can write both.
 EVENT_PARTITIONS: Final = 16

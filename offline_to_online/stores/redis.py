@@ -46,15 +46,28 @@ class RedisStore(ReleaseStore[RecallState, None]):
         return redis_address(self.settings)
 
     def _load(self, manifest: Manifest, content: RecallState) -> None:
-        """A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half."""
+        """A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half.
+
+        So are the lists of the users, which are made beside the old ones.
+        """
         release = manifest.release
+        lists = wire.ids_key(release), wire.event_counts_key(release)
+        ids, counts = (f"{key}:new" for key in lists)
         with redis_client(self.settings) as client:
+            client.delete(ids, counts)
             for chunk in _chunks(content.users, "users to Redis"):
                 with client.pipeline(transaction=True) as pipe:
                     for row in chunk:
                         key = wire.user_key(release, row.own_id)
                         pipe.delete(key)
                         pipe.hset(key, mapping=dict(row.fields()))
+                    pipe.zadd(ids, {str(row.own_id): 0 for row in chunk})
+                    pipe.zadd(counts, {str(row.own_id): len(row.history) for row in chunk})
+                    pipe.execute()
+            if content.users:
+                with client.pipeline(transaction=True) as pipe:
+                    pipe.rename(ids, lists[0])
+                    pipe.rename(counts, lists[1])
                     pipe.execute()
             client.set(wire.popular_key(release), json.dumps([list(entry) for entry in content.popular]))
             client.set(wire.channels_key(release), content.channels)
@@ -78,8 +91,20 @@ class RedisStore(ReleaseStore[RecallState, None]):
                 with client.pipeline(transaction=False) as pipe:
                     for row in chunk:
                         pipe.hgetall(wire.user_key(release, row.own_id))
-                    for row, stored in zip(chunk, pipe.execute(), strict=True):
+                    names = [str(row.own_id) for row in chunk]
+                    pipe.zmscore(wire.ids_key(release), names)
+                    pipe.zmscore(wire.event_counts_key(release), names)
+                    *hashes, listed, counts = pipe.execute()
+                    for row, stored, there, count in zip(chunk, hashes, listed, counts, strict=True):
                         check_user(row, stored)
+                        if there is None or count != len(row.history):
+                            raise CheckError(
+                                f"user {row.own_id!r} has {len(row.history)} events; in Redis's lists of the users "
+                                f"of release {release}: {'none' if there is None or count is None else int(count)}"
+                            )
+            for key in (wire.ids_key(release), wire.event_counts_key(release)):
+                if (there := client.zcard(key)) != len(content.users):
+                    raise CheckError(f"{key} in Redis lists {there} users; there are {len(content.users)}")
             raw = read(client, wire.popular_key(release))
             if raw is None or [tuple(entry) for entry in json.loads(raw)] != list(content.popular):
                 raise CheckError(f"the popular list of release {release} in Redis is not the one in popular.parquet")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from data_exchange_center.own_ids import OwnId, own_id
 from online.browse.item_map import projected
 from online.browse.queries import ItemsQuery, MapQuery, UserQuery, UsersQuery
+from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser
 from online.clients.redis import UserQuery as StateQuery
@@ -16,7 +19,7 @@ from online.recommend.open_release import OpenRelease
 from online.recommend.recommender import Recommender
 from online.recommend.types import Request, WrongIdError, read_id
 
-USERS_LOOKED_AT: Final = 2_000  # of a release, to choose some from
+TRIED_USERS: Final = 100  # of a release, to find one who was not forgotten
 
 
 class Browse:
@@ -26,18 +29,14 @@ class Browse:
         self._recommender = recommender
         self._releases = recommender.releases
         self._users = recommender.users
+        self._maps: WeakKeyDictionary[OpenRelease, bytes] = WeakKeyDictionary()
 
     def users(self, query: UsersQuery) -> dict[str, Any]:
         """Some users with the number of their events. Raises ServiceError, NoReleaseError, UnknownReleaseError."""
         opened = self._opened(query.release)
-        found = {
-            userid: events
-            for userid, events in self._users.some_users(opened.release, USERS_LOOKED_AT)
-            if userid.startswith(query.q)
-        }
+        found = self._users.some_users(opened.release, query.size, query.q, fewest=query.fewest)
         exact = self._exactly(opened, query.q)
-        ordered = sorted(found, key=lambda userid: (found[userid], userid) if query.fewest else _natural(userid))
-        listed = [(own_id(userid, opened.user_ids), found[userid]) for userid in ordered if userid != query.q]
+        listed = [(own_id(userid, opened.user_ids), events) for userid, events in found if userid != query.q]
         if exact is not None:
             listed.insert(0, exact)
         users = [{"userid": userid, "events": events} for userid, events in listed[: query.size]]
@@ -87,27 +86,16 @@ class Browse:
         found = opened.titles.find(query.q, query.size)
         return {"release": opened.release, "item_list": [_shown(opened.catalogue[itemid]) for itemid in found]}
 
-    def item_map(self, query: MapQuery) -> dict[str, Any]:
-        """Items on a plane, by the vectors of the release's first searched channel.
+    def item_map(self, query: MapQuery) -> bytes:
+        """Items on a plane, as JSON, which is made once while the release is open.
 
         Raises ServiceError, NoReleaseError, UnknownReleaseError.
         """
         opened = self._opened(query.release)
-        items, channel = opened.exact, opened.manifest.recipe.recall.searched[0].name
-        known = np.flatnonzero(~np.isnan(items.vectors[channel]).any(axis=1))
-        itemids = items.itemids[known].tolist()
-        ranks = {itemid: rank for rank, itemid in enumerate(opened.popular.ids.tolist())}
-        places = projected(
-            items.vectors[channel][known], np.array([ranks.get(itemid, len(ranks)) for itemid in itemids])
-        )
-        shown = [opened.catalogue[itemid] for itemid in itemids]
-        return {
-            "release": opened.release,
-            "channel": channel,
-            "item_list": [
-                {**_shown(item), "x": x, "y": y} for item, (x, y) in zip(shown, places.round(4).tolist(), strict=True)
-            ],
-        }
+        made = self._maps.get(opened)
+        if made is None:
+            made = self._maps[opened] = json.dumps(_item_map(opened), ensure_ascii=False).encode()
+        return made
 
     def releases(self) -> dict[str, Any]:
         """Those that can be named in a request, the newest activation first. Raises ServiceError."""
@@ -136,9 +124,12 @@ class Browse:
         Raises ServiceError, NoReleaseError, UnknownReleaseError; then what was live is live still.
         """
         opened = self._releases.named(release)
-        for userid, _ in self._users.some_users(release, 1):
-            asked = {"userid": own_id(userid, opened.user_ids), "size": 1, "strict": True, "release": release}
-            self._recommender.recommend(Request.model_validate(asked))
+        users = self._users.some_users(release, TRIED_USERS)
+        if not users:
+            raise StoredError(self._users.service, f"knows no user of release {release} to try it with")
+        userid, _ = users[0]
+        asked = {"userid": own_id(userid, opened.user_ids), "size": 1, "strict": True, "release": release}
+        self._recommender.recommend(Request.model_validate(asked))
         self._users.activate(release)
         return {"release": release, "live": True}
 
@@ -153,9 +144,21 @@ class Browse:
         return opened.current(user, None) if user is not None else None
 
 
-def _natural(userid: str) -> tuple[int, str]:
-    """Numbers by their size."""
-    return len(userid), userid
+def _item_map(opened: OpenRelease) -> dict[str, Any]:
+    """By the vectors of the release's first searched channel."""
+    items, channel = opened.exact, opened.manifest.recipe.recall.searched[0].name
+    known = np.flatnonzero(~np.isnan(items.vectors[channel]).any(axis=1))
+    itemids = items.itemids[known].tolist()
+    ranks = {itemid: rank for rank, itemid in enumerate(opened.popular.ids.tolist())}
+    places = projected(items.vectors[channel][known], np.array([ranks.get(itemid, len(ranks)) for itemid in itemids]))
+    shown = [opened.catalogue[itemid] for itemid in itemids]
+    return {
+        "release": opened.release,
+        "channel": channel,
+        "item_list": [
+            {**_shown(item), "x": x, "y": y} for item, (x, y) in zip(shown, places.round(4).tolist(), strict=True)
+        ],
+    }
 
 
 def _shown(item: CatalogueItem) -> dict[str, Any]:

@@ -8,10 +8,15 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_exchange_center.own_ids import MAX_BYTES
+from online.clients.redis import COMPARED_USERS
 from online.recommend.types import RELEASE
 from online.web.body import BadRequestError
 
 Release = Annotated[str, Field(pattern=RELEASE)]
+FEWEST = (
+    "true: those with the fewest events first (where ids must begin with q: of the first "
+    f"{COMPARED_USERS:,} of these); false: in the order of the ids' text"
+)
 _RELEASE = "a release's id: twelve characters, 0-9 and a-f"
 
 
@@ -25,7 +30,7 @@ class UsersQuery(_Query):
     """Users to choose from."""
 
     q: Annotated[str, Field(max_length=MAX_BYTES, description="what their ids begin with; that very id first")] = ""
-    fewest: Annotated[bool, Field(description="true: those with the fewest events first; false: by id")] = False
+    fewest: Annotated[bool, Field(description=FEWEST)] = False
     size: Annotated[int, Field(ge=1, le=100, description="how many, 1 to 100")] = 20
 
 

@@ -25,7 +25,7 @@ def register_browse(app: Flask, browse: Browse) -> None:
 
     @app.get("/ml/map")
     def item_map() -> Response:
-        return jsonify(browse.item_map(parse_query(MapQuery, request.args)))
+        return Response(browse.item_map(parse_query(MapQuery, request.args)), mimetype="application/json")
 
     @app.get("/ml/releases")
     def releases() -> Response:

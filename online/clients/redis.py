@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import redis
@@ -20,7 +20,7 @@ from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.events import Logged, updated
 from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.history import EVENT_BYTES, History
+from data_exchange_center.history import History
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
@@ -28,8 +28,7 @@ from online.clients.base import Client, StoredError
 from online.clients.sockets import RedisConnection
 
 _VECTOR = vector_of("")  # how the names of the fields with vectors begin
-_SCANNED = 1_000  # keys a step of a scan looks at
-_SCANS = 50  # steps at most
+COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose ids begin alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,34 +209,39 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         with self._asking("activate"):
             move_live(self._redis, release)
 
-    def some_users(self, release: str, at_most: int) -> list[tuple[str, int]]:
-        """Own ids as text, and how many events each has; in no order, the same ones each time. Raises ServiceError.
+    def some_users(
+        self, release: str, at_most: int, prefix: str = "", *, fewest: bool = False
+    ) -> list[tuple[str, int]]:
+        """Own ids that begin with ``prefix``, as text, and how many events of each the release has.
 
-        Leaves out who was forgotten. Looks at ``at_most`` users, and at a bounded number of other keys.
+        In the order of their text; ``fewest``: those with the fewest events, of all or, with a prefix, of the first
+        `COMPARED_USERS` that begin so. Who was forgotten is left out of these. Raises ServiceError; StoredError where
+        the release has no list of its users.
         """
-        prefix = wire.user_prefix(release).encode()
-        keys: list[bytes] = []
+        counts, begins = wire.event_counts_key(release), prefix.encode()
         with self._asking("some_users"):
-            cursor: Any = 0
-            for _ in range(_SCANS):
-                cursor, found = self._redis.scan(cursor, match=prefix + b"*", count=_SCANNED)  # type: ignore[misc]
-                keys += found
-                if not cursor or len(keys) >= at_most:
-                    break
-            keys = list(dict.fromkeys(keys))[:at_most]  # a scan may name a key twice
+            if fewest and not prefix:
+                found: Any = self._redis.zrange(counts, 0, at_most - 1, withscores=True)
+            else:
+                first: Any = b"[" + begins  # bytes will do
+                wanted = COMPARED_USERS if fewest else at_most
+                after = first + b"\xff"  # which no UTF-8 has
+                ids: Any = self._redis.zrangebylex(wire.ids_key(release), first, after, start=0, num=wanted)
+                numbers: Any = self._redis.zmscore(counts, ids) if ids else []
+                found = [(each, number) for each, number in zip(ids, numbers, strict=True) if number is not None]
+            if not found and not (prefix and self._redis.exists(counts)):
+                raise StoredError(
+                    self.service,
+                    f"holds no list of the users of release {release}; "
+                    "offline_to_online/recall/s1_user_to_redis.py writes it",
+                )
             pipeline = self._redis.pipeline(transaction=False)
-            for key in keys:
-                pipeline.hstrlen(key, wire.USER_HISTORY)  # type: ignore[arg-type]  # bytes will do
-            userids = [key.removeprefix(prefix).decode() for key in keys]
-            for userid in userids:
-                pipeline.hexists(wire.user_events_key(userid), wire.FORGOTTEN)
-            found_of = pipeline.execute()
-        lengths, forgotten = found_of[: len(keys)], found_of[len(keys) :]
-        return [
-            (userid, int(length) // EVENT_BYTES)
-            for userid, length, gone in zip(userids, lengths, forgotten, strict=True)
-            if not gone
-        ]
+            for each, _ in found:
+                pipeline.hexists(wire.user_events_key(each.decode()), wire.FORGOTTEN)
+            forgotten = pipeline.execute()
+        left = [user for user, gone in zip(found, forgotten, strict=True) if not gone]
+        users = [(each.decode(), int(number)) for each, number in left]
+        return sorted(users, key=lambda user: (user[1], user[0]))[:at_most] if fewest else users
 
     def _is_lost(self, error: Exception) -> bool:
         return isinstance(error, redis.ConnectionError)

@@ -124,11 +124,15 @@ class EventLog(Client[Recording, tuple[bool, ...]]):
             pipeline.get(wire.LIVE_KEY)
             pipeline.incr(wire.FORGOTTEN_COUNT_KEY)  # after the mark: who sees the count sees the mark
             events, activated, live, _ = self._run(pipeline)
-            states = [wire.user_key(each, userid) for each in {each.decode() for each in (*activated, live) if each}]
+            releases = {release.decode() for release in (*activated, live) if release}
+            states = [wire.user_key(release, userid) for release in releases]
             numbers = [number for key in states if (number := self._number(key)) is not None]
             if numbers:
                 self._features.delete(*{wire.feast_online_key(number) for number in numbers})
                 self._redis.delete(*states)
+            for release in releases:
+                self._redis.zrem(wire.ids_key(release), str(userid))
+                self._redis.zrem(wire.event_counts_key(release), str(userid))
             self._rewrite()
         return Forgotten(events, len(numbers))
 

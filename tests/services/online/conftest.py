@@ -48,6 +48,9 @@ def load_redis(client: redis.Redis, world: World) -> None:
                 **{field: wire.pack_vector(vector) for field, vector in user.vectors.items()},
             },
         )
+    names = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
+    client.zadd(wire.ids_key(world.release), dict.fromkeys(names, 0))
+    client.zadd(wire.event_counts_key(world.release), names)
     client.set(wire.popular_key(world.release), json.dumps(world.popular))
     client.set(wire.channels_key(world.release), world.channels.pack())
     client.set(wire.manifest_key(world.release), world.published.model_dump_json())
@@ -103,11 +106,13 @@ def world(stack: Settings, worlds: dict[type[World], World], request: pytest.Fix
     """The one that is live. What was live before is live again afterwards."""
     world = worlds[request.param]
     with redis.Redis(port=stack.redis.port) as client:
-        before = client.get(wire.LIVE_KEY)
+        before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.HISTORY_KEY, 0, -1)
         client.set(wire.LIVE_KEY, world.release)
         client.lpush(wire.HISTORY_KEY, world.release)
         yield world
-        client.lpop(wire.HISTORY_KEY)
+        client.delete(wire.HISTORY_KEY)
+        if activated:
+            client.rpush(wire.HISTORY_KEY, *activated)
         if before is None:
             client.delete(wire.LIVE_KEY)
         else:

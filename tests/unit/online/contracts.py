@@ -14,7 +14,7 @@ from data_exchange_center.columns import vector_of
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
-from online.clients.base import Asks, GoneError, ServiceError
+from online.clients.base import Asks, GoneError, ServiceError, StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.item_search import ItemQuery
@@ -93,10 +93,26 @@ class RedisUsersContract:
     def test_some_users_have_as_many_events_as_their_histories(self, client: RedisUsers, world: World) -> None:
         events = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
         assert dict(client.some_users(world.release, 100)) == events
-        few = client.some_users(world.release, 3)
-        assert len(few) == 3
-        assert set(few) <= set(events.items())
-        assert client.some_users("000000000000", 100) == []
+
+    def test_some_users_come_by_the_text_of_their_ids_or_by_how_few_their_events_are(
+        self, client: RedisUsers, world: World
+    ) -> None:
+        events = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
+        by_id = sorted(events.items(), key=lambda user: user[0].encode())
+        assert client.some_users(world.release, 3) == by_id[:3]
+        for prefix in {name[:1] for name in events} | set(events):
+            begin = [user for user in by_id if user[0].startswith(prefix)]
+            assert client.some_users(world.release, 100, prefix) == begin
+            fewest = client.some_users(world.release, 2, prefix, fewest=True)
+            assert [n for _, n in fewest] == sorted(n for _, n in begin)[:2]
+        fewest = client.some_users(world.release, 4, fewest=True)
+        assert [n for _, n in fewest] == sorted(events.values())[:4]
+        assert client.some_users(world.release, 100, "no such id") == []
+
+    def test_a_release_without_a_list_of_users_is_an_error(self, client: RedisUsers) -> None:
+        for fewest in (False, True):
+            with pytest.raises(StoredError, match=f"no list of the users of release {NOWHERE}"):
+                client.some_users(NOWHERE, 100, fewest=fewest)
 
     def test_an_activated_release_is_the_live_one_and_the_one_before_stays(
         self, client: RedisUsers, world: World

@@ -16,7 +16,7 @@ from data_exchange_center.events import Logged
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published
-from online.clients.base import Client, GoneError, ServiceError
+from online.clients.base import Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, IndexedItem
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.item_search import ItemQuery
@@ -97,6 +97,7 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
         super().__init__(*worlds)
         self.live_release = live
         self.log = FakeLog(*worlds)
+        self.unlisted: set[str] = set()  # releases without a list of users
         self.opened: list[str] = []  # releases whose manifest was asked for
         self.history = [live] if live is not None else []  # activated releases, newest first
 
@@ -127,12 +128,20 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             self.live_release = release
             self.history = [release, *(each for each in self.history if each != release)][: wire.KEPT_RELEASES]
 
-    def some_users(self, release: str, at_most: int) -> list[tuple[str, int]]:
+    def some_users(
+        self, release: str, at_most: int, prefix: str = "", *, fewest: bool = False
+    ) -> list[tuple[str, int]]:
         with self._asking("some_users"):
             self._seen()
-            world = self.worlds.get(release)
-            users = world.numbers.items() if world is not None else ()
-            return [(str(own), len(world.histories[number])) for own, number in users][:at_most]  # type: ignore[union-attr]
+            if release not in self.worlds or release in self.unlisted:
+                raise StoredError(self.service, f"holds no list of the users of release {release}")
+            world = self.worlds[release]
+            users = [(str(own), len(world.histories[number])) for own, number in world.numbers.items()]
+            order = (lambda user: (user[1], user[0])) if fewest else (lambda user: user[0].encode())
+            found = (
+                user for user in users if user[0].startswith(prefix) and user[0] not in map(str, self.log.forgotten)
+            )
+            return sorted(found, key=order)[:at_most]
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         with self._asking("popular"):

@@ -144,6 +144,9 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
     key = wire.user_key(RELEASE, 151)
     client.lpush(wire.HISTORY_KEY, RELEASE)
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
+    lists = wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)
+    for each in lists:
+        client.zadd(each, {"151": 0, "152": 0})
     with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
         features.hset(wire.feast_online_key(17), "x", "1")
         log.call(Recording([rating(151, 1), rating(151, 2), rating(152, 1)]))
@@ -151,6 +154,7 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
         assert (forgotten.events, forgotten.releases) == (2, 1)
         assert not features.exists(wire.feast_online_key(17))
     assert not client.exists(key)
+    assert [client.zrange(each, 0, -1) for each in lists] == [[b"152"], [b"152"]]
     assert logged(client, 151) == state(settings, 151) == []
     stream = client.xrange(wire.event_log_key(wire.event_partition(151)))
     told = [json.loads(fields[b"forget"]) for _, fields in stream if b"forget" in fields]
@@ -214,6 +218,8 @@ def test_who_is_forgotten_is_not_listed_and_not_loaded_again(
     rows = [row_of(number, [], None, [1]) for number in (201, 202)]
     for row in rows:
         client.hset(wire.user_key("dddddddddddd", row.own_id), mapping=dict(row.fields()))
+        for key in (wire.ids_key("dddddddddddd"), wire.event_counts_key("dddddddddddd")):
+            client.zadd(key, {f"{row.own_id}": 0})
     log.forget(201)
     log.call(Recording([rating(201, 1)]))
     users = RedisUsers(settings.redis)

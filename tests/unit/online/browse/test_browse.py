@@ -7,6 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
+from online.browse import browse
+from online.browse.item_map import projected
 from online.main.s1_server import create_app
 from online.web import keys
 from tests.unit.online.conftest import Fakes
@@ -26,7 +28,8 @@ def got(http: FlaskClient, path: str, schema: str) -> Any:
 def test_users_are_listed_by_id_or_by_how_little_is_known_of_them(http: FlaskClient, fakes: Fakes) -> None:
     world = fakes.world
     answer = got(http, "/ml/users?size=100", "Users")
-    assert answer["users"] == [{"userid": user, "events": len(world.histories[user])} for user in world.userids]
+    by_text = sorted(world.userids, key=str)
+    assert answer["users"] == [{"userid": user, "events": len(world.histories[user])} for user in by_text]
     fewest = got(http, "/ml/users?fewest=true&size=3", "Users")["users"]
     assert fewest[0] == {"userid": BLANK_USER, "events": 0}
     assert [user["events"] for user in fewest] == sorted(len(each) for each in world.histories.values())[:3]
@@ -34,6 +37,9 @@ def test_users_are_listed_by_id_or_by_how_little_is_known_of_them(http: FlaskCli
 
 def test_users_are_found_by_how_their_id_begins_and_that_very_id_comes_first(http: FlaskClient) -> None:
     assert [user["userid"] for user in got(http, "/ml/users?q=1", "Users")["users"]] == [1, 10, 11, 12]
+    ones = [user for user in got(http, "/ml/users?q=1&fewest=true", "Users")["users"] if user["userid"] != 1]
+    assert [user["events"] for user in ones] == sorted(user["events"] for user in ones)
+    assert {user["userid"] for user in ones} == {10, 11, 12}
     assert got(http, "/ml/users?q=99", "Users")["users"] == []
     assert got(http, "/ml/users?q=x", "Users")["users"] == []
 
@@ -76,6 +82,18 @@ def test_the_map_has_every_item_that_was_trained(http: FlaskClient, fakes: Fakes
     answer = got(http, "/ml/map", "ItemMap")
     assert answer["channel"] == fakes.world.recipe.recall.searched[0].name
     assert {item["itemid"] for item in answer["item_list"]} == set(fakes.world.trained)
+
+
+def test_a_map_is_made_once_while_the_release_is_open(
+    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(browse, "projected", lambda vectors, ranks: made.append(1) or projected(vectors, ranks))
+    assert http.get("/ml/map").json == http.get("/ml/map").json
+    assert len(made) == 1
+    fakes.add(replace(fakes.world, release=OTHER, seed=1))
+    other = got(http, f"/ml/map?release={OTHER}", "ItemMap")
+    assert (other["release"], len(made)) == (OTHER, 2)
 
 
 @pytest.mark.parametrize(
@@ -215,3 +233,15 @@ def test_a_release_that_cannot_answer_is_not_put_live(fakes: Fakes, keyed: tuple
     for release, status in ((OTHER, 503), ("cccccccccccc", 404), ("nonsense", 400)):
         assert http.post(f"/ml/releases/{release}/activate", headers=key).status_code == status
         assert fakes.users.live_release == fakes.world.release
+
+
+def test_a_release_without_users_to_try_it_with_is_not_put_live(
+    fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]
+) -> None:
+    http, key = keyed
+    fakes.add(replace(fakes.world, release=OTHER))
+    fakes.users.unlisted.add(OTHER)
+    response = http.post(f"/ml/releases/{OTHER}/activate", headers=key)
+    assert response.status_code == 503
+    conforms(response.json, "ErrorAnswer")
+    assert fakes.users.live_release == fakes.world.release
