@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import cmath
+import itertools
+import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 from tenacity import Retrying, stop_after_delay
 
 from tests.browser.conftest import Said, Site
@@ -22,6 +26,14 @@ def titles(page: Page) -> list[str]:
 
 def view(page: Page, name: str) -> None:
     page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+
+
+def eventually(page: Page, condition: Callable[[], bool]) -> None:
+    """What the browser tells of is heard while this waits."""
+    for attempt in Retrying(stop=stop_after_delay(15), reraise=True):
+        with attempt:
+            page.wait_for_timeout(50)
+            assert condition()
 
 
 def second_release(fakes: Fakes) -> None:
@@ -192,7 +204,7 @@ def test_the_map_names_the_title_that_is_pointed_at(page: Page, fakes: Fakes) ->
     assert len(answer["item_list"]) == len(fakes.world.trained)
     view(page, "Map")
     expect(page.get_by_text(f"{len(fakes.world.trained)} titles by the vectors of {answer['channel']}")).to_be_visible()
-    canvas = page.get_by_role("img")
+    canvas = page.get_by_role("application")
     drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(each => each)"
     assert canvas.evaluate(drawn)
     box = canvas.bounding_box()
@@ -203,6 +215,40 @@ def test_the_map_names_the_title_that_is_pointed_at(page: Page, fakes: Fakes) ->
         box["y"] + 12 + (1 - item["y"]) / 2 * (box["height"] - 24),
     )
     expect(page.locator(".near")).to_contain_text("Film")
+
+
+def test_the_map_is_walked_with_the_arrow_keys(page: Page, fakes: Fakes) -> None:
+    view(page, "Map")
+    page.get_by_role("application").focus()
+    titles, near = (
+        {item["title"]: item for item in page.request.get(f"{page.url.split('#')[0]}ml/map").json()["item_list"]},
+        [],
+    )
+    for _ in range(3):
+        before = page.locator(".near").inner_text()
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(".near")).not_to_have_text(before)
+        near.append(page.locator(".near").inner_text().split(" ·")[0].replace("1999", "(1999)"))
+    places = [titles[title]["x"] for title in near]
+    assert 0 < places[0] < places[1] < places[2]
+
+
+GENRES = (
+    "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+
+
+def test_genres_have_colours_that_can_be_told_apart(page: Page) -> None:
+    paint = """async genres => {
+        const { paint } = await import("/page/titles.js");
+        return genres.map(each => paint({ genres: [each] }));
+    }"""
+    painted = page.evaluate(paint, list(GENRES))
+    assert page.evaluate(paint, list(GENRES)) == painted
+    colours = [(0.5 + each["shade"], cmath.rect(0.13, math.radians(each["hue"]))) for each in painted]  # in OKLab
+    for (light, colour), (other_light, other) in itertools.combinations(colours, 2):
+        assert math.hypot(light - other_light, abs(colour - other)) > 0.06  # 0.02 is just noticeable
 
 
 def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes, said: Said) -> None:
@@ -269,9 +315,140 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     expect(page.locator("main")).to_be_focused()
     page.get_by_label("User id").focus()
     page.keyboard.type("2")
-    page.get_by_role("list", name="Users").get_by_role("button").first.wait_for()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="User 2")).to_be_visible()
+
+
+def test_who_rates_hides_and_undoes_by_keyboard_goes_on_where_they_were(page: Page, site: Site) -> None:
+    page.get_by_label("API key").fill(site.key)
+    before = titles(page)
+    star = page.locator(".card").nth(1).get_by_role("button", name="Rate 5")
+    star.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=before[1], exact=True)).to_have_count(0)
+    told = page.locator("main > [role=status]")
+    expect(told).to_have_text(f"{before[1].rsplit(' ', 1)[0]}: rated 5 ★")
+    expect(page.locator(".card").nth(1).locator("h3")).to_be_focused()
+    for _ in range(6):  # past five stars
+        page.keyboard.press("Tab")
+    expect(page.locator(".card").nth(1).get_by_role("button", name="Hide")).to_be_focused()
+    hidden = page.locator(".card h3").nth(1).inner_text()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=hidden, exact=True)).to_have_count(0)
+    expect(told).to_have_text(f"{hidden.rsplit(' ', 1)[0]}: hidden")
+    expect(page.locator(".card").nth(1).locator("h3")).to_be_focused()
+    undo = page.get_by_role("region", name="What you did").get_by_role("button", name="Undo")
+    undo.first.focus()
+    page.keyboard.press("Enter")
+    expect(undo).to_have_count(1)
+    expect(undo).to_be_focused()
+    expect(told).to_contain_text("undone")
+    page.keyboard.press("Enter")
+    expect(undo).to_have_count(0)
+    expect(page.locator("main")).to_be_focused()
+
+
+def test_nothing_of_who_asked_before_is_shown_under_another_user(page: Page, site: Site) -> None:
+    """Both answers are held back in turn: the list, then its reasons."""
+    reason = page.locator(".card .reason").first
+    expect(reason).not_to_have_text("…")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/ml/rec", hold)
+    page.get_by_role("button", name="A stranger").click()
+    expect(page.get_by_role("heading", name="User 1", exact=True)).to_have_count(0)
+    expect(page.locator(".card")).to_have_count(0)
+    expect(page.locator(".event")).to_have_count(0)
+    eventually(page, lambda: len(held) == 1)
+    held[0].continue_()
+    expect(page.locator(".card")).to_have_count(50)
+    expect(reason).to_have_text("…")
+    eventually(page, lambda: len(held) == 2)
+    held[1].continue_()
+    expect(reason).not_to_have_text("…")
+
+
+def test_a_list_without_its_reasons_is_a_list(page: Page, said: Said) -> None:
+    said.expected.append("ERR_FAILED")
+
+    def lose(route: Route) -> None:
+        if "explain" in (route.request.post_data_json or {}):
+            route.abort()
+        else:
+            route.fallback()
+
+    page.route("**/ml/rec", lose)
+    page.get_by_text("in the last sitting").click()
+    expect(page.get_by_text("The reasons could not be had.")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert page.locator(".card").count() == 50
+    page.unroute("**/ml/rec")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("The reasons could not be had.")).to_have_count(0)
+    expect(page.locator(".card .reason").first).not_to_be_empty()
+
+
+def test_a_rating_that_failed_is_sent_again_and_counts_once(page: Page, site: Site, fakes: Fakes, said: Said) -> None:
+    said.expected.append("ERR_FAILED")
+    page.get_by_label("API key").fill(site.key)
+    first, sent = titles(page)[0], []
+
+    def lose_the_answer(route: Route) -> None:
+        sent.append(route.request.post_data_json["eventid"])
+        route.fetch()
+        route.abort()
+
+    page.route("**/ml/event", lose_the_answer)
+    star = page.locator(".card").first.get_by_role("button", name="Rate 5")
+    star.click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    star.click()
+    eventually(page, lambda: len(sent) == 2)
+    page.unroute("**/ml/event")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("region", name="What you did")).to_contain_text("rated 5 ★")
+    expect(page.get_by_role("heading", name=first, exact=True)).to_have_count(0)
+    assert set(sent) == {logged.event.eventid for logged in fakes.users.log.of_user(1)}
+    assert len(fakes.users.log.of_user(1)) == 1
+
+
+def test_looking_for_a_user_says_what_is_wrong(page: Page, fakes: Fakes, said: Said) -> None:
+    said.expected.append("503")
+    fakes.users.down = True
+    page.get_by_label("User id").fill("2")
+    person = page.get_by_role("complementary", name="Who asks")
+    expect(person.get_by_role("alert")).to_contain_text("redis does not answer")
+    expect(page.get_by_text("No user's id begins like that.")).to_have_count(0)
+    fakes.users.down = False
+    person.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("list", name="Users").get_by_role("button").first).to_contain_text("2")
+    expect(person.get_by_role("alert")).to_have_count(0)
+    fakes.users.down = True
+    page.get_by_role("button", name="Somebody with few ratings").click()
+    expect(person.get_by_role("alert")).to_contain_text("redis does not answer")
+    fakes.users.down = False
+    person.get_by_role("button", name="Try again").click()
+    expect(person.get_by_role("alert")).to_have_count(0)
+    expect(page.locator("aside h2")).not_to_have_text("User 1")
+
+
+TYPE = """(field, texts) => {
+    for (const text of texts) {
+        field.value = text;
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+}"""
+
+
+def test_users_are_asked_for_once_typing_pauses(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/ml/users" in request.url else None)
+    page.get_by_label("User id").evaluate(TYPE, ["1", "12"])
+    expect(page.get_by_role("list", name="Users").get_by_role("button").first).to_contain_text("12")
+    assert [url.split("?")[1] for url in asked] == ["q=12&size=8"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,5 +1,6 @@
 // What can be done with an item, and what was done, to be taken back.
-import { html } from "./html.js";
+import { focusAgain, focusIn } from "./focus.js";
+import { Component, html } from "./html.js";
 import { named } from "./titles.js";
 
 const STARS = 5; // more levels than that are chosen from a list
@@ -29,14 +30,32 @@ export const Acts = ({ t, item, live, act }) => {
     </div>`;
 };
 
-export const Done = ({ t, done, live, act }) => {
-  if (!done.length) return null;
-  return html`
-    <section class="done" aria-label=${t("done")}>
-      <ul>${done.map(({ item, effect, value }) => html`
-        <li key=${item.itemid}>
-          <span>${t(effect === "hides" ? "hidden" : value === undefined ? "likedIt" : "rated", { title: named(item).title, n: value })}</span>
-          ${can(live, "retracts") && html`<button class="plain" onClick=${() => act(item, "retracts")}>${t("undo")}</button>`}
-        </li>`)}</ul>
-    </section>`;
-};
+const sentence = (t, { item, effect, value }) =>
+  t({ rates: value === undefined ? "likedIt" : "rated", hides: "hidden", retracts: "undone" }[effect], { title: named(item).title, n: value });
+
+export class Done extends Component {
+  keep = (element) => {
+    this.element = element;
+  };
+
+  getSnapshotBeforeUpdate() {
+    return focusIn(this.element);
+  }
+
+  componentDidUpdate(_props, _state, focused) {
+    focusAgain(focused, this.element, "button");
+  }
+
+  render({ t, done, told, live, act }) {
+    return html`
+      <p class="visually-hidden" role="status">${told && sentence(t, told)}</p>
+      ${done.length > 0 && html`
+        <section class="done" aria-label=${t("done")}>
+          <ul ref=${this.keep}>${done.map(({ item, effect, value }) => html`
+            <li key=${item.itemid}>
+              <span>${sentence(t, { item, effect, value })}</span>
+              ${can(live, "retracts") && html`<button class="plain" onClick=${() => act(item, "retracts")}>${t("undo")}</button>`}
+            </li>`)}</ul>
+        </section>`}`;
+  }
+}

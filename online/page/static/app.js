@@ -28,8 +28,12 @@ const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte
 class App extends Component {
   state = {
     language: preferred(), view: viewOf(location.hash), releases: [], userid: null, history: null,
-    when: "now", answer: null, before: null, explained: new Map(), done: [], problem: null, busy: true,
+    when: "now", answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null,
+    problem: null, again: null, busy: true,
   };
+
+  asked = null; // what the list's reasons are asked for with
+  unsent = new Map(); // itemid -> the event that failed last
 
   componentDidMount() {
     addEventListener("hashchange", () => this.setState({ view: viewOf(location.hash) }));
@@ -44,13 +48,16 @@ class App extends Component {
       if (users.length) await this.choose(users[0].userid);
       else this.setState({ busy: false });
     } catch (problem) {
-      this.setState({ problem, busy: false });
+      this.setState({ problem, again: this.begin, busy: false });
     }
   };
 
-  // Another person asks.
+  // Another person asks: nothing of the one before is shown any longer.
   choose = async (userid) => {
-    this.setState({ userid, history: null, before: null, done: [], when: "now" });
+    this.unsent.clear();
+    this.setState({
+      userid, history: null, answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null, when: "now",
+    });
     await this.ask(userid, "now");
   };
 
@@ -64,29 +71,55 @@ class App extends Component {
       const body = { userid, size: SIZE, timestamp: moment(when, history.last) };
       const answer = await api.recommend({ ...body, stages: true }, asking.signal);
       const before = this.state.answer?.userid === userid ? this.state.answer : null;
-      this.setState({ history, answer, before, busy: false });
-      // Reasons cost more than the list, which does not wait for them.
-      const { explained } = await api.recommend({ ...body, release: answer.release, explain: true }, asking.signal);
+      this.setState({ history, answer, before, explained: new Map(), busy: false });
+      this.asked = { ...body, release: answer.release };
+    } catch (problem) {
+      if (problem.name !== "AbortError") this.setState({ problem, again: () => this.ask(), busy: false });
+      return;
+    }
+    await this.explain();
+  };
+
+  // Reasons cost more than the list, which does not wait for them, and is as good without.
+  explain = async () => {
+    this.setState({ unexplained: null });
+    try {
+      const { explained } = await api.recommend({ ...this.asked, explain: true }, this.asking.signal);
       this.setState({ explained: new Map((explained ?? []).map((each) => [each.itemid, each])) });
     } catch (problem) {
-      if (problem.name !== "AbortError") this.setState({ problem, busy: false });
+      if (problem.name !== "AbortError") this.setState({ unexplained: problem });
     }
   };
 
   // What somebody does with an item: it is told, and the list is asked for again.
   act = async (item, effect, value) => {
-    const { userid, answer, done } = this.state;
-    const type = typeOf(this.state, effect);
+    const { userid } = this.state.answer;
+    const event = this.event(item, effect, value);
     try {
-      await api.event({ eventid: newId(), userid, itemid: item.itemid, type, value, recommendation: answer.recommendation });
-      const others = done.filter((each) => each.item.itemid !== item.itemid);
-      this.setState({ done: effect === "retracts" ? others : [{ item, effect, value }, ...others] });
+      await api.event(event);
     } catch (problem) {
-      this.setState({ problem });
+      if (userid === this.state.userid) this.setState({ problem, again: () => this.act(item, effect, value) });
       return;
     }
+    if (userid !== this.state.userid) return; // somebody else asks by now
+    this.unsent.delete(item.itemid);
+    this.setState(({ done }) => {
+      const others = done.filter((each) => each.item.itemid !== item.itemid);
+      return { told: { item, effect, value }, done: effect === "retracts" ? others : [{ item, effect, value }, ...others] };
+    });
     await this.ask(userid, "now");
   };
+
+  // The event of an act. One that failed may have arrived: repeated under its eventid, it counts once.
+  event(item, effect, value) {
+    const { userid, recommendation } = this.state.answer;
+    const type = typeOf(this.state, effect);
+    const last = this.unsent.get(item.itemid);
+    if (last?.type === type && last.value === value) return last;
+    const event = { eventid: newId(), userid, itemid: item.itemid, type, value, recommendation };
+    this.unsent.set(item.itemid, event);
+    return event;
+  }
 
   speak = () => {
     const language = this.state.language === "en" ? "zh" : "en";
@@ -95,12 +128,12 @@ class App extends Component {
   };
 
   render() {
-    const { language, view, problem, busy, userid } = this.state;
+    const { language, view, problem, again, busy } = this.state;
     const t = speaker(language);
     document.documentElement.lang = language;
     const View = VIEWS[view];
     const shared = {
-      ...this.state, t, live: liveOf(this.state), ask: this.ask, choose: this.choose, begin: this.begin, act: this.act,
+      ...this.state, t, live: liveOf(this.state), ask: this.ask, choose: this.choose, begin: this.begin, act: this.act, explain: this.explain,
     };
     return html`
       <a class="skip" href="#main" onClick=${skip}>${t("skip")}</a>
@@ -121,7 +154,7 @@ class App extends Component {
           </nav>
           <main id="main" tabindex="-1" aria-busy=${busy}>
             <${Done} ...${shared} />
-            ${problem && html`<${Notice} t=${t} problem=${problem} again=${userid === null ? this.begin : () => this.ask()} />`}
+            ${problem && html`<${Notice} t=${t} problem=${problem} again=${again} />`}
             <${View} ...${shared} />
           </main>
         </div>

@@ -2,7 +2,7 @@
 import { api } from "./api.js";
 import { Component, html } from "./html.js";
 import { Notice } from "./notice.js";
-import { hue, named, tags } from "./titles.js";
+import { named, painted } from "./titles.js";
 import { moment, MOMENTS } from "./when.js";
 
 const SIZE = 50;
@@ -40,7 +40,7 @@ const Column = ({ t, side, answer, other }) => {
         ${answer.item_list.map((item, n) => {
           const { title, year } = named(item);
           return html`
-            <li key=${item.itemid} class=${there.has(item.itemid) ? "" : "alone"} style=${{ "--hue": hue(tags(item)[0]) }}>
+            <li key=${item.itemid} class=${there.has(item.itemid) ? "" : "alone"} style=${painted(item)}>
               <span class="rank" aria-hidden="true">${n + 1}</span>
               <span class="title">${title} <span class="quiet">${year}</span></span>
               <${Moved} t=${t} rank=${n + 1} other=${there.get(item.itemid)} />
@@ -77,8 +77,11 @@ export class Compare extends Component {
 
   async ask() {
     const { userid, history } = this.props;
-    if (!history || history.userid !== userid) return;
     const asked = (this.asked = {}); // the last one asked for is shown
+    if (!history || history.userid !== userid) {
+      this.setState({ answers: null, problem: null });
+      return;
+    }
     try {
       const answers = await Promise.all(SIDES.map((side) => {
         const { release, when } = this.state[side];

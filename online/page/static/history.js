@@ -1,13 +1,13 @@
 // What a user has rated, newest first.
 import { html } from "./html.js";
-import { hue, named, tags } from "./titles.js";
+import { named, painted } from "./titles.js";
 
 const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
 
 const Event = ({ item }) => {
   const { title, year } = named(item);
   return html`
-    <li style=${{ "--hue": hue(tags(item)[0]) }} class="event">
+    <li style=${painted(item)} class="event">
       <span class="title">${title} <span class="quiet">${year}</span></span>
       <span class=${item.liked ? "value liked" : "value"}>${item.value} ★</span>
       <time class="quiet">${day(item.timestamp)}</time>

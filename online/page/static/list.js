@@ -2,9 +2,10 @@
 import { Acts } from "./acts.js";
 import { Explanation } from "./explanation.js";
 import { animateFrom, places } from "./flip.js";
+import { focusAgain, focusIn } from "./focus.js";
 import { Component, html } from "./html.js";
 import { Lacking } from "./notice.js";
-import { facts, hue, named, tags } from "./titles.js";
+import { facts, named, painted, tags } from "./titles.js";
 import { When } from "./when.js";
 
 const ranks = (answer) => new Map(answer?.item_list.map((item, n) => [item.itemid, n + 1]));
@@ -27,15 +28,15 @@ const Details = ({ t, item, told }) => html`
     ${told && html`<${Explanation} t=${t} told=${told} />`}
   </details>`;
 
-const Card = ({ t, language, item, rank, old, moving, told, best, live, act }) => {
+const Card = ({ t, language, item, rank, old, moving, told, waiting, best, live, act }) => {
   const { title, year } = named(item);
   return html`
-    <li class="card" data-flip=${item.itemid} style=${{ "--hue": hue(tags(item)[0]) }}>
+    <li class="card" data-flip=${item.itemid} style=${painted(item)}>
       <span class="rank" aria-hidden="true">${rank}</span>
       <div class="what">
-        <h3>${title} ${year && html`<span class="year">${year}</span>`}</h3>
+        <h3 tabindex="-1">${title} ${year && html`<span class="year">${year}</span>`}</h3>
         <p class="tags">${tags(item).map((tag) => html`<span>${tag}</span>`)}</p>
-        <p class="reason">${told?.reason.sentence[language] ?? "…"}</p>
+        <p class="reason">${told?.reason.sentence[language] ?? (waiting ? "…" : "")}</p>
         <${Acts} t=${t} item=${item} live=${live} act=${act} />
         <${Details} t=${t} item=${item} told=${told} />
       </div>
@@ -53,26 +54,27 @@ class Cards extends Component {
   };
 
   getSnapshotBeforeUpdate() {
-    return places(this.element);
+    return { before: places(this.element), focused: focusIn(this.element) };
   }
 
-  componentDidUpdate(_props, _state, before) {
+  componentDidUpdate(_props, _state, { before, focused }) {
     animateFrom(before, this.element);
+    focusAgain(focused, this.element, "h3");
   }
 
-  render({ t, language, answer, before, explained, live, act }) {
+  render({ t, language, answer, before, explained, unexplained, live, act }) {
     const old = ranks(before);
     const best = Math.max(...answer.item_list.map((item) => item.score), 1e-9);
     return html`
       <ol class="cards" ref=${this.keep}>
         ${answer.item_list.map((item, n) => html`
           <${Card} key=${item.itemid} t=${t} language=${language} item=${item} rank=${n + 1} old=${old.get(item.itemid)}
-            moving=${before !== null} told=${explained.get(item.itemid)} best=${best} live=${live} act=${act} />`)}
+            moving=${before !== null} told=${explained.get(item.itemid)} waiting=${!unexplained} best=${best} live=${live} act=${act} />`)}
       </ol>`;
   }
 }
 
-export const List = ({ t, language, answer, before, explained, history, when, busy, live, ask, act }) => html`
+export const List = ({ t, language, answer, before, explained, unexplained, history, when, busy, live, ask, act, explain }) => html`
   <section aria-labelledby="list-title">
     <h2 id="list-title">${t("list")}</h2>
     ${history?.last != null && html`<${When} t=${t} when=${when} change=${(each) => ask(undefined, each)} />`}
@@ -80,5 +82,8 @@ export const List = ({ t, language, answer, before, explained, history, when, bu
       ${busy ? t("loading") : answer && t("answered", { n: answer.item_list.length, release: answer.release, ms: answer.took_ms.total })}
     </p>
     ${answer && html`<${Lacking} t=${t} answer=${answer} />`}
-    ${answer && html`<${Cards} t=${t} language=${language} answer=${answer} before=${before} explained=${explained} live=${live} act=${act} />`}
+    ${unexplained && html`
+      <p class="notice warn" role="status">${t("unexplained")} <button class="plain" onClick=${explain}>${t("tryAgain")}</button></p>`}
+    ${answer && html`
+      <${Cards} t=${t} language=${language} answer=${answer} before=${before} explained=${explained} unexplained=${unexplained} live=${live} act=${act} />`}
   </section>`;

@@ -2,13 +2,31 @@
 import { api } from "./api.js";
 import { Component, html } from "./html.js";
 import { Notice } from "./notice.js";
-import { hue, named, tags } from "./titles.js";
+import { named, paint, painted, tags } from "./titles.js";
 
 const EDGE = 12; // pixels
 const NEAR = 14; // pixels from a point within which it is meant
 const GENRES = 12; // in the legend: the most frequent
 
-const colour = (item, dark) => `oklch(${dark ? 0.75 : 0.55} 0.13 ${hue(tags(item)[0])})`;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+function colour(item, tint) {
+  const { hue, shade } = paint(item);
+  return `oklch(${tint + shade} 0.13 ${hue})`;
+}
+
+// The item nearest to `from` within the eighth of a turn to either side of a direction; undefined: there is none.
+function nextTo(from, [right, up], items) {
+  let next;
+  let least = Infinity;
+  for (const item of items) {
+    const [x, y] = [item.x - from.x, item.y - from.y];
+    const ahead = x * right + y * up;
+    const far = Math.hypot(x, y);
+    if (ahead > 0 && ahead >= Math.abs(x * up - y * right) && far < least) [next, least] = [item, far];
+  }
+  return next;
+}
 
 export class ItemMap extends Component {
   state = { map: null, near: null, problem: null };
@@ -55,7 +73,9 @@ export class ItemMap extends Component {
     canvas.height = canvas.clientHeight * density;
     const pen = canvas.getContext("2d");
     pen.scale(density, density);
-    const { color } = getComputedStyle(canvas);
+    const style = getComputedStyle(canvas);
+    const { color } = style;
+    const tint = Number(style.getPropertyValue("--tint"));
     const rated = new Set(this.props.history?.item_list.map((item) => item.itemid));
     const listed = new Set(this.props.answer?.item_list.map((item) => item.itemid));
     const circle = (item, radius) => {
@@ -63,7 +83,7 @@ export class ItemMap extends Component {
       pen.arc(...this.at(item), radius, 0, 2 * Math.PI);
     };
     for (const item of this.state.map.item_list) {
-      pen.fillStyle = colour(item, this.scheme.matches);
+      pen.fillStyle = colour(item, tint);
       pen.globalAlpha = 0.45;
       circle(item, 2.2);
       pen.fill();
@@ -81,6 +101,20 @@ export class ItemMap extends Component {
         pen.fill();
       }
     }
+    if (this.state.near) {
+      pen.lineWidth = 3;
+      circle(this.state.near, 9);
+      pen.stroke();
+    }
+  };
+
+  // From title to title; at first, from the middle.
+  move = (event) => {
+    const way = ARROWS[event.key];
+    if (!way) return;
+    event.preventDefault();
+    const near = nextTo(this.state.near ?? { x: 0, y: 0 }, way, this.state.map.item_list);
+    if (near) this.setState({ near });
   };
 
   point = (event) => {
@@ -96,9 +130,12 @@ export class ItemMap extends Component {
   };
 
   render({ t }, { map, near, problem }) {
-    const counts = new Map();
-    for (const item of map?.item_list ?? []) if (tags(item)[0]) counts.set(tags(item)[0], (counts.get(tags(item)[0]) ?? 0) + 1);
-    const genres = [...counts].sort((one, other) => other[1] - one[1]).slice(0, GENRES).map(([name]) => name);
+    const groups = new Map(); // first genre -> one of its items, and how many there are
+    for (const item of map?.item_list ?? []) {
+      const [name] = tags(item);
+      if (name) groups.set(name, { item, n: (groups.get(name)?.n ?? 0) + 1 });
+    }
+    const genres = [...groups].sort(([, one], [, other]) => other.n - one.n).slice(0, GENRES);
     return html`
       <section aria-labelledby="map-title">
         <h2 id="map-title">${t("map")}</h2>
@@ -106,10 +143,10 @@ export class ItemMap extends Component {
         ${map && html`
           <p>${t("mapIntro", { n: map.item_list.length, channel: map.channel })}</p>
           <p class="legend"><span class="mark listed">${t("mapListed")}</span><span class="mark rated">${t("mapRated")}</span>
-            ${genres.map((name) => html`<span class="mark genre" style=${{ "--hue": hue(name) }}>${name}</span>`)}</p>
-          <canvas ref=${this.keep} class="map" role="img" aria-label=${t("mapIntro", { n: map.item_list.length, channel: map.channel })}
-            onPointerMove=${this.point} onPointerDown=${this.point}></canvas>
-          <p role="status" class="near">${near ? `${named(near).title} ${named(near).year} · ${tags(near).join(", ")}` : t("mapPoint")}</p>`}
+            ${genres.map(([name, { item }]) => html`<span class="mark genre" style=${painted(item)}>${name}</span>`)}</p>
+          <canvas ref=${this.keep} class="map" tabindex="0" role="application" aria-describedby="near" aria-label=${t("mapIntro", { n: map.item_list.length, channel: map.channel })}
+            onPointerMove=${this.point} onPointerDown=${this.point} onKeyDown=${this.move}></canvas>
+          <p role="status" class="near" id="near">${near ? `${named(near).title} ${named(near).year} · ${tags(near).join(", ")}` : t("mapPoint")}</p>`}
       </section>`;
   }
 }

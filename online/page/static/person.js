@@ -2,8 +2,10 @@
 import { api } from "./api.js";
 import { Component, html } from "./html.js";
 import { Lately } from "./history.js";
+import { Notice } from "./notice.js";
 
 const FEW = 15; // users with the fewest ratings, of which one is taken
+const PAUSE_MS = 200; // in typing, after which is searched
 const MAX_ID = 2 ** 31 - 1;
 
 const anybody = (from) => from[Math.floor(Math.random() * from.length)];
@@ -15,46 +17,64 @@ function stranger(like) {
 }
 
 export class Person extends Component {
-  state = { text: "", found: null };
+  state = { text: "", found: null, problem: null, again: null };
 
-  search = async (text) => {
-    this.searching?.abort();
-    this.searching = new AbortController();
+  type = (text) => {
+    this.stop();
     this.setState({ text });
-    if (!text) {
-      this.setState({ found: null });
-      return;
-    }
+    if (text) this.pause = setTimeout(() => this.search(text), PAUSE_MS);
+    else this.setState({ found: null, problem: null });
+  };
+
+  // No search is waited for any longer.
+  stop() {
+    clearTimeout(this.pause);
+    this.searching?.abort();
+  }
+
+  // Users whose ids begin so. Undefined: it went wrong, or something else is searched by now.
+  search = async (text) => {
+    this.stop();
+    this.searching = new AbortController();
     try {
       const { users } = await api.users({ q: text, size: 8 }, this.searching.signal);
-      this.setState({ found: users });
+      this.setState({ found: users, problem: null });
+      return users;
     } catch (problem) {
-      if (problem.name !== "AbortError") this.setState({ found: [] });
+      if (problem.name !== "AbortError") this.setState({ found: null, problem, again: () => this.search(text) });
+      return undefined;
     }
   };
 
   take = (userid) => {
-    this.setState({ text: "", found: null });
+    this.stop();
+    this.setState({ text: "", found: null, problem: null });
     this.props.choose(userid);
   };
 
   few = async () => {
-    const { users } = await api.users({ fewest: true, size: FEW });
-    if (users.length) this.take(anybody(users).userid);
+    try {
+      const { users } = await api.users({ fewest: true, size: FEW });
+      if (users.length) this.take(anybody(users).userid);
+    } catch (problem) {
+      this.setState({ problem, again: this.few });
+    }
   };
 
-  submit = (event) => {
+  submit = async (event) => {
     event.preventDefault();
-    if (this.state.found?.length) this.take(this.state.found[0].userid);
+    const users = this.state.text ? await this.search(this.state.text) : undefined;
+    if (users?.length) this.take(users[0].userid);
   };
 
-  render({ t, userid, history }, { text, found }) {
+  render({ t, userid, history }, { text, found, problem, again }) {
     return html`
       <aside aria-label=${t("person")}>
         <form role="search" onSubmit=${this.submit}>
           <label for="user">${t("searchUser")}</label>
-          <input id="user" type="search" autocomplete="off" value=${text} onInput=${(event) => this.search(event.target.value)} />
+          <input id="user" type="search" autocomplete="off" value=${text} onInput=${(event) => this.type(event.target.value)} />
         </form>
+        ${problem && html`<${Notice} t=${t} problem=${problem} again=${again} />`}
         ${found && html`
           <ul class="found" aria-label=${t("users")}>
             ${found.map((user) => html`

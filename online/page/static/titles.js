@@ -16,9 +16,21 @@ export const tags = (item) =>
 export const facts = (item) =>
   Object.entries(item).filter(([name, value]) => !NOT_SHOWN.has(name) && ["string", "number"].includes(typeof value));
 
-// A hue for a genre, the same one everywhere on the page.
-export function hue(name = "") {
-  let sum = 0;
-  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 360;
-  return sum;
+const GOLDEN_ANGLE = 137.508; // however many hues there are, each is far from those before
+const SHADES = [0, 0.12, -0.1]; // added to the lightness, so that hues that come near differ in it
+
+const met = new Map(); // a genre -> its number
+
+// The colour of an item's first genre, the same one everywhere on the page: { hue, shade }.
+export function paint(item) {
+  const [name = ""] = tags(item);
+  if (!met.has(name)) met.set(name, met.size);
+  const n = met.get(name);
+  return { hue: (n * GOLDEN_ANGLE) % 360, shade: SHADES[n % SHADES.length] };
 }
+
+// The same for an element's style.
+export const painted = (item) => {
+  const { hue, shade } = paint(item);
+  return { "--hue": hue, "--shade": shade };
+};

@@ -43,7 +43,9 @@ export class WhyNot extends Component {
   }
 
   componentDidUpdate(before) {
-    if (this.state.item && this.props.answer !== before.answer) this.ask();
+    if (!this.state.item || this.props.answer === before.answer) return;
+    if (this.props.answer) this.ask();
+    else this.setState({ told: null }); // it was told of somebody else
   }
 
   render({ t, language }, { text, found, item, told, problem }) {
