@@ -81,8 +81,9 @@ def becomes_ready(url: str, within_s: float = 120.0) -> bool:
     def says_so() -> bool:
         try:
             with local_session() as session:
-                return session.get(f"{url}/readyz", timeout=_TIMEOUT_S).status_code == http.HTTPStatus.OK
-        except OSError:
+                # Its status is 200 as long as there is some answer, one that lacks a service included.
+                return bool(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json()["ready"])
+        except (OSError, ValueError, LookupError):
             return False
 
     retrying = Retrying(stop=stop_after_delay(within_s), wait=wait_fixed(0.5), retry=retry_if_result(lambda so: not so))

@@ -29,7 +29,7 @@ import uvloop
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.steps import StepError
 
-LOST: Final = 0  # the status of a request whose connection ended before its answer
+LOST: Final = 0  # the status of a request whose connection ended before its answer, or that waited too long for it
 _TIMEOUT_S: Final = 30.0
 _MOST_CONNECTIONS: Final = 512  # those beyond wait, and their latency runs
 _RETRY_AFTER_S: Final = 1.0  # what the server says to those whom it turns away; a closed loop does as it is told
@@ -137,7 +137,11 @@ class _Connections:
             connection = await self._take()
             if connection is None:
                 return LOST, b""
-            status, body = await asyncio.wait_for(connection.ask(request), _TIMEOUT_S)
+            try:
+                status, body = await asyncio.wait_for(connection.ask(request), _TIMEOUT_S)
+            except TimeoutError:
+                connection.close()
+                return LOST, b""
             if connection.usable:
                 self._idle.append(connection)
             else:
@@ -249,6 +253,6 @@ def expect_all_good(target: Target, run: Run) -> Run:
     """Raises StepError for an answer that is not 200."""
     for answer in run.answers:
         if not answer.ok:
-            what = f"answered {answer.status}: {answer.error}" if answer.status else "ended a connection unanswered"
+            what = f"answered {answer.status}: {answer.error}" if answer.status else "gave no answer"
             raise StepError(f"{target.url} {what} ({len(run.answers) - len(run.good)} of {len(run.answers)} requests)")
     return run

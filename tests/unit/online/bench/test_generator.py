@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from data_exchange_center.steps import StepError
+from online.bench import generator
 from online.bench.asking import Load
 from online.bench.generator import LOST, Target, expect_all_good, generate
 from tests.free_ports import free_ports
 from tests.unit.online.answering import Handler, answering
+
+STALL_S = 3.0  # much longer than a busy machine takes for an answer
 
 
 @pytest.fixture
@@ -42,12 +46,20 @@ def test_a_server_that_is_not_there_is_no_answer() -> None:
 
 def test_a_server_that_stalls_is_charged_for_those_who_would_have_come_meanwhile() -> None:
     """A closed loop sees one slow answer; at a fixed rate, all who come during the stall wait for its end."""
-    with answering(stall_s=0.3) as url:
+    with answering(stall_s=STALL_S) as url:
         fixed = generate(Target(url), [1, 2, 3, 4], per_s=100.0)
-    assert min(answer.seconds for answer in fixed.answers) > 0.3 - 0.04
-    with answering(stall_s=0.3) as url:
+    assert min(answer.seconds for answer in fixed.answers) > STALL_S / 2
+    with answering(stall_s=STALL_S) as url:
         closed = generate(Target(url), [1, 2, 3, 4], in_flight=1)
-    assert sorted(answer.seconds > 0.25 for answer in closed.answers) == [False, False, False, True]
+    assert sorted(answer.seconds > STALL_S / 2 for answer in closed.answers) == [False, False, False, True]
+
+
+def test_a_request_without_an_answer_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        run = generate(Target(url), [1, 2], per_s=100.0)
+    assert [answer.status for answer in run.answers] == [LOST, LOST]
 
 
 def test_a_request_says_that_it_is_strict_where_the_server_knows_the_word() -> None:
