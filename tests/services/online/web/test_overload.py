@@ -24,7 +24,7 @@ THREADS = 2
 TAKEN = PLACES_PER_THREAD * THREADS  # the others of them wait
 MANY = TAKEN + 8
 STRICT = {"userid": 1, "strict": True}
-REDIS_TIMEOUT_S = 2.5
+REDIS_TIMEOUT_S = 5.0  # a busy machine has all requests there before, and has refused those that are too many
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def ask(settings: Settings) -> tuple[float, requests.Response]:
     """Seconds, and the answer."""
     began = time.perf_counter()
-    response = requests.post(f"{settings.server.url}/ml/rec", json=STRICT, timeout=30)
+    response = requests.post(f"{settings.server.url}/ml/rec", json=STRICT, timeout=90)
     return time.perf_counter() - began, response
 
 
@@ -63,7 +63,7 @@ def test_what_is_too_much_at_once_is_turned_away_and_told_when_to_come_back(sett
 
 
 def test_who_is_turned_away_can_ask_again_on_the_same_connection(settings: Settings) -> None:
-    one = HTTPConnection(settings.server.host, settings.server.port, timeout=30)
+    one = HTTPConnection(settings.server.host, settings.server.port, timeout=90)
 
     def again() -> HTTPResponse:
         one.request("POST", "/ml/rec", json.dumps(STRICT))
