@@ -278,7 +278,7 @@ serving-pictures: setup ## draw the figures of bench-waterfall and bench-shed, i
 soak: setup ## requests and release switches for minutes=<how many>, and fail when a process grows -> pic/figures/soak.json
 	$(BIN)/python -m offline_to_online.measure.soak $(if $(minutes),--minutes "$(minutes)") $(options)
 
-bench-recipes: setup ## the same for both recipes' releases in the stores, in turns -> pic/figures/serving_recipes.json
+bench-recipes: setup ## how fast the server answers from each recipe's release in the stores, in turns -> pic/figures/serving_recipes.json
 	$(BIN)/python -m offline_to_online.measure.recipes
 
 bench-events: setup ## how soon an answer knows an event, and events per second -> pic/figures/events.json
@@ -296,7 +296,7 @@ bench-demo: setup ## time `make demo` on a fresh clone, twice -> pic/figures/dem
 demo-output: setup ## run `make demo` here and keep what it prints -> pic/figures/demo_output.json
 	$(BIN)/python pic/demo.py --output
 
-explain-figures: ## an explained answer of the running server, and what explaining costs -> pic/figures/explain.json
+explain-figures: setup ## an explained answer of the running server, and what explaining costs -> pic/figures/explain.json
 	$(BIN)/python pic/explain.py
 
 bench-test: setup ## run `make test` and keep how long each part took -> pic/figures/test.json

@@ -88,12 +88,13 @@ class UserFeatures:
             last = max(batch, key=lambda wanted: wanted.deadline)
             store = Asking(self._store, self._breaker, last.deadline, strict, last.hurried)
             answer = store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
+            rows = [_row(answer, wanted.userid) for wanted in batch]
         except BaseException as error:
             for wanted in batch:
                 wanted.rows.set_exception(error)
             return
-        for wanted in batch:
-            wanted.rows.set_result(_row(answer, wanted.userid))
+        for wanted, row in zip(batch, rows, strict=True):
+            wanted.rows.set_result(row)
 
     def close(self) -> None:
         for caller in self._callers.values():

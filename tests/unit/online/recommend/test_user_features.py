@@ -139,3 +139,17 @@ def test_nobody_queues_behind_the_call_that_finds_out_whether_a_dead_service_is_
     store.go.set()
     assert features.result(probe).ids == (1,)
     features.close()
+
+
+def test_an_answer_that_lacks_a_column_is_told_to_all_who_share_it() -> None:
+    """Nobody waits until the deadline for an answer that will not come."""
+
+    class Uneven(FakeFeatures):
+        def _call(self, query: FeatureQuery) -> FeatureRows:
+            return FeatureRows(tuple(query.ids), {"userid": []}, {})
+
+    features = UserFeatures(Uneven(SourceWorld()), Breaker("feast"))
+    asked = features.ask(SourceWorld().release, 1, soon(60))
+    with pytest.raises(ValueError, match="is not in"):
+        asked.rows.result(10)
+    features.close()
