@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ class Hits:
 
     ids: NDArray[np.integer]
     scores: NDArray[np.floating]
+
+
+NO_HITS: Final = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 @dataclass(frozen=True)

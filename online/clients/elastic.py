@@ -18,7 +18,7 @@ from data_exchange_center import wire
 from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.fusion import Hits
+from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
@@ -32,7 +32,6 @@ _PAGE = 2000  # documents per request when the catalogue is read
 _SHOWN = [wire.ITEM_ID, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
 _NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{FOUND}"
 _HEADERS = ("Accept: application/json", "Content-Type: application/x-ndjson")
-_NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +99,13 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             if (search := channel_query(channel, query, unseen)) is not None
         }
         if not asked:
-            return (_NOTHING,) * len(query.recall.searched)
+            return (NO_HITS,) * len(query.recall.searched)
         bodies = [search_body(search, query.recall.candidates) for search in asked.values()]
         answers = dict(zip(asked, self._search(query.release, bodies), strict=True))
         return tuple(
             self._hits(answers[channel.name], channel, "knn" in asked[channel.name])
             if channel.name in asked
-            else _NOTHING
+            else NO_HITS
             for channel in query.recall.searched
         )
 

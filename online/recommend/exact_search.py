@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.fusion import Hits
+from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.index_scores import hybrid_scores
 from online.clients.elastic import IndexedItem
 from online.clients.item_search import ItemQuery
-
-_NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +67,7 @@ class ExactItems:
     def _search(self, channel: VectorRecipe, query: ItemQuery, unseen: NDArray[np.bool_]) -> Hits:
         vector, terms = query.vectors.get(channel.name), query.terms if channel.term_weight > 0 else ()
         if vector is None and not terms:
-            return _NOTHING
+            return NO_HITS
         products = np.full(len(self.itemids), np.nan, np.float32)
         if vector is not None:
             products[unseen] = self.vectors[channel.name][unseen] @ vector

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +16,14 @@ from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.base import Client, ServiceError
 from online.clients.breaker import Asking
 from online.clients.deadline import Deadline
-from online.clients.elastic import CatalogueItem, ElasticItems
+from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from online.clients.redis import RedisUsers, StoredUser
+from online.clients.redis import RedisUsers
 from online.clients.triton import ScoreQuery, TritonScores
-from online.explain.evidence import Evidence
-from online.explain.explain import explained, popular_explained
+from online.explain.explain import explained
 from online.explain.shapes import Explanation, WhyNot
 from online.explain.why_not import for_a_stranger, itemid_of, of_no_item, why_not
+from online.recommend.answered import Answered, explained_as_popular, popular, shown
 from online.recommend.known_users import KnownUsers
 from online.recommend.last_release import LastRelease
 from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
@@ -38,10 +37,7 @@ from online.recommend.stopwatch import Stopwatch
 from online.recommend.types import (
     FUSED,
     MAX_BUDGET_MS,
-    Candidates,
-    Degraded,
     Outcome,
-    Ranked,
     Recommendation,
     Request,
     WhyNotRequest,
@@ -52,23 +48,6 @@ from online.recommend.user_features import UserFeatures
 from online.recommend.warm_up import warm_up_elasticsearch
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Answered:
-    """What an answer is made of; without a user and candidates where it is the popular list."""
-
-    opened: OpenRelease
-    user: StoredUser | None
-    candidates: Candidates | None
-    ranked: Ranked
-    lacking: tuple[Degraded, ...]
-
-    def evidence(self, turn: Turn) -> Evidence | None:
-        if self.user is None or self.candidates is None:
-            return None
-        user = self.opened.current(self.user, turn.request.before)
-        return Evidence(self.opened, user, turn.request.timestamp, self.candidates, self.ranked)
 
 
 class Recommender:
@@ -125,9 +104,9 @@ class Recommender:
         try:
             answer = self._answer(turn)
         except (ServiceError, NoReleaseError) as error:
-            if request.strict or request.release or (popular := self._popular(turn, error)) is None:
+            if request.strict or request.release or (instead := self._popular(turn, error)) is None:
                 raise
-            answer = popular
+            answer = instead
         self._note(answer)
         return answer
 
@@ -165,31 +144,31 @@ class Recommender:
         return Recommendation(
             userid=turn.request.userid,
             release=opened.release,
-            items=tuple(_shown(opened, ranked, size)),
+            items=answered.shown(size),
             lacking=(*answered.lacking, *ranked.lacking),
             cold_start=answered.user is None and not answered.lacking,
-            recall=_recalled(opened, answered.candidates) if turn.request.explain else None,
+            recall=answered.recalled() if turn.request.explain else None,
             explained=self._explained(turn, answered) if turn.request.explain is True else None,
             took_ms=turn.watch.took_ms(),
             stages=report(turn, opened, answered.user, answered.candidates, ranked) if turn.request.stages else None,
         )
 
-    def _explained(self, turn: Turn, answered: _Answered) -> list[Explanation]:
+    def _explained(self, turn: Turn, answered: Answered) -> list[Explanation]:
         evidence = answered.evidence(turn)
         if evidence is None:
-            return _popular_explained(tuple(_shown(answered.opened, answered.ranked, turn.request.size)))
+            return explained_as_popular(answered.shown(turn.request.size))
         return explained(self._explaining(turn), evidence, turn.request.size, strict=turn.strict)
 
     def _explaining(self, turn: Turn) -> Asking[ScoreQuery, NDArray[np.float32]]:
         """The scorer once more. That so many rows take too long says nothing of it."""
         return self._services.asking(self._services.scorer, replace(turn, hurried=True), SCORES_SHARE)
 
-    def _answered(self, turn: Turn) -> _Answered:
+    def _answered(self, turn: Turn) -> Answered:
         opened, user, lacking = self._stages.state(turn)
         if kind_of(turn.request.userid) != opened.user_ids:
             opened, user = self._stages.of_another_kind(turn, opened)
             lacking = ()
-        ranked, candidates = _popular(opened), None
+        ranked, candidates = popular(opened), None
         if user is not None:
             try:
                 ranked, candidates = self._stages.ranked(turn, opened, user, last_try=False)
@@ -199,16 +178,16 @@ class Recommender:
                     raise
                 opened, user = instead or (opened, user)
                 check_userid(turn.request.userid, opened.user_ids)
-                ranked = _popular(opened)
+                ranked = popular(opened)
                 if user is not None:
                     ranked, candidates = self._stages.ranked(turn, opened, user, last_try=True)
-        return _Answered(opened, user, candidates, ranked, lacking)
+        return Answered(opened, user, candidates, ranked, lacking)
 
     def _popular(self, turn: Turn, error: ServiceError | NoReleaseError) -> Recommendation | None:
         """The popular list of the release that serves, or of the one that was opened last; None: there is none."""
         serving, saved, size = self._releases.serving, self._releases.saved, turn.request.size
         if serving is not None:
-            release, items = serving.release, tuple(_shown(serving, _popular(serving), size))
+            release, items = serving.release, shown(serving, popular(serving), size)
         elif saved is not None:
             release, items = saved.release, saved.items[:size]
         else:
@@ -220,7 +199,7 @@ class Recommender:
             lacking=(lacks(error, Outcome.POPULAR),),
             took_ms=turn.watch.took_ms(),
             recall={FUSED: []} if turn.request.explain else None,
-            explained=_popular_explained(items) if turn.request.explain is True else None,
+            explained=explained_as_popular(items) if turn.request.explain is True else None,
             stages=report(turn) if turn.request.stages else None,
         )
 
@@ -301,22 +280,3 @@ class Recommender:
         self._user_features.close()
         self._background.shutdown()
         self._services.close()
-
-
-def _popular(opened: OpenRelease) -> Ranked:
-    return Ranked(opened.popular.ids, opened.popular.scores)
-
-
-def _shown(opened: OpenRelease, ranked: Ranked, size: int) -> Iterator[tuple[int, float, CatalogueItem]]:
-    for itemid, score in zip(ranked.itemids[:size].tolist(), ranked.scores[:size].tolist(), strict=True):
-        yield itemid, score, opened.catalogue[itemid]
-
-
-def _popular_explained(items: tuple[tuple[int, float, CatalogueItem], ...]) -> list[Explanation]:
-    return popular_explained((item.own_id, score) for _, score, item in items)
-
-
-def _recalled(opened: OpenRelease, candidates: Candidates | None) -> dict[str, list[OwnId]]:
-    lists = candidates.lists() if candidates is not None else {FUSED: []}
-    shown = opened.catalogue
-    return {name: [shown[itemid].own_id for itemid in ids if itemid in shown] for name, ids in lists.items()}
