@@ -20,7 +20,9 @@ from data_exchange_center.recipes import RecallRecipe
 # Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
 # apart. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
 _MAGNIFIED: Final = np.float32(1024)
-# Ties by itemid. What hits are sorted by is part of the answer: all that is wanted of them, and nothing is fetched.
+# Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
+# the smaller itemids, too, as an index is loaded in their order and merged to one segment.
+# What hits are sorted by is part of the answer: all that is wanted of them, and nothing is fetched.
 _SORT: Final = [{"_score": "desc"}, {wire.ITEM_ID: "asc"}]
 FOUND: Final = "hits.hits.sort"  # what `found` reads, as a ``filter_path``
 

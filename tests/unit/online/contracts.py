@@ -207,6 +207,14 @@ class SearchContract:
         for hits in client.call(self._query(world, 1, vectors={}, terms=terms, recall=recall, seen=())):
             assert self._ids(hits) == matching[:20]
 
+    def test_of_equally_near_vectors_those_of_the_smaller_itemids_are_kept(self, client: Search, world: World) -> None:
+        """Also where the search by vector ends among them, as long as items are loaded in the order of itemids."""
+        recall = self._with(world.recipe.recall.model_copy(update={"candidates": 20, "num_candidates": 20}))
+        nowhere = {name: np.zeros_like(vector) for name, vector in world.user_vectors(1).items()}
+        found = client.call(self._query(world, 1, terms=(), vectors=nowhere, recall=recall, seen=()))
+        for channel, hits in zip(recall.searched, found, strict=True):
+            assert self._ids(hits) == sorted(world.item_vectors[channel.name])[:20]
+
     def test_with_neither_nothing_is_found(self, client: Search, world: World) -> None:
         answers = client.call(self._query(world, 1, terms=(), vectors={}))
         assert [self._ids(hits) for hits in answers] == [[] for _ in world.recipe.recall.channels]
