@@ -117,7 +117,7 @@ class Soak:
         go_back(self._settings, self._releases[self.switches % 2])
         self.answers += requests.result().answers
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self, grows_at_most: float) -> dict[str, Any]:
         good = [answer for answer in self.answers if answer.ok]
         statuses = Counter(answer.status for answer in self.answers if not answer.ok)
         processes = growth(self.samples, self._plan.warm_up_s)
@@ -134,13 +134,13 @@ class Soak:
             "p99_ms": percentile_ms(good, 99),
             "warm_up_s": self._plan.warm_up_s,
             "processes": processes,
-            "grows_at_most": AT_MOST,
+            "grows_at_most": grows_at_most,
         }
 
 
 def problems(figures: Mapping[str, Any]) -> list[str]:
     """Why the run fails: a sentence each."""
-    found = grown(figures["processes"])
+    found = grown(figures["processes"], figures["grows_at_most"])
     if figures["errors"]:
         found.append(f"of {figures['requests']} requests, so many by status were not answered: {figures['errors']}")
     if figures["of_neither_release"]:
@@ -163,6 +163,9 @@ def main(settings: Settings) -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="default: %(default)s")
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second; default: %(default)s")
     parser.add_argument("--switch-every", type=float, default=120.0, help="seconds; default: %(default)s")
+    parser.add_argument(
+        "--grows-at-most", type=float, default=AT_MOST, help="times its memory after the warm-up; default: %(default)s"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
@@ -179,7 +182,7 @@ def main(settings: Settings) -> None:
             soak.run(ask, Target(url, strict=None), Drawn(known_userids(settings), given.seed), parts_of(settings))
     finally:
         go_back(settings, live)
-    figures = soak.figures()
+    figures = soak.figures(given.grows_at_most)
     Console().print(table(figures))
     about = {"command": f"make soak minutes={given.minutes:g}", "recipe": server["recipe"]}
     found = problems(figures)

@@ -97,7 +97,7 @@ def _try_to_start(settings: Settings) -> None:
     """A worker that does not start ends gunicorn, and those that answer with it. So that is found out beforehand."""
     again = "The server that runs goes on. Mend the code, then run `make serve` again."
     command = [sys.executable, "-m", "online.stack.trial", *COMMAND]
-    environment = {**os.environ, **program(settings).environment}
+    environment = {**os.environ, **program(settings).environment, "RECSYS_SERVER__WARM_UP_S": "0"}
     try:
         tried = subprocess.run(
             command,
@@ -129,5 +129,5 @@ SERVER: Final = Service(
     missing=missing,
     program=program,
     version=version,
-    ready_within_s=30.0,
+    ready_within_s=60.0,
 )

@@ -10,7 +10,7 @@ from offline_to_online.measure import soak
 from offline_to_online.measure.soak import Plan, Soak, problems, table
 from online.bench.asking import Drawn
 from online.bench.generator import Answered, Run, Target
-from online.bench.growth import Sample
+from online.bench.growth import AT_MOST, Sample
 from online.bench.processes import Part, Use
 
 
@@ -43,7 +43,7 @@ def test_releases_take_turns_while_requests_go_on(live: list[str]) -> None:
     assert len(live) > 2
     assert live == [("a", "b")[number % 2] for number in range(len(live))]
     run.samples.append(soak.sample(parts, 60.0))
-    figures = run.figures()
+    figures = run.figures(AT_MOST)
     assert figures["switches"] == len(live) - 1
     assert set(figures["releases"]) == {"a", "b"}
     assert (figures["errors"], figures["of_neither_release"]) == ({}, 0)
@@ -57,7 +57,9 @@ def test_what_fails_a_run_is_said() -> None:
         "requests": 10,
         "errors": {"503": 2},
         "of_neither_release": 1,
+        "grows_at_most": 1.15,
     }
+    assert problems({**bad, "grows_at_most": 1.25})[0].startswith("of 10 requests")
     assert problems(bad) == [
         "triton 1 has grown from 100.0 MB to 120.0 MB",
         "of 10 requests, so many by status were not answered: {'503': 2}",
