@@ -311,14 +311,14 @@ readme: setup ## put the figures of pic/figures/ into the READMEs
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-full test-unit test-browser test-services test-e2e
-test: setup ## lint, unit tests, the page in a browser, service tests, a walk through the real stack with MovieLens-100K (ten minutes)
+test: setup ## lint, unit tests, the page in a browser, service tests, a walk through the real stack with MovieLens-100K (half an hour)
 	$(call timed,lint,$(MAKE) --no-print-directory lint)
 	$(call timed,unit tests,$(MAKE) --no-print-directory test-unit)
 	$(call timed,browser tests,$(MAKE) --no-print-directory test-browser)
 	$(call timed,service tests,$(MAKE) --no-print-directory test-services)
 	$(call timed,end-to-end tests,$(MAKE) --no-print-directory test-e2e)
 
-test-full: setup ## what `make test` leaves out: MovieLens-1M, both recipes, other data, release switches
+test-full: setup ## what `make test` leaves out: MovieLens-1M, both recipes, other data, faults and kills under load, a short soak (half an hour)
 	$(call timed,more service tests,$(BIN)/python -m pytest tests/services -q -m full)
 	$(call timed,more end-to-end tests,$(BIN)/python -m pytest tests/e2e/full -q)
 
