@@ -23,7 +23,7 @@ from tenacity import (
 )
 
 from data_exchange_center.settings import Settings
-from online.stack import catalogue, preflight, server
+from online.stack import catalogue, preflight, renewal
 from online.stack.report import status_table, tail
 from online.stack.server import SERVER
 from online.stack.service import NeedsActionError, NotReadyError, Service, StackError
@@ -53,7 +53,7 @@ def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) 
         if service in stopped or (service in services and service.name not in running):
             supervisor.run(service)
         elif renew and service is SERVER and service in services:
-            server.renew(settings, supervisor)
+            renewal.renew(settings, supervisor)
     # A server that was only started again may have no release to serve yet: nobody asked for it to be ready.
     awaited = [s for s in catalogue.PROGRAMS if s in services or (s in stopped and s is not SERVER)]
     with _console.status("") as line:

@@ -1,0 +1,47 @@
+"""What the server's image runs needs no package that the image does not have."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+
+import pytest
+
+from online.stack.images.locks import LOCKS, pins
+
+RUN_IN_IT = ("online.stack.containers", "online.main.s1_server", "online.gunicorn_conf", "online.web.worker")
+OWN = "recsys-pipeline"
+WITHOUT = """
+import importlib, json, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+absent = set(json.loads(sys.argv[2]))
+sys.meta_path.insert(0, Absent())
+importlib.import_module(sys.argv[1])
+"""
+
+
+def absent_packages() -> list[str]:
+    """Packages of this environment that the image does not install."""
+    (lock,) = [lock for lock in LOCKS if lock.name == "server.txt"]
+    installed = {name for name, _ in pins([lock])} | {OWN}
+    return [
+        package
+        for package, distributions in packages_distributions().items()
+        if not {name.lower().replace("_", "-").replace(".", "-") for name in distributions} & installed
+    ]
+
+
+@pytest.mark.parametrize("module", RUN_IN_IT)
+def test_it_starts_with_what_the_image_installs(module: str) -> None:
+    absent = absent_packages()
+    assert {"torch", "pandas", "psutil"} <= set(absent)
+    command = [sys.executable, "-c", WITHOUT, module, json.dumps(absent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
