@@ -284,6 +284,8 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
 }
 
 CHINESE = {
+    "list": "列表", "popularity": "热门榜",
+    "returning after an hour: recall@200": "一小时后回来的人：recall@200",
     "recall, with the time": "融合召回，给出时间", "ranked, with the time": "融合召回与排序，给出时间",
     "recall, without the time": "融合召回，不给时间", "ranked, without the time": "融合召回与排序，不给时间",
     "asked": "询问时间：", "in the sitting": "会话当中", "an hour later": "一小时后", "now": "现在",

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tables import Figure, Words, measured, table
+from tables import Figure, Words, measured, read, table
 
+SOURCE = "source.json"  # the one file that no command writes: what was measured of the source, and how
 SOAKED = (
     "{minutes} minutes at {rate} requests/s, {switches} release switches: {requests} requests, {errors} errors, "
     "{degraded} degraded, p99 {p99} ms."
 )
+WATERFALL = "One request stage by stage; what each stage waits and what each process costs, by load"
+SHED = "Goodput, what is turned away, and the latency of accepted requests, by load"
 CHINESE = {
+    WATERFALL: "一个请求的各个阶段；不同负载下每个阶段的等待和每个进程的开销",
+    SHED: "不同负载下的有效吞吐、被拒绝的份额和被接受的请求的延迟",
+    "concurrency": "并发", "requests/s": "请求/秒", "p50 ms": "p50 毫秒", "p99 ms": "p99 毫秒",
+    "source's requests/s": "源项目 请求/秒", "source's p50 ms": "源项目 p50 毫秒",
     "in flight": "并发", "level": "负载", "requests/s, times": "请求/秒，倍数", "p50, times": "p50，倍数",
     "p99, times": "p99，倍数", "processor time, times": "处理器时间，倍数",
     "stage": "阶段", "of the client": "客户端", "of the service": "服务",
     "waits": "等待", "own": "自己的代码", "http": "HTTP", "all": "合计", "total": "合计",
-    "bare call, ms": "裸调用，毫秒", "wall ms": "耗时 毫秒",
+    "bare call, ms": "裸调用，毫秒", "wall ms": "耗时 毫秒", "processor ms": "处理器 毫秒",
+    "part": "部分", "before": "之前", "now": "现在",
     "A single request takes {ratio} times its slowest chain of bare calls ({chain} ms).":
         "单个请求用时是最慢的一串裸调用（{chain} 毫秒）的 {ratio} 倍。",
     "Our own server's share of the processor time: {shares}.": "服务器自己占处理器时间的份额：{shares}。",
@@ -31,8 +39,20 @@ CHINESE = {
 }  # fmt: skip
 
 
+def serving(figure: Figure, word: Words) -> str:
+    """Requests per second and latency by concurrency, beside the source's."""
+    head = ("concurrency", "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
+    source = {level["concurrency"]: level for level in read(SOURCE)["serving"]}
+    rows = []
+    for level in figure["levels"]:
+        known = source.get(level["concurrency"], {})
+        theirs = (known.get("requests_per_s"), known.get("p50_ms"))
+        rows.append((level["concurrency"], level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
+    return f"{table([word(name) for name in head], rows)}\n\n{measured(figure, word)}"
+
+
 def against(figure: Figure, word: Words) -> str:
-    """This checkout beside another commit, level by level."""
+    """This checkout beside another commit, level by level; then where a request's time went, and goes."""
     keys = ("requests_per_s", "p50_ms", "p99_ms")
     times = ("requests/s, times", "p50, times", "p99, times", "processor time, times")
     head = ("level", "requests/s", "p50 ms", "p99 ms", *times)
@@ -40,7 +60,22 @@ def against(figure: Figure, word: Words) -> str:
     for level in figure["levels"]:
         found = (level["this"][key] for key in keys)
         rows.append((level["level"], *found, *(level["ratio"][key] for key in (*keys, "processor_ms"))))
-    return f"{table([word(name) for name in head], rows)}\n\n{measured(figure, word)}"
+    by_level = table([word(name) for name in head], rows)
+    return f"{by_level}\n\n{_before_and_now(figure, word)}\n\n{measured(figure, word)}"
+
+
+def _before_and_now(figure: Figure, word: Words) -> str:
+    """Of each part, at the first two levels: what a request takes of it, and what it costs it."""
+    head, columns = [word("part")], []
+    for level in figure["levels"][:2]:
+        for key, name in (("stage_p50_ms", "wall ms"), ("processor_ms", "processor ms")):
+            for side, when in (("other", "before"), ("this", "now")):
+                head.append(f"{level['level']}: {word(name)}, {word(when)}")
+                columns.append(level[side][key])
+    parts = ("redis", "elasticsearch", "feast", "triton", "server")
+    rows = [(word(part), *(column.get(part) for column in columns)) for part in parts]
+    rows.append((word("all"), *(column.get("total", column.get("all")) for column in columns)))
+    return table(head, rows)
 
 
 def waterfall(figure: Figure, word: Words) -> str:
@@ -70,7 +105,8 @@ def waterfall(figure: Figure, word: Words) -> str:
     ratio = word("A single request takes {ratio} times its slowest chain of bare calls ({chain} ms).")
     said = ratio.format(ratio=figure["p50_over_chain"], chain=figure["bare_ms"]["chain"])
     share = word("Our own server's share of the processor time: {shares}.").format(shares=shares)
-    return f"{table(head, rows)}\n\n{said} {share} {measured(figure, word)}"
+    picture = f"![{word(WATERFALL)}](../../pic/waterfall.png)"
+    return f"{picture}\n\n{table(head, rows)}\n\n{said} {share} {measured(figure, word)}"
 
 
 def shed(figure: Figure, word: Words) -> str:
@@ -82,7 +118,8 @@ def shed(figure: Figure, word: Words) -> str:
     ]
     best = word("Best rate: {rate} requests/s; loads are times that, goodput a share of it.")
     said = best.format(rate=figure["best"]["requests_per_s"])
-    return f"{table([word(name) for name in head], rows)}\n\n{said} {measured(figure, word)}"
+    picture = f"![{word(SHED)}](../../pic/shed.png)"
+    return f"{picture}\n\n{table([word(name) for name in head], rows)}\n\n{said} {measured(figure, word)}"
 
 
 def soak(figure: Figure, word: Words) -> str:
@@ -103,6 +140,7 @@ def soak(figure: Figure, word: Words) -> str:
 
 
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
+    "serving": ("serving.json", serving),
     "against": ("serving_against.json", against),
     "waterfall": ("waterfall.json", waterfall),
     "shed": ("shed.json", shed),

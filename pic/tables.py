@@ -11,6 +11,10 @@ from data_exchange_center.figures import FIGURES
 Words = Callable[[str], str]  # English -> the README's language
 Figure = dict[str, Any]
 
+CHINESE = {
+    "Measured by": "由", "on": "测于", "service versions": "服务版本", "cores": "核", "data": "数据",
+}  # fmt: skip
+
 
 def read(name: str) -> Figure:
     """A file that a command wrote into ``pic/figures``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -30,6 +31,14 @@ def readme(request: pytest.FixtureRequest) -> str:
 def test_the_figures_are_those_of_the_files_that_commands_wrote() -> None:
     done = subprocess.run([sys.executable, "pic/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_figures_that_are_not_measured_yet_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "pic")  # as python pic/readme.py has it
+    readme = runpy.run_path(str(ROOT / "pic" / "readme.py"))
+    readme["BLOCKS"]["soak"] = ("no_such.json", lambda figure, word: "")
+    filled = readme["rendered"]("<!-- figures: soak -->\nold\n<!-- /figures -->", lambda text: text)
+    assert filled.splitlines()[1] == "Not measured yet: no command has written `pic/figures/no_such.json`."
 
 
 def test_every_readme_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +119,7 @@ def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_rea
             "factors": {"columns": 61, "validation": scores},
         },
     }
-    rows = runpy.run_path(str(ROOT / "pic" / "readme.py"))["ratings"](figure, lambda text: text).splitlines()
+    rows = runpy.run_path(str(ROOT / "pic" / "offline_tables.py"))["ratings"](figure, lambda text: text).splitlines()
     assert rows[2:6] == [
         "| 59 | the source's | 0.8123 | 0.8200 | 0.7000 |",
         "| 61 | with the factors | 0.8123 | - | - |",
@@ -122,7 +131,7 @@ def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_rea
 
 def test_times_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "pic")
-    draw = runpy.run_path(str(ROOT / "pic" / "readme.py"))
+    draw = runpy.run_path(str(ROOT / "pic" / "demo_tables.py"))
     base = {"command": "make it", "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 8}}
     parts = [{"part": "lint", "seconds": 20}, {"part": "unit tests", "seconds": 40}]
     told = draw["test"]({**base, "parts": parts}, lambda text: text)
@@ -134,8 +143,9 @@ def test_times_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_excerpt_shows_data_models_stores_check_and_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "pic")
-    draw = runpy.run_path(str(ROOT / "pic" / "readme.py"))
-    lines = draw["brief"](draw["read"]("demo_output.json"), lambda text: text).splitlines()[1:-1]
+    draw = runpy.run_path(str(ROOT / "pic" / "demo_tables.py"))
+    printed = json.loads((ROOT / "pic" / "figures" / "demo_output.json").read_text(encoding="utf-8"))
+    lines = draw["brief"](printed, lambda text: text).splitlines()[1:-1]
     assert 15 <= len(lines) <= 25
     for word in (
         "ratings of",
@@ -160,6 +170,6 @@ def test_containers_have_a_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
         "dataset": "ml-1m",
         "containers": [server, steps],
     }
-    lines = runpy.run_path(str(ROOT / "pic" / "readme.py"))["containers"](figure, lambda text: text).splitlines()
+    lines = runpy.run_path(str(ROOT / "pic" / "demo_tables.py"))["containers"](figure, lambda text: text).splitlines()
     assert lines[2:4] == ["| `server` | 631.3 | 199.2 | 5.2 | 208.1 |", "| `steps` | 5777.6 | 199.2 | - | - |"]
     assert lines[-1].startswith("Measured by `make docker-figures`")

@@ -91,6 +91,16 @@ def test_a_comparison_has_a_row_a_level(tables: ModuleType) -> None:
     assert rows[1] == ["4 in flight", "76.9", "13.0", "13.0", "2.0", "0.5", "0.5", "0.5"]
 
 
+def test_a_comparison_says_where_the_time_went_and_goes(tables: ModuleType) -> None:
+    levels = comparison({"this": {"4": [turn()]}, "other": {"4": [turn(2.0)]}})
+    block = tables.against(about(levels=levels), word).split("\n\n")[1]
+    rows = {row[0]: row[1:] for row in cells(block)}
+    assert rows["part"] == ["4: wall ms, before", "4: wall ms, now", "4: processor ms, before", "4: processor ms, now"]
+    assert rows["elasticsearch"] == ["12.0", "6.0", "2.0", "1.0"]
+    assert rows["server"] == ["-", "-", "2.0", "1.0"]
+    assert rows["all"] == ["24.0", "12.0", "10.0", "5.0"]
+
+
 def test_a_soak_says_what_it_found(tables: ModuleType) -> None:
     samples = [Sample(float(at), {"redis 1": Use(1.0, 20.0, 4, 9)}) for at in range(10)]
     figure = about(

@@ -1,0 +1,84 @@
+"""The tables of the offline steps: what they take, what their models reach, what an index of the vectors loses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tables import Figure, Words, measured, table
+
+CHINESE = {
+    "peak MB": "内存峰值 MB", "source's seconds": "源项目的秒数", "all": "合计", "rows": "样本", "AUC": "AUC",
+    "train": "训练", "over 3 seeds": "3 个种子", "validation": "验证", "test": "测试", "to": "至",
+    "columns": "列数", "which": "哪些列", "the source's": "源项目的列", "with the neighbours": "加上近邻",
+    "with the factors": "加上因子模型", "with both": "两者都加", "validation AUC": "验证 AUC",
+    "test AUC": "测试 AUC", "test GAUC": "测试 GAUC", "channel": "通道", "index": "索引",
+    "found of the exact": "找到精确结果的", "worst user": "最差的用户", "flat": "逐个比较（flat）",
+    "hnsw": "图（hnsw）",
+}  # fmt: skip
+
+
+def _auc(model: str) -> Callable[[Figure, Words], str]:
+    def render(figure: Figure, word: Words) -> str:
+        found = figure[model]
+        head = (word("rows"), word("AUC"), word("over 3 seeds"))
+        rows = [
+            (word(part), f"{v['by_seed'][0]:.4f}", f"{v['min']:.4f} {word('to')} {v['max']:.4f}")
+            for part, v in found.items()
+        ]
+        return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+    return render
+
+
+def offline(figure: Figure, word: Words) -> str:
+    """Seconds and memory of every offline step, beside the source's."""
+    head = (word("step"), word("seconds"), word("peak MB"), word("source's seconds"))
+    rows = [(f"`{s['step']}`", s["seconds"], s["peak_rss_mb"], s["source_seconds"]) for s in figure["steps"]]
+    rows.append((word("all"), figure["seconds"], figure["peak_rss_mb"], figure["source_seconds"]))
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def ratings(figure: Figure, word: Words) -> str:
+    """Rating prediction with the source's columns and with more: chosen on validation, the test rows read once."""
+    source, added = sorted(int(key) for key in figure if key.isdigit())
+    rows = [(source, "the source's", figure[str(source)]), (added, "with both", figure[str(added)])]
+    rows += [(part["columns"], f"with the {name}", part) for name, part in figure["parts"].items()]
+    head = ("columns", "which", "validation AUC", "test AUC", "test GAUC")
+    cells = [
+        (columns, word(which), f"{found['validation']['auc']:.4f}", *(_test_score(found, m) for m in ("auc", "gauc")))
+        for columns, which, found in sorted(rows, key=lambda row: row[0])
+    ]
+    return f"{table([word(name) for name in head], cells)}\n\n{measured(figure, word)}"
+
+
+def _test_score(found: Figure, metric: str) -> str | None:
+    return f"{found['test'][metric]:.4f}" if "test" in found else None
+
+
+def index(figure: Figure, word: Words) -> str:
+    """What a graph of vectors finds of the exact candidates, and how long a search takes."""
+    head = [
+        word(h) for h in ("channel", "index", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
+    ]
+    rows = [
+        (
+            f"`{row['channel']}`",
+            word(row["index"]),
+            row["num_candidates"],
+            f"{row['found']:.1%}",
+            f"{row['found by the worst served']:.1%}",
+            row["p50_ms"],
+            row["p99_ms"],
+        )
+        for row in figure["rows"]
+    ]
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
+    "fm": ("offline_seeds.json", _auc("fm")),
+    "deepfm": ("offline_seeds.json", _auc("deepfm")),
+    "offline": ("offline_bench.json", offline),
+    "ratings": ("rating_prediction.json", ratings),
+    "index": ("vector_index.json", index),
+}
