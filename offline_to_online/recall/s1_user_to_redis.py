@@ -2,13 +2,14 @@
 
 Industry keeps what a request needs about its user in a key-value store that answers in a fraction of a millisecond.
 A vector that a channel learned for a user is stored; the other channels compute theirs from the history when a request
-is answered, with tables that are stored beside the users. All of it is loaded under the release's own keys, so nothing
-that is being served changes.
+is answered, with tables that are stored beside the users. So is the page's map of the items: their vectors, projected.
+All of it is loaded under the release's own keys, so nothing that is being served changes.
 
-Reads:  data_exchange_center/offline/user_state, user_preferences, user_vectors, user_seen and popular .parquet,
-        channels.npz
+Reads:  data_exchange_center/offline/user_state, user_preferences, user_vectors, user_seen, popular and item_vectors
+        .parquet, channels.npz
 Writes: Redis hashes ml:<release>:user:<own id> {number, history, profile, term, filter, vector_<channel>...},
-        ml:<release>:popular, ml:<release>:channels; data_exchange_center/offline_to_online/<release>/manifest.json
+        ml:<release>:popular, ml:<release>:channels, ml:<release>:places;
+        data_exchange_center/offline_to_online/<release>/manifest.json
 Run:    cd offline_to_online/recall && python s1_user_to_redis.py
 Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source; with a stored vector: 6,040 by the
         source's recipe, none by the default one, whose 2 channels make vectors of histories
@@ -27,7 +28,8 @@ from offline_to_online.stores.redis import RedisStore
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    state, channels = recall_state(settings.exchange_dir), read_channels(settings.exchange_dir)
+    mapped = manifest.recipe.recall.searched[0].name
+    state, channels = recall_state(settings.exchange_dir, mapped), read_channels(settings.exchange_dir)
     store = RedisStore(settings)
     users, address = store.remembered(state.users), store.address
     store.sync(manifest, replace(state, users=users))
@@ -44,6 +46,7 @@ def main(settings: Settings) -> None:
     print(f"  with preferred {manifest.dataset.word}s: {sum(len(row.genres) > 0 for row in users):,}")
     print(f"  seen items in the filters: {sum(len(row.seen) for row in users):,}")
     print(f"  popular list: {len(state.popular):,} items")
+    print(f"  on the map, by the vectors of {mapped}: {len(state.places):,} items")
 
 
 if __name__ == "__main__":

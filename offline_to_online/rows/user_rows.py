@@ -1,4 +1,4 @@
-"""What recall needs of a release's users, from the artifacts: the rows that go into Redis, and that checks use."""
+"""What goes into Redis of a release, from the artifacts: the users as recall needs them, which checks use too."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release_parts import read_user_ids
+from offline_to_online.rows.item_map import item_places
 from online.clients.redis import StoredUser
 
 _NOTHING = np.empty(0, dtype=np.int32)
@@ -56,10 +57,11 @@ class RecallState:
     users: tuple[UserRow, ...]  # by number
     popular: tuple[tuple[int, float], ...]  # (item's number, score), best first
     channels: bytes  # `ChannelSet`, packed
+    places: NDArray[Any]  # of `wire.PLACE`: the items' on the map
 
 
-def recall_state(exchange_dir: Path) -> RecallState:
-    """All of it. Raises ArtifactError when a file is missing."""
+def recall_state(exchange_dir: Path, mapped: str) -> RecallState:
+    """All of it; ``mapped``: the channel that the map is made of. Raises ArtifactError when a file is missing."""
     popular = artifacts.POPULAR.read(exchange_dir)
     return RecallState(
         users=tuple(user_rows(exchange_dir)),
@@ -67,6 +69,7 @@ def recall_state(exchange_dir: Path) -> RecallState:
             (int(item), float(score)) for item, score in zip(popular[Columns.ITEM], popular[Columns.SCORE], strict=True)
         ),
         channels=artifacts.CHANNELS.read(exchange_dir),
+        places=item_places(exchange_dir, mapped),
     )
 
 

@@ -1,4 +1,4 @@
-"""Recall state in Redis, under the release's keys: one hash a user, the popular list, the channels.
+"""Recall state in Redis, under the release's keys: one hash a user, the popular list, the channels, the map.
 
 The key `wire.users_key` is the mark: it is written once everything was read back, so an interrupted load, or one that
 failed its check, is told apart from a whole one. The pointer `wire.LIVE_KEY` lies here too: moving it is going live.
@@ -71,6 +71,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
                     pipe.execute()
             client.set(wire.popular_key(release), json.dumps([list(entry) for entry in content.popular]))
             client.set(wire.channels_key(release), content.channels)
+            client.set(wire.places_key(release), content.places.tobytes())
 
     def remembered(self, users: Sequence[UserRow]) -> tuple[UserRow, ...]:
         """Those whom nobody has asked a server to forget. Raises as `reaching`."""
@@ -110,6 +111,8 @@ class RedisStore(ReleaseStore[RecallState, None]):
                 raise CheckError(f"the popular list of release {release} in Redis is not the one in popular.parquet")
             if read(client, wire.channels_key(release)) != content.channels:
                 raise CheckError(f"the channels of release {release} in Redis are not the ones in channels.npz")
+            if read(client, wire.places_key(release)) != content.places.tobytes():
+                raise CheckError(f"the map of release {release} in Redis is not the one made of item_vectors.parquet")
 
     def _mark(self, release: str) -> None:
         with redis_client(self.settings) as client:

@@ -71,7 +71,7 @@ class ItemMap(BaseModel):
 
     release: str
     channel: str = Field(description="whose vectors these are")
-    item_list: list[PlacedItem] = Field(description="those that have a vector, as far as the server holds copies")
+    item_list: list[PlacedItem] = Field(description="the most popular of those that have a vector")
 
 
 class KeptRelease(BaseModel):

@@ -6,10 +6,9 @@ import json
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-import numpy as np
+from numpy.typing import NDArray
 
 from data_exchange_center.own_ids import OwnId, own_id
-from online.browse.item_map import projected
 from online.browse.queries import ItemsQuery, MapQuery, UserQuery, UsersQuery
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
@@ -87,14 +86,15 @@ class Browse:
         return {"release": opened.release, "item_list": [_shown(opened.catalogue[itemid]) for itemid in found]}
 
     def item_map(self, query: MapQuery) -> bytes:
-        """Items on a plane, as JSON, which is made once while the release is open.
+        """Items on a plane, as JSON, which is put together once while the release is open.
 
-        Raises ServiceError, NoReleaseError, UnknownReleaseError.
+        Raises ServiceError, NoReleaseError, UnknownReleaseError; StoredError: the release was loaded without a map.
         """
         opened = self._opened(query.release)
         made = self._maps.get(opened)
         if made is None:
-            made = self._maps[opened] = json.dumps(_item_map(opened), ensure_ascii=False).encode()
+            places = self._users.places(opened.release)
+            made = self._maps[opened] = json.dumps(_item_map(opened, places), ensure_ascii=False).encode()
         return made
 
     def releases(self) -> dict[str, Any]:
@@ -144,19 +144,15 @@ class Browse:
         return opened.current(user, None) if user is not None else None
 
 
-def _item_map(opened: OpenRelease) -> dict[str, Any]:
-    """By the vectors of the release's first searched channel."""
-    items, channel = opened.exact, opened.manifest.recipe.recall.searched[0].name
-    known = np.flatnonzero(~np.isnan(items.vectors[channel]).any(axis=1))
-    itemids = items.itemids[known].tolist()
-    ranks = {itemid: rank for rank, itemid in enumerate(opened.popular.ids.tolist())}
-    places = projected(items.vectors[channel][known], np.array([ranks.get(itemid, len(ranks)) for itemid in itemids]))
-    shown = [opened.catalogue[itemid] for itemid in itemids]
+def _item_map(opened: OpenRelease, places: NDArray[Any]) -> dict[str, Any]:
+    """``places``: of `wire.PLACE`."""
     return {
         "release": opened.release,
-        "channel": channel,
+        "channel": opened.manifest.recipe.recall.searched[0].name,
         "item_list": [
-            {**_shown(item), "x": x, "y": y} for item, (x, y) in zip(shown, places.round(4).tolist(), strict=True)
+            {**_shown(opened.catalogue[itemid]), "x": round(x, 4), "y": round(y, 4)}
+            for itemid, x, y in places.tolist()
+            if itemid in opened.catalogue
         ],
     }
 

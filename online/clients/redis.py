@@ -197,6 +197,20 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         except (ValueError, TypeError) as error:
             raise StoredError(self.service, f"holds a popular list of release {release} that cannot be read") from error
 
+    def places(self, release: str) -> NDArray[Any]:
+        """(n,) of `wire.PLACE`: the items on the release's map. Raises ServiceError."""
+        with self._asking("places"):
+            raw: Any = self._redis.get(wire.places_key(release))
+        if raw is None:
+            raise StoredError(
+                self.service,
+                f"holds no map of release {release}; offline_to_online/recall/s1_user_to_redis.py writes it",
+            )
+        try:
+            return np.frombuffer(raw, wire.PLACE)
+        except ValueError as error:
+            raise StoredError(self.service, f"holds a map of release {release} that cannot be read") from error
+
     def activated(self) -> tuple[str | None, list[str]]:
         """The live release, and those that can be gone back to, newest activation first. Raises ServiceError."""
         with self._asking("activated"):

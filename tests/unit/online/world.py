@@ -189,6 +189,12 @@ class World(ABC):
         return [(itemid, round(1 - n / 1000, 3)) for n, itemid in enumerate(sorted(self.itemids, key=lambda i: i % 97))]
 
     @cached_property
+    def places(self) -> NDArray[Any]:
+        """Of `wire.PLACE`."""
+        rows = [(itemid, itemid % 7 / 7, -(itemid % 5) / 5) for itemid in self.trained]
+        return np.array(rows, wire.PLACE)
+
+    @cached_property
     def weights(self) -> NDArray[np.float32]:
         """Of the linear model that scores: sigmoid(rows @ weights). Ids and ages are large numbers."""
         weights = np.random.default_rng(self.seed + 4).normal(size=self.spec.width) * 0.3

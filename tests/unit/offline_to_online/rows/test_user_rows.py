@@ -50,7 +50,7 @@ def test_a_history_is_the_newest_served_ratings_newest_first(tmp_path: Path) -> 
 
 def test_the_popular_list_keeps_its_order_and_the_channels_their_bytes(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="default")
-    state = recall_state(tmp_path)
+    state = recall_state(tmp_path, "tower")
     assert [itemid for itemid, _ in state.popular] == artifacts.POPULAR.read(tmp_path)[Columns.ITEM].tolist()
     scores = [score for _, score in state.popular]
     assert scores == sorted(scores, reverse=True)

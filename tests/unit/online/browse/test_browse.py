@@ -7,8 +7,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from online.browse import browse
-from online.browse.item_map import projected
 from online.main.s1_server import create_app
 from online.web import keys
 from tests.unit.online.conftest import Fakes
@@ -78,22 +76,29 @@ def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:
     assert found[0].keys() == {"itemid", "title", *fakes.world.attributes(found[0]["itemid"])}
 
 
-def test_the_map_has_every_item_that_was_trained(http: FlaskClient, fakes: Fakes) -> None:
-    answer = got(http, "/ml/map", "ItemMap")
-    assert answer["channel"] == fakes.world.recipe.recall.searched[0].name
-    assert {item["itemid"] for item in answer["item_list"]} == set(fakes.world.trained)
+def test_the_map_is_the_one_of_the_release(http: FlaskClient, fakes: Fakes) -> None:
+    answer, world = got(http, "/ml/map", "ItemMap"), fakes.world
+    assert answer["channel"] == world.recipe.recall.searched[0].name
+    found = [(item["itemid"], item["x"], item["y"]) for item in answer["item_list"]]
+    assert found == [(itemid, round(x, 4), round(y, 4)) for itemid, x, y in world.places.tolist()]
+    assert answer["item_list"][0]["title"] == world.titles[found[0][0]]
 
 
-def test_a_map_is_made_once_while_the_release_is_open(
-    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[int] = []
-    monkeypatch.setattr(browse, "projected", lambda vectors, ranks: made.append(1) or projected(vectors, ranks))
+def test_a_map_is_read_once_while_the_release_is_open(http: FlaskClient, fakes: Fakes) -> None:
     assert http.get("/ml/map").json == http.get("/ml/map").json
-    assert len(made) == 1
+    assert fakes.users.calls.count(fakes.world.release) == 1
     fakes.add(replace(fakes.world, release=OTHER, seed=1))
-    other = got(http, f"/ml/map?release={OTHER}", "ItemMap")
-    assert (other["release"], len(made)) == (OTHER, 2)
+    assert got(http, f"/ml/map?release={OTHER}", "ItemMap")["release"] == OTHER
+    assert fakes.users.calls.count(OTHER) == 1
+
+
+def test_a_release_that_was_loaded_without_a_map_says_so(http: FlaskClient, fakes: Fakes) -> None:
+    assert http.get("/ml/users").status_code == 200
+    del fakes.users.worlds[fakes.world.release]
+    answer = http.get("/ml/map")
+    assert answer.status_code == 503
+    conforms(answer.json, "ErrorAnswer")
+    assert "no map of release" in answer.text
 
 
 @pytest.mark.parametrize(

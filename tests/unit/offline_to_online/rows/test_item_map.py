@@ -1,8 +1,26 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from online.browse.item_map import projected
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns, vector_of
+from offline_to_online.rows.item_map import item_places, projected
+from tests.synthetic_release import write_artifacts
+
+
+def test_the_most_popular_items_with_a_vector_have_places_the_same_each_time(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="default")
+    vectors = artifacts.ITEM_VECTORS.read(tmp_path).set_index(Columns.ITEM)[vector_of("tower")]
+    popular = [item for item in artifacts.POPULAR.read(tmp_path)[Columns.ITEM] if vectors[item] is not None]
+    places = item_places(tmp_path, "tower")
+    assert places["itemid"][: len(popular)].tolist() == popular
+    assert set(places["itemid"].tolist()) == set(vectors.dropna().index)
+    assert len(set(zip(places["x"].tolist(), places["y"].tolist(), strict=True))) > len(places) / 2
+    np.testing.assert_array_equal(places, item_places(tmp_path, "tower"))
+    few = item_places(tmp_path, "tower", most=7)
+    assert few["itemid"].tolist() == popular[:7]
 
 
 def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center import artifacts, wire
+from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.feature_kinds import Float32
 
+MOST_ITEMS: Final = 20_000  # a browser draws no more, and these take less than a second however many there are
 _NOTHING: Final = 1e-5  # a length that is a rounding error
 _FURTHEST: Final = 99.5  # percent of the items lie within -1 to 1; the few beyond are put on the edge
+
+
+def item_places(exchange_dir: Path, channel: str, most: int = MOST_ITEMS) -> NDArray[Any]:
+    """(n,) of `wire.PLACE`: the most popular items for which a channel has a vector, most popular first.
+
+    Raises ArtifactError when a file is missing.
+    """
+    field = vector_of(channel)
+    vectors = artifacts.ITEM_VECTORS.read(exchange_dir, [Columns.ITEM, field]).dropna().sort_values(Columns.ITEM)
+    popular = artifacts.POPULAR.read(exchange_dir, [Columns.ITEM])[Columns.ITEM].tolist()
+    ranks = {itemid: rank for rank, itemid in enumerate(popular)}
+    rank = vectors[Columns.ITEM].map(ranks).fillna(len(ranks)).astype(np.int64).to_numpy()
+    first = np.argsort(rank, kind="stable")[:most]
+    places = np.empty(len(first), wire.PLACE)
+    places["itemid"] = vectors[Columns.ITEM].to_numpy()[first]
+    if len(first):
+        xy = projected(np.stack(vectors[field].tolist()).astype(np.float32)[first], rank[first])
+        places["x"], places["y"] = xy.T
+    return places
 
 
 def projected(vectors: Float32, ranks: NDArray[np.integer]) -> NDArray[np.float64]:
