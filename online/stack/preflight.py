@@ -15,7 +15,8 @@ from online.stack.service import LOOPBACK, Service, StackError
 from online.stack.triton.service import check_libpython, check_python
 
 NEEDED_BYTES = 2 * 10**9
-_LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1", "0.0.0.0")  # noqa: S104 (compared, not bound)
+_LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1")
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 (compared, not bound)
 
 
 def check(settings: Settings, services: Iterable[Service]) -> None:
@@ -39,9 +40,16 @@ def check_software(settings: Settings, services: Iterable[Service]) -> None:
 
 
 def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
+    """Of what runs here, the server alone can be opened to others: it has keys. The four listen on loopback."""
     for service in services:
         host = getattr(settings, service.group).host
-        if host not in _LOOPBACK_NAMES:
+        if host == _EVERYWHERE and service.name != "server":
+            raise StackError(
+                f"RECSYS_{service.group.upper()}__HOST is {host!r}, which would open {service.title} to everybody, and "
+                f"the local {service.title} listens on {LOOPBACK} alone: unset it; to open the server, set "
+                "RECSYS_SERVER__HOST."
+            )
+        if host not in (*_LOOPBACK_NAMES, _EVERYWHERE):
             raise StackError(
                 f"RECSYS_{service.group.upper()}__HOST is {host!r}, but the local stack runs on this machine: "
                 "unset it, or use Docker for services elsewhere."

@@ -15,8 +15,8 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from online.stack import preflight
-from online.stack.catalogue import SERVICES, by_name
-from online.stack.service import StackError
+from online.stack.catalogue import PROGRAMS, SERVICES, by_name
+from online.stack.service import Service, StackError
 from online.stack.triton import service as triton
 from tests.free_ports import settings_on_free_ports
 
@@ -110,6 +110,22 @@ def test_missing_software_says_make_services(settings: Settings, tmp_path: Path)
     with pytest.raises(StackError) as error:
         preflight.check_software(empty, [by_name("triton")])
     assert "Triton's environment" in sentence(error)
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_no_service_of_the_four_is_opened_to_others(settings: Settings, service: Service) -> None:
+    opened = getattr(settings, service.group).model_copy(update={"host": "0.0.0.0"})
+    with pytest.raises(StackError) as error:
+        preflight.check_hosts(settings.model_copy(update={service.group: opened}), SERVICES)
+    text = sentence(error)
+    for part in (f"RECSYS_{service.group.upper()}__HOST is '0.0.0.0'", service.title, "127.0.0.1 alone", "unset it"):
+        assert part in text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_the_server_has_keys_and_may_be_opened(settings: Settings, host: str) -> None:
+    opened = settings.server.model_copy(update={"host": host})
+    preflight.check_hosts(settings.model_copy(update={"server": opened}), PROGRAMS)
 
 
 def test_a_service_elsewhere_is_not_for_the_local_stack(settings: Settings) -> None:
