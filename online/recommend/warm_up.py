@@ -27,6 +27,8 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: OpenRe
     Nothing is searched where it has answered so many already: by the checks of `make sync`, or by requests.
     ``within_s``: seconds, 0 for not at all. Raises ServiceError, unless it is that time is over.
     """
+    if not within_s:
+        return
     started, deadline = time.perf_counter(), Deadline.after(within_s)
     searches = before = None
     try:

@@ -57,5 +57,12 @@ def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
+def opened(fakes: Fakes) -> Fakes:
+    """With the live release open: the time that takes is of the first request's budget, on a busy machine all of it."""
+    fakes.recommender.warm_up().result()
+    return fakes
+
+
+@pytest.fixture
 def http(fakes: Fakes) -> FlaskClient:
     return create_app(fakes.recommender, log=fakes.users.log).test_client()

@@ -17,6 +17,8 @@ from online.recommend.types import Recommendation, Request
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, LATER, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld, SourceWorld
 
+pytestmark = pytest.mark.usefixtures("opened")
+
 default = pytest.mark.parametrize("kind", [DefaultWorld])
 source = pytest.mark.parametrize("kind", [SourceWorld])
 

@@ -24,6 +24,8 @@ from online.recommend.types import Outcome, Recommendation, Request
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_TERMS_USER, UNKNOWN_USER, World
 
+pytestmark = pytest.mark.usefixtures("opened")
+
 SERVICES = ("redis", "elasticsearch", "feast", "triton")
 USERS = (1, 8, LONG_HISTORY_USER, NO_TERMS_USER)
 
