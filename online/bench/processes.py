@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,11 @@ import psutil
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+
+# gunicorn ends a worker that it has not heard of for 30 s. Feast's says that it lives every 15 s, when it looks at its
+# clock: once a second.
+_UNNOTICED_S: Final = 10.0
+_SIGN_OF_LIFE_S: Final = 2.0
 
 PARTS: Final = ("server", "redis", "elasticsearch", "feast", "triton")
 
@@ -97,13 +103,25 @@ def used_s(parts: Mapping[str, Part]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def held(parts: Mapping[str, Part]) -> Iterator[None]:
-    """Stop the processes, as Ctrl-Z does, and let them go on at the end: meanwhile they use no processor."""
+    """Stop the processes, as Ctrl-Z does, and let them go on at the end: meanwhile they use no processor.
+
+    Workers go on first: a master that finds one silent for too long would end it.
+    """
     processes = [process for part in parts.values() for process in part.processes]
+    masters = {process.ppid() for process in processes}
+    began = time.monotonic()
     try:
         for process in processes:
             process.suspend()
         yield
     finally:
-        for process in reversed(processes):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
+        _go_on(process for process in processes if process.pid not in masters)
+        if time.monotonic() - began > _UNNOTICED_S:
+            time.sleep(_SIGN_OF_LIFE_S)
+        _go_on(process for process in processes if process.pid in masters)
+
+
+def _go_on(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()

@@ -10,6 +10,7 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from online.bench import processes
 from online.bench.processes import PARTS, Part, held, parts_of, ports
 
 LISTENS = """
@@ -91,6 +92,25 @@ def test_what_is_held_goes_on_afterwards(listening: tuple[psutil.Popen, list[int
         _, status = os.waitpid(process.pid, os.WUNTRACED)  # until it stands
         assert os.WIFSTOPPED(status)
     assert process.status() != psutil.STATUS_STOPPED
+
+
+def test_workers_go_on_before_their_master_looks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_UNNOTICED_S", -1.0)
+    with psutil.Popen(
+        [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as master:
+        worker = psutil.Process(int(master.stdout.readline().split()[0]))
+        standing: list[list[bool]] = []
+
+        def look(_: float) -> None:
+            standing.append([each.status() == psutil.STATUS_STOPPED for each in (master, worker)])
+
+        monkeypatch.setattr(processes.time, "sleep", look)
+        with held({"server": Part("server", (psutil.Process(master.pid), worker))}):
+            os.waitpid(master.pid, os.WUNTRACED)  # until it stands
+        assert standing == [[True, False]]
+        assert master.status() != psutil.STATUS_STOPPED
+        master.stdin.close()
 
 
 def test_a_process_that_has_ended_is_told() -> None:
