@@ -11,9 +11,12 @@ SOAKED = (
     "{minutes} minutes at {rate} requests/s, {switches} release switches: {requests} requests, {errors} errors, "
     "{degraded} degraded, p99 {p99} ms."
 )
+SAME_SERVICES = "Both servers asked the same services."
+OWN_SERVICES = "Each server had services of its own."
 WATERFALL = "One request stage by stage; what each stage waits and what each process costs, by load"
 SHED = "Goodput, what is turned away, and the latency of accepted requests, by load"
 CHINESE = {
+    SAME_SERVICES: "两个服务器询问同一套服务。", OWN_SERVICES: "每个服务器有自己的一套服务。",
     WATERFALL: "一个请求的各个阶段；不同负载下每个阶段的等待和每个进程的开销",
     SHED: "不同负载下的有效吞吐、被拒绝的份额和被接受的请求的延迟",
     "concurrency": "并发", "requests/s": "请求/秒", "p50 ms": "p50 毫秒", "p99 ms": "p99 毫秒",
@@ -61,7 +64,8 @@ def against(figure: Figure, word: Words) -> str:
         found = (level["this"][key] for key in keys)
         rows.append((level["level"], *found, *(level["ratio"][key] for key in (*keys, "processor_ms"))))
     by_level = table([word(name) for name in head], rows)
-    return f"{by_level}\n\n{_before_and_now(figure, word)}\n\n{measured(figure, word)}"
+    said = word(SAME_SERVICES if figure.get("same_services") else OWN_SERVICES)
+    return f"{by_level}\n\n{_before_and_now(figure, word)}\n\n{said} {measured(figure, word)}"
 
 
 def _before_and_now(figure: Figure, word: Words) -> str:

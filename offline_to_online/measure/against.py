@@ -1,7 +1,9 @@
 """How fast this checkout's server answers beside that of another commit, in one run on one machine.
 
-The other commit gets a worktree, an environment, services and a release of its own; both stacks stand side by side, and
-the one whose turn it is not is held (SIGSTOP). The turns alternate, over several rounds, so background load hits both.
+The other commit gets a worktree and an environment of its own. Its server asks the same services, for the same release,
+where it differs from this checkout in nothing that these are made of; otherwise it has services and a release of its
+own. What only the other one needs is held (SIGSTOP). The turns alternate, over several rounds, so background load hits
+both.
 Closed loop at several numbers of requests in flight, and a fixed rate (`online.bench.generator`). Requests are strict
 where the server knows the word. A commit that cannot use this one's artifacts is trained with its own code first,
 unless --exchange names a folder where that has been done.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -31,7 +33,14 @@ from data_exchange_center.files import write_json
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.measure.other_checkout import ROOT, OtherCheckout, before_this_branch, commit_of, running
+from offline_to_online.measure.other_checkout import (
+    ROOT,
+    OtherCheckout,
+    before_this_branch,
+    commit_of,
+    running,
+    same_services,
+)
 from online.bench.asking import Drawn, facts, known_userids, ready
 from online.bench.compare import Loading, Turn, comparison
 from online.bench.gate import AT_MOST, grown
@@ -72,6 +81,13 @@ def one_turn(ask: Generator, side: Side, loading: Loading, drawn: Drawn, request
     return Turn(run, {name: after[name] - before[name] for name in after})
 
 
+def idle_parts(sides: Mapping[str, Side], active: str) -> dict[str, Part]:
+    """What nobody needs while it is ``active``'s turn."""
+    needed = sides[active].parts.values()
+    (idle,) = (side for name, side in sides.items() if name != active)
+    return {name: part for name, part in idle.parts.items() if part not in needed}
+
+
 def take_turns(
     ask: Generator, sides: dict[str, Side], loadings: Sequence[Loading], drawn: Drawn, requests: int, rounds: int
 ) -> dict[str, dict[str, list[Turn]]]:
@@ -80,8 +96,7 @@ def take_turns(
     for turn in range(rounds):
         for loading in loadings:
             for name in sides if turn % 2 == 0 else reversed(sides):
-                (idle,) = (side for other, side in sides.items() if other != name)
-                with held(idle.parts):
+                with held(idle_parts(sides, name)):
                     taken[name][loading.name].append(one_turn(ask, sides[name], loading, drawn, requests))
     return taken
 
@@ -112,6 +127,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("commit", nargs="?", help="what git calls it; default: where this branch left origin/main")
     parser.add_argument("--exchange", type=Path, help="that commit's exchange folder, trained with its own code")
+    parser.add_argument("--own-services", action="store_true", help="services for each server, whatever has changed")
     parser.add_argument("--keep", action="store_true", help="keep its worktree and its data for the next time")
     parser.add_argument(
         "--levels", type=int, nargs="*", help=f"requests in flight; default: {_LEVELS}, {_GATED} as a gate"
@@ -137,15 +153,19 @@ def main(settings: Settings) -> None:
     userids = known_userids(settings)
     if subprocess.run(("make", "serve"), cwd=ROOT, check=False).returncode:  # else it may be other code that answers
         raise StepError("this checkout's server did not start: see above")
-    other = OtherCheckout(commit, settings, given.exchange.resolve() if given.exchange else None)
+    shared = not given.own_services and given.exchange is None and same_services(commit)
+    exchange = given.exchange.resolve() if given.exchange else None
+    other = OtherCheckout(commit, settings, exchange, shares_services=shared)
     with running(other, keep=given.keep), generator() as ask:
         sides = {THIS: side_of(settings, ask, userids), OTHER: side_of(other.settings, ask, userids)}
         server = ready(settings.server.url)
         taken = take_turns(ask, sides, loadings, Drawn(userids, given.seed), given.requests, given.rounds)
     levels = comparison(taken)
-    Console().print(table(levels))
+    console = Console()
+    console.print(table(levels))
+    console.print("both servers asked the same services" if shared else "each server had services of its own")
     about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
-    measured = {"rounds": given.rounds, "requests": given.requests, "levels": levels}
+    measured = {"same_services": shared, "rounds": given.rounds, "requests": given.requests, "levels": levels}
     if given.output:
         write_json(given.output, {**about, **facts(settings, server["services"]), **measured})
     if given.gate and (problems := grown(levels, THIS, OTHER)):

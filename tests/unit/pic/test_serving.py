@@ -89,6 +89,7 @@ def test_a_comparison_has_a_row_a_level(tables: ModuleType) -> None:
     levels = comparison({"this": {name: [turn()]}, "other": {name: [turn(2.0)]}})
     rows = cells(tables.against(about(levels=levels), word))
     assert rows[1] == ["4 in flight", "76.9", "13.0", "13.0", "2.0", "0.5", "0.5", "0.5"]
+    assert "Both servers asked the same services." in tables.against(about(levels=levels, same_services=True), word)
 
 
 def test_a_comparison_says_where_the_time_went_and_goes(tables: ModuleType) -> None:

@@ -3,14 +3,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
 import pytest
 
 from data_exchange_center.steps import StepError
 from offline_to_online.measure import against
-from offline_to_online.measure.against import OTHER, THIS, Side, one_turn, table, take_turns
+from offline_to_online.measure.against import OTHER, THIS, Side, idle_parts, one_turn, table, take_turns
 from online.bench.asking import Drawn
 from online.bench.compare import Loading, comparison
 from online.bench.generator import Answered, Run, Target
+from online.bench.processes import Part
 
 
 class Asks:
@@ -56,6 +58,16 @@ def test_sides_take_turns_level_by_level() -> None:
     assert [level["ratio"]["p50_ms"] for level in levels] == [0.5, 0.5]
     assert levels[0][THIS]["processor_ms"]["server"] == 50.0  # a second for twenty requests
     assert table(levels).row_count == 6
+
+
+def test_what_both_need_is_not_held() -> None:
+    redis, mine, theirs = Part("redis", ()), Part("server", (psutil.Process(),)), Part("server", ())
+    sides = {
+        THIS: Side(Target("fast"), {"server": mine, "redis": redis}),
+        OTHER: Side(Target("slow"), {"server": theirs, "redis": redis}),
+    }
+    assert idle_parts(sides, THIS) == {"server": theirs}
+    assert idle_parts(sides, OTHER) == {"server": mine}
 
 
 @pytest.mark.parametrize(

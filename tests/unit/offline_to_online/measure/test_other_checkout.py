@@ -8,7 +8,13 @@ import pytest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.measure import other_checkout
-from offline_to_online.measure.other_checkout import OtherCheckout, before_this_branch, commit_of, running
+from offline_to_online.measure.other_checkout import (
+    OtherCheckout,
+    before_this_branch,
+    commit_of,
+    running,
+    same_services,
+)
 
 AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@b")
 MAKEFILE = """\
@@ -76,6 +82,37 @@ def test_it_is_started_on_ports_of_its_own_with_a_copy_of_the_artifacts(reposito
         assert made(other) == [["setup", port, exchange], ["up", port, exchange], ["sync", port, exchange], ["serve"]]
         assert (other.settings.offline_dir / "readable").is_file()
     assert made(other)[-1] == ["down", port, exchange]
+
+
+def test_without_other_services_its_server_alone_is_started(repository: Path, settings: Settings) -> None:
+    python = repository / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" "$RECSYS_SERVER__PORT" "$RECSYS_REDIS__PORT" >> ../made\n')
+    python.chmod(0o755)
+    (repository / "Makefile").write_text('.venv/.ready:\n\t@echo "$@" >> ../made\n')
+    for command in (("add", "--all"), (*AUTHOR, "commit", "-q", "-m", "two")):
+        subprocess.run(("git", *command), cwd=repository, check=True)
+    with running(OtherCheckout(commit_of("HEAD"), settings, None, shares_services=True), keep=True) as other:
+        ports = [str(other.settings.server.port), str(settings.redis.port)]
+        assert ports[0] != str(settings.server.port)
+        assert made(other) == [[".venv/.ready"], ["-m", "online.stack", "serve", *ports]]
+        assert not other.settings.offline_dir.exists()
+    assert made(other)[-1] == ["-m", "online.stack", "down", *ports]
+
+
+def test_the_same_services_do_while_nothing_they_are_made_of_has_changed(repository: Path) -> None:
+    one = commit_of("HEAD")
+
+    def change(path: str) -> None:
+        (repository / path).parent.mkdir(parents=True, exist_ok=True)
+        (repository / path).write_text("new")
+        subprocess.run(("git", "add", path), cwd=repository, check=True)
+
+    change("online/web/worker.py")
+    change("online/stack/README.md")
+    assert same_services(one)
+    change("online/stack/redis.py")
+    assert not same_services(one)
 
 
 def test_one_that_cannot_use_the_artifacts_is_trained(repository: Path, settings: Settings) -> None:
