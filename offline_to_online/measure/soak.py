@@ -1,9 +1,9 @@
 """Hours in minutes: requests at a fixed rate, releases that take turns, and whether any process grows.
 
-Two releases of the same models take turns. Where the stores hold only one, its twin is made first: the same artifacts
-but for one user's preferred genres, synced and checked like any release. The release that was live is live again at
-the end. Every process of the stack is looked at every few seconds; one whose memory is, at the end, more than 5 % above
-what it was after the warm-up (two switches at least, so that each release has been opened once) fails the run.
+Two releases of the same models take turns; where the stores hold only one, its twin is made first. The release that was
+live is live again at the end. Every process of the stack is looked at every few seconds; one whose memory is, at the
+end, more than 5 % above what it was after the warm-up (two switches at least, so that each release has been opened
+once) fails the run.
 
 Reads   the live release; the server, over HTTP; /proc
 Writes  pic/figures/soak.json
@@ -13,12 +13,10 @@ Run     make soak minutes=60, with the services up, a release live, and the serv
 from __future__ import annotations
 
 import argparse
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,14 +24,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import artifacts, steps
+from data_exchange_center import steps
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.activation import go_back
-from offline_to_online.measure.other_checkout import ROOT
-from offline_to_online.stores.redis import RedisStore
+from offline_to_online.measure.twin_release import two_releases
 from online.bench.asking import Drawn, facts, known_userids, reaching, ready
 from online.bench.generator import Answered, Generator, Target, generator
 from online.bench.growth import AT_MOST, Sample, grown, growth, sample
@@ -55,34 +52,6 @@ class Plan(NamedTuple):
     @property
     def warm_up_s(self) -> float:
         return max(_WARM_UP * self.seconds, 2 * self.switch_every_s)
-
-
-@contextmanager
-def _one_user_changed(settings: Settings) -> Iterator[None]:
-    """The artifacts with one user's preferred genres taken away, for as long as it takes."""
-    folder = settings.exchange_dir
-    preferences = artifacts.USER_PREFERENCES.read(folder)
-    genres = [[], *preferences["genres"].iloc[1:]]
-    try:
-        artifacts.USER_PREFERENCES.write(folder, preferences.assign(genres=genres))
-        yield
-    finally:
-        artifacts.USER_PREFERENCES.write(folder, preferences)
-
-
-def two_releases(settings: Settings) -> tuple[str, str]:
-    """The live release and another one in the stores, which is made where there is none. Raises StepError."""
-    store = RedisStore(settings)
-    live = store.live()
-    if live is None:
-        raise StepError("no release is live: run `make sync` first")
-    others = [release for release in store.history() if release != live]
-    if not others:
-        with _one_user_changed(settings):
-            if subprocess.run(("make", "sync"), cwd=ROOT, check=False).returncode:
-                raise StepError("the second release could not be loaded: see above")
-        others = [str(store.live())]
-    return live, others[0]
 
 
 class Soak:
