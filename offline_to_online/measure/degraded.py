@@ -34,12 +34,12 @@ from offline.evaluation.evaluate import write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
+from offline_to_online.measure.some_users import parse_users, sample
 from online.recommend.recommender import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Outcome, Request
 
 K = 50
 OPENS_WITHIN_S = 60.0  # on a busy machine; it takes one
-SEED = 0  # of the sample of users
 # Other outcomes are answers of full quality: the service has nothing on a user or an item.
 WITHOUT = (Outcome.LAST_STATE, Outcome.EXACT_SEARCH, Outcome.LAST_FEATURES, Outcome.NOT_RANKED, Outcome.POPULAR)
 ALL = ("redis", "elasticsearch", "feast", "triton")
@@ -65,13 +65,6 @@ CASES = (
     Case("none of the four", ALL),
     Case("none of the four, a user not seen before", ALL, seen_before=False),
 )
-
-
-def sample(n_users: int, size: int | None) -> NDArray[np.intp]:
-    """Rows of ``size`` users, ascending, drawn with a fixed seed; of all users where there are no more than that."""
-    if size is None or size >= n_users:
-        return np.arange(n_users)
-    return np.sort(np.random.default_rng(SEED).choice(n_users, size, replace=False))
 
 
 def measure(
@@ -156,10 +149,7 @@ def _recommender(settings: Settings, known_users: int, release: str) -> Recommen
 
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline_to_online.measure.degraded", description=__doc__)
-    parser.add_argument("--users", type=int, help="how many are asked for, drawn at random; default: all")
-    size = parser.parse_args().users
-    if size is not None and size < 1:
-        raise StepError(f"users={size} is no number of users.", "Name at least 1, or leave it out for all.")
+    size = parse_users(parser)
     inputs, release = read_with_holdout(settings), release_of_artifacts(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     with ExitStack() as ends:

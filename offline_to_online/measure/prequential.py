@@ -36,15 +36,14 @@ from data_exchange_center.own_ids import DatasetIds, OwnId
 from data_exchange_center.progress import progress
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from offline.data.sequences import Sequences
 from offline.evaluation.evaluate import write
 from offline.evaluation.live import IN_FLIGHT, expect_release
 from offline.evaluation.metrics import mean
 from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
-from offline_to_online.measure.degraded import sample
 from offline_to_online.measure.server_loop import Loop, ServerLoop
+from offline_to_online.measure.some_users import parse_users, sample
 
 K: Final = 50
 NEVER: Final = 1_000_000  # events late
@@ -213,10 +212,7 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline_to_online.measure.prequential", description=__doc__)
-    parser.add_argument("--users", type=int, help="how many are replayed, drawn at random; default: all")
-    size = parser.parse_args().users
-    if size is not None and size < 1:
-        raise StepError(f"users={size} is no number of users.", "Name at least 1, or leave it out for all.")
+    size = parse_users(parser)
     release = release_of_artifacts(settings)
     expect_release(settings.server.url, release.release)
     inputs = read_with_holdout(settings)
