@@ -1,16 +1,14 @@
-"""What can be asked in an address, checked before anything is looked up."""
+"""What can be asked in an address."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.own_ids import MAX_BYTES
 from online.clients.redis import COMPARED_USERS
 from online.recommend.types import RELEASE
-from online.web.body import BadRequestError
 
 Release = Annotated[str, Field(pattern=RELEASE)]
 FEWEST = (
@@ -58,21 +56,3 @@ class Activation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     release: Annotated[Release, Field(description=_RELEASE)]
-
-
-AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
-
-
-def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
-    """Raises BadRequestError, which names the field."""
-    try:
-        return model.model_validate(dict(arguments))
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = str(problem["loc"][0])
-        known = model.model_fields.get(field)
-        if known is None:
-            there = ", ".join(model.model_fields)
-            raise BadRequestError(field[:40], f"There is no {field[:40]!r} here; there are: {there}.") from error
-        what = "is missing; expected" if problem["type"] == "missing" else "must be"
-        raise BadRequestError(field, f"{field} {what} {known.description or problem['msg']}.") from error

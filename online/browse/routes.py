@@ -5,7 +5,8 @@ from __future__ import annotations
 from flask import Flask, Response, jsonify, request
 
 from online.browse.browse import Browse
-from online.browse.queries import Activation, ItemsQuery, MapQuery, UserQuery, UsersQuery, parse_query
+from online.browse.queries import Activation, ItemsQuery, MapQuery, UserQuery, UsersQuery
+from online.web.body import parse_query
 
 
 def register_browse(app: Flask, browse: Browse) -> None:

@@ -41,6 +41,7 @@ from online.events.routes import register_events
 from online.page.routes import register_page
 from online.recommend.recommender import Recommender
 from online.recommend.releases import OPENING_WAIT_S
+from online.recommend.types import WhyNotRequest
 from online.web import body, records
 from online.web.access_log import log_request
 from online.web.errors import register_errors
@@ -99,7 +100,7 @@ def create_app(
     @app.get(WHY_NOT_PATH)
     def why_not() -> Response:
         record = records.current()
-        asked = body.parse_query(request.args)
+        asked = body.parse_query(WhyNotRequest, request.args)
         record.facts |= {"user": asked.userid, "item": asked.itemid}
         found = recommender.why_not(asked, record.watch)
         record.facts |= {"release": found.release}

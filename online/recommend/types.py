@@ -75,10 +75,12 @@ class WhyNotRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    userid: OwnText = Field(description="the data set's own")
-    itemid: OwnText = Field(description="the data set's own")
-    size: Size = Field(default=50, description="of the list that is asked about")
-    timestamp: Timestamp = Field(description="seconds since 1970-01-01 UTC: as if asked then, not now")
+    userid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
+    itemid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
+    size: Size = Field(default=50, description=f"a whole number from 1 to {MAX_SIZE}, of the list that is asked about")
+    timestamp: Timestamp = Field(
+        description=f"a whole number of seconds since 1970-01-01 UTC, 0 to {MAX_TIMESTAMP}: as if asked then, not now"
+    )
 
 
 class WrongIdError(RecsysError):

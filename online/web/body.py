@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER
-from online.recommend.types import MAX_BUDGET_MS, MAX_SIZE, MAX_TIMESTAMP, MIN_BUDGET_MS, Request, WhyNotRequest
+from online.recommend.types import MAX_BUDGET_MS, MAX_SIZE, MAX_TIMESTAMP, MIN_BUDGET_MS, Request
 
 _BODY = "body"
 _SHOWN = 40  # characters of a user's field name that are echoed
@@ -25,16 +24,9 @@ _EXPECTED = {
     "stages": "true or false",
     "release": "a release's id, twelve characters of 0-9 and a-f",
 }
-_IN_ADDRESS = {
-    "userid": f"an id of 1 to {MAX_BYTES} bytes",
-    "itemid": f"an id of 1 to {MAX_BYTES} bytes",
-    "size": _EXPECTED["size"],
-    "timestamp": _EXPECTED["timestamp"],
-}
-_NUMBERS = ("size", "timestamp")
-_NUMBER = re.compile(r"-?[0-9]{1,12}")
 _EXAMPLE = 'for example {"userid": 1, "size": 50}'
 Parsed = TypeVar("Parsed")
+AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
 
 
 class BadRequestError(RecsysError):
@@ -73,18 +65,24 @@ def validated(
         raise _explained(error, expected, example, shape) from error
 
 
-def parse_query(arguments: Mapping[str, str]) -> WhyNotRequest:
-    """Of an address. Raises BadRequestError."""
-    numbers = {name: int(text) for name, text in arguments.items() if name in _NUMBERS and _NUMBER.fullmatch(text)}
+def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
+    """Of an address, whose values are all text. Raises BadRequestError, which names the field."""
     try:
-        return WhyNotRequest.model_validate({**arguments, **numbers})
+        return model.model_validate(dict(arguments), strict=False)
     except ValidationError as error:
-        raise _explained(error, _IN_ADDRESS) from error
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = str(problem["loc"][0])
+        known = model.model_fields.get(field)
+        if known is None:
+            there = ", ".join(model.model_fields)
+            raise BadRequestError(
+                field[:_SHOWN], f"There is no {field[:_SHOWN]!r} here; there are: {there}."
+            ) from error
+        what = "is missing; expected" if problem["type"] == "missing" else "must be"
+        raise BadRequestError(field, f"{field} {what} {known.description or problem['msg']}.") from error
 
 
-def _explained(
-    error: ValidationError, expected: Mapping[str, str], example: str = "", shape: str = ""
-) -> BadRequestError:
+def _explained(error: ValidationError, expected: Mapping[str, str], example: str, shape: str) -> BadRequestError:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind, path = problem["type"], problem["loc"]
     if kind == "json_invalid":
