@@ -259,18 +259,21 @@ docker-pin: setup ## pin the images of .env by digest, as their registries say t
 docker-figures: setup ## sizes, starts and memory of the running containers, each started anew -> pic/figures/containers.json
 	@$(BIN)/python -m online.stack.images.figures
 
-.PHONY: bench bench-events bench-gate bench-waterfall bench-shed serving-pictures soak bench-recipes bench-index
-bench: setup ## how fast the running server answers -> pic/figures/; against=<commit>: beside that commit's, in turns
+.PHONY: bench bench-cold-start bench-events bench-gate bench-waterfall bench-shed serving-pictures soak bench-recipes bench-index
+bench: setup ## how fast the running server answers -> pic/figures/ (a minute); against=<commit>: beside that commit's, in turns (ten minutes, and setting that up)
 	$(if $(against),$(BIN)/python -m offline_to_online.measure.against "$(against)" $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options),$(BIN)/python -m online.bench $(options))
 
-bench-gate: setup ## fail where a request costs over a tenth more than before this branch, or than at against=<commit>
+bench-gate: setup ## fail where a request costs over a tenth more than before this branch, or than at against=<commit> (some minutes)
 	$(BIN)/python -m offline_to_online.measure.against $(if $(against),"$(against)") --gate $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options)
 
-bench-waterfall: setup ## where a request's time goes, wall and processor, stage by stage -> pic/figures/waterfall.json
+bench-waterfall: setup ## where a request's time goes, wall and processor, stage by stage -> pic/figures/waterfall.json (a minute)
 	$(BIN)/python -m online.bench.waterfall
 
-bench-shed: setup ## goodput at up to ten times what the server can do -> pic/figures/shed.json
+bench-shed: setup ## goodput at up to ten times what the server can do -> pic/figures/shed.json (two minutes)
 	$(BIN)/python -m online.bench.shed
+
+bench-cold-start: setup ## the first requests after Elasticsearch's start, with its warm-up and without -> pic/figures/cold_start.json (some minutes)
+	$(BIN)/python -m online.bench.cold_start $(options)
 
 serving-pictures: setup ## draw the figures of bench-waterfall and bench-shed, into pic/
 	$(BIN)/python pic/serving.py
@@ -335,8 +338,8 @@ test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands,
 	$(BIN)/python -m pytest tests/e2e/walk -q
 
 .PHONY: fuzz
-fuzz: setup ## ten thousand requests made from the API's description, right and wrong ones (some minutes; cases=<how many>)
-	FUZZ_CASES=$(or $(cases),10000) $(BIN)/python -m pytest tests/unit/online/web/test_fuzz.py -q --timeout 3600
+fuzz: setup ## ten thousand requests made from the API's description, right and wrong ones (two minutes; cases=<how many>; url=<server>: of a running one)
+	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/online/web/test_fuzz.py -q --timeout 3600
 
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)

@@ -15,7 +15,10 @@ SAME_SERVICES = "Both servers asked the same services."
 OWN_SERVICES = "Each server had services of its own."
 WATERFALL = "One request stage by stage; what each stage waits and what each process costs, by load"
 SHED = "Goodput, what is turned away, and the latency of accepted requests, by load"
+FIRST = "The first {requests} requests after each of {starts} starts, at {rate} a second."
 CHINESE = {
+    FIRST: "{starts} 次启动，每次启动后的前 {requests} 个请求，每秒 {rate} 个。",
+    "warm-up": "热身", "server ready after s": "服务器就绪用时 秒",
     SAME_SERVICES: "两个服务器询问同一套服务。", OWN_SERVICES: "每个服务器有自己的一套服务。",
     WATERFALL: "一个请求的各个阶段；不同负载下每个阶段的等待和每个进程的开销",
     SHED: "不同负载下的有效吞吐、被拒绝的份额和被接受的请求的延迟",
@@ -143,10 +146,23 @@ def soak(figure: Figure, word: Words) -> str:
     return f"{table([word(name) for name in head], rows)}\n\n{said} {measured(figure, word)}"
 
 
+def cold_start(figure: Figure, word: Words) -> str:
+    """The first requests after Elasticsearch's start, without a warm-up and with it."""
+    head = ("warm-up", "p50 ms", "p99 ms", "degraded", "server ready after s")
+    rows = [
+        (name, found["p50_ms"], found["p99_ms"], f"{found['degraded'] / found['requests']:.1%}", found["ready_s"])
+        for name, found in figure["warm_up"].items()
+    ]
+    requests = next(iter(figure["warm_up"].values()))["requests"] // figure["rounds"]
+    said = word(FIRST).format(requests=requests, starts=figure["rounds"], rate=f"{figure['requests_per_s']:g}")
+    return f"{table([word(name) for name in head], rows)}\n\n{said} {measured(figure, word)}"
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "serving": ("serving.json", serving),
     "against": ("serving_against.json", against),
     "waterfall": ("waterfall.json", waterfall),
     "shed": ("shed.json", shed),
     "soak": ("soak.json", soak),
+    "cold_start": ("cold_start.json", cold_start),
 }

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from online.bench import shed
+from online.bench import cold_start, shed
+from online.bench.cold_start import Start
 from online.bench.compare import Loading, Turn, comparison
 from online.bench.generator import Answered, Run
 from online.bench.growth import Sample, growth
@@ -111,6 +112,17 @@ def test_a_soak_says_what_it_found(tables: ModuleType) -> None:
     block = tables.soak(figure, word)
     assert cells(block)[1] == ["redis 1", "20.0", "20.0", "4", "9"]
     assert "5 minutes at 50 requests/s, 2 release switches: 15000 requests, 3 errors, 1 degraded, p99 40.0 ms." in block
+
+
+def test_a_cold_start_is_told_beside_a_warm_one(tables: ModuleType) -> None:
+    slow, quick = Answered(0.2, 200, "a", degraded=("elasticsearch",)), Answered(0.01, 200, "a")
+    starts = {"0 s": [Start(3.0, (slow, quick))], "5 s": [Start(6.0, (quick, quick))]}
+    warm_up = {name: cold_start.summary(each) for name, each in starts.items()}
+    block = tables.cold_start(about(rounds=1, requests_per_s=20.0, warm_up=warm_up), word)
+    rows = {row[0]: row[1:] for row in cells(block)}
+    assert rows["0 s"] == ["105.0", "198.1", "50.0%", "3.0"]
+    assert rows["5 s"] == ["10.0", "10.0", "0.0%", "6.0"]
+    assert "The first 2 requests after each of 1 starts, at 20 a second." in block
 
 
 def test_pictures_are_drawn(draw: ModuleType, waterfall: dict[str, Any], shed_figure: dict[str, Any]) -> None:
