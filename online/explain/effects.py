@@ -19,7 +19,7 @@ from data_exchange_center.history import History
 from online.clients.base import Asks
 from online.clients.triton import ScoreQuery
 from online.explain import shapes
-from online.explain.evidence import Evidence
+from online.explain.evidence import Evidence, Places
 from online.explain.places import EVENTS
 from online.explain.shapes import ColumnEffect, EventEffect
 
@@ -46,7 +46,7 @@ class Occluded:
 
 
 def effects(
-    scorer: Asks[ScoreQuery, NDArray[np.float32]], evidence: Evidence, shown: slice | Sequence[int], reference: slice
+    scorer: Asks[ScoreQuery, NDArray[np.float32]], evidence: Evidence, shown: Places, reference: Places | slice
 ) -> list[shapes.Effects]:
     """Of the items in places ``shown`` of the ranked list, as far as `MAX_ROWS` reaches; none where it is not ranked.
 

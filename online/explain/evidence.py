@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels.shares import Shares
-from data_exchange_center.fusion import Hits
 from online.clients.redis import StoredUser
 from online.explain.shapes import NamedItem
 from online.recommend.open_release import OpenRelease
 from online.recommend.types import Candidates, Ranked
 
 Ids = NDArray[np.integer]
+Places = NDArray[np.intp]  # on the ranked list, from 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Evidence:
         return NamedItem(itemid=item.own_id, title=item.title)
 
 
-def rank_on(found: Hits, itemid: int) -> int | None:
+def rank_on(ids: Ids, itemid: int) -> int | None:
     """From 1; None: it is not on the list."""
-    at = np.flatnonzero(found.ids == itemid)
+    at = np.flatnonzero(ids == itemid)
     return int(at[0]) + 1 if len(at) else None

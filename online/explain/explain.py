@@ -13,8 +13,8 @@ from online.clients.base import Asks, ServiceError
 from online.clients.triton import ScoreQuery
 from online.explain import shapes
 from online.explain.effects import effects
-from online.explain.evidence import Evidence
-from online.explain.places import channel_places, place, rounded
+from online.explain.evidence import Evidence, Places
+from online.explain.places import channel_places, diversified, place
 from online.explain.reasons import popular, reason
 from online.explain.shapes import Explanation, Place
 
@@ -22,16 +22,16 @@ Scorer = Asks[ScoreQuery, NDArray[np.float32]]
 
 
 def explained(scorer: Scorer, evidence: Evidence, size: int, *, strict: bool) -> list[Explanation]:
-    """The first ``size`` items of the ranked list, in its order.
+    """The ``size`` items that are shown, in their order.
 
     A scorer that does not answer is done without: ``effects`` are null. ``strict``: raises its ServiceError.
     """
     candidates, ranked = evidence.candidates, evidence.ranked
     fused, order = Hits(candidates.itemids, candidates.scores), Hits(ranked.itemids, ranked.scores)
-    shares = evidence.shares(candidates.itemids)
-    moved = _effects(scorer, evidence, size, strict)
+    shares, places = evidence.shares(candidates.itemids), ranked.shown(size)
+    moved = _effects(scorer, evidence, places, strict)
     told = []
-    for n, itemid in enumerate(ranked.itemids[:size].tolist()):
+    for n, itemid in enumerate(ranked.itemids[places].tolist()):
         k = int(np.flatnonzero(candidates.itemids == itemid)[0])
         channels = channel_places(evidence, candidates.by_channel, shares, itemid, k)
         told.append(
@@ -41,31 +41,32 @@ def explained(scorer: Scorer, evidence: Evidence, size: int, *, strict: bool) ->
                 channels=channels,
                 fused=place(fused, itemid),
                 ranked=place(order, itemid),
+                diversified=diversified(ranked, itemid),
                 effects=moved[n] if n < len(moved) else None,
             )
         )
     return told
 
 
-def _effects(scorer: Scorer, evidence: Evidence, size: int, strict: bool) -> list[shapes.Effects]:
+def _effects(scorer: Scorer, evidence: Evidence, places: Places, strict: bool) -> list[shapes.Effects]:
     try:
-        return effects(scorer, evidence, slice(size), slice(None))
+        return effects(scorer, evidence, places, slice(None))
     except ServiceError:
         if strict:
             raise
         return []
 
 
-def popular_explained(items: Iterable[tuple[OwnId, float]]) -> list[Explanation]:
-    """Of a popular list, (own id, score) best first."""
-    listed = list(items)
+def popular_explained(items: Iterable[tuple[OwnId, Place, Place | None]]) -> list[Explanation]:
+    """Of a popular list: own id, place on it, and the place in the answer where that is not the same."""
     return [
         Explanation(
             itemid=own_id,
             reason=popular(),
             channels={},
             fused=Place(of=0),
-            ranked=Place(rank=rank, score=rounded(score), of=len(listed)),
+            ranked=ranked,
+            diversified=diversified,
         )
-        for rank, (own_id, score) in enumerate(listed, start=1)
+        for own_id, ranked, diversified in items
     ]

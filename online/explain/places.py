@@ -11,6 +11,7 @@ from data_exchange_center.fusion import Hits
 from online.explain import shapes
 from online.explain.evidence import Evidence, rank_on
 from online.explain.shapes import ChannelPlace, EventShare, Place
+from online.recommend.types import Ranked
 
 EVENTS = 5  # of the history that are told one by one, for each channel and for the ranker
 _DIGITS = 7  # of a score or share: rounded, hundreds of them still add up within 1e-5
@@ -22,9 +23,17 @@ def rounded(score: float) -> float:
 
 def place(found: Hits, itemid: int) -> Place:
     """On one list."""
-    rank = rank_on(found, itemid)
+    rank = rank_on(found.ids, itemid)
     score = None if rank is None else rounded(found.scores[rank - 1])
     return Place(rank=rank, score=score, of=len(found.ids))
+
+
+def diversified(ranked: Ranked, itemid: int) -> Place | None:
+    """In the order that is shown; None where that is the ranked list's own."""
+    if ranked.order is None:
+        return None
+    ids = ranked.itemids[ranked.order]
+    return Place(rank=rank_on(ids, itemid), of=len(ids))
 
 
 def channel_places(

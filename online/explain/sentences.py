@@ -35,7 +35,7 @@ def joined(words: Sequence[str]) -> str:
 
 
 _WHY_NOT: dict[WhyNotCode, tuple[str, str]] = {
-    "in_the_list": ("It is number {rank} of the list.", "它在列表中排第 {rank} 位。"),
+    "in_the_list": ("It is number {place} of the list.", "它在列表中排第 {place} 位。"),
     "seen": ("The user has seen it; nothing is recommended twice.", "用户已经看过，看过的不再推荐。"),
     "unknown_user": (
         "Nothing is known of this user, so the popular list answers, and its first {size} do not include this item.",
@@ -62,6 +62,10 @@ _WHY_NOT: dict[WhyNotCode, tuple[str, str]] = {
         "It was found and ranked number {rank} of {of}; the list ends at {size}.{en_against}",
         "它被找到并排在 {of} 个中的第 {rank} 位，而列表只到第 {size} 位。{zh_against}",
     ),
+    "too_alike": (
+        "It was ranked number {rank} of {of}, but it is too much like others of the list, which is made diverse.",
+        "它排在 {of} 个中的第 {rank} 位，但与列表中别的物品太相似，而列表要求多样。",
+    ),
 }  # fmt: skip
 _AGAINST = 2  # columns in a sentence
 
@@ -75,6 +79,7 @@ def why_not_sentence(code: WhyNotCode, found: Standing) -> Sentence:
         "cut": found.cut,
         "rank": found.ranked.rank if found.ranked else None,
         "of": found.ranked.of if found.ranked else None,
+        "place": found.place.rank if found.place else None,
         "fused": found.fused.rank if found.fused else None,
         "en_ranks": _ranks(found.channels, "{rank} by {name}", "nowhere by {name}", ", "),
         "zh_ranks": _ranks(found.channels, "{name} 第 {rank} 位", "{name} 没有它", "，"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -11,7 +11,7 @@ from data_exchange_center.own_ids import OwnId
 ReasonCode = Literal["liked", "rated", "profile", "terms", "popular", "taste"]
 WhyNotCode = Literal[
     "in_the_list", "seen", "unknown_user", "unknown_item", "never_trained", "not_found", "not_fused", "no_features",
-    "ranked_below",
+    "ranked_below", "too_alike",
 ]  # fmt: skip
 
 
@@ -48,6 +48,9 @@ class Place(BaseModel):
     rank: int | None = Field(default=None, description="from 1; null: it is not on the list")
     score: float | None = None
     of: int = Field(description="how many items are on the list")
+
+    def within(self, size: int) -> bool:
+        return self.rank is not None and self.rank <= size
 
 
 class EventShare(NamedItem):
@@ -98,6 +101,12 @@ class Effects(BaseModel):
     history: list[EventEffect] = Field(description="largest effect first, of either sign")
 
 
+def _diversified() -> Any:
+    """Where re-ranking has put an item; said only where the list was re-ranked."""
+    what = "its place where the list was made diverse, and it has no score there; else absent"
+    return Field(default=None, description=what, exclude_if=lambda place: place is None)
+
+
 class Explanation(BaseModel):
     """Why one item is where it is."""
 
@@ -106,6 +115,7 @@ class Explanation(BaseModel):
     channels: dict[str, ChannelPlace]
     fused: Place
     ranked: Place
+    diversified: Place | None = _diversified()
     effects: Effects | None = Field(
         default=None,
         description="null where the model did not rank, beyond fifty items, and where no time was left for it",
@@ -122,9 +132,20 @@ class Standing(BaseModel):
     cut: int = Field(default=0, description="the last rank, of a channel and of fusion, that goes on")
     fused: Place | None = None
     ranked: Place | None = None
+    diversified: Place | None = _diversified()
     effects: Effects | None = Field(
         default=None, description="what moves its score most; of one below the list, against the mean of the list"
     )
+
+    @property
+    def place(self) -> Place | None:
+        """In the order of the answer."""
+        return self.diversified or self.ranked
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is on the list."""
+        return self.place is not None and self.place.within(self.size)
 
 
 class WhyNot(Standing):

@@ -9,11 +9,12 @@ from data_exchange_center.own_ids import OwnId
 from online.explain.effects import effects
 from online.explain.evidence import Evidence
 from online.explain.explain import Scorer
-from online.explain.places import channel_places, place
+from online.explain.places import channel_places, diversified, place
 from online.explain.sentences import why_not_sentence
 from online.explain.shapes import Effects, NamedItem, Place, Standing, WhyNot, WhyNotCode
 from online.recommend.open_release import OpenRelease
 from online.recommend.recall import channel_lists, fused_lists
+from online.recommend.types import Ranked
 
 
 def itemid_of(opened: OpenRelease, own_id: OwnId) -> int | None:
@@ -36,6 +37,7 @@ def why_not(scorer: Scorer, evidence: Evidence, userid: OwnId, itemid: int, size
         cut=recipe.candidates,
         fused=place(Hits(fused.ids, fused.scores), itemid),
         ranked=ranked,
+        diversified=diversified(evidence.ranked, itemid),
         effects=_effects(scorer, evidence, ranked, size),
     )
     return _told(opened, userid, evidence.named(itemid), _code(evidence, standing, itemid), standing)
@@ -56,12 +58,12 @@ def full_lists(evidence: Evidence) -> dict[str, Hits]:
     )
 
 
-def for_a_stranger(opened: OpenRelease, userid: OwnId, itemid: int, size: int) -> WhyNot:
-    """For a user that the release does not know: the popular list answers."""
-    item, at = opened.catalogue[itemid], place(opened.popular, itemid)
-    code: WhyNotCode = "in_the_list" if at.rank and at.rank <= size else "unknown_user"
+def for_a_stranger(opened: OpenRelease, ranked: Ranked, userid: OwnId, itemid: int, size: int) -> WhyNot:
+    """For a user that the release does not know: the popular list, ``ranked``, answers."""
+    item, at = opened.catalogue[itemid], place(Hits(ranked.itemids, ranked.scores), itemid)
+    standing = Standing(size=size, ranked=at, diversified=diversified(ranked, itemid))
     named = NamedItem(itemid=item.own_id, title=item.title)
-    return _told(opened, userid, named, code, Standing(size=size, ranked=at))
+    return _told(opened, userid, named, "in_the_list" if standing.shown else "unknown_user", standing)
 
 
 def of_no_item(opened: OpenRelease, userid: OwnId, itemid: OwnId, size: int) -> WhyNot:
@@ -71,7 +73,9 @@ def of_no_item(opened: OpenRelease, userid: OwnId, itemid: OwnId, size: int) -> 
 
 def _code(evidence: Evidence, standing: Standing, itemid: int) -> WhyNotCode:
     if standing.ranked and standing.ranked.rank:
-        return "in_the_list" if standing.ranked.rank <= standing.size else "ranked_below"
+        if standing.shown:
+            return "in_the_list"
+        return "too_alike" if standing.ranked.within(standing.size) else "ranked_below"
     if itemid in evidence.candidates.itemids:
         return "no_features"
     if standing.fused and standing.fused.rank:
@@ -84,6 +88,7 @@ def _effects(scorer: Scorer, evidence: Evidence, ranked: Place, size: int) -> Ef
     """Beside the items that are in the list; beside all where this one is."""
     if ranked.rank is None:
         return None
-    reference = slice(size) if ranked.rank > size else slice(None)
-    found = effects(scorer, evidence, [ranked.rank - 1], reference)
+    shown = evidence.ranked.shown(size)
+    at = np.array([ranked.rank - 1])
+    found = effects(scorer, evidence, at, slice(None) if at in shown else shown)
     return found[0] if found else None

@@ -2,7 +2,8 @@
 
 Reads   the server of s1_server.py, over HTTP; where no user is named, users.parquet for the first one
 Writes  nothing
-Run     python s2_client.py [--userid 1] [--size 50] [--timestamp 978300760] [--explain] [--url http://127.0.0.1:5000]
+Run     python s2_client.py [--userid 1] [--size 50] [--timestamp 978300760] [--explain] [--diversity 0.3]
+        [--url http://127.0.0.1:5000]
 Expect  fifty titles, best first, with the items' attributes and scores; below them the release and the milliseconds of
         each stage; where no user is named, the same request for curl
 """
@@ -42,12 +43,21 @@ def main(settings: Settings) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="show each item's place in what recall found, and why it is there"
     )
+    parser.add_argument("--diversity", type=float, help="0, best first, to 1; default: the server's setting")
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
     parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
     arguments = parser.parse_args()
     user = first_user(settings) if arguments.userid is None else arguments.userid
     key = settings.server.key.get_secret_value() if settings.server.key else None
-    answer = ask(arguments.url, user, arguments.size, timestamp=arguments.timestamp, explain=arguments.explain, key=key)
+    answer = ask(
+        arguments.url,
+        user,
+        arguments.size,
+        timestamp=arguments.timestamp,
+        explain=arguments.explain,
+        diversity=arguments.diversity,
+        key=key,
+    )
     Console().print(render(answer))
     if arguments.userid is None:
         print(f"Ask it yourself:  {as_curl(arguments.seen_at or arguments.url, user)}")

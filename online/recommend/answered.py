@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser
 from online.explain.evidence import Evidence
 from online.explain.explain import popular_explained
+from online.explain.places import diversified, place
 from online.explain.shapes import Explanation
 from online.recommend.open_release import OpenRelease
 from online.recommend.services import Turn
 from online.recommend.types import FUSED, Candidates, Degraded, Ranked
 
-Shown = tuple[tuple[int, float, CatalogueItem], ...]  # itemid, score, what is shown of it; best first
+Shown = tuple[tuple[int, float, CatalogueItem], ...]  # itemid, score, what is shown of it; in the answer's order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,9 +56,15 @@ def popular(opened: OpenRelease) -> Ranked:
 
 def shown(opened: OpenRelease, ranked: Ranked, size: int) -> Shown:
     """The first ``size`` of a list."""
-    pairs = zip(ranked.itemids[:size].tolist(), ranked.scores[:size].tolist(), strict=True)
+    places = ranked.shown(size)
+    pairs = zip(ranked.itemids[places].tolist(), ranked.scores[places].tolist(), strict=True)
     return tuple((itemid, score, opened.catalogue[itemid]) for itemid, score in pairs)
 
 
-def explained_as_popular(items: Shown) -> list[Explanation]:
-    return popular_explained((item.own_id, score) for _, score, item in items)
+def explained_as_popular(items: Shown, ranked: Ranked | None = None) -> list[Explanation]:
+    """``ranked``: the popular list that they are the first of; None: they are all of it."""
+    whole = ranked or Ranked(np.array([itemid for itemid, *_ in items]), np.array([score for _, score, _ in items]))
+    listed = Hits(whole.itemids, whole.scores)
+    return popular_explained(
+        (item.own_id, place(listed, itemid), diversified(whole, itemid)) for itemid, _, item in items
+    )

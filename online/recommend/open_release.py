@@ -17,6 +17,7 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.redis import RedisUsers, StoredUser
+from online.recommend.diversity import SimilarItems
 from online.recommend.exact_search import ExactItems
 from online.recommend.item_cache import FeatureStore, ItemCache, fetch_items
 from online.recommend.title_search import TitleSearch
@@ -44,6 +45,10 @@ class OpenRelease:
         """Popular items first."""
         ordered = dict.fromkeys([*self.popular.ids.tolist(), *self.catalogue])
         return TitleSearch.of((itemid, self.catalogue[itemid].title) for itemid in ordered)
+
+    @cached_property
+    def similar(self) -> SimilarItems:
+        return SimilarItems.of(self.exact, self.popular, len(self.spec.genres))
 
     @property
     def release(self) -> str:

@@ -24,6 +24,7 @@ from online.explain.explain import explained
 from online.explain.shapes import Explanation, WhyNot
 from online.explain.why_not import for_a_stranger, itemid_of, of_no_item, why_not
 from online.recommend.answered import Answered, explained_as_popular, popular, shown
+from online.recommend.diversity import diversified
 from online.recommend.known_users import KnownUsers
 from online.recommend.last_release import LastRelease
 from online.recommend.open_release import NoReleaseError, OpenRelease, ReleaseReader
@@ -33,11 +34,12 @@ from online.recommend.services import SCORES_SHARE, Services, Turn
 from online.recommend.stage_report import report
 from online.recommend.stages import Stages, lacks
 from online.recommend.status import Status
-from online.recommend.stopwatch import Stopwatch
+from online.recommend.stopwatch import DIVERSITY, Stopwatch
 from online.recommend.types import (
     FUSED,
     MAX_BUDGET_MS,
     Outcome,
+    Ranked,
     Recommendation,
     Request,
     WhyNotRequest,
@@ -65,6 +67,7 @@ class Recommender:
         """``last``: where the popular list is kept for the time when nothing answers."""
         self._services = Services(users, items, features, scorer)
         self._budget_ms = server.budget_ms
+        self._diversity = server.diversity
         self._warm_up_s = server.warm_up_s
         self._user_features = UserFeatures(features, self._services.breakers[features.service])
         self._background = ThreadPoolExecutor(2, "background")
@@ -124,7 +127,7 @@ class Recommender:
         watch = watch or Stopwatch()
         serving = self._releases.serving or self._releases.live()
         userid = read_id("userid", request.userid, serving.user_ids)
-        given = request.model_dump(include={"size", "timestamp"}, exclude_unset=True)  # what is not: as of now
+        given = request.model_dump(include={"timestamp", "diversity"}, exclude_unset=True)  # what is not: as of now
         asked = Request.model_validate({**given, "userid": userid, "size": request.size, "strict": True})
         turn = Turn(asked, self._deadline(asked, watch), watch)
         answered = self._answered(turn)
@@ -135,7 +138,7 @@ class Recommender:
             return of_no_item(opened, userid, own_id, request.size)
         evidence = answered.evidence(turn)
         if evidence is None:
-            return for_a_stranger(opened, userid, itemid, request.size)
+            return for_a_stranger(opened, answered.ranked, userid, itemid, request.size)
         return why_not(self._explaining(turn), evidence, userid, itemid, request.size)
 
     def _answer(self, turn: Turn) -> Recommendation:
@@ -147,6 +150,7 @@ class Recommender:
             items=answered.shown(size),
             lacking=(*answered.lacking, *ranked.lacking),
             cold_start=answered.user is None and not answered.lacking,
+            diversity=ranked.diversity,
             recall=answered.recalled() if turn.request.explain else None,
             explained=self._explained(turn, answered) if turn.request.explain is True else None,
             took_ms=turn.watch.took_ms(),
@@ -156,7 +160,7 @@ class Recommender:
     def _explained(self, turn: Turn, answered: Answered) -> list[Explanation]:
         evidence = answered.evidence(turn)
         if evidence is None:
-            return explained_as_popular(answered.shown(turn.request.size))
+            return explained_as_popular(answered.shown(turn.request.size), answered.ranked)
         return explained(self._explaining(turn), evidence, turn.request.size, strict=turn.strict)
 
     def _explaining(self, turn: Turn) -> Asking[ScoreQuery, NDArray[np.float32]]:
@@ -181,13 +185,25 @@ class Recommender:
                 ranked = popular(opened)
                 if user is not None:
                     ranked, candidates = self._stages.ranked(turn, opened, user, last_try=True)
-        return Answered(opened, user, candidates, ranked, lacking)
+        return Answered(opened, user, candidates, self._reranked(turn, opened, ranked), lacking)
+
+    def _reranked(self, turn: Turn, opened: OpenRelease, ranked: Ranked) -> Ranked:
+        """Made diverse, where that is wanted."""
+        wanted, size = turn.request.diversity, turn.request.size
+        wanted = self._diversity if wanted is None else wanted
+        if not wanted:
+            return ranked
+        with turn.watch.stage(DIVERSITY):
+            pool = max(size, opened.manifest.recipe.recall.candidates)  # of a popular list as of any other
+            return diversified(opened.similar, ranked, wanted, size, pool)
 
     def _popular(self, turn: Turn, error: ServiceError | NoReleaseError) -> Recommendation | None:
         """The popular list of the release that serves, or of the one that was opened last; None: there is none."""
         serving, saved, size = self._releases.serving, self._releases.saved, turn.request.size
+        ranked = None
         if serving is not None:
-            release, items = serving.release, shown(serving, popular(serving), size)
+            ranked = self._reranked(turn, serving, popular(serving))
+            release, items = serving.release, shown(serving, ranked, size)
         elif saved is not None:
             release, items = saved.release, saved.items[:size]
         else:
@@ -197,9 +213,10 @@ class Recommender:
             release=release,
             items=items,
             lacking=(lacks(error, Outcome.POPULAR),),
+            diversity=ranked.diversity if ranked is not None else None,
             took_ms=turn.watch.took_ms(),
             recall={FUSED: []} if turn.request.explain else None,
-            explained=explained_as_popular(items) if turn.request.explain is True else None,
+            explained=explained_as_popular(items, ranked) if turn.request.explain is True else None,
             stages=report(turn) if turn.request.stages else None,
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 from online.clients.redis import StoredUser
 from online.recommend.open_release import OpenRelease
 from online.recommend.services import Turn
+from online.recommend.stopwatch import DIVERSITY
 from online.recommend.types import Candidates, Ranked
 
 Facts = Mapping[str, Any]  # name -> a number, or numbers by name
@@ -26,6 +27,8 @@ def report(
     """
     rows = len(ranked.itemids) if ranked is not None else 0
     given = _given(turn, opened, user, candidates, rows) if opened is not None else {}
+    if ranked is not None and ranked.order is not None:
+        given[DIVERSITY] = _reranked(ranked, turn.request.size)
     return [
         {
             "stage": name,
@@ -37,6 +40,12 @@ def report(
         }
         for name, stage in turn.watch.stages.items()
     ]
+
+
+def _reranked(ranked: Ranked, size: int) -> tuple[Facts, Facts]:
+    """How many items were chosen from, and how many of the chosen would not have been shown."""
+    shown = ranked.shown(size)
+    return {"items": len(ranked.itemids)}, {"shown": len(shown), "brought_up": int((shown >= len(shown)).sum())}
 
 
 def _given(

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-STAGES: Final = ("redis", "elasticsearch", "feast", "triton")
+STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that ask a service
+DIVERSITY: Final = "diversity"  # the stage after them, for those who want it
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: a service, called once or again."""
+    """One stage: a service, called once or again, or the server's own work."""
 
     began: float  # seconds of `time.perf_counter`
     seconds: float
@@ -59,7 +60,7 @@ class Stopwatch:
     @property
     def stages(self) -> Mapping[str, Stage]:
         """Those that have ended, in the order of a request."""
-        return {name: self._stages[name] for name in STAGES if name in self._stages}
+        return {name: self._stages[name] for name in (*STAGES, DIVERSITY) if name in self._stages}
 
     def took_ms(self) -> dict[str, float]:
         """Milliseconds of each stage, and in total so far."""

@@ -42,6 +42,7 @@ OwnText = Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidat
 UserId = Annotated[int, Field(ge=1, le=MAX_INTEGER)] | OwnText
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Timestamp = Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
+Diversity = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Request(BaseModel):
@@ -56,6 +57,7 @@ class Request(BaseModel):
     size: Size = 50
     timestamp: Timestamp
     explain: bool | Literal["recall"] = False  # why each item is there, and what recall found; or that alone
+    diversity: Diversity | None = None  # 0: the ranker's order; 1: as unlike each other as can be; None: the server's
     budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)]  # 0: not given
     strict: bool = False  # rather no answer than one without a service: for checks and measurements
     stages: bool = False  # also return what each stage was given and what it gave
@@ -80,6 +82,9 @@ class WhyNotRequest(BaseModel):
     size: Size = Field(default=50, description=f"a whole number from 1 to {MAX_SIZE}, of the list that is asked about")
     timestamp: Timestamp = Field(
         description=f"a whole number of seconds since 1970-01-01 UTC, 0 to {MAX_TIMESTAMP}: as if asked then, not now"
+    )
+    diversity: Diversity | None = Field(
+        default=None, description="a number from 0 to 1, of the list that is asked about"
     )
 
 
@@ -196,6 +201,12 @@ class Ranked:
     lacking: tuple[Degraded, ...] = ()
     asked: ScoreQuery | None = None  # what the ranking model was asked; None where it did not rank
     rows: NDArray[np.intp] | None = None  # (n,) the items' rows of it
+    diversity: float | None = None  # that the order was made with; None: they are shown as they are here
+    order: NDArray[np.intp] | None = None  # (n,) places of the above as they are shown, where there is a diversity
+
+    def shown(self, size: int) -> NDArray[np.intp]:
+        """Places of the first ``size``."""
+        return np.arange(len(self.itemids))[:size] if self.order is None else self.order[:size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +215,10 @@ class Recommendation:
 
     userid: OwnId
     release: str
-    items: tuple[tuple[int, float, CatalogueItem], ...]  # number, score, best first
+    items: tuple[tuple[int, float, CatalogueItem], ...]  # number, score; best first, or as diversity has it
     lacking: tuple[Degraded, ...] = ()
     cold_start: bool = False
+    diversity: float | None = None  # that the items' order was made with; None: it is that of their scores
     took_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> milliseconds
     recall: Mapping[str, Sequence[OwnId]] | None = None  # own ids in the order of recall, where that was asked for
     explained: Sequence[Explanation] | None = None  # one an item, where that was asked for
@@ -227,6 +239,7 @@ class Recommendation:
             "release": self.release,
             "recommendation": self.id,
             "cold_start": self.cold_start,
+            **({"diversity": self.diversity} if self.diversity is not None else {}),
             **({"degraded": degraded} if degraded else {}),
             **({"reason": " ".join(reasons)} if reasons else {}),
             "item_list": [

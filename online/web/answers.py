@@ -21,7 +21,7 @@ class Item(BaseModel):
 
 
 class StageReport(BaseModel):
-    """One stage of a request: a service, what it was sent and what came back."""
+    """One stage of a request: a service, what it was sent and what came back; or re-ranking for diversity."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,14 +42,17 @@ class Lacking(BaseModel):
 
 
 class Answer(BaseModel):
-    """The best unseen items, best first."""
+    """The best unseen items, best first, or in the order that diversity wants."""
 
     userid: OwnId
     release: str = Field(description="which one has answered")
     recommendation: str = Field(description="the answer's name, for events that come of it")
     cold_start: bool = Field(description="the release knows nothing of this user: the popular list")
+    diversity: float | None = Field(
+        default=None, description="that the list was re-ranked with; absent where its order is that of the scores"
+    )
     item_list: list[Item]
-    took_ms: dict[str, float] = Field(description="milliseconds with each service, and in total")
+    took_ms: dict[str, float] = Field(description="milliseconds with each service, on diversity, and in total")
     degraded: list[Lacking] = Field(default=[], description="what the answer lacks; absent when it lacks nothing")
     reason: str = Field(default="", description="the same in sentences, and why an answer is not personal")
     recall: dict[str, list[OwnId]] = Field(default={}, description="with explain: what recall found, best first")

@@ -19,6 +19,7 @@ _EXPECTED = {
     "size": f"a whole number from 1 to {MAX_SIZE}",
     "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
     "explain": 'true, false or "recall"',
+    "diversity": "a number from 0, the ranking model's order, to 1",
     "budget_ms": f"a whole number of milliseconds from {MIN_BUDGET_MS} to {MAX_BUDGET_MS}",
     "strict": "true or false",
     "stages": "true or false",

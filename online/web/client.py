@@ -21,16 +21,28 @@ _ALWAYS = ("itemid", "score", "title")  # of an item; its other fields are the d
 
 
 def ask(
-    url: str, userid: OwnId, size: int, *, timestamp: int | None = None, explain: bool = False, key: str | None = None
+    url: str,
+    userid: OwnId,
+    size: int,
+    *,
+    timestamp: int | None = None,
+    explain: bool = False,
+    diversity: float | None = None,
+    key: str | None = None,
 ) -> dict[str, Any]:
-    """The server's answer; ``timestamp``: as if asked then (seconds), instead of now; ``key``: where one is needed.
+    """The server's answer.
+
+    ``timestamp``: as if asked then (seconds), instead of now; ``diversity``: 0 to 1, instead of the server's setting;
+    ``key``: where one is needed.
 
     Raises StepError with one sentence when there is none.
     """
     address = f"{url.rstrip('/')}/ml/rec"
-    body = {"userid": userid, "size": size, "explain": explain}
+    body: dict[str, Any] = {"userid": userid, "size": size, "explain": explain}
     if timestamp is not None:
         body["timestamp"] = timestamp
+    if diversity is not None:
+        body["diversity"] = diversity
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         with local_session() as session:
@@ -85,7 +97,8 @@ def render(answer: dict[str, Any]) -> Group:
         found = (places.get(item["itemid"], "-") for places in lists.values())
         table.add_row(str(place), *shown, f"{item['score']:.4f}", *found)
     stages = " | ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items())
-    notes = [Text(f"release {answer['release']} | {stages}", style="dim")]
+    diversity = f" | diversity {answer['diversity']:g}" if "diversity" in answer else ""
+    notes = [Text(f"release {answer['release']}{diversity} | {stages}", style="dim")]
     if answer.get("reason"):
         notes.insert(0, Text(answer["reason"], style="yellow"))
     return Group(table, *notes)

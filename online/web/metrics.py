@@ -49,7 +49,11 @@ class Metrics:
             "recsys_request_seconds", "Time to a request's answer", ["endpoint"], buckets=_BUCKETS, registry=own
         )
         self._stage_seconds = Histogram(
-            "recsys_stage_seconds", "Time a request spent with one service", ["stage"], buckets=_BUCKETS, registry=own
+            "recsys_stage_seconds",
+            "Time a request spent with one service, or on diversity",
+            ["stage"],
+            buckets=_BUCKETS,
+            registry=own,
         )
         self._stage_failures = Counter(
             "recsys_stage_failures", "Stages that ended without the service's answer", ["stage"], registry=own

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import request
 
 from data_exchange_center.settings import TracingSettings
+from online.recommend.stopwatch import STAGES
 from online.web.records import Record
 
 if TYPE_CHECKING:
@@ -86,9 +87,8 @@ class Traces:
         record.facts["trace"] = format_trace_id(span.get_span_context().trace_id)
         if span.is_recording():
             for name, stage in record.watch.stages.items():
-                call = self._tracer.start_span(
-                    name, set_span_in_context(span), SpanKind.CLIENT, start_time=at(stage.began)
-                )
+                kind = SpanKind.CLIENT if name in STAGES else SpanKind.INTERNAL
+                call = self._tracer.start_span(name, set_span_in_context(span), kind, start_time=at(stage.began))
                 if stage.failed:
                     call.set_status(StatusCode.ERROR)
                 call.end(at(stage.began + stage.seconds))

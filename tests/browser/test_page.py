@@ -98,6 +98,36 @@ def test_asked_as_of_another_time_the_list_moves_to_its_new_order(page: Page) ->
     assert titles(page) == before
 
 
+def test_a_diverse_list_is_the_servers_in_every_view(page: Page) -> None:
+    before = titles(page)
+    page.get_by_label("Diversity").fill("0.5")
+    page.locator(".moved").first.wait_for()
+    url = page.url.split("#")[0]
+    answer = page.request.post(f"{url}ml/rec", data={"userid": 1, "diversity": 0.5, "explain": True}).json()
+    assert titles(page) == [item["title"].replace("(1999)", "1999") for item in answer["item_list"]] != before
+    expect(page.locator(".diversity output")).to_have_text("0.5")
+    card = page.locator(".card").nth(9)
+    expect(card.locator(".reason")).not_to_have_text("…")
+    card.get_by_text("Details").click()
+    ranked = answer["explained"][9]["ranked"]
+    expect(card.get_by_role("row", name="ranking")).to_contain_text(f"{ranked['rank']}{ranked['of']}")
+    expect(card.get_by_role("row", name="made diverse")).to_contain_text(f"10{ranked['of']}")
+    view(page, "The road")
+    expect(page.locator(".road h3").last).to_contain_text("Diversity")
+    expect(page.locator(".road")).to_contain_text("50 that differ")
+    view(page, "Why not?")
+    page.get_by_label("Search a title").fill(answer["item_list"][4]["title"])
+    page.get_by_role("list", name="Titles").get_by_role("button").first.click()
+    expect(page.get_by_text("It is number 5 of the list.")).to_be_visible()
+    view(page, "For you")
+    page.get_by_label("Diversity").fill("0")
+    expect(page.locator(".card h3").first).to_have_text(before[0])
+    page.locator("main[aria-busy=false]").wait_for()
+    assert titles(page) == before
+    page.get_by_role("button", name="中文").click()
+    expect(page.get_by_label("多样性")).to_be_visible()
+
+
 COUNT_ANIMATIONS = """
     window.animations = 0;
     const animate = Element.prototype.animate;

@@ -28,7 +28,7 @@ const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte
 class App extends Component {
   state = {
     language: preferred(), view: viewOf(location.hash), releases: [], userid: null, history: null,
-    when: "now", answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null,
+    when: "now", diversity: undefined, answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null,
     problem: null, again: null, busy: true,
   };
 
@@ -62,13 +62,13 @@ class App extends Component {
   };
 
   // History and list as they are now. What is on its way for somebody else is given up.
-  ask = async (userid = this.state.userid, when = this.state.when) => {
+  ask = async (userid = this.state.userid, when = this.state.when, diversity = this.state.diversity) => {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
-    this.setState({ busy: true, problem: null, when });
+    this.setState({ busy: true, problem: null, when, diversity });
     try {
       const history = await api.history({ userid, size: 100 }, asking.signal);
-      const body = { userid, size: SIZE, timestamp: moment(when, history.last) };
+      const body = { userid, size: SIZE, timestamp: moment(when, history.last), diversity };
       const answer = await api.recommend({ ...body, stages: true }, asking.signal);
       const before = this.state.answer?.userid === userid ? this.state.answer : null;
       this.setState({ history, answer, before, explained: new Map(), busy: false });

@@ -31,6 +31,7 @@ export const Explanation = ({ t, told }) => html`
         ${Object.entries(told.channels).map(([name, place]) => html`<${Row} name=${name} place=${place} />`)}
         ${told.fused && html`<${Row} name=${t("fused")} place=${told.fused} />`}
         ${told.ranked && html`<${Row} name=${t("ranked")} place=${told.ranked} />`}
+        ${told.diversified && html`<${Row} name=${t("diversified")} place=${told.diversified} />`}
       </tbody>
     </table>
     ${Object.entries(told.channels).filter(([, place]) => place.shares).map(([name, place]) => html`

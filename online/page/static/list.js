@@ -1,5 +1,6 @@
 // The fifty as cards, which move visibly when their order changes.
 import { Acts } from "./acts.js";
+import { Diversity } from "./diversity.js";
 import { Explanation } from "./explanation.js";
 import { animateFrom, places } from "./flip.js";
 import { focusAgain, focusIn } from "./focus.js";
@@ -74,10 +75,11 @@ class Cards extends Component {
   }
 }
 
-export const List = ({ t, language, answer, before, explained, unexplained, history, when, busy, live, ask, act, explain }) => html`
+export const List = ({ t, language, answer, before, explained, unexplained, history, when, diversity, busy, live, ask, act, explain }) => html`
   <section aria-labelledby="list-title">
     <h2 id="list-title">${t("list")}</h2>
     ${history?.last != null && html`<${When} t=${t} when=${when} change=${(each) => ask(undefined, each)} />`}
+    <${Diversity} t=${t} diversity=${diversity ?? answer?.diversity} change=${(each) => ask(undefined, undefined, each)} />
     <p class="quiet" role="status">
       ${busy ? t("loading") : answer && t("answered", { n: answer.item_list.length, release: answer.release, ms: answer.took_ms.total })}
     </p>

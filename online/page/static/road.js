@@ -1,4 +1,4 @@
-// One request as a waterfall: each service, when it was asked, what it was sent and what came back.
+// One request as a waterfall: each service, when it was asked, what it was sent and what came back; and re-ranking.
 import { html } from "./html.js";
 import { Lacking } from "./notice.js";
 
@@ -23,6 +23,9 @@ const TOLD = {
     }),
     received: received.scores && t("triton_received", received),
   }),
+  diversity: (t, { sent, received }) => ({
+    sent: t("diversity_sent", sent), received: "shown" in received && t("diversity_received", received),
+  }),
 };
 
 const Stage = ({ t, stage, total }) => {
@@ -30,7 +33,7 @@ const Stage = ({ t, stage, total }) => {
   const percent = (ms) => `${Math.min(100, (100 * ms) / total)}%`;
   return html`
     <li class=${stage.failed ? "stop failed" : "stop"}>
-      <h3>${stage.stage} <span class="ms">${t("ms", { n: stage.took_ms })}</span></h3>
+      <h3>${t(stage.stage)} <span class="ms">${t("ms", { n: stage.took_ms })}</span></h3>
       <span class="track" aria-hidden="true"><span style=${{ left: percent(stage.began_ms), width: percent(stage.took_ms) }}></span></span>
       <dl>
         ${told.sent && html`<dt>→ ${t("sent")}</dt><dd>${told.sent}</dd>`}

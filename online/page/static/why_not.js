@@ -31,11 +31,11 @@ export class WhyNot extends Component {
 
   // For whoever asks now, as of the moment that the list is of.
   async ask() {
-    const { userid, history, when } = this.props;
+    const { userid, history, when, diversity } = this.props;
     const { item } = this.state;
     const asked = (this.asked = {}); // the last one asked for is shown
     try {
-      const told = await api.whyNot({ userid, itemid: item.itemid, size: SIZE, timestamp: moment(when, history?.last ?? null) });
+      const told = await api.whyNot({ userid, itemid: item.itemid, size: SIZE, timestamp: moment(when, history?.last ?? null), diversity });
       if (asked === this.asked) this.setState({ told, problem: null });
     } catch (problem) {
       if (asked === this.asked) this.setState({ told: null, problem });

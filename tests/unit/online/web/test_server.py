@@ -66,6 +66,11 @@ BAD: dict[str, tuple[bytes, str]] = {
     "explain 1": (b'{"userid": 1, "explain": 1}', "explain"),
     "explain null": (b'{"userid": 1, "explain": null}', "explain"),
     "explain a string": (b'{"userid": 1, "explain": "yes"}', "explain"),
+    "diversity negative": (b'{"userid": 1, "diversity": -0.1}', "diversity"),
+    "diversity above 1": (b'{"userid": 1, "diversity": 1.01}', "diversity"),
+    "diversity NaN": (b'{"userid": 1, "diversity": NaN}', "diversity"),
+    "diversity true": (b'{"userid": 1, "diversity": true}', "diversity"),
+    "diversity a string": (b'{"userid": 1, "diversity": "0.3"}', "diversity"),
     "budget_ms 0": (b'{"userid": 1, "budget_ms": 0}', "budget_ms"),
     "budget_ms 19": (b'{"userid": 1, "budget_ms": 19}', "budget_ms"),
     "budget_ms 10001": (b'{"userid": 1, "budget_ms": 10001}', "budget_ms"),
@@ -93,7 +98,7 @@ def test_bad_input_is_400_in_one_shape_and_reaches_no_service(
     assert fakes.users.calls == []
 
 
-FIELDS = st.sampled_from(["userid", "size", "timestamp", "explain", "budget_ms", "strict", "x"])
+FIELDS = st.sampled_from(["userid", "size", "timestamp", "explain", "diversity", "budget_ms", "strict", "x"])
 
 
 @settings(max_examples=300, deadline=None)
