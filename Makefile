@@ -141,7 +141,7 @@ demo: setup ## the whole pipeline: data, training, services, sync, server, fifty
 
 # --- offline: figures and pictures ------------------------------------------------------------------------------------
 
-.PHONY: bench-offline pictures tune tune-later seeds ratings
+.PHONY: bench-offline pictures tune tune-diversity tune-later seeds ratings
 bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
 	$(BIN)/python -m offline.bench
 
@@ -151,6 +151,9 @@ pictures: setup ## the pipeline, training curves and calibration, into pic/ (aft
 
 tune: setup ## compare training settings on the validation rows, into pic/figures/ (half an hour)
 	$(BIN)/python -m offline.experiments tune
+
+tune-diversity: setup ## ways to make lists diverse, and what they cost, on the ten before the last ten (a quarter of an hour)
+	$(BIN)/python -m offline.experiments.diversity
 
 tune-later: setup ## how many of the ranker's training requests are asked later, into pic/figures/ (half an hour)
 	$(BIN)/python -m offline.experiments.later_requests
@@ -163,7 +166,7 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline evaluate-degraded evaluate-live ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
+.PHONY: evaluate evaluate-offline evaluate-degraded evaluate-diversity evaluate-live ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
 evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
 	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
@@ -172,6 +175,9 @@ evaluate-offline: setup ## the same from the artifacts, searched exactly, no ser
 
 evaluate-degraded: setup ## what each answer is worth that lacks a service, over the live release, into pic/figures/ (users=1000: of so many)
 	$(BIN)/python -m offline_to_online.measure.degraded $(if $(users),--users "$(users)")
+
+evaluate-diversity: setup ## what diversity costs and gives, and how long it takes, over the live release, into pic/figures/ (users=1000: of so many users)
+	$(BIN)/python -m offline_to_online.measure.diversity $(if $(users),--users "$(users)")
 
 evaluate-live: setup ## what it is worth that the next answer knows the last event, through the running server, into pic/figures/ (users=1000: of so many)
 	$(BIN)/python -m offline_to_online.measure.prequential $(if $(users),--users "$(users)")

@@ -129,7 +129,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _recommender(settings: Settings, known_users: int, release: str) -> Recommender:
+def recommender_of(settings: Settings, known_users: int, release: str) -> Recommender:
     """One that serves the live release. Raises StepError when that is another one than ``release``."""
     server = settings.server.model_copy(update={"known_users": known_users})
     recommender = Recommender.from_settings(settings.model_copy(update={"server": server}))
@@ -154,7 +154,7 @@ def main(settings: Settings) -> None:
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     with ExitStack() as ends:
         remembering, forgetful = (
-            ends.enter_context(closing(_recommender(settings, known_users, release.release)))
+            ends.enter_context(closing(recommender_of(settings, known_users, release.release)))
             for known_users in (holdout.past.n_users, 0)
         )
         own_ids = read_own_ids(settings.exchange_dir).users
