@@ -77,6 +77,17 @@ def noted_events_key(userid: OwnId) -> str:
     return f"ml:noted:{{{event_partition(userid)}}}:{userid}"
 
 
+EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `online.experiments.declaration.pack`; or absent
+ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: the same of those that ran, too
+EXPOSURE_USER: Final = "user"  # first field of an exposure's entry: the user's own id, as JSON
+EXPOSURE: Final = "exposure"  # ... and the second: an `online.experiments.exposures.Exposure`, packed
+
+
+def exposures_key(partition: int) -> str:
+    """Stream: which users of the partition were answered from which arm of an experiment, and with which items."""
+    return f"ml:exposures:{{{partition}}}"
+
+
 def manifest_key(release: str) -> str:
     """String: the release's manifest as JSON."""
     return f"ml:{release}:manifest"

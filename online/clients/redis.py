@@ -77,6 +77,7 @@ class UserAnswer:
     kept: bool  # Redis still holds the release that was asked for; where it does not, an unknown user means nothing
     user: StoredUser | None
     forgotten: int = 0  # how often somebody was forgotten
+    experiments: bytes | None = None  # those that run, packed; None: none does
 
 
 def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> redis.Redis:
@@ -116,18 +117,19 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
 
     def _call(self, query: UserQuery) -> UserAnswer:
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.mget(wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY)
+        pipeline.mget(wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY)
         if query.release is not None:
             pipeline.hgetall(wire.user_key(query.release, query.userid))
             pipeline.exists(wire.manifest_key(query.release))  # after the user: a deletion begins with the manifest
             pipeline.hgetall(wire.user_events_key(query.userid))
-        (live, forgotten), *rows = pipeline.execute()
+        (live, forgotten, experiments), *rows = pipeline.execute()
         stored, kept, since = rows or ({}, 0, {})
         return UserAnswer(
             live.decode() if live else None,
             bool(kept),
             self._user(query.userid, stored, since, bool(kept)),
             int(forgotten or 0),
+            experiments,
         )
 
     def _user(

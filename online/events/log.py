@@ -6,13 +6,11 @@ its append-only file is synced. Nothing is lost when Redis is killed, or the mac
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import redis
@@ -25,15 +23,11 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client
 from online.clients.redis import connect
+from online.events import functions
 
 log = logging.getLogger(__name__)
 
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
-_SOURCE: Final = Path(__file__).with_name("functions.lua").read_text(encoding="utf-8")
-_DIGEST: Final = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
-_LIBRARY: Final = f"#!lua name=recsys_{_DIGEST}\n{_SOURCE.replace('DIGEST', _DIGEST)}"
-_RECORD: Final = f"recsys_record_{_DIGEST}"
-_FORGET: Final = f"recsys_forget_{_DIGEST}"
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
 
 
@@ -86,9 +80,9 @@ class EventLog(Client[Recording, tuple[bool, ...]]):
         for userid, places in of_user.items():
             events = [query.events[place] for place in places]
             told = [part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))]
-            pipeline.fcall(_RECORD, 3, *_keys(userid), self._most, *told)
+            pipeline.fcall(functions.RECORD, 3, *_keys(userid), self._most, *told)
         new = [False] * len(query.events)
-        for (userid, places), answers in zip(of_user.items(), self._run(pipeline), strict=True):
+        for (userid, places), answers in zip(of_user.items(), functions.run(self._redis, pipeline), strict=True):
             if answers == [-1]:
                 raise TooManyEventsError(
                     f"Of user {userid!r} {self._most:,} events are kept that change what is recommended, and no more "
@@ -98,32 +92,19 @@ class EventLog(Client[Recording, tuple[bool, ...]]):
                 new[place] = bool(answer)
         return tuple(new)
 
-    def _run(self, pipeline: redis.client.Pipeline) -> Iterable[Any]:
-        """Results, after the functions were loaded, where Redis did not have them."""
-        commands = list(pipeline.command_stack)
-        results = pipeline.execute(raise_on_error=False)
-        if any("Function not found" in str(each) for each in results if isinstance(each, redis.ResponseError)):
-            self._redis.function_load(_LIBRARY, replace=True)
-            pipeline.command_stack = commands
-            results = pipeline.execute(raise_on_error=False)
-        for each in results:
-            if isinstance(each, Exception):
-                raise each
-        return results
-
     def forget(self, userid: OwnId) -> Forgotten:
-        """Delete a user's events from the log, and what releases in Redis and Feast's online store have of the user.
+        """Delete a user's events and exposures, and what releases in Redis and Feast's online store have of the user.
 
         After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
         drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
         """
         with self._asking("forget"):
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.fcall(_FORGET, 3, *_keys(userid), json.dumps(userid))
+            pipeline.fcall(functions.FORGET, 4, *_keys(userid), _exposures(userid), json.dumps(userid))
             pipeline.lrange(wire.HISTORY_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)
             pipeline.incr(wire.FORGOTTEN_COUNT_KEY)  # after the mark: who sees the count sees the mark
-            events, activated, live, _ = self._run(pipeline)
+            events, activated, live, _ = functions.run(self._redis, pipeline)
             releases = {release.decode() for release in (*activated, live) if release}
             states = [wire.user_key(release, userid) for release in releases]
             numbers = [number for key in states if (number := self._number(key)) is not None]
@@ -172,3 +153,7 @@ class EventLog(Client[Recording, tuple[bool, ...]]):
 def _keys(userid: OwnId) -> tuple[str, str, str]:
     log = wire.event_log_key(wire.event_partition(userid))
     return log, wire.user_events_key(userid), wire.noted_events_key(userid)
+
+
+def _exposures(userid: OwnId) -> str:
+    return wire.exposures_key(wire.event_partition(userid))

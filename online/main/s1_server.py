@@ -4,12 +4,13 @@ POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 2
               then, not now), "explain" (true: why each item is there; "recall": what the channels found, alone),
               "budget_ms" (20 to 10000: how long the answer may take), "strict" (true: rather an error than an answer
               that lacks a service), "release" (a kept one instead of the live one), "stages" (true: what each service
-              was sent and what came back)
+              was sent and what came back), "experiments" (false: take part in none)
 GET  /ml/why-not?userid=1&itemid=2858  why an item is not in that list, or that it is. Optional: size, timestamp
 GET  /        a page for people, which looks up /ml/users, /ml/history, /ml/items and /ml/releases
 POST /ml/event  {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}, or a list of such: what
               somebody did, on disk when it is acknowledged, known to the next answer. /api/feedback takes Gorse's shape
 DELETE /ml/user/1  forgets somebody
+GET, POST /ml/experiments, POST /ml/experiments/<name>/stop: which users are answered from which release
 GET  /docs    the API's description, as a page; /openapi.json; /metrics for Prometheus
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 
@@ -38,6 +39,10 @@ from online.browse.routes import register_browse
 from online.events.log import EventLog
 from online.events.recorder import Log, Recorder
 from online.events.routes import register_events
+from online.experiments.experimenting import Experimenting
+from online.experiments.exposures import ExposureQueue
+from online.experiments.routes import Store, register_experiments
+from online.experiments.store import ExperimentStore
 from online.page.routes import register_page
 from online.recommend.recommender import Recommender
 from online.recommend.releases import OPENING_WAIT_S
@@ -56,11 +61,14 @@ from online.web.tracing import Traces, provider
 
 
 def create_app(
-    recommender: Recommender | None = None, settings: Settings | None = None, log: Log | None = None
+    recommender: Recommender | None = None,
+    settings: Settings | None = None,
+    log: Log | None = None,
+    experiments: Store | None = None,
 ) -> Flask:
     """The WSGI application. Needs no service to be up: until they are, answers do without them.
 
-    ``log``: what keeps events, if not Redis.
+    ``log``, ``experiments``: what keeps events and experiments, if not Redis.
     """
     settings = settings or load_settings()
     if recommender is None:
@@ -82,6 +90,9 @@ def create_app(
     register_errors(app)
     register_health(app, recommender)
     register_events(app, Recorder(log or EventLog(settings.redis), recommender.opened), recommender)
+    experiments = experiments or ExperimentStore(settings.redis)
+    experimenting = Experimenting(recommender, ExposureQueue(experiments.expose, metrics.exposed).put)
+    register_experiments(app, experiments, recommender.users)
     register_description(app)
     register_browse(app, Browse(recommender))
     register_page(app)
@@ -92,7 +103,7 @@ def create_app(
         record = records.current()
         asked = body.parse(request.get_data(cache=False))
         record.facts |= {"user": asked.userid, "size": asked.size}
-        answer = recommender.recommend(asked, record.watch)
+        answer = experimenting.recommend(asked, record.watch)
         record.facts["recommendation"] = answer.id
         record.answered(answer)
         return Response(orjson.dumps(answer.as_json()), mimetype="application/json")
@@ -102,7 +113,7 @@ def create_app(
         record = records.current()
         asked = body.parse_query(WhyNotRequest, request.args)
         record.facts |= {"user": asked.userid, "item": asked.itemid}
-        found = recommender.why_not(asked, record.watch)
+        found = experimenting.why_not(asked, record.watch)
         record.facts |= {"release": found.release}
         return Response(found.model_dump_json(), mimetype="application/json")
 

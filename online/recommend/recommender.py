@@ -101,17 +101,26 @@ class Recommender:
         Raises WrongIdError, UnknownReleaseError, and NoReleaseError or ServiceError where there is nothing at all to
         answer with.
         """
-        watch = watch or Stopwatch()
+        answer = self.made(request, watch or Stopwatch())
+        self.note(answer)
+        return answer
+
+    def made(
+        self, request: Request, watch: Stopwatch, preferred: str | None = None, share: float = 1.0
+    ) -> Recommendation:
+        """As `recommend`, but counted nowhere.
+
+        ``preferred``: the release that answers instead of the live one, where it can; ``share``: of what is left of the
+        budget.
+        """
         hurried = 0 < request.budget_ms < self._budget_ms
-        turn = Turn(request, self._deadline(request, watch), watch, hurried)
+        turn = Turn(request, self._deadline(request, watch).share(share), watch, hurried, preferred)
         try:
-            answer = self._answer(turn)
+            return self._answer(turn)
         except (ServiceError, NoReleaseError) as error:
             if request.strict or request.release or (instead := self._popular(turn, error)) is None:
                 raise
-            answer = instead
-        self._note(answer)
-        return answer
+            return instead
 
     def _deadline(self, request: Request, watch: Stopwatch) -> Deadline:
         """A strict request waits as long as the services may take; so does one that nothing else can be given to."""
@@ -119,8 +128,10 @@ class Recommender:
         budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self._budget_ms)
         return Deadline.after(budget_ms / 1e3 - watch.seconds())
 
-    def why_not(self, request: WhyNotRequest, watch: Stopwatch | None = None) -> WhyNot:
+    def why_not(self, request: WhyNotRequest, watch: Stopwatch | None = None, preferred: str | None = None) -> WhyNot:
         """Why an item is not in the list that a user would get now, found out by making that list.
+
+        ``preferred``: as in `made`.
 
         Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
         """
@@ -129,7 +140,7 @@ class Recommender:
         userid = read_id("userid", request.userid, serving.user_ids)
         given = request.model_dump(include={"timestamp", "diversity"}, exclude_unset=True)  # what is not: as of now
         asked = Request.model_validate({**given, "userid": userid, "size": request.size, "strict": True})
-        turn = Turn(asked, self._deadline(asked, watch), watch)
+        turn = Turn(asked, self._deadline(asked, watch), watch, preferred=preferred)
         answered = self._answered(turn)
         opened = answered.opened
         own_id = read_id("itemid", request.itemid, opened.manifest.dataset.item_ids)
@@ -220,7 +231,8 @@ class Recommender:
             stages=report(turn) if turn.request.stages else None,
         )
 
-    def _note(self, answer: Recommendation) -> None:
+    def note(self, answer: Recommendation) -> None:
+        """Count how a recommendation ended."""
         names = [outcome.value for outcome in answer.outcomes] or [Outcome.PERSONAL.value]
         with self._count_lock:
             self._counts.update(names)

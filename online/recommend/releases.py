@@ -48,6 +48,7 @@ class Releases:
         self._releases = OpenReleases(read, background)
         self._live: str | None = None  # as Redis said last
         self.forgotten = 0  # how often somebody was forgotten, as Redis said last
+        self.experiments: bytes | None = None  # those that run, packed, as Redis said last
         self._not_renewed: tuple[str, str, int, float] | None = None  # release, model, version; until when
 
     @property
@@ -74,7 +75,9 @@ class Releases:
 
     def live(self, users: Users | None = None, wait_s: float | None = None) -> OpenRelease:
         """The live release, opened. Raises NoReleaseError, ServiceError."""
-        live = self._live = (users or self._users).call(UserQuery(0, None)).live
+        answer = (users or self._users).call(UserQuery(0, None))
+        live = self._live = answer.live
+        self.experiments = answer.experiments
         if live is None:
             raise NoReleaseError(NOTHING_LIVE)
         return self._served(self._releases.open(live), live, wait_s)
@@ -88,26 +91,54 @@ class Releases:
             raise UnknownReleaseError(release)
         return self._opened(self._releases.open(release), release, wait_s)
 
-    def user(self, userid: OwnId, users: Users, wait_s: float | None = None) -> tuple[OpenRelease, StoredUser | None]:
+    def preferred(self, release: str | None) -> OpenRelease | None:
+        """A release that is to answer, if it is open; else the one that serves, and that one is being opened."""
+        serving = self.serving
+        if serving is None or release is None or release == serving.release:
+            return serving
+        opening = self._releases.open(release)
+        return opening.result() if opening.done() and opening.exception() is None else serving
+
+    def user(
+        self, userid: OwnId, users: Users, wait_s: float | None = None, preferred: str | None = None
+    ) -> tuple[OpenRelease, StoredUser | None]:
         """A user's state (None: unknown), and the release: one round trip, unless the live release has changed.
 
         ``wait_s``: for a release that is being opened, if nothing else can answer; None: `OPENING_WAIT_S`.
+        ``preferred``: a release that answers instead of the live one, once it is open and while it is kept.
         Raises NoReleaseError, ServiceError.
         """
         serving = self._releases.serving
         if serving is None:
             return self._with_user(self.live(users, wait_s), userid, users)
-        answer = users.call(UserQuery(userid, serving.release))
-        self._live = answer.live
-        self.forgotten = answer.forgotten
-        if answer.live is None:
-            raise NoReleaseError(NOTHING_LIVE)
-        if answer.live == serving.release:
+        asked = self.preferred(preferred) or serving
+        answer, live = self._asked(userid, asked, users)
+        if asked is not serving:
+            if live != serving.release:
+                self._follow(live)
+            if answer.kept:
+                return asked, answer.user
+            answer, live = self._asked(userid, serving, users)
+        if live == serving.release:
             if answer.user is None and not answer.kept:  # not a stranger: Redis has lost what it held
                 raise StoredError("redis", f"holds release {serving.release} no longer, although it is live")
             return serving, answer.user
-        opening = self._releases.open(answer.live)
-        return self._switched(answer.live, opening, serving, answer, userid, users, wait_s)
+        opening = self._releases.open(live)
+        return self._switched(live, opening, serving, answer, userid, users, wait_s)
+
+    def _asked(self, userid: OwnId, opened: OpenRelease, users: Users) -> tuple[UserAnswer, str]:
+        """A user under a release, and which one is live. Raises NoReleaseError, ServiceError."""
+        answer = users.call(UserQuery(userid, opened.release))
+        self._live, self.forgotten, self.experiments = answer.live, answer.forgotten, answer.experiments
+        if answer.live is None:
+            raise NoReleaseError(NOTHING_LIVE)
+        return answer, answer.live
+
+    def _follow(self, live: str) -> None:
+        """Have the new live release opened, and serve once it is."""
+        opening = self._releases.open(live)
+        if opening.done() and opening.exception() is None:
+            self._served(opening, live, 0.0)
 
     def _switched(
         self,

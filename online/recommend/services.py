@@ -31,6 +31,7 @@ class Turn:
     deadline: Deadline
     watch: Stopwatch
     hurried: bool = False  # the caller has given it less time than the server's own budget
+    preferred: str | None = None  # the release that is to answer instead of the live one, where it can
 
     @property
     def strict(self) -> bool:

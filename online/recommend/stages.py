@@ -54,10 +54,10 @@ class Stages:
         forgotten = self._known.forgotten
         try:
             with turn.watch.stage("redis"):
-                opened, user = self._releases.user(userid, users, self._wait_s(turn))
+                opened, user = self._releases.user(userid, users, self._wait_s(turn), turn.preferred)
             self._known.follow(self._releases.forgotten)
         except (ServiceError, NoReleaseError) as error:
-            serving = self._releases.serving
+            serving = self._releases.preferred(turn.preferred)
             if turn.strict or serving is None:
                 raise
             state = self._known.state(serving.release, userid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -62,6 +62,18 @@ class Request(BaseModel):
     strict: bool = False  # rather no answer than one without a service: for checks and measurements
     stages: bool = False  # also return what each stage was given and what it gave
     release: Annotated[str, Field(pattern=RELEASE)] | None = None  # instead of the live one
+    experiments: bool = True  # take part in those that run; said together with a timestamp, it counts as an exposure
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether an experiment may decide on the release: not where one is named, nor for checks and measurements."""
+        return self.experiments and self.release is None and not self.strict
+
+    @property
+    def is_exposure(self) -> bool:
+        """Whether the answer counts in an experiment. One as of another time does where the request says so."""
+        given = self.model_fields_set
+        return self.takes_part and ("timestamp" not in given or "experiments" in given)
 
     @property
     def before(self) -> int | None:
@@ -210,6 +222,15 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
+class InExperiment:
+    """An experiment that had a part in an answer."""
+
+    experiment: str
+    layer: str
+    arms: tuple[str, ...]  # the user's one; both, of an interleaved list
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
     """The answer."""
 
@@ -223,6 +244,7 @@ class Recommendation:
     recall: Mapping[str, Sequence[OwnId]] | None = None  # own ids in the order of recall, where that was asked for
     explained: Sequence[Explanation] | None = None  # one an item, where that was asked for
     stages: Sequence[Mapping[str, Any]] | None = None  # as `stage_report` tells them, where that was asked for
+    experiments: tuple[InExperiment, ...] = ()
     id: str = field(default_factory=lambda: uuid.uuid4().hex)  # what events name that came of it
 
     @property
@@ -238,6 +260,7 @@ class Recommendation:
             "userid": self.userid,
             "release": self.release,
             "recommendation": self.id,
+            **({"experiments": [asdict(each) for each in self.experiments]} if self.experiments else {}),
             "cold_start": self.cold_start,
             **({"diversity": self.diversity} if self.diversity is not None else {}),
             **({"degraded": degraded} if degraded else {}),

@@ -41,12 +41,23 @@ class Lacking(BaseModel):
     instead: str = Field(description="what the answer has in its place: a word for programs")
 
 
+class InExperiment(BaseModel):
+    """An experiment that had a part in an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    experiment: str
+    layer: str
+    arms: list[str] = Field(description="the user's one; both, where the list is interleaved of theirs")
+
+
 class Answer(BaseModel):
     """The best unseen items, best first, or in the order that diversity wants."""
 
     userid: OwnId
     release: str = Field(description="which one has answered")
     recommendation: str = Field(description="the answer's name, for events that come of it")
+    experiments: list[InExperiment] = Field(default=[], description="what decided on the release; absent if none did")
     cold_start: bool = Field(description="the release knows nothing of this user: the popular list")
     diversity: float | None = Field(
         default=None, description="that the list was re-ranked with; absent where its order is that of the scores"

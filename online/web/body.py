@@ -24,6 +24,7 @@ _EXPECTED = {
     "strict": "true or false",
     "stages": "true or false",
     "release": "a release's id, twelve characters of 0-9 and a-f",
+    "experiments": "true or false",
 }
 _EXAMPLE = 'for example {"userid": 1, "size": 50}'
 Parsed = TypeVar("Parsed")
@@ -90,6 +91,8 @@ def _explained(error: ValidationError, expected: Mapping[str, str], example: str
         return BadRequestError(_BODY, f"The body is not JSON ({problem['msg']}); expected {shape}, {example}.")
     where = f"[{path[0]}]." if path and isinstance(path[0], int) else ""  # of a list
     path = path[1:] if where else path
+    if not path and kind == "value_error":  # of the whole, in a sentence of its own
+        return BadRequestError(where[:-1] or _BODY, f"{problem['msg'].removeprefix('Value error, ')}.")
     if not path:
         return BadRequestError(where[:-1] or _BODY, f"The body is not as expected: {shape}, {example}.")
     name = str(path[0])

@@ -11,6 +11,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from online.clients.base import ServiceError
 from online.events.incoming import EventError
 from online.events.log import TooManyEventsError
+from online.experiments.declaration import ExperimentError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
 from online.recommend.types import UnknownReleaseError, WrongIdError
@@ -36,7 +37,8 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(BadRequestError)
     @app.errorhandler(EventError)
-    def bad_request(error: BadRequestError | EventError) -> Response:
+    @app.errorhandler(ExperimentError)
+    def bad_request(error: BadRequestError | EventError | ExperimentError) -> Response:
         return error_response(400, "bad_request", str(error), field=error.field)
 
     @app.errorhandler(TooManyEventsError)

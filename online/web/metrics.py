@@ -61,6 +61,10 @@ class Metrics:
         self._degradations = Counter(
             "recsys_degradations", "What answers lacked; one answer may lack several things", ["reason"], registry=own
         )
+        self._exposures = Counter(
+            "recsys_exposures", "Answers of experiments, by what became of their entries in the log", ["result"],
+            registry=own,
+        )  # fmt: skip
         self._in_flight = self._gauge("requests_in_flight", "Requests being answered")
         self._waiting = self._gauge("waiting_for_features", "Requests whose user's features are not being fetched yet")
         self._gauge("threads", "Requests that can be answered at once").set(threads)
@@ -106,6 +110,10 @@ class Metrics:
             self._degradations.labels(reason).inc()
         if time.monotonic() - self._sampled_at >= _SAMPLED_EVERY_S:
             self.sample()
+
+    def exposed(self, result: str, count: int) -> None:
+        """Exposures that were "written", or "dropped"."""
+        self._exposures.labels(result).inc(count)
 
     def sample(self) -> None:
         """Take down how the process is doing now."""

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from data_exchange_center import VERSION
 from online.browse.description import BROWSE, BROWSE_ANSWERS
 from online.events.description import EVENT_MODELS, EVENTS
+from online.experiments.description import EXPERIMENT_MODELS, EXPERIMENTS
 from online.explain.shapes import WhyNot
 from online.recommend.types import Request, WhyNotRequest
 from online.web.answers import Alive, Answer, ErrorAnswer, Ready
@@ -68,6 +69,7 @@ def description() -> dict[str, Any]:
             },
             **BROWSE,
             **EVENTS,
+            **EXPERIMENTS,
             "/metrics": {
                 "get": operation(
                     "metrics",
@@ -100,6 +102,7 @@ def _schemas() -> dict[str, Any]:
         Ready,
         *BROWSE_ANSWERS,
         *EVENT_MODELS,
+        *EXPERIMENT_MODELS,
     )
     _, schema = models_json_schema([(model, "validation") for model in models], ref_template=REF)
     definitions: dict[str, Any] = schema["$defs"]

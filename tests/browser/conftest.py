@@ -90,7 +90,8 @@ def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:
     settings = Settings()
     path = tmp_path / "api_keys"
     server = settings.server.model_copy(update={"keys_file": path})
-    app = create_app(fakes.recommender, settings.model_copy(update={"server": server}), log=fakes.users.log)
+    settings = settings.model_copy(update={"server": server})
+    app = create_app(fakes.recommender, settings, log=fakes.users.log, experiments=fakes.users.store)
     http = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()

@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from tenacity import Retrying, stop_after_delay
 
+from online.experiments.dealing import arm_of
 from tests.browser.conftest import Said, Site
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import LONG_HISTORY_USER
@@ -291,6 +292,36 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes, said:
             page.get_by_role("button", name="Look again").click()
             expect(page.get_by_text("It answers, without something.")).to_be_visible(timeout=1_000)
     expect(page.locator(".service.bad h3")).to_contain_text("feast")
+
+
+@pytest.mark.parametrize("kind", ["split", "interleaved"])
+def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page, fakes: Fakes, kind: str) -> None:
+    view(page, "Status")
+    expect(page.locator(".service.good")).to_have_count(4)
+    expect(page.get_by_role("heading", name="Running experiments")).to_have_count(0)
+    second_release(fakes)
+    fakes.users.store.run("over", OTHER, OTHER)
+    fakes.users.store.stop("over")
+    experiment = fakes.users.store.run("ranker", fakes.world.release, OTHER, kind=kind)
+    url = page.url.split("#")[0]
+    for asked in ({"release": OTHER}, {"experiments": False}):  # that one is open, and the server has heard
+        assert page.request.post(f"{url}ml/rec", data={"userid": 1, **asked}).ok
+    page.goto(url)
+    page.locator(".card").first.wait_for()
+    expect(page.locator(".reason").last).not_to_have_text("…")
+    assert all(reason for reason in page.locator(".reason").all_inner_texts())
+    view(page, "Status")
+    tile = page.locator(".release").filter(has=page.get_by_role("heading", name="ranker"))
+    expect(tile).to_contain_text(f"{kind}layer main · 100 % of its users")
+    share = 50 if kind == "split" else 100
+    arms = [f"control: {fakes.world.release}, {share} %", f"treatment: {OTHER}, {share} %"]
+    expect(tile.get_by_role("listitem")).to_have_text(arms)
+    expect(page.get_by_role("heading", name="over")).to_have_count(0)
+    mine = "control + treatment" if kind == "interleaved" else arm_of(experiment, 1)
+    expect(tile).to_contain_text(f"User 1: {mine}")
+    page.get_by_role("button", name="中文").click()
+    expect(page.get_by_role("heading", name="正在运行的实验")).to_be_visible()
+    expect(tile).to_contain_text(f"用户 1: {mine}")
 
 
 def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Site, said: Said) -> None:

@@ -63,6 +63,7 @@ export const api = {
   history: (fields, signal) => call(`ml/history?${query(fields)}`, { signal }),
   items: (fields, signal) => call(`ml/items?${query(fields)}`, { signal }),
   releases: () => call("ml/releases"),
+  experiments: () => call("ml/experiments"),
   whyNot: (fields, signal) => call(`ml/why-not?${query(fields)}`, { signal }),
   event: (body) => call("ml/event", { method: "POST", body }),
   map: () => call("ml/map"),

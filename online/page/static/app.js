@@ -72,7 +72,9 @@ class App extends Component {
       const answer = await api.recommend({ ...body, stages: true }, asking.signal);
       const before = this.state.answer?.userid === userid ? this.state.answer : null;
       this.setState({ history, answer, before, explained: new Map(), busy: false });
-      this.asked = { ...body, release: answer.release };
+      // An interleaved list is of two releases; it is the same again as long as nothing happens.
+      const interleaved = answer.experiments?.some(({ arms }) => arms.length > 1);
+      this.asked = interleaved ? body : { ...body, release: answer.release };
     } catch (problem) {
       if (problem.name !== "AbortError") this.setState({ problem, again: () => this.ask(), busy: false });
       return;

@@ -1,4 +1,4 @@
-// The services and the releases, and serving another release.
+// The services, the releases and the running experiments, and serving another release.
 import { api } from "./api.js";
 import { Component, html } from "./html.js";
 import { Notice } from "./notice.js";
@@ -17,17 +17,31 @@ const Release = ({ t, release, activate }) => html`
     ${!release.live && html`<button onClick=${() => activate(release.release)}>${t("activate")}</button>`}
   </li>`;
 
+// `mine`: what the current person's list says of the experiment that it is of, if it is of one.
+const Experiment = ({ t, experiment, user, mine }) => html`
+  <li class="release">
+    <h3>${experiment.name} <span class="state">${t(`kind_${experiment.kind}`)}</span></h3>
+    <p class="quiet">${t("layer")} ${experiment.layer} · ${t("shareOfUsers", { share: percent(experiment.share) })}</p>
+    <ul class="arms">${experiment.arms.map((arm) => html`
+      <li key=${arm.name}>${arm.name}: ${arm.release}, ${percent(arm.share)}</li>`)}</ul>
+    ${user != null && html`<p>${t("user", { user })}: ${mine ? mine.arms.join(" + ") : t("noArm")}</p>`}
+  </li>`;
+
+const percent = (share) => `${Math.round(share * 1000) / 10} %`;
+
 export class Status extends Component {
-  state = { ready: null, releases: null, problem: null, said: "" };
+  state = { ready: null, releases: null, experiments: [], problem: null, said: "" };
 
   componentDidMount() {
     this.look();
   }
 
   look = async (said = "") => {
-    const [ready, kept] = await Promise.allSettled([api.ready(), api.releases()]);
+    const [ready, kept, tried] = await Promise.allSettled([api.ready(), api.releases(), api.experiments()]);
     this.setState({
-      ready: ready.value ?? null, releases: kept.value?.releases ?? null, problem: ready.reason ?? kept.reason ?? null, said,
+      ready: ready.value ?? null, releases: kept.value?.releases ?? null, said,
+      experiments: (tried.value?.experiments ?? []).filter((each) => each.stopped === null),
+      problem: ready.reason ?? kept.reason ?? tried.reason ?? null,
     });
   };
 
@@ -41,7 +55,8 @@ export class Status extends Component {
     }
   };
 
-  render({ t }, { ready, releases, problem, said }) {
+  render({ t, answer, userid }, { ready, releases, experiments, problem, said }) {
+    const mine = ({ name }) => answer?.experiments?.find((each) => each.experiment === name);
     return html`
       <section aria-labelledby="status-title">
         <h2 id="status-title">${t("status")}</h2>
@@ -52,6 +67,8 @@ export class Status extends Component {
           <ul class="tiles">${Object.entries(ready.services).map(([name, state]) => html`<${Service} key=${name} t=${t} name=${name} state=${state} />`)}</ul>`}
         ${releases && html`<h2>${t("releases")}</h2>
           <ul class="tiles">${releases.map((each) => html`<${Release} key=${each.release} t=${t} release=${each} activate=${this.activate} />`)}</ul>`}
+        ${experiments.length > 0 && html`<h2>${t("experiments")}</h2>
+          <ul class="tiles">${experiments.map((each) => html`<${Experiment} key=${each.name} t=${t} experiment=${each} user=${userid} mine=${mine(each)} />`)}</ul>`}
       </section>`;
   }
 }

@@ -65,4 +65,4 @@ def opened(fakes: Fakes) -> Fakes:
 
 @pytest.fixture
 def http(fakes: Fakes) -> FlaskClient:
-    return create_app(fakes.recommender, log=fakes.users.log).test_client()
+    return create_app(fakes.recommender, log=fakes.users.log, experiments=fakes.users.store).test_client()

@@ -23,6 +23,10 @@ from online.clients.item_search import ItemQuery
 from online.clients.redis import StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 from online.events.log import Forgotten, Recording, TooManyEventsError
+from online.experiments.changes import Kept, started, stopped
+from online.experiments.declaration import Declaration, Experiment, Experiments, named, pack
+from online.experiments.exposures import Exposure
+from online.experiments.store import Change
 from tests.unit.online.world import World
 
 
@@ -100,6 +104,8 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
         self.unlisted: set[str] = set()  # releases without a list of users
         self.opened: list[str] = []  # releases whose manifest was asked for
         self.history = [live] if live is not None else []  # activated releases, newest first
+        self.experiments: bytes | None = None  # those that run, packed
+        self.store = FakeExperiments(self)
 
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
@@ -109,7 +115,13 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             user = replace(world.stored(world.numbers[query.userid]), events=events)
         elif world is not None and events:
             user = StoredUser.stranger(events)
-        return UserAnswer(self.live_release, kept=world is not None, user=user, forgotten=self.log.forgets)
+        return UserAnswer(
+            self.live_release,
+            kept=world is not None,
+            user=user,
+            forgotten=self.log.forgets,
+            experiments=self.experiments,
+        )
 
     def published(self, release: str) -> Published | None:
         with self._asking("published"):
@@ -161,6 +173,46 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             if release not in self.worlds:
                 raise ServiceError(self.service, f"holds no recall channels of release {release}")
             return self.worlds[release].channels
+
+
+class FakeExperiments(_Fake, Client[None, Experiments]):
+    """``users`` tells requests which of them run."""
+
+    service = "redis"
+
+    def __init__(self, users: FakeUsers) -> None:
+        super().__init__()
+        self.users = users
+        self.experiments: Experiments = ()
+        self.exposed: list[Exposure] = []
+
+    def _call(self, query: None) -> Experiments:
+        self._seen()
+        return self.experiments
+
+    def update(self, change: Change) -> Experiments:
+        with self._asking("update"):
+            self._seen()
+            self.experiments = change(self.experiments)
+            running = [each for each in self.experiments if each.runs]
+            self.users.experiments = pack(running) if running else None
+            return self.experiments
+
+    def run(self, name: str, control: str, treatment: str, **given: Any) -> Experiment:
+        """Start one over these two releases, which are taken to be kept."""
+        arms = {"control": {"release": control}, "treatment": {"release": treatment}}
+        declared = Declaration.model_validate({"name": name, "arms": arms, **given})
+        kept = Kept(control, dict.fromkeys((control, treatment), "made up"))
+        now = len(self.experiments)
+        return named(self.update(lambda before: started(before, declared, kept, now)), name)
+
+    def stop(self, name: str) -> None:
+        self.update(lambda before: stopped(before, name, len(self.experiments)))
+
+    def expose(self, exposures: Sequence[Exposure]) -> None:
+        with self._asking("expose"):
+            self._seen()
+            self.exposed += exposures
 
 
 class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):

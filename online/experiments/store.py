@@ -1,0 +1,124 @@
+"""Experiments in Redis: declared beside the pointer to the live release, exposures in streams beside the log of events.
+
+Those that run are one value, which servers read in the round trip that every request makes anyway: they know of a
+change with the next request, and where none runs there is nothing to read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Final
+
+import redis
+
+from data_exchange_center import wire
+from data_exchange_center.settings import RedisSettings
+from online.clients.base import Client, StoredError
+from online.clients.redis import connect
+from online.events import functions
+from online.experiments.declaration import Experiments, pack, unpack
+from online.experiments.exposures import Exposure
+
+KEPT: Final = 12_500  # exposures a partition, about: 200,000 in all, some 100 MB of lists of fifty
+_AT_A_TIME: Final = 1_000
+Change = Callable[[Experiments], Experiments]
+
+
+class ExperimentStore(Client[None, Experiments]):
+    """All experiments that there are, oldest first; and what is written of them."""
+
+    service: ClassVar[str] = "redis"
+    library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
+
+    def __init__(self, settings: RedisSettings, timeout_s: float | None = None) -> None:
+        """``timeout_s``: of a call, if not as the settings say."""
+        self.timeout_s = timeout_s or settings.timeout_s
+        self._redis = connect(settings, timeout_s=timeout_s)
+
+    def _call(self, query: None) -> Experiments:
+        return self._unpacked(self._redis.get(wire.ALL_EXPERIMENTS_KEY))
+
+    def update(self, change: Change) -> Experiments:
+        """Change them in one step, whoever else does. Raises what ``change`` raises, and ServiceError."""
+
+        def changed(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
+            experiments = change(self._unpacked(pipe.get(wire.ALL_EXPERIMENTS_KEY)))
+            pipe.multi()
+            pipe.set(wire.ALL_EXPERIMENTS_KEY, pack(experiments))
+            if running := tuple(each for each in experiments if each.runs):
+                pipe.set(wire.EXPERIMENTS_KEY, pack(running))
+            else:
+                pipe.delete(wire.EXPERIMENTS_KEY)
+            return experiments
+
+        with self._asking("update"):
+            found: Any = self._redis.transaction(changed, wire.ALL_EXPERIMENTS_KEY, value_from_callable=True)
+        experiments: Experiments = found
+        return experiments
+
+    def _unpacked(self, raw: Any) -> Experiments:
+        try:
+            return unpack(raw) if raw else ()
+        except ValueError as error:
+            raise StoredError(self.service, "holds experiments that cannot be read") from error
+
+    def expose(self, exposures: Sequence[Exposure], kept: int = KEPT) -> None:
+        """Append them to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
+        with self._asking("expose"):
+            pipeline = self._redis.pipeline(transaction=False)
+            for each in exposures:
+                key = wire.exposures_key(wire.event_partition(each.userid))
+                events = wire.user_events_key(each.userid)
+                told = (kept, each.answered, json.dumps(each.userid), each.pack())
+                pipeline.fcall(functions.EXPOSE, 2, key, events, *told)
+            functions.run(self._redis, pipeline)
+
+    def exposures(self, experiment: str) -> Iterator[Exposure]:
+        """Those of an experiment that the log still has, each partition's in their order. Raises ServiceError."""
+        return (exposure for _, _, exposure in self._logged() if exposure.experiment == experiment)
+
+    def remove(self, experiment: str) -> None:
+        """As if there had never been one of that name. Raises ServiceError."""
+        self.update(lambda before: tuple(each for each in before if each.name != experiment))
+        for key, entry, exposure in self._logged():
+            if exposure.experiment == experiment:
+                with self._asking("remove"):
+                    self._redis.xdel(key, entry)
+
+    def _logged(self) -> Iterator[tuple[str, bytes, Exposure]]:
+        """Stream, entry, and what it says."""
+        for partition in range(wire.EVENT_PARTITIONS):
+            after = "-"
+            while entries := self._entries(partition, after):
+                for entry, fields in entries:
+                    after = f"({entry.decode()}"
+                    yield wire.exposures_key(partition), entry, self._exposure(fields)
+
+    def _entries(self, partition: int, after: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        with self._asking("exposures"):
+            found: Any = self._redis.xrange(wire.exposures_key(partition), min=after, count=_AT_A_TIME)
+        entries: list[tuple[bytes, dict[bytes, bytes]]] = found
+        return entries
+
+    def _exposure(self, fields: dict[bytes, bytes]) -> Exposure:
+        try:
+            return Exposure.unpack(fields[wire.EXPOSURE.encode()])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoredError(self.service, "holds exposures that cannot be read") from error
+
+    def dropped(self) -> int:
+        """How many exposures, of whichever experiment, the log has had and keeps no longer. Raises ServiceError."""
+        with self._asking("dropped"):
+            keys = [wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
+            told: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
+        return sum(each["entries-added"] - each["length"] for each in told)
+
+    def _is_lost(self, error: Exception) -> bool:
+        return isinstance(error, redis.ConnectionError)
+
+    def _ping(self) -> str:
+        return str(self._redis.ping())
+
+    def close(self) -> None:
+        self._redis.close()
