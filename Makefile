@@ -130,6 +130,29 @@ activate: setup ## serve an earlier release again: make activate release=<id>
 	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
 	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
 
+.PHONY: experiments experiment-start experiment-share experiment-stop experiment experiment-replay
+experiments: setup ## the experiments that run, and those that did
+	@$(BIN)/python -m online.experiments list
+
+experiment-start: setup ## deal users to releases: make experiment-start name=<new> arms="control=live treatment=<release>" (layer=, share=, kind=interleaved, metric=, horizon=<seconds>, users=<planned>)
+	@[[ -n "$(name)" && -n "$(arms)" ]] || { echo 'Name it and its arms: make experiment-start name=ranker arms="control=live treatment=<release>"; make releases lists the releases.' >&2; exit 1; }
+	@$(BIN)/python -m online.experiments start --name "$(name)" --arms $(arms) $(if $(layer),--layer "$(layer)") $(if $(share),--share "$(share)") $(if $(kind),--kind "$(kind)") $(if $(metric),--metric "$(metric)") $(if $(horizon),--horizon-s "$(horizon)") $(if $(users),--planned-users "$(users)")
+
+experiment-share: setup ## change an experiment's share of the users: make experiment-share name=<its> share=0.5
+	@[[ -n "$(name)" && -n "$(share)" ]] || { echo "Name it and its share: make experiment-share name=ranker share=0.5; make experiments lists them." >&2; exit 1; }
+	@$(BIN)/python -m online.experiments share --name "$(name)" --share "$(share)"
+
+experiment-stop: setup ## answer everybody from the live release again: make experiment-stop name=<its>
+	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment-stop name=ranker; make experiments lists them." >&2; exit 1; }
+	@$(BIN)/python -m online.experiments stop --name "$(name)"
+
+experiment: setup ## what an experiment has found so far, with an interval that holds at any time: make experiment name=<its>
+	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment name=ranker; make experiments lists them." >&2; exit 1; }
+	@$(BIN)/python -m offline_to_online.measure.experiment --name "$(name)"
+
+experiment-replay: setup ## replay users through experiments on the running server: A/A, and source against default -> pic/figures/ (users=1000: of so many)
+	$(BIN)/python -m offline_to_online.measure.experiment_replay $(if $(users),--users "$(users)")
+
 .PHONY: demo
 demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for the first user
 	$(call timed,offline,$(MAKE) --no-print-directory offline)

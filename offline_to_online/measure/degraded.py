@@ -36,12 +36,10 @@ from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from offline_to_online.measure.some_users import parse_users, sample
 from online.recommend.recommender import Recommender
-from online.recommend.types import MAX_BUDGET_MS, Outcome, Request
+from online.recommend.types import MAX_BUDGET_MS, WITHOUT_A_SERVICE, Request
 
 K = 50
 OPENS_WITHIN_S = 60.0  # on a busy machine; it takes one
-# Other outcomes are answers of full quality: the service has nothing on a user or an item.
-WITHOUT = (Outcome.LAST_STATE, Outcome.EXACT_SEARCH, Outcome.LAST_FEATURES, Outcome.NOT_RANKED, Outcome.POPULAR)
 ALL = ("redis", "elasticsearch", "feast", "triton")
 
 
@@ -117,7 +115,8 @@ def _asked(recommender: Recommender, case: Case, users: Sequence[tuple[OwnId, in
     for userid, time in users:
         request = Request(userid=userid, size=K, timestamp=time, budget_ms=MAX_BUDGET_MS, strict=not case.away)
         answer = recommender.recommend(request)
-        if others := {lacking.service for lacking in answer.lacking if lacking.outcome in WITHOUT} - set(case.away):
+        missing = {lacking.service for lacking in answer.lacking if lacking.outcome in WITHOUT_A_SERVICE}
+        if others := missing - set(case.away):
             raise StepError(f"User {userid!r} was answered without {', '.join(sorted(others))} too; run it again.")
         yield [itemid for itemid, _, _ in answer.items]
 

@@ -48,7 +48,7 @@ class ServerLoop:
         asked: dict[str, Any] = {"userid": userid, "size": size, "strict": True}
         if timestamp is not None:
             asked["timestamp"] = timestamp
-        answer = self._post("/ml/rec", asked)
+        answer = self.post("/ml/rec", asked)
         if answer.get("release") != self._release:
             raise StepError(f"The server at {self._url} answers from release {answer.get('release')} by now.")
         return [item["itemid"] for item in answer["item_list"]]
@@ -56,7 +56,7 @@ class ServerLoop:
     def tell(self, events: Sequence[Event]) -> None:
         """Raises StepError."""
         names = ("eventid", "userid", "itemid", "type", "timestamp", "value")
-        self._post("/ml/event", [{name: getattr(event, name) for name in names} for event in events])
+        self.post("/ml/event", [{name: getattr(event, name) for name in names} for event in events])
 
     def take_back(self, userid: OwnId, prefix: str) -> None:
         log, key = wire.event_log_key(wire.event_partition(userid)), wire.user_events_key(userid)
@@ -68,7 +68,8 @@ class ServerLoop:
             pipeline.xdel(log, *(raw.partition(b" ")[0] for raw in told.values()))
             pipeline.execute()
 
-    def _post(self, path: str, body: object) -> dict[str, Any]:
+    def post(self, path: str, body: object) -> dict[str, Any]:
+        """What the server answers. Raises StepError."""
         try:
             response = self._http.post(f"{self._url}{path}", json=body, timeout=TIMEOUT_S)
             answer: dict[str, Any] = response.json()

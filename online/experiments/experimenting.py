@@ -19,7 +19,15 @@ from online.experiments.team_draft import team_draft
 from online.explain.shapes import WhyNot
 from online.recommend.recommender import Recommender
 from online.recommend.stopwatch import Stopwatch
-from online.recommend.types import InExperiment, Recommendation, Request, WhyNotRequest, WrongIdError, read_id
+from online.recommend.types import (
+    WITHOUT_A_SERVICE,
+    InExperiment,
+    Recommendation,
+    Request,
+    WhyNotRequest,
+    WrongIdError,
+    read_id,
+)
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +99,8 @@ class Experimenting:
         control, other = (arm.release for arm in experiment.arms.values())
         first = self._recommender.made(request, watch, control, FIRST_LIST)
         second = first if other == control else self._recommender.made(request, Stopwatch(watch.began), other)
-        if (first.release, second.release) != (control, other) or first.lacking or second.lacking:
+        lacking = {each.outcome for each in (*first.lacking, *second.lacking)} & WITHOUT_A_SERVICE
+        if (first.release, second.release) != (control, other) or lacking:
             return _told(experiment, request, first, experiment.control, as_dealt=False)
         answer, teams = interleaved(first, second, request.size, experiment.name)
         answer = replace(answer, took_ms=watch.took_ms())
@@ -113,7 +122,9 @@ def interleaved(
         of_list = (first.explained, second.explained)
         explained = [of_list[team][place] for team, place in drafted.places]
     items = tuple(answers[team].items[place] for team, place in drafted.places)
-    answer = replace(first, items=items, explained=explained, cold_start=first.cold_start and second.cold_start)
+    lacking = tuple(dict.fromkeys((*first.lacking, *second.lacking)))
+    cold_start = first.cold_start and second.cold_start
+    answer = replace(first, items=items, explained=explained, lacking=lacking, cold_start=cold_start)
     return answer, drafted.teams
 
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +152,10 @@ class Outcome(StrEnum):
     POPULAR = "popular"
 
 
+# Those of an answer that lacks a service. The others are of full quality: there is nothing on a user or an item.
+WITHOUT_A_SERVICE: Final = frozenset(
+    {Outcome.LAST_STATE, Outcome.EXACT_SEARCH, Outcome.LAST_FEATURES, Outcome.NOT_RANKED, Outcome.POPULAR}
+)
 _UNKNOWN_USER = "This release knows nothing of this user: these are the most popular items."
 # Outcome -> what the answer has instead: a word for programs, and the rest of a sentence that begins with the reason
 _INSTEAD: Mapping[Outcome, tuple[str, str]] = {

@@ -6,11 +6,13 @@ After `test_other_data`: it leaves another recipe's artifacts behind.
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import requests
 
 from data_exchange_center import artifacts
-from tests.e2e.road import Road, is_ml_1m, itemids
+from tests.e2e.road import ROOT, Road, is_ml_1m, itemids
 
 
 def test_the_sources_recipe_goes_live_beside_the_default_and_back(road: Road) -> None:
@@ -30,3 +32,15 @@ def test_the_sources_recipe_goes_live_beside_the_default_and_back(road: Road) ->
     back = road.run("make", "activate", f"release={first['release']}")
     assert back.returncode == 0, back.stdout
     assert itemids(road.wait_for_release(first["release"])) == itemids(first)
+
+
+def test_replayed_users_find_the_default_better_and_nothing_between_a_release_and_itself(
+    road: Road, tmp_path: Path
+) -> None:
+    """After the one above, by which both recipes' releases stand in the stores. It fails where that is not found."""
+    replay = (str(ROOT / ".venv/bin/python"), "-m", "offline_to_online.measure.experiment_replay")
+    done = road.run(*replay, "--users", "600", "--output", str(tmp_path / "experiments.json"))
+    assert done.returncode == 0, done.stdout
+    found = json.loads((tmp_path / "experiments.json").read_text())
+    assert all(each["warnings"] == [] for each in found["experiments"].values())
+    assert "replay-" not in road.run("make", "experiments").stdout  # all of it is taken back

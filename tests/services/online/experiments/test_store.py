@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import psutil
 import pytest
@@ -18,19 +19,15 @@ from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from offline_to_online.stores.connections import redis_client
 from online.clients.base import StoredError
-from online.clients.redis import RedisUsers, UserQuery
+from online.clients.redis import RedisUsers
 from online.events.log import EventLog
 from online.experiments import exposures
-from online.experiments.changes import Kept, started, stopped
-from online.experiments.declaration import Declaration, Experiments, unpack
+from online.experiments.declaration import Experiments
 from online.experiments.exposures import Exposure, ExposureQueue
 from online.experiments.store import ExperimentStore
 from online.stack.supervision import Supervisor
 from tests.services.own_redis import own_redis
-
-LIVE = "aaaaaaaaaaaa"
-KEPT = Kept(LIVE, {LIVE: "made up"})
-ARMS = {"a": {"release": LIVE}, "b": {"release": LIVE}}
+from tests.unit.online.contracts import LIVE, ExperimentStoreContract, started_one
 
 
 @pytest.fixture(scope="module")
@@ -54,32 +51,25 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
         yield client
 
 
-def one_more(name: str, share: float = 0.01) -> Declaration:
-    return Declaration.model_validate({"name": name, "arms": ARMS, "share": share})
-
-
 def exposure(userid: int | str, number: int, experiment: str = "ranker", answered: int | None = None) -> Exposure:
     answered = time.time_ns() // 1_000_000 if answered is None else answered
     return Exposure(experiment, "a", f"r{number}", userid, LIVE, True, number, answered, (number, number + 1))
 
 
-def test_requests_hear_of_those_that_run_in_their_one_round_trip(store: ExperimentStore, settings: Settings) -> None:
-    with closing(RedisUsers(settings.redis)) as users:
-        assert users.call(UserQuery(1, None)).experiments is None
-        store.update(lambda before: started(before, one_more("ranker"), KEPT, 1))
-        store.update(lambda before: started(before, one_more("other"), KEPT, 2))
-        store.update(lambda before: stopped(before, "ranker", 3))
-        raw = users.call(UserQuery(1, None)).experiments
-        assert raw is not None
-        assert [each.name for each in unpack(raw)] == ["other"]
-        assert [each.name for each in store.call(None)] == ["ranker", "other"]
-        store.update(lambda before: stopped(before, "other", 4))
-        assert users.call(UserQuery(1, None)).experiments is None
+class TestExperimentStore(ExperimentStoreContract):
+    @pytest.fixture
+    def users(self, settings: Settings) -> Iterator[RedisUsers]:
+        with closing(RedisUsers(settings.redis)) as users:
+            yield users
+
+    @pytest.fixture
+    def client(self, store: ExperimentStore) -> ExperimentStore:
+        return store
 
 
 def test_many_who_change_them_at_once_lose_nothing(store: ExperimentStore) -> None:
     def start(number: int) -> Experiments:
-        return store.update(lambda before: started(before, one_more(f"x{number}"), KEPT, number))
+        return store.update(lambda before: started_one(before, f"x{number}"))
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(start, range(64)))
@@ -100,7 +90,7 @@ def test_what_is_exposed_is_read_again_by_experiment(store: ExperimentStore) -> 
 
 def test_one_that_is_removed_leaves_nothing(store: ExperimentStore) -> None:
     for name in ("ranker", "other"):
-        store.update(lambda before, name=name: started(before, one_more(name), KEPT, 1))  # type: ignore[misc]
+        store.update(partial(started_one, name=name))
     store.expose([exposure(userid, 1, name) for userid in range(20) for name in ("ranker", "other")])
     store.remove("ranker")
     assert [each.name for each in store.call(None)] == ["other"]
@@ -151,5 +141,5 @@ def test_exposures_wait_for_a_redis_that_is_killed(
 def test_what_another_version_wrote_is_told_and_not_overwritten(store: ExperimentStore, client: redis.Redis) -> None:
     client.set(wire.ALL_EXPERIMENTS_KEY, '[{"name": "from the future"}]')
     with pytest.raises(StoredError, match="cannot be read"):
-        store.update(lambda before: started(before, one_more("ranker"), KEPT, 1))
+        store.update(partial(started_one, name="ranker"))
     assert client.get(wire.EXPERIMENTS_KEY) is None

@@ -1,0 +1,111 @@
+"""Intervals and a test that hold however often somebody looks: for experiments that are watched while they run.
+
+Whoever looks at ordinary 95 % intervals every day, and stops when one leaves zero out, finds a difference where there
+is none far more often than in 5 % of the experiments. A confidence sequence misses the truth in at most 5 % of them, at
+any time at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from offline.evaluation.metrics import Floats
+
+ALPHA: Final = 0.05
+FIRST: Final = 100  # users of each arm before there is an interval: it is an asymptotic one
+CONCENTRATION: Final = 1_000.0  # of the prior about the arms' shares: it finds differences best after so many users
+
+
+@dataclass(frozen=True)
+class Path:
+    """An estimate and its interval after each user.
+
+    Attributes:
+        users: (n,) how many there were.
+        estimate, low, high: (n,); the interval is without end while there are too few users.
+    """
+
+    users: NDArray[np.int64]
+    estimate: Floats
+    low: Floats
+    high: Floats
+
+    @property
+    def last(self) -> tuple[float, float, float]:
+        """The estimate by now, and its interval; NaN without a user."""
+        if not len(self.users):
+            return float("nan"), float("-inf"), float("inf")
+        return float(self.estimate[-1]), float(self.low[-1]), float(self.high[-1])
+
+    def ever_excludes(self, value: float) -> bool:
+        return bool(((self.low > value) | (self.high < value)).any())
+
+
+def mean_path(values: Floats, planned: int, alpha: float = ALPHA) -> Path:
+    """Of the mean of (n,) values, in the order in which they came.
+
+    The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2024), Time-uniform central
+    limit theory and asymptotic confidence sequences, theorem 2.2. ``planned``: after how many it is narrowest.
+    """
+    n = np.arange(1, len(values) + 1)
+    means, variances = _running(values, np.ones(len(values), bool))
+    return _path(n, means, variances, np.minimum(n, 2 * FIRST) < 2 * FIRST, planned, alpha)
+
+
+def difference_path(values: Floats, treated: NDArray[np.bool_], planned: int, alpha: float = ALPHA) -> Path:
+    """Of the treated users' mean less the others', after each of (n,) users in the order in which they came.
+
+    The same sequence, for the variance of a difference of two means.
+    """
+    n = np.arange(1, len(values) + 1)
+    ones, zeros = np.cumsum(treated), np.cumsum(~treated)
+    mean_1, variance_1 = _running(values, treated)
+    mean_0, variance_0 = _running(values, ~treated)
+    variances = n * (variance_1 / np.maximum(ones, 1) + variance_0 / np.maximum(zeros, 1))
+    return _path(n, mean_1 - mean_0, variances, np.minimum(ones, zeros) < FIRST, planned, alpha)
+
+
+def sample_ratio_p_value(counts: NDArray[np.integer], shares: Floats) -> float:
+    """How well (arms,) counts of users fit the shares they were dealt by: small where something loses users.
+
+    The sequential multinomial test of Lindon & Malek (2022), Anytime-valid inference for multinomial count data: the
+    inverse of the Bayes factor against a Dirichlet prior around the shares.
+    """
+    shares, prior = shares / shares.sum(), CONCENTRATION * shares / shares.sum()
+    log_factor = (
+        gammaln(prior.sum()) - gammaln(prior.sum() + counts.sum()) + (gammaln(prior + counts) - gammaln(prior)).sum()
+    )
+    return float(min(np.exp((counts * np.log(shares)).sum() - log_factor), 1.0))
+
+
+def _path(
+    n: NDArray[np.int64], estimate: Floats, variances: Floats, too_few: NDArray[np.bool_], planned: int, alpha: float
+) -> Path:
+    """``variances``: n times those of the estimates."""
+    half = np.sqrt(np.maximum(variances, 0)) * _widths(n, planned, alpha)
+    half = np.where(too_few, np.inf, half)
+    return Path(n, estimate, estimate - half, estimate + half)
+
+
+def _widths(n: NDArray[np.int64], planned: int, alpha: float) -> Floats:
+    """(n,) half of the interval's width, for a variance of 1."""
+    log = -2 * np.log(alpha)
+    rho2 = (log + np.log(log + 1)) / planned  # narrowest at ``planned``: the paper's appendix C.3
+    scaled = n * rho2 + 1
+    widths: Floats = np.sqrt(2 * scaled / (n**2 * rho2) * np.log(np.sqrt(scaled) / alpha))
+    return widths
+
+
+def _running(values: Floats, there: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """(n,) mean and variance of those values that are ``there``, up to each place; 0 where there is none."""
+    counts = np.maximum(np.cumsum(there), 1)
+    shift = values[there].mean() if there.any() else 0.0  # so that squares lose no digits
+    centred = np.where(there, values - shift, 0.0)
+    means = np.cumsum(centred) / counts
+    variances = np.cumsum(centred**2) / counts - means**2
+    return means + shift, variances
