@@ -188,6 +188,22 @@ def one_moment(figure: Figure, word: Words) -> str:
     return f"{table(head, rows)}\n\n{asked} {measured(figure, word)}"
 
 
+def ties(figure: Figure, word: Words) -> str:
+    """The recipe as it is beside the same fitted and asked with the events of each second in random order."""
+    differences = figure["ndcg@50, shuffled to as it is"]
+    pairs = ((label, word(each)) for label in METRICS.values() for each in ("as it is", "shuffled"))
+    head = (word("list"), *map(", ".join, pairs), word("NDCG@50, difference"))
+    rows = []
+    for system, change in differences.items():
+        both = (figure["table"][system], figure["table"][f"{system}, ties shuffled"])
+        values = (f"{found[metric]:.3f}" for metric in METRICS for found in both)
+        rows.append((_name(system, word), *values, _change(change)))
+    share = word("{share} of a user's neighbouring events are of one second.").format(
+        share=f"{figure['pairs of one second']:.0%}"
+    )
+    return f"{table(head, rows)}\n\n{share} {measured(figure, word)}"
+
+
 def recipes(figure: Figure, word: Words) -> str:
     """Both recipes through the running server: what they find, how long they take to answer."""
     figures = {"source": read("evaluation_source.json"), "default": figure}
@@ -278,12 +294,15 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "ablation": ("evaluation_ablation.json", ablation),
     "seeds": ("evaluation_seeds.json", seeds),
     "global": ("evaluation_global.json", one_moment),
+    "ties": ("evaluation_ties.json", ties),
     "recipes": ("evaluation.json", recipes),
     "labelled": ("evaluation.json", labelled),
     "ml100k": ("evaluation_offline_ml-100k.json", evaluation),
 }
 
 CHINESE = {
+    "as it is": "原样", "shuffled": "打乱", "NDCG@50, difference": "NDCG@50 之差",
+    "{share} of a user's neighbouring events are of one second.": "同一用户相邻的事件有 {share} 在同一秒。",
     "list": "列表", "popularity": "热门榜",
     "returning after an hour: recall@200": "一小时后回来的人：recall@200",
     "recall, with the time": "融合召回，给出时间", "ranked, with the time": "融合召回与排序，给出时间",

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import answer_tables
 import demo_tables
+import diversity_tables
 import evaluation_tables
 import events_tables
 import offline_tables
@@ -42,6 +43,7 @@ CHINESE = {
     **evaluation_tables.CHINESE,
     **serving_tables.CHINESE,
     **events_tables.CHINESE,
+    **diversity_tables.CHINESE,
 }
 
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
@@ -51,6 +53,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     **evaluation_tables.BLOCKS,
     **serving_tables.BLOCKS,
     **events_tables.BLOCKS,
+    **diversity_tables.BLOCKS,
 }
 
 

@@ -1,7 +1,8 @@
 """Pictures of the evaluation, drawn from the figures that its commands wrote: ``make evaluation-pictures``.
 
-Reads:  pic/figures/evaluation.json, pic/figures/evaluation_ablation.json, pic/figures/evaluation_live_events.json
-Writes: pic/evaluation.png (systems), pic/funnel.png, pic/slices.png, pic/ablation.png, pic/live_events.png
+Reads:  pic/figures/evaluation.json, evaluation_ablation.json, evaluation_live_events.json and diversity.json beside it
+Writes: pic/evaluation.png (systems), pic/funnel.png, pic/slices.png, pic/ablation.png, pic/live_events.png,
+        pic/diversity.png
 Run:    python -m offline.evaluation.pictures
 """
 
@@ -21,6 +22,7 @@ from data_exchange_center.figures import FIGURES, PICTURES
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from offline.evaluation.diversity import COST
 from offline.pictures import STYLE
 
 log = logging.getLogger(__name__)
@@ -143,6 +145,36 @@ def live_events(found: Found) -> Figure:
     return figure
 
 
+def diversity(found: Found) -> Figure:
+    """NDCG, and what is had for it, by the value of a request's ``diversity``; dashed: 1 % less, dotted: chosen."""
+    rows = found["diversity"]
+    values = [float(value) for value in rows]
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, 3))
+    means, errors = _intervals([row["ndcg@50"] for row in rows.values()])
+    panels[0].errorbar(values, means, yerr=errors, fmt="o-", color=OURS, capsize=2)
+    panels[0].axhline(means[0] * (1 - COST), color="#333333", linestyle="--", linewidth=1)
+    panels[0].set(title="NDCG@50", ylim=(0, None))
+    for name, shade in (("diversity by vectors", OURS), ("diversity by genres", CHANNEL)):
+        panels[1].plot(values, [row[name]["mean"] for row in rows.values()], "o-", color=shade, label=name)
+    panels[1].set(title="how different the films of a list are")
+    first = next(iter(rows.values()))
+    for name, shade in (("coverage@50", OURS), ("novelty", CHANNEL), ("calibration error", SOURCE)):
+        parts = [_mean(row[name]) / _mean(first[name]) for row in rows.values()]
+        panels[2].plot(values, parts, "o-", color=shade, label=name)
+    panels[2].set(title="as a share of what it is without")
+    for axes in panels:
+        axes.axvline(found["chosen"], color="#333333", linestyle=":", linewidth=1)
+        axes.set_xlabel("diversity")
+    for axes in panels[1:]:
+        axes.legend(frameon=False)
+    return figure
+
+
+def _mean(value: Any) -> float:
+    return float(value["mean"] if isinstance(value, Mapping) else value)
+
+
 def _bars(axes: Axes, parts: Sequence[Found], colours: Sequence[str]) -> None:
     means, errors = _intervals(parts)
     axes.barh(range(len(parts)), means, xerr=errors, color=colours, height=0.7, error_kw={"lw": 1, "capsize": 2})
@@ -170,6 +202,7 @@ PICTURE: dict[str, tuple[str, Callable[[Found], Figure]]] = {
     "slices.png": ("evaluation.json", slices),
     "ablation.png": ("evaluation_ablation.json", ablation),
     "live_events.png": ("evaluation_live_events.json", live_events),
+    "diversity.png": ("diversity.json", diversity),
 }
 
 

@@ -32,7 +32,7 @@ from data_exchange_center.release_parts import read_own_ids, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import replay
-from offline.evaluation.diversity import NDCG, K, Kinds, lost, measures, summary
+from offline.evaluation.diversity import Kinds, lost, measures, summary
 from offline.evaluation.evaluate import figure, write
 from offline.evaluation.exact import ExactIndex
 from offline.evaluation.metrics import Lists
@@ -45,7 +45,7 @@ from online.recommend.recommender import Recommender
 from online.recommend.stopwatch import DIVERSITY, Stopwatch
 from online.recommend.types import MAX_BUDGET_MS, Request
 
-ASKED = 75  # items: more than `K`, as what is neither known nor a target is taken off
+ASKED = 75  # items: more than the fifty that are judged, as what is neither known nor a target is taken off
 STRENGTHS = tuple(n / 10 for n in range(11))
 
 
@@ -143,8 +143,7 @@ def main(settings: Settings) -> None:
             "recipe": settings.recipe.name,
             "release": release.release,
             "users": len(rows),
-            "metric": NDCG,
-            "shown": K,
+            "asked": ASKED,
             "chosen": best,
             **measured,
         }

@@ -60,6 +60,21 @@ def test_systems_have_intervals(tables: ModuleType, reports: dict[str, dict[str,
     ]  # fmt: skip
 
 
+def test_shuffled_ties_stand_beside_the_recipe_as_it_is(tables: ModuleType) -> None:
+    values = {"recall@200": 0.7, "recall@50": 0.4, "ndcg@50": 0.3}
+    figure = {
+        "command": "make evaluate-ties",
+        "machine": {"cpu": "CPU", "cores": 2, "memory_gb": 8},
+        "pairs of one second": 0.456,
+        "table": {"ranked": values, "ranked, ties shuffled": {name: value / 2 for name, value in values.items()}},
+        "ndcg@50, shuffled to as it is": {"ranked": {"difference": -0.15, "p_value": 0.0001}},
+    }
+    block = tables.ties(figure, word)
+    row = ["fused recall and ranker", "0.700", "0.350", "0.400", "0.200", "0.300", "0.150", "-0.1500 (p < .001)"]
+    assert cells(block)[-1] == row
+    assert "46% of a user's neighbouring events are of one second." in block
+
+
 def test_the_headline_shows_those_who_come_back_beside_everybody(
     tables: ModuleType, reports: dict[str, dict[str, Any]]
 ) -> None:

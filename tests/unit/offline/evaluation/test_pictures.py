@@ -10,7 +10,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import pictures
 from offline.evaluation.evaluate import evaluate
-from tests.unit.offline.evaluation import live_events
+from tests.unit.offline.evaluation import diversity_figures, live_events
 from tests.unit.offline.evaluation.conftest import settings_of
 
 
@@ -58,6 +58,13 @@ def test_live_events_are_a_line_a_variant_and_one_of_strangers() -> None:
     left, right = pictures.live_events(live_events.FIGURE).axes
     assert [line.get_label() for line in left.lines] == list(live_events.VARIANTS)
     assert right.get_title()
+
+
+def test_diversity_is_drawn_value_by_value_with_the_chosen_one_marked() -> None:
+    panels = pictures.diversity(diversity_figures.SERVED).axes
+    assert [axes.lines[-1].get_xdata()[0] for axes in panels] == [0.2] * 3  # type: ignore[index]
+    assert panels[1].lines[0].get_ydata() == pytest.approx([0.8, 0.9, 0.95])
+    assert panels[2].lines[0].get_ydata() == pytest.approx([1, 1.2, 1.4])
 
 
 def test_kinds_have_colours_of_their_own() -> None:
