@@ -50,7 +50,8 @@ def mean_path(values: Floats, planned: int, alpha: float = ALPHA) -> Path:
     """Of the mean of (n,) values, in the order in which they came.
 
     The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2024), Time-uniform central
-    limit theory and asymptotic confidence sequences, theorem 2.2. ``planned``: after how many it is narrowest.
+    limit theory and asymptotic confidence sequences, with a Gaussian mixture, whose parameter is chosen so that it is
+    narrowest after ``planned`` values.
     """
     n = np.arange(1, len(values) + 1)
     means, variances = _running(values, np.ones(len(values), bool))
@@ -95,7 +96,7 @@ def _path(
 def _widths(n: NDArray[np.int64], planned: int, alpha: float) -> Floats:
     """(n,) half of the interval's width, for a variance of 1."""
     log = -2 * np.log(alpha)
-    rho2 = (log + np.log(log + 1)) / planned  # narrowest at ``planned``: the paper's appendix C.3
+    rho2 = (log + np.log(log + 1)) / planned  # narrowest at ``planned``, as the paper derives
     scaled = n * rho2 + 1
     widths: Floats = np.sqrt(2 * scaled / (n**2 * rho2) * np.log(np.sqrt(scaled) / alpha))
     return widths

@@ -58,18 +58,22 @@ def arms(texts: Sequence[str], kept: Kept) -> dict[str, dict[str, Any]]:
 
 
 def overview(experiments: Experiments) -> Table:
-    """Those that run first."""
-    table = Table("experiment", "layer", "kind", "share", "arms", "metric", "started", "stopped", title="experiments")
+    """Those that run first, a line an arm."""
+    table = Table("experiment", "arm", "release", "share", "from, to (UTC)", title="experiments")
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[2].no_wrap = True
     for each in sorted(experiments, key=lambda each: (not each.runs, -each.started)):
-        shown = "\n".join(f"{arm['name']}: {arm['release']}, {arm['share']:.1%}" for arm in told(each)["arms"])
-        ended = _at(each.stopped) if each.stopped is not None else "runs"
-        row = (each.name, each.layer, each.kind, f"{each.share:.1%}", shown, each.metric, _at(each.started), ended)
-        table.add_row(*row)
+        arms = told(each)["arms"]
+        columns = ("\n".join(str(arm[name]) for arm in arms) for name in ("name", "release"))
+        shares = "\n".join(f"{arm['share']:.1%}" for arm in arms)
+        until = _at(each.stopped) if each.stopped is not None else "runs"
+        table.add_row(f"{each.name}\n{each.kind}, {each.layer}", *columns, shares, f"{_at(each.started)}\n{until}")
     return table
 
 
 def _at(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
 
 
 def main(settings: Settings) -> None:

@@ -26,7 +26,7 @@ class Drafted(NamedTuple):
 
 
 def team_draft(first: Sequence[Item], second: Sequence[Item], size: int, coin: Random) -> Drafted:
-    """Team draft (Radlinski, Kurup & Joachims 2008, How Does Clickthrough Data Reflect Retrieval Quality?, section 5).
+    """Team draft (Radlinski, Kurup & Joachims 2008, How Does Clickthrough Data Reflect Retrieval Quality?).
 
     The lists pick in turns, each its best item that is not there yet; in each round a coin says which picks first. So
     an item that both have is as likely to count for one as for the other, at the same places in expectation.

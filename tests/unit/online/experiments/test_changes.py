@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
 
-from online.experiments.__main__ import declared
+from online.experiments.__main__ import declared, overview
 from online.experiments.changes import KEPT, Kept, reshared, started, stopped
 from online.experiments.declaration import Declaration, ExperimentError, Experiments, named, pack, told, unpack
 
@@ -133,6 +135,18 @@ def test_the_command_line_declares_the_same() -> None:
 def test_a_wrong_command_line_is_one_sentence(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ExperimentError, match=message):
         declared(arguments(**given), THERE)
+
+
+def test_a_narrow_terminal_shows_every_experiment_whole() -> None:
+    name = "replay-aa-interleaved"
+    experiments = stopped(running(declaration(name, kind="interleaved", layer="replay")), name, 7)
+    experiments = started(experiments, declaration("ranker", share=0.25), THERE, 8)
+    said = io.StringIO()
+    Console(file=said, width=80).print(overview(experiments))
+    shown = said.getvalue()
+    assert shown.index("ranker") < shown.index("replay-aa-interleaved")  # which runs no more
+    for part in (LIVE, BEFORE, "control", "treatment", "12.5%", "100.0%", "runs", "interleaved, replay"):
+        assert part in shown, shown
 
 
 def test_live_needs_a_live_release() -> None:
