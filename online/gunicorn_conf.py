@@ -21,7 +21,7 @@ bind = f"{_server.host}:{_server.port}"
 worker_class = "online.web.worker.PatientWorker"
 workers = _server.workers
 threads = _server.threads
-# Each worker makes its own clients: gRPC's channels and the pools' sockets do not survive a fork.
+# Each worker makes its own clients: the pools' sockets do not survive a fork.
 preload_app = False
 timeout = 30
 graceful_timeout = 10

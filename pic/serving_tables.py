@@ -94,14 +94,13 @@ def waterfall(figure: Figure, word: Words) -> str:
     head = (word("stage"), word("wall ms"), *waits, *map(word, costs))
     rows = []
     for stage in ("redis", "elasticsearch", "feast", "triton", "own", "http"):
-        client = clients[stage] + (clients["transport"] if stage == "triton" else 0.0)
         rows.append(
             (
                 word(stage),
                 alone["wall_ms"][stage],
                 *(level["waiting_ms"][stage] for level in levels[1:]),
                 figure["bare_ms"].get(stage),
-                round(client, 2),
+                clients[stage],
                 alone["processor_ms"].get(stage),
             )
         )

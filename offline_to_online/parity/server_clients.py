@@ -24,7 +24,7 @@ def server_clients(settings: Settings) -> Iterator[ServerClients]:
         "redis": redis_address(settings),
         "elasticsearch": settings.elasticsearch.url,
         "feast": settings.feast.url,
-        "triton": settings.triton.grpc_address,
+        "triton": settings.triton.http_url,
     }
     with ExitStack() as stack:
         users = stack.enter_context(closing(RedisUsers(settings.redis.model_copy(update=patient))))

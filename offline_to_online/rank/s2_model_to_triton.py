@@ -1,7 +1,7 @@
 """Export the ranking model from PyTorch to ONNX and have Triton serve it as a new version of its model.
 
 Industry trains in one framework and serves in another: the exported file is the contract. It is checked three times,
-by the ONNX checker, by ONNX Runtime and through Triton's own gRPC, against PyTorch on real lists.
+by the ONNX checker, by ONNX Runtime and through Triton itself, against PyTorch on real lists.
 
 Reads:  data_exchange_center/offline/ranker.pt, ranker_report.json, feature_spec.json; for the lists, features, user
         states, vectors and channels
@@ -38,7 +38,7 @@ def main(settings: Settings) -> None:
     print(f"release {manifest.release}: {served.place} in Triton at {store.address}")
     print(f"  {wire.MODEL_INPUT} FP32 [-1, {widths.row}]{history} -> {wire.MODEL_OUTPUT}")
     print(f"  ONNX opset {OPSET}, IR <= {MAX_IR}, {len(onnx):,} bytes; {sum(map(len, lists)):,} rows against PyTorch:")
-    print(f"  ONNX Runtime differs by at most {exported:.1e}, Triton over gRPC by at most {served.difference:.1e}")
+    print(f"  ONNX Runtime differs by at most {exported:.1e}, Triton by at most {served.difference:.1e}")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def check_metadata(settings: TritonSettings, place: Place, widths: Widths, max_b
 def check_scores(
     settings: TritonSettings, place: Place, lists: Sequence[ModelInputs], truth: Sequence[Float32]
 ) -> float:
-    """Score lists over gRPC, as the server does, and compare with PyTorch's scores.
+    """Score lists as the server does, and compare with PyTorch's scores.
 
     Returns the largest difference. Raises CheckError, or StepError when Triton does not answer.
     """
@@ -103,7 +103,7 @@ def check_scores(
     try:
         scores = [client.call(ScoreQuery(inputs, place.version, place.model)) for inputs in lists]
     except ServiceError as error:
-        raise StepError(f"Triton at {settings.grpc_address} {error.what}: see `make status` and `make logs`") from error
+        raise StepError(f"Triton at {settings.http_url} {error.what}: see `make status` and `make logs`") from error
     finally:
         client.close()
     return max(largest_difference("Triton", *pair, TOLERANCE) for pair in zip(scores, truth, strict=True))

@@ -25,7 +25,7 @@ from online.bench.generator import Target, expect_all_good, generator
 from online.bench.levels import Level, summarise
 
 _TIMEOUT_S = 30.0
-_PACKAGES = ("flask", "gunicorn", "redis", "elasticsearch", "pycurl", "tritonclient")
+_PACKAGES = ("flask", "gunicorn", "redis", "elasticsearch", "pycurl")
 
 
 class Drawn:

@@ -9,14 +9,12 @@ Feast, then Triton.
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-import psutil
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center.own_ids import OwnId
@@ -33,7 +31,6 @@ from online.recommend.stopwatch import STAGES
 from online.recommend.types import Request
 
 _OPENS_WITHIN_S: Final = 60.0
-_TRANSPORT: Final = "transport"  # threads of the clients' libraries that are not Python's: gRPC's
 
 
 @dataclass(frozen=True)
@@ -135,20 +132,13 @@ def bare(settings: Settings) -> Iterator[Bare]:
 
 
 def costs_ms(asks: Bare, userids: Sequence[OwnId]) -> dict[str, float]:
-    """Processor milliseconds of a request in this process: of each client, of gRPC's threads, and of all the rest."""
-    used, transport = time.process_time(), _transport_s()
+    """Processor milliseconds of a request in this process: of each client, and of all the rest."""
+    used = time.process_time()
     asked = asks.recommend(userids)
-    all_s, transport = time.process_time() - used, _transport_s() - transport
+    all_s = time.process_time() - used
     clients = {stage: sum(each.calls[stage].processor_s for each in asked) for stage in STAGES}
-    own = all_s - transport - sum(clients.values())
-    per_request = {**clients, _TRANSPORT: transport, "own": own}
+    per_request = {**clients, "own": all_s - sum(clients.values())}
     return {name: round(1e3 * seconds / len(asked), 2) for name, seconds in per_request.items()}
-
-
-def _transport_s() -> float:
-    """Processor seconds of the threads of this process that Python does not know."""
-    pythons = {thread.native_id for thread in threading.enumerate()}
-    return sum(t.user_time + t.system_time for t in psutil.Process().threads() if t.id not in pythons)
 
 
 def medians(chains: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -28,7 +28,7 @@ def ports(settings: Settings) -> dict[str, int]:
         "redis": settings.redis.port,
         "elasticsearch": settings.elasticsearch.port,
         "feast": settings.feast.port,
-        "triton": settings.triton.grpc_port,
+        "triton": settings.triton.http_port,
     }
 
 

@@ -88,21 +88,22 @@ class Http:
         """Raises as `post`."""
         return self._ask(path, None)
 
-    def post(self, path: str, body: bytes) -> Answer:
-        """The answer, whatever its status.
+    def post(self, path: str, body: bytes, headers: Sequence[str] = ()) -> Answer:
+        """The answer, whatever its status. ``headers``: of this call, beside the connection's.
 
         Raises TimeoutError, ConnectionRefusedError where nothing answers, ConnectionResetError where the connection
         ended before the whole answer was there, and UnreadableError, also for an answer of more than 16 MiB.
         """
-        return self._ask(path, body)
+        return self._ask(path, body, headers)
 
-    def _ask(self, path: str, body: bytes | None) -> Answer:
+    def _ask(self, path: str, body: bytes | None, headers: Sequence[str] = ()) -> Answer:
         try:
             curl = self._idle.pop()  # used last, so that the others may be closed by the server
         except IndexError:
             curl = self._connection()
         received = _Received()
         curl.setopt(pycurl.URL, self._url + path)
+        curl.setopt(pycurl.HTTPHEADER, [*self._headers, *headers])
         curl.setopt(pycurl.WRITEFUNCTION, received.take)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, int(self._left_s() * 1e3)))
         if body is None:
@@ -134,7 +135,6 @@ class Http:
             curl.setopt(pycurl.RESOLVE, [f"{self._host}:{self._port}:{','.join(addresses)}"])
         curl.setopt(pycurl.NOSIGNAL, 1)  # as threads use it
         curl.setopt(pycurl.PROXY, "")  # none between us and our own service, whatever the environment names
-        curl.setopt(pycurl.HTTPHEADER, self._headers)
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
         if self._login is not None:
             curl.setopt(pycurl.USERNAME, self._login[0].encode())

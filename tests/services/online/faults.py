@@ -13,7 +13,7 @@ from data_exchange_center.settings import Settings
 from online.bench.processes import listening
 from tests.fault_proxy import Fault, FaultProxy
 
-PORTS: Final = {"redis": "port", "elasticsearch": "port", "feast": "port", "triton": "grpc_port"}  # that a server asks
+PORTS: Final = {"redis": "port", "elasticsearch": "port", "feast": "port", "triton": "http_port"}  # that a server asks
 RECOVERY_S: Final = 2.0  # after which answers are whole again
 # What an answer has in place of a service that a known user was answered with before
 INSTEAD: Final = {

@@ -46,7 +46,7 @@ def about(**figures: Any) -> dict[str, Any]:
 @pytest.fixture
 def waterfall() -> dict[str, Any]:
     levels = with_waiting([level_of(1, [turn()]), level_of(4, [turn(3.0)])])
-    costs = {"redis": 0.1, "elasticsearch": 0.2, "feast": 0.1, "triton": 0.1, "transport": 0.1, "own": 0.2}
+    costs = {"redis": 0.1, "elasticsearch": 0.2, "feast": 0.1, "triton": 0.2, "own": 0.2}
     bare = {**dict.fromkeys(costs, 1.0), "chain": 9.0}
     return about(levels=levels, server_ms=server_costs(costs, 1.0), bare_ms=bare, p50_over_chain=1.44)
 
@@ -72,7 +72,7 @@ def test_a_waterfall_says_what_each_stage_takes_waits_and_costs(tables: ModuleTy
     block = tables.waterfall(waterfall, word)
     rows = {row[0]: row[1:] for row in cells(block)}
     assert rows["elasticsearch"] == ["6.0", "12.0", "1.0", "0.2", "1.0"]
-    assert rows["triton"] == ["3.0", "6.0", "1.0", "0.2", "1.0"]  # the client with gRPC's own threads
+    assert rows["triton"] == ["3.0", "6.0", "1.0", "0.2", "1.0"]
     assert rows["own"] == ["2.0", "4.0", "1.0", "0.2", "-"]  # 12 - 1 - max(6, 4) - 3
     assert rows["http"][0] == "1.0"
     assert "1.44 times its slowest chain of bare calls (9.0 ms)" in block

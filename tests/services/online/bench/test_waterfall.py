@@ -54,6 +54,6 @@ def test_the_same_calls_are_made_without_the_server(stack: Settings, world: Worl
         slower = max(chain["elasticsearch"], chain["feast"])
         assert chain["chain"] >= max(chain["redis"], slower, chain["triton"])
         costs = costs_ms(asks, USERS)
-    assert set(costs) == {*STAGES, "transport", "own"}
+    assert set(costs) == {*STAGES, "own"}
     assert costs["elasticsearch"] > 0
     assert set(server_costs(costs, 20.0)) == {*costs, "http"}

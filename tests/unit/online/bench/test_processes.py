@@ -48,7 +48,7 @@ def on_ports(*numbers: int) -> Settings:
             "redis": {"port": redis},
             "elasticsearch": {"port": elasticsearch},
             "feast": {"port": feast},
-            "triton": {"grpc_port": triton},
+            "triton": {"http_port": triton},
         }
     )
 

@@ -120,6 +120,16 @@ def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(
     assert "Expect" not in handler.headers_seen
 
 
+def test_headers_of_one_call_are_not_those_of_the_next(echo: tuple[str, type[Echo]]) -> None:
+    url, handler = echo
+    with closing(Http(url, ["Accept: application/json"], timeout_s=5)) as http:
+        http.post("/200", b"{}", ["X-One: 1"])
+        assert (handler.headers_seen["X-One"], handler.headers_seen["Accept"]) == ("1", "application/json")
+        http.get("/200")
+        assert "X-One" not in handler.headers_seen
+        assert handler.headers_seen["Accept"] == "application/json"
+
+
 def hang_up(client: socket.socket) -> None:
     client.shutdown(socket.SHUT_RDWR)
 

@@ -48,9 +48,9 @@ SERVICES: dict[str, tuple[Any, Any, bytes]] = {
         HTTP,
     ),
     "triton": (
-        lambda port: TritonScores(TritonSettings(grpc_port=port, timeout_s=5)),
+        lambda port: TritonScores(TritonSettings(http_port=port, timeout_s=5)),
         ScoreQuery(ModelInputs(np.zeros((1, 3), np.float32)), 1, "ml_rec"),
-        b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" * 100,  # HTTP/2: settings again and again
+        HTTP,
     ),
 }
 

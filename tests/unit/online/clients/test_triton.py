@@ -1,113 +1,135 @@
-"""When the connection to Triton is made anew, and what becomes of a list's other parts when one fails."""
+"""What Triton may answer that is no list of scores."""
 
 from __future__ import annotations
 
-import socket
+import json
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
-import grpc
 import numpy as np
 import pytest
-from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
-from tritonclient.grpc.service_pb2_grpc import (
-    GRPCInferenceServiceServicer,
-    add_GRPCInferenceServiceServicer_to_server,
-)
 
 from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
-from online.clients import triton
-from online.clients.base import ServiceError
-from online.clients.deadline import FAIR_S, Deadline
+from online.clients.base import GoneError, ServiceError
 from online.clients.triton import ScoreQuery, TritonScores
 
-HURRIED_S = FAIR_S / 2
+ROWS = 3
+SCORES = np.array([0.5, 0.25, 0.125], "<f4")
 
 
-def query(rows: int) -> ScoreQuery:
-    return ScoreQuery(ModelInputs(np.zeros((rows, 3), np.float32)), 1, "ml_rec")
+def answer(scores: Any = SCORES, **changed: Any) -> bytes:
+    """Scores as Triton sends them; ``changed``: what it says of them."""
+    numbers = np.asarray(scores, "<f4").tobytes()
+    size = changed.pop("size", len(numbers))
+    output = {"name": wire.MODEL_OUTPUT, "datatype": "FP32", "shape": [ROWS, 1], **changed}
+    return json.dumps({"outputs": [{**output, "parameters": {"binary_data_size": size}}]}).encode() + numbers
+
+
+class Triton:
+    """It says whatever it is told to say."""
+
+    def __init__(self) -> None:
+        self.status, self.body = 200, answer()
+        self.asked: list[tuple[str, dict[str, Any], int]] = []  # path, the request's JSON, bytes of numbers
 
 
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[TritonScores]:
-    """A client whose Triton takes connections and says nothing, whatever their age."""
-    monkeypatch.setattr(triton, "_RENEWED_S", 0.0)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        settings = TritonSettings(grpc_port=listener.getsockname()[1], timeout_s=5.0)
-        with closing(TritonScores(settings)) as client:
-            yield client
+def triton() -> Iterator[tuple[Triton, TritonScores]]:
+    told = Triton()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            head = int(self.headers["Inference-Header-Content-Length"])
+            told.asked.append((self.path, json.loads(body[:head]), len(body) - head))
+            self.send_response(told.status)
+            self.send_header("Content-Length", str(len(told.body)))
+            self.end_headers()
+            self.wfile.write(told.body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    with closing(TritonScores(TritonSettings(http_port=server.server_port, timeout_s=10))) as client:
+        yield told, client
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
-def run_out(client: TritonScores, seconds: float) -> None:
-    with pytest.raises(ServiceError):
-        client.call(query(1), Deadline.after(seconds))
+def query(rows: int = ROWS) -> ScoreQuery:
+    return ScoreQuery(ModelInputs(np.zeros((rows, 5), np.float32), np.zeros((1, 60), np.float32)), 7, "ml_rec")
 
 
-def test_a_call_that_had_enough_time_and_no_answer_ends_the_connection(silent: TritonScores) -> None:
-    before = silent._renewed.current
-    run_out(silent, 4 * FAIR_S)
-    assert silent._renewed.current is not before
+def test_numbers_are_sent_and_read_as_they_are(triton: tuple[Triton, TritonScores]) -> None:
+    told, client = triton
+    assert client.call(query()).tolist() == SCORES.tolist()
+    ((path, head, size),) = told.asked
+    assert path == "/v2/models/ml_rec/versions/7/infer"
+    assert size == 4 * (ROWS * 5 + 60)
+    assert [(each["name"], each["shape"]) for each in head["inputs"]] == [
+        (wire.MODEL_INPUT, [ROWS, 5]), (wire.MODEL_HISTORY, [1, 60]),
+    ]  # fmt: skip
+    assert head["outputs"] == [{"name": wire.MODEL_OUTPUT, "parameters": {"binary_data": True}}]
 
 
-def test_one_call_in_a_hurry_leaves_the_connection_to_the_others_and_two_do_not(silent: TritonScores) -> None:
-    before = silent._renewed.current
-    run_out(silent, HURRIED_S)
-    assert silent._renewed.current is before
-    run_out(silent, HURRIED_S)
-    assert silent._renewed.current is not before
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer([]),
+        answer([0.5, 0.25]),
+        answer([0.5, 0.25, float("nan")]),
+        answer(name="others"),
+        answer(datatype="FP64"),
+        answer(shape=[1, ROWS]),
+        answer(size=4),
+        b"{}",
+        b"",
+        b"nonsense, but of some length",
+    ],
+)
+def test_what_is_no_list_of_scores_is_an_error(triton: tuple[Triton, TritonScores], body: bytes) -> None:
+    told, client = triton
+    told.body = body
+    with pytest.raises(ServiceError) as raised:
+        client.call(query())
+    assert raised.value.service == "triton"
 
 
-def test_an_answer_in_between_says_that_the_connection_is_well(silent: TritonScores) -> None:
-    before = silent._renewed.current
-    run_out(silent, HURRIED_S)
-    silent._renewed.answered(before)
-    run_out(silent, HURRIED_S)
-    assert silent._renewed.current is before
+@pytest.mark.parametrize(
+    ("status", "problem", "gone"),
+    [
+        (404, "Request for unknown model: 'ml_rec' version 7 is not found", True),
+        (503, "Request for unknown model: 'ml_rec' version 7 is not at ready state", True),
+        (500, "broken", False),
+    ],
+)
+def test_a_model_that_is_gone_is_told_from_other_errors(
+    triton: tuple[Triton, TritonScores], status: int, problem: str, gone: bool
+) -> None:
+    told, client = triton
+    told.status, told.body = status, json.dumps({"error": problem}).encode()
+    with pytest.raises(ServiceError) as raised:
+        client.call(query())
+    assert isinstance(raised.value, GoneError) == gone
 
 
-def test_a_replaced_connection_is_closed_with_an_answer_on_the_new_one(silent: TritonScores) -> None:
-    renewed = silent._renewed
-    run_out(silent, 4 * FAIR_S)
-    assert len(renewed._retired) == 1
-    renewed.answered(renewed.current)
-    assert len(renewed._retired) == 1, "calls may still be on it"
-    renewed._keep_s = 0.0
-    renewed.answered(renewed.current)
-    assert not renewed._retired
-
-
-class OnePartFails(GRPCInferenceServiceServicer):
-    """Refuses the larger part of a list once the smaller one is there, which it never answers."""
-
-    def __init__(self) -> None:
-        self.arrived, self.ended = threading.Event(), threading.Event()
-
-    def ModelInfer(  # noqa: N802
-        self, request: ModelInferRequest, context: grpc.ServicerContext
-    ) -> ModelInferResponse:
-        if request.inputs[0].shape[0] == wire.MAX_BATCH:
-            self.arrived.wait(10)
-            context.abort(grpc.StatusCode.INTERNAL, "broken")
-        context.add_callback(self.ended.set)
-        self.arrived.set()
-        self.ended.wait(10)
-        return ModelInferResponse()
-
-
-def test_when_one_part_of_a_list_fails_the_others_are_not_left_on_their_way() -> None:
-    service = OnePartFails()
-    server = grpc.server(ThreadPoolExecutor(4))
-    add_GRPCInferenceServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with closing(TritonScores(TritonSettings(grpc_port=port, timeout_s=60.0))) as client:
-            with pytest.raises(ServiceError):
-                client.call(query(wire.MAX_BATCH + 1))
-            assert service.ended.wait(10)
-    finally:
-        server.stop(0).wait()
+def test_a_long_list_is_asked_for_in_parts(triton: tuple[Triton, TritonScores]) -> None:
+    told, client = triton
+    told.body = answer([])
+    assert client.call(query(0)).shape == (0,)
+    assert not told.asked
+    told.body = answer(np.zeros(wire.MAX_BATCH), shape=[wire.MAX_BATCH, 1])
+    assert client.call(query(2 * wire.MAX_BATCH)).shape == (2 * wire.MAX_BATCH,)
+    assert len(told.asked) == 2
