@@ -5,10 +5,15 @@ many are too many depends on the machine and on the services, so it is found out
 increase, multiplicative decrease): each answer that came well in time allows a little more, each that did not takes a
 good part away. A thread that is free is always used: answers may be slow because a service is, not because there are
 many. And what is known grows old: places come back with time, too, all within a minute.
+
+That keeps answers within their budget. Where far more come than can be answered, those that are taken need not wait at
+all: somebody else is there as soon as one is answered. So while a good part is turned away, nobody waits, and half of
+the threads work: as many answers a second, in half of the time.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +23,9 @@ from online.web.in_hand import PLACES_PER_THREAD, WATCHERS
 
 WELL_IN_TIME: Final = 0.6  # share of the budget
 DECREASE: Final = 0.75
+CROWDED: Final = 0.25  # share of those who come that is turned away
+_REMEMBERS_S: Final = 1.0  # who came, and who was turned away
+_KNOWN_BY: Final = 8  # so many
 RECOVERS_WITHIN_S: Final = 60.0  # from no places beyond the threads to all of them, when nothing is late
 
 
@@ -33,12 +41,17 @@ class Admission:
         self.in_hand = 0  # requests that a thread answers, or that wait for one
         self._most = PLACES_PER_THREAD * self.threads
         self._limit = float(self._most)
-        self._recovered_at = self.clock()
+        self._recovered_at = self._noted_at = self.clock()
+        self._came = self._turned_away = 0.0  # lately
 
     @property
     def limit(self) -> int:
         """How many patient clients and others together may be in hand when one more of the others is taken."""
-        return int(self._limit)
+        return max(1, self.threads // 2) if self._crowded else int(self._limit)
+
+    @property
+    def _crowded(self) -> bool:
+        return self._came >= _KNOWN_BY and self._turned_away > CROWDED * self._came
 
     def takes(self, *, watches: bool, patient: bool) -> bool:
         """Whether one more request is taken.
@@ -50,7 +63,18 @@ class Admission:
         self._recover()
         if watches:
             return self.in_hand < self._most + WATCHERS
-        return self.in_hand < (self._most if patient else self.limit)
+        if patient:
+            return self.in_hand < self._most
+        takes = self.in_hand < self.limit
+        self._note(turned_away=not takes)
+        return takes
+
+    def _note(self, *, turned_away: bool) -> None:
+        now = self.clock()
+        fade = math.exp((self._noted_at - now) / _REMEMBERS_S)
+        self._came = fade * self._came + 1
+        self._turned_away = fade * self._turned_away + turned_away
+        self._noted_at = now
 
     def taken(self) -> None:
         self.in_hand += 1
@@ -60,7 +84,7 @@ class Admission:
 
         ``budget_s``: that the request asked for. A longer one than the others have may be used up to the same part.
         """
-        full = self.in_hand >= self.limit
+        full = self.in_hand >= int(self._limit)
         self.in_hand -= 1
         if patient:
             return
