@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 
-from offline.evaluation.experiment_pictures import over_time
+from offline.evaluation.experiment_pictures import over_time, replayed
 from offline.evaluation.report import plain
 from offline_to_online.measure.experiment_report import found_by, show, verdict
 from offline_to_online.measure.outcomes import Outcomes
@@ -100,6 +100,12 @@ def test_the_path_is_drawn_from_the_first_interval_on() -> None:
     users = np.asarray(line.get_xdata())
     assert 200 <= users[0] < 400
     assert users[-1] == USERS
+
+
+def test_each_replayed_experiment_has_a_panel() -> None:
+    split, interleaved = found_by(experiment(), outcomes(0.4)), found_by(experiment("interleaved"), preferences(0.2))
+    figure = replayed(plain({"experiments": {"one": split, "two": interleaved, "three": split, "four": interleaved}}))
+    assert ["difference in gain" in axes.get_title() for axes in figure.axes] == [True, False, True, False]
 
 
 def test_verdicts() -> None:
