@@ -62,8 +62,10 @@ def shown(opened: OpenRelease, ranked: Ranked, size: int) -> Shown:
 
 
 def explained_as_popular(items: Shown, ranked: Ranked | None = None) -> list[Explanation]:
-    """``ranked``: the popular list that they are the first of; None: they are all of it."""
-    whole = ranked or Ranked(np.array([itemid for itemid, *_ in items]), np.array([score for _, score, _ in items]))
+    """``ranked``: the popular list that they were chosen from; they are a list of their own where its order is kept."""
+    whole = Ranked(np.array([itemid for itemid, *_ in items]), np.array([score for _, score, _ in items]))
+    if ranked is not None and ranked.order is not None:
+        whole = ranked
     listed = Hits(whole.itemids, whole.scores)
     return popular_explained(
         (item.own_id, place(listed, itemid), diversified(whole, itemid)) for itemid, _, item in items

@@ -67,14 +67,21 @@ def test_the_list_is_the_rankers_with_places_traded_for_difference(fakes: Fakes)
     assert itemids(ask(fakes, 0.4)) != ranked[:50]
 
 
-def test_without_diversity_the_answer_is_what_it_was(fakes: Fakes, http: FlaskClient) -> None:
+@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+def test_without_diversity_the_answer_is_what_it_was(fakes: Fakes, http: FlaskClient, userid: int) -> None:
     def body(**more: object) -> dict[str, object]:
-        answer = http.post("/ml/rec", json={"userid": USER, "timestamp": AT, "explain": True, "stages": True, **more})
+        answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "explain": True, "stages": True, **more})
         found = dict(answer.json or {})
         assert "diversity" not in str(found)
         return {name: part for name, part in found.items() if name not in ("recommendation", "took_ms", "stages")}
 
     assert body() == body(diversity=0) == body(diversity=None)
+
+
+def test_an_explained_popular_list_in_its_own_order_is_a_list_of_its_own(fakes: Fakes) -> None:
+    explained = ask(fakes, 0, UNKNOWN_USER, size=20, explain=True).explained
+    assert explained is not None
+    assert [(each.ranked.rank, each.ranked.of) for each in explained] == [(n, 20) for n in range(1, 21)]
 
 
 def test_the_answer_says_what_it_was_made_with_and_how_long_that_took(fakes: Fakes, http: FlaskClient) -> None:
