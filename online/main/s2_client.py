@@ -2,7 +2,7 @@
 
 Reads   the server of s1_server.py, over HTTP; where no user is named, users.parquet for the first one
 Writes  nothing
-Run     python s2_client.py [--userid 1] [--size 50] [--timestamp 978300760] [--explain] [--diversity 0.3]
+Run     python s2_client.py [--userid 1] [--size 50] [--timestamp 978300760] [--explain] [--diversity 0.1]
         [--url http://127.0.0.1:5000]
 Expect  fifty titles, best first, with the items' attributes and scores; below them the release and the milliseconds of
         each stage; where no user is named, the same request for curl

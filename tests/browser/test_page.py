@@ -106,7 +106,7 @@ def test_a_diverse_list_is_the_servers_in_every_view(page: Page) -> None:
     url = page.url.split("#")[0]
     answer = page.request.post(f"{url}ml/rec", data={"userid": 1, "diversity": 0.5, "explain": True}).json()
     assert titles(page) == [item["title"].replace("(1999)", "1999") for item in answer["item_list"]] != before
-    expect(page.locator(".diversity output")).to_have_text("0.5")
+    expect(page.locator(".diversity output")).to_have_text("0.50")
     card = page.locator(".card").nth(9)
     expect(card.locator(".reason")).not_to_have_text("…")
     card.get_by_text("Details").click()
