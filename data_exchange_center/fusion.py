@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Kind = Literal["score", "standing", "log_rank"]  # in the order of `fuse`
+_KINDS: Final = len(get_args(Kind))
 RRF_K = 60  # Cormack, Clarke, Buettcher (2009)
 
 
@@ -54,20 +56,43 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     Features per channel: score, score standardised within the channel's list, log(1 + rank from 0). An item that a
     channel did not return has that list's lowest score and the rank after its last. A channel without hits gives zeros.
     """
-    ids = np.unique(np.concatenate([np.asarray(channel.ids, dtype=np.int64) for channel in channels]))
+    lists = [np.asarray(channel.ids, dtype=np.int64) for channel in channels]
+    ids = _distinct(np.concatenate(lists))
     total = np.zeros(len(ids))
-    columns: list[NDArray[np.floating]] = []
-    for channel, weight in zip(channels, weights, strict=True):
-        n = len(channel.ids)
-        if n == 0:
-            columns += [np.zeros(len(ids))] * 3
-            continue
-        at = np.searchsorted(ids, channel.ids)
-        rank, score = np.full(len(ids), n), np.full(len(ids), float(channel.scores.min()))
-        rank[at], score[at] = np.arange(n), channel.scores
-        total[at] += weight / (RRF_K + 1 + np.arange(n))
-        spread = max(float(channel.scores.std()), 1e-6)
-        columns += [score, (score - channel.scores.mean()) / spread, np.log1p(rank)]
+    columns = np.zeros((_KINDS * len(lists) + 1, len(ids)))  # a row each, until they are in order
+    for n, (found, weight) in enumerate(zip(lists, weights, strict=True)):
+        if len(found):
+            at, scores = ids.searchsorted(found), channels[n].scores
+            standings, (log_ranks, earned) = _standings(scores), _by_rank(len(found))
+            ends = scores.min(), standings.min(), log_ranks[-1]
+            own = columns[_KINDS * n : _KINDS * (n + 1)]
+            for column, values, end in zip(own, (scores, standings, log_ranks[:-1]), ends, strict=True):
+                column.fill(end)
+                column[at] = values
+            total[at] += weight / earned
     order = np.argsort(-total, kind="stable")[:size]
-    features = np.stack([*(column[order] for column in columns), np.log1p(np.arange(len(order)))], axis=1)
-    return Fused(ids[order], total[order].astype(np.float32), features.astype(np.float32))
+    features = np.ascontiguousarray(columns[:, order].T, dtype=np.float32)
+    features[:, -1] = np.log1p(np.arange(len(order)))
+    return Fused(ids[order], total[order].astype(np.float32), features)
+
+
+def _distinct(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """As `np.unique`, which takes several times as long for a few hundred; sorts ``ids`` in place."""
+    ids.sort()
+    first = np.ones(len(ids), np.bool_)
+    np.not_equal(ids[1:], ids[:-1], out=first[1:])
+    return ids[first]
+
+
+def _standings(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    mean = scores.mean()
+    deviations = scores - mean
+    spread = max(float(np.sqrt((deviations * deviations).mean())), 1e-6)
+    standings: NDArray[np.float64] = (scores.astype(np.float64) - mean) / spread
+    return standings
+
+
+@lru_cache(maxsize=64)
+def _by_rank(n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """log(1 + rank), (n + 1,), the last of what is not among the n; by what a channel's weight is divided, (n,)."""
+    return np.log1p(np.arange(n + 1)), RRF_K + 1 + np.arange(n)

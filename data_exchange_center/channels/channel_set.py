@@ -77,18 +77,18 @@ class ChannelSet:
     ) -> dict[int, Requests]:
         """By the number of events that a channel is given."""
         lengths = {channel.events for channel in channels}
-        return {events: self._request(history, profile, timestamp, events) for events in lengths}
-
-    def _request(self, history: History, profile: Ints, timestamp: int, events: int) -> Requests:
-        codes = self.codes(history.itemids[:events])
-        return Requests(
-            items=codes[None],
-            ratings=history.ratings[None, :events],
-            times=history.times[None, :events],
-            lengths=np.array([len(codes)]),
-            profiles=np.asarray(profile)[None],
-            timestamps=np.array([timestamp]),
-        )
+        codes = self.codes(history.itemids[: max(lengths, default=0)])
+        return {
+            events: Requests(
+                items=codes[None, :events],
+                ratings=history.ratings[None, :events],
+                times=history.times[None, :events],
+                lengths=np.array([min(len(codes), events)]),
+                profiles=np.asarray(profile)[None],
+                timestamps=np.array([timestamp]),
+            )
+            for events in lengths
+        }
 
     def pack(self) -> bytes:
         """An .npz, without pickle."""

@@ -10,8 +10,9 @@ from data_exchange_center.channels.requests import Float32
 
 def query_vectors(vectors: Float32) -> Float32:
     """(m, d) user vectors -> (m, d + 2): 1 for the item's bias, 0 for the item's filler."""
-    ones = np.ones((len(vectors), 1), np.float32)
-    return np.hstack([vectors, ones, 0 * ones]).astype(np.float32)
+    longer = np.zeros((len(vectors), vectors.shape[1] + 2), np.float32)
+    longer[:, :-2], longer[:, -2] = vectors, 1
+    return longer
 
 
 def index_vectors(vectors: Float32, bias: Float32, indexed: NDArray[np.bool_] | None = None) -> Float32:

@@ -91,6 +91,6 @@ def search_body(search: dict[str, Any], size: int) -> dict[str, Any]:
 def found(answer: Mapping[str, Any], channel: VectorRecipe, *, by_vector_alone: bool) -> Hits:
     """The hits in the answer to one search."""
     hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
-    keys = np.array([hit["sort"] for hit in hits], np.float64).reshape(-1, len(_SORT))  # (n, 2): score, itemid
+    keys = np.array([key for hit in hits for key in hit["sort"]], np.float64).reshape(-1, len(_SORT))  # score, itemid
     scores = keys[:, 0]
     return Hits(keys[:, 1].astype(np.int64), inner_products(scores, channel) if by_vector_alone else scores)

@@ -42,9 +42,10 @@ def recall(items: Items, opened: OpenRelease, user: StoredUser, timestamp: int) 
 
 def _shown(found: Candidates, opened: OpenRelease) -> Candidates:
     """Those that are in the catalogue."""
-    known = np.array([itemid in opened.catalogue for itemid in found.itemids.tolist()], np.bool_)
-    if known.all():
+    itemids = found.itemids.tolist()
+    if opened.catalogue.keys() >= set(itemids):
         return found
+    known = np.array([itemid in opened.catalogue for itemid in itemids], np.bool_)
     log.warning("items %s are not in the catalogue of release %s", found.itemids[~known].tolist(), opened.release)
     return found.only(known)
 
