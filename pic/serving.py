@@ -61,7 +61,7 @@ def _stacked(axes: Axes, levels: Sequence[Figure], key: str, parts: Sequence[str
         axes.text(name, top, f"{top:.1f}", ha="center", va="bottom", fontsize=9)
     axes.set(title=title, xlabel="requests in flight", ylabel="ms a request")
     axes.margins(y=0.12)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the bars
 
 
 def waterfall(figure: Figure) -> Picture:
