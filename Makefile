@@ -92,13 +92,7 @@ lint: setup ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs' lin
 
 .PHONY: offline
 offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
-	$(call step,offline/preprocess,s0_get_data.py)
-	$(call step,offline/preprocess,s1_data_split.py)
-	$(call step,offline/preprocess,s2_term_trans.py)
-	$(call step,offline/recall,s1_term_recall.py)
-	$(call step,offline/recall,s2_vector_recall.py)
-	$(call step,offline/rank,s1_feature_engi.py)
-	$(call step,offline/rank,s2_model_train.py)
+	@$(BIN)/python -m offline.step_runner
 
 .PHONY: events
 events: setup ## bring what servers were told to Parquet: the next `make offline` trains on it (needs `make up service=redis`)

@@ -1,55 +1,111 @@
-"""Runs the offline steps as a user does: each in a process of its own, started in its own folder."""
+"""Runs the offline steps as a user does: each in a process of its own, started in its own folder. ``make offline``.
+
+Steps that read nothing of one another run at the same time, as many as the machine has cores: what each reads and
+writes is declared in `provenance`. What a step prints appears when it is over; how far it is, and why it failed, at
+once, behind its name.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
-
-log = logging.getLogger(__name__)
+from data_exchange_center.steps import StepError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def run_step(step: str, environment: dict[str, str]) -> dict[str, Any]:
-    """Run one step. Its seconds, its processor seconds and its peak memory in MB.
+    """Run one step. When it began, by `time.monotonic`; seconds, processor seconds and peak memory in MB that it took.
 
     Raises StepError when it fails.
     """
     path = ROOT / step
-    begin = time.perf_counter()
-    process = subprocess.Popen([sys.executable, path.name], cwd=path.parent, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
+    begin = time.monotonic()
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(
+            [sys.executable, path.name],
+            cwd=path.parent,
+            env=environment,
+            text=True,
+            stdout=printed,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stderr is not None  # noqa: S101
+        for line in process.stderr:
+            sys.stderr.write(f"{path.stem} | {line}")
+            sys.stderr.flush()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - begin
+        printed.seek(0)
+        sys.stdout.write(f"\n=== {step}\n{printed.read()}--- {step}: {seconds:.0f} s\n")
+        sys.stdout.flush()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise StepError(f"{step} failed with exit code {process.returncode}: what it printed above says why.")
     return {
         "step": step,
-        "seconds": round(time.perf_counter() - begin, 1),
+        "began": begin,
+        "seconds": round(seconds, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_rss_mb": round(usage.ru_maxrss / 1024),
     }
 
 
 def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]]:
-    """All steps in order, into ``exchange_dir``, with the recipe and the data of the settings.
+    """All steps, into ``exchange_dir``, with the recipe and the data of the settings, in the order in which they end.
 
-    The data is what RECSYS_DATA names, else what lies in the settings' own exchange folder.
+    The data is what RECSYS_DATA names, else what lies in the settings' own exchange folder. Raises StepError when a
+    step fails; those that run beside it are waited for.
     """
-    raw = settings.offline_dir / "raw"
-    data = settings.data or (raw if artifacts.DATASET.at(settings.exchange_dir).is_file() else None)
-    environment = {**os.environ, "RECSYS_EXCHANGE_DIR": str(exchange_dir), "RECSYS_RECIPE": settings.recipe_name}
-    if data is not None:
-        environment["RECSYS_DATA"] = str(data.absolute())
-    for step in provenance.STEPS:
-        log.info("%s", step.path)
-        yield run_step(step.path, environment)
+    environment = _environment(settings, exchange_dir)
+    order = TopologicalSorter(_read_of(settings.recipe))
+    order.prepare()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        running: set[Future[dict[str, Any]]] = set()
+        try:
+            while order.is_active():
+                running |= {pool.submit(run_step, step, environment) for step in order.get_ready()}
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for each in ended:
+                    measured = each.result()
+                    order.done(measured["step"])
+                    yield measured
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _environment(settings: Settings, exchange_dir: Path) -> dict[str, str]:
+    own, raw = exchange_dir == settings.exchange_dir, settings.offline_dir / "raw"
+    there = not own and artifacts.DATASET.at(settings.exchange_dir).is_file()
+    data = settings.data or (raw if there else None)
+    environment = os.environ | {
+        "RECSYS_EXCHANGE_DIR": str(exchange_dir.absolute()),
+        "RECSYS_RECIPE": settings.recipe_name,
+    }
+    return environment if data is None else environment | {"RECSYS_DATA": str(data.absolute())}
+
+
+def _read_of(recipe: Recipe) -> dict[str, set[str]]:
+    """Step -> the steps whose files it reads."""
+    return {step.path: {file.made_by for file in step.inputs(recipe)} for step in provenance.STEPS}
+
+
+def main(settings: Settings) -> None:
+    for _ in run_steps(settings, settings.exchange_dir):
+        pass
+
+
+if __name__ == "__main__":
+    run(main)

@@ -94,7 +94,7 @@ class Tower(nn.Module):
         for table, column in zip(self._profile, profile.T, strict=True):
             user = user + table(column)
         for field, weight in zip(rows, self.dropout(weights), strict=True):
-            user = user + torch.bmm(weight.unsqueeze(1), nn.functional.embedding(items, field)).squeeze(1)
+            user = user + nn.functional.embedding_bag(items, field, mode="sum", per_sample_weights=weight)
         return user
 
     def channel(self, name: str, trained: NDArray[np.bool_]) -> HistorySum:

@@ -14,11 +14,10 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.progress import progress
 from data_exchange_center.steps import StepError
 from offline.data.requests import Points, histories, next_events, request_points, seen_before
-from offline.data.sequences import Sequences
+from offline.data.sequences import Ints, Sequences
 from offline.models.tower import Tower, TowerShape
 from offline.training.click_model import THREADS
-
-EXCLUDED = -1e4  # logit of an item that is left out of the softmax
+from offline.training.next_item_loss import next_item_loss
 
 
 def train_tower(
@@ -88,15 +87,14 @@ def _loss(model: Tower, data: Sequences, points: Points, people: Tensor, horizon
     users = model(
         torch.from_numpy(items), torch.from_numpy(ratings), people[points.users], torch.from_numpy(regime)
     )  # (m, dim)
-    logits = users @ model.item_vectors().T + model.bias  # (m, items + 1)
-    excluded = torch.zeros(logits.shape, dtype=torch.bool)
-    excluded[:, 0] = True
-    rows, seen = seen_before(data, points)
-    excluded[torch.from_numpy(rows), torch.from_numpy(seen)] = True
-    logits = logits.masked_fill(excluded, EXCLUDED)
-    target = torch.from_numpy(np.nonzero(liked)[0])
-    chosen = logits[target, torch.from_numpy(after[liked])]
-    return (logits.logsumexp(dim=1)[target] - chosen).sum(), len(target)
+    seen = seen_before(data, points)
+    targets = np.nonzero(liked)[0], after[liked]
+    loss = next_item_loss(users, model.item_vectors(), model.bias, _tensors(seen), _tensors(targets))
+    return loss, int(liked.sum())
+
+
+def _tensors(pairs: tuple[Ints, Ints]) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1])
 
 
 def _optimizer(model: Tower, recipe: TowerRecipe) -> torch.optim.Optimizer:

@@ -1,20 +1,32 @@
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import step_runner
 
 
-def test_a_step_runs_in_its_own_folder_and_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_step_runs_in_its_own_folder_and_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "offline").mkdir()
-    (tmp_path / "offline" / "s0.py").write_text("open('here', 'w').close(); x = bytearray(200_000_000)")
+    (tmp_path / "offline" / "s0.py").write_text(
+        "import sys; open('here', 'w').close(); x = bytearray(200_000_000)\n"
+        "print('half of it', file=sys.stderr); print('12 rows')"
+    )
     monkeypatch.setattr(step_runner, "ROOT", tmp_path)
     found = step_runner.run_step("offline/s0.py", {})
+    said = capfd.readouterr()
+    assert said.err == "s0 | half of it\n"
+    assert re.fullmatch(r"\n=== offline/s0\.py\n12 rows\n--- offline/s0\.py: \d+ s\n", said.out)
     assert (tmp_path / "offline" / "here").is_file()
     assert found["peak_rss_mb"] > 190
     assert found["seconds"] >= 0
@@ -31,7 +43,14 @@ def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: list[dict[str, str]] = []
-    monkeypatch.setattr(step_runner, "run_step", lambda step, environment: given.append(environment) or {"step": step})
+    ran: list[str] = []
+
+    def run_step(step: str, environment: dict[str, str]) -> dict[str, str]:
+        given.append(environment)
+        ran.append(step)
+        return {"step": step}
+
+    monkeypatch.setattr(step_runner, "run_step", run_step)
     monkeypatch.setenv("RECSYS_RECIPE", "default")
     settings = Settings(recipe_name="source", exchange_dir=tmp_path / "here", data=None)
     artifacts.DATASET.write(settings.exchange_dir, {"name": "other"})
@@ -42,6 +61,50 @@ def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
         "RECSYS_DATA": str(tmp_path / "here" / "offline" / "raw"),
     }
     assert all({name: each[name] for name in expected} == expected for each in given)
+    assert ran.index(provenance.SPLIT.path) == 1
+    assert ran[-1] in (provenance.RANKER.path, provenance.TERM_RECALL.path)  # both wait for all that they read
+
+
+def test_into_the_own_folder_the_data_is_looked_for_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.delenv("RECSYS_DATA", raising=False)
+    monkeypatch.setattr(step_runner, "run_step", lambda step, environment: given.append(environment) or {"step": step})
+    settings = Settings(exchange_dir=tmp_path, data=None)
+    artifacts.DATASET.write(tmp_path, {"name": "other"})
+    assert len(list(step_runner.run_steps(settings, tmp_path))) == len(given)
+    assert not any("RECSYS_DATA" in each for each in given)
+
+
+def test_steps_that_read_nothing_of_one_another_run_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    together = Barrier(2, timeout=20)  # seconds; broken when the two do not meet
+
+    def run_step(step: str, environment: dict[str, str]) -> dict[str, str]:
+        if step in (provenance.VECTOR_RECALL.path, provenance.FEATURES.path):
+            together.wait()
+        return {"step": step}
+
+    monkeypatch.setattr(step_runner, "run_step", run_step)
+    settings = Settings(recipe_name="default", exchange_dir=tmp_path)
+    assert len(list(step_runner.run_steps(settings, tmp_path))) == len(provenance.STEPS)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_failed_step_keeps_those_behind_it_from_running(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: str
+) -> None:
+    ran: list[str] = []
+
+    def run_step(step: str, environment: dict[str, str]) -> dict[str, str]:
+        ran.append(step)
+        if step == provenance.SPLIT.path:
+            raise StepError("no")
+        return {"step": step}
+
+    monkeypatch.setattr(step_runner, "run_step", run_step)
+    with pytest.raises(StepError, match="no"):
+        list(step_runner.run_steps(Settings(recipe_name=recipe, exchange_dir=tmp_path), tmp_path))
+    assert ran == [provenance.GET_DATA.path, provenance.SPLIT.path]
 
 
 def test_every_step_in_the_folders_is_run() -> None:
