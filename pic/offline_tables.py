@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tables import Figure, Words, measured, table
 
@@ -13,7 +13,8 @@ CHINESE = {
     "with the factors": "加上因子模型", "with both": "两者都加", "validation AUC": "验证 AUC",
     "test AUC": "测试 AUC", "test GAUC": "测试 GAUC", "channel": "通道", "index": "索引",
     "found of the exact": "找到精确结果的", "worst user": "最差的用户", "flat": "逐个比较（flat）",
-    "hnsw": "图（hnsw）",
+    "hnsw": "图（hnsw）", "from second": "开始于第几秒", "of the cores": "占用的核",
+    "channels, lists and ranker": "通道、列表和排序模型",
 }  # fmt: skip
 
 
@@ -31,11 +32,19 @@ def _auc(model: str) -> Callable[[Figure, Words], str]:
 
 
 def offline(figure: Figure, word: Words) -> str:
-    """Seconds and memory of every offline step, beside the source's."""
-    head = (word("step"), word("seconds"), word("peak MB"), word("source's seconds"))
-    rows = [(f"`{s['step']}`", s["seconds"], s["peak_rss_mb"], s["source_seconds"]) for s in figure["steps"]]
-    rows.append((word("all"), figure["seconds"], figure["peak_rss_mb"], figure["source_seconds"]))
+    """Seconds, share of the cores and memory of every offline step, beside the source's seconds."""
+    head = [word(h) for h in ("step", "from second", "seconds", "of the cores", "peak MB", "source's seconds")]
+    rows = [_step_row(f"`{step['step']}`", step) for step in figure["steps"]]
+    rows += [
+        _step_row(word("channels, lists and ranker"), {"seconds": figure.get("training_seconds")}),
+        _step_row(word("all"), figure),
+    ]
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
+def _step_row(name: str, took: Figure) -> Sequence[object]:
+    share = f"{took['share']:.0%}" if "share" in took else None
+    return name, took.get("began"), took["seconds"], share, took.get("peak_rss_mb"), took.get("source_seconds")
 
 
 def ratings(figure: Figure, word: Words) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,14 +13,16 @@ from torch import Tensor, nn
 
 from data_exchange_center.progress import progress
 from data_exchange_center.rankers.contract import FittedRanker, ListsRecipe
+from offline.data.list_samples import sampled
 from offline.data.lists import Lists
 from offline.data.stored_features import StoredFeatures
 from offline.training.click_model import THREADS
 from offline.training.examples import ListExamples
 from offline.training.fit import curves
 
-EXCLUDED = -1e4
+EXCLUDED = np.float32(-1e4)  # added to the score of what is left out of the softmax
 Network = TypeVar("Network", bound=nn.Module)
+Item = TypeVar("Item")
 
 
 def fit_network(recipe: ListsRecipe, examples: ListExamples) -> FittedRanker:
@@ -35,6 +38,14 @@ def list_report(losses: Sequence[float], lists: Lists) -> dict[str, Any]:
     return {**curves(losses), "lists": len(lists)}
 
 
+class Batch(NamedTuple):
+    """What a step of training is made of: a sample of m lists, n candidates each."""
+
+    rows: Tensor  # (m, n, width)
+    offsets: Tensor  # (m, n) of the scores, in the softmax
+    liked: Tensor  # (m, n)
+
+
 def train_on_lists(
     build: Callable[[], Network], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
 ) -> tuple[Network, list[float]]:
@@ -46,7 +57,9 @@ def train_on_lists(
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     model = build()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
     batches = -(-len(lists) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
     losses = []
@@ -54,12 +67,9 @@ def train_on_lists(
         for _ in range(recipe.epochs):
             model.train()
             total = 0.0
-            for index in np.array_split(rng.permutation(len(lists)), batches):
-                batch = lists.take(index)
-                excluded = torch.from_numpy(batch.disliked | (batch.candidates == 0))
-                scores = list_scores(model, batch, stored).masked_fill(excluded, EXCLUDED)
-                liked = torch.from_numpy(batch.liked)
-                loss = -scores.log_softmax(dim=1)[liked].mean()
+            for batch in made_ahead(_epoch(lists, stored, recipe, rng)):
+                scores = model(batch.rows)[..., 0] + batch.offsets
+                loss = -scores.log_softmax(dim=1)[batch.liked].mean()
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
@@ -69,6 +79,27 @@ def train_on_lists(
             losses.append(total / batches)
             bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
     return model.eval(), losses
+
+
+def _epoch(lists: Lists, stored: StoredFeatures, recipe: ListsRecipe, rng: np.random.Generator) -> Iterator[Batch]:
+    """All lists in random order, other candidates of them each time."""
+    for index in np.array_split(rng.permutation(len(lists)), -(-len(lists) // recipe.batch_size)):
+        sample = sampled(lists.take(index), recipe.sampled, rng)
+        excluded = sample.lists.disliked | (sample.lists.candidates == 0)
+        yield Batch(
+            rows=torch.from_numpy(stored.rows(sample.lists)),
+            offsets=torch.from_numpy(np.where(excluded, EXCLUDED, sample.log_weights)),
+            liked=torch.from_numpy(sample.lists.liked),
+        )
+
+
+def made_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, the next one made by another thread while one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def list_scores(model: nn.Module, lists: Lists, stored: StoredFeatures) -> Tensor:

@@ -57,7 +57,7 @@ class _NextItemLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         users, items, gradient = ctx.saved_tensors
         by_users, by_items, by_bias = gradient @ items, gradient.T @ users, gradient.sum(dim=0)
