@@ -356,4 +356,6 @@ CHINESE = {
     "ranker: without item statistics": "排序模型：去掉影片统计",
     "ranker: without crossed statistics": "排序模型：去掉交叉统计",
     "ranker: recall's scores and ranks alone (learned fusion)": "排序模型：只有召回的分数与名次（学习式融合）",
+    "ranker: trained on whole lists": "排序模型：用整个列表训练",
+    "ranker: trained on half the sample of each list": "排序模型：每个列表的样本减半",
 }  # fmt: skip

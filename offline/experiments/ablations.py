@@ -35,7 +35,7 @@ from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.source_reference import asked_for
 from offline.experiments.fitted import EvalRequests
 from offline.experiments.fusion_rules import rules
-from offline.experiments.ranker_variants import AblationSetup, without
+from offline.experiments.ranker_variants import AblationSetup, samples, without
 from offline.experiments.searches import variants
 from offline.readers import read_with_holdout
 from offline.training.channels import channels_of, fit_channels
@@ -121,7 +121,7 @@ def _fm(requests: EvalRequests) -> tuple[Channel, ...]:
 
 
 def _ranked(requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recipe) -> Iterator[Row]:
-    """The ranker with all its inputs, over all that the channels found, and without some of its inputs."""
+    """The ranker: all inputs, over all that the channels found, without some inputs, trained on other samples."""
     size = recipe.recall.candidates
     setup = AblationSetup.of(requests, channels, recipe)
     recalled = requests.recalled(channels, recipe, size)
@@ -135,6 +135,9 @@ def _ranked(requests: EvalRequests, channels: tuple[Channel, ...], recipe: Recip
         yield Row("ranker", f"ranker: over {name}", requests.lists(ranker.ranked(others), SHOWN))
     for name, parts in without().items():
         ranker = setup.train(parts)
+        yield Row("ranker", f"ranker: {name}", requests.lists(ranker.ranked(recalled), size))
+    for name, other in samples(list_recipe(recipe), size).items():
+        ranker = setup.train(recipe=other)
         yield Row("ranker", f"ranker: {name}", requests.lists(ranker.ranked(recalled), size))
 
 

@@ -1,4 +1,4 @@
-"""The list ranker trained without some of its inputs, on the same lists."""
+"""The list ranker trained without some of its inputs, or on other samples, of the same lists."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from data_exchange_center.channels.contract import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import Encoded
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import Recipe
 from offline.data.lists import Lists as RecallLists
 from offline.data.statistics import list_spec
@@ -69,6 +70,14 @@ def without() -> dict[str, Parts]:
     }
 
 
+def samples(ranker: ListRankerRecipe, candidates: int) -> dict[str, ListRankerRecipe]:
+    """The same ranker trained on more and on less of each list; ``candidates``: of a whole one."""
+    return {
+        "trained on whole lists": ranker.model_copy(update={"sampled": candidates}),
+        "trained on half the sample of each list": ranker.model_copy(update={"sampled": ranker.sampled // 2}),
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class TrainedVariant:
     """A trained ranker, and its inputs when it ranks."""
@@ -101,7 +110,8 @@ class AblationSetup:
         now = RankerInputs.after(past, channels, inputs, spec, recipe, ranker)
         return cls(lists, then, now, recipe, inputs.dataset)
 
-    def train(self, parts: Parts = Parts()) -> TrainedVariant:
-        then, now = parts.of_inputs(self.then), parts.of_inputs(self.now)
-        model, _ = train_then_renew(parts.of_lists(self.lists), then, now, list_recipe(self.recipe), self.dataset)
+    def train(self, parts: Parts = Parts(), recipe: ListRankerRecipe | None = None) -> TrainedVariant:
+        """``recipe``: another than the recipe's ranker, for lists of the same form."""
+        then, now, ranker = parts.of_inputs(self.then), parts.of_inputs(self.now), recipe or list_recipe(self.recipe)
+        model, _ = train_then_renew(parts.of_lists(self.lists), then, now, ranker, self.dataset)
         return TrainedVariant(parts, model, now.stored)

@@ -20,7 +20,8 @@ def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:
     gram = (seen.T @ seen).toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
-    weights: Float32 = (inverse / -np.diag(inverse)).astype(np.float32)
+    inverse /= -np.diag(inverse)  # in place: a catalogue's square in double precision is the most that a step holds
+    weights: Float32 = inverse.astype(np.float32)
     np.fill_diagonal(weights, 0)
     return weights
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate
 from offline.experiments import ablations, fusion_rules, ranker_variants
@@ -190,7 +191,10 @@ def test_every_block_is_translated(tables: ModuleType, reports: dict[str, dict[s
     tried = [
         *fusion_rules.rules(["tower", "ease"], 256),
         "ranker: all inputs",
-        *(f"ranker: {name}" for name in ranker_variants.without()),
+        *(
+            f"ranker: {name}"
+            for name in (*ranker_variants.without(), *ranker_variants.samples(ListRankerRecipe(), 256))
+        ),
     ]
     against = {"ndcg@50": {"difference": 0.0, "p_value": 1.0}}
     rows = [
