@@ -21,6 +21,7 @@ import demo_tables
 import diversity_tables
 import evaluation_tables
 import events_tables
+import experiment_tables
 import offline_tables
 import serving_tables
 import tables
@@ -44,6 +45,7 @@ CHINESE = {
     **serving_tables.CHINESE,
     **events_tables.CHINESE,
     **diversity_tables.CHINESE,
+    **experiment_tables.CHINESE,
 }
 
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
@@ -54,6 +56,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     **serving_tables.BLOCKS,
     **events_tables.BLOCKS,
     **diversity_tables.BLOCKS,
+    **experiment_tables.BLOCKS,
 }
 
 

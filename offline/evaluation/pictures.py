@@ -1,8 +1,9 @@
 """Pictures of the evaluation, drawn from the figures that its commands wrote: ``make evaluation-pictures``.
 
-Reads:  pic/figures/evaluation.json, evaluation_ablation.json, evaluation_live_events.json and diversity.json beside it
+Reads:  pic/figures/evaluation.json, evaluation_ablation.json, evaluation_live_events.json, diversity.json and
+        experiments.json beside it
 Writes: pic/evaluation.png (systems), pic/funnel.png, pic/slices.png, pic/ablation.png, pic/live_events.png,
-        pic/diversity.png
+        pic/diversity.png, pic/experiments.png
 Run:    python -m offline.evaluation.pictures
 """
 
@@ -23,6 +24,7 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.evaluation.diversity import COST
+from offline.evaluation.experiment_pictures import replayed
 from offline.pictures import STYLE
 
 log = logging.getLogger(__name__)
@@ -203,6 +205,7 @@ PICTURE: dict[str, tuple[str, Callable[[Found], Figure]]] = {
     "ablation.png": ("evaluation_ablation.json", ablation),
     "live_events.png": ("evaluation_live_events.json", live_events),
     "diversity.png": ("diversity.json", diversity),
+    "experiments.png": ("experiments.json", replayed),
 }
 
 
