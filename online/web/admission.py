@@ -8,7 +8,7 @@ many. And what is known grows old: places come back with time, too, all within a
 
 That keeps answers within their budget. Where far more come than can be answered, those that are taken need not wait at
 all: somebody else is there as soon as one is answered. So while a good part is turned away, nobody waits, and three
-fifths of the threads work: nearly as many answers a second, in far less time.
+quarters of the threads work: nearly as many answers a second, in far less time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from online.web.in_hand import PLACES_PER_THREAD, WATCHERS
 WELL_IN_TIME: Final = 0.6  # share of the budget
 DECREASE: Final = 0.75
 CROWDED: Final = 0.25  # share of those who come that is turned away
-THREADS_THEN: Final = 0.6  # share of the threads that work
+THREADS_THEN: Final = 0.75  # share of the threads that work
 _REMEMBERS_S: Final = 1.0  # who came, and who was turned away
 _KNOWN_BY: Final = 8  # so many
 RECOVERS_WITHIN_S: Final = 60.0  # from no places beyond the threads to all of them, when nothing is late

@@ -63,6 +63,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._arrives_within_s = settings.server.arrival_timeout_s
         self._marks = WorkerMarks(settings.started_workers_dir)
         self._admission = Admission(self.cfg.threads, settings.server.budget_ms / 1e3)
+        self._arriving: dict[Connection, None] = {}  # in the order of their timeouts
         self._lingering: deque[tuple[float, Connection]] = deque()  # until when
         super().init_process()
 
@@ -107,9 +108,14 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _expect(self, conn: Connection) -> None:
         conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + self._arrives_within_s
-        self.pending_conns.append(conn)
+        self._expect_again(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _expect_again(self, conn: Connection) -> None:
+        """Give what is to arrive its whole time, from now on."""
+        self._arriving.pop(conn, None)
+        conn.timeout = time.monotonic() + self._arrives_within_s
+        self._arriving[conn] = None
 
     def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         try:
@@ -133,9 +139,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._refuse(conn.sock, problem)
             self._linger(conn)
         elif complete:
-            self._forget(conn)
             conn.patient, conn.budget_s = conn.is_patient(), conn.own_budget_s()
             if self._admission.takes(watches=conn.watches(), patient=conn.patient):
+                self._forget(conn)
                 self._take(conn)
             else:
                 self._turn_away(conn)
@@ -154,8 +160,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         stays = conn.drop_request() and self.alive
         self._refuse(conn.sock, OVERLOADED, stays=stays)
         if stays:
-            self._expect(conn)
+            self._expect_again(conn)
         else:
+            self._forget(conn)
             self._linger(conn)
 
     def handle(self, conn: Connection) -> Any:
@@ -216,7 +223,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """End what has taken too long. Called about once a second, and after every event."""
         self._stop_if_replaced()
         now = time.monotonic()
-        while self.pending_conns and (conn := self.pending_conns[0]).timeout <= now:
+        while (conn := next(iter(self._arriving), None)) is not None and conn.timeout <= now:
             self._forget(conn)
             if conn.received:
                 self._refuse(conn.sock, TOO_LATE)
@@ -229,7 +236,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
 
     def _forget(self, conn: Connection) -> None:
-        self.pending_conns.remove(conn)
+        self._arriving.pop(conn, None)
         self.poller.unregister(conn.sock)
 
     def _close(self, conn: Connection) -> None:
