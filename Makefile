@@ -116,6 +116,11 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
 	@$(BIN)/python -m offline_to_online.doctor
 
+.PHONY: name-events
+name-events: setup ## events that an earlier version recorded without a data set's name are that one's: make name-events dataset=<name>
+	@[[ -n "$(dataset)" ]] || { echo "Name a data set: make name-events dataset=<name>, as make offline prints it first." >&2; exit 1; }
+	@$(BIN)/python -m offline_to_online.events.unnamed "$(dataset)"
+
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
 	@$(BIN)/python -m offline_to_online.releases list
@@ -196,7 +201,7 @@ evaluate-degraded: setup ## what each answer is worth that lacks a service, over
 evaluate-diversity: setup ## what diversity costs and gives, and how long it takes, over the live release, into pic/figures/ (users=1000: of so many users)
 	$(BIN)/python -m offline_to_online.measure.diversity $(if $(users),--users "$(users)")
 
-evaluate-live: setup ## what it is worth that the next answer knows the last event, through the running server, into pic/figures/ (users=1000: of so many)
+evaluate-live: setup ## what it is worth that the next answer knows the last event, through the running server, into pic/figures/ (2,000 users; users=all)
 	$(BIN)/python -m offline_to_online.measure.prequential $(if $(users),--users "$(users)")
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)

@@ -18,6 +18,7 @@ IdKind = Literal["integer", "string"]
 # What an event does to its user's state, beside standing in the log: the item joins the history (and is seen); it is
 # not recommended any more; what was said of it before counts no longer; nothing.
 Effect = Literal["rates", "hides", "retracts", "notes"]
+WITH_EVENTS = "+events"  # at the end of a data set's name: what servers were told has joined it
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 
 
@@ -121,6 +122,11 @@ class Dataset(_Frozen):
     numbers: tuple[ItemNumber, ...] = ()
     holdout: HoldoutRule
     events: Mapping[str, Effect] = {}
+
+    @property
+    def base_name(self) -> str:
+        """The name under which its events are kept, whether they have joined it or not."""
+        return self.name.removesuffix(WITH_EVENTS)
 
     @property
     def has_values(self) -> bool:

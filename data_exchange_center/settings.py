@@ -237,10 +237,9 @@ class Settings(BaseSettings):
         """The folder that a service's container mounts: ``data_exchange_center/online/<service>``."""
         return self.exchange_dir / "online" / service
 
-    @property
-    def events_dir(self) -> Path:
-        """Where `make events` keeps the log of events."""
-        return self.service_dir("events")
+    def events_dir(self, dataset: str) -> Path:
+        """Where `make events` keeps the log of a data set's events; ``dataset``: `Dataset.base_name`."""
+        return self.service_dir("events") / dataset
 
     @property
     def keys_file(self) -> Path:

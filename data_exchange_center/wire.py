@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -46,8 +47,9 @@ def event_counts_key(release: str) -> str:
     return f"ml:{release}:event_counts"
 
 
-# What is done to a user is the user's, not a release's. It lies under keys whose tag, {0} to {15}, puts a user's events
-# and the log that holds them into one slot of a cluster, so that one function can write both.
+# What is done to a user is the user's, not a release's. It lies under keys that name the data set (`Dataset.base_name`,
+# in which there is neither a colon nor a brace), as another one may have a user of the same id. Their tag, {0} to {15},
+# puts a user's events and the log that holds them into one slot of a cluster, so that one function can write both.
 EVENT_PARTITIONS: Final = 16
 LOG_EVENT: Final = "event"  # field of a log's entry: an `events.Event`, packed
 LOG_FORGET: Final = "forget"  # ... or the own id, as JSON, of a user whose events before this entry are gone
@@ -61,26 +63,31 @@ def event_partition(userid: OwnId) -> int:
     return zlib.crc32(f"{userid}".encode()) % EVENT_PARTITIONS
 
 
-def event_log_key(partition: int) -> str:
+def event_log_key(dataset: str, partition: int) -> str:
     """Stream: the events of the partition's users, in the order in which they were acknowledged."""
-    return f"ml:log:{{{partition}}}"
+    return f"ml:log:{dataset}:{{{partition}}}"
 
 
-def user_events_key(userid: OwnId) -> str:
+def user_events_key(dataset: str, userid: OwnId) -> str:
     """Hash, of the events that change the user's state: eventid -> position in the log and event, as
     `events.Logged.unpack` reads it; or `FORGOTTEN`."""
-    return f"ml:events:{{{event_partition(userid)}}}:{userid}"
+    return f"ml:events:{dataset}:{{{event_partition(userid)}}}:{userid}"
 
 
-def noted_events_key(userid: OwnId) -> str:
+def noted_events_key(dataset: str, userid: OwnId) -> str:
     """Hash: eventid -> position in the log, of the events that change no state. No request reads it."""
-    return f"ml:noted:{{{event_partition(userid)}}}:{userid}"
+    return f"ml:noted:{dataset}:{{{event_partition(userid)}}}:{userid}"
 
 
 EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `online.experiments.declaration.pack`; or absent
 ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: the same of those that ran, too
-EXPOSURE_USER: Final = "user"  # first field of an exposure's entry: the user's own id, as JSON
+EXPOSURE_USER: Final = "user"  # first field of an exposure's entry: `exposure_user`
 EXPOSURE: Final = "exposure"  # ... and the second: an `online.experiments.exposures.Exposure`, packed
+
+
+def exposure_user(dataset: str, userid: OwnId) -> str:
+    """Whose exposure it is, as JSON."""
+    return json.dumps([dataset, userid])
 
 
 def exposures_key(partition: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tables import FIGURES, Figure, Words, measured, read, table
+from tables import FIGURES, Figure, Words, measured, read, span, table
 
 NAMES = {
     "source: recall": "the source's recall",
@@ -52,7 +52,7 @@ def evaluation(figure: Figure, word: Words) -> str:
     for system, found in figure["systems"].items():
         returning = figure["slices"][system]["returning"]["recall@200"]
         values = (f"{found[metric]['mean']:.3f}" for metric in ("recall@50", "ndcg@50"))
-        rows.append((_name(system, word), _span(found["recall@200"]), *values, _span(returning)))
+        rows.append((_name(system, word), span(found["recall@200"]), *values, span(returning)))
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
@@ -111,7 +111,7 @@ def headline(figure: Figure, word: Words) -> str:
         found, returning = where["systems"][system], where["slices"][system]["returning"]
         rows.append((
             word(name), f"{found['recall@200']['mean']:.3f}", f"{found['ndcg@50']['mean']:.3f}",
-            _span(returning["recall@200"]), _span(returning["ndcg@50"]),
+            span(returning["recall@200"]), span(returning["ndcg@50"]),
         ))  # fmt: skip
     slices = figure["slices"]["default: ranked"]
     people = word("{same} of {users} users are asked for within a running session, {back} come back after a break.")
@@ -146,7 +146,7 @@ def slices(figure: Figure, word: Words) -> str:
     rows = []
     for name, label in SLICES.items():
         found = [figure["slices"][system][name]["recall@200"] for system in systems]
-        rows.append((word(label), f"{found[0]['users']:,}", *map(_span, found)))
+        rows.append((word(label), f"{found[0]['users']:,}", *map(span, found)))
     return f"{table(head, rows)}\n\nrecall@200. {measured(figure, word)}"
 
 
@@ -268,13 +268,6 @@ def _gauc(figure: Figure) -> float:
 
 def _name(system: str, word: Words) -> str:
     return word(NAMES.get(system, system))
-
-
-def _span(found: Mapping[str, Any]) -> str | None:
-    """None where there was nobody to measure."""
-    if found["mean"] is None:
-        return None
-    return f"{found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
 
 
 def _change(found: Figure) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tables import Figure, Words, measured, table
+from tables import Figure, Words, measured, span, table
 
 REPLAYED = (
     "{users} users, {events} liked events, one after the other; means over users. Strangers: recall@50 of what a user "
@@ -44,13 +44,10 @@ def speed(figure: Figure, word: Words) -> str:
 def live_events(figure: Figure, word: Words) -> str:
     """The replay, variant by variant; strangers by number of events."""
     metrics = ("hit@10", "hit@50", "ndcg@50")
-    rows = [
-        (word(name), *(f"{found[metric]['mean']:.3f}" for metric in metrics))
-        for name, found in figure["replay"].items()
-    ]
+    rows = [(word(name), *(span(found[metric]) for metric in metrics)) for name, found in figure["replay"].items()]
     replay = table((word("the server is told of an event"), "HR@10", "HR@50", "NDCG@50"), rows)
     strangers = figure["strangers"]
-    values = [f"{found['mean']:.3f}" for found in strangers.values()]
+    values = [span(found) for found in strangers.values()]
     by_number = table((word("events of a stranger"), *strangers), [("recall@50", *values)])
     said = word(REPLAYED).format(
         users=f"{figure['users']:,}",

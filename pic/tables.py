@@ -29,6 +29,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def span(found: Figure) -> str | None:
+    """A mean and its interval; None where there was nobody to measure."""
+    if found["mean"] is None:
+        return None
+    return f"{found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
+
+
 def measured(figure: Figure, word: Words) -> str:
     """Where a figure comes from: the command, the machine and, where there is one, the data set."""
     machine = figure["machine"]

@@ -139,7 +139,7 @@ EventName: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 class Declaration(_Frozen):
     """A whole data set; ``events``: what a running server takes, as `Dataset.events`."""
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+    name: str = Field(min_length=1, max_length=100, pattern=r"^\w[\w.-]*$")
     interactions: InteractionsTable
     users: UsersTable | None = None
     items: ItemsTable | None = None

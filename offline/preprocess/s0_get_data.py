@@ -10,7 +10,7 @@ It takes the first of these that is available:
 What servers were told since, and `make events` has brought, is put beside it and joins its events in the next step,
 unless RECSYS_TRAIN_ON_EVENTS is off; who was forgotten is left out even then.
 
-Reads:  RECSYS_DATA, or the network; online/events/*.parquet, where there are some
+Reads:  RECSYS_DATA, or the network; online/events/<data set>/*.parquet, where there are some
 Writes: offline/raw/dataset.json and the data set's files beside it; MovieLens as ratings.dat, users.dat, movies.dat;
         offline/events.parquet
 Run:    cd offline/preprocess && python s0_get_data.py
@@ -31,7 +31,7 @@ import requests
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import WITH_EVENTS, Dataset
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
@@ -39,7 +39,7 @@ from data_exchange_center.steps import run
 from offline import published
 from offline.ingestion import grouplens, movielens, movielens_100k, sources
 from offline.ingestion.declaration import INTERACTIONS
-from offline.ingestion.ingest import ingest
+from offline.ingestion.ingest import Ingested, ingest
 from offline.ingestion.recorded import Joined, join
 from offline.ingestion.sources import Source
 from offline.ingestion.times import day, expect_recent
@@ -48,20 +48,19 @@ from offline.ingestion.times import day, expect_recent
 def main(settings: Settings) -> None:
     folder, raw = settings.exchange_dir, settings.offline_dir / "raw"
     before = _known(settings)
-    recorded = EventParts(settings.events_dir).read()
-    if not settings.train_on_events:
-        recorded = recorded[recorded["eventid"].isna()]  # who was forgotten stays forgotten
     with _found(settings) as (source, origin):
         data = ingest(source.declaration, source.tables)  # first: what is wrong with it is said before
+        name = _name(source, data)
+        recorded = EventParts(settings.events_dir(name)).read()
+        if not settings.train_on_events:
+            recorded = recorded[recorded["eventid"].isna()]  # who was forgotten stays forgotten
         joined = join(data, recorded)
         dataset, times = joined.data.dataset, data.ratings[Columns.TIMESTAMP].to_numpy()
         declared = source.declaration.interactions
         expect_recent(times, f"{source.tables[INTERACTIONS].name}, column {declared.time!r}", declared.time_unit)
         sha256 = {name: _kept(raw / name, source.files[name]()) for name in source.files}
-    is_movielens = source.declaration == movielens.DECLARATION
-    name = published.name_of(data.dataset.counts) if is_movielens else dataset.name
     if joined.changed:
-        name += "+events"
+        name += WITH_EVENTS
     dataset = dataset.model_copy(update={"name": name, "origin": origin, "sha256": sha256})
     artifacts.EVENTS.write(folder, recorded)
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
@@ -71,8 +70,13 @@ def main(settings: Settings) -> None:
     print(f"events from {day(times.min())} to {day(times.max())}")
     for line in _of_servers(joined):
         print(line)
-    if is_movielens and name != published.ML_1M:
+    if source.declaration == movielens.DECLARATION and name != published.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
+
+
+def _name(source: Source, data: Ingested) -> str:
+    """As declared; MovieLens is told by its counts."""
+    return published.name_of(data.dataset.counts) if source.declaration == movielens.DECLARATION else data.dataset.name
 
 
 def _summary(dataset: Dataset) -> str:

@@ -7,6 +7,7 @@ files were lost, a consumer goes on where its folder ends. So several, each with
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,7 @@ from data_exchange_center.events import Event
 from data_exchange_center.steps import StepError
 
 BATCH: Final = 10_000  # entries of a file, at most
+_LOG: Final = re.compile(rb"ml:log:([^{]+):\{\d+\}")
 
 
 class Brought(NamedTuple):
@@ -30,12 +32,18 @@ class Brought(NamedTuple):
         return Brought(self.events + other.events, self.forgotten + other.forgotten)
 
 
-def bring(client: redis.Redis, parts: EventParts, batch: int = BATCH) -> Brought:
-    """Write what is new in the log to ``parts``. Raises StepError for an entry that cannot be read."""
+def logged_datasets(client: redis.Redis) -> list[str]:
+    """Those of which there is a log, by their `Dataset.base_name`."""
+    found = (_LOG.fullmatch(key) for key in client.scan_iter("ml:log:*", count=5_000))
+    return sorted({match.group(1).decode() for match in found if match})
+
+
+def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BATCH) -> Brought:
+    """Write what is new in a data set's log to ``parts``. Raises StepError for an entry that cannot be read."""
     brought = Brought(0, 0)
     with parts.locked():
         for partition in range(wire.EVENT_PARTITIONS):
-            key = wire.event_log_key(partition)
+            key = wire.event_log_key(dataset, partition)
             while entries := _next(client, key, parts.last(partition), batch):
                 parts.append(partition, entries)
                 events = sum(entry.event is not None for entry in entries)
@@ -46,10 +54,11 @@ def bring(client: redis.Redis, parts: EventParts, batch: int = BATCH) -> Brought
 def _next(client: redis.Redis, key: str, last: Position, batch: int) -> list[Entry]:
     milliseconds, count = last
     entries: Any = client.xrange(key, min=f"({milliseconds}-{count}", count=batch)
-    return [_entry(key, raw, fields) for raw, fields in entries]
+    return [entry_of(key, raw, fields) for raw, fields in entries]
 
 
-def _entry(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    """An entry of a log as it lies in Redis. Raises StepError for one that cannot be read."""
     milliseconds, _, count = raw.decode().partition("-")
     position = int(milliseconds), int(count)
     try:

@@ -25,7 +25,8 @@ from data_exchange_center.events import Event
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.own_ids import OwnId
-from data_exchange_center.release_parts import read_dataset, read_own_ids, release_of_artifacts
+from data_exchange_center.release import Manifest
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation.live import expect_release
@@ -59,7 +60,7 @@ def batch(number: int, userid: OwnId, items: Sequence[OwnId], kind: str, value: 
     ]
 
 
-def measure_changes(settings: Settings, release: str, kind: str, value: float | None) -> dict[str, Any]:
+def measure_changes(settings: Settings, release: Manifest, kind: str, value: float | None) -> dict[str, Any]:
     drawn = Drawn(known_userids(settings), seed=0)
     users, target = drawn.next(CHANGES), Target(settings.server.url)
     asked = drawn.next(int(REQUESTS_PER_S * 5))
@@ -77,7 +78,12 @@ def measure_changes(settings: Settings, release: str, kind: str, value: float | 
 
 
 def measure_batches(
-    settings: Settings, release: str, strangers: Sequence[OwnId], items: Sequence[OwnId], kind: str, value: float | None
+    settings: Settings,
+    release: Manifest,
+    strangers: Sequence[OwnId],
+    items: Sequence[OwnId],
+    kind: str,
+    value: float | None,
 ) -> dict[str, Any]:
     """``strangers``: one a batch."""
     with ExitStack() as ends:
@@ -109,15 +115,16 @@ def _taken_back(loop: Loop, userids: Sequence[OwnId]) -> Iterator[None]:
 
 
 def main(settings: Settings) -> None:
-    release, dataset = release_of_artifacts(settings).release, read_dataset(settings.exchange_dir)
-    expect_release(settings.server.url, release)
+    release = release_of_artifacts(settings)
+    dataset = release.dataset
+    expect_release(settings.server.url, release.release)
     own_ids = read_own_ids(settings.exchange_dir)
     kind = next(name for name, effect in dataset.event_types.items() if effect == "rates")
     value = dataset.levels[-1] if dataset.has_values else None
     last = max(own_ids.users)
     new = range(last + 1, last + 1 + BATCHES)
     strangers: list[OwnId] = [number if dataset.user_ids == "integer" else f"{PREFIX}{number}" for number in new]
-    with EventParts(settings.events_dir).locked():
+    with EventParts(settings.events_dir(dataset.base_name)).locked():
         changes = measure_changes(settings, release, kind, value)
         batches = measure_batches(settings, release, strangers, list(own_ids.items.numbers), kind, value)
     about = facts(settings, ready(settings.server.url)["services"])

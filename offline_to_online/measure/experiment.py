@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from typing import Final
 
 import matplotlib as mpl
@@ -53,7 +54,8 @@ class Logs:
 
     def outcomes(self, experiment: Experiment, dataset: Dataset, now: float) -> Outcomes:
         """Raises ServiceError, StepError."""
-        return joined(experiment, self._store.exposures(experiment.name), self.events_of, dataset, now)
+        events_of = partial(self.events_of, experiment.dataset)
+        return joined(experiment, self._store.exposures(experiment.name), events_of, dataset, now)
 
     def dropped(self) -> int:
         return self._store.dropped()
@@ -67,15 +69,15 @@ class Logs:
                     return published.manifest.dataset
         raise StepError("No release is kept that says what the events mean.", "Load one with `make sync`.")
 
-    def events_of(self, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
-        """What users did that changes their state. Raises StepError."""
+    def events_of(self, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
+        """What a data set's users did that changes their state. Raises StepError."""
         events: dict[OwnId, list[Event]] = {}
         with reaching("Redis", redis_address(self._settings)), redis_client(self._settings) as client:
             for start in range(0, len(userids), _AT_A_TIME):
                 some = userids[start : start + _AT_A_TIME]
                 pipeline = client.pipeline(transaction=False)
                 for userid in some:
-                    pipeline.hgetall(wire.user_events_key(userid))
+                    pipeline.hgetall(wire.user_events_key(dataset, userid))
                 for userid, stored in zip(some, pipeline.execute(), strict=True):
                     raws = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
                     events[userid] = [Logged.unpack(raw).event for raw in raws]

@@ -4,151 +4,69 @@ Of each user the held-out events come one after the other: the server is asked a
 against that event, then the server is told. Beside that: told 1 or 5 events late, and never. And strangers: each is
 told the last few events that a user had before the held-out ones, and asked for what that user liked next.
 
-The events are taken back afterwards. `make events` waits so long.
+The events are taken back afterwards. `make events` waits so long. A run that was ended goes on where it was, as long as
+the same release is served.
 
 Reads   the running server; data_exchange_center/offline (the held-out events of the release that it serves)
 Writes  pic/figures/evaluation_live_events.json (another recipe's or data set's: with its name)
-Run     make evaluate-live, after make up sync serve; users=1000: of so many users, drawn at random with a fixed seed
+Run     make evaluate-live, after make up sync serve; users=all, or of so many, drawn at random with a fixed seed
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps
-from data_exchange_center.dataset import Dataset
 from data_exchange_center.event_parts import EventParts
-from data_exchange_center.events import Event
 from data_exchange_center.machine import machine
-from data_exchange_center.own_ids import DatasetIds, OwnId
 from data_exchange_center.progress import progress
+from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline.data.sequences import Sequences
 from offline.evaluation.evaluate import write
 from offline.evaluation.live import IN_FLIGHT, expect_release
 from offline.evaluation.metrics import mean
 from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
+from offline_to_online.measure.kept_results import KeptResults
+from offline_to_online.measure.replayed import GIVEN, LATE, Floats, K, Replay, Replayed, of_user
 from offline_to_online.measure.server_loop import Loop, ServerLoop
 from offline_to_online.measure.some_users import parse_users, sample
 
-K: Final = 50
-NEVER: Final = 1_000_000  # events late
-LATE: Final = {"told at once": 0, "told 1 event late": 1, "told 5 events late": 5, "never told": NEVER}
-GIVEN: Final = (0, 1, 2, 3, 5, 10)  # events that a stranger is known by
-LONG: Final = 200  # items that a server answers with at most
-PREFIX: Final = "evaluate-live:"  # of eventids
+USERS: Final = 2_000  # take a quarter of an hour on two cores
 
-Floats = NDArray[np.float64]
-Each = Callable[[Callable[[Loop, int], Any], Sequence[int], str], list[Any]]
+Each = Callable[[Callable[[Loop, int], Replayed], Sequence[int]], Iterator[Replayed]]
 
 
-@dataclass(frozen=True)
-class Replay:
-    """Users' events, in the words of the server.
-
-    Attributes:
-        data: of all users, the held-out events last.
-        held_out: (users,) how many those are.
-    """
-
-    data: Sequences
-    held_out: NDArray[np.int64]
-    own_ids: DatasetIds
-    dataset: Dataset
-
-    def userid(self, user: int) -> OwnId:
-        return self.own_ids.users[int(self.data.userids[user])]
-
-    def stranger(self, user: int) -> OwnId:
-        """An id that no user has."""
-        if self.dataset.user_ids == "string":
-            return f"{PREFIX}{user}"
-        return int(self.data.userids.max()) + 1 + user
-
-    def held(self, user: int) -> range:
-        """Places of the held-out events."""
-        end = int(self.data.starts[user + 1])
-        return range(end - int(self.held_out[user]), end)
-
-    def item(self, place: int) -> OwnId:
-        return self.own_ids.items[int(self.data.itemids[self.data.items[place] - 1])]
-
-    def event(self, place: int, userid: OwnId) -> Event:
-        dataset = self.dataset
-        rates = next(name for name, effect in dataset.event_types.items() if effect == "rates")
-        value = dataset.levels[int(self.data.ratings[place]) - 1] if dataset.has_values else None
-        return Event(f"{PREFIX}{place}", userid, self.item(place), rates, int(self.data.times[place]), value)
-
-
-def replayed(loop: Loop, user: int, replay: Replay, late: int) -> Floats:
-    """(held out,) rank, from 1, of each liked event's item when asked for just before; inf: not on the list; NaN where
-    it was not liked, or liked before."""
-    userid, held = replay.userid(user), replay.held(user)
-    before = set(replay.data.items[replay.data.starts[user] : held.start].tolist())
-    ranks = np.full(len(held), np.nan)
-    loop.take_back(userid, PREFIX)  # of a run that was killed
-    try:
-        for step, place in enumerate(held):
-            if replay.data.liked[place] and replay.data.items[place] not in before:
-                asked = loop.ask(userid, int(replay.data.times[place]), K)
-                ranks[step] = _rank(asked, replay.item(place))
-            if step >= late:
-                loop.tell([replay.event(place - late, userid)])
-    finally:
-        loop.take_back(userid, PREFIX)
-    return ranks
-
-
-def as_stranger(loop: Loop, user: int, replay: Replay) -> Floats:
-    """(`GIVEN`,) share of the liked held-out items within the first `K`, by how many events the stranger has.
-
-    What the user had seen before is taken off the list, as no held-out item is new that was seen. NaN without a liked
-    item, or with fewer events before than the most that are given.
-    """
-    userid, held = replay.stranger(user), replay.held(user)
-    first = int(replay.data.starts[user])
-    before = {replay.item(place) for place in range(first, held.start)}
-    liked = {replay.item(place) for place in held if replay.data.liked[place]} - before
-    shares = np.full(len(GIVEN), np.nan)
-    if not liked or held.start - first < max(GIVEN):
-        return shares
-    told = 0
-    loop.take_back(userid, PREFIX)
-    try:
-        for row, given in enumerate(GIVEN):
-            if given > told:
-                loop.tell([replay.event(held.start - n, userid) for n in range(given, told, -1)])
-                told = given
-            asked = loop.ask(userid, int(replay.data.times[held.start]), LONG)
-            new = [item for item in asked if item not in before][:K]
-            shares[row] = len(liked & set(new)) / len(liked)
-    finally:
-        loop.take_back(userid, PREFIX)
-    return shares
-
-
-def measure(replay: Replay, users: Sequence[int], each: Each) -> dict[str, Any]:
-    """``each``: calls a function with a `Loop` and every user, and returns the results in that order."""
+def replay_all(replay: Replay, users: Sequence[int], kept: KeptResults, each: Each) -> list[Replayed]:
+    """``each``: calls a function with a `Loop` and every user, and gives the results as they come, in any order."""
     for user in users:
         assert replay.userid(user) != replay.stranger(user)  # noqa: S101
-    rows = {}
-    for name, late in LATE.items():
-        rows[name] = _summary(each(partial(replayed, replay=replay, late=late), users, name))
-    shares = np.array(each(partial(as_stranger, replay=replay), users, "strangers"))
+    found = kept.read()
+    left = [user for user in users if user not in found]
+    with progress(total=len(users), initial=len(users) - len(left), desc="replayed", unit="user") as bar:
+        for one in each(partial(of_user, replay=replay), left):
+            kept.add(one)
+            found[one.user] = one
+            bar.update()
+    return [found[user] for user in users]
+
+
+def summary(found: Sequence[Replayed]) -> dict[str, Any]:
+    """The means over users, with intervals."""
+    rows = {name: _summary([user.ranks[name] for user in found]) for name in LATE}
+    shares = np.array([user.shares for user in found])
     strangers = {str(given): asdict(mean(shares[:, row])) for row, given in enumerate(GIVEN)}
     return {"replay": rows, "strangers": strangers}
 
@@ -172,12 +90,8 @@ def _summary(found: Sequence[Floats]) -> dict[str, Any]:
     return summary
 
 
-def _rank(items: Sequence[OwnId], item: OwnId) -> float:
-    return items.index(item) + 1.0 if item in items else float("inf")
-
-
 @contextmanager
-def loops(settings: Settings, release: str) -> Iterator[Each]:
+def loops(settings: Settings, release: Manifest) -> Iterator[Each]:
     """Users are asked for by a few threads, each with connections of its own; a user by one thread."""
     free: SimpleQueue[ServerLoop] = SimpleQueue()
     with ExitStack() as ends:
@@ -186,15 +100,16 @@ def loops(settings: Settings, release: str) -> Iterator[Each]:
         pool = ends.enter_context(ThreadPoolExecutor(IN_FLIGHT))
         ends.callback(pool.shutdown, cancel_futures=True)
 
-        def each(of: Callable[[Loop, int], Any], users: Sequence[int], what: str) -> list[Any]:
-            def one(user: int) -> Any:
+        def each(of: Callable[[Loop, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
+            def one(user: int) -> Replayed:
                 loop = free.get()
                 try:
                     return of(loop, user)
                 finally:
                     free.put(loop)
 
-            return list(progress(pool.map(one, users), total=len(users), desc=what, unit="user"))
+            for done in as_completed([pool.submit(one, user) for user in users]):
+                yield done.result()
 
         yield each
 
@@ -212,7 +127,7 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline_to_online.measure.prequential", description=__doc__)
-    size = parse_users(parser)
+    size = parse_users(parser, USERS)
     release = release_of_artifacts(settings)
     expect_release(settings.server.url, release.release)
     inputs = read_with_holdout(settings)
@@ -223,20 +138,23 @@ def main(settings: Settings) -> None:
         inputs.dataset,
     )
     users = sample(inputs.data.n_users, size).tolist()
-    with EventParts(settings.events_dir).locked(), loops(settings, release.release) as each:
-        measured = measure(replay, users, each)
+    parts = EventParts(settings.events_dir(release.dataset.base_name))
+    kept = KeptResults(settings.offline_dir / "evaluation" / "live_events.jsonl", release.release)
+    with parts.locked(), loops(settings, release) as each:
+        replayed = replay_all(replay, users, kept, each)
     found = plain(
         {
-            "command": f"make evaluate-live{f' users={size}' if size else ''}",
+            "command": "make evaluate-live" + ("" if size == USERS else f" users={size or 'all'}"),
             "machine": machine(),
             "dataset": release.dataset.name,
             "recipe": settings.recipe.name,
             "release": release.release,
             "users": len(users),
-            **measured,
+            **summary(replayed),
         }
     )
     write(found, settings, "evaluation_live_events")
+    kept.done()
     show(found, Console())
 
 

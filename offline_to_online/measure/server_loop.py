@@ -11,6 +11,7 @@ from data_exchange_center import wire
 from data_exchange_center.events import Event
 from data_exchange_center.http import local_session
 from data_exchange_center.own_ids import OwnId
+from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.connections import redis_client
@@ -34,10 +35,11 @@ class Loop(Protocol):
 class ServerLoop:
     """Over HTTP; for one thread. Events are taken back in Redis itself: to forget a user would take more with it."""
 
-    def __init__(self, settings: Settings, release: str) -> None:
+    def __init__(self, settings: Settings, release: Manifest) -> None:
         """``release``: the one that has to answer."""
         self._url = settings.server.url
-        self._release = release
+        self._release = release.release
+        self._dataset = release.dataset.base_name
         self._http = local_session()
         self._redis = redis_client(settings)
         if settings.server.key:
@@ -59,7 +61,8 @@ class ServerLoop:
         self.post("/ml/event", [{name: getattr(event, name) for name in names} for event in events])
 
     def take_back(self, userid: OwnId, prefix: str) -> None:
-        log, key = wire.event_log_key(wire.event_partition(userid)), wire.user_events_key(userid)
+        log = wire.event_log_key(self._dataset, wire.event_partition(userid))
+        key = wire.user_events_key(self._dataset, userid)
         stored: Any = self._redis.hgetall(key)
         told = {name: raw for name, raw in stored.items() if name.startswith(prefix.encode())}
         if told:

@@ -13,13 +13,17 @@ from data_exchange_center.steps import StepError
 SEED: Final = 0
 
 
-def parse_users(parser: argparse.ArgumentParser) -> int | None:
-    """How many users the command line names; None: all. Raises StepError for what is no number of users."""
-    parser.add_argument("--users", type=int, help="how many, drawn at random; default: all")
-    size: int | None = parser.parse_args().users
-    if size is not None and size < 1:
-        raise StepError(f"users={size} is no number of users.", "Name at least 1, or leave it out for all.")
-    return size
+def parse_users(parser: argparse.ArgumentParser, usual: int | None = None) -> int | None:
+    """How many users the command line names, or ``usual``; None: all. Raises StepError for what is no number."""
+    parser.add_argument(
+        "--users", default=usual or "all", help="how many, drawn at random, or all; default: %(default)s"
+    )
+    users = str(parser.parse_args().users)
+    if users == "all":
+        return None
+    if not (users.isascii() and users.isdecimal() and int(users)):
+        raise StepError(f"users={users} is no number of users.", "Name at least 1, or all.")
+    return int(users)
 
 
 def sample(n_users: int, size: int | None) -> NDArray[np.intp]:

@@ -99,7 +99,7 @@ def _recalled(
     clients: ServerClients, published: Published, channels: ChannelSet, own_id: OwnId, timestamp: int
 ) -> tuple[StoredUser, Candidates]:
     manifest = published.manifest
-    user = clients.users.call(UserQuery(own_id, manifest.release)).user
+    user = clients.users.call(UserQuery.of(own_id, manifest)).user
     if user is None:
         raise CheckError(f"user {own_id!r}: Redis does not know this user under release {manifest.release}")
     found = channel_candidates(clients.items, manifest, channels, user, timestamp)

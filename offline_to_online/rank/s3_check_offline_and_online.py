@@ -32,7 +32,8 @@ def main(settings: Settings) -> None:
     manifest = open_release(settings)
     truth = offline_truth(settings.exchange_dir, manifest)
     stores = Stores.of(settings)
-    known = stores.redis.remembered(list(truth.states.values()))  # excluded: who was forgotten is a stranger online
+    states, dataset = list(truth.states.values()), manifest.dataset.base_name
+    known = stores.redis.remembered(states, dataset)  # excluded: who was forgotten is a stranger online
     userids = [row.userid for row in sampled_users(known, USERS)]
     truth = recount(settings.exchange_dir, truth, manifest.recipe.data, userids)
     place = require_loaded(stores, manifest.release)

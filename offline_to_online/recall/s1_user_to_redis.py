@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
     mapped = manifest.recipe.recall.searched[0].name
     state, channels = recall_state(settings.exchange_dir, mapped), read_channels(settings.exchange_dir)
     store = RedisStore(settings)
-    users, address = store.remembered(state.users), store.address
+    users, address = store.remembered(state.users, manifest.dataset.base_name), store.address
     store.sync(manifest, replace(state, users=users))
     print(f"release {manifest.release}: {len(users):,} users in Redis at {address}, each read back equal to its source")
     if len(users) < len(state.users):

@@ -73,15 +73,15 @@ class RedisStore(ReleaseStore[RecallState, None]):
             client.set(wire.channels_key(release), content.channels)
             client.set(wire.places_key(release), content.places.tobytes())
 
-    def remembered(self, users: Sequence[UserRow]) -> tuple[UserRow, ...]:
-        """Those whom nobody has asked a server to forget. Raises as `reaching`."""
+    def remembered(self, users: Sequence[UserRow], dataset: str) -> tuple[UserRow, ...]:
+        """Those of a data set whom nobody has asked a server to forget. Raises as `reaching`."""
         kept: list[UserRow] = []
         with self.reaching(), redis_client(self.settings) as client:
             for start in range(0, len(users), CHUNK):
                 chunk = users[start : start + CHUNK]
                 with client.pipeline(transaction=False) as pipe:
                     for row in chunk:
-                        pipe.hexists(wire.user_events_key(row.own_id), wire.FORGOTTEN)
+                        pipe.hexists(wire.user_events_key(dataset, row.own_id), wire.FORGOTTEN)
                     kept += [row for row, gone in zip(chunk, pipe.execute(), strict=True) if not gone]
         return tuple(kept)
 

@@ -33,7 +33,7 @@ class Browse:
     def users(self, query: UsersQuery) -> dict[str, Any]:
         """Some users with the number of their events. Raises ServiceError, NoReleaseError, UnknownReleaseError."""
         opened = self._opened(query.release)
-        found = self._users.some_users(opened.release, query.size, query.q, fewest=query.fewest)
+        found = self._some_users(opened, query.size, query.q, fewest=query.fewest)
         exact = self._exactly(opened, query.q)
         listed = [(own_id(userid, opened.user_ids), events) for userid, events in found if userid != query.q]
         if exact is not None:
@@ -124,7 +124,7 @@ class Browse:
         Raises ServiceError, NoReleaseError, UnknownReleaseError; then what was live is live still.
         """
         opened = self._releases.named(release)
-        users = self._users.some_users(release, TRIED_USERS)
+        users = self._some_users(opened, TRIED_USERS)
         if not users:
             raise StoredError(self._users.service, f"knows no user of release {release} to try it with")
         userid, _ = users[0]
@@ -138,9 +138,14 @@ class Browse:
             return self._releases.named(release)
         return self._releases.serving or self._releases.live()
 
+    def _some_users(
+        self, opened: OpenRelease, size: int, prefix: str = "", *, fewest: bool = False
+    ) -> list[tuple[str, int]]:
+        return self._users.some_users(opened.release, opened.manifest.dataset.base_name, size, prefix, fewest=fewest)
+
     def _state(self, opened: OpenRelease, userid: OwnId) -> StoredUser | None:
         """With what came after the release."""
-        user = self._users.call(StateQuery(userid, opened.release)).user
+        user = self._users.call(StateQuery.of(userid, opened.manifest)).user
         return opened.current(user, None) if user is not None else None
 
 

@@ -22,7 +22,7 @@ from data_exchange_center.events import Logged, updated
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.history import History
 from data_exchange_center.own_ids import OwnId
-from data_exchange_center.release import Published, why_unreadable
+from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, StoredError
 from online.clients.sockets import RedisConnection
@@ -33,10 +33,18 @@ COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose id
 
 @dataclass(frozen=True, slots=True)
 class UserQuery:
-    """A user under one release; ``release=None`` asks only which release is live."""
+    """A user under one release, with what was sent since; `WHICH_IS_LIVE` asks only which release is live."""
 
     userid: OwnId
     release: str | None
+    dataset: str | None  # `Dataset.base_name` of the release: of that one the user is
+
+    @classmethod
+    def of(cls, userid: OwnId, manifest: Manifest) -> UserQuery:
+        return cls(userid, manifest.release, manifest.dataset.base_name)
+
+
+WHICH_IS_LIVE: Final = UserQuery(0, None, None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,10 +126,10 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
     def _call(self, query: UserQuery) -> UserAnswer:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.mget(wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY)
-        if query.release is not None:
+        if query.release is not None and query.dataset is not None:
             pipeline.hgetall(wire.user_key(query.release, query.userid))
             pipeline.exists(wire.manifest_key(query.release))  # after the user: a deletion begins with the manifest
-            pipeline.hgetall(wire.user_events_key(query.userid))
+            pipeline.hgetall(wire.user_events_key(query.dataset, query.userid))
         (live, forgotten, experiments), *rows = pipeline.execute()
         stored, kept, since = rows or ({}, 0, {})
         return UserAnswer(
@@ -226,7 +234,7 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
             move_live(self._redis, release)
 
     def some_users(
-        self, release: str, at_most: int, prefix: str = "", *, fewest: bool = False
+        self, release: str, dataset: str, at_most: int, prefix: str = "", *, fewest: bool = False
     ) -> list[tuple[str, int]]:
         """Own ids that begin with ``prefix``, as text, and how many events of each the release has.
 
@@ -253,7 +261,7 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
                 )
             pipeline = self._redis.pipeline(transaction=False)
             for each, _ in found:
-                pipeline.hexists(wire.user_events_key(each.decode()), wire.FORGOTTEN)
+                pipeline.hexists(wire.user_events_key(dataset, each.decode()), wire.FORGOTTEN)
             forgotten = pipeline.execute()
         left = [user for user, gone in zip(found, forgotten, strict=True) if not gone]
         users = [(each.decode(), int(number)) for each, number in left]

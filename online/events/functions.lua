@@ -1,6 +1,6 @@
 -- What is written of a user, each in one step. A name carries a digest of this file, so that servers of two versions
 -- never run each other's.
--- KEYS of the first two: the log of the user's partition, the user's events that count, and those that are only noted
+-- KEYS of the first three: the log of the user's partition, the user's events that count, and those that are only noted
 -- (see data_exchange_center/wire.py).
 
 -- ARGV: how many events of a user may count, then eventid, event, '1' where it counts or '0'; and so on
@@ -34,6 +34,17 @@ local function record(keys, args)
   return answers
 end
 
+-- ARGV: eventids of events that change nothing any more: no request reads them, and each still counts once.
+local function compact(keys, args)
+  for _, id in ipairs(args) do
+    local stored = redis.call('HGET', keys[2], id)
+    if stored then
+      redis.call('HSET', keys[3], id, string.match(stored, '^%S+'))
+      redis.call('HDEL', keys[2], id)
+    end
+  end
+end
+
 -- Delete a user's entries from a stream, some at a time: a reply of all of them would not fit.
 local function drop(stream, user)
   local from, count = '-', 1000
@@ -46,9 +57,9 @@ local function drop(stream, user)
   until #entries < count
 end
 
--- KEYS[4]: the exposures of the user's partition. ARGV: the user's own id, as JSON -> how many events were deleted. The
--- log says that somebody was forgotten, so that who has read the events forgets them, too; the user's key says that no
--- release's state counts.
+-- KEYS[4]: the exposures of the user's partition. ARGV: the user's own id, as JSON, and whose exposures the user's are
+-- -> how many events were deleted. The log says that somebody was forgotten, so that who has read the events forgets
+-- them, too; the user's key says that no release's state counts.
 local function forget(keys, args)
   local deleted = 0
   for _, key in ipairs({keys[2], keys[3]}) do
@@ -59,14 +70,14 @@ local function forget(keys, args)
     end
     redis.call('DEL', key)
   end
-  drop(keys[4], args[1])
+  drop(keys[4], args[2])
   local entry = redis.call('XADD', keys[1], '*', 'forget', args[1])
   redis.call('HSET', keys[2], '', entry)
   return deleted
 end
 
 -- KEYS: the exposures of the user's partition, the user's events that count. ARGV: how many entries are kept, when the
--- user was answered in milliseconds, the user's own id as JSON, the exposure -> 1, or 0: the user was forgotten since
+-- user was answered in milliseconds, whose exposure it is, the exposure -> 1, or 0: the user was forgotten since
 local function expose(keys, args)
   local mark = redis.call('HGET', keys[2], '')
   if mark and tonumber(string.match(mark, '^%d+')) >= tonumber(args[2]) then return 0 end
@@ -75,5 +86,6 @@ local function expose(keys, args)
 end
 
 redis.register_function('recsys_record_DIGEST', record)
+redis.register_function('recsys_compact_DIGEST', compact)
 redis.register_function('recsys_forget_DIGEST', forget)
 redis.register_function('recsys_expose_DIGEST', expose)

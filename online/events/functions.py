@@ -13,6 +13,7 @@ _SOURCE: Final = Path(__file__).with_name("functions.lua").read_text(encoding="u
 _DIGEST: Final = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 _LIBRARY: Final = f"#!lua name=recsys_{_DIGEST}\n{_SOURCE.replace('DIGEST', _DIGEST)}"
 RECORD: Final = f"recsys_record_{_DIGEST}"
+COMPACT: Final = f"recsys_compact_{_DIGEST}"
 FORGET: Final = f"recsys_forget_{_DIGEST}"
 EXPOSE: Final = f"recsys_expose_{_DIGEST}"
 

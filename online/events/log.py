@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import redis
+from pydantic import ValidationError
 from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.events import Event
 from data_exchange_center.own_ids import OwnId
+from data_exchange_center.release import Published
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client
 from online.clients.redis import connect
@@ -28,6 +30,8 @@ from online.events import functions
 log = logging.getLogger(__name__)
 
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
+_FULL: Final = [-1]  # what the function answers where too many are there
+Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
 
 
@@ -40,9 +44,11 @@ class Recording:
     """Events to record.
 
     Attributes:
+        dataset: whose users and items they speak of: `Dataset.base_name`.
         noted: types of events that change no state: they are kept in the log alone, however many.
     """
 
+    dataset: str
     events: Sequence[Event]
     noted: Collection[str] = ()
 
@@ -58,54 +64,83 @@ class Forgotten:
 class EventLog(Client[Recording, tuple[bool, ...]]):
     """Records events, and answers for each whether it is new. To record one again changes nothing.
 
-    Raises TooManyEventsError where a user would have more than ``most`` that count; none of that user's is recorded.
+    Where a user would have more than ``most`` that count, those that change nothing any more are put with the noted
+    ones. Raises TooManyEventsError where that does not help; none of that user's is recorded.
     """
 
     service: ClassVar[str] = "redis"
     library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
 
-    def __init__(self, settings: RedisSettings, most: int = MOST_COUNTING) -> None:
+    def __init__(
+        self, settings: RedisSettings, unneeded: Unneeded = lambda userid, dataset: (), most: int = MOST_COUNTING
+    ) -> None:
+        """``unneeded``: which of a user's events change nothing any more."""
         self.timeout_s = settings.timeout_s
+        self._unneeded = unneeded
         self._most = most
         self._following = threading.Lock()  # held while somebody waits for the end of a rewrite
         self._redis = connect(settings)
         self._features = connect(settings, db=settings.feast_db)
 
     def _call(self, query: Recording) -> tuple[bool, ...]:
-        """One step a user, one round trip for all."""
+        """One step a user, one round trip for all, and two more for those of whom too many are there."""
         of_user: dict[OwnId, list[int]] = {}
         for place, event in enumerate(query.events):
             of_user.setdefault(event.userid, []).append(place)
+        answers = self._record(query, of_user)
+        full = [userid for userid, of_one in answers.items() if of_one == _FULL]
+        compacted = {userid: of_user[userid] for userid in full if self._compact(userid, query.dataset)}
+        answers |= self._record(query, compacted)
+        new = [False] * len(query.events)
+        for userid, places in of_user.items():
+            if answers[userid] == _FULL:
+                raise TooManyEventsError(
+                    f"Of user {userid!r} {self._most:,} events are kept that change what is recommended, and no more "
+                    "are taken before the kept releases have been trained on them (make events offline sync); those "
+                    "that are only noted still are."
+                )
+            for place, answer in zip(places, answers[userid], strict=True):
+                new[place] = bool(answer)
+        return tuple(new)
+
+    def _record(self, query: Recording, of_user: Mapping[OwnId, Sequence[int]]) -> dict[OwnId, list[int]]:
+        """The function's answer for each user; ``of_user``: places in ``query.events``."""
+        if not of_user:
+            return {}
         pipeline = self._redis.pipeline(transaction=False)
         for userid, places in of_user.items():
             events = [query.events[place] for place in places]
             told = [part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))]
-            pipeline.fcall(functions.RECORD, 3, *_keys(userid), self._most, *told)
-        new = [False] * len(query.events)
-        for (userid, places), answers in zip(of_user.items(), functions.run(self._redis, pipeline), strict=True):
-            if answers == [-1]:
-                raise TooManyEventsError(
-                    f"Of user {userid!r} {self._most:,} events are kept that change what is recommended, and no more "
-                    "are taken; those that are only noted still are."
-                )
-            for place, answer in zip(places, answers, strict=True):
-                new[place] = bool(answer)
-        return tuple(new)
+            pipeline.fcall(functions.RECORD, 3, *_keys(query.dataset, userid), self._most, *told)
+        return dict(zip(of_user, functions.run(self._redis, pipeline), strict=True))
 
-    def forget(self, userid: OwnId) -> Forgotten:
-        """Delete a user's events and exposures, and what releases in Redis and Feast's online store have of the user.
+    def _compact(self, userid: OwnId, dataset: str) -> bool:
+        """Whether there is less to be read of a user now."""
+        gone = self._unneeded(userid, dataset)
+        if gone:
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.fcall(functions.COMPACT, 3, *_keys(dataset, userid), *gone)
+            functions.run(self._redis, pipeline)
+            log.info("user %r: %d events change nothing any more", userid, len(gone))
+        return bool(gone)
+
+    def forget(self, userid: OwnId, dataset: str) -> Forgotten:
+        """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
 
         After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
         drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
         """
         with self._asking("forget"):
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.fcall(functions.FORGET, 4, *_keys(userid), _exposures(userid), json.dumps(userid))
+            exposures = wire.exposures_key(wire.event_partition(userid))
+            told = json.dumps(userid), wire.exposure_user(dataset, userid)
+            pipeline.fcall(functions.FORGET, 4, *_keys(dataset, userid), exposures, *told)
             pipeline.lrange(wire.HISTORY_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)
             pipeline.incr(wire.FORGOTTEN_COUNT_KEY)  # after the mark: who sees the count sees the mark
             events, activated, live, _ = functions.run(self._redis, pipeline)
-            releases = {release.decode() for release in (*activated, live) if release}
+            known = {release.decode() for release in (*activated, live) if release}
+            releases = {release for release in known if self._is_of(release, dataset)}
             states = [wire.user_key(release, userid) for release in releases]
             numbers = [number for key in states if (number := self._number(key)) is not None]
             if numbers:
@@ -116,6 +151,14 @@ class EventLog(Client[Recording, tuple[bool, ...]]):
                 self._redis.zrem(wire.event_counts_key(release), str(userid))
             self._rewrite()
         return Forgotten(events, len(numbers))
+
+    def _is_of(self, release: str, dataset: str) -> bool:
+        """Whether a release is made of a data set; one of which that is not known may be."""
+        raw: Any = self._redis.get(wire.manifest_key(release))
+        try:
+            return Published.model_validate_json(raw or b"").manifest.dataset.base_name == dataset
+        except ValidationError:
+            return True
 
     def _number(self, key: str) -> int | None:
         """Who a release's state of a user says the user is in the feature store; None: there is no state."""
@@ -150,10 +193,6 @@ class EventLog(Client[Recording, tuple[bool, ...]]):
         self._features.close()
 
 
-def _keys(userid: OwnId) -> tuple[str, str, str]:
-    log = wire.event_log_key(wire.event_partition(userid))
-    return log, wire.user_events_key(userid), wire.noted_events_key(userid)
-
-
-def _exposures(userid: OwnId) -> str:
-    return wire.exposures_key(wire.event_partition(userid))
+def _keys(dataset: str, userid: OwnId) -> tuple[str, str, str]:
+    log = wire.event_log_key(dataset, wire.event_partition(userid))
+    return log, wire.user_events_key(dataset, userid), wire.noted_events_key(dataset, userid)

@@ -31,7 +31,7 @@ class Log(Protocol):
 
     def call(self, query: Recording, /) -> tuple[bool, ...]: ...
 
-    def forget(self, userid: OwnId) -> Forgotten: ...
+    def forget(self, userid: OwnId, dataset: str) -> Forgotten: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +63,18 @@ class Recorder:
         After these two it is right to send the same again.
         """
         opened = self._opened()
+        dataset = opened.manifest.dataset
         for place, event in enumerate(events):
-            check(event, opened.manifest.dataset, self._clock(), f"[{place}]." if len(events) > 1 else "")
-        noted = {name for name, effect in opened.manifest.dataset.event_types.items() if effect == "notes"}
-        new = self._log.call(Recording(events, noted))
+            check(event, dataset, self._clock(), f"[{place}]." if len(events) > 1 else "")
+        noted = {name for name, effect in dataset.event_types.items() if effect == "notes"}
+        new = self._log.call(Recording(dataset.base_name, events, noted))
         return [
             Recorded(event, is_new, event.itemid in opened.numbers) for event, is_new in zip(events, new, strict=True)
         ]
 
     def forget(self, userid: OwnId) -> Forgotten:
-        """Raises ServiceError."""
-        return self._log.forget(userid)
+        """Raises ServiceError, NoReleaseError."""
+        return self._log.forget(userid, self.dataset.base_name)
 
 
 def check(event: Event, dataset: Dataset, now: float, where: str = "") -> None:

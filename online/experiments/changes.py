@@ -18,7 +18,7 @@ class Kept:
     """The releases that can be answered from.
 
     Attributes:
-        datasets: release -> the name of its data set.
+        datasets: release -> its data set, by `Dataset.base_name`: events that have joined it do not matter.
     """
 
     live: str | None
@@ -29,7 +29,7 @@ class Kept:
         """Raises ServiceError."""
         live, activated = users.activated()
         published = [each for release in activated if (each := users.published(release)) is not None]
-        return cls(live, {each.manifest.release: each.manifest.dataset.name for each in published})
+        return cls(live, {each.manifest.release: each.manifest.dataset.base_name for each in published})
 
 
 def started(experiments: Experiments, declared: Declaration, kept: Kept, now: int) -> Experiments:
@@ -51,7 +51,7 @@ def started(experiments: Experiments, declared: Declaration, kept: Kept, now: in
                 "layer", f"{each.name!r} has every user, so that none is left for layer {declared.layer!r}"
             )
     buckets = _room(experiments, declared, declared.share)
-    new = Experiment(**declared.model_dump(), buckets=buckets, started=now)
+    new = Experiment(**declared.model_dump(), dataset=datasets.pop(), buckets=buckets, started=now)
     running = [each for each in experiments if each.runs]
     over = [each for each in experiments if not each.runs]
     return (*over[max(len(over) + len(running) + 1 - KEPT, 0) :], *running, new)

@@ -75,6 +75,7 @@ class Declaration(BaseModel):
 class Experiment(Declaration):
     """One that runs, or that did."""
 
+    dataset: str  # `Dataset.base_name` of its arms' releases
     buckets: Ranges  # of its layer
     started: int  # seconds since 1970-01-01 UTC
     stopped: int | None = None

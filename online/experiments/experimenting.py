@@ -142,6 +142,7 @@ def _told(
         experiment=experiment.name,
         arm=arm,
         recommendation=answer.id,
+        dataset=experiment.dataset,
         userid=request.userid,
         release=answer.release,
         as_dealt=as_dealt,

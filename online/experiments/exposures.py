@@ -29,6 +29,7 @@ class Exposure:
     """An answer, as an experiment sees it.
 
     Attributes:
+        dataset: whose user it is: `Dataset.base_name`.
         arm: the user's; of an interleaved experiment "", where the list is of both.
         release: that answered; of an interleaved list, the first arm's.
         as_dealt: False where something else was answered than the experiment wanted: an arm's release was not open, or
@@ -42,6 +43,7 @@ class Exposure:
     experiment: str
     arm: str
     recommendation: str
+    dataset: str
     userid: OwnId
     release: str
     as_dealt: bool

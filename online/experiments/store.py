@@ -6,7 +6,6 @@ change with the next request, and where none runs there is nothing to read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Final
 
@@ -69,8 +68,8 @@ class ExperimentStore(Client[None, Experiments]):
             pipeline = self._redis.pipeline(transaction=False)
             for each in exposures:
                 key = wire.exposures_key(wire.event_partition(each.userid))
-                events = wire.user_events_key(each.userid)
-                told = (kept, each.answered, json.dumps(each.userid), each.pack())
+                events = wire.user_events_key(each.dataset, each.userid)
+                told = (kept, each.answered, wire.exposure_user(each.dataset, each.userid), each.pack())
                 pipeline.fcall(functions.EXPOSE, 2, key, events, *told)
             functions.run(self._redis, pipeline)
 

@@ -36,6 +36,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from data_exchange_center.settings import Settings, load_settings
 from online.browse.browse import Browse
 from online.browse.routes import register_browse
+from online.events.compaction import Compaction
 from online.events.log import EventLog
 from online.events.recorder import Log, Recorder
 from online.events.routes import register_events
@@ -89,7 +90,8 @@ def create_app(
     register_rate(app, settings.server, settings.redis)
     register_errors(app)
     register_health(app, recommender)
-    register_events(app, Recorder(log or EventLog(settings.redis), recommender.opened), recommender)
+    log = log or EventLog(settings.redis, Compaction(recommender))
+    register_events(app, Recorder(log, recommender.opened), recommender)
     experiments = experiments or ExperimentStore(settings.redis)
     experimenting = Experimenting(recommender, ExposureQueue(experiments.expose, metrics.exposed).put)
     register_experiments(app, experiments, recommender.users)

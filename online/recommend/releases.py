@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from data_exchange_center.own_ids import OwnId
 from online.clients.base import Asks, ServiceError, StoredError
-from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers, StoredUser, UserAnswer, UserQuery
 from online.recommend.last_release import LastRelease, Saved
 from online.recommend.open_release import NoReleaseError, OpenRelease
 from online.recommend.open_releases import OpenReleases
@@ -75,7 +75,7 @@ class Releases:
 
     def live(self, users: Users | None = None, wait_s: float | None = None) -> OpenRelease:
         """The live release, opened. Raises NoReleaseError, ServiceError."""
-        answer = (users or self._users).call(UserQuery(0, None))
+        answer = (users or self._users).call(WHICH_IS_LIVE)
         live = self._live = answer.live
         self.experiments = answer.experiments
         if live is None:
@@ -128,7 +128,7 @@ class Releases:
 
     def _asked(self, userid: OwnId, opened: OpenRelease, users: Users) -> tuple[UserAnswer, str]:
         """A user under a release, and which one is live. Raises NoReleaseError, ServiceError."""
-        answer = users.call(UserQuery(userid, opened.release))
+        answer = users.call(UserQuery.of(userid, opened.manifest))
         self._live, self.forgotten, self.experiments = answer.live, answer.forgotten, answer.experiments
         if answer.live is None:
             raise NoReleaseError(NOTHING_LIVE)
@@ -175,7 +175,7 @@ class Releases:
         what was asked for is ``gone``.
         """
         try:
-            live = users.call(UserQuery(0, None)).live
+            live = users.call(WHICH_IS_LIVE).live
             if live is None or (live == failed.release and not gone):
                 return None
             if live == failed.release:
@@ -220,4 +220,4 @@ class Releases:
             raise OpeningError(release) from error
 
     def _with_user(self, opened: OpenRelease, userid: OwnId, users: Users) -> tuple[OpenRelease, StoredUser | None]:
-        return opened, users.call(UserQuery(userid, opened.release)).user
+        return opened, users.call(UserQuery.of(userid, opened.manifest)).user

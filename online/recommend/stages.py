@@ -74,7 +74,7 @@ class Stages:
         with turn.watch.stage("redis"):
             opened = self._releases.named(release, None if turn.strict else turn.deadline.share(STATE_SHARE).left())
             check_userid(userid, opened.user_ids)
-            answer = users.call(UserQuery(userid, release))
+            answer = users.call(UserQuery.of(userid, opened.manifest))
         if answer.user is None and not answer.kept:
             raise UnknownReleaseError(release)
         return opened, answer.user

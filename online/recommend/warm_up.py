@@ -34,7 +34,9 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: OpenRe
     try:
         with until(deadline):
             searches = before = items.searches(opened.release)
-            userids = users.some_users(opened.release, _USERS) if searches < WARM else []
+            userids = (
+                users.some_users(opened.release, opened.manifest.dataset.base_name, _USERS) if searches < WARM else []
+            )
             asked = cycle(userids)
             while userids and searches < WARM and deadline.left():
                 for userid, _ in islice(asked, _AT_A_TIME):
@@ -52,7 +54,7 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: OpenRe
 
 def _search(users: RedisUsers, items: ElasticItems, opened: OpenRelease, userid: str, deadline: Deadline) -> None:
     """What recall does for a request as of now. A cold service may need longer than a request waits for it."""
-    asked = UserQuery(read_id("userid", userid, opened.user_ids), opened.release)
+    asked = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
     try:
         if (user := users.call(asked).user) is not None:
             recall(items, opened, opened.current(user, None), int(time.time()))

@@ -155,6 +155,6 @@ def test_the_code_of_a_value() -> None:
 def test_a_users_events_and_their_log_are_in_one_slot_of_a_cluster() -> None:
     for userid in (1, 7, "a{b}c", "{", "x" * 512):
         tag = f"{{{wire.event_partition(userid)}}}"
-        assert tag in wire.user_events_key(userid).partition("}")[0] + "}"
-        assert wire.event_log_key(wire.event_partition(userid)).endswith(tag)
+        assert tag in wire.user_events_key("films", userid).partition("}")[0] + "}"
+        assert wire.event_log_key("films", wire.event_partition(userid)).endswith(tag)
     assert len({wire.event_partition(userid) for userid in range(1, 1000)}) == wire.EVENT_PARTITIONS

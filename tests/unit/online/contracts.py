@@ -18,7 +18,7 @@ from online.clients.base import Asks, GoneError, ServiceError, StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.item_search import ItemQuery
-from online.clients.redis import RedisUsers, UserQuery
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from online.experiments.changes import Kept, started, stopped
 from online.experiments.declaration import Declaration, ExperimentError, Experiments, unpack
@@ -45,7 +45,7 @@ def world(request: pytest.FixtureRequest) -> World:
 class RedisUsersContract:
     def test_a_user_comes_back_as_stored(self, client: RedisUsers, world: World) -> None:
         for userid in world.userids:
-            user = client.call(UserQuery(world.own_user(userid), world.release)).user
+            user = client.call(UserQuery.of(world.own_user(userid), world.published.manifest)).user
             assert user is not None
             assert user.number == userid
             assert user.terms == world.user_terms[userid]
@@ -58,23 +58,23 @@ class RedisUsersContract:
                 np.testing.assert_array_equal(user.vectors[vector_of(name)], vector)
 
     def test_the_live_release_comes_with_every_answer(self, client: RedisUsers, world: World) -> None:
-        assert client.call(UserQuery(world.own_user(1), world.release)).live == world.release
-        assert client.call(UserQuery(1, None)).live == world.release
-        assert client.call(UserQuery(1, None)).user is None
+        assert client.call(UserQuery.of(world.own_user(1), world.published.manifest)).live == world.release
+        assert client.call(WHICH_IS_LIVE).live == world.release
+        assert client.call(WHICH_IS_LIVE).user is None
 
     def test_a_users_id_is_that_user_alone(self, client: RedisUsers, world: World) -> None:
         for userid in world.userids:
             for other in (f"{world.own_user(userid)} ", f"{world.own_user(userid)}*", f"x{world.own_user(userid)}"):
-                assert client.call(UserQuery(other, world.release)).user is None
+                assert client.call(UserQuery.of(other, world.published.manifest)).user is None
 
     def test_who_is_unknown_is_none(self, client: RedisUsers, world: World) -> None:
-        assert client.call(UserQuery(UNKNOWN_USER, world.release)).user is None
-        assert client.call(UserQuery(1, NOWHERE)).user is None
+        assert client.call(UserQuery.of(UNKNOWN_USER, world.published.manifest)).user is None
+        assert client.call(UserQuery(1, NOWHERE, "nothing")).user is None
 
     def test_an_unknown_user_is_told_from_a_release_that_is_not_kept(self, client: RedisUsers, world: World) -> None:
-        assert client.call(UserQuery(UNKNOWN_USER, world.release)).kept
-        assert not client.call(UserQuery(1, NOWHERE)).kept
-        assert not client.call(UserQuery(1, None)).kept
+        assert client.call(UserQuery.of(UNKNOWN_USER, world.published.manifest)).kept
+        assert not client.call(UserQuery(1, NOWHERE, "nothing")).kept
+        assert not client.call(WHICH_IS_LIVE).kept
 
     def test_what_was_published(self, client: RedisUsers, world: World) -> None:
         assert client.published(world.release) == world.published
@@ -95,27 +95,27 @@ class RedisUsersContract:
 
     def test_some_users_have_as_many_events_as_their_histories(self, client: RedisUsers, world: World) -> None:
         events = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
-        assert dict(client.some_users(world.release, 100)) == events
+        assert dict(client.some_users(world.release, world.dataset, 100)) == events
 
     def test_some_users_come_by_the_text_of_their_ids_or_by_how_few_their_events_are(
         self, client: RedisUsers, world: World
     ) -> None:
         events = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
         by_id = sorted(events.items(), key=lambda user: user[0].encode())
-        assert client.some_users(world.release, 3) == by_id[:3]
+        assert client.some_users(world.release, world.dataset, 3) == by_id[:3]
         for prefix in {name[:1] for name in events} | set(events):
             begin = [user for user in by_id if user[0].startswith(prefix)]
-            assert client.some_users(world.release, 100, prefix) == begin
-            fewest = client.some_users(world.release, 2, prefix, fewest=True)
+            assert client.some_users(world.release, world.dataset, 100, prefix) == begin
+            fewest = client.some_users(world.release, world.dataset, 2, prefix, fewest=True)
             assert [n for _, n in fewest] == sorted(n for _, n in begin)[:2]
-        fewest = client.some_users(world.release, 4, fewest=True)
+        fewest = client.some_users(world.release, world.dataset, 4, fewest=True)
         assert [n for _, n in fewest] == sorted(events.values())[:4]
-        assert client.some_users(world.release, 100, "no such id") == []
+        assert client.some_users(world.release, world.dataset, 100, "no such id") == []
 
     def test_a_release_without_a_list_of_users_is_an_error(self, client: RedisUsers) -> None:
         for fewest in (False, True):
             with pytest.raises(StoredError, match=f"no list of the users of release {NOWHERE}"):
-                client.some_users(NOWHERE, 100, fewest=fewest)
+                client.some_users(NOWHERE, "nothing", 100, fewest=fewest)
 
     def test_an_activated_release_is_the_live_one_and_the_one_before_stays(
         self, client: RedisUsers, world: World
@@ -336,16 +336,16 @@ class ExperimentStoreContract:
         self, client: ExperimentStore, users: RedisUsers
     ) -> None:
         assert client.call(None) == ()
-        assert users.call(UserQuery(1, None)).experiments is None
+        assert users.call(WHICH_IS_LIVE).experiments is None
         client.update(lambda before: started_one(before, "ranker"))
         client.update(lambda before: started_one(before, "other"))
         assert client.update(lambda before: stopped(before, "ranker", 3)) == client.call(None)
-        raw = users.call(UserQuery(1, None)).experiments
+        raw = users.call(WHICH_IS_LIVE).experiments
         assert raw is not None
         assert [each.name for each in unpack(raw)] == ["other"]
         assert {each.name for each in client.call(None)} == {"ranker", "other"}
         client.update(lambda before: stopped(before, "other", 4))
-        assert users.call(UserQuery(1, None)).experiments is None
+        assert users.call(WHICH_IS_LIVE).experiments is None
 
     def test_a_change_that_is_refused_changes_nothing(self, client: ExperimentStore, users: RedisUsers) -> None:
         client.update(lambda before: started_one(before, "ranker"))

@@ -64,13 +64,13 @@ class FakeLog(_Fake, Client[Recording, tuple[bool, ...]]):
 
     def __init__(self, *worlds: World) -> None:
         super().__init__(*worlds)
-        self.events: dict[tuple[OwnId, str], Logged] = {}  # by user and eventid
-        self.forgotten: set[OwnId] = set()
+        self.events: dict[tuple[str, OwnId, str], Logged] = {}  # by data set, user and eventid
+        self.forgotten: set[tuple[str, OwnId]] = set()
         self.forgets = 0
         self.full = False  # no more events are taken that count
 
-    def of_user(self, userid: OwnId) -> tuple[Logged, ...]:
-        return tuple(logged for (owner, _), logged in self.events.items() if owner == userid)
+    def of_user(self, dataset: str | None, userid: OwnId) -> tuple[Logged, ...]:
+        return tuple(logged for (*owner, _), logged in self.events.items() if owner == [dataset, userid])
 
     def _call(self, query: Recording) -> tuple[bool, ...]:
         self._seen(query)
@@ -78,18 +78,18 @@ class FakeLog(_Fake, Client[Recording, tuple[bool, ...]]):
             raise TooManyEventsError("Too many events of this user.")
         new = []
         for event in query.events:
-            key = (event.userid, event.eventid)
+            key = (query.dataset, event.userid, event.eventid)
             new.append(key not in self.events)
             self.events.setdefault(key, Logged(event.timestamp, (len(self.events), 0), event))
         return tuple(new)
 
-    def forget(self, userid: OwnId) -> Forgotten:
+    def forget(self, userid: OwnId, dataset: str) -> Forgotten:
         with self._asking("forget"):
             self._seen(userid)
-            keys = [key for key in self.events if key[0] == userid]
+            keys = [key for key in self.events if key[:2] == (dataset, userid)]
             for key in keys:
                 del self.events[key]
-            self.forgotten.add(userid)
+            self.forgotten.add((dataset, userid))
             self.forgets += 1
             return Forgotten(len(keys), sum(userid in world.numbers for world in self.worlds.values()))
 
@@ -110,8 +110,9 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
         world, user = self.worlds.get(query.release or ""), None
-        events = self.log.of_user(query.userid)
-        if world is not None and query.userid in world.numbers and query.userid not in self.log.forgotten:
+        events = self.log.of_user(query.dataset, query.userid)
+        gone = (query.dataset, query.userid) in self.log.forgotten
+        if world is not None and query.userid in world.numbers and not gone:
             user = replace(world.stored(world.numbers[query.userid]), events=events)
         elif world is not None and events:
             user = StoredUser.stranger(events)
@@ -141,7 +142,7 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             self.history = [release, *(each for each in self.history if each != release)][: wire.KEPT_RELEASES]
 
     def some_users(
-        self, release: str, at_most: int, prefix: str = "", *, fewest: bool = False
+        self, release: str, dataset: str, at_most: int, prefix: str = "", *, fewest: bool = False
     ) -> list[tuple[str, int]]:
         with self._asking("some_users"):
             self._seen()
@@ -150,9 +151,8 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             world = self.worlds[release]
             users = [(str(own), len(world.histories[number])) for own, number in world.numbers.items()]
             order = (lambda user: (user[1], user[0])) if fewest else (lambda user: user[0].encode())
-            found = (
-                user for user in users if user[0].startswith(prefix) and user[0] not in map(str, self.log.forgotten)
-            )
+            gone = {str(userid) for of, userid in self.log.forgotten if of == dataset}
+            found = (user for user in users if user[0].startswith(prefix) and user[0] not in gone)
             return sorted(found, key=order)[:at_most]
 
     def popular(self, release: str) -> list[tuple[int, float]]:

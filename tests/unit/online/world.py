@@ -188,6 +188,11 @@ class World(ABC):
     def popular(self) -> list[tuple[int, float]]:
         return [(itemid, round(1 - n / 1000, 3)) for n, itemid in enumerate(sorted(self.itemids, key=lambda i: i % 97))]
 
+    @property
+    def dataset(self) -> str:
+        """Under whose name events are kept."""
+        return self.published.manifest.dataset.base_name
+
     @cached_property
     def places(self) -> NDArray[Any]:
         """Of `wire.PLACE`."""

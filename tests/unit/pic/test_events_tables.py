@@ -26,8 +26,8 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_the_tables_are_what_was_measured(tables: ModuleType) -> None:
     block = tables.live_events(FIGURE, str)
-    assert "| never told | 0.200 | 0.200 | 0.300 |" in block
-    assert "| recall@50 | 0.000 | 0.100 | 0.300 |" in block
+    assert "| never told | 0.200 (0.100–0.300) | 0.200 (0.100–0.300) | 0.300 (0.200–0.400) |" in block
+    assert "| recall@50 | 0.000 (-0.100–0.100) | 0.100 (0.000–0.200) | 0.300 (0.200–0.400) |" in block
     assert "1,234 users, 5,678 liked events" in block
     assert "(7 users)" in block
 

@@ -24,6 +24,7 @@ from offline_to_online.stores.connections import redis_client
 from online.events.log import EventLog, Recording
 from tests.services.own_redis import own_redis
 
+FILMS = "films"  # a data set
 BRING_SOME = """
 import os, signal
 from data_exchange_center.event_parts import EventParts
@@ -42,7 +43,7 @@ class Mortal(EventParts):
 
 settings = load_settings()
 with redis_client(settings) as client:
-    bring(client, Mortal(settings.events_dir), batch=1)
+    bring(client, "films", Mortal(settings.events_dir("films")), batch=1)
 """
 
 
@@ -75,7 +76,7 @@ def eventids(parts: EventParts) -> list[str]:
 
 
 def files(settings: Settings) -> list[Path]:
-    return list(settings.events_dir.glob("*.parquet"))
+    return list(settings.events_dir(FILMS).glob("*.parquet"))
 
 
 class Killed(BaseException):
@@ -88,9 +89,9 @@ def test_a_consumer_killed_at_each_moment_repeats_and_loses_nothing(
 ) -> None:
     """Killed around each of its writes in turn, with somebody forgotten in between."""
     parts = EventParts(tmp_path)
-    log.call(Recording([rating(userid, number) for userid in (1, 2, 3) for number in range(4)]))
-    log.forget(2)
-    log.call(Recording([rating(2, 9)]))
+    log.call(Recording(FILMS, [rating(userid, number) for userid in (1, 2, 3) for number in range(4)]))
+    log.forget(2, FILMS)
+    log.call(Recording(FILMS, [rating(2, 9)]))
     original = EventParts._write
 
     for survived in range(50):
@@ -108,7 +109,7 @@ def test_a_consumer_killed_at_each_moment_repeats_and_loses_nothing(
         with monkeypatch.context() as patch:
             patch.setattr(EventParts, "_write", mortal)
             try:
-                bring(client, parts, batch=3)
+                bring(client, FILMS, parts, batch=3)
                 break
             except Killed:
                 continue
@@ -117,18 +118,18 @@ def test_a_consumer_killed_at_each_moment_repeats_and_loses_nothing(
     expected = sorted([f"u{userid}-e{number}" for userid in (1, 3) for number in range(4)] + ["u2-e9"])
     assert survived > 0
     assert eventids(parts) == expected
-    assert bring(client, parts) == (0, 0)
+    assert bring(client, FILMS, parts) == (0, 0)
 
 
 def test_a_process_killed_in_the_middle_repeats_and_loses_nothing(
     settings: Settings, log: EventLog, client: redis.Redis
 ) -> None:
     """By itself, after twenty files, in the middle of a partition."""
-    parts = EventParts(settings.events_dir)
+    parts = EventParts(settings.events_dir(FILMS))
     expected = []
     for generation in range(3):
         events = [rating(userid, 1_000 * generation + n) for userid in range(20) for n in range(20)]
-        log.call(Recording(events))
+        log.call(Recording(FILMS, events))
         expected += [event.eventid for event in events]
         before = len(files(settings))
         consumer = subprocess.run(
@@ -136,7 +137,7 @@ def test_a_process_killed_in_the_middle_repeats_and_loses_nothing(
         )
         assert consumer.returncode == -signal.SIGKILL
         assert len(files(settings)) == before + 20
-        log.call(Recording([rating(99, generation)]))
+        log.call(Recording(FILMS, [rating(99, generation)]))
         expected.append(rating(99, generation).eventid)
     s1_log_to_parquet.main(settings)
     assert eventids(parts) == sorted(expected)
@@ -146,34 +147,34 @@ def test_two_consumers_with_folders_of_their_own_each_have_all(
     log: EventLog, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In turns, entry by entry."""
-    log.call(Recording([rating(1, number) for number in range(6)]))
+    log.call(Recording(FILMS, [rating(1, number) for number in range(6)]))
     one, other = EventParts(tmp_path / "one"), EventParts(tmp_path / "other")
     original = EventParts.append
 
     def in_turns(parts: EventParts, partition: int, entries: Sequence[Entry]) -> None:
         original(parts, partition, entries)
         if parts is one:
-            bring(client, other, batch=2)
+            bring(client, FILMS, other, batch=2)
 
     monkeypatch.setattr(EventParts, "append", in_turns)
-    log.call(Recording([rating(1, 7)]))
-    bring(client, one, batch=1)
-    bring(client, other)
+    log.call(Recording(FILMS, [rating(1, 7)]))
+    bring(client, FILMS, one, batch=1)
+    bring(client, FILMS, other)
     assert eventids(one) == eventids(other) == [f"u1-e{number}" for number in (0, 1, 2, 3, 4, 5, 7)]
 
 
 def test_files_that_are_lost_are_written_again(log: EventLog, client: redis.Redis, tmp_path: Path) -> None:
-    log.call(Recording([rating(1, 1), rating(2, 1)]))
+    log.call(Recording(FILMS, [rating(1, 1), rating(2, 1)]))
     parts = EventParts(tmp_path)
-    assert bring(client, parts) == (2, 0)
-    assert bring(client, EventParts(tmp_path / "elsewhere")) == (2, 0)
+    assert bring(client, FILMS, parts) == (2, 0)
+    assert bring(client, FILMS, EventParts(tmp_path / "elsewhere")) == (2, 0)
     for path in tmp_path.glob("*.parquet"):
         path.unlink()
-    assert bring(client, parts) == (2, 0)
+    assert bring(client, FILMS, parts) == (2, 0)
     assert eventids(parts) == ["u1-e1", "u2-e1"]
 
 
 def test_an_entry_that_is_no_event_is_named(client: redis.Redis, tmp_path: Path) -> None:
-    entry = client.xadd(wire.event_log_key(0), {"event": "{}"})
-    with pytest.raises(StepError, match=rf"entry {entry.decode()} of ml:log:\{{0\}} .*XDEL"):
-        bring(client, EventParts(tmp_path))
+    entry = client.xadd(wire.event_log_key(FILMS, 0), {"event": "{}"})
+    with pytest.raises(StepError, match=rf"entry {entry.decode()} of ml:log:films:\{{0\}} .*XDEL"):
+        bring(client, FILMS, EventParts(tmp_path))

@@ -43,11 +43,11 @@ def test_every_user_is_found_and_whoever_has_the_fewest_events_of_all(settings: 
     RedisStore(settings).sync(MANIFEST, state)
     events = {str(row.own_id): len(row.history) for row in state.users}
     with closing(RedisUsers(settings.redis)) as users:
-        assert dict(users.some_users(RELEASE, USERS)) == events
-        assert users.some_users(RELEASE, 100, "ü2499") == [("ü2499", 4)]
-        assert len(users.some_users(RELEASE, USERS, fewest=True)) == USERS
-        assert users.some_users(RELEASE, USERS, fewest=True)[-1] == ("ü2500", 5)
-        assert [name for name, _ in users.some_users(RELEASE, 3, "ü")] == ["ü1", "ü10", "ü100"]
+        assert dict(users.some_users(RELEASE, "films", USERS)) == events
+        assert users.some_users(RELEASE, "films", 100, "ü2499") == [("ü2499", 4)]
+        assert len(users.some_users(RELEASE, "films", USERS, fewest=True)) == USERS
+        assert users.some_users(RELEASE, "films", USERS, fewest=True)[-1] == ("ü2500", 5)
+        assert [name for name, _ in users.some_users(RELEASE, "films", 3, "ü")] == ["ü1", "ü10", "ü100"]
 
 
 @pytest.mark.parametrize("key", [wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)])

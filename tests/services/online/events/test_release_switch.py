@@ -29,6 +29,7 @@ from online.events.log import EventLog, Recording
 from tests.services.own_redis import own_redis
 
 WRITERS, EACH = 8, 25
+FILMS = "films"  # the data set
 KNOWN, STRANGER = 1, 77  # users
 OLD, TRAINED, LAST = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"  # releases
 ITEMS = WRITERS * EACH  # those of the data set's own events come after
@@ -69,7 +70,7 @@ def load(client: redis.Redis, release: str, data: Ingested) -> None:
 
 
 def current(users: RedisUsers, release: str, userid: int, data: Ingested) -> StoredUser:
-    user = users.call(UserQuery(userid, release)).user
+    user = users.call(UserQuery(userid, release, FILMS)).user
     assert user is not None
     return user.current(data.dataset, {number: number for number in range(1, ITEMS + 4)}, None)
 
@@ -86,7 +87,7 @@ def wait_for(acknowledged: Semaphore, events: int) -> None:
 
 
 def test_releases_switch_while_many_write(settings: Settings, data: Ingested) -> None:
-    parts, trained, acknowledged = EventParts(settings.events_dir), Flag(), Semaphore(0)
+    parts, trained, acknowledged = EventParts(settings.events_dir(FILMS)), Flag(), Semaphore(0)
 
     def write(writer: int) -> None:
         """One event after the other; the next answer knows it, whichever release is live by then."""
@@ -94,7 +95,7 @@ def test_releases_switch_while_many_write(settings: Settings, data: Ingested) ->
             for number, event in enumerate(events_of(writer)):
                 if number == EACH // 2:
                     assert trained.wait(60)
-                assert log.call(Recording([event])) == (True,)
+                assert log.call(Recording(FILMS, [event])) == (True,)
                 acknowledged.release()
                 live, _ = users.activated()
                 assert live is not None
@@ -104,7 +105,7 @@ def test_releases_switch_while_many_write(settings: Settings, data: Ingested) ->
 
     def train(client: redis.Redis, release: str) -> int:
         """A release of what the log has by now; how many events that were."""
-        brought = bring(client, parts)
+        brought = bring(client, FILMS, parts)
         load(client, release, join(data, parts.read()).data)
         return brought.events
 

@@ -53,7 +53,7 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
 
 def exposure(userid: int | str, number: int, experiment: str = "ranker", answered: int | None = None) -> Exposure:
     answered = time.time_ns() // 1_000_000 if answered is None else answered
-    return Exposure(experiment, "a", f"r{number}", userid, LIVE, True, number, answered, (number, number + 1))
+    return Exposure(experiment, "a", f"r{number}", "films", userid, LIVE, True, number, answered, (number, number + 1))
 
 
 class TestExperimentStore(ExperimentStoreContract):
@@ -114,7 +114,7 @@ def test_who_is_forgotten_is_in_no_exposure_and_what_was_on_its_way_is_not_writt
     neighbour = next(userid for userid in range(8, 10_000) if wire.event_partition(userid) == wire.event_partition(7))
     store.expose([early, exposure(neighbour, 1), *(exposure(7, number) for number in range(2_500))])
     with closing(EventLog(settings.redis)) as log:
-        log.forget(7)
+        log.forget(7, "films")
     store.expose([early])
     assert [each.userid for each in store.exposures("ranker")] == [neighbour]
     store.expose([replace(early, answered=early.answered + 60_000)])  # back again

@@ -41,7 +41,10 @@ def http(stack: Settings, world: World, tmp_path: Path) -> Iterator[FlaskClient]
         recommender.close()
         with redis.Redis(port=stack.redis.port) as store:
             for userid in (USER, UNKNOWN_USER):
-                store.delete(wire.user_events_key(userid), wire.event_log_key(wire.event_partition(userid)))
+                store.delete(
+                    wire.user_events_key(world.dataset, userid),
+                    wire.event_log_key(world.dataset, wire.event_partition(userid)),
+                )
 
 
 def ask(http: FlaskClient, userid: int, **more: Any) -> Any:
@@ -113,6 +116,9 @@ def test_gorses_own_client_is_understood(stack: Settings, world: World, tmp_path
         assert client.insert_feedbacks([feedback])["RowAffected"] == 1
         assert client.insert_feedbacks([feedback])["RowAffected"] == 0
     with redis.Redis(port=stack.redis.port) as store:
-        stored = store.hgetall(wire.user_events_key(UNKNOWN_USER))
-        store.delete(wire.user_events_key(UNKNOWN_USER), wire.event_log_key(wire.event_partition(UNKNOWN_USER)))
+        stored = store.hgetall(wire.user_events_key(world.dataset, UNKNOWN_USER))
+        store.delete(
+            wire.user_events_key(world.dataset, UNKNOWN_USER),
+            wire.event_log_key(world.dataset, wire.event_partition(UNKNOWN_USER)),
+        )
     assert len(stored) == 1

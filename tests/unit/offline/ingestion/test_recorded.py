@@ -17,6 +17,7 @@ from data_exchange_center.history import History
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from offline import published
 from offline.ingestion import sources
 from offline.ingestion.ingest import Ingested, ingest
 from offline.ingestion.recorded import join
@@ -140,12 +141,14 @@ def test_the_steps_train_on_it_unless_told_not_to(
 ) -> None:
     settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
     item = read(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
-    told(settings.events_dir, event(1, 300, item), event(2, 77, item), event(3, 77, 1))
+    told(settings.events_dir(published.OTHER), event(1, 300, item), event(2, 77, item), event(3, 77, 1))
     s0_get_data.main(settings)
     said = capsys.readouterr().out
     assert "2 ratings, of 1 users who are new" in said
     assert "1 events left out: the data set has no item of that id" in said
-    EventParts(settings.events_dir).append(0, [Entry((9, 0), 300, event(9, 300, item))])  # comes too late
+    EventParts(settings.events_dir(published.OTHER)).append(
+        0, [Entry((9, 0), 300, event(9, 300, item))]
+    )  # comes too late
     s1_data_split.main(settings)
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
     recorded = ratings[ratings[Columns.SPLIT] == Split.RECORDED]
@@ -168,12 +171,29 @@ def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(
     movielens: Callable[..., Path], tmp_path: Path
 ) -> None:
     settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange", train_on_events=False)
-    told(settings.events_dir, event(1, 295, 1), 300)
+    told(settings.events_dir(published.OTHER), event(1, 295, 1), 300)
     s0_get_data.main(settings)
     s1_data_split.main(settings)
     users = artifacts.USERS.read(settings.exchange_dir)[Columns.USER].tolist()
     assert 300 not in users
     assert 295 in users
+
+
+def test_events_of_another_data_set_do_not_join_this_one(movielens: Callable[..., Path], tmp_path: Path) -> None:
+    """Whose users and items have the same ids; nor do those that name none, which an earlier version brought."""
+    settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
+    item = read(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
+    told(settings.events_dir("shop"), event(1, 300, item), 295)
+    told(settings.service_dir("events"), event(2, 300, item), 295)
+    s0_get_data.main(settings)
+    assert artifacts.EVENTS.read(settings.exchange_dir).empty
+    assert artifacts.DATASET.read(settings.exchange_dir)["name"] == published.OTHER
+    told(settings.events_dir(published.OTHER), event(3, 300, item))
+    s0_get_data.main(settings)
+    assert artifacts.EVENTS.read(settings.exchange_dir)["eventid"].tolist() == ["e3"]
+    s0_get_data.main(settings)  # the data set is called otherwise by now, and its events are still its own
+    assert artifacts.DATASET.read(settings.exchange_dir)["name"] == f"{published.OTHER}+events"
+    assert artifacts.EVENTS.read(settings.exchange_dir)["eventid"].tolist() == ["e3"]
 
 
 def test_a_damaged_file_of_events_ends_the_step(movielens: Callable[..., Path], tmp_path: Path) -> None:

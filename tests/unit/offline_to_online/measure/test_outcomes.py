@@ -20,11 +20,17 @@ HOUR, LONG_AFTER = 3_600, 10**9
 def experiment(kind: str = "split") -> Experiment:
     arms = {"control": Arm(release=RELEASE), "treatment": Arm(release=OTHER)}
     fields: dict[str, Any] = {"name": "ranker", "kind": kind, "arms": arms, "horizon_s": HOUR, "started": 0}
-    return Experiment.model_validate({**fields, "buckets": ((0, 10_000),)})
+    return Experiment.model_validate({**fields, "dataset": "films", "buckets": ((0, 10_000),)})
 
 
 def shown(userid: OwnId, at: int, items: Sequence[OwnId], arm: str = "control", **more: Any) -> Exposure:
-    fields = {"recommendation": f"{userid}@{at}", "release": RELEASE, "as_dealt": True, "answered": at * 1_000}
+    fields = {
+        "recommendation": f"{userid}@{at}",
+        "dataset": "films",
+        "release": RELEASE,
+        "as_dealt": True,
+        "answered": at * 1_000,
+    }
     return Exposure(experiment="ranker", arm=arm, userid=userid, timestamp=at, items=tuple(items), **{**fields, **more})
 
 

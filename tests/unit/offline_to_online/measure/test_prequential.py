@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +9,18 @@ import pytest
 from data_exchange_center.events import Event
 from data_exchange_center.own_ids import DatasetIds, OwnId, OwnIds
 from offline.data.sequences import Sequences
-from offline_to_online.measure.prequential import GIVEN, PREFIX, Replay, as_stranger, measure, replayed
+from offline_to_online.measure.kept_results import KeptResults
+from offline_to_online.measure.prequential import replay_all, summary
+from offline_to_online.measure.replayed import (
+    GIVEN,
+    NEVER,
+    PREFIX,
+    Replay,
+    Replayed,
+    as_stranger,
+    of_user,
+    replayed,
+)
 from offline_to_online.measure.server_loop import Loop
 from tests.datasets import STARS
 
@@ -83,15 +94,32 @@ def test_a_stranger_is_known_by_the_newest_events(replay: Replay) -> None:
     assert shares.tolist() == [0.0, *[1.0] * (len(GIVEN) - 1)]
 
 
-def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay) -> None:
+def test_what_is_asked_for_before_anything_is_told_is_asked_once(replay: Replay) -> None:
+    loop = NextInLine()
+    asked: list[int | None] = []
+    ask = loop.ask
+
+    def counted(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
+        asked.append(timestamp)
+        return ask(userid, timestamp, size)
+
+    loop.ask = counted  # type: ignore[method-assign]
+    found = of_user(loop, 0, replay)
+    assert len(asked) == HELD + (HELD - 1) + (HELD - 2) + (HELD - 6) + len(GIVEN)
+    for name, late in (("told at once", 0), ("told 1 event late", 1), ("told 5 events late", 5), ("never told", NEVER)):
+        assert found.ranks[name].tolist() == replayed(NextInLine(), 0, replay, late).tolist()
+
+
+def each_of(loop: NextInLine) -> Callable[[Callable[[Loop, int], Replayed], Sequence[int]], Iterator[Replayed]]:
+    """One after the other."""
+    return lambda of, users: (of(loop, user) for user in users)
+
+
+def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Path) -> None:
     loop = NextInLine()
     theirs = Event("theirs", USERS[0], 900, "rating", 5, 4.0)
     loop.tell([theirs, Event(f"{PREFIX}of a killed run", USERS[0], 29, "rating", 6, 4.0)])
-
-    def each(of: Callable[[Loop, int], Any], users: Sequence[int], _: str) -> list[Any]:
-        return [of(loop, user) for user in users]
-
-    found = measure(replay, [0, 1], each)
+    found = summary(replay_all(replay, [0, 1], KeptResults(tmp_path / "kept", "one"), each_of(loop)))
     assert [event for events in loop.told.values() for event in events] == [theirs]
     rows = found["replay"]
     assert rows["told at once"]["by event"] == [0.0, *[1.0] * (HELD - 1)]
@@ -106,5 +134,27 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay) -> None:
 
     loop.ask = broken  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
-        measure(replay, [0], each)
+        replay_all(replay, [0], KeptResults(tmp_path / "kept", "another"), each_of(loop))
     assert [event for events in loop.told.values() for event in events] == [theirs]
+
+
+def test_a_run_that_was_ended_goes_on_where_it_was(replay: Replay, tmp_path: Path) -> None:
+    path, whole = tmp_path / "kept", [of_user(NextInLine(), user, replay) for user in (0, 1)]
+    replay_all(replay, [0], KeptResults(path, "one"), each_of(NextInLine()))
+    text = path.read_text()
+    path.write_text(text + text.splitlines()[1][:50])  # killed in the middle of a line
+    asked: list[int] = []
+
+    def each(of: Callable[[Loop, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
+        asked.extend(users)
+        return (of(NextInLine(), user) for user in users)
+
+    kept = KeptResults(path, "one")
+    found = replay_all(replay, [0, 1], kept, each)
+    assert asked == [1]
+    for one, other in zip(found, whole, strict=True):
+        assert one.user == other.user
+        np.testing.assert_array_equal(one.shares, other.shares)
+        np.testing.assert_equal(one.ranks, other.ranks)
+    assert KeptResults(path, "one").read().keys() == {0, 1}
+    assert KeptResults(path, "another").read() == {}, "what another release's server answered"

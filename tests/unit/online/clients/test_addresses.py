@@ -19,7 +19,7 @@ from online.clients.base import ServiceError
 from online.clients.deadline import Deadline
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
-from online.clients.redis import RedisUsers, UserQuery
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.world import SourceWorld
 
@@ -29,7 +29,7 @@ HOST = "somewhere.invalid"
 WORLD = SourceWorld()
 ITEMS = ItemQuery(WORLD.release, WORLD.recipe.recall, WORLD.user_vectors(1))
 CLIENTS: dict[str, tuple[Any, Any]] = {
-    "redis": (lambda host, port: RedisUsers(RedisSettings(host=host, port=port, timeout_s=5)), UserQuery(1, None)),
+    "redis": (lambda host, port: RedisUsers(RedisSettings(host=host, port=port, timeout_s=5)), WHICH_IS_LIVE),
     "elasticsearch": (
         lambda host, port: ElasticItems(ElasticsearchSettings(host=host, port=port, timeout_s=5)),
         ITEMS,

@@ -34,7 +34,7 @@ WORLD = SourceWorld()
 SERVICES: dict[str, tuple[Any, Any, bytes]] = {
     "redis": (
         lambda port: RedisUsers(RedisSettings(port=port, timeout_s=5)),
-        UserQuery(1, WORLD.release),
+        UserQuery.of(1, WORLD.published.manifest),
         b"*1000\r\n" + b":1\r\n" * 999,
     ),
     "elasticsearch": (

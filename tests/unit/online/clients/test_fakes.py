@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from online.clients.base import ServiceError
-from online.clients.redis import UserQuery
+from online.clients.redis import WHICH_IS_LIVE
 from tests.unit.online import contracts
 from tests.unit.online.contracts import world  # noqa: F401 (a fixture)
 from tests.unit.online.fakes import FakeExperiments, FakeFeatures, FakeItems, FakeScorer, FakeUsers
@@ -39,7 +39,7 @@ class TestFakeScorer(contracts.TritonScoresContract):
 class TestFakeExperiments(contracts.ExperimentStoreContract):
     @pytest.fixture
     def users(self) -> FakeUsers:
-        return FakeUsers(SourceWorld(), live=contracts.LIVE)
+        return FakeUsers(SourceWorld(), live=contracts.WHICH_IS_LIVE)
 
     @pytest.fixture
     def client(self, users: FakeUsers) -> FakeExperiments:
@@ -49,7 +49,7 @@ class TestFakeExperiments(contracts.ExperimentStoreContract):
 def test_a_librarys_error_becomes_a_service_error_that_names_the_service() -> None:
     users = FakeUsers(SourceWorld())
     users.down = True
-    for question in (lambda: users.call(UserQuery(1, None)), users.ping, lambda: users.popular("aaaaaaaaaaaa")):
+    for question in (lambda: users.call(WHICH_IS_LIVE), users.ping, lambda: users.popular("aaaaaaaaaaaa")):
         with pytest.raises(ServiceError) as raised:
             question()
         assert raised.value.service == "redis"

@@ -60,7 +60,7 @@ def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -
     assert best not in items(after)
     assert items(after) != [item for item in items(before) if item != best], "the vectors are of the new history"
     assert after["recommendation"] != before["recommendation"]
-    (logged,) = fakes.users.log.of_user(1)
+    (logged,) = fakes.users.log.of_user(fakes.world.dataset, 1)
     assert logged.event.recommendation == before["recommendation"]
 
 
@@ -103,7 +103,7 @@ def test_the_same_eventid_twice_counts_once(http: FlaskClient, fakes: Fakes) -> 
     send(http, EVENT)
     answer = send(http, [EVENT, {**EVENT, "value": 1}, {**EVENT, "eventid": "a2"}])
     assert [each["new"] for each in answer["events"]] == [False, False, True]
-    assert [logged.event.value for logged in fakes.users.log.of_user(1)] == [5, 5]
+    assert [logged.event.value for logged in fakes.users.log.of_user(fakes.world.dataset, 1)] == [5, 5]
     assert send(http, {**EVENT, "userid": 2})["events"][0]["new"], "eventids are each user's own"
 
 
@@ -119,7 +119,7 @@ def test_an_item_that_the_release_does_not_know_is_recorded(http: FlaskClient, f
     before = items(ask(http))
     answer = send(http, {**EVENT, "itemid": 999_999})
     assert answer["events"] == [{"eventid": "a1", "new": True, "known_item": False}]
-    assert len(fakes.users.log.of_user(1)) == 1
+    assert len(fakes.users.log.of_user(fakes.world.dataset, 1)) == 1
     assert items(ask(http)) == before
 
 
@@ -186,10 +186,10 @@ def test_gorses_shape(http: FlaskClient, fakes: Fakes) -> None:
     assert send(http, sent[2:], path="/api/feedback") == {"RowAffected": 0}, "without a time it counts once, too"
     zero = [{**sent[2], "Timestamp": "0001-01-01T00:00:00Z"}]
     assert send(http, zero, path="/api/feedback") == {"RowAffected": 0}, "Go's zero time is none"
-    first, second = (logged.event for logged in fakes.users.log.of_user(1))
+    first, second = (logged.event for logged in fakes.users.log.of_user(fakes.world.dataset, 1))
     assert (first.userid, first.itemid, first.type, first.value, first.timestamp) == (1, 4, "rating", 5, 1645660800)
     assert second.timestamp == 1645693200
-    assert fakes.users.log.of_user(2)[0].event.timestamp == pytest.approx(time.time(), abs=60)
+    assert fakes.users.log.of_user(fakes.world.dataset, 2)[0].event.timestamp == pytest.approx(time.time(), abs=60)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_who_is_forgotten_is_a_stranger(with_a_key: FlaskClient, fakes: Fakes) -
 
 def test_who_was_forgotten_by_another_process_is_not_remembered_either(http: FlaskClient, fakes: Fakes) -> None:
     ask(http)
-    fakes.users.log.forget(1)
+    fakes.users.log.forget(1, fakes.world.dataset)
     ask(http, 2)
     fakes.users.down = True
     assert ask(http)["degraded"][0]["instead"] == "popular"

@@ -17,6 +17,7 @@ STRANGE = 1e-6  # a p-value that no sound deal has: the users are always the sam
 
 def experiment(name: str = "ranker", layer: str = "main", **given: object) -> Experiment:
     fields = {
+        "dataset": "films",
         "buckets": ((0, BUCKETS),),
         "started": 0,
         "arms": {"a": Arm(release=CONTROL), "b": Arm(release=TREATMENT)},

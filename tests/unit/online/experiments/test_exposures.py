@@ -15,7 +15,7 @@ from online.experiments.exposures import BATCH, Exposure, ExposureQueue
 
 
 def exposure(number: int) -> Exposure:
-    return Exposure("ranker", "control", f"r{number}", "陌生人", "a" * 12, True, 7, 7_000, (1, "u-8"), "01")
+    return Exposure("ranker", "control", f"r{number}", "films", "陌生人", "a" * 12, True, 7, 7_000, (1, "u-8"), "01")
 
 
 class Redis:

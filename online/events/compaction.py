@@ -1,0 +1,114 @@
+"""Which of a user's events change nothing any more, so that no request need read them.
+
+Two kinds do not: those that a later event of the same item has replaced, and those that all kept releases have been
+trained on. Both stay in the log. What is lost with them is what the user's state was in between: as of an earlier
+second, an item that was rated again is not known by its earlier rating.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.events import Logged, updated
+from data_exchange_center.history import History
+from data_exchange_center.own_ids import OwnId
+from online.clients.base import ServiceError
+from online.clients.redis import StoredUser, UserQuery
+from online.recommend.open_release import NoReleaseError, OpenRelease
+from online.recommend.recommender import Recommender
+from online.recommend.types import UnknownReleaseError
+
+
+class Compaction:
+    """Over the releases that are kept. Shared by threads."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+
+    def __call__(self, userid: OwnId, dataset: str) -> Collection[str]:
+        """The eventids of those that no request need read; ``dataset``: `Dataset.base_name`. Raises ServiceError."""
+        users = self._recommender.users
+        _, activated = users.activated()
+        states: list[tuple[StoredUser, OpenRelease]] = []
+        for release in activated:
+            try:
+                opened = self._recommender.releases.named(release)
+            except UnknownReleaseError:  # deleted since
+                continue
+            except NoReleaseError as error:
+                raise ServiceError(users.service, f"holds release {release}, which cannot be opened") from error
+            if opened.manifest.dataset.base_name == dataset:
+                user = users.call(UserQuery.of(userid, opened.manifest)).user
+                if user is not None:
+                    states.append((user, opened))
+        return unneeded(states)
+
+
+def unneeded(states: Sequence[tuple[StoredUser, OpenRelease]]) -> set[str]:
+    """``states``: a user's, with all events, in each of the kept releases of a data set."""
+    if not states:
+        return set()
+    (user, newest), *_ = states
+    gone = replaced(user.events, newest.manifest.dataset)
+    left = [each for each in user.events if each.event.eventid not in gone]
+    known = [trained_on(user, left, opened.numbers, opened.manifest.dataset) for user, opened in states]
+    return gone | set.intersection(*known)
+
+
+def replaced(events: Iterable[Logged], dataset: Dataset) -> set[str]:
+    """The eventids of those after which a later event of the same item says otherwise."""
+    gone: set[str] = set()
+    for of_item in _by_item(events).values():
+        rated = hidden = False  # whether something newer says what the item's rating is, and whether it is hidden
+        for each in sorted(of_item, key=lambda each: each[:2], reverse=True):
+            effect = dataset.event_types.get(each.event.type)
+            if effect == "rates" and dataset.code(each.event.value) is not None:
+                needed, rated = not rated, rated or dataset.has_values  # without values, each is one more
+            elif effect == "hides":
+                needed, hidden = not hidden, True
+            elif effect == "retracts":
+                needed, rated, hidden = not (rated and hidden), True, True
+            else:
+                continue
+            if not needed:
+                gone.add(each.event.eventid)
+    return gone
+
+
+def trained_on(user: StoredUser, events: Iterable[Logged], items: Mapping[OwnId, int], dataset: Dataset) -> set[str]:
+    """The eventids of those that change nothing of what a release has of the user: it knows them already.
+
+    ``items``: own id -> number. What a release does not know, a later one may.
+    """
+    gone: set[str] = set()
+    for itemid, of_item in _by_item(events).items():
+        number = items.get(itemid)
+        if number is None or not all(_is_known(each, dataset) for each in of_item):
+            continue
+        there = user.history.itemids == number
+        history = History(user.history.itemids[there], user.history.ratings[there], user.history.times[there])
+        seen = user.seen[user.seen == number]
+        now, now_seen = updated(history, seen, of_item, items, dataset)
+        if np.array_equal(now_seen, seen) and _rows(now) == _rows(history):
+            gone |= {each.event.eventid for each in of_item}
+    return gone
+
+
+def _by_item(events: Iterable[Logged]) -> Mapping[OwnId, list[Logged]]:
+    by_item: dict[OwnId, list[Logged]] = defaultdict(list)
+    for each in events:
+        by_item[each.event.itemid].append(each)
+    return by_item
+
+
+def _is_known(logged: Logged, dataset: Dataset) -> bool:
+    effect = dataset.event_types.get(logged.event.type)
+    return effect is not None and (effect != "rates" or dataset.code(logged.event.value) is not None)
+
+
+def _rows(history: History) -> list[tuple[int, int, int]]:
+    return sorted(zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))

@@ -1,0 +1,96 @@
+"""Events that an earlier version recorded without a data set's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+
+from data_exchange_center import wire
+from data_exchange_center.event_parts import EventParts
+from data_exchange_center.events import Event
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline_to_online.events import s1_log_to_parquet, unnamed
+from offline_to_online.stores.connections import redis_client
+from online.events.log import EventLog, Recording
+from tests.services.own_redis import own_redis
+
+FILMS = "films"
+USERS = range(1, 41)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    with own_redis(tmp_path / "exchange") as settings:
+        yield settings
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[redis.Redis]:
+    with redis_client(settings) as client:
+        yield client
+
+
+def rating(userid: int, number: int, kind: str = "rating") -> Event:
+    return Event(f"u{userid}-e{number}", userid, number, kind, 1_000_000 + number, 5.0)
+
+
+def of_an_earlier_version(client: redis.Redis) -> None:
+    """Of each user a rating and a view; user 7 was forgotten and has come back."""
+    for userid in USERS:
+        tag = f"{{{wire.event_partition(userid)}}}"
+        for number, kind, at in ((1, "rating", "events"), (2, "view", "noted")):
+            event = rating(userid, number, kind).pack()
+            entry = client.xadd(f"ml:log:{tag}", {"event": event}).decode()
+            client.hset(f"ml:{at}:{tag}:{userid}", f"u{userid}-e{number}", f"{entry} {event}" if number == 1 else entry)
+    client.xadd(f"ml:log:{{{wire.event_partition(7)}}}", {"forget": json.dumps(7)})
+    event = rating(7, 3).pack()
+    client.xadd(f"ml:log:{{{wire.event_partition(7)}}}", {"event": event})
+
+
+def test_they_are_not_brought_and_that_is_said(
+    settings: Settings, client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_an_earlier_version(client)
+    with closing(EventLog(settings.redis)) as log:
+        log.call(Recording("shop", [rating(1, 5)]))
+    s1_log_to_parquet.main(settings)
+    said = capsys.readouterr().out
+    assert "shop: 1 new events" in said
+    assert "82 events of an earlier version name no data set" in said
+    assert "make name-events dataset=<name>" in said
+    assert EventParts(settings.events_dir("shop")).read()["eventid"].tolist() == ["u1-e5"]
+
+
+def test_they_can_be_named_also_after_an_interruption(
+    settings: Settings, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_an_earlier_version(client)
+    left, original = 30, EventLog._call
+
+    def mortal(log: EventLog, query: Recording) -> tuple[bool, ...]:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        return original(log, query)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventLog, "_call", mortal)
+        with pytest.raises(KeyboardInterrupt):
+            unnamed.main(settings, FILMS)
+    unnamed.main(settings, FILMS)
+    s1_log_to_parquet.main(settings)
+    found = EventParts(settings.events_dir(FILMS)).read()["eventid"].dropna().tolist()
+    expected = [f"u{userid}-e{number}" for userid in USERS if userid != 7 for number in (1, 2)] + ["u7-e3"]
+    assert sorted(found) == sorted(expected), "each once"
+    assert client.hlen(wire.noted_events_key(FILMS, 3)) == 1, "what is only noted still is"
+    assert client.hexists(wire.user_events_key(FILMS, 7), wire.FORGOTTEN)
+    assert not [key for key in client.scan_iter("ml:*") if b"ml:log:{" in key or b"ml:events:{" in key]
+    with pytest.raises(StepError, match="no events without"):
+        unnamed.main(settings, FILMS)
