@@ -64,7 +64,11 @@ def measure_changes(settings: Settings, release: Manifest, kind: str, value: flo
     drawn = Drawn(known_userids(settings), seed=0)
     users, target = drawn.next(CHANGES), Target(settings.server.url)
     asked = drawn.next(int(REQUESTS_PER_S * 5))
-    with closing(ServerLoop(settings, release)) as loop, generator() as load, ThreadPoolExecutor(1) as beside:
+    with (
+        closing(_loop(settings, release)) as loop,
+        generator() as load,
+        ThreadPoolExecutor(1) as beside,
+    ):
         expect_all_good(target, load.closed(target, asked, 4))  # warm
         seconds: list[float] = []
         with _taken_back(loop, users):
@@ -87,7 +91,7 @@ def measure_batches(
 ) -> dict[str, Any]:
     """``strangers``: one a batch."""
     with ExitStack() as ends:
-        loops = [ends.enter_context(closing(ServerLoop(settings, release))) for _ in range(SENDERS)]
+        loops = [ends.enter_context(closing(_loop(settings, release))) for _ in range(SENDERS)]
         pool = ends.enter_context(ThreadPoolExecutor(SENDERS))
 
         def send(sender: int) -> None:
@@ -100,6 +104,10 @@ def measure_batches(
             seconds = time.perf_counter() - began
     events = BATCH * len(strangers)
     return {"events": events, "batch": BATCH, "senders": SENDERS, "events_per_s": round(events / seconds)}
+
+
+def _loop(settings: Settings, release: Manifest) -> ServerLoop:
+    return ServerLoop(settings, release.release, release.dataset.base_name)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from data_exchange_center import artifacts, steps
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
+from data_exchange_center.progress import progress
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
@@ -43,8 +44,9 @@ from offline.readers import read_with_holdout
 from offline_to_online.measure.experiment import Logs
 from offline_to_online.measure.experiment_report import SUSPICIOUS, found_by, show
 from offline_to_online.measure.outcomes import Outcomes
-from offline_to_online.measure.prequential import PREFIX, Each, Replay, loops
+from offline_to_online.measure.prequential import Each, loops
 from offline_to_online.measure.recipes import loaded_releases, newest_releases
+from offline_to_online.measure.replayed import PREFIX, Replay
 from offline_to_online.measure.server_loop import ServerLoop
 from offline_to_online.measure.some_users import SEED, parse_users, sample
 from online.experiments.changes import Kept, started, stopped
@@ -96,21 +98,26 @@ def replay(
             store.remove(planned.name)  # of a run that was killed
         try:
             for planned in PLANNED.values():
-                kept = Kept(None, dict.fromkeys(releases.values(), data.dataset.name))
+                kept = Kept(None, dict.fromkeys(releases.values(), data.dataset.base_name))
                 declared = _declared(planned, releases, len(users))
                 store.update(lambda before, d=declared, k=kept: started(before, d, k, int(time.time())))  # type: ignore[misc]
-                each(partial(_asked, data=data, experiment=planned.name), users, planned.name)
+                _all(each, partial(_asked, data=data, experiment=planned.name), users, planned.name)
                 store.update(lambda before, name=planned.name: stopped(before, name, int(time.time())))  # type: ignore[misc]
-            each(partial(_told, data=data), users, "what they did then")
+            _all(each, partial(_told, data=data), users, "what they did then")
             experiments = {title: named(store.call(None), planned.name) for title, planned in PLANNED.items()}
             return {
                 title: (experiment, _outcomes(logs, experiment, data, len(users)))
                 for title, experiment in experiments.items()
             }
         finally:
-            each(partial(_taken_back, data=data), users, "taken back")
+            _all(each, partial(_taken_back, data=data), users, "taken back")
             for planned in PLANNED.values():
                 store.remove(planned.name)
+
+
+def _all(each: Each, of: Callable[[ServerLoop, int], None], users: Sequence[int], what: str) -> None:
+    for _ in progress(each(of, users), total=len(users), desc=what, unit="user"):
+        pass
 
 
 def _declared(planned: Planned, releases: Mapping[str, str], n_users: int) -> Declaration:
@@ -219,13 +226,14 @@ def main(settings: Settings) -> None:
     data = Replay(inputs.data, sizes, read_own_ids(settings.exchange_dir), inputs.dataset)
     some = sample(inputs.data.n_users, size)
     users = np.random.default_rng(SEED).permutation(some[sizes[some] > 0]).tolist()  # in no order: as they come
+    base_name = inputs.dataset.base_name
     with (
-        EventParts(settings.events_dir).locked(),
+        EventParts(settings.events_dir(base_name)).locked(),
         closing(Logs(settings)) as logs,
-        loops(settings, live or releases[DEFAULT.name]) as each,
+        loops(settings, live or releases[DEFAULT.name], base_name) as each,
     ):
         for recipe, release in releases.items():  # on every worker, so that no answer is of another release
-            each(partial(_until_open, data=data, release=release), users[:64], f"{recipe}'s release")
+            _all(each, partial(_until_open, data=data, release=release), users[:64], f"{recipe}'s release")
         outcomes = replay(settings, logs, data, users, releases, each)
     experiments = {title: found_by(*pair) for title, pair in outcomes.items()}
     measured = {

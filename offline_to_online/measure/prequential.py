@@ -31,7 +31,6 @@ from data_exchange_center import steps
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.machine import machine
 from data_exchange_center.progress import progress
-from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline.evaluation.evaluate import write
@@ -41,12 +40,12 @@ from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
 from offline_to_online.measure.kept_results import KeptResults
 from offline_to_online.measure.replayed import GIVEN, LATE, Floats, K, Replay, Replayed, of_user
-from offline_to_online.measure.server_loop import Loop, ServerLoop
+from offline_to_online.measure.server_loop import ServerLoop
 from offline_to_online.measure.some_users import parse_users, sample
 
 USERS: Final = 2_000  # take a quarter of an hour on two cores
 
-Each = Callable[[Callable[[Loop, int], Replayed], Sequence[int]], Iterator[Replayed]]
+Each = Callable[[Callable[[ServerLoop, int], Any], Sequence[int]], Iterator[Any]]
 
 
 def replay_all(replay: Replay, users: Sequence[int], kept: KeptResults, each: Each) -> list[Replayed]:
@@ -91,17 +90,17 @@ def _summary(found: Sequence[Floats]) -> dict[str, Any]:
 
 
 @contextmanager
-def loops(settings: Settings, release: Manifest) -> Iterator[Each]:
+def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
     """Users are asked for by a few threads, each with connections of its own; a user by one thread."""
     free: SimpleQueue[ServerLoop] = SimpleQueue()
     with ExitStack() as ends:
         for _ in range(IN_FLIGHT):
-            free.put(ends.enter_context(closing(ServerLoop(settings, release))))
+            free.put(ends.enter_context(closing(ServerLoop(settings, release, dataset))))
         pool = ends.enter_context(ThreadPoolExecutor(IN_FLIGHT))
         ends.callback(pool.shutdown, cancel_futures=True)
 
-        def each(of: Callable[[Loop, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
-            def one(user: int) -> Replayed:
+        def each(of: Callable[[ServerLoop, int], Any], users: Sequence[int]) -> Iterator[Any]:
+            def one(user: int) -> Any:
                 loop = free.get()
                 try:
                     return of(loop, user)
@@ -138,9 +137,10 @@ def main(settings: Settings) -> None:
         inputs.dataset,
     )
     users = sample(inputs.data.n_users, size).tolist()
-    parts = EventParts(settings.events_dir(release.dataset.base_name))
+    named = release.dataset.base_name
+    parts = EventParts(settings.events_dir(named))
     kept = KeptResults(settings.offline_dir / "evaluation" / "live_events.jsonl", release.release)
-    with parts.locked(), loops(settings, release) as each:
+    with parts.locked(), loops(settings, release.release, named) as each:
         replayed = replay_all(replay, users, kept, each)
     found = plain(
         {

@@ -11,7 +11,6 @@ from data_exchange_center import wire
 from data_exchange_center.events import Event
 from data_exchange_center.http import local_session
 from data_exchange_center.own_ids import OwnId
-from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.connections import redis_client
@@ -35,11 +34,11 @@ class Loop(Protocol):
 class ServerLoop:
     """Over HTTP; for one thread. Events are taken back in Redis itself: to forget a user would take more with it."""
 
-    def __init__(self, settings: Settings, release: Manifest) -> None:
-        """``release``: the one that has to answer."""
+    def __init__(self, settings: Settings, release: str, dataset: str) -> None:
+        """``release``: the one that has to answer; ``dataset``: its `Dataset.base_name`."""
         self._url = settings.server.url
-        self._release = release.release
-        self._dataset = release.dataset.base_name
+        self._release = release
+        self._dataset = dataset
         self._http = local_session()
         self._redis = redis_client(settings)
         if settings.server.key:

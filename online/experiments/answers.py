@@ -26,6 +26,7 @@ class ToldExperiment(BaseModel):
     layer: str = Field(description="experiments of one layer have no user in common")
     kind: Kind = Field(description="split: a user has one arm; interleaved: a list of both")
     share: float = Field(description="of the layer's users")
+    dataset: str = Field(description="whose users they are")
     arms: list[ToldArm] = Field(description="the control first")
     metric: Metric = Field(description="by which it is decided")
     horizon_s: int = Field(description="how long a user is watched, since the first answer")

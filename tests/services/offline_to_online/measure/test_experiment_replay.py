@@ -19,10 +19,10 @@ from offline.data.sequences import Sequences
 from offline_to_online.measure.experiment import Logs
 from offline_to_online.measure.experiment_replay import PLANNED, replay
 from offline_to_online.measure.experiment_report import found_by
-from offline_to_online.measure.prequential import Replay
+from offline_to_online.measure.replayed import Replay
 from offline_to_online.measure.server_loop import ServerLoop
 from offline_to_online.stores.connections import redis_client
-from online.clients.redis import RedisUsers, UserAnswer, UserQuery
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery
 from online.events.log import EventLog
 from online.experiments.store import ExperimentStore
 from online.main.s1_server import create_app
@@ -43,15 +43,15 @@ class Users(FakeUsers):
     redis: RedisUsers
 
     def _call(self, query: UserQuery) -> UserAnswer:
-        self.experiments = self.redis.call(UserQuery(0, None)).experiments
+        self.experiments = self.redis.call(WHICH_IS_LIVE).experiments
         return super()._call(query)
 
 
 class Loop(ServerLoop):
     """Asks the server in this process, instead of over the network."""
 
-    def __init__(self, settings: Settings, http: FlaskClient) -> None:
-        super().__init__(settings, "")
+    def __init__(self, settings: Settings, dataset: str, http: FlaskClient) -> None:
+        super().__init__(settings, "", dataset)
         self._client = http
 
     def post(self, path: str, body: object) -> dict[str, Any]:
@@ -104,16 +104,16 @@ def test_they_are_run_reported_and_taken_back(settings: Settings, tmp_path: Path
             assert http.post("/ml/rec", json={"userid": 1, "strict": True, **named}).status_code == 200
         data = everybody(world)
         some = [row for row, number in enumerate(data.data.userids.tolist()) if number != NO_FEATURES_USER]
-        with closing(Loop(settings, http)) as loop, closing(Logs(settings)) as logs:
+        with closing(Loop(settings, world.dataset, http)) as loop, closing(Logs(settings)) as logs:
 
-            def each(of: Callable[[Any, int], Any], some: Sequence[int], what: str) -> list[Any]:
-                return [of(loop, user) for user in some]
+            def each(of: Callable[[Any, int], Any], some: Sequence[int]) -> Iterator[Any]:
+                return (of(loop, user) for user in some)
 
             releases = {SOURCE.name: OTHER, DEFAULT.name: world.release}
             found = replay(settings, logs, data, some, releases, each)
         with redis_client(settings) as client, closing(ExperimentStore(settings.redis)) as store:
             assert store.call(None) == ()
-            assert all(not client.hlen(wire.user_events_key(userid)) for userid in world.userids)
+            assert all(not client.hlen(wire.user_events_key(world.dataset, userid)) for userid in world.userids)
             assert all(not client.xlen(wire.exposures_key(n)) for n in range(wire.EVENT_PARTITIONS))
     assert list(found) == list(PLANNED)
     for title, (experiment, outcomes) in found.items():

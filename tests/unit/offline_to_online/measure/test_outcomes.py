@@ -24,14 +24,15 @@ def experiment(kind: str = "split") -> Experiment:
 
 
 def shown(userid: OwnId, at: int, items: Sequence[OwnId], arm: str = "control", **more: Any) -> Exposure:
-    fields = {
+    fields: dict[str, Any] = {
         "recommendation": f"{userid}@{at}",
         "dataset": "films",
         "release": RELEASE,
         "as_dealt": True,
         "answered": at * 1_000,
+        **more,
     }
-    return Exposure(experiment="ranker", arm=arm, userid=userid, timestamp=at, items=tuple(items), **{**fields, **more})
+    return Exposure(experiment="ranker", arm=arm, userid=userid, timestamp=at, items=tuple(items), **fields)
 
 
 def rated(item: OwnId, at: int, value: float = 5.0, **more: Any) -> Event:
