@@ -13,7 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, Split
 
 Ints = NDArray[np.int64]
 PADDING = 0
@@ -31,6 +31,7 @@ class Sequences:
         ratings: (events,) codes of `Dataset.levels`, from 1.
         liked: (events,) whether the rating is a click.
         times: (events,) seconds.
+        recorded: (events,) whether a server was told it, so that it trains whatever its place; None: it was of none.
     """
 
     userids: Ints
@@ -40,6 +41,7 @@ class Sequences:
     ratings: Ints
     liked: NDArray[np.bool_]
     times: Ints
+    recorded: NDArray[np.bool_] | None = None
 
     @property
     def n_users(self) -> int:
@@ -73,6 +75,7 @@ class Sequences:
             ratings=self.ratings[keep],
             liked=self.liked[keep],
             times=self.times[keep],
+            recorded=None if self.recorded is None else self.recorded[keep],
         )
 
     def earlier_lengths(self, share: float) -> Ints:
@@ -166,4 +169,5 @@ def sequences(
         ratings=values,
         liked=values > positive_level,
         times=ratings[Columns.TIMESTAMP].to_numpy(dtype=np.int64),
+        recorded=(ratings[Columns.SPLIT] == Split.RECORDED).to_numpy() if Columns.SPLIT in ratings else None,
     )

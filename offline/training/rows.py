@@ -13,7 +13,7 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.recipes import DataRecipe
 from offline.data.sequences import Sequences
-from offline.data.split import trains, validation_mask
+from offline.data.split import positions, trains, validation_mask
 from offline.training.click_model import Data, Rows
 
 
@@ -43,7 +43,9 @@ def fm_data(past: Sequences, recipe: DataRecipe) -> FMData:
             Columns.LABEL: past.liked,
         }
     )
-    is_train = trains(past.positions, np.repeat(past.lengths, past.lengths), recipe.train_share)
+    is_train = np.ones(len(rows), np.bool_)  # what servers were told trains
+    own = is_train if past.recorded is None else ~past.recorded
+    is_train[own] = trains(*positions(rows.loc[own, Columns.USER]), recipe.train_share)
     train, test = rows[is_train], rows[~is_train]
     users, items = (np.unique(train[column].to_numpy()) for column in (Columns.USER, Columns.ITEM))
 
