@@ -81,6 +81,70 @@ def test_somebody_with_few_ratings_and_a_stranger(page: Page, fakes: Fakes) -> N
     assert page.locator(".card").count() == 50
 
 
+def test_who_asks_is_the_same_after_the_page_is_loaded_again(page: Page, fakes: Fakes, site: Site) -> None:
+    """A stranger too, with what was rated; in another tab somebody else may ask."""
+    page.get_by_label("API key").fill(site.key)
+    page.get_by_role("button", name="A stranger").click()
+    expect(page.get_by_text("This user is unknown here")).to_be_visible()
+    stranger = page.locator("aside h2").inner_text()
+    page.locator(".card").first.get_by_role("button", name="Rate 5").click()
+    expect(page.get_by_text("1 newest of 1")).to_be_visible()
+    page.reload()
+    expect(page.locator("aside h2")).to_have_text(stranger)
+    expect(page.get_by_text("1 newest of 1")).to_be_visible()
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator("aside h2")).to_have_text(f"User {fakes.world.userids[0]}")
+    page.evaluate("sessionStorage.setItem('userid', '\"of another kind\"')")
+    page.reload()
+    expect(page.locator("aside h2")).to_have_text(f"User {fakes.world.userids[0]}")
+
+
+def test_a_browser_that_keeps_nothing_is_served(context: BrowserContext, site: Site) -> None:
+    context.add_init_script(
+        "for (const name of ['localStorage', 'sessionStorage'])"
+        " Object.defineProperty(window, name, { get() { throw new DOMException('denied', 'SecurityError'); } });"
+    )
+    page = context.new_page()
+    page.goto(site.url)
+    page.locator(".card").first.wait_for()
+    page.get_by_role("button", name="中文").click()
+    expect(page.get_by_role("heading", name="为你推荐")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_titles_may_be_anything(context: BrowserContext, fakes: Fakes, site: Site, said: Said, width: int) -> None:
+    """HTML, without a space, from right to left."""
+    odd = [
+        "<img src=x onerror=alert(1)><b>bold</b>",
+        "x" * 150,
+        "שלום (עולם) 3 (1999)",
+        "{n} & {title} ${0}",
+        "\u202eevil",
+    ]
+    world = fakes.world
+    world.titles.update({itemid: odd[n % len(odd)] for n, itemid in enumerate(world.itemids)})
+    page = context.new_page()
+    page.on("dialog", lambda dialog: said.complaints.append(dialog.message))
+    page.on("pageerror", lambda error: said.complaints.append(str(error)))
+    page.set_viewport_size({"width": width, "height": 700})
+    page.goto(site.url)
+    page.locator(".card").first.wait_for()
+    page.get_by_label("API key").fill(site.key)
+    page.locator(".card").first.get_by_role("button", name="Hide").click()
+    page.locator(".done").wait_for()
+    assert page.locator(".card img, .card b").count() == 0
+    for name in VIEWS:
+        page.goto(f"{site.url}#{name}")
+        page.locator("main[aria-busy=false]").wait_for()
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, f"{name} is {overflow} pixels wider than the screen"
+    page.goto(f"{site.url}#list")
+    from_the_right = page.locator(".card h3").filter(has_text="שלום").first
+    assert from_the_right.inner_text() == "\u2068שלום (עולם) 3\u2069 1999", "the year stays behind it"
+    assert said.complaints == []
+
+
 def test_asked_as_of_another_time_the_list_moves_to_its_new_order(page: Page) -> None:
     before = titles(page)
     page.get_by_text("in the last sitting").click()

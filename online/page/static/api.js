@@ -1,4 +1,5 @@
 // The server's API. Whatever goes wrong becomes a Problem, which the page can tell in words.
+import { keep, kept } from "./stored.js";
 
 const OPENING_TRIES = 8; // a release that is being opened takes a second or two
 
@@ -10,13 +11,13 @@ export class Problem extends Error {
   }
 }
 
-let key = sessionStorage.getItem("key") || "";
+let key = kept("key") ?? "";
 
 export const currentKey = () => key;
 
 export function setKey(text) {
   key = text.trim();
-  sessionStorage.setItem("key", key);
+  keep("key", key);
 }
 
 async function once(path, { method = "GET", body, signal } = {}) {

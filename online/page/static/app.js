@@ -9,6 +9,7 @@ import { Notice } from "./notice.js";
 import { Person } from "./person.js";
 import { Road } from "./road.js";
 import { Status } from "./status.js";
+import { keep, kept } from "./stored.js";
 import { moment } from "./when.js";
 import { WhyNot } from "./why_not.js";
 import { preferred, speaker } from "./words.js";
@@ -22,6 +23,9 @@ const liveOf = ({ releases }) => releases.find((each) => each.live);
 
 // The data set's own name for what an event does: rates, hides, retracts. Undefined: it has none.
 const typeOf = (state, effect) => Object.entries(liveOf(state)?.event_types ?? {}).find(([, does]) => does === effect)?.[0];
+
+// Who asked before the page was loaded again, strangers too; undefined where ids are of another kind by now.
+const askedBefore = (like) => [kept("userid")].find((userid) => typeof userid === typeof like);
 
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
@@ -45,7 +49,7 @@ class App extends Component {
     try {
       const [{ releases }, { users }] = await Promise.all([api.releases(), api.users({ size: 1 })]);
       this.setState({ releases });
-      if (users.length) await this.choose(users[0].userid);
+      if (users.length) await this.choose(askedBefore(users[0].userid) ?? users[0].userid);
       else this.setState({ busy: false });
     } catch (problem) {
       this.setState({ problem, again: this.begin, busy: false });
@@ -55,6 +59,7 @@ class App extends Component {
   // Another person asks: nothing of the one before is shown any longer.
   choose = async (userid) => {
     this.unsent.clear();
+    keep("userid", userid);
     this.setState({
       userid, history: null, answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null, when: "now",
     });
@@ -125,7 +130,7 @@ class App extends Component {
 
   speak = () => {
     const language = this.state.language === "en" ? "zh" : "en";
-    localStorage.setItem("language", language);
+    keep("language", language);
     this.setState({ language });
   };
 

@@ -1,11 +1,15 @@
 // How an item is shown: title, year, genres, whatever the data set calls them.
 
 const YEAR = /^(.*) \((\d{4})\)$/;
+const FROM_THE_RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/; // Hebrew, Arabic and their like
 const NOT_SHOWN = new Set(["itemid", "score", "title", "value", "liked", "timestamp", "explanation"]);
+
+// A title that is written from right to left takes nothing of the line along.
+const isolated = (title) => (FROM_THE_RIGHT.test(title) ? `\u2068${title}\u2069` : title);
 
 export function named(item) {
   const match = YEAR.exec(item.title);
-  return match ? { title: match[1], year: match[2] } : { title: item.title, year: "" };
+  return match ? { title: isolated(match[1]), year: match[2] } : { title: isolated(item.title), year: "" };
 }
 
 // The lists among an item's attributes, one after the other: genres.

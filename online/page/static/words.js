@@ -1,4 +1,5 @@
 // Every word of the page, in English and Chinese. {name} is filled in.
+import { kept } from "./stored.js";
 
 const en = {
   tagline: "what the four services make of what you like",
@@ -100,4 +101,4 @@ export function speaker(language) {
   return (name, filled = {}) => (words[name] ?? name).replace(/\{(\w+)\}/g, (_, field) => filled[field] ?? "");
 }
 
-export const preferred = () => localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
+export const preferred = () => kept("language") ?? (navigator.language.startsWith("zh") ? "zh" : "en");
