@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -42,7 +42,7 @@ class Event:
 
     def pack(self) -> str:
         """JSON, without what is not known."""
-        known = {name: value for name, value in asdict(self).items() if value is not None}
+        known = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
         return json.dumps(known, separators=(",", ":"))
 
     @classmethod
