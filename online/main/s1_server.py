@@ -91,7 +91,7 @@ def create_app(
     register_errors(app)
     register_health(app, recommender)
     log = log or EventLog(settings.redis, Compaction(recommender))
-    register_events(app, Recorder(log, recommender.opened), recommender)
+    register_events(app, Recorder(log, recommender.releases.for_events), recommender)
     experiments = experiments or ExperimentStore(settings.redis)
     experimenting = Experimenting(recommender, ExposureQueue(experiments.expose, metrics.exposed).put)
     register_experiments(app, experiments, recommender.users)

@@ -273,10 +273,6 @@ class Recommender:
         except ServiceError as error:
             log.warning("Elasticsearch is not warmed up: %s", error)
 
-    def opened(self) -> OpenRelease:
-        """The release that answers, or that would. Raises ServiceError, NoReleaseError."""
-        return self._releases.serving or self._releases.live()
-
     def forget(self, userid: OwnId) -> None:
         """Let this process know nothing of a user any more; what the services hold is not touched."""
         self._known.forget(userid)

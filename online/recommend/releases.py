@@ -82,6 +82,23 @@ class Releases:
             raise NoReleaseError(NOTHING_LIVE)
         return self._served(self._releases.open(live), live, wait_s)
 
+    def for_events(self) -> OpenRelease:
+        """The live release, whose data set says what an event may be; while it cannot be had, the one that serves, if
+        that is of the same data set. Raises NoReleaseError, ServiceError.
+        """
+        serving, live = self._releases.serving, self._users.call(WHICH_IS_LIVE).live
+        if serving is None or live is None or not (live == serving.release or self._stands_for(serving, live)):
+            return self.live()
+        return serving
+
+    def _stands_for(self, serving: OpenRelease, live: str) -> bool:
+        """Whether the live release is not open, and of the data set of the one that serves."""
+        opening = self._releases.open(live)
+        if opening.done() and opening.exception() is None:
+            return False
+        published = self._users.published(live)
+        return published is not None and published.manifest.dataset.base_name == serving.manifest.dataset.base_name
+
     def named(self, release: str, wait_s: float | None = None) -> OpenRelease:
         """A release that need not be live, opened; which one serves does not change. ``wait_s``: as `user`.
 

@@ -54,6 +54,7 @@ LATER = LAST_EVENT + 86_400  # and one after it
 class World(ABC):
     release: str = "aaaaaaaaaaaa"
     model: str = wire.MODEL
+    name: str = STARS.name  # of the data set
     model_version: int = 1
     seed: int = 0
 
@@ -214,7 +215,7 @@ class World(ABC):
 
     @cached_property
     def published(self) -> Published:
-        dataset = STARS.model_copy(update={"user_ids": self.ids, "item_ids": self.ids})
+        dataset = STARS.model_copy(update={"name": self.name, "user_ids": self.ids, "item_ids": self.ids})
         manifest = Manifest(
             format=FORMAT,
             release=self.release, recipe=self.recipe, dataset=dataset,

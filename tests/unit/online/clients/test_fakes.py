@@ -39,7 +39,7 @@ class TestFakeScorer(contracts.TritonScoresContract):
 class TestFakeExperiments(contracts.ExperimentStoreContract):
     @pytest.fixture
     def users(self) -> FakeUsers:
-        return FakeUsers(SourceWorld(), live=contracts.WHICH_IS_LIVE)
+        return FakeUsers(SourceWorld(), live=contracts.LIVE)
 
     @pytest.fixture
     def client(self, users: FakeUsers) -> FakeExperiments:

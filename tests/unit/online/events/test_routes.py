@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -201,6 +203,21 @@ def test_gorses_shape_is_checked_as_ours(http: FlaskClient, fakes: Fakes, wrong:
     sent = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24", **wrong}
     assert send(http, [sent], 400, "/api/feedback")["error"]["field"] == field
     assert fakes.users.log.events == {}
+
+
+def test_an_event_is_of_the_live_release_and_no_request_need_have_come_since(http: FlaskClient, fakes: Fakes) -> None:
+    """Of its data set, that is; while it is being opened, the one before takes events of the same data set."""
+    ask(http)
+    fakes.add(replace(fakes.world, release="bbbbbbbbbbbb", name="others"))
+    fakes.users.live_release = "bbbbbbbbbbbb"
+    send(http, EVENT)
+    assert [key[0] for key in fakes.users.log.events] == ["others"]
+    fakes.add(replace(fakes.world, release="cccccccccccc", name="others+events"))
+    fakes.items.gate = threading.Event()  # it is not opened
+    fakes.users.live_release = "cccccccccccc"
+    send(http, EVENT | {"eventid": "another"})
+    assert [key[0] for key in fakes.users.log.events] == ["others"] * 2
+    fakes.items.gate.set()
 
 
 def test_who_is_forgotten_is_a_stranger(with_a_key: FlaskClient, fakes: Fakes) -> None:

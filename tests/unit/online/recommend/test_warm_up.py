@@ -14,7 +14,7 @@ from tests.unit.online.conftest import Fakes
 
 
 def warm(fakes: Fakes, within_s: float = 60.0) -> None:
-    warm_up_elasticsearch(fakes.users, fakes.items, fakes.recommender.opened(), within_s)  # type: ignore[arg-type]
+    warm_up_elasticsearch(fakes.users, fakes.items, fakes.recommender.releases.live(), within_s)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_it_searches_with_the_histories_of_the_releases_users(fakes: Fakes, monk
 
 
 def test_without_time_nothing_is_asked(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
-    fakes.recommender.opened()
+    fakes.recommender.releases.live()
     fakes.items.down = True
     caplog.clear()
     warm(fakes, within_s=0)
@@ -79,7 +79,7 @@ def test_a_search_that_takes_too_long_does_not_end_it(fakes: Fakes, monkeypatch:
 
 
 def test_it_ends_when_elasticsearch_is_away(fakes: Fakes) -> None:
-    opened = fakes.recommender.opened()
+    opened = fakes.recommender.releases.live()
     fakes.items.down = True
     with pytest.raises(ServiceError):
         warm_up_elasticsearch(fakes.users, fakes.items, opened, 60)  # type: ignore[arg-type]
