@@ -79,6 +79,11 @@ def noted_events_key(dataset: str, userid: OwnId) -> str:
     return f"ml:noted:{dataset}:{{{event_partition(userid)}}}:{userid}"
 
 
+def unnamed_log_key(partition: int) -> str:
+    """Stream: the events that an earlier version recorded, of a data set that it did not name."""
+    return f"ml:log:{{{partition}}}"
+
+
 EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `online.experiments.declaration.pack`; or absent
 ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: the same of those that ran, too
 EXPOSURE_USER: Final = "user"  # first field of an exposure's entry: `exposure_user`

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from data_exchange_center import wire
+from data_exchange_center import artifacts, wire
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.events import s1_log_to_parquet, unnamed
 from offline_to_online.stores.connections import redis_client
-from online.events.log import EventLog, Recording
+from online.events.log import MOST_COUNTING, EventLog, Recording
 from tests.services.own_redis import own_redis
+from tests.unit.online.world import DefaultWorld
 
 FILMS = "films"
 USERS = range(1, 41)
@@ -26,7 +27,9 @@ USERS = range(1, 41)
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
+    """The data set that was ingested is `FILMS`."""
     with own_redis(tmp_path / "exchange") as settings:
+        artifacts.DATASET.write(settings.exchange_dir, {"name": f"{FILMS}+events"})
         yield settings
 
 
@@ -94,3 +97,63 @@ def test_they_can_be_named_also_after_an_interruption(
     assert not [key for key in client.scan_iter("ml:*") if b"ml:log:{" in key or b"ml:events:{" in key]
     with pytest.raises(StepError, match="no events without"):
         unnamed.main(settings, FILMS)
+
+
+def test_only_a_data_set_that_is_there_can_be_named(settings: Settings, client: redis.Redis) -> None:
+    """A slip of the pen loses nothing."""
+    of_an_earlier_version(client)
+    published = DefaultWorld(release="eeeeeeeeeeee").published
+    kept = published.manifest.dataset.base_name
+    client.set(wire.manifest_key("eeeeeeeeeeee"), published.model_dump_json())
+    client.set(wire.manifest_key("dddddddddddd"), "{}")  # of another version
+    client.rpush(wire.HISTORY_KEY, "eeeeeeeeeeee", "dddddddddddd")
+    old = settings.service_dir("events") / "00-000000000000001-000000000.parquet"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    before = sorted(client.scan_iter("ml:*"))
+    with pytest.raises(StepError, match=f"no data set 'flims'.*: {', '.join(sorted((FILMS, kept)))}"):
+        unnamed.main(settings, "flims")
+    assert sorted(client.scan_iter("ml:*")) == before
+    assert old.exists()
+    unnamed.main(settings, kept)
+    assert client.exists(wire.user_events_key(kept, 3))
+    assert not old.exists()
+
+
+def test_what_a_user_did_since_the_upgrade_is_kept_where_the_earlier_version_forgot_the_user(
+    settings: Settings, client: redis.Redis
+) -> None:
+    of_an_earlier_version(client)
+    view = rating(7, 5, "view")
+    with closing(EventLog(settings.redis)) as log:
+        log.call(Recording(FILMS, [rating(7, 4), view, rating(8, 4)], {"view"}))
+    s1_log_to_parquet.main(settings)
+    unnamed.main(settings, FILMS)
+    s1_log_to_parquet.main(settings)
+    found = EventParts(settings.events_dir(FILMS)).read()
+    of_user = found.loc[found["userid"] == "7", "eventid"]
+    assert sorted(of_user.dropna()) == ["u7-e3", "u7-e4", "u7-e5"]
+    assert of_user.isna().any(), "what the data set has of the user is not trained on"
+    assert client.hkeys(wire.noted_events_key(FILMS, 7)) == [b"u7-e5"]
+    assert {b"", b"u7-e3", b"u7-e4"} == set(client.hkeys(wire.user_events_key(FILMS, 7)))
+
+
+def test_who_was_forgotten_since_the_upgrade_is_not_brought_back(settings: Settings, client: redis.Redis) -> None:
+    of_an_earlier_version(client)
+    with closing(EventLog(settings.redis)) as log:
+        for userid in (7, 8):
+            log.forget(userid, FILMS)
+    unnamed.main(settings, FILMS)
+    for userid in (7, 8):
+        assert client.hkeys(wire.user_events_key(FILMS, userid)) == [b""]
+        assert not client.exists(wire.noted_events_key(FILMS, userid))
+
+
+def test_more_events_of_a_user_than_a_server_takes_are_named_all_the_same(
+    settings: Settings, client: redis.Redis
+) -> None:
+    of_an_earlier_version(client)
+    with closing(EventLog(settings.redis)) as log:
+        log.call(Recording(FILMS, [rating(3, number) for number in range(10, 10 + MOST_COUNTING)]))
+    unnamed.main(settings, FILMS)
+    assert client.hlen(wire.user_events_key(FILMS, 3)) == MOST_COUNTING + 1
