@@ -63,11 +63,7 @@ class Logs:
     def dataset(self, experiment: Experiment) -> Dataset:
         """Of any of its releases that is kept, or of the live one. Raises ServiceError, StepError."""
         with closing(RedisUsers(self._settings.redis)) as users:
-            live, _ = users.activated()
-            for release in (*(arm.release for arm in experiment.arms.values()), live):
-                if release is not None and (published := users.published(release)) is not None:
-                    return published.manifest.dataset
-        raise StepError("No release is kept that says what the events mean.", "Load one with `make sync`.")
+            return dataset_of(experiment, users)
 
     def events_of(self, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
         """What a data set's users did that changes their state. Raises StepError."""
@@ -85,6 +81,19 @@ class Logs:
 
     def close(self) -> None:
         self._store.close()
+
+
+def dataset_of(experiment: Experiment, users: RedisUsers) -> Dataset:
+    """As `Logs.dataset`."""
+    live, _ = users.activated()
+    for release in (*(arm.release for arm in experiment.arms.values()), live):
+        published = users.published(release) if release is not None else None
+        if published is not None and published.manifest.dataset.base_name == experiment.dataset:
+            return published.manifest.dataset
+    raise StepError(
+        f"No release of data set {experiment.dataset} is kept that says what the events mean.",
+        "Load one with `make sync`.",
+    )
 
 
 def main(settings: Settings) -> None:
