@@ -1,22 +1,39 @@
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.steps import CheckError
 from offline.evaluation.always_valid import ALPHA
-from offline_to_online.measure.experiment_replay import PLANNED, check, redealt
-from offline_to_online.measure.outcomes import Outcomes
+from offline_to_online.measure.experiment_replay import PLANNED, _outcomes, check, redealt
+from offline_to_online.measure.outcomes import Outcomes, joined
 from online.experiments.dealing import arm_of
-from tests.unit.offline_to_online.measure.test_outcomes import experiment
+from online.experiments.declaration import Experiment
+from tests.datasets import STARS
+from tests.unit.offline_to_online.measure.test_outcomes import experiment, shown
 
 USERS, TIMES = 1_000, 100
 
 
 def outcomes(gain: Any) -> Outcomes:
     return Outcomes(list(range(1, USERS + 1)), np.full(USERS, "control"), {"gain": np.asarray(gain, np.float64)})
+
+
+class Log:
+    """One that has three users' exposures, of a second ago."""
+
+    def outcomes(self, experiment: Experiment, dataset: Dataset, now: float) -> Outcomes:
+        just_now = int(time.time()) - 1
+        return joined(experiment, [shown(user, just_now, [7]) for user in (1, 2, 3)], lambda _: {}, dataset, now)
+
+
+def test_nobody_is_waited_for_until_the_horizon_is_over() -> None:
+    assert len(_outcomes(Log(), experiment(), SimpleNamespace(dataset=STARS), 3).userids) == 3  # type: ignore[arg-type]
 
 
 def test_users_who_are_dealt_anew_find_nothing_more_often_than_alpha() -> None:
