@@ -61,10 +61,17 @@ class Experimenting:
             self._known = packed, experiments
         return experiments
 
+    def _dealt(self, userid: OwnId) -> Experiment | None:
+        """The experiment that a user of the data set that is served is in; another one's users are others."""
+        if (opened := self._recommender.releases.serving) is None:
+            return None
+        served = opened.manifest.dataset.base_name
+        return dealt((each for each in self.running if each.dataset == served), userid)
+
     def recommend(self, request: Request, watch: Stopwatch | None = None) -> Recommendation:
         """As `Recommender.recommend`."""
         watch = watch or Stopwatch()
-        experiment = dealt(self.running, request.userid) if request.takes_part else None
+        experiment = self._dealt(request.userid) if request.takes_part else None
         if experiment is None:
             return self._recommender.recommend(request, watch)
         answer, exposure = self._answered(experiment, request, watch)
@@ -79,7 +86,7 @@ class Experimenting:
         if (opened := self._recommender.releases.serving) is not None:
             with suppress(WrongIdError):  # the recommender says so
                 userid = read_id("userid", request.userid, opened.user_ids)
-                if (experiment := dealt(self.running, userid)) is not None:
+                if (experiment := self._dealt(userid)) is not None:
                     arm = experiment.control if experiment.kind == "interleaved" else arm_of(experiment, userid)
                     preferred = experiment.arms[arm].release
         return self._recommender.why_not(request, watch, preferred)

@@ -202,7 +202,7 @@ class FakeExperiments(_Fake, Client[None, Experiments]):
         """Start one over these two releases, which are taken to be kept."""
         arms = {"control": {"release": control}, "treatment": {"release": treatment}}
         declared = Declaration.model_validate({"name": name, "arms": arms, **given})
-        kept = Kept(control, dict.fromkeys((control, treatment), "made up"))
+        kept = Kept(control, dict.fromkeys((control, treatment), self.users.worlds[control].dataset))
         now = len(self.experiments)
         return named(self.update(lambda before: started(before, declared, kept, now)), name)
 

@@ -218,6 +218,28 @@ def test_why_not_is_about_the_list_of_the_users_arm(http: FlaskClient, both: Fak
         assert told["release"] == of.release
 
 
+def test_an_experiment_over_another_data_sets_releases_has_nobody_until_that_one_is_live_again(
+    http: FlaskClient, both: Fakes
+) -> None:
+    experiment = start(both)
+    userid = user_in(experiment, "treatment")
+    elsewhere = type(both.world)(release="cccccccccccc", name="another")
+    both.add(elsewhere)
+    ask(http, strict=True, release=elsewhere.release)
+    both.users.live_release = elsewhere.release
+    ask(http, experiments=False)
+    answer = ask(http, userid)
+    assert answer["release"] == elsewhere.release
+    assert "experiments" not in answer
+    told = http.get(f"/ml/why-not?userid={userid}&itemid=4").json
+    assert told is not None
+    assert told["release"] == elsewhere.release
+    exposed(both, 0)
+    both.users.live_release = both.world.release
+    ask(http, experiments=False)
+    assert "experiments" in ask(http, userid)
+
+
 def test_what_cannot_be_read_is_no_experiment(http: FlaskClient, both: Fakes) -> None:
     both.users.experiments = b"[{}]"
     for _ in range(2):
