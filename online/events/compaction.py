@@ -7,8 +7,9 @@ second, an item that was rated again is not known by its earlier rating.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -84,18 +85,16 @@ def trained_on(user: StoredUser, events: Iterable[Logged], items: Mapping[OwnId,
 
     ``items``: own id -> number. What a release does not know, a later one may.
     """
-    gone: set[str] = set()
-    for itemid, of_item in _by_item(events).items():
-        number = items.get(itemid)
-        if number is None or not all(_is_known(each, dataset) for each in of_item):
-            continue
-        there = user.history.itemids == number
-        history = History(user.history.itemids[there], user.history.ratings[there], user.history.times[there])
-        seen = user.seen[user.seen == number]
-        now, now_seen = updated(history, seen, of_item, items, dataset)
-        if np.array_equal(now_seen, seen) and _rows(now) == _rows(history):
-            gone |= {each.event.eventid for each in of_item}
-    return gone
+    known = {
+        items[itemid]: of_item
+        for itemid, of_item in _by_item(events).items()
+        if itemid in items and all(_is_known(each, dataset) for each in of_item)
+    }
+    now, now_seen = updated(user.history, user.seen, chain.from_iterable(known.values()), items, dataset)
+    before, after = Counter(_rows(user.history)), Counter(_rows(now))
+    changed = {item for item, _, _ in (before - after) + (after - before)}
+    changed |= set(np.setxor1d(user.seen, now_seen).tolist())
+    return {each.event.eventid for item, of_item in known.items() if item not in changed for each in of_item}
 
 
 def _by_item(events: Iterable[Logged]) -> Mapping[OwnId, list[Logged]]:
@@ -110,5 +109,5 @@ def _is_known(logged: Logged, dataset: Dataset) -> bool:
     return effect is not None and (effect != "rates" or dataset.code(logged.event.value) is not None)
 
 
-def _rows(history: History) -> list[tuple[int, int, int]]:
-    return sorted(zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
+def _rows(history: History) -> Iterable[tuple[int, int, int]]:
+    return zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True)

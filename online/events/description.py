@@ -34,8 +34,9 @@ EVENTS: Final[dict[str, Any]] = {
             "What somebody did with an item: one event, or a list",
             responses(EventsAnswer, *_ERRORS, 409),
             description=(
-                "On disk when acknowledged, and known to the next answer. Where one of a list is refused, none is "
-                "recorded; after an error send the same again: what is there already counts once."
+                "On disk when acknowledged, and known to the next answer. Where one of a list cannot be what it says "
+                "(400), none is recorded. Where too many are kept of a user (409), none of that user's is, and those "
+                "of the others are. After an error send the same again: what is there already counts once."
             ),
             security=KEY,
             requestBody={"required": True, "content": json_of(IncomingEvents, example=_EVENT)},

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 import redis
@@ -24,13 +24,14 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client
+from online.clients.deadline import Deadline
 from online.clients.redis import connect
 from online.events import functions
 
 log = logging.getLogger(__name__)
 
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
-_FULL: Final = [-1]  # what the function answers where too many are there
+_FULL: Final = -1  # what the function answers where too many are there
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
 
@@ -61,7 +62,7 @@ class Forgotten:
     releases: int  # that had a state of the user
 
 
-class EventLog(Client[Recording, tuple[bool, ...]]):
+class EventLog(Client[Recording, tuple[int, ...]]):
     """Records events, and answers for each whether it is new. To record one again changes nothing.
 
     Where a user would have more than ``most`` that count, those that change nothing any more are put with the noted
@@ -82,45 +83,53 @@ class EventLog(Client[Recording, tuple[bool, ...]]):
         self._redis = connect(settings)
         self._features = connect(settings, db=settings.feast_db)
 
-    def _call(self, query: Recording) -> tuple[bool, ...]:
-        """One step a user, one round trip for all, and two more for those of whom too many are there."""
+    def call(self, query: Recording, deadline: Deadline | None = None) -> tuple[bool, ...]:
+        """Whether each is new. Raises ServiceError, TooManyEventsError.
+
+        To find out what changes nothing any more may take longer than Redis may, so each step has the time of a call.
+        """
+        answers = list(super().call(query, deadline))
+        full = {event.userid for event, answer in zip(query.events, answers, strict=True) if answer == _FULL}
+        compacted = {userid for userid in full if self._compact(userid, query.dataset)}
+        places = [place for place, event in enumerate(query.events) if event.userid in compacted]
+        if places:
+            again = super().call(replace(query, events=[query.events[place] for place in places]), deadline)
+            for place, answer in zip(places, again, strict=True):
+                answers[place] = answer
+        for event, answer in zip(query.events, answers, strict=True):
+            if answer == _FULL:
+                raise TooManyEventsError(
+                    f"Of user {event.userid!r} {self._most:,} events are kept that change what is recommended, and no "
+                    "more are taken before the kept releases have been trained on them (make events offline sync); "
+                    "those that are only noted still are."
+                )
+        return tuple(bool(answer) for answer in answers)
+
+    def _call(self, query: Recording) -> tuple[int, ...]:
+        """One step a user, one round trip for all: 1, new; 0, there already; or `_FULL`, for all of a user's."""
         of_user: dict[OwnId, list[int]] = {}
         for place, event in enumerate(query.events):
             of_user.setdefault(event.userid, []).append(place)
-        answers = self._record(query, of_user)
-        full = [userid for userid, of_one in answers.items() if of_one == _FULL]
-        compacted = {userid: of_user[userid] for userid in full if self._compact(userid, query.dataset)}
-        answers |= self._record(query, compacted)
-        new = [False] * len(query.events)
-        for userid, places in of_user.items():
-            if answers[userid] == _FULL:
-                raise TooManyEventsError(
-                    f"Of user {userid!r} {self._most:,} events are kept that change what is recommended, and no more "
-                    "are taken before the kept releases have been trained on them (make events offline sync); those "
-                    "that are only noted still are."
-                )
-            for place, answer in zip(places, answers[userid], strict=True):
-                new[place] = bool(answer)
-        return tuple(new)
-
-    def _record(self, query: Recording, of_user: Mapping[OwnId, Sequence[int]]) -> dict[OwnId, list[int]]:
-        """The function's answer for each user; ``of_user``: places in ``query.events``."""
-        if not of_user:
-            return {}
         pipeline = self._redis.pipeline(transaction=False)
         for userid, places in of_user.items():
             events = [query.events[place] for place in places]
             told = [part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))]
             pipeline.fcall(functions.RECORD, 3, *_keys(query.dataset, userid), self._most, *told)
-        return dict(zip(of_user, functions.run(self._redis, pipeline), strict=True))
+        answers = [_FULL] * len(query.events)
+        for places, of_one in zip(of_user.values(), functions.run(self._redis, pipeline), strict=True):
+            if of_one != [_FULL]:
+                for place, answer in zip(places, of_one, strict=True):
+                    answers[place] = answer
+        return tuple(answers)
 
     def _compact(self, userid: OwnId, dataset: str) -> bool:
-        """Whether there is less to be read of a user now."""
+        """Whether there is less to be read of a user now. Raises ServiceError."""
         gone = self._unneeded(userid, dataset)
         if gone:
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.fcall(functions.COMPACT, 3, *_keys(dataset, userid), *gone)
-            functions.run(self._redis, pipeline)
+            with self._asking("compact"):
+                pipeline = self._redis.pipeline(transaction=False)
+                pipeline.fcall(functions.COMPACT, 3, *_keys(dataset, userid), *gone)
+                functions.run(self._redis, pipeline)
             log.info("user %r: %d events change nothing any more", userid, len(gone))
         return bool(gone)
 

@@ -1,6 +1,7 @@
 """From what was sent to what is recorded: an event is held against the data set, then kept.
 
-Of a batch, where one event is refused, none is recorded. What is decided about the odd ones:
+Of a batch, where one event is refused, none is recorded; where too many are kept of a user, none of that user's.
+What is decided about the odd ones:
 
 - an item that the release does not know is recorded, and counts as soon as a release knows it;
 - a user whom the release does not know is a stranger, whose list is personal from the first event on;
