@@ -130,6 +130,10 @@ class TritonSettings(_Service):
     def http_url(self) -> str:
         return f"http://{self.host}:{self.http_port}"
 
+    @property
+    def grpc_address(self) -> str:
+        return f"{self.host}:{self.grpc_port}"
+
 
 def _rates(text: str) -> str:
     if re.fullmatch(r"([1-9]\d*/(second|minute|hour|day)(; ?(?!$)|$))*", text):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import requests
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
 from data_exchange_center.feature_kinds import Float32
@@ -50,12 +52,16 @@ def unload_model(settings: TritonSettings, model: str) -> None:
     _tell(settings, model, "unload")
 
 
-def _tell(settings: TritonSettings, model: str, what: str) -> None:
-    url = f"{settings.http_url}/v2/repository/models/{model}/{what}"
-    with local_session() as session:
-        response = session.post(url, json={}, timeout=TIMEOUT_S * 2)
-    if response.status_code != requests.codes.ok:
-        raise CheckError(f"Triton at {settings.http_url} cannot {what} {model}: {response.text[:300]}")
+def _tell(settings: TritonSettings, model: str, what: Literal["load", "unload"]) -> None:
+    """By gRPC: by HTTP, whoever has a connection on the same of Triton's few threads waits until it is done."""
+    client = InferenceServerClient(settings.grpc_address, channel_args=[("grpc.enable_http_proxy", 0)])
+    tell = client.load_model if what == "load" else client.unload_model
+    try:
+        tell(model, client_timeout=TIMEOUT_S * 2)
+    except InferenceServerException as error:
+        raise CheckError(f"Triton at {settings.grpc_address} cannot {what} {model}: {error.message()[:300]}") from error
+    finally:
+        client.close()
 
 
 def wait_until_ready(settings: TritonSettings, place: Place) -> None:

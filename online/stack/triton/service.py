@@ -22,7 +22,7 @@ _HEALTH: Final = "http://127.0.0.1:8000/v2/health/ready"
 PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 FLAGS: Final = (
-    # Versions come and go by POST /v2/repository/models/<model>/load, while the others keep answering.
+    # Versions come and go by RepositoryModelLoad, while the others keep answering.
     "--model-control-mode=explicit",
     "--load-model=*",
     "--exit-on-error=false",  # a broken model must not take the server with it: it reports not ready instead

@@ -1,0 +1,66 @@
+"""How Triton is told what to load: a server of a few lines speaks its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from tritonclient.grpc import service_pb2 as protocol
+from tritonclient.grpc.service_pb2_grpc import (
+    GRPCInferenceServiceServicer,
+    add_GRPCInferenceServiceServicer_to_server,
+)
+
+from data_exchange_center.settings import TritonSettings
+from data_exchange_center.steps import CheckError
+from offline_to_online.stores import triton_server
+
+
+class Repository(GRPCInferenceServiceServicer):
+    """Keeps what it was told; knows one model."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def RepositoryModelLoad(  # noqa: N802
+        self, request: protocol.RepositoryModelLoadRequest, context: grpc.ServicerContext
+    ) -> protocol.RepositoryModelLoadResponse:
+        if request.model_name != "ml_rec":
+            context.abort(grpc.StatusCode.INTERNAL, f"failed to load '{request.model_name}'")
+        self.told.append(("load", request.model_name))
+        return protocol.RepositoryModelLoadResponse()
+
+    def RepositoryModelUnload(  # noqa: N802
+        self, request: protocol.RepositoryModelUnloadRequest, context: grpc.ServicerContext
+    ) -> protocol.RepositoryModelUnloadResponse:
+        self.told.append(("unload", request.model_name))
+        return protocol.RepositoryModelUnloadResponse()
+
+
+@pytest.fixture
+def repository() -> Repository:
+    return Repository()
+
+
+@pytest.fixture
+def settings(repository: Repository) -> Iterator[TritonSettings]:
+    """Nothing answers by HTTP, where a model that is loaded would hold up who has a connection on the same thread."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_GRPCInferenceServiceServicer_to_server(repository, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield TritonSettings(grpc_port=port, http_port=1)
+    server.stop(0).wait()
+
+
+def test_models_are_loaded_and_unloaded_by_grpc(settings: TritonSettings, repository: Repository) -> None:
+    triton_server.load_model(settings, "ml_rec")
+    triton_server.unload_model(settings, "ml_rec")
+    assert repository.told == [("load", "ml_rec"), ("unload", "ml_rec")]
+
+
+def test_what_cannot_be_loaded_is_told_with_the_reason(settings: TritonSettings) -> None:
+    with pytest.raises(CheckError, match=r"cannot load ml_rec_62: failed to load 'ml_rec_62'"):
+        triton_server.load_model(settings, "ml_rec_62")
