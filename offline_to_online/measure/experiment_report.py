@@ -107,9 +107,8 @@ def show(found: Mapping[str, Any], console: Console) -> None:
         for name, users in found["wins"].items():
             table.add_row(name, f"{users:,}")
         console.print(table)
-        console.print(
-            f"preference for {second}: {_interval(found['preference'])}. {verdict(second, found['preference'])}"
-        )
+        concluded = verdict(second, found["preference"], f"{2 * FIRST} in all")
+        console.print(f"preference for {second}: {_interval(found['preference'])}. {concluded}")
         return
     for arm, metrics in found["differences"].items():
         control = experiment["arms"][0]["name"]
@@ -122,10 +121,10 @@ def show(found: Mapping[str, Any], console: Console) -> None:
         console.print(verdict(arm, metrics[decisive]))
 
 
-def verdict(arm: str, difference: Mapping[str, Any]) -> str:
+def verdict(arm: str, difference: Mapping[str, Any], needed: str = f"{FIRST} of each arm") -> str:
     """What may be concluded by now."""
     if not np.isfinite(difference["low"]):
-        return f"Too few users yet: {FIRST} of each arm are needed."
+        return f"Too few users yet: {needed} are needed."
     if difference["low"] > 0:
         return f"{arm} is better."
     if difference["high"] < 0:

@@ -89,7 +89,7 @@ def test_what_went_wrong_is_told() -> None:
 def test_few_users_say_nothing_and_can_be_shown_and_drawn(n: int, kind: str) -> None:
     few = outcomes(0.0, n=n)
     found = found_by(experiment(kind), few if kind == "split" else replace(few, arms=np.full(n, "")))
-    assert "Too few users yet" in printed(found)
+    assert f"Too few users yet: {'100 of each arm' if kind == 'split' else '200 in all'} are needed" in printed(found)
     over_time(Figure().subplots(), plain(found))
 
 
