@@ -66,7 +66,7 @@ class Logs:
             return dataset_of(experiment, users)
 
     def events_of(self, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
-        """What a data set's users did that changes their state. Raises StepError."""
+        """What a data set's users did that changes their state, in its order. Raises StepError."""
         events: dict[OwnId, list[Event]] = {}
         with reaching("Redis", redis_address(self._settings)), redis_client(self._settings) as client:
             for start in range(0, len(userids), _AT_A_TIME):
@@ -76,7 +76,8 @@ class Logs:
                     pipeline.hgetall(wire.user_events_key(dataset, userid))
                 for userid, stored in zip(some, pipeline.execute(), strict=True):
                     raws = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
-                    events[userid] = [Logged.unpack(raw).event for raw in raws]
+                    logged = sorted(map(Logged.unpack, raws), key=lambda each: each[:2])
+                    events[userid] = [each.event for each in logged]
         return events
 
     def close(self) -> None:

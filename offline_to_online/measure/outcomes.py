@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from online.experiments.exposures import Exposure
 from online.experiments.team_draft import FIRST, SECOND
 
 BOTH: Final = ""  # the arm of a user whose lists are interleaved
+HEARD_S: Final = 60  # after an experiment is stopped, until every worker that is asked at all has heard of it
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,12 @@ def joined(
     dataset: Dataset,
     now: float,
 ) -> Outcomes:
-    """``events_of``: what users did, in any order; ``now``: in seconds."""
+    """``events_of``: what users did, events of one second as they came; ``now``: in seconds."""
     of_user: dict[OwnId, dict[str, Exposure]] = {}
+    until = inf if experiment.stopped is None else (experiment.stopped + HEARD_S) * 1_000
     for each in exposures:  # one that was written twice counts once
-        of_user.setdefault(each.userid, {}).setdefault(each.recommendation, each)
+        if each.answered <= until:
+            of_user.setdefault(each.userid, {}).setdefault(each.recommendation, each)
     answers = {user: sorted(theirs.values(), key=_when) for user, theirs in of_user.items()}
     order = sorted(answers, key=lambda user: (answers[user][0].answered, str(user)))
     events = events_of(order)
@@ -100,14 +104,18 @@ def joined(
 
 
 def credited(answers: Sequence[Exposure], events: Iterable[Event], dataset: Dataset, end: int) -> list[Found]:
-    """Each liked item that an answer had shown before, once.
+    """Each liked item that an answer had shown before, once, unless a later event takes that back or says otherwise.
 
     It counts for the answer that the event names, else for the last one before it that has the item.
-    ``end``: the second after which nothing counts.
+    ``end``: the second after which nothing counts, taking back neither.
     """
     found: dict[OwnId, Found] = {}
     for event in sorted(events, key=lambda each: each.timestamp):
-        if event.timestamp > end or event.itemid in found or not likes(event, dataset):
+        if event.timestamp > end:
+            break
+        if unlikes(event, dataset):
+            found.pop(event.itemid, None)
+        if event.itemid in found or not likes(event, dataset):
             continue
         shown = [each for each in answers if each.timestamp <= event.timestamp and event.itemid in each.items]
         if shown:
@@ -120,6 +128,13 @@ def credited(answers: Sequence[Exposure], events: Iterable[Event], dataset: Data
 def likes(event: Event, dataset: Dataset) -> bool:
     code = dataset.code(event.value) if dataset.event_types.get(event.type) == "rates" else None
     return code is not None and code > dataset.positive_level
+
+
+def unlikes(event: Event, dataset: Dataset) -> bool:
+    """Whether it takes back, or says otherwise than, an earlier event that `likes`."""
+    effect = dataset.event_types.get(event.type)
+    code = dataset.code(event.value) if effect == "rates" else None
+    return effect == "retracts" or (code is not None and code <= dataset.positive_level)
 
 
 def _when(exposure: Exposure) -> tuple[int, int]:

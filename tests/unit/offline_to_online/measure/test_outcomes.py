@@ -72,6 +72,26 @@ def test_nothing_else_counts(event: Event) -> None:
     }  # fmt: skip
 
 
+def undone(item: OwnId, at: int) -> Event:
+    return Event(f"undo {item}@{at}", 1, item, "undo", at)
+
+
+@pytest.mark.parametrize(
+    ("events", "hits"),
+    [
+        ([rated(7, 200), undone(7, 300)], 0),
+        ([rated(7, 200), rated(7, 300, value=1.0)], 0),
+        ([rated(7, 200, value=1.0), rated(7, 300)], 1),
+        ([rated(7, 200), undone(7, 300), rated(7, 400)], 1),
+        ([rated(7, 200), undone(8, 300)], 1),
+        ([rated(7, 200), undone(7, 100 + HOUR + 1)], 1),  # after the horizon
+        ([rated(7, 200), undone(7, 200)], 0),  # of one second, the later in the log
+    ],
+)
+def test_what_the_user_says_last_within_the_horizon_counts(events: list[Event], hits: int) -> None:
+    assert found([shown(1, 100, [7, 8])], {1: events}).values["hits"].tolist() == [hits]
+
+
 def test_an_item_counts_once_for_the_answer_that_is_named_or_else_the_last_before_it() -> None:
     answers = [shown(1, 100, [7, 8]), shown(1, 200, [9, 8, 7]), shown(1, 300, [7])]
     assert found(answers, {1: [rated(7, 250), rated(7, 260)]}).values["gain"] == pytest.approx([0.5])
@@ -98,6 +118,14 @@ def test_a_user_enters_when_the_horizon_is_over() -> None:
     assert outcomes.userids == [1]
     assert outcomes.watched == {"control": 1}
     assert found([], {}).userids == []
+
+
+def test_what_is_answered_after_the_end_does_not_count_but_for_the_minute_until_every_worker_has_heard() -> None:
+    answers = [shown(1, 100, [7]), shown(1, 261, [8]), shown(2, 260, [7]), shown(3, 261, [7])]
+    over = experiment().model_copy(update={"stopped": 200})
+    outcomes = joined(over, answers, lambda _: {1: [rated(8, 300)]}, STARS, LONG_AFTER)
+    assert (outcomes.userids, outcomes.exposures) == ([1, 2], 2)
+    assert outcomes.values["hits"].tolist() == [0, 0]
 
 
 def test_who_is_in_several_arms_is_left_out() -> None:
