@@ -57,8 +57,9 @@ class Logs:
         events_of = partial(self.events_of, experiment.dataset)
         return joined(experiment, self._store.exposures(experiment.name), events_of, dataset, now)
 
-    def dropped(self) -> int:
-        return self._store.dropped()
+    def is_cut(self, experiment: Experiment) -> bool:
+        """Whether the log may have dropped exposures since it was started. Raises ServiceError."""
+        return self._store.is_cut(experiment.started)
 
     def dataset(self, experiment: Experiment) -> Dataset:
         """Of any of its releases that is kept, or of the live one. Raises ServiceError, StepError."""
@@ -105,10 +106,10 @@ def main(settings: Settings) -> None:
     with closing(Logs(settings)) as logs:
         experiment = logs.experiment(name)
         outcomes = logs.outcomes(experiment, logs.dataset(experiment), time.time())
-        dropped = logs.dropped()
+        is_cut = logs.is_cut(experiment)
     found = found_by(experiment, outcomes)
-    if dropped:
-        found["warnings"].append(f"the log keeps {dropped:,} of the oldest answers no longer; users may be missing")
+    if is_cut:
+        found["warnings"].append("the log of exposures is full and keeps the oldest no longer; users may be missing")
     console = Console()
     show(found, console)
     folder = settings.service_dir("experiments")

@@ -6,7 +6,7 @@ change with the next request, and where none runs there is nothing to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import redis
@@ -106,12 +106,12 @@ class ExperimentStore(Client[None, Experiments]):
         except (KeyError, TypeError, ValueError) as error:
             raise StoredError(self.service, "holds exposures that cannot be read") from error
 
-    def dropped(self) -> int:
-        """How many exposures, of whichever experiment, the log has had and keeps no longer. Raises ServiceError."""
-        with self._asking("dropped"):
+    def is_cut(self, since: int, kept: int = KEPT) -> bool:
+        """Whether the log may have dropped exposures since this second; ``kept``: as `expose`. Raises ServiceError."""
+        with self._asking("is_cut"):
             keys = [wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
             told: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
-        return sum(each["entries-added"] - each["length"] for each in told)
+        return any(is_cut(each, since, kept) for each in told)
 
     def _is_lost(self, error: Exception) -> bool:
         return isinstance(error, redis.ConnectionError)
@@ -121,3 +121,14 @@ class ExperimentStore(Client[None, Experiments]):
 
     def close(self) -> None:
         self._redis.close()
+
+
+def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
+    """Whether a stream, as XINFO STREAM tells of it, is full and begins after this second.
+
+    What an experiment that was removed, or a user who was forgotten, has taken from it does not make it full.
+    """
+    if stream["length"] < kept:
+        return False
+    milliseconds, _, _ = stream["first-entry"][0].partition(b"-")
+    return int(milliseconds) > since * 1_000

@@ -85,7 +85,7 @@ def test_what_is_exposed_is_read_again_by_experiment(store: ExperimentStore) -> 
     assert len(found) == len(mine)
     for userid in (1, 2, "u-8f3a"):
         assert [each for each in found if each.userid == userid] == [each for each in mine if each.userid == userid]
-    assert store.dropped() == 0
+    assert not store.is_cut(0)
 
 
 def test_one_that_is_removed_leaves_nothing(store: ExperimentStore) -> None:
@@ -96,6 +96,7 @@ def test_one_that_is_removed_leaves_nothing(store: ExperimentStore) -> None:
     assert [each.name for each in store.call(None)] == ["other"]
     assert list(store.exposures("ranker")) == []
     assert len(list(store.exposures("other"))) == 20
+    assert not store.is_cut(0)
 
 
 def test_the_log_keeps_the_newest(store: ExperimentStore) -> None:
@@ -104,7 +105,8 @@ def test_the_log_keeps_the_newest(store: ExperimentStore) -> None:
     found = [each.timestamp for each in store.exposures("ranker")]
     assert 300 <= len(found) < 600
     assert found == list(range(2_000 - len(found), 2_000))
-    assert store.dropped() == 2_000 - len(found)
+    assert store.is_cut(0, kept=300)
+    assert not store.is_cut(int(time.time()) + 60, kept=300)
 
 
 def test_who_is_forgotten_is_in_no_exposure_and_what_was_on_its_way_is_not_written(
