@@ -135,7 +135,7 @@ experiments: setup ## the experiments that run, and those that did
 
 experiment-start: setup ## deal users to releases: make experiment-start name=<new> arms="control=live treatment=<release>" (layer=, share=, kind=interleaved, metric=, horizon=<seconds>, users=<planned>)
 	@[[ -n "$(name)" && -n "$(arms)" ]] || { echo 'Name it and its arms: make experiment-start name=ranker arms="control=live treatment=<release>"; make releases lists the releases.' >&2; exit 1; }
-	@$(BIN)/python -m online.experiments start --name "$(name)" --arms $(arms) $(if $(layer),--layer "$(layer)") $(if $(share),--share "$(share)") $(if $(kind),--kind "$(kind)") $(if $(metric),--metric "$(metric)") $(if $(horizon),--horizon-s "$(horizon)") $(if $(users),--planned-users "$(users)")
+	@$(BIN)/python -m online.experiments start --name "$(name)" --arms "$(arms)" $(if $(layer),--layer "$(layer)") $(if $(share),--share "$(share)") $(if $(kind),--kind "$(kind)") $(if $(metric),--metric "$(metric)") $(if $(horizon),--horizon-s "$(horizon)") $(if $(users),--planned-users "$(users)")
 
 experiment-share: setup ## change an experiment's share of the users: make experiment-share name=<its> share=0.5
 	@[[ -n "$(name)" && -n "$(share)" ]] || { echo "Name it and its share: make experiment-share name=ranker share=0.5; make experiments lists them." >&2; exit 1; }

@@ -42,9 +42,9 @@ def declared(arguments: argparse.Namespace, kept: Kept) -> Declaration:
 
 
 def arms(texts: Sequence[str], kept: Kept) -> dict[str, dict[str, Any]]:
-    """``control=live:3`` -> the release that is live, with weight 3. Raises ExperimentError."""
+    """``control=live:3`` -> the release that is live, with weight 3; a text may be several. Raises ExperimentError."""
     found: dict[str, dict[str, Any]] = {}
-    for text in texts:
+    for text in " ".join(texts).split():
         name, equals, rest = text.partition("=")
         release, colon, weight = rest.partition(":")
         if not equals or (colon and not weight.isdecimal()) or name in found:

@@ -10,7 +10,7 @@ import { Person } from "./person.js";
 import { Road } from "./road.js";
 import { Status } from "./status.js";
 import { keep, kept } from "./stored.js";
-import { moment } from "./when.js";
+import { afterAll, moment } from "./when.js";
 import { WhyNot } from "./why_not.js";
 import { preferred, speaker } from "./words.js";
 
@@ -77,9 +77,11 @@ class App extends Component {
       const answer = await api.recommend({ ...body, stages: true }, asking.signal);
       const before = this.state.answer?.userid === userid ? this.state.answer : null;
       this.setState({ history, answer, before, explained: new Map(), busy: false });
-      // An interleaved list is of two releases; it is the same again as long as nothing happens.
+      // An interleaved list is of two releases; it is the same again as long as nothing happens. Asked for as of a
+      // second, after all that has happened, it counts only once in the experiment.
       const interleaved = answer.experiments?.some(({ arms }) => arms.length > 1);
-      this.asked = interleaved ? body : { ...body, release: answer.release };
+      const again = { ...body, timestamp: body.timestamp ?? afterAll(history.last) };
+      this.asked = interleaved ? again : { ...body, release: answer.release };
     } catch (problem) {
       if (problem.name !== "AbortError") this.setState({ problem, again: () => this.ask(), busy: false });
       return;
