@@ -27,16 +27,6 @@ def kind(request: pytest.FixtureRequest) -> type[World]:
     return getattr(request, "param", DefaultWorld)
 
 
-@pytest.fixture
-def with_a_key(fakes: Fakes, tmp_path: Path) -> FlaskClient:
-    """Sends one with every request."""
-    path, settings = tmp_path / "api_keys", Settings()
-    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"keys_file": path})})
-    http = create_app(fakes.recommender, settings, fakes.users.log, fakes.users.store).test_client()
-    http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'shop')}"
-    return http
-
-
 def send(http: FlaskClient, body: Any, status: int = 200, path: str = "/ml/event") -> Any:
     response = http.post(path, json=body)
     assert response.status_code == status, response.text

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import Settings
-from online.main.s1_server import create_app
-from online.web import keys
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.web.test_openapi import conforms
 from tests.unit.online.world import DefaultWorld, World
@@ -22,15 +18,6 @@ BODY = {"name": "ranker", "arms": {"control": {"release": LIVE}, "same": {"relea
 @pytest.fixture
 def kind() -> type[World]:
     return DefaultWorld
-
-
-@pytest.fixture
-def with_a_key(fakes: Fakes, tmp_path: Path) -> FlaskClient:
-    path, settings = tmp_path / "api_keys", Settings()
-    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"keys_file": path})})
-    http = create_app(fakes.recommender, settings, fakes.users.log, fakes.users.store).test_client()
-    http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'shop')}"
-    return http
 
 
 def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
