@@ -9,16 +9,13 @@ only moves the pointer.
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 
 from data_exchange_center.release import Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.manifests import require_parity
 from offline_to_online.stores.catalogue import Stores
-from offline_to_online.stores.connections import TIMEOUT_S
 from offline_to_online.stores.triton_server import Place
-from online.experiments.store import ExperimentStore
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +57,13 @@ def go_live(settings: Settings, release: str) -> set[str]:
         store.delete(old)
         deleted |= old
     _settle(stores)
-    _tell_of_experiments(settings, deleted)
+    _tell_of_experiments(stores, deleted)
     return deleted
 
 
-def _tell_of_experiments(settings: Settings, deleted: set[str]) -> None:
+def _tell_of_experiments(stores: Stores, deleted: set[str]) -> None:
     """An arm whose release is gone is answered from the live one, which makes the experiment pointless."""
-    with closing(ExperimentStore(settings.redis, TIMEOUT_S)) as store:
-        running = [each for each in store.call(None) if each.runs]
-    for each in running:
+    for each in stores.redis.running_experiments():
         for name in [name for name, arm in each.arms.items() if arm.release in deleted]:
             log.warning(
                 "experiment %s runs, and the release of its arm %s is kept no longer: the live one answers instead. "

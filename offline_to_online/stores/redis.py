@@ -23,6 +23,7 @@ from offline_to_online.rows.user_rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore
 from offline_to_online.stores.connections import redis_address, redis_client
 from online.clients.redis import move_live
+from online.experiments.declaration import Experiments, unpack
 
 CHUNK: Final = 1_000  # users a round trip
 _LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
@@ -178,6 +179,18 @@ class RedisStore(ReleaseStore[RecallState, None]):
         except ValidationError as error:
             raise StepError(
                 f"the manifest of release {release} in Redis cannot be read ({why_unreadable(error)}): sync it again"
+            ) from error
+
+    def running_experiments(self) -> Experiments:
+        """Those whose arms are answered from releases that lie here. Raises StepError when they cannot be read."""
+        with self.reaching(), redis_client(self.settings) as client:
+            raw = read(client, wire.EXPERIMENTS_KEY)
+        try:
+            return unpack(raw) if raw else ()
+        except ValueError as error:
+            raise StepError(
+                f"{wire.EXPERIMENTS_KEY} in Redis holds experiments that this version cannot read: stop them with the "
+                "version that started them"
             ) from error
 
 

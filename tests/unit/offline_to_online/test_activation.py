@@ -15,7 +15,9 @@ from offline_to_online import activation, manifests
 from offline_to_online.manifests import manifest_path, open_release, record_parity, require_parity
 from offline_to_online.stores.catalogue import Stores
 from offline_to_online.stores.triton_server import Place
+from online.experiments.declaration import Arm, Experiments
 from tests.synthetic_release import write_artifacts
+from tests.unit.online.contracts import started_one
 
 RECORD = ParityRecord(users=10, pairs=2_560, largest_difference=3e-7, triton_model="ml_rec", triton_version=4)
 
@@ -53,6 +55,7 @@ class Redis(Store):
     def __init__(self, log: list[str]) -> None:
         super().__init__("Redis", log)
         self.documents: dict[str, Published] = {}
+        self.experiments: Experiments = ()
 
     def publish(self, published: Published) -> None:
         self.log.append("Redis publish")
@@ -63,6 +66,9 @@ class Redis(Store):
 
     def history(self) -> list[str]:
         return [*self.documents, "before"]
+
+    def running_experiments(self) -> Experiments:
+        return self.experiments
 
 
 class Triton(Store):
@@ -147,6 +153,19 @@ def test_everything_is_in_place_before_the_pointer_moves_and_the_old_is_deleted_
     document = stores.redis.documents[manifest.release]
     assert (document.triton_model, document.triton_version) == ("ml_rec", 4)
     assert document.manifest.parity == RECORD
+
+
+def test_an_experiment_whose_release_is_deleted_is_named(
+    settings: Settings, manifest: Manifest, stores: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    record_parity(settings, manifest, RECORD)
+    deleted, kept = (started_one((), name)[0] for name in ("ranker", "other"))
+    arms = {"a": Arm.model_construct(release="before"), "b": Arm.model_construct(release="oldest")}
+    stores.redis.experiments = (deleted.model_copy(update={"arms": arms}), kept)
+    activation.go_live(settings, manifest.release)
+    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    for said in ("experiment ranker", "arm b", "make experiment-stop name=ranker"):
+        assert said in told
 
 
 @pytest.mark.parametrize("number", range(4))
