@@ -51,6 +51,8 @@ from online.recommend.warm_up import warm_up_elasticsearch
 
 log = logging.getLogger(__name__)
 
+UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
+
 
 class Recommender:
     """Two stages composed over four clients. Made once per process, shared by its threads."""
@@ -263,8 +265,8 @@ class Recommender:
         return self._background.submit(self._warm_up)
 
     def _warm_up(self) -> None:
-        try:
-            opened = self._releases.live()
+        try:  # to the end, so that it serves: a worker nobody has asked yet can answer while the next one is opened
+            opened = self._releases.live(wait_s=UNHURRIED_S)
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing to serve yet: %s", error)
             return

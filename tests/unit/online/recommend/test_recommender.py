@@ -509,6 +509,26 @@ def test_nobody_waits_long_for_a_release_that_is_being_opened(fakes: Fakes, monk
     assert fakes.users.opened.count(fakes.world.release) == 1
 
 
+def test_a_release_that_takes_long_to_open_serves_before_anybody_has_asked(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's first request may come while the next release is being opened, and must not wait for that one."""
+    monkeypatch.setattr(releases, "OPENING_WAIT_S", 0.05)
+    fakes.items.gate = threading.Event()
+    warming = fakes.recommender.warm_up()
+    time.sleep(0.2)  # longer than a request would wait
+    fakes.items.gate.set()
+    warming.result(10)
+    second = another(fakes)
+    fakes.add(second)
+    fakes.users.live_release = second.release
+    fakes.items.gate = threading.Event()
+    try:
+        assert ask(fakes, 1).release == fakes.world.release
+    finally:
+        fakes.items.gate.set()
+
+
 def test_readiness_names_every_service(fakes: Fakes) -> None:
     readiness = fakes.recommender.readiness()
     assert readiness.ready
