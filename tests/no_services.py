@@ -1,0 +1,69 @@
+"""What keeps unit tests from real services: one that reaches for them fails, on a machine where they run, too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import grpc
+import pytest
+
+from online.clients.curl import Http
+from online.stack.catalogue import PROGRAMS
+
+# Where services listen by default, and where this environment says that they do.
+PORTS: Final = {
+    port: service.title
+    for service in PROGRAMS
+    for each in service.ports
+    for port in (each.container, int(os.environ.get(each.variable, each.container)))
+}
+_reached: list[str] | None = None  # None: nobody watches
+
+
+class ServiceReachedError(AssertionError):
+    """A unit test reached for a real service."""
+
+
+def _refuse(port: Any) -> None:
+    if _reached is not None and port in PORTS:
+        what = (
+            f"a unit test reached for port {port}, where {PORTS[port]} listens. Unit tests need no service: give it a "
+            "fake, or free ports (tests/free_ports.py), or put it under tests/services."
+        )
+        _reached.append(what)
+        raise ServiceReachedError(what)
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "socket.connect" and isinstance(address := arguments[1], tuple):
+        _refuse(address[1])
+
+
+sys.addaudithook(_audit)  # once a process: there is no way to take one out
+
+
+@contextmanager
+def services_refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Refuse to connect to services, by Python's sockets, libcurl and gRPC, and list the attempts, caught or not."""
+    global _reached
+    connection, channel = Http._connection, grpc.insecure_channel
+
+    def connection_elsewhere(http: Http) -> Any:
+        _refuse(http._port)
+        return connection(http)
+
+    def channel_elsewhere(target: str, *arguments: Any, **more: Any) -> Any:
+        _refuse(int(target.rpartition(":")[2]))
+        return channel(target, *arguments, **more)
+
+    monkeypatch.setattr(Http, "_connection", connection_elsewhere)
+    monkeypatch.setattr(grpc, "insecure_channel", channel_elsewhere)
+    before, _reached = _reached, []
+    try:
+        yield _reached
+    finally:
+        _reached = before

@@ -1,0 +1,17 @@
+"""For every unit test: no service is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.no_services import services_refused
+
+
+@pytest.fixture(autouse=True)
+def _no_services(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with services_refused(monkeypatch) as reached:
+        yield
+    if reached:
+        pytest.fail(reached[0])
