@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 import redis
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from data_exchange_center import wire
 from data_exchange_center.channels.channel_set import ChannelSet
@@ -23,9 +21,8 @@ from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.history import History
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest, Published, why_unreadable
-from data_exchange_center.settings import RedisSettings
-from online.clients.base import Client, StoredError
-from online.clients.sockets import RedisConnection
+from online.clients.base import StoredError
+from online.clients.redis_base import RedisClient
 
 _VECTOR = vector_of("")  # how the names of the fields with vectors begin
 COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose ids begin alike
@@ -88,21 +85,6 @@ class UserAnswer:
     experiments: bytes | None = None  # those that run, packed; None: none does
 
 
-def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> redis.Redis:
-    """A client that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
-    pool = redis.ConnectionPool(
-        RedisConnection,
-        host=settings.host,
-        port=settings.port,
-        db=db,
-        password=settings.password.get_secret_value() if settings.password else None,
-        socket_timeout=timeout_s or settings.timeout_s,
-        socket_connect_timeout=settings.timeout_s,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return redis.Redis.from_pool(pool)
-
-
 def move_live(client: redis.Redis, release: str) -> None:
     """Have a release served from now on, in one step; it is the newest of those that were activated."""
     with client.pipeline(transaction=True) as pipe:
@@ -113,15 +95,8 @@ def move_live(client: redis.Redis, release: str) -> None:
         pipe.execute()
 
 
-class RedisUsers(Client[UserQuery, UserAnswer]):
+class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     """User state, in one round trip together with the live pointer."""
-
-    service: ClassVar[str] = "redis"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
-
-    def __init__(self, settings: RedisSettings) -> None:
-        self.timeout_s = settings.timeout_s
-        self._redis = connect(settings)
 
     def _call(self, query: UserQuery) -> UserAnswer:
         pipeline = self._redis.pipeline(transaction=False)
@@ -266,13 +241,3 @@ class RedisUsers(Client[UserQuery, UserAnswer]):
         left = [user for user, gone in zip(found, forgotten, strict=True) if not gone]
         users = [(each.decode(), int(number)) for each, number in left]
         return sorted(users, key=lambda user: (user[1], user[0]))[:at_most] if fewest else users
-
-    def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, redis.ConnectionError)
-
-    def _ping(self) -> str:
-        info: dict[str, object] = self._redis.info("server")  # type: ignore[assignment]
-        return str(info.get("valkey_version", info["redis_version"]))
-
-    def close(self) -> None:
-        self._redis.close()

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import redis
 from pydantic import ValidationError
@@ -23,9 +23,8 @@ from data_exchange_center.events import Event
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published
 from data_exchange_center.settings import RedisSettings
-from online.clients.base import Client
 from online.clients.deadline import Deadline
-from online.clients.redis import connect
+from online.clients.redis_base import RedisClient, connect
 from online.events import functions
 
 log = logging.getLogger(__name__)
@@ -62,25 +61,21 @@ class Forgotten:
     releases: int  # that had a state of the user
 
 
-class EventLog(Client[Recording, tuple[int, ...]]):
+class EventLog(RedisClient[Recording, tuple[int, ...]]):
     """Records events, and answers for each whether it is new. To record one again changes nothing.
 
     Where a user would have more than ``most`` that count, those that change nothing any more are put with the noted
     ones. Raises TooManyEventsError where that does not help; none of that user's is recorded.
     """
 
-    service: ClassVar[str] = "redis"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
-
     def __init__(
         self, settings: RedisSettings, unneeded: Unneeded = lambda userid, dataset: (), most: int = MOST_COUNTING
     ) -> None:
         """``unneeded``: which of a user's events change nothing any more."""
-        self.timeout_s = settings.timeout_s
+        super().__init__(settings)
         self._unneeded = unneeded
         self._most = most
         self._following = threading.Lock()  # held while somebody waits for the end of a rewrite
-        self._redis = connect(settings)
         self._features = connect(settings, db=settings.feast_db)
 
     def call(self, query: Recording, deadline: Deadline | None = None) -> tuple[bool, ...]:
@@ -191,14 +186,8 @@ class EventLog(Client[Recording, tuple[int, ...]]):
         finally:
             self._following.release()
 
-    def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, redis.ConnectionError)
-
-    def _ping(self) -> str:
-        return str(self._redis.ping())
-
     def close(self) -> None:
-        self._redis.close()
+        super().close()
         self._features.close()
 
 

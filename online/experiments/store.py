@@ -7,14 +7,13 @@ change with the next request, and where none runs there is nothing to read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.settings import RedisSettings
-from online.clients.base import Client, StoredError
-from online.clients.redis import connect
+from online.clients.base import StoredError
+from online.clients.redis_base import RedisClient
 from online.events import functions
 from online.experiments.declaration import Experiments, pack, unpack
 from online.experiments.exposures import Exposure
@@ -24,16 +23,8 @@ _AT_A_TIME: Final = 1_000
 Change = Callable[[Experiments], Experiments]
 
 
-class ExperimentStore(Client[None, Experiments]):
+class ExperimentStore(RedisClient[None, Experiments]):
     """All experiments that there are, oldest first; and what is written of them."""
-
-    service: ClassVar[str] = "redis"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
-
-    def __init__(self, settings: RedisSettings, timeout_s: float | None = None) -> None:
-        """``timeout_s``: of a call, if not as the settings say."""
-        self.timeout_s = timeout_s or settings.timeout_s
-        self._redis = connect(settings, timeout_s=timeout_s)
 
     def _call(self, query: None) -> Experiments:
         return self._unpacked(self._redis.get(wire.ALL_EXPERIMENTS_KEY))
@@ -112,15 +103,6 @@ class ExperimentStore(Client[None, Experiments]):
             keys = [wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
             told: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
         return any(is_cut(each, since, kept) for each in told)
-
-    def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, redis.ConnectionError)
-
-    def _ping(self) -> str:
-        return str(self._redis.ping())
-
-    def close(self) -> None:
-        self._redis.close()
 
 
 def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:

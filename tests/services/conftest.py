@@ -1,16 +1,21 @@
-"""The real Redis, Elasticsearch, Feast and Triton, for every test in this folder."""
+"""The real Redis, Elasticsearch, Feast and Triton, for every test in this folder; and a Redis of a module's own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
+import redis
 
 from data_exchange_center.settings import Settings, load_settings
+from offline_to_online.stores.connections import redis_client
+from online.events.log import EventLog
 from online.stack import commands
 from online.stack.catalogue import SERVICES
 from tests.free_ports import settings_on_free_ports
+from tests.services.own_redis import own_redis
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield settings
     finally:
         commands.down(settings, None)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Of a Redis that the module has for itself. The supervisor starts it again when it is killed."""
+    with own_redis(tmp_path_factory.mktemp("exchange")) as settings:
+        yield settings
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[redis.Redis]:
+    with redis_client(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[EventLog]:
+    with closing(EventLog(settings.redis)) as log:
+        yield log

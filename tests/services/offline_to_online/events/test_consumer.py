@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,9 +20,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.events import s1_log_to_parquet
 from offline_to_online.events.consumer import bring
-from offline_to_online.stores.connections import redis_client
 from online.events.log import EventLog, Recording
-from tests.services.own_redis import own_redis
 
 FILMS = "films"  # a data set
 BRING_SOME = """
@@ -47,24 +45,9 @@ with redis_client(settings) as client:
 """
 
 
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with own_redis(tmp_path_factory.mktemp("exchange")) as settings:
-        yield settings
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[EventLog]:
-    log = EventLog(settings.redis)
-    yield log
-    log.close()
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[redis.Redis]:
-    with redis_client(settings) as client:
-        client.flushdb()
-        yield client
+@pytest.fixture(autouse=True)
+def _empty(client: redis.Redis) -> None:
+    client.flushdb()
 
 
 def rating(userid: int, number: int) -> Event:

@@ -16,7 +16,6 @@ from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.events import s1_log_to_parquet, unnamed
-from offline_to_online.stores.connections import redis_client
 from online.events.log import MOST_COUNTING, EventLog, Recording
 from tests.services.own_redis import own_redis
 from tests.unit.online.world import DefaultWorld
@@ -31,12 +30,6 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
     with own_redis(tmp_path / "exchange") as settings:
         artifacts.DATASET.write(settings.exchange_dir, {"name": f"{FILMS}+events"})
         yield settings
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[redis.Redis]:
-    with redis_client(settings) as client:
-        yield client
 
 
 def rating(userid: int, number: int, kind: str = "rating") -> Event:

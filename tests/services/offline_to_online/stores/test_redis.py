@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,18 +17,11 @@ from offline_to_online.rows.user_rows import RecallState
 from offline_to_online.stores.connections import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import RedisUsers
-from tests.services.own_redis import own_redis
 from tests.unit.offline_to_online.user_rows import row_of
 
 RELEASE = "aaaaaaaaaaaa"
 MANIFEST: Any = SimpleNamespace(release=RELEASE)
 USERS = 2_500  # of whom the last five have events, one to five
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with own_redis(tmp_path_factory.mktemp("exchange")) as settings:
-        yield settings
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -26,7 +25,6 @@ from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
 from online.events.log import EventLog, Recording, TooManyEventsError
 from online.stack.supervision import Supervisor
-from tests.services.own_redis import own_redis
 from tests.unit.offline_to_online.user_rows import row_of
 from tests.unit.online.world import DefaultWorld
 
@@ -35,26 +33,11 @@ FILMS = "films"  # a data set
 WRITERS, EACH = 32, 25
 
 
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """The supervisor starts it again when it is killed."""
-    with own_redis(tmp_path_factory.mktemp("exchange")) as settings:
-        with redis_client(settings) as client:
-            client.set(wire.manifest_key(RELEASE), "{}")
-        yield settings
-
-
-@pytest.fixture
-def log(settings: Settings) -> Iterator[EventLog]:
-    log = EventLog(settings.redis)
-    yield log
-    log.close()
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[redis.Redis]:
+@pytest.fixture(scope="module", autouse=True)
+def _kept(settings: Settings) -> None:
+    """The release is."""
     with redis_client(settings) as client:
-        yield client
+        client.set(wire.manifest_key(RELEASE), "{}")
 
 
 def rating(userid: int, number: int, eventid: str | None = None) -> Event:

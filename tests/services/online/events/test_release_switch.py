@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Event as Flag
@@ -26,19 +26,12 @@ from offline_to_online.rows.user_rows import UserRow
 from offline_to_online.stores.connections import redis_client
 from online.clients.redis import RedisUsers, StoredUser, UserQuery
 from online.events.log import EventLog, Recording
-from tests.services.own_redis import own_redis
 
 WRITERS, EACH = 8, 25
 FILMS = "films"  # the data set
 KNOWN, STRANGER = 1, 77  # users
 OLD, TRAINED, LAST = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"  # releases
 ITEMS = WRITERS * EACH  # those of the data set's own events come after
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with own_redis(tmp_path_factory.mktemp("exchange")) as settings:
-        yield settings
 
 
 @pytest.fixture(scope="module")

@@ -26,15 +26,7 @@ from online.experiments.declaration import Experiments
 from online.experiments.exposures import Exposure, ExposureQueue
 from online.experiments.store import ExperimentStore
 from online.stack.supervision import Supervisor
-from tests.services.own_redis import own_redis
 from tests.unit.online.contracts import LIVE, ExperimentStoreContract, started_one
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """The supervisor starts it again when it is killed."""
-    with own_redis(tmp_path_factory.mktemp("exchange")) as settings:
-        yield settings
 
 
 @pytest.fixture
@@ -43,12 +35,6 @@ def store(settings: Settings) -> Iterator[ExperimentStore]:
         client.flushdb()
     with closing(ExperimentStore(settings.redis)) as store:
         yield store
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[redis.Redis]:
-    with redis_client(settings) as client:
-        yield client
 
 
 def exposure(userid: int | str, number: int, experiment: str = "ranker", answered: int | None = None) -> Exposure:
