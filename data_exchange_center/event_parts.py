@@ -8,7 +8,7 @@ from it.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -52,7 +52,7 @@ class EventParts:
 
     def last(self, partition: int) -> Position:
         """The place of the last entry that was read of a partition."""
-        files = self._files(partition)
+        files = self.files(partition)
         return _last(files[-1]) if files else BEGINNING
 
     def append(self, partition: int, entries: Sequence[Entry]) -> None:
@@ -62,7 +62,7 @@ class EventParts:
         """
         forgotten = {str(entry.userid): entry.position for entry in entries if entry.event is None}
         if forgotten:
-            self._forget(partition, list(forgotten))
+            self._forget(partition, forgotten)
         kept = [entry for entry in entries if entry.position >= forgotten.get(str(entry.userid), BEGINNING)]
         milliseconds, count = entries[-1].position
         self._write(
@@ -72,20 +72,35 @@ class EventParts:
 
     def read(self) -> pd.DataFrame:
         """All of it as `artifacts.EVENTS`, by the time of acknowledgement. Raises ArtifactError for a damaged file."""
-        tables = [self._read(path) for path in self._files()]
+        tables = [self._read(path) for path in self.files()]
         order = [(name, "ascending") for name in ("acknowledged_ms", "sequence")]
         table = pa.concat_tables([SCHEMA.empty_table(), *tables]).sort_by(order)
         frame: pd.DataFrame = table.to_pandas()
         return frame
 
-    def _forget(self, partition: int, users: Sequence[str]) -> None:
-        for path in self._files(partition):
+    def forgotten(self) -> dict[str, Position]:
+        """Who was forgotten, by own id, and where the log says so. Raises ArtifactError for a damaged file."""
+        entries = self.read()
+        marks = entries[entries["eventid"].isna()]
+        places = zip(marks["acknowledged_ms"].tolist(), marks["sequence"].tolist(), strict=True)
+        return dict(zip(marks["userid"].tolist(), places, strict=True))
+
+    def move(self, target: EventParts, without: Collection[str]) -> None:
+        """Put these files among those of ``target``, but for what they have of some users, by own id."""
+        self._forget(None, without)
+        with target.locked():
+            for path in self.files():
+                path.replace(target.folder / path.name)
+
+    def _forget(self, partition: int | None, users: Collection[str]) -> None:
+        for path in self.files(partition):
             table = self._read(path)
-            gone = pc.is_in(table["userid"], pa.array(users))
+            gone = pc.is_in(table["userid"], pa.array(users, pa.string()))
             if pc.any(gone).as_py():
                 self._write(path, table.filter(pc.invert(gone)))
 
-    def _files(self, partition: int | None = None) -> list[Path]:
+    def files(self, partition: int | None = None) -> list[Path]:
+        """Of a partition or of all, in the order of the log."""
         return sorted(self.folder.glob("*.parquet" if partition is None else f"{partition:02d}-*.parquet"))
 
     def _read(self, path: Path) -> pa.Table:

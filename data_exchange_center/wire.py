@@ -53,6 +53,7 @@ def event_counts_key(release: str) -> str:
 EVENT_PARTITIONS: Final = 16
 LOG_EVENT: Final = "event"  # field of a log's entry: an `events.Event`, packed
 LOG_FORGET: Final = "forget"  # ... or the own id, as JSON, of a user whose events before this entry are gone
+LOG_UNTIL: Final = "until"  # beside it: up to which place of an earlier version's log, and what is behind that stays
 FORGOTTEN: Final = ""  # field of a user's events: the user was forgotten, and no release's state of them counts
 
 FORGOTTEN_COUNT_KEY: Final = "ml:forgotten"  # string: how often somebody was forgotten

@@ -8,7 +8,8 @@ It takes the first of these that is available:
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
 What servers were told since, and `make events` has brought, is put beside it and joins its events in the next step,
-unless RECSYS_TRAIN_ON_EVENTS is off; who was forgotten is left out even then.
+unless RECSYS_TRAIN_ON_EVENTS is off; who was forgotten is left out even then. Where an earlier version was asked to
+forget somebody and did not note of which data set, the step stops until `make name-events` says it.
 
 Reads:  RECSYS_DATA, or the network; online/events/<data set>/*.parquet, where there are some
 Writes: offline/raw/dataset.json and the data set's files beside it; MovieLens as ratings.dat, users.dat, movies.dat;
@@ -36,6 +37,7 @@ from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from data_exchange_center.unnamed_events import expect_named, unnamed_parts
 from offline import published
 from offline.ingestion import grouplens, movielens, movielens_100k, sources
 from offline.ingestion.declaration import INTERACTIONS
@@ -47,6 +49,7 @@ from offline.ingestion.times import day, expect_recent
 
 def main(settings: Settings) -> None:
     folder, raw = settings.exchange_dir, settings.offline_dir / "raw"
+    expect_named(unnamed_parts(settings).forgotten())
     before = _known(settings)
     with _found(settings) as (source, origin):
         data = ingest(source.declaration, source.tables)  # first: what is wrong with it is said before

@@ -6,17 +6,14 @@ files were lost, a consumer goes on where its folder ends. So several, each with
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import redis
 
 from data_exchange_center import wire
 from data_exchange_center.event_parts import Entry, EventParts, Position
-from data_exchange_center.events import Event
-from data_exchange_center.steps import StepError
+from offline_to_online.stores.event_log import entry_of
 
 BATCH: Final = 10_000  # entries of a file, at most
 _LOG: Final = re.compile(rb"ml:log:([^{]+):\{\d+\}")
@@ -55,19 +52,3 @@ def _next(client: redis.Redis, key: str, last: Position, batch: int) -> list[Ent
     milliseconds, count = last
     entries: Any = client.xrange(key, min=f"({milliseconds}-{count}", count=batch)
     return [entry_of(key, raw, fields) for raw, fields in entries]
-
-
-def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    """An entry of a log as it lies in Redis. Raises StepError for one that cannot be read."""
-    milliseconds, _, count = raw.decode().partition("-")
-    position = int(milliseconds), int(count)
-    try:
-        if (forgotten := fields.get(wire.LOG_FORGET.encode())) is not None:
-            return Entry(position, json.loads(forgotten), None)
-        event = Event.unpack(fields[wire.LOG_EVENT.encode()])
-    except (KeyError, TypeError, ValueError) as error:
-        raise StepError(
-            f"entry {raw.decode()} of {key} in Redis is no event ({error}). It was written by another version or by "
-            f"hand: take it out with `XDEL {key} {raw.decode()}` and run this step again."
-        ) from error
-    return Entry(position, event.userid, event)

@@ -22,6 +22,7 @@ from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rows.user_rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore
 from offline_to_online.stores.connections import redis_address, redis_client
+from offline_to_online.stores.event_log import expect_all_named
 from online.clients.redis import move_live
 from online.experiments.declaration import Experiments, unpack
 
@@ -75,9 +76,13 @@ class RedisStore(ReleaseStore[RecallState, None]):
             client.set(wire.places_key(release), content.places.tobytes())
 
     def remembered(self, users: Sequence[UserRow], dataset: str) -> tuple[UserRow, ...]:
-        """Those of a data set whom nobody has asked a server to forget. Raises as `reaching`."""
+        """Those of a data set whom nobody has asked a server to forget.
+
+        Raises StepError where somebody was forgotten who may be one of them, and as `reaching`.
+        """
         kept: list[UserRow] = []
         with self.reaching(), redis_client(self.settings) as client:
+            expect_all_named(client, self.settings)
             for start in range(0, len(users), CHUNK):
                 chunk = users[start : start + CHUNK]
                 with client.pipeline(transaction=False) as pipe:

@@ -128,8 +128,11 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             log.info("user %r: %d events change nothing any more", userid, len(gone))
         return bool(gone)
 
-    def forget(self, userid: OwnId, dataset: str) -> Forgotten:
+    def forget(self, userid: OwnId, dataset: str, until: tuple[int, int] | None = None) -> Forgotten:
         """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
+
+        ``until``: the user was forgotten at that place of an earlier version's log; what is in this one came later, and
+        stays.
 
         After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
         drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
@@ -137,7 +140,9 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         with self._asking("forget"):
             pipeline = self._redis.pipeline(transaction=False)
             exposures = wire.exposures_key(wire.event_partition(userid))
-            told = json.dumps(userid), wire.exposure_user(dataset, userid)
+            told = [json.dumps(userid), wire.exposure_user(dataset, userid)]
+            if until is not None:
+                told.append("{}-{}".format(*until))
             pipeline.fcall(functions.FORGET, 4, *_keys(dataset, userid), exposures, *told)
             pipeline.lrange(wire.HISTORY_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)
