@@ -103,6 +103,10 @@ new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new
 	@[[ -n "$(folder)" ]] || { echo "Name the folder that holds your files: make new-data folder=my-folder" >&2; exit 1; }
 	@$(BIN)/python -m offline.ingestion.proposal "$(folder)"
 
+.PHONY: synthesise
+synthesise: .venv/.ready ## a data set factor= times as large, of the same structure (items=: so many times the items; folder=, seed=); figures=1: what that keeps -> pic/figures/
+	@$(BIN)/python -m offline.synthesis $(if $(factor),--factor "$(factor)") $(if $(items),--items "$(items)") $(if $(folder),--folder "$(folder)") $(if $(seed),--seed "$(seed)") $(if $(figures),--figures)
+
 .PHONY: sync
 sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
 	$(call step,offline_to_online/recall,s1_user_to_redis.py)

@@ -15,6 +15,10 @@ CHINESE = {
     "found of the exact": "找到精确结果的", "worst user": "最差的用户", "flat": "逐个比较（flat）",
     "hnsw": "图（hnsw）", "from second": "开始于第几秒", "of the cores": "占用的核",
     "channels, lists and ranker": "通道、列表和排序模型",
+    "expanded": "扩展", "the source": "来源", "events": "事件", "users": "用户", "items": "物品",
+    "top 1%": "最热门的 1 %", "top 10%": "最热门的 10 %", "gini": "Gini", "events of a user": "一个用户的事件",
+    "events of a session": "一个会话的事件", "sessions of a user": "一个用户的会话数",
+    "a genre's share differs by": "类型的份额相差",
 }  # fmt: skip
 
 
@@ -84,10 +88,36 @@ def index(figure: Figure, word: Words) -> str:
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
+def synthesis(figure: Figure, word: Words) -> str:
+    """What expansions keep of the structure of their source: a column for each."""
+    found = figure["rows"]
+    source = found["source"]
+
+    def row(name: str, cell: Callable[[Figure], str]) -> tuple[str, ...]:
+        return (word(name), *map(cell, found.values()))
+
+    def quantiles(name: str) -> tuple[str, ...]:
+        return row(name, lambda each: ", ".join(f"{q} {n:,}" for q, n in each[name].items() if q != "most"))
+
+    def difference(each: Figure) -> str:
+        return f"{max(abs(each['terms'][name] - share) for name, share in source['terms'].items()):.4f}"
+
+    rows = [
+        *(row(name, lambda each, name=name: f"{each[name]:,}") for name in ("events", "users", "items")),
+        *(row(name, lambda each, name=name: f"{each['popularity'][name]:.3f}") for name in source["popularity"]),
+        *map(quantiles, ("events of a user", "events of a session")),
+        row("sessions of a user", lambda each: f"{each['sessions of a user']:.2f}"),
+        row("a genre's share differs by", difference),
+    ]
+    head = (word("expanded"), *(word("the source") if name == "source" else name for name in found))
+    return f"{table(head, rows)}\n\n{measured(figure, word)}"
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "fm": ("offline_seeds.json", _auc("fm")),
     "deepfm": ("offline_seeds.json", _auc("deepfm")),
     "offline": ("offline_bench.json", offline),
     "ratings": ("rating_prediction.json", ratings),
     "index": ("vector_index.json", index),
+    "synthesis": ("synthesis.json", synthesis),
 }

@@ -30,7 +30,16 @@ from tables import Figure, Words
 from data_exchange_center.figures import FIGURES
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = (".", "offline", "offline/evaluation", "offline_to_online", "online", "online/bench", "data_exchange_center")
+ROOMS = (
+    ".",
+    "offline",
+    "offline/evaluation",
+    "offline_to_online",
+    "online",
+    "online/bench",
+    "data_exchange_center",
+    "past_one_machine",
+)
 BLOCK = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<close><!-- /figures -->)", re.DOTALL)
 
 NOT_MEASURED = "Not measured yet: no command has written `{file}`."

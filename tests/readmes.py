@@ -19,6 +19,7 @@ ROOMS: tuple[str, ...] = (
     "online",
     "online/bench",
     "data_exchange_center",
+    "past_one_machine",
 )
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 

@@ -77,7 +77,8 @@ class _Table(_Frozen):
     """A table of the data set.
 
     Attributes:
-        file: its name; left out where it is called as the table is, with the ending .csv, .csv.gz or .parquet.
+        file: its name; left out where it is called as the table is, with the ending .csv, .csv.gz or .parquet. With a
+            ``*`` in it, all files that match are parts of the table, in the order of their names.
         delimiter: between the columns of a CSV.
     """
 

