@@ -15,9 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data_exchange_center import artifacts
+from data_exchange_center.release_parts import read_dataset
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.ingestion import sources
 from offline.ingestion.ingest import Ingested, ingest
+from offline.preprocess import s0_get_data, s1_data_split
 from offline.synthesis.expansion import Factors, expand
 from tests.made_up_data import half_stars, shop
 from tests.unit.offline.synthetic import made_up_movielens
@@ -92,6 +96,15 @@ def test_every_source_can_be_expanded_and_declares_itself(tmp_path: Path) -> Non
         assert [getattr(after.dataset, name) for name in same] == [getattr(before.dataset, name) for name in same]
         assert after.dataset.numbers == before.dataset.numbers
         assert list(after.users.columns) == list(before.users.columns)
+
+
+def test_the_steps_read_an_expansion(films: Path, tmp_path: Path) -> None:
+    settings = Settings(data=expanded(films, tmp_path / "x4", 4), exchange_dir=tmp_path / "exchange")
+    s0_get_data.main(settings)
+    s1_data_split.main(settings)
+    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    assert len(ratings) == 4 * len(read(films).ratings)
+    assert read_dataset(settings.exchange_dir).name == "films-x4"
 
 
 def test_an_expansion_can_be_expanded(films: Path, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from offline.ingestion import sources
 from offline.synthesis.__main__ import show
@@ -48,11 +50,10 @@ def test_a_whole_folder_and_its_parts_give_the_same(tmp_path: Path) -> None:
 
 
 def test_it_is_shown(tmp_path: Path) -> None:
-    from rich.console import Console
-
     with sources.opened(made_up_movielens(tmp_path / "films")) as source:
         found = of_source(source)
-    console = Console(record=True, width=200, file=(tmp_path / "shown").open("w"))
-    show({"source": found, "x 2": found}, console)
-    assert f"{found['events']:,}" in console.export_text()
-    assert "0.0000" in console.export_text()
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as shown:
+        show({"source": found, "x 2": found}, console)
+    assert f"{found['events']:,}" in shown.get()
+    assert "0.0000" in shown.get()
