@@ -36,11 +36,24 @@ def popular_lists(holdout: Holdout, size: int) -> Lists:
 
 def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:
     """(users, items + 1) scores -> (users, size) codes, best first, ties in favour of the smaller code; 0 pads."""
-    size = min(size, scores.shape[1] - 1)
     masked = np.array(scores, dtype=np.float32)
     masked[seen.nonzero()] = -np.inf
     masked[:, 0] = -np.inf
-    top = np.argsort(-masked, axis=1, kind="stable")[:, :size]
-    values = np.take_along_axis(masked, top, axis=1)
-    lists: Lists = np.where(np.isfinite(values), top, 0)
+    return top(masked, size)
+
+
+def top(scores: NDArray[np.float32], size: int) -> Lists:
+    """(users, items + 1) scores, -inf what is not to be listed -> (users, size) as by `best_unseen`.
+
+    Only what reaches a row's score at ``size`` is sorted.
+    """
+    size = min(size, scores.shape[1] - 1)
+    floor = np.partition(scores, -size, axis=1)[:, -size][:, None]
+    users, codes = np.nonzero((scores >= floor) & np.isfinite(scores))  # row by row, codes ascending
+    order = np.lexsort((-scores[users, codes], users))  # stable
+    users, codes = users[order], codes[order]
+    places = np.arange(len(users)) - np.searchsorted(users, users)
+    kept = places < size
+    lists: Lists = np.zeros((len(scores), size), dtype=np.int64)
+    lists[users[kept], places[kept]] = codes[kept]
     return lists

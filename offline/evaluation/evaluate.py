@@ -14,10 +14,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from data_exchange_center import artifacts
 from data_exchange_center.figures import FIGURES, named
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
-from data_exchange_center.recipes import SOURCE
+from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline import published
@@ -139,6 +140,16 @@ def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
     yield
     seconds[what] = round(time.perf_counter() - begin, 1)
     log.info("%s: %.1f s", what, seconds[what])
+
+
+def head(command: str, settings: Settings, recipe: Recipe, users: Holdout | None = None) -> dict[str, Any]:
+    """How every report begins: what a reader can repeat, where it was measured, on what.
+
+    ``users``: where it is said how many of them have something to be found.
+    """
+    counted = {} if users is None else {"users": int(np.count_nonzero(np.diff(users.relevance.indptr)))}
+    dataset = artifacts.DATASET.read(settings.exchange_dir)["name"]
+    return {"command": command, "machine": machine(), "dataset": dataset, "recipe": recipe.name, **counted}
 
 
 def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> Path:

@@ -12,32 +12,28 @@ Expect: half an hour on MovieLens-1M
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import artifacts
 from data_exchange_center.channels.contract import Channel
 from data_exchange_center.fusion import Hits
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.evaluation import metrics, replay
+from offline.evaluation import metrics
 from offline.evaluation.baselines import baselines
-from offline.evaluation.evaluate import write
+from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import SHOWN
 from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.source_reference import asked_for
-from offline.experiments.fitted import EvalRequests
+from offline.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
 from offline.experiments.fusion_rules import rules
 from offline.experiments.ranker_variants import AblationSetup, samples, without
 from offline.experiments.searches import variants
-from offline.readers import read_with_holdout
 from offline.training.channels import channels_of, fit_channels
 from offline.training.ranking import list_recipe
 
@@ -60,23 +56,14 @@ def measure(settings: Settings, recipe: Recipe, with_source: bool = False) -> di
     Raises StepError for a recipe without a list ranker: its parts are not those that are left out here.
     """
     list_recipe(recipe)  # before minutes are spent
-    inputs = read_with_holdout(settings)
-    rule = inputs.dataset.holdout
-    data = inputs.data.before_last(rule.sizes(inputs.data.lengths))  # the last ten are gone from here on
-    requests = EvalRequests(replay.hold_out(data, rule), replace(inputs, data=data))
-    holdout, rows = (
-        requests.holdout,
-        sorted(tried(requests, recipe, with_source), key=lambda row: GROUPS.index(row.group)),
-    )
+    requests = before_the_last(settings)
+    holdout = requests.holdout
+    rows = sorted(tried(requests, recipe, with_source), key=lambda row: GROUPS.index(row.group))
     rows = [row._replace(lists=holdout.judged(row.lists)) for row in rows]
     reference = next(per_user(holdout.relevance, row.lists) for row in rows if row.name == REFERENCE)
     return {
-        "command": f"make ablations{' with_source=1' if with_source else ''}",
-        "machine": machine(),
-        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "recipe": recipe.name,
-        "ratings": "the ten before the last ten",
-        "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
+        **head(f"make ablations{' with_source=1' if with_source else ''}", settings, recipe, holdout),
+        "ratings": CHOSEN_ON,
         "reference": REFERENCE,
         "rows": [
             {

@@ -13,30 +13,27 @@ Expect: a quarter of an hour on MovieLens-1M
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import artifacts
 from data_exchange_center.channels.contract import Channel, VectorChannel
 from data_exchange_center.diversity import rarity
 from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.machine import machine
 from data_exchange_center.progress import progress
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.sequences import Ints, Sequences
-from offline.evaluation import replay
 from offline.evaluation.diversity import COST, NDCG, K, Kinds, lost, measures, summary
-from offline.evaluation.evaluate import write
+from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Floats, Lists, normalised
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
-from offline.experiments.fitted import EvalRequests
+from offline.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
 from offline.experiments.rerankers import (
     Listed,
     Reranker,
@@ -47,7 +44,6 @@ from offline.experiments.rerankers import (
     rare_first,
     served,
 )
-from offline.readers import read_with_holdout
 from offline.training.list_ranker import ranked
 from offline.training.ranking import fit_stages, ranker_of_lists
 
@@ -108,23 +104,17 @@ def ways(kinds: Kinds) -> dict[str, tuple[Reranker, Float32, tuple[float, ...]]]
 
 def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
     """Every way at every strength, what each gives for 1 % of the NDCG, and the strength that is recommended."""
-    inputs = read_with_holdout(settings)
-    rule = inputs.dataset.holdout
-    data = inputs.data.before_last(rule.sizes(inputs.data.lengths))  # the last ten are gone from here on
-    inputs, holdout = replace(inputs, data=data), replay.hold_out(data, rule)
-    requests, stages = EvalRequests(holdout, inputs), fit_stages(holdout.past, inputs, recipe)
+    requests = before_the_last(settings)
+    holdout, inputs = requests.holdout, requests.inputs
+    stages = fit_stages(holdout.past, inputs, recipe)
     recalled = requests.recalled(stages.channels, recipe, recipe.recall.candidates)
     codes = ranked(stages.ranker, recalled, stages.stored)
     ranking = Ranking(requests, codes, Kinds(_vectors(stages.channels), inputs.genres.astype(np.float32)))
     found = _tried(holdout, ranking)
     first = found[RANKED]["0"]
     return {
-        "command": "make tune-diversity",
-        "machine": machine(),
-        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "recipe": recipe.name,
-        "ratings": "the ten before the last ten",
-        "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
+        **head("make tune-diversity", settings, recipe, holdout),
+        "ratings": CHOSEN_ON,
         "ways": found,
         "for the cost": {name: at_cost({"0": first, **rows}) for name, rows in found.items() if name != RANKED},
         "chosen": chosen(found[SERVED], first),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 from data_exchange_center.channels.contract import Channel
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import Recipe
+from data_exchange_center.settings import Settings
 from offline.data.inputs import Inputs
 from offline.data.lists import Lists as RecallLists
 from offline.data.lists import channel_hits, recall_lists
 from offline.data.requests import Points
 from offline.data.sequences import Sequences
+from offline.evaluation import replay
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
+from offline.readers import read_with_holdout
 from offline.training.list_ranker import ranked
 from offline.training.ranking import Stages, ranker_of_lists
+
+CHOSEN_ON = "the ten before the last ten"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,17 @@ class EvalRequests:
             kept = codes[:size]
             out[user, : len(kept)] = kept
         return out
+
+
+def before_the_last(settings: Settings) -> EvalRequests:
+    """Where choices are made: requests for the ratings before the last ones. The held-out ones are gone from here on.
+
+    Raises ArtifactError or StepError when preprocessing has not run.
+    """
+    inputs = read_with_holdout(settings)
+    rule = inputs.dataset.holdout
+    data = inputs.data.before_last(rule.sizes(inputs.data.lengths))
+    return EvalRequests(replay.hold_out(data, rule), replace(inputs, data=data))
 
 
 def systems(stages: Stages, requests: EvalRequests, recipe: Recipe) -> dict[str, Lists]:

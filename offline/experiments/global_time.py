@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from data_exchange_center import artifacts
 from data_exchange_center.as_of import happened
-from data_exchange_center.machine import machine
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
@@ -26,7 +24,7 @@ from offline.data.sequences import Sequences
 from offline.evaluation import replay, served
 from offline.evaluation.baselines import baselines
 from offline.evaluation.clock import EVERYBODY, SITTING, clock_table, later
-from offline.evaluation.evaluate import show, write
+from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import plain, summary
 from offline.experiments.fitted import EvalRequests, systems
@@ -63,13 +61,9 @@ def measure(settings: Settings) -> dict[str, Any]:
         for cut, found in ((per_user, one), (holdout, other))
     ]
     return {
-        "command": "make evaluate-global",
-        "machine": machine(),
-        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "recipe": recipe.name,
+        **head("make evaluate-global", settings, recipe, holdout),
         "time": time,
         "ratings before": int(happened(data.times, time).sum()),
-        "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
         "returning users": int((holdout.slices["returning"] & (np.diff(holdout.relevance.indptr) > 0)).sum()),
         "clock": {EVERYBODY: clock_table({SITTING: (holdout, fitted), **asked})[EVERYBODY]},
         "table": tables[1],

@@ -20,19 +20,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import artifacts
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.statistics import list_spec
-from offline.evaluation import metrics, replay
+from offline.evaluation import metrics
 from offline.evaluation.clock import EVERYBODY, ROWS, SITTING, clock_table, later
-from offline.evaluation.evaluate import write
+from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.report import per_user, plain
-from offline.experiments.fitted import EvalRequests
-from offline.readers import read_with_holdout
+from offline.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
 from offline.training.channels import channels_of, fit_channels
 from offline.training.list_ranker import ranked
 from offline.training.ranking import RankerInputs, list_recipe, lists_of, train_then_renew
@@ -50,19 +47,13 @@ def measure(settings: Settings, recipe: Recipe, shares: Sequence[float] = SHARES
     Raises StepError for a recipe without a list ranker.
     """
     list_recipe(recipe)  # before minutes are spent
-    inputs = read_with_holdout(settings)
-    rule = inputs.dataset.holdout
-    data = inputs.data.before_last(rule.sizes(inputs.data.lengths))  # the last ten are gone from here on
-    inputs, holdout = replace(inputs, data=data), replay.hold_out(data, rule)
-    asked = {when: EvalRequests(at, inputs) for when, at in {SITTING: holdout, **later(holdout)}.items()}
+    requests = before_the_last(settings)
+    asked = {SITTING: requests} | {when: replace(requests, holdout=at) for when, at in later(requests.holdout).items()}
     tried = list(_tried(asked, recipe, shares))
     first = next(found for name, found in tried if name != RECALL)
     return {
-        "command": "make tune-later",
-        "machine": machine(),
-        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "recipe": recipe.name,
-        "ratings": "the ten before the last ten",
+        **head("make tune-later", settings, recipe, requests.holdout),
+        "ratings": CHOSEN_ON,
         "chosen": list_recipe(recipe).later,
         "rows": [
             {

@@ -23,13 +23,12 @@ from rich.console import Console
 
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.history import History
-from data_exchange_center.machine import machine
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation import metrics, replay, served
-from offline.evaluation.evaluate import show, write
+from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
@@ -77,19 +76,15 @@ def scores(holdout: Holdout, lists: Lists) -> dict[str, float]:
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Recall's order and the ranker's, with the time of the request and without it."""
-    release, inputs = release_of_artifacts(settings), read_with_holdout(settings)
-    named = last_ratings(inputs.data)
+    release_of_artifacts(settings)  # that they are of one run
+    named = last_ratings(read_with_holdout(settings).data)
     stored = served.read_states(settings.exchange_dir, named.past)
     table: dict[str, Mapping[str, float]] = {}
     for name, holdout in (("with the time", named), ("without the time", without_time(named))):
         answers = served.answers(settings, holdout, states(holdout, stored))
         table |= {f"recall, {name}": scores(holdout, answers.fused), f"ranked, {name}": scores(holdout, answers.ranked)}
     return {
-        "command": "make evaluate-last",
-        "machine": machine(),
-        "dataset": release.dataset.name,
-        "recipe": settings.recipe.name,
-        "users": int(np.count_nonzero(np.diff(named.relevance.indptr))),
+        **head("make evaluate-last", settings, settings.recipe, named),
         "first of its second": int(named.slices["first of its second"].sum()),
         "table": table,
     }

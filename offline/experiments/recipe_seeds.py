@@ -17,15 +17,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import artifacts
 from data_exchange_center.frozen import Frozen
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.evaluation import replay, served
-from offline.evaluation.evaluate import write
+from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import plain, summary
@@ -59,10 +57,7 @@ def measure(settings: Settings, recipe: Recipe, seeds: Sequence[int]) -> dict[st
         seeded = with_seed(recipe, seed)
         runs.append(systems(fit_stages(holdout.past, inputs, seeded), requests, seeded))
     return {
-        "command": "make evaluate-seeds",
-        "machine": machine(),
-        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "recipe": recipe.name,
+        **head("make evaluate-seeds", settings, recipe),
         "seeds": [ranker_of_lists(recipe).seed, *seeds],
         "systems": spread([{name: summary(holdout, lists) for name, lists in found.items()} for found in runs]),
     }

@@ -18,15 +18,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from data_exchange_center import artifacts
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.sequences import Sequences
 from offline.evaluation import metrics, replay, served
-from offline.evaluation.evaluate import show, write
+from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.report import per_user, plain, summary
 from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.recipe_seeds import named_as_fitted
@@ -62,11 +60,7 @@ def measure(settings: Settings, recipe: Recipe) -> dict[str, Any]:
     times, users = holdout.past.times, holdout.past.users
     tied = (times[1:] == times[:-1]) & (users[1:] == users[:-1])
     return {
-        "command": "make evaluate-ties",
-        "machine": machine(),
-        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "recipe": recipe.name,
-        "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
+        **head("make evaluate-ties", settings, recipe, holdout),
         "pairs of one second": float(tied.sum() / max((users[1:] == users[:-1]).sum(), 1)),
         "table": table,
         f"{COMPARED}, shuffled to as it is": compared,

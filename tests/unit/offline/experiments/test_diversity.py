@@ -15,7 +15,7 @@ from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.settings import Settings
 from offline.evaluation.diversity import NDCG
 from offline.evaluation.report import plain
-from offline.experiments import diversity
+from offline.experiments import diversity, fitted
 from offline.experiments.diversity import RANKED, SERVED, STRENGTHS, at_cost, chosen
 from tests.unit.offline.training.test_ranking import ITEMS, RECIPE, USERS, inputs_of
 
@@ -25,7 +25,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     inputs = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
     inputs = replace(inputs, dataset=inputs.dataset.model_copy(update={"holdout": HoldoutRule(last=3)}))
     artifacts.DATASET.write(tmp_path, {"name": "made up"})
-    monkeypatch.setattr(diversity, "read_with_holdout", lambda _: inputs)
+    monkeypatch.setattr(fitted, "read_with_holdout", lambda _: inputs)
     return Settings(exchange_dir=tmp_path)
 
 

@@ -22,7 +22,7 @@ from offline.data.requests import Points
 from offline.evaluation import replay, served
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import HEADLINES
-from offline.experiments import ablations, global_time, recipe_seeds
+from offline.experiments import ablations, fitted, global_time, recipe_seeds
 from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.fusion_rules import quotas, rrf, rules, z_scores
 from offline.experiments.ranker_variants import AblationSetup, Parts, without
@@ -166,7 +166,7 @@ def test_all_inputs_are_the_recipes_ranker(requests: EvalRequests, channels: tup
 def settings(requests: EvalRequests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A folder that says only which data set it is of; the inputs are those made up here."""
     artifacts.DATASET.write(tmp_path, {"name": "made up"})
-    for module in (ablations, recipe_seeds, global_time):
+    for module in (fitted, recipe_seeds, global_time):
         monkeypatch.setattr(module, "read_with_holdout", lambda _: requests.inputs)
     return Settings(exchange_dir=tmp_path)
 
@@ -185,7 +185,7 @@ def test_ablations_never_read_the_last_ten(
     late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)
     turned = np.where(late, data.items % ITEMS + 1, data.items)
     other = Inputs(**(vars(requests.inputs) | {"data": type(data)(**(vars(data) | {"items": turned}))}))
-    monkeypatch.setattr(ablations, "read_with_holdout", lambda _: other)
+    monkeypatch.setattr(fitted, "read_with_holdout", lambda _: other)
     assert ablations.measure(settings, recipe, with_source=True) == found
     assert json.loads(json.dumps(found, allow_nan=False))["users"] > 0
     groups = {row["group"] for row in found["rows"]}
