@@ -71,6 +71,7 @@ compile_image = $(compile) $(2) --constraint requirements.txt --generate-hashes 
 lock: ## pin the Python packages anew: requirements.txt, and from it those of the images (upgrade=1: to the newest)
 	$(compile) pyproject.toml --universal --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) offline/experiments/rivals/requirements.in --universal --generate-hashes --output-file offline/experiments/rivals/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
@@ -192,7 +193,7 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline evaluate-degraded evaluate-diversity evaluate-live ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
+.PHONY: evaluate evaluate-offline evaluate-degraded evaluate-diversity evaluate-live rivals ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
 evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
 	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
@@ -207,6 +208,9 @@ evaluate-diversity: setup ## what diversity costs and gives, and how long it tak
 
 evaluate-live: setup ## what it is worth that the next answer knows the last event, through the running server, into pic/figures/ (2,000 users; users=all)
 	$(BIN)/python -m offline_to_online.measure.prequential $(if $(users),--users "$(users)")
+
+rivals: setup ## recommenders of others, tuned and measured as the recipe is, into pic/figures/ (hours; ended, it goes on; only=<one of them>)
+	$(BIN)/python -m offline.experiments.rivals $(if $(only),--only "$(only)")
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
 	$(BIN)/python -m offline.experiments.ablations $(if $(with_source),--with-source)

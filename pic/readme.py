@@ -23,6 +23,7 @@ import evaluation_tables
 import events_tables
 import experiment_tables
 import offline_tables
+import rivals_tables
 import serving_tables
 import tables
 from tables import Figure, Words
@@ -55,6 +56,7 @@ CHINESE = {
     **events_tables.CHINESE,
     **diversity_tables.CHINESE,
     **experiment_tables.CHINESE,
+    **rivals_tables.CHINESE,
 }
 
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
@@ -66,6 +68,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     **events_tables.BLOCKS,
     **diversity_tables.BLOCKS,
     **experiment_tables.BLOCKS,
+    **rivals_tables.BLOCKS,
 }
 
 

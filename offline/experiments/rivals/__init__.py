@@ -1,0 +1,1 @@
+"""Recommenders of others, as strong as they can be made, beside the recipe: ``make rivals``."""
