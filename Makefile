@@ -168,7 +168,7 @@ demo: setup ## the whole pipeline: data, training, services, sync, server, fifty
 
 # --- offline: figures and pictures ------------------------------------------------------------------------------------
 
-.PHONY: bench-offline pictures tune tune-diversity tune-later seeds ratings
+.PHONY: bench-offline pictures tune tune-recipe tune-diversity tune-later seeds ratings
 bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
 	$(BIN)/python -m offline.bench
 
@@ -176,8 +176,11 @@ pictures: setup ## the pipeline, training curves and calibration, into pic/ (aft
 	$(BIN)/python pic/road.py
 	$(BIN)/python -m offline.pictures
 
-tune: setup ## compare training settings on the validation rows, into pic/figures/ (half an hour)
+tune: tune-recipe ## every number of both recipes beside other values, on validation rows, into pic/figures/ (hours)
 	$(BIN)/python -m offline.experiments tune
+
+tune-recipe: setup ## every number of the recipe beside other values, into pic/figures/ (three hours; ended, it goes on)
+	$(BIN)/python -m offline.experiments.recipe_tuning
 
 tune-diversity: setup ## ways to make lists diverse, and what they cost, on the ten before the last ten (a quarter of an hour)
 	$(BIN)/python -m offline.experiments.diversity

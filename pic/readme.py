@@ -26,6 +26,7 @@ import offline_tables
 import rivals_tables
 import serving_tables
 import tables
+import tuning_tables
 from tables import Figure, Words
 
 from data_exchange_center.figures import FIGURES
@@ -57,6 +58,7 @@ CHINESE = {
     **diversity_tables.CHINESE,
     **experiment_tables.CHINESE,
     **rivals_tables.CHINESE,
+    **tuning_tables.CHINESE,
 }
 
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
@@ -69,6 +71,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     **diversity_tables.BLOCKS,
     **experiment_tables.BLOCKS,
     **rivals_tables.BLOCKS,
+    **tuning_tables.BLOCKS,
 }
 
 

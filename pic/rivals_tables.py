@@ -20,8 +20,8 @@ SO_FAR = "Not fully tuned yet, and so perhaps weaker than they could be: {rivals
 NOT_YET = "Not measured yet: {rivals}."
 CHINESE = {
     "NDCG@50 to the recipe's, paired": "NDCG@50 与本配方之差（配对）", "trained for": "训练时间", "tuned": "调参",
-    "popularity of the last days": "最近几天的热门榜", "item-kNN, weighted": "加权 item-kNN",
-    "EASE, weighted": "加权 EASE", "Markov chain": "马尔可夫链", "iALS": "iALS", "eSASRec": "eSASRec", "HSTU": "HSTU",
+    "popularity of the last days": "最近几天的热门榜", "weighted item-kNN": "加权 item-kNN",
+    "weighted EASE": "加权 EASE", "Markov chain": "马尔可夫链", "iALS": "iALS", "eSASRec": "eSASRec", "HSTU": "HSTU",
     FUSION: "它们的最佳融合", SETTINGS: "{tried} 组设置", MORE: "{tried} 组设置，尚未试完",
     "{seconds} s": "{seconds} 秒", "{minutes} min": "{minutes} 分钟",
     TABLE:
@@ -31,7 +31,7 @@ CHINESE = {
     NOT_YET: "还没有测：{rivals}。",
 }  # fmt: skip
 EXPECTED = (
-    "popularity", "popularity of the last days", "item-kNN, weighted", "EASE, weighted", "Markov chain", "iALS",
+    "popularity", "popularity of the last days", "weighted item-kNN", "weighted EASE", "Markov chain", "iALS",
     "eSASRec", "HSTU", FUSION,
 )  # fmt: skip
 

@@ -46,14 +46,13 @@ def contest(settings: Settings) -> Contest:
     chosen_on = before_the_last(settings).holdout
     opening = {
         **head("make rivals", settings, settings.recipe, measured_on),
-        "release": release.release,
         "chosen on": CHOSEN_ON,
         "cuts": digest(chosen_on, measured_on),
     }
     report = Report(figure(opening, settings, "rivals"), opening)
-    references, of_users = recipes_own(settings, measured_on)
-    report.refer_to(references, of_users)
-    report.write()
+    if report.release != release.release:
+        report.refer_to(release.release, *recipes_own(settings, measured_on))
+        report.write()
     return Contest(chosen_on, measured_on, report)
 
 

@@ -34,6 +34,7 @@ class Contest:
             self._measure(rival)
         for entry in searched(rival, tried, partial(self._try, rival)):
             self.report.add_tried(rival.name, entry)
+            self._told(rival)
         self._measure(rival)
 
     def _try(self, rival: Rival, setting: Setting) -> Measured:

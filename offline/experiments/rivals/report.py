@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from offline.evaluation import metrics
@@ -38,8 +36,7 @@ class Report:
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
         """``head``: with the `digest` of the cuts as ``cuts``."""
         self.path = path
-        self.found = {**resumed(path, head, ("rows", "tried")), "references": {}}
-        self._own: Floats = np.empty(0)  # of the recipe's ranked lists
+        self.found = resumed(path, head, ("rows", "tried", "references", "own"))
 
     def tried(self, rival: str) -> list[Measured]:
         found: list[Measured] = self.found["tried"].setdefault(rival, [])
@@ -48,7 +45,6 @@ class Report:
     def add_tried(self, rival: str, entry: Measured) -> None:
         self.tried(rival).append(plain(entry))
         log.info("%s: %s %.4f, %s", rival, SELECTED_BY, entry[SELECTED_BY], entry["setting"])
-        self.write()
 
     def row(self, rival: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self.found["rows"].get(rival)
@@ -59,14 +55,21 @@ class Report:
         compared = self._compared(packed(of_users))
         self.found["rows"][rival] = {**plain(row), "machine": machine()["cpu"], **compared}
 
-    def refer_to(self, references: Mapping[str, Mapping[str, Any]], of_users: Floats) -> None:
-        """Compare every row with the recipe's ranked lists; ``references``: its own rows."""
-        self.found["references"], self._own = plain(references), of_users
+    @property
+    def release(self) -> str | None:
+        """Which release the rows are compared with; None before `refer_to`."""
+        return self.found["own"].get("release")
+
+    def refer_to(self, release: str, references: Mapping[str, Mapping[str, Any]], of_users: Floats) -> None:
+        """Compare every row with a release's ranked lists; ``references``: its own rows."""
+        self.found["references"] = plain(references)
+        self.found["own"] = {"release": release, "of users": packed(of_users)}
         for row in self.found["rows"].values():
             row |= self._compared(row["of users"])
 
     def _compared(self, of_users: str) -> dict[str, Any]:
-        return {"to the recipe": plain(asdict(metrics.compare(unpacked(of_users), self._own))), "of users": of_users}
+        own = unpacked(self.found["own"]["of users"])
+        return {"to the recipe": plain(asdict(metrics.compare(unpacked(of_users), own))), "of users": of_users}
 
     def write(self) -> None:
         write_json(self.path, self.found)

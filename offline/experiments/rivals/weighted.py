@@ -133,8 +133,8 @@ COUNTED: Final[Of] = {"counted": ("liked", "rated")}
 POPULARITY, LATELY, KNN, EASE, MARKOV, IALS = (
     "popularity",
     "popularity of the last days",
-    "item-kNN, weighted",
-    "EASE, weighted",
+    "weighted item-kNN",
+    "weighted EASE",
     "Markov chain",
     "iALS",
 )

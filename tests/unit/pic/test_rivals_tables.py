@@ -45,7 +45,7 @@ def test_a_row_says_what_it_found_and_how_it_came_about(tables: ModuleType) -> N
     assert "1,234 users." in block
     assert "on cpu a, cpu c." in block
     assert "Not fully tuned yet, and so perhaps weaker than they could be: eSASRec." in block
-    assert "Not measured yet: popularity, popularity of the last days, item-kNN, weighted" in block
+    assert "Not measured yet: popularity, popularity of the last days, weighted item-kNN" in block
 
 
 def test_a_whole_table_says_nothing_of_what_is_missing(tables: ModuleType) -> None:

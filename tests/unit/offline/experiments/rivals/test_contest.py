@@ -61,7 +61,7 @@ def report_of(cuts: tuple[Holdout, Holdout], path: Path, recipe: str = "small") 
 
 def contest(cuts: tuple[Holdout, Holdout], path: Path) -> Contest:
     made = report_of(cuts, path)
-    made.refer_to({"own": {NDCG: 0.5}}, np.full(USERS, 0.5))
+    made.refer_to("first", {"own": {NDCG: 0.5}}, np.full(USERS, 0.5))
     return Contest(*cuts, made)
 
 
@@ -105,7 +105,7 @@ def test_rows_are_compared_with_the_recipe_of_today(cuts: tuple[Holdout, Holdout
     one.enter(Shifted(best=0).rival("any"))
     own = np.linspace(0, 1, USERS)
     later = report_of(cuts, path)
-    later.refer_to({"own": {NDCG: 0.4}}, own)
+    later.refer_to("second", {"own": {NDCG: 0.4}}, own)
     expected = asdict(metrics.compare(unpacked(later.found["rows"]["any"]["of users"]), own))
     assert later.found["rows"]["any"]["to the recipe"]["difference"] == pytest.approx(expected["difference"], rel=1e-3)
 
