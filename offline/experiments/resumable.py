@@ -27,7 +27,7 @@ def resumed(path: Path, head: Mapping[str, Any], kept: tuple[str, ...]) -> dict[
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
         if all(before.get(name) == head[name] for name in SAME):
-            return found | {name: before[name] for name in kept}
+            return found | {name: before.get(name, {}) for name in kept}
         log.warning("%s is of other data, or was asked otherwise: it is begun anew", path)
     return found
 
