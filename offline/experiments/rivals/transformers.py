@@ -40,8 +40,8 @@ COMMON: Final[Setting] = {
 }
 # What a training is told by, and in which order other values are tried: what takes longest comes last.
 FIRST: Final[Mapping[str, Setting]] = {
-    ESASREC: {**COMMON, "dim": 64, "negatives": 256, "temperature": 1.0},
-    HSTU: {**COMMON, "dim": 50, "negatives": 128, "temperature": 0.05},
+    ESASREC: {**COMMON, "dim": 64, "negatives": 1024, "temperature": 1.0},
+    HSTU: {**COMMON, "dim": 50, "negatives": 1024, "temperature": 0.05},
 }
 OTHERS: Final[Mapping[str, Sequence[Any]]] = {
     "targets": ("liked",),

@@ -34,9 +34,11 @@ from rectools.models.nn.item_net import IdEmbeddingsItemNet
 from rectools.models.nn.transformers.base import TransformerModelBase
 from rectools.models.nn.transformers.lightning import TransformerLightningModule
 from rectools.models.nn.transformers.ligr import LiGRLayers
+from rectools.models.nn.transformers.negative_sampler import TransformerNegativeSamplerBase
+from rectools.models.nn.transformers.similarity import DistanceSimilarityModule
 
 WARM = 0.03  # share of the steps in which the learning rate rises
-AT_ONCE = 32  # sequences of a batch: sampled negatives of each place take 13 MB a sequence
+AT_ONCE = 32  # sequences at a time, whatever the batch: all the memory that a small machine can spare
 
 
 class Annealed(TransformerLightningModule):
@@ -54,6 +56,28 @@ class Annealed(TransformerLightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, share), "interval": "step"},
         }
+
+
+class SharedNegatives(TransformerNegativeSamplerBase):
+    """Draws items once for all places of a batch, where RecTools draws them for each: as many cost a fraction."""
+
+    def get_negatives(
+        self, batch_dict: dict[str, torch.Tensor], lowest_id: int, highest_id: int, session_len_limit: int | None = None
+    ) -> torch.Tensor:
+        users, length = batch_dict["x"].shape
+        drawn = torch.randint(lowest_id, highest_id, (self.n_negatives,))
+        return drawn.expand(users, session_len_limit or length, self.n_negatives)
+
+
+class SharedSimilarity(DistanceSimilarityModule):
+    """Scores the target of each place, and the negatives that all places share, as one product of matrices."""
+
+    def _get_pos_neg_logits(
+        self, session_embs: torch.Tensor, item_embs: torch.Tensor, candidate_item_ids: torch.Tensor
+    ) -> torch.Tensor:
+        target = (item_embs[candidate_item_ids[:, :, 0]] * session_embs).sum(-1, keepdim=True)  # (users, length, 1)
+        negatives = session_embs @ item_embs[candidate_item_ids[0, 0, 1:]].T  # (users, length, negatives)
+        return torch.cat([target, negatives], dim=-1)
 
 
 class Kept(lightning.Callback):
@@ -105,6 +129,8 @@ def model(kind: str, setting: dict[str, Any], trainer: Any) -> TransformerModelB
         "epochs": setting["epochs"],
         "item_net_block_types": (IdEmbeddingsItemNet,),
         "lightning_module_type": Annealed,
+        "negative_sampler_type": SharedNegatives,
+        "similarity_module_type": SharedSimilarity,
         "lightning_module_kwargs": {"logits_t": setting["temperature"]},
         "get_trainer_func": trainer,
     }
