@@ -58,7 +58,8 @@ class Report:
     @property
     def release(self) -> str | None:
         """Which release the rows are compared with; None before `refer_to`."""
-        return self.found["own"].get("release")
+        release: str | None = self.found["own"].get("release")
+        return release
 
     def refer_to(self, release: str, references: Mapping[str, Mapping[str, Any]], of_users: Floats) -> None:
         """Compare every row with a release's ranked lists; ``references``: its own rows."""
