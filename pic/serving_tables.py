@@ -134,10 +134,10 @@ def soak(figure: Figure, word: Words) -> str:
     keys = ("rss_mb", "rss_mb_at_end", "threads_at_most", "open_files_at_most")
     rows = [(each["process"], *(each[key] for key in keys)) for each in figure["processes"]]
     said = word(SOAKED).format(
-        minutes=figure["minutes"],
+        minutes=f"{figure['minutes']:g}",
         rate=f"{figure['requests_per_s']:g}",
         switches=figure["switches"],
-        requests=figure["requests"],
+        requests=f"{figure['requests']:,}",
         errors=sum(figure["errors"].values()),
         degraded=figure["degraded"],
         p99=figure["p99_ms"],
