@@ -7,132 +7,24 @@ Paths are absolute. Settings are built once, in a step's ``main`` or in ``create
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from data_exchange_center.service_settings import AbsolutePath, Port, Seconds, ServiceSettings
+from data_exchange_center.service_settings import ElasticsearchSettings as ElasticsearchSettings
+from data_exchange_center.service_settings import FeastSettings as FeastSettings
+from data_exchange_center.service_settings import RedisSettings as RedisSettings
+from data_exchange_center.service_settings import TritonSettings as TritonSettings
 
 if TYPE_CHECKING:
     from data_exchange_center.recipes import Recipe
 
 EXCHANGE_DIR = Path(__file__).resolve().parent
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError(
-            f"{str(path)!r} is relative, and every step runs in a folder of its own; give an absolute path"
-        )
-    return path
-
-
-def _file(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError(f"there is no file {str(path)!r}")
-    return path
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class _Service(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    host: str = "127.0.0.1"
-
-
-def _for_every_client(password: SecretStr) -> SecretStr:
-    """A password that Redis's configuration file and Feast's connection string can be told as it is."""
-    text = password.get_secret_value()
-    if unfit := re.search(r'[,"\\\x00-\x1f\x7f]', text):
-        raise ValueError(f"it has {unfit[0]!r} in it, which Feast's connection string cannot express; choose another")
-    try:
-        json.loads(text)
-    except ValueError:
-        return password
-    raise ValueError("Feast would read it as a number or a constant, not as text; choose one with more than that in it")
-
-
-class RedisSettings(_Service):
-    """Redis: user state for recall. The password may come from a file: RECSYS_REDIS__PASSWORD_FILE."""
-
-    port: Port = 6379
-    password: Annotated[SecretStr, AfterValidator(_for_every_client)] | None = None
-    timeout_s: Seconds = 0.5
-    feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _password_from_file(cls, values: Any) -> Any:
-        """``password_file`` in place of ``password``: where secrets are files. An empty file means no password."""
-        if not isinstance(values, dict) or not (file := values.get("password_file")):
-            return values
-        others = {name: value for name, value in values.items() if name != "password_file"}
-        if others.get("password"):
-            raise ValueError("password and password_file are both given; unset one of them")
-        try:
-            password = Path(file).read_text(encoding="utf-8").rstrip("\n")
-        except OSError as error:
-            raise ValueError(f"password_file {str(file)!r} cannot be read: {error.strerror}") from error
-        return others | ({"password": password} if password else {})
-
-
-class ElasticsearchSettings(_Service):
-    """Elasticsearch: inverted index and vector index of the items."""
-
-    port: Port = 9200
-    transport_port: Port = 9300
-    scheme: Literal["http", "https"] = "http"  # the local stack and the containers speak http
-    ca_certs: Annotated[AbsolutePath, AfterValidator(_file)] | None = (
-        None  # PEM file, for https with your own authority
-    )
-    user: str = "elastic"
-    password: SecretStr | None = None
-    timeout_s: Seconds = 1.0
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://{self.host}:{self.port}"
-
-    @model_validator(mode="after")
-    def _certificates_are_for_https(self) -> Self:
-        if self.ca_certs and self.scheme != "https":
-            raise ValueError("ca_certs is given and the scheme is http; set RECSYS_ELASTICSEARCH__SCHEME=https")
-        return self
-
-
-class FeastSettings(_Service):
-    """Feast feature server: user and item features for ranking."""
-
-    port: Port = 6566
-    timeout_s: Seconds = 1.0
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
-
-
-class TritonSettings(_Service):
-    """Triton Inference Server: scores of the ranking model."""
-
-    http_port: Port = 8000
-    grpc_port: Port = 8001
-    metrics_port: Port = 8002
-    timeout_s: Seconds = 1.0
-
-    @property
-    def http_url(self) -> str:
-        return f"http://{self.host}:{self.http_port}"
-
-    @property
-    def grpc_address(self) -> str:
-        return f"{self.host}:{self.grpc_port}"
 
 
 def _rates(text: str) -> str:
@@ -141,7 +33,7 @@ def _rates(text: str) -> str:
     raise ValueError(f"{text!r} is no limit of requests; say for example '20/second; 1000/hour'")
 
 
-class ServerSettings(_Service):
+class ServerSettings(ServiceSettings):
     """The Flask server. ``host`` is the address it binds."""
 
     port: Port = 5000

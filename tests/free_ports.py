@@ -8,6 +8,7 @@ from data_exchange_center.settings import Settings
 from online.stack.catalogue import PROGRAMS
 from online.stack.free_ports import free_ports as free_ports
 from online.stack.free_ports import on_free_ports
+from online.stack.preflight import is_taken
 
 
 def shifted_ports(shift: int) -> dict[str, str]:
@@ -19,3 +20,11 @@ def settings_on_free_ports(exchange_dir: Path) -> Settings:
     """Without a warm-up of Elasticsearch, which a test's few requests have no use for."""
     settings = on_free_ports(Settings(exchange_dir=exchange_dir))
     return settings.model_copy(update={"server": settings.server.model_copy(update={"warm_up_s": 0.0})})
+
+
+def free_block(count: int) -> int:
+    """The first of some free ports one after the other."""
+    for first in free_ports(200):
+        if first + count <= 65535 and not any(is_taken(first + n) for n in range(count)):
+            return first
+    raise AssertionError(f"no {count} free ports in a row")

@@ -14,7 +14,7 @@ from elasticsearch.helpers import BulkIndexError
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from online.clients.elastic import connect as connect_elasticsearch
-from online.clients.redis_base import connect as connect_redis
+from online.clients.redis_connection import connect as connect_redis
 
 TIMEOUT_S: Final = 30.0  # loading moves thousands of rows a call; the server's own timeouts are for one user's row
 START_SERVICES: Final = "Start the services with `make up`, see `make status` and `make logs`, and run this step again."
@@ -39,7 +39,7 @@ def reaching(name: str, address: str) -> Iterator[None]:
 
 
 def redis_address(settings: Settings) -> str:
-    return f"{settings.redis.host}:{settings.redis.port}"
+    return ", ".join(f"{host}:{port}" for host, port in settings.redis.addresses)
 
 
 def redis_client(settings: Settings) -> redis.Redis:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import redis
@@ -17,13 +17,14 @@ from pydantic import ValidationError
 from data_exchange_center import wire
 from data_exchange_center.history import History
 from data_exchange_center.progress import progress
+from data_exchange_center.redis_layout import RedisLayout, replacement
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rows.user_rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore
 from offline_to_online.stores.connections import redis_address, redis_client
 from offline_to_online.stores.event_log import expect_all_named
-from online.clients.redis import move_live
+from online.clients.redis_connection import at, move_live, set_copies
 from online.experiments.declaration import Experiments, unpack
 
 CHUNK: Final = 1_000  # users a round trip
@@ -47,6 +48,10 @@ class RedisStore(ReleaseStore[RecallState, None]):
     def address(self) -> str:
         return redis_address(self.settings)
 
+    @property
+    def layout(self) -> RedisLayout:
+        return RedisLayout(self.settings.redis.cluster)
+
     def _load(self, manifest: Manifest, content: RecallState) -> None:
         """A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half.
 
@@ -54,26 +59,42 @@ class RedisStore(ReleaseStore[RecallState, None]):
         """
         release = manifest.release
         lists = wire.ids_key(release), wire.event_counts_key(release)
-        ids, counts = (f"{key}:new" for key in lists)
+        ids, counts = (replacement(key) for key in lists)
         with redis_client(self.settings) as client:
             client.delete(ids, counts)
             for chunk in _chunks(content.users, "users to Redis"):
-                with client.pipeline(transaction=True) as pipe:
-                    for row in chunk:
-                        key = wire.user_key(release, row.own_id)
-                        pipe.delete(key)
-                        pipe.hset(key, mapping=dict(row.fields()))
+                for rows in self._of_a_slot(chunk):
+                    self._replace(client, release, rows)
+                with client.pipeline(transaction=False) as pipe:
                     pipe.zadd(ids, {str(row.own_id): 0 for row in chunk})
                     pipe.zadd(counts, {str(row.own_id): len(row.history) for row in chunk})
                     pipe.execute()
             if content.users:
-                with client.pipeline(transaction=True) as pipe:
+                with client.pipeline(transaction=not self.layout.cluster) as pipe:
                     pipe.rename(ids, lists[0])
                     pipe.rename(counts, lists[1])
                     pipe.execute()
             client.set(wire.popular_key(release), json.dumps([list(entry) for entry in content.popular]))
             client.set(wire.channels_key(release), content.channels)
             client.set(wire.places_key(release), content.places.tobytes())
+
+    def _replace(self, client: redis.Redis, release: str, rows: Sequence[UserRow]) -> None:
+        """The hashes of users of one slot."""
+        keys = [self.layout.user(release, row.own_id) for row in rows]
+        with at(client, keys[0]) as server, server.pipeline(transaction=True) as pipe:
+            for key, row in zip(keys, rows, strict=True):
+                pipe.delete(key)
+                pipe.hset(key, mapping=dict(row.fields()))
+            pipe.execute()
+
+    def _of_a_slot(self, rows: Sequence[UserRow]) -> Iterable[Sequence[UserRow]]:
+        """The rows, in groups that one transaction can write."""
+        if not self.layout.cluster:
+            return (rows,)
+        groups: dict[int, list[UserRow]] = {}
+        for row in rows:
+            groups.setdefault(wire.event_partition(row.own_id), []).append(row)
+        return groups.values()
 
     def remembered(self, users: Sequence[UserRow], dataset: str) -> tuple[UserRow, ...]:
         """Those of a data set whom nobody has asked a server to forget.
@@ -97,7 +118,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             for chunk in _chunks(content.users, "users from Redis"):
                 with client.pipeline(transaction=False) as pipe:
                     for row in chunk:
-                        pipe.hgetall(wire.user_key(release, row.own_id))
+                        pipe.hgetall(self.layout.user(release, row.own_id))
                     names = [str(row.own_id) for row in chunk]
                     pipe.zmscore(wire.ids_key(release), names)
                     pipe.zmscore(wire.event_counts_key(release), names)
@@ -140,13 +161,14 @@ class RedisStore(ReleaseStore[RecallState, None]):
     def activate(self, release: str) -> None:
         """Move the live pointer: the one atomic switch, which the server looks at with every request."""
         with self.reaching(), redis_client(self.settings) as client:
-            move_live(client, release)
+            move_live(client, self.layout, release)
 
     def delete(self, releases: Collection[str]) -> None:
         """The marks go first, so that what is left of an interrupted deletion never looks whole."""
         with self.reaching(), redis_client(self.settings) as client:
             for release in releases:
-                client.delete(wire.users_key(release), wire.manifest_key(release))
+                manifest = wire.manifest_key(release)
+                client.delete(wire.users_key(release), manifest, *self.layout.copies(manifest))
                 batch: list[bytes] = []
                 for key in client.scan_iter(f"ml:{release}:*", count=5_000):
                     batch.append(key)
@@ -171,7 +193,9 @@ class RedisStore(ReleaseStore[RecallState, None]):
     def publish(self, published: Published) -> None:
         """Write what a server needs to open a release; before the pointer is moved to it."""
         with self.reaching(), redis_client(self.settings) as client:
-            client.set(wire.manifest_key(published.manifest.release), published.model_dump_json())
+            key = wire.manifest_key(published.manifest.release)
+            client.set(key, published.model_dump_json())
+            set_copies(client, self.layout, key)
 
     def published(self, release: str) -> Published:
         """What was written when the release went live. Raises StepError when it never did or is gone."""

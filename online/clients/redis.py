@@ -23,6 +23,7 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from online.clients.base import StoredError
 from online.clients.redis_base import RedisClient
+from online.clients.redis_connection import at, move_live
 
 _VECTOR = vector_of("")  # how the names of the fields with vectors begin
 COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose ids begin alike
@@ -85,27 +86,22 @@ class UserAnswer:
     experiments: bytes | None = None  # those that run, packed; None: none does
 
 
-def move_live(client: redis.Redis, release: str) -> None:
-    """Have a release served from now on, in one step; it is the newest of those that were activated."""
-    with client.pipeline(transaction=True) as pipe:
-        pipe.set(wire.LIVE_KEY, release)
-        pipe.lrem(wire.HISTORY_KEY, 0, release)
-        pipe.lpush(wire.HISTORY_KEY, release)
-        pipe.ltrim(wire.HISTORY_KEY, 0, wire.KEPT_RELEASES - 1)
-        pipe.execute()
-
-
 class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     """User state, in one round trip together with the live pointer."""
 
     def _call(self, query: UserQuery) -> UserAnswer:
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.mget(wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY)
-        if query.release is not None and query.dataset is not None:
-            pipeline.hgetall(wire.user_key(query.release, query.userid))
-            pipeline.exists(wire.manifest_key(query.release))  # after the user: a deletion begins with the manifest
-            pipeline.hgetall(wire.user_events_key(query.dataset, query.userid))
-        (live, forgotten, experiments), *rows = pipeline.execute()
+        userid, layout = query.userid, self._layout
+        for_all = wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY
+        keys = [layout.beside(key, userid) for key in for_all]
+        with at(self._redis, keys[0]) as server:
+            pipeline = server.pipeline(transaction=False)
+            pipeline.mget(*keys)
+            if query.release is not None and query.dataset is not None:
+                pipeline.hgetall(layout.user(query.release, userid))
+                # after the user: a deletion begins with the manifest
+                pipeline.exists(layout.beside(wire.manifest_key(query.release), userid))
+                pipeline.hgetall(wire.user_events_key(query.dataset, userid))
+            (live, forgotten, experiments), *rows = pipeline.execute()
         stored, kept, since = rows or ({}, 0, {})
         return UserAnswer(
             live.decode() if live else None,
@@ -206,7 +202,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     def activate(self, release: str) -> None:
         """Have a release served from now on. Raises ServiceError."""
         with self._asking("activate"):
-            move_live(self._redis, release)
+            move_live(self._redis, self._layout, release)
 
     def some_users(
         self, release: str, dataset: str, at_most: int, prefix: str = "", *, fewest: bool = False

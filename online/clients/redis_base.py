@@ -1,34 +1,19 @@
-"""What all that asks Redis has in common: how it is connected, which errors are its own, what a ping says."""
+"""What all that asks Redis has in common: which errors are its own, what a ping says."""
 
 from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from data_exchange_center.redis_layout import RedisLayout
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client
-from online.clients.sockets import RedisConnection
+from online.clients.redis_cluster import MOVED
+from online.clients.redis_connection import connect
 
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
-
-
-def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> redis.Redis:
-    """A client that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
-    pool = redis.ConnectionPool(
-        RedisConnection,
-        host=settings.host,
-        port=settings.port,
-        db=db,
-        password=settings.password.get_secret_value() if settings.password else None,
-        socket_timeout=timeout_s or settings.timeout_s,
-        socket_connect_timeout=settings.timeout_s,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return redis.Redis.from_pool(pool)
 
 
 class RedisClient(Client[Query, Answer]):
@@ -41,9 +26,10 @@ class RedisClient(Client[Query, Answer]):
         """``timeout_s``: of a call, if not as the settings say."""
         self.timeout_s = timeout_s or settings.timeout_s
         self._redis = connect(settings, timeout_s=timeout_s)
+        self._layout = RedisLayout(settings.cluster)
 
     def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, redis.ConnectionError)
+        return isinstance(error, MOVED) and not isinstance(error, redis.TimeoutError)
 
     def _ping(self) -> str:
         info: dict[str, object] = self._redis.info("server")  # type: ignore[assignment]

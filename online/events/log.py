@@ -1,7 +1,10 @@
 """The log of events, in Redis: written by functions that run there, so that a user's events change in one step.
 
 An answer means that the event is on disk: Redis runs with `appendfsync always` (online/stack/redis) and replies after
-its append-only file is synced. Nothing is lost when Redis is killed, or the machine loses power.
+its append-only file is synced. Nothing is lost when Redis is killed, or the machine loses power. In a cluster an answer
+means that as many replicas as `RedisSettings.write_replicas` says have received it, too: with one, nothing is lost
+when a master is and its replica takes over. Where they do not say so in time, the answer is an error; sent again, an
+event counts once.
 """
 
 from __future__ import annotations
@@ -24,8 +27,11 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published
 from data_exchange_center.settings import RedisSettings
 from online.clients.deadline import Deadline
-from online.clients.redis_base import RedisClient, connect
+from online.clients.redis_base import RedisClient
+from online.clients.redis_cluster import ClusterClient
+from online.clients.redis_connection import connect
 from online.events import functions
+from online.events.functions import Call
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +82,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         self._unneeded = unneeded
         self._most = most
         self._following = threading.Lock()  # held while somebody waits for the end of a rewrite
+        self._replicas = settings.write_replicas if settings.cluster else 0
         self._features = connect(settings, db=settings.feast_db)
 
     def call(self, query: Recording, deadline: Deadline | None = None) -> tuple[bool, ...]:
@@ -105,13 +112,13 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         of_user: dict[OwnId, list[int]] = {}
         for place, event in enumerate(query.events):
             of_user.setdefault(event.userid, []).append(place)
-        pipeline = self._redis.pipeline(transaction=False)
+        calls = []
         for userid, places in of_user.items():
             events = [query.events[place] for place in places]
             told = [part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))]
-            pipeline.fcall(functions.RECORD, 3, *_keys(query.dataset, userid), self._most, *told)
+            calls.append(Call(functions.RECORD, _keys(query.dataset, userid), (self._most, *told)))
         answers = [_FULL] * len(query.events)
-        for places, of_one in zip(of_user.values(), functions.run(self._redis, pipeline), strict=True):
+        for places, of_one in zip(of_user.values(), self._run(*calls), strict=True):
             if of_one != [_FULL]:
                 for place, answer in zip(places, of_one, strict=True):
                     answers[place] = answer
@@ -122,9 +129,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         gone = self._unneeded(userid, dataset)
         if gone:
             with self._asking("compact"):
-                pipeline = self._redis.pipeline(transaction=False)
-                pipeline.fcall(functions.COMPACT, 3, *_keys(dataset, userid), *gone)
-                functions.run(self._redis, pipeline)
+                self._run(Call(functions.COMPACT, _keys(dataset, userid), tuple(gone)))
             log.info("user %r: %d events change nothing any more", userid, len(gone))
         return bool(gone)
 
@@ -138,19 +143,20 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
         """
         with self._asking("forget"):
-            pipeline = self._redis.pipeline(transaction=False)
             exposures = wire.exposures_key(wire.event_partition(userid))
             told = [json.dumps(userid), wire.exposure_user(dataset, userid)]
             if until is not None:
                 told.append("{}-{}".format(*until))
-            pipeline.fcall(functions.FORGET, 4, *_keys(dataset, userid), exposures, *told)
+            (events,) = self._run(Call(functions.FORGET, (*_keys(dataset, userid), exposures), tuple(told)))
+            pipeline = self._redis.pipeline(transaction=False)
             pipeline.lrange(wire.HISTORY_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)
-            pipeline.incr(wire.FORGOTTEN_COUNT_KEY)  # after the mark: who sees the count sees the mark
-            events, activated, live, _ = functions.run(self._redis, pipeline)
+            for key in (wire.FORGOTTEN_COUNT_KEY, *self._layout.copies(wire.FORGOTTEN_COUNT_KEY)):
+                pipeline.incr(key)  # after the mark: who sees the count sees the mark
+            activated, live, *_ = pipeline.execute()
             known = {release.decode() for release in (*activated, live) if release}
             releases = {release for release in known if self._is_of(release, dataset)}
-            states = [wire.user_key(release, userid) for release in releases]
+            states = [self._layout.user(release, userid) for release in releases]
             numbers = [number for key in states if (number := self._number(key)) is not None]
             if numbers:
                 self._features.delete(*{wire.feast_online_key(number) for number in numbers})
@@ -160,6 +166,9 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 self._redis.zrem(wire.event_counts_key(release), str(userid))
             self._rewrite()
         return Forgotten(events, len(numbers))
+
+    def _run(self, *calls: Call) -> list[Any]:
+        return functions.run(self._redis, calls, self._replicas, self._left_s())
 
     def _is_of(self, release: str, dataset: str) -> bool:
         """Whether a release is made of a data set; one of which that is not known may be."""
@@ -177,15 +186,19 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
     def _rewrite(self) -> None:
         """Where a rewrite is under way, which may have begun before, another one follows it."""
         try:
-            self._redis.bgrewriteaof()  # type: ignore[no-untyped-call]
+            self._begin_rewrite()
         except redis.ResponseError:
             if self._following.acquire(blocking=False):
                 threading.Thread(target=self._follow, name="rewrite", daemon=True).start()
 
+    def _begin_rewrite(self) -> None:
+        everywhere = {"target_nodes": self._redis.get_nodes()} if isinstance(self._redis, ClusterClient) else {}
+        self._redis.execute_command("BGREWRITEAOF", **everywhere)  # type: ignore[no-untyped-call]
+
     def _follow(self) -> None:
         again = Retrying(stop=stop_after_delay(_REWRITE_S), wait=wait_fixed(0.5))
         try:
-            again(self._redis.bgrewriteaof)
+            again(self._begin_rewrite)
         except RetryError as error:
             log.error("what was forgotten is in Redis's append-only file until its next rewrite: %s", error)
         finally:

@@ -14,7 +14,9 @@ import redis
 from data_exchange_center import wire
 from online.clients.base import StoredError
 from online.clients.redis_base import RedisClient
+from online.clients.redis_connection import set_copies
 from online.events import functions
+from online.events.functions import Call
 from online.experiments.declaration import Experiments, pack, unpack
 from online.experiments.exposures import Exposure
 
@@ -36,16 +38,24 @@ class ExperimentStore(RedisClient[None, Experiments]):
             experiments = change(self._unpacked(pipe.get(wire.ALL_EXPERIMENTS_KEY)))
             pipe.multi()
             pipe.set(wire.ALL_EXPERIMENTS_KEY, pack(experiments))
-            if running := tuple(each for each in experiments if each.runs):
-                pipe.set(wire.EXPERIMENTS_KEY, pack(running))
-            else:
-                pipe.delete(wire.EXPERIMENTS_KEY)
+            if not self._layout.cluster:
+                _set_running(pipe, experiments)
             return experiments
 
         with self._asking("update"):
             found: Any = self._redis.transaction(changed, wire.ALL_EXPERIMENTS_KEY, value_from_callable=True)
+            if self._layout.cluster:
+                self._follow()
         experiments: Experiments = found
         return experiments
+
+    def _follow(self) -> None:
+        """In a cluster, where those that run lie elsewhere: bring them up to date, whoever else changes them."""
+        experiments: Experiments | None = None
+        while (now := self._unpacked(self._redis.get(wire.ALL_EXPERIMENTS_KEY))) != experiments:
+            experiments = now
+            _set_running(self._redis, experiments)
+        set_copies(self._redis, self._layout, wire.EXPERIMENTS_KEY)
 
     def _unpacked(self, raw: Any) -> Experiments:
         try:
@@ -56,13 +66,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
     def expose(self, exposures: Sequence[Exposure], kept: int = KEPT) -> None:
         """Append them to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
         with self._asking("expose"):
-            pipeline = self._redis.pipeline(transaction=False)
-            for each in exposures:
-                key = wire.exposures_key(wire.event_partition(each.userid))
-                events = wire.user_events_key(each.dataset, each.userid)
-                told = (kept, each.answered, wire.exposure_user(each.dataset, each.userid), each.pack())
-                pipeline.fcall(functions.EXPOSE, 2, key, events, *told)
-            functions.run(self._redis, pipeline)
+            functions.run(self._redis, [_exposing(each, kept) for each in exposures])
 
     def exposures(self, experiment: str) -> Iterator[Exposure]:
         """Those of an experiment that the log still has, each partition's in their order. Raises ServiceError."""
@@ -103,6 +107,19 @@ class ExperimentStore(RedisClient[None, Experiments]):
             keys = [wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
             told: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
         return any(is_cut(each, since, kept) for each in told)
+
+
+def _set_running(client: redis.Redis, experiments: Experiments) -> None:
+    if running := tuple(each for each in experiments if each.runs):
+        client.set(wire.EXPERIMENTS_KEY, pack(running))
+    else:
+        client.delete(wire.EXPERIMENTS_KEY)
+
+
+def _exposing(each: Exposure, kept: int) -> Call:
+    keys = wire.exposures_key(wire.event_partition(each.userid)), wire.user_events_key(each.dataset, each.userid)
+    told = kept, each.answered, wire.exposure_user(each.dataset, each.userid), each.pack()
+    return Call(functions.EXPOSE, keys, told)
 
 
 def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:

@@ -10,7 +10,7 @@ from data_exchange_center import VERSION
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
-from online.stack.redis.service import client as redis_client
+from online.clients.redis_connection import connect
 from online.stack.service import BIN, LOOPBACK, NeedsActionError, NotReadyError, Port, Program, Service, ask
 
 COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_app()")
@@ -46,7 +46,7 @@ def version(settings: Settings) -> str:
 
 
 def _release_is_live(settings: Settings) -> bool:
-    with redis_client(settings) as redis:
+    with connect(settings.redis) as redis:
         return bool(redis.exists(LIVE_KEY))
 
 

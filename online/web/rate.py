@@ -47,7 +47,7 @@ def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> N
         app=app,
         application_limits=[server.rate],
         strategy="sliding-window-counter",
-        storage_uri=f"redis://{redis.host}:{redis.port}/0",
+        storage_uri=_address(redis),
         storage_options=_options(redis),
         key_prefix=PREFIX,
         in_memory_fallback=[server.rate],
@@ -59,6 +59,11 @@ def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> N
 def _client() -> str:
     key = records.current().facts.get("key")
     return f"key:{key}" if key else f"address:{request.remote_addr or 'unknown'}"
+
+
+def _address(redis: RedisSettings) -> str:
+    places = ",".join(f"{host}:{port}" for host, port in redis.addresses)
+    return f"redis+cluster://{places}" if redis.cluster else f"redis://{places}/0"
 
 
 def _options(redis: RedisSettings) -> dict[str, Any]:

@@ -37,10 +37,12 @@ def feature_repo(settings: Settings) -> Path:
 def feast_environment(settings: Settings) -> dict[str, str]:
     """What feature_store.yaml reads from the environment; `feast apply` needs it as much as `feast serve`."""
     redis = settings.redis
-    address = f"{redis.host}:{redis.port},db={redis.feast_db}"
+    address = ",".join(f"{host}:{port}" for host, port in redis.addresses)
+    if not redis.cluster:  # which has one database
+        address += f",db={redis.feast_db}"
     if redis.password:
         address += f",password={redis.password.get_secret_value()}"
-    return {"FEAST_REDIS": address}
+    return {"FEAST_REDIS": address, "FEAST_REDIS_TYPE": "redis_cluster" if redis.cluster else "redis"}
 
 
 def prepare_feast_repo(settings: Settings) -> Path:
@@ -107,6 +109,7 @@ FEAST: Final = Service(
         built_healthcheck=("CMD", "healthy", _HEALTH),
         environment={
             "FEAST_REDIS_ADDRESS": "redis:6379,db=${RECSYS_REDIS__FEAST_DB:-1}",
+            "FEAST_REDIS_TYPE": "redis",
             "HOME": "/tmp",  # noqa: S108 (whose user has no home)
         },
         secrets=("redis_password",),

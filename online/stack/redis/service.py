@@ -6,10 +6,11 @@ The server is Valkey, the BSD-licensed continuation of Redis: same protocol, sam
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import redis
 
@@ -72,30 +73,40 @@ def missing(settings: Settings) -> str | None:
     return None if binary() else "Redis's server binary is missing"
 
 
+def server_command(settings: Settings, port: int, folder: Path) -> tuple[str, ...]:
+    """Of a server on this machine."""
+    return (
+        str(binary()),
+        str(_config(settings)),
+        *("--bind", LOOPBACK),
+        *("--port", str(port)),
+        *("--dir", str(folder)),
+        *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack is told by
+        *FLAGS,
+    )
+
+
 def program(settings: Settings) -> Program:
     password = settings.redis.password
+    alone = server_command(settings, settings.redis.port, _folder(settings))
     return Program(
-        command=(
-            str(binary()),
-            str(_config(settings)),
-            *("--bind", LOOPBACK),
-            *("--port", str(settings.redis.port)),
-            *("--dir", str(_folder(settings))),
-            *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack is told by
-            *FLAGS,
-        ),
+        command=(sys.executable, "-m", "online.stack.redis.cluster") if settings.redis.cluster else alone,
         # Redis reads it from the file; it stands here for the supervisor to notice that it changed.
-        environment={"RECSYS_REDIS__PASSWORD": password.get_secret_value()} if password else {},
+        environment=settings.environment()
+        if settings.redis.cluster
+        else {"RECSYS_REDIS__PASSWORD": password.get_secret_value()}
+        if password
+        else {},
     )
 
 
 @contextmanager
-def client(settings: Settings) -> Iterator[redis.Redis]:
-    """A client for this machine's Redis whose errors are NotReadyError."""
-    password = settings.redis.password
+def client(settings: Settings, port: int | None = None) -> Iterator[redis.Redis]:
+    """A client for this machine's Redis whose errors are NotReadyError; ``port``: of one of a cluster's servers."""
+    password, port = settings.redis.password, port or settings.redis.port
     with redis.Redis(
         host=LOOPBACK,
-        port=settings.redis.port,
+        port=port,
         password=password.get_secret_value() if password else None,
         socket_timeout=2,
         socket_connect_timeout=2,
@@ -103,14 +114,30 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
         try:
             yield connection
         except redis.RedisError as error:
-            raise NotReadyError(f"Redis on port {settings.redis.port} says: {error}") from error
+            raise NotReadyError(f"Redis on port {port} says: {error}") from error
 
 
 def version(settings: Settings) -> str:
     with client(settings) as connection:
         connection.ping()  # an error while the data set is being loaded
+        if settings.redis.cluster:
+            _require_whole(settings, connection)
         said = cast("dict[str, str]", connection.info("server"))
         return said["valkey_version"]
+
+
+def _require_whole(settings: Settings, connection: redis.Redis) -> None:
+    """Raises NotReadyError unless every slot has a master, and every master a replica."""
+    said: Any = connection.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
+    if said["cluster_state"] != "ok":
+        raise NotReadyError("Redis Cluster is not formed yet")
+    for host, port in settings.redis.addresses:
+        with client(settings, port) as server:
+            told: Any = server.info("replication")
+            if told["role"] == "master" and not told["connected_slaves"]:
+                raise NotReadyError(f"Redis Cluster's server {host}:{port} has no replica yet")
+            if told["role"] == "slave" and told["master_link_status"] != "up":
+                raise NotReadyError(f"Redis Cluster's server {host}:{port} has not copied its master yet")
 
 
 REDIS: Final = Service(

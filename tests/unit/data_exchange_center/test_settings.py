@@ -148,3 +148,36 @@ def test_any_other_password_is_taken(monkeypatch: pytest.MonkeyPatch, password: 
     settings = load_settings()
     assert settings.redis.password
     assert settings.redis.password.get_secret_value() == password
+
+
+def test_a_cluster_is_found_on_this_machine_or_where_its_nodes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().redis.addresses == (("127.0.0.1", 6379),)
+    assert load_settings().elasticsearch.urls == ("http://127.0.0.1:9200",)
+    monkeypatch.setenv("RECSYS_REDIS__CLUSTER", "true")
+    monkeypatch.setenv("RECSYS_ELASTICSEARCH__CLUSTER", "true")
+    assert load_settings().redis.addresses == tuple(("127.0.0.1", 6379 + n) for n in range(6))
+    assert load_settings().elasticsearch.urls == tuple(f"http://127.0.0.1:{9200 + n}" for n in range(3))
+    monkeypatch.setenv("RECSYS_REDIS__HOST", "redis")
+    assert load_settings().redis.addresses == (("redis", 6379),), "a name may stand for all of them"
+    monkeypatch.setenv("RECSYS_REDIS__NODES", "one:1, two:2")
+    monkeypatch.setenv("RECSYS_ELASTICSEARCH__NODES", "one:1,two:2")
+    settings = load_settings()
+    assert settings.redis.addresses == (("one", 1), ("two", 2))
+    assert settings.elasticsearch.urls == ("http://one:1", "http://two:2")
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings
+
+
+@pytest.mark.parametrize("nodes", ["one", "one:", ":1", "one:0", "one:1,,two:2", "one:70000"])
+def test_nodes_without_host_or_port_are_one_sentence(monkeypatch: pytest.MonkeyPatch, nodes: str) -> None:
+    monkeypatch.setenv("RECSYS_REDIS__CLUSTER", "true")
+    monkeypatch.setenv("RECSYS_REDIS__NODES", nodes)
+    with pytest.raises(SystemExit, match=r"RECSYS_REDIS__NODES: .* is no node; say for example 'one:6379,two:6379'"):
+        load_settings()
+
+
+def test_nodes_of_a_single_server_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_REDIS__NODES", "one:1,two:2")
+    with pytest.raises(SystemExit, match=r"RECSYS_REDIS: nodes are given and cluster is not"):
+        load_settings()

@@ -123,6 +123,7 @@ def test_a_password_with_a_blank_and_a_hash_reaches_feast_whole(monkeypatch: pyt
     """Feast puts the environment's values into the text, and then reads it as YAML."""
     address = "redis:6379,db=1,password=p@ss w0rd #1 $x'"
     monkeypatch.setenv("FEAST_REDIS", address)
+    monkeypatch.setenv("FEAST_REDIS_TYPE", "redis")
     text = _with_registry(STATIC_FILES / "feature_store.yaml", Path("data/next.db"))
     config = yaml.safe_load(os.path.expandvars(text))
     assert config["online_store"]["connection_string"] == address

@@ -1,0 +1,111 @@
+"""Redis Cluster: a client that asks for the cluster's nodes when it is first used, and again when they have changed.
+
+Whoever reads or writes in one slot takes a plain client of the server that has it (`ClusterClient.at`): its pipelines
+cost what they cost with a single server. Everything else is redis-py's own client of a cluster.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import AskError, ClusterDownError, MovedError
+from redis.retry import Retry
+
+from data_exchange_center.settings import RedisSettings
+from online.clients.sockets import RedisConnection
+
+_LOOK_AGAIN_S: Final = 0.2  # how often the cluster is asked for its nodes, at most, while one of them does not answer
+# What says that another server has the slot by now, or will have it soon.
+MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError, redis.TimeoutError)
+
+
+class ClusterClient:
+    """All of redis-py's methods, and `at`. Shared by threads, not across a fork."""
+
+    def __init__(self, settings: RedisSettings, timeout_s: float) -> None:
+        self._settings = settings
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._cluster: RedisCluster | None = None
+        self._looked = 0.0  # when the cluster was asked for its nodes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connected(), name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _connected(self) -> RedisCluster:
+        with self._lock:
+            if self._cluster is None:
+                password = self._settings.password
+                (host, port), *others = self._settings.addresses
+                self._cluster = RedisCluster(
+                    url=f"redis://{host}:{port}",  # with an address, redis-py takes our own kind of connection
+                    startup_nodes=[_node(*address) for address in others],
+                    connection_class=RedisConnection,
+                    password=password.get_secret_value() if password else None,
+                    socket_timeout=self._timeout_s,
+                    socket_connect_timeout=self._settings.timeout_s,
+                    retry=Retry(NoBackoff(), 1),
+                    require_full_coverage=False,  # the users of the slots that are there are answered
+                )
+            return self._cluster
+
+    def server_of(self, key: str) -> str:
+        """Its name."""
+        return str(_node_of(self._connected(), key).name)
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[redis.Redis]:
+        """A client of the server that has the key, for that key's slot.
+
+        An error that says that another server has it by now has the cluster asked again, before the next use.
+        """
+        cluster = self._connected()
+        try:
+            yield cluster.get_redis_connection(_node_of(cluster, key))
+        except MOVED:
+            self._look_again(cluster)
+            raise
+
+    def _look_again(self, cluster: RedisCluster) -> None:
+        """One thread at a time asks; an error of it is not the caller's, who has one already."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if time.monotonic() - self._looked >= _LOOK_AGAIN_S:
+                self._looked = time.monotonic()
+                cluster.nodes_manager.initialize()
+        except (redis.RedisError, OSError):
+            return
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._cluster is not None:
+                self._cluster.close()
+                self._cluster = None
+
+
+def _node(host: str, port: int) -> ClusterNode:
+    return ClusterNode(host, port)  # type: ignore[no-untyped-call]
+
+
+def _node_of(cluster: RedisCluster, key: str) -> ClusterNode:
+    """Raises redis.RedisError where no server has the key's slot."""
+    node: ClusterNode | None = cluster.get_node_from_key(key)  # type: ignore[no-untyped-call]
+    if node is None:
+        raise ClusterDownError(f"no server has the slot of {key}")
+    return node

@@ -1,0 +1,65 @@
+"""Six Redis servers that a test has for itself, as the stack starts them where the settings say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import redis
+
+from data_exchange_center.service_settings import REDIS_SERVERS
+from data_exchange_center.settings import Settings
+from online.stack import commands
+from online.stack.redis.service import REDIS
+from online.stack.supervision import members
+from tests.free_ports import free_block, settings_on_free_ports
+
+
+def clustered(settings: Settings, timeout_s: float = 5.0) -> Settings:
+    """These settings, with Redis as a cluster on ports of its own."""
+    changed = {"cluster": True, "port": free_block(2 * REDIS_SERVERS), "timeout_s": timeout_s}
+    return settings.model_copy(update={"redis": settings.redis.model_copy(update=changed)})
+
+
+@contextmanager
+def own_cluster(exchange_dir: Path) -> Iterator[Settings]:
+    """Settings of it; it is taken down at the end."""
+    settings = clustered(settings_on_free_ports(exchange_dir))
+    try:
+        commands.up(settings, [REDIS])
+        yield settings
+    finally:
+        commands.down(settings, None)
+
+
+def server_process(settings: Settings, port: int) -> psutil.Process:
+    """The server that listens on a port."""
+    for process in members(settings):
+        command = process.cmdline()
+        if "--cluster-enabled" in command and command[command.index("--port") + 1] == str(port):
+            return process
+    raise AssertionError(f"no server listens on {port}")
+
+
+def masters(settings: Settings) -> dict[int, set[int]]:
+    """Port of each master that answers -> its replicas' ports."""
+    for host, port in settings.redis.addresses:
+        try:
+            with redis.Redis(host, port, socket_timeout=2) as server:
+                nodes = server.execute_command("CLUSTER NODES")
+        except redis.RedisError:
+            continue
+        alive = {
+            place: each
+            for place, each in nodes.items()
+            if each["connected"] and not {"fail", "fail?", "noaddr"} & set(each["flags"].split(","))
+        }
+        port_of = {each["node_id"]: int(place.rpartition(":")[2]) for place, each in alive.items()}
+        found: dict[int, set[int]] = {port_of[each["node_id"]]: set() for each in alive.values() if each["slots"]}
+        for each in alive.values():
+            if each["master_id"] in port_of:
+                found.setdefault(port_of[each["master_id"]], set()).add(port_of[each["node_id"]])
+        return found
+    raise AssertionError("no server of the cluster answers")

@@ -1,0 +1,188 @@
+"""Events in Redis Cluster: what is acknowledged outlives the master that took it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+
+from data_exchange_center import wire
+from data_exchange_center.event_parts import EventParts
+from data_exchange_center.events import Event
+from data_exchange_center.settings import Settings
+from offline_to_online.events import consumer
+from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.redis import RedisStore
+from online.clients.base import ServiceError
+from online.clients.redis import RedisUsers, UserQuery
+from online.clients.redis_connection import set_copies
+from online.events.log import EventLog, Recording
+from online.experiments.store import ExperimentStore
+from tests.cluster.redis_cluster import masters, own_cluster, server_process
+from tests.unit.online.contracts import ExperimentStoreContract
+
+FILMS, RELEASE = "films", "eeeeeeeeeeee"
+WRITERS, KILLS = 8, 2
+HEALED_WITHIN_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with own_cluster(tmp_path_factory.mktemp("exchange")) as settings:
+        yield settings
+
+
+def kept(settings: Settings) -> None:
+    """A release that has no users of its own: whoever has events is a stranger."""
+    key = wire.manifest_key(RELEASE)
+    with redis_client(settings) as client:
+        client.set(key, "{}")
+        set_copies(client, RedisStore(settings).layout, key)
+
+
+def until(what: Callable[[], bool], within_s: float = HEALED_WITHIN_S) -> None:
+    end = time.monotonic() + within_s
+    while not what():
+        assert time.monotonic() < end, "not within the time"
+        time.sleep(0.1)
+
+
+def healed(settings: Settings) -> bool:
+    """Three masters, a replica each, which has all of it."""
+    found = masters(settings)
+    if sorted(map(len, found.values())) != [1, 1, 1]:
+        return False
+    for replica in itertools.chain(*found.values()):
+        with redis.Redis(port=replica) as server:
+            if server.info("replication")["master_link_status"] != "up":
+                return False
+    return True
+
+
+class Writer(threading.Thread):
+    """Sends event after event of users of its own, each until it is acknowledged."""
+
+    def __init__(self, settings: Settings, number: int, stop: threading.Event) -> None:
+        super().__init__()
+        self.acknowledged: list[Event] = []
+        self.refused = 0
+        self._settings, self._number, self._end = settings, number, stop
+
+    def run(self) -> None:
+        with closing(EventLog(self._settings.redis)) as log:
+            for turn in itertools.count():
+                userid = self._number * 100 + turn % 50
+                event = Event(f"e{turn}", userid, turn + 1, "rating", 1_000_000 + turn, 5.0)
+                while True:
+                    try:
+                        log.call(Recording(FILMS, [event]))
+                    except ServiceError:
+                        self.refused += 1
+                        if self._end.wait(0.05):
+                            return
+                    else:
+                        break
+                self.acknowledged.append(event)
+                if self._end.wait(0.005):
+                    return
+
+
+def test_a_master_killed_under_load_loses_no_acknowledged_event(settings: Settings, tmp_path: Path) -> None:
+    kept(settings)
+    stop = threading.Event()
+    writers = [Writer(settings, number, stop) for number in range(1, WRITERS + 1)]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(KILLS):
+            until(lambda: all(len(writer.acknowledged) > 20 for writer in writers))
+            key = wire.event_log_key(FILMS, wire.event_partition(100))
+            with redis_client(settings) as client:
+                port = client.get_node_from_key(key).port  # type: ignore[attr-defined]
+            (replica,) = masters(settings)[port]
+            server_process(settings, port).kill()
+            until(lambda gone=port, heir=replica: heir in (found := masters(settings)) and gone not in found)
+            before = [len(writer.acknowledged) for writer in writers]
+            until(lambda b=before: all(len(w.acknowledged) > n + 20 for w, n in zip(writers, b, strict=True)))
+            until(lambda: healed(settings))
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    acknowledged = [event for writer in writers for event in writer.acknowledged]
+    assert len(acknowledged) > 40 * WRITERS
+    assert sum(writer.refused for writer in writers) > 0, "the kills were felt"
+    parts = EventParts(tmp_path / "parts")
+    with redis_client(settings) as client:
+        brought = consumer.bring(client, FILMS, parts)
+    logged = [(entry.event.userid, entry.event.eventid) for entry in entries(settings)]
+    sent = {(event.userid, event.eventid) for event in acknowledged}
+    assert sent <= set(logged), f"{len(sent - set(logged))} of {len(sent)} acknowledged events are lost"
+    assert len(logged) == len(set(logged)) == brought.events, "each once"
+    with closing(RedisUsers(settings.redis)) as users:
+        for userid in {event.userid for event in acknowledged}:
+            user = users.call(UserQuery(userid, RELEASE, FILMS)).user
+            assert user is not None
+            there = {each.event.eventid for each in user.events}
+            assert {event.eventid for event in acknowledged if event.userid == userid} <= there
+
+
+def entries(settings: Settings) -> list[consumer.Entry]:
+    found = []
+    with redis_client(settings) as client:
+        for partition in range(wire.EVENT_PARTITIONS):
+            key = wire.event_log_key(FILMS, partition)
+            found += [consumer.entry_of(key, raw, fields) for raw, fields in client.xrange(key)]
+    return [each for each in found if each.event is not None]
+
+
+def test_without_the_replica_an_event_is_acknowledged_only_where_the_setting_says_so(settings: Settings) -> None:
+    userid = 7
+    key = wire.event_log_key(FILMS, wire.event_partition(userid))
+    with redis_client(settings) as client:
+        (replica,) = masters(settings)[client.get_node_from_key(key).port]  # type: ignore[attr-defined]
+    event = Event("alone", userid, 1, "rating", 1_000_000, 5.0)
+    process = server_process(settings, replica)
+    alone = settings.redis.model_copy(update={"write_replicas": 0})
+    quick = settings.redis.model_copy(update={"timeout_s": 1.0})
+    process.suspend()
+    try:
+        with closing(EventLog(quick)) as log, pytest.raises(ServiceError, match="TooFewReplicas"):
+            log.call(Recording(FILMS, [event]))
+        with closing(EventLog(alone)) as log:
+            assert log.call(Recording(FILMS, [event])) == (False,), "it was written, and not acknowledged"
+    finally:
+        process.resume()
+    until(lambda: healed(settings))
+    with closing(EventLog(settings.redis)) as log:
+        assert log.call(Recording(FILMS, [event])) == (False,), "sent again it is acknowledged, and counts once"
+
+
+def test_somebody_forgotten_is_forgotten_in_every_partition(settings: Settings) -> None:
+    kept(settings)
+    with closing(EventLog(settings.redis)) as log, closing(RedisUsers(settings.redis)) as users:
+        log.call(Recording(FILMS, [Event("e1", 11, 1, "rating", 1_000_000, 5.0)]))
+        before = [users.call(UserQuery(userid, RELEASE, FILMS)).forgotten for userid in range(100)]
+        assert log.forget(11, FILMS).events == 1
+        after = [users.call(UserQuery(userid, RELEASE, FILMS)).forgotten for userid in range(100)]
+        assert all(now > then for then, now in zip(before, after, strict=True))
+        assert users.call(UserQuery(11, RELEASE, FILMS)).user is None
+
+
+class TestExperimentsInACluster(ExperimentStoreContract):
+    @pytest.fixture
+    def users(self, settings: Settings) -> Iterator[RedisUsers]:
+        with closing(RedisUsers(settings.redis)) as users:
+            yield users
+
+    @pytest.fixture
+    def client(self, settings: Settings) -> Iterator[ExperimentStore]:
+        with closing(ExperimentStore(settings.redis)) as store:
+            store.update(lambda _: ())
+            yield store
