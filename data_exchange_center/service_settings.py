@@ -162,11 +162,13 @@ class TritonSettings(ServiceSettings):
     grpc_port: Port = 8001
     metrics_port: Port = 8002
     timeout_s: Seconds = 1.0
+    nodes: Nodes = ""  # gRPC addresses of all that stand behind host, each of which must load a model; empty: host's
 
     @property
     def http_url(self) -> str:
         return f"http://{self.host}:{self.http_port}"
 
     @property
-    def grpc_address(self) -> str:
-        return f"{self.host}:{self.grpc_port}"
+    def grpc_addresses(self) -> tuple[str, ...]:
+        """Of every Triton that is to know a new model; requests for scores go to ``http_url`` alone."""
+        return tuple(f"{host}:{port}" for host, port in _addresses(self.nodes, self.host, self.grpc_port, 1))

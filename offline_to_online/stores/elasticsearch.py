@@ -15,6 +15,7 @@ from offline_to_online.stores.connections import elastic_client
 from offline_to_online.stores.elasticsearch_index import (
     CHECKED,
     COMPLETE,
+    Shards,
     delete_index,
     holds,
     marks_of,
@@ -49,14 +50,18 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
     step: ClassVar[str] = "offline_to_online/recall/s2_item_to_es.py"
 
     @property
+    def _shards(self) -> Shards:
+        return Shards(self.settings.elasticsearch.shards, self.settings.elasticsearch.replicas)
+
+    @property
     def address(self) -> str:
-        return self.settings.elasticsearch.url
+        return ", ".join(self.settings.elasticsearch.urls)
 
     def _load(self, manifest: Manifest, content: IndexContent) -> None:
         with elastic_client(self.settings) as client:
             if not holds(client, manifest.release, content.items):
                 kind = manifest.recipe.recall.index
-                write_items(client, manifest.release, content.items, manifest.vector_dims, kind)
+                write_items(client, manifest.release, content.items, manifest.vector_dims, kind, self._shards)
 
     def _check(self, manifest: Manifest, content: IndexContent) -> IndexReport:
         release, recall, items = manifest.release, manifest.recipe.recall, content.items

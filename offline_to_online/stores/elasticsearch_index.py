@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk, scan
@@ -26,6 +26,7 @@ from offline_to_online.stores.index_checks import check_documents
 log = logging.getLogger(__name__)
 
 BULK: Final = 1_000  # documents a request
+COPIES_WITHIN: Final = "25s"  # less than a step's client waits
 COMPLETE: Final = "complete"
 CHECKED: Final = "checked"
 _SHOWN_ONLY: Final = {"index": False, "doc_values": False}
@@ -35,7 +36,17 @@ _OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
 }
 
 
-def index_body(dims: Mapping[str, int], kind: VectorIndex) -> dict[str, Any]:
+class Shards(NamedTuple):
+    """Into how many parts an index is cut, and how many more copies there are of each."""
+
+    parts: int = 1
+    replicas: int = 0
+
+
+ONE: Final = Shards()
+
+
+def index_body(dims: Mapping[str, int], kind: VectorIndex, shards: Shards = ONE) -> dict[str, Any]:
     """Settings and mapping. ``dims``: width of each channel's vectors; ``kind``: how they are searched."""
     vectors = {
         vector_of(channel): {
@@ -49,7 +60,11 @@ def index_body(dims: Mapping[str, int], kind: VectorIndex) -> dict[str, Any]:
         for channel, width in dims.items()
     }
     return {
-        "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"},
+        "settings": {
+            "number_of_shards": shards.parts,
+            "number_of_replicas": shards.replicas,
+            "refresh_interval": "-1",
+        },
         "mappings": {
             "dynamic": "strict",
             "properties": {
@@ -65,20 +80,40 @@ def index_body(dims: Mapping[str, int], kind: VectorIndex) -> dict[str, Any]:
 
 
 def write_items(
-    client: Elasticsearch, release: str, rows: Sequence[ItemRow], dims: Mapping[str, int], kind: VectorIndex
+    client: Elasticsearch,
+    release: str,
+    rows: Sequence[ItemRow],
+    dims: Mapping[str, int],
+    kind: VectorIndex,
+    shards: Shards = ONE,
 ) -> None:
-    """Load every item into the release's index, searchable when this returns, and mark it complete."""
+    """Load every item into the release's index, searchable on every copy when this returns, and mark it complete.
+
+    Raises CheckError where not all copies come to be.
+    """
     index = wire.item_index(release)
     if not marks_of(client, release).get(COMPLETE):
         delete_index(client, release)
-        client.indices.create(index=index, **index_body(dims, kind))
+        client.indices.create(index=index, **index_body(dims, kind, shards))
     bulk(client, _actions(index, rows), chunk_size=BULK)
     _delete_surplus(client, index, rows)
     client.indices.refresh(index=index)
-    client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel: a search reaches all vectors
+    client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel and shard: all are reached
     client.indices.put_settings(index=index, settings={"refresh_interval": "1s"})
     client.indices.refresh(index=index)
+    _wait_for_copies(client, index)
     put_marks(client, release, {COMPLETE: True, "items": len(rows)})
+
+
+def _wait_for_copies(client: Elasticsearch, index: str) -> None:
+    health = client.options(ignore_status=408).cluster.health(
+        index=index, wait_for_status="green", timeout=COPIES_WITHIN
+    )
+    if health["timed_out"]:
+        raise CheckError(
+            f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
+            "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, delete the index and sync again"
+        )
 
 
 def delete_index(client: Elasticsearch, release: str) -> None:

@@ -70,10 +70,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
                     pipe.zadd(counts, {str(row.own_id): len(row.history) for row in chunk})
                     pipe.execute()
             if content.users:
-                with client.pipeline(transaction=not self.layout.cluster) as pipe:
-                    pipe.rename(ids, lists[0])
-                    pipe.rename(counts, lists[1])
-                    pipe.execute()
+                self._rename(client, dict(zip((ids, counts), lists, strict=True)))
             client.set(wire.popular_key(release), json.dumps([list(entry) for entry in content.popular]))
             client.set(wire.channels_key(release), content.channels)
             client.set(wire.places_key(release), content.places.tobytes())
@@ -85,6 +82,18 @@ class RedisStore(ReleaseStore[RecallState, None]):
             for key, row in zip(keys, rows, strict=True):
                 pipe.delete(key)
                 pipe.hset(key, mapping=dict(row.fields()))
+            pipe.execute()
+
+    def _rename(self, client: redis.Redis, keys: Mapping[str, str]) -> None:
+        """In one step, or in a cluster one after the other. ``keys``: made beside -> in whose place."""
+        if self.layout.cluster:
+            for made, key in keys.items():
+                with at(client, key) as server:
+                    server.rename(made, key)
+            return
+        with client.pipeline(transaction=True) as pipe:
+            for made, key in keys.items():
+                pipe.rename(made, key)
             pipe.execute()
 
     def _of_a_slot(self, rows: Sequence[UserRow]) -> Iterable[Sequence[UserRow]]:

@@ -54,27 +54,43 @@ def unload_model(settings: TritonSettings, model: str) -> None:
 
 def _tell(settings: TritonSettings, model: str, what: Literal["load", "unload"]) -> None:
     """By gRPC: by HTTP, whoever has a connection on the same of Triton's few threads waits until it is done."""
-    client = InferenceServerClient(settings.grpc_address, channel_args=[("grpc.enable_http_proxy", 0)])
-    tell = client.load_model if what == "load" else client.unload_model
-    try:
-        tell(model, client_timeout=TIMEOUT_S * 2)
-    except InferenceServerException as error:
-        raise CheckError(f"Triton at {settings.grpc_address} cannot {what} {model}: {error.message()[:300]}") from error
-    finally:
-        client.close()
+    for address in settings.grpc_addresses:
+        with _client(address) as client:
+            tell = client.load_model if what == "load" else client.unload_model
+            try:
+                tell(model, client_timeout=TIMEOUT_S * 2)
+            except InferenceServerException as error:
+                raise CheckError(f"Triton at {address} cannot {what} {model}: {error.message()[:300]}") from error
+
+
+def _client(address: str) -> InferenceServerClient:
+    return InferenceServerClient(address, channel_args=[("grpc.enable_http_proxy", 0)])
+
+
+def _answers_everywhere(settings: TritonSettings, place: Place) -> bool:
+    if _get(f"{_url(settings, place)}/ready").status_code != requests.codes.ok:
+        return False
+    for address in settings.grpc_addresses if settings.nodes else ():
+        with _client(address) as client:
+            try:
+                if not client.is_model_ready(place.model, str(place.version), client_timeout=TIMEOUT_S):
+                    return False
+            except InferenceServerException:
+                return False
+    return True
 
 
 def wait_until_ready(settings: TritonSettings, place: Place) -> None:
-    """Return when the version answers. Raises CheckError after a minute."""
-    url = f"{_url(settings, place)}/ready"
+    """Return when the version answers, on every Triton. Raises CheckError after a minute."""
     retrying = Retrying(
         retry=retry_if_not_result(bool),
         stop=stop_after_delay(_READY_S),
         wait=wait_fixed(0.1),
         retry_error_callback=lambda _: False,
     )
-    if not retrying(lambda: _get(url).status_code == requests.codes.ok):
-        raise CheckError(f"Triton at {settings.http_url}: {place} is not ready after {_READY_S:g} s")
+    if not retrying(_answers_everywhere, settings, place):
+        where = ", ".join((settings.http_url, *settings.nodes.split(","))).rstrip(", ")
+        raise CheckError(f"Triton at {where}: {place} is not ready after {_READY_S:g} s")
 
 
 def check_metadata(settings: TritonSettings, place: Place, widths: Widths, max_batch_size: int) -> None:

@@ -24,6 +24,7 @@ from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
 from online.clients.curl import Http
 from online.clients.item_search import FOUND, ItemQuery, channel_query, found, search_body, unseen_filter
+from online.clients.nodes import Nodes
 from online.clients.sockets import ElasticNode
 
 _CONNECTIONS = 64  # per process; more than threads use them at once
@@ -53,14 +54,17 @@ class IndexedItem:
 
 
 def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) -> Elasticsearch:
-    """A client that retries nothing; ``timeout_s``: of an answer, instead of the settings'."""
+    """A client that retries nothing, but for another node of a cluster where one cannot be reached.
+
+    ``timeout_s``: of an answer, instead of the settings'.
+    """
     password = settings.password
     return Elasticsearch(
-        settings.url,
+        list(settings.urls),
         basic_auth=(settings.user, password.get_secret_value()) if password else None,
         ca_certs=str(settings.ca_certs) if settings.ca_certs else DEFAULT,
         request_timeout=timeout_s or settings.timeout_s,
-        max_retries=0,
+        max_retries=len(settings.urls) - 1,
         retry_on_timeout=False,
         connections_per_node=_CONNECTIONS,
         node_class=ElasticNode,
@@ -83,13 +87,13 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         self.timeout_s = settings.timeout_s
         self._es = connect(settings)
         password = settings.password
-        self._searches = Http(  # a request's own way: the client of Elasticsearch costs more time than the search
-            settings.url,
-            _HEADERS,
-            timeout_s=settings.timeout_s,
-            login=(settings.user, password.get_secret_value()) if password else None,
-            ca_certs=settings.ca_certs,
-        )
+        login = (settings.user, password.get_secret_value()) if password else None
+        # a request's own way: the client of Elasticsearch costs more time than the search
+        nodes = [
+            Http(url, _HEADERS, timeout_s=settings.timeout_s, login=login, ca_certs=settings.ca_certs)
+            for url in settings.urls
+        ]
+        self._searches = Nodes(nodes) if len(nodes) > 1 else nodes[0]
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         unseen = unseen_filter(query.seen)

@@ -60,9 +60,8 @@ def _run(server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: f
     for each in results:
         if isinstance(each, Exception):
             raise each
-    if replicas:
-        if (copied := results.pop()) < replicas:
-            raise TooFewReplicasError(f"on {copied} replicas instead of {replicas} within {timeout_s:g} s")
+    if replicas and (copied := results.pop()) < replicas:
+        raise TooFewReplicasError(f"on {copied} replicas instead of {replicas} within {timeout_s:g} s")
     return results
 
 

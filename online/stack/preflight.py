@@ -89,15 +89,15 @@ def check_ports(settings: Settings, services: Iterable[Service]) -> None:
     claimed: dict[int, str] = {}
     for service in services:
         for port in service.ports:
-            number = port.number(settings)
-            if number in claimed:
-                raise StackError(f"{port.variable} and {claimed[number]} are both {number}: change one of them.")
-            claimed[number] = port.variable
-            if is_taken(number):
-                raise StackError(
-                    f"port {number}, which {service.title} needs, is taken by {holder(number)}: "
-                    f"stop that, or choose another port with {port.variable}."
-                )
+            for number in port.numbers(settings):
+                if number in claimed:
+                    raise StackError(f"{port.variable} and {claimed[number]} are both {number}: change one of them.")
+                claimed[number] = port.variable
+                if is_taken(number):
+                    raise StackError(
+                        f"port {number}, which {service.title} needs, is taken by {holder(number)}: "
+                        f"stop that, or choose another port with {port.variable}."
+                    )
 
 
 def is_taken(port: int) -> bool:

@@ -42,11 +42,20 @@ class Port:
 
     setting: tuple[str, str]  # path through `Settings`
     container: int  # the port inside the container, which is also the default on this machine
+    in_a_row: int = 1  # how many from this one on the service takes where the settings say that it is a cluster
 
     def number(self, settings: Settings) -> int:
         group, name = self.setting
         number: int = getattr(getattr(settings, group), name)
         return number
+
+    def numbers(self, settings: Settings) -> range:
+        """All that the service takes."""
+        first = self.number(settings)
+        return range(first, first + (self.in_a_row if self._is_of_a_cluster(settings) else 1))
+
+    def _is_of_a_cluster(self, settings: Settings) -> bool:
+        return bool(getattr(getattr(settings, self.setting[0]), "cluster", False))
 
     @property
     def variable(self) -> str:

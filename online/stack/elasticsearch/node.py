@@ -56,17 +56,24 @@ def lay_out(library: Path, home: Path) -> None:
     (home / "config" / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
 
 
-def node_settings(home: Path, http_port: int, transport_port: int) -> dict[str, str]:
+def node_settings(
+    home: Path, http_port: int, transport_port: int, name: str = "node-1", cluster: Sequence[int] = ()
+) -> dict[str, str]:
+    """``cluster``: the transport ports of all nodes, in the order of their names; none: the node is alone."""
+    others = {
+        "discovery.seed_hosts": ",".join(f"{LOOPBACK}:{port}" for port in cluster),
+        "cluster.initial_master_nodes": ",".join(f"node-{n}" for n in range(1, len(cluster) + 1)),
+    }
     return {
         "path.home": str(home),
         "path.data": str(home / "data"),
         "path.logs": str(home / "logs"),
         "cluster.name": "recsys",
-        "node.name": "node-1",
+        "node.name": name,
         "network.host": LOOPBACK,
         "http.port": str(http_port),
         "transport.port": str(transport_port),
-        "discovery.type": "single-node",
+        **(others if cluster else {"discovery.type": "single-node"}),
         # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
     }
@@ -139,12 +146,15 @@ def main() -> None:
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--transport-port", type=int, required=True)
     parser.add_argument("--heap", required=True, help="Java heap, for example 512m")
+    parser.add_argument("--name", default="node-1")
+    parser.add_argument("--cluster", default="", help="transport ports of all nodes, in the order of their names")
     arguments = parser.parse_args()
     home = arguments.home.resolve()
 
     lay_out(arguments.library, home)
     start_java(arguments.library, [f"-Xms{arguments.heap}", f"-Xmx{arguments.heap}"])
-    run(home, node_settings(home, arguments.http_port, arguments.transport_port))
+    cluster = [int(port) for port in arguments.cluster.split(",") if port]
+    run(home, node_settings(home, arguments.http_port, arguments.transport_port, arguments.name, cluster))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from data_exchange_center.service_settings import ELASTICSEARCH_NODES
 from data_exchange_center.settings import Settings
 from online.stack.elasticsearch.jars import locked_jars
 from online.stack.service import Container, NotReadyError, Port, Program, Service, ask
@@ -20,13 +21,14 @@ def library(settings: Settings) -> Path:
     return settings.services_dir / f"elasticsearch-{VERSION}"
 
 
-def _home(settings: Settings) -> Path:
+def home(settings: Settings) -> Path:
+    """Of the node, or of the nodes."""
     return settings.service_dir("elasticsearch")
 
 
 def prepare(settings: Settings) -> None:
     """The data folder, which a container mounts too; the node lays out the rest."""
-    (_home(settings) / "data").mkdir(parents=True, exist_ok=True)
+    (home(settings) / "data").mkdir(parents=True, exist_ok=True)
 
 
 def missing(settings: Settings) -> str | None:
@@ -35,17 +37,26 @@ def missing(settings: Settings) -> str | None:
     return f"{len(absent)} of Elasticsearch's jars are missing from {folder}" if absent else None
 
 
+def node_command(settings: Settings, folder: Path, http_port: int, transport_port: int) -> tuple[str, ...]:
+    """Of a node on this machine; ``folder``: its home."""
+    return (
+        sys.executable,
+        *("-m", "online.stack.elasticsearch.node"),
+        *("--library", str(library(settings))),
+        *("--home", str(folder)),
+        *("--http-port", str(http_port)),
+        *("--transport-port", str(transport_port)),
+        *("--heap", HEAP),
+    )
+
+
 def program(settings: Settings) -> Program:
+    place = settings.elasticsearch
+    if place.cluster:
+        several = sys.executable, "-m", "online.stack.elasticsearch.cluster"
+        return Program(command=several, environment=settings.environment(), stop_wait_s=30)
     return Program(
-        command=(
-            sys.executable,
-            *("-m", "online.stack.elasticsearch.node"),
-            *("--library", str(library(settings))),
-            *("--home", str(_home(settings))),
-            *("--http-port", str(settings.elasticsearch.port)),
-            *("--transport-port", str(settings.elasticsearch.transport_port)),
-            *("--heap", HEAP),
-        ),
+        command=node_command(settings, home(settings), place.port, place.transport_port),
         stop_wait_s=30,
     )
 
@@ -55,6 +66,8 @@ def version(settings: Settings) -> str:
     health = ask("Elasticsearch", port, "/_cluster/health").json()
     if health["status"] == "red" or health["initializing_shards"]:
         raise NotReadyError(f"Elasticsearch is {health['status']}, {health['initializing_shards']} shards initializing")
+    if settings.elasticsearch.cluster and health["number_of_nodes"] < ELASTICSEARCH_NODES:
+        raise NotReadyError(f"{health['number_of_nodes']} of Elasticsearch's {ELASTICSEARCH_NODES} nodes are there")
     nodes = ask("Elasticsearch", port, "/_nodes/_local?filter_path=nodes.*.version").json()["nodes"]
     return str(next(iter(nodes.values()))["version"])
 
@@ -63,7 +76,10 @@ ELASTICSEARCH: Final = Service(
     name="elasticsearch",
     title="Elasticsearch",
     group="elasticsearch",
-    ports=(Port(("elasticsearch", "port"), 9200), Port(("elasticsearch", "transport_port"), 9300)),
+    ports=(
+        Port(("elasticsearch", "port"), 9200, in_a_row=ELASTICSEARCH_NODES),
+        Port(("elasticsearch", "transport_port"), 9300, in_a_row=ELASTICSEARCH_NODES),
+    ),
     prepare=prepare,
     missing=missing,
     program=program,

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 import redis
 
+from data_exchange_center.service_settings import REDIS_SERVERS
 from data_exchange_center.settings import Settings
 from online.stack.service import LOOPBACK, Container, NotReadyError, Port, Program, Service
 
@@ -144,7 +145,7 @@ REDIS: Final = Service(
     name="redis",
     title="Redis",
     group="redis",
-    ports=(Port(("redis", "port"), 6379),),
+    ports=(Port(("redis", "port"), 6379, in_a_row=2 * REDIS_SERVERS),),
     prepare=prepare,
     missing=missing,
     program=program,

@@ -1,0 +1,139 @@
+"""The sync into clusters, and the server over them while their nodes are killed.
+
+The tests of this file run in order and build on one another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import psutil
+import pytest
+import requests
+
+from data_exchange_center import wire
+from data_exchange_center.settings import Settings
+from offline_to_online import activation, doctor
+from offline_to_online.stores.catalogue import Stores
+from offline_to_online.stores.connections import elastic_client, redis_client
+from online.clients.redis import RedisUsers, UserQuery
+from online.stack.supervision import members
+from tests.cluster.redis_cluster import masters, server_process
+from tests.services.offline_to_online.releases import REQUESTS, SYNC, answer, live, same, written
+from tests.services.online.gunicorn_server import running
+from tests.services.online.load import Load, load
+
+BUDGET_MS = 4_000
+CLIENTS, PAUSE_S = 4, 0.02
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Settings) -> Settings:
+    """A release is live."""
+    settings = written(stack, "default", 1)
+    for step in SYNC:
+        step.main(settings)
+    return settings
+
+
+def test_a_release_goes_live_as_on_single_services(settings: Settings) -> None:
+    published = live(settings)
+    release = published.manifest.release
+    assert published.manifest.parity is not None, "offline and online agree"
+    with elastic_client(settings) as client:
+        index = client.indices.get_settings(index=wire.item_index(release))[wire.item_index(release)]["settings"]
+        assert (index["index"]["number_of_shards"], index["index"]["number_of_replicas"]) == ("3", "1")
+        assert client.cluster.health(index=wire.item_index(release))["status"] == "green"
+        shards = client.cat.shards(index=wire.item_index(release), format="json")
+        assert len({shard["node"] for shard in shards}) == 3
+    with closing(RedisUsers(settings.redis)) as users:
+        for userid in REQUESTS:
+            found = users.call(UserQuery.of(str(userid), published.manifest))
+            assert (found.live, found.kept) == (release, True)
+
+
+def test_the_next_release_goes_live_the_one_before_again_and_one_is_deleted(settings: Settings) -> None:
+    first = live(settings)
+    before = answer(settings, first)
+    second = written(settings, "source", 2)
+    for step in SYNC:
+        step.main(second)
+    other = live(second).manifest.release
+    assert other != first.manifest.release
+    activation.go_back(settings, first.manifest.release)
+    assert same(answer(settings, live(settings)), before)
+    with closing(RedisUsers(settings.redis)) as users:
+        pointers = {users.call(UserQuery(userid, None, None)).live for userid in range(100)}
+    assert pointers == {first.manifest.release}, "in every partition"
+    store = Stores.of(settings).redis
+    store.delete({other})
+    assert store.releases() == {first.manifest.release}
+    with redis_client(settings) as client:
+        assert not list(client.scan_iter(f"ml:{other}:*"))
+
+
+@pytest.fixture(scope="module")
+def asked(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+    """A server that is asked without a pause."""
+    bodies = [{"userid": str(userid), "timestamp": at, "budget_ms": BUDGET_MS} for userid, at in REQUESTS.items()]
+    bodies += [{"userid": str(userid), "budget_ms": BUDGET_MS} for userid in range(1, 40)]
+    folder = tmp_path_factory.mktemp("server")
+    server = settings.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1})
+    own = settings.model_copy(update={"exchange_dir": folder, "server": server})
+    with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as asked:
+        asked.wait(lambda each: each.whole, 60)
+        yield asked
+
+
+def node_process(settings: Settings, number: int) -> psutil.Process:
+    for process in members(settings):
+        command = process.cmdline()
+        if "online.stack.elasticsearch.node" in command and f"node-{number}" in command:
+            return process
+    raise AssertionError(f"no node {number}")
+
+
+@pytest.mark.parametrize("which", ["master", "another"])
+def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Settings, asked: Load, which: str) -> None:
+    with elastic_client(settings) as client:
+        elected = int(client.cat.master(format="json")[0]["node"].removeprefix("node-"))
+    asked.wait(lambda each: each.whole, 30)
+    begin = time.monotonic()
+    node_process(settings, elected if which == "master" else elected % 3 + 1).kill()
+    time.sleep(2)
+    with elastic_client(settings) as client:
+        back = client.options(request_timeout=90).cluster.health(
+            wait_for_nodes="3", wait_for_status="green", timeout="80s"
+        )
+    assert not back["timed_out"]
+    answers = asked.between(begin, time.monotonic())
+    wrong = [each for each in answers if each.status != requests.codes.ok]
+    assert len(answers) > 50
+    assert wrong == []
+    lacking = [each for each in answers if "elasticsearch" in each.lacking]
+    assert lacking == [], f"{len(lacking)} of {len(answers)} answers lack what Elasticsearch has"
+
+
+def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, asked: Load) -> None:
+    """For some seconds users of its slots are answered with what the server remembers, and told so."""
+    asked.wait(lambda each: each.whole, 30)
+    port, (replica,) = next(iter(masters(settings).items()))
+    begin = time.monotonic()
+    server_process(settings, port).kill()
+    end = time.monotonic() + 60
+    while replica not in masters(settings) or port in masters(settings):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    over = time.monotonic() + 2
+    time.sleep(5)
+    answers = asked.between(begin, time.monotonic())
+    assert [each for each in answers if each.status != requests.codes.ok] == []
+    after = [each for each in answers if each.began > over]
+    assert after
+    assert [each for each in after if "redis" in each.lacking] == [], "the replica answers for it"
+
+
+def test_the_doctor_finds_nothing(settings: Settings) -> None:
+    doctor.main(settings)

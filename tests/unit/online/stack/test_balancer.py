@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from online.stack.balancer import KINDS, Front, render
+from online.stack.service import StackError
+
+
+def test_each_kind_is_configured(tmp_path: Path) -> None:
+    fronts = [Front(kind, 8080 + n, ("127.0.0.1:5001", "other.example:5002")) for n, kind in enumerate(KINDS)]
+    text = render(fronts)
+    for kind in KINDS:
+        assert f"server {kind}-1 127.0.0.1:5001 check\n    server {kind}-2 other.example:5002 check" in text
+    events = [line for line in text.splitlines() if "disable-l7-retry" in line]
+    assert len(events) == len(KINDS)
+    assert not any("event" in line for line in events), "an event is sent once"
+
+
+def test_haproxy_takes_it(tmp_path: Path) -> None:
+    if shutil.which("haproxy") is None:
+        pytest.skip("haproxy is not installed (Debian: apt-get install haproxy)")
+    path = tmp_path / "haproxy.cfg"
+    path.write_text(render([Front(kind, 8080 + n, ("127.0.0.1:5001",)) for n, kind in enumerate(KINDS)]))
+    checked = subprocess.run(["haproxy", "-c", "-f", str(path)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "WARNING" not in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("front", "said"),
+    [
+        (Front("redis", 1, ("a:1",)), "no kind is called 'redis'; there are: server, feast, triton"),
+        (Front("server", 8080, ()), "nobody stands behind port 8080"),
+        (Front("server", 8080, ("a",)), "'a' is no address"),
+        (Front("server", 8080, ("a:1\nglobal",)), "is no address"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(front: Front, said: str) -> None:
+    with pytest.raises(StackError, match=said):
+        render([front])
