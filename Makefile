@@ -380,6 +380,10 @@ test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands,
 fuzz: setup ## ten thousand requests made from the API's description, right and wrong ones (two minutes; cases=<how many>; url=<server>: of a running one)
 	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/online/web/test_fuzz.py -q --timeout 3600
 
+.PHONY: test-cluster
+test-cluster: setup ## the services as clusters, on ports of their own: nodes killed under load; without HAProxy its part is left out, and says so
+	$(BIN)/python -m pytest tests/cluster -q --timeout 1800
+
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
 	$(BIN)/python -m pytest tests/containers -q --timeout 1800

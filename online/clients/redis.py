@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-import redis
 from numpy.typing import NDArray
 from pydantic import ValidationError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from online.clients.base import ServiceError
 from online.clients.redis import StoredUser
 from online.events import functions
 from online.events.compaction import unneeded
+from online.events.functions import Call
 from online.events.log import MOST_COUNTING, EventLog, Recording, TooManyEventsError
 from tests.datasets import STARS
 
@@ -35,14 +37,14 @@ class MadeUpRedis:
         monkeypatch.setattr(functions, "run", self.run)
         monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: self.now))
 
-    def run(self, client: Any, pipeline: Any) -> list[Any]:
+    def run(self, client: Any, calls: Sequence[Call], replicas: int, timeout_s: float) -> list[Any]:
         current = deadline.current()
         assert current is not None
         if not current.left():
             raise TimeoutError
-        return [self._fcall(*args) for args, _ in pipeline.command_stack]
+        return [self._fcall(call.function, call.keys[1], call.arguments) for call in calls]
 
-    def _fcall(self, _: str, name: str, keys: int, log: str, events: str, noted: str, *args: Any) -> Any:
+    def _fcall(self, name: str, events: str, args: tuple[Any, ...]) -> Any:
         counting = self.counting.setdefault(int(events.rpartition(":")[2]), set())
         if name == functions.COMPACT:
             counting.difference_update(args)
