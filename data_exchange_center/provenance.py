@@ -123,7 +123,7 @@ def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:
         for path, digest in recorded.items():
             file = exchange_dir / path
             if path not in now:
-                now[path] = sha256(file) if file.is_file() else "absent"
+                now[path] = sha256(file) if file.exists() else "absent"
             if now[path] != digest:
                 raise ArtifactError(
                     f"{file} is not the file that {report.made_by} was run on. Run {report.made_by} and the steps "

@@ -15,7 +15,7 @@ from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.dataset import Dataset, IdKind
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.files import sha256
+from data_exchange_center.files import parts_of, sha256
 from data_exchange_center.own_ids import DatasetIds, OwnIds
 from data_exchange_center.release import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
@@ -35,7 +35,9 @@ def release_of_artifacts(settings: Settings) -> Manifest:
     parts = []
     for artifact in artifacts.RELEASE_PARTS:
         path = artifact.require(folder)
-        parts.append(Part(path=artifact.path, sha256=sha256(path), bytes=path.stat().st_size))
+        parts.append(
+            Part(path=artifact.path, sha256=sha256(path), bytes=sum(part.stat().st_size for part in parts_of(path)))
+        )
     provenance.expect_one_run(folder, settings.recipe)
     dataset = read_dataset(folder)
     digest = hashlib.sha256(f"format {FORMAT}\n".encode())

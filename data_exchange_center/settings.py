@@ -79,6 +79,16 @@ class TracingSettings(BaseModel):
     timeout_s: Seconds = 5.0  # in the background, no request waits for it
 
 
+class SparkSettings(BaseModel):
+    """The engine Spark; its software is brought by `make spark`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    master: str = Field(default="local[2]", min_length=1)  # local[2], local-cluster[2,1,1024], spark://host:7077
+    partitions: Annotated[int, Field(ge=1)] = 8  # of a shuffle, and of a table that is written
+    driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")] = "1g"
+
+
 def _known_recipe(name: str) -> str:
     from data_exchange_center.recipes import RECIPES
 
@@ -106,6 +116,8 @@ class Settings(BaseSettings):
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
         default="default", validation_alias="RECSYS_RECIPE"
     )
+    engine: Literal["pandas", "spark"] = "pandas"  # what the offline steps compute with; see past_one_machine
+    spark: SparkSettings = SparkSettings()
     redis: RedisSettings = RedisSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     feast: FeastSettings = FeastSettings()

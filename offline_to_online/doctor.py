@@ -75,7 +75,7 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
 def _offline_step(
     folder: Path, recipe: Mapping[str, str], step: provenance.Step, files: Sequence[Artifact], stale: set[str]
 ) -> Finding:
-    if absent := next((file.path for file in files if not file.at(folder).is_file()), None):
+    if absent := next((file.path for file in files if not file.at(folder).exists()), None):
         return Finding(step.path, "missing", f"there is no {absent}", "make offline")
     try:
         reason = _stale(folder, recipe, step.report.read(folder), stale) if step.report else ""
@@ -94,7 +94,7 @@ def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], s
     for path, digest in recorded.items():
         if path in stale:
             return f"{path} is to be made again"
-        if not (folder / path).is_file() or sha256(folder / path) != digest:
+        if not (folder / path).exists() or sha256(folder / path) != digest:
             return f"{path} has changed since"
     return ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,35 +21,72 @@ FEWEST_WITH_PAST: Final = 2
 REMEDY: Final = "give the data set a smaller holdout ([holdout] in dataset.toml)"
 
 
-def expect_sense(ratings: pd.DataFrame, dataset: Dataset, recipe: Recipe) -> None:
-    """Raise StepError, with what to do, where training and evaluation on these rows would mean nothing.
+@dataclass(frozen=True)
+class Counted:
+    """What is counted of ratings that are labelled and split; the past is what is not held out.
 
-    ``ratings``: labelled and split.
+    Attributes:
+        events, liked, past, past_liked: events; those that are liked; those of the past, and liked ones of these.
+        parts: events by value of `Split`.
+        users: with events; ``single``: with one.
+        with_past: users with an event of the past; ``longest_past``: the most that one has.
+        known: users with an event that the request of evaluation sees, at the second of their first held-out one.
     """
+
+    events: int
+    liked: int
+    past: int
+    past_liked: int
+    parts: Mapping[str, int]
+    users: int
+    single: int
+    with_past: int
+    longest_past: int
+    known: int
+
+
+def counted(ratings: pd.DataFrame) -> Counted:
+    """``ratings``: as `artifacts.RATINGS`."""
     held_out = ratings[Columns.SPLIT] == Split.HOLDOUT
-    if held_out.mean() > MOST_HELD_OUT:
-        raise StepError(
-            f"{held_out.mean():.0%} of all events would be held out for evaluation, more than a third: {REMEDY}."
-        )
-    users, with_past = ratings[Columns.USER].nunique(), ratings.loc[~held_out, Columns.USER].nunique()
-    cold = 1 - _known(ratings, held_out) / users
+    liked, past = ratings[Columns.LABEL] == 1, ratings.loc[~held_out, Columns.USER].value_counts()
+    sizes = ratings[Columns.USER].value_counts()
+    return Counted(
+        events=len(ratings),
+        liked=int(liked.sum()),
+        past=int((~held_out).sum()),
+        past_liked=int((liked & ~held_out).sum()),
+        parts={str(part): int(count) for part, count in ratings[Columns.SPLIT].value_counts().items()},
+        users=len(sizes),
+        single=int((sizes == 1).sum()),
+        with_past=len(past),
+        longest_past=int(past.max()) if len(past) else 0,
+        known=_known(ratings, held_out),
+    )
+
+
+def expect_sense(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
+    """Raise StepError, with what to do, where training and evaluation on these rows would mean nothing."""
+    held_out = 1 - found.past / found.events
+    if held_out > MOST_HELD_OUT:
+        raise StepError(f"{held_out:.0%} of all events would be held out for evaluation, more than a third: {REMEDY}.")
+    cold = 1 - found.known / found.users
     if cold > MOST_WITHOUT_PAST:
         raise StepError(
-            f"{cold:.0%} of {users:,} users have no event before the second of their first held-out one, more than "
-            f"half: {REMEDY}, with at_least = 0 where most have a single event, or times of day where there are only "
-            "dates."
+            f"{cold:.0%} of {found.users:,} users have no event before the second of their first held-out one, more "
+            f"than half: {REMEDY}, with at_least = 0 where most have a single event, or times of day where there are "
+            "only dates."
         )
-    if with_past < FEWEST_WITH_PAST:
+    if found.with_past < FEWEST_WITH_PAST:
         raise StepError(
-            f"{with_past} of {users:,} users has an event that is not held out, and at least {FEWEST_WITH_PAST} are "
-            f"needed to learn from: {REMEDY}."
+            f"{found.with_past} of {found.users:,} users has an event that is not held out, and at least "
+            f"{FEWEST_WITH_PAST} are needed to learn from: {REMEDY}."
         )
-    if recipe.ranker.examples == "lists" and ratings.loc[~held_out, Columns.USER].value_counts().max() < 2:
+    if recipe.ranker.examples == "lists" and found.longest_past < 2:
         raise StepError(
-            f"recipe {recipe.name!r} learns from what users did next, and none of {users:,} users has two events that "
-            f"are not held out: {REMEDY}."
+            f"recipe {recipe.name!r} learns from what users did next, and none of {found.users:,} users has two events "
+            f"that are not held out: {REMEDY}."
         )
-    _expect_labels(ratings.loc[~held_out, Columns.LABEL], dataset, recipe)
+    _expect_labels(found, dataset, recipe)
     if not dataset.terms and "terms" in recipe.needs:
         raise StepError(
             f"recipe {recipe.name!r} needs items with a categorical or multi-valued attribute, and this data set has "
@@ -64,16 +103,15 @@ def _known(ratings: pd.DataFrame, held_out: pd.Series) -> int:
     return int(past[Columns.USER][seen].nunique())
 
 
-def _expect_labels(labels: pd.Series, dataset: Dataset, recipe: Recipe) -> None:
-    liked = int(np.count_nonzero(labels))
-    if not liked:
+def _expect_labels(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
+    if not found.past_liked:
         raise StepError(
-            f"none of {len(labels):,} events before the held-out ones is liked: is positive_above in dataset.toml too "
+            f"none of {found.past:,} events before the held-out ones is liked: is positive_above in dataset.toml too "
             f"high for the values {dataset.levels[0]:g} to {dataset.levels[-1]:g}?"
         )
-    if liked == len(labels) and "dislikes" in recipe.needs:
+    if found.past_liked == found.past and "dislikes" in recipe.needs:
         raise StepError(
-            f"recipe {recipe.name!r} learns to tell liked events from others, and all {len(labels):,} of this data set "
+            f"recipe {recipe.name!r} learns to tell liked events from others, and all {found.past:,} of this data set "
             "are liked: declare the column of a value in [interactions] of dataset.toml, or choose "
             "RECSYS_RECIPE=default."
         )

@@ -26,11 +26,23 @@ def label_and_split(
     frame = frame.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     own = (frame[Columns.SPLIT] != Split.RECORDED).to_numpy()
     position, size = positions(frame.loc[own, Columns.USER])
+    frame.loc[own, Columns.SPLIT] = part_of(position, size, dataset, train_share)
+    frame.insert(len(frame.columns) - 1, Columns.LABEL, labels(frame[Columns.RATING].to_numpy(), dataset))
+    return frame
+
+
+def labels(ratings: NDArray[np.int8], dataset: Dataset) -> NDArray[np.int8]:
+    """(rows,) 1 where a rating's code is liked, else 0."""
+    return (ratings > dataset.positive_level).astype(np.int8)
+
+
+def part_of(
+    position: NDArray[np.int64], size: NDArray[np.int64], dataset: Dataset, train_share: float
+) -> NDArray[np.str_]:
+    """(rows,) a value of `Split` for rows at a position (from 0) among their user's ``size`` rows in time."""
     offline = size - dataset.holdout.sizes(size)
     split = np.where(trains(position, offline, train_share), Split.TRAIN, Split.TEST)
-    frame.loc[own, Columns.SPLIT] = np.where(position >= offline, Split.HOLDOUT, split)
-    frame.insert(len(frame.columns) - 1, Columns.LABEL, (frame[Columns.RATING] > dataset.positive_level).astype("int8"))
-    return frame
+    return np.where(position >= offline, Split.HOLDOUT, split)
 
 
 def trains(position: NDArray[np.int64], size: NDArray[np.int64], share: float) -> NDArray[np.bool_]:

@@ -26,7 +26,7 @@ from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data.sanity import expect_sense
+from offline.data.sanity import counted, expect_sense
 from offline.experiments.click_model_seeds import seeds
 from offline.experiments.ratings import ratings
 from offline.experiments.tune import tune
@@ -44,7 +44,7 @@ def experiment(what: str, settings: Settings, figures: Path = FIGURES) -> None:
     """Run one of `EXPERIMENTS` and write what it found into ``figures``."""
     measure, name = EXPERIMENTS[what]
     dataset = read_dataset(settings.exchange_dir)
-    expect_sense(artifacts.RATINGS.read(settings.exchange_dir), dataset, SOURCE)  # whose models these are
+    expect_sense(counted(artifacts.RATINGS.read(settings.exchange_dir)), dataset, SOURCE)  # whose models these are
     found = {"command": f"make {what}", "machine": machine(), "dataset": dataset.name, **measure(settings)}
     write_json(figures / name, found)
     log.info("written: %s", figures / name)

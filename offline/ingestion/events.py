@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,21 +64,34 @@ def read_events(
         counts = _counted(counts, known, len(users))
         if counts.max(initial=0) > MOST_OF_ONE_USER:
             user = users.own_ids()[int(counts.argmax())]
-            raise StepError(
-                f"{rows.name}: {declared.user} {user!r} has more than {MOST_OF_ONE_USER:,} events, which are no "
-                "person's; leave this user out."
-            )
+            raise too_many(rows.name, declared.user, user)
         first += batch.num_rows
         if first > MOST:
-            raise StepError(f"{rows.name} holds more than {MOST:,} events; take the newest, or a sample of users.")
+            raise StepError(
+                f"{rows.name} holds more than {MOST:,} events, too many for one machine: take the newest, a sample of "
+                "users, or RECSYS_ENGINE=spark."
+            )
         parts[0].append(known.astype(np.int32))
         parts[1].append(_entered(of_item, items, items_file).astype(np.int32))
         parts[2].append(of_time.microseconds(declared.time_unit))
-        parts[3] += [_values(each, declared.levels) for each in of_value]
+        parts[3] += [values_of(each, declared.levels) for each in of_value]
     if not first:
-        raise StepError(f"{rows.name} holds no row under its header: a row an event is expected.")
+        raise no_events(rows.name)
     joined = [np.concatenate(part) if part else None for part in parts]
     return Events(*joined)  # type: ignore[arg-type]
+
+
+def too_many(file: str, column: str, user: str) -> StepError:
+    """The error for a user with more than `MOST_OF_ONE_USER` events."""
+    return StepError(
+        f"{file}: {column} {user!r} has more than {MOST_OF_ONE_USER:,} events, which are no person's; "
+        "leave this user out."
+    )
+
+
+def no_events(file: str) -> StepError:
+    """The error for a table without events."""
+    return StepError(f"{file} holds no row under its header: a row an event is expected.")
 
 
 def _entered(cells: Cells, register: Register, listed_in: str | None) -> NDArray[np.int64]:
@@ -87,13 +100,18 @@ def _entered(cells: Cells, register: Register, listed_in: str | None) -> NDArray
     if listed_in is not None and len(register) > known:
         row = int((places >= known).argmax())
         own_id, there = register.own_ids()[places[row]], register.own_ids()[:known]
-        blank = next((listed for listed in there if listed.strip() == own_id.strip()), None)
-        hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
-        cells.refuse(row, f"an id that is listed in {listed_in}", hint)
+        refuse_unlisted(cells, row, listed_in, next((each for each in there if each.strip() == own_id.strip()), None))
     return places
 
 
-def _values(cells: Cells, levels: Sequence[float] | None) -> NDArray[np.float64]:
+def refuse_unlisted(cells: Cells, row: int, listed_in: str, blank: str | None) -> NoReturn:
+    """Raise StepError for an id that no table lists. ``blank``: one that is listed and differs in blanks alone."""
+    hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
+    cells.refuse(row, f"an id that is listed in {listed_in}", hint)
+
+
+def values_of(cells: Cells, levels: Sequence[float] | None) -> NDArray[np.float64]:
+    """Numbers. Raises StepError for a cell that is none, or none of the declared levels."""
     values = cells.numbers()
     wrong = np.isnan(values) if levels is None else ~np.isin(values, levels)
     if wrong.any():

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import Dataset, IdKind
 from data_exchange_center.steps import StepError
 from offline.ingestion.declaration import INTERACTIONS, ITEMS, USERS, Declaration
 from offline.ingestion.events import Events, read_events
 from offline.ingestion.identifiers import Numbering, Register
-from offline.ingestion.levels import Levels
+from offline.ingestion.levels import Scale
 from offline.ingestion.listed import Catalogue, Profile, read_items, read_users
 from offline.ingestion.tables import Rows
 
@@ -51,73 +51,92 @@ def ingest(declaration: Declaration, tables: Mapping[str, Rows]) -> Ingested:
         catalogue = read_items(tables[ITEMS], declaration.items, items)
     listed = {table: tables[table].name if table in tables else None for table in (USERS, ITEMS)}
     events = read_events(tables[INTERACTIONS], declaration.interactions, users, items, listed[USERS], listed[ITEMS])
-    for what, met, file in (
-        (USERS, len(np.unique(events.users)), tables[INTERACTIONS].name),  # one who is listed may have no event
-        (ITEMS, len(items), listed[ITEMS] or tables[INTERACTIONS].name),
-    ):
-        if met < FEWEST:
-            raise StepError(
-                f"{file} holds {met} {what.removesuffix('s')}; "
-                f"at least {FEWEST} are needed: there is nothing to recommend otherwise."
-            )
-    levels = _levels(events, declaration)
+    expect_enough(USERS, len(np.unique(events.users)), tables[INTERACTIONS].name)  # one who is listed may have no event
+    expect_enough(ITEMS, len(items), listed[ITEMS] or tables[INTERACTIONS].name)
+    scale = _scale(events, declaration)
     user_numbers, item_numbers = Numbering.of(users), Numbering.of(items)
-    things = _items(item_numbers, catalogue)
+    things = items_table(item_numbers, catalogue)
+    counts = {"ratings": len(events), "users": len(users), "items": len(items)}
+    kinds = {"user_ids": user_numbers.kind, "item_ids": item_numbers.kind}
     return Ingested(
-        ratings=_ratings(events, levels, user_numbers, item_numbers),
-        users=_users(user_numbers, profile),
+        ratings=_ratings(events, scale, user_numbers, item_numbers),
+        users=users_table(user_numbers, profile),
         items=things,
-        dataset=Dataset(
-            name=declaration.name,
-            origin="",
-            counts={
-                "ratings": len(events),
-                "users": len(users),
-                "items": len(items),
-                "genres": int(things[Columns.GENRES].explode().nunique()),
-            },
-            sha256={},
-            user_ids=user_numbers.kind,
-            item_ids=item_numbers.kind,
-            levels=levels.values,
-            binned=levels.binned,
-            positive_level=levels.positive,
-            profile=tuple(profile.columns),
-            crossed=profile.crossed,
-            terms=catalogue.term_attributes,
-            numbers=catalogue.numbers,
-            holdout=declaration.holdout,
-            events=declaration.events,
-        ),
+        dataset=described(declaration, counts, kinds, scale, profile, catalogue),
     )
 
 
-def _levels(events: Events, declaration: Declaration) -> Levels:
+def expect_enough(what: str, met: int, file: str) -> None:
+    """Raise StepError where there are too few to tell apart. ``what``: `USERS` or `ITEMS`."""
+    if met < FEWEST:
+        raise StepError(
+            f"{file} holds {met} {what.removesuffix('s')}; "
+            f"at least {FEWEST} are needed: there is nothing to recommend otherwise."
+        )
+
+
+def described(
+    declaration: Declaration,
+    counts: Mapping[str, int],
+    kinds: Mapping[str, IdKind],
+    scale: Scale,
+    profile: Profile,
+    catalogue: Catalogue,
+) -> Dataset:
+    """What is to be known of a data set that has been read.
+
+    Args:
+        counts: of ratings, users and items.
+        kinds: ``user_ids`` and ``item_ids``.
+    """
+    terms = {term for terms in catalogue.terms for term in terms}
+    return Dataset(
+        name=declaration.name,
+        origin="",
+        counts={**counts, "genres": len(terms)},
+        sha256={},
+        **kinds,
+        levels=scale.values,
+        binned=scale.binned,
+        positive_level=scale.positive,
+        profile=tuple(profile.columns),
+        crossed=profile.crossed,
+        terms=catalogue.term_attributes,
+        numbers=catalogue.numbers,
+        holdout=declaration.holdout,
+        events=declaration.events,
+    )
+
+
+def _scale(events: Events, declaration: Declaration) -> Scale:
     above = declaration.interactions.positive_above
     if events.values is None or above is None:
-        return Levels.without_values(len(events))
-    return Levels.of(events.values, above, declaration.interactions.levels or ())
+        return Scale.without_values()
+    distinct, counts = np.unique(events.values, return_counts=True)
+    return Scale.of(distinct, counts, above, declaration.interactions.levels or ())
 
 
-def _ratings(events: Events, levels: Levels, users: Numbering, items: Numbering) -> pd.DataFrame:
+def _ratings(events: Events, scale: Scale, users: Numbering, items: Numbering) -> pd.DataFrame:
     numbers = users.numbers[events.users]
     order = np.lexsort((events.times, numbers))  # stable
     return pd.DataFrame(
         {
             Columns.USER: numbers[order],
             Columns.ITEM: items.numbers[events.items[order]],
-            Columns.RATING: levels.codes[order],
+            Columns.RATING: scale.codes(np.zeros(len(events)) if events.values is None else events.values)[order],
             Columns.TIMESTAMP: events.times[order] // 1_000_000,
         }
     )
 
 
-def _users(numbering: Numbering, profile: Profile) -> pd.DataFrame:
+def users_table(numbering: Numbering, profile: Profile) -> pd.DataFrame:
+    """`artifacts.USERS`."""
     table = numbering.table(Columns.USER, Columns.OWN_ID).assign(**profile.columns)
     return table.sort_values(Columns.USER, ignore_index=True)
 
 
-def _items(numbering: Numbering, catalogue: Catalogue) -> pd.DataFrame:
+def items_table(numbering: Numbering, catalogue: Catalogue) -> pd.DataFrame:
+    """`artifacts.ITEMS`."""
     table = numbering.table(Columns.ITEM, Columns.OWN_ID)
     titles = catalogue.titles or [None] * len(table)
     table[Columns.TITLE] = [title or own_id for title, own_id in zip(titles, table[Columns.OWN_ID], strict=True)]

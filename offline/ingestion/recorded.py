@@ -22,11 +22,10 @@ _RATING = [Columns.ITEM, Columns.RATING, Columns.TIMESTAMP]
 
 
 @dataclass(frozen=True)
-class Joined:
-    """The data set with the events in it.
+class Told:
+    """What has become of the events that servers were told.
 
     Attributes:
-        recorded: (rows of ``data.ratings``,) those that are not the data set's own.
         ratings: events that rate an item which the data set knows.
         unknown_items: events that are left out, as no item of the data set has that id.
         other_ids: events and users left out whose id is of another kind than the data set's.
@@ -35,14 +34,21 @@ class Joined:
         changed: whether it is another data set by that.
     """
 
+    ratings: int = 0
+    unknown_items: int = 0
+    other_ids: int = 0
+    strangers: int = 0
+    forgotten: int = 0
+    changed: bool = False
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The data set with the events in it; ``recorded``: (rows of ``data.ratings``,) those that are not its own."""
+
     data: Ingested
     recorded: NDArray[np.bool_]
-    ratings: int
-    unknown_items: int
-    other_ids: int
-    strangers: int
-    forgotten: int
-    changed: bool
+    told: Told
 
 
 def join(data: Ingested, recorded: pd.DataFrame) -> Joined:
@@ -55,7 +61,7 @@ def join(data: Ingested, recorded: pd.DataFrame) -> Joined:
         recorded: as `artifacts.EVENTS`.
     """
     if recorded.empty:
-        return Joined(data, np.zeros(len(data.ratings), np.bool_), 0, 0, 0, 0, 0, changed=False)
+        return Joined(data, np.zeros(len(data.ratings), np.bool_), Told())
     kinds = data.dataset.user_ids, data.dataset.item_ids
     items = {own_id(text, kinds[1]): number for text, number in _numbers(data.items, Columns.ITEM).items()}
     fits = recorded["userid"].map(lambda text: _fits(text, kinds[0])).astype(bool)
@@ -77,12 +83,14 @@ def join(data: Ingested, recorded: pd.DataFrame) -> Joined:
     return Joined(
         data=replace(data, ratings=ratings, users=users, dataset=data.dataset.model_copy(update={"counts": counts})),
         recorded=of_servers,
-        ratings=int((known & rates).sum()),
-        unknown_items=int((~known).sum()),
-        other_ids=other_ids,
-        strangers=len(users) - len(left.users),
-        forgotten=len(data.users) - len(left.users),
-        changed=len(users) != len(data.users) or not ratings.equals(data.ratings),
+        told=Told(
+            ratings=int((known & rates).sum()),
+            unknown_items=int((~known).sum()),
+            other_ids=other_ids,
+            strangers=len(users) - len(left.users),
+            forgotten=len(data.users) - len(left.users),
+            changed=len(users) != len(data.users) or not ratings.equals(data.ratings),
+        ),
     )
 
 

@@ -28,21 +28,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import requests
 
 from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import WITH_EVENTS, Dataset
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
 from data_exchange_center.unnamed_events import expect_named, unnamed_parts
-from offline import published
+from offline import engines, published
 from offline.ingestion import grouplens, movielens, movielens_100k, sources
 from offline.ingestion.declaration import INTERACTIONS
-from offline.ingestion.ingest import Ingested, ingest
-from offline.ingestion.recorded import Joined, join
+from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source
 from offline.ingestion.times import day, expect_recent
 
@@ -51,18 +49,18 @@ def main(settings: Settings) -> None:
     folder, raw = settings.exchange_dir, settings.offline_dir / "raw"
     expect_named(unnamed_parts(settings).forgotten())
     before = _known(settings)
-    with _found(settings) as (source, origin):
-        data = ingest(source.declaration, source.tables)  # first: what is wrong with it is said before
-        name = _name(source, data)
+    with engines.chosen(settings) as engine, _found(settings) as (source, origin):
+        data = engine.ingest(source)  # first: what is wrong with it is said before
+        name = _name(source, data.dataset)
         recorded = EventParts(settings.events_dir(name)).read()
         if not settings.train_on_events:
             recorded = recorded[recorded["eventid"].isna()]  # who was forgotten stays forgotten
-        joined = join(data, recorded)
-        dataset, times = joined.data.dataset, data.ratings[Columns.TIMESTAMP].to_numpy()
+        joined = data.join(recorded)
+        dataset, times = joined.dataset, np.array(data.span)
         declared = source.declaration.interactions
         expect_recent(times, f"{source.tables[INTERACTIONS].name}, column {declared.time!r}", declared.time_unit)
         sha256 = {name: _kept(raw / name, source.files[name]()) for name in source.files}
-    if joined.changed:
+    if joined.told.changed:
         name += WITH_EVENTS
     dataset = dataset.model_copy(update={"name": name, "origin": origin, "sha256": sha256})
     artifacts.EVENTS.write(folder, recorded)
@@ -71,15 +69,15 @@ def main(settings: Settings) -> None:
         (raw / file).unlink(missing_ok=True)  # of another data set
     print(f"{_summary(dataset)}, from {origin}")
     print(f"events from {day(times.min())} to {day(times.max())}")
-    for line in _of_servers(joined):
+    for line in _of_servers(joined.told):
         print(line)
     if source.declaration == movielens.DECLARATION and name != published.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
 
 
-def _name(source: Source, data: Ingested) -> str:
+def _name(source: Source, dataset: Dataset) -> str:
     """As declared; MovieLens is told by its counts."""
-    return published.name_of(data.dataset.counts) if source.declaration == movielens.DECLARATION else data.dataset.name
+    return published.name_of(dataset.counts) if source.declaration == movielens.DECLARATION else dataset.name
 
 
 def _summary(dataset: Dataset) -> str:
@@ -89,15 +87,15 @@ def _summary(dataset: Dataset) -> str:
     return f"{dataset.name}: {sizes}{terms}"
 
 
-def _of_servers(joined: Joined) -> Iterator[str]:
+def _of_servers(told: Told) -> Iterator[str]:
     """What has become of the events that servers were told."""
-    if joined.changed:
-        strangers = f", of {joined.strangers:,} users who are new" if joined.strangers else ""
-        yield f"of running servers: {joined.ratings:,} ratings{strangers}; RECSYS_TRAIN_ON_EVENTS=false leaves them out"
+    if told.changed:
+        strangers = f", of {told.strangers:,} users who are new" if told.strangers else ""
+        yield f"of running servers: {told.ratings:,} ratings{strangers}; RECSYS_TRAIN_ON_EVENTS=false leaves them out"
     for count, what in (
-        (joined.unknown_items, "events left out: the data set has no item of that id"),
-        (joined.other_ids, "events left out: their ids are of another kind than the data set's"),
-        (joined.forgotten, "users left out: they were forgotten"),
+        (told.unknown_items, "events left out: the data set has no item of that id"),
+        (told.other_ids, "events left out: their ids are of another kind than the data set's"),
+        (told.forgotten, "users left out: they were forgotten"),
     ):
         if count:
             yield f"{count:,} {what}"
@@ -145,4 +143,4 @@ def _kept(target: Path, file: BinaryIO) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    engines.run(main)

@@ -14,17 +14,14 @@ Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 
 from __future__ import annotations
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center.columns import Split
 from data_exchange_center.files import sha256
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
-from offline import published
+from data_exchange_center.steps import StepError
+from offline import engines, published
 from offline.data.sanity import expect_sense
-from offline.data.split import label_and_split
 from offline.ingestion import sources
-from offline.ingestion.ingest import ingest
-from offline.ingestion.recorded import join
 
 
 def main(settings: Settings) -> None:
@@ -34,33 +31,26 @@ def main(settings: Settings) -> None:
     for file, digest in dataset.sha256.items():
         if not (raw / file).is_file() or sha256(raw / file) != digest:
             raise StepError(f"{raw / file} is not the file that dataset.json describes: run s0_get_data.py again.")
-    with sources.opened(raw, dataset.sha256) as source:
-        joined = join(ingest(source.declaration, source.tables), artifacts.EVENTS.read(settings.exchange_dir))
-    data = joined.data
-    if data.dataset != dataset.model_copy(update={"name": data.dataset.name, "origin": "", "sha256": {}}):
-        raise StepError("dataset.json was made by another version of the steps: run s0_get_data.py again.")
-    ratings = label_and_split(data.ratings, dataset, settings.recipe.data.train_share, joined.recorded)
-
-    positive = int(ratings[Columns.LABEL].sum())
-    labels = {"positive": positive, "negative": len(ratings) - positive}
-    counts = ratings[Columns.SPLIT].value_counts()
-    split = {part: int(counts.get(part, 0)) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
-    published.expect(dataset.name, "labels", labels, published.ML_1M_LABELS)
-    published.expect(dataset.name, "split", split, published.ML_1M_SPLIT)
-    expect_sense(ratings, dataset, settings.recipe)
-
-    artifacts.RATINGS.write(settings.exchange_dir, ratings)
-    artifacts.USERS.write(settings.exchange_dir, data.users)
-    artifacts.ITEMS.write(settings.exchange_dir, data.items)
+    with engines.chosen(settings) as engine, sources.opened(raw, dataset.sha256) as source:
+        joined = engine.ingest(source).join(artifacts.EVENTS.read(settings.exchange_dir))
+        if joined.dataset != dataset.model_copy(update={"name": joined.dataset.name, "origin": "", "sha256": {}}):
+            raise StepError("dataset.json was made by another version of the steps: run s0_get_data.py again.")
+        tables = joined.split(dataset, settings.recipe.data.train_share)
+        found = tables.counted()
+        labels = {"positive": found.liked, "negative": found.events - found.liked}
+        split = {part: found.parts.get(part, 0) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
+        published.expect(dataset.name, "labels", labels, published.ML_1M_LABELS)
+        published.expect(dataset.name, "split", split, published.ML_1M_SPLIT)
+        expect_sense(found, dataset, settings.recipe)
+        tables.write(settings.exchange_dir)
     artifacts.SPLIT_REPORT.write(settings.exchange_dir, read)
     print(", ".join(f"{count:,} {name}" for name, count in labels.items()))
     print(", ".join(f"{count:,} {name}" for name, count in split.items()))
-    if recorded := counts.get(Split.RECORDED, 0):
+    if recorded := found.parts.get(Split.RECORDED, 0):
         print(f"{recorded:,} that servers were told, all of which train")
-    single = int((ratings.groupby(Columns.USER).size() == 1).sum())
-    if single:
-        print(f"users with a single event: {single:,}")
+    if found.single:
+        print(f"users with a single event: {found.single:,}")
 
 
 if __name__ == "__main__":
-    run(main)
+    engines.run(main)

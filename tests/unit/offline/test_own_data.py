@@ -20,7 +20,7 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.sanity import expect_sense
+from offline.data.sanity import counted, expect_sense
 from offline.evaluation.evaluate import evaluate, show
 from offline.experiments.__main__ import experiment
 from offline.ingestion import movielens
@@ -194,20 +194,20 @@ def rows(split: list[str], labels: list[int], users: list[int]) -> pd.DataFrame:
 )
 def test_nonsense_is_refused(split: list[str], labels: list[int], users: list[int], recipe: str, message: str) -> None:
     with pytest.raises(StepError, match=message):
-        expect_sense(rows(split, labels, users), STARS, RECIPES[recipe])
+        expect_sense(counted(rows(split, labels, users)), STARS, RECIPES[recipe])
 
 
 def test_dates_alone_that_leave_most_users_nothing_known_are_refused() -> None:
     """Each user's events are of one day, so that none is before the held-out one."""
     data = rows(["train", "train", "train", "holdout"] * 3, [1] * 12, [1] * 4 + [2] * 4 + [3] * 4)
-    expect_sense(data, STARS, RECIPES["default"])
+    expect_sense(counted(data), STARS, RECIPES["default"])
     with pytest.raises(StepError, match=r"67% of 3 users have no event before the second .* only dates"):
-        expect_sense(data.assign(**{Columns.TIMESTAMP: [1, 1, 1, 2] + [86400] * 8}), STARS, RECIPES["default"])
+        expect_sense(counted(data.assign(**{Columns.TIMESTAMP: [1, 1, 1, 2] + [86400] * 8})), STARS, RECIPES["default"])
 
 
 def test_a_recipe_of_terms_needs_some() -> None:
     plain = STARS.model_copy(update={"terms": (), "holdout": HoldoutRule(share=0.1)})
     fine = rows(["train"] * 9, [0, 1, 1] * 3, [1] * 5 + [2] * 4)
-    expect_sense(fine, plain, RECIPES["default"])
+    expect_sense(counted(fine), plain, RECIPES["default"])
     with pytest.raises(StepError, match=r"'source' needs items with a categorical .* \[items\]"):
-        expect_sense(fine, plain, RECIPES["source"])
+        expect_sense(counted(fine), plain, RECIPES["source"])

@@ -84,7 +84,7 @@ def test_a_user_has_the_history_that_a_server_answers_from(films: Ingested, tmp_
     others = joined.data.ratings[joined.data.ratings[Columns.USER] != 300].reset_index(drop=True)
     assert others.equals(films.ratings[films.ratings[Columns.USER] != 300].reset_index(drop=True))
     assert joined.data.ratings.dtypes.equals(films.ratings.dtypes)
-    assert (joined.ratings, joined.changed) == (4, True)
+    assert (joined.told.ratings, joined.told.changed) == (4, True)
     assert joined.data.dataset.counts["ratings"] == len(joined.data.ratings)
 
 
@@ -97,7 +97,7 @@ def test_events_of_a_data_set_with_ids_of_its_own(tmp_path: Path) -> None:
     assert rows_of(joined.data, user) == served(data, user, events[:2])
     assert len(rows_of(joined.data, user)) == len(rows_of(data, user)) + 2
     assert len(rows_of(joined.data, "Zoë")) == 1
-    assert joined.strangers == 1
+    assert joined.told.strangers == 1
     assert joined.data.users[Columns.USER].is_unique
 
 
@@ -105,7 +105,7 @@ def test_a_stranger_has_an_unknown_profile(films: Ingested, tmp_path: Path) -> N
     item = films.items[Columns.ITEM].tolist()[0]
     joined = join(films, told(tmp_path, event(1, 77, item), event(2, 78, item, "view", None)))
     users = joined.data.users.set_index(Columns.USER)
-    assert (joined.strangers, len(users)) == (1, len(films.users) + 1), "who only looked is not a user yet"
+    assert (joined.told.strangers, len(users)) == (1, len(films.users) + 1), "who only looked is not a user yet"
     assert users.loc[77, list(films.dataset.profile)].tolist() == ["unknown"] * len(films.dataset.profile)
     artifacts.USERS.write(tmp_path, joined.data.users)
 
@@ -117,16 +117,16 @@ def test_who_is_forgotten_is_not_trained_on(films: Ingested, tmp_path: Path) -> 
     assert not (joined.data.ratings[Columns.USER] == 300).any()
     assert rows_of(joined.data, 295) == [(item, 5, NOW + 2)]
     assert joined.data.users.set_index(Columns.USER).loc[295, "gender"] == "unknown"
-    assert (joined.forgotten, joined.strangers, joined.changed) == (2, 1, True)
+    assert (joined.told.forgotten, joined.told.strangers, joined.told.changed) == (2, 1, True)
 
 
 def test_what_the_data_set_does_not_know_is_left_out_and_counted(films: Ingested, tmp_path: Path) -> None:
     item = films.items[Columns.ITEM].tolist()[0]
     joined = join(films, told(tmp_path, event(1, 300, 1), event(2, "Zoë", item), event(3, 300, "a/b"), "Eve"))
-    assert (joined.unknown_items, joined.other_ids, joined.changed) == (1, 3, False)
+    assert (joined.told.unknown_items, joined.told.other_ids, joined.told.changed) == (1, 3, False)
     assert joined.data.ratings.equals(films.ratings)
     nothing = join(films, told(tmp_path / "nothing", 10**9))
-    assert not nothing.changed
+    assert not nothing.told.changed
 
 
 def read_inputs_rows(settings: Settings) -> pd.DataFrame:

@@ -1,0 +1,67 @@
+"""What the offline steps compute with, chosen by RECSYS_ENGINE: pandas on one machine, or Spark.
+
+A step says ``with engines.chosen(settings) as engine`` and is run by `run`, which starts it in the environment that its
+engine needs. `KINDS` is all that there is to know of an engine here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from data_exchange_center import steps
+from data_exchange_center.settings import Settings
+from offline.engines.contract import Engine
+from offline.engines.in_memory import PandasEngine
+
+
+def _pandas(_: Settings) -> AbstractContextManager[Engine]:
+    return nullcontext(PandasEngine())
+
+
+def _spark(settings: Settings) -> AbstractContextManager[Engine]:
+    from offline.engines.spark.engine import started  # in Spark's environment
+
+    return started(settings)
+
+
+def _this_python(_: Settings) -> Path:
+    return Path(sys.executable)
+
+
+def _python_of_spark(settings: Settings) -> Path:
+    from offline.engines.spark import environment
+
+    return environment.python(settings)
+
+
+class Kind(NamedTuple):
+    """``start``: an engine that is stopped when the block ends; ``python``: which one a step needs that uses it."""
+
+    start: Callable[[Settings], AbstractContextManager[Engine]]
+    python: Callable[[Settings], Path]
+
+
+KINDS: Final = {"pandas": Kind(_pandas, _this_python), "spark": Kind(_spark, _python_of_spark)}
+
+
+def chosen(settings: Settings) -> AbstractContextManager[Engine]:
+    """The engine that the settings name."""
+    return KINDS[settings.engine].start(settings)
+
+
+def run(main: Callable[[Settings], None]) -> None:
+    """`steps.run`, in the environment of the engine: where that is another one, this process becomes its Python."""
+
+    def in_its_environment(settings: Settings) -> None:
+        python = KINDS[settings.engine].python(settings)
+        if python.absolute() != Path(sys.executable).absolute():
+            sys.stdout.flush()
+            os.execv(python, [str(python), *sys.argv])  # noqa: S606 (the same script, the same settings)
+        main(settings)
+
+    steps.run(in_its_environment)

@@ -1,0 +1,71 @@
+"""Spark's software: a virtual environment of its own, made on demand by ``make spark``. Java comes with it.
+
+Run again, it does only what is missing.
+Run:    python -m offline.engines.spark.environment
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from data_exchange_center.files import sha256, written_in_place
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+
+VERSION: Final = "3.5.9"
+REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
+ROOT: Final = Path(__file__).resolve().parents[3]
+PYTHON: Final = (3, 11)  # the newest that Spark 3.5 is made for
+
+
+def folder(settings: Settings) -> Path:
+    return settings.services_dir / f"spark-{VERSION}"
+
+
+def python(settings: Settings) -> Path:
+    """The environment's Python. Raises StepError where the environment is missing or not up to date."""
+    ready = folder(settings) / ".ready"
+    if not ready.is_file() or ready.read_text(encoding="utf-8") != _stamp():
+        raise StepError(
+            f"RECSYS_ENGINE=spark, and Spark's environment is missing from {folder(settings)}, or not up to date: "
+            "run `make spark`, or compute with RECSYS_ENGINE=pandas."
+        )
+    return folder(settings) / "bin" / "python"
+
+
+def _stamp() -> str:
+    return f"{PYTHON[0]}.{PYTHON[1]} {sha256(REQUIREMENTS)} {ROOT}\n"
+
+
+def install(settings: Settings) -> None:
+    """Make the environment, unless it is whole. Raises StepError with what the installer said."""
+    place = folder(settings)
+    ready = place / ".ready"
+    if ready.is_file() and ready.read_text(encoding="utf-8") == _stamp():
+        return
+    if sys.version_info[:2] != PYTHON or sys.platform != "linux":
+        raise StepError(
+            f"Spark {VERSION} is run here on Linux with Python {PYTHON[0]}.{PYTHON[1]}, this is "
+            f"{sys.version.split()[0]} on {sys.platform}: make the project's environment with another Python, "
+            "make setup PYTHON=/path/to/python3.11."
+        )
+    ready.unlink(missing_ok=True)
+    own = str(place / "bin" / "python")
+    _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(place))
+    _uv("pip", "sync", "--quiet", "--python", own, str(REQUIREMENTS))
+    _uv("pip", "install", "--quiet", "--python", own, "--no-deps", "--editable", str(ROOT))
+    with written_in_place(ready) as temporary:  # last: what is interrupted is not ready
+        temporary.write_text(_stamp(), encoding="utf-8")
+
+
+def _uv(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "uv", *arguments], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise StepError(f"`uv {' '.join(arguments)}` failed; run `make spark` again. It said:\n{done.stderr.strip()}")
+
+
+if __name__ == "__main__":
+    run(install)

@@ -1,0 +1,24 @@
+"""Spark's own tests, which run in its environment: ``make test-cluster``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("pyspark", reason="runs in Spark's environment: make test-cluster")
+
+if TYPE_CHECKING:
+    from offline.engines.spark.engine import SparkEngine
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[SparkEngine]:
+    from data_exchange_center.settings import SparkSettings
+    from offline.engines.spark.engine import SparkEngine
+    from offline.engines.spark.session import session
+
+    with session(SparkSettings(master="local[2]", partitions=3)) as spark:
+        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")  # a partition is many batches
+        yield SparkEngine(spark, partitions=3)

@@ -1,0 +1,49 @@
+"""The steps as a person runs them, with settings alone: on one process, and on a driver with two executors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.settings import Settings
+from offline.preprocess import s0_get_data, s1_data_split
+from tests.made_up_data import half_stars
+
+ROOT = Path(s0_get_data.__file__).parents[2]
+STEPS = ("s0_get_data.py", "s1_data_split.py")
+
+
+@pytest.mark.parametrize("master", ["local[2]", "local-cluster[2,1,1024]"])
+def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: str) -> None:
+    data = half_stars(tmp_path / "data")
+    settings = Settings(data=data, exchange_dir=tmp_path / "pandas")
+    s0_get_data.main(settings)
+    s1_data_split.main(settings)
+    variables = {
+        "RECSYS_ENGINE": "spark",
+        "RECSYS_SPARK__MASTER": master,
+        "RECSYS_SPARK__PARTITIONS": "2",
+        "RECSYS_DATA": str(data),
+        "RECSYS_EXCHANGE_DIR": str(tmp_path / "spark"),
+    }
+    python = ROOT / ".venv" / "bin" / "python"  # which becomes Spark's
+    for step in STEPS:
+        done = subprocess.run(
+            [str(python) if python.exists() else sys.executable, step],
+            cwd=ROOT / "offline" / "preprocess",
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert artifacts.DATASET.read(tmp_path / "spark") == artifacts.DATASET.read(tmp_path / "pandas")
+    for table in (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS):
+        pd.testing.assert_frame_equal(table.read(tmp_path / "spark"), table.read(tmp_path / "pandas"))
+    assert artifacts.RATINGS.at(tmp_path / "spark").is_dir()

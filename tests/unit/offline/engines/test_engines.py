@@ -1,0 +1,115 @@
+"""Which engine a step gets, and in which environment it runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+import pytest
+
+from data_exchange_center import artifacts, steps
+from data_exchange_center.files import sha256
+from data_exchange_center.settings import Settings
+from offline import engines
+from offline.engines.in_memory import PandasEngine
+from offline.engines.spark import environment
+from offline.ingestion import sources
+from tests.unit.offline.synthetic import made_up_movielens
+
+ROOT = Path(engines.__file__).parents[2]
+
+
+def test_every_engine_of_the_settings_is_there() -> None:
+    assert set(engines.KINDS) == set(get_args(Settings.model_fields["engine"].annotation))
+    with engines.chosen(Settings()) as engine:
+        assert isinstance(engine, PandasEngine)
+
+
+def test_a_step_runs_in_the_environment_of_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[object, ...]] = []
+    ran: list[Settings] = []
+    monkeypatch.setattr(os, "execv", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(sys, "argv", ["s1_data_split.py"])
+    monkeypatch.setattr(environment, "python", lambda _: tmp_path / "python")
+    engines.run(ran.append)
+    assert (len(ran), started) == (1, [])
+    monkeypatch.setenv("RECSYS_ENGINE", "spark")
+    engines.run(ran.append)
+    assert started == [(tmp_path / "python", [str(tmp_path / "python"), "s1_data_split.py"])]
+
+
+def test_without_sparks_environment_a_step_says_how_to_get_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "s1_data_split.py"],
+        cwd=ROOT / "offline" / "preprocess",
+        env=os.environ | {"RECSYS_ENGINE": "spark", "RECSYS_SERVICES_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "run `make spark`, or compute with RECSYS_ENGINE=pandas" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_environment_of_other_requirements_is_not_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(services_dir=tmp_path)
+    ready = environment.folder(settings) / ".ready"
+    ready.parent.mkdir()
+    ready.write_text("of another version\n")
+    with pytest.raises(steps.StepError, match="or not up to date"):
+        environment.python(settings)
+    monkeypatch.setattr(environment, "_uv", lambda *_: None)
+    if sys.version_info[:2] == environment.PYTHON:
+        environment.install(settings)
+        assert environment.python(settings).name == "python"
+    monkeypatch.setattr(environment, "PYTHON", (3, 9))
+    with pytest.raises(steps.StepError, match=r"with Python 3\.9"):
+        environment.install(settings)
+
+
+def test_a_table_in_parts_is_read_as_one_and_replaces_a_file(tmp_path: Path) -> None:
+    """And a file replaces it."""
+    with sources.opened(made_up_movielens(tmp_path / "films")) as source:
+        data = PandasEngine().ingest(source)
+    tables = data.join(artifacts.EVENTS.read(nothing_told(tmp_path))).split(data.dataset, 0.8)
+    tables.write(tmp_path)
+    whole, path = tables.ratings, artifacts.RATINGS.at(tmp_path)
+    digest = sha256(path)
+    with artifacts.RATINGS.in_parts(tmp_path) as folder:
+        for number, part in enumerate((whole[:700], whole[700:])):
+            artifacts.RATINGS.write(tmp_path / "other", part)
+            artifacts.RATINGS.at(tmp_path / "other").rename(folder / f"part-{number:05d}-x.zstd.parquet")
+        (folder / "_SUCCESS").touch()
+    assert artifacts.RATINGS.read(tmp_path).equals(whole)
+    assert artifacts.RATINGS.read(tmp_path, ["userid"]).equals(whole[["userid"]])
+    assert [file.name[:10] for file in sorted(path.iterdir())] == ["part-00000", "part-00001"]
+    assert sha256(path) != digest
+    artifacts.RATINGS.write(tmp_path, whole)
+    assert sha256(path) == digest
+
+
+def nothing_told(folder: Path) -> Path:
+    from data_exchange_center.event_parts import EventParts
+
+    artifacts.EVENTS.write(folder, EventParts(folder / "nowhere").read())
+    return folder
+
+
+def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
+    def with_parts(*parts: pd.DataFrame) -> None:
+        with artifacts.RATINGS.in_parts(tmp_path) as folder:
+            for number, part in enumerate(parts):
+                part.to_parquet(folder / f"part-{number}.parquet")
+
+    with pytest.raises(artifacts.ArtifactError, match="holds no part"):
+        with_parts()
+    with pytest.raises(artifacts.ArtifactError, match=r"columns \['itemid'.* are absent and \['other'\] unexpected"):
+        with_parts(pd.DataFrame({"userid": [1], "other": [2]}))
+    assert not artifacts.RATINGS.at(tmp_path).exists()
