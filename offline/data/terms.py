@@ -7,15 +7,18 @@ with a positive label. Rows are sorted by user and time (ties in file order), as
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second
-from data_exchange_center.columns import Columns, clicks, impressions
+from data_exchange_center.columns import Columns, Split, clicks, impressions
 
 Int8 = NDArray[np.int8]
+# columns of `artifacts.RATINGS` that terms are counted from
+COUNTED_FROM: Final = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT)
 
 
 def genre_names(items: pd.DataFrame) -> list[str]:
@@ -41,6 +44,31 @@ def genre_flags(item_terms: pd.DataFrame, n_genres: int) -> Int8:
 def statistic_columns(genres: Sequence[str]) -> list[str]:
     """Columns of a user's statistics: impressions of every genre, then clicks of every genre."""
     return [*impressions(genres), *clicks(genres)]
+
+
+def impression_terms(
+    ratings: pd.DataFrame, item_terms: pd.DataFrame, genres: Sequence[str], window: int
+) -> pd.DataFrame:
+    """Ratings of whole users, sorted -> userid, itemid and the statistics that each rating sees, without held-out ones.
+
+    Args:
+        item_terms: `genre_codes`, itemids ascending.
+    """
+    past = _past(ratings, item_terms)
+    before = terms_before(past, genre_flags(item_terms, len(genres)), window)
+    return statistics_table(past[[Columns.USER, Columns.ITEM]], before, genres)
+
+
+def user_terms(ratings: pd.DataFrame, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> pd.DataFrame:
+    """Ratings of whole users, sorted -> userid and the newest statistics of each who has a rating not held out."""
+    users, newest = newest_terms(_past(ratings, item_terms), genre_flags(item_terms, len(genres)), window)
+    return statistics_table(pd.DataFrame({Columns.USER: users}), newest, genres)
+
+
+def _past(ratings: pd.DataFrame, item_terms: pd.DataFrame) -> pd.DataFrame:
+    """Ratings that are not held out, with the row of the item in ``item_terms`` as `item`."""
+    past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT].reset_index(drop=True)  # excluded: the holdout
+    return past.assign(item=np.searchsorted(item_terms[Columns.ITEM], past[Columns.ITEM]))
 
 
 def terms_before(interactions: pd.DataFrame, flags: Int8, window: int) -> Int8:

@@ -8,6 +8,7 @@ artifacts. A step sees counts alone. What a label, a holdout or a level *is* sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -70,4 +71,12 @@ class Engine(Protocol):
 
     def ingest(self, source: Source) -> Ingested:
         """Raises StepError where the tables are not as declared, naming file, line and column."""
+        ...
+
+    def terms(self, exchange_dir: Path, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> int:
+        """From `artifacts.RATINGS` and `artifacts.USERS` to `artifacts.IMPRESSION_TERMS`, as `terms.impression_terms`
+        defines it, and `artifacts.USER_TERMS`, `terms.user_terms` with zeros for a user who has no past.
+
+        How many rows the first has.
+        """
         ...

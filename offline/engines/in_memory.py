@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
+from offline.data import terms
 from offline.data.sanity import Counted, counted
 from offline.data.split import label_and_split
 from offline.ingestion import ingest, recorded
@@ -76,3 +79,13 @@ class PandasEngine:
 
     def ingest(self, source: Source) -> PandasIngested:
         return PandasIngested(ingest.ingest(source.declaration, source.tables))
+
+    def terms(self, exchange_dir: Path, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> int:
+        ratings = artifacts.RATINGS.read(exchange_dir, list(terms.COUNTED_FROM))
+        before = terms.impression_terms(ratings, item_terms, genres, window)
+        newest = terms.user_terms(ratings, item_terms, genres, window).set_index(Columns.USER)
+        users = artifacts.USERS.read(exchange_dir, [Columns.USER])
+        served = newest.reindex(users[Columns.USER], fill_value=np.int8(0)).reset_index()
+        artifacts.IMPRESSION_TERMS.write(exchange_dir, before)
+        artifacts.USER_TERMS.write(exchange_dir, served)
+        return len(before)

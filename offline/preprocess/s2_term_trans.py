@@ -13,15 +13,11 @@ Expect: 939,809 rows with 36 statistics over 18 genres; 283 items of genre 2, Ad
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center.columns import Columns
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
-from offline import published
+from offline import engines, published
 from offline.data import terms
 
 
@@ -29,19 +25,9 @@ def main(settings: Settings) -> None:
     folder, window = settings.exchange_dir, settings.recipe.data.window
     dataset = read_dataset(folder)
     items = artifacts.ITEMS.read(folder)
-    users = artifacts.USERS.read(folder, [Columns.USER])
-    columns = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
-    ratings = artifacts.RATINGS.read(folder, columns)
-    offline = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT].reset_index(drop=True)  # excluded: the holdout
-
     genres = terms.genre_names(items)
     item_terms = terms.genre_codes(items, genres)
     flags = terms.genre_flags(item_terms, len(genres))
-    offline["item"] = np.searchsorted(item_terms[Columns.ITEM], offline[Columns.ITEM])
-    statistics = terms.terms_before(offline, flags, window)
-    known, newest = terms.newest_terms(offline, flags, window)
-    served = np.zeros((len(users), newest.shape[1]), dtype=np.int8)  # a user without history has seen nothing
-    served[np.searchsorted(users[Columns.USER], known)] = newest
 
     second = int(flags[:, 1].sum()) if len(genres) > 1 else 0
     published.expect(dataset.name, "items of genre 2", second, published.ML_1M_ADVENTURE_ITEMS)
@@ -49,16 +35,15 @@ def main(settings: Settings) -> None:
 
     artifacts.GENRES.write(folder, {Columns.GENRES: genres})
     artifacts.ITEM_TERMS.write(folder, item_terms)
-    keys: pd.DataFrame = offline[[Columns.USER, Columns.ITEM]]
-    artifacts.IMPRESSION_TERMS.write(folder, terms.statistics_table(keys, statistics, genres))
-    artifacts.USER_TERMS.write(folder, terms.statistics_table(users, served, genres))
+    with engines.chosen(settings) as engine:
+        rows = engine.terms(folder, item_terms, genres, window)
     read = provenance.made_from(folder, settings.recipe, provenance.TERMS)
     artifacts.TERMS_REPORT.write(folder, read)
     word = dataset.word
-    print(f"{len(statistics):,} rows with {statistics.shape[1]} statistics over {len(genres)} {word}s")
+    print(f"{rows:,} rows with {len(terms.statistic_columns(genres))} statistics over {len(genres)} {word}s")
     if len(genres) > 1:
         print(f"{second} items of {word} 2, {genres[1]}")
 
 
 if __name__ == "__main__":
-    run(main)
+    engines.run(main)

@@ -6,15 +6,17 @@ as many, never reach it. Of the events it collects counts, and the distinct valu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.storagelevel import StorageLevel
@@ -23,10 +25,12 @@ from data_exchange_center import artifacts
 from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
+from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from offline.data import terms
 from offline.data.sanity import Counted
-from offline.engines.spark import events, split
+from offline.engines.spark import events, split, whole_users
 from offline.engines.spark.identifiers import Ids
 from offline.engines.spark.session import session
 from offline.ingestion.declaration import INTERACTIONS, ITEMS, USERS, Declaration
@@ -140,6 +144,24 @@ class SparkEngine:
             partitions=self.partitions,
         )
 
+    def terms(self, exchange_dir: Path, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> int:
+        def counted(function: whole_users.Function) -> DataFrame:
+            return whole_users.mapped(self.spark, artifacts.RATINGS, exchange_dir, terms.COUNTED_FROM, function)
+
+        of = {"item_terms": item_terms, "genres": genres, "window": window}
+        _write(artifacts.IMPRESSION_TERMS, exchange_dir, counted(partial(terms.impression_terms, **of)))
+        newest = counted(partial(terms.user_terms, **of))
+        paths = [path.as_uri() for path in parts_of(artifacts.USERS.require(exchange_dir))]
+        users = self.spark.read.parquet(*paths).select(Columns.USER)
+        served = users.join(newest, Columns.USER, "left").na.fill(0)
+        _write(artifacts.USER_TERMS, exchange_dir, self._by_user(served.select(newest.columns)))
+        written = parts_of(artifacts.IMPRESSION_TERMS.at(exchange_dir))
+        return sum(pq.read_metadata(part).num_rows for part in written)
+
+    def _by_user(self, table: DataFrame) -> DataFrame:
+        """In parts that lie in the order of users."""
+        return table.repartitionByRange(self.partitions, Columns.USER).sortWithinPartitions(Columns.USER)
+
     def _looked_at(self, read: DataFrame, source: Source) -> tuple[int, tuple[int, int], int]:
         """How many events, from when to when, of how many users. Raises StepError for none, or too many of one user."""
         of_users = read.groupBy("user").agg(
@@ -158,7 +180,7 @@ class SparkEngine:
     def _users(self, numbered: DataFrame) -> DataFrame:
         """`artifacts.USERS` of a data set that lists none."""
         users = numbered.select(Columns.USER, F.col("user").alias(Columns.OWN_ID)).distinct()
-        return users.repartitionByRange(self.partitions, Columns.USER).sortWithinPartitions(Columns.USER)
+        return self._by_user(users)
 
 
 def _column(table: DataFrame, name: str) -> pa.Array:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from offline.engines.spark.engine import SparkEngine
 
 # Elsewhere `test_environment.py` says why the others are left out.
-collect_ignore = [] if find_spec("pyspark") else ["test_failures.py", "test_ingestion_and_split.py"]
+collect_ignore = [] if find_spec("pyspark") else ["test_failures.py", "test_ingestion_and_split.py", "test_terms.py"]
 
 
 @pytest.fixture(scope="session")

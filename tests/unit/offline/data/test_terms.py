@@ -78,3 +78,25 @@ def test_genre_codes_are_alphabetical_from_one() -> None:
     assert genres == ["Action", "Sci-Fi", "War"]
     assert codes[Columns.GENRES].tolist() == [[1, 3], [], [2]]
     assert terms.genre_flags(codes, 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+
+
+def test_a_few_users_after_the_other_have_the_terms_of_all_at_once() -> None:
+    """An engine calls these with as many users as it holds."""
+    random = np.random.default_rng(3)
+    users = np.sort(random.integers(1, 9, 60)).astype(np.int32)
+    ratings = pd.DataFrame(
+        {
+            "userid": users,
+            "itemid": random.integers(1, 5, 60).astype(np.int32),
+            "timestamp": 5 * users + np.sort(random.integers(0, 3, 60)),
+            "label": random.integers(0, 2, 60).astype(np.int8),
+            "split": random.choice(["train", "test", "holdout"], 60),
+        }
+    ).sort_values(["userid", "timestamp"], kind="stable", ignore_index=True)
+    item_terms = pd.DataFrame({"itemid": [1, 2, 3, 4], "genres": [[1], [2], [1, 2], []]})
+    for function in (terms.impression_terms, terms.user_terms):
+        at_once = function(ratings, item_terms, ["a", "b"], 4)
+        one_by_one = [function(part, item_terms, ["a", "b"], 4) for _, part in ratings.groupby("userid")]
+        pd.testing.assert_frame_equal(pd.concat(one_by_one, ignore_index=True), at_once)
+        nothing = function(ratings[:0], item_terms, ["a", "b"], 4)
+        assert nothing.dtypes.equals(at_once.dtypes)

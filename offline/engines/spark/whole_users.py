@@ -1,0 +1,68 @@
+"""Jobs over a table that is sorted by user: functions of pandas tables, called with whole users at a time.
+
+What a function says of a user it says of the user alone, so it may be called with all users, as pandas does, or with a
+few after the other, as here. Each part of the table is read by one task, in batches; a user's rows never lie in two
+parts. At once a task holds a batch, and the rows of its last user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from data_exchange_center.artifacts import Table
+from data_exchange_center.columns import Columns
+from data_exchange_center.files import parts_of
+
+Function = Callable[[pd.DataFrame], pd.DataFrame]  # rows of whole users -> rows of the same users, in order
+BATCH = 1 << 16  # rows
+
+
+def mapped(
+    spark: SparkSession, table: Table, exchange_dir: Path, columns: Sequence[str], function: Function
+) -> DataFrame:
+    """What ``function`` makes of ``table``, in its order: partition n is of its part n."""
+    parts = parts_of(table.require(exchange_dir))
+    empty = pq.read_schema(parts[0]).empty_table().select(list(columns))
+    schema = _made_of(empty, function).schema
+
+    def of_tasks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                with pq.ParquetFile(parts[number]) as file:
+                    for users in whole_users(file.iter_batches(BATCH, columns=list(columns))):
+                        yield from _made_of(users, function).cast(schema).to_batches()
+
+    return spark.range(0, len(parts), 1, len(parts)).mapInArrow(of_tasks, from_arrow_schema(schema))
+
+
+def whole_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches that are sorted by user -> tables with the same rows, none of which ends within a user's rows."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        users = batch.column(Columns.USER).to_numpy()
+        begin = int(np.searchsorted(users, users[-1]))  # of the last user, who may go on in the next batch
+        if begin or (held and _last(held) != users[-1]):
+            yield pa.Table.from_batches([*held, batch.slice(0, begin)])
+            held = []
+        held.append(batch.slice(begin))
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _last(held: list[pa.RecordBatch]) -> int:
+    return int(held[-1].column(Columns.USER)[-1].as_py())
+
+
+def _made_of(users: pa.Table, function: Function) -> pa.Table:
+    made = pa.Table.from_pandas(function(users.to_pandas()), preserve_index=False)
+    return made.replace_schema_metadata(None)
