@@ -6,7 +6,7 @@ as many, never reach it. Of the events it collects counts, and the distinct valu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -145,12 +145,12 @@ class SparkEngine:
         )
 
     def terms(self, exchange_dir: Path, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> int:
-        def counted(function: whole_users.Function) -> DataFrame:
-            return whole_users.mapped(self.spark, artifacts.RATINGS, exchange_dir, terms.COUNTED_FROM, function)
+        def counted(function: Callable[..., pd.DataFrame]) -> DataFrame:
+            of_some = partial(function, item_terms=item_terms, genres=genres, window=window)
+            return whole_users.mapped(self.spark, artifacts.RATINGS, exchange_dir, terms.COUNTED_FROM, of_some)
 
-        of = {"item_terms": item_terms, "genres": genres, "window": window}
-        _write(artifacts.IMPRESSION_TERMS, exchange_dir, counted(partial(terms.impression_terms, **of)))
-        newest = counted(partial(terms.user_terms, **of))
+        _write(artifacts.IMPRESSION_TERMS, exchange_dir, counted(terms.impression_terms))
+        newest = counted(terms.user_terms)
         paths = [path.as_uri() for path in parts_of(artifacts.USERS.require(exchange_dir))]
         users = self.spark.read.parquet(*paths).select(Columns.USER)
         served = users.join(newest, Columns.USER, "left").na.fill(0)

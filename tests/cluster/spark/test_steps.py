@@ -13,7 +13,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.engines.spark import environment
-from offline.preprocess import s0_get_data, s1_data_split
+from offline.preprocess import s0_get_data, s1_data_split, s2_term_trans
 from tests.made_up_data import half_stars
 
 ROOT = Path(s0_get_data.__file__).parents[2]
@@ -27,7 +27,15 @@ def ready() -> bool:
         return False
 
 
-STEPS = ("s0_get_data.py", "s1_data_split.py")
+STEPS = (s0_get_data, s1_data_split, s2_term_trans)
+TABLES = (
+    artifacts.RATINGS,
+    artifacts.USERS,
+    artifacts.ITEMS,
+    artifacts.IMPRESSION_TERMS,
+    artifacts.USER_TERMS,
+    artifacts.ITEM_TERMS,
+)
 
 
 @pytest.mark.skipif(not ready(), reason="Spark's environment is not there: make spark")
@@ -35,8 +43,8 @@ STEPS = ("s0_get_data.py", "s1_data_split.py")
 def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: str) -> None:
     data = half_stars(tmp_path / "data")
     settings = Settings(data=data, exchange_dir=tmp_path / "pandas")
-    s0_get_data.main(settings)
-    s1_data_split.main(settings)
+    for step in STEPS:
+        step.main(settings)
     variables = {
         "RECSYS_ENGINE": "spark",
         "RECSYS_SPARK__MASTER": master,
@@ -46,7 +54,7 @@ def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: s
     }
     for step in STEPS:
         done = subprocess.run(
-            [str(PYTHON), step],
+            [str(PYTHON), Path(step.__file__).name],
             cwd=ROOT / "offline" / "preprocess",
             env=os.environ | variables,
             capture_output=True,
@@ -55,6 +63,6 @@ def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: s
         )
         assert done.returncode == 0, done.stderr
     assert artifacts.DATASET.read(tmp_path / "spark") == artifacts.DATASET.read(tmp_path / "pandas")
-    for table in (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS):
+    for table in TABLES:
         pd.testing.assert_frame_equal(table.read(tmp_path / "spark"), table.read(tmp_path / "pandas"))
     assert artifacts.RATINGS.at(tmp_path / "spark").is_dir()
