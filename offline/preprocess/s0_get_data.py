@@ -49,7 +49,7 @@ def main(settings: Settings) -> None:
     folder, raw = settings.exchange_dir, settings.offline_dir / "raw"
     expect_named(unnamed_parts(settings).forgotten())
     before = _known(settings)
-    with engines.chosen(settings) as engine, _found(settings) as (source, origin):
+    with _found(settings) as (source, origin), engines.chosen(settings) as engine:
         data = engine.ingest(source)  # first: what is wrong with it is said before
         name = _name(source, data.dataset)
         recorded = EventParts(settings.events_dir(name)).read()

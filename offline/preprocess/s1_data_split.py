@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
     for file, digest in dataset.sha256.items():
         if not (raw / file).is_file() or sha256(raw / file) != digest:
             raise StepError(f"{raw / file} is not the file that dataset.json describes: run s0_get_data.py again.")
-    with engines.chosen(settings) as engine, sources.opened(raw, dataset.sha256) as source:
+    with sources.opened(raw, dataset.sha256) as source, engines.chosen(settings) as engine:
         joined = engine.ingest(source).join(artifacts.EVENTS.read(settings.exchange_dir))
         if joined.dataset != dataset.model_copy(update={"name": joined.dataset.name, "origin": "", "sha256": {}}):
             raise StepError("dataset.json was made by another version of the steps: run s0_get_data.py again.")

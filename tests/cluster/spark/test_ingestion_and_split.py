@@ -69,7 +69,7 @@ def written(world: dict, folder: Path) -> Path:
     return folder
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(world=worlds)
 def test_small_worlds(engine: SparkEngine, world: dict) -> None:
     """Ties in time, within a file and across; users with one event; one user with nearly all events."""

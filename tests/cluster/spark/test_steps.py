@@ -20,13 +20,6 @@ ROOT = Path(s0_get_data.__file__).parents[2]
 PYTHON = ROOT / ".venv" / "bin" / "python"  # the project's, which becomes Spark's
 
 
-def ready() -> bool:
-    try:
-        return environment.python(Settings()).is_file()
-    except StepError:
-        return False
-
-
 STEPS = (s0_get_data, s1_data_split, s2_term_trans)
 TABLES = (
     artifacts.RATINGS,
@@ -38,7 +31,17 @@ TABLES = (
 )
 
 
-@pytest.mark.skipif(not ready(), reason="Spark's environment is not there: make spark")
+def ready() -> bool:
+    try:
+        return environment.python(Settings()).is_file()
+    except StepError:
+        return False
+
+
+needs_spark = pytest.mark.skipif(not ready(), reason="Spark's environment is not there: make spark")
+
+
+@needs_spark
 @pytest.mark.parametrize("master", ["local[2]", "local-cluster[2,1,1024]"])
 def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: str) -> None:
     data = half_stars(tmp_path / "data")
@@ -66,3 +69,20 @@ def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: s
     for table in TABLES:
         pd.testing.assert_frame_equal(table.read(tmp_path / "spark"), table.read(tmp_path / "pandas"))
     assert artifacts.RATINGS.at(tmp_path / "spark").is_dir()
+
+
+@needs_spark
+def test_a_master_that_there_is_not_is_one_sentence(tmp_path: Path) -> None:
+    variables = {"RECSYS_ENGINE": "spark", "RECSYS_SPARK__MASTER": "nonsense", "RECSYS_EXCHANGE_DIR": str(tmp_path)}
+    variables["RECSYS_DATA"] = str(half_stars(tmp_path / "data"))
+    done = subprocess.run(
+        [str(PYTHON), "s0_get_data.py"],
+        cwd=ROOT / "offline" / "preprocess",
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Spark does not start with RECSYS_SPARK__MASTER=nonsense: Could not parse Master URL" in done.stderr
+    assert "Traceback" not in done.stderr
