@@ -66,7 +66,7 @@ def counted(ratings: pd.DataFrame) -> Counted:
 
 def expect_sense(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
     """Raise StepError, with what to do, where training and evaluation on these rows would mean nothing."""
-    held_out = 1 - found.past / found.events
+    held_out = (found.events - found.past) / found.events
     if held_out > MOST_HELD_OUT:
         raise StepError(f"{held_out:.0%} of all events would be held out for evaluation, more than a third: {REMEDY}.")
     cold = 1 - found.known / found.users

@@ -104,6 +104,7 @@ class SparkEngine:
         self.spark, self.partitions = spark, partitions
 
     def ingest(self, source: Source) -> SparkIngested:
+        self.spark.catalog.clearCache()  # it goes by the name of a file, which may have changed since
         declared, rows = source.declaration, source.tables[INTERACTIONS]
         users, items, profile, catalogue = Register(), Register(), Profile(), Catalogue()
         if declared.users:
