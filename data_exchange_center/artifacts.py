@@ -98,8 +98,8 @@ class Table(_File):
 
     def _expect_columns(self, parts: Sequence[Path], path: Path) -> None:
         for part in parts:
-            schema = pq.read_schema(part)
-            found = {field.name: field.type for field in schema}
+            fields = [(field.name, field.type) for field in pq.read_schema(part)]
+            schema, found = pa.schema(fields), dict(fields)  # an engine may say more: that there is no null
             if schema != self._schema(schema.names, found, path):
                 raise self.wrong(
                     path, f"its columns are not as expected: {schema.to_string(show_field_metadata=False)}"

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_exchange_center import artifacts, steps
@@ -100,6 +102,14 @@ def nothing_told(folder: Path) -> Path:
 
     artifacts.EVENTS.write(folder, EventParts(folder / "nowhere").read())
     return folder
+
+
+def test_that_an_engine_says_there_is_no_null_changes_nothing(tmp_path: Path) -> None:
+    fields = [pa.field(name, kind, nullable=False) for name, kind in artifacts.POPULAR.columns.items()]
+    table = pa.table({"itemid": [7], "score": [0.5]}, pa.schema(fields))
+    with artifacts.POPULAR.in_parts(tmp_path) as folder:
+        pq.write_table(table, folder / "part-0.parquet")
+    assert artifacts.POPULAR.read(tmp_path).to_dict("records") == [{"itemid": 7, "score": 0.5}]
 
 
 def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
