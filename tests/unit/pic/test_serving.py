@@ -111,7 +111,9 @@ def test_a_soak_says_what_it_found(tables: ModuleType) -> None:
     )  # fmt: skip
     block = tables.soak(figure, word)
     assert cells(block)[1] == ["redis 1", "20.0", "20.0", "4", "9"]
-    assert "5 minutes at 50 requests/s, 2 release switches: 15,000 requests, 3 errors, 1 degraded, p99 40.0 ms." in block
+    assert (
+        "5 minutes at 50 requests/s, 2 release switches: 15,000 requests, 3 errors, 1 degraded, p99 40.0 ms." in block
+    )
 
 
 def test_a_cold_start_is_told_beside_a_warm_one(tables: ModuleType) -> None:
