@@ -37,7 +37,7 @@ REACHING: dict[str, tuple[int, Callable[[], object]]] = {
     "Elasticsearch": (9200, _elasticsearch),
     "Feast": (6566, lambda: FeastFeatures(FeastSettings()).ping()),
     "Triton by HTTP": (8000, lambda: TritonScores(TritonSettings()).ping()),
-    "Triton by gRPC": (8001, lambda: grpc.insecure_channel(TritonSettings().grpc_address)),
+    "Triton by gRPC": (8001, lambda: grpc.insecure_channel(TritonSettings().grpc_addresses[0])),
     "Triton's figures": (8002, lambda: socket.create_connection(("localhost", 8002), 1)),
     "the server": (5000, lambda: requests.get(ServerSettings().url, timeout=1)),
 }

@@ -46,6 +46,7 @@ ACCEPTED: Final = {
 # What older metadata says -> SPDX.
 ALIASES: Final = {
     "3-clause bsd license": "BSD-3-Clause",
+    "apache": "Apache-2.0",
     "apache 2": "Apache-2.0",
     "apache 2.0": "Apache-2.0",
     "apache license": "Apache-2.0",
