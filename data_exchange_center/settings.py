@@ -84,7 +84,8 @@ class SparkSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    master: str = Field(default="local[2]", min_length=1)  # local[2], local-cluster[2,1,1024], spark://host:7077
+    # local[2], local-cluster[2,1,1024], spark://host:7077
+    master: Annotated[str, Field(pattern=r"^(local(-cluster)?\[[\d,*]+\]|(spark|k8s)://\S+|yarn)$")] = "local[2]"
     partitions: Annotated[int, Field(ge=1)] = 8  # of a shuffle, and of a table that is written
     driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")] = "1g"
 

@@ -69,20 +69,3 @@ def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: s
     for table in TABLES:
         pd.testing.assert_frame_equal(table.read(tmp_path / "spark"), table.read(tmp_path / "pandas"))
     assert artifacts.RATINGS.at(tmp_path / "spark").is_dir()
-
-
-@needs_spark
-def test_a_master_that_there_is_not_is_one_sentence(tmp_path: Path) -> None:
-    variables = {"RECSYS_ENGINE": "spark", "RECSYS_SPARK__MASTER": "nonsense", "RECSYS_EXCHANGE_DIR": str(tmp_path)}
-    variables["RECSYS_DATA"] = str(half_stars(tmp_path / "data"))
-    done = subprocess.run(
-        [str(PYTHON), "s0_get_data.py"],
-        cwd=ROOT / "offline" / "preprocess",
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "Spark does not start with RECSYS_SPARK__MASTER=nonsense: Could not parse Master URL" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -15,7 +15,7 @@ import pytest
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.files import sha256
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import Settings, SparkSettings
 from offline import engines
 from offline.engines.in_memory import PandasEngine
 from offline.engines.spark import environment
@@ -56,6 +56,17 @@ def test_without_sparks_environment_a_step_says_how_to_get_it(tmp_path: Path) ->
     assert done.returncode == 1
     assert "run `make spark`, or compute with RECSYS_ENGINE=pandas" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("master", ["nonsense", "", "local[", "spark:/host"])
+def test_a_master_that_there_is_not_is_a_wrong_setting(master: str) -> None:
+    with pytest.raises(ValueError, match="should match pattern"):
+        SparkSettings(master=master)
+
+
+@pytest.mark.parametrize("master", ["local[2]", "local[*]", "local-cluster[2,1,1024]", "spark://host:7077"])
+def test_a_master_as_spark_names_it(master: str) -> None:
+    assert SparkSettings(master=master).master == master
 
 
 def test_an_environment_of_other_requirements_is_not_up_to_date(
