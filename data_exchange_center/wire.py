@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -167,14 +166,6 @@ FEAST_KEY: Final[Mapping[Entity, str]] = {"user": Columns.USER, "item": Columns.
 
 
 FEAST_PROJECT: Final = "recsys"  # as feature_store.yaml says
-
-
-def feast_online_key(number: int) -> bytes:
-    """Redis key, in Feast's database, of what all releases have of a user: Feast's own layout, version 3 of it."""
-    key = FEAST_KEY["user"].encode()
-    string, int64 = 2, 4  # of Feast's ValueType
-    parts = struct.pack("<III", 1, string, len(key)), key, struct.pack("<IIq", int64, 8, number)
-    return b"".join(parts) + FEAST_PROJECT.encode()
 
 
 def feast_name(service: str, release: str) -> str:

@@ -2,9 +2,10 @@
 
 Industry keeps features in a store that training and serving share, so that both see the same values. Feast registers
 what a feature is called and where it comes from (`feast apply`), copies the newest values into Redis
-(`feast materialize-incremental`) and serves them over HTTP (`feast serve`, part of `make up`).
+(`feast materialize-incremental`) and serves them over HTTP (`feast serve`, part of `make up`). Whoever was
+forgotten, as Redis says, is left out.
 
-Reads:  data_exchange_center/offline/user_features, item_features and ratings .parquet, feature_spec.json
+Reads:  data_exchange_center/offline/user_features, item_features and ratings .parquet, feature_spec.json; Redis
 Writes: data_exchange_center/online/feast/feature_repo/releases/<release>/; feature views and services
         ml_user_<release> and ml_item_<release>; ml_user and ml_item as long as no release was ever live
 Run:    cd offline_to_online/rank && python s1_feature_to_feast.py
@@ -13,23 +14,29 @@ Expect: MovieLens-1M: 6,040 users with 39 features and 3,883 items with 18 by th
 """
 
 from data_exchange_center import wire
+from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.manifests import open_release
 from offline_to_online.rows.feature_rows import feature_frames, feature_ids, newest_event
 from offline_to_online.stores.feast import FeastStore, FeatureContent
+from offline_to_online.stores.redis import RedisStore
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    frames = feature_frames(settings.exchange_dir, manifest.feature_spec)
+    frames, own_ids = feature_frames(settings.exchange_dir, manifest.feature_spec), feature_ids(settings.exchange_dir)
     store = FeastStore(settings)
-    status = store.sync(
-        manifest, FeatureContent(frames, newest_event(settings.exchange_dir), feature_ids(settings.exchange_dir))
-    )
+    store.expect_alive()
+    users = frames["user"]
+    kept = RedisStore(settings).remembered_ids(list(own_ids["user"].values()), manifest.dataset.base_name)
+    frames["user"] = users[users[Columns.USER].map(own_ids["user"]).isin(kept)]
+    status = store.sync(manifest, FeatureContent(frames, newest_event(settings.exchange_dir), own_ids))
     print(f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source")
     for entity, frame in frames.items():
         print(f"  {len(frame):,} {entity}s with {frame.shape[1] - 1} features")
+    if len(frames["user"]) < len(users):
+        print(f"  left out, as they were forgotten: {len(users) - len(frames['user']):,}")
     print(f"  service {wire.ITEM_SERVICE} answers {status} for items 1, 3, 5")
 
 

@@ -42,6 +42,11 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
     def address(self) -> str:
         return self.settings.feast.url
 
+    def expect_alive(self) -> None:
+        """Raises StepError where the feature server does not answer."""
+        with self.reaching():
+            feast_server.check_alive(self.settings)
+
     def _load(self, manifest: Manifest, content: FeatureContent) -> None:
         feast_server.check_alive(self.settings)
         spec = manifest.feature_spec

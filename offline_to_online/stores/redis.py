@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from data_exchange_center import wire
 from data_exchange_center.history import History
+from data_exchange_center.own_ids import OwnId
 from data_exchange_center.progress import progress
 from data_exchange_center.redis_layout import RedisLayout, replacement
 from data_exchange_center.release import Manifest, Published, why_unreadable
@@ -106,20 +107,22 @@ class RedisStore(ReleaseStore[RecallState, None]):
         return groups.values()
 
     def remembered(self, users: Sequence[UserRow], dataset: str) -> tuple[UserRow, ...]:
-        """Those of a data set whom nobody has asked a server to forget.
+        """Those of a data set whom nobody has asked a server to forget. Raises as `remembered_ids`."""
+        kept = self.remembered_ids([row.own_id for row in users], dataset)
+        return tuple(row for row in users if row.own_id in kept)
 
-        Raises StepError where somebody was forgotten who may be one of them, and as `reaching`.
-        """
-        kept: list[UserRow] = []
+    def remembered_ids(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
+        """The same of own ids. Raises StepError where somebody was forgotten who may be one of them; as `reaching`."""
+        kept: set[OwnId] = set()
         with self.reaching(), redis_client(self.settings) as client:
             expect_all_named(client, self.settings)
             for start in range(0, len(users), CHUNK):
                 chunk = users[start : start + CHUNK]
                 with client.pipeline(transaction=False) as pipe:
-                    for row in chunk:
-                        pipe.hexists(wire.user_events_key(dataset, row.own_id), wire.FORGOTTEN)
-                    kept += [row for row, gone in zip(chunk, pipe.execute(), strict=True) if not gone]
-        return tuple(kept)
+                    for userid in chunk:
+                        pipe.hexists(wire.user_events_key(dataset, userid), wire.FORGOTTEN)
+                    kept |= {userid for userid, gone in zip(chunk, pipe.execute(), strict=True) if not gone}
+        return kept
 
     def _check(self, manifest: Manifest, content: RecallState) -> None:
         release = manifest.release

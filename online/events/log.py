@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,8 +23,9 @@ from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.events import Event
+from data_exchange_center.feast_layout import feast_fields, feast_online_key
 from data_exchange_center.own_ids import OwnId
-from data_exchange_center.release import Published
+from data_exchange_center.release import Manifest, Published
 from data_exchange_center.settings import RedisSettings
 from online.clients.deadline import Deadline
 from online.clients.redis_base import RedisClient
@@ -154,12 +155,13 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             for key in (wire.FORGOTTEN_COUNT_KEY, *self._layout.copies(wire.FORGOTTEN_COUNT_KEY)):
                 pipeline.incr(key)  # after the mark: who sees the count sees the mark
             activated, live, *_ = pipeline.execute()
-            known = {release.decode() for release in (*activated, live) if release}
-            releases = {release for release in known if self._is_of(release, dataset)}
+            known = {raw.decode(): self._manifest(raw.decode()) for raw in {*activated, live} if raw}
+            others = {name: each for name, each in known.items() if each and each.dataset.base_name != dataset}
+            releases = known.keys() - others.keys()
             states = [self._layout.user(release, userid) for release in releases]
             numbers = [number for key in states if (number := self._number(key)) is not None]
             if numbers:
-                self._features.delete(*{wire.feast_online_key(number) for number in numbers})
+                self._drop_features(set(numbers), others)
                 self._redis.delete(*states)
             for release in releases:
                 self._redis.zrem(wire.ids_key(release), str(userid))
@@ -170,13 +172,25 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
     def _run(self, *calls: Call) -> list[Any]:
         return functions.run(self._redis, calls, self._replicas, self._left_s())
 
-    def _is_of(self, release: str, dataset: str) -> bool:
-        """Whether a release is made of a data set; one of which that is not known may be."""
+    def _manifest(self, release: str) -> Manifest | None:
+        """What a release is made of; None: that is not known, so it may be of any data set."""
         raw: Any = self._redis.get(wire.manifest_key(release))
         try:
-            return Published.model_validate_json(raw or b"").manifest.dataset.base_name == dataset
+            return Published.model_validate_json(raw or b"").manifest
         except ValidationError:
-            return True
+            return None
+
+    def _drop_features(self, numbers: Collection[int], others: Mapping[str, Manifest]) -> None:
+        """From Feast's rows, of which other data sets' releases have a part: their users have the same numbers."""
+        stored = {
+            name: [each.name for each in manifest.feature_spec.stored("user")] for name, manifest in others.items()
+        }
+        kept = {field for release, names in stored.items() for field in feast_fields(release, names)}
+        for number in numbers:
+            key: Any = feast_online_key(number)  # bytes will do
+            fields: Any = self._features.hkeys(key)
+            if gone := set(fields) - kept:
+                self._features.hdel(key, *gone)
 
     def _number(self, key: str) -> int | None:
         """Who a release's state of a user says the user is in the feature store; None: there is no state."""

@@ -17,6 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from data_exchange_center import wire
 from data_exchange_center.events import Event
+from data_exchange_center.feast_layout import feast_fields, feast_online_key
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from offline_to_online.stores.connections import redis_client
@@ -135,11 +136,11 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
     for each in lists:
         client.zadd(each, {"151": 0, "152": 0})
     with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
-        features.hset(wire.feast_online_key(17), "x", "1")
+        features.hset(feast_online_key(17), "x", "1")
         log.call(Recording(FILMS, [rating(151, 1), rating(151, 2), rating(152, 1)]))
         forgotten = log.forget(151, FILMS)
         assert (forgotten.events, forgotten.releases) == (2, 1)
-        assert not features.exists(wire.feast_online_key(17))
+        assert not features.exists(feast_online_key(17))
     assert not client.exists(key)
     assert [client.zrange(each, 0, -1) for each in lists] == [[b"152"], [b"152"]]
     assert logged(client, 151) == state(settings, 151) == []
@@ -229,17 +230,17 @@ def test_forgetting_can_be_retried(
     client.lpush(wire.HISTORY_KEY, RELEASE)
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([18])})
     with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
-        features.hset(wire.feast_online_key(18), "x", "1")
+        features.hset(feast_online_key(18), "x", "1")
         with monkeypatch.context() as patch:
 
             def fails(*_: object) -> None:
                 raise redis.ConnectionError
 
-            patch.setattr(log._features, "delete", fails)
+            patch.setattr(log._features, "hdel", fails)
             with pytest.raises(ServiceError):
                 log.forget(181, FILMS)
         assert log.forget(181, FILMS).releases == 1
-        assert not features.exists(wire.feast_online_key(18))
+        assert not features.exists(feast_online_key(18))
     assert not client.exists(key)
 
 
@@ -285,11 +286,28 @@ def test_each_forgetting_is_counted_for_all_processes(log: EventLog, settings: S
     users.close()
 
 
-def test_the_key_of_a_user_in_feasts_store_is_feasts_own() -> None:
-    from feast.infra.online_stores.helpers import _redis_key
-    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-    from feast.protos.feast.types.Value_pb2 import Value
-
-    for number in (1, 6040, 2**31 - 1):
-        key = EntityKey(join_keys=["userid"], entity_values=[Value(int64_val=number)])
-        assert _redis_key(wire.FEAST_PROJECT, key, 3) == wire.feast_online_key(number)
+def test_who_is_forgotten_leaves_another_data_sets_user_of_that_number_alone(
+    log: EventLog, client: redis.Redis, settings: Settings
+) -> None:
+    """Feast keeps both in one row. What is known to be of a kept release of the other stays, and no more."""
+    films, shop = DefaultWorld(release="fffffffffff1"), DefaultWorld(release="fffffffffff2")
+    manifest = shop.published.manifest
+    of_shop = manifest.model_copy(update={"dataset": manifest.dataset.model_copy(update={"name": "shop"})})
+    shop_published = shop.published.model_copy(update={"manifest": of_shop})
+    client.set(wire.manifest_key(films.release), films.published.model_dump_json())
+    client.set(wire.manifest_key(shop.release), shop_published.model_dump_json())
+    client.delete(wire.HISTORY_KEY)
+    client.rpush(wire.HISTORY_KEY, films.release, shop.release)
+    dataset = films.published.manifest.dataset.base_name
+    for release in (films.release, shop.release):
+        client.hset(wire.user_key(release, 221), mapping={wire.USER_NUMBER: wire.pack_ids([22])})
+    names = [feature.name for feature in films.spec.stored("user")]
+    theirs, others = feast_fields(films.release, names), feast_fields(shop.release, names)
+    stale = feast_fields("fffffffffff3", names)
+    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
+        features.hset(feast_online_key(22), mapping=dict.fromkeys([*theirs, *others, *stale], "1"))
+        assert log.forget(221, dataset).releases == 1
+        assert set(features.hkeys(feast_online_key(22))) == others
+        log.forget(221, "shop")
+        assert not features.exists(feast_online_key(22))
+    client.delete(wire.HISTORY_KEY)
