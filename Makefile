@@ -97,8 +97,9 @@ offline: .venv/.ready ## the seven offline steps: data, split, statistics, recal
 	@$(BIN)/python -m offline.step_runner
 
 .PHONY: events
-events: setup ## bring what servers were told to Parquet: the next `make offline` trains on it (needs `make up service=redis`)
+events: setup ## bring what servers were told to Parquet, for the next `make offline`, and to users' rows in Feast (needs `make up service=redis`)
 	$(call step,offline_to_online/events,s1_log_to_parquet.py)
+	$(call step,offline_to_online/events,s2_features_to_feast.py)
 
 .PHONY: new-data
 new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new-data folder=my-folder

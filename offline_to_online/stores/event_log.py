@@ -44,9 +44,9 @@ def count_unnamed(client: redis.Redis) -> int:
     return sum(lengths)
 
 
-def entries(client: redis.Redis, log_key: str) -> Iterator[Entry]:
-    """All of a stream's. Raises StepError for one that cannot be read."""
-    return (entry for entry, _ in _read(client, log_key))
+def entries(client: redis.Redis, log_key: str, after: str | None = None) -> Iterator[Entry]:
+    """All of a stream's; ``after``: those behind that place. Raises StepError for one that cannot be read."""
+    return (entry for entry, _ in _read(client, log_key, f"({after}" if after else "-"))
 
 
 def forgotten(client: redis.Redis, log_key: str, *, taken_over: bool = False) -> dict[OwnId, Position]:
@@ -67,8 +67,7 @@ def expect_all_named(client: redis.Redis, settings: Settings) -> None:
     expect_named(in_redis | unnamed_parts(settings).forgotten().keys())
 
 
-def _read(client: redis.Redis, log_key: str) -> Iterator[tuple[Entry, dict[bytes, bytes]]]:
-    after = "-"
+def _read(client: redis.Redis, log_key: str, after: str = "-") -> Iterator[tuple[Entry, dict[bytes, bytes]]]:
     while True:
         page: Any = client.xrange(log_key, min=after, count=_PAGE)
         yield from ((entry_of(log_key, raw, fields), fields) for raw, fields in page)

@@ -51,7 +51,12 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
         feast_server.check_alive(self.settings)
         spec = manifest.feature_spec
         feast_repo.write_features(self.settings, manifest.release, spec, content.frames, content.at)
+        feast_repo.write_own_ids(self.settings, manifest.release, content.own_ids)
         materialize(self.settings, manifest.release)
+        followed = feast_repo.followed_file(self.settings, manifest.release)
+        if followed.is_file():  # what events have changed since is not new to Feast
+            _materialize_again(self.settings, manifest.release)
+            followed.unlink()
         feast_server.wait_until_known(self.settings, manifest.release)
 
     def _check(self, manifest: Manifest, content: FeatureContent) -> int:

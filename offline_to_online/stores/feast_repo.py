@@ -14,7 +14,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import Entity
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import written_in_place
+from data_exchange_center.own_ids import OwnId, OwnIds
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.connections import START_SERVICES
@@ -44,6 +46,7 @@ _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
 _FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
 _JOB: Final = "offline_to_online.stores.feast_job"
+_WRITE: Final = "offline_to_online.stores.feast_write"
 
 
 def release_dir(settings: Settings, release: str) -> Path:
@@ -53,6 +56,29 @@ def release_dir(settings: Settings, release: str) -> Path:
 def checked_mark(settings: Settings, release: str) -> Path:
     """The file that says that a release was registered, loaded and read back to the end."""
     return release_dir(settings, release) / _CHECKED
+
+
+def own_ids_file(settings: Settings, release: str) -> Path:
+    """What people call the release's users and items."""
+    return release_dir(settings, release) / "own_ids.json"
+
+
+def followed_file(settings: Settings, release: str) -> Path:
+    """Up to which place of the log of events the release's rows in the online store are; absent: as loaded."""
+    return release_dir(settings, release) / "followed.json"
+
+
+def write_own_ids(settings: Settings, release: str, own_ids: Mapping[Entity, OwnIds]) -> None:
+    """For whoever brings the release's rows up to date when the artifacts are another release's."""
+    with written_in_place(own_ids_file(settings, release)) as temporary:
+        pairs = {entity: list(ids.items()) for entity, ids in own_ids.items()}
+        temporary.write_text(json.dumps(pairs) + "\n", encoding="utf-8")
+
+
+def numbers(settings: Settings, release: str) -> dict[Entity, dict[OwnId, int]]:
+    """Own id -> number."""
+    pairs = json.loads(own_ids_file(settings, release).read_text(encoding="utf-8"))
+    return {entity: {own: number for number, own in pairs[entity]} for entity in ENTITIES}
 
 
 def releases_in(settings: Settings) -> set[str]:
@@ -124,6 +150,21 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
         _run_feast(settings, repo, commands)
 
 
+def write_users(settings: Settings, release: str, feature: str, values: Mapping[int, int]) -> None:
+    """Write users' rows to the online store, as they were loaded but for one feature: user number -> value.
+
+    Raises StepError with Feast's last words.
+    """
+    repo, key = feature_repo(settings), wire.FEAST_KEY["user"]
+    rows = pd.read_parquet(release_dir(settings, release) / "users.parquet", filters=[(key, "in", list(values))])
+    rows[feature] = rows[key].map(values)
+    rows[Columns.EVENT_TIMESTAMP] = pd.Timestamp.now("UTC")
+    with _alone(repo), tempfile.NamedTemporaryFile(suffix=".parquet", dir=repo / "data") as file:
+        rows.to_parquet(file.name)
+        view = wire.feast_name(wire.USER_SERVICE, release)
+        _run(settings, repo, "write_to_online_store", _WRITE, view, file.name)
+
+
 @contextmanager
 def _alone(repo: Path) -> Iterator[None]:
     """Wait for other processes that change the registry: of two copies, the later one would undo the earlier."""
@@ -153,8 +194,15 @@ def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]
         temporary.write_text(_with_registry(repo / "feature_store.yaml", copy.relative_to(repo)), encoding="utf-8")
     for command in commands:
         log.info("feast %s", " ".join(command))
+    told = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
+    _run(settings, repo, commands[0][0], _JOB, told)
+    copy.replace(registry)
+
+
+def _run(settings: Settings, repo: Path, what: str, module: str, *arguments: str) -> None:
+    """A process of Feast's; ``what`` it is to do, for what an error says. Raises StepError with Feast's last words."""
     done = subprocess.run(
-        [sys.executable, "-m", _JOB, json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])],
+        [sys.executable, "-m", module, *arguments],
         cwd=repo,
         env={**os.environ, **feast_environment(settings), "FEAST_NO_PROGRESS": "1"},
         capture_output=True,
@@ -164,8 +212,7 @@ def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         raise StepError(
-            f"`feast {commands[0][0]}` failed in {repo}, its online store being Redis at "
+            f"Feast's `{what}` failed in {repo}, its online store being Redis at "
             f"{settings.redis.host}:{settings.redis.port} ({lines[-1] if lines else 'without a word'})",
             START_SERVICES,
         )
-    copy.replace(registry)
