@@ -264,16 +264,14 @@ def test_the_file_is_rewritten_once_more_where_a_rewrite_had_begun(
     log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: Semaphore = Semaphore(0)
-    answers = iter([redis.ResponseError("in progress"), redis.ResponseError("in progress"), True])
+    refusals = [redis.ResponseError("in progress"), redis.ResponseError("in progress")]
 
-    def rewrite() -> object:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
+    def rewrite() -> None:
+        if refusals:
+            raise refusals.pop()
         asked.release()
-        return answer
 
-    monkeypatch.setattr(log._redis, "bgrewriteaof", rewrite)
+    monkeypatch.setattr(log, "_begin_rewrite", rewrite)
     log.forget(211, FILMS)
     assert asked.acquire(timeout=60)
 
