@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.no_services import services_refused
+
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # prometheus_client looks when it is imported: each app counts alone
 
 
 @pytest.fixture(autouse=True)
