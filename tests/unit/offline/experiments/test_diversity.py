@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from data_exchange_center import artifacts
-from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.settings import Settings
 from offline.evaluation.diversity import NDCG
 from offline.evaluation.report import plain
-from offline.experiments import diversity, fitted
+from offline.experiments import diversity
 from offline.experiments.diversity import RANKED, SERVED, STRENGTHS, at_cost, chosen
-from tests.unit.offline.training.test_ranking import ITEMS, RECIPE, USERS, inputs_of
+from tests.unit.offline.training.test_ranking import RECIPE
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    inputs = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
-    inputs = replace(inputs, dataset=inputs.dataset.model_copy(update={"holdout": HoldoutRule(last=3)}))
-    artifacts.DATASET.write(tmp_path, {"name": "made up"})
-    monkeypatch.setattr(fitted, "read_with_holdout", lambda _: inputs)
-    return Settings(exchange_dir=tmp_path)
+def settings(made_up: Settings) -> Settings:
+    return made_up
 
 
 def test_every_way_is_measured_at_every_strength(settings: Settings) -> None:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from data_exchange_center import artifacts
-from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation.report import plain
-from offline.experiments import fitted, later_requests
+from offline.experiments import later_requests
 from offline.experiments.later_requests import RECALL
-from tests.unit.offline.training.test_ranking import ITEMS, RECIPE, USERS, inputs_of
+from tests.unit.offline.training.test_ranking import RECIPE
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    inputs = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
-    inputs = replace(inputs, dataset=inputs.dataset.model_copy(update={"holdout": HoldoutRule(last=3)}))
-    artifacts.DATASET.write(tmp_path, {"name": "made up"})
-    monkeypatch.setattr(fitted, "read_with_holdout", lambda _: inputs)
+def settings(made_up: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(later_requests, "COMPARED", "ndcg@10")  # lists of fifteen have no metric at 50
-    return Settings(exchange_dir=tmp_path)
+    return made_up
 
 
 def test_every_share_stands_beside_recalls_order(settings: Settings) -> None:

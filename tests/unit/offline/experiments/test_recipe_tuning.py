@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center import artifacts
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
 from data_exchange_center.settings import Settings
@@ -22,7 +20,7 @@ from offline.experiments import fitted, recipe_tuning
 from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.recipe_tuning import AROUND, AS_IT_IS, NOT_TRIED, Change, Trial, changes, measure, parts
 from offline.training.ranking import fit_stages
-from tests.unit.offline.training.test_ranking import ITEMS, RECIPE, USERS, inputs_of
+from tests.unit.offline.training.test_ranking import RECIPE
 
 NDCG = "ndcg@10"  # lists of fifteen have none at 50
 FEW = {
@@ -34,14 +32,10 @@ FEW = {
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    inputs = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
-    inputs = replace(inputs, dataset=inputs.dataset.model_copy(update={"holdout": HoldoutRule(last=3)}))
-    artifacts.DATASET.write(tmp_path, {"name": "made up"})
-    monkeypatch.setattr(fitted, "read_with_holdout", lambda _: inputs)
+def settings(made_up: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(recipe_tuning, "COMPARED", NDCG)
     monkeypatch.setattr(recipe_tuning, "AROUND", FEW)
-    return Settings(exchange_dir=tmp_path)
+    return made_up
 
 
 def test_every_number_of_the_default_recipe_is_tried_or_it_is_said_why_not() -> None:
