@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.no_services import services_refused
+# prometheus_client looks for a folder of shared numbers when it is imported, and Feast names one when it is: imported
+# before Feast, and without an inherited folder, it lets each application count alone.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+import prometheus_client  # noqa: F401
 
-os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # prometheus_client looks when it is imported: each app counts alone
+from tests.no_services import services_refused
 
 
 @pytest.fixture(autouse=True)

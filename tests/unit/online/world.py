@@ -238,12 +238,17 @@ class World(ABC):
     ) -> Hits:
         """The unseen items that a channel should find, best first: scores as Elasticsearch's, or inner products."""
         terms = terms if channel.term_weight > 0 else ()
+        unseen, vectors = sorted(set(self.itemids) - set(np.asarray(seen).tolist())), self.item_vectors[channel.name]
+        products = np.full(len(unseen), np.nan, np.float32)
+        if vector is not None and unseen:
+            # All at once, as the server does: one at a time rounds otherwise, and near ties turn.
+            untrained = np.full(len(vector), np.nan, np.float32)
+            products = np.stack([vectors.get(itemid, untrained) for itemid in unseen]) @ vector
         found: dict[int, float] = {}
-        for itemid in sorted(set(self.itemids) - set(np.asarray(seen).tolist())):
+        for itemid, product in zip(unseen, products.tolist(), strict=True):
             if set(terms) & set(self.genres[itemid]):
                 found[itemid] = channel.term_weight
-            if vector is not None and itemid in self.item_vectors[channel.name]:
-                product = float(self.item_vectors[channel.name][itemid] @ vector)
+            if not np.isnan(product):
                 near = product + 1 if product >= 0 else 1 / (1 - product)
                 found[itemid] = found.get(itemid, 0.0) + channel.vector_weight * near if terms else product
         best = sorted(found.items(), key=lambda pair: -pair[1])[:size]
