@@ -23,6 +23,7 @@ import evaluation_tables
 import events_tables
 import experiment_tables
 import offline_tables
+import protocol_tables
 import rivals_tables
 import serving_tables
 import tables
@@ -53,6 +54,7 @@ CHINESE = {
     **offline_tables.CHINESE,
     **answer_tables.CHINESE,
     **evaluation_tables.CHINESE,
+    **protocol_tables.CHINESE,
     **serving_tables.CHINESE,
     **events_tables.CHINESE,
     **diversity_tables.CHINESE,
@@ -66,6 +68,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     **offline_tables.BLOCKS,
     **answer_tables.BLOCKS,
     **evaluation_tables.BLOCKS,
+    **protocol_tables.BLOCKS,
     **serving_tables.BLOCKS,
     **events_tables.BLOCKS,
     **diversity_tables.BLOCKS,

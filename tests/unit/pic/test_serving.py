@@ -16,6 +16,7 @@ from online.bench.generator import Answered, Run
 from online.bench.growth import Sample, growth
 from online.bench.processes import PARTS, Use
 from online.bench.waterfall import level_of, server_costs, with_waiting
+from tests.unit.pic.reading import cells, word
 
 ROOT = Path(__file__).parents[3]
 STAGES = {"redis": 1.0, "elasticsearch": 6.0, "feast": 4.0, "triton": 3.0, "total": 12.0}
@@ -57,15 +58,6 @@ def shed_figure() -> dict[str, Any]:
     run = Run(1.0, (*(Answered(0.03, 200, "a"),) * 90, *(Answered(0.001, 503),) * 910), 0.1)
     points = [shed.point(run, factor, best) for factor in (0.5, 10.0)]
     return about(best=best, points=points, **shed.verdict(points))
-
-
-def word(text: str) -> str:
-    return text
-
-
-def cells(block: str) -> list[list[str]]:
-    lines = [line for line in block.split("\n") if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
 
 
 def test_a_waterfall_says_what_each_stage_takes_waits_and_costs(tables: ModuleType, waterfall: dict[str, Any]) -> None:
