@@ -174,9 +174,12 @@ demo: setup ## the whole pipeline: data, training, services, sync, server, fifty
 
 # --- offline: figures and pictures ------------------------------------------------------------------------------------
 
-.PHONY: bench-offline pictures tune tune-recipe tune-diversity tune-later seeds ratings
+.PHONY: bench-offline bench-scale pictures tune tune-recipe tune-diversity tune-later seeds ratings
 bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
 	$(BIN)/python -m offline.bench
+
+bench-scale: setup spark ## what the steps cost as the data grows, with pandas and with Spark -> pic/figures/scale.json (a quarter of an hour; factors=1,4,16; training_to=<factor>)
+	$(BIN)/python -m offline.scaling $(if $(factors),--factors "$(factors)") $(if $(training_to),--training-to "$(training_to)")
 
 pictures: setup ## the pipeline, training curves and calibration, into pic/ (after `make offline`)
 	$(BIN)/python pic/road.py

@@ -25,6 +25,7 @@ import experiment_tables
 import offline_tables
 import protocol_tables
 import rivals_tables
+import scale_tables
 import serving_tables
 import tables
 import tuning_tables
@@ -60,6 +61,7 @@ CHINESE = {
     **diversity_tables.CHINESE,
     **experiment_tables.CHINESE,
     **rivals_tables.CHINESE,
+    **scale_tables.CHINESE,
     **tuning_tables.CHINESE,
 }
 
@@ -74,6 +76,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     **diversity_tables.BLOCKS,
     **experiment_tables.BLOCKS,
     **rivals_tables.BLOCKS,
+    **scale_tables.BLOCKS,
     **tuning_tables.BLOCKS,
 }
 

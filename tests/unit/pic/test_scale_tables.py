@@ -1,0 +1,50 @@
+"""The tables of `make bench-scale` are drawn from what its own code makes."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.unit.offline.scaling.test_estimate import found
+from tests.unit.pic.reading import BASE, cells, word
+
+
+@pytest.fixture
+def tables(pic: None) -> ModuleType:
+    return importlib.import_module("scale_tables")
+
+
+@pytest.fixture
+def figure() -> dict[str, Any]:
+    return {**BASE, **found()}
+
+
+def test_each_step_and_engine_has_its_costs_at_each_size(tables: ModuleType, figure: dict[str, Any]) -> None:
+    rows = cells(tables.scale(figure, word))
+    assert rows[0][2:4] == ["1,000 events", "4,000 events"]
+    of_spark = next(row for row in rows if row[1] == "spark")
+    assert of_spark[2:4] == ["2.0 / 1", "8.0 / 4"]
+    assert of_spark[4:] == ["2000.00 (±0%)", "1024.00 (±0%)", "1000.0"]
+    trained = rows[-2] if rows[-1][1] == "spark" else rows[-1]
+    assert trained[3:] == ["-"] * 4
+
+
+def test_an_estimate_has_its_formula(tables: ModuleType, figure: dict[str, Any]) -> None:
+    rows = cells(tables.estimate(figure, word))
+    assert rows[1] == ["events", "users x events of a user, as now", "1,000,000,000", "10,000,000,000"]
+    assert rows[-1][2:] == ["50 $", "500 $"]
+
+
+def test_every_word_is_translated(tables: ModuleType, figure: dict[str, Any]) -> None:
+    asked: set[str] = set()
+
+    def noting(text: str) -> str:
+        asked.add(text)
+        return text
+
+    tables.scale(figure, noting)
+    tables.estimate(figure, noting)
+    assert asked - set(importlib.import_module("readme").CHINESE) == set()
