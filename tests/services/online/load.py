@@ -48,11 +48,11 @@ class Load:
         """Those that were asked and answered within a stretch of time."""
         return [each for each in tuple(self.answers) if begin <= each.began and each.ended <= end]
 
-    def wait(self, what: Callable[[Answered], bool], within_s: float) -> Answered:
-        """The first answer, asked for from now on, of which ``what`` is true. Fails the test without one."""
+    def wait(self, what: Callable[[Answered], bool], within_s: float, since: float | None = None) -> Answered:
+        """The first answer, asked for from now on or ``since``, of which ``what`` is true. Fails without one."""
         now, seen = time.monotonic(), 0
         while time.monotonic() < now + within_s:
-            fresh = self.between(now, float("inf"))
+            fresh = self.between(now if since is None else since, float("inf"))
             for each in fresh[seen:]:
                 if what(each):
                     return each

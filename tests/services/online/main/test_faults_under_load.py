@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 import redis
 from elasticsearch import Elasticsearch
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
@@ -36,6 +37,7 @@ MARGIN = 1.2
 LASTS_S = 1.5
 ASKS = {"redis": ("feast",)}  # Feast reads from Redis
 STALL_S = 3.0  # that a busy machine may add to it
+NOTICED_S = 3.0  # a killed service, if it is away for as long as it takes to ask it
 PATIENCE_S = 60.0  # a process that starts again on a busy machine; how soon answers are whole, test_faults says
 
 pytestmark = [
@@ -45,13 +47,19 @@ pytestmark = [
 
 
 @contextmanager
-def killed(stack: Settings, name: str) -> Iterator[None]:
-    """The supervisor starts it again at once; the block ends while it is away or back."""
-    kill(stack, name)
+def killed(busy: Busy, name: str) -> Iterator[None]:
+    """The supervisor starts it again, Redis before anybody asks: killed until an answer lacks it."""
+    since = time.monotonic()
     try:
+        for attempt in Retrying(
+            stop=stop_after_delay(PATIENCE_S), retry=retry_if_exception_type(AssertionError), reraise=True
+        ):
+            with attempt:
+                kill(busy.stack, name)
+                busy.load.wait(lambda answer: name in answer.lacking, NOTICED_S, since)
         yield
     finally:
-        commands.wait_until_ready(stack, Supervisor(stack), by_name(name))
+        commands.wait_until_ready(busy.stack, Supervisor(busy.stack), by_name(name))
 
 
 @contextmanager
@@ -64,7 +72,7 @@ def restarted(stack: Settings, name: str) -> Iterator[None]:
 
 
 FAULT_OF: dict[str, Callable[[Busy, str], AbstractContextManager[None]]] = {
-    "killed": lambda busy, name: killed(busy.stack, name),
+    "killed": killed,
     "paused": lambda busy, name: paused(busy.stack, name),
     "slow": lambda busy, name: with_fault(busy.proxies[name], Fault.TRICKLE),
     "talking nonsense": lambda busy, name: with_fault(busy.proxies[name], Fault.GARBAGE),
@@ -87,7 +95,7 @@ def test_a_fault_of_a_service(busy: Busy, world: World, name: str, fault: str) -
     busy.wait_whole_for_all(PATIENCE_S)
     begin = time.monotonic()
     with FAULT_OF[fault](busy, name):
-        busy.load.wait(lambda answer: name in answer.lacking, PATIENCE_S)
+        busy.load.wait(lambda answer: name in answer.lacking, PATIENCE_S, begin)
         time.sleep(LASTS_S)
     recovered = time.monotonic()
     busy.wait_whole(PATIENCE_S)
