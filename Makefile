@@ -335,8 +335,8 @@ bench-recipes: setup ## how fast the server answers from each recipe's release i
 bench-events: setup ## how soon an answer knows an event, and events per second -> pic/figures/events.json
 	$(BIN)/python -m offline_to_online.measure.event_speed
 
-bench-index: setup ## what a graph of vectors loses and saves against searching all -> pic/figures/vector_index.json
-	$(BIN)/python -m offline_to_online.measure.index
+bench-index: setup ## what a graph of vectors loses and saves against searching all -> pic/figures/ (items=3883,60000,1000000: as the catalogue grows)
+	$(BIN)/python -m offline_to_online.measure.$(if $(items),index_growth "$(items)",index)
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 

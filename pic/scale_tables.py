@@ -49,13 +49,28 @@ def estimate(figure: Figure, word: Words) -> str:
     return f"{table(head, rows)}\n\n{measured(figure, word)}"
 
 
+def index_growth(figure: Figure, word: Words) -> str:
+    """What a vector search finds and takes as the catalogue grows."""
+    head = ("items", "index", "channel", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
+    more = ("seconds to load", "bytes an item")
+    keys = ("index", "channel", "num_candidates", "found", "found by the worst served", "p50_ms", "p99_ms")
+    rows = [
+        (f"{row['items']:,}", *(row[key] for key in keys), row["loaded_s"], row["bytes_an_item"])
+        for row in figure["rows"]
+    ]
+    return f"{table([word(each) for each in (*head, *more)], rows)}\n\n{measured(figure, word)}"
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "scale": ("scale.json", scale),
     "estimate": ("scale.json", estimate),
+    "index_growth": ("index_growth.json", index_growth),
 }
 
 CHINESE = {
     "engine": "引擎", "million more": "每多一百万", "million": "每一百万", "shuffled": "shuffle",
+    "num_candidates": "num_candidates", "p50 ms": "p50 毫秒", "p99 ms": "p99 毫秒", "seconds to load": "装载秒数",
+    "bytes an item": "每个物品的字节",
     "Seconds / peak MB of all of a step's processes; s and MB for each million more events are the slope of a "
     "line, off by at most the share behind it.":
         "秒 / 一个步骤所有进程的内存峰值 MB；每多一百万个事件的秒数与 MB 是一条直线的斜率，最多差后面的百分比。",

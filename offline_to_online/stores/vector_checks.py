@@ -127,7 +127,7 @@ def compare_candidates(
     Raises CheckError for a seen item, or a score that is not the inner product.
     """
     itemids, vectors = _vectors(rows, channel)
-    own_ids = _own_ids(rows)
+    own_ids, exact = _own_ids(rows), vectors.astype(np.float64)
     shares, gaps = [], []
     answers = _msearch(client, release, searches, recall, channel, "users' candidates")
     for search, hits in zip(searches, answers, strict=True):
@@ -136,7 +136,7 @@ def compare_candidates(
             raise CheckError(
                 f"user {search.userid!r}: the seen filter let items {[own_ids[item] for item in leaked[:5]]} through"
             )
-        products = vectors.astype(np.float64) @ search.vector.astype(np.float64)
+        products = exact @ search.vector.astype(np.float64)
         shares.append(_overlap(itemids, products, search.seen, hits.ids, recall.candidates))
         gaps.append(_score_gap(search.userid, channel.name, itemids, products, hits, own_ids))
     share = np.asarray(shares)

@@ -38,6 +38,17 @@ def test_an_estimate_has_its_formula(tables: ModuleType, figure: dict[str, Any])
     assert rows[-1][2:] == ["50 $", "500 $"]
 
 
+INDEX = {
+    "items": 60_000, "index": "hnsw", "channel": "tower", "num_candidates": 256, "found": 0.98,
+    "found by the worst served": 0.9, "p50_ms": 5.5, "p99_ms": 9.9, "loaded_s": 12.3, "bytes_an_item": 700,
+}  # fmt: skip
+
+
+def test_a_search_of_a_larger_catalogue_is_a_row(tables: ModuleType) -> None:
+    rows = cells(tables.index_growth({**BASE, "rows": [INDEX]}, word))
+    assert rows[1] == ["60,000", "hnsw", "tower", "256", "0.98", "0.9", "5.5", "9.9", "12.3", "700"]
+
+
 def test_every_word_is_translated(tables: ModuleType, figure: dict[str, Any]) -> None:
     asked: set[str] = set()
 
@@ -47,4 +58,5 @@ def test_every_word_is_translated(tables: ModuleType, figure: dict[str, Any]) ->
 
     tables.scale(figure, noting)
     tables.estimate(figure, noting)
+    tables.index_growth({**BASE, "rows": [INDEX]}, noting)
     assert asked - set(importlib.import_module("readme").CHINESE) == set()
