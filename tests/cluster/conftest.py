@@ -9,10 +9,6 @@ import pytest
 
 from data_exchange_center.service_settings import ELASTICSEARCH_NODES
 from data_exchange_center.settings import Settings, load_settings
-from online.stack import commands
-from online.stack.catalogue import SERVICES
-from tests.cluster.redis_cluster import clustered
-from tests.free_ports import free_block, settings_on_free_ports
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +20,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     if os.environ.get("RECSYS_TEST_STACK") == "running":
         yield load_settings()
         return
+    from online.stack import commands  # not in Spark's environment, where tests/cluster/spark runs
+    from online.stack.catalogue import SERVICES
+    from tests.cluster.redis_cluster import clustered
+    from tests.free_ports import free_block, settings_on_free_ports
+
     settings = clustered(settings_on_free_ports(tmp_path_factory.mktemp("exchange")), timeout_s=2.5)
     first = free_block(2 * ELASTICSEARCH_NODES)
     search = {"cluster": True, "port": first, "transport_port": first + ELASTICSEARCH_NODES, "timeout_s": 2.5}
