@@ -2,8 +2,9 @@
 
 An engine is asked in the order of the pipeline, and hands out what it keeps in its own form: `Engine.ingest` reads a
 data set, `Ingested.join` adds what servers were told, `Joined.split` labels and splits, `SplitTables.write` leaves the
-artifacts. A step sees counts alone. What a label, a holdout or a level *is* stands in `offline.data` and
-`offline.ingestion`, in functions of arrays that every engine calls.
+artifacts. What is computed of these, a user at a time, is a function that the step names: `Engine.of_users` leaves an
+artifact, `Engine.counts` adds up. A step sees counts alone. What a label, a holdout, a level or a statistic *is* stands
+in `offline.data` and `offline.ingestion`, in functions of arrays that every engine calls.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Protocol
 
 import pandas as pd
 
+from data_exchange_center.artifacts import Table
 from data_exchange_center.dataset import Dataset
 from offline.data.sanity import Counted
+from offline.data.whole_users import Keys, OfUsers
 from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source
 
@@ -73,10 +76,28 @@ class Engine(Protocol):
         """Raises StepError where the tables are not as declared, naming file, line and column."""
         ...
 
-    def terms(self, exchange_dir: Path, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> int:
-        """From `artifacts.RATINGS` and `artifacts.USERS` to `artifacts.IMPRESSION_TERMS`, as `terms.impression_terms`
-        defines it, and `artifacts.USER_TERMS`, `terms.user_terms` with zeros for a user who has no past.
+    def of_users(
+        self,
+        exchange_dir: Path,
+        read: Table,
+        function: OfUsers,
+        written: Table,
+        *,
+        columns: Sequence[str] | None = None,
+        everybody: bool = False,
+    ) -> int:
+        """What ``function`` says of the users of ``read``, in its order, as ``written``; how many rows that are.
 
-        How many rows the first has.
+        Args:
+            columns: of ``read``; None: all.
+            everybody: a row for each of `artifacts.USERS`, in their order: zeros and empty lists for those whom
+                ``function`` leaves out.
         """
+        ...
+
+    def counts(
+        self, exchange_dir: Path, read: Table, function: OfUsers, keys: Keys, *, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """What ``function`` counts of the users of ``read``, `whole_users.added_up`: at most a row for each value that
+        the ``keys`` have, which must not grow with the users."""
         ...

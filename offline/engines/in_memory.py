@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
-from offline.data import terms
 from offline.data.sanity import Counted, counted
 from offline.data.split import label_and_split
+from offline.data.whole_users import Keys, OfUsers, added_up, for_everybody
 from offline.ingestion import ingest, recorded
 from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source
@@ -80,12 +80,28 @@ class PandasEngine:
     def ingest(self, source: Source) -> PandasIngested:
         return PandasIngested(ingest.ingest(source.declaration, source.tables))
 
-    def terms(self, exchange_dir: Path, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> int:
-        ratings = artifacts.RATINGS.read(exchange_dir, list(terms.COUNTED_FROM))
-        before = terms.impression_terms(ratings, item_terms, genres, window)
-        newest = terms.user_terms(ratings, item_terms, genres, window).set_index(Columns.USER)
-        users = artifacts.USERS.read(exchange_dir, [Columns.USER])
-        served = newest.reindex(users[Columns.USER], fill_value=np.int8(0)).reset_index()
-        artifacts.IMPRESSION_TERMS.write(exchange_dir, before)
-        artifacts.USER_TERMS.write(exchange_dir, served)
-        return len(before)
+    def of_users(
+        self,
+        exchange_dir: Path,
+        read: Table,
+        function: OfUsers,
+        written: Table,
+        *,
+        columns: Sequence[str] | None = None,
+        everybody: bool = False,
+    ) -> int:
+        made = function(_columns(read, exchange_dir, columns))
+        if everybody:
+            users = artifacts.USERS.read(exchange_dir, [Columns.USER])[Columns.USER]
+            made = for_everybody(made, users, written.columns)
+        written.write(exchange_dir, made)
+        return len(made)
+
+    def counts(
+        self, exchange_dir: Path, read: Table, function: OfUsers, keys: Keys, *, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        return added_up(function(_columns(read, exchange_dir, columns)), keys)
+
+
+def _columns(table: Table, exchange_dir: Path, columns: Sequence[str] | None) -> pd.DataFrame:
+    return table.read(exchange_dir, None if columns is None else list(columns))

@@ -13,6 +13,8 @@ Expect: 939,809 rows with 36 statistics over 18 genres; 283 items of genre 2, Ad
 
 from __future__ import annotations
 
+from functools import partial
+
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.release_parts import read_dataset
@@ -36,9 +38,14 @@ def main(settings: Settings) -> None:
     artifacts.GENRES.write(folder, {Columns.GENRES: genres})
     artifacts.ITEM_TERMS.write(folder, item_terms)
     with engines.chosen(settings) as engine:
-        rows = engine.terms(folder, item_terms, genres, window)
-    read = provenance.made_from(folder, settings.recipe, provenance.TERMS)
-    artifacts.TERMS_REPORT.write(folder, read)
+        before, newest = (
+            partial(function, item_terms=item_terms, genres=genres, window=window)
+            for function in (terms.impression_terms, terms.user_terms)
+        )
+        read = terms.COUNTED_FROM
+        rows = engine.of_users(folder, artifacts.RATINGS, before, artifacts.IMPRESSION_TERMS, columns=read)
+        engine.of_users(folder, artifacts.RATINGS, newest, artifacts.USER_TERMS, columns=read, everybody=True)
+    artifacts.TERMS_REPORT.write(folder, provenance.made_from(folder, settings.recipe, provenance.TERMS))
     word = dataset.word
     print(f"{rows:,} rows with {len(terms.statistic_columns(genres))} statistics over {len(genres)} {word}s")
     if len(genres) > 1:

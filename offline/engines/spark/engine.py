@@ -6,10 +6,9 @@ as many, never reach it. Of the events it collects counts, and the distinct valu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +27,9 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data import terms
 from offline.data.sanity import Counted
+from offline.data.whole_users import USERS as COUNT
+from offline.data.whole_users import Keys, OfUsers, added_up
 from offline.engines.spark import events, split, whole_users
 from offline.engines.spark.identifiers import Ids
 from offline.engines.spark.session import session
@@ -145,19 +145,33 @@ class SparkEngine:
             partitions=self.partitions,
         )
 
-    def terms(self, exchange_dir: Path, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> int:
-        def counted(function: Callable[..., pd.DataFrame]) -> DataFrame:
-            of_some = partial(function, item_terms=item_terms, genres=genres, window=window)
-            return whole_users.mapped(self.spark, artifacts.RATINGS, exchange_dir, terms.COUNTED_FROM, of_some)
+    def of_users(
+        self,
+        exchange_dir: Path,
+        read: Table,
+        function: OfUsers,
+        written: Table,
+        *,
+        columns: Sequence[str] | None = None,
+        everybody: bool = False,
+    ) -> int:
+        made = whole_users.mapped(self.spark, read, exchange_dir, columns, function, pa.schema(written.columns))
+        if everybody:
+            paths = [path.as_uri() for path in parts_of(artifacts.USERS.require(exchange_dir))]
+            users = self.spark.read.parquet(*paths).select(Columns.USER)
+            lists = {name for name, kind in written.columns.items() if pa.types.is_list(kind)}
+            joined = users.join(made, Columns.USER, "left").na.fill(0)
+            filled = [F.coalesce(name, F.array()).alias(name) if name in lists else name for name in made.columns]
+            made = self._by_user(joined.select(*filled))
+        _write(written, exchange_dir, made)
+        return sum(pq.read_metadata(part).num_rows for part in parts_of(written.at(exchange_dir)))
 
-        _write(artifacts.IMPRESSION_TERMS, exchange_dir, counted(terms.impression_terms))
-        newest = counted(terms.user_terms)
-        paths = [path.as_uri() for path in parts_of(artifacts.USERS.require(exchange_dir))]
-        users = self.spark.read.parquet(*paths).select(Columns.USER)
-        served = users.join(newest, Columns.USER, "left").na.fill(0)
-        _write(artifacts.USER_TERMS, exchange_dir, self._by_user(served.select(newest.columns)))
-        written = parts_of(artifacts.IMPRESSION_TERMS.at(exchange_dir))
-        return sum(pq.read_metadata(part).num_rows for part in written)
+    def counts(
+        self, exchange_dir: Path, read: Table, function: OfUsers, keys: Keys, *, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        schema = pa.schema([*keys.items(), (COUNT, pa.int64())])
+        counted = whole_users.mapped(self.spark, read, exchange_dir, columns, function, schema)
+        return added_up(counted.groupBy(*keys).agg(F.sum(COUNT).alias(COUNT)).toPandas(), keys)
 
     def _by_user(self, table: DataFrame) -> DataFrame:
         """In parts that lie in the order of users."""

@@ -1,17 +1,15 @@
-"""Jobs over a table that is sorted by user: functions of pandas tables, called with whole users at a time.
+"""Jobs over a table that is sorted by user: functions of whole users (`offline.data.whole_users`), called with a few.
 
-What a function says of a user it says of the user alone, so it may be called with all users, as pandas does, or with a
-few after the other, as here. Each part of the table is read by one task, in batches; a user's rows never lie in two
+Each part of the table is read by one task, in batches; a user's rows never lie in two
 parts. At once a task holds a batch, and the rows of its last user.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
@@ -20,25 +18,36 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import parts_of
+from offline.data.whole_users import OfUsers
 
-Function = Callable[[pd.DataFrame], pd.DataFrame]  # rows of whole users -> rows of the same users, in order
 BATCH = 1 << 16  # rows
 
 
 def mapped(
-    spark: SparkSession, table: Table, exchange_dir: Path, columns: Sequence[str], function: Function
+    spark: SparkSession,
+    table: Table,
+    exchange_dir: Path,
+    columns: Sequence[str] | None,
+    function: OfUsers,
+    declared: pa.Schema,
 ) -> DataFrame:
-    """What ``function`` makes of ``table``, in its order: partition n is of its part n."""
+    """What ``function`` makes of ``table``, in its order: partition n is of its part n.
+
+    Args:
+        columns: of the table; None: all.
+        declared: of what it makes; columns that this does not name have the types that it gives them.
+    """
     parts = parts_of(table.require(exchange_dir))
-    empty = pq.read_schema(parts[0]).empty_table().select(list(columns))
-    schema = _made_of(empty, function).schema
+    read = None if columns is None else list(columns)
+    empty = pq.read_schema(parts[0]).empty_table()
+    schema = _made_of(empty if read is None else empty.select(read), function, declared).schema
 
     def of_tasks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 with pq.ParquetFile(parts[number]) as file:
-                    for users in whole_users(file.iter_batches(BATCH, columns=list(columns))):
-                        yield from _made_of(users, function).cast(schema).to_batches()
+                    for users in whole_users(file.iter_batches(BATCH, columns=read)):
+                        yield from _made_of(users, function, schema).to_batches()
 
     return spark.range(0, len(parts), 1, len(parts)).mapInArrow(of_tasks, from_arrow_schema(schema))
 
@@ -63,6 +72,13 @@ def _last(held: list[pa.RecordBatch]) -> int:
     return int(held[-1].column(Columns.USER)[-1].as_py())
 
 
-def _made_of(users: pa.Table, function: Function) -> pa.Table:
-    made = pa.Table.from_pandas(function(users.to_pandas()), preserve_index=False)
-    return made.replace_schema_metadata(None)
+def _made_of(users: pa.Table, function: OfUsers, declared: pa.Schema) -> pa.Table:
+    made = function(users.to_pandas())
+    lists = [field.name for field in declared if pa.types.is_list(field.type)]
+    made = made.astype(dict.fromkeys(lists, object))  # pandas takes a column without rows for numbers
+    known = set(declared.names)
+    fields = [
+        declared.field(name) if name in known else pa.Schema.from_pandas(made[[name]], preserve_index=False).field(0)
+        for name in made
+    ]
+    return pa.Table.from_pandas(made, pa.schema(fields), preserve_index=False).replace_schema_metadata(None)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pandas as pd
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.columns import Columns
+from data_exchange_center.settings import Settings
+from offline import engines
 from offline.engines.contract import Engine
 from offline.engines.in_memory import PandasEngine
 from offline.engines.spark.engine import SparkEngine
 from offline.ingestion import sources
 
+ROOT = Path(__file__).parents[3]
 TABLES = (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
 NOTHING_TOLD = pd.DataFrame()
 
@@ -38,6 +46,42 @@ def expect_equal(spark: SparkEngine, data: Path, scratch: Path) -> pd.DataFrame:
     shutil.rmtree(scratch)
     ratings: pd.DataFrame = here[3]
     return ratings
+
+
+def stored(data: Path, exchange: Path, users_in_a_part: int) -> Settings:
+    """Settings of a folder that is prepared and split, its ratings and users in parts as Spark writes them."""
+    dataset, *_ = through(PandasEngine(), data, exchange)
+    artifacts.DATASET.write(exchange, dataset.model_dump(mode="json"))
+    for table in (artifacts.RATINGS, artifacts.USERS):
+        rows = table.read(exchange)
+        number = np.unique(rows[Columns.USER], return_inverse=True)[1] // users_in_a_part
+        with table.in_parts(exchange) as folder:
+            for part, some in rows.groupby(number):
+                table.write(exchange / "scratch", some)
+                table.at(exchange / "scratch").rename(folder / f"part-{part:05d}.parquet")
+    return Settings(exchange_dir=exchange)
+
+
+def run(engine: Engine, steps: Sequence[ModuleType], settings: Settings) -> None:
+    """The steps, each with this engine."""
+    with mock.patch.object(engines, "chosen", return_value=nullcontext(engine)):
+        for step in steps:
+            step.main(settings)
+
+
+def expect_same_files(settings: Settings, other: Settings, files: Sequence[artifacts.Artifact]) -> None:
+    """Row for row, the types of the columns too."""
+    for file in files:
+        here, there = (file.read(each.exchange_dir) for each in (settings, other))
+        if isinstance(file, artifacts.Table):
+            pd.testing.assert_frame_equal(there, here)
+        else:
+            np.testing.assert_equal(_without_inputs(there), _without_inputs(here))  # what is said of nobody is NaN
+
+
+def _without_inputs(report: Any) -> Any:
+    """A file in parts has another digest."""
+    return {name: value for name, value in report.items() if name != provenance.INPUTS}
 
 
 def refusal(what: Callable[[], object]) -> str:

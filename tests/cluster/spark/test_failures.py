@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +15,13 @@ import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts
+from offline.data import term_recall
 from offline.engines.in_memory import PandasEngine
 from offline.engines.spark import split
 from offline.engines.spark.engine import SparkEngine, _write
 from offline.ingestion import sources
 from offline.ingestion.levels import Scale
-from tests.cluster.spark.both import through
+from tests.cluster.spark.both import ROOT, expect_same_files, stored, through
 from tests.unit.offline.synthetic import made_up_movielens
 
 
@@ -63,6 +69,29 @@ def test_what_fails_for_good_leaves_what_was_there(engine: SparkEngine, tmp_path
         _write(artifacts.RATINGS, tmp_path / "out", ratings)
     pd.testing.assert_frame_equal(artifacts.RATINGS.read(tmp_path / "out"), before)
     assert not [path for path in artifacts.RATINGS.at(tmp_path / "out").parent.iterdir() if path.name.startswith(".")]
+
+
+def test_an_executor_that_is_killed_changes_nothing(tmp_path: Path) -> None:
+    """In the middle of its task: another one does it."""
+    data, marks = made_up_movielens(tmp_path / "films"), tmp_path / "marks"
+    marks.mkdir()
+    here, there = (stored(data, tmp_path / name, users_in_a_part=25) for name in ("pandas", "spark"))
+    PandasEngine().of_users(
+        here.exchange_dir, artifacts.RATINGS, term_recall.seen_items, artifacts.USER_SEEN, everybody=True
+    )
+    job = [sys.executable, "-m", "tests.cluster.spark.waiting", str(there.exchange_dir), str(marks)]
+    with subprocess.Popen(job, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while not (marks / "executor").exists():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.1)
+        executor = int((marks / "executor").read_text())
+        assert executor != process.pid
+        os.kill(executor, signal.SIGKILL)
+        (marks / "killed").touch()
+        _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert "Lost executor" in said, said
+    expect_same_files(here, there, [artifacts.USER_SEEN])
 
 
 def test_what_servers_were_told_is_refused(engine: SparkEngine, tmp_path: Path) -> None:

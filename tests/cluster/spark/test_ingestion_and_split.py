@@ -6,20 +6,17 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from offline.engines.in_memory import PandasEngine
 from offline.engines.spark.engine import SparkEngine
 from offline.ingestion import sources
 from offline.synthesis.expansion import Factors, expand
 from tests.cluster.spark.both import expect_equal, refusal, through
+from tests.cluster.spark.worlds import SKEWED, WORLDS, written
 from tests.made_up_data import half_stars, shop
 from tests.unit.offline.synthetic import made_up_movielens
-
-NOW = 1_600_000_000
 
 
 @pytest.mark.parametrize("make", [made_up_movielens, shop, half_stars])
@@ -35,42 +32,8 @@ def test_an_expansion_in_parts(engine: SparkEngine, tmp_path: Path) -> None:
     assert ratings["userid"].nunique() == 4 * 60
 
 
-IDS = {"whole numbers": "{}", "large numbers": "30000000{:03}", "words": "u {}é", "below zero": "-{}"}
-worlds = st.fixed_dictionaries(
-    {
-        "seed": st.integers(0, 2**32 - 1),
-        "users": st.integers(2, 12),
-        "ids": st.sampled_from(sorted(IDS)),
-        "parts": st.integers(1, 4),
-        "seconds": st.sampled_from([1, 3, 1_000_000]),  # few: nearly all events are in one second with others
-        "values": st.sampled_from(["", "stars", "reals"]),
-        "most": st.sampled_from([1, 5, 400]),  # events of one user beside others that have one or two
-        "holdout": st.sampled_from(["last = 2", "share = 0.29", "share = 0.1\nat_least = 0"]),
-    }
-)
-
-
-def written(world: dict, folder: Path) -> Path:
-    """A data set in CSV parts."""
-    random = np.random.default_rng(world["seed"])
-    lengths = random.integers(1, 3, world["users"])
-    lengths[0] += world["most"]
-    users = random.permutation(np.repeat(np.arange(1, world["users"] + 1), lengths))
-    items = [1, 2, *random.integers(1, 30, len(users))][: len(users)]
-    at = NOW + random.integers(0, world["seconds"], len(users)) / 4
-    value = random.integers(1, 6, len(users)) if world["values"] == "stars" else random.integers(0, 400, len(users)) / 8
-    user = [IDS[world["ids"]].format(number) for number in users]
-    rows = [f"{u},{i},{t},{v}\n" for u, i, t, v in zip(user, items, at, value, strict=True)]
-    for part, some in enumerate(np.array_split(np.arange(len(rows)), world["parts"])):
-        (folder / f"log-{part}.csv").write_text("u,i,t,v\n" + "".join(rows[row] for row in some))
-    declared = ['name = "world"', "[interactions]", 'file = "log-*.csv"', 'user = "u"', 'item = "i"', 'time = "t"']
-    declared += ['value = "v"', "positive_above = 3"] if world["values"] else []
-    (folder / "dataset.toml").write_text("\n".join([*declared, "[holdout]", world["holdout"]]))
-    return folder
-
-
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(world=worlds)
+@given(world=WORLDS)
 def test_small_worlds(engine: SparkEngine, world: dict) -> None:
     """Ties in time, within a file and across; users with one event; one user with nearly all events."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,9 +44,8 @@ def test_small_worlds(engine: SparkEngine, world: dict) -> None:
 
 def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
     """One user has 50,000 of 50,400 events: they pass through one task in batches."""
-    world = {"seed": 1, "users": 200, "ids": "words", "parts": 2, "seconds": 10_000, "values": "stars", "most": 50_000}
     (tmp_path / "data").mkdir()
-    ratings = expect_equal(engine, written({**world, "holdout": "last = 10"}, tmp_path / "data"), tmp_path / "out")
+    ratings = expect_equal(engine, written(SKEWED, tmp_path / "data"), tmp_path / "out")
     assert ratings["userid"].value_counts().max() > 50_000
 
 

@@ -1,42 +1,72 @@
-"""Point-in-time statistics on Spark: those of pandas, row for row."""
+"""Point-in-time statistics and term recall on Spark: what pandas leaves, row for row."""
 
 from __future__ import annotations
 
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_exchange_center import artifacts
-from offline.data import terms
+from data_exchange_center.settings import Settings
 from offline.engines.in_memory import PandasEngine
 from offline.engines.spark import whole_users
 from offline.engines.spark.engine import SparkEngine
-from tests.cluster.spark.both import through
-from tests.made_up_data import half_stars, shop
+from offline.preprocess import s2_term_trans
+from offline.recall import s1_term_recall
+from tests.cluster.spark.both import expect_same_files, run, stored
+from tests.cluster.spark.worlds import SKEWED, WORLDS, written
+from tests.made_up_data import half_stars
 from tests.unit.offline.synthetic import made_up_movielens
 
-TABLES = (artifacts.IMPRESSION_TERMS, artifacts.USER_TERMS)
+STEPS = (s2_term_trans, s1_term_recall)
+FILES = (
+    artifacts.IMPRESSION_TERMS,
+    artifacts.USER_TERMS,
+    artifacts.USER_PREFERENCES,
+    artifacts.USER_SEEN,
+    artifacts.POPULAR,
+    artifacts.TERM_RECALL_REPORT,
+)
 
 
-@pytest.mark.parametrize("make", [made_up_movielens, half_stars, shop])
-def test_terms_of_every_kind_of_data(engine: SparkEngine, tmp_path: Path, make, monkeypatch) -> None:
-    """From parts that Spark has written, in batches that end within users."""
+def expect_equal(spark: SparkEngine, data: Path, scratch: Path, users_in_a_part: int) -> Settings:
+    """Assert that the steps leave the same with both engines. Those of pandas."""
+    here, there = (stored(data, scratch / name, users_in_a_part) for name in ("pandas", "spark"))
+    run(PandasEngine(), STEPS, here)
+    run(spark, STEPS, there)
+    expect_same_files(here, there, FILES)
+    return here
+
+
+@pytest.mark.parametrize("make", [made_up_movielens, half_stars])
+def test_terms_and_term_recall(engine: SparkEngine, tmp_path: Path, make, monkeypatch) -> None:
+    """In batches that end within users."""
     monkeypatch.setattr(whole_users, "BATCH", 37)
-    data, found = make(tmp_path / "data"), []
-    for name, each in (("a", PandasEngine()), ("b", engine)):
-        exchange = tmp_path / name
-        items = through(each, data, exchange)[5]
-        genres = terms.genre_names(items)
-        rows = each.terms(exchange, terms.genre_codes(items, genres), genres, 10)
-        found.append((rows, *(table.read(exchange) for table in TABLES)))
-    (rows, *of_pandas), (rows_of_spark, *of_spark) = found
-    assert rows_of_spark == rows == len(of_pandas[0])
-    for mine, other in zip(of_pandas, of_spark, strict=True):
-        pd.testing.assert_frame_equal(other, mine)
+    left = expect_equal(engine, make(tmp_path / "data"), tmp_path, users_in_a_part=25)
+    report = artifacts.TERM_RECALL_REPORT.read(left.exchange_dir)["validation"]
+    assert report["users_with_target"]
+    assert artifacts.USER_SEEN.at(tmp_path / "spark").is_dir()
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(world=WORLDS, users_in_a_part=st.integers(1, 8))
+def test_small_worlds(engine: SparkEngine, world: dict, users_in_a_part: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "data"
+        folder.mkdir()
+        expect_equal(engine, written(world, folder), Path(scratch), users_in_a_part)
+
+
+def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
+    """Whose rows are many batches."""
+    (tmp_path / "data").mkdir()
+    expect_equal(engine, written(SKEWED, tmp_path / "data"), tmp_path, users_in_a_part=100)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
