@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from offline import engines
 from offline.data import samples
 from offline.data.inputs import Inputs, make_inputs
 from offline.data.samples import RatedPairs
@@ -33,7 +35,9 @@ def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
     ratings = artifacts.RATINGS.read(folder)
     ratings = ratings[ratings[Columns.SPLIT].isin(parts)]
     users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
-    return make_inputs(ratings, users, items, read_dataset(folder))
+    inputs = make_inputs(ratings, users, items, read_dataset(folder))
+    elsewhere = engines.pairs_of_the_past(settings, len(items)) if parts == PAST else None
+    return replace(inputs, data=replace(inputs.data, elsewhere=elsewhere))
 
 
 def read_with_holdout(settings: Settings) -> Inputs:

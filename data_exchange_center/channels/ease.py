@@ -28,4 +28,4 @@ class EaseRecipe(VectorRecipe):
     def fit(self, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
         from offline.training.item_item import ease_channel
 
-        return Fitted(ease_channel(past.seen(), self, data.history, inputs.dataset))
+        return Fitted(ease_channel(past.seen_together(), self, data.history, inputs.dataset))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,22 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split
+from offline.data import pairs
 
 Ints = NDArray[np.int64]
 PADDING = 0
+
+
+class PairsElsewhere(Protocol):
+    """Counts what `pairs` defines of the events of some sequences, without reading them."""
+
+    def seen_together(self) -> sp.csr_matrix: ...
+
+    def followers(self, window: int) -> sp.csr_matrix: ...
+
+    def earlier(self, share: float) -> PairsElsewhere | None:
+        """Of the first ``share`` of each user's events; None where it cannot be said."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,7 @@ class Sequences:
         liked: (events,) whether the rating is a click.
         times: (events,) seconds.
         recorded: (events,) whether a server was told it, so that it trains whatever its place; None: it was of none.
+        elsewhere: counts pairs of these events where they are not all in one memory; None: they are counted here.
     """
 
     userids: Ints
@@ -42,6 +57,7 @@ class Sequences:
     liked: NDArray[np.bool_]
     times: Ints
     recorded: NDArray[np.bool_] | None = None
+    elsewhere: PairsElsewhere | None = None
 
     @property
     def n_users(self) -> int:
@@ -76,6 +92,7 @@ class Sequences:
             liked=self.liked[keep],
             times=self.times[keep],
             recorded=None if self.recorded is None else self.recorded[keep],
+            elsewhere=None,
         )
 
     def earlier_lengths(self, share: float) -> Ints:
@@ -85,7 +102,8 @@ class Sequences:
 
     def earlier(self, share: float) -> Sequences:
         """The first ``share`` of each user's events."""
-        return self.select(self.positions < np.repeat(self.earlier_lengths(share), self.lengths))
+        first = self.select(self.positions < np.repeat(self.earlier_lengths(share), self.lengths))
+        return replace(first, elsewhere=self.elsewhere.earlier(share)) if self.elsewhere else first
 
     def before_last(self, n: int | Ints) -> Sequences:
         """All but each user's last ``n`` events; a number for all, or (users,)."""
@@ -102,6 +120,14 @@ class Sequences:
         matrix.sum_duplicates()
         matrix.data[:] = 1
         return matrix
+
+    def seen_together(self) -> sp.csr_matrix:
+        """`pairs.seen_together`."""
+        return self.elsewhere.seen_together() if self.elsewhere else pairs.seen_together(self)
+
+    def followers(self, window: int) -> sp.csr_matrix:
+        """`pairs.followers`."""
+        return self.elsewhere.followers(window) if self.elsewhere else pairs.followers(self, window)
 
     @cached_property
     def first_of_pair(self) -> NDArray[np.bool_]:

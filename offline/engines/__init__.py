@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
+from offline.data.sequences import PairsElsewhere
 from offline.engines.contract import Engine
 from offline.engines.in_memory import PandasEngine
 
@@ -39,19 +40,44 @@ def _python_of_spark(settings: Settings) -> Path:
     return environment.python(settings)
 
 
+def _counted_here(_: Settings, __: int) -> None:
+    return None
+
+
+def _counted_by_spark(settings: Settings, items: int) -> PairsElsewhere:
+    from offline.engines.spark.counting import SparkPairs
+
+    return SparkPairs(settings, items)
+
+
 class Kind(NamedTuple):
-    """``start``: an engine that is stopped when the block ends; ``python``: which one a step needs that uses it."""
+    """An engine.
+
+    Attributes:
+        start: it is stopped when the block ends.
+        python: which one a step needs that uses it.
+        pairs: given the number of items, what counts pairs of them in the past; None: who asks does.
+    """
 
     start: Callable[[Settings], AbstractContextManager[Engine]]
     python: Callable[[Settings], Path]
+    pairs: Callable[[Settings, int], PairsElsewhere | None]
 
 
-KINDS: Final = {"pandas": Kind(_pandas, _this_python), "spark": Kind(_spark, _python_of_spark)}
+KINDS: Final = {
+    "pandas": Kind(_pandas, _this_python, _counted_here),
+    "spark": Kind(_spark, _python_of_spark, _counted_by_spark),
+}
 
 
 def chosen(settings: Settings) -> AbstractContextManager[Engine]:
     """The engine that the settings name."""
     return KINDS[settings.engine].start(settings)
+
+
+def pairs_of_the_past(settings: Settings, items: int) -> PairsElsewhere | None:
+    """What counts pairs of ``items`` items in all that is not held out, for a step that is not run by the engine."""
+    return KINDS[settings.engine].pairs(settings, items)
 
 
 def run(main: Callable[[Settings], None]) -> None:

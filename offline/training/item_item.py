@@ -17,7 +17,12 @@ Float32 = NDArray[np.float32]
 
 def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:
     """EASE (Steck 2019): (users, items + 1) 0/1, column 0 empty -> (items + 1, items + 1) weights, diagonal 0."""
-    gram = (seen.T @ seen).toarray().astype(np.float64)
+    return ease_of_pairs(seen.T @ seen, l2)
+
+
+def ease_of_pairs(together: sp.csr_matrix, l2: float) -> Float32:
+    """EASE of `pairs.seen_together`."""
+    gram = together.toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
     inverse /= -np.diag(inverse)  # in place: a catalogue's square in double precision is the most that a step holds
@@ -51,9 +56,12 @@ def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple
     return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
 
 
-def ease_channel(seen: sp.csr_matrix, recipe: EaseRecipe, lags: int, dataset: Dataset) -> HistorySum:
-    """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
-    rows, columns = low_rank(ease(seen, recipe.l2), recipe.dim, recipe.seed)
+def ease_channel(together: sp.csr_matrix, recipe: EaseRecipe, lags: int, dataset: Dataset) -> HistorySum:
+    """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity.
+
+    ``together``: `pairs.seen_together`.
+    """
+    rows, columns = low_rank(ease_of_pairs(together, recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
     dim, ratings = columns.shape[1], np.arange(dataset.rating_codes)
     rating_weight = np.where(ratings > dataset.positive_level, 1, 0.5) * (ratings > 0)
@@ -67,5 +75,5 @@ def ease_channel(seen: sp.csr_matrix, recipe: EaseRecipe, lags: int, dataset: Da
         profile=(),
         items=columns,
         bias=np.zeros(len(columns), dtype=np.float32),
-        trained=np.asarray(seen.sum(axis=0)).ravel() > 0,
+        trained=together.diagonal() > 0,
     )

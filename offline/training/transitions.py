@@ -14,26 +14,12 @@ Float32 = NDArray[np.float32]
 SMOOTHING = 0.75  # of how often an item is liked, as in word2vec: the rare do not seem to follow everything
 
 
-def followers(data: Sequences, window: int) -> sp.csr_matrix:
-    """(items + 1, items + 1) how often the column's item was liked within ``window`` events after the row's."""
-    size, users = data.n_items + 1, data.users
-    before, after = [data.items[:0]], [data.items[:0]]
-    for lag in range(1, min(window, len(users) - 1) + 1):
-        pairs = (users[lag:] == users[:-lag]) & data.liked[lag:]
-        before.append(data.items[:-lag][pairs])
-        after.append(data.items[lag:][pairs])
-    where = np.concatenate(before), np.concatenate(after)
-    counts = sp.csr_matrix((np.ones(len(where[0])), where), shape=(size, size))
-    counts.sum_duplicates()
-    return counts
-
-
 def transition_factors(data: Sequences, window: int, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
     """Positive pointwise mutual information of an event and what is liked after it (Levy & Goldberg 2014), low rank.
 
     Returns factors of events and of candidates, (items + 1, min(dim, items)) each; row 0 is zero.
     """
-    counts = followers(data, window).tocoo()  # no pair twice
+    counts = data.followers(window).tocoo()  # no pair twice
     liked, events = np.bincount(counts.col, counts.data), np.bincount(counts.row, counts.data)
     share = liked**SMOOTHING / (liked**SMOOTHING).sum()
     information = np.log(counts.data / (events[counts.row] * share[counts.col]))

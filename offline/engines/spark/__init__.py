@@ -1,1 +1,1 @@
-"""The engine for more than one machine holds: Spark. Everything but `environment` runs in Spark's own environment."""
+"""The engine for more than one machine holds: Spark, in an environment of its own but for `environment`, `counting`."""

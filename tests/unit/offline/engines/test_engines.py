@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -85,6 +86,21 @@ def test_an_environment_of_other_requirements_is_not_up_to_date(
     monkeypatch.setattr(environment, "PYTHON", (3, 9))
     with pytest.raises(steps.StepError, match=r"with Python 3\.9"):
         environment.install(settings)
+
+
+def test_spark_counts_pairs_for_a_step_that_it_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In a process of its own; where that fails, the step does."""
+    assert engines.pairs_of_the_past(Settings(), 3) is None
+    pairs = engines.pairs_of_the_past(Settings(engine="spark", exchange_dir=tmp_path), 3)
+    assert pairs is not None
+    monkeypatch.setattr(environment, "python", lambda _: sys.executable)
+    if find_spec("pyspark") is None:
+        with pytest.raises(steps.StepError, match="Spark did not count the pairs of items"):
+            pairs.seen_together()
+        assert "pyspark" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_table_in_parts_is_read_as_one_and_replaces_a_file(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from offline.data.pairs import followers
 from offline.data.sequences import Sequences
-from offline.training.transitions import followers, transition_factors
+from offline.training.transitions import transition_factors
 
 
 def of(items: list[list[int]], ratings: list[list[int]], n_items: int) -> Sequences:

@@ -1,0 +1,67 @@
+"""Counts of pairs of items on Spark: those of one machine."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import scipy.sparse as sp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data_exchange_center.files import parts_of
+from data_exchange_center.settings import Settings
+from offline.data.pairs import PairCount
+from offline.engines.spark import pairs, whole_users
+from offline.engines.spark.counting import counts_of
+from offline.engines.spark.engine import SparkEngine
+from offline.readers import read_inputs
+from tests.cluster.spark.both import stored
+from tests.cluster.spark.worlds import SKEWED, WORLDS, written
+from tests.unit.offline.synthetic import made_up_movielens
+
+ASKED = [PairCount(), PairCount(share=0.7), PairCount(window=10), PairCount(share=0.7, window=3)]
+
+
+def expect_equal(engine: SparkEngine, left: Settings, asked: PairCount, folder: Path) -> sp.csr_matrix:
+    past = read_inputs(left).data
+    pairs.count(engine.spark, left.exchange_dir, asked, 3, folder)
+    found = counts_of(pa.concat_tables(map(pq.read_table, parts_of(folder))), past.n_items + 1)
+    expected = asked.of(past)
+    for mine, other in (
+        (found.indptr, expected.indptr),
+        (found.indices, expected.indices),
+        (found.data, expected.data),
+    ):
+        np.testing.assert_array_equal(mine, other)
+    assert found.dtype == expected.dtype
+    return found
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_pairs(engine: SparkEngine, tmp_path: Path, asked: PairCount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches that end within users, and in matrices that are handed on in pieces."""
+    monkeypatch.setattr(whole_users, "BATCH", 37)
+    monkeypatch.setattr(pairs, "PAIRS_IN_BATCH", 50)
+    left = stored(made_up_movielens(tmp_path / "films"), tmp_path / "stored", users_in_a_part=25)
+    assert expect_equal(engine, left, asked, tmp_path / "counts").nnz > 50
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(world=WORLDS, users_in_a_part=st.integers(1, 8), asked=st.sampled_from(ASKED))
+def test_small_worlds(engine: SparkEngine, world: dict, users_in_a_part: int, asked: PairCount) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "data"
+        folder.mkdir()
+        left = stored(written(world, folder), Path(scratch) / "stored", users_in_a_part)
+        expect_equal(engine, left, asked, Path(scratch) / "counts")
+
+
+def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    left = stored(written(SKEWED, tmp_path / "data"), tmp_path / "stored", users_in_a_part=100)
+    assert expect_equal(engine, left, PairCount(window=10), tmp_path / "counts").sum() > 50_000
