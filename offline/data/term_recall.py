@@ -48,8 +48,8 @@ def preferred_codes(counts: Int8, at_least: int) -> list[list[int]]:
 
 def with_preference(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) -> pd.DataFrame:
     """`USERS` by whether they have a preferred genre (`found` 1) or none (0), as `outcomes` counts them."""
-    found = (user_terms[clicks(genres)].to_numpy() >= at_least).any(axis=1)
-    return _counted([(PREFERENCE, int(each), 1) for each in found])
+    preferred = preferred_codes(user_terms[clicks(genres)].to_numpy(), at_least)
+    return _counted([(PREFERENCE, int(len(codes) > 0), 1) for codes in preferred])
 
 
 def seen_items(ratings: pd.DataFrame) -> pd.DataFrame:

@@ -22,8 +22,8 @@ USERS: Final = "users"  # the column of counts: of how many users a row is true
 
 def added_up(counts: pd.DataFrame, keys: Keys) -> pd.DataFrame:
     """Counts of some users and others -> of all of them: the keys, ascending, and `USERS`."""
-    kinds = {name: kind.to_pandas_dtype() for name, kind in keys.items()} | {USERS: np.int64}
-    return counts.groupby(list(keys), as_index=False)[USERS].sum()[[*keys, USERS]].astype(kinds)
+    total: pd.DataFrame = counts.groupby(list(keys))[USERS].sum().astype(np.int64).reset_index()
+    return total.astype({name: kind.to_pandas_dtype() for name, kind in keys.items()})
 
 
 def for_everybody(made: pd.DataFrame, users: pd.Series, columns: Mapping[str, pa.DataType]) -> pd.DataFrame:

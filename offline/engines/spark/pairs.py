@@ -64,8 +64,8 @@ def count(spark: SparkSession, exchange_dir: Path, asked: PairCount, partitions:
 
 
 def _sum(counts: Iterable[sp.csr_matrix], size: int) -> sp.csr_matrix:
-    total = sp.csr_matrix(np.empty((0, size), np.int32))
-    total.resize(size, size)
+    none = np.empty(0, np.int32)
+    total = sp.csr_matrix((none, (none, none)), shape=(size, size))
     for some in counts:
         total = total + some
     return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from offline.data.pairs import PairCount
 from offline.engines.spark import pairs, whole_users
-from offline.engines.spark.counting import counts_of
+from offline.engines.spark.counting import SparkPairs, counts_of
 from offline.engines.spark.engine import SparkEngine
 from offline.readers import read_inputs
 from tests.cluster.spark.both import stored
@@ -49,6 +50,17 @@ def test_pairs(engine: SparkEngine, tmp_path: Path, asked: PairCount, monkeypatc
     monkeypatch.setattr(pairs, "PAIRS_IN_BATCH", 50)
     left = stored(made_up_movielens(tmp_path / "films"), tmp_path / "stored", users_in_a_part=25)
     assert expect_equal(engine, left, asked, tmp_path / "counts").nnz > 50
+
+
+def test_a_step_that_spark_does_not_run_is_told_the_counts(tmp_path: Path) -> None:
+    """By a process of its own, which leaves nothing behind."""
+    left = stored(made_up_movielens(tmp_path / "films"), tmp_path / "stored", users_in_a_part=25)
+    there = sorted(left.exchange_dir.rglob("*"))
+    past = read_inputs(left).data
+    found = replace(past, elsewhere=SparkPairs(left, past.n_items)).earlier(0.7).followers(3)
+    assert found.nnz
+    assert (found != past.earlier(0.7).followers(3)).nnz == 0
+    assert sorted(left.exchange_dir.rglob("*")) == there
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

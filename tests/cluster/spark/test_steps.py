@@ -14,13 +14,14 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.engines.spark import environment
 from offline.preprocess import s0_get_data, s1_data_split, s2_term_trans
+from offline.recall import s1_term_recall
 from tests.made_up_data import half_stars
 
 ROOT = Path(s0_get_data.__file__).parents[2]
 PYTHON = ROOT / ".venv" / "bin" / "python"  # the project's, which becomes Spark's
 
 
-STEPS = (s0_get_data, s1_data_split, s2_term_trans)
+STEPS = (s0_get_data, s1_data_split, s2_term_trans, s1_term_recall)
 TABLES = (
     artifacts.RATINGS,
     artifacts.USERS,
@@ -28,6 +29,9 @@ TABLES = (
     artifacts.IMPRESSION_TERMS,
     artifacts.USER_TERMS,
     artifacts.ITEM_TERMS,
+    artifacts.USER_PREFERENCES,
+    artifacts.USER_SEEN,
+    artifacts.POPULAR,
 )
 
 
@@ -58,7 +62,7 @@ def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: s
     for step in STEPS:
         done = subprocess.run(
             [str(PYTHON), Path(step.__file__).name],
-            cwd=ROOT / "offline" / "preprocess",
+            cwd=Path(step.__file__).parent,
             env=os.environ | variables,
             capture_output=True,
             text=True,
