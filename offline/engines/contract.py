@@ -84,14 +84,14 @@ class Engine(Protocol):
         written: Table,
         *,
         columns: Sequence[str] | None = None,
-        everybody: bool = False,
+        everybody: Table | None = None,
     ) -> int:
         """What ``function`` says of the users of ``read``, in its order, as ``written``; how many rows that are.
 
         Args:
             columns: of ``read``; None: all.
-            everybody: a row for each of `artifacts.USERS`, in their order: zeros and empty lists for those whom
-                ``function`` leaves out.
+            everybody: a table with a row for each user; there is one for each then, in its order: zeros and empty lists
+                for those whom ``function`` leaves out.
         """
         ...
 

@@ -88,11 +88,11 @@ class PandasEngine:
         written: Table,
         *,
         columns: Sequence[str] | None = None,
-        everybody: bool = False,
+        everybody: Table | None = None,
     ) -> int:
         made = function(_columns(read, exchange_dir, columns))
-        if everybody:
-            users = artifacts.USERS.read(exchange_dir, [Columns.USER])[Columns.USER]
+        if everybody is not None:
+            users = everybody.read(exchange_dir, [Columns.USER])[Columns.USER]
             made = for_everybody(made, users, written.columns)
         written.write(exchange_dir, made)
         return len(made)

@@ -44,7 +44,9 @@ def main(settings: Settings) -> None:
         )
         read = terms.COUNTED_FROM
         rows = engine.of_users(folder, artifacts.RATINGS, before, artifacts.IMPRESSION_TERMS, columns=read)
-        engine.of_users(folder, artifacts.RATINGS, newest, artifacts.USER_TERMS, columns=read, everybody=True)
+        engine.of_users(
+            folder, artifacts.RATINGS, newest, artifacts.USER_TERMS, columns=read, everybody=artifacts.USERS
+        )
     artifacts.TERMS_REPORT.write(folder, provenance.made_from(folder, settings.recipe, provenance.TERMS))
     word = dataset.word
     print(f"{rows:,} rows with {len(terms.statistic_columns(genres))} statistics over {len(genres)} {word}s")

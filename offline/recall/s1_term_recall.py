@@ -37,7 +37,7 @@ def main(settings: Settings) -> None:
     with engines.chosen(settings) as engine:
         users = engine.of_users(folder, newest, preferences, artifacts.USER_PREFERENCES)
         engine.of_users(
-            folder, rated, term_recall.seen_items, artifacts.USER_SEEN, columns=terms.COUNTED_FROM, everybody=True
+            folder, rated, term_recall.seen_items, artifacts.USER_SEEN, columns=terms.COUNTED_FROM, everybody=newest
         )
         clicks = engine.counts(folder, rated, clicked, term_recall.CLICK_KEYS, columns=terms.COUNTED_FROM)
         artifacts.POPULAR.write(folder, term_recall.popularity(clicks))

@@ -153,11 +153,11 @@ class SparkEngine:
         written: Table,
         *,
         columns: Sequence[str] | None = None,
-        everybody: bool = False,
+        everybody: Table | None = None,
     ) -> int:
         made = whole_users.mapped(self.spark, read, exchange_dir, columns, function, pa.schema(written.columns))
-        if everybody:
-            paths = [path.as_uri() for path in parts_of(artifacts.USERS.require(exchange_dir))]
+        if everybody is not None:
+            paths = [path.as_uri() for path in parts_of(everybody.require(exchange_dir))]
             users = self.spark.read.parquet(*paths).select(Columns.USER)
             lists = {name for name, kind in written.columns.items() if pa.types.is_list(kind)}
             joined = users.join(made, Columns.USER, "left").na.fill(0)

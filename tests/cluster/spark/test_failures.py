@@ -77,7 +77,7 @@ def test_an_executor_that_is_killed_changes_nothing(tmp_path: Path) -> None:
     marks.mkdir()
     here, there = (stored(data, tmp_path / name, users_in_a_part=25) for name in ("pandas", "spark"))
     PandasEngine().of_users(
-        here.exchange_dir, artifacts.RATINGS, term_recall.seen_items, artifacts.USER_SEEN, everybody=True
+        here.exchange_dir, artifacts.RATINGS, term_recall.seen_items, artifacts.USER_SEEN, everybody=artifacts.USERS
     )
     job = [sys.executable, "-m", "tests.cluster.spark.waiting", str(there.exchange_dir), str(marks)]
     with subprocess.Popen(job, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:

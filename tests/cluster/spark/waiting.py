@@ -52,7 +52,7 @@ def main(exchange: Path, marks: Path) -> None:
             partial(seen_items, marks=marks),
             artifacts.USER_SEEN,
             columns=terms.COUNTED_FROM,
-            everybody=True,
+            everybody=artifacts.USERS,
         )
 
 
