@@ -22,6 +22,8 @@ class TowerRecipe(VectorRecipe):
     name: str = "tower"
     dim: int = 64
     fields: int = 2  # history fields, each with item rows of its own
+    hidden: int = 0  # units of a layer that is added to the sums; 0: none
+    start: Literal["random", "followers"] = "random"  # of the films' rows: followers, factors of what follows what
     dropout: float = 0.2  # of events
     epochs: int = 5
     batch_size: int = 512  # request points

@@ -57,6 +57,8 @@ AROUND: Final[Mapping[str, Values]] = {
         "fusion_weight": (1.0, 3.0, 4.0),
         "dim": (32, 128),
         "fields": (1, 3),
+        "hidden": (128, 256),
+        "start": ("followers",),
         "dropout": (0.0, 0.1, 0.3),
         "epochs": (3, 8),
         "batch_size": (256, 1024),

@@ -3,8 +3,8 @@
 Rendle (2010), "Factorization Machines", with the pairs inside one side left out, as they cannot reorder items; trained
 as Covington et al. (2016) train candidate generation: softmax over all items. Item popularity is one more dimension.
 
-A user is profile + weighted sums of item rows over the history. There is no user id, so a user's vector can be updated,
-or made for a new user, from `Tower.channel` with numpy alone.
+A user is profile + weighted sums of item rows over the history, and a layer of hidden units that reads these. There is
+no user id, so a user's vector can be updated, or made for a new user, from `Tower.channel` with numpy alone.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class TowerShape:
     dim: int = 64
     history: int = 100  # events looked back at
     fields: int = 2  # history fields, each with item rows of its own: the first starts fast, the last slow
+    hidden: int = 0  # units of the layer that is added to the sums; 0: none
 
 
 class Tower(nn.Module):
@@ -70,6 +71,20 @@ class Tower(nn.Module):
         first = first_rating_weights(shape.levels, shape.positive_level, (0.4, 0.5, 0.7), (1.0, 1.1))
         self.rating_weight = nn.Parameter(first.repeat(shape.fields, REGIMES, 1))
         self.dropout = nn.Dropout(dropout)
+        if shape.hidden:
+            self.up = nn.Linear(shape.fields * d, shape.hidden)
+            self.down = nn.Linear(shape.hidden, d, bias=False)
+            nn.init.zeros_(self.down.weight)  # it begins as the sum
+
+    def start_from(self, events: NDArray[np.float32], candidates: NDArray[np.float32]) -> None:
+        """Rows of the first history field and of the items to begin with, (items + 1, <= dim) each.
+
+        Where a row is zero, or has no further columns, what was random stays.
+        """
+        with torch.no_grad():
+            for table, rows in ((self._history[0], events), (self.item, candidates)):
+                there = torch.from_numpy(rows.any(axis=1))
+                table.weight[there, : rows.shape[1]] = torch.from_numpy(rows)[there]
 
     def item_vectors(self) -> Tensor:
         """(items + 1, dim) without the popularity dimension."""
@@ -90,11 +105,17 @@ class Tower(nn.Module):
         """(m, lags) codes and ratings newest first, (m, profile fields), (m,) -> (m, dim) user vectors."""
         rows = self.history_rows()
         weights = self.weights(ratings, regime)
-        user: Tensor = self.regime(regime)
+        sums = [
+            nn.functional.embedding_bag(items, field, mode="sum", per_sample_weights=weight)
+            for field, weight in zip(rows, self.dropout(weights), strict=True)
+        ]
+        first: Tensor = self.regime(regime)
         for table, column in zip(self._profile, profile.T, strict=True):
-            user = user + table(column)
-        for field, weight in zip(rows, self.dropout(weights), strict=True):
-            user = user + nn.functional.embedding_bag(items, field, mode="sum", per_sample_weights=weight)
+            first = first + table(column)
+        sums[0] = first + sums[0]
+        user = torch.stack(sums).sum(dim=0)
+        if self.shape.hidden:
+            user = user + self.down(nn.functional.silu(self.up(torch.cat(sums, dim=1))))
         return user
 
     def channel(self, name: str, trained: NDArray[np.bool_]) -> HistorySum:
@@ -112,4 +133,12 @@ class Tower(nn.Module):
                 items=self.item_vectors().numpy(),
                 bias=self.bias.numpy().copy(),
                 trained=trained,
+                hidden=self._hidden_tables(),
             )
+
+    def _hidden_tables(self) -> tuple[NDArray[np.float32], ...]:
+        """As `HistorySum` has them."""
+        if not self.shape.hidden:
+            return ()
+        up = self.up.weight.numpy().T.reshape(self.shape.fields, self.shape.dim, self.shape.hidden)
+        return up.copy(), self.up.bias.numpy().copy(), self.down.weight.numpy().T.copy()

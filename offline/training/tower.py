@@ -18,6 +18,9 @@ from offline.data.sequences import Ints, Sequences
 from offline.models.tower import Tower, TowerShape
 from offline.training.click_model import THREADS
 from offline.training.next_item_loss import next_item_loss
+from offline.training.transitions import transition_factors
+
+START_SCALE = np.float32(0.3)  # of the factors that a tower begins with
 
 
 def train_tower(
@@ -53,8 +56,12 @@ def train_tower(
         dim=recipe.dim,
         history=lags,
         fields=recipe.fields,
+        hidden=recipe.hidden,
     )
     model = Tower(shape, genres, clicks, recipe.dropout)
+    if recipe.start == "followers":
+        factors = transition_factors(data, recipe.horizon, recipe.dim, recipe.seed)
+        model.start_from(*(START_SCALE * each for each in factors))
     optimizer = _optimizer(model, recipe)
     batches = -(-len(request_points(data, recipe.stride, np.random.default_rng(recipe.seed))) // recipe.batch_size)
     if not batches:
@@ -98,10 +105,10 @@ def _tensors(pairs: tuple[Ints, Ints]) -> tuple[Tensor, Tensor]:
 
 
 def _optimizer(model: Tower, recipe: TowerRecipe) -> torch.optim.Optimizer:
-    free = {id(parameter) for parameter in (model.lag, model.rating_weight, model.bias)}  # must not shrink towards 0
-    decayed = [parameter for parameter in model.parameters() if id(parameter) not in free]
+    free = [model.lag, model.rating_weight, model.bias]  # must not shrink towards 0
+    decayed = [parameter for parameter in model.parameters() if all(parameter is not each for each in free)]
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": [model.lag, model.rating_weight, model.bias], "weight_decay": 0.0},
+        {"params": free, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)

@@ -30,6 +30,13 @@ def channel(name: str = "tower") -> HistorySum:
     )  # fmt: skip
 
 
+def deeper() -> HistorySum:
+    """The same with three hidden units."""
+    rng = np.random.default_rng(1)
+    shapes = (2, DIM, 3), (3,), (3, DIM)
+    return replace(channel(), hidden=tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+
+
 def requests(items: list[list[int]], ratings: list[list[int]], profiles: list[list[int]], ago: int) -> Requests:
     """Of users whose events lie ``ago`` seconds back."""
     codes = np.array(items)
@@ -46,6 +53,19 @@ def test_inner_product_is_factors_and_popularity() -> None:
     vector = one.base[1] + one.profile[0][2] + one.profile[1][1] + (weight[:, None] * one.rows[:, 3]).sum(axis=0)
     expected = one.items @ vector + one.bias
     assert one.item_vectors() @ user[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_hidden_units_are_added_to_the_sum() -> None:
+    asked = requests([[3, 7], [4, 0]], [[5, 1], [2, 0]], [[2, 1], [1, 0]], ago=60)
+    one, (up, bias, down) = deeper(), deeper().hidden
+    for n, (found, plain) in enumerate(zip(one.user_vectors(asked), channel().user_vectors(asked), strict=True)):
+        weights = one.lag[:, 0, :2] * one.rating_weight[:, 0, asked.ratings[n]] * (asked.items[n] > 0)
+        sums = (weights[:, :, None] * one.rows[:, asked.items[n]]).sum(axis=1)
+        sums[0] += one.base[0] + one.profile[0][asked.profiles[n, 0]] + one.profile[1][asked.profiles[n, 1]]
+        units = np.concatenate(sums) @ np.concatenate(up) + bias
+        added = (units / (1 + np.exp(-units))) @ down
+        assert found[:DIM] == pytest.approx(plain[:DIM] + added, abs=1e-4)
+        assert found[DIM:].tolist() == [1, 0]
 
 
 def test_every_item_finds_itself_first() -> None:

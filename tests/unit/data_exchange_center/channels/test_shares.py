@@ -8,19 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.channels.requests import BREAK_S, Requests
 from data_exchange_center.channels.stored_vectors import StoredVectors
 from data_exchange_center.history import History
-from tests.unit.data_exchange_center.channels.test_channel_set import ITEMIDS, ITEMS, channel
+from tests.unit.data_exchange_center.channels.test_channel_set import ITEMIDS, ITEMS, channel, deeper
 
 EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=9)  # more than the channel looks at
 
 
+@pytest.mark.parametrize("one", [channel(), deeper()], ids=["sum", "with hidden units"])
 @given(EVENTS, st.integers(0, 2), st.integers(0, 1), st.sampled_from([1, BREAK_S]))
 def test_shares_add_up_to_the_score_of_every_item(
-    events: list[tuple[int, int]], gender: int, age: int, ago: int
+    one: HistorySum, events: list[tuple[int, int]], gender: int, age: int, ago: int
 ) -> None:
-    one, n = channel(), len(events)
+    n = len(events)
     history = np.array(events, np.int64).reshape(n, 2).T
     requests = Requests(
         history[:1], history[1:], np.zeros((1, n), np.int64), np.array([n]), np.array([[gender, age]]), np.array([ago])

@@ -22,7 +22,7 @@ from offline.data.requests import Points, request_points, requests_at
 from offline.data.sequences import Sequences
 from offline.data.stored_features import StoredFeatures
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
-from offline.models.tower import Tower
+from offline.models.tower import Tower, TowerShape
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.item_item import ease_channel
 from offline.training.list_ranker import ranked, train_on_lists
@@ -91,6 +91,16 @@ def stored() -> StoredFeatures:
 
 
 def test_numpy_channel_equals_torch_tower(data: Sequences, tower: Tower) -> None:
+    assert_alike(data, tower)
+
+
+def test_numpy_channel_equals_torch_tower_with_hidden_units(data: Sequences) -> None:
+    deeper = fitted(data, RECIPE.model_copy(update={"hidden": 5}))
+    assert deeper.down.weight.any()
+    assert_alike(data, deeper)
+
+
+def assert_alike(data: Sequences, tower: Tower) -> None:
     items, ratings, times = data.histories(TOWER_LAGS)
     regime = np.arange(USERS) % 2
     with torch.no_grad():
@@ -111,6 +121,29 @@ def test_tower_learns_what_comes_next(data: Sequences, tower: Tower) -> None:
     best = scores[:, 1:].argmax(axis=1) + 1
     following = data.last(3).items.reshape(USERS, 3)
     assert (best[:, None] == following).any(axis=1).mean() > 0.8  # one in six by chance
+
+
+def test_a_tower_that_begins_with_what_follows_what_learns_sooner(data: Sequences) -> None:
+    past = data.before_last(3)
+
+    def loss(start: str) -> float:
+        recipe = RECIPE.model_copy(update={"start": start, "epochs": 1})
+        return train_tower(past, GENRES, PROFILES, CARDINALITIES, STARS, recipe, TOWER_LAGS)[1][0]
+
+    assert loss("followers") < loss("random") - 0.1
+
+
+def test_a_tower_begins_with_the_rows_that_there_are() -> None:
+    shape = TowerShape(items=3, genres=2, profile=(), dim=4)
+    tower = Tower(shape, GENRES[:4], np.zeros(4, np.float32))
+    before = tower.history_rows().detach(), tower.item.weight.detach().clone()
+    events, candidates = np.zeros((2, 4, 3), np.float32)
+    events[2], candidates[1] = 7, 8
+    tower.start_from(events, candidates)
+    rows, items = tower.history_rows().detach() - before[0], tower.item.weight.detach()
+    assert rows.nonzero().tolist() == [[0, 2, 0], [0, 2, 1], [0, 2, 2]]
+    assert items[1].tolist() == [8, 8, 8, before[1][1, 3]]
+    assert torch.equal(items[2:], before[1][2:])
 
 
 def test_same_seed_same_weights(data: Sequences) -> None:
