@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TowerRecipe(VectorRecipe):
-    """Trained by a softmax over all items; the user vector is profile plus weighted sums over the history."""
+    """Trained by a softmax over all items; user vector: profile, weighted sums over the history, a layer of these."""
 
     served: ClassVar[type[HistorySum]] = HistorySum
 
@@ -22,10 +22,10 @@ class TowerRecipe(VectorRecipe):
     name: str = "tower"
     dim: int = 64
     fields: int = 2  # history fields, each with item rows of its own
-    hidden: int = 0  # units of a layer that is added to the sums; 0: none
-    start: Literal["random", "followers"] = "random"  # of the films' rows: followers, factors of what follows what
+    hidden: int = 256  # units of a layer that is added to the sums; 0: none
+    start: Literal["random", "followers"] = "followers"  # of the films' rows: followers, factors of what follows what
     dropout: float = 0.2  # of events
-    epochs: int = 5
+    epochs: int = 3
     batch_size: int = 512  # request points
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
