@@ -22,6 +22,7 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import folder_written_in_place, parts_of, write_json, written_in_place
 
 Content = TypeVar("Content")
+Condition = tuple[str, str, Any]  # column, comparison, value: ("userid", ">=", 7)
 
 
 class ArtifactError(RecsysError):
@@ -70,13 +71,20 @@ class Table(_File):
             pq.write_table(table, temporary, compression="zstd")
         return path
 
-    def read(self, exchange_dir: Path, columns: list[str] | None = None) -> pd.DataFrame:
-        """The table, or some of its columns. Raises ArtifactError when it is missing or not as declared."""
+    def read(
+        self, exchange_dir: Path, columns: list[str] | None = None, only: Sequence[Condition] | None = None
+    ) -> pd.DataFrame:
+        """The table, or some of its columns and rows. Raises ArtifactError when it is missing or not as declared.
+
+        ``only``: what holds of every row that is read; where statistics say that none is like that, nothing is read.
+        """
         path = self.require(exchange_dir)
         try:
             parts = parts_of(path)
             self._expect_columns(parts, path)
-            frame: pd.DataFrame = pa.concat_tables(pq.read_table(part, columns=columns) for part in parts).to_pandas()
+            frame: pd.DataFrame = pa.concat_tables(
+                pq.read_table(part, columns=columns, filters=only) for part in parts
+            ).to_pandas()
             return frame
         except (pa.ArrowException, OSError) as error:
             raise self.wrong(path, f"cannot be read ({error})") from error

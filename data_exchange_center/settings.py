@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data_exchange_center.service_settings import AbsolutePath, Port, Seconds, ServiceSettings
@@ -90,6 +90,27 @@ class SparkSettings(BaseModel):
     driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")] = "1g"
 
 
+class TrainingSettings(BaseModel):
+    """Who trains the tower and the rankers of lists; see past_one_machine."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    workers: Annotated[int, Field(ge=1)] = 1  # processes on this machine, each with its share of the data
+    restarts: Annotated[int, Field(ge=0)] = 3  # of all of them, when one has died
+    device: Literal["cpu", "cuda"] = "cpu"  # cuda: a GPU for each worker
+    precision: Literal["single", "mixed"] = "single"  # mixed: products of matrices in bfloat16; needs a GPU
+
+    @property
+    def half(self) -> bool:
+        return self.precision == "mixed"
+
+    @model_validator(mode="after")
+    def _mixed_on_a_gpu(self) -> TrainingSettings:
+        if self.half and self.device != "cuda":
+            raise ValueError("precision=mixed saves time on a GPU alone; say RECSYS_TRAINING__DEVICE=cuda too")
+        return self
+
+
 def _known_recipe(name: str) -> str:
     from data_exchange_center.recipes import RECIPES
 
@@ -119,6 +140,7 @@ class Settings(BaseSettings):
     )
     engine: Literal["pandas", "spark"] = "pandas"  # what the offline steps compute with; see past_one_machine
     spark: SparkSettings = SparkSettings()
+    training: TrainingSettings = TrainingSettings()
     redis: RedisSettings = RedisSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     feast: FeastSettings = FeastSettings()

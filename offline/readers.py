@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,35 @@ PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
 OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
 
 
-def read_inputs(settings: Settings, parts: Sequence[str] = PAST) -> Inputs:
-    """``parts``: values of Split; evaluation alone asks for the held-out rows.
+def read_inputs(
+    settings: Settings, parts: Sequence[str] = PAST, share: Callable[[int], slice] = lambda _: slice(None)
+) -> Inputs:
+    """``parts``: values of Split; evaluation alone asks for the held-out rows. ``share``: given the number of users,
+    whose events are read; all users keep their place.
 
     Raises ArtifactError when a file is missing.
     """
     folder = settings.exchange_dir
-    ratings = artifacts.RATINGS.read(folder)
-    ratings = ratings[ratings[Columns.SPLIT].isin(parts)]
     users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
+    own = _events_of(users, share(len(users)))
+    ratings = artifacts.RATINGS.read(folder, only=own)
+    ratings = ratings[ratings[Columns.SPLIT].isin(parts)]
     inputs = make_inputs(ratings, users, items, read_dataset(folder))
-    elsewhere = engines.pairs_of_the_past(settings, len(items)) if parts == PAST else None
+    whole_past = parts == PAST and own is None
+    elsewhere = engines.pairs_of_the_past(settings, len(items)) if whole_past else None
     return replace(inputs, data=replace(inputs.data, elsewhere=elsewhere))
+
+
+def _events_of(users: pd.DataFrame, part: slice) -> list[artifacts.Condition] | None:
+    """Conditions on ratings; None: all of them. ``part``: of the users in order."""
+    if part == slice(None):
+        return None
+    own = users[Columns.USER].sort_values().iloc[part]
+    return (
+        [(Columns.USER, "in", [])]
+        if own.empty
+        else [(Columns.USER, ">=", own.iloc[0]), (Columns.USER, "<=", own.iloc[-1])]
+    )
 
 
 def read_with_holdout(settings: Settings) -> Inputs:

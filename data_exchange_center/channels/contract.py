@@ -101,6 +101,7 @@ class ChannelRecipe(Frozen, ABC):
     """What configures a channel. A kind of channel is a subclass with a ``kind``, named in `registry.KINDS`."""
 
     needs: ClassVar[frozenset[Need]] = frozenset()  # what a data set must have
+    together: ClassVar[bool] = False  # `fit` shares the work among `training.distributed`'s workers; else the first's
     served: ClassVar[type[Channel]]  # what `fit` makes
 
     kind: str

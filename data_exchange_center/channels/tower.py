@@ -17,6 +17,7 @@ class TowerRecipe(VectorRecipe):
     """Trained by a softmax over all items; user vector: profile, weighted sums over the history, a layer of these."""
 
     served: ClassVar[type[HistorySum]] = HistorySum
+    together: ClassVar[bool] = True
 
     kind: Literal["tower"] = "tower"
     name: str = "tower"

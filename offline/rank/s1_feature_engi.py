@@ -29,16 +29,20 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center.steps import StepError
 from offline import published
 from offline.data import statistics
 from offline.readers import read_inputs, read_rated_pairs
 from offline.training import channels, ranking
+from offline.training.distributed import workers
+from offline.training.distributed.launch import run
 
 
 def main(settings: Settings) -> None:
-    make = {"pairs": rated_pairs, "lists": recalled_lists}
-    make[settings.recipe.ranker.examples](settings)
+    if settings.recipe.ranker.examples == "lists":
+        recalled_lists(settings)
+    elif workers.current().first:
+        rated_pairs(settings)
 
 
 def named_apart(spec: FeatureSpec) -> FeatureSpec:
@@ -76,10 +80,13 @@ def recalled_lists(settings: Settings) -> None:
     """Lists that recall would have made, and the counts that Feast is to hold."""
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
-    inputs = read_inputs(settings)
+    inputs = read_inputs(settings, share=workers.current().reads)
     past = inputs.data
     spec = named_apart(statistics.list_spec(inputs, recipe, ranking.ranker_of_lists(recipe)))
-    teachers, lists = ranking.training_lists(past, inputs, recipe)
+    teachers = ranking.fit_teachers(past, inputs, recipe)
+    if not workers.current().first:
+        return
+    lists = ranking.lists_of(teachers, past, inputs, recipe)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))

@@ -23,12 +23,14 @@ from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.rankers.contract import ListsRecipe, PairsRecipe
 from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center.steps import StepError
 from offline import published
 from offline.data.lists import Lists
 from offline.data.statistics import list_spec
 from offline.models.served import weights_to_bytes
 from offline.readers import read_inputs, read_samples
+from offline.training.distributed import workers
+from offline.training.distributed.launch import run
 from offline.training.examples import ListExamples, PairExamples
 from offline.training.ranking import ranker_of_lists
 from offline.training.rows import pairs_data
@@ -37,11 +39,14 @@ from offline.training.rows import pairs_data
 def main(settings: Settings) -> None:
     folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
     read = provenance.made_from(folder, recipe, provenance.RANKER)
+    first = workers.current().first
     if isinstance(ranker, ListsRecipe):
         fitted = ranker.fit(recalled_lists(settings))
-    else:
+    elif first:
         assert isinstance(ranker, PairsRecipe)  # noqa: S101
         fitted = ranker.fit(rated_pairs(settings))
+    if not first:
+        return
     report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
     published.expect_learned(artifacts.DATASET.read(folder)["name"], ranker.kind, report)
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))

@@ -21,19 +21,22 @@ from __future__ import annotations
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
 from offline import published
 from offline.readers import read_inputs
 from offline.training import channels
+from offline.training.distributed import workers
+from offline.training.distributed.launch import run
 
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
     dataset = artifacts.DATASET.read(folder)["name"]
-    inputs = read_inputs(settings)
+    inputs = read_inputs(settings, share=workers.current().reads)
     past = inputs.data
     fitted = channels.fit_channels(past, inputs, recipe)
+    if not workers.current().first:
+        return
     for channel in fitted:
         published.expect_learned(dataset, channel.recipe.kind, channel.report)
 

@@ -17,6 +17,7 @@ from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.recipes import DataRecipe, Recipe
 from offline.data.inputs import Inputs
 from offline.data.sequences import Sequences
+from offline.training.distributed import workers
 from offline.training.fit import curves
 
 Float32 = NDArray[np.float32]
@@ -44,8 +45,12 @@ class FittedChannel:
 
 
 def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[FittedChannel, ...]:
-    """All channels of the recipe, in its order. ``past``: events of the users and items of ``inputs``."""
-    return tuple(fit_channel(channel, past, inputs, recipe.data) for channel in recipe.recall.channels)
+    """All channels of the recipe, in its order. ``past``: events of the users and items of ``inputs``.
+
+    Workers but the first have those alone that all of them fit together.
+    """
+    channels = [channel for channel in recipe.recall.channels if channel.together or workers.current().first]
+    return tuple(fit_channel(channel, past, inputs, recipe.data) for channel in channels)
 
 
 def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> FittedChannel:

@@ -17,6 +17,9 @@ from offline.data.list_samples import sampled
 from offline.data.lists import Lists
 from offline.data.stored_features import StoredFeatures
 from offline.training.click_model import THREADS
+from offline.training.distributed import workers
+from offline.training.distributed.checkpoint import Checkpoint, Training
+from offline.training.distributed.workers import Share, on_device
 from offline.training.examples import ListExamples
 from offline.training.fit import curves
 
@@ -49,7 +52,8 @@ class Batch(NamedTuple):
 def train_on_lists(
     build: Callable[[], Network], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
 ) -> tuple[Network, list[float]]:
-    """A network fitted on the lists, which all hold something liked, and each epoch's loss.
+    """A network fitted on the lists, which all hold something liked, and each epoch's loss; by all workers, each of
+    which has a share of the lists.
 
     ``build``: makes it, (m, c, width) rows -> (m, c, 1) scores; called with the random state seeded.
     """
@@ -57,34 +61,60 @@ def train_on_lists(
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     model = build()
+    all_workers = workers.current()
+    own = all_workers.share(len(lists))
+    if all_workers.world > 1:
+        lists = lists.take(np.arange(own.begin, own.end))
+    loss_of = all_workers.parallel(_Loss(model))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
-    batches = -(-len(lists) // recipe.batch_size)
+    batches = -(-own.total // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
-    losses = []
-    with progress(total=recipe.epochs * batches, desc="ranker", unit="batch") as bar:
-        for _ in range(recipe.epochs):
+    losses: list[float] = []
+    training = Training(model, optimizer, schedule, rng, losses)
+    checkpoint = Checkpoint(all_workers, training, recipe, lists.candidates, lists.liked, lists.features)
+    with progress(total=recipe.epochs * batches, desc="ranker", unit="batch", disable=not all_workers.first) as bar:
+        for epoch in range(len(losses), recipe.epochs):
+            all_workers.seed(recipe.seed, epoch)
             model.train()
-            total = 0.0
-            for batch in made_ahead(_epoch(lists, stored, recipe, rng)):
-                scores = model(batch.rows)[..., 0] + batch.offsets
-                loss = -scores.log_softmax(dim=1)[batch.liked].mean()
+            total = torch.zeros(1, dtype=torch.float64)
+            for batch in made_ahead(_epoch(lists, own, stored, recipe, rng)):
+                with all_workers.precision():
+                    loss = all_workers.mean(loss_of(batch), int(batch.liked.sum()))
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
                 total += loss.item()
                 bar.update()
-            losses.append(total / batches)
+            losses.append(all_workers.sum(total).item() / all_workers.world / batches)
+            checkpoint.save()
             bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
-    return model.eval(), losses
+    return model.cpu().eval(), losses
 
 
-def _epoch(lists: Lists, stored: StoredFeatures, recipe: ListsRecipe, rng: np.random.Generator) -> Iterator[Batch]:
-    """All lists in random order, other candidates of them each time."""
-    for index in np.array_split(rng.permutation(len(lists)), -(-len(lists) // recipe.batch_size)):
-        sample = sampled(lists.take(index), recipe.sampled, rng)
+class _Loss(nn.Module):
+    """Cross-entropy of a batch, summed over what was liked."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        rows, offsets, liked = on_device(batch, next(self.parameters()).device)
+        scores = self.model(rows)[..., 0] + offsets
+        loss: Tensor = -scores.log_softmax(dim=1)[liked].sum()
+        return loss
+
+
+def _epoch(
+    lists: Lists, own: Share, stored: StoredFeatures, recipe: ListsRecipe, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """All lists in random order, other candidates of them each time; of each batch, those in this worker's ``lists``,
+    which are its ``own`` share."""
+    for index in np.array_split(rng.permutation(own.total), -(-own.total // recipe.batch_size)):
+        sample = sampled(lists.take(own.of(index)), recipe.sampled, rng, own.mask(index))
         excluded = sample.lists.disliked | (sample.lists.candidates == 0)
         yield Batch(
             rows=torch.from_numpy(stored.rows(sample.lists)),

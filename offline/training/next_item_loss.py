@@ -41,7 +41,7 @@ class _NextItemLoss(torch.autograd.Function):
         target_rows: Tensor,
         target_items: Tensor,
     ) -> Tensor:
-        logits = torch.addmm(bias, users, items.T)  # (m, n)
+        logits = torch.addmm(bias, users, items.T).float()  # (m, n)
         flat, width = logits.view(-1), logits.shape[1]
         flat[seen_rows * width + seen_items] = EXCLUDED
         logits[:, 0] = EXCLUDED
@@ -52,7 +52,7 @@ class _NextItemLoss(torch.autograd.Function):
         total = logits.sub_(top[:, None]).exp_().sum(dim=1)
         loss = counts @ (top + total.log()) - chosen
         gradient = logits.mul_((counts / total)[:, None])  # of the loss by the logits, but for the targets' own part
-        gradient.view(-1).index_add_(0, at, torch.full(at.shape, -1.0))
+        gradient.view(-1).index_add_(0, at, torch.full(at.shape, -1.0, device=at.device))
         ctx.save_for_backward(users, items, gradient)
         return loss
 

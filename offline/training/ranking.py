@@ -72,14 +72,16 @@ def list_recipe(recipe: Recipe) -> ListRankerRecipe:
 def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
     """Teachers, and lists that they recall at requests later than anything they know.
 
-    The teachers are the recipe's channels fitted on the first part of each user's past, so none of the ranker's
-    targets was in the data that its inputs were fitted on.
-
     Raises StepError when no list holds anything liked.
     """
-    ranker = ranker_of_lists(recipe)
-    teachers = channels_of(fit_channels(past.earlier(ranker.past), inputs, recipe))
+    teachers = fit_teachers(past, inputs, recipe)
     return teachers, lists_of(teachers, past, inputs, recipe)
+
+
+def fit_teachers(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Channel, ...]:
+    """The recipe's channels fitted on the first part of each user's past, so none of the ranker's targets was in the
+    data that its inputs were fitted on."""
+    return channels_of(fit_channels(past.earlier(ranker_of_lists(recipe).past), inputs, recipe))
 
 
 def lists_of(teachers: Sequence[Channel], past: Sequences, inputs: Inputs, recipe: Recipe) -> Lists:

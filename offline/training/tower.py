@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_exchange_center.channels.tower import TowerRecipe
 from data_exchange_center.dataset import Dataset
@@ -17,6 +18,9 @@ from offline.data.requests import Points, histories, next_events, request_points
 from offline.data.sequences import Ints, Sequences
 from offline.models.tower import Tower, TowerShape
 from offline.training.click_model import THREADS
+from offline.training.distributed import workers
+from offline.training.distributed.checkpoint import Checkpoint, Training
+from offline.training.distributed.workers import on_device
 from offline.training.next_item_loss import next_item_loss
 from offline.training.transitions import transition_factors
 
@@ -32,7 +36,7 @@ def train_tower(
     recipe: TowerRecipe,
     lags: int,
 ) -> tuple[Tower, list[float]]:
-    """A tower fitted on all of ``data``, and each epoch's loss.
+    """A tower fitted on all of ``data``, and each epoch's loss; by all workers, each of which has its users' events.
 
     Args:
         genres: (items + 1, genres) 0/1, row 0 empty.
@@ -46,7 +50,10 @@ def train_tower(
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    clicks = np.bincount(data.items[data.liked], minlength=data.n_items + 1).astype(np.float32)
+    all_workers = workers.current()
+    everything, data = data, all_workers.own_events(data)
+    own_clicks = torch.from_numpy(np.bincount(data.items[data.liked], minlength=data.n_items + 1))
+    clicks = all_workers.sum(own_clicks).numpy().astype(np.float32)
     shape = TowerShape(
         items=data.n_items,
         genres=genres.shape[1],
@@ -59,45 +66,84 @@ def train_tower(
         hidden=recipe.hidden,
     )
     model = Tower(shape, genres, clicks, recipe.dropout)
-    if recipe.start == "followers":
-        factors = transition_factors(data, recipe.horizon, recipe.dim, recipe.seed)
+    if recipe.start == "followers" and all_workers.first:  # it has all events, and the others begin as it does
+        factors = transition_factors(everything, recipe.horizon, recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
+    loss_of = all_workers.parallel(_Loss(model, torch.from_numpy(profiles)))
     optimizer = _optimizer(model, recipe)
-    batches = -(-len(request_points(data, recipe.stride, np.random.default_rng(recipe.seed))) // recipe.batch_size)
+    points = request_points(data, recipe.stride, np.random.default_rng(recipe.seed))
+    batches = -(-all_workers.numbered(len(points)).total // recipe.batch_size)
     if not batches:
         raise StepError("no user has rated two items before the held-out ones: there is nothing to train the tower on.")
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
-    people = torch.from_numpy(profiles)
-    losses = []
-    with progress(total=recipe.epochs * batches, desc="tower", unit="batch") as bar:
-        for _ in range(recipe.epochs):
+    losses: list[float] = []
+    training = Training(model, optimizer, schedule, rng, losses)
+    checkpoint = Checkpoint(all_workers, training, recipe, data.starts, data.items, data.ratings, data.times)
+    with progress(total=recipe.epochs * batches, desc="tower", unit="batch", disable=not all_workers.first) as bar:
+        for epoch in range(len(losses), recipe.epochs):
+            all_workers.seed(recipe.seed, epoch)
             points = request_points(data, recipe.stride, rng)
-            total, targets = 0.0, 0
+            own = all_workers.numbered(len(points))
+            total = torch.zeros(2, dtype=torch.float64)  # loss and targets of this worker
             model.train()
-            for index in np.array_split(rng.permutation(len(points)), batches):
-                loss, count = _loss(model, data, points.take(index), people, recipe.horizon)
+            for index in np.array_split(rng.permutation(own.total), batches):
+                batch = _batch(data, points.take(own.of(index)), lags, recipe.horizon)
+                with all_workers.precision():
+                    loss, count = loss_of(batch), len(batch.targets[0])
                 optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss / max(count, 1))
+                torch.autograd.backward(all_workers.mean(loss, count))
                 optimizer.step()
                 schedule.step()
-                total, targets = total + loss.item(), targets + count
+                total += torch.tensor([loss.item(), count])
                 bar.update()
-            losses.append(total / max(targets, 1))
+            loss_sum, targets = all_workers.sum(total).tolist()
+            losses.append(loss_sum / max(targets, 1))
+            checkpoint.save()
             bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
-    return model.eval(), losses
+    return model.cpu().eval(), losses
 
 
-def _loss(model: Tower, data: Sequences, points: Points, people: Tensor, horizon: int) -> tuple[Tensor, int]:
-    """Cross-entropy summed over the targets, and their number."""
-    items, ratings, _, regime = histories(data, points, model.shape.history)
+class _Batch(NamedTuple):
+    """m requests."""
+
+    users: Tensor  # (m,)
+    items: Tensor  # (m, lags)
+    ratings: Tensor  # (m, lags)
+    regime: Tensor  # (m,)
+    seen: tuple[Tensor, Tensor]  # (row, item) of what is left out of the softmax
+    targets: tuple[Tensor, Tensor]  # (row, item) of what was liked next
+
+
+class _Loss(nn.Module):
+    """Cross-entropy of a batch, summed over the targets."""
+
+    people: Tensor
+
+    def __init__(self, model: Tower, people: Tensor) -> None:
+        """``people``: (users, fields) codes."""
+        super().__init__()
+        self.model = model
+        self.register_buffer("people", people, persistent=False)
+
+    def forward(self, batch: _Batch) -> Tensor:
+        users, items, ratings, regime, seen, targets = on_device(batch, self.people.device)
+        model = self.model
+        vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
+        return next_item_loss(vectors, model.item_vectors(), model.bias, seen, targets)
+
+
+def _batch(data: Sequences, points: Points, lags: int, horizon: int) -> _Batch:
+    items, ratings, _, regime = histories(data, points, lags)
     after, liked = next_events(data, points, horizon)
-    users = model(
-        torch.from_numpy(items), torch.from_numpy(ratings), people[points.users], torch.from_numpy(regime)
-    )  # (m, dim)
-    seen = seen_before(data, points)
     targets = np.nonzero(liked)[0], after[liked]
-    loss = next_item_loss(users, model.item_vectors(), model.bias, _tensors(seen), _tensors(targets))
-    return loss, int(liked.sum())
+    return _Batch(
+        users=torch.from_numpy(points.users),
+        items=torch.from_numpy(items),
+        ratings=torch.from_numpy(ratings),
+        regime=torch.from_numpy(regime),
+        seen=_tensors(seen_before(data, points)),
+        targets=_tensors(targets),
+    )
 
 
 def _tensors(pairs: tuple[Ints, Ints]) -> tuple[Tensor, Tensor]:

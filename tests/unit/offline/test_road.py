@@ -56,9 +56,9 @@ def walk_watched(settings: Settings) -> Touched:
     touched: Touched = {}
 
     def watching(step: str, verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(artifact: artifacts.Artifact, *args: Any) -> Any:
+        def watched(artifact: artifacts.Artifact, *args: Any, **named: Any) -> Any:
             touched.setdefault((step, verb), set()).add(artifact.path)
-            return method(artifact, *args)
+            return method(artifact, *args, **named)
 
         return watched
 

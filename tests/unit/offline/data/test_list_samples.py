@@ -71,3 +71,11 @@ def test_the_whole_list_stands_for_itself(lists: Lists) -> None:
 def test_a_list_of_nothing_but_dislikes_is_taken_as_it_is(lists: Lists) -> None:
     bad = replace(lists, liked=np.zeros_like(lists.liked), disliked=lists.candidates > 0)
     assert not sampled(bad, 20, np.random.default_rng(1)).log_weights.any()
+
+
+def test_a_list_has_the_same_sample_whoever_draws_for_it(lists: Lists) -> None:
+    whole = sampled(lists, 16, np.random.default_rng(0))
+    own = np.arange(LISTS) % 3 == 0
+    part = sampled(lists.take(own), 16, np.random.default_rng(0), own)
+    assert np.array_equal(part.lists.candidates, whole.lists.candidates[own])
+    assert np.array_equal(part.log_weights, whole.log_weights[own])

@@ -1,0 +1,80 @@
+"""Starts a step as several workers, as ``torchrun --standalone`` does; a worker that dies is started anew.
+
+For several machines start the step with torchrun itself on each of them: it finds that it was launched.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from data_exchange_center import steps
+from data_exchange_center.settings import Settings, TrainingSettings
+from data_exchange_center.steps import StepError
+from offline.training.distributed import workers
+
+Main = Callable[[Settings], None]
+Result = TypeVar("Result")
+
+
+def run(main: Main) -> None:
+    """`steps.run`, by as many workers as the settings say. ``main`` is a function of the step's module."""
+    steps.run(partial(_launch, main))
+
+
+def _launch(main: Main, settings: Settings) -> None:
+    if settings.training.workers == 1 or workers.launched():
+        _join(main, settings)
+        return
+    if failed := max(by_workers(settings.training, _work, main)):
+        sys.exit(failed)
+
+
+def by_workers(settings: TrainingSettings, work: Callable[..., Result], *arguments: Any) -> list[Result]:
+    """What ``work`` returns in each worker, in their order. All are started anew when one dies.
+
+    Raises StepError when that happens more often than the settings allow.
+    """
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=settings.workers,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=settings.restarts,
+        monitor_interval=0.2,
+    )
+    try:
+        results = elastic_launch(config, work)(*arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise StepError(
+            f"worker {rank} has died, with exit code {failure.exitcode}, and {settings.restarts} restarts were of no "
+            "use: what it printed above says why; RECSYS_TRAINING__RESTARTS allows more."
+        ) from error
+    return [results[rank] for rank in sorted(results)]
+
+
+def _work(main: Main) -> int:
+    """A worker's life: exit code. What a step refuses, it would refuse again: no reason to start it anew."""
+    try:
+        steps.run(partial(_join, main))
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)  # noqa: T201 (the sentence that a person is told)
+            return 1
+        return end.code or 0
+    return 0
+
+
+def _join(main: Main, settings: Settings) -> None:
+    with workers.joined(settings.training, settings.offline_dir / f"checkpoints-{Path(sys.argv[0]).stem}"):
+        main(settings)
