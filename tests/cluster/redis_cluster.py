@@ -11,10 +11,10 @@ import redis
 
 from data_exchange_center.service_settings import REDIS_SERVERS
 from data_exchange_center.settings import Settings
-from online.stack import commands
 from online.stack.redis.service import REDIS
 from online.stack.supervision import members
 from tests.free_ports import free_block, settings_on_free_ports
+from tests.own_stack import own_stack
 
 
 def clustered(settings: Settings, timeout_s: float = 5.0) -> Settings:
@@ -26,12 +26,8 @@ def clustered(settings: Settings, timeout_s: float = 5.0) -> Settings:
 @contextmanager
 def own_cluster(exchange_dir: Path) -> Iterator[Settings]:
     """Settings of it; it is taken down at the end."""
-    settings = clustered(settings_on_free_ports(exchange_dir))
-    try:
-        commands.up(settings, [REDIS])
+    with own_stack(clustered(settings_on_free_ports(exchange_dir)), [REDIS]) as settings:
         yield settings
-    finally:
-        commands.down(settings, None)
 
 
 def server_process(settings: Settings, port: int) -> psutil.Process:

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 import redis
 
-from data_exchange_center.settings import Settings, load_settings
+from data_exchange_center.settings import Settings
 from offline_to_online.stores.connections import redis_client
 from online.events.log import EventLog
-from online.stack import commands
-from online.stack.catalogue import SERVICES
 from tests.free_ports import settings_on_free_ports
+from tests.own_stack import own_or_running_stack
 from tests.services.own_redis import own_redis
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of a running stack: on free ports, under a temporary exchange folder, taken down at the end.
-
-    RECSYS_TEST_STACK=running: the stack that the RECSYS_* variables describe is used instead, and left running.
-    """
-    if os.environ.get("RECSYS_TEST_STACK") == "running":
-        yield load_settings()
-        return
-    settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
-    try:
-        commands.up(settings, SERVICES)
+    """Settings of a running stack: on free ports, under a temporary exchange folder."""
+    with own_or_running_stack(lambda: settings_on_free_ports(tmp_path_factory.mktemp("exchange"))) as settings:
         yield settings
-    finally:
-        commands.down(settings, None)
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ from offline_to_online.recall import s1_user_to_redis
 from offline_to_online.stores import feast_repo, feast_server
 from online.clients.redis import RedisUsers, UserQuery
 from online.events.log import EventLog, Recording
-from online.stack import commands
 from online.stack.feast.service import FEAST
 from online.stack.redis.service import REDIS
 from tests.free_ports import settings_on_free_ports
+from tests.own_stack import own_stack
 from tests.synthetic_release import write_artifacts
 
 NOW: Final = 1_000_300_000
@@ -53,11 +53,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
     settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"timeout_s": 5.0})})
     write_artifacts(settings.exchange_dir)
-    try:
-        commands.up(settings, [REDIS, FEAST])
+    with own_stack(settings, [REDIS, FEAST]):
         yield settings
-    finally:
-        commands.down(settings, None)
 
 
 @pytest.fixture(scope="module")
