@@ -59,6 +59,10 @@ def _addresses(nodes: str, host: str, port: int, here: int) -> tuple[Address, ..
     return tuple((host, port + n) for n in range(here if host in _LOOPBACK else 1))
 
 
+def _http(addresses: tuple[Address, ...]) -> tuple[str, ...]:
+    return tuple(f"http://{host}:{port}" for host, port in addresses)
+
+
 def _for_every_client(password: SecretStr) -> SecretStr:
     """A password that Redis's configuration file and Feast's connection string can be told as it is."""
     text = password.get_secret_value()
@@ -149,10 +153,17 @@ class FeastSettings(ServiceSettings):
 
     port: Port = 6566
     timeout_s: Seconds = 1.0
+    nodes: Nodes = ""  # of all feature servers, where there are several; empty: host and port
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Of all feature servers: each is asked in its turn, and must know a release before it goes live."""
+        return _http(_addresses(self.nodes, self.host, self.port, 1))
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        """Where a person would look."""
+        return self.urls[0]
 
 
 class TritonSettings(ServiceSettings):
@@ -162,13 +173,29 @@ class TritonSettings(ServiceSettings):
     grpc_port: Port = 8001
     metrics_port: Port = 8002
     timeout_s: Seconds = 1.0
-    nodes: Nodes = ""  # gRPC addresses of all that stand behind host, each of which must load a model; empty: host's
+    nodes: Nodes = ""  # gRPC addresses of all Tritons, each of which must load a model; empty: host's
+    http_nodes: Nodes = ""  # of all that requests go to; empty: host, behind which they stand
+
+    @property
+    def http_urls(self) -> tuple[str, ...]:
+        """Of whoever is asked for scores, each in its turn."""
+        return _http(_addresses(self.http_nodes, self.host, self.http_port, 1))
 
     @property
     def http_url(self) -> str:
-        return f"http://{self.host}:{self.http_port}"
+        """Where a person would look."""
+        return self.http_urls[0]
 
     @property
     def grpc_addresses(self) -> tuple[str, ...]:
-        """Of every Triton that is to know a new model; requests for scores go to ``http_url`` alone."""
+        """Of every Triton that is to know a new model."""
         return tuple(f"{host}:{port}" for host, port in _addresses(self.nodes, self.host, self.grpc_port, 1))
+
+    @model_validator(mode="after")
+    def _whoever_is_asked_loads_models(self) -> Self:
+        if len(self.http_urls) > len(self.grpc_addresses):
+            raise ValueError(
+                f"http_nodes names {len(self.http_urls)} Tritons and nodes {len(self.grpc_addresses)}; name the gRPC "
+                "address of each in RECSYS_TRITON__NODES, or a release would be missing from some"
+            )
+        return self

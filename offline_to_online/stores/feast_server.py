@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -23,11 +24,11 @@ CHUNK: Final = 500  # entities a request
 _READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
 
 
-def ask(settings: Settings, service: str, key: str, ids: Sequence[int]) -> requests.Response:
-    """The feature server's answer for one feature service, as the README's curl asks it."""
+def ask(settings: Settings, service: str, key: str, ids: Sequence[int], url: str = "") -> requests.Response:
+    """A feature server's answer for one feature service, as the README's curl asks it; ``url``: not the first's."""
     with local_session() as session:
         return session.post(
-            f"{settings.feast.url}/get-online-features",
+            f"{url or settings.feast.url}/get-online-features",
             json={"feature_service": service, "entities": {key: list(ids)}},
             timeout=TIMEOUT_S,
         )
@@ -35,12 +36,13 @@ def ask(settings: Settings, service: str, key: str, ids: Sequence[int]) -> reque
 
 def check_alive(settings: Settings) -> None:
     with local_session() as session:
-        session.get(f"{settings.feast.url}/health", timeout=settings.feast.timeout_s).raise_for_status()
+        for url in settings.feast.urls:
+            session.get(f"{url}/health", timeout=settings.feast.timeout_s).raise_for_status()
 
 
 def wait_until_known(settings: Settings, release: str | None) -> None:
-    """Return when the feature server answers for a release's services (None: the live ones). Raises CheckError."""
-    for entity in ENTITIES:
+    """Return when each feature server answers for a release's services (None: the live ones). Raises CheckError."""
+    for url, entity in itertools.product(settings.feast.urls, ENTITIES):
         service = wire.feast_name(wire.FEAST_SERVICE[entity], release) if release else wire.FEAST_SERVICE[entity]
         retrying = Retrying(
             retry=retry_if_not_result(bool),
@@ -48,8 +50,8 @@ def wait_until_known(settings: Settings, release: str | None) -> None:
             wait=wait_fixed(0.25),
             retry_error_callback=lambda _: False,
         )
-        if not retrying(lambda service=service, key=wire.FEAST_KEY[entity]: ask(settings, service, key, [1]).ok):
-            raise CheckError(f"Feast at {settings.feast.url} does not know service {service!r} after {_READY_S:g} s")
+        if not retrying(lambda *asked: ask(settings, *asked).ok, service, wire.FEAST_KEY[entity], [1], url):
+            raise CheckError(f"Feast at {url} does not know service {service!r} after {_READY_S:g} s")
 
 
 def check_features(

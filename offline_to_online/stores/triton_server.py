@@ -39,7 +39,8 @@ class Place:
 
 def check_alive(settings: TritonSettings) -> None:
     """Fail now rather than after the export."""
-    _get(f"{settings.http_url}/v2/health/ready", settings.timeout_s).raise_for_status()
+    for url in settings.http_urls:
+        _get(f"{url}/v2/health/ready", settings.timeout_s).raise_for_status()
 
 
 def load_model(settings: TritonSettings, model: str) -> None:

@@ -15,7 +15,7 @@ from data_exchange_center import wire
 from data_exchange_center.feature_kinds import Entity
 from data_exchange_center.settings import FeastSettings
 from online.clients.base import Client, GoneError
-from online.clients.curl import Http
+from online.clients.nodes import http_to
 
 _HEADERS = ("Accept: application/json", "Content-Type: application/json")
 
@@ -46,7 +46,7 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
 
     def __init__(self, settings: FeastSettings) -> None:
         self.timeout_s = settings.timeout_s
-        self._http = Http(settings.url, _HEADERS, timeout_s=settings.timeout_s)
+        self._http = http_to(settings.urls, _HEADERS, timeout_s=settings.timeout_s)
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]

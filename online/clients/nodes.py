@@ -5,12 +5,26 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from online.clients.curl import Answer, Http
 from online.clients.deadline import current
 
 DOWN_S: Final = 2.0  # for which one that did not answer is asked only where no other does
+
+
+def http_to(
+    urls: Sequence[str],
+    headers: Sequence[str] = (),
+    *,
+    timeout_s: float,
+    login: tuple[str, str] | None = None,
+    ca_certs: Path | None = None,
+) -> Http | Nodes:
+    """A client of whoever answers at these addresses; what else it is told goes to each `Http`."""
+    nodes = [Http(url, headers, timeout_s=timeout_s, login=login, ca_certs=ca_certs) for url in urls]
+    return Nodes(nodes) if len(nodes) > 1 else nodes[0]
 
 
 class Nodes:

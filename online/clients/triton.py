@@ -18,7 +18,8 @@ from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
 from online.clients.base import Client, GoneError
-from online.clients.curl import Answer, Http
+from online.clients.curl import Answer
+from online.clients.nodes import http_to
 
 _FLOAT: Final = "FP32"
 _BYTES: Final = 4  # of such a number
@@ -45,7 +46,7 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
 
     def __init__(self, settings: TritonSettings) -> None:
         self.timeout_s = settings.timeout_s
-        self._http = Http(settings.http_url, timeout_s=settings.timeout_s)
+        self._http = http_to(settings.http_urls, timeout_s=settings.timeout_s)
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
         starts = range(0, len(query.inputs), wire.MAX_BATCH)

@@ -181,3 +181,17 @@ def test_nodes_of_a_single_server_are_one_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RECSYS_REDIS__NODES", "one:1,two:2")
     with pytest.raises(SystemExit, match=r"RECSYS_REDIS: nodes are given and cluster is not"):
         load_settings()
+
+
+def test_several_feature_servers_and_tritons_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().feast.urls == ("http://127.0.0.1:6566",)
+    assert load_settings().triton.http_urls == ("http://127.0.0.1:8000",)
+    monkeypatch.setenv("RECSYS_FEAST__NODES", "one:1,two:2")
+    monkeypatch.setenv("RECSYS_TRITON__HTTP_NODES", "one:3,two:4")
+    with pytest.raises(SystemExit, match=r"RECSYS_TRITON: http_nodes names 2 Tritons and nodes 1; name the gRPC"):
+        load_settings()
+    monkeypatch.setenv("RECSYS_TRITON__NODES", "one:5,two:6")
+    settings = load_settings()
+    assert settings.feast.urls == ("http://one:1", "http://two:2")
+    assert settings.triton.http_urls == ("http://one:3", "http://two:4")
+    assert settings.triton.grpc_addresses == ("one:5", "two:6")
