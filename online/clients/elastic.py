@@ -22,9 +22,8 @@ from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
-from online.clients.curl import Http
 from online.clients.item_search import FOUND, ItemQuery, channel_query, found, search_body, unseen_filter
-from online.clients.nodes import Nodes
+from online.clients.nodes import http_to
 from online.clients.sockets import ElasticNode
 
 _CONNECTIONS = 64  # per process; more than threads use them at once
@@ -85,15 +84,14 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
         self.timeout_s = settings.timeout_s
+        self._copies = settings.cluster
         self._es = connect(settings)
         password = settings.password
         login = (settings.user, password.get_secret_value()) if password else None
         # a request's own way: the client of Elasticsearch costs more time than the search
-        nodes = [
-            Http(url, _HEADERS, timeout_s=settings.timeout_s, login=login, ca_certs=settings.ca_certs)
-            for url in settings.urls
-        ]
-        self._searches = Nodes(nodes) if len(nodes) > 1 else nodes[0]
+        self._searches = http_to(
+            settings.urls, _HEADERS, timeout_s=settings.timeout_s, login=login, ca_certs=settings.ca_certs
+        )
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         unseen = unseen_filter(query.seen)
@@ -114,7 +112,17 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         )
 
     def _search(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The answers to several searches in one round trip."""
+        """The answers to several searches in one round trip, or two.
+
+        A search by vector has several phases, and a shard is asked in all of them where it was asked in the first. A
+        node that ends in between leaves an answer without its shards, though other nodes of a cluster have copies.
+        """
+        answers = self._searched(release, bodies)
+        if self._copies and any(map(_lacks_a_shard, answers)):
+            return self._searched(release, bodies)
+        return answers
+
+    def _searched(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         lines = (b"{}\n%b\n" % orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in bodies)
         answer = self._searches.post(f"/{wire.item_index(release)}/_msearch?filter_path={_NEEDED}", b"".join(lines))
         if answer.status != HTTPStatus.OK:
@@ -207,3 +215,8 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     def close(self) -> None:
         self._es.close()
         self._searches.close()
+
+
+def _lacks_a_shard(answer: Mapping[str, Any]) -> bool:
+    """Of one of several searches: some shard, or all of them, did not answer."""
+    return bool(answer.get("_shards", {}).get("failed")) or answer["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -27,6 +27,7 @@ from tests.services.online.load import Load, few, load
 
 BUDGET_MS = 4_000
 CLIENTS, PAUSE_S = 4, 0.02
+BACK_WITHIN_S = 120  # a node, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +103,12 @@ def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Setti
     asked.wait(lambda each: each.whole, 30)
     begin = time.monotonic()
     node_process(settings, elected if which == "master" else elected % 3 + 1).kill()
-    time.sleep(2)
     with elastic_client(settings) as client:
-        back = client.options(request_timeout=90).cluster.health(
-            wait_for_nodes="3", wait_for_status="green", timeout="80s"
-        )
+        patient = client.options(request_timeout=BACK_WITHIN_S + 10)
+        for nodes in ("<3", "3"):  # it is missed first: the health before that is not worth a thing
+            found = patient.cluster.health(wait_for_nodes=nodes, timeout=f"{BACK_WITHIN_S}s")
+            assert not found["timed_out"]
+        back = patient.cluster.health(wait_for_status="green", timeout=f"{BACK_WITHIN_S}s")
     assert not back["timed_out"]
     answers = asked.between(begin, time.monotonic())
     wrong = [each for each in answers if each.status != requests.codes.ok]

@@ -94,6 +94,28 @@ def test_an_error_inside_the_answer_to_several_searches_is_told(
     assert type(raised.value) is error
 
 
+@pytest.mark.parametrize(
+    "lacking",
+    [{**WHOLE, "_shards": {"failed": 1}}, {"status": 503, "error": {"type": "search_phase_execution_exception"}}],
+)
+@pytest.mark.parametrize("cluster", [True, False])
+def test_what_a_node_that_ended_has_left_unanswered_is_asked_once_more(
+    lacking: dict[str, Any], cluster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a cluster, where the others have copies."""
+    client, world = ElasticItems(ElasticsearchSettings(cluster=cluster)), DefaultWorld()
+    query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1))
+    told = iter([[WHOLE, lacking], [WHOLE, WHOLE], [WHOLE, lacking], [WHOLE, lacking]])
+    monkeypatch.setattr(
+        client._searches, "post", lambda *_: Answer(200, json.dumps({"responses": next(told)}).encode())
+    )
+    if cluster:
+        assert len(client.call(query)) == len(query.recall.searched)
+    with pytest.raises(ServiceError, match=r"a part of its index|refused the search"):
+        client.call(query)
+    assert len(list(told)) == (0 if cluster else 3)
+
+
 def test_terms_are_asked_for_only_where_the_recipe_weighs_them() -> None:
     for world, hybrid in ((SourceWorld(), True), (DefaultWorld(), False)):
         query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1), (1, 4), (7,))
