@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import redis
+from pydantic import SecretStr
 
 from data_exchange_center.service_settings import REDIS_SERVERS
 from data_exchange_center.settings import Settings
@@ -24,9 +25,13 @@ def clustered(settings: Settings, timeout_s: float = 5.0) -> Settings:
 
 
 @contextmanager
-def own_cluster(exchange_dir: Path) -> Iterator[Settings]:
+def own_cluster(exchange_dir: Path, password: str = "") -> Iterator[Settings]:
     """Settings of it; it is taken down at the end."""
-    with own_stack(clustered(settings_on_free_ports(exchange_dir)), [REDIS]) as settings:
+    settings = clustered(settings_on_free_ports(exchange_dir))
+    if password:
+        secret = settings.redis.model_copy(update={"password": SecretStr(password)})
+        settings = settings.model_copy(update={"redis": secret})
+    with own_stack(settings, [REDIS]):
         yield settings
 
 
@@ -39,11 +44,16 @@ def server_process(settings: Settings, port: int) -> psutil.Process:
     raise AssertionError(f"no server listens on {port}")
 
 
+def _password(settings: Settings) -> str | None:
+    password = settings.redis.password
+    return password.get_secret_value() if password else None
+
+
 def masters(settings: Settings) -> dict[int, set[int]]:
     """Port of each master that answers -> its replicas' ports."""
     for host, port in settings.redis.addresses:
         try:
-            with redis.Redis(host, port, socket_timeout=2) as server:
+            with redis.Redis(host, port, password=_password(settings), socket_timeout=2) as server:
                 nodes = server.execute_command("CLUSTER NODES")
         except redis.RedisError:
             continue

@@ -67,7 +67,8 @@ def prepare(settings: Settings) -> None:
     path = _config(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    path.write_text(f'requirepass "{password.get_secret_value()}"\n' if password else "", encoding="utf-8")
+    secret = f'"{password.get_secret_value()}"' if password else ""  # primaryauth: what a replica tells its master
+    path.write_text(f"requirepass {secret}\nprimaryauth {secret}\n" if secret else "", encoding="utf-8")
 
 
 def missing(settings: Settings) -> str | None:

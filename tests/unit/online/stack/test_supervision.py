@@ -82,7 +82,7 @@ def test_no_password_stands_in_a_process_list(settings: Settings) -> None:
         assert "hush" not in " ".join(service.program(secret).command)
     by_name("redis").prepare(secret)
     config = secret.service_dir("supervisor") / "redis.conf"
-    assert config.read_text() == 'requirepass "hush"\n'
+    assert config.read_text() == 'requirepass "hush"\nprimaryauth "hush"\n'
     assert config.stat().st_mode & 0o077 == 0
 
 

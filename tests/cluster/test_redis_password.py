@@ -1,0 +1,76 @@
+"""Redis Cluster with a password: replicas, events, Feast and counting of requests know it; nobody else is let in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Final
+
+import pytest
+import redis
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+from flask.testing import FlaskClient
+
+from data_exchange_center import wire
+from data_exchange_center.events import Event
+from data_exchange_center.settings import Settings
+from offline_to_online.stores.connections import redis_client
+from online.events.log import EventLog, Recording
+from online.main.s1_server import create_app
+from online.recommend.recommender import Recommender
+from online.stack.feast.service import feast_environment
+from online.web import rate
+from online.web.rate import PREFIX
+from tests.cluster.redis_cluster import masters, own_cluster, server_process
+
+PASSWORD: Final = "p@ss w0rd #1 $x'"
+FAILED_OVER_WITHIN_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with own_cluster(tmp_path_factory.mktemp("exchange"), PASSWORD) as settings:
+        yield settings
+
+
+def test_who_does_not_know_it_is_not_let_in(settings: Settings) -> None:
+    for host, port in settings.redis.addresses:
+        with redis.Redis(host, port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+
+
+def test_feast_knows_it(settings: Settings) -> None:
+    told = feast_environment(settings)
+    config = RedisOnlineStoreConfig(connection_string=told["FEAST_REDIS"], redis_type=told["FEAST_REDIS_TYPE"])
+    assert RedisOnlineStore()._get_client(config).ping()
+
+
+def limited_server(settings: Settings) -> FlaskClient:
+    limited = settings.model_copy(update={"server": settings.server.model_copy(update={"rate": "3/hour"})})
+    return create_app(Recommender.from_settings(limited), limited).test_client()
+
+
+def test_all_workers_count_together(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate, "_TIMEOUT_S", 5.0)  # a busy machine is no reason to count by oneself
+    first, second = limited_server(settings), limited_server(settings)
+    given = [http.post("/ml/rec", data=b"{}").status_code for http in (first, second, first, second, first)]
+    with redis_client(settings) as client:
+        assert list(client.scan_iter(f"*{PREFIX}*"))
+    assert given == [400, 400, 400, 429, 429]
+
+
+def test_a_replica_that_takes_over_has_what_was_acknowledged(settings: Settings) -> None:
+    event = Event("e1", 7, 1, "rating", 1_000_000, 5.0)
+    with closing(EventLog(settings.redis)) as log:
+        assert log.call(Recording("films", [event])) == (True,)
+    with redis_client(settings) as client:
+        port = client.get_node_from_key(wire.event_log_key("films", wire.event_partition(7))).port  # type: ignore[attr-defined]
+    (replica,) = masters(settings)[port]
+    server_process(settings, port).kill()
+    end = time.monotonic() + FAILED_OVER_WITHIN_S
+    while replica not in masters(settings) or port in masters(settings):
+        assert time.monotonic() < end, "the replica does not take over"
+        time.sleep(0.1)
+    with closing(EventLog(settings.redis.model_copy(update={"write_replicas": 0}))) as log:
+        assert log.call(Recording("films", [event])) == (False,), "it is there, and counts once"
