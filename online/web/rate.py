@@ -1,15 +1,18 @@
 """How often a client may ask, where the settings limit it: by its key, or by its address where it has none.
 
-Counted in Redis, so that all workers count together; where Redis does not answer, each worker counts by itself.
+Counted in Redis, so that all workers count together; where Redis does not answer, each worker counts by itself. One
+that starts while no server of a cluster answers does so until it is started anew.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 from flask import Flask, Response, request
 from flask_limiter import Limiter, RateLimitExceeded
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from data_exchange_center.settings import RedisSettings, ServerSettings
@@ -19,6 +22,8 @@ from online.web import records
 from online.web.errors import error_response
 from online.web.keys import is_open
 from online.web.metrics import PATH
+
+log = logging.getLogger(__name__)
 
 PREFIX: Final = "recsys:rate"
 _TIMEOUT_S: Final = 0.1  # after which each worker counts by itself, and asks again now and then
@@ -42,17 +47,25 @@ def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> N
 
     if not server.rate:
         return
-    limiter = Limiter(
-        _client,
-        app=app,
-        application_limits=[server.rate],
-        strategy="sliding-window-counter",
-        storage_uri=_address(redis),
-        storage_options=_options(redis),
-        key_prefix=PREFIX,
-        in_memory_fallback=[server.rate],
-        headers_enabled=True,
-    )
+
+    def counting_in(storage: str, **options: Any) -> Limiter:
+        return Limiter(
+            _client,
+            app=app,
+            application_limits=[server.rate],
+            strategy="sliding-window-counter",
+            storage_uri=storage,
+            storage_options=options,
+            key_prefix=PREFIX,
+            in_memory_fallback=[server.rate],
+            headers_enabled=True,
+        )
+
+    try:
+        limiter = counting_in(_address(redis), **_options(redis))
+    except RedisClusterException as error:  # a cluster is asked for its nodes at once, a single server with a request
+        log.warning("this worker counts requests by itself until it is started anew: %s", error)
+        limiter = counting_in("memory://")
     limiter.request_filter(lambda: is_open(request.path) or request.path == PATH)
 
 
@@ -70,4 +83,6 @@ def _options(redis: RedisSettings) -> dict[str, Any]:
     """The password is not in the address, which might be logged. Counting is not worth waiting for."""
     password = {"password": redis.password.get_secret_value()} if redis.password else {}
     patience = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
-    return {"connection_class": _Connection, **patience, **password}
+    (host, port), *_ = redis.addresses
+    address = {"url": f"redis://{host}:{port}"} if redis.cluster else {}  # else it takes no connection class
+    return {"connection_class": _Connection, **address, **patience, **password}

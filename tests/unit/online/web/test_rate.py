@@ -18,7 +18,7 @@ from tests.unit.online.conftest import Fakes
 from tests.unit.online.trickling import service
 
 
-def limited(fakes: Fakes, port: int = 0, **server: Any) -> FlaskClient:
+def limited(fakes: Fakes, port: int = 0, *, cluster: bool = False, **server: Any) -> FlaskClient:
     """Over a Redis that is not there, or whatever listens on ``port``: the process counts by itself."""
     settings = Settings()
     port = port or free_ports(1)[0]
@@ -27,7 +27,7 @@ def limited(fakes: Fakes, port: int = 0, **server: Any) -> FlaskClient:
         settings.model_copy(
             update={
                 "server": settings.server.model_copy(update=server),
-                "redis": settings.redis.model_copy(update={"port": port}),
+                "redis": settings.redis.model_copy(update={"port": port, "cluster": cluster}),
             }
         ),
     ).test_client()
@@ -49,6 +49,11 @@ def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_answered(fa
     assert http.get("/healthz", environ_base={"REMOTE_ADDR": "10.0.0.1"}).status_code == 200
     page = http.get("/metrics", environ_base={"REMOTE_ADDR": "10.0.0.1"}).text
     assert 'outcome="too_many_requests",status="429"' in page
+
+
+def test_a_cluster_that_is_not_there_when_the_server_starts_does_not_keep_it_from_starting(fakes: Fakes) -> None:
+    http = limited(fakes, cluster=True, rate="3/day")
+    assert [asked(http).status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_a_redis_that_answers_a_byte_now_and_then_is_not_waited_for(fakes: Fakes) -> None:
