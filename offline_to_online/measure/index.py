@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
+from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
@@ -28,7 +29,7 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.rows.item_rows import item_rows
+from offline_to_online.rows.item_rows import ItemRow, item_rows
 from offline_to_online.rows.sampling import Search, sampled_searches
 from offline_to_online.stores import vector_checks
 from offline_to_online.stores.connections import elastic_client
@@ -53,20 +54,28 @@ def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> It
         for channel in recall.searched:
             for breadth in breadths:
                 asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
-                outcome = vector_checks.compare_candidates(
-                    client, SCRATCH, searches[channel.name], rows, asked, channel
-                )  # also warms up
-                took = milliseconds(client, searches[channel.name], asked, channel.name)
-                log.info("%s, %s, breadth %d: %.4f", kind, channel.name, breadth, outcome.mean_overlap)
-                yield {
-                    "index": kind,
-                    "channel": channel.name,
-                    "num_candidates": asked.num_candidates,
-                    "found": round(outcome.mean_overlap, 4),
-                    "found by the worst served": round(outcome.min_overlap, 4),
-                    "p50_ms": round(float(np.median(took)), 2),
-                    "p99_ms": round(float(np.percentile(took, 99)), 2),
-                }
+                found = searched(client, searches[channel.name], rows, asked, channel)
+                log.info("%s, %s, breadth %d: %.4f", kind, channel.name, breadth, found["found"])
+                yield {"index": kind, "channel": channel.name, **found}
+
+
+def searched(
+    client: Elasticsearch,
+    searches: Sequence[Search],
+    rows: Sequence[ItemRow],
+    recall: RecallRecipe,
+    channel: VectorRecipe,
+) -> dict[str, Any]:
+    """What the index finds of a channel's exact candidates among ``rows``, and milliseconds a search."""
+    outcome = vector_checks.compare_candidates(client, SCRATCH, searches, rows, recall, channel)  # also warms up
+    took = milliseconds(client, searches, recall, channel.name)
+    return {
+        "num_candidates": recall.num_candidates,
+        "found": round(outcome.mean_overlap, 4),
+        "found by the worst served": round(outcome.min_overlap, 4),
+        "p50_ms": round(float(np.median(took)), 2),
+        "p99_ms": round(float(np.percentile(took, 99)), 2),
+    }
 
 
 def milliseconds(client: Elasticsearch, searches: Sequence[Search], recall: RecallRecipe, name: str) -> list[float]:

@@ -33,10 +33,9 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline_to_online.measure.index import SCRATCH, milliseconds, show
+from offline_to_online.measure.index import SCRATCH, searched, show
 from offline_to_online.rows.item_rows import ItemRow, item_rows
 from offline_to_online.rows.sampling import sampled_searches
-from offline_to_online.stores import vector_checks
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.elasticsearch_index import delete_index, write_items
 from online.clients.elastic import connect
@@ -99,20 +98,13 @@ def measure(
             for channel in recall.searched:
                 for breadth in breadths:
                     asked = recall.model_copy(update={"num_candidates": breadth})
-                    outcome = vector_checks.compare_candidates(
-                        client, SCRATCH, searches[channel.name], grown, asked, channel
-                    )  # also warms up
-                    took = milliseconds(client, searches[channel.name], asked, channel.name)
-                    log.info("%d items, %s, %s, %d: %.4f", size, kind, channel.name, breadth, outcome.mean_overlap)
+                    row = searched(client, searches[channel.name], grown, asked, channel)
+                    log.info("%d items, %s, %s, %d: %.4f", size, kind, channel.name, breadth, row["found"])
                     yield {
                         "items": size,
                         "index": kind,
                         "channel": channel.name,
-                        "num_candidates": breadth,
-                        "found": round(outcome.mean_overlap, 4),
-                        "found by the worst served": round(outcome.min_overlap, 4),
-                        "p50_ms": round(float(np.median(took)), 2),
-                        "p99_ms": round(float(np.percentile(took, 99)), 2),
+                        **row,
                         "loaded_s": round(loaded_s, 1),
                         "bytes_an_item": round(bytes_an_item),
                     }
