@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.unit.offline.evaluation.diversity_figures import SERVED, TUNED
 
-PIC = Path(__file__).parents[3] / "pic"
-
 
 @pytest.fixture
-def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(PIC))
+def tables(pic: None) -> ModuleType:
     return importlib.import_module("diversity_tables")
 
 

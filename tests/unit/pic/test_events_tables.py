@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.unit.offline.evaluation.live_events import FIGURE
-
-PIC = Path(__file__).parents[3] / "pic"
 
 SPEED = {
     "command": "make bench-events",
@@ -19,8 +16,7 @@ SPEED = {
 
 
 @pytest.fixture
-def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(PIC))
+def tables(pic: None) -> ModuleType:
     return importlib.import_module("events_tables")
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -12,12 +11,9 @@ from offline_to_online.measure.experiment_report import found_by
 from tests.unit.offline_to_online.measure.test_experiment_report import USERS, outcomes, preferences
 from tests.unit.offline_to_online.measure.test_outcomes import OTHER, RELEASE, experiment
 
-ROOT = Path(__file__).parents[3]
-
 
 @pytest.fixture
-def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "pic")
+def tables(pic: None) -> ModuleType:
     return importlib.import_module("experiment_tables")
 
 

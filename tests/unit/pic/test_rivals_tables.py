@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,14 +11,12 @@ from offline.experiments.rivals.contest import FUSION
 from offline.experiments.rivals.transformers import transformers
 from offline.experiments.rivals.weighted import classical
 
-PIC = Path(__file__).parents[3] / "pic"
 VALUES = {"recall@200": 0.7, "recall@50": 0.4, "ndcg@50": 0.25, "returning: recall@200": 0.5}
 CHANGE = {"difference": -0.03, "low": -0.04, "high": -0.02, "p_value": 1e-9}
 
 
 @pytest.fixture
-def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(PIC))
+def tables(pic: None) -> ModuleType:
     return importlib.import_module("rivals_tables")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,19 +17,16 @@ from online.bench.processes import PARTS, Use
 from online.bench.waterfall import level_of, server_costs, with_waiting
 from tests.unit.pic.reading import cells, word
 
-ROOT = Path(__file__).parents[3]
 STAGES = {"redis": 1.0, "elasticsearch": 6.0, "feast": 4.0, "triton": 3.0, "total": 12.0}
 
 
 @pytest.fixture
-def draw(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "pic")
+def draw(pic: None) -> ModuleType:
     return importlib.import_module("serving")
 
 
 @pytest.fixture
-def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "pic")
+def tables(pic: None) -> ModuleType:
     return importlib.import_module("serving_tables")
 
 
