@@ -23,15 +23,17 @@ class TowerRecipe(VectorRecipe):
     name: str = "tower"
     dim: int = 64
     fields: int = 2  # history fields, each with item rows of its own
-    hidden: int = 256  # units of a layer that is added to the sums; 0: none
+    hidden: int = 512  # units of a layer that is added to the sums; 0: none
     start: Literal["random", "followers"] = "followers"  # of the films' rows: followers, factors of what follows what
-    dropout: float = 0.2  # of events
+    dropout: float = 0.3  # of events
     epochs: int = 3
     batch_size: int = 512  # request points
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
-    stride: int = 10  # events between request points
-    horizon: int = 10  # events after a request whose liked items are its targets
+    stride: int = 7  # events between request points
+    horizon: int = 7  # events after a request whose liked items are its targets
+    user_balance: float = 0.3  # a target weighs (events of its user) ** -this: 0 trains for the most active users
+    request_balance: float = 0.5  # ... times (targets of its request) ** -this
     seed: int = 0
 
     def fit(self, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:

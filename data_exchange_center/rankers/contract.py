@@ -85,9 +85,9 @@ class ListsRecipe(RankerRecipe, ABC):
     stride: int = 5  # events between request points, all of them later than those
     horizon: int = 10  # events after a request that say what was liked
     later: float = 0.05  # share of the requests that are asked at a random later time: `make tune-later`
-    epochs: int = 5
+    epochs: int = 3
     batch_size: int = 128  # lists
-    sampled: int = 64  # candidates of a list that a batch holds; others each time
+    sampled: int = 32  # candidates of a list that a batch holds; others each time
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
     seed: int = 0

@@ -27,6 +27,7 @@ from offline.training.channels import channels_of, fit_channels
 from offline.training.examples import ListExamples
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.list_ranker import list_report, train_on_lists
+from offline.training.pair_tables import pair_tables, paired_places
 from offline.training.transitions import transition_factors
 
 
@@ -137,7 +138,7 @@ def train_then_renew(
 ) -> tuple[ListRanker, list[float]]:
     """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place."""
     factors = [candidates.shape[1] for _, candidates in then.frozen.factors]
-    config = ListRankerConfig.of(then.stored.spec, ranker, factors, dataset)
+    config = ListRankerConfig.of(then.stored.spec, ranker, factors, len(then.frozen.pairs), dataset)
 
     def build() -> ListRanker:
         network = ListRanker(config)
@@ -152,14 +153,18 @@ def train_then_renew(
 def frozen_tables(
     past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, ranker: ListRankerRecipe
 ) -> FrozenTables:
-    """Similarities of channels, genres, numbers and of what follows what; crossed log-odds."""
+    """Similarities of channels, genres, numbers and of what follows what; crossed log-odds; pairs."""
     crossed = _crossed(spec)
-    followed = transition_factors(past, ranker.horizon, ranker.transitions_dim, ranker.seed)
+    followers, together = past.followers(ranker.horizon), past.seen_together()
+    followed = transition_factors(followers, ranker.transitions_dim, ranker.seed)
     fields = zip(inputs.codes(crossed).T, crossed, strict=True)
     sizes = {feature.name: feature.cardinality for feature in inputs.profile}
+    places = paired_places(together, ranker.paired)
     return FrozenTables(
         (*similarities(channels, inputs), followed),
         tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
+        places,
+        pair_tables(followers, together, places, ranker.pairs_l2) if ranker.paired else (),
     )
 
 

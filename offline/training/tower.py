@@ -24,6 +24,8 @@ from offline.training.distributed.workers import on_device
 from offline.training.next_item_loss import next_item_loss
 from offline.training.transitions import transition_factors
 
+Float32 = NDArray[np.float32]
+
 START_SCALE = np.float32(0.3)  # of the factors that a tower begins with
 
 
@@ -67,7 +69,7 @@ def train_tower(
     )
     model = Tower(shape, genres, clicks, recipe.dropout)
     if recipe.start == "followers" and all_workers.first:  # it has all events, and the others begin as it does
-        factors = transition_factors(everything, recipe.horizon, recipe.dim, recipe.seed)
+        factors = transition_factors(everything.followers(recipe.horizon), recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
     loss_of = all_workers.parallel(_Loss(model, torch.from_numpy(profiles)))
     optimizer = _optimizer(model, recipe)
@@ -84,20 +86,20 @@ def train_tower(
             all_workers.seed(recipe.seed, epoch)
             points = request_points(data, recipe.stride, rng)
             own = all_workers.numbered(len(points))
-            total = torch.zeros(2, dtype=torch.float64)  # loss and targets of this worker
+            total = torch.zeros(2, dtype=torch.float64)  # loss and weight of this worker's targets
             model.train()
             for index in np.array_split(rng.permutation(own.total), batches):
-                batch = _batch(data, points.take(own.of(index)), lags, recipe.horizon)
+                batch = _batch(data, points.take(own.of(index)), lags, recipe)
                 with all_workers.precision():
-                    loss, count = loss_of(batch), len(batch.targets[0])
+                    loss, weight = loss_of(batch), float(batch.weights[batch.targets[0]].sum())
                 optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(all_workers.mean(loss, count))
+                torch.autograd.backward(all_workers.mean(loss, weight))
                 optimizer.step()
                 schedule.step()
-                total += torch.tensor([loss.item(), count])
+                total += torch.tensor([loss.item(), weight])
                 bar.update()
-            loss_sum, targets = all_workers.sum(total).tolist()
-            losses.append(loss_sum / max(targets, 1))
+            loss_sum, weights = all_workers.sum(total).tolist()
+            losses.append(loss_sum / (weights or 1))
             checkpoint.save()
             bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
     return model.cpu().eval(), losses
@@ -112,10 +114,11 @@ class _Batch(NamedTuple):
     regime: Tensor  # (m,)
     seen: tuple[Tensor, Tensor]  # (row, item) of what is left out of the softmax
     targets: tuple[Tensor, Tensor]  # (row, item) of what was liked next
+    weights: Tensor  # (m,) of each target of a request
 
 
 class _Loss(nn.Module):
-    """Cross-entropy of a batch, summed over the targets."""
+    """Weighted cross-entropy of a batch, summed over the targets."""
 
     people: Tensor
 
@@ -126,15 +129,15 @@ class _Loss(nn.Module):
         self.register_buffer("people", people, persistent=False)
 
     def forward(self, batch: _Batch) -> Tensor:
-        users, items, ratings, regime, seen, targets = on_device(batch, self.people.device)
+        users, items, ratings, regime, seen, targets, weights = on_device(batch, self.people.device)
         model = self.model
         vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
-        return next_item_loss(vectors, model.item_vectors(), model.bias, seen, targets)
+        return next_item_loss(vectors, model.item_vectors(), model.bias, seen, targets, weights)
 
 
-def _batch(data: Sequences, points: Points, lags: int, horizon: int) -> _Batch:
+def _batch(data: Sequences, points: Points, lags: int, recipe: TowerRecipe) -> _Batch:
     items, ratings, _, regime = histories(data, points, lags)
-    after, liked = next_events(data, points, horizon)
+    after, liked = next_events(data, points, recipe.horizon)
     targets = np.nonzero(liked)[0], after[liked]
     return _Batch(
         users=torch.from_numpy(points.users),
@@ -143,7 +146,15 @@ def _batch(data: Sequences, points: Points, lags: int, horizon: int) -> _Batch:
         regime=torch.from_numpy(regime),
         seen=_tensors(seen_before(data, points)),
         targets=_tensors(targets),
+        weights=torch.from_numpy(_weights(data, points, liked.sum(axis=1), recipe)),
     )
+
+
+def _weights(data: Sequences, points: Points, targets: Ints, recipe: TowerRecipe) -> Float32:
+    """(m,) of each target: less where its user has many events, and where its request has many targets."""
+    of_user = data.lengths[points.users] ** -recipe.user_balance
+    weights: Float32 = (of_user * np.maximum(targets, 1) ** -recipe.request_balance).astype(np.float32)
+    return weights
 
 
 def _tensors(pairs: tuple[Ints, Ints]) -> tuple[Tensor, Tensor]:

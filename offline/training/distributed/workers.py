@@ -117,11 +117,11 @@ class Workers:
         """In which a loss is computed; gradients and weights stay in single precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
 
-    def mean(self, loss: Tensor, targets: int) -> Tensor:
+    def mean(self, loss: Tensor, weight: float) -> Tensor:
         """From the sum over the worker's targets: what to go backward from, so that averaged gradients are those of
-        the mean over all workers' targets. ``targets``: the worker's."""
-        everywhere = int(self.sum(torch.tensor(targets)))
-        return loss * self.world / max(everywhere, 1)
+        the mean over all workers' targets. ``weight``: of the worker's, their number where each weighs 1."""
+        everywhere = float(self.sum(torch.tensor(weight, dtype=torch.float64)))
+        return loss * self.world / (everywhere or 1)
 
 
 def on_device(values: Any, device: torch.device) -> Any:

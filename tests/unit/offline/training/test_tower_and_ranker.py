@@ -26,10 +26,11 @@ from offline.models.tower import Tower, TowerShape
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.item_item import ease_channel
 from offline.training.list_ranker import ranked, train_on_lists
+from offline.training.pair_tables import pair_tables, paired_places
 from offline.training.tower import train_tower
 from tests.datasets import STARS
 
-USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS = 60, 40, 24, 6, 10
+USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS, PAIRED = 60, 40, 24, 6, 10, 30
 RECIPE = TowerRecipe(dim=8, epochs=4, batch_size=64, learning_rate=0.02, stride=2, horizon=3)
 GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
 CARDINALITIES = (3, 4)
@@ -79,7 +80,9 @@ def knowledge(data: Sequences, tower: Tower) -> FrozenTables:
     years = np.arange(1960.0, 1960 + ITEMS + 1)[:, None]
     inputs = Inputs(STARS, data, ("a", "b"), GENRES, years, pd.DataFrame(), (), PROFILES)
     factors = similarities((tower.channel("tower", TRAINED),), inputs)
-    return FrozenTables(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),))
+    places = paired_places(data.seen_together(), PAIRED)
+    pairs = pair_tables(data.followers(3), data.seen_together(), places, l2=10)
+    return FrozenTables(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),), places, pairs)
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +198,8 @@ def test_ranker_beats_the_recalled_order_it_is_trained_on(
         disliked=lists.disliked[rows, shuffled],
         features=np.zeros_like(lists.features),
     )
-    recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32)
-    config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], STARS)
+    recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32, paired=PAIRED)
+    config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], 2, STARS)
 
     def build() -> ListRanker:
         network = ListRanker(config)

@@ -37,7 +37,7 @@ def test_the_window_ends() -> None:
 def test_factors_are_the_positive_information() -> None:
     """At full rank their products are log(p(b follows a) / p(b)), 0 where that is negative or nothing follows."""
     data = of([[1, 2], [1, 2], [1, 3], [4, 3], [4, 2]], [[5, 5]] * 5, 4)
-    events, candidates = transition_factors(data, window=5, dim=4)
+    events, candidates = transition_factors(followers(data, window=5), dim=4)
     found = events @ candidates.T
     share = np.array([3.0, 2.0]) ** 0.75
     share /= share.sum()
@@ -52,7 +52,7 @@ def test_factors_are_the_positive_information() -> None:
 @pytest.mark.parametrize("items", [[[], []], [[1], [2]]])
 def test_nothing_follows_nothing(items: list[list[int]]) -> None:
     data = of(items, [[5] * len(row) for row in items], 3)
-    events, candidates = transition_factors(data, window=3, dim=64)
+    events, candidates = transition_factors(followers(data, window=3), dim=64)
     assert events.shape == candidates.shape == (4, 3)
     assert not events.any()
     assert not candidates.any()

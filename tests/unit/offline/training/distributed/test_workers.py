@@ -47,7 +47,7 @@ def test_two_workers_rank_as_one_does(two: list[dict[str, Trained]]) -> None:
 def test_each_draws_its_own_dropout_and_learns_as_well(two: list[dict[str, Trained]]) -> None:
     alone = together.tower(together.TOWER.model_copy(update={"dropout": 0.2}))
     assert two[0]["dropout"].losses != alone.losses
-    assert two[0]["dropout"].losses == pytest.approx(alone.losses, rel=0.03)
+    assert two[0]["dropout"].losses == pytest.approx(alone.losses, rel=0.05)
 
 
 def test_shares_cover_everything_once() -> None:
