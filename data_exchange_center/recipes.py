@@ -94,7 +94,7 @@ SOURCE = Recipe(name="source", recall=RecallRecipe(channels=(SOURCE_FM,)), ranke
 DEFAULT = Recipe(
     name="default",
     # More candidates than the 200 that can be shown: the ranker brings up some of those that fusion put just below.
-    recall=RecallRecipe(channels=(TowerRecipe(fusion_weight=2.0), EaseRecipe()), candidates=256, num_candidates=256),
+    recall=RecallRecipe(channels=(TowerRecipe(fusion_weight=4.0), EaseRecipe()), candidates=256, num_candidates=256),
     ranker=ListRankerRecipe(),
 )
 

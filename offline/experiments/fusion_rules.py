@@ -52,7 +52,7 @@ def rules(channels: Sequence[str], size: int) -> dict[str, Rule]:
     def named(rule: str, weights: Sequence[float]) -> str:
         return f"{rule} {':'.join(map(str, weights))}"
 
-    weighted = {named("RRF", each): rrf(each, size) for each in (parts(1, 1), parts(2, 1), parts(3, 1))}
+    weighted = {named("RRF", each): rrf(each, size) for each in (parts(1, 1), parts(2, 1), parts(4, 1))}
     summed = {
         named("z-scores", each): z_scores(channels, each, size) for each in (parts(1, 0.2), parts(1, 0.5), parts(1, 1))
     }

@@ -54,7 +54,7 @@ AROUND: Final[Mapping[str, Values]] = {
     "data": {"history": (50, 200)},
     "recall": {"candidates": (200, 400)},
     "tower": {
-        "fusion_weight": (1.0, 3.0, 4.0),
+        "fusion_weight": (1.0, 2.0, 8.0),
         "dim": (32, 128),
         "fields": (1, 3),
         "hidden": (0, 256, 1024),
@@ -82,7 +82,7 @@ AROUND: Final[Mapping[str, Values]] = {
         "past": (0.6, 0.8),
         "stride": (3, 10),
         "horizon": (5, 20),
-        "later": (0.0, 0.02, 0.1),
+        "later": (0.0, 0.01, 0.05),
         "epochs": (2, 5),
         "batch_size": (64, 256),
         "sampled": (16, 64, 256),
