@@ -22,7 +22,8 @@ from offline.models.served import weights_to_bytes
 from offline.readers import read_inputs
 from tests.synthetic_world import AGES, GENDERS, OCCUPATIONS, World
 
-TRAINED: Final = {"factors": [5, 3]}  # what only training knows: dimensions of the list ranker's similarities
+# What only training knows: dimensions of the list ranker's similarities by factors, and how many it has by pairs.
+TRAINED: Final = {"factors": [5, 3], "pairs": 2}
 
 Stored = tuple[FeatureSpec, pd.DataFrame, pd.DataFrame]  # with features of users and of items
 

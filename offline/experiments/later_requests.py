@@ -34,7 +34,7 @@ from offline.training.channels import channels_of, fit_channels
 from offline.training.list_ranker import ranked
 from offline.training.ranking import RankerInputs, list_recipe, lists_of, train_then_renew
 
-SHARES = (0.0, 0.01, 0.02, 0.05, 0.1)
+SHARES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1)
 COMPARED = "ndcg@50"
 RECALL = "recall's order"
 
