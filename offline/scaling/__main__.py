@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.arguments import whole_numbers
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import parts_of, write_json
 from data_exchange_center.machine import machine
@@ -168,22 +169,15 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
     found = opened(settings, OUTPUT)
-    for factor in sorted(factors):
+    for factor in factors:
         measure(settings, found, factor, factor <= training_to, OUTPUT)
     show(found, Console())
     log.info("written: %s", OUTPUT)
 
 
-def _factors(text: str) -> tuple[int, ...]:
-    found = tuple(int(each) for each in text.split(",") if each.strip().isdecimal())
-    if len(found) != len(text.split(",")) or min(found) < 1:
-        raise argparse.ArgumentTypeError(f"whole numbers from 1 on with commas between are expected, found {text!r}")
-    return found
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--factors", type=_factors, default=FACTORS)
+    parser.add_argument("--factors", type=whole_numbers, default=FACTORS)
     parser.add_argument("--training-to", type=int, default=1, help="the largest factor that models are trained on")
     given = parser.parse_args()
     run(lambda settings: main(settings, given.factors, given.training_to))

@@ -23,6 +23,7 @@ from elasticsearch import Elasticsearch
 from rich.console import Console
 
 from data_exchange_center import artifacts, wire
+from data_exchange_center.arguments import whole_numbers
 from data_exchange_center.channels.vectors import index_vectors
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.figures import FIGURES
@@ -138,15 +139,8 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
     log.info("written: %s", OUTPUT)
 
 
-def _sizes(text: str) -> tuple[int, ...]:
-    found = text.split(",")
-    if not all(each.strip().isdecimal() for each in found):
-        raise argparse.ArgumentTypeError(f"whole numbers with commas between are expected, found {text!r}")
-    return tuple(sorted(map(int, found)))
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("items", type=_sizes, help="sizes of the catalogue, with commas between")
+    parser.add_argument("items", type=whole_numbers, help="sizes of the catalogue, with commas between")
     sizes = parser.parse_args().items
     run(lambda settings: main(settings, sizes))
