@@ -79,6 +79,15 @@ class TracingSettings(BaseModel):
     timeout_s: Seconds = 5.0  # in the background, no request waits for it
 
 
+class PandasSettings(BaseModel):
+    """The engine pandas."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    # GB (1e9 bytes) that a data set may take; left out: what is free. What takes more is refused before it is read
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+
+
 class SparkSettings(BaseModel):
     """The engine Spark; its software is brought by `make spark`."""
 
@@ -139,6 +148,7 @@ class Settings(BaseSettings):
         default="default", validation_alias="RECSYS_RECIPE"
     )
     engine: Literal["pandas", "spark"] = "pandas"  # what the offline steps compute with; see past_one_machine
+    pandas: PandasSettings = PandasSettings()
     spark: SparkSettings = SparkSettings()
     training: TrainingSettings = TrainingSettings()
     redis: RedisSettings = RedisSettings()

@@ -20,8 +20,10 @@ from offline.engines.contract import Engine
 from offline.engines.in_memory import PandasEngine
 
 
-def _pandas(_: Settings) -> AbstractContextManager[Engine]:
-    return nullcontext(PandasEngine())
+def _pandas(settings: Settings) -> AbstractContextManager[Engine]:
+    from data_exchange_center.machine import free_memory_gb  # with psutil, which Spark's environment goes without
+
+    return nullcontext(PandasEngine(settings.pandas.memory_gb or free_memory_gb()))
 
 
 def _spark(settings: Settings) -> AbstractContextManager[Engine]:

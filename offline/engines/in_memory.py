@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from data_exchange_center.dataset import Dataset
 from offline.data.sanity import Counted, counted
 from offline.data.split import label_and_split
 from offline.data.whole_users import Keys, OfUsers, added_up, for_everybody
+from offline.engines.room import expect_room
 from offline.ingestion import ingest, recorded
+from offline.ingestion.declaration import INTERACTIONS
 from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source
 
@@ -75,9 +78,13 @@ class PandasIngested:
 
 
 class PandasEngine:
-    """See `contract.Engine`."""
+    """See `contract.Engine`. ``memory_gb``: that it may take; what needs more is refused."""
+
+    def __init__(self, memory_gb: float = math.inf) -> None:
+        self.memory_gb = memory_gb
 
     def ingest(self, source: Source) -> PandasIngested:
+        expect_room(source.tables[INTERACTIONS], self.memory_gb)
         return PandasIngested(ingest.ingest(source.declaration, source.tables))
 
     def of_users(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -46,6 +47,16 @@ def content_of(open_file: Callable[[], BinaryIO]) -> bytes:
         return file.read()
 
 
+def length_of(file: BinaryIO) -> int:
+    """Bytes of an opened file."""
+    if isinstance(file, _Member):
+        return file.length  # what is packed would be unpacked to find its end
+    place = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return end
+
+
 class _Member(io.BufferedIOBase):
     """A file in a zip; what is wrong with the zip is one sentence, whenever it is met."""
 
@@ -53,6 +64,7 @@ class _Member(io.BufferedIOBase):
         self._path, self._name = path, name
         with self._told():
             self._file = archive.open(name)
+        self.length = archive.getinfo(name).file_size
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -66,6 +78,9 @@ class _Member(io.BufferedIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def tell(self) -> int:
+        return self._file.tell()
 
     def read(self, size: int | None = -1) -> bytes:
         with self._told():

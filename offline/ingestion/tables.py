@@ -6,6 +6,7 @@ import csv
 import difflib
 import gzip
 import io
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from data_exchange_center.steps import StepError
+from offline.ingestion.folders import length_of
 
 ENDINGS: Final = (".csv", ".csv.gz", ".parquet")
 BLOCK: Final = 8 << 20  # bytes of a CSV at once
@@ -40,6 +42,10 @@ class Rows(Protocol):
         """Some columns. Raises StepError for a column that is not there and for what cannot be read."""
         ...
 
+    def about(self) -> int:
+        """How many rows there are, or nearly, without reading them. 0 where that cannot be told."""
+        ...
+
     def where(self, row: int) -> str:
         """How a person finds a row, counted from 0: ``interactions.csv, line 7``."""
         ...
@@ -56,6 +62,9 @@ class MadeRows:
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         yield from self.table.select(list(columns)).to_batches()
+
+    def about(self) -> int:
+        return int(self.table.num_rows)
 
     def where(self, row: int) -> str:
         return f"{self.name}, {self.rows} {row + 1}"
@@ -106,6 +115,15 @@ class CsvRows:
             raise StepError(f"{self.name} is empty: a header with the names of the columns is expected.")
         return first[1]
 
+    def about(self) -> int:
+        """By the file's length and its first `BLOCK` of text, of which a line is taken for a row."""
+        with suppress(OSError, EOFError, zlib.error, StepError), self.open_file() as file:
+            text = gzip.open(file) if self._gzipped else file  # noqa: SIM115 (closed with what it reads)
+            lines = text.read(BLOCK).count(b"\n")
+            whole = length_of(file) / max(file.tell(), 1)
+            return max(round(lines * whole) - 1, 0)
+        return 0
+
     def where(self, row: int) -> str:
         """Counted again from the top: a value in quotes may run over several lines.
 
@@ -154,7 +172,11 @@ class CsvRows:
 
     def _text(self) -> BinaryIO:
         file = self.open_file()
-        return gzip.open(file) if self.name.endswith(".gz") else file  # type: ignore[return-value]
+        return gzip.open(file) if self._gzipped else file  # type: ignore[return-value]
+
+    @property
+    def _gzipped(self) -> bool:
+        return self.name.endswith(".gz")
 
 
 @dataclass(frozen=True)
@@ -176,6 +198,9 @@ class PartedRows:
             for batch in part.batches(columns):
                 self._read[-1] += batch.num_rows
                 yield batch
+
+    def about(self) -> int:
+        return sum(part.about() for part in self.parts)
 
     def where(self, row: int) -> str:
         """Of a row that has been read: ``interactions-00002.parquet, row 7``."""
@@ -209,6 +234,12 @@ class ParquetRows:
         except (pa.ArrowException, OSError) as error:
             raise StepError(f"{self.name} cannot be read ({error}): a Parquet file is expected.") from error
         return names
+
+    def about(self) -> int:
+        """By the file's own count. A zip's file is read for it."""
+        with suppress(pa.ArrowException, OSError, StepError):
+            return int(self._file().metadata.num_rows)
+        return 0
 
     def where(self, row: int) -> str:
         return f"{self.name}, row {row + 1}"

@@ -7,6 +7,9 @@ It takes the first of these that is available:
 3. MovieLens-1M from GroupLens;
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
+With pandas, a data set for whose events there is no memory is refused before it is read: see RECSYS_PANDAS__MEMORY_GB
+in past_one_machine/README.md.
+
 What servers were told since, and `make events` has brought, is put beside it and joins its events in the next step,
 unless RECSYS_TRAIN_ON_EVENTS is off; who was forgotten is left out even then. Where an earlier version was asked to
 forget somebody and did not note of which data set, the step stops until `make name-events` says it.
