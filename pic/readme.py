@@ -46,10 +46,7 @@ ROOMS = (
 )
 BLOCK = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<close><!-- /figures -->)", re.DOTALL)
 
-NOT_MEASURED = "Not measured yet: no command has written `{file}`."
-
 CHINESE = {
-    NOT_MEASURED: "还没有测：还没有命令写出 `{file}`。",
     **tables.CHINESE,
     **demo_tables.CHINESE,
     **offline_tables.CHINESE,
@@ -86,11 +83,8 @@ def rendered(text: str, word: Words) -> str:
 
     def fill(block: re.Match[str]) -> str:
         name, draw = BLOCKS[block["name"]]
-        file = FIGURES / name
-        if file.exists():
-            shown = draw(tables.read(name), word)
-        else:
-            shown = word(NOT_MEASURED).format(file=file.relative_to(ROOT))
+        there = (FIGURES / name).exists()
+        shown = draw(tables.read(name), word) if there else tables.not_measured(name, word)
         return f"{block['open']}{shown}\n{block['close']}"
 
     return BLOCK.sub(fill, text)

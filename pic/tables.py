@@ -11,7 +11,10 @@ from data_exchange_center.figures import FIGURES
 Words = Callable[[str], str]  # English -> the README's language
 Figure = dict[str, Any]
 
+NOT_MEASURED = "Not measured yet: no command has written `{file}`."
+
 CHINESE = {
+    NOT_MEASURED: "还没有测：还没有命令写出 `{file}`。",
     "Measured by": "由", "on": "测于", "service versions": "服务版本", "cores": "核", "data": "数据",
 }  # fmt: skip
 
@@ -20,6 +23,11 @@ def read(name: str) -> Figure:
     """A file that a command wrote into ``pic/figures``."""
     content: Figure = json.loads((FIGURES / name).read_text(encoding="utf-8"))
     return content
+
+
+def not_measured(name: str, word: Words) -> str:
+    """In place of what is drawn from a file of ``pic/figures`` that is not there."""
+    return word(NOT_MEASURED).format(file=f"pic/figures/{name}")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
