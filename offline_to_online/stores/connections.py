@@ -10,6 +10,7 @@ import elasticsearch
 import redis
 import requests
 from elasticsearch.helpers import BulkIndexError
+from redis.exceptions import RedisClusterException
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -21,6 +22,7 @@ START_SERVICES: Final = "Start the services with `make up`, see `make status` an
 
 _SERVICE_ERRORS = (
     redis.RedisError,
+    RedisClusterException,
     elasticsearch.ApiError,
     elasticsearch.TransportError,
     BulkIndexError,

@@ -9,7 +9,7 @@ import redis
 from data_exchange_center.redis_layout import RedisLayout
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client
-from online.clients.redis_cluster import MOVED
+from online.clients.redis_cluster import ERRORS, MOVED
 from online.clients.redis_connection import connect
 
 Query = TypeVar("Query")
@@ -20,7 +20,7 @@ class RedisClient(Client[Query, Answer]):
     """A client of the database where the user state lies. Subclasses write `_call`."""
 
     service: ClassVar[str] = "redis"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, OSError)
+    library_errors: ClassVar[tuple[type[Exception], ...]] = ERRORS
 
     def __init__(self, settings: RedisSettings, timeout_s: float | None = None) -> None:
         """``timeout_s``: of a call, if not as the settings say."""

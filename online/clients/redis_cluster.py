@@ -15,13 +15,15 @@ from typing import Any, Final, Self
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import AskError, ClusterDownError, MovedError
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException
 from redis.retry import Retry
 
 from data_exchange_center.settings import RedisSettings
 from online.clients.sockets import RedisConnection
 
 _LOOK_AGAIN_S: Final = 0.2  # how often the cluster is asked for its nodes, at most, while one of them does not answer
+# Of redis-py, whose error where no node says who has which slot is none of its RedisErrors.
+ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
 # What says that another server has the slot by now, or will have it soon.
 MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError, redis.TimeoutError)
 
@@ -87,7 +89,7 @@ class ClusterClient:
             if time.monotonic() - self._looked >= _LOOK_AGAIN_S:
                 self._looked = time.monotonic()
                 cluster.nodes_manager.initialize()
-        except (redis.RedisError, OSError):
+        except ERRORS:
             return
         finally:
             self._lock.release()
