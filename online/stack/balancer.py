@@ -2,7 +2,7 @@
 
 Who does not answer its health check is asked no more; what could not be sent to one is sent to another. What may be
 asked twice, as it only reads, is also asked again where one ended before it answered: a recommendation, features,
-scores; never an event.
+scores; never an event. Where nobody answers the check all are asked: they may only be too busy to say how they are.
 
 Run     python -m online.stack.balancer server --port 8080 127.0.0.1:5001 127.0.0.1:5002 > haproxy.cfg
         haproxy -W -f haproxy.cfg
@@ -18,6 +18,7 @@ from typing import Final
 
 from online.stack.service import LOOPBACK, StackError, run
 
+# Only a request that has arrived as a whole can be sent again: http-buffer-request waits for it.
 _GLOBAL: Final = """\
 global
     maxconn 4096
@@ -28,8 +29,12 @@ defaults
     mode http
     timeout connect 250ms
     timeout client 90s
+    timeout http-request 10s
     timeout server 30s
     timeout http-keep-alive 75s
+    timeout check 2s
+    option forwardfor
+    option http-buffer-request
     option redispatch 1
     option dontlog-normal
     retries 3
@@ -77,21 +82,29 @@ def _section(front: Front) -> str:
     for address in front.behind:
         if not re.fullmatch(r"[\w.-]+:\d{1,5}", address):
             raise StackError(f"{address!r} is no address: say for example 127.0.0.1:5001")
-    servers = "\n".join(
-        f"    server {front.kind}-{turn} {address} check" for turn, address in enumerate(front.behind, 1)
-    )
     return f"""\
 frontend {front.kind}
     bind {front.host}:{front.port}
+    use_backend {front.kind}-unchecked if {{ nbsrv({front.kind}) eq 0 }}
     default_backend {front.kind}
 
 backend {front.kind}
-    balance leastconn
     option httpchk GET {kind.health}
     http-check expect status 200
+{_dealt(front, kind, " check")}
+backend {front.kind}-unchecked
+{_dealt(front, kind, "")}"""
+
+
+def _dealt(front: Front, kind: Kind, checked: str) -> str:
+    """To whom, and what of it may be asked twice."""
+    servers = "".join(
+        f"    server {front.kind}-{turn} {address}{checked}\n" for turn, address in enumerate(front.behind, 1)
+    )
+    return f"""\
+    balance leastconn
     http-request disable-l7-retry unless {kind.again}
-{servers}
-"""
+{servers}"""
 
 
 def main() -> None:

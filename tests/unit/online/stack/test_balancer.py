@@ -15,9 +15,12 @@ def test_each_kind_is_configured(tmp_path: Path) -> None:
     text = render(fronts)
     for kind in KINDS:
         assert f"server {kind}-1 127.0.0.1:5001 check\n    server {kind}-2 other.example:5002 check" in text
-    events = [line for line in text.splitlines() if "disable-l7-retry" in line]
-    assert len(events) == len(KINDS)
-    assert not any("event" in line for line in events), "an event is sent once"
+        assert f"use_backend {kind}-unchecked if {{ nbsrv({kind}) eq 0 }}" in text
+        assert f"server {kind}-1 127.0.0.1:5001\n    server {kind}-2 other.example:5002\n" in text, "all are asked then"
+    backends = text.split("\nbackend ")[1:]
+    assert len(backends) == 2 * len(KINDS)
+    assert all(backend.count("disable-l7-retry") == 1 for backend in backends)
+    assert "event" not in text, "an event is sent once"
 
 
 def test_haproxy_takes_it(tmp_path: Path) -> None:

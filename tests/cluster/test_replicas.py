@@ -1,0 +1,230 @@
+"""Two of whatever keeps nothing of its own: server replicas behind HAProxy, feature servers, Tritons. One is killed.
+
+The tests of this file run in order and build on one another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import requests
+
+from data_exchange_center.http import local_session
+from data_exchange_center.settings import Settings
+from offline_to_online.release import s1_go_live
+from online.clients.nodes import DOWN_S
+from online.stack import commands
+from online.stack.feast.service import FEAST
+from online.stack.server import SERVER
+from online.stack.service import LOOPBACK, Service
+from online.stack.supervision import Supervisor
+from online.stack.triton.service import TRITON
+from tests.cluster.beside import PATIENCE_S, Beside
+from tests.cluster.haproxy import balanced
+from tests.free_ports import free_ports
+from tests.services.offline_to_online.releases import SYNC, live, written
+from tests.services.online.faults import kill
+from tests.services.online.load import Answered, Load, few, load
+
+USERS: Final = (1, 2, 3, 4, 5, 6)
+AT: Final = 1_000_200_000
+BUDGET_MS: Final = 4_000
+CLIENTS, PAUSE_S = 4, 0.05
+ENOUGH: Final = 60  # answers, to have felt it
+PORTS: Final = {"feast": ("port",), "triton": ("http_port", "grpc_port", "metrics_port")}
+
+
+def moved(settings: Settings) -> Settings:
+    """The same, with Feast and Triton on other ports."""
+    free = iter(free_ports(sum(map(len, PORTS.values()))))
+    changed = {
+        group: getattr(settings, group).model_copy(update={port: next(free) for port in ports})
+        for group, ports in PORTS.items()
+    }
+    return settings.model_copy(update=changed)
+
+
+def with_both(one: Settings, other: Settings) -> Settings:
+    """Settings that name both feature servers, and both Tritons."""
+
+    def nodes(group: str, port: str) -> str:
+        return ",".join(f"{LOOPBACK}:{getattr(getattr(each, group), port)}" for each in (one, other))
+
+    feast = one.feast.model_copy(update={"nodes": nodes("feast", "port")})
+    triton = {"nodes": nodes("triton", "grpc_port"), "http_nodes": nodes("triton", "http_port")}
+    return one.model_copy(update={"feast": feast, "triton": one.triton.model_copy(update=triton)})
+
+
+@dataclass(frozen=True)
+class Twice:
+    """A stack with a second Feast and a second Triton."""
+
+    settings: Settings  # which name both
+    second: dict[str, Beside]
+
+
+@pytest.fixture(scope="module")
+def twice(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twice]:
+    """A release of the default recipe is live."""
+    other, logs = moved(stack), tmp_path_factory.mktemp("logs")
+    with ExitStack() as ends:
+        second = {each.name: Beside(each, other, logs / f"{each.name}.log") for each in (FEAST, TRITON)}
+        for each in second.values():
+            ends.callback(each.stop)
+            each.start()
+        settings = written(with_both(stack, other), "default", 1)
+        for step in SYNC:
+            step.main(settings)
+        yield Twice(settings, second)
+
+
+class Replica(Beside):
+    """One of several servers, of one worker."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        server = {"port": free_ports(1)[0], "workers": 1, "budget_ms": BUDGET_MS}
+        own = {"exchange_dir": folder, "server": settings.server.model_copy(update=server)}
+        super().__init__(SERVER, settings.model_copy(update=own), folder / "server.log")
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self.settings.server.port}"
+
+    def answered(self) -> int:
+        """How many requests since it was started."""
+        with local_session() as session:
+            said = session.get(f"http://{self.address}/readyz", timeout=10).json()
+        return sum(said["outcomes"].values())
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Two servers behind HAProxy, which is asked all the time."""
+
+    replicas: Sequence[Replica]
+    load: Load
+
+    def wait_for(self, count: int, since: float) -> list[Answered]:
+        """So many answers that were asked for since then, of whatever kind."""
+        end = time.monotonic() + PATIENCE_S
+        while len(found := self.load.between(since, float("inf"))) < count:
+            assert time.monotonic() < end, f"{len(found)} answers"
+            time.sleep(0.05)
+        return found
+
+    def wait_until_asked(self, replica: Replica) -> None:
+        """It gets its share of what comes."""
+        end, before = time.monotonic() + PATIENCE_S, replica.answered()
+        while replica.answered() < before + ENOUGH // 4:
+            assert time.monotonic() < end, "it is not asked"
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def busy(twice: Twice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
+    replicas = [Replica(twice.settings, tmp_path_factory.mktemp("replica")) for _ in range(2)]
+    bodies: list[dict[str, Any]] = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in USERS]
+    with ExitStack() as ends:
+        url = ends.enter_context(
+            balanced("server", [each.address for each in replicas], tmp_path_factory.mktemp("haproxy"))
+        )
+        for each in replicas:
+            ends.callback(each.stop)
+            each.start()
+        time.sleep(1)  # HAProxy has asked both twice
+        asked = ends.enter_context(load(url, bodies, CLIENTS, PAUSE_S))
+        yield Busy(replicas, asked)
+
+
+def failed(answers: Sequence[Answered]) -> list[Answered]:
+    return [each for each in answers if each.status != requests.codes.ok or not each.body["item_list"]]
+
+
+def test_both_replicas_are_asked(busy: Busy) -> None:
+    busy.load.wait(lambda each: each.whole, PATIENCE_S)
+    for replica in busy.replicas:
+        busy.wait_until_asked(replica)
+
+
+def test_a_replica_killed_under_load_fails_no_request_and_is_asked_again_once_it_is_back(busy: Busy) -> None:
+    begin = time.monotonic()
+    busy.replicas[0].kill()
+    busy.wait_for(ENOUGH, begin)
+    busy.replicas[0].start()
+    busy.wait_until_asked(busy.replicas[0])
+    assert failed(busy.load.between(begin, time.monotonic())) == []
+
+
+@pytest.mark.parametrize("service", [FEAST, TRITON], ids=lambda each: each.name)
+def test_one_of_two_killed_under_load_costs_no_answer(twice: Twice, busy: Busy, service: Service) -> None:
+    """The second one, and when it is back the first: had the second not been asked again, all would lack it."""
+    busy.load.wait(lambda each: each.whole, PATIENCE_S)
+    second, begin = twice.second[service.name], time.monotonic()
+    second.kill()
+    busy.wait_for(ENOUGH, begin)
+    second.start()
+    time.sleep(DOWN_S)
+    other = time.monotonic()
+    kill(twice.settings, service.name)
+    busy.wait_for(ENOUGH, other)
+    commands.wait_until_ready(twice.settings, Supervisor(twice.settings), service)
+    answers = busy.load.between(begin, time.monotonic())
+    assert failed(answers) == []
+    lacking = [each for each in answers if service.name in each.lacking]
+    assert few(lacking, answers), f"{len(lacking)} of {len(answers)}: {lacking[:3]}"
+
+
+Content = list[tuple[Any, ...]]
+
+
+def content(answer: Answered) -> Content:
+    return [(item["itemid"], item["title"], item["score"]) for item in answer.body["item_list"]]
+
+
+def alone(busy: Busy, release: str) -> dict[tuple[str, int], Content]:
+    """What each user is answered from a release while no other is live."""
+    found = {}
+    for user in USERS:
+        answer = busy.load.wait(
+            lambda each, asked=user: each.whole and (each.body["userid"], each.body["release"]) == (asked, release),
+            PATIENCE_S,
+        )
+        found[release, user] = content(answer)
+    return found
+
+
+def test_a_rolling_restart_through_a_release_switch_fails_no_request_and_mixes_nothing(
+    twice: Twice, busy: Busy
+) -> None:
+    before = live(twice.settings).manifest.release
+    expected = alone(busy, before)
+    begin = time.monotonic()
+    changed = written(twice.settings, "source", 2)
+    *load_and_check, switch = SYNC
+    assert switch is s1_go_live
+    for step in load_and_check:
+        step.main(changed)
+    one, other = busy.replicas
+    one.stop()
+    one.start()
+    switch.main(changed)
+    other.stop()
+    other.start()
+    after = live(twice.settings).manifest.release
+    for replica in busy.replicas:
+        busy.wait_until_asked(replica)
+    expected |= alone(busy, after)
+    answers = busy.load.between(begin, time.monotonic())
+    assert failed(answers) == []
+    assert {each.body["release"] for each in answers} == {before, after}
+    assert all(expected[before, user] != expected[after, user] for user in USERS)
+    whole = [each for each in answers if each.whole]
+    assert few([each for each in answers if not each.whole], answers)
+    mixed = [each for each in whole if content(each) != expected[each.body["release"], each.body["userid"]]]
+    assert mixed == []
