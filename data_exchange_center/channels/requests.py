@@ -14,6 +14,7 @@ Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]
 
 BREAK_S: Final = 3600  # a request this long after the user's last event starts a new session
+LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it the clock tells a ranker nothing: the data is old
 CONTINUES, RETURNS = 0, 1  # regimes
 
 

@@ -84,7 +84,7 @@ class ListsRecipe(RankerRecipe, ABC):
     past: float = 0.7  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, all of them later than those
     horizon: int = 10  # events after a request that say what was liked
-    later: float = 0.02  # share of the requests that are asked at a random later time: `make tune-later`
+    later: float = 0.05  # share of the requests that are asked years later: `make tune-later`
     epochs: int = 3
     batch_size: int = 128  # lists
     sampled: int = 32  # candidates of a list that a batch holds; others each time

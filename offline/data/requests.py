@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second
-from data_exchange_center.channels.requests import BREAK_S, Float32, Requests, regimes
+from data_exchange_center.channels.requests import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
 from offline.data.sequences import Ints, Sequences
 
-LATER_S = (BREAK_S, 30 * 365 * 86_400)  # how much later a request may come in `asked_later`
+LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `asked_later`
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,12 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
 
 
 def asked_later(points: Points, share: float, rng: np.random.Generator) -> Points:
-    """The points, a random ``share`` of them asked an hour to thirty years later; what they see stays.
+    """The points, a random ``share`` of them asked years later, up to thirty; what they see stays.
 
-    What a user liked next in a sitting is so taught to be an answer, too, to a request that comes when the sitting
-    seems long over. The time that has passed is drawn evenly on a logarithmic scale.
+    So a ranker is taught what to answer where the clock says nothing, as for a request that is asked of old data now:
+    what was liked next by those who went on and by those who came back. Gaps that are no longer than `LONG_AGO_S` are
+    the data's own, so that who comes back after one is not taken for somebody else. The time that has passed is drawn
+    evenly on a logarithmic scale.
     """
     soonest, latest = np.log(LATER_S)
     passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)

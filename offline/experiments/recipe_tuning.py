@@ -82,7 +82,7 @@ AROUND: Final[Mapping[str, Values]] = {
         "past": (0.6, 0.8),
         "stride": (3, 10),
         "horizon": (5, 20),
-        "later": (0.0, 0.01, 0.05),
+        "later": (0.0, 0.02, 0.1),
         "epochs": (2, 5),
         "batch_size": (64, 256),
         "sampled": (16, 64, 256),

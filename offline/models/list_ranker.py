@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from data_exchange_center.channels.requests import LONG_AGO_S
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from offline.models.layers import first_rating_weights
 
-AGE_EDGES_S = (60.0, 600.0, 3600.0, 86400.0, 30 * 86400.0)
+AGE_EDGES_S = (60.0, 600.0, 3600.0, 86400.0, 30 * 86400.0, float(LONG_AGO_S))
 AGES = len(AGE_EDGES_S) + 1  # buckets
-SUMMARIES = 4  # of a history: length, share liked, mean rating, age of the newest event
+SUMMARIES = 5  # of a history: length, share liked, mean rating, age of the newest event, or that it is long ago
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,9 @@ class ListRanker(nn.Module):
         some = count.clamp(min=1)
         liked = (ratings > self.config.positive_level).float().sum(dim=1) / some
         mean = ratings.float().sum(dim=1) / some
-        return torch.stack([torch.log1p(count), liked, mean, torch.log1p(ages[:, 0].clamp(min=0)) / 10], dim=1)
+        long_ago = (ages[:, 0] >= AGE_EDGES_S[-1]).float()
+        age = torch.log1p(ages[:, 0].clamp(min=0)) / 10 * (1 - long_ago)
+        return torch.stack([torch.log1p(count), liked, mean, age, long_ago], dim=1)
 
     def score(self, affinities: Tensor, summary: Tensor, features: Tensor, crosses: Sequence[Tensor]) -> Tensor:
         """(n, similarities * kernels), (n, SUMMARIES), (n, features), (n, 1) each -> (n, 1)."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_exchange_center.channels.requests import LONG_AGO_S
 from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.history import History
@@ -96,6 +97,15 @@ def test_a_pair_is_looked_up_by_event_and_candidate(ranker: ListRanker) -> None:
         expected = weight[:, 0] * table[3, code] + weight[:, 2] * table[7, code]
         assert found[2 * column].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
     assert not found[1].any()
+
+
+def test_how_long_ago_the_last_event_was_is_told_up_to_two_years(ranker: ListRanker) -> None:
+    events, ratings = torch.ones(3, LENGTH, dtype=torch.long), torch.full((3, LENGTH), 5)
+    ages = torch.tensor([[3600.0], [LONG_AGO_S], [10.0 * LONG_AGO_S]]).expand(3, LENGTH)
+    soon, late, later = ranker.summary(events, ratings, ages)
+    assert soon[3:].tolist() == pytest.approx([np.log1p(3600) / 10, 0])
+    assert late.tolist() == later.tolist()
+    assert late[3:].tolist() == [0, 1]
 
 
 def test_without_pairs_there_are_no_tables_of_them() -> None:
