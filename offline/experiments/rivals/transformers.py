@@ -29,27 +29,27 @@ ESASREC, HSTU = "eSASRec", "HSTU"
 COMMON: Final[Setting] = {
     "targets": "rated",
     "dropout": 0.2,
-    "learning_rate": 1e-3,
+    "learning_rate": 3e-3,
     "blocks": 2,
     "epochs": 10,
     "heads": 2,
     "length": 200,
     "loss": "sampled_softmax",
-    "batch_size": 128,
+    "batch_size": 32,
     "seed": 0,
 }
-# What a training is told by, and in which order other values are tried: what takes longest comes last.
+# What a training is told by, and in which order other values are tried: what matters most comes first.
 FIRST: Final[Mapping[str, Setting]] = {
     ESASREC: {**COMMON, "dim": 64, "negatives": 1024, "temperature": 1.0},
     HSTU: {**COMMON, "dim": 50, "negatives": 1024, "temperature": 0.05},
 }
 OTHERS: Final[Mapping[str, Sequence[Any]]] = {
+    "learning_rate": (1e-3, 6e-3),
+    "epochs": (30, 100),
     "targets": ("liked",),
     "dropout": (0.1, 0.3, 0.5),
-    "learning_rate": (3e-4, 3e-3),
     "dim": (128,),
     "blocks": (4, 8),
-    "epochs": (30, 100),
 }
 
 
