@@ -54,11 +54,11 @@ class _NextItemLoss(torch.autograd.Function):
         logits[:, 0] = EXCLUDED
         at = target_rows * width + target_items
         of_target = weights[target_rows]
-        chosen = of_target @ flat[at]
+        chosen = (of_target * flat[at]).sum()  # no product of vectors: where autocast is on, it is one of bfloat16
         counts = torch.bincount(target_rows, minlength=len(users)) * weights
         top = logits.amax(dim=1)
         total = logits.sub_(top[:, None]).exp_().sum(dim=1)
-        loss = counts @ (top + total.log()) - chosen
+        loss = (counts * (top + total.log())).sum() - chosen
         gradient = logits.mul_((counts / total)[:, None])  # of the loss by the logits, but for the targets' own part
         gradient.view(-1).index_add_(0, at, -of_target)
         ctx.save_for_backward(users, items, gradient)
