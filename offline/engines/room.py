@@ -11,6 +11,7 @@ import math
 from typing import Final
 
 from data_exchange_center.steps import StepError
+from offline.ingestion.events import MOST
 from offline.ingestion.tables import Rows
 
 EVENT_BYTES: Final = 250
@@ -21,9 +22,13 @@ def expect_room(events: Rows, memory_gb: float) -> None:
     rows = events.about()
     needed = rows * EVENT_BYTES / 1e9
     if needed > memory_gb:
+        or_memory = (
+            "; or, where there is more memory than that, say how much with "
+            f"RECSYS_PANDAS__MEMORY_GB={math.ceil(needed)}"
+        )
         raise StepError(
             f"{events.name} holds about {rows:,} events, for which pandas takes about {needed:,.1f} GB of memory "
             f"({EVENT_BYTES} bytes an event), and there are {memory_gb:,.1f} GB",
-            "Compute with RECSYS_ENGINE=spark, which `make spark` installs; or, where there is more memory than that, "
-            f"say how much with RECSYS_PANDAS__MEMORY_GB={math.ceil(needed)}.",
+            "Compute with RECSYS_ENGINE=spark, which `make spark` installs"
+            f"{or_memory if rows <= MOST else ''}.",  # beyond that pandas refuses whatever memory there is
         )

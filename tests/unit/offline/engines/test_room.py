@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from data_exchange_center.steps import StepError
 from offline import engines
 from offline.engines.in_memory import PandasEngine
 from offline.engines.room import EVENT_BYTES, expect_room
+from offline.ingestion.events import MOST
 from offline.ingestion.tables import MadeRows
 from offline.preprocess import s0_get_data
 from offline.scaling import __main__ as scaling
@@ -28,26 +30,36 @@ from tests.made_up_data import shop
 GB = 10**9
 
 
+@dataclass(frozen=True)
 class Many(MadeRows):
     """A file that is said to be large."""
 
+    said: int = 160_000_000
+
     def about(self) -> int:
-        return 2_000_000_000
+        return self.said
 
 
 def test_what_fits_goes_on_and_what_does_not_is_one_sentence() -> None:
     events = Many("interactions.parquet", pa.table({}))
-    needed = 2_000_000_000 * EVENT_BYTES / GB
+    needed = 160_000_000 * EVENT_BYTES / GB
     expect_room(events, needed)
     with pytest.raises(StepError) as caught:
         expect_room(events, 24.9)
     said = str(caught.value)
     assert said.startswith(
-        f"interactions.parquet holds about 2,000,000,000 events, for which pandas takes about {needed:,.1f} GB"
+        f"interactions.parquet holds about 160,000,000 events, for which pandas takes about {needed:,.1f} GB"
     )
     assert "there are 24.9 GB" in said
     for way in ("RECSYS_ENGINE=spark", "`make spark`", f"RECSYS_PANDAS__MEMORY_GB={needed:.0f}"):
         assert way in said
+
+
+def test_memory_is_no_way_out_where_pandas_reads_no_more() -> None:
+    with pytest.raises(StepError) as caught:
+        expect_room(Many("interactions.parquet", pa.table({}), said=MOST + 1), 24.9)
+    assert "RECSYS_ENGINE=spark" in str(caught.value)
+    assert "RECSYS_PANDAS__MEMORY_GB" not in str(caught.value)
 
 
 def test_the_step_refuses_before_anything_is_written(tmp_path: Path) -> None:
