@@ -27,6 +27,7 @@ HOURS_A_MONTH: Final = 730
 OTHER_SERVICES: Final = ("server", "redis", "feast", "triton")
 
 Figure = Mapping[str, Any]
+Rows = list[dict[str, Any]]
 
 
 def user_bytes(events: float) -> float:
@@ -90,9 +91,13 @@ def _of_others(rate: float, waterfall: Figure) -> list[Estimate]:
 
 
 def _of_index(items: int, rate: float, growth: Figure) -> list[Estimate]:
-    """Memory first, cores last. A search is taken to keep one core busy for as long as it takes."""
-    rows, ms = _quickest([row for row in growth["rows"] if row["items"] == _largest(growth)])
-    shards = math.ceil(items / _largest(growth))
+    """Memory first, cores last; nothing where no index finds enough. A search is taken to keep one core busy for as
+    long as it takes."""
+    rows = _quickest_of_the_largest(growth["rows"])
+    if not rows:
+        return []
+    ms = sum(row["p50_ms"] for row in rows)
+    shards = math.ceil(items / rows[0]["items"])
     gb = items * rows[0]["bytes_an_item"] * COPIES / 2**30
     return [
         Estimate("Elasticsearch: index", f"items x bytes an item x {COPIES} copies", gb, "GB"),
@@ -112,24 +117,20 @@ def _of_index(items: int, rate: float, growth: Figure) -> list[Estimate]:
     ]
 
 
-def _largest(growth: Figure) -> int:
-    return max(int(row["items"]) for row in growth["rows"])
-
-
-def _quickest(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], float]:
-    """Of one catalogue, the rows of the index that searches all channels in the least time, and its milliseconds.
+def _quickest_of_the_largest(rows: Rows) -> Rows:
+    """Of the largest catalogue, the rows of the index that searches all channels in the least time, one a channel.
 
     Of each index and channel, the smallest breadth that finds enough; an index with a channel in which none does is
-    left out. A flat one finds everything.
+    left out. A flat one finds everything. A catalogue in which no index is left, as it was not measured to the end,
+    counts as little as one that was not begun.
     """
     channels = {row["channel"] for row in rows}
-    enough: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    enough: defaultdict[tuple[int, str], dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in sorted(rows, key=lambda row: row["num_candidates"]):
         if row["found"] >= FOUND:
-            enough[row["index"]].setdefault(row["channel"], row)
+            enough[row["items"], row["index"]].setdefault(row["channel"], row)
     able = [list(of.values()) for of in enough.values() if of.keys() == channels]
-    chosen = min(able, key=lambda of: sum(row["p50_ms"] for row in of))
-    return chosen, sum(row["p50_ms"] for row in chosen)
+    return min(able, key=lambda of: (-of[0]["items"], sum(row["p50_ms"] for row in of)), default=[])
 
 
 def _of_machines(redis_gb: float, others: list[Estimate], index: list[Estimate]) -> list[Estimate]:

@@ -75,6 +75,17 @@ def test_an_index_in_which_one_channel_is_not_found_does_not_count() -> None:
     assert found["Elasticsearch: requests a second of one core"] == pytest.approx(1000 / 120)
 
 
+def test_a_catalogue_that_was_measured_in_part_does_not_count() -> None:
+    """The measurement writes every row that it has, and was ended before the last channel."""
+    begun = {"rows": [*GROWTH["rows"], row("flat", "tower", 256, 1.0, 600.0, items=10_000_000)]}
+    assert values(growth=begun) == values()
+
+
+def test_without_an_index_that_finds_enough_nothing_is_said_of_it() -> None:
+    found = values(growth={"rows": [row("hnsw", "tower", 4000, 0.9, 1.0)]})
+    assert not [name for name in found if "Elasticsearch" in name or "machines" in name]
+
+
 def test_a_small_catalogue_is_one_part() -> None:
     assert values(1_000)["Elasticsearch: parts of the index"] == 1
 
