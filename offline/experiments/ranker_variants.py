@@ -55,10 +55,9 @@ class Parts:
     def _of_tables(self, frozen: FrozenTables) -> FrozenTables:
         if not self.transitions:
             *others, (events, candidates) = frozen.factors  # the last, as `training.ranking.frozen_tables` orders them
-            followed, *rest = frozen.pairs or (None,)  # the first, as `training.pair_tables` orders them
-            nothing = () if followed is None else (np.zeros_like(followed),)
             factors = (*others, (np.zeros_like(events), np.zeros_like(candidates)))
-            frozen = replace(frozen, factors=factors, pairs=(*nothing, *rest))
+            followed, rest = frozen.pairs[:1], frozen.pairs[1:]  # the first, as `training.pair_tables` orders them
+            frozen = replace(frozen, factors=factors, pairs=(*map(np.zeros_like, followed), *rest))
         if not self.pairs:
             frozen = replace(frozen, pairs=tuple(map(np.zeros_like, frozen.pairs)))
         return frozen if self.crosses else replace(frozen, crosses=tuple(map(np.zeros_like, frozen.crosses)))

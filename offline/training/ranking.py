@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
 from torch import nn
 
 from data_exchange_center.channels.contract import Channel
@@ -155,17 +157,28 @@ def frozen_tables(
 ) -> FrozenTables:
     """Similarities of channels, genres, numbers and of what follows what; crossed log-odds; pairs."""
     crossed = _crossed(spec)
-    followers, together = past.followers(ranker.horizon), past.seen_together()
+    followers = past.followers(ranker.horizon)
     followed = transition_factors(followers, ranker.transitions_dim, ranker.seed)
     fields = zip(inputs.codes(crossed).T, crossed, strict=True)
     sizes = {feature.name: feature.cardinality for feature in inputs.profile}
-    places = paired_places(together, ranker.paired)
+    places, pairs = _pairs(past, followers, ranker)
     return FrozenTables(
         (*similarities(channels, inputs), followed),
         tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
         places,
-        pair_tables(followers, together, places, ranker.pairs_l2) if ranker.paired else (),
+        pairs,
     )
+
+
+def _pairs(
+    past: Sequences, followers: sp.csr_matrix, ranker: ListRankerRecipe
+) -> tuple[NDArray[np.int64], tuple[NDArray[np.float16], ...]]:
+    """`FrozenTables.places` and `FrozenTables.pairs`; where none are wanted nothing is counted for them."""
+    if not ranker.paired:
+        return np.zeros(past.n_items + 1, dtype=np.int64), ()
+    together = past.seen_together()
+    places = paired_places(together, ranker.paired)
+    return places, pair_tables(followers, together, places, ranker.pairs_l2)
 
 
 def _crossed(spec: FeatureSpec) -> list[str]:

@@ -146,13 +146,13 @@ def _batch(data: Sequences, points: Points, lags: int, recipe: TowerRecipe) -> _
         regime=torch.from_numpy(regime),
         seen=_tensors(seen_before(data, points)),
         targets=_tensors(targets),
-        weights=torch.from_numpy(_weights(data, points, liked.sum(axis=1), recipe)),
+        weights=torch.from_numpy(target_weights(data.lengths[points.users], liked.sum(axis=1), recipe)),
     )
 
 
-def _weights(data: Sequences, points: Points, targets: Ints, recipe: TowerRecipe) -> Float32:
-    """(m,) of each target: less where its user has many events, and where its request has many targets."""
-    of_user = data.lengths[points.users] ** -recipe.user_balance
+def target_weights(events: Ints, targets: Ints, recipe: TowerRecipe) -> Float32:
+    """(m,) events of each request's user, (m,) targets of each request -> (m,) what each of these targets weighs."""
+    of_user = events**-recipe.user_balance
     weights: Float32 = (of_user * np.maximum(targets, 1) ** -recipe.request_balance).astype(np.float32)
     return weights
 

@@ -97,6 +97,19 @@ def test_a_list_ranker_takes_channels_of_any_form(inputs: Inputs) -> None:
     assert [channel.form for channel in stages.channels] == ["history_sum", "stored_vectors"]
 
 
+@pytest.mark.parametrize(("paired", "found"), [(0, 0), (5, 5), (4000, ITEMS)])
+def test_pairs_are_of_as_many_items_as_there_are_and_are_wanted(inputs: Inputs, paired: int, found: int) -> None:
+    recipe = RECIPE.model_copy(update={"ranker": RANKER.model_copy(update={"paired": paired})})
+    stages = fit_stages(inputs.data, inputs, recipe)
+    assert isinstance(stages.ranker, ListRanker)
+    assert stages.ranker.config.paired == found
+    assert stages.ranker.config.pairs == (2 if paired else 0)
+    assert np.isfinite(stages.losses).all()
+    if paired:
+        assert stages.ranker.places.max() == found
+        assert all(stages.ranker.get_buffer(name).any() for name in ("pairs0", "pairs1"))
+
+
 def test_the_state_is_every_users_events_newest_first(inputs: Inputs) -> None:
     state = user_state(inputs.data, inputs)
     assert len(state) == USERS

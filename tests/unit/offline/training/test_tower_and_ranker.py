@@ -27,7 +27,7 @@ from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.item_item import ease_channel
 from offline.training.list_ranker import ranked, train_on_lists
 from offline.training.pair_tables import pair_tables, paired_places
-from offline.training.tower import train_tower
+from offline.training.tower import target_weights, train_tower
 from tests.datasets import STARS
 
 USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS, PAIRED = 60, 40, 24, 6, 10, 30
@@ -134,6 +134,28 @@ def test_a_tower_that_begins_with_what_follows_what_learns_sooner(data: Sequence
         return train_tower(past, GENRES, PROFILES, CARDINALITIES, STARS, recipe, TOWER_LAGS)[1][0]
 
     assert loss("followers") < loss("random") - 0.1
+
+
+def test_a_target_weighs_less_of_an_active_user_and_among_many() -> None:
+    events, targets = np.array([2, 32, 32, 32]), np.array([1, 1, 4, 0])
+
+    def weights(user: float, request: float) -> list[float]:
+        return target_weights(
+            events, targets, RECIPE.model_copy(update={"user_balance": user, "request_balance": request})
+        ).tolist()
+
+    assert weights(0.0, 0.0) == [1, 1, 1, 1]
+    assert weights(0.2, 0.0) == pytest.approx([2**-0.2, 0.5, 0.5, 0.5])
+    assert weights(0.0, 0.5) == [1, 1, 0.5, 1]
+    assert weights(0.2, 1.0) == pytest.approx([2**-0.2, 0.5, 0.125, 0.5])
+
+
+def test_the_tower_is_trained_with_these_weights(data: Sequences) -> None:
+    def losses(request_balance: float) -> list[float]:
+        recipe = RECIPE.model_copy(update={"epochs": 1, "request_balance": request_balance})
+        return train_tower(data.select(data.users != 5), GENRES, PROFILES, CARDINALITIES, STARS, recipe, TOWER_LAGS)[1]
+
+    assert losses(0.0) != losses(1.0)
 
 
 def test_a_tower_begins_with_the_rows_that_there_are() -> None:
