@@ -206,7 +206,7 @@ class ListRanker(nn.Module):
         some = count.clamp(min=1)
         liked = (ratings > self.config.positive_level).float().sum(dim=1) / some
         mean = ratings.float().sum(dim=1) / some
-        long_ago = (ages[:, 0] >= AGE_EDGES_S[-1]).float()
+        long_ago = (self.buckets(ages[:, 0]) == AGES - 1).float()
         age = torch.log1p(ages[:, 0].clamp(min=0)) / 10 * (1 - long_ago)
         return torch.stack([torch.log1p(count), liked, mean, age, long_ago], dim=1)
 

@@ -101,7 +101,7 @@ def test_a_pair_is_looked_up_by_event_and_candidate(ranker: ListRanker) -> None:
 
 def test_how_long_ago_the_last_event_was_is_told_up_to_two_years(ranker: ListRanker) -> None:
     events, ratings = torch.ones(3, LENGTH, dtype=torch.long), torch.full((3, LENGTH), 5)
-    ages = torch.tensor([[3600.0], [LONG_AGO_S], [10.0 * LONG_AGO_S]]).expand(3, LENGTH)
+    ages = torch.tensor([[3600.0], [2.0 * LONG_AGO_S], [10.0 * LONG_AGO_S]]).expand(3, LENGTH)
     soon, late, later = ranker.summary(events, ratings, ages)
     assert soon[3:].tolist() == pytest.approx([np.log1p(3600) / 10, 0])
     assert late.tolist() == later.tolist()
