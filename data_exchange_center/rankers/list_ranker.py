@@ -28,8 +28,8 @@ class ListRankerRecipe(ListsRecipe):
     def configure(self, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
         from offline.models.list_ranker import ListRankerConfig
 
-        of_network = trained["factors"], trained["pairs"]
-        return ListRankerConfig.of(spec, self, *of_network, dataset).model_dump(mode="json")
+        config = ListRankerConfig.of(spec, self, trained["factors"], trained["pairs"], dataset)
+        return config.model_dump(mode="json")
 
     @classmethod
     def build(cls, config: Config) -> nn.Module:

@@ -1,7 +1,7 @@
 """How many of the ranker's training requests are asked later: ``make tune-later``, on the ten before the last ten.
 
-A ranker that is only taught by requests as they came takes one that is asked years later for a return, and a request
-without a time is one of these. Each share of the recipe's `ListRankerRecipe.later` is tried: the same targets asked for
+A ranker that is only taught by requests as they came has never met one that is asked years later, and a request without
+a time is one of these. Each share of the recipe's `ListRankerRecipe.later` is tried: the same targets asked for
 in the sitting, an hour later and now, for everybody and for those who come back. Recall's order is the bar.
 
 Reads:  offline/{ratings,items,users}.parquet

@@ -45,8 +45,8 @@ def pair_tables(
 
 
 def _followed(followers: sp.csr_matrix, codes: NDArray[np.int64]) -> NDArray[np.floating]:
-    all_followers = np.asarray(followers[codes].sum(axis=1))  # (n, 1)
-    share = followers[codes][:, codes].toarray() / (all_followers + PRIOR)
+    of_paired = followers[codes]
+    share = of_paired[:, codes].toarray() / (np.asarray(of_paired.sum(axis=1)) + PRIOR)  # (n, n) / (n, 1)
     likely: NDArray[np.floating] = np.log1p(SCALE * share) / WIDTH
     return likely
 
