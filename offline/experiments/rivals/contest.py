@@ -28,10 +28,9 @@ class Contest:
     report: Report
 
     def enter(self, rival: Rival) -> None:
-        """A first row, the search for a setting, and the row of the best."""
+        """The row of the best so far, the search for a setting, and the row of the best."""
         tried = self.report.tried(rival.name)
-        if self.report.row(rival.name) is None:
-            self._measure(rival)
+        self._measure(rival)
         for entry in searched(rival, tried, partial(self._try, rival)):
             self.report.add_tried(rival.name, entry)
             self._told(rival)

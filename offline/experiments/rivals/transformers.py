@@ -44,8 +44,8 @@ FIRST: Final[Mapping[str, Setting]] = {
     HSTU: {**COMMON, "dim": 50, "negatives": 1024, "temperature": 0.05},
 }
 OTHERS: Final[Mapping[str, Sequence[Any]]] = {
-    "learning_rate": (1e-3, 6e-3),
     "epochs": (30, 100),
+    "learning_rate": (1e-3, 6e-3),
     "targets": ("liked",),
     "dropout": (0.1, 0.3, 0.5),
     "dim": (128,),

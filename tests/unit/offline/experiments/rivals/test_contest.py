@@ -96,7 +96,7 @@ def test_an_ended_search_goes_on(cuts: tuple[Holdout, Holdout], tmp_path: Path) 
     assert (row["setting"], row["searched"]) == ({"shift": 0}, False)  # as far as it has come
     system.asked.clear()
     contest(cuts, path).enter(system.rival("any"))
-    assert system.asked == [(cuts[0], 2), (cuts[1], 1)]
+    assert system.asked == [(cuts[1], 1), (cuts[0], 2)]  # first the row of what the ended run had found
 
 
 def test_rows_are_compared_with_the_recipe_of_today(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
