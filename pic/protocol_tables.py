@@ -154,7 +154,6 @@ CHINESE = {
     "ranker: without recall's scores and ranks": "排序模型：去掉召回的分数与名次",
     "ranker: without affinities to the history": "排序模型：去掉与历史的亲和度",
     "ranker: without what follows what": "排序模型：去掉“什么跟着什么”",
-    "ranker: without tables of pairs": "排序模型：去掉成对相似度表",
     "ranker: without item statistics": "排序模型：去掉影片统计",
     "ranker: without crossed statistics": "排序模型：去掉交叉统计",
     "ranker: recall's scores and ranks alone (learned fusion)": "排序模型：只有召回的分数与名次（学习式融合）",

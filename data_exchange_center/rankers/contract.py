@@ -80,14 +80,14 @@ class ListsRecipe(RankerRecipe, ABC):
 
     examples: ClassVar[Examples] = "lists"
 
-    history: int = 20  # newest events in a row; 30 gave the same on validation
-    past: float = 0.7  # share of each user's events that the recall behind the training lists is fitted on
+    history: int = 40  # newest events in a row
+    past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, all of them later than those
     horizon: int = 10  # events after a request that say what was liked
     later: float = 0.05  # share of the requests that are asked years later: `make tune-later`
-    epochs: int = 3
+    epochs: int = 6
     batch_size: int = 128  # lists
-    sampled: int = 32  # candidates of a list that a batch holds; others each time
+    sampled: int = 64  # candidates of a list that a batch holds; others each time
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
     seed: int = 0

@@ -20,15 +20,13 @@ class ListRankerRecipe(ListsRecipe):
     kind: Literal["list"] = "list"
     kernels: int = 4  # learned weightings of the history, a similarity
     transitions_dim: int = 64  # rank of what-follows-what, one of the similarities; 128 gave the same on validation
-    paired: int = 4000  # most rated items, whose pairs stand in tables, each of the square of this
-    pairs_l2: float = 1000.0  # of EASE, one of these tables
     hidden: tuple[int, ...] = (64, 32)
-    dropout: float = 0.1
+    dropout: float = 0.0
 
     def configure(self, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
         from offline.models.list_ranker import ListRankerConfig
 
-        config = ListRankerConfig.of(spec, self, trained["factors"], trained["pairs"], dataset)
+        config = ListRankerConfig.of(spec, self, trained["factors"], dataset)
         return config.model_dump(mode="json")
 
     @classmethod

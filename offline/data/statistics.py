@@ -78,8 +78,8 @@ def _mean_rating(past: Sequences) -> NDArray[np.float64]:
     return np.rint(HUNDREDS * mean)
 
 
-# In the order of the model's columns. Item counts grow with the events they are made of: of 70 % of the events they are
-# about log(1 / 0.7) lower than of all.
+# In the order of the model's columns. Item counts grow with the events they are made of: of 60 % of the events they are
+# about log(1 / 0.6) lower than of all.
 STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
     UserStatistic(_count(Columns.N_RATINGS, "user"), lambda events, users, counts: counts),
     ItemStatistic(_count("item_ratings", "item"), _by_item),

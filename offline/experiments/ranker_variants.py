@@ -29,7 +29,6 @@ class Parts:
     recall: bool = True  # each candidate's scores and ranks
     history: bool = True  # affinities to the newest events, and their summary
     transitions: bool = True  # the affinities by what follows what
-    pairs: bool = True  # the affinities by tables of pairs
     statistics: bool = True  # of items
     crosses: bool = True  # how much likelier the user's group likes the item
 
@@ -56,10 +55,7 @@ class Parts:
         if not self.transitions:
             *others, (events, candidates) = frozen.factors  # the last, as `training.ranking.frozen_tables` orders them
             factors = (*others, (np.zeros_like(events), np.zeros_like(candidates)))
-            followed, rest = frozen.pairs[:1], frozen.pairs[1:]  # the first, as `training.pair_tables` orders them
-            frozen = replace(frozen, factors=factors, pairs=(*map(np.zeros_like, followed), *rest))
-        if not self.pairs:
-            frozen = replace(frozen, pairs=tuple(map(np.zeros_like, frozen.pairs)))
+            frozen = replace(frozen, factors=factors)
         return frozen if self.crosses else replace(frozen, crosses=tuple(map(np.zeros_like, frozen.crosses)))
 
 
@@ -69,7 +65,6 @@ def without() -> dict[str, Parts]:
         "without recall's scores and ranks": Parts(recall=False),
         "without affinities to the history": Parts(history=False),
         "without what follows what": Parts(transitions=False),
-        "without tables of pairs": Parts(pairs=False),
         "without item statistics": Parts(statistics=False),
         "without crossed statistics": Parts(crosses=False),
         "recall's scores and ranks alone (learned fusion)": Parts(history=False, statistics=False, crosses=False),

@@ -1,9 +1,9 @@
 """Ranker for the list that recall returned: affinities of each candidate to the user's last events, and a small MLP.
 
 An affinity is a sum over the history of (weight of the event) x (item-item similarity of event and candidate). The
-similarities are inner products of fixed item factors, or looked up in tables of pairs; the weights (by lag,
-rating_weight and age) are learned: target attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over
-a list (Cao et al. 2007, ListNet), so only differences between a user's candidates count.
+similarities are inner products of fixed item factors; the weights (by lag, rating_weight and age) are learned: target
+attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a list (Cao et al. 2007, ListNet), so only
+differences between a user's candidates count.
 """
 
 from __future__ import annotations
@@ -38,22 +38,17 @@ class FrozenTables:
     Attributes:
         factors: a pair a similarity: (items + 1, d) of events, (items + 1, d) of candidates; row 0 is zero.
         crosses: per crossed user field, (codes, items + 1) log-odds of an item among users with that code.
-        places: (items + 1,) int64 of each item in the tables of pairs, 1..n; 0 for those without pairs.
-        pairs: a table a similarity, (n + 1, n + 1) float16, of an event's item and a candidate; row and column 0 zero.
     """
 
     factors: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
     crosses: tuple[NDArray[np.float32], ...]
-    places: NDArray[np.int64]
-    pairs: tuple[NDArray[np.float16], ...]
 
     def named(self) -> dict[str, NDArray[Any]]:
         """By the name of its buffer."""
         tables: dict[str, NDArray[Any]] = {f"cross{number}": table for number, table in enumerate(self.crosses)}
         for number, (events, candidates) in enumerate(self.factors):
             tables |= {f"events{number}": events, f"candidates{number}": candidates}
-        pairs = {f"pairs{number}": table for number, table in enumerate(self.pairs)}
-        return tables | {"places": self.places} | pairs if pairs else tables
+        return tables
 
 
 class ListRankerConfig(BaseModel):
@@ -65,8 +60,6 @@ class ListRankerConfig(BaseModel):
     items: int  # codes 1..items
     factors: tuple[int, ...]  # dimensions of each similarity
     crosses: tuple[int, ...]  # cardinality of each crossed user field
-    pairs: int = 0  # tables of pairs
-    paired: int = 0  # items of such a table
     history: int  # events looked at
     kernels: int
     hidden: tuple[int, ...]
@@ -80,11 +73,11 @@ class ListRankerConfig(BaseModel):
 
     @classmethod
     def of(
-        cls, spec: FeatureSpec, recipe: ListRankerRecipe, factors: Sequence[int], pairs: int, dataset: Dataset
+        cls, spec: FeatureSpec, recipe: ListRankerRecipe, factors: Sequence[int], dataset: Dataset
     ) -> ListRankerConfig:
         """For the columns of ``spec``, whose users' one-hot fields are crossed with the items.
 
-        ``factors``: dimensions of each similarity by factors; ``pairs``: how many there are by pairs.
+        ``factors``: dimensions of each similarity.
 
         Raises ValueError when the spec has no history.
         """
@@ -97,8 +90,6 @@ class ListRankerConfig(BaseModel):
         return cls(
             items=items,
             factors=tuple(factors),
-            pairs=pairs,
-            paired=min(recipe.paired, items) if pairs else 0,
             crosses=tuple(spec.one_hot[n].cardinality for n in crossed),
             history=spec.history.length,
             kernels=recipe.kernels,
@@ -117,23 +108,17 @@ class ListRankerConfig(BaseModel):
         """How many columns go in as they are."""
         return self.feature_columns[1] - self.feature_columns[0]
 
-    @property
-    def similarities(self) -> int:
-        """By factors and by pairs."""
-        return len(self.factors) + self.pairs
-
 
 class ListRanker(nn.Module):
     """History, candidates and their features -> one score a candidate."""
 
     edges: Tensor
-    places: Tensor
 
     def __init__(self, config: ListRankerConfig) -> None:
         """All random, the frozen tables too, until weights are loaded, or tables are set and the rest is trained."""
         super().__init__()
         self.config = config
-        n, k, rows = config.similarities, config.kernels, config.items + 1
+        n, k, rows = len(config.factors), config.kernels, config.items + 1
         for number, dim in enumerate(config.factors):
             for side in ("events", "candidates"):
                 table = torch.randn(rows, dim) * 0.1
@@ -141,13 +126,6 @@ class ListRanker(nn.Module):
                 self.register_buffer(f"{side}{number}", table)
         for number, codes in enumerate(config.crosses):
             self.register_buffer(f"cross{number}", torch.randn(codes, rows) * 0.1)
-        if config.pairs:
-            places = torch.arange(rows)
-            self.register_buffer("places", torch.where(places <= config.paired, places, 0))
-        for number in range(config.pairs):
-            table = torch.randn(config.paired + 1, config.paired + 1) * 0.1
-            table[0] = table[:, 0] = 0
-            self.register_buffer(f"pairs{number}", table.half())
         self.register_buffer("edges", torch.tensor(AGE_EDGES_S), persistent=False)
         lag = torch.arange(1, config.history + 1).float()
         self.lag = nn.Parameter((lag ** torch.linspace(-2.0, 0.0, k)[:, None]).repeat(n, 1, 1))  # (n, kernels, lags)
@@ -183,17 +161,12 @@ class ListRanker(nn.Module):
             by_rating, by_age = self.rating_weight[number][:, ratings], self.age[number][:, bucket]
             return (self.lag[number][:, None] * by_rating * by_age).transpose(0, 1)
 
-        by_factors, out = len(self.config.factors), []
-        for number in range(by_factors):
+        out = []
+        for number in range(len(self.config.factors)):
             rows = nn.functional.embedding(events, self.get_buffer(f"events{number}"))  # (m, lags, d); padding is 0
             user = torch.matmul(weights(number), rows)  # (m, kernels, d)
             items = nn.functional.embedding(candidates, self.get_buffer(f"candidates{number}"))  # (m, c, d)
             out.append(torch.matmul(items, user.transpose(1, 2)))  # (m, c, kernels)
-        if self.config.pairs:
-            cells = self.places[events][:, :, None] * (self.config.paired + 1) + self.places[candidates][:, None]
-        for number in range(self.config.pairs):
-            similar = self.get_buffer(f"pairs{number}").view(-1)[cells].float()  # (m, lags, c)
-            out.append(torch.matmul(weights(by_factors + number), similar).transpose(1, 2))
         return torch.cat(out, dim=2)
 
     def buckets(self, ages: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ defines the columns, their order and their encoding; training and the server bot
 
 Recipe source: rated pairs. With 18 genres: 5 one-hot (userid, itemid, gender, age, occupation), 18 multi-hot (genres),
 36 dense (statistics as they stood before the rating).
-Recipe default: lists. Channels fitted on the first 70 % of each user's past, the teachers, answer requests at
+Recipe default: lists. Channels fitted on the first 60 % of each user's past, the teachers, answer requests at
 later moments, and their fused lists are labelled with what the user liked next: the ranker learns to order what recall
 returns.
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import NDArray
 from torch import nn
 
 from data_exchange_center.channels.contract import Channel
@@ -29,7 +27,6 @@ from offline.training.channels import channels_of, fit_channels
 from offline.training.examples import ListExamples
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.list_ranker import list_report, train_on_lists
-from offline.training.pair_tables import pair_tables, paired_places
 from offline.training.transitions import transition_factors
 
 
@@ -140,7 +137,7 @@ def train_then_renew(
 ) -> tuple[ListRanker, list[float]]:
     """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place."""
     factors = [candidates.shape[1] for _, candidates in then.frozen.factors]
-    config = ListRankerConfig.of(then.stored.spec, ranker, factors, len(then.frozen.pairs), dataset)
+    config = ListRankerConfig.of(then.stored.spec, ranker, factors, dataset)
 
     def build() -> ListRanker:
         network = ListRanker(config)
@@ -155,30 +152,15 @@ def train_then_renew(
 def frozen_tables(
     past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, ranker: ListRankerRecipe
 ) -> FrozenTables:
-    """Similarities of channels, genres, numbers and of what follows what; crossed log-odds; pairs."""
+    """Similarities of channels, genres, numbers and of what follows what; crossed log-odds."""
     crossed = _crossed(spec)
-    followers = past.followers(ranker.horizon)
-    followed = transition_factors(followers, ranker.transitions_dim, ranker.seed)
+    followed = transition_factors(past.followers(ranker.horizon), ranker.transitions_dim, ranker.seed)
     fields = zip(inputs.codes(crossed).T, crossed, strict=True)
     sizes = {feature.name: feature.cardinality for feature in inputs.profile}
-    places, pairs = _pairs(past, followers, ranker)
     return FrozenTables(
         (*similarities(channels, inputs), followed),
         tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
-        places,
-        pairs,
     )
-
-
-def _pairs(
-    past: Sequences, followers: sp.csr_matrix, ranker: ListRankerRecipe
-) -> tuple[NDArray[np.int64], tuple[NDArray[np.float16], ...]]:
-    """`FrozenTables.places` and `FrozenTables.pairs`; where none are wanted nothing is counted for them."""
-    if not ranker.paired:
-        return np.zeros(past.n_items + 1, dtype=np.int64), ()
-    together = past.seen_together()
-    places = paired_places(together, ranker.paired)
-    return places, pair_tables(followers, together, places, ranker.pairs_l2)
 
 
 def _crossed(spec: FeatureSpec) -> list[str]:

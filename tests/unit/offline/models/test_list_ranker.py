@@ -30,9 +30,8 @@ SPEC = FeatureSpec(
     candidate=("a_score", "fused_log_rank"),
     history=HistoryFeature(length=LENGTH),
 )
-PAIRED = 20
-RECIPE = ListRankerRecipe(kernels=3, hidden=(8, 4), paired=PAIRED)
-CONFIG = ListRankerConfig.of(SPEC, RECIPE, factors=(4, 2, 3), pairs=2, dataset=STARS)
+RECIPE = ListRankerRecipe(kernels=3, hidden=(8, 4))
+CONFIG = ListRankerConfig.of(SPEC, RECIPE, factors=(4, 2, 3), dataset=STARS)
 
 
 @pytest.fixture(scope="module")
@@ -73,30 +72,27 @@ def test_a_served_list_scores_as_in_training(ranker: ListRanker, events: int) ->
 def test_knowledge_is_renewed_and_must_fit(ranker: ListRanker) -> None:
     factors = tuple((np.ones((ITEMS + 1, d), np.float32), np.ones((ITEMS + 1, d), np.float32)) for d in (4, 2, 3))
     crosses = (np.ones((3, ITEMS + 1), np.float32), np.ones((4, ITEMS + 1), np.float32))
-    places, pairs = np.zeros(ITEMS + 1, np.int64), (np.full((PAIRED + 1, PAIRED + 1), 2, np.float16),) * 2
     other = ListRanker(CONFIG)
-    other.set_tables(FrozenTables(factors, crosses, places, pairs))
+    other.set_tables(FrozenTables(factors, crosses))
     assert other.get_buffer("events1").unique().tolist() == [1.0]
-    assert other.get_buffer("pairs1").unique().tolist() == [2.0]
-    assert not other.places.any()
     with pytest.raises(ValueError, match="shapes"):
-        other.set_tables(FrozenTables(factors[:2], crosses, places, pairs))
+        other.set_tables(FrozenTables(factors[:2], crosses))
     with pytest.raises(ValueError, match="shapes"):
-        other.set_tables(FrozenTables(factors, crosses, places, pairs[:1]))
+        other.set_tables(FrozenTables(factors, crosses[:1]))
 
 
-def test_a_pair_is_looked_up_by_event_and_candidate(ranker: ListRanker) -> None:
-    """The sum over the events of weight times cell; an item without a place has no pairs."""
-    events, candidates = torch.tensor([[3, PAIRED + 5, 7, 0, 0]]), torch.tensor([[4, PAIRED + 1, 9]])
+def test_an_affinity_is_a_weighted_sum_over_the_history(ranker: ListRanker) -> None:
+    """Of weight times similarity; what pads has none."""
+    events, candidates = torch.tensor([[3, 5, 7, 0, 0]]), torch.tensor([[4, 9]])
     ratings, ages = torch.tensor([[5, 5, 1, 0, 0]]), torch.tensor([[10.0, 20.0, 1e6, 0.0, 0.0]])
-    found = ranker.affinities(events, ratings, ages, candidates)[0, :, -3:]  # the second table's kernels
-    table, number = ranker.get_buffer("pairs1").float(), len(CONFIG.factors) + 1
+    found = ranker.affinities(events, ratings, ages, candidates)[0, :, -3:]  # the last similarity's kernels
+    number = len(CONFIG.factors) - 1
+    similar = (
+        ranker.get_buffer(f"events{number}")[events[0]] @ ranker.get_buffer(f"candidates{number}")[candidates[0]].T
+    )
     weight = ranker.lag[number] * ranker.rating_weight[number][:, ratings[0]]
     weight = weight * ranker.age[number][:, ranker.buckets(ages)[0]]  # (kernels, lags)
-    for column, code in enumerate((4, 9)):
-        expected = weight[:, 0] * table[3, code] + weight[:, 2] * table[7, code]
-        assert found[2 * column].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
-    assert not found[1].any()
+    torch.testing.assert_close(found, (weight[:, :3] @ similar[:3]).T)
 
 
 def test_how_long_ago_the_last_event_was_is_told_up_to_two_years(ranker: ListRanker) -> None:
@@ -106,11 +102,6 @@ def test_how_long_ago_the_last_event_was_is_told_up_to_two_years(ranker: ListRan
     assert soon[3:].tolist() == pytest.approx([np.log1p(3600) / 10, 0])
     assert late.tolist() == later.tolist()
     assert late[3:].tolist() == [0, 1]
-
-
-def test_without_pairs_there_are_no_tables_of_them() -> None:
-    model = ListRanker(ListRankerConfig.of(SPEC, RECIPE, factors=(4,), pairs=0, dataset=STARS))
-    assert not [name for name, _ in model.named_buffers() if "pair" in name or name == "places"]
 
 
 def test_weights_of_another_kind_are_refused(ranker: ListRanker) -> None:
@@ -123,4 +114,4 @@ def test_weights_of_another_kind_are_refused(ranker: ListRanker) -> None:
 
 def test_a_spec_without_history_has_no_list_ranker() -> None:
     with pytest.raises(ValueError, match="history"):
-        ListRankerConfig.of(SPEC.model_copy(update={"history": None}), ListRankerRecipe(), (4,), 0, STARS)
+        ListRankerConfig.of(SPEC.model_copy(update={"history": None}), ListRankerRecipe(), (4,), STARS)

@@ -97,19 +97,6 @@ def test_a_list_ranker_takes_channels_of_any_form(inputs: Inputs) -> None:
     assert [channel.form for channel in stages.channels] == ["history_sum", "stored_vectors"]
 
 
-@pytest.mark.parametrize(("paired", "found"), [(0, 0), (5, 5), (4000, ITEMS)])
-def test_pairs_are_of_as_many_items_as_there_are_and_are_wanted(inputs: Inputs, paired: int, found: int) -> None:
-    recipe = RECIPE.model_copy(update={"ranker": RANKER.model_copy(update={"paired": paired})})
-    stages = fit_stages(inputs.data, inputs, recipe)
-    assert isinstance(stages.ranker, ListRanker)
-    assert stages.ranker.config.paired == found
-    assert stages.ranker.config.pairs == (2 if paired else 0)
-    assert np.isfinite(stages.losses).all()
-    if paired:
-        assert stages.ranker.places.max() == found
-        assert all(stages.ranker.get_buffer(name).any() for name in ("pairs0", "pairs1"))
-
-
 def test_the_state_is_every_users_events_newest_first(inputs: Inputs) -> None:
     state = user_state(inputs.data, inputs)
     assert len(state) == USERS
@@ -129,7 +116,7 @@ def part_ways(past: Sequences) -> Sequences:
 
 
 def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
-    """People who part ways after the first 70 % are taught by the same teachers, on other lists."""
+    """People who part ways after what the teachers know are taught by the same teachers, on other lists."""
     past, turned = inputs.data, part_ways(inputs.data)
     cut = past.earlier(RANKER.past).lengths
     teachers, lists = training_lists(past, inputs, RECIPE)

@@ -26,7 +26,6 @@ from offline.models.tower import Tower, TowerShape
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.item_item import ease_channel
 from offline.training.list_ranker import ranked, train_on_lists
-from offline.training.pair_tables import pair_tables, paired_places
 from offline.training.tower import target_weights, train_tower
 from tests.datasets import STARS
 
@@ -80,9 +79,7 @@ def knowledge(data: Sequences, tower: Tower) -> FrozenTables:
     years = np.arange(1960.0, 1960 + ITEMS + 1)[:, None]
     inputs = Inputs(STARS, data, ("a", "b"), GENRES, years, pd.DataFrame(), (), PROFILES)
     factors = similarities((tower.channel("tower", TRAINED),), inputs)
-    places = paired_places(data.seen_together(), PAIRED)
-    pairs = pair_tables(data.followers(3), data.seen_together(), places, l2=10)
-    return FrozenTables(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),), places, pairs)
+    return FrozenTables(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),))
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +217,8 @@ def test_ranker_beats_the_recalled_order_it_is_trained_on(
         disliked=lists.disliked[rows, shuffled],
         features=np.zeros_like(lists.features),
     )
-    recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32, paired=PAIRED)
-    config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], 2, STARS)
+    recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32)
+    config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], STARS)
 
     def build() -> ListRanker:
         network = ListRanker(config)
