@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TowerRecipe(VectorRecipe):
-    """Trained by a softmax over all items; user vector: profile, weighted sums over the history, a layer of these."""
+    """Trained by a softmax over the items; user vector: profile, weighted sums over the history, a layer of these."""
 
     served: ClassVar[type[HistorySum]] = HistorySum
     together: ClassVar[bool] = True
@@ -34,6 +34,8 @@ class TowerRecipe(VectorRecipe):
     horizon: int = 7  # events after a request whose liked items are its targets
     user_balance: float = 0.3  # a target weighs (events of its user) ** -this: 0 trains for the most active users
     request_balance: float = 0.5  # ... times (targets of its request) ** -this
+    sampled_beyond: int = 20_000  # items: where there are more, a batch's softmax is over a sample of them
+    sampled_items: int = 4096  # of a sample, on average
     seed: int = 0
 
     def fit(self, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:

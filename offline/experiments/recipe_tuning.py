@@ -105,6 +105,8 @@ NOT_TRIED: Final[Mapping[str, str]] = {
     "term_weight": "of the index's search: the source's genres",
     "num_candidates": "of an approximate search: `make bench-index`",
     "index": "`make bench-index`",
+    "sampled_beyond": "of large catalogues: `make evaluate-large`",
+    "sampled_items": "of large catalogues: `make evaluate-large`",
     "kind": "a name",
     "name": "a name",
     "channels": "parts of their own",

@@ -1,7 +1,7 @@
 """Two-tower factorization machine: the sum of a user's field vectors times the sum of an item's field vectors.
 
 Rendle (2010), "Factorization Machines", with the pairs inside one side left out, as they cannot reorder items; trained
-as Covington et al. (2016) train candidate generation: softmax over all items. Item popularity is one more dimension.
+as Covington et al. (2016) train candidate generation: softmax over the items. Item popularity is one more dimension.
 
 A user is profile + weighted sums of item rows over the history, and a layer of hidden units that reads these. There is
 no user id, so a user's vector can be updated, or made for a new user, from `Tower.channel` with numpy alone.
@@ -86,9 +86,12 @@ class Tower(nn.Module):
                 there = torch.from_numpy(rows.any(axis=1))
                 table.weight[there, : rows.shape[1]] = torch.from_numpy(rows)[there]
 
-    def item_vectors(self) -> Tensor:
-        """(items + 1, dim) without the popularity dimension."""
-        return self.item.weight + self.genres @ self.item_genre
+    def item_vectors(self, items: Tensor | None = None) -> Tensor:
+        """(items + 1, dim) without the popularity dimension; of (k,) ``items`` alone, (k, dim)."""
+        if items is None:
+            return self.item.weight + self.genres @ self.item_genre
+        rows: Tensor = self.item(items)
+        return rows + self.genres[items] @ self.item_genre
 
     def history_rows(self) -> Tensor:
         """(fields, items + 1, dim)."""

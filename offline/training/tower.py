@@ -1,4 +1,4 @@
-"""Training of the tower: softmax over all items a user has not seen, on what the user liked next."""
+"""Training of the tower: softmax over the items a user has not seen, all or a sample, on what the user liked next."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from offline.training.distributed import workers
 from offline.training.distributed.checkpoint import Checkpoint, Training
 from offline.training.distributed.workers import on_device
 from offline.training.next_item_loss import next_item_loss
+from offline.training.sampled_loss import chances, drawn, sampled_item_loss, within
 from offline.training.transitions import transition_factors
 
 Float32 = NDArray[np.float32]
@@ -68,10 +69,11 @@ def train_tower(
         hidden=recipe.hidden,
     )
     model = Tower(shape, genres, clicks, recipe.dropout)
+    chance = chances(clicks, recipe.sampled_items) if data.n_items > recipe.sampled_beyond else None
     if recipe.start == "followers" and all_workers.first:  # it has all events, and the others begin as it does
         factors = transition_factors(everything.followers(recipe.horizon), recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
-    loss_of = all_workers.parallel(_Loss(model, torch.from_numpy(profiles)))
+    loss_of = all_workers.parallel(_Loss(model, torch.from_numpy(profiles), chance))
     optimizer = _optimizer(model, recipe)
     points = request_points(data, recipe.stride, np.random.default_rng(recipe.seed))
     batches = -(-all_workers.numbered(len(points)).total // recipe.batch_size)
@@ -86,10 +88,12 @@ def train_tower(
             all_workers.seed(recipe.seed, epoch)
             points = request_points(data, recipe.stride, rng)
             own = all_workers.numbered(len(points))
+            for_samples = np.random.default_rng([recipe.seed, epoch])  # all workers draw the same
             total = torch.zeros(2, dtype=torch.float64)  # loss and weight of this worker's targets
             model.train()
             for index in np.array_split(rng.permutation(own.total), batches):
-                batch = _batch(data, points.take(own.of(index)), lags, recipe)
+                sample = None if chance is None else drawn(chance, for_samples)
+                batch = _batch(data, points.take(own.of(index)), lags, recipe, sample)
                 with all_workers.precision():
                     loss, weight = loss_of(batch), float(batch.weights[batch.targets[0]].sum())
                 optimizer.zero_grad(set_to_none=True)
@@ -112,41 +116,56 @@ class _Batch(NamedTuple):
     items: Tensor  # (m, lags)
     ratings: Tensor  # (m, lags)
     regime: Tensor  # (m,)
-    seen: tuple[Tensor, Tensor]  # (row, item) of what is left out of the softmax
+    left_out: tuple[Tensor, Tensor]  # of the softmax: (row, item), or (row, position in the sample)
     targets: tuple[Tensor, Tensor]  # (row, item) of what was liked next
     weights: Tensor  # (m,) of each target of a request
+    sample: tuple[Tensor, ...]  # (k,) items that the softmax is over; none: over all
 
 
 class _Loss(nn.Module):
     """Weighted cross-entropy of a batch, summed over the targets."""
 
     people: Tensor
+    correction: Tensor  # (items + 1,) logarithm of each item's chance to be in a sample
 
-    def __init__(self, model: Tower, people: Tensor) -> None:
-        """``people``: (users, fields) codes."""
+    def __init__(self, model: Tower, people: Tensor, chance: NDArray[np.float64] | None) -> None:
+        """``people``: (users, fields) codes; ``chance``: (items + 1,), where the softmax is over samples."""
         super().__init__()
         self.model = model
         self.register_buffer("people", people, persistent=False)
+        correction = np.zeros(0) if chance is None else np.log(chance)
+        self.register_buffer("correction", torch.from_numpy(correction.astype(np.float32)), persistent=False)
 
     def forward(self, batch: _Batch) -> Tensor:
-        users, items, ratings, regime, seen, targets, weights = on_device(batch, self.people.device)
+        users, items, ratings, regime, left_out, targets, weights, sample = on_device(batch, self.people.device)
         model = self.model
         vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
-        return next_item_loss(vectors, model.item_vectors(), model.bias, seen, targets, weights)
+        if not sample:
+            return next_item_loss(vectors, model.item_vectors(), model.bias, left_out, targets, weights)
+        (drawn_items,), (rows, liked) = sample, targets
+        of_target = (vectors[rows].float() * model.item_vectors(liked)).sum(dim=1) + model.bias[liked]
+        bias = model.bias[drawn_items] - self.correction[drawn_items]
+        return sampled_item_loss(vectors, model.item_vectors(drawn_items), bias, left_out, (rows, of_target), weights)
 
 
-def _batch(data: Sequences, points: Points, lags: int, recipe: TowerRecipe) -> _Batch:
+def _batch(data: Sequences, points: Points, lags: int, recipe: TowerRecipe, sample: Ints | None) -> _Batch:
     items, ratings, _, regime = histories(data, points, lags)
     after, liked = next_events(data, points, recipe.horizon)
-    targets = np.nonzero(liked)[0], after[liked]
+    targets, seen = (np.nonzero(liked)[0], after[liked]), seen_before(data, points)
+    if sample is None:
+        left_out = seen
+    else:
+        both = np.concatenate([seen, targets], axis=1)
+        left_out = within(sample, (both[0], both[1]))
     return _Batch(
         users=torch.from_numpy(points.users),
         items=torch.from_numpy(items),
         ratings=torch.from_numpy(ratings),
         regime=torch.from_numpy(regime),
-        seen=_tensors(seen_before(data, points)),
+        left_out=_tensors(left_out),
         targets=_tensors(targets),
         weights=torch.from_numpy(target_weights(data.lengths[points.users], liked.sum(axis=1), recipe)),
+        sample=() if sample is None else (torch.from_numpy(sample),),
     )
 
 

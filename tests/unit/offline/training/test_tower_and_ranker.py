@@ -23,6 +23,7 @@ from offline.data.sequences import Sequences
 from offline.data.stored_features import StoredFeatures
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.models.tower import Tower, TowerShape
+from offline.training import tower as training
 from offline.training.frozen_tables import crossed_log_odds, similarities
 from offline.training.item_item import ease_channel
 from offline.training.list_ranker import ranked, train_on_lists
@@ -114,13 +115,46 @@ def assert_alike(data: Sequences, tower: Tower) -> None:
 
 
 def test_tower_learns_what_comes_next(data: Sequences, tower: Tower) -> None:
+    assert share_found(data, tower) > 0.8  # one in six by chance
+
+
+def share_found(data: Sequences, tower: Tower) -> float:
+    """Of the users, for how many the best item comes within the last three."""
     past, channel = data.before_last(3), tower.channel("tower", TRAINED)
     points = Points(np.arange(USERS), past.lengths, data.times[data.starts[:-1] + past.lengths])
     scores = channel.scores(requests_at(data, points, PROFILES, TOWER_LAGS, {}))
     scores[past.seen().nonzero()] = -np.inf
     best = scores[:, 1:].argmax(axis=1) + 1
     following = data.last(3).items.reshape(USERS, 3)
-    assert (best[:, None] == following).any(axis=1).mean() > 0.8  # one in six by chance
+    return float((best[:, None] == following).any(axis=1).mean())
+
+
+def test_a_catalogue_that_is_not_larger_is_never_sampled(data: Sequences, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fitted(data, RECIPE.model_copy(update={"epochs": 1})).state_dict()
+    for name in ("chances", "drawn", "sampled_item_loss"):
+        monkeypatch.setattr(training, name, lambda *_, name=name: pytest.fail(name))
+    assert RECIPE.sampled_beyond > ITEMS
+    found = fitted(data, RECIPE.model_copy(update={"epochs": 1, "sampled_beyond": ITEMS})).state_dict()
+    assert all(torch.equal(weights, expected[name]) for name, weights in found.items())
+
+
+def test_a_sample_of_all_items_trains_the_tower_that_all_items_train(data: Sequences) -> None:
+    recipe = RECIPE.model_copy(update={"epochs": 2})
+    everything = recipe.model_copy(update={"sampled_beyond": ITEMS - 1, "sampled_items": ITEMS})
+    (one, losses), (other, same) = (
+        train_tower(data, GENRES, PROFILES, CARDINALITIES, STARS, each, TOWER_LAGS) for each in (recipe, everything)
+    )
+    assert same == pytest.approx(losses, abs=1e-4)
+    assert other.item_vectors().detach().numpy() == pytest.approx(one.item_vectors().detach().numpy(), abs=1e-2)
+
+
+def test_a_tower_learns_from_samples(data: Sequences, tower: Tower) -> None:
+    past = data.before_last(3)
+    recipe = RECIPE.model_copy(update={"sampled_beyond": ITEMS - 1, "sampled_items": 10})
+    one, two = (fitted(past, recipe) for _ in range(2))
+    assert all(torch.equal(*each) for each in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    assert not torch.equal(one.item_vectors(), tower.item_vectors())
+    assert share_found(data, one) > 0.8
 
 
 def test_a_tower_that_begins_with_what_follows_what_learns_sooner(data: Sequences) -> None:

@@ -28,7 +28,8 @@ def test_both_have_the_same_weights(two: list[dict[str, Trained]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change"), [("tower", {}), ("tiny batches", {"batch_size": 1, "epochs": 1})]
+    ("name", "change"),
+    [("tower", {}), ("sampled", together.SAMPLED), ("tiny batches", {"batch_size": 1, "epochs": 1})],
 )  # where a batch is one request, a worker often has none of it
 def test_two_workers_take_the_steps_of_one(two: list[dict[str, Trained]], name: str, change: dict[str, int]) -> None:
     alone, together_ = together.tower(together.TOWER.model_copy(update=change)), two[0][name]

@@ -24,6 +24,7 @@ USERS, ITEMS, LAGS = 41, 30, 8
 GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
 PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1) + 1
 TOWER = TowerRecipe(dim=8, epochs=3, batch_size=24, learning_rate=0.02, stride=2, horizon=3, dropout=0.0)
+SAMPLED = {"sampled_beyond": ITEMS - 1, "sampled_items": 8}
 
 
 class Trained(NamedTuple):
@@ -109,6 +110,7 @@ def work() -> dict[str, Trained]:
         return {
             "tower": tower(TOWER),
             "dropout": tower(dropout),
+            "sampled": tower(TOWER.model_copy(update=SAMPLED)),
             "tiny batches": tower(one_user_a_batch),
             "ranker": ranker(),
         }
