@@ -23,9 +23,11 @@ class EaseRecipe(VectorRecipe):
     dim: int = 64
     l2: float = 1000.0
     power: float = 0.75  # an event's weight is (lag + 1) ** -power
+    low_rank_beyond: int = 10_000  # items: where there are more, no matrix of items x items is made
+    eigenvectors: int = 256  # of what is seen together, which stand for it then
     seed: int = 0
 
     def fit(self, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
         from offline.training.item_item import ease_channel
 
-        return Fitted(ease_channel(past.seen_together(), self, data.history, inputs.dataset))
+        return Fitted(ease_channel(past, self, data.history, inputs.dataset))

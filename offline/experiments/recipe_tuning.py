@@ -107,6 +107,8 @@ NOT_TRIED: Final[Mapping[str, str]] = {
     "index": "`make bench-index`",
     "sampled_beyond": "of large catalogues: `make evaluate-large`",
     "sampled_items": "of large catalogues: `make evaluate-large`",
+    "low_rank_beyond": "of large catalogues: `make evaluate-large`",
+    "eigenvectors": "of large catalogues: `make evaluate-large`",
     "kind": "a name",
     "name": "a name",
     "channels": "parts of their own",

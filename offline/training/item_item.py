@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy import linalg
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, svds
 
 from data_exchange_center.channels.ease import EaseRecipe
 from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.dataset import Dataset
+from offline.data.sequences import Sequences
 
 Float32 = NDArray[np.float32]
 
@@ -48,20 +52,52 @@ def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple
 
     ``dim`` is at most n - 1.
     """
-    exact = weights.astype(np.float64)  # in single precision, runs differ in the last digits
-    left, values, right = svds(exact, k=min(dim, weights.shape[0] - 1), random_state=seed)
+    return _factors(weights.astype(np.float64), dim, seed)  # in single precision, runs differ in the last digits
+
+
+def low_rank_ease(
+    seen: sp.csr_matrix, eigenvectors: int, l2: float, dim: int, seed: int = 0
+) -> tuple[Float32, Float32]:
+    """`low_rank` of EASE's weights, without a matrix of items x items: of (users, items + 1) 0/1, column 0 empty.
+
+    What is seen together is taken to be V L V' of its largest eigenvalues, and the rest of its diagonal. Then the
+    inverse that EASE needs is a diagonal less a product of (n, eigenvectors) with itself (Woodbury), and exact where
+    there are as many eigenvectors as the matrix has rank.
+    """
+    exact = seen.astype(np.float64)
+    _, values, vectors = svds(exact, k=min(eigenvectors, min(seen.shape) - 1), random_state=seed)
+    half = vectors.T * values  # (n, k): V L^1/2
+    seen_by = np.asarray(exact.sum(axis=0)).ravel()  # the diagonal, as all values are 1
+    diagonal = l2 + np.maximum(seen_by - np.square(half).sum(axis=1), 0)
+    half /= np.sqrt(diagonal)[:, None]
+    inner = np.linalg.cholesky(np.eye(half.shape[1]) + half.T @ half)
+    product = linalg.solve_triangular(inner, half.T, lower=True).T / np.sqrt(diagonal)[:, None]
+    columns = product / (1 / diagonal - np.square(product).sum(axis=1))[:, None]  # over the inverse's diagonal
+    of_itself = (product * columns).sum(axis=1)  # EASE's weights have none
+
+    def by(left: NDArray[np.float64], right: NDArray[np.float64]) -> Callable[..., NDArray[np.float64]]:
+        return lambda vector: left @ (right.T @ vector.ravel()) - of_itself * vector.ravel()
+
+    weights = LinearOperator(
+        (len(half), len(half)), matvec=by(product, columns), rmatvec=by(columns, product), dtype=np.float64
+    )
+    return _factors(weights, dim, seed)
+
+
+def _factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
+    left, values, right = svds(weights, k=min(dim, weights.shape[0] - 1), random_state=seed)
     order = np.argsort(-values)
     weight = values[order]
     root = np.sqrt(np.where(weight > 1e-6 * weight[0], weight, 0))  # what is below is rounding
     return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
 
 
-def ease_channel(together: sp.csr_matrix, recipe: EaseRecipe, lags: int, dataset: Dataset) -> HistorySum:
-    """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity.
-
-    ``together``: `pairs.seen_together`.
-    """
-    rows, columns = low_rank(ease_of_pairs(together, recipe.l2), recipe.dim, recipe.seed)
+def ease_channel(past: Sequences, recipe: EaseRecipe, lags: int, dataset: Dataset) -> HistorySum:
+    """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
+    if past.n_items > recipe.low_rank_beyond:
+        rows, columns = low_rank_ease(past.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
+    else:
+        rows, columns = low_rank(ease_of_pairs(past.seen_together(), recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
     dim, ratings = columns.shape[1], np.arange(dataset.rating_codes)
     rating_weight = np.where(ratings > dataset.positive_level, 1, 0.5) * (ratings > 0)
@@ -75,5 +111,5 @@ def ease_channel(together: sp.csr_matrix, recipe: EaseRecipe, lags: int, dataset
         profile=(),
         items=columns,
         bias=np.zeros(len(columns), dtype=np.float32),
-        trained=together.diagonal() > 0,
+        trained=past.rated(),
     )

@@ -69,7 +69,7 @@ def tower(data: Sequences) -> Tower:
 
 @pytest.fixture(scope="module")
 def lists(data: Sequences, tower: Tower) -> Lists:
-    ease = ease_channel(data.before_last(3).seen_together(), EaseRecipe(dim=8, l2=1.0), LAGS, STARS)
+    ease = ease_channel(data.before_last(3), EaseRecipe(dim=8, l2=1.0), LAGS, STARS)
     channels = (tower.channel("tower", TRAINED), ease)
     points = request_points(data, 3, np.random.default_rng(0))
     return recall_lists(data, points, PROFILES, channels, (2, 1), size=10, history=LAGS, horizon=3)
