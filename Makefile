@@ -205,7 +205,7 @@ ratings: setup ## AUC of rating prediction, with the source's columns and with m
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline evaluate-degraded evaluate-diversity evaluate-live rivals ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluation-pictures fingerprint
+.PHONY: evaluate evaluate-offline evaluate-degraded evaluate-diversity evaluate-live rivals ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluate-large evaluation-pictures fingerprint
 evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
 	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
@@ -238,6 +238,9 @@ evaluate-last: setup ## the last rating of every user, as papers measure it, wit
 
 evaluate-ties: setup ## the recipe fitted with the events of each second in random order (ten minutes)
 	$(BIN)/python -m offline.experiments.shuffled_ties
+
+evaluate-large: setup ## what a sampled softmax and low-rank EASE lose, and save as the catalogue grows -> pic/figures/ (ten minutes)
+	$(BIN)/python -m offline.experiments.large_catalogues
 
 evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
 	$(BIN)/python -m offline.evaluation.pictures

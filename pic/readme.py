@@ -22,6 +22,7 @@ import diversity_tables
 import evaluation_tables
 import events_tables
 import experiment_tables
+import large_tables
 import offline_tables
 import protocol_tables
 import rivals_tables
@@ -59,6 +60,7 @@ CHINESE = {
     **experiment_tables.CHINESE,
     **rivals_tables.CHINESE,
     **scale_tables.CHINESE,
+    **large_tables.CHINESE,
     **tuning_tables.CHINESE,
 }
 
@@ -74,6 +76,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     **experiment_tables.BLOCKS,
     **rivals_tables.BLOCKS,
     **scale_tables.BLOCKS,
+    **large_tables.BLOCKS,
     **tuning_tables.BLOCKS,
 }
 
