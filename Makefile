@@ -395,7 +395,7 @@ fuzz: setup ## ten thousand requests made from the API's description, right and 
 .PHONY: test-cluster
 test-cluster: setup spark ## past one machine: the services as clusters, nodes killed under load; Spark gives what pandas gives; what this machine lacks is left out, and says so
 	$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/spark -q --timeout 1800
-	$(SERVICES)/spark-*/bin/python -m pytest tests/cluster/spark -q --timeout 1800
+	OMP_NUM_THREADS=1 $(SERVICES)/spark-*/bin/python -m pytest tests/cluster/spark -q --timeout 1800
 
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)

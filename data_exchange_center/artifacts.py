@@ -89,6 +89,16 @@ class Table(_File):
         except (pa.ArrowException, OSError) as error:
             raise self.wrong(path, f"cannot be read ({error})") from error
 
+    def types(self, exchange_dir: Path) -> Mapping[str, pa.DataType]:
+        """Of all its columns, those that are not declared by name too. Raises ArtifactError as `read` does."""
+        path = self.require(exchange_dir)
+        try:
+            parts = parts_of(path)
+            self._expect_columns(parts, path)
+            return {field.name: field.type for field in pq.read_schema(parts[0])}
+        except (pa.ArrowException, OSError) as error:
+            raise self.wrong(path, f"cannot be read ({error})") from error
+
     @contextmanager
     def in_parts(self, exchange_dir: Path) -> Iterator[Path]:
         """A folder that an engine writes parts into, in the order of their names.
@@ -277,6 +287,18 @@ USER_SEEN = Table(
     "The items each user has rated (train and test rows), which are never recommended again.",
     {Columns.USER: pa.int32(), Columns.SEEN: _ids},
 )
+USER_STATE = Table(
+    "offline/user_state.parquet",
+    _S1_TERM_RECALL,
+    "Every user's profile codes, as the channels read them, and events, newest first (train and test rows).",
+    {
+        Columns.USER: pa.int32(),
+        Columns.PROFILE: _ids,
+        Columns.ITEMS: _ids,
+        Columns.RATINGS: pa.list_(pa.int8()),
+        Columns.TIMES: pa.list_(pa.int64()),
+    },
+)
 POPULAR = Table(
     "offline/popular.parquet",
     _S1_TERM_RECALL,
@@ -307,18 +329,6 @@ CHANNELS = Binary(
     _S2_VECTOR_RECALL,
     "ChannelSet: the channels whose user vectors are made of the history when a request is answered; may hold none.",
 )
-USER_STATE = Table(
-    "offline/user_state.parquet",
-    _S2_VECTOR_RECALL,
-    "Every user's profile codes, as the channels read them, and events, newest first (train and test rows).",
-    {
-        Columns.USER: pa.int32(),
-        Columns.PROFILE: _ids,
-        Columns.ITEMS: _ids,
-        Columns.RATINGS: pa.list_(pa.int8()),
-        Columns.TIMES: pa.list_(pa.int64()),
-    },
-)
 RECALL_REPORT = Document(
     "offline/recall_report.json", _S2_VECTOR_RECALL, "By channel name: configuration, curves, metrics."
 )
@@ -341,11 +351,24 @@ TEACHER_CHANNELS = Binary(
     "ChannelSet: the channels, fitted on the first part of each user's past, that made the training lists.",
     examples="lists",
 )
-LISTS = Binary(
-    "offline/lists.npz",
+LISTS = Table(
+    "offline/lists.parquet",
     _S1_FEATURES,
     "What the ranker is trained on: lists of the teacher channels at later moments, with the history before and what "
-    "was liked after.",
+    "was liked after, by item code. Features are the bytes of halves, candidate after candidate.",
+    {
+        Columns.USER: pa.int32(),
+        "times": pa.int64(),
+        "lengths": pa.int32(),
+        "statistics": pa.list_(pa.int64()),
+        "events": _ids,
+        "ratings": pa.list_(pa.int8()),
+        "ages": _ids,
+        "candidates": _ids,
+        "liked": pa.list_(pa.bool_()),
+        "disliked": pa.list_(pa.bool_()),
+        "features": pa.binary(),
+    },
     examples="lists",
 )
 USER_FEATURES = Table(

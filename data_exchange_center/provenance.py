@@ -59,7 +59,14 @@ TERMS = Step(
 )
 TERM_RECALL = Step(
     "offline/recall/s1_term_recall.py",
-    (artifacts.RATINGS, artifacts.USER_TERMS, artifacts.ITEM_TERMS, artifacts.GENRES),
+    (
+        artifacts.DATASET,
+        artifacts.RATINGS,
+        artifacts.USERS,
+        artifacts.USER_TERMS,
+        artifacts.ITEM_TERMS,
+        artifacts.GENRES,
+    ),
     report=artifacts.TERM_RECALL_REPORT,
 )
 VECTOR_RECALL = Step(

@@ -20,7 +20,9 @@ from data_exchange_center.steps import StepError
 from offline import engines
 from offline.data import samples
 from offline.data.inputs import Inputs, make_inputs
+from offline.data.lists import Lists
 from offline.data.samples import RatedPairs
+from offline.data.sequences import Sequences
 
 PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
 OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
@@ -41,7 +43,7 @@ def read_inputs(
     ratings = ratings[ratings[Columns.SPLIT].isin(parts)]
     inputs = make_inputs(ratings, users, items, read_dataset(folder))
     whole_past = parts == PAST and own is None
-    elsewhere = engines.pairs_of_the_past(settings, len(items)) if whole_past else None
+    elsewhere = engines.beside_models(settings).pairs(len(items)) if whole_past else None
     return replace(inputs, data=replace(inputs.data, elsewhere=elsewhere))
 
 
@@ -116,6 +118,15 @@ def read_samples(settings: Settings) -> tuple[Float32, pd.DataFrame, FeatureSpec
     if not ratings[known].equals(table[known]) or set(spec.columns) - set(table.columns):
         raise StepError("samples.parquet does not belong to ratings.parquet: run s1_feature_engi.py again.")
     return table[list(spec.columns)].to_numpy(np.float32), ratings, spec
+
+
+def read_lists(settings: Settings, past: Sequences) -> Lists:
+    """The lists that a ranker is trained on. Raises ArtifactError when they are missing, or not of the past's users."""
+    table = artifacts.LISTS.read(settings.exchange_dir)
+    try:
+        return Lists.of_table(table, past.userids)
+    except ValueError as error:
+        raise artifacts.LISTS.wrong(artifacts.LISTS.at(settings.exchange_dir), str(error)) from error
 
 
 def read_model_reports(exchange_dir: Path) -> dict[str, dict[str, Any]]:

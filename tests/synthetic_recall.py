@@ -13,7 +13,7 @@ from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.channels.stored_vectors import StoredVectors
 from data_exchange_center.recipes import Recipe
 from offline.data.inputs import Inputs
-from offline.training.channels import channel_set, item_vectors, user_state, user_vectors
+from offline.training.channels import channel_set, item_vectors, user_vectors
 from tests.synthetic_world import DIM, World
 
 
@@ -24,7 +24,6 @@ def write_channels(folder: Path, world: World, inputs: Inputs, recipe: Recipe) -
     artifacts.USER_VECTORS.write(folder, user_vectors(channels, past))
     artifacts.ITEM_VECTORS.write(folder, item_vectors(channels, past))
     artifacts.CHANNELS.write(folder, channel_set(channels, past).pack())
-    artifacts.USER_STATE.write(folder, user_state(past, inputs))
     artifacts.RECALL_REPORT.write(folder, {})
 
 

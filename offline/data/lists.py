@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.channels.contract import Channel
 from data_exchange_center.channels.search import best_unseen
 from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.columns import Columns
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.progress import progress
 from offline.data.requests import Points, histories, next_events, requests_at, seen_before
@@ -19,6 +22,8 @@ from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import user_statistics_after
 
 CHUNK = 512  # request points scored at once
+SEEN = 1 << 22  # events that these see as rated, all together
+_OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids; bytes, as engines know no halves
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,28 @@ class Lists:
     def __len__(self) -> int:
         return len(self.users)
 
-    def pack(self) -> bytes:
-        """An .npz, without pickle."""
-        buffer = io.BytesIO()
-        np.savez(buffer, **{field.name: getattr(self, field.name) for field in fields(self)})
-        return buffer.getvalue()
+    def table(self, userids: Ints) -> pd.DataFrame:
+        """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OTHERWISE}
+        columns = {name: array if array.ndim == 1 else _objects(list(array)) for name, array in arrays.items()}
+        features = _objects([each.tobytes() for each in self.features])
+        return pd.DataFrame({Columns.USER: userids[self.users].astype(np.int32), **columns, "features": features})
 
     @classmethod
-    def unpack(cls, raw: bytes) -> Lists:
-        """Inverse of `pack`. Raises ValueError when ``raw`` is no such file."""
-        try:
-            with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-                return cls(*(arrays[field.name] for field in fields(cls)))
-        except (KeyError, OSError, ValueError, EOFError) as error:
-            raise ValueError(f"these are no lists ({error})") from error
+    def of_table(cls, table: pd.DataFrame, userids: Ints) -> Lists:
+        """Inverse of `table`. Raises ValueError where a list is of none of the users, or two differ in size."""
+        users = np.minimum(np.searchsorted(userids, table[Columns.USER]), len(userids) - 1)
+        if not len(table) or (userids[users] != table[Columns.USER]).any():
+            raise ValueError("these are no lists of these users")
+        rows = {field.name: table[field.name].to_numpy() for field in fields(cls) if field.name not in _OTHERWISE}
+        columns = {name: np.stack(row.tolist()) if row.dtype == np.object_ else row for name, row in rows.items()}
+        features = np.frombuffer(b"".join(table["features"]), np.float16)
+        shape = *columns["candidates"].shape, -1
+        return cls(users=users.astype(np.int32), features=features.reshape(shape), **columns)
+
+
+def _objects(rows: list[Any]) -> pd.Series:
+    return pd.Series(rows, dtype=object)  # without rows, pandas would take them for numbers
 
 
 def recall_lists(
@@ -81,6 +94,7 @@ def recall_lists(
     history: int = 30,
     horizon: int = 10,
     only_liked: bool = False,
+    by_user: bool = False,
 ) -> Lists:
     """The fused list of every point.
 
@@ -91,14 +105,19 @@ def recall_lists(
         history: events the ranker sees.
         horizon: events after a request that say what was liked.
         only_liked: leave out the lists that hold nothing liked: a ranker learns nothing from them.
+        by_user: score no two users' points together. The last digits of a product of matrices depend on its shape, and
+            so on who else asks.
     """
     parts = []
-    for chunk in progress(_chunks(points), desc="lists", unit="chunk", total=-(-len(points) // CHUNK)):
+    n_columns = len(candidate_columns([channel.name for channel in channels]))
+    ends = _ends(points, by_user)
+    for chunk in progress(_chunks(points, ends), desc="lists", unit="chunk", total=len(ends)):
         searches = [_search(channel, data, chunk, profiles, size) for channel in channels]
         fused = [fuse(hits, weights, size) for hits in zip(*searches, strict=True)]
-        n_columns = len(candidate_columns([channel.name for channel in channels]))
         part = _labelled(data, chunk, fused, (len(chunk), size, n_columns), history, horizon)
         parts.append(part.take(np.flatnonzero(part.liked.any(axis=1))) if only_liked else part)
+    if not parts:
+        return _labelled(data, points, [], (0, size, n_columns), history, horizon)
     return Lists(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Lists)))
 
 
@@ -133,13 +152,27 @@ def channel_hits(
     data: Sequences, points: Points, profiles: NDArray[np.int64], channel: Channel, size: int
 ) -> Iterator[Hits]:
     """What one channel alone finds at every point."""
-    for chunk in _chunks(points):
+    for chunk in _chunks(points, _ends(points)):
         yield from _search(channel, data, chunk, profiles, size)
 
 
-def _chunks(points: Points) -> Iterator[Points]:
-    for start in range(0, len(points), CHUNK):
-        yield points.take(np.arange(start, min(start + CHUNK, len(points))))
+def _ends(points: Points, by_user: bool = False) -> list[int]:
+    """Where chunks end: none has more than `CHUNK` points, nor, unless it is a single one, has seen more than `SEEN`
+    events; ``by_user``: nor is one of two users."""
+    ends: list[int] = []
+    begin = seen = 0
+    for n, (user, events) in enumerate(zip(points.users.tolist(), points.positions.tolist(), strict=True)):
+        other = by_user and user != points.users[begin]
+        if n > begin and (other or n - begin == CHUNK or seen + events > SEEN):
+            ends.append(n)
+            begin, seen = n, 0
+        seen += events
+    return [*ends, len(points)] if len(points) else []
+
+
+def _chunks(points: Points, ends: Sequence[int]) -> Iterator[Points]:
+    for begin, end in pairwise([0, *ends]):
+        yield points.take(np.arange(begin, end))
 
 
 def _search(

@@ -53,17 +53,24 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     return Points(users[event], positions[event], data.times[event])
 
 
-def asked_later(points: Points, share: float, rng: np.random.Generator) -> Points:
+def asked_later(
+    points: Points, share: float, when: np.random.Generator, which: np.random.Generator | None = None
+) -> Points:
     """The points, a random ``share`` of them asked years later, up to thirty; what they see stays.
 
     So a ranker is taught what to answer where the clock says nothing, as for a request that is asked of old data now:
     what was liked next by those who went on and by those who came back. Gaps that are no longer than `LONG_AGO_S` are
     the data's own, so that who comes back after one is not taken for somebody else. The time that has passed is drawn
     evenly on a logarithmic scale.
+
+    Args:
+        when: draws a time for each point.
+        which: draws then, for each, whether it counts; None: ``when``.
     """
     soonest, latest = np.log(LATER_S)
-    passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)
-    return replace(points, times=points.times + np.where(rng.random(len(points)) < share, passed, 0))
+    passed = np.exp(when.uniform(soonest, latest, len(points))).astype(np.int64)
+    chosen = (which or when).random(len(points)) < share
+    return replace(points, times=points.times + np.where(chosen, passed, 0))
 
 
 def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints, Ints, Ints]:

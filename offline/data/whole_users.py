@@ -30,6 +30,6 @@ def for_everybody(made: pd.DataFrame, users: pd.Series, columns: Mapping[str, pa
     """A row for each of ``users``: zeros for one who is not in ``made``, and empty lists where ``columns`` says so."""
     rows = made.set_index(Columns.USER).reindex(pd.Index(users, name=Columns.USER), fill_value=0)
     for name, kind in columns.items():
-        if pa.types.is_list(kind):
-            rows[name] = [each if isinstance(each, list) else [] for each in rows[name]]
+        if name in rows and pa.types.is_list(kind):
+            rows[name] = [[] if isinstance(each, int) else each for each in rows[name]]
     return rows.reset_index()

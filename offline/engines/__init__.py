@@ -15,9 +15,8 @@ from typing import Final, NamedTuple
 
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
-from offline.data.sequences import PairsElsewhere
-from offline.engines.contract import Engine
-from offline.engines.in_memory import PandasEngine
+from offline.engines.contract import BesideModels, Engine
+from offline.engines.in_memory import PandasBeside, PandasEngine
 
 
 def _pandas(settings: Settings) -> AbstractContextManager[Engine]:
@@ -42,14 +41,14 @@ def _python_of_spark(settings: Settings) -> Path:
     return environment.python(settings)
 
 
-def _counted_here(_: Settings, __: int) -> None:
-    return None
+def _pandas_beside(settings: Settings) -> BesideModels:
+    return PandasBeside(settings.exchange_dir)
 
 
-def _counted_by_spark(settings: Settings, items: int) -> PairsElsewhere:
-    from offline.engines.spark.counting import SparkPairs
+def _spark_beside(settings: Settings) -> BesideModels:
+    from offline.engines.spark.beside import SparkBeside
 
-    return SparkPairs(settings, items)
+    return SparkBeside(settings)
 
 
 class Kind(NamedTuple):
@@ -58,17 +57,17 @@ class Kind(NamedTuple):
     Attributes:
         start: it is stopped when the block ends.
         python: which one a step needs that uses it.
-        pairs: given the number of items, what counts pairs of them in the past; None: who asks does.
+        beside: what it does for steps that train models.
     """
 
     start: Callable[[Settings], AbstractContextManager[Engine]]
     python: Callable[[Settings], Path]
-    pairs: Callable[[Settings, int], PairsElsewhere | None]
+    beside: Callable[[Settings], BesideModels]
 
 
 KINDS: Final = {
-    "pandas": Kind(_pandas, _this_python, _counted_here),
-    "spark": Kind(_spark, _python_of_spark, _counted_by_spark),
+    "pandas": Kind(_pandas, _this_python, _pandas_beside),
+    "spark": Kind(_spark, _python_of_spark, _spark_beside),
 }
 
 
@@ -77,9 +76,9 @@ def chosen(settings: Settings) -> AbstractContextManager[Engine]:
     return KINDS[settings.engine].start(settings)
 
 
-def pairs_of_the_past(settings: Settings, items: int) -> PairsElsewhere | None:
-    """What counts pairs of ``items`` items in all that is not held out, for a step that is not run by the engine."""
-    return KINDS[settings.engine].pairs(settings, items)
+def beside_models(settings: Settings) -> BesideModels:
+    """What that engine does for a step that it does not run."""
+    return KINDS[settings.engine].beside(settings)
 
 
 def run(main: Callable[[Settings], None]) -> None:

@@ -3,7 +3,8 @@
 An engine is asked in the order of the pipeline, and hands out what it keeps in its own form: `Engine.ingest` reads a
 data set, `Ingested.join` adds what servers were told, `Joined.split` labels and splits, `SplitTables.write` leaves the
 artifacts. What is computed of these, a user at a time, is a function that the step names: `Engine.of_users` leaves an
-artifact, `Engine.counts` adds up. A step sees counts alone. What a label, a holdout, a level or a statistic *is* stands
+artifact, `Engine.counts` adds up. A step sees counts alone. Steps that train run where the models are, and ask
+`BesideModels`. What a label, a holdout, a level or a statistic *is* stands
 in `offline.data` and `offline.ingestion`, in functions of arrays that every engine calls.
 """
 
@@ -16,8 +17,12 @@ from typing import Protocol
 import pandas as pd
 
 from data_exchange_center.artifacts import Table
+from data_exchange_center.channels.contract import Channel
 from data_exchange_center.dataset import Dataset
+from offline.data.inputs import Inputs
 from offline.data.sanity import Counted
+from offline.data.sequences import PairsElsewhere
+from offline.data.training_lists import ListsAsked, ListsMade
 from offline.data.whole_users import Keys, OfUsers
 from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source
@@ -69,6 +74,21 @@ class Ingested(Protocol):
         ...
 
 
+class BesideModels(Protocol):
+    """What an engine does for a step that trains models, which runs in the project's own environment."""
+
+    def pairs(self, items: int) -> PairsElsewhere | None:
+        """What counts pairs of ``items`` items in all that is not held out; None: who asks does."""
+        ...
+
+    def training_lists(self, asked: ListsAsked, teachers: Sequence[Channel], inputs: Inputs) -> ListsMade:
+        """`artifacts.LISTS`, as ``asked``: what the teachers recall in all that is not held out.
+
+        Raises StepError when no list holds anything that was liked.
+        """
+        ...
+
+
 class Engine(Protocol):
     """Where the steps' work is done."""
 
@@ -85,6 +105,7 @@ class Engine(Protocol):
         *,
         columns: Sequence[str] | None = None,
         everybody: Table | None = None,
+        beside: OfUsers | None = None,
     ) -> int:
         """What ``function`` says of the users of ``read``, in its order, as ``written``; how many rows that are.
 
@@ -92,6 +113,7 @@ class Engine(Protocol):
             columns: of ``read``; None: all.
             everybody: a table with a row for each user; there is one for each then, in its order: zeros and empty lists
                 for those whom ``function`` leaves out.
+            beside: what the rows of ``everybody`` say themselves, a row for each: columns that are put beside.
         """
         ...
 

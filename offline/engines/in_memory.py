@@ -11,10 +11,13 @@ import pandas as pd
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import Table
+from data_exchange_center.channels.contract import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
+from offline.data.inputs import Inputs
 from offline.data.sanity import Counted, counted
 from offline.data.split import label_and_split
+from offline.data.training_lists import ListsAsked, ListsMade
 from offline.data.whole_users import Keys, OfUsers, added_up, for_everybody
 from offline.engines.room import expect_room
 from offline.ingestion import ingest, recorded
@@ -96,11 +99,14 @@ class PandasEngine:
         *,
         columns: Sequence[str] | None = None,
         everybody: Table | None = None,
+        beside: OfUsers | None = None,
     ) -> int:
         made = function(_columns(read, exchange_dir, columns))
         if everybody is not None:
-            users = everybody.read(exchange_dir, [Columns.USER])[Columns.USER]
-            made = for_everybody(made, users, written.columns)
+            users = everybody.read(exchange_dir, None if beside else [Columns.USER])
+            made = for_everybody(made, users[Columns.USER], written.columns)
+            if beside is not None:
+                made = beside(users).merge(made, on=Columns.USER, validate="1:1")
         written.write(exchange_dir, made)
         return len(made)
 
@@ -108,6 +114,21 @@ class PandasEngine:
         self, exchange_dir: Path, read: Table, function: OfUsers, keys: Keys, *, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
         return added_up(function(_columns(read, exchange_dir, columns)), keys)
+
+
+@dataclass(frozen=True)
+class PandasBeside:
+    """See `contract.BesideModels`."""
+
+    exchange_dir: Path
+
+    def pairs(self, _: int) -> None:
+        return None
+
+    def training_lists(self, asked: ListsAsked, teachers: Sequence[Channel], inputs: Inputs) -> ListsMade:
+        lists = asked.recalled(inputs.data, inputs.profiles, teachers)
+        artifacts.LISTS.write(self.exchange_dir, lists.table(inputs.data.userids))
+        return ListsMade(len(lists), asked.size, int(lists.liked.sum()))
 
 
 def _columns(table: Table, exchange_dir: Path, columns: Sequence[str] | None) -> pd.DataFrame:

@@ -13,7 +13,7 @@ Reads:  offline/raw/dataset.json, offline/{ratings,users}.parquet;
         source: offline/{item_terms,user_terms,impression_terms}.parquet, offline/genres.json;
         default: offline/items.parquet
 Writes: offline/{feature_spec,features_report}.json, offline/{user_features,item_features}.parquet;
-        source: offline/samples.parquet; default: offline/{lists,teacher_channels}.npz
+        source: offline/samples.parquet; default: offline/lists.parquet, offline/teacher_channels.npz
 Run:    cd offline/rank && python s1_feature_engi.py
 Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; default: about 52,200 lists of 256
         candidates, 76 columns (MovieLens-1M)
@@ -30,7 +30,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline import published
+from offline import engines, published
 from offline.data import statistics
 from offline.readers import read_inputs, read_rated_pairs
 from offline.training import channels, ranking
@@ -86,16 +86,15 @@ def recalled_lists(settings: Settings) -> None:
     teachers = ranking.fit_teachers(past, inputs, recipe)
     if not workers.current().first:
         return
-    lists = ranking.lists_of(teachers, past, inputs, recipe)
 
+    made = engines.beside_models(settings).training_lists(ranking.lists_asked(recipe), teachers, inputs)
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
     artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs))
     artifacts.TEACHER_CHANNELS.write(folder, channels.channel_set(teachers, past).pack())
-    artifacts.LISTS.write(folder, lists.pack())
     artifacts.FEATURES_REPORT.write(folder, read)
     print(
-        f"{len(lists):,} lists of {lists.candidates.shape[1]} candidates, {lists.liked.sum():,} of them liked next; "
+        f"{made.lists:,} lists of {made.candidates} candidates, {made.liked:,} of them liked next; "
         f"{spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.dense)} dense, {len(spec.candidate)} of recall, "
         f"{spec.width - spec.history_slice.start} of the history"
     )

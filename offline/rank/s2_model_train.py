@@ -10,7 +10,7 @@ recall's own scores; its loss is the softmax over a list. In training its tables
 part of the past; afterwards they are replaced by tables fitted on everything before the holdout.
 
 Reads:  offline/feature_spec.json, offline/ratings.parquet; source: offline/samples.parquet;
-        default: offline/raw/dataset.json, offline/{lists,teacher_channels,channels}.npz, offline/{users,items}.parquet
+        default: offline/raw/dataset.json, offline/{teacher_channels,channels}.npz, offline/{lists,users,items}.parquet
 Writes: offline/ranker.pt, offline/ranker_report.json
 Run:    cd offline/rank && python s2_model_train.py
 Expect: source: test AUC about 0.822, asserted to be at least 0.8206; default: a loss that falls (MovieLens-1M)
@@ -25,10 +25,9 @@ from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import published
-from offline.data.lists import Lists
 from offline.data.statistics import list_spec
 from offline.models.served import weights_to_bytes
-from offline.readers import read_inputs, read_samples
+from offline.readers import read_inputs, read_lists, read_samples
 from offline.training.distributed import workers
 from offline.training.distributed.launch import run
 from offline.training.examples import ListExamples, PairExamples
@@ -76,7 +75,7 @@ def recalled_lists(settings: Settings) -> ListExamples:
         spec=spec,
         teachers=artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
         channels=artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels,
-        lists=artifacts.LISTS.read_as(folder, Lists.unpack),
+        lists=read_lists(settings, inputs.data),
     )
 
 

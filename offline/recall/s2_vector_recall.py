@@ -11,7 +11,7 @@ model. Their user vectors are weighted sums over the history, the tower's with a
 the tables are stored, and a request makes the vector.
 
 Reads:  offline/raw/dataset.json, offline/{ratings,users,items}.parquet
-Writes: offline/{user_vectors,item_vectors,user_state}.parquet, offline/channels.npz, offline/recall_report.json
+Writes: offline/{user_vectors,item_vectors}.parquet, offline/channels.npz, offline/recall_report.json
 Run:    cd offline/recall && python s2_vector_recall.py
 Expect: source: test AUC about 0.812, asserted to be at least 0.8081; default: two channels of 66 dimensions, a loss
         that falls (MovieLens-1M)
@@ -44,7 +44,6 @@ def main(settings: Settings) -> None:
     artifacts.USER_VECTORS.write(folder, channels.user_vectors(served, past))
     artifacts.ITEM_VECTORS.write(folder, channels.item_vectors(served, past))
     artifacts.CHANNELS.write(folder, channels.channel_set(served, past).pack())
-    artifacts.USER_STATE.write(folder, channels.user_state(past, inputs))
     reports = {channel.recipe.name: channel.report for channel in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for channel in fitted:

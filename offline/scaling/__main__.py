@@ -48,7 +48,7 @@ OUTPUT: Final = FIGURES / "scale.json"
 FACTORS: Final = (1, 4, 16)
 ENGINES: Final = ("pandas", "spark")
 PREPARING: Final = (provenance.GET_DATA, provenance.SPLIT, provenance.TERMS, provenance.TERM_RECALL)
-TRAINING: Final = (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER)  # with pandas, whatever is chosen
+TRAINING: Final = (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER)  # measured with pandas
 MEASURES: Final = ("seconds", "cpu_seconds", "peak_mb")
 Row = dict[str, Any]
 

@@ -90,22 +90,5 @@ def item_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
     return pd.DataFrame({Columns.ITEM: past.itemids, **columns})
 
 
-def user_state(past: Sequences, inputs: Inputs) -> pd.DataFrame:
-    """`artifacts.USER_STATE`: every user's profile codes and events, newest first."""
-
-    def lists(events: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        return [each[::-1] for each in np.split(events, past.starts[1:-1])]
-
-    return pd.DataFrame(
-        {
-            Columns.USER: past.userids,
-            Columns.PROFILE: list(inputs.profiles),
-            Columns.ITEMS: lists(past.itemids[past.items - 1]),
-            Columns.RATINGS: lists(past.ratings),
-            Columns.TIMES: lists(past.times),
-        }
-    )
-
-
 def _rows(vectors: Float32, there: NDArray[np.bool_]) -> list[Float32 | None]:
     return [row if known else None for row, known in zip(vectors, there, strict=True)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from torch import nn
 
 from data_exchange_center.channels.contract import Channel
@@ -17,11 +16,11 @@ from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.steps import StepError
 from offline.data.inputs import Inputs
-from offline.data.lists import Lists, recall_lists
-from offline.data.requests import asked_later, request_points
+from offline.data.lists import Lists
 from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
 from offline.data.stored_features import StoredFeatures
+from offline.data.training_lists import ListsAsked
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.training.channels import channels_of, fit_channels
 from offline.training.examples import ListExamples
@@ -86,19 +85,12 @@ def fit_teachers(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Chann
 
 def lists_of(teachers: Sequence[Channel], past: Sequences, inputs: Inputs, recipe: Recipe) -> Lists:
     """What the teachers recall at the requests. Raises StepError when no list holds anything liked."""
-    ranker = ranker_of_lists(recipe)
-    rng = np.random.default_rng(ranker.seed + 1)
-    points = request_points(past, ranker.stride, rng)
-    points = points.take(points.positions >= past.earlier_lengths(ranker.past)[points.users])
-    points = asked_later(points, ranker.later, rng)
-    weights = [channel.fusion_weight for channel in recipe.recall.channels]
-    sizes = {"size": recipe.recall.candidates, "history": ranker.history, "horizon": ranker.horizon}
-    lists = None
-    if len(points):
-        lists = recall_lists(past, points, inputs.profiles, teachers, weights, **sizes, only_liked=True)
-    if not lists:
-        raise StepError("no recalled list holds anything that was liked next: there is nothing to train the ranker on.")
-    return lists
+    return lists_asked(recipe).recalled(past, inputs.profiles, teachers)
+
+
+def lists_asked(recipe: Recipe) -> ListsAsked:
+    """What the recipe's ranker is trained on."""
+    return ListsAsked.of(recipe, ranker_of_lists(recipe))
 
 
 @dataclass(frozen=True, eq=False)

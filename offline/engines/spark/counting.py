@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +14,9 @@ import scipy.sparse as sp
 
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from offline.data.pairs import PairCount
-from offline.engines.spark import environment
+from offline.engines.spark.environment import run_job
 
-ROOT: Final = Path(__file__).parents[3]
 # a row of the matrix: an item's code, the codes that it goes together with, and how often
 ARROW: Final = pa.schema([("item", pa.int32()), ("others", pa.list_(pa.int32())), ("times", pa.list_(pa.int32()))])
 
@@ -44,19 +40,10 @@ class SparkPairs:
 
     def _count(self, asked: PairCount) -> sp.csr_matrix:
         """Raises StepError where the job fails; what it said stands above."""
-        settings = self.settings
-        variables = {
-            "RECSYS_EXCHANGE_DIR": str(settings.exchange_dir.absolute()),
-            "RECSYS_SPARK__MASTER": settings.spark.master,
-            "RECSYS_SPARK__PARTITIONS": str(settings.spark.partitions),
-            "RECSYS_SPARK__DRIVER_MEMORY": settings.spark.driver_memory,
-        }
-        with tempfile.TemporaryDirectory(dir=settings.exchange_dir, prefix=".pairs.") as folder:
+        with tempfile.TemporaryDirectory(dir=self.settings.exchange_dir, prefix=".pairs.") as folder:
             counts = Path(folder) / "counts"
             of = [str(counts), str(asked.share), *([] if asked.window is None else [str(asked.window)])]
-            job = [str(environment.python(settings)), "-m", "offline.engines.spark.pairs", *of]
-            if subprocess.run(job, cwd=ROOT, env=os.environ | variables, check=False).returncode:
-                raise StepError("Spark did not count the pairs of items: what it said stands above.")
+            run_job(self.settings, "offline.engines.spark.pairs", of, "Spark did not count the pairs of items")
             return counts_of(pa.concat_tables(map(pq.read_table, parts_of(counts))), self.items + 1)
 
 

@@ -154,14 +154,18 @@ class SparkEngine:
         *,
         columns: Sequence[str] | None = None,
         everybody: Table | None = None,
+        beside: OfUsers | None = None,
     ) -> int:
-        made = whole_users.mapped(self.spark, read, exchange_dir, columns, function, pa.schema(written.columns))
+        declared = pa.schema(written.columns)
+        made = whole_users.mapped(self.spark, read, exchange_dir, columns, function, declared)
         if everybody is not None:
             paths = [path.as_uri() for path in parts_of(everybody.require(exchange_dir))]
             users = self.spark.read.parquet(*paths).select(Columns.USER)
+            if beside is not None:
+                users = whole_users.mapped(self.spark, everybody, exchange_dir, None, beside, declared)
             lists = {name for name, kind in written.columns.items() if pa.types.is_list(kind)}
             joined = users.join(made, Columns.USER, "left").na.fill(0)
-            filled = [F.coalesce(name, F.array()).alias(name) if name in lists else name for name in made.columns]
+            filled = [F.coalesce(name, F.array()).alias(name) if name in lists else name for name in joined.columns]
             made = self._by_user(joined.select(*filled))
         _write(written, exchange_dir, made)
         return sum(pq.read_metadata(part).num_rows for part in parts_of(written.at(exchange_dir)))

@@ -6,8 +6,10 @@ Run:    python -m offline.engines.spark.environment
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +36,19 @@ def python(settings: Settings) -> Path:
             "run `make spark`, or compute with RECSYS_ENGINE=pandas."
         )
     return folder(settings) / "bin" / "python"
+
+
+def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: str) -> None:
+    """Run a program of the project in this environment, with these settings. Raises StepError when it fails."""
+    variables = {
+        "RECSYS_EXCHANGE_DIR": str(settings.exchange_dir.absolute()),
+        "RECSYS_SPARK__MASTER": settings.spark.master,
+        "RECSYS_SPARK__PARTITIONS": str(settings.spark.partitions),
+        "RECSYS_SPARK__DRIVER_MEMORY": settings.spark.driver_memory,
+    }
+    job = [str(python(settings)), "-m", module, *arguments]
+    if subprocess.run(job, cwd=ROOT, env=os.environ | variables, check=False).returncode:
+        raise StepError(f"{failed}: what it said stands above.")
 
 
 def _stamp() -> str:

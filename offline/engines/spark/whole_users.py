@@ -74,7 +74,7 @@ def _last(held: list[pa.RecordBatch]) -> int:
 
 def _made_of(users: pa.Table, function: OfUsers, declared: pa.Schema) -> pa.Table:
     made = function(users.to_pandas())
-    lists = [field.name for field in declared if pa.types.is_list(field.type)]
+    lists = [field.name for field in declared if field.name in made and pa.types.is_list(field.type)]
     made = made.astype(dict.fromkeys(lists, object))  # pandas takes a column without rows for numbers
     known = set(declared.names)
     fields = [

@@ -85,7 +85,7 @@ class Workers:
         return Share(int(ends[self.rank]) - own, int(ends[self.rank]), int(ends[-1]))
 
     def reads(self, users: int) -> slice:
-        """Of ``users`` in order, those whose events the worker reads: its own; the first, who writes, all."""
+        """Of ``users`` in order, those whose events the worker reads: its own; the first, who also works alone, all."""
         own = self.share(users)
         return slice(None) if self.first else slice(own.begin, own.end)
 

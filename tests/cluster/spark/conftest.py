@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from offline.engines.spark.engine import SparkEngine
 
 # Elsewhere `test_environment.py` says why the others are left out.
-NEED_IT = ["test_failures.py", "test_ingestion_and_split.py", "test_pairs.py", "test_terms.py"]
+NEED_IT = [
+    "test_failures.py",
+    "test_ingestion_and_split.py",
+    "test_pairs.py",
+    "test_terms.py",
+    "test_training_lists.py",
+]
 collect_ignore = [] if find_spec("pyspark") else NEED_IT
 
 

@@ -31,6 +31,7 @@ TABLES = (
     artifacts.ITEM_TERMS,
     artifacts.USER_PREFERENCES,
     artifacts.USER_SEEN,
+    artifacts.USER_STATE,
     artifacts.POPULAR,
 )
 

@@ -1,4 +1,4 @@
-"""Point-in-time statistics and term recall on Spark: what pandas leaves, row for row."""
+"""Point-in-time statistics, term recall and users' state on Spark: what pandas leaves, row for row."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ FILES = (
     artifacts.USER_TERMS,
     artifacts.USER_PREFERENCES,
     artifacts.USER_SEEN,
+    artifacts.USER_STATE,
     artifacts.POPULAR,
     artifacts.TERM_RECALL_REPORT,
 )

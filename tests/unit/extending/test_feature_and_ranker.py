@@ -26,12 +26,11 @@ from data_exchange_center.release_parts import read_feature_spec, release_of_art
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline.data import statistics
-from offline.data.lists import Lists
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import ItemStatistic
 from offline.evaluation.evaluate import evaluate
 from offline.rank import s2_model_train
-from offline.readers import read_inputs
+from offline.readers import read_inputs, read_lists
 from offline_to_online.export.onnx_export import check_onnx, export_onnx
 from offline_to_online.parity.recount import RECOUNTS, Served
 from offline_to_online.rows.feature_rows import feature_frames, newest_event
@@ -110,7 +109,7 @@ def test_what_is_stored_is_the_first_event(walked: Settings) -> None:
 
 def test_it_is_learned_from_point_in_time(walked: Settings) -> None:
     data = read_inputs(walked).data
-    lists = artifacts.LISTS.read_as(walked.exchange_dir, Lists.unpack)
+    lists = read_lists(walked, data)
     told = lists.statistics[:, statistics.user_columns().index("first_event")]
     assert told.tolist() == data.times[data.starts[lists.users]].tolist()
     assert (lists.times > told).all()

@@ -11,7 +11,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.recipes import DEFAULT
-from offline.data import term_recall, terms
+from offline.data import term_recall, terms, user_state
 from offline.data.whole_users import added_up, for_everybody
 from offline.engines.in_memory import PandasEngine
 from offline.ingestion import sources
@@ -40,8 +40,9 @@ def test_of_a_few_users_after_the_other(split: tuple[pd.DataFrame, pd.DataFrame]
     some = [rows.reset_index(drop=True) for _, rows in ratings.groupby(number)]
     for function in (partial(terms.impression_terms, **counted), partial(terms.user_terms, **counted)):
         pd.testing.assert_frame_equal(pd.concat(map(function, some), ignore_index=True), function(ratings))
-    of_some = pd.concat(map(term_recall.seen_items, some), ignore_index=True)
-    pd.testing.assert_frame_equal(of_some, term_recall.seen_items(ratings))
+    for of_users in (term_recall.seen_items, user_state.newest_first):
+        of_some = pd.concat(map(of_users, some), ignore_index=True)
+        pd.testing.assert_frame_equal(of_some, of_users(ratings))
     for function, keys in ((clicked, term_recall.CLICK_KEYS), (found, term_recall.OUTCOME_KEYS)):
         together = added_up(pd.concat(map(function, some)), keys)
         assert len(together)

@@ -92,8 +92,8 @@ def test_spark_counts_pairs_for_a_step_that_it_does_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """In a process of its own; where that fails, the step does."""
-    assert engines.pairs_of_the_past(Settings(), 3) is None
-    pairs = engines.pairs_of_the_past(Settings(engine="spark", exchange_dir=tmp_path), 3)
+    assert engines.beside_models(Settings()).pairs(3) is None
+    pairs = engines.beside_models(Settings(engine="spark", exchange_dir=tmp_path)).pairs(3)
     assert pairs is not None
     monkeypatch.setattr(environment, "python", lambda _: sys.executable)
     if find_spec("pyspark") is None:

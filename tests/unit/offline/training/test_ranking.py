@@ -28,7 +28,6 @@ from offline.training.channels import (
     channels_of,
     fit_channels,
     item_vectors,
-    user_state,
     user_vectors,
 )
 from offline.training.examples import ListExamples
@@ -95,16 +94,6 @@ def test_a_list_ranker_takes_channels_of_any_form(inputs: Inputs) -> None:
     stages = fit_stages(inputs.data.before_last(4), inputs, recipe)
     assert stages.losses[-1] < stages.losses[0]
     assert [channel.form for channel in stages.channels] == ["history_sum", "stored_vectors"]
-
-
-def test_the_state_is_every_users_events_newest_first(inputs: Inputs) -> None:
-    state = user_state(inputs.data, inputs)
-    assert len(state) == USERS
-    first = inputs.data.items[:EVENTS]
-    assert state["items"][0].tolist() == [2 * (code - 1) for code in first[::-1]]
-    assert state["ratings"][0].tolist()[:3] == [3, 5, 4]
-    assert len(state["items"][USERS - 1]) == len(state["times"][USERS - 1]) == 0
-    assert state["profile"][3].tolist() == [2, 2, 1]
 
 
 def part_ways(past: Sequences) -> Sequences:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from data_exchange_center import artifacts
 from data_exchange_center.channels.ease import EaseRecipe
 from data_exchange_center.channels.requests import BREAK_S, Requests
 from data_exchange_center.channels.tower import TowerRecipe
@@ -223,12 +225,17 @@ def test_lists_hold_nothing_untrained(data: Sequences, tower: Tower, lists: List
     assert missing not in found.candidates
 
 
-def test_lists_survive_packing(lists: Lists) -> None:
-    again = Lists.unpack(lists.pack())
-    assert all(np.array_equal(getattr(again, field.name), getattr(lists, field.name)) for field in fields(Lists))
-    assert again.pack() == lists.pack()
-    with pytest.raises(ValueError, match="no lists"):
-        Lists.unpack(b"PK")
+def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path) -> None:
+    artifacts.LISTS.write(tmp_path, lists.table(data.userids))
+    table = artifacts.LISTS.read(tmp_path)
+    again = Lists.of_table(table, data.userids)
+    for field in fields(Lists):
+        one, two = getattr(again, field.name), getattr(lists, field.name)
+        assert one.dtype == two.dtype, field.name
+        assert np.array_equal(one, two), field.name
+    for userids in (data.userids[1:], data.userids[:-1] - 1):
+        with pytest.raises(ValueError, match="no lists of these users"):
+            Lists.of_table(table, userids)
 
 
 def test_lists_hold_nothing_seen(data: Sequences, lists: Lists) -> None:
