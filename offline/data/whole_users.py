@@ -31,5 +31,5 @@ def for_everybody(made: pd.DataFrame, users: pd.Series, columns: Mapping[str, pa
     rows = made.set_index(Columns.USER).reindex(pd.Index(users, name=Columns.USER), fill_value=0)
     for name, kind in columns.items():
         if name in rows and pa.types.is_list(kind):
-            rows[name] = [[] if isinstance(each, int) else each for each in rows[name]]
+            rows[name] = [each if isinstance(each, list | np.ndarray) else [] for each in rows[name]]
     return rows.reset_index()

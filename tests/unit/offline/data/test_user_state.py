@@ -11,6 +11,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Split
 from data_exchange_center.feature_kinds import one_hot
 from offline.data import user_state
+from offline.data.whole_users import for_everybody
 from offline.engines.in_memory import PandasEngine
 
 RATINGS = pd.DataFrame(
@@ -50,9 +51,15 @@ def test_everybody_has_a_state_newest_first_without_what_is_held_out(tmp_path: P
     ]
 
 
-def test_of_nobody_there_is_nothing() -> None:
+def test_where_nobody_has_a_past_everybody_has_an_empty_state(tmp_path: Path) -> None:
     assert user_state.newest_first(RATINGS[:0]).empty
-    assert user_state.newest_first(RATINGS[3:5]).empty
+    nothing = user_state.newest_first(RATINGS[3:5])
+    assert nothing.empty
+    everybody = for_everybody(nothing, USERS["userid"], artifacts.USER_STATE.columns)
+    everybody = user_state.profiles(USERS, []).merge(everybody, on="userid")
+    artifacts.USER_STATE.write(tmp_path, everybody)
+    lists = artifacts.USER_STATE.read(tmp_path).drop(columns="userid")
+    assert [[each.tolist() for each in row] for row in lists.to_numpy()] == [[[]] * 4] * 4
 
 
 def test_the_values_of_a_profile_are_counted_by_users(tmp_path: Path) -> None:
