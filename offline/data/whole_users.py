@@ -31,5 +31,6 @@ def for_everybody(made: pd.DataFrame, users: pd.Series, columns: Mapping[str, pa
     rows = made.set_index(Columns.USER).reindex(pd.Index(users, name=Columns.USER), fill_value=0)
     for name, kind in columns.items():
         if name in rows and pa.types.is_list(kind):
-            rows[name] = [each if isinstance(each, list | np.ndarray) else [] for each in rows[name]]
+            there = rows[name].map(pd.api.types.is_list_like)
+            rows[name] = [each if is_there else [] for each, is_there in zip(rows[name], there, strict=True)]
     return rows.reset_index()

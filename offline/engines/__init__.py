@@ -20,9 +20,13 @@ from offline.engines.in_memory import PandasBeside, PandasEngine
 
 
 def _pandas(settings: Settings) -> AbstractContextManager[Engine]:
+    return nullcontext(PandasEngine(settings.pandas.memory_gb or _free_memory_gb()))
+
+
+def _free_memory_gb() -> float:
     from data_exchange_center.machine import free_memory_gb  # with psutil, which Spark's environment goes without
 
-    return nullcontext(PandasEngine(settings.pandas.memory_gb or free_memory_gb()))
+    return free_memory_gb()
 
 
 def _spark(settings: Settings) -> AbstractContextManager[Engine]:

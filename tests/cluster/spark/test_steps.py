@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import PandasSettings, Settings
 from data_exchange_center.steps import StepError
 from offline.engines.spark import environment
 from offline.preprocess import s0_get_data, s1_data_split, s2_term_trans
@@ -50,7 +50,7 @@ needs_spark = pytest.mark.skipif(not ready(), reason="Spark's environment is not
 @pytest.mark.parametrize("master", ["local[2]", "local-cluster[2,1,1024]"])
 def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: str) -> None:
     data = half_stars(tmp_path / "data")
-    settings = Settings(data=data, exchange_dir=tmp_path / "pandas")
+    settings = Settings(data=data, exchange_dir=tmp_path / "pandas", pandas=PandasSettings(memory_gb=1))
     for step in STEPS:
         step.main(settings)
     variables = {
