@@ -8,7 +8,7 @@ from typing import Any
 from tables import Figure, Words, measured, table
 
 FILE = "large_catalogues.json"
-METRICS = ("recall@200", "ndcg@50")
+METRICS = {"recall@200": "recall@200", "ndcg@50": "NDCG@50"}
 KINDS = {"tower": "softmax over a sample of {size} items", "ease": "{size} eigenvectors"}
 FULL = {"tower": "softmax over all items", "ease": "whole inverse"}
 LOST = (
@@ -35,7 +35,7 @@ CHINESE = {
 
 def lost(figure: Figure, word: Words) -> str:
     """Each way's metrics, with its difference to the full way."""
-    head = ("channel", "way", *(f"{where}: {name}" for where in ("alone", "fused") for name in METRICS))
+    head = ("channel", "way", *(f"{where}: {name}" for where in ("alone", "fused") for name in METRICS.values()))
     lines = [
         (
             row["channel"],

@@ -98,17 +98,27 @@ class ListsAsked:
         points = self.requests(past, self.draws())
         return self.asked(points, *self.draws_later(past.n_users, len(points), 0))
 
-    def recalled(self, past: Sequences, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
-        """Everybody's lists. Raises StepError when none holds anything liked."""
-        lists = self.lists(past, self.all_requests(past), profiles, teachers)
+    def recalled(
+        self, past: Sequences, profiles: NDArray[np.int64], teachers: Sequence[Channel], *, by_user: bool = False
+    ) -> Lists:
+        """Everybody's lists; ``by_user``: see `recall_lists`. Raises StepError when none holds anything liked."""
+        lists = self.lists(past, self.all_requests(past), profiles, teachers, by_user=by_user)
         if not len(lists):
             raise StepError(NOTHING_LIKED)
         return lists
 
-    def lists(self, past: Sequences, points: Points, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
+    def lists(
+        self,
+        past: Sequences,
+        points: Points,
+        profiles: NDArray[np.int64],
+        teachers: Sequence[Channel],
+        *,
+        by_user: bool,
+    ) -> Lists:
         """What the teachers recall at the requests, where it holds anything that was liked next.
 
-        What a user's requests find does not depend on who else asks, to the last digit.
+        ``by_user``: what a user's requests find does not depend on who else asks, to the last digit (`recall_lists`).
         """
         return recall_lists(
             past,
@@ -120,5 +130,5 @@ class ListsAsked:
             history=self.history,
             horizon=self.horizon,
             only_liked=True,
-            by_user=True,
+            by_user=by_user,
         )

@@ -85,7 +85,7 @@ def _tried(asked: Asked, recipe: Recipe, shares: Sequence[float]) -> Iterator[tu
     for share in shares:
         other = ranker.model_copy(update={"later": share})
         lists = lists_of(teachers, past, inputs, recipe.model_copy(update={"ranker": other}))
-        model, _ = train_then_renew(lists, then, now, other, inputs.dataset)
+        model, _ = train_then_renew(lists, then, lambda: now.frozen, other, inputs.dataset)
         orders = {when: ranked(model, found, now.stored) for when, found in recalled.items()}
         yield f"{share:g}", {when: asked[when].lists(order, size) for when, order in orders.items()}
 

@@ -114,5 +114,5 @@ class AblationSetup:
     def train(self, parts: Parts = Parts(), recipe: ListRankerRecipe | None = None) -> TrainedVariant:
         """``recipe``: another than the recipe's ranker, for lists of the same form."""
         then, now, ranker = parts.of_inputs(self.then), parts.of_inputs(self.now), recipe or list_recipe(self.recipe)
-        model, _ = train_then_renew(parts.of_lists(self.lists), then, now, ranker, self.dataset)
+        model, _ = train_then_renew(parts.of_lists(self.lists), then, lambda: now.frozen, ranker, self.dataset)
         return TrainedVariant(parts, model, now.stored)

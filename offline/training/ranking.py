@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
@@ -119,15 +121,16 @@ def fit_list_ranker(ranker: ListRankerRecipe, examples: ListExamples) -> FittedR
     """The ranker trained on the teachers' lists; its tables are those of the whole past."""
     past, inputs, spec, recipe = examples.past, examples.inputs, examples.spec, examples.recipe
     then = RankerInputs.after(past.earlier(ranker.past), examples.teachers, inputs, spec, recipe, ranker)
-    now = RankerInputs.after(past, examples.channels, inputs, spec, recipe, ranker)
+    now = partial(frozen_tables, past, examples.channels, inputs, spec, ranker)
     network, losses = train_then_renew(examples.lists, then, now, ranker, inputs.dataset)
     return FittedRanker(network, network.config.model_dump(mode="json"), list_report(losses, examples.lists))
 
 
 def train_then_renew(
-    lists: Lists, then: RankerInputs, now: RankerInputs, ranker: ListRankerRecipe, dataset: Dataset
+    lists: Lists, then: RankerInputs, now: Callable[[], FrozenTables], ranker: ListRankerRecipe, dataset: Dataset
 ) -> tuple[ListRanker, list[float]]:
-    """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place."""
+    """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place, which
+    another thread makes meanwhile."""
     factors = [candidates.shape[1] for _, candidates in then.frozen.factors]
     config = ListRankerConfig.of(then.stored.spec, ranker, factors, dataset)
 
@@ -136,8 +139,10 @@ def train_then_renew(
         network.set_tables(then.frozen)
         return network
 
-    network, losses = train_on_lists(build, lists, then.stored, ranker)
-    network.set_tables(now.frozen)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(now)
+        network, losses = train_on_lists(build, lists, then.stored, ranker)
+        network.set_tables(made.result())
     return network, losses
 
 

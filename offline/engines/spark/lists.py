@@ -100,7 +100,7 @@ class Asking:
         draws = teaching.asked.draws_later(users, requests, before)
         for past, profiles, place, points in self.requests(part):
             asked = teaching.asked.asked(points, *draws)
-            lists = teaching.asked.lists(past, asked, profiles, teaching.teachers_of(place))
+            lists = teaching.asked.lists(past, asked, profiles, teaching.teachers_of(place), by_user=True)
             table = pa.Table.from_pandas(lists.table(past.userids), ARROW, preserve_index=False)
             yield from table.replace_schema_metadata(None).to_batches(self.handed_on)
 

@@ -40,7 +40,7 @@ FIGURE = {
 def test_each_way_stands_with_its_loss(tables: ModuleType) -> None:
     block = tables.lost(FIGURE, word)
     rows = cells(block)
-    assert rows[0] == ["channel", "way", "alone: recall@200", "alone: ndcg@50", "fused: recall@200", "fused: ndcg@50"]
+    assert rows[0] == ["channel", "way", "alone: recall@200", "alone: NDCG@50", "fused: recall@200", "fused: NDCG@50"]
     assert rows[1] == ["tower", "softmax over all items", "0.7000", "0.7000", "0.7500", "0.7500"]
     assert rows[2][1:3] == ["softmax over a sample of 1,024 items", "0.7000 (-4.0, -6.0 to -2.0)"]
     assert rows[4][1::4] == ["1,024 eigenvectors", "0.7500 (-8.0, -12.0 to -4.0)"]

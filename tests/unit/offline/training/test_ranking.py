@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
     """Whatever came later, it learns with the same statistics, crosses and transitions; then they are of everything."""
     told: list[tuple[StoredFeatures, FrozenTables]] = []
 
-    def train(lists: Lists, then: RankerInputs, now: RankerInputs, *settings: Any) -> tuple[ListRanker, list[float]]:
+    def train(lists: Lists, then: RankerInputs, now: Callable, *settings: Any) -> tuple[ListRanker, list[float]]:
         told.append((then.stored, then.frozen))
         return train_then_renew(lists, then, now, *settings)
 
