@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,41 +16,22 @@ from online.main.s1_server import create_app
 from online.recommend.last_release import LastRelease
 from online.recommend.recommender import Recommender
 from online.web import keys
+from tests.debian import program
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import DefaultWorld, World
 
-INSTALL_S = 300
 PATIENCE_MS = 15_000  # a busy machine's
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-def found() -> str | None:
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Where it is; Debian's is installed where it is missing and this is root."""
-    if (path := found()) is not None:
-        return path
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        install()
-        if (path := found()) is not None:
-            return path
-    pytest.skip("NOT TESTED: chromium is missing (apt install chromium)")
-
-
-def install() -> None:
-    """Debian's Chromium, where the mirror gives it in time; nobody is asked anything."""
-    command = "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium"
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    nothing = subprocess.DEVNULL
-    with suppress(subprocess.TimeoutExpired):
-        subprocess.run(
-            ["sh", "-c", command], env=environment, stdin=nothing, stdout=nothing, stderr=nothing,
-            timeout=INSTALL_S, check=False,
-        )  # fmt: skip
+    path = program("chromium", *NAMES)
+    if path is None:
+        pytest.skip("NOT TESTED: chromium is missing (apt install chromium)")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,7 @@
-"""HAProxy as `python -m online.stack.balancer` configures it; a test that wants it is skipped where there is none."""
+"""HAProxy as `python -m online.stack.balancer` configures it; a test that wants it is skipped where none can be had."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,19 +13,20 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from online.stack.balancer import Front, render
 from online.stack.preflight import is_taken
 from online.stack.service import LOOPBACK
+from tests.debian import program
 from tests.free_ports import free_ports
 
 
 @contextmanager
 def balanced(kind: str, addresses: Sequence[str], folder: Path) -> Iterator[str]:
     """Its own address, before some others. It logs to a file in the folder."""
-    program = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        pytest.skip("haproxy is not installed (Debian: apt-get install haproxy)")
+    haproxy = program("haproxy")
+    if haproxy is None:
+        pytest.skip("NOT TESTED: haproxy is missing (apt install haproxy)")
     (port,), path = free_ports(1), folder / "haproxy.cfg"
     path.write_text(render([Front(kind, port, tuple(addresses))]))
     with (folder / "haproxy.log").open("w") as log:
-        process = subprocess.Popen([program, "-db", "-f", str(path)], stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([haproxy, "-db", "-f", str(path)], stdout=log, stderr=subprocess.STDOUT)
     try:
         for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.05), reraise=True):
             with attempt:
