@@ -392,10 +392,15 @@ test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands,
 fuzz: setup ## ten thousand requests made from the API's description, right and wrong ones (two minutes; cases=<how many>; url=<server>: of a running one)
 	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/online/web/test_fuzz.py -q --timeout 3600
 
-.PHONY: test-cluster
+.PHONY: test-cluster test-clusters test-spark
 test-cluster: setup spark ## past one machine: the services as clusters, nodes killed under load; Spark gives what pandas gives; what this machine lacks is left out, and says so
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-clusters test-spark
+
+test-clusters: setup
 	$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/spark -q --timeout 1800
-	OMP_NUM_THREADS=1 $(SERVICES)/spark-*/bin/python -m pytest tests/cluster/spark -q --timeout 1800
+
+test-spark: spark # what the other one's requests leave of the machine
+	OMP_NUM_THREADS=1 nice $(SERVICES)/spark-*/bin/python -m pytest tests/cluster/spark -q --timeout 1800
 
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
