@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -83,9 +84,14 @@ class VectorChannel(Channel):
     def user_vectors(self, requests: Requests) -> Float32:
         """(m, d); NaN for a user about whom it knows nothing, so that all items would score alike."""
 
+    @cached_property
+    def _item_vectors(self) -> Float32:
+        """Made once, however many requests are scored at a time."""
+        return self.item_vectors()
+
     def scores(self, requests: Requests) -> Float32:
         """Inner products."""
-        scores = self.user_vectors(requests) @ self.item_vectors().T
+        scores = self.user_vectors(requests) @ self._item_vectors.T
         return np.where(np.isnan(scores) | ~self.trained, NOT_FOUND, scores)
 
 
