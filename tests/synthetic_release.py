@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,10 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
-from offline.data import user_state
-from offline.data.inputs import Inputs
 from offline.engines.in_memory import PandasEngine
 from offline.ingestion import movielens
 from offline.readers import read_inputs
+from offline.recall.s1_term_recall import write_user_state
 from tests.datasets import STARS
 from tests.synthetic_ranking import write_ranker
 from tests.synthetic_recall import write_channels
@@ -48,7 +46,7 @@ def write_artifacts(
     _write_items(folder, world)
     _write_recall_state(folder, world, data.window, data.clicks_for_preference)
     inputs = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe))
-    _write_user_state(folder, inputs)
+    write_user_state(PandasEngine(), folder, inputs.profile)
     write_channels(folder, world, inputs, RECIPES[recipe])
     write_ranker(folder, world, RECIPES[recipe], seed)
     write_inputs(folder, recipe)
@@ -77,19 +75,6 @@ def _write_recall_state(folder: Path, world: World, window: int, clicks_for_pref
     popular = world.served.groupby(Columns.ITEM)[Columns.LABEL].sum().sort_values(ascending=False, kind="stable")
     share = popular.to_numpy() / len(world.userids)
     artifacts.POPULAR.write(folder, pd.DataFrame({Columns.ITEM: popular.index, Columns.SCORE: share}))
-
-
-def _write_user_state(folder: Path, inputs: Inputs) -> None:
-    of_users = partial(user_state.profiles, profile=inputs.profile)
-    PandasEngine().of_users(
-        folder,
-        artifacts.RATINGS,
-        user_state.newest_first,
-        artifacts.USER_STATE,
-        columns=user_state.READ,
-        everybody=artifacts.USERS,
-        beside=of_users,
-    )
 
 
 def write_inputs(folder: Path, recipe: str = "default") -> None:

@@ -36,6 +36,7 @@ from offline.training.channels import fit_channel
 ALONE, FUSED = "alone", "fused"
 COMPARED: Final = ("recall@200", "ndcg@50")
 TO_FULL: Final = "to the full way"
+Fits = Mapping[tuple[str, str], tuple[Channel, float]]  # channel, way -> what it is then, processor seconds of its fit
 
 
 class Ways(NamedTuple):
@@ -99,11 +100,6 @@ def measure(settings: Settings, recipe: Recipe, ways: Mapping[str, Ways] = WAYS)
         "items": past.n_items,
         "rows": rows,
     }
-
-
-Fits = Mapping[
-    tuple[str, str], tuple[Channel, float]
-]  # channel, way -> what it is then, processor seconds of fitting it
 
 
 def _lists(requests: EvalRequests, recipe: Recipe, fitted: Fits, channel: str, way: str) -> dict[str, Lists]:

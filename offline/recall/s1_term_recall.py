@@ -15,6 +15,7 @@ Expect: 78.2% of 6,040 users have a preferred genre; validation recall@200 0.349
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,16 +46,7 @@ def main(settings: Settings) -> None:
         engine.of_users(
             folder, rated, term_recall.seen_items, artifacts.USER_SEEN, columns=terms.COUNTED_FROM, everybody=newest
         )
-        profile = [_feature(engine, folder, name) for name in dataset.profile]
-        engine.of_users(
-            folder,
-            rated,
-            user_state.newest_first,
-            artifacts.USER_STATE,
-            columns=user_state.READ,
-            everybody=artifacts.USERS,
-            beside=partial(user_state.profiles, profile=profile),
-        )
+        write_user_state(engine, folder, [_feature(engine, folder, name) for name in dataset.profile])
         clicks = engine.counts(folder, rated, clicked, term_recall.CLICK_KEYS, columns=terms.COUNTED_FROM)
         artifacts.POPULAR.write(folder, term_recall.popularity(clicks))
         outcomes = partial(
@@ -76,6 +68,19 @@ def main(settings: Settings) -> None:
     print(
         f"validation: {report['candidates']['p50']:.0f} candidates (median), "
         f"recall@{recipe.recall.candidates} {'-' if recall is None else f'{recall:.4f}'}"
+    )
+
+
+def write_user_state(engine: Engine, folder: Path, profile: Sequence[OneHotFeature]) -> int:
+    """`artifacts.USER_STATE` of everybody; how many that are."""
+    return engine.of_users(
+        folder,
+        artifacts.RATINGS,
+        user_state.newest_first,
+        artifacts.USER_STATE,
+        columns=user_state.READ,
+        everybody=artifacts.USERS,
+        beside=partial(user_state.profiles, profile=profile),
     )
 
 

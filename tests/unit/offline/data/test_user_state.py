@@ -13,6 +13,7 @@ from data_exchange_center.feature_kinds import one_hot
 from offline.data import user_state
 from offline.data.whole_users import for_everybody
 from offline.engines.in_memory import PandasEngine
+from offline.recall.s1_term_recall import write_user_state
 
 RATINGS = pd.DataFrame(
     {
@@ -31,15 +32,7 @@ def test_everybody_has_a_state_newest_first_without_what_is_held_out(tmp_path: P
     artifacts.RATINGS.write(tmp_path, RATINGS)
     artifacts.USERS.write(tmp_path, USERS)
     profile = [one_hot("gender", "user", ["F", "M"]), one_hot("age", "user", [1, 9])]
-    rows = PandasEngine().of_users(
-        tmp_path,
-        artifacts.RATINGS,
-        user_state.newest_first,
-        artifacts.USER_STATE,
-        columns=user_state.READ,
-        everybody=artifacts.USERS,
-        beside=lambda users: user_state.profiles(users, profile),
-    )
+    rows = write_user_state(PandasEngine(), tmp_path, profile)
     state = artifacts.USER_STATE.read(tmp_path)
     assert rows == len(state) == 4
     assert list(state) == list(artifacts.USER_STATE.columns)
