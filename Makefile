@@ -9,6 +9,8 @@ ifeq ($(origin PYTHON),undefined) # looked for once, when it is needed
 PYTHON = $(eval PYTHON := $(newest))$(PYTHON)
 endif
 BIN := .venv/bin
+# Bytecode is kept: without it every process compiles all it imports, PyTorch for five seconds each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A path given relative is relative to here; the steps, which run in folders of their own, get it absolute.
 quoted = '$(subst ','\'',$(value $(1)))'
