@@ -1,9 +1,9 @@
 """How long every offline step takes and how much memory it needs, as a user runs it: ``make bench-offline``.
 
 Each step runs in its own process, on a fresh exchange folder that is removed afterwards; steps that can run at the same
-time do. Measured are wall-clock seconds, processor seconds, the share of the machine's cores that this is, and peak
-resident memory. Beside them stand the seconds of the project that this one is faithful to, measured on another machine
-with two cores.
+time do. Measured are wall-clock seconds, processor seconds, the share of the machine's cores that this is, each step's
+peak resident memory, and the peak of what all processes held together, pages that they share counted once. Beside them
+stand the seconds of the project that this one is faithful to, measured on another machine with two cores.
 
 Writes: pic/figures/offline_bench.json; of another recipe than the default offline_bench_<recipe>.json
 """
@@ -11,6 +11,7 @@ Writes: pic/figures/offline_bench.json; of another recipe than the default offli
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.readers import read_model_reports
 from offline.step_runner import run_steps
+from offline.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +48,16 @@ def report(settings: Settings) -> dict[str, Any]:
     """Steps, totals, AUC, data set and machine."""
     with tempfile.TemporaryDirectory() as folder:
         exchange_dir = Path(folder)
-        costs = cost(list(run_steps(settings, exchange_dir)), machine()["cores"])
+        with Watch(os.getpid()) as watch:
+            steps = list(run_steps(settings, exchange_dir))
+        costs = cost(steps, machine()["cores"])
         return {
             "command": "make bench-offline",
             "machine": machine(),
             "dataset": artifacts.DATASET.read(exchange_dir)["name"],
             "recipe": settings.recipe_name,
             **costs,
+            "peak_mb": round(watch.peak_mb),
             "auc": {name: found["auc"] for name, found in read_model_reports(exchange_dir).items() if found["auc"]},
         }
 
@@ -77,7 +82,6 @@ def cost(steps: Sequence[Mapping[str, Any]], cores: int) -> dict[str, Any]:
         "training_seconds": _span([row for row in rows if row["step"] in TRAINING]),
         "share": round(sum(row["cpu_seconds"] for row in rows) / (seconds * cores), 2),
         "source_seconds": sum(row["source_seconds"] or 0 for row in rows),
-        "peak_rss_mb": max(sum(each["peak_rss_mb"] for each in rows if _runs_at(each, row["began"])) for row in rows),
     }
 
 
@@ -85,10 +89,6 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> float:
     """From the beginning of the first to the end of the last."""
     begin, end = min(row["began"] for row in rows), max(row["began"] + row["seconds"] for row in rows)
     return round(float(end - begin), 1)
-
-
-def _runs_at(row: Mapping[str, Any], moment: float) -> bool:
-    return bool(row["began"] <= moment < row["began"] + row["seconds"])
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -102,7 +102,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     table.add_section()
     for what, seconds, *rest in (
         ("channels, lists and ranker", found["training_seconds"], "", "", "", ""),
-        ("all", found["seconds"], "", f"{found['share']:.0%}", found["peak_rss_mb"], found["source_seconds"]),
+        ("all", found["seconds"], "", f"{found['share']:.0%}", found["peak_mb"], found["source_seconds"]),
     ):
         table.add_row(what, "", str(seconds), *map(str, rest))
     console.print(table)

@@ -48,7 +48,8 @@ def offline(figure: Figure, word: Words) -> str:
 
 def _step_row(name: str, took: Figure) -> Sequence[object]:
     share = f"{took['share']:.0%}" if "share" in took else None
-    return name, took.get("began"), took["seconds"], share, took.get("peak_rss_mb"), took.get("source_seconds")
+    memory = took.get("peak_rss_mb", took.get("peak_mb"))
+    return name, took.get("began"), took["seconds"], share, memory, took.get("source_seconds")
 
 
 def ratings(figure: Figure, word: Words) -> str:
