@@ -70,14 +70,24 @@ class SharedNegatives(TransformerNegativeSamplerBase):
 
 
 class SharedSimilarity(DistanceSimilarityModule):
-    """Scores the target of each place, and the negatives that all places share, as one product of matrices."""
+    """Scores the target of each place, and the negatives that all places share, as one product of matrices.
+
+    The negatives' scores are summed up at once: a softmax over a target and the log-sum-exp of the others is the one
+    over them all, and the scores, of which there are a thousand a place, are passed over a few times less.
+    """
+
+    def __init__(self, temperature: float, **kwargs: Any) -> None:
+        """``temperature``: by which RecTools divides the logits that it is given."""
+        super().__init__(**kwargs)
+        self.temperature = temperature
 
     def _get_pos_neg_logits(
         self, session_embs: torch.Tensor, item_embs: torch.Tensor, candidate_item_ids: torch.Tensor
     ) -> torch.Tensor:
-        target = (item_embs[candidate_item_ids[:, :, 0]] * session_embs).sum(-1, keepdim=True)  # (users, length, 1)
-        negatives = session_embs @ item_embs[candidate_item_ids[0, 0, 1:]].T  # (users, length, negatives)
-        return torch.cat([target, negatives], dim=-1)
+        """(users, length, 2): the target's, and the log-sum-exp of the negatives'."""
+        target = (item_embs[candidate_item_ids[:, :, 0]] * session_embs).sum(dim=-1)
+        negatives = (session_embs / self.temperature) @ item_embs[candidate_item_ids[0, 0, 1:]].T
+        return torch.stack([target, negatives.logsumexp(dim=-1) * self.temperature], dim=-1)
 
 
 class Kept(lightning.Callback):
@@ -131,6 +141,7 @@ def model(kind: str, setting: dict[str, Any], trainer: Any) -> TransformerModelB
         "lightning_module_type": Annealed,
         "negative_sampler_type": SharedNegatives,
         "similarity_module_type": SharedSimilarity,
+        "similarity_module_kwargs": {"temperature": setting["temperature"]},
         "lightning_module_kwargs": {"logits_t": setting["temperature"]},
         "get_trainer_func": trainer,
     }
