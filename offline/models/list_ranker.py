@@ -154,20 +154,16 @@ class ListRanker(nn.Module):
 
     def affinities(self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor) -> Tensor:
         """(m, lags) each, (m, c) -> (m, c, similarities * kernels)."""
-        bucket = self.buckets(ages)
-
-        def weights(number: int) -> Tensor:
-            """(m, kernels, lags) of each event, for one similarity."""
-            by_rating, by_age = self.rating_weight[number][:, ratings], self.age[number][:, bucket]
-            return (self.lag[number][:, None] * by_rating * by_age).transpose(0, 1)
-
+        by_rating = nn.functional.embedding(ratings, self.rating_weight.flatten(0, 1).T)
+        by_age = nn.functional.embedding(self.buckets(ages), self.age.flatten(0, 1).T)
+        weights = (self.lag.flatten(0, 1).T * by_rating * by_age).transpose(1, 2)  # (m, similarities * kernels, lags)
         out = []
-        for number in range(len(self.config.factors)):
+        for number, of_events in enumerate(weights.split(self.config.kernels, dim=1)):
             rows = nn.functional.embedding(events, self.get_buffer(f"events{number}"))  # (m, lags, d); padding is 0
-            user = torch.matmul(weights(number), rows)  # (m, kernels, d)
+            user = torch.matmul(of_events, rows)  # (m, kernels, d)
             items = nn.functional.embedding(candidates, self.get_buffer(f"candidates{number}"))  # (m, c, d)
-            out.append(torch.matmul(items, user.transpose(1, 2)))  # (m, c, kernels)
-        return torch.cat(out, dim=2)
+            out.append(torch.matmul(user, items.transpose(1, 2)))  # (m, kernels, c)
+        return torch.cat(out, dim=1).transpose(1, 2)
 
     def buckets(self, ages: Tensor) -> Tensor:
         """Seconds, any shape -> number of `AGE_EDGES_S` below them."""
