@@ -29,9 +29,11 @@ from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from offline.data.lists import Lists as TrainingLists
 from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
 from offline.data.stored_features import StoredFeatures
+from offline.data.training_lists import ListsAsked
 from offline.evaluation import metrics
 from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
@@ -41,7 +43,7 @@ from offline.experiments.resumable import digest, packed, resumed, unpacked
 from offline.training.channels import fit_channel
 from offline.training.examples import ListExamples
 from offline.training.list_ranker import ranked
-from offline.training.ranking import lists_of, ranker_of_lists
+from offline.training.ranking import lists_asked, lists_of, ranker_of_lists
 
 log = logging.getLogger(__name__)
 
@@ -158,10 +160,14 @@ def changes(recipe: Recipe) -> Iterator[Change]:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What is fitted for a recipe with a change; channels as the recipe has them are fitted once."""
+    """What is fitted for a recipe with a change; channels as the recipe has them are fitted once.
+
+    Of the training lists the newest are kept: most numbers of the ranker leave them as they are.
+    """
 
     requests: EvalRequests
     kept: dict[tuple[str, str, int], Channel] = field(default_factory=dict)
+    newest: list[tuple[ListsAsked, tuple[Channel, ...], TrainingLists]] = field(default_factory=list)
 
     def recalled(self, recipe: Recipe) -> Lists:
         """The fused lists."""
@@ -174,11 +180,19 @@ class Trial:
         ranker, size, inputs = ranker_of_lists(recipe), recipe.recall.candidates, self.requests.inputs
         past, spec = self.requests.holdout.past, list_spec(inputs, recipe, ranker)
         teachers, channels = self._channels(past.earlier(ranker.past), recipe), self._channels(past, recipe)
-        lists = lists_of(teachers, past, inputs, recipe)
+        lists = self._training_lists(teachers, recipe)
         fitted = ranker.fit(ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
         stored = StoredFeatures.of(past, inputs, spec, recipe)
         recalled = self.requests.recalled(channels, recipe, size)
         return self.requests.lists(ranked(fitted.network, recalled, stored), size)
+
+    def _training_lists(self, teachers: tuple[Channel, ...], recipe: Recipe) -> TrainingLists:
+        asked = lists_asked(recipe)
+        if not self.newest or self.newest[0][:2] != (asked, teachers):
+            self.newest.clear()  # before others are made: they are hundreds of megabytes
+            made = lists_of(teachers, self.requests.holdout.past, self.requests.inputs, recipe)
+            self.newest.append((asked, teachers, made))
+        return self.newest[0][2]
 
     def _channels(self, past: Sequences, recipe: Recipe) -> tuple[Channel, ...]:
         return tuple(self._channel(each, past, recipe) for each in recipe.recall.channels)

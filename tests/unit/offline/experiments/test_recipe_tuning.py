@@ -19,7 +19,7 @@ from offline.evaluation.evaluate import figure
 from offline.experiments import fitted, recipe_tuning
 from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.recipe_tuning import AROUND, AS_IT_IS, NOT_TRIED, Change, Trial, changes, measure, parts
-from offline.training.ranking import fit_stages
+from offline.training.ranking import fit_stages, lists_of
 from tests.unit.offline.training.test_ranking import RECIPE
 
 NDCG = "ndcg@10"  # lists of fifteen have none at 50
@@ -65,6 +65,26 @@ def test_the_recipe_as_it_is_is_what_its_steps_fit(settings: Settings) -> None:
     assert np.array_equal(trial.ranked(RECIPE), stages["ranked"])
     changed = Change("ease", "fusion_weight", 5.0).made_to(RECIPE)
     assert not np.array_equal(trial.recalled(changed), stages["recall"])
+
+
+def test_training_lists_that_a_change_leaves_as_they_are_are_made_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, made = Trial(fitted.before_the_last(settings)), []
+
+    def counted(*args: Any) -> Any:
+        made.append(args)
+        return lists_of(*args)
+
+    monkeypatch.setattr(recipe_tuning, "lists_of", counted)
+    trial.ranked(RECIPE)
+    faster = Change("ranker", "learning_rate", 0.1).made_to(RECIPE)
+    kept = trial.ranked(faster)
+    assert len(made) == 1
+    trial.ranked(Change("ranker", "stride", RECIPE.ranker.stride + 1).made_to(RECIPE))
+    assert len(made) == 2
+    assert np.array_equal(trial.ranked(faster), kept)
+    assert len(made) == 3
 
 
 def keep(found: dict[str, Any], path: Path) -> None:
