@@ -19,15 +19,13 @@ def best_unseen(scores: Float32, rows: Ints, seen: Ints, size: int) -> Iterator[
     scores[rows, seen] = NOT_FOUND
     scores[:, 0] = NOT_FOUND
     size = min(size, scores.shape[1])
-    top = np.argpartition(-scores, size - 1, axis=1)[:, :size]
-    values = np.take_along_axis(scores, top, axis=1)
-    last = values.min(axis=1)
-    cut_in_a_tie = (last > NOT_FOUND) & ((scores >= last[:, None]).sum(axis=1) > size)
-    for row in np.flatnonzero(cut_in_a_tie):  # the partition took any of those that tie
-        codes = np.flatnonzero(scores[row] >= last[row])
-        top[row] = codes[np.argsort(-scores[row, codes], kind="stable")[:size]]
-        values[row] = scores[row, top[row]]
-    order = np.lexsort((top, -values), axis=1)
-    for codes, value in zip(np.take_along_axis(top, order, 1), np.take_along_axis(values, order, 1), strict=True):
-        there = value > NOT_FOUND
-        yield Hits(codes[there], value[there])
+    last = -np.partition(-scores, size - 1, axis=1)[:, size - 1]
+    taken = (scores >= last[:, None]) & (scores > NOT_FOUND)
+    for row in np.flatnonzero(taken.sum(axis=1) > size):  # several tie for its last places
+        tied = np.flatnonzero(scores[row] == last[row])
+        taken[row, tied[size - int(taken[row].sum()) :]] = False
+    for of_row, there in zip(scores, taken, strict=True):
+        codes = np.flatnonzero(there)
+        value = of_row[codes]
+        order = np.argsort(-value, kind="stable")
+        yield Hits(codes[order], value[order])
