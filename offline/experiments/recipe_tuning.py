@@ -3,7 +3,7 @@
 One number at a time is changed, everything else is as the recipe has it. Numbers of recall are judged by the fused
 lists; those of the ranker, and how many candidates it gets, by the ranked ones; each paired with the recipe as it is.
 Other seeds say what is chance. Each row is written as soon as it is measured, and an ended run goes on from there;
-after a change of the recipe it begins anew.
+after a change of the recipe it begins anew, after one of its ranker alone with what is judged by the ranked lists.
 
 Reads:  offline/{ratings,items,users}.parquet
 Writes: pic/figures/tune_recipe.json (of another recipe than the default: with its name)
@@ -210,13 +210,17 @@ def measure(settings: Settings, recipe: Recipe) -> Iterator[dict[str, Any]]:
     ranker_of_lists(recipe)  # before minutes are spent
     requests = before_the_last(settings)
     holdout, trial = requests.holdout, Trial(requests)
-    content = hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:16]
     opening = {
         **head("make tune-recipe", settings, recipe, holdout),
         "ratings": CHOSEN_ON,
-        "cuts": f"{digest(holdout)} {content}",
+        "cuts": f"{digest(holdout)} {_content(recipe.data, recipe.recall)}",
     }
-    found = resumed(figure(opening, settings, "tune_recipe"), opening, (AS_IT_IS, "rows"))
+    tried = {str(change): change for change in changes(recipe)}
+    found = resumed(figure(opening, settings, "tune_recipe"), opening, (AS_IT_IS, "rows", "ranker"))
+    if found["ranker"] != _content(recipe.ranker):
+        found["ranker"] = _content(recipe.ranker)
+        found[AS_IT_IS].pop("ranked", None)
+        found["rows"] = {name: row for name, row in found["rows"].items() if not tried[name].of_ranker}
     yield found
 
     def judged(of_ranker: bool, changed: Recipe) -> dict[str, Any]:
@@ -230,15 +234,20 @@ def measure(settings: Settings, recipe: Recipe) -> Iterator[dict[str, Any]]:
         if stage not in found[AS_IT_IS]:
             found[AS_IT_IS][stage] = judged(stage == "ranked", recipe)
             yield found
-    for change in changes(recipe):
-        if str(change) in found["rows"]:
+    for name, change in tried.items():
+        if name in found["rows"]:
             continue
-        log.info("%s", change)
+        log.info("%s", name)
         row = judged(change.of_ranker, change.made_to(recipe))
         own = unpacked(found[AS_IT_IS]["ranked" if change.of_ranker else "recall"]["of users"])
         compared = plain(asdict(metrics.compare(unpacked(row.pop("of users")), own)))
-        found["rows"][str(change)] = {**change._asdict(), **row, "to the recipe": compared}
+        found["rows"][name] = {**change._asdict(), **row, "to the recipe": compared}
+        found["rows"] = {name: found["rows"][name] for name in tried if name in found["rows"]}
         yield found
+
+
+def _content(*parts: Frozen) -> str:
+    return hashlib.sha256("".join(part.model_dump_json() for part in parts).encode()).hexdigest()[:16]
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:

@@ -114,8 +114,15 @@ def test_rows_are_kept_and_not_measured_again(settings: Settings, monkeypatch: p
     for row in last["rows"].values():
         assert {"part", "setting", "value", "seconds", "to the recipe"} <= set(row)
         assert row["to the recipe"]["users"] > 0
-    other = RECIPE.model_copy(update={"ranker": RECIPE.ranker.model_copy(update={"epochs": 1})})
-    assert not next(measure(settings, other))["rows"]
+    keep(last, path)
+    other = Change("ranker", "epochs", 1).made_to(RECIPE)
+    assert not any("ranker" in name or "candidates" in name for name in next(measure(settings, other))["rows"])
+    *_, again = measure(settings, other)
+    assert len(asked) == 3 + 3  # the recipe as it is, and what is judged by the ranked lists
+    assert list(again["rows"]) == list(last["rows"])
+    assert again["rows"]["ease: power = 0.0"] == last["rows"]["ease: power = 0.0"]
+    keep(again, path)
+    assert not next(measure(settings, Change("ease", "l2", 7.0).made_to(RECIPE)))["rows"]
 
 
 def test_the_last_ten_are_not_read(settings: Settings) -> None:
