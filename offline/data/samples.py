@@ -14,6 +14,7 @@ from data_exchange_center.columns import Columns, Split, clicks, genre_flags, im
 from data_exchange_center.feature_kinds import DenseFeature, FlagFeature, Float32, one_hot
 from data_exchange_center.features import FeatureSpec
 from offline.data import terms
+from offline.data.statistics import whole_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ def rated_pairs(
         newest_terms: `artifacts.USER_TERMS`.
     """
     spec = build_spec(ratings, users, profile, genres, window)
-    of_users, of_items = user_features(users[[Columns.USER, *profile]], newest_terms), item_features(item_terms, genres)
+    of_users, of_items = user_features(profiles(users, profile), newest_terms), item_features(item_terms, genres)
     times = ratings[Columns.TIMESTAMP].to_numpy()
     return RatedPairs(ratings, spec, encode(terms_before, times, of_users, of_items, spec), of_users, of_items)
 
@@ -74,10 +75,13 @@ def build_spec(
 
 
 def user_features(users: pd.DataFrame, user_terms: pd.DataFrame) -> pd.DataFrame:
-    """Every user's newest raw values: userid, profile, statistics; whole numbers are int64, as Feast keeps them."""
-    table = users.merge(user_terms, on=Columns.USER, how="left", validate="1:1")
-    numbers = table.select_dtypes("number").columns.drop(Columns.USER)
-    return table.astype(dict.fromkeys(numbers, "int64"))
+    """Every user's newest raw values: `profiles` with the statistics beside them; whole numbers are int64."""
+    return whole_numbers(users.merge(user_terms, on=Columns.USER, how="left", validate="1:1"))
+
+
+def profiles(users: pd.DataFrame, profile: Sequence[str]) -> pd.DataFrame:
+    """`artifacts.USERS`, some or all -> userid and profile, raw."""
+    return whole_numbers(users[[Columns.USER, *profile]])
 
 
 def item_features(item_terms: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:

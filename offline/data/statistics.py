@@ -7,21 +7,23 @@ counted. The `FeatureSpec`, the training lists, Feast, Triton and the server fol
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.feature_kinds import DenseFeature, Entity, HistoryFeature, NumberFeature, one_hot
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.rankers.contract import ListsRecipe
 from data_exchange_center.recipes import Recipe
 from offline.data.inputs import Inputs
+from offline.data.overall import Overall
 from offline.data.sequences import Ints, Sequences
 
 
@@ -43,16 +45,22 @@ class UserStatistic:
 class ItemStatistic:
     """A whole number about each item at the end of a past.
 
+    It is made of what can be counted of some users after the other, so that nobody need hold all events.
+
     Attributes:
         column: of the item.
-        of: the past -> (items + 1,); row 0 (padding) is not read.
+        counted: events of some users, or of all; what is known of all -> (items + 1,) or (items + 1, k) whole numbers.
+            Row 0 (padding) is not read.
+        joined: what those of some users and of others give together.
+        finished: (items + 1, k) of all users -> (items + 1,) the statistic.
     """
 
     column: NumberFeature
-    of: Callable[[Sequences], NDArray[np.generic]]
+    counted: Callable[[Sequences, Overall], Ints]
+    joined: Literal["sum", "max", "min"] = "sum"
+    finished: Callable[[Ints, Overall], NDArray[np.generic]] = lambda counts, overall: counts[:, 0]
 
 
-RECENT = 0.8  # quantile of all times after which a rating is recent
 PRIOR = 10  # ratings of an average item that every item starts with
 COUNT_SCALE = 5.0  # brings the logarithm of a count to about one
 HUNDREDS = 100.0
@@ -67,14 +75,16 @@ def _by_item(past: Sequences, events: NDArray[np.bool_] | slice = slice(None)) -
     return np.bincount(past.items[events], minlength=past.n_items + 1)
 
 
-def _recent(past: Sequences) -> Ints:
-    return _by_item(past, past.times > np.quantile(past.times, RECENT))
-
-
-def _mean_rating(past: Sequences) -> NDArray[np.float64]:
-    """In hundredths, as if each item had `PRIOR` average ratings more."""
+def _totals(past: Sequences) -> Ints:
+    """(items + 1, 2) the sum of each item's ratings, and how many they are."""
     total = np.bincount(past.items, weights=past.ratings, minlength=past.n_items + 1)
-    mean: NDArray[np.float64] = (total + PRIOR * past.ratings.mean()) / (_by_item(past) + PRIOR)
+    return np.stack([total.astype(np.int64), _by_item(past)], axis=1)
+
+
+def _mean_rating(totals: Ints, overall: Overall) -> NDArray[np.float64]:
+    """In hundredths, as if each item had `PRIOR` average ratings more."""
+    total, n = totals.T
+    mean: NDArray[np.float64] = (total + PRIOR * overall.mean_rating) / (n + PRIOR)
     return np.rint(HUNDREDS * mean)
 
 
@@ -82,10 +92,16 @@ def _mean_rating(past: Sequences) -> NDArray[np.float64]:
 # about log(1 / 0.6) lower than of all.
 STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
     UserStatistic(_count(Columns.N_RATINGS, "user"), lambda events, users, counts: counts),
-    ItemStatistic(_count("item_ratings", "item"), _by_item),
-    ItemStatistic(_count("item_likes", "item"), lambda past: _by_item(past, past.liked)),
-    ItemStatistic(_count("item_recent", "item"), _recent),
-    ItemStatistic(DenseFeature(name="item_mean_rating_x100", entity="item", scale=HUNDREDS), _mean_rating),
+    ItemStatistic(_count("item_ratings", "item"), lambda past, overall: _by_item(past)),
+    ItemStatistic(_count("item_likes", "item"), lambda past, overall: _by_item(past, past.liked)),
+    ItemStatistic(
+        _count("item_recent", "item"), lambda past, overall: _by_item(past, past.times > overall.recent_after)
+    ),
+    ItemStatistic(
+        DenseFeature(name="item_mean_rating_x100", entity="item", scale=HUNDREDS),
+        lambda past, overall: _totals(past),
+        finished=_mean_rating,
+    ),
 )
 
 CROSSED: Final = (Columns.GENDER, Columns.AGE)  # profile fields that the ranker crosses with items
@@ -137,16 +153,46 @@ def user_statistics(past: Sequences, users: pd.DataFrame) -> pd.DataFrame:
     Whole numbers are int64, as Feast keeps them.
     """
     values = user_statistics_after(past, np.arange(past.n_users), past.lengths)
-    table = users.assign(**dict(zip(user_columns(), values.T, strict=True)))
-    return table.astype(dict.fromkeys(table.select_dtypes("number").columns.drop(Columns.USER), "int64"))
+    return whole_numbers(users.assign(**dict(zip(user_columns(), values.T, strict=True))))
+
+
+def whole_numbers(users: pd.DataFrame) -> pd.DataFrame:
+    """Features of users with their numbers, but for userid, as Feast keeps them."""
+    return users.astype(dict.fromkeys(users.select_dtypes("number").columns.drop(Columns.USER), "int64"))
 
 
 def item_statistics(past: Sequences, inputs: Inputs) -> pd.DataFrame:
     """A row an item: itemid, the statistics at the end of the past, the numbers of the data set."""
-    statistics = [each for each in STATISTICS if isinstance(each, ItemStatistic)]
-    table = {each.column.name: each.of(past)[1:].astype("int64") for each in statistics}
-    numbers = {
-        number_column(number.column): number.stored(values[1:])
-        for number, values in zip(inputs.dataset.numbers, inputs.numbers.T, strict=True)
+    overall = Overall.of(past)
+    return item_table(past.itemids, items_counted(past, overall), overall, inputs.dataset, inputs.numbers[1:])
+
+
+def of_items() -> list[ItemStatistic]:
+    """The items' statistics, in the order of their columns."""
+    return [each for each in STATISTICS if isinstance(each, ItemStatistic)]
+
+
+def items_counted(past: Sequences, overall: Overall) -> list[Ints]:
+    """What each of the items' statistics counts of a past, or of some users': (items + 1, k) for each of `of_items`."""
+    return [each.counted(past, overall).reshape(past.n_items + 1, -1) for each in of_items()]
+
+
+def item_table(
+    itemids: Ints, counted: Sequence[Ints], overall: Overall, dataset: Dataset, numbers: NDArray[np.float64]
+) -> pd.DataFrame:
+    """As `item_statistics`.
+
+    Args:
+        itemids: (items,) ascending.
+        counted: `items_counted` of everybody.
+        numbers: (items, `Dataset.numbers`) values, NaN where unknown.
+    """
+    table = {
+        each.column.name: each.finished(counts, overall)[1:].astype("int64")
+        for each, counts in zip(of_items(), counted, strict=True)
     }
-    return pd.DataFrame({Columns.ITEM: past.itemids, **table, **numbers})
+    known = {
+        number_column(number.column): number.stored(values)
+        for number, values in zip(dataset.numbers, numbers.T, strict=True)
+    }
+    return pd.DataFrame({Columns.ITEM: itemids, **table, **known})

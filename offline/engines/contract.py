@@ -20,6 +20,7 @@ from data_exchange_center.artifacts import Table
 from data_exchange_center.channels.contract import Channel
 from data_exchange_center.dataset import Dataset
 from offline.data.inputs import Inputs
+from offline.data.samples import RatedPairs
 from offline.data.sanity import Counted
 from offline.data.sequences import PairsElsewhere
 from offline.data.training_lists import ListsAsked, ListsMade
@@ -86,6 +87,15 @@ class BesideModels(Protocol):
 
         Raises StepError when no list holds anything that was liked.
         """
+        ...
+
+    def features_of_lists(self, inputs: Inputs) -> None:
+        """`artifacts.USER_FEATURES` and `artifacts.ITEM_FEATURES` of a ranker of lists: what is known of users and of
+        items at the end of all that is not held out."""
+        ...
+
+    def features_of_pairs(self, made: RatedPairs) -> None:
+        """The same of the source's ranker: profiles, genres, newest terms."""
         ...
 
 

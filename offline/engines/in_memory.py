@@ -15,8 +15,10 @@ from data_exchange_center.channels.contract import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from offline.data.inputs import Inputs
+from offline.data.samples import RatedPairs
 from offline.data.sanity import Counted, counted
 from offline.data.split import label_and_split
+from offline.data.statistics import item_statistics, user_statistics
 from offline.data.training_lists import ListsAsked, ListsMade
 from offline.data.whole_users import Keys, OfUsers, added_up, for_everybody
 from offline.engines.room import expect_room
@@ -129,6 +131,14 @@ class PandasBeside:
         lists = asked.recalled(inputs.data, inputs.profiles, teachers)
         artifacts.LISTS.write(self.exchange_dir, lists.table(inputs.data.userids))
         return ListsMade(len(lists), asked.size, int(lists.liked.sum()))
+
+    def features_of_lists(self, inputs: Inputs) -> None:
+        artifacts.USER_FEATURES.write(self.exchange_dir, user_statistics(inputs.data, inputs.users))
+        artifacts.ITEM_FEATURES.write(self.exchange_dir, item_statistics(inputs.data, inputs))
+
+    def features_of_pairs(self, made: RatedPairs) -> None:
+        artifacts.USER_FEATURES.write(self.exchange_dir, made.user_features)
+        artifacts.ITEM_FEATURES.write(self.exchange_dir, made.item_features)
 
 
 def _columns(table: Table, exchange_dir: Path, columns: Sequence[str] | None) -> pd.DataFrame:

@@ -64,8 +64,7 @@ def rated_pairs(settings: Settings) -> None:
     published.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, published.ML_1M_FEATURES)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.USER_FEATURES.write(folder, made.user_features)
-    artifacts.ITEM_FEATURES.write(folder, made.item_features)
+    engines.beside_models(settings).features_of_pairs(made)
     table = pd.DataFrame(rows, columns=list(spec.columns), copy=False)
     table[[Columns.LABEL, Columns.SPLIT]] = made.ratings[[Columns.LABEL, Columns.SPLIT]]
     artifacts.SAMPLES.write(folder, table)
@@ -87,10 +86,10 @@ def recalled_lists(settings: Settings) -> None:
     if not workers.current().first:
         return
 
-    made = engines.beside_models(settings).training_lists(ranking.lists_asked(recipe), teachers, inputs)
+    engine = engines.beside_models(settings)
+    made = engine.training_lists(ranking.lists_asked(recipe), teachers, inputs)
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
-    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs))
+    engine.features_of_lists(inputs)
     artifacts.TEACHER_CHANNELS.write(folder, channels.channel_set(teachers, past).pack())
     artifacts.FEATURES_REPORT.write(folder, read)
     print(

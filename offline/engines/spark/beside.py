@@ -15,6 +15,7 @@ from data_exchange_center.channels.contract import Channel
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from offline.data.inputs import Inputs
+from offline.data.samples import RatedPairs
 from offline.data.training_lists import ListsAsked, ListsMade
 from offline.engines.spark.counting import SparkPairs
 from offline.engines.spark.environment import run_job
@@ -41,3 +42,13 @@ class SparkBeside:
             for batch in part.iter_batches(columns=["liked"])
         )
         return ListsMade(sum(part.metadata.num_rows for part in parts), asked.size, liked)
+
+    def features_of_lists(self, _: Inputs) -> None:
+        self._features("lists")
+
+    def features_of_pairs(self, _: RatedPairs) -> None:
+        self._features("pairs")
+
+    def _features(self, examples: str) -> None:
+        failed = "Spark did not make the features of users and items"
+        run_job(self.settings, "offline.engines.spark.features", [examples], failed)

@@ -57,15 +57,15 @@ class SparkTables:
         return split.counted(self.ratings)
 
     def write(self, exchange_dir: Path) -> None:
-        _write(artifacts.RATINGS, exchange_dir, self.ratings)
+        write_parts(artifacts.RATINGS, exchange_dir, self.ratings)
         if isinstance(self.users, pd.DataFrame):
             artifacts.USERS.write(exchange_dir, self.users)
         else:
-            _write(artifacts.USERS, exchange_dir, self.users)
+            write_parts(artifacts.USERS, exchange_dir, self.users)
         artifacts.ITEMS.write(exchange_dir, self.items)
 
 
-def _write(artifact: Table, exchange_dir: Path, table: DataFrame) -> None:
+def write_parts(artifact: Table, exchange_dir: Path, table: DataFrame) -> None:
     """In parts. Spark keeps what a task has written apart until the task has ended well, so a part is there once."""
     with artifact.in_parts(exchange_dir) as folder:
         table.write.mode("overwrite").parquet(folder.as_uri())
@@ -167,7 +167,7 @@ class SparkEngine:
             joined = users.join(made, Columns.USER, "left").na.fill(0)
             filled = [F.coalesce(name, F.array()).alias(name) if name in lists else name for name in joined.columns]
             made = self._by_user(joined.select(*filled))
-        _write(written, exchange_dir, made)
+        write_parts(written, exchange_dir, made)
         return sum(pq.read_metadata(part).num_rows for part in parts_of(written.at(exchange_dir)))
 
     def counts(

@@ -9,7 +9,7 @@ Run:    python -m offline.engines.spark.lists <folder of a Teaching>
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -23,39 +23,21 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns
 from data_exchange_center.files import parts_of
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data.inputs import profile_codes
 from offline.data.requests import Points
-from offline.data.sequences import Sequences, sequences
+from offline.data.sequences import Sequences
 from offline.data.training_lists import NOTHING_LIKED
+from offline.engines.spark.pasts import Part, Pasts, all_parts, numbers
 from offline.engines.spark.session import session
 from offline.engines.spark.teaching import Teaching
-from offline.engines.spark.whole_users import BATCH, whole_users
-from offline.readers import PAST
+from offline.engines.spark.whole_users import BATCH
 
-COLUMNS: Final = [Columns.USER, Columns.ITEM, Columns.RATING, Columns.TIMESTAMP, Columns.SPLIT]
 ARROW: Final = pa.schema(list(artifacts.LISTS.columns.items()))
 COUNTED: Final = pa.schema([("part", pa.int32()), ("requests", pa.int64())])
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the ratings that holds some.
-
-    Attributes:
-        first: its first user.
-        end: the first user of the next part; None: it is the last.
-        before: how many of all users come before its first.
-    """
-
-    path: Path
-    first: int
-    end: int | None
-    before: int
 
 
 @dataclass(frozen=True)
@@ -77,22 +59,15 @@ class Asking:
 
     def requests(self, part: Part) -> Iterator[tuple[Sequences, NDArray[np.int64], slice, Points]]:
         """Of the part's users, some after the other: their past, profiles, place among all, and requests."""
-        teaching, own = Teaching.load(self.teaching), [(Columns.USER, ">=", part.first)]
-        if part.end is not None:
-            own.append((Columns.USER, "<", part.end))
-        columns = [Columns.USER, *(feature.name for feature in teaching.profile)]
-        users = artifacts.USERS.read(self.exchange_dir, columns, own)
-        draws, begin = teaching.asked.draws(part.before), 0
-        with pq.ParquetFile(part.path) as file:
-            for table in whole_users(file.iter_batches(self.rows, columns=COLUMNS)):
-                ratings = table.to_pandas()
-                end = int(np.searchsorted(users[Columns.USER], ratings[Columns.USER].iloc[-1], side="right"))
-                some = users.iloc[begin:end]  # with those who have no ratings
-                known = ratings[ratings[Columns.SPLIT].isin(PAST)]
-                past = sequences(known, teaching.itemids, self.liked_above, some[Columns.USER].to_numpy())
-                place = slice(part.before + begin, part.before + end)
-                yield past, profile_codes(teaching.profile, some), place, teaching.asked.requests(past, draws)
-                begin = end
+        teaching = Teaching.load(self.teaching)
+        names = [feature.name for feature in teaching.profile]
+        pasts = Pasts(self.exchange_dir, teaching.itemids, self.liked_above, names, self.rows)
+        draws, begin = teaching.asked.draws(part.before), part.before
+        for past, users in pasts.of(part):
+            end = begin + len(users)
+            profiles = profile_codes(teaching.profile, users)
+            yield past, profiles, slice(begin, end), teaching.asked.requests(past, draws)
+            begin = end
 
     def lists(self, part: Part, users: int, requests: int, before: int) -> Iterator[pa.RecordBatch]:
         """The part's lists, ``before``: how many of all requests come before its own."""
@@ -107,50 +82,25 @@ class Asking:
 
 def write(spark: SparkSession, asking: Asking) -> None:
     """`artifacts.LISTS`. Raises StepError when there would be none."""
-    parts, users = _parts(asking.exchange_dir)
-    numbers = spark.range(0, len(parts), 1, len(parts))
+    parts, users = all_parts(asking.exchange_dir)
+    each = spark.range(0, len(parts), 1, len(parts))
 
     def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number in _numbers(batches):
+        for number in numbers(batches):
             requests = sum(len(points) for *_, points in asking.requests(parts[number]))
             yield pa.record_batch([pa.array([number], pa.int32()), pa.array([requests])], schema=COUNTED)
 
-    counts = dict(numbers.mapInArrow(counted, from_arrow_schema(COUNTED)).collect())  # a row a part
+    counts = dict(each.mapInArrow(counted, from_arrow_schema(COUNTED)).collect())  # a row a part
     before = list(accumulate((counts[number] for number in range(len(parts))), initial=0))
 
     def made(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number in _numbers(batches):
+        for number in numbers(batches):
             yield from asking.lists(parts[number], users, before[-1], before[number])
 
     with artifacts.LISTS.in_parts(asking.exchange_dir) as folder:
-        numbers.mapInArrow(made, from_arrow_schema(ARROW)).write.mode("overwrite").parquet(folder.as_uri())
+        each.mapInArrow(made, from_arrow_schema(ARROW)).write.mode("overwrite").parquet(folder.as_uri())
         if not any(pq.read_metadata(part).num_rows for part in parts_of(folder)):
             raise StepError(NOTHING_LIKED)
-
-
-def _numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[int]:
-    for batch in batches:
-        yield from batch.column(0).to_pylist()
-
-
-def _parts(exchange_dir: Path) -> tuple[list[Part], int]:
-    """The parts that hold ratings, and how many users there are, who pass by in batches."""
-    paths = [path for path in parts_of(artifacts.RATINGS.require(exchange_dir)) if pq.read_metadata(path).num_rows]
-    firsts = [_first(path) for path in paths]
-    before, users = np.zeros(len(firsts), np.int64), 0
-    for path in parts_of(artifacts.USERS.require(exchange_dir)):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH, columns=[Columns.USER]):
-                before += np.searchsorted(batch.column(0).to_numpy(), firsts)
-                users += batch.num_rows
-    ends: Sequence[int | None] = [*firsts[1:], None]
-    return [Part(*about) for about in zip(paths, firsts, ends, before.tolist(), strict=True)], users
-
-
-def _first(path: Path) -> int:
-    with pq.ParquetFile(path) as file:
-        batch = next(file.iter_batches(1, columns=[Columns.USER]))
-    return int(batch.column(0)[0].as_py())
 
 
 def main(settings: Settings) -> None:

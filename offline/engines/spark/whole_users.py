@@ -76,9 +76,14 @@ def _made_of(users: pa.Table, function: OfUsers, declared: pa.Schema) -> pa.Tabl
     made = function(users.to_pandas())
     lists = [field.name for field in declared if field.name in made and pa.types.is_list(field.type)]
     made = made.astype(dict.fromkeys(lists, object))  # pandas takes a column without rows for numbers
-    known = set(declared.names)
-    fields = [
-        declared.field(name) if name in known else pa.Schema.from_pandas(made[[name]], preserve_index=False).field(0)
-        for name in made
-    ]
+
+    def field(name: str) -> pa.Field:
+        if name in declared.names:
+            return declared.field(name)
+        found = pa.Schema.from_pandas(made[[name]], preserve_index=False).field(0)
+        return (
+            users.schema.field(name) if pa.types.is_null(found.type) else found
+        )  # strings that were read, without rows
+
+    fields = [field(str(name)) for name in made]
     return pa.Table.from_pandas(made, pa.schema(fields), preserve_index=False).replace_schema_metadata(None)

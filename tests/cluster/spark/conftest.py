@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Elsewhere `test_environment.py` says why the others are left out.
 NEED_IT = [
+    "test_features.py",
     "test_failures.py",
     "test_ingestion_and_split.py",
     "test_pairs.py",

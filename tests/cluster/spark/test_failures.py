@@ -18,7 +18,7 @@ from data_exchange_center import artifacts
 from offline.data import term_recall
 from offline.engines.in_memory import PandasEngine
 from offline.engines.spark import split
-from offline.engines.spark.engine import SparkEngine, _write
+from offline.engines.spark.engine import SparkEngine, write_parts
 from offline.ingestion import sources
 from offline.ingestion.levels import Scale
 from tests.cluster.spark.both import ROOT, expect_same_files, stored, through
@@ -53,7 +53,7 @@ def ratings_with(engine: SparkEngine, data: Path, folder: Path, times: int):
 def test_a_failed_task_is_tried_again_and_its_rows_are_there_once(engine: SparkEngine, tmp_path: Path) -> None:
     data = made_up_movielens(tmp_path / "films")
     ratings, marks = ratings_with(engine, data, tmp_path / "spark", times=2)
-    _write(artifacts.RATINGS, tmp_path / "spark", ratings)
+    write_parts(artifacts.RATINGS, tmp_path / "spark", ratings)
     assert len(list(marks.iterdir())) >= 2
     pd.testing.assert_frame_equal(
         artifacts.RATINGS.read(tmp_path / "spark"), through(PandasEngine(), data, tmp_path / "pandas")[3]
@@ -66,7 +66,7 @@ def test_what_fails_for_good_leaves_what_was_there(engine: SparkEngine, tmp_path
     before = through(PandasEngine(), data, tmp_path / "out")[3]
     ratings, _ = ratings_with(engine, data, tmp_path / "failing", times=10**6)
     with pytest.raises(Exception, match="as the test wants it"):
-        _write(artifacts.RATINGS, tmp_path / "out", ratings)
+        write_parts(artifacts.RATINGS, tmp_path / "out", ratings)
     pd.testing.assert_frame_equal(artifacts.RATINGS.read(tmp_path / "out"), before)
     assert not [path for path in artifacts.RATINGS.at(tmp_path / "out").parent.iterdir() if path.name.startswith(".")]
 

@@ -27,7 +27,8 @@ from offline.engines.in_memory import PandasBeside
 from offline.engines.spark import lists
 from offline.engines.spark.beside import SparkBeside
 from offline.engines.spark.engine import SparkEngine
-from offline.engines.spark.lists import Asking, Part
+from offline.engines.spark.lists import Asking
+from offline.engines.spark.pasts import Part
 from offline.engines.spark.teaching import Teaching
 from offline.readers import read_inputs
 from tests.cluster.spark.both import stored

@@ -11,8 +11,9 @@ from offline.data.statistics import UserStatistic
 
 def first_event(events: Sequences, users: Ints, counts: Ints) -> Ints:
     """The second of the user's first event, once there is one."""
-    first = np.minimum(events.starts[users], len(events.times) - 1)
-    return np.where(counts > 0, events.times[first], NEVER)
+    moments, begun = np.full(len(users), NEVER), counts > 0
+    moments[begun] = events.times[events.starts[users[begun]]]
+    return moments
 
 
 FIRST_EVENT = UserStatistic(

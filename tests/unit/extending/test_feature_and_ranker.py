@@ -26,6 +26,7 @@ from data_exchange_center.release_parts import read_feature_spec, release_of_art
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline.data import statistics
+from offline.data.overall import Overall
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import ItemStatistic
 from offline.evaluation.evaluate import evaluate
@@ -48,7 +49,7 @@ MINE = Recipe(name="my mlp", recall=RECALL, ranker=MLPRecipe(**SMALL))
 KNOWN = Recipe(name="my list ranker", recall=RECALL, ranker=ListRankerRecipe(kernels=2, **SMALL))
 
 
-def last_rated(past: Sequences) -> Ints:
+def last_rated(past: Sequences, overall: Overall) -> Ints:
     """The second of each item's last event: an item's statistic may wait for the request's time as well."""
     last = np.full(past.n_items + 1, NEVER)
     np.maximum.at(last, past.items, past.times)
@@ -59,7 +60,7 @@ def last_rated_again(served: Served) -> pd.Series:
     return served.ratings.groupby(Columns.ITEM)[Columns.TIMESTAMP].max().reindex(served.ids, fill_value=NEVER)
 
 
-LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item", scale=5.0), last_rated)
+LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item", scale=5.0), last_rated, joined="max")
 
 
 @pytest.fixture(scope="module", autouse=True)
