@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
         default="default", validation_alias="RECSYS_RECIPE"
     )
-    engine: Literal["pandas", "spark"] = "pandas"  # what the offline steps compute with; see past_one_machine
+    engine: Literal["pandas", "spark"] = "pandas"  # what the steps and Feast compute with; see past_one_machine
     pandas: PandasSettings = PandasSettings()
     spark: SparkSettings = SparkSettings()
     training: TrainingSettings = TrainingSettings()

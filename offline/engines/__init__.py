@@ -24,7 +24,7 @@ def _pandas(settings: Settings) -> AbstractContextManager[Engine]:
 
 
 def _free_memory_gb() -> float:
-    from data_exchange_center.machine import free_memory_gb  # with psutil, which Spark's environment goes without
+    from data_exchange_center.machine import free_memory_gb  # with psutil, which Spark has no use for
 
     return free_memory_gb()
 

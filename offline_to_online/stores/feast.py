@@ -115,7 +115,8 @@ def materialize(settings: Settings, release: str) -> None:
 
 
 def _materialize_again(settings: Settings, release: str) -> None:
-    feast_repo.run_feast(settings, ["materialize", "--disable-event-timestamp", *_views(release)])
+    """``apply`` first: another engine may have registered the release."""
+    feast_repo.run_feast(settings, ["apply"], ["materialize", "--disable-event-timestamp", *_views(release)])
 
 
 def _views(release: str) -> list[str]:

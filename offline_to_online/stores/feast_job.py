@@ -7,6 +7,11 @@ import sys
 
 from online.stack.feast.cli import cli  # type: ignore[attr-defined]  # Feast's own, imported without PyTorch
 
-if __name__ == "__main__":
-    for command in json.loads(sys.argv[1]):
+
+def main(commands: str) -> None:
+    for command in json.loads(commands):
         cli.main(command, prog_name="feast", standalone_mode=False)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -33,7 +33,9 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.own_ids import OwnId, OwnIds
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from offline_to_online.stores import feast_engine
 from offline_to_online.stores.connections import START_SERVICES
+from offline_to_online.stores.feast_engine import Kind
 from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,6 @@ _CHECKED: Final = "checked"  # file beside a release's others: all of it was rea
 _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
 _FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
-_JOB: Final = "offline_to_online.stores.feast_job"
 _WRITE: Final = "offline_to_online.stores.feast_write"
 
 
@@ -162,7 +163,7 @@ def write_users(settings: Settings, release: str, feature: str, values: Mapping[
     with _alone(repo), tempfile.NamedTemporaryFile(suffix=".parquet", dir=repo / "data") as file:
         rows.to_parquet(file.name)
         view = wire.feast_name(wire.USER_SERVICE, release)
-        _run(settings, repo, "write_to_online_store", _WRITE, view, file.name)
+        _run(settings, repo, "write_to_online_store", [sys.executable, "-m", _WRITE, view, file.name], {})
 
 
 @contextmanager
@@ -173,38 +174,42 @@ def _alone(repo: Path) -> Iterator[None]:
         yield
 
 
-def _with_registry(config: Path, registry: Path) -> str:
-    """feature_store.yaml with another registry.
+def _for_commands(config: Path, registry: Path, kind: Kind) -> str:
+    """feature_store.yaml with another registry, and with what the engine reads with.
 
     Quoted, as the original: Feast puts the environment's values in before it reads the YAML, and a password may have a
     # in it.
     """
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     values["registry"]["path"] = str(registry)
+    values |= kind.config
     return yaml.safe_dump(values, default_style='"')
 
 
 def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]) -> None:
     registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
+    kind = feast_engine.chosen(settings)
     if registry.is_file():
         shutil.copyfile(registry, copy)
     else:
         copy.unlink(missing_ok=True)
     with written_in_place(config) as temporary:
-        temporary.write_text(_with_registry(repo / "feature_store.yaml", copy.relative_to(repo)), encoding="utf-8")
+        told = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), kind)
+        temporary.write_text(told, encoding="utf-8")
     for command in commands:
         log.info("feast %s", " ".join(command))
     told = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
-    _run(settings, repo, commands[0][0], _JOB, told)
+    job = [str(kind.python(settings)), "-m", kind.job, told]
+    _run(settings, repo, commands[0][0], job, kind.variables(settings))
     copy.replace(registry)
 
 
-def _run(settings: Settings, repo: Path, what: str, module: str, *arguments: str) -> None:
+def _run(settings: Settings, repo: Path, what: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
     """A process of Feast's; ``what`` it is to do, for what an error says. Raises StepError with Feast's last words."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        command,
         cwd=repo,
-        env={**os.environ, **feast_environment(settings), "FEAST_NO_PROGRESS": "1"},
+        env={**os.environ, **feast_environment(settings), **variables, "FEAST_NO_PROGRESS": "1"},
         capture_output=True,
         text=True,
         check=False,

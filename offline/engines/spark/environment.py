@@ -38,16 +38,20 @@ def python(settings: Settings) -> Path:
     return folder(settings) / "bin" / "python"
 
 
-def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: str) -> None:
-    """Run a program of the project in this environment, with these settings. Raises StepError when it fails."""
-    variables = {
+def variables(settings: Settings) -> dict[str, str]:
+    """What a program in this environment is told of these settings."""
+    return {
         "RECSYS_EXCHANGE_DIR": str(settings.exchange_dir.absolute()),
         "RECSYS_SPARK__MASTER": settings.spark.master,
         "RECSYS_SPARK__PARTITIONS": str(settings.spark.partitions),
         "RECSYS_SPARK__DRIVER_MEMORY": settings.spark.driver_memory,
     }
+
+
+def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: str) -> None:
+    """Run a program of the project in this environment, with these settings. Raises StepError when it fails."""
     job = [str(python(settings)), "-m", module, *arguments]
-    if subprocess.run(job, cwd=ROOT, env=os.environ | variables, check=False).returncode:
+    if subprocess.run(job, cwd=ROOT, env=os.environ | variables(settings), check=False).returncode:
         raise StepError(f"{failed}: what it said stands above.")
 
 

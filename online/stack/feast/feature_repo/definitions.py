@@ -4,15 +4,21 @@ releases/<release>/fields.json  {"user": [[name, dtype], ...], "item": [...]}; d
 releases/<release>/users.parquet, items.parquet  the fields, the entity's id and event_timestamp (UTC)
 live.json  {"live": "<release>"}  the release behind the plain names ml_user and ml_item; else the newest one
 
+FEAST_OFFLINE_STORE, a variable of the environment, says what reads these files: file, Feast's own store of one process
+(left out: this), or spark.
+
 A release's view and service are called ml_user_<release> and ml_item_<release>. Needs nothing but Feast.
 """
 
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import feast.types
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.data_source import DataSource
+from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
 _HERE = Path(__file__).resolve().parent
 _SIDES = {"user": "userid", "item": "itemid"}
@@ -31,6 +37,17 @@ def _live(releases: list[str]) -> str:
     return live if live in releases else releases[-1]
 
 
+def _file(name: str, path: Path) -> DataSource:
+    return FileSource(name=name, path=str(path.relative_to(_HERE)), timestamp_field="event_timestamp")
+
+
+def _spark(name: str, path: Path) -> DataSource:
+    return SparkSource(name=name, path=path.as_uri(), file_format="parquet", timestamp_field="event_timestamp")
+
+
+_source = {"file": _file, "spark": _spark}[os.environ.get("FEAST_OFFLINE_STORE", "file")]
+
+
 def _view(release: str, side: str) -> FeatureView:
     fields = json.loads((_HERE / "releases" / release / "fields.json").read_text(encoding="utf-8"))[side]
     name = f"ml_{side}_{release}"
@@ -41,11 +58,7 @@ def _view(release: str, side: str) -> FeatureView:
         # incremental load looks back one year only, and these ratings are older.
         ttl=timedelta(days=36_500),
         schema=[Field(name=field, dtype=getattr(feast.types, dtype)) for field, dtype in fields],
-        source=FileSource(
-            name=f"{name}_source",
-            path=f"releases/{release}/{side}s.parquet",  # from the repository's folder
-            timestamp_field="event_timestamp",
-        ),
+        source=_source(f"{name}_source", _HERE / "releases" / release / f"{side}s.parquet"),
     )
 
 

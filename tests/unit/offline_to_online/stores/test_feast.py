@@ -22,7 +22,8 @@ from data_exchange_center.steps import CheckError
 from offline_to_online.rows.feature_rows import feature_frames, newest_event
 from offline_to_online.stores import feast_repo
 from offline_to_online.stores.feast import FeastStore
-from offline_to_online.stores.feast_repo import ENTITIES, _with_registry, release_dir, write_features
+from offline_to_online.stores.feast_engine import KINDS
+from offline_to_online.stores.feast_repo import ENTITIES, _for_commands, release_dir, write_features
 from offline_to_online.stores.feast_server import compare
 from online.stack.feast.service import STATIC_FILES
 from tests.synthetic_release import write_artifacts
@@ -135,7 +136,7 @@ def test_a_password_with_a_blank_and_a_hash_reaches_feast_whole(monkeypatch: pyt
     address = "redis:6379,db=1,password=p@ss w0rd #1 $x'"
     monkeypatch.setenv("FEAST_REDIS", address)
     monkeypatch.setenv("FEAST_REDIS_TYPE", "redis")
-    text = _with_registry(STATIC_FILES / "feature_store.yaml", Path("data/next.db"))
+    text = _for_commands(STATIC_FILES / "feature_store.yaml", Path("data/next.db"), KINDS["pandas"])
     config = yaml.safe_load(os.path.expandvars(text))
     assert config["online_store"]["connection_string"] == address
     assert config["registry"]["path"] == "data/next.db"

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from feast import FeatureService, FeatureView
+from feast import FeatureService, FeatureView, FileSource
+from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 from feast.repo_config import load_repo_config
 
 from data_exchange_center.settings import RedisSettings, Settings
@@ -60,6 +61,20 @@ def test_each_release_has_its_views_and_services(repo: Path) -> None:
     assert [field.name for field in view.features] == ["gender", "age"]
     assert view.entities == ["userid"]
     assert set(of_kind(module, FeatureService)) == set(views) | {"ml_user", "ml_item"}
+
+
+@pytest.mark.filterwarnings("ignore:The spark data source API is an experimental feature")
+def test_what_reads_the_files_is_what_the_environment_says(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_release(repo, "aaa", 60)
+    view = of_kind(definitions(repo), FeatureView)["ml_user_aaa"]
+    assert isinstance(view, FeatureView)
+    assert isinstance(view.batch_source, FileSource)
+    assert view.batch_source.path == "releases/aaa/users.parquet"
+    monkeypatch.setenv("FEAST_OFFLINE_STORE", "spark")
+    view = of_kind(definitions(repo), FeatureView)["ml_user_aaa"]
+    assert isinstance(view, FeatureView)
+    assert isinstance(view.batch_source, SparkSource)
+    assert view.batch_source.path == (repo / "releases" / "aaa" / "users.parquet").as_uri()
 
 
 @pytest.mark.parametrize(("pointer", "behind"), [(None, "bbb"), ("aaa", "aaa"), ("gone", "bbb"), (..., "bbb")])
