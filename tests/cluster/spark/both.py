@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -67,6 +72,23 @@ def run(engine: Engine, steps: Sequence[ModuleType], settings: Settings) -> None
     with mock.patch.object(engines, "chosen", return_value=nullcontext(engine)):
         for step in steps:
             step.main(settings)
+
+
+def kill_an_executor(exchange: Path, marks: Path, *more: Path) -> None:
+    """Run `waiting`, and kill the executor that waits in the middle of its task: the job ends well all the same."""
+    marks.mkdir()
+    job = [sys.executable, "-m", "tests.cluster.spark.waiting", *map(str, (exchange, marks, *more))]
+    with subprocess.Popen(job, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while not (marks / "executor").exists():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.1)
+        executor = int((marks / "executor").read_text())
+        assert executor != process.pid
+        os.kill(executor, signal.SIGKILL)
+        (marks / "killed").touch()
+        _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert "Lost executor" in said, said
 
 
 def expect_same_files(settings: Settings, other: Settings, files: Sequence[artifacts.Artifact]) -> None:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +16,7 @@ from offline.engines.spark import split
 from offline.engines.spark.engine import SparkEngine, write_parts
 from offline.ingestion import sources
 from offline.ingestion.levels import Scale
-from tests.cluster.spark.both import ROOT, expect_same_files, stored, through
+from tests.cluster.spark.both import expect_same_files, kill_an_executor, stored, through
 from tests.unit.offline.synthetic import made_up_movielens
 
 
@@ -73,24 +68,12 @@ def test_what_fails_for_good_leaves_what_was_there(engine: SparkEngine, tmp_path
 
 def test_an_executor_that_is_killed_changes_nothing(tmp_path: Path) -> None:
     """In the middle of its task: another one does it."""
-    data, marks = made_up_movielens(tmp_path / "films"), tmp_path / "marks"
-    marks.mkdir()
+    data = made_up_movielens(tmp_path / "films")
     here, there = (stored(data, tmp_path / name, users_in_a_part=25) for name in ("pandas", "spark"))
     PandasEngine().of_users(
         here.exchange_dir, artifacts.RATINGS, term_recall.seen_items, artifacts.USER_SEEN, everybody=artifacts.USERS
     )
-    job = [sys.executable, "-m", "tests.cluster.spark.waiting", str(there.exchange_dir), str(marks)]
-    with subprocess.Popen(job, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        while not (marks / "executor").exists():
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            time.sleep(0.1)
-        executor = int((marks / "executor").read_text())
-        assert executor != process.pid
-        os.kill(executor, signal.SIGKILL)
-        (marks / "killed").touch()
-        _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    assert "Lost executor" in said, said
+    kill_an_executor(there.exchange_dir, tmp_path / "marks")
     expect_same_files(here, there, [artifacts.USER_SEEN])
 
 

@@ -31,7 +31,7 @@ from offline.engines.spark.lists import Asking
 from offline.engines.spark.pasts import Part
 from offline.engines.spark.teaching import Teaching
 from offline.readers import read_inputs
-from tests.cluster.spark.both import stored
+from tests.cluster.spark.both import kill_an_executor, stored
 from tests.cluster.spark.worlds import NOW, WORLDS, written
 from tests.made_up_data import half_stars
 from tests.unit.offline.synthetic import made_up_movielens
@@ -176,6 +176,20 @@ def test_a_failed_task_is_tried_again_and_its_lists_are_there_once(engine: Spark
     artifacts.LISTS.write(left.exchange_dir, expected[:1])
     lists.write(engine.spark, replace(failing, times=len(list(marks.iterdir())) + 2))
     pd.testing.assert_frame_equal(artifacts.LISTS.read(left.exchange_dir), expected)
+
+
+def test_an_executor_that_is_killed_leaves_each_list_once(tmp_path: Path) -> None:
+    """When its task has handed on some of them: another one makes them again, and they are those that `expect_equal`
+    has found in an undisturbed run."""
+    left = stored(made_up_movielens(tmp_path / "films"), tmp_path / "stored", users_in_a_part=25)
+    _, inputs, teachers = saved(left, ASKED, tmp_path / "teaching")
+    undisturbed = ASKED.recalled(inputs.data, inputs.profiles, teachers, by_user=True)
+    artifacts.LISTS.write(tmp_path, undisturbed.table(inputs.data.userids))
+    kill_an_executor(left.exchange_dir, tmp_path / "marks", tmp_path / "teaching")
+    found = artifacts.LISTS.read(left.exchange_dir)
+    pd.testing.assert_frame_equal(found, artifacts.LISTS.read(tmp_path))
+    assert not found.duplicated(["userid", "lengths"]).any()
+    assert found["userid"].nunique() > 30
 
 
 @pytest.mark.parametrize("most", [1, 60, 10**6])
