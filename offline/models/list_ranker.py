@@ -158,7 +158,7 @@ class ListRanker(nn.Module):
         by_age = nn.functional.embedding(self.buckets(ages), self.age.flatten(0, 1).T)
         weights = (self.lag.flatten(0, 1).T * by_rating * by_age).transpose(1, 2)  # (m, similarities * kernels, lags)
         out = []
-        for number, of_events in enumerate(weights.split(self.config.kernels, dim=1)):
+        for number, of_events in enumerate(torch.split(weights, self.config.kernels, dim=1)):
             rows = nn.functional.embedding(events, self.get_buffer(f"events{number}"))  # (m, lags, d); padding is 0
             user = torch.matmul(of_events, rows)  # (m, kernels, d)
             items = nn.functional.embedding(candidates, self.get_buffer(f"candidates{number}"))  # (m, c, d)
