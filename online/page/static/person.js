@@ -4,7 +4,7 @@ import { Component, html } from "./html.js";
 import { Lately } from "./history.js";
 import { Notice } from "./notice.js";
 
-const FEW = 15; // users with the fewest ratings, of which one is taken
+const FEW = 15; // users with the fewest ratings, of which one is taken, not the one who is there
 const PAUSE_MS = 200; // in typing, after which is searched
 const MAX_ID = 2 ** 31 - 1;
 
@@ -55,7 +55,8 @@ export class Person extends Component {
   few = async () => {
     try {
       const { users } = await api.users({ fewest: true, size: FEW });
-      if (users.length) this.take(anybody(users).userid);
+      const others = users.filter((user) => user.userid !== this.props.userid);
+      if (others.length) this.take(anybody(others).userid);
     } catch (problem) {
       this.setState({ problem, again: this.few });
     }
