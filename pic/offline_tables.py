@@ -72,12 +72,23 @@ def _test_score(found: Figure, metric: str) -> str | None:
 def index(figure: Figure, word: Words) -> str:
     """What a graph of vectors finds of the exact candidates, and how long a search takes."""
     head = [
-        word(h) for h in ("channel", "index", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
+        word(h)
+        for h in (
+            "channel",
+            "index",
+            "shards",
+            "num_candidates",
+            "found of the exact",
+            "worst user",
+            "p50 ms",
+            "p99 ms",
+        )
     ]
     rows = [
         (
             f"`{row['channel']}`",
             word(row["index"]),
+            row["shards"],
             row["num_candidates"],
             f"{row['found']:.1%}",
             f"{row['found by the worst served']:.1%}",

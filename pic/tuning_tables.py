@@ -34,7 +34,9 @@ def tuned(figure: Figure, word: Words) -> str:
 
 
 def _value(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _change(found: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """What an HNSW graph loses and saves against an exhaustive vector search: ``make bench-index``.
 
-The release's vectors go into an index of their own, once as a flat list and once as an HNSW graph (Malkov and Yashunin
-2016). Both are searched with the vectors of the same users and compared with the model's exact candidates.
+The release's vectors go into an index of their own: as a flat list, as an HNSW graph (Malkov and Yashunin 2016), and as
+a graph in each of several shards. All are searched with the vectors of the same users and compared with the model's
+exact candidates.
 
 Reads:  the artifacts of `make offline`; Elasticsearch
 Writes: pic/figures/vector_index.json; the index ml_item-bench, deleted at the end
@@ -34,29 +35,31 @@ from offline_to_online.rows.sampling import Search, sampled_searches
 from offline_to_online.stores import vector_checks
 from offline_to_online.stores.connections import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
-from offline_to_online.stores.elasticsearch_index import delete_index, write_items
+from offline_to_online.stores.elasticsearch_index import Shards, delete_index, write_items
 
 log = logging.getLogger(__name__)
 
 OUTPUT: Final = FIGURES / "vector_index.json"
 SCRATCH: Final = "bench"  # in place of a release's id
 USERS: Final = 200
+INDICES: Final[tuple[tuple[VectorIndex, int], ...]] = (("flat", 1), ("hnsw", 1), ("hnsw", 3))  # and their shards
 BREADTHS: Final[dict[VectorIndex, tuple[int, ...]]] = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}
 
 
 def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """One row an index, breadth and channel: share of the exact candidates that are found, milliseconds a search."""
+    """One row an index, number of shards, channel and breadth: share of the exact candidates that are found,
+    milliseconds a search."""
     recall, rows = manifest.recipe.recall, item_rows(settings.exchange_dir)
     searches = sampled_searches(settings.exchange_dir, manifest, USERS)
-    for kind, breadths in BREADTHS.items():
+    for kind, shards in INDICES:
         delete_index(client, SCRATCH)
-        write_items(client, SCRATCH, rows, manifest.vector_dims, kind)
+        write_items(client, SCRATCH, rows, manifest.vector_dims, kind, Shards(shards))
         for channel in recall.searched:
-            for breadth in breadths:
+            for breadth in BREADTHS[kind]:
                 asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
                 found = searched(client, searches[channel.name], rows, asked, channel)
-                log.info("%s, %s, breadth %d: %.4f", kind, channel.name, breadth, found["found"])
-                yield {"index": kind, "channel": channel.name, **found}
+                log.info("%s, %d shards, %s, breadth %d: %.4f", kind, shards, channel.name, breadth, found["found"])
+                yield {"index": kind, "shards": shards, "channel": channel.name, **found}
 
 
 def searched(

@@ -27,6 +27,7 @@ def test_a_number_has_one_line_with_all_that_was_tried(tables: ModuleType) -> No
     rows = [
         row("tower", "dim", 32, -0.0123, 1e-9),
         row("tower", "dim", 128, 0.0004, 0.3),
+        row("tower", "start", "random", -0.002, 0.2),
         row("ranker", "hidden", [128, 64], 0.001, 0.01),
     ]
     figure = {
@@ -39,6 +40,7 @@ def test_a_number_has_one_line_with_all_that_was_tried(tables: ModuleType) -> No
     }
     block = tables.tuned(figure, str)
     assert "| tower | `dim` | 32: -12.3**, 128: +0.4 |" in block
+    assert "| tower | `start` | random: -2.0 |" in block
     assert "| ranker | `hidden` | 128-64: +1.0* |" in block
     assert "fused lists (0.2700)" in block
     assert "ranked ones (0.2900)" in block
