@@ -82,16 +82,13 @@ def test_features_of_pairs(engine: SparkEngine, tmp_path: Path, make) -> None:
 @given(world=WORLDS, users_in_a_part=st.integers(1, 8))
 def test_small_worlds(engine: SparkEngine, world: dict, users_in_a_part: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "data"
-        folder.mkdir()
-        left = stored(written(world, folder), Path(scratch) / "stored", users_in_a_part)
+        left = stored(written(world, Path(scratch) / "data"), Path(scratch) / "stored", users_in_a_part)
         if len(read_inputs(left).data.items):
             expect_equal(engine, left, Path(scratch))
 
 
 def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
     """Whose rows are many batches."""
-    (tmp_path / "data").mkdir()
     left = stored(written(SKEWED, tmp_path / "data"), tmp_path / "stored", users_in_a_part=100)
     assert expect_equal(engine, left, tmp_path, rows=5000)[Columns.N_RATINGS].max() > 40_000
 

@@ -37,14 +37,11 @@ def test_an_expansion_in_parts(engine: SparkEngine, tmp_path: Path) -> None:
 def test_small_worlds(engine: SparkEngine, world: dict) -> None:
     """Ties in time, within a file and across; users with one event; one user with nearly all events."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "data"
-        folder.mkdir()
-        expect_equal(engine, written(world, folder), Path(scratch) / "out")
+        expect_equal(engine, written(world, Path(scratch) / "data"), Path(scratch) / "out")
 
 
 def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
     """One user has 50,000 of 50,400 events: they pass through one task in batches."""
-    (tmp_path / "data").mkdir()
     ratings = expect_equal(engine, written(SKEWED, tmp_path / "data"), tmp_path / "out")
     assert ratings["userid"].value_counts().max() > 50_000
 

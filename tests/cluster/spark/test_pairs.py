@@ -67,13 +67,10 @@ def test_a_step_that_spark_does_not_run_is_told_the_counts(tmp_path: Path) -> No
 @given(world=WORLDS, users_in_a_part=st.integers(1, 8), asked=st.sampled_from(ASKED))
 def test_small_worlds(engine: SparkEngine, world: dict, users_in_a_part: int, asked: PairCount) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "data"
-        folder.mkdir()
-        left = stored(written(world, folder), Path(scratch) / "stored", users_in_a_part)
+        left = stored(written(world, Path(scratch) / "data"), Path(scratch) / "stored", users_in_a_part)
         expect_equal(engine, left, asked, Path(scratch) / "counts")
 
 
 def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
     left = stored(written(SKEWED, tmp_path / "data"), tmp_path / "stored", users_in_a_part=100)
     assert expect_equal(engine, left, PairCount(window=10), tmp_path / "counts").sum() > 50_000

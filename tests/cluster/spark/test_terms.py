@@ -59,14 +59,11 @@ def test_terms_and_term_recall(engine: SparkEngine, tmp_path: Path, make, monkey
 @given(world=WORLDS, users_in_a_part=st.integers(1, 8))
 def test_small_worlds(engine: SparkEngine, world: dict, users_in_a_part: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "data"
-        folder.mkdir()
-        expect_equal(engine, written(world, folder), Path(scratch), users_in_a_part)
+        expect_equal(engine, written(world, Path(scratch) / "data"), Path(scratch), users_in_a_part)
 
 
 def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
     """Whose rows are many batches."""
-    (tmp_path / "data").mkdir()
     expect_equal(engine, written(SKEWED, tmp_path / "data"), tmp_path, users_in_a_part=100)
 
 

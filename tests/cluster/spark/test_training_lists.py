@@ -126,9 +126,7 @@ def test_a_step_that_spark_does_not_run_has_lists_made(tmp_path: Path) -> None:
 @given(world=WORLDS, users_in_a_part=st.integers(1, 8))
 def test_small_worlds(engine: SparkEngine, world: dict, users_in_a_part: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "data"
-        folder.mkdir()
-        left = stored(written(world, folder), Path(scratch) / "stored", users_in_a_part)
+        left = stored(written(world, Path(scratch) / "data"), Path(scratch) / "stored", users_in_a_part)
         expect_equal(engine, left, Path(scratch))
 
 

@@ -39,7 +39,8 @@ SKEWED: Final[dict[str, Any]] = {
 
 
 def written(world: dict[str, Any], folder: Path) -> Path:
-    """A data set in CSV parts."""
+    """A data set in CSV parts, in a new folder."""
+    folder.mkdir()
     random = np.random.default_rng(world["seed"])
     lengths = random.integers(1, 3, world["users"])
     lengths[0] += world["most"]
