@@ -87,7 +87,7 @@ class ListsRecipe(RankerRecipe, ABC):
     later: float = 0.05  # share of the requests that are asked years later: `make tune-later`
     epochs: int = 6
     batch_size: int = 128  # lists
-    sampled: int = 64  # candidates of a list that a batch holds; others each time
+    sampled: int = 32  # candidates of a list that a batch holds; others each time
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
     seed: int = 0

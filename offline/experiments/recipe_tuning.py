@@ -87,7 +87,7 @@ AROUND: Final[Mapping[str, Values]] = {
         "later": (0.0, 0.02, 0.1),
         "epochs": (3, 8),
         "batch_size": (64, 256),
-        "sampled": (32, 128, 256),
+        "sampled": (16, 64, 256),
         "learning_rate": (2.5e-3, 1e-2),
         "weight_decay": (0.0, 0.1),
         "kernels": (2, 8),
