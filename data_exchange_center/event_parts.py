@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.events import Event
 from data_exchange_center.files import written_in_place
 from data_exchange_center.own_ids import OwnId
@@ -107,7 +108,7 @@ class EventParts:
         try:
             return pq.read_table(path, schema=SCHEMA)
         except (pa.ArrowException, OSError) as error:
-            raise artifacts.ArtifactError(
+            raise ArtifactError(
                 f"{path} cannot be read ({error}). Delete it and all later files of {path.name[:2]}-*.parquet there; "
                 "`make events` reads them from the log again."
             ) from error

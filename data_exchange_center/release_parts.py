@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.artifact_kinds import Document, Table
 from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.dataset import Dataset, IdKind
@@ -81,7 +82,7 @@ def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
     return _validated(artifacts.FEATURE_SPEC, exchange_dir, FeatureSpec, "is no feature spec")
 
 
-def _validated(document: artifacts.Document, exchange_dir: Path, model: type[Model], otherwise: str) -> Model:
+def _validated(document: Document, exchange_dir: Path, model: type[Model], otherwise: str) -> Model:
     try:
         return model.model_validate(document.read(exchange_dir))
     except ValidationError as error:
@@ -105,7 +106,7 @@ def read_own_ids(exchange_dir: Path) -> DatasetIds:
     return DatasetIds(read_user_ids(exchange_dir), read_item_ids(exchange_dir))
 
 
-def _own_ids(table: artifacts.Table, exchange_dir: Path, key: str, kind: IdKind) -> OwnIds:
+def _own_ids(table: Table, exchange_dir: Path, key: str, kind: IdKind) -> OwnIds:
     frame = table.read(exchange_dir, [key, Columns.OWN_ID])
     return OwnIds(frame[key].tolist(), frame[Columns.OWN_ID].tolist(), kind)
 
@@ -118,7 +119,7 @@ def read_channels(exchange_dir: Path) -> ChannelSet:
         raise artifacts.CHANNELS.wrong(artifacts.CHANNELS.at(exchange_dir), str(error)) from error
 
 
-def _of(document: artifacts.Document, exchange_dir: Path, content: Mapping[str, Any], key: str) -> Any:
+def _of(document: Document, exchange_dir: Path, content: Mapping[str, Any], key: str) -> Any:
     if key not in content:
         raise document.wrong(document.at(exchange_dir), f"holds no {key!r}")
     return content[key]

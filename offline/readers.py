@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import Condition
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import FeatureSpec
@@ -47,7 +48,7 @@ def read_inputs(
     return replace(inputs, data=replace(inputs.data, elsewhere=elsewhere))
 
 
-def _events_of(users: pd.DataFrame, part: slice) -> list[artifacts.Condition] | None:
+def _events_of(users: pd.DataFrame, part: slice) -> list[Condition] | None:
     """Conditions on ratings; None: all of them. ``part``: of the users in order."""
     if part == slice(None):
         return None

@@ -6,7 +6,7 @@ import argparse
 import logging
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings

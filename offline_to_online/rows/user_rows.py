@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts, wire
+from data_exchange_center.artifact_kinds import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
 from data_exchange_center.own_ids import OwnId
@@ -123,7 +124,7 @@ def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, NDArray[np.
     }
 
 
-def _by_user(table: artifacts.Table, exchange_dir: Path, column: str) -> dict[int, Any]:
+def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:
     frame = table.read(exchange_dir)
     return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
 

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.storagelevel import StorageLevel
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import Table
+from data_exchange_center.artifact_kinds import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.files import parts_of

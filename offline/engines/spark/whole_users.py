@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from data_exchange_center.artifacts import Table
+from data_exchange_center.artifact_kinds import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import parts_of
 from offline.data.whole_users import OfUsers

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.artifact_kinds import Artifact, Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from offline import engines
@@ -91,11 +92,11 @@ def kill_an_executor(exchange: Path, marks: Path, *more: Path) -> None:
     assert "Lost executor" in said, said
 
 
-def expect_same_files(settings: Settings, other: Settings, files: Sequence[artifacts.Artifact]) -> None:
+def expect_same_files(settings: Settings, other: Settings, files: Sequence[Artifact]) -> None:
     """Row for row, the types of the columns too."""
     for file in files:
         here, there = (file.read(each.exchange_dir) for each in (settings, other))
-        if isinstance(file, artifacts.Table):
+        if isinstance(file, Table):
             pd.testing.assert_frame_equal(there, here)
         else:
             np.testing.assert_equal(_without_inputs(there), _without_inputs(here))  # what is said of nobody is NaN

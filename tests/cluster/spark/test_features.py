@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from offline.engines.in_memory import PandasBeside, PandasEngine
@@ -53,7 +54,7 @@ def without_ratings(left: Settings) -> Settings:
     return left
 
 
-def rewrite(left: Settings, table: artifacts.Table, rows: pd.DataFrame, ends: list[int]) -> None:
+def rewrite(left: Settings, table: Table, rows: pd.DataFrame, ends: list[int]) -> None:
     """In parts."""
     with table.in_parts(left.exchange_dir) as folder:
         for part, (begin, end) in enumerate(pairwise([0, *ends, len(rows)])):

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.feature_kinds import MissingFeatureError
 from data_exchange_center.steps import CheckError, StepError

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.artifact_kinds import ArtifactError, Binary, Document, Table
 from data_exchange_center.files import sha256
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release import Manifest
@@ -24,7 +24,7 @@ def test_the_same_artifacts_are_the_same_release_wherever_they_lie(tmp_path: Pat
 
 
 @pytest.mark.parametrize("artifact", artifacts.RELEASE_PARTS, ids=lambda artifact: artifact.path)
-def test_another_byte_in_any_part_is_another_release(tmp_path: Path, artifact: artifacts.Binary) -> None:
+def test_another_byte_in_any_part_is_another_release(tmp_path: Path, artifact: Binary) -> None:
     write_artifacts(tmp_path)
     settings = Settings(exchange_dir=tmp_path)
     before = release_of_artifacts(settings)
@@ -49,7 +49,7 @@ def test_another_byte_in_any_part_is_another_release(tmp_path: Path, artifact: a
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_parts_of_two_runs_are_refused_with_the_step_to_run_again(
-    tmp_path: Path, changed: artifacts.Table | artifacts.Document, again: str
+    tmp_path: Path, changed: Table | Document, again: str
 ) -> None:
     """A step was run again on other data, those after it were not."""
     write_artifacts(tmp_path / "one", seed=1)

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.artifact_kinds import Artifact, ArtifactError, Binary, Document, Table
 from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.channels.contract import NOT_FOUND
 from data_exchange_center.channels.search import best_unseen
@@ -56,7 +57,7 @@ def walk_watched(settings: Settings) -> Touched:
     touched: Touched = {}
 
     def watching(step: str, verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(artifact: artifacts.Artifact, *args: Any, **named: Any) -> Any:
+        def watched(artifact: Artifact, *args: Any, **named: Any) -> Any:
             touched.setdefault((step, verb), set()).add(artifact.path)
             return method(artifact, *args, **named)
 
@@ -64,7 +65,7 @@ def walk_watched(settings: Settings) -> Touched:
 
     for step in provenance.STEPS:
         with pytest.MonkeyPatch.context() as patch:
-            for kind in (artifacts.Table, artifacts.Document, artifacts.Binary):
+            for kind in (Table, Document, Binary):
                 for verb in ("read", "write"):
                     patch.setattr(kind, verb, watching(step.path, verb, getattr(kind, verb)))
             importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
@@ -360,7 +361,7 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
 def test_a_step_without_the_one_before_it_says_which(recipe: str, before: tuple[str, ...], tmp_path: Path) -> None:
     nowhere = Settings(exchange_dir=tmp_path, recipe_name=recipe)
     for step, name in zip(STEPS[1:], before, strict=True):
-        with pytest.raises(artifacts.ArtifactError, match=name):
+        with pytest.raises(ArtifactError, match=name):
             importlib.import_module(step).main(nowhere)
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_exchange_center import artifacts, steps
+from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings, SparkSettings
 from offline import engines
@@ -145,8 +146,8 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
             for number, part in enumerate(parts):
                 part.to_parquet(folder / f"part-{number}.parquet")
 
-    with pytest.raises(artifacts.ArtifactError, match="holds no part"):
+    with pytest.raises(ArtifactError, match="holds no part"):
         with_parts()
-    with pytest.raises(artifacts.ArtifactError, match=r"columns \['itemid'.* are absent and \['other'\] unexpected"):
+    with pytest.raises(ArtifactError, match=r"columns \['itemid'.* are absent and \['other'\] unexpected"):
         with_parts(pd.DataFrame({"userid": [1], "other": [2]}))
     assert not artifacts.RATINGS.at(tmp_path).exists()

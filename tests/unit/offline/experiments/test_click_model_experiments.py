@@ -13,6 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import SOURCE_DEEPFM, SOURCE_FM
 from data_exchange_center.settings import Settings
@@ -153,7 +154,7 @@ def test_seeds_spread_over_as_many_values(settings: Settings, tmp_path: Path, mo
 
 def test_without_preprocessing_the_step_to_run_is_named(tmp_path: Path) -> None:
     for what in EXPERIMENTS:
-        with pytest.raises(artifacts.ArtifactError, match="s0_get_data"):
+        with pytest.raises(ArtifactError, match="s0_get_data"):
             experiment(what, Settings(exchange_dir=tmp_path), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

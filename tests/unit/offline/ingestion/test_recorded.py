@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.event_parts import Entry, EventParts
 from data_exchange_center.events import Event, Logged, updated
@@ -200,7 +201,7 @@ def test_a_damaged_file_of_events_ends_the_step(movielens: Callable[..., Path], 
     settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
     s0_get_data.main(settings)
     artifacts.EVENTS.at(settings.exchange_dir).unlink()
-    with pytest.raises((StepError, artifacts.ArtifactError), match="s0_get_data"):
+    with pytest.raises((StepError, ArtifactError), match="s0_get_data"):
         s1_data_split.main(settings)
 
 
