@@ -55,10 +55,12 @@ class Table(_File):
     """A parquet file with fixed columns, or a folder of such parts, which an engine for larger data writes.
 
     ``columns`` maps a name to its Arrow type; more columns are allowed only where ``open_ended`` gives their types.
+    ``rows_together``: how many rows a reader of some of them must read at once.
     """
 
     columns: Mapping[str, pa.DataType] = field(default_factory=dict)
     open_ended: tuple[pa.DataType, ...] = ()
+    rows_together: int = 1 << 20
 
     def write(self, exchange_dir: Path, frame: pd.DataFrame) -> Path:
         """Write ``frame`` and return the path. Raises ArtifactError when the columns are not those declared."""
@@ -67,23 +69,32 @@ class Table(_File):
         table = pa.Table.from_pandas(frame, schema=self._schema(list(frame.columns), found, path), preserve_index=False)
         table = table.replace_schema_metadata(None)
         with written_in_place(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+            pq.write_table(table, temporary, compression="zstd", row_group_size=self.rows_together)
         return path
 
     def read(
-        self, exchange_dir: Path, columns: list[str] | None = None, only: Sequence[Condition] | None = None
+        self,
+        exchange_dir: Path,
+        columns: list[str] | None = None,
+        only: Sequence[Condition] | None = None,
+        share: Callable[[int], slice] | None = None,
     ) -> pd.DataFrame:
         """The table, or some of its columns and rows. Raises ArtifactError when it is missing or not as declared.
 
-        ``only``: what holds of every row that is read; where statistics say that none is like that, nothing is read.
+        Args:
+            only: what holds of every row that is read; where statistics say that none is like that, nothing is read.
+            share: given how many rows there are, which of them are read, instead of ``only``.
         """
         path = self.require(exchange_dir)
         try:
             parts = parts_of(path)
             self._expect_columns(parts, path)
-            frame: pd.DataFrame = pa.concat_tables(
-                pq.read_table(part, columns=columns, filters=only) for part in parts
-            ).to_pandas()
+            tables = (
+                (pq.read_table(part, columns=columns, filters=only) for part in parts)
+                if share is None
+                else _rows(parts, columns, share)
+            )
+            frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
             return frame
         except (pa.ArrowException, OSError) as error:
             raise self.wrong(path, f"cannot be read ({error})") from error
@@ -138,6 +149,21 @@ class Table(_File):
         if absent or surplus:
             raise self.wrong(path, f"columns {absent} are absent and {surplus} unexpected")
         return pa.schema([(name, self.columns.get(name, found.get(name))) for name in names])
+
+
+def _rows(parts: Sequence[Path], columns: list[str] | None, share: Callable[[int], slice]) -> Iterator[pa.Table]:
+    """Some of the rows of all parts; a group of rows that has none of them is not read."""
+    files = [pq.ParquetFile(part) for part in parts]
+    yield files[0].schema_arrow.empty_table().select(columns or files[0].schema_arrow.names)
+    total = sum(file.metadata.num_rows for file in files)
+    begin, end, _ = share(total).indices(total)  # counted from the first row of each group in turn
+    for file in files:
+        for number in range(file.num_row_groups):
+            size = file.metadata.row_group(number).num_rows
+            first, last = max(begin, 0), min(end, size)
+            if first < last:
+                yield file.read_row_group(number, columns).slice(first, last - first)
+            begin, end = begin - size, end - size
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,7 @@ LISTS = Table(
         "features": pa.binary(),
     },
     examples="lists",
+    rows_together=4096,  # some 20 MB
 )
 USER_FEATURES = Table(
     "offline/user_features.parquet",

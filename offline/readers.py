@@ -121,9 +121,17 @@ def read_samples(settings: Settings) -> tuple[Float32, pd.DataFrame, FeatureSpec
     return table[list(spec.columns)].to_numpy(np.float32), ratings, spec
 
 
-def read_lists(settings: Settings, past: Sequences) -> Lists:
-    """The lists that a ranker is trained on. Raises ArtifactError when they are missing, or not of the past's users."""
-    table = artifacts.LISTS.read(settings.exchange_dir)
+def read_lists(settings: Settings, past: Sequences, share: Callable[[int], slice] | None = None) -> Lists:
+    """The lists that a ranker is trained on. ``share``: given how many there are, which of them are read.
+
+    Raises ArtifactError when they are missing, or not of the past's users, StepError when the share has none.
+    """
+    table = artifacts.LISTS.read(settings.exchange_dir, share=share)
+    if share is not None and not len(table):
+        raise StepError(
+            "the ranker has fewer training lists than workers: start fewer of them, or a single one, by "
+            "RECSYS_TRAINING__WORKERS."
+        )
     try:
         return Lists.of_table(table, past.userids)
     except ValueError as error:

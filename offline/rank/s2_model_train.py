@@ -61,7 +61,10 @@ def rated_pairs(settings: Settings) -> PairExamples:
 
 
 def recalled_lists(settings: Settings) -> ListExamples:
-    """What the step before made for a ranker of lists. Raises StepError when its statistics are others by now."""
+    """What the step before made for a ranker of lists; of several workers, each has its share of the lists.
+
+    Raises StepError when the step's statistics are others by now.
+    """
     folder, inputs, spec = settings.exchange_dir, read_inputs(settings), read_feature_spec(settings.exchange_dir)
     if spec != list_spec(inputs, settings.recipe, ranker_of_lists(settings.recipe)):
         raise StepError(
@@ -75,7 +78,7 @@ def recalled_lists(settings: Settings) -> ListExamples:
         spec=spec,
         teachers=artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
         channels=artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels,
-        lists=read_lists(settings, inputs.data),
+        lists=read_lists(settings, inputs.data, lambda total: workers.current().share(total).slice),
     )
 
 

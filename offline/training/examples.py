@@ -34,6 +34,7 @@ class ListExamples:
         spec: the columns of a row.
         teachers: the channels that made the lists, fitted on the first part of each user's past.
         channels: the same, fitted on the whole past.
+        lists: of several workers, each has its share of them.
     """
 
     past: Sequences

@@ -38,7 +38,8 @@ def fit_network(recipe: ListsRecipe, examples: ListExamples) -> FittedRanker:
 
 
 def list_report(losses: Sequence[float], lists: Lists) -> dict[str, Any]:
-    return {**curves(losses), "lists": len(lists)}
+    """``lists``: of this worker; all of them are counted."""
+    return {**curves(losses), "lists": workers.current().numbered(len(lists)).total}
 
 
 class Batch(NamedTuple):
@@ -52,19 +53,17 @@ class Batch(NamedTuple):
 def train_on_lists(
     build: Callable[[], Network], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
 ) -> tuple[Network, list[float]]:
-    """A network fitted on the lists, which all hold something liked, and each epoch's loss; by all workers, each of
-    which has a share of the lists.
+    """A network fitted on the lists of all workers, and each epoch's loss.
 
-    ``build``: makes it, (m, c, width) rows -> (m, c, 1) scores; called with the random state seeded.
+    ``lists``: of this worker; all hold something liked. ``build``: makes the network, (m, c, width) rows -> (m, c, 1)
+    scores; called with the random state seeded.
     """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     model = build()
     all_workers = workers.current()
-    own = all_workers.share(len(lists))
-    if all_workers.world > 1:
-        lists = lists.take(np.arange(own.begin, own.end))
+    own = all_workers.numbered(len(lists))
     loss_of = all_workers.parallel(_Loss(model))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True

@@ -45,6 +45,10 @@ class Share:
         """Of positions among all, those of this worker, as positions within the share."""
         return index[self.mask(index)] - self.begin
 
+    @property
+    def slice(self) -> slice:
+        return slice(self.begin, self.end)
+
     def mask(self, index: Ints) -> NDArray[np.bool_]:
         return (index >= self.begin) & (index < self.end)
 

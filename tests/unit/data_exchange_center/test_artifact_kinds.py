@@ -1,9 +1,13 @@
-"""The registry writes whole files or none, and says which step mends a missing or wrong one."""
+"""Files are written whole or not at all, and a missing or wrong one says which step mends it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_exchange_center.artifact_kinds import ArtifactError, Binary, Document, Table
@@ -26,6 +30,34 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path, frame: pd.DataFram
     assert back["userid"].tolist() == [1, 2]
     assert [list(items) for items in back["items"]] == [[3, 4], []]
     assert TABLE.read(tmp_path, columns=["userid"]).columns.tolist() == ["userid"]
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 3), slice(2, 9), slice(9, 10), slice(4, 4)])
+def test_some_rows_of_a_table_are_read_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, rows: slice
+) -> None:
+    """Of a file in groups of two rows, or of two such files."""
+    frame = pd.DataFrame({"userid": np.arange(10), "items": [[n] * n for n in range(10)]})
+    table = replace(TABLE, rows_together=2)
+    if parts == 1:
+        table.write(tmp_path, frame)
+    else:
+        with table.in_parts(tmp_path) as folder:
+            for number, some in enumerate((frame[:5], frame[5:])):
+                table.write(tmp_path / "scratch", some).rename(folder / f"part-{number}.parquet")
+    read, of_file = [], pq.ParquetFile.read_row_group
+
+    def watched(file: pq.ParquetFile, number: int, *args: Any) -> pa.Table:
+        found = of_file(file, number, *args)
+        read.extend(found["userid"].to_pylist())
+        return found
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", watched)
+    found = table.read(tmp_path, share=lambda total: rows if total == 10 else slice(0))
+    pd.testing.assert_frame_equal(found, table.read(tmp_path)[rows].reset_index(drop=True))
+    assert len(read) <= len(frame[rows]) + 2
+    assert table.read(tmp_path, ["userid"], share=lambda _: rows)["userid"].tolist() == found["userid"].tolist()
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path, frame: pd.DataFrame) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts
@@ -11,8 +13,24 @@ from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.readers import read_inputs, read_with_holdout
+from offline.data.lists import Lists
+from offline.readers import read_inputs, read_lists, read_with_holdout
+from offline.training.distributed.workers import Workers
 from tests.synthetic_release import write_artifacts
+
+LIST = Lists(
+    users=np.zeros(1, np.int32),
+    times=np.zeros(1, np.int64),
+    lengths=np.zeros(1, np.int32),
+    statistics=np.zeros((1, 2), np.int64),
+    events=np.ones((1, 4), np.int32),
+    ratings=np.ones((1, 4), np.int8),
+    ages=np.ones((1, 4), np.int32),
+    candidates=np.ones((1, 3), np.int32),
+    features=np.ones((1, 3, 2), np.float16),
+    liked=np.ones((1, 3), np.bool_),
+    disliked=np.zeros((1, 3), np.bool_),
+)
 
 
 @pytest.fixture
@@ -29,6 +47,23 @@ def test_the_holdout_is_read_only_where_it_is_asked_for(settings: Settings) -> N
 def test_without_artifacts_it_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"s1_data_split\.py: run that step first"):
         read_with_holdout(Settings(exchange_dir=tmp_path))
+
+
+def test_a_worker_reads_its_share_of_the_lists(settings: Settings) -> None:
+    past = read_inputs(settings).data
+    table = pd.concat([LIST.table(past.userids)] * 5)
+    artifacts.LISTS.write(settings.exchange_dir, table.assign(lengths=np.arange(5, dtype=np.int32)))
+    assert read_lists(settings, past).lengths.tolist() == [0, 1, 2, 3, 4]
+    shares = [Workers(rank=rank, world=2).share for rank in range(2)]
+    found = [read_lists(settings, past, lambda total, of=of: of(total).slice).lengths.tolist() for of in shares]
+    assert found == [[0, 1], [2, 3, 4]]
+
+
+def test_more_workers_than_lists_are_refused(settings: Settings) -> None:
+    past = read_inputs(settings).data
+    artifacts.LISTS.write(settings.exchange_dir, LIST.table(past.userids))
+    with pytest.raises(StepError, match="RECSYS_TRAINING__WORKERS"):
+        read_lists(settings, past, lambda total: Workers(rank=0, world=2).share(total).slice)
 
 
 def test_a_holdout_of_another_length_is_refused(settings: Settings) -> None:
