@@ -16,6 +16,7 @@ NEED_IT = [
     "test_features.py",
     "test_failures.py",
     "test_ingestion_and_split.py",
+    "test_movielens_1m.py",
     "test_pairs.py",
     "test_terms.py",
     "test_training_lists.py",

@@ -44,6 +44,13 @@ def expect_equal(engine: SparkEngine, left: Settings, scratch: Path, rows: int =
     return expect_same(left, scratch)
 
 
+def expect_equal_of_pairs(engine: SparkEngine, left: Settings, scratch: Path) -> pd.DataFrame:
+    """The features of the source's ranker."""
+    PandasBeside(scratch).features_of_pairs(read_rated_pairs(left))
+    features.of_pairs(engine, left.exchange_dir)
+    return expect_same(left, scratch)
+
+
 def without_ratings(left: Settings) -> Settings:
     """With users who have no ratings, before all others, after them and among them; users are in smaller parts."""
     users, ratings = (table.read(left.exchange_dir) for table in (artifacts.USERS, artifacts.RATINGS))
@@ -74,9 +81,7 @@ def test_features_of_lists(engine: SparkEngine, tmp_path: Path, make) -> None:
 def test_features_of_pairs(engine: SparkEngine, tmp_path: Path, make) -> None:
     left = stored(make(tmp_path / "data"), tmp_path / "stored", users_in_a_part=25)
     run(PandasEngine(), [s2_term_trans], left)
-    PandasBeside(tmp_path).features_of_pairs(read_rated_pairs(left))
-    features.of_pairs(engine, left.exchange_dir)
-    expect_same(left, tmp_path)
+    expect_equal_of_pairs(engine, left, tmp_path)
 
 
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -99,11 +98,3 @@ def test_a_declared_zip_is_refused(engine: SparkEngine, tmp_path: Path) -> None:
 
     archive = shutil.make_archive(str(tmp_path / "shop"), "zip", shop(tmp_path / "shop"))
     assert "unpack it" in refusal(lambda: through(engine, Path(archive), tmp_path / "out"))
-
-
-@pytest.mark.skipif("ml-1m" not in os.environ.get("RECSYS_DATA", ""), reason="RECSYS_DATA names no MovieLens-1M")
-def test_movielens_1m(engine: SparkEngine, tmp_path: Path) -> None:
-    engine.spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "10000")
-    ratings = expect_equal(engine, Path(os.environ["RECSYS_DATA"]), tmp_path / "out")
-    assert len(ratings) == 1_000_209
-    assert ratings["split"].value_counts().to_dict() == {"train": 754_233, "test": 185_576, "holdout": 60_400}

@@ -1,0 +1,68 @@
+"""All that Spark makes of MovieLens-1M: row for row what pandas makes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.rankers.contract import ListsRecipe
+from data_exchange_center.settings import Settings
+from offline.data.training_lists import ListsAsked
+from offline.engines.in_memory import PandasEngine
+from offline.engines.spark.engine import SparkEngine
+from offline.preprocess import s2_term_trans
+from tests.cluster.spark import test_features, test_ingestion_and_split, test_terms, test_training_lists
+from tests.cluster.spark.both import run, stored
+
+DATA = Path(os.environ.get("RECSYS_DATA", ""))
+USERS_IN_A_PART = 700
+pytestmark = pytest.mark.skipif("ml-1m" not in DATA.name, reason="RECSYS_DATA names no MovieLens-1M")
+
+
+@pytest.fixture(autouse=True)
+def batches_as_they_are(engine: SparkEngine) -> Iterator[None]:
+    """Other tests want tiny ones."""
+    name = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    before = engine.spark.conf.get(name)
+    engine.spark.conf.set(name, "10000")
+    yield
+    engine.spark.conf.set(name, before)
+
+
+def test_ratings_users_and_items(engine: SparkEngine, tmp_path: Path) -> None:
+    ratings = test_ingestion_and_split.expect_equal(engine, DATA, tmp_path / "out")
+    assert len(ratings) == 1_000_209
+    assert ratings["split"].value_counts().to_dict() == {"train": 754_233, "test": 185_576, "holdout": 60_400}
+
+
+def test_statistics_term_recall_and_state(engine: SparkEngine, tmp_path: Path) -> None:
+    left = test_terms.expect_equal(engine, DATA, tmp_path, USERS_IN_A_PART)
+    assert len(artifacts.IMPRESSION_TERMS.read(left.exchange_dir)) == 939_809
+    assert len(artifacts.USER_STATE.read(left.exchange_dir)) == 6_040
+
+
+def test_requests_and_lists(engine: SparkEngine, tmp_path: Path) -> None:
+    """Those of the recipe, a fifth of its requests, from teachers that are made up."""
+    recipe = Settings().recipe
+    assert isinstance(recipe.ranker, ListsRecipe)
+    asked = ListsAsked.of(recipe, recipe.ranker)
+    left = stored(DATA, tmp_path / "stored", USERS_IN_A_PART)
+    found = test_training_lists.expect_equal(engine, left, tmp_path, replace(asked, stride=5 * asked.stride))
+    assert len(found) > 3_000
+    assert found["userid"].nunique() > 2_000
+
+
+def test_features_of_lists(engine: SparkEngine, tmp_path: Path) -> None:
+    left = stored(DATA, tmp_path / "stored", USERS_IN_A_PART)
+    assert len(test_features.expect_equal(engine, left, tmp_path, rows=10_000)) == 6_040
+
+
+def test_features_of_pairs(engine: SparkEngine, tmp_path: Path) -> None:
+    left = stored(DATA, tmp_path / "stored", USERS_IN_A_PART)
+    run(PandasEngine(), [s2_term_trans], left)
+    assert len(test_features.expect_equal_of_pairs(engine, left, tmp_path)) == 6_040
