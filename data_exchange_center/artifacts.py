@@ -148,6 +148,7 @@ ITEM_VECTORS = Table(
     "channel was never trained on.",
     {Columns.ITEM: pa.int32()},
     open_ended=(_vector,),
+    rows_together=1 << 16,
 )
 CHANNELS = Binary(
     "offline/channels.npz",

@@ -44,12 +44,17 @@ class ItemRow:
         }
 
 
-def item_rows(exchange_dir: Path) -> list[ItemRow]:
-    """Every item of the artifacts, by number. Raises ArtifactError when a file is missing."""
-    dataset, items = read_dataset(exchange_dir), artifacts.ITEMS.read(exchange_dir).sort_values(Columns.ITEM)
+def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> list[ItemRow]:
+    """Every item of the artifacts, by number; or those from one number to another, both included.
+
+    Raises ArtifactError when a file is missing.
+    """
+    only = None if numbers is None else [(Columns.ITEM, ">=", numbers[0]), (Columns.ITEM, "<=", numbers[1])]
+    dataset, items = read_dataset(exchange_dir), artifacts.ITEMS.read(exchange_dir, only=only)
+    items = items.sort_values(Columns.ITEM)
     own_ids = OwnIds(items[Columns.ITEM].tolist(), items[Columns.OWN_ID].tolist(), dataset.item_ids)
-    genres = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
-    vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
+    genres = artifacts.ITEM_TERMS.read(exchange_dir, only=only).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
+    vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir, only=only), Columns.ITEM)
     return [
         ItemRow(
             itemid=itemid,

@@ -10,6 +10,7 @@ from data_exchange_center import wire
 from data_exchange_center.release import Manifest
 from offline_to_online.rows.item_rows import ItemRow
 from offline_to_online.rows.sampling import Search
+from offline_to_online.stores import index_engine
 from offline_to_online.stores.base import ReleaseStore
 from offline_to_online.stores.connections import elastic_client
 from offline_to_online.stores.elasticsearch_index import (
@@ -60,8 +61,8 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
     def _load(self, manifest: Manifest, content: IndexContent) -> None:
         with elastic_client(self.settings) as client:
             if not holds(client, manifest.release, content.items):
-                kind = manifest.recipe.recall.index
-                write_items(client, manifest.release, content.items, manifest.vector_dims, kind, self._shards)
+                kind, put = manifest.recipe.recall.index, index_engine.chosen(self.settings)
+                write_items(client, manifest.release, content.items, manifest.vector_dims, kind, self._shards, put)
 
     def _check(self, manifest: Manifest, content: IndexContent) -> IndexReport:
         release, recall, items = manifest.release, manifest.recipe.recall, content.items

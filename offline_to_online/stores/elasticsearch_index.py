@@ -9,7 +9,7 @@ it was compared with its source.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from elasticsearch import Elasticsearch
@@ -79,6 +79,11 @@ def index_body(dims: Mapping[str, int], kind: VectorIndex, shards: Shards = ONE)
     }
 
 
+def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
+    """Write the items over what there is of them."""
+    bulk(client, _actions(wire.item_index(release), rows), chunk_size=BULK)
+
+
 def write_items(
     client: Elasticsearch,
     release: str,
@@ -86,16 +91,17 @@ def write_items(
     dims: Mapping[str, int],
     kind: VectorIndex,
     shards: Shards = ONE,
+    put: Callable[[Elasticsearch, str, Sequence[ItemRow]], None] = put_documents,
 ) -> None:
     """Load every item into the release's index, searchable on every copy when this returns, and mark it complete.
 
-    Raises CheckError where not all copies come to be.
+    ``put``: what writes the documents. Raises CheckError where not all copies come to be.
     """
     index = wire.item_index(release)
     if not marks_of(client, release).get(COMPLETE):
         delete_index(client, release)
         client.indices.create(index=index, **index_body(dims, kind, shards))
-    bulk(client, _actions(index, rows), chunk_size=BULK)
+    put(client, release, rows)
     _delete_surplus(client, index, rows)
     client.indices.refresh(index=index)
     client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel and shard: all are reached

@@ -12,26 +12,17 @@ from data_exchange_center.feast_layout import feast_online_key
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings, SparkSettings
-from data_exchange_center.steps import StepError
-from offline.engines.spark import environment
 from offline_to_online.rows.feature_rows import feature_frames, feature_ids, newest_event
 from offline_to_online.stores import feast, feast_repo
 from offline_to_online.stores.feast import FeastStore, FeatureContent
 from online.stack.feast.service import FEAST
 from online.stack.redis.service import REDIS
+from tests.cluster.needs_spark import needs_spark
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_stack
 from tests.synthetic_release import write_artifacts
 
-
-def ready() -> bool:
-    try:
-        return environment.python(Settings()).is_file()
-    except StepError:
-        return False
-
-
-pytestmark = pytest.mark.skipif(not ready(), reason="Spark's environment is not there: make spark")
+pytestmark = needs_spark
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,9 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import PandasSettings, Settings
-from data_exchange_center.steps import StepError
-from offline.engines.spark import environment
 from offline.preprocess import s0_get_data, s1_data_split, s2_term_trans
 from offline.recall import s1_term_recall
+from tests.cluster.needs_spark import needs_spark
 from tests.made_up_data import half_stars
 
 ROOT = Path(s0_get_data.__file__).parents[2]
@@ -34,16 +33,6 @@ TABLES = (
     artifacts.USER_STATE,
     artifacts.POPULAR,
 )
-
-
-def ready() -> bool:
-    try:
-        return environment.python(Settings()).is_file()
-    except StepError:
-        return False
-
-
-needs_spark = pytest.mark.skipif(not ready(), reason="Spark's environment is not there: make spark")
 
 
 @needs_spark

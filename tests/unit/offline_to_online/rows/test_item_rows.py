@@ -17,6 +17,8 @@ def test_items_without_a_vector_are_documents_without_one(tmp_path: Path, recipe
     rows = item_rows(tmp_path)
     vectors = artifacts.ITEM_VECTORS.read(tmp_path).set_index(Columns.ITEM)
     assert [row.itemid for row in rows] == sorted(artifacts.ITEMS.read(tmp_path)[Columns.ITEM])
+    some = item_rows(tmp_path, (rows[2].itemid, rows[5].itemid))
+    assert [row.document() for row in some] == [row.document() for row in rows[2:6]]
     for channel in recipe.recall.channels:
         field = vector_of(channel.name)
         trained = set(vectors.index[vectors[field].notna()])

@@ -1,0 +1,19 @@
+"""The mark of tests that start Spark from the project's own environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.engines.spark import environment
+
+
+def ready() -> bool:
+    try:
+        return environment.python(Settings()).is_file()
+    except StepError:
+        return False
+
+
+needs_spark = pytest.mark.skipif(not ready(), reason="Spark's environment is not there: make spark")
