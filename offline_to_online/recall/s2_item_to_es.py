@@ -2,6 +2,7 @@
 
 Industry recalls candidates from several such indexes at once. Vectors are ranked by inner product, because that is
 what the models were trained with; a release is one index, a new release a new one, so what is served is never emptied.
+With RECSYS_ENGINE=spark executors send the documents.
 
 Reads:  data_exchange_center/offline/items, item_terms, item_vectors, user_vectors, user_state, user_preferences and
         user_seen .parquet, channels.npz
