@@ -220,7 +220,8 @@ def measure(settings: Settings, recipe: Recipe) -> Iterator[dict[str, Any]]:
     if found["ranker"] != _content(recipe.ranker):
         found["ranker"] = _content(recipe.ranker)
         found[AS_IT_IS].pop("ranked", None)
-        found["rows"] = {name: row for name, row in found["rows"].items() if not tried[name].of_ranker}
+        kept = {name for name, change in tried.items() if not change.of_ranker}
+        found["rows"] = {name: row for name, row in found["rows"].items() if name in kept}
     yield found
 
     def judged(of_ranker: bool, changed: Recipe) -> dict[str, Any]:
