@@ -6,7 +6,7 @@ processes together and, of Spark, the bytes shuffled. Written when an engine is 
 ended goes on from there.
 
 Reads:  RECSYS_DATA, or what the first step has put into offline/raw
-Writes: pic/figures/scale.json
+Writes: pic/figures/scale.json, pic/scale.png
 Run:    make bench-scale [factors=1,4,16] [training_to=1]
 Expect: a quarter of an hour on MovieLens-1M, without training; with it, five minutes more for each million ratings
 """
@@ -30,14 +30,18 @@ from rich.table import Table
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.arguments import whole_numbers
-from data_exchange_center.figures import FIGURES
+from data_exchange_center.figures import FIGURES, PICTURES
 from data_exchange_center.files import parts_of, write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.ingestion import sources
+from offline import published
+from offline.engines.in_memory import PandasEngine
+from offline.ingestion import movielens, sources
+from offline.ingestion.sources import Source
 from offline.scaling import spark_log
 from offline.scaling.lines import line
+from offline.scaling.pictures import draw
 from offline.scaling.processes import cost_of
 from offline.synthesis.__main__ import at_hand
 from offline.synthesis.expansion import Factors, expand
@@ -45,6 +49,7 @@ from offline.synthesis.expansion import Factors, expand
 log = logging.getLogger(__name__)
 
 OUTPUT: Final = FIGURES / "scale.json"
+PICTURE: Final = PICTURES / "scale.png"
 FACTORS: Final = (1, 4, 16)
 ENGINES: Final = ("pandas", "spark")
 PREPARING: Final = (provenance.GET_DATA, provenance.SPLIT, provenance.TERMS, provenance.TERM_RECALL)
@@ -56,7 +61,7 @@ Row = dict[str, Any]
 def opened(settings: Settings, path: Path) -> dict[str, Any]:
     """The report so far, if it is of this data, recipe and machine; else an empty one."""
     with sources.opened(at_hand(settings)) as source:
-        dataset = source.declaration.name
+        dataset = _name(source)
     head = {
         "command": "make bench-scale",
         "machine": machine(),
@@ -69,6 +74,13 @@ def opened(settings: Settings, path: Path) -> dict[str, Any]:
             return before
         log.warning("%s was measured on other data or on another machine: it is begun anew", path)
     return {**head, "rows": []}
+
+
+def _name(source: Source) -> str:
+    """As declared; MovieLens is told by its counts."""
+    if source.declaration != movielens.DECLARATION:
+        return source.declaration.name
+    return published.name_of(PandasEngine().ingest(source).dataset.counts)
 
 
 def missing(rows: Sequence[Row], engine: str, factor: int, steps: Sequence[provenance.Step]) -> bool:
@@ -173,6 +185,8 @@ def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
         measure(settings, found, factor, factor <= training_to, OUTPUT)
     show(found, Console())
     log.info("written: %s", OUTPUT)
+    if len({row["events"] for row in found["rows"]}) > 1:
+        draw(found, PICTURE)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
         scaling, "sizes", lambda _: {"events": 1000 * (expanded[-1] if expanded else 1), "users": 10, "items": 5}
     )
     monkeypatch.setattr(scaling, "OUTPUT", tmp_path / "scale.json")
+    monkeypatch.setattr(scaling, "PICTURE", tmp_path / "scale.png")
     return found
 
 
@@ -56,6 +57,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_both_engines_run_every_step_on_every_size(steps: Steps, settings: Settings) -> None:
     scaling.main(settings, (1, 4), training_to=1)
     found = json.loads(scaling.OUTPUT.read_text())
+    assert scaling.PICTURE.is_file()
     preparing, training = len(scaling.PREPARING), len(scaling.TRAINING)
     assert len(found["rows"]) == len(steps.ran) == 2 * 2 * preparing + training
     assert {row["events"] for row in found["rows"] if row["factor"] == 4} == {4000}
