@@ -17,10 +17,10 @@ def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_step_is_told_with_what_it_took(step: Path) -> None:
-    step.write_text("import time; held = bytearray(b'x' * (80 << 20)); time.sleep(1)")
+    step.write_text("import time; held = bytearray(b'x' * (80 << 20)); time.sleep(3)")
     cost = cost_of("step.py", os.environ)
     assert 80 < cost.peak_mb < 160
-    assert 1 < cost.seconds < 10
+    assert 3 < cost.seconds < 30
     assert 0 < cost.cpu_seconds < cost.seconds * 2
 
 
