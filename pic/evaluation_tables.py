@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tables import FIGURES, Figure, Words, measured, read, span, table
+from tables import Figure, Words, measured, read, span, table
 
 NAMES = {
     "source: recall": "the source's recall",
@@ -99,9 +99,8 @@ def slices(figure: Figure, word: Words) -> str:
 
 
 def recipes(figure: Figure, word: Words) -> str:
-    """Both recipes through the running server: what they find, how long they take to answer."""
+    """Both recipes through the running server: what they find."""
     figures = {"source": read("evaluation_source.json"), "default": figure}
-    served = read("serving_recipes.json") if (FIGURES / "serving_recipes.json").is_file() else None
     rows: list[Sequence[object]] = [
         (label, *(f"{_ranked(name, found)[metric]['mean']:.3f}" for name, found in figures.items()))
         for metric, label in {**METRICS, "hit_rate@50": word("hit rate@50")}.items()
@@ -113,14 +112,17 @@ def recipes(figure: Figure, word: Words) -> str:
     for metric in ("novelty@50", "diversity@50"):
         rows.append((word(metric), *(f"{_ranked(name, found)[metric]['mean']:.3f}" for name, found in figures.items())))
     rows.append((word("GAUC, liked against rated"), *(f"{_gauc(found):.3f}" for found in figures.values())))
-    if served:
-        for number, level in enumerate(served["recipes"]["source"]["levels"]):
-            label = f"{word('p50 ms')}, {level['concurrency']} {word('in flight')}"
-            rows.append((label, *(served["recipes"][name]["levels"][number]["p50_ms"] for name in figures)))
-    notes = [measured(figure, word)]
-    if served:
-        notes.append(f"{word('Latency')}: {measured(served, word)}")
-    return f"{table(('', *map(word, figures)), rows)}\n\n{' '.join(notes)}"
+    return f"{table(('', *map(word, figures)), rows)}\n\n{measured(figure, word)}"
+
+
+def recipes_speed(figure: Figure, word: Words) -> str:
+    """How long both take to answer."""
+    levels = {name: figure["recipes"][name]["levels"] for name in ("source", "default")}
+    rows = [
+        (f"{word('p50 ms')}, {both[0]['concurrency']} {word('in flight')}", *(level["p50_ms"] for level in both))
+        for both in zip(*levels.values(), strict=True)
+    ]
+    return f"{table(('', *map(word, levels)), rows)}\n\n{measured(figure, word)}"
 
 
 def exact(figure: Figure, word: Words) -> str:
@@ -177,6 +179,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "slices": ("evaluation.json", slices),
     "exact": ("evaluation.json", exact),
     "recipes": ("evaluation.json", recipes),
+    "recipes_speed": ("serving_recipes.json", recipes_speed),
     "labelled": ("evaluation.json", labelled),
     "ml100k": ("evaluation_offline_ml-100k.json", evaluation),
 }
@@ -201,7 +204,7 @@ CHINESE = {
         "{users} 位用户中有 {same} 位是在一次正在进行的会话中被问到的，{back} 位是隔了一段时间才回来的。",
     "hit rate@50": "命中率@50",
     "coverage@50": "覆盖率@50", "gini@50": "基尼系数@50", "novelty@50": "新颖度@50", "diversity@50": "列表内多样性@50",
-    "GAUC, liked against rated": "GAUC（喜欢与评过但不喜欢）", "in flight": "并发", "Latency": "延迟",
+    "GAUC, liked against rated": "GAUC（喜欢与评过但不喜欢）", "in flight": "并发",
     "source": "源项目的配方", "default": "default 配方",
     "GAUC of recall's order": "召回顺序的 GAUC", "liked against rated": "喜欢的与评过但不喜欢的",
     "liked against all candidates": "喜欢的与全部候选", "GAUC": "GAUC",
