@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import _set_pg_timeout as set_timeout
 
 from data_exchange_center.settings import TrainingSettings
 from data_exchange_center.steps import StepError
@@ -29,6 +30,7 @@ from offline.data.sequences import Ints, Sequences
 from offline.training.distributed.batch_norm import normalised_together
 
 TIMEOUT: Final = datetime.timedelta(hours=2)  # of waiting for the others, who may be fitting something alone
+JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for them to be there; who waited longer is started anew
 
 CPU: Final = torch.device("cpu")
 
@@ -161,8 +163,9 @@ def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[W
     if not launched():
         yield from _as_current(Workers(device=device, half=settings.half))
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=JOINING)
     try:
+        set_timeout(TIMEOUT)
         workers = Workers(dist.get_rank(), dist.get_world_size(), device, settings.half, folder)
         yield from _as_current(workers)
         if folder is not None and workers.first:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
 from offline.training.distributed import launch, workers
 from offline.training.distributed.workers import Share, Workers
+from tests.free_ports import free_ports
 from tests.unit.offline.training.distributed import together
 from tests.unit.offline.training.distributed.together import Trained
 
@@ -67,6 +70,17 @@ def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(StepError, match=r"1 GPUs.*fewer workers"), workers.joined(TrainingSettings(device="cuda")):
+        pass
+
+
+def test_a_worker_does_not_wait_long_for_others_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart they may miss each other; those that waited are started anew."""
+    (port,) = free_ports(1)
+    group = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in {**group, "TORCHELASTIC_RUN_ID": "test"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(workers, "JOINING", datetime.timedelta(seconds=1))
+    with pytest.raises(RuntimeError), workers.joined(TrainingSettings()):
         pass
 
 
