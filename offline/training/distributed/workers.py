@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.distributed_c10d import _set_pg_timeout as set_timeout
 
 from data_exchange_center.settings import TrainingSettings
 from data_exchange_center.steps import StepError
@@ -165,7 +164,7 @@ def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[W
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=JOINING)
     try:
-        set_timeout(TIMEOUT)
+        dist.set_timeout(TIMEOUT)
         workers = Workers(dist.get_rank(), dist.get_world_size(), device, settings.half, folder)
         yield from _as_current(workers)
         if folder is not None and workers.first:
