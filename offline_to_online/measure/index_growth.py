@@ -6,7 +6,7 @@ and along an HNSW graph, and what comes back is compared with the model's exact 
 
 Reads:  the artifacts of `make offline`; Elasticsearch
 Writes: pic/figures/index_growth.json; the index ml_item-bench, deleted at the end
-Expect: a minute for 60,000 items; a quarter of an hour for a million
+Expect: a minute for 60,000 items; half an hour for a million
 """
 
 from __future__ import annotations
