@@ -1,10 +1,14 @@
 """Starts a step as several workers, as ``torchrun --standalone`` does; a worker that dies is started anew.
 
 For several machines start the step with torchrun itself on each of them: it finds that it was launched.
+
+torchrun's agent keeps the workers' addresses in a store that outlives them. So that workers started anew do not look
+for each other where they died (github.com/pytorch/pytorch/issues/135712), each start has a store of its own here.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -42,6 +46,7 @@ def by_workers(settings: TrainingSettings, work: Callable[..., Result], *argumen
 
     Raises StepError when that happens more often than the settings allow.
     """
+    os.environ[workers.OWN_STORE] = "1"
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

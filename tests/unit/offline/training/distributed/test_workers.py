@@ -73,6 +73,19 @@ def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.M
         pass
 
 
+def test_workers_meet_after_a_restart_whoever_comes_first() -> None:
+    """None looks for another where that one was before it died."""
+    assert launch.by_workers(TrainingSettings(workers=2, restarts=1), together.meet_after_a_restart) == [2, 2]
+
+
+def test_torchrun_must_not_share_its_store_where_it_starts_workers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables are those that torchrun gives a worker."""
+    for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StepError, match=f"needs {workers.OWN_STORE}=1"), workers.joined(TrainingSettings()):
+        pass
+
+
 def test_a_worker_does_not_wait_long_for_others_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a restart they may miss each other; those that waited are started anew."""
     (port,) = free_ports(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -115,3 +117,15 @@ def work() -> dict[str, Trained]:
             "tiny batches": tower(one_user_a_batch),
             "ranker": ranker(),
         }
+
+
+def meet_after_a_restart() -> int:
+    """How many workers met: all die once, and then the second is a second late."""
+    anew = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
+    if anew and os.environ["RANK"] == "1":
+        time.sleep(1)
+    with workers.joined(TrainingSettings()) as each:
+        met = int(each.sum(torch.tensor(1)))
+        if not anew:
+            os._exit(1)
+        return met
