@@ -68,6 +68,11 @@ def stored(data: Path, exchange: Path, users_in_a_part: int) -> Settings:
     return Settings(exchange_dir=exchange)
 
 
+def copied(settings: Settings, exchange: Path) -> Settings:
+    """Settings of a copy of the folder."""
+    return Settings(exchange_dir=Path(shutil.copytree(settings.exchange_dir, exchange)))
+
+
 def run(engine: Engine, steps: Sequence[ModuleType], settings: Settings) -> None:
     """The steps, each with this engine."""
     with mock.patch.object(engines, "chosen", return_value=nullcontext(engine)):

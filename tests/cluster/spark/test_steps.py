@@ -1,4 +1,4 @@
-"""The steps as a person runs them, with settings alone: on one process, and on a driver with two executors."""
+"""The steps as a person runs them, with settings alone, on a driver and two executors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import PandasSettings, Settings
@@ -36,15 +35,14 @@ TABLES = (
 
 
 @needs_spark
-@pytest.mark.parametrize("master", ["local[2]", "local-cluster[2,1,1024]"])
-def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path, master: str) -> None:
+def test_the_steps_leave_what_they_leave_without_spark(tmp_path: Path) -> None:
     data = half_stars(tmp_path / "data")
     settings = Settings(data=data, exchange_dir=tmp_path / "pandas", pandas=PandasSettings(memory_gb=1))
     for step in STEPS:
         step.main(settings)
     variables = {
         "RECSYS_ENGINE": "spark",
-        "RECSYS_SPARK__MASTER": master,
+        "RECSYS_SPARK__MASTER": "local-cluster[2,1,1024]",
         "RECSYS_SPARK__PARTITIONS": "2",
         "RECSYS_DATA": str(data),
         "RECSYS_EXCHANGE_DIR": str(tmp_path / "spark"),

@@ -19,7 +19,7 @@ from offline.engines.spark import whole_users
 from offline.engines.spark.engine import SparkEngine
 from offline.preprocess import s2_term_trans
 from offline.recall import s1_term_recall
-from tests.cluster.spark.both import expect_same_files, run, stored
+from tests.cluster.spark.both import copied, expect_same_files, run, stored
 from tests.cluster.spark.worlds import SKEWED, WORLDS, written
 from tests.made_up_data import half_stars
 from tests.unit.offline.synthetic import made_up_movielens
@@ -36,20 +36,20 @@ FILES = (
 )
 
 
-def expect_equal(spark: SparkEngine, data: Path, scratch: Path, users_in_a_part: int) -> Settings:
-    """Assert that the steps leave the same with both engines. Those of pandas."""
-    here, there = (stored(data, scratch / name, users_in_a_part) for name in ("pandas", "spark"))
+def expect_equal(spark: SparkEngine, here: Settings, scratch: Path) -> None:
+    """Assert that the steps leave the same with both engines: with pandas in the folder given."""
+    there = copied(here, scratch / "spark")
     run(PandasEngine(), STEPS, here)
     run(spark, STEPS, there)
     expect_same_files(here, there, FILES)
-    return here
 
 
 @pytest.mark.parametrize("make", [made_up_movielens, half_stars])
 def test_terms_and_term_recall(engine: SparkEngine, tmp_path: Path, make, monkeypatch) -> None:
     """In batches that end within users."""
     monkeypatch.setattr(whole_users, "BATCH", 37)
-    left = expect_equal(engine, make(tmp_path / "data"), tmp_path, users_in_a_part=25)
+    left = stored(make(tmp_path / "data"), tmp_path / "pandas", users_in_a_part=25)
+    expect_equal(engine, left, tmp_path)
     report = artifacts.TERM_RECALL_REPORT.read(left.exchange_dir)["validation"]
     assert report["users_with_target"]
     assert artifacts.USER_SEEN.at(tmp_path / "spark").is_dir()
@@ -59,12 +59,14 @@ def test_terms_and_term_recall(engine: SparkEngine, tmp_path: Path, make, monkey
 @given(world=WORLDS, users_in_a_part=st.integers(1, 8))
 def test_small_worlds(engine: SparkEngine, world: dict, users_in_a_part: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        expect_equal(engine, written(world, Path(scratch) / "data"), Path(scratch), users_in_a_part)
+        data, left = (Path(scratch) / name for name in ("data", "pandas"))
+        expect_equal(engine, stored(written(world, data), left, users_in_a_part), Path(scratch))
 
 
 def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
     """Whose rows are many batches."""
-    expect_equal(engine, written(SKEWED, tmp_path / "data"), tmp_path, users_in_a_part=100)
+    left = stored(written(SKEWED, tmp_path / "data"), tmp_path / "pandas", users_in_a_part=100)
+    expect_equal(engine, left, tmp_path)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])

@@ -30,9 +30,9 @@ SKEWED: Final[dict[str, Any]] = {
     "users": 200,
     "ids": "words",
     "parts": 2,
-    "seconds": 10_000,
+    "seconds": 4_000,
     "values": "stars",
-    "most": 50_000,
+    "most": 20_000,
     "listed": True,
     "holdout": "last = 10",
 }
