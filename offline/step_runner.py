@@ -1,8 +1,8 @@
 """Runs the offline steps as a user does: each in a process of its own, started in its own folder. ``make offline``.
 
 Steps that read nothing of one another run at the same time, as many as the machine has cores: what each reads and
-writes is declared in `provenance`. What a step prints appears when it is over; how far it is, and why it failed, at
-once, behind its name.
+writes is declared in `provenance`. Of those that could run, the last of the pipeline begin first: they take longest.
+What a step prints appears when it is over; how far it is, and why it failed, at once, behind its name.
 """
 
 from __future__ import annotations
@@ -72,11 +72,13 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
     environment = _environment(settings, exchange_dir)
     order = TopologicalSorter(_read_of(settings.recipe))
     order.prepare()
+    places = [step.path for step in provenance.STEPS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         running: set[Future[dict[str, Any]]] = set()
         try:
             while order.is_active():
-                running |= {pool.submit(run_step, step, environment) for step in order.get_ready()}
+                ready = sorted(order.get_ready(), key=places.index, reverse=True)
+                running |= {pool.submit(run_step, step, environment) for step in ready}
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
                 for each in ended:
                     measured = each.result()

@@ -19,7 +19,8 @@ def best_unseen(scores: Float32, rows: Ints, seen: Ints, size: int) -> Iterator[
     scores[rows, seen] = NOT_FOUND
     scores[:, 0] = NOT_FOUND
     size = min(size, scores.shape[1])
-    last = -np.partition(-scores, size - 1, axis=1)[:, size - 1]
+    least = scores.shape[1] - size
+    last = np.partition(scores, least, axis=1)[:, least]
     taken = (scores >= last[:, None]) & (scores > NOT_FOUND)
     for row in np.flatnonzero(taken.sum(axis=1) > size):  # several tie for its last places
         tied = np.flatnonzero(scores[row] == last[row])

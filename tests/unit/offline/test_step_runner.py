@@ -89,6 +89,23 @@ def test_steps_that_read_nothing_of_one_another_run_at_once(monkeypatch: pytest.
     assert len(list(step_runner.run_steps(settings, tmp_path))) == len(provenance.STEPS)
 
 
+def test_of_steps_that_are_ready_the_last_of_the_pipeline_begin_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is trained takes longest, and the statistics of the terms delay nobody."""
+    ran: list[str] = []
+
+    def run_step(step: str, environment: dict[str, str]) -> dict[str, str]:
+        ran.append(step)
+        return {"step": step}
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(step_runner, "run_step", run_step)
+    settings = Settings(recipe_name="default", exchange_dir=tmp_path)
+    assert len(list(step_runner.run_steps(settings, tmp_path))) == len(provenance.STEPS)
+    assert ran[2:5] == [provenance.FEATURES.path, provenance.VECTOR_RECALL.path, provenance.TERMS.path]
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_failed_step_keeps_those_behind_it_from_running(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: str
