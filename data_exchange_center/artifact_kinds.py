@@ -62,11 +62,16 @@ class Table(_File):
     open_ended: tuple[pa.DataType, ...] = ()
     rows_together: int = 1 << 20
 
-    def write(self, exchange_dir: Path, frame: pd.DataFrame) -> Path:
+    def write(self, exchange_dir: Path, frame: pd.DataFrame | pa.Table) -> Path:
         """Write ``frame`` and return the path. Raises ArtifactError when the columns are not those declared."""
         path = self.at(exchange_dir)
-        found = {str(name): self._type(column) for name, column in frame.items() if name not in self.columns}
-        table = pa.Table.from_pandas(frame, schema=self._schema(list(frame.columns), found, path), preserve_index=False)
+        if isinstance(frame, pa.Table):
+            names = frame.column_names
+            table = frame.cast(self._schema(names, {name: frame.schema.field(name).type for name in names}, path))
+        else:
+            found = {str(name): self._type(column) for name, column in frame.items() if name not in self.columns}
+            schema = self._schema(list(frame.columns), found, path)
+            table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
         table = table.replace_schema_metadata(None)
         with written_in_place(path) as temporary:
             pq.write_table(table, temporary, compression="zstd", row_group_size=self.rows_together)
@@ -85,6 +90,17 @@ class Table(_File):
             only: what holds of every row that is read; where statistics say that none is like that, nothing is read.
             share: given how many rows there are, which of them are read, instead of ``only``.
         """
+        frame: pd.DataFrame = self.read_arrow(exchange_dir, columns, only, share).to_pandas()
+        return frame
+
+    def read_arrow(
+        self,
+        exchange_dir: Path,
+        columns: list[str] | None = None,
+        only: Sequence[Condition] | None = None,
+        share: Callable[[int], slice] | None = None,
+    ) -> pa.Table:
+        """As `read`; what pandas would make an object of each row of, as lists, Arrow has in one piece."""
         path = self.require(exchange_dir)
         try:
             parts = parts_of(path)
@@ -94,8 +110,7 @@ class Table(_File):
                 if share is None
                 else _rows(parts, columns, share)
             )
-            frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
-            return frame
+            return pa.concat_tables(tables)
         except (pa.ArrowException, OSError) as error:
             raise self.wrong(path, f"cannot be read ({error})") from error
 

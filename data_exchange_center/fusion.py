@@ -64,7 +64,7 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
         if len(found):
             at, scores = ids.searchsorted(found), channels[n].scores
             standings, (log_ranks, earned) = _standings(scores), _by_rank(len(found))
-            ends = scores.min(), standings.min(), log_ranks[-1]
+            ends = scores[-1], standings[-1], log_ranks[-1]
             own = columns[_KINDS * n : _KINDS * (n + 1)]
             for column, values, end in zip(own, (scores, standings, log_ranks[:-1]), ends, strict=True):
                 column.fill(end)
@@ -85,9 +85,10 @@ def _distinct(ids: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _standings(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    mean = scores.mean()
+    n = len(scores)  # a sum over n is what .mean() gives, which takes twice as long for a few hundred
+    mean = scores.sum() / n
     deviations = scores - mean
-    spread = max(float(np.sqrt((deviations * deviations).mean())), 1e-6)
+    spread = max(float(np.sqrt((deviations * deviations).sum() / n)), 1e-6)
     standings: NDArray[np.float64] = (scores.astype(np.float64) - mean) / spread
     return standings
 

@@ -126,7 +126,7 @@ def read_lists(settings: Settings, past: Sequences, share: Callable[[int], slice
 
     Raises ArtifactError when they are missing, or not of the past's users, StepError when the share has none.
     """
-    table = artifacts.LISTS.read(settings.exchange_dir, share=share)
+    table = artifacts.LISTS.read_arrow(settings.exchange_dir, share=share)
     if share is not None and not len(table):
         raise StepError(
             "the ranker has fewer training lists than workers: start fewer of them, or a single one, by "

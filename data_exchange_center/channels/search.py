@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
 from data_exchange_center.channels.contract import NOT_FOUND
 from data_exchange_center.channels.requests import Float32, Ints
 from data_exchange_center.fusion import Hits
+
+FOUND = np.nextafter(NOT_FOUND, np.float32(np.inf))  # the least score of what is found
 
 
 def best_unseen(scores: Float32, rows: Ints, seen: Ints, size: int) -> Iterator[Hits]:
@@ -21,12 +24,13 @@ def best_unseen(scores: Float32, rows: Ints, seen: Ints, size: int) -> Iterator[
     size = min(size, scores.shape[1])
     least = scores.shape[1] - size
     last = np.partition(scores, least, axis=1)[:, least]
-    taken = (scores >= last[:, None]) & (scores > NOT_FOUND)
-    for row in np.flatnonzero(taken.sum(axis=1) > size):  # several tie for its last places
+    taken = scores >= np.maximum(last, FOUND)[:, None]
+    counts = np.count_nonzero(taken, axis=1)
+    for row in np.flatnonzero(counts > size):  # several tie for its last places
         tied = np.flatnonzero(scores[row] == last[row])
-        taken[row, tied[size - int(taken[row].sum()) :]] = False
-    for of_row, there in zip(scores, taken, strict=True):
-        codes = np.flatnonzero(there)
-        value = of_row[codes]
-        order = np.argsort(-value, kind="stable")
-        yield Hits(codes[order], value[order])
+        taken[row, tied[size - int(counts[row]) :]] = False
+    places = np.flatnonzero(taken)
+    codes, values = places % scores.shape[1], scores.reshape(-1)[places]
+    for begin, end in pairwise((0, *np.cumsum(np.minimum(counts, size)).tolist())):
+        order = np.argsort(-values[begin:end], kind="stable")
+        yield Hits(codes[begin:end][order], values[begin:end][order])

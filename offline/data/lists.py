@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_exchange_center.channels.contract import Channel
@@ -23,6 +24,7 @@ from offline.data.statistics import user_statistics_after
 
 CHUNK = 512  # request points scored at once
 SEEN = 1 << 22  # events that these see as rated, all together
+AT_ONCE = 1 << 16  # lists made an Arrow array of: their numbers are counted by 32 bits
 _OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids; bytes, as engines know no halves
 
 
@@ -59,28 +61,45 @@ class Lists:
     def __len__(self) -> int:
         return len(self.users)
 
-    def table(self, userids: Ints) -> pd.DataFrame:
+    def table(self, userids: Ints) -> pa.Table:
         """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OTHERWISE}
-        columns = {name: array if array.ndim == 1 else _objects(list(array)) for name, array in arrays.items()}
-        features = _objects([each.tobytes() for each in self.features])
-        return pd.DataFrame({Columns.USER: userids[self.users].astype(np.int32), **columns, "features": features})
+        columns = {name: pa.array(array) if array.ndim == 1 else _lists(array) for name, array in arrays.items()}
+        features = pa.array([each.tobytes() for each in self.features], pa.binary())
+        return pa.table({Columns.USER: pa.array(userids[self.users], pa.int32()), **columns, "features": features})
 
     @classmethod
-    def of_table(cls, table: pd.DataFrame, userids: Ints) -> Lists:
+    def of_table(cls, table: pa.Table, userids: Ints) -> Lists:
         """Inverse of `table`. Raises ValueError where a list is of none of the users, or two differ in size."""
-        users = np.minimum(np.searchsorted(userids, table[Columns.USER]), len(userids) - 1)
-        if not len(table) or (userids[users] != table[Columns.USER]).any():
+        ids = table[Columns.USER].to_numpy()
+        users = np.minimum(np.searchsorted(userids, ids), len(userids) - 1)
+        if not len(ids) or (userids[users] != ids).any():
             raise ValueError("these are no lists of these users")
-        rows = {field.name: table[field.name].to_numpy() for field in fields(cls) if field.name not in _OTHERWISE}
-        columns = {name: np.stack(row.tolist()) if row.dtype == np.object_ else row for name, row in rows.items()}
-        features = np.frombuffer(b"".join(table["features"]), np.float16)
+        columns = {field.name: _rows(table[field.name]) for field in fields(cls) if field.name not in _OTHERWISE}
+        features = np.frombuffer(b"".join(table["features"].to_pylist()), np.float16)
         shape = *columns["candidates"].shape, -1
         return cls(users=users.astype(np.int32), features=features.reshape(shape), **columns)
 
 
-def _objects(rows: list[Any]) -> pd.Series:
-    return pd.Series(rows, dtype=object)  # without rows, pandas would take them for numbers
+def _lists(rows: NDArray[Any]) -> pa.ChunkedArray:
+    """(m, n) -> m lists of n."""
+    m, n = rows.shape
+    type_ = pa.list_(pa.from_numpy_dtype(rows.dtype))
+    parts = (rows[begin : begin + AT_ONCE] for begin in range(0, m, AT_ONCE))
+    lists = [pa.ListArray.from_arrays(np.arange(len(part) + 1, dtype=np.int32) * n, part.ravel()) for part in parts]
+    return pa.chunked_array(lists, type_)
+
+
+def _rows(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Inverse of `_lists`; of a column of numbers, these."""
+    if not pa.types.is_list(column.type):
+        numbers: NDArray[Any] = column.to_numpy()
+        return numbers
+    sizes = pc.list_value_length(column).unique()
+    if len(sizes) != 1:
+        raise ValueError("lists of one column differ in size")
+    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks if len(chunk)]
+    return np.concatenate(flat).reshape(-1, sizes[0].as_py())
 
 
 def recall_lists(
@@ -131,7 +150,7 @@ def _labelled(
         features[row, : len(found.ids)] = found.features
     after, liked = next_events(data, points, horizon)
     good, bad = np.where(liked, after, -1), np.where(liked | (after == 0), -1, after)
-    is_liked, is_bad = ((candidates[:, :, None] == each[:, None]).any(axis=2) for each in (good, bad))
+    is_liked, is_bad = (_among(candidates, each) for each in (good, bad))
     items, ratings, ages, _ = histories(data, points, history)
     return Lists(
         users=points.users.astype(np.int32),
@@ -146,6 +165,14 @@ def _labelled(
         liked=is_liked,
         disliked=is_bad & ~is_liked,  # the same item again is no dislike
     )
+
+
+def _among(candidates: Ints, others: Ints) -> NDArray[np.bool_]:
+    """(m, c), (m, few) -> (m, c) whether the candidate is one of its list's others."""
+    found = np.zeros(candidates.shape, np.bool_)
+    for each in others.T:
+        found |= candidates == each[:, None]
+    return found
 
 
 def channel_hits(

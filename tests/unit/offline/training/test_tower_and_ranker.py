@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.channels.ease import EaseRecipe
 from data_exchange_center.channels.requests import BREAK_S, Requests
 from data_exchange_center.channels.tower import TowerRecipe
@@ -18,6 +20,7 @@ from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from offline.data import lists as lists_of_points
 from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
 from offline.data.requests import Points, request_points, requests_at
@@ -225,9 +228,11 @@ def test_lists_hold_nothing_untrained(data: Sequences, tower: Tower, lists: List
     assert missing not in found.candidates
 
 
-def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path) -> None:
+def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several pieces."""
+    monkeypatch.setattr(lists_of_points, "AT_ONCE", 7)
     artifacts.LISTS.write(tmp_path, lists.table(data.userids))
-    table = artifacts.LISTS.read(tmp_path)
+    table = artifacts.LISTS.read_arrow(tmp_path)
     again = Lists.of_table(table, data.userids)
     for field in fields(Lists):
         one, two = getattr(again, field.name), getattr(lists, field.name)
@@ -236,6 +241,14 @@ def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path) ->
     for userids in (data.userids[1:], data.userids[:-1] - 1):
         with pytest.raises(ValueError, match="no lists of these users"):
             Lists.of_table(table, userids)
+    shorter = pa.array([[1], *[[1, 2]] * (len(lists) - 1)], pa.list_(pa.int32()))
+    with pytest.raises(ValueError, match="differ in size"):
+        Lists.of_table(table.set_column(table.column_names.index("events"), "events", shorter), data.userids)
+
+
+def test_a_table_with_other_columns_is_not_written(data: Sequences, lists: Lists, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="ages"):
+        artifacts.LISTS.write(tmp_path, lists.table(data.userids).drop_columns("ages"))
 
 
 def test_lists_hold_nothing_seen(data: Sequences, lists: Lists) -> None:
