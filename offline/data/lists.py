@@ -18,6 +18,7 @@ from data_exchange_center.channels.stored_vectors import StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.progress import progress
+from offline.data.ahead import made_ahead
 from offline.data.requests import Points, histories, next_events, requests_at, seen_before
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import user_statistics_after
@@ -130,8 +131,11 @@ def recall_lists(
     parts = []
     n_columns = len(candidate_columns([channel.name for channel in channels]))
     ends = _ends(points, by_user)
-    for chunk in progress(_chunks(points, ends), desc="lists", unit="chunk", total=len(ends)):
-        searches = [_search(channel, data, chunk, profiles, size) for channel in channels]
+    searched = (
+        (chunk, [list(_search(channel, data, chunk, profiles, size)) for channel in channels])
+        for chunk in _chunks(points, ends)
+    )
+    for chunk, searches in progress(made_ahead(searched), desc="lists", unit="chunk", total=len(ends)):
         fused = [fuse(hits, weights, size) for hits in zip(*searches, strict=True)]
         part = _labelled(data, chunk, fused, (len(chunk), size, n_columns), history, horizon)
         parts.append(part.take(np.flatnonzero(part.liked.any(axis=1))) if only_liked else part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from data_exchange_center.progress import progress
 from data_exchange_center.rankers.contract import FittedRanker, ListsRecipe
+from offline.data.ahead import made_ahead
 from offline.data.list_samples import sampled
 from offline.data.lists import Lists
 from offline.data.stored_features import StoredFeatures
@@ -25,7 +25,6 @@ from offline.training.fit import curves
 
 EXCLUDED = np.float32(-1e4)  # added to the score of what is left out of the softmax
 Network = TypeVar("Network", bound=nn.Module)
-Item = TypeVar("Item")
 
 
 def fit_network(recipe: ListsRecipe, examples: ListExamples) -> FittedRanker:
@@ -120,15 +119,6 @@ def _epoch(
             offsets=torch.from_numpy(np.where(excluded, EXCLUDED, sample.log_weights)),
             liked=torch.from_numpy(sample.lists.liked),
         )
-
-
-def made_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, the next one made by another thread while one is used."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield item
 
 
 def list_scores(model: nn.Module, lists: Lists, stored: StoredFeatures) -> Tensor:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event
+
+import pytest
+
+from offline.data.ahead import made_ahead
+
+PATIENCE_S = 20
+
+
+def test_all_are_there_in_their_order() -> None:
+    assert list(made_ahead(iter(range(5)))) == list(range(5))
+    assert not list(made_ahead(iter(())))
+
+
+def test_the_next_is_made_while_one_is_used() -> None:
+    made = [Event() for _ in range(3)]
+
+    def items() -> Iterator[int]:
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    for number in made_ahead(items()):
+        assert all(event.wait(PATIENCE_S) for event in made[: number + 2])
+        assert not any(event.is_set() for event in made[number + 2 :])
+
+
+def test_what_fails_is_raised_where_it_is_used() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("the second")
+
+    found = made_ahead(items())
+    assert next(found) == 1
+    with pytest.raises(ValueError, match="the second"):
+        next(found)
