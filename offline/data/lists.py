@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_exchange_center.channels.contract import Channel
@@ -18,6 +17,7 @@ from data_exchange_center.channels.stored_vectors import StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.progress import progress
+from offline.data import arrow_columns
 from offline.data.ahead import made_ahead
 from offline.data.requests import Points, histories, next_events, requests_at, seen_before
 from offline.data.sequences import Ints, Sequences
@@ -25,7 +25,6 @@ from offline.data.statistics import user_statistics_after
 
 CHUNK = 512  # request points scored at once
 SEEN = 1 << 22  # events that these see as rated, all together
-AT_ONCE = 1 << 16  # lists made an Arrow array of: their numbers are counted by 32 bits
 _OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids; bytes, as engines know no halves
 
 
@@ -65,9 +64,9 @@ class Lists:
     def table(self, userids: Ints) -> pa.Table:
         """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OTHERWISE}
-        columns = {name: pa.array(array) if array.ndim == 1 else _lists(array) for name, array in arrays.items()}
-        features = pa.array([each.tobytes() for each in self.features], pa.binary())
-        return pa.table({Columns.USER: pa.array(userids[self.users], pa.int32()), **columns, "features": features})
+        columns = {name: arrow_columns.column(array) for name, array in arrays.items()}
+        users, features = userids[self.users].astype(np.int32), arrow_columns.of_bytes(self.features)
+        return pa.table({Columns.USER: users, **columns, "features": features})
 
     @classmethod
     def of_table(cls, table: pa.Table, userids: Ints) -> Lists:
@@ -76,31 +75,12 @@ class Lists:
         users = np.minimum(np.searchsorted(userids, ids), len(userids) - 1)
         if not len(ids) or (userids[users] != ids).any():
             raise ValueError("these are no lists of these users")
-        columns = {field.name: _rows(table[field.name]) for field in fields(cls) if field.name not in _OTHERWISE}
+        columns = {
+            field.name: arrow_columns.rows(table[field.name]) for field in fields(cls) if field.name not in _OTHERWISE
+        }
         features = np.frombuffer(b"".join(table["features"].to_pylist()), np.float16)
         shape = *columns["candidates"].shape, -1
         return cls(users=users.astype(np.int32), features=features.reshape(shape), **columns)
-
-
-def _lists(rows: NDArray[Any]) -> pa.ChunkedArray:
-    """(m, n) -> m lists of n."""
-    m, n = rows.shape
-    type_ = pa.list_(pa.from_numpy_dtype(rows.dtype))
-    parts = (rows[begin : begin + AT_ONCE] for begin in range(0, m, AT_ONCE))
-    lists = [pa.ListArray.from_arrays(np.arange(len(part) + 1, dtype=np.int32) * n, part.ravel()) for part in parts]
-    return pa.chunked_array(lists, type_)
-
-
-def _rows(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Inverse of `_lists`; of a column of numbers, these."""
-    if not pa.types.is_list(column.type):
-        numbers: NDArray[Any] = column.to_numpy()
-        return numbers
-    sizes = pc.list_value_length(column).unique()
-    if len(sizes) != 1:
-        raise ValueError("lists of one column differ in size")
-    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks if len(chunk)]
-    return np.concatenate(flat).reshape(-1, sizes[0].as_py())
 
 
 def recall_lists(

@@ -20,7 +20,7 @@ from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from offline.data import lists as lists_of_points
+from offline.data import arrow_columns
 from offline.data.inputs import Inputs
 from offline.data.lists import Lists, recall_lists
 from offline.data.requests import Points, request_points, requests_at
@@ -230,7 +230,7 @@ def test_lists_hold_nothing_untrained(data: Sequences, tower: Tower, lists: List
 
 def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In several pieces."""
-    monkeypatch.setattr(lists_of_points, "AT_ONCE", 7)
+    monkeypatch.setattr(arrow_columns, "ARRAY", 300)
     artifacts.LISTS.write(tmp_path, lists.table(data.userids))
     table = artifacts.LISTS.read_arrow(tmp_path)
     again = Lists.of_table(table, data.userids)
