@@ -54,7 +54,7 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     """Weighted RRF of the channels' lists, the first ``size``; ties in favour of the smaller id.
 
     Features per channel: score, score standardised within the channel's list, log(1 + rank from 0). An item that a
-    channel did not return has that list's lowest score and the rank after its last. A channel without hits gives zeros.
+    channel did not return has the score of that list's last and the rank after it. A channel without hits gives zeros.
     """
     lists = [np.asarray(channel.ids, dtype=np.int64) for channel in channels]
     ids = _distinct(np.concatenate(lists))

@@ -48,7 +48,10 @@ class Channel(ABC):
 
     @abstractmethod
     def scores(self, requests: Requests) -> Float32:
-        """(m, items + 1) by item code, the higher the better; `NOT_FOUND` for what it does not return."""
+        """(m, items + 1) by item code, the higher the better, never NaN; `NOT_FOUND` for what it does not return.
+
+        Training calls it from a thread of its own.
+        """
 
     def shares(self, requests: Requests, items: Ints) -> Shares | None:
         """What the scores of (k,) item codes consist of, for one request; None where they are no sums.

@@ -1,4 +1,4 @@
-"""Arrays of numpy as columns of Arrow, and back, in one piece: pandas would make an object of each row."""
+"""Arrays of numpy as columns of Arrow, and back, without an object of each row, which pandas would make."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 ARRAY = 1 << 30  # bytes of an Arrow array at most: it counts what its rows hold by 32 bits
 
@@ -21,21 +21,37 @@ def column(rows: NDArray[Any]) -> pa.ChunkedArray:
     return pa.chunked_array(lists, pa.list_(pa.from_numpy_dtype(rows.dtype)))
 
 
-def of_bytes(rows: NDArray[Any]) -> pa.ChunkedArray:
-    """(m, ...) -> the bytes of each of the m, which are not copied."""
-    return pa.chunked_array((_bytes(part) for part in _pieces(rows)), pa.binary())
-
-
 def rows(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Inverse of `column`. Raises ValueError when lists differ in size."""
+    """(m,) of a column of numbers, (m, n) of one of lists. Raises ValueError when lists differ in size."""
     if not pa.types.is_list(column.type):
         numbers: NDArray[Any] = column.to_numpy()
         return numbers
-    sizes = pc.list_value_length(column).unique()
-    if len(sizes) != 1:
-        raise ValueError("lists of one column differ in size")
+    size = _size(pc.list_value_length(column))
     flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate(flat).reshape(-1, sizes[0].as_py())
+    return np.concatenate(flat).reshape(len(column), size)
+
+
+def bytes_column(rows: NDArray[Any]) -> pa.ChunkedArray:
+    """(m, ...) -> the bytes of each of the m."""
+    return pa.chunked_array((_bytes(part) for part in _pieces(rows)), pa.binary())
+
+
+def bytes_rows(column: pa.ChunkedArray, dtype: DTypeLike) -> NDArray[Any]:
+    """(m, n) numbers of m times the bytes of n. Raises ValueError when they differ in size, or are no such numbers."""
+    size = _size(pc.binary_length(column))
+    flat = []
+    for chunk in column.chunks:
+        offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset :][: len(chunk) + 1]
+        flat.append(np.frombuffer(chunk.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
+    return np.concatenate(flat).reshape(len(column), size).view(dtype)
+
+
+def _size(sizes: pa.ChunkedArray) -> int:
+    """The one that all are; 0 of none. Raises ValueError when they differ."""
+    found: list[int] = sizes.unique().to_pylist()
+    if len(found) > 1:
+        raise ValueError("rows of one column differ in size")
+    return found[0] if found else 0
 
 
 def _pieces(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:

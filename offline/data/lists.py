@@ -65,7 +65,7 @@ class Lists:
         """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OTHERWISE}
         columns = {name: arrow_columns.column(array) for name, array in arrays.items()}
-        users, features = userids[self.users].astype(np.int32), arrow_columns.of_bytes(self.features)
+        users, features = userids[self.users].astype(np.int32), arrow_columns.bytes_column(self.features)
         return pa.table({Columns.USER: users, **columns, "features": features})
 
     @classmethod
@@ -78,7 +78,7 @@ class Lists:
         columns = {
             field.name: arrow_columns.rows(table[field.name]) for field in fields(cls) if field.name not in _OTHERWISE
         }
-        features = np.frombuffer(b"".join(table["features"].to_pylist()), np.float16)
+        features = arrow_columns.bytes_rows(table["features"], np.float16)
         shape = *columns["candidates"].shape, -1
         return cls(users=users.astype(np.int32), features=features.reshape(shape), **columns)
 

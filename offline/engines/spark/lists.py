@@ -76,7 +76,7 @@ class Asking:
         for past, profiles, place, points in self.requests(part):
             asked = teaching.asked.asked(points, *draws)
             lists = teaching.asked.lists(past, asked, profiles, teaching.teachers_of(place), by_user=True)
-            yield from lists.table(past.userids).cast(ARROW).to_batches(self.handed_on)
+            yield from lists.table(past.userids).select(ARROW.names).cast(ARROW).to_batches(self.handed_on)
 
 
 def write(spark: SparkSession, asking: Asking) -> None:

@@ -30,9 +30,8 @@ from offline.training.distributed.batch_norm import normalised_together
 
 TIMEOUT: Final = datetime.timedelta(hours=2)  # of waiting for the others, who may be fitting something alone
 JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for them to be there; who waited longer is started anew
-OWN_STORE: Final = (
-    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # of torchrun: a store of addresses for each start of the workers
-)
+# Of torchrun, with its rendezvous c10d: a store of addresses for each start of the workers.
+OWN_STORE: Final = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 CPU: Final = torch.device("cpu")
 
@@ -163,7 +162,7 @@ def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[W
     anew would look for each other where they died.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ.get("TORCHELASTIC_MAX_RESTARTS") != "0":
-        raise StepError(f"torchrun --max-restarts needs {OWN_STORE}=1 in its environment, on every machine.")
+        raise StepError(f"torchrun --max-restarts needs --rdzv-backend c10d and {OWN_STORE}=1, on every machine.")
     device = _device(settings)
     if not launched():
         yield from _as_current(Workers(device=device, half=settings.half))

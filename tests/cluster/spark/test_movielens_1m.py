@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif("ml-1m" not in DATA.name, reason="RECSYS_DATA na
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Of what the steps before leave, which no test changes."""
+    """Settings of the folder that the steps before leave; no test changes it."""
     return stored(DATA, tmp_path_factory.mktemp("movielens") / "stored", USERS_IN_A_PART)
 
 
@@ -59,7 +59,7 @@ def test_statistics_term_recall_and_state(engine: SparkEngine, left: Settings, t
 
 
 def test_requests_and_lists(engine: SparkEngine, left: Settings, tmp_path: Path) -> None:
-    """Those of the recipe, a twentieth of its requests, from teachers that are made up."""
+    """Those of the recipe, at a stride twenty times its own, from teachers that are made up."""
     recipe = Settings().recipe
     assert isinstance(recipe.ranker, ListsRecipe)
     asked = ListsAsked.of(recipe, recipe.ranker)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from offline.data.pairs import PairCount
-from offline.engines.spark import pairs, whole_users
+from offline.engines.spark import pairs
 from offline.engines.spark.counting import SparkPairs, counts_of
 from offline.engines.spark.engine import SparkEngine
 from offline.readers import read_inputs
@@ -46,7 +46,7 @@ def expect_equal(engine: SparkEngine, left: Settings, asked: PairCount, folder: 
 @pytest.mark.parametrize("asked", ASKED)
 def test_pairs(engine: SparkEngine, tmp_path: Path, asked: PairCount, monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches that end within users, and in matrices that are handed on in pieces."""
-    monkeypatch.setattr(whole_users, "BATCH", 37)
+    monkeypatch.setattr(pairs, "BATCH", 37)
     monkeypatch.setattr(pairs, "PAIRS_IN_BATCH", 50)
     left = stored(made_up_movielens(tmp_path / "films"), tmp_path / "stored", users_in_a_part=25)
     assert expect_equal(engine, left, asked, tmp_path / "counts").nnz > 50
@@ -71,6 +71,8 @@ def test_small_worlds(engine: SparkEngine, world: dict, users_in_a_part: int, as
         expect_equal(engine, left, asked, Path(scratch) / "counts")
 
 
-def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
+def test_a_skewed_user(engine: SparkEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose rows are many batches."""
+    monkeypatch.setattr(pairs, "BATCH", 5000)
     left = stored(written(SKEWED, tmp_path / "data"), tmp_path / "stored", users_in_a_part=100)
     assert expect_equal(engine, left, PairCount(window=10), tmp_path / "counts").sum() > 20_000

@@ -63,8 +63,9 @@ def test_small_worlds(engine: SparkEngine, world: dict, users_in_a_part: int) ->
         expect_equal(engine, stored(written(world, data), left, users_in_a_part), Path(scratch))
 
 
-def test_a_skewed_user(engine: SparkEngine, tmp_path: Path) -> None:
+def test_a_skewed_user(engine: SparkEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose rows are many batches."""
+    monkeypatch.setattr(whole_users, "BATCH", 5000)
     left = stored(written(SKEWED, tmp_path / "data"), tmp_path / "pandas", users_in_a_part=100)
     expect_equal(engine, left, tmp_path)
 

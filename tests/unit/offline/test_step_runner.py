@@ -92,7 +92,7 @@ def test_steps_that_read_nothing_of_one_another_run_at_once(monkeypatch: pytest.
 def test_of_steps_that_are_ready_the_last_of_the_pipeline_begin_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What is trained takes longest, and the statistics of the terms delay nobody."""
+    """They train; with lists, the statistics of the terms delay none of them."""
     ran: list[str] = []
 
     def run_step(step: str, environment: dict[str, str]) -> dict[str, str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Iterator
 from threading import Event
 
@@ -26,6 +28,15 @@ def test_the_next_is_made_while_one_is_used() -> None:
     for number in made_ahead(items()):
         assert all(event.wait(PATIENCE_S) for event in made[: number + 2])
         assert not any(event.is_set() for event in made[number + 2 :])
+
+
+def test_who_stops_early_leaves_no_thread() -> None:
+    before = threading.active_count()
+    found = made_ahead(itertools.count())
+    assert next(found) == 0
+    assert threading.active_count() == before + 1
+    found.close()
+    assert threading.active_count() == before
 
 
 def test_what_fails_is_raised_where_it_is_used() -> None:

@@ -11,6 +11,7 @@ ROWS = (
     np.arange(14, dtype=np.int32).reshape(7, 2),
     np.arange(28).reshape(7, 4) % 3 == 0,
     np.arange(28, dtype=np.int8).reshape(4, 7).T,
+    np.zeros((7, 0), np.int32),
 )
 
 
@@ -29,9 +30,21 @@ def test_rows_survive_a_column(rows: np.ndarray, size: int, monkeypatch: pytest.
 def test_bytes_are_those_of_each_row(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrow_columns, "ARRAY", size)
     rows = np.random.default_rng(0).random((9, 3, 2)).astype(np.float16)
-    assert arrow_columns.of_bytes(rows).to_pylist() == [row.tobytes() for row in rows]
+    column = arrow_columns.bytes_column(rows)
+    assert column.to_pylist() == [row.tobytes() for row in rows]
+    assert np.array_equal(arrow_columns.bytes_rows(column, np.float16), rows.reshape(9, 6))
+    assert np.array_equal(arrow_columns.bytes_rows(column.slice(2, 3), np.float16), rows[2:5].reshape(3, 6))
 
 
-def test_lists_that_differ_in_size_are_refused() -> None:
+def test_without_rows_there_is_nothing() -> None:
+    none = pa.chunked_array([pa.array([], pa.binary())])
+    assert arrow_columns.bytes_rows(none, np.float16).shape == (0, 0)
+
+
+def test_rows_that_differ_in_size_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in size"):
         arrow_columns.rows(pa.chunked_array([pa.array([[1], [1, 2]])]))
+    with pytest.raises(ValueError, match="differ in size"):
+        arrow_columns.bytes_rows(pa.chunked_array([pa.array([b"12", b"1234"])]), np.float16)
+    with pytest.raises(ValueError, match="divisor"):
+        arrow_columns.bytes_rows(pa.chunked_array([pa.array([b"123", b"123"])]), np.float16)

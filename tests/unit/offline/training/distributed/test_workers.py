@@ -82,12 +82,12 @@ def test_torchrun_must_not_share_its_store_where_it_starts_workers_anew(monkeypa
     """The variables are those that torchrun gives a worker."""
     for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(StepError, match=f"needs {workers.OWN_STORE}=1"), workers.joined(TrainingSettings()):
+    with pytest.raises(StepError, match=f"c10d and {workers.OWN_STORE}=1"), workers.joined(TrainingSettings()):
         pass
 
 
 def test_a_worker_does_not_wait_long_for_others_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a restart they may miss each other; those that waited are started anew."""
+    """One may die before it is there; those that waited are started anew."""
     (port,) = free_ports(1)
     group = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     for name, value in {**group, "TORCHELASTIC_RUN_ID": "test"}.items():
