@@ -68,6 +68,7 @@ def walk_watched(settings: Settings) -> Touched:
             for kind in (Table, Document, Binary):
                 for verb in ("read", "write"):
                     patch.setattr(kind, verb, watching(step.path, verb, getattr(kind, verb)))
+            patch.setattr(Table, "read_arrow", watching(step.path, "read", Table.read_arrow))
             importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
     return touched
 
