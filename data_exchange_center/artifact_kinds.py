@@ -67,7 +67,7 @@ class Table(_File):
         path = self.at(exchange_dir)
         if isinstance(frame, pa.Table):
             names = frame.column_names
-            table = frame.cast(self._schema(names, {name: frame.schema.field(name).type for name in names}, path))
+            table = frame.cast(self._schema(names, dict(zip(names, frame.schema.types, strict=True)), path))
         else:
             found = {str(name): self._type(column) for name, column in frame.items() if name not in self.columns}
             schema = self._schema(list(frame.columns), found, path)
@@ -78,19 +78,10 @@ class Table(_File):
         return path
 
     def read(
-        self,
-        exchange_dir: Path,
-        columns: list[str] | None = None,
-        only: Sequence[Condition] | None = None,
-        share: Callable[[int], slice] | None = None,
+        self, exchange_dir: Path, columns: list[str] | None = None, only: Sequence[Condition] | None = None
     ) -> pd.DataFrame:
-        """The table, or some of its columns and rows. Raises ArtifactError when it is missing or not as declared.
-
-        Args:
-            only: what holds of every row that is read; where statistics say that none is like that, nothing is read.
-            share: given how many rows there are, which of them are read, instead of ``only``.
-        """
-        frame: pd.DataFrame = self.read_arrow(exchange_dir, columns, only, share).to_pandas()
+        """The table, or some of its columns and rows, as `read_arrow` reads them."""
+        frame: pd.DataFrame = self.read_arrow(exchange_dir, columns, only).to_pandas()
         return frame
 
     def read_arrow(
@@ -100,7 +91,14 @@ class Table(_File):
         only: Sequence[Condition] | None = None,
         share: Callable[[int], slice] | None = None,
     ) -> pa.Table:
-        """As `read`; what pandas would make an object of each row of, as lists, Arrow has in one piece."""
+        """The table, or some of its columns and rows. Raises ArtifactError when it is missing or not as declared.
+
+        Pandas would make an object of each row of lists; Arrow has them in few pieces.
+
+        Args:
+            only: what holds of every row that is read; where statistics say that none is like that, nothing is read.
+            share: given how many rows there are, which of them are read, instead of ``only``.
+        """
         path = self.require(exchange_dir)
         try:
             parts = parts_of(path)

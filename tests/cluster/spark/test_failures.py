@@ -16,7 +16,7 @@ from offline.engines.spark import split
 from offline.engines.spark.engine import SparkEngine, write_parts
 from offline.ingestion import sources
 from offline.ingestion.levels import Scale
-from tests.cluster.spark.both import expect_same_files, kill_an_executor, stored, through
+from tests.cluster.spark.both import copied, expect_same_files, kill_an_executor, stored, through
 from tests.unit.offline.synthetic import made_up_movielens
 
 
@@ -69,7 +69,8 @@ def test_what_fails_for_good_leaves_what_was_there(engine: SparkEngine, tmp_path
 def test_an_executor_that_is_killed_changes_nothing(tmp_path: Path) -> None:
     """In the middle of its task: another one does it."""
     data = made_up_movielens(tmp_path / "films")
-    here, there = (stored(data, tmp_path / name, users_in_a_part=25) for name in ("pandas", "spark"))
+    here = stored(data, tmp_path / "pandas", users_in_a_part=25)
+    there = copied(here, tmp_path / "spark")
     PandasEngine().of_users(
         here.exchange_dir, artifacts.RATINGS, term_recall.seen_items, artifacts.USER_SEEN, everybody=artifacts.USERS
     )

@@ -65,10 +65,9 @@ def walk_watched(settings: Settings) -> Touched:
 
     for step in provenance.STEPS:
         with pytest.MonkeyPatch.context() as patch:
-            for kind in (Table, Document, Binary):
-                for verb in ("read", "write"):
-                    patch.setattr(kind, verb, watching(step.path, verb, getattr(kind, verb)))
-            patch.setattr(Table, "read_arrow", watching(step.path, "read", Table.read_arrow))
+            for kind, read in ((Table, "read_arrow"), (Document, "read"), (Binary, "read")):
+                for verb, method in (("read", read), ("write", "write")):
+                    patch.setattr(kind, method, watching(step.path, verb, getattr(kind, method)))
             importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
     return touched
 
