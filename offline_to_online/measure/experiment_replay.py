@@ -37,6 +37,10 @@ from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
+from extras.experiments.changes import Kept, started, stopped
+from extras.experiments.dealing import arm_of
+from extras.experiments.declaration import DAY_S, Declaration, Experiment, Kind, named
+from extras.experiments.store import ExperimentStore
 from offline.evaluation.always_valid import ALPHA, difference_path
 from offline.evaluation.evaluate import write
 from offline.evaluation.live import expect_release
@@ -50,10 +54,6 @@ from offline_to_online.measure.recipes import loaded_releases, newest_releases
 from offline_to_online.measure.replayed import PREFIX, Replay
 from offline_to_online.measure.server_loop import ServerLoop
 from offline_to_online.measure.some_users import SEED, parse_users, sample
-from online.experiments.changes import Kept, started, stopped
-from online.experiments.dealing import arm_of
-from online.experiments.declaration import DAY_S, Declaration, Experiment, Kind, named
-from online.experiments.store import ExperimentStore
 from online.recommend.types import MAX_BUDGET_MS
 
 K: Final = 50

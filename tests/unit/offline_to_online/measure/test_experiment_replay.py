@@ -9,11 +9,11 @@ import pytest
 
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.steps import CheckError
+from extras.experiments.dealing import arm_of
+from extras.experiments.declaration import Experiment
 from offline.evaluation.always_valid import ALPHA
 from offline_to_online.measure.experiment_replay import PLANNED, _outcomes, check, redealt
 from offline_to_online.measure.outcomes import Outcomes, joined
-from online.experiments.dealing import arm_of
-from online.experiments.declaration import Experiment
 from tests.datasets import STARS
 from tests.unit.offline_to_online.measure.test_outcomes import experiment, shown
 
