@@ -8,8 +8,8 @@ import pytest
 
 from data_exchange_center.settings import ServerSettings
 from offline_to_online.stores import triton_repo
-from online.recommend.open_releases import KEPT
-from online.recommend.user_features import MAX_USERS
+from online.recommend.rank import MAX_USERS
+from online.recommend.release import KEPT
 from online.stack.elasticsearch.service import HEAP
 from online.web.in_hand import PLACES_PER_THREAD
 from online.web.limits import MAX_BODY, MAX_HEAD

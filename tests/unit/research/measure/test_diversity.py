@@ -10,8 +10,8 @@ import pytest
 from data_exchange_center.settings import ServerSettings, Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation.replay import Holdout
-from online.recommend.last_release import LastRelease
-from online.recommend.recommender import Recommender
+from online.recommend.fallback import LastRelease
+from online.recommend.recommend import Recommender
 from research.measure.diversity import chosen, measure
 from research.measure.list_diversity import NDCG, Kinds
 from tests.unit.research.measure.test_degraded import EVERYBODY, WORLD, Services, holdout, services

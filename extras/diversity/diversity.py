@@ -1,10 +1,12 @@
 """Re-ranking for diversity: a list in which an item has to differ from those above it to keep its place.
 
-Server and evaluation call the same `diverse_order`, on what `similarity.similarity_rows` and `rarity` made.
+Server and evaluation call the same `diverse_order`, on what `similarity_rows` and `rarity` made: rows whose inner
+products say how alike items are, by the vectors of the channels and by their terms.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -54,3 +56,29 @@ def rarity(shares: NDArray[np.floating]) -> Float32:
         return np.zeros(len(shares), np.float32)
     rarities: Float32 = (np.log(np.clip(shares, known.min(), 1)) / np.log(known.min())).astype(np.float32)
     return rarities
+
+
+def similarity_rows(vectors: Sequence[Float32], flags: Float32) -> Float32:
+    """(n, d) rows: the inner product of two is how alike the items are, at most 1.
+
+    Half of it is the cosine of their terms, half the mean cosine of their vectors as they are indexed; where there are
+    no vectors, or no terms, the other half is all. What an item has none of counts as 0: neither like nor unlike.
+    Popularity, where it is a dimension of the vectors, makes items alike, too.
+
+    Args:
+        vectors: of each channel (n, dim), NaN for an item without one.
+        flags: (n, terms) 0/1.
+    """
+    sides = [_directions(flags)] if flags.shape[1] else []
+    if vectors:
+        sides.append(np.hstack([_directions(np.nan_to_num(each)) for each in vectors]) / np.sqrt(len(vectors)))
+    if not sides:
+        return np.zeros((len(flags), 0), np.float32)
+    rows: Float32 = (np.hstack(sides) / np.sqrt(len(sides))).astype(np.float32)
+    return rows
+
+
+def _directions(rows: Float32) -> NDArray[np.float64]:
+    """Of length 1, or 0 where there is none."""
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, np.inf)

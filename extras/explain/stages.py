@@ -6,29 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from online.clients.redis import StoredUser
-from online.recommend.open_release import OpenRelease
-from online.recommend.services import Turn
-from online.recommend.stopwatch import DIVERSITY
+from online.recommend.recommend import Answered
+from online.recommend.release import Release
 from online.recommend.types import Candidates, Ranked
 
 Facts = Mapping[str, Any]  # name -> a number, or numbers by name
 
 
-def report(
-    turn: Turn,
-    opened: OpenRelease | None = None,
-    user: StoredUser | None = None,
-    candidates: Candidates | None = None,
-    ranked: Ranked | None = None,
-) -> list[dict[str, Any]]:
-    """The stages that were reached, in their order: when each began and how long it took, in milliseconds.
-
-    ``user``: None where nothing is known of the user; ``candidates``: None where there was no recall.
-    """
-    rows = len(ranked.itemids) if ranked is not None else 0
-    given = _given(turn, opened, user, candidates, rows) if opened is not None else {}
-    if ranked is not None and ranked.order is not None:
-        given[DIVERSITY] = _reranked(ranked, turn.request.size)
+def report(answered: Answered) -> list[dict[str, Any]]:
+    """The stages that were reached, in their order: when each began and how long it took, in milliseconds."""
+    turn, opened, ranked = answered.turn, answered.opened, answered.ranked
+    stages = turn.watch.stages
+    # of a list that answers instead of something that failed, it is not known what Redis has said
+    known = answered.user is not None or not answered.lacking or ("redis" in stages and stages["redis"].failed)
+    given = _given(opened, answered.user, answered.candidates, len(ranked.itemids)) if opened and known else {}
+    if ranked.order is not None:
+        given["diversity"] = _reranked(ranked, turn.request.size)
     return [
         {
             "stage": name,
@@ -38,7 +31,7 @@ def report(
             "sent": given.get(name, ({}, {}))[0],
             "received": {} if stage.failed else given.get(name, ({}, {}))[1],
         }
-        for name, stage in turn.watch.stages.items()
+        for name, stage in stages.items()
     ]
 
 
@@ -49,14 +42,13 @@ def _reranked(ranked: Ranked, size: int) -> tuple[Facts, Facts]:
 
 
 def _given(
-    turn: Turn, opened: OpenRelease, user: StoredUser | None, candidates: Candidates | None, rows: int
+    opened: Release, user: StoredUser | None, candidates: Candidates | None, rows: int
 ) -> dict[str, tuple[Facts, Facts]]:
     """Stage -> what it was sent and what came back."""
     if user is None:
         return {"redis": ({"users": 1}, {"users": 0})}
-    known = opened.current(user, turn.request.before)
     state = {
-        "history": len(known.history), "seen": len(known.seen), "terms": len(user.terms), "profile": len(known.profile)
+        "history": len(user.history), "seen": len(user.seen), "terms": len(user.terms), "profile": len(user.profile)
     }  # fmt: skip
     given: dict[str, tuple[Facts, Facts]] = {"redis": ({"users": 1}, {"users": 1, **state})}
     if candidates is None:
@@ -68,7 +60,7 @@ def _given(
         {
             "searches": len(searched),
             "vectors": dict(opened.manifest.vector_dims),
-            "excluded": len(known.seen),
+            "excluded": len(user.seen),
             "size": recall.candidates,
         },
         {"found": found, "fused": len(candidates.itemids)},

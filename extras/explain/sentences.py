@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from online.explain.shapes import ChannelPlace, NamedItem, ReasonCode, Sentence, Standing, WhyNotCode
+from extras.explain.shapes import ChannelPlace, NamedItem, ReasonCode, Sentence, Standing, WhyNotCode
 
 _REASONS: dict[ReasonCode, tuple[str, str]] = {
     "liked": ("Because you liked {en}.", "因为你喜欢{zh}。"),

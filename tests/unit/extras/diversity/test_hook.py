@@ -8,31 +8,31 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.diversity import diverse_order, rarity
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import NO_HITS
-from data_exchange_center.settings import ServerSettings
-from data_exchange_center.similarity import similarity_rows
-from online.recommend.diversity import SimilarItems, diversified
-from online.recommend.exact_search import ExactItems
-from online.recommend.last_release import LastRelease
-from online.recommend.recommender import Recommender
-from online.recommend.types import Outcome, Ranked, Recommendation, Request, WhyNotRequest
+from data_exchange_center.settings import ServerSettings, Settings
+from extras.diversity.diversity import diverse_order, rarity, similarity_rows
+from extras.diversity.hook import SimilarItems, diversified
+from extras.explain.hook import WhyNotRequest, absent
+from online.main.s1_server import create_app
+from online.recommend.fallback import ExactItems, LastRelease
+from online.recommend.recommend import Recommender
+from online.recommend.types import Answer, Outcome, Ranked, Stopwatch
+from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
-from tests.unit.online.conftest import Fakes
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, World
 
 USER = 8
 
 
-def ask(fakes: Fakes, diversity: float | None, userid: int = USER, size: int = 50, **more: object) -> Recommendation:
+def ask(fakes: Fakes, diversity: float | None, userid: int = USER, size: int = 50, **more: object) -> Answer:
     given = {"userid": userid, "size": size, "timestamp": AT, "diversity": diversity, **more}
-    return fakes.recommender.recommend(Request.model_validate(given))
+    return fakes.recommender.recommend(fakes.parts.request_model.model_validate(given))
 
 
-def itemids(answer: Recommendation) -> list[int]:
-    return [itemid for itemid, _, _ in answer.items]
+def itemids(answer: Answer) -> list[int]:
+    return list(answer.itemids)
 
 
 def likeness(world: World, items: list[int]) -> tuple[Float32, Float32]:
@@ -60,8 +60,8 @@ def test_the_list_is_the_rankers_with_places_traded_for_difference(fakes: Fakes)
         if pool <= 200:  # so that all that was chosen from is known
             order = diverse_order(*likeness(fakes.world, ranked), diversity, 200)
             assert whole == [ranked[place] for place in order]
-        scores = {itemid: score for itemid, score, _ in ask(fakes, 0, size=200).items}
-        assert all(scores.get(itemid, score) == score for itemid, score, _ in answer.items), (
+        scores = {item.itemid: item.score for item in ask(fakes, 0, size=200).item_list}
+        assert all(scores.get(item.itemid, item.score) == item.score for item in answer.item_list), (
             "the ranker's, as they were"
         )
     assert itemids(ask(fakes, 0.4)) != ranked[:50]
@@ -104,16 +104,19 @@ def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes, tmp_path: 
     services = FakeUsers(world, live=world.release), FakeItems(world), FakeFeatures(world), FakeScorer(world)
     server = ServerSettings(budget_ms=5_000, warm_up_s=0, diversity=0.3)
     recommender = Recommender(*services, server, LastRelease(tmp_path / "own.json"))  # type: ignore[arg-type]
+    model = create_app(recommender, Settings(server=server)).extensions["recsys"].request_model
     try:
         asked = {"userid": USER, "timestamp": AT}
         own, none, more = (
-            recommender.recommend(Request.model_validate(asked | given))
+            recommender.recommend(model.model_validate(asked | given))
             for given in ({}, {"diversity": 0}, {"diversity": 0.3})
         )
         assert (own.diversity, none.diversity) == (0.3, None)
         assert itemids(own) == itemids(more) != itemids(none)
         shown = itemids(own)[-1]
-        found = recommender.why_not(WhyNotRequest(userid=str(USER), itemid=str(shown), timestamp=AT))
+        found = absent(
+            recommender, model, WhyNotRequest(userid=str(USER), itemid=str(shown), timestamp=AT), Stopwatch()
+        )
         assert found.code == "in_the_list"
     finally:
         recommender.close()
@@ -158,7 +161,8 @@ def test_a_popular_list_from_the_disk_is_as_it_is(fakes: Fakes, tmp_path: Path) 
     services = users, fakes.items, fakes.features, fakes.scorer
     fresh = Recommender(*services, ServerSettings(), last)  # type: ignore[arg-type]
     try:
-        answer = fresh.recommend(Request(userid=USER, diversity=0.5, explain=True))
+        model = create_app(fresh, Settings()).extensions["recsys"].request_model
+        answer = fresh.recommend(model(userid=USER, diversity=0.5, explain=True))
         assert answer.diversity is None
         assert itemids(answer) == [itemid for itemid, _ in fakes.world.popular[:50]]
     finally:

@@ -6,18 +6,18 @@ import numpy as np
 
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
-from online.explain.effects import effects
-from online.explain.evidence import Evidence
-from online.explain.explain import Scorer
-from online.explain.places import channel_places, diversified, place
-from online.explain.sentences import why_not_sentence
-from online.explain.shapes import Effects, NamedItem, Place, Standing, WhyNot, WhyNotCode
-from online.recommend.open_release import OpenRelease
+from extras.explain.effects import effects
+from extras.explain.evidence import Evidence
+from extras.explain.explain import Scorer
+from extras.explain.places import channel_places, diversified, place
+from extras.explain.sentences import why_not_sentence
+from extras.explain.shapes import Effects, NamedItem, Place, Standing, WhyNot, WhyNotCode
 from online.recommend.recall import channel_lists, fused_lists
+from online.recommend.release import Release
 from online.recommend.types import Ranked
 
 
-def itemid_of(opened: OpenRelease, own_id: OwnId) -> int | None:
+def itemid_of(opened: Release, own_id: OwnId) -> int | None:
     """The number of an item; None: the release has no such item."""
     return opened.numbers.get(own_id)
 
@@ -43,7 +43,7 @@ def why_not(scorer: Scorer, evidence: Evidence, userid: OwnId, itemid: int, size
     return _told(opened, userid, evidence.named(itemid), _code(evidence, standing, itemid), standing)
 
 
-def _told(opened: OpenRelease, userid: OwnId, item: NamedItem, code: WhyNotCode, standing: Standing) -> WhyNot:
+def _told(opened: Release, userid: OwnId, item: NamedItem, code: WhyNotCode, standing: Standing) -> WhyNot:
     said = why_not_sentence(code, standing)
     return WhyNot(
         userid=userid, release=opened.release, code=code, sentence=said, **item.model_dump(), **dict(standing)
@@ -58,7 +58,7 @@ def full_lists(evidence: Evidence) -> dict[str, Hits]:
     )
 
 
-def for_a_stranger(opened: OpenRelease, ranked: Ranked, userid: OwnId, itemid: int, size: int) -> WhyNot:
+def for_a_stranger(opened: Release, ranked: Ranked, userid: OwnId, itemid: int, size: int) -> WhyNot:
     """For a user that the release does not know: the popular list, ``ranked``, answers."""
     item, at = opened.catalogue[itemid], place(Hits(ranked.itemids, ranked.scores), itemid)
     standing = Standing(size=size, ranked=at, diversified=diversified(ranked, itemid))
@@ -66,7 +66,7 @@ def for_a_stranger(opened: OpenRelease, ranked: Ranked, userid: OwnId, itemid: i
     return _told(opened, userid, named, "in_the_list" if standing.shown else "unknown_user", standing)
 
 
-def of_no_item(opened: OpenRelease, userid: OwnId, itemid: OwnId, size: int) -> WhyNot:
+def of_no_item(opened: Release, userid: OwnId, itemid: OwnId, size: int) -> WhyNot:
     """Of something that the release does not have."""
     return _told(opened, userid, NamedItem(itemid=itemid, title=""), "unknown_item", Standing(size=size))
 

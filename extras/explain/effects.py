@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from data_exchange_center.feature_kinds import UNKNOWN, Float32, OneHotFeature
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.history import History
+from extras.explain import shapes
+from extras.explain.evidence import Evidence, Places
+from extras.explain.places import EVENTS
+from extras.explain.shapes import ColumnEffect, EventEffect
 from online.clients.base import Asks
 from online.clients.triton import ScoreQuery
-from online.explain import shapes
-from online.explain.evidence import Evidence, Places
-from online.explain.places import EVENTS
-from online.explain.shapes import ColumnEffect, EventEffect
 
 MAX_ITEMS = 50
 MAX_ROWS = 4096  # that the model scores for one explanation

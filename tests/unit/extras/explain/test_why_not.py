@@ -6,25 +6,25 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from extras.explain.hook import WhyNotRequest, absent
+from extras.explain.shapes import WhyNot
 from online.clients.base import ServiceError
-from online.explain.shapes import WhyNot
-from online.recommend.types import Request, WhyNotRequest
+from online.recommend.types import Request, Stopwatch
+from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
-from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, ShopWorld
 
 USER = 8
 
 
 def why_not(fakes: Fakes, itemid: int, userid: int = USER, size: int = 50, timestamp: int = AT) -> WhyNot:
-    return fakes.recommender.why_not(
-        WhyNotRequest(userid=str(userid), itemid=str(itemid), size=size, timestamp=timestamp)
-    )
+    request = WhyNotRequest(userid=str(userid), itemid=str(itemid), size=size, timestamp=timestamp)
+    return absent(fakes.recommender, fakes.parts.request_model, request, Stopwatch())
 
 
 def listed(fakes: Fakes, userid: int = USER, size: int = 200) -> list[int]:
     answer = fakes.recommender.recommend(Request(userid=userid, size=size, timestamp=AT))
-    return [itemid for itemid, _, _ in answer.items]
+    return list(answer.itemids)
 
 
 def test_what_is_in_the_list_is_said_to_be(fakes: Fakes) -> None:

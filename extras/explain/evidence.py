@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels.shares import Shares
+from extras.explain.shapes import NamedItem
 from online.clients.redis import StoredUser
-from online.explain.shapes import NamedItem
-from online.recommend.open_release import OpenRelease
+from online.recommend.release import Release
 from online.recommend.types import Candidates, Ranked
 
 Ids = NDArray[np.integer]
@@ -29,7 +29,7 @@ class Evidence:
         candidates: recall's, before those without features are left out.
     """
 
-    opened: OpenRelease
+    opened: Release
     user: StoredUser
     timestamp: int
     candidates: Candidates

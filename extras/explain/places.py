@@ -8,9 +8,9 @@ import numpy as np
 
 from data_exchange_center.channels.shares import Shares
 from data_exchange_center.fusion import Hits
-from online.explain import shapes
-from online.explain.evidence import Evidence, rank_on
-from online.explain.shapes import ChannelPlace, EventShare, Place
+from extras.explain import shapes
+from extras.explain.evidence import Evidence, rank_on
+from extras.explain.shapes import ChannelPlace, EventShare, Place
 from online.recommend.types import Ranked
 
 EVENTS = 5  # of the history that are told one by one, for each channel and for the ranker

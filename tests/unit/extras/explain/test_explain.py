@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_exchange_center.history import History
+from extras.explain.effects import MAX_ITEMS, MAX_ROWS
+from extras.explain.shapes import Explanation, Shares
 from online.clients.base import ServiceError
-from online.explain.effects import MAX_ITEMS, MAX_ROWS
-from online.explain.shapes import Explanation, Shares
-from online.recommend.types import Recommendation, Request
-from tests.unit.online.conftest import Fakes
+from online.recommend.types import Answer, Request
+from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import AT, LATER, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld, SourceWorld
 
 pytestmark = pytest.mark.usefixtures("opened")
@@ -26,13 +26,11 @@ source = pytest.mark.parametrize("kind", [SourceWorld])
 def explained(fakes: Fakes, userid: int = 8, size: int = 50, timestamp: int = AT) -> tuple[Explanation, ...]:
     answer = asked(fakes, userid, size, timestamp=timestamp)
     assert answer.explained is not None
-    assert [each.itemid for each in answer.explained] == [item.own_id for _, _, item in answer.items]
+    assert [each.itemid for each in answer.explained] == answer.itemids
     return tuple(answer.explained)
 
 
-def asked(
-    fakes: Fakes, userid: int = 8, size: int = 50, *, timestamp: int = AT, strict: bool = False
-) -> Recommendation:
+def asked(fakes: Fakes, userid: int = 8, size: int = 50, *, timestamp: int = AT, strict: bool = False) -> Answer:
     return fakes.recommender.recommend(
         Request(userid=userid, size=size, timestamp=timestamp, explain=True, strict=strict)
     )
@@ -49,7 +47,7 @@ def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
     assert answer.recall is not None
     for n, each in enumerate(answer.explained):
         assert each.ranked.rank == n + 1
-        assert each.ranked.score == pytest.approx(answer.items[n][1])
+        assert each.ranked.score == pytest.approx(answer.item_list[n].score)
         assert answer.recall["fused"][each.fused.rank - 1] == each.itemid
         assert list(each.channels) == [channel.name for channel in fakes.world.recipe.recall.channels]
         for name, at in each.channels.items():
@@ -153,7 +151,7 @@ def test_it_costs_only_who_asks(fakes: Fakes) -> None:
     for explain in (False, "recall"):
         answer = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=explain))
         assert answer.explained is None
-        assert "explained" not in answer.as_json()
+        assert "explained" not in answer.model_dump(mode="json")
     assert len(fakes.scorer.calls) == 2
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.similarity import similarity_rows
+from extras.diversity.diversity import similarity_rows
 
 FLAGS = np.eye(4, dtype=np.float32)[np.arange(60) % 4]
 NO_FLAGS = np.zeros((60, 0), np.float32)

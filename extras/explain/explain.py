@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.fusion import Hits
-from data_exchange_center.own_ids import OwnId
+from extras.explain import shapes
+from extras.explain.effects import effects
+from extras.explain.evidence import Evidence, Places
+from extras.explain.places import channel_places, diversified, place, rounded
+from extras.explain.reasons import popular, reason
+from extras.explain.shapes import Explanation, Place
 from online.clients.base import Asks, ServiceError
 from online.clients.triton import ScoreQuery
-from online.explain import shapes
-from online.explain.effects import effects
-from online.explain.evidence import Evidence, Places
-from online.explain.places import channel_places, diversified, place
-from online.explain.reasons import popular, reason
-from online.explain.shapes import Explanation, Place
+from online.recommend.recommend import Answered
 
 Scorer = Asks[ScoreQuery, NDArray[np.float32]]
 
@@ -57,16 +55,24 @@ def _effects(scorer: Scorer, evidence: Evidence, places: Places, strict: bool) -
         return []
 
 
-def popular_explained(items: Iterable[tuple[OwnId, Place, Place | None]]) -> list[Explanation]:
-    """Of a popular list: own id, place on it, and the place in the answer where that is not the same."""
+def explained_as_popular(answered: Answered) -> list[Explanation]:
+    """The items of a popular list; what is shown is a list of its own where its order is kept."""
+    ranked, items, size = answered.ranked, answered.items, answered.turn.request.size
+    places: list[tuple[Place, Place | None]]
+    if answered.opened is None or ranked.order is None:
+        places = [(Place(rank=n, score=rounded(item.score), of=len(items)), None) for n, item in enumerate(items, 1)]
+    else:
+        whole = Hits(ranked.itemids, ranked.scores)
+        shown = ranked.itemids[ranked.shown(size)].tolist()
+        places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in shown]
     return [
         Explanation(
-            itemid=own_id,
+            itemid=item.itemid,
             reason=popular(),
             channels={},
             fused=Place(of=0),
-            ranked=ranked,
-            diversified=diversified,
+            ranked=ranked_at,
+            diversified=shown_at,
         )
-        for own_id, ranked, diversified in items
+        for item, (ranked_at, shown_at) in zip(items, places, strict=True)
     ]

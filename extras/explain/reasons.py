@@ -8,9 +8,9 @@ import numpy as np
 
 from data_exchange_center.channels.shares import Shares
 from data_exchange_center.fusion import RRF_K
-from online.explain.evidence import Evidence
-from online.explain.sentences import reason_sentence
-from online.explain.shapes import ChannelPlace, NamedItem, Reason, ReasonCode
+from extras.explain.evidence import Evidence
+from extras.explain.sentences import reason_sentence
+from extras.explain.shapes import ChannelPlace, NamedItem, Reason, ReasonCode
 
 _NAMED = 2  # events in a sentence
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.diversity import diverse_order, rarity
 from data_exchange_center.feature_kinds import Float32
+from extras.diversity.diversity import diverse_order, rarity
 
 
 def rows(n: int, seed: int = 0) -> Float32:
