@@ -11,8 +11,7 @@ from offline_to_online.stores import triton_repo
 from online.recommend.open_releases import KEPT
 from online.recommend.user_features import MAX_USERS
 from online.stack.elasticsearch.service import HEAP
-from online.web.in_hand import PLACES_PER_THREAD
-from online.web.limits import MAX_BODY, MAX_HEAD
+from online.web.limits import MAX_BODY
 
 CHAPTER = Path(__file__).parents[4] / "online" / "bench"
 
@@ -35,11 +34,9 @@ def test_bounds(readme: str) -> None:
     assert f"{server.known_users:,}" in known
     assert f"{server.last_state_max_age_s:.0f}" in known
     bounds = [cells[1] for cells in rows]
-    waiting = (PLACES_PER_THREAD - 1) * server.threads
-    assert sum(bound.startswith(str(waiting)) for bound in bounds) == 1
+    assert by_setting["`RECSYS_SERVER__MAX_IN_FLIGHT`"].startswith(str(server.max_in_flight))
     assert str(MAX_USERS) in bounds
-    assert any(f"{MAX_HEAD // 1024} KB" in bound for bound in bounds)
-    assert MAX_HEAD == MAX_BODY
+    assert any(f"{MAX_BODY // 1024} KB" in bound for bound in bounds)
     assert KEPT == 2
     assert "512 MB" in bounds
     assert HEAP == "512m"
