@@ -25,7 +25,6 @@ from offline.data.sanity import Counted
 from offline.data.sequences import PairsElsewhere
 from offline.data.training_lists import ListsAsked, ListsMade
 from offline.data.whole_users import Keys, OfUsers
-from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source
 
 
@@ -46,11 +45,6 @@ class Joined(Protocol):
 
     @property
     def dataset(self) -> Dataset: ...
-
-    @property
-    def told(self) -> Told:
-        """What has become of these events."""
-        ...
 
     def split(self, dataset: Dataset, train_share: float) -> SplitTables:
         """Labels, and who may see which row, as `offline.data.split.label_and_split` defines it."""
