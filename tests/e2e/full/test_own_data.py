@@ -9,8 +9,8 @@ import pytest
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
 from offline import movielens
-from offline.evaluation.fingerprint import differences, fingerprint
 from offline.step_runner import run_steps
+from research.fingerprint import differences, fingerprint
 from tests.datasets import dumped, parsed
 from tests.made_up_data import exported
 

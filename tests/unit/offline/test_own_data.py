@@ -21,7 +21,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.sanity import counted, expect_sense
 from offline.evaluation.evaluate import evaluate, show
-from offline.experiments.__main__ import experiment
+from research.experiments.__main__ import experiment
 from tests.datasets import STARS, dumped, parsed
 from tests.made_up_data import exported, half_stars, shop
 from tests.unit.offline.synthetic import made_up_movielens
@@ -134,7 +134,7 @@ def test_another_data_set_takes_the_place_of_the_first(tmp_path: Path) -> None:
     walk(settings.model_copy(update={"data": None}), 2)
     assert read_dataset(settings.exchange_dir).name == "half-stars"
     raw = {file.name for file in (settings.offline_dir / "raw").iterdir()}
-    assert raw == {"dataset.json", "dataset.toml", "seen.csv.gz", "users.csv", "items.csv"}
+    assert raw == {"dataset.json", "interactions.parquet", "users.parquet", "items.parquet"}
 
 
 def test_a_recipe_that_cannot_use_the_data_says_what_it_lacks(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from offline.engines.in_memory import PandasEngine
 from offline.engines.room import EVENT_BYTES, expect_room
 from offline.ingestion.events import MOST
 from offline.ingestion.tables import MadeRows
-from offline.scaling import __main__ as scaling
 from offline.step_runner import ROOT
+from past_one_machine.scaling import __main__ as scaling
 
 GB = 10**9
 
