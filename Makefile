@@ -130,11 +130,6 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
 	@$(BIN)/python -m offline_to_online.doctor
 
-.PHONY: name-events
-name-events: setup ## events that an earlier version recorded without a data set's name are that one's: make name-events dataset=<name>
-	@[[ -n "$(dataset)" ]] || { echo "Name a data set: make name-events dataset=<name>, as make offline prints it first." >&2; exit 1; }
-	@$(BIN)/python -m offline_to_online.events.unnamed "$(dataset)"
-
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
 	@$(BIN)/python -m offline_to_online.releases list
@@ -338,7 +333,7 @@ bench-index: setup ## what a graph of vectors loses and saves against searching 
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 
-.PHONY: bench-demo demo-output explain-figures bench-test screenshots readme
+.PHONY: bench-demo demo-output explain-figures screenshots readme
 bench-demo: setup ## time `make demo` on a fresh clone, twice -> pic/figures/demo.json
 	$(BIN)/python pic/demo.py
 
@@ -347,9 +342,6 @@ demo-output: setup ## run `make demo` here and keep what it prints -> pic/figure
 
 explain-figures: setup ## an explained answer of the running server, and what explaining costs -> pic/figures/explain.json
 	$(BIN)/python pic/explain.py
-
-bench-test: setup ## run `make test` and keep how long each part took -> pic/figures/test.json
-	@$(MAKE) --no-print-directory test 2>&1 | tee >($(BIN)/python pic/suite_times.py)
 
 screenshots: setup ## take the pictures of the running server's page, into pic/ (apt install chromium fonts-wqy-microhei)
 	$(BIN)/python pic/screenshots.py

@@ -39,7 +39,6 @@ from data_exchange_center.dataset import WITH_EVENTS, Dataset
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
-from data_exchange_center.unnamed_events import expect_named, unnamed_parts
 from offline import engines, published
 from offline.ingestion import grouplens, movielens, movielens_100k, sources
 from offline.ingestion.declaration import INTERACTIONS
@@ -50,7 +49,6 @@ from offline.ingestion.times import day, expect_recent
 
 def main(settings: Settings) -> None:
     folder, raw = settings.exchange_dir, settings.offline_dir / "raw"
-    expect_named(unnamed_parts(settings).forgotten())
     before = _known(settings)
     with _found(settings) as (source, origin), engines.chosen(settings) as engine:
         data = engine.ingest(source)  # first: what is wrong with it is said before

@@ -181,11 +181,10 @@ def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(
 
 
 def test_events_of_another_data_set_do_not_join_this_one(movielens: Callable[..., Path], tmp_path: Path) -> None:
-    """Whose users and items have the same ids; nor do those that name none, which an earlier version brought."""
+    """Its users and items have the same ids."""
     settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
     item = read(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
     told(settings.events_dir("shop"), event(1, 300, item), 295)
-    told(settings.service_dir("events"), event(2, 300, item))
     s0_get_data.main(settings)
     assert artifacts.EVENTS.read(settings.exchange_dir).empty
     assert artifacts.DATASET.read(settings.exchange_dir)["name"] == published.OTHER
@@ -203,17 +202,3 @@ def test_a_damaged_file_of_events_ends_the_step(movielens: Callable[..., Path], 
     artifacts.EVENTS.at(settings.exchange_dir).unlink()
     with pytest.raises((StepError, ArtifactError), match="s0_get_data"):
         s1_data_split.main(settings)
-
-
-def test_whom_an_earlier_version_forgot_is_not_trained_on_before_the_data_set_is_named(
-    movielens: Callable[..., Path], tmp_path: Path
-) -> None:
-    """Its files name no data set. Its other events are left out, which harms nobody."""
-    settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange", train_on_events=False)
-    told(settings.service_dir("events"), event(1, 1, 1))
-    s0_get_data.main(settings)
-    artifacts.DATASET.at(settings.exchange_dir).unlink()
-    told(settings.service_dir("events"), event(2, 2, 1), 2)
-    with pytest.raises(StepError, match=r"forget 1 user .* make name-events dataset=<name>"):
-        s0_get_data.main(settings)
-    assert not artifacts.DATASET.at(settings.exchange_dir).exists(), "nothing was written"
