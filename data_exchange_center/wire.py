@@ -78,10 +78,10 @@ def noted_events_key(dataset: str, userid: OwnId) -> str:
     return f"ml:noted:{dataset}:{{{event_partition(userid)}}}:{userid}"
 
 
-EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `online.experiments.declaration.pack`; or absent
+EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `extras.experiments.declaration.pack`; or absent
 ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: the same of those that ran, too
 EXPOSURE_USER: Final = "user"  # first field of an exposure's entry: `exposure_user`
-EXPOSURE: Final = "exposure"  # ... and the second: an `online.experiments.exposures.Exposure`, packed
+EXPOSURE: Final = "exposure"  # ... and the second: an `extras.experiments.exposures.Exposure`, packed
 
 
 def exposure_user(dataset: str, userid: OwnId) -> str:

@@ -10,9 +10,9 @@ import pytest
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.steps import CheckError
 from extras.experiments.always_valid import ALPHA
+from extras.experiments.dealing import arm_of
+from extras.experiments.declaration import Experiment
 from extras.experiments.outcomes import Outcomes, joined
-from online.experiments.dealing import arm_of
-from online.experiments.declaration import Experiment
 from research.measure.experiment_replay import PLANNED, _outcomes, check, redealt
 from tests.datasets import STARS
 from tests.unit.extras.experiments.test_outcomes import experiment, shown
