@@ -199,6 +199,11 @@ class Settings(BaseSettings):
         return self.server.keys_file or self.service_dir("keys") / "api_keys"
 
     @property
+    def repository_key_file(self) -> Path:
+        """The secret that Triton wants from those who load models: in a folder of its own, which a container mounts."""
+        return self.triton.repository_key_file or self.service_dir("secrets") / "triton" / "repository_key"
+
+    @property
     def metrics_dir(self) -> Path:
         """Where the server's workers write what they count, to be added up."""
         return self.service_dir("server") / f"metrics-{self.server.port}"

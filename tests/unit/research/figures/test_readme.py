@@ -136,9 +136,6 @@ def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_rea
 def test_times_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = runpy.run_module("research.figures.demo_tables")
     base = {"command": "make it", "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 8}}
-    parts = [{"part": "lint", "seconds": 20}, {"part": "unit tests", "seconds": 40}]
-    told = draw["test"]({**base, "parts": parts}, lambda text: text)
-    assert told.startswith("`make test` takes 60 seconds (lint 20, unit tests 40). Measured by `make it`")
     first, again = {"setup": 5, "sync": 7, "all": 12}, {"setup": 1, "sync": 7, "all": 8}
     told = draw["demo_time"]({**base, "first": first, "again": again}, lambda text: text)
     assert told.startswith("12 seconds on an empty machine (setup 5, sync 7), 8 when it runs again.")
