@@ -80,7 +80,7 @@ def test_both_languages_show_the_same_commands_links_and_figures(pair: tuple[str
 
 
 def test_every_command_is_run_by_a_test_or_says_why_not() -> None:
-    """Those without a note are run by tests/e2e/walk/test_readmes.py, which reads them here."""
+    """Those without a note are run by tests/e2e/full/test_readmes.py, which reads them here."""
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "e2e").rglob("*.py"))
     found = [command for name in readmes.readmes() for command in readmes.commands(name)]
     assert len(readmes.to_run()) >= 10
