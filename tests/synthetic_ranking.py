@@ -15,8 +15,8 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.rankers.contract import ListsRecipe
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
-from offline.data.inputs import Inputs
 from offline.data.samples import rated_pairs_spec
+from offline.data.sequences import Inputs
 from offline.data.statistics import item_statistics, list_spec, user_statistics
 from offline.models.served import weights_to_bytes
 from offline.readers import read_inputs

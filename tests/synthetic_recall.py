@@ -12,7 +12,7 @@ from data_exchange_center.channels.contract import Channel, ChannelRecipe
 from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.channels.stored_vectors import StoredVectors
 from data_exchange_center.recipes import Recipe
-from offline.data.inputs import Inputs
+from offline.data.sequences import Inputs
 from offline.training.channels import channel_set, item_vectors, user_vectors
 from tests.synthetic_world import DIM, World
 

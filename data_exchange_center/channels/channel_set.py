@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from data_exchange_center.channels.contract import Channel, VectorChannel
 from data_exchange_center.channels.registry import form_of
 from data_exchange_center.channels.requests import Float32, Ints, Requests
-from data_exchange_center.channels.search import best_unseen
 from data_exchange_center.channels.shares import Shares
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
+from data_exchange_center.vocabulary import Vocabulary, top_k
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,7 @@ class ChannelSet:
 
     def codes(self, itemids: Ints) -> NDArray[np.int64]:
         """Codes of ``itemids``, any shape; 0 for an unknown item."""
-        if not len(self.itemids):
-            return np.zeros(np.shape(itemids), dtype=np.int64)
-        position = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
-        return np.where(self.itemids[position] == itemids, position + 1, 0)
+        return Vocabulary(self.itemids).codes(itemids)
 
     def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
         """One user's vector for each channel that has vectors, (d,), for a request at ``timestamp`` (seconds).
@@ -59,7 +56,7 @@ class ChannelSet:
         found = {}
         for name, scores in self.scores(history, profile, timestamp).items():
             codes = self.codes(seen)
-            (hits,) = best_unseen(scores[None].copy(), np.zeros(len(codes), np.int64), codes, size)
+            (hits,) = top_k(scores[None].copy(), size, np.zeros(len(codes), np.int64), codes)
             found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
         return found
 

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from data_exchange_center.channels.requests import Float32, Ints, Requests
 from data_exchange_center.channels.shares import Shares
 from data_exchange_center.frozen import Frozen, Need
+from data_exchange_center.vocabulary import NOT_FOUND as NOT_FOUND
 
 if TYPE_CHECKING:
     from data_exchange_center.recipes import DataRecipe
-    from offline.data.inputs import Inputs
-    from offline.data.sequences import Sequences
+    from offline.data.sequences import Inputs, Sequences
 
 Arrays = Mapping[str, NDArray[Any]]
-NOT_FOUND = np.float32(-np.inf)  # score of an item that a channel does not return
 EVENTS = 100  # newest events that a channel is given, where it says nothing else
 
 

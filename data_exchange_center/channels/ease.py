@@ -9,8 +9,7 @@ from data_exchange_center.channels.history_sum import HistorySum
 
 if TYPE_CHECKING:
     from data_exchange_center.recipes import DataRecipe
-    from offline.data.inputs import Inputs
-    from offline.data.sequences import Sequences
+    from offline.data.sequences import Inputs, Sequences
 
 
 class EaseRecipe(VectorRecipe):

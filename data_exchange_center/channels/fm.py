@@ -10,8 +10,7 @@ from data_exchange_center.frozen import Need, TrainRecipe
 
 if TYPE_CHECKING:
     from data_exchange_center.recipes import DataRecipe
-    from offline.data.inputs import Inputs
-    from offline.data.sequences import Sequences
+    from offline.data.sequences import Inputs, Sequences
 
 
 class FMRecipe(VectorRecipe):

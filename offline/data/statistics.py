@@ -22,9 +22,8 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.rankers.contract import ListsRecipe
 from data_exchange_center.recipes import Recipe
-from offline.data.inputs import Inputs
 from offline.data.overall import Overall
-from offline.data.sequences import Ints, Sequences
+from offline.data.sequences import Inputs, Ints, Sequences
 
 
 @dataclass(frozen=True)

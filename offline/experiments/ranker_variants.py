@@ -14,8 +14,8 @@ from data_exchange_center.features import Encoded
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import Recipe
 from offline.data.lists import Lists as RecallLists
+from offline.data.lists import StoredFeatures
 from offline.data.statistics import list_spec
-from offline.data.stored_features import StoredFeatures
 from offline.experiments.fitted import EvalRequests
 from offline.models.list_ranker import FrozenTables, ListRanker
 from offline.training.list_ranker import ranked

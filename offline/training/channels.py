@@ -15,8 +15,7 @@ from data_exchange_center.channels.contract import Channel, ChannelRecipe, Vecto
 from data_exchange_center.channels.stored_vectors import StoredVectors
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.recipes import DataRecipe, Recipe
-from offline.data.inputs import Inputs
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.training.distributed import workers
 from offline.training.fit import curves
 

@@ -9,9 +9,8 @@ from data_exchange_center.channels.contract import Channel
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
-from offline.data.inputs import Inputs
 from offline.data.lists import Lists
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.training.click_model import Data
 
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from data_exchange_center.channels.contract import Channel
 from data_exchange_center.channels.history_sum import HistorySum
 from data_exchange_center.dataset import ItemNumber
-from offline.data.inputs import Inputs
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 
 Float32 = NDArray[np.float32]
 Factors = tuple[Float32, Float32]

@@ -12,10 +12,7 @@ from torch import Tensor, nn
 
 from data_exchange_center.progress import progress
 from data_exchange_center.rankers.contract import FittedRanker, ListsRecipe
-from offline.data.ahead import made_ahead
-from offline.data.list_samples import sampled
-from offline.data.lists import Lists
-from offline.data.stored_features import StoredFeatures
+from offline.data.lists import Lists, StoredFeatures, made_ahead, sampled
 from offline.training.click_model import THREADS
 from offline.training.distributed import workers
 from offline.training.distributed.checkpoint import Checkpoint, Training

@@ -17,12 +17,9 @@ from data_exchange_center.rankers.contract import FittedRanker, ListsRecipe
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.steps import StepError
-from offline.data.inputs import Inputs
-from offline.data.lists import Lists
-from offline.data.sequences import Sequences
+from offline.data.lists import Lists, ListsAsked, StoredFeatures
+from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
-from offline.data.stored_features import StoredFeatures
-from offline.data.training_lists import ListsAsked
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
 from offline.training.channels import channels_of, fit_channels
 from offline.training.examples import ListExamples

@@ -14,8 +14,8 @@ from data_exchange_center.channels.channel_set import ChannelSet
 from data_exchange_center.channels.contract import Channel
 from data_exchange_center.channels.stored_vectors import StoredVectors
 from data_exchange_center.feature_kinds import OneHotFeature
+from offline.data.lists import ListsAsked
 from offline.data.sequences import Ints
-from offline.data.training_lists import ListsAsked
 
 ASKED, CHANNELS = "asked.json", "channels.npz"
 

@@ -13,8 +13,7 @@ from data_exchange_center.channels.requests import Float32, Requests
 
 if TYPE_CHECKING:
     from data_exchange_center.recipes import DataRecipe
-    from offline.data.inputs import Inputs
-    from offline.data.sequences import Sequences
+    from offline.data.sequences import Inputs, Sequences
 
 DAY_S = 86_400
 

@@ -11,8 +11,7 @@ from data_exchange_center.feature_kinds import ElapsedFeature, one_hot
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import DEFAULT
 from offline.data import statistics
-from offline.data.inputs import Inputs
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import (
     STATISTICS,
     UserStatistic,

@@ -9,9 +9,8 @@ from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.history import History
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import DEFAULT
-from offline.data.lists import Lists
+from offline.data.lists import Lists, StoredFeatures
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
-from offline.data.stored_features import StoredFeatures
 from tests.unit.offline.training.test_ranking import inputs_of
 
 NOW = 10**6

@@ -17,8 +17,8 @@ from data_exchange_center.fusion import Hits, candidate_columns
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.inputs import Inputs
 from offline.data.requests import Points
+from offline.data.sequences import Inputs
 from offline.evaluation import replay, served
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import HEADLINES

@@ -16,12 +16,10 @@ from data_exchange_center.feature_kinds import one_hot
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.recipes import DEFAULT, SOURCE, RecallRecipe, Recipe
 from data_exchange_center.steps import StepError
-from offline.data.inputs import Inputs
-from offline.data.lists import Lists, recall_lists
+from offline.data.lists import Lists, StoredFeatures, recall_lists
 from offline.data.requests import Points
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
-from offline.data.stored_features import StoredFeatures
 from offline.models.list_ranker import FrozenTables, ListRanker
 from offline.training import ranking
 from offline.training.channels import (

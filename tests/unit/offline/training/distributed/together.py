@@ -14,9 +14,8 @@ from torch import nn
 from data_exchange_center.channels.tower import TowerRecipe
 from data_exchange_center.rankers.list_ranker import ListRankerRecipe
 from data_exchange_center.settings import TrainingSettings
-from offline.data.lists import Lists
+from offline.data.lists import Lists, StoredFeatures
 from offline.data.sequences import Sequences
-from offline.data.stored_features import StoredFeatures
 from offline.training.distributed import workers
 from offline.training.list_ranker import train_on_lists
 from offline.training.tower import train_tower
