@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from offline.evaluation.fingerprint import differences, fingerprint
 from offline.ingestion import sources
+from research.fingerprint import differences, fingerprint
 from tests.e2e.road import Road, itemids
 from tests.made_up_data import exported
 

@@ -1,13 +1,13 @@
 """A broken model or pipeline is noticed: bugs planted in the demo's artifacts or in the functions that read them.
 
-The evaluation of the healthy artifacts is in ``tests/e2e/demo/test_quality.py``; each of these must fail the same check.
+The healthy artifacts are evaluated in ``tests/e2e/demo/test_quality.py``; with each of these the same check must fail.
 """
 
 from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,9 +120,7 @@ def the_newest_event_is_missing(settings: Settings, patch: pytest.MonkeyPatch) -
 
 
 def ratings_are_ignored(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    channels_changed(
-        settings, lambda name, array: np.ones_like(array) if name.endswith(".rating_weight") else array
-    )
+    channels_changed(settings, lambda name, array: np.ones_like(array) if name.endswith(".rating_weight") else array)
 
 
 def candidates_columns_are_in_another_order(settings: Settings, patch: pytest.MonkeyPatch) -> None:
