@@ -338,7 +338,7 @@ bench-index: setup ## what a graph of vectors loses and saves against searching 
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 
-.PHONY: bench-demo demo-output explain-figures bench-test screenshots readme
+.PHONY: bench-demo demo-output explain-figures screenshots readme
 bench-demo: setup ## time `make demo` on a fresh clone, twice -> pic/figures/demo.json
 	$(BIN)/python -m research.figures.demo
 
@@ -347,9 +347,6 @@ demo-output: setup ## run `make demo` here and keep what it prints -> pic/figure
 
 explain-figures: setup ## an explained answer of the running server, and what explaining costs -> pic/figures/explain.json
 	$(BIN)/python -m research.figures.explain
-
-bench-test: setup ## run `make test` and keep how long each part took -> pic/figures/test.json
-	@$(MAKE) --no-print-directory test 2>&1 | tee >($(BIN)/python -m research.figures.suite_times)
 
 screenshots: setup ## take the pictures of the running server's page, into pic/ (apt install chromium fonts-wqy-microhei)
 	$(BIN)/python -m research.figures.screenshots
