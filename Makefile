@@ -363,8 +363,9 @@ test: setup ## lint, unit tests, the demo with MovieLens-100K on the real servic
 test-full: setup ## what `make test` leaves out (half an hour); room=events: all tests of that room, and no others
 	@$(BIN)/python -m tests.run full $(room)
 
-test-unit: setup ## no services, two minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -q --numprocesses 2 --dist loadfile
+outer := tests/unit/research tests/unit/past_one_machine
+test-unit: setup ## no services, two minutes; of=core: without research and what is past one machine, of=outer: these alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter outer,$(of)),$(outer),tests/unit) $(if $(filter core,$(of)),$(outer:%=--ignore %)) -q --numprocesses 2 --dist loadfile
 
 .PHONY: fuzz
 fuzz: setup ## ten thousand requests made from the API's description, right and wrong ones (two minutes; cases=<how many>; url=<server>: of a running one)

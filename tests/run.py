@@ -39,6 +39,8 @@ NOT_TESTED = re.compile(r"^NOT TESTED: .+$", re.MULTILINE)
 # part -> its command, for the shell
 LINT = {"lint": "make lint"}
 UNIT = {"unit": "make test-unit"}
+CORE = {"unit": "make test-unit of=core"}
+OUTER = {"unit": "make test-unit of=outer"}
 DEMO = {"demo": f"{PYTEST} tests/e2e/demo"}
 E2E = {"e2e": f"{PYTEST} tests/e2e"}
 SERVICES = {"services": f"{PYTEST} tests/services"}
@@ -48,8 +50,8 @@ SPARK = {"spark": "make test-spark"}
 CONTAINERS = {"containers": 'engine=$(.ci/engine start); eval "$engine"; make test-containers'}
 
 LANES = {
-    "test": (DEMO, LINT | UNIT),
-    "full": (SERVICES, BROWSER | E2E),
+    "test": (DEMO, LINT | CORE),
+    "full": (SERVICES, OUTER | BROWSER | E2E),
     "gate": (SERVICES | CLUSTERS | BROWSER, LINT | UNIT | CONTAINERS | SPARK | E2E),
 }
 
