@@ -30,9 +30,14 @@ step = @printf '\n=== %s/%s\n' $(1) $(2); start=$$SECONDS; (cd $(1) && $(CURDIR)
 # $(call timed,name,command): the command, and how long it took
 timed = @start=$$SECONDS; $(2); echo "--- $(1): $$((SECONDS - start)) s"
 
+# A room may bring targets of its own; without the room they are gone.
+ROOMS := $(patsubst %/Makefile,%,$(wildcard */Makefile */*/Makefile online/stack/*/Makefile))
+listed = grep -hE '^[a-z0-9-]+:.*\#\# ' $(1) | awk -F ':.*\#\# ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
 .PHONY: help
-help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+help: ## list the targets (room=research: those that a room brings)
+	@$(call listed,$(if $(room),$(room)/Makefile,Makefile))
+	@$(if $(room),,echo "Rooms bring more: $(foreach room,$(ROOMS),make help room=$(room);)")
 
 .PHONY: setup
 setup: .venv/.ready $(SERVICES)/.ready ## make the environment (.venv), bring the services' software (.services)
@@ -109,14 +114,6 @@ new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new
 	@[[ -n "$(folder)" ]] || { echo "Name the folder that holds your files: make new-data folder=my-folder" >&2; exit 1; }
 	@$(BIN)/python -m offline.ingestion.proposal "$(folder)"
 
-.PHONY: spark
-spark: .venv/.ready ## bring Spark, and the Java it needs, into an environment of its own: for RECSYS_ENGINE=spark
-	@$(BIN)/python -m offline.engines.spark.environment
-
-.PHONY: synthesise
-synthesise: .venv/.ready ## a data set factor= times as large, of the same structure (items=: so many times the items; folder=, seed=); figures=1: what that keeps -> pic/figures/
-	@$(BIN)/python -m past_one_machine.synthesis $(if $(factor),--factor "$(factor)") $(if $(items),--items "$(items)") $(if $(folder),--folder "$(folder)") $(if $(seed),--seed "$(seed)") $(if $(figures),--figures)
-
 .PHONY: sync
 sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
 	$(call step,offline_to_online/recall,s1_user_to_redis.py)
@@ -143,7 +140,7 @@ activate: setup ## serve an earlier release again: make activate release=<id>
 	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
 	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
 
-.PHONY: experiments experiment-start experiment-share experiment-stop experiment experiment-replay
+.PHONY: experiments experiment-start experiment-share experiment-stop experiment
 experiments: setup ## the experiments that run, and those that did
 	@$(BIN)/python -m online.experiments list
 
@@ -163,9 +160,6 @@ experiment: setup ## what an experiment has found so far, with an interval that 
 	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment name=ranker; make experiments lists them." >&2; exit 1; }
 	@$(BIN)/python -m extras.experiments.report_command --name "$(name)"
 
-experiment-replay: setup ## replay users through experiments on the running server: A/A, and source against default -> pic/figures/ (users=1000: of so many)
-	$(BIN)/python -m research.measure.experiment_replay $(if $(users),--users "$(users)")
-
 .PHONY: demo
 demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for the first user
 	$(call timed,offline,$(MAKE) --no-print-directory offline)
@@ -175,81 +169,14 @@ demo: setup ## the whole pipeline: data, training, services, sync, server, fifty
 	$(call step,online/main,s2_client.py)
 	@echo "The server, and its page at http://127.0.0.1:$(or $(RECSYS_SERVER__PORT),5000)/, stay up until:  make down"
 
-# --- offline: figures and pictures ------------------------------------------------------------------------------------
-
-.PHONY: bench-offline bench-scale pictures tune tune-recipe tune-diversity tune-later seeds ratings
-bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
-	$(BIN)/python -m research.bench.steps
-
-bench-scale: setup spark ## what the steps cost as the data grows, with pandas and with Spark -> pic/figures/scale.json (a quarter of an hour; factors=1,4,16; training_to=<factor>)
-	$(BIN)/python -m past_one_machine.scaling $(if $(factors),--factors "$(factors)") $(if $(training_to),--training-to "$(training_to)")
-
-pictures: setup ## the pipeline, training curves and calibration, into pic/ (after `make offline`)
-	$(BIN)/python -m research.figures.road
-	$(BIN)/python -m research.figures.training_pictures
-
-tune: tune-recipe ## every number of both recipes beside other values, on validation rows, into pic/figures/ (hours)
-	$(BIN)/python -m research.experiments tune
-
-tune-recipe: setup ## every number of the recipe beside other values, into pic/figures/ (three hours; ended, it goes on)
-	$(BIN)/python -m research.experiments.recipe_tuning
-
-tune-diversity: setup ## ways to make lists diverse, and what they cost, on the ten before the last ten (a quarter of an hour)
-	$(BIN)/python -m research.experiments.diversity
-
-tune-later: setup ## how many of the ranker's training requests are asked later, into pic/figures/ (half an hour)
-	$(BIN)/python -m research.experiments.later_requests
-
-seeds: setup ## both models with three seeds: the spread of their AUC, into pic/figures/
-	$(BIN)/python -m research.experiments seeds
-
-ratings: setup ## AUC of rating prediction, with the source's columns and with more, into pic/figures/ (ten minutes)
-	$(BIN)/python -m research.experiments ratings
-
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
-.PHONY: evaluate evaluate-offline evaluate-degraded evaluate-diversity evaluate-live rivals ablations evaluate-seeds evaluate-global evaluate-last evaluate-ties evaluate-large evaluation-pictures fingerprint
+.PHONY: evaluate evaluate-offline
 evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
 	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
 evaluate-offline: setup ## the same from the artifacts, searched exactly, no services
 	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
-
-evaluate-degraded: setup ## what each answer is worth that lacks a service, over the live release, into pic/figures/ (users=1000: of so many)
-	$(BIN)/python -m research.measure.degraded $(if $(users),--users "$(users)")
-
-evaluate-diversity: setup ## what diversity costs and gives, and how long it takes, over the live release, into pic/figures/ (users=1000: of so many users)
-	$(BIN)/python -m research.measure.diversity $(if $(users),--users "$(users)")
-
-evaluate-live: setup ## what it is worth that the next answer knows the last event, through the running server, into pic/figures/ (2,000 users; users=all)
-	$(BIN)/python -m research.measure.prequential $(if $(users),--users "$(users)")
-
-rivals: setup ## recommenders of others, tuned and measured as the recipe is, into pic/figures/ (hours; ended, it goes on; only=<one of them>)
-	$(BIN)/python -m research.baselines $(if $(only),--only "$(only)")
-
-ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
-	$(BIN)/python -m research.experiments.ablations $(if $(with_source),--with-source)
-
-evaluate-seeds: setup ## the recipe with three seeds (a quarter of an hour)
-	$(BIN)/python -m research.experiments.recipe_seeds
-
-evaluate-global: setup ## the recipe on a split at one moment for all users (ten minutes)
-	$(BIN)/python -m research.experiments.global_time
-
-evaluate-last: setup ## the last rating of every user, as papers measure it, with the time of the request and without
-	$(BIN)/python -m research.experiments.leave_one_out
-
-evaluate-ties: setup ## the recipe fitted with the events of each second in random order (ten minutes)
-	$(BIN)/python -m research.experiments.shuffled_ties
-
-evaluate-large: setup ## what a sampled softmax and low-rank EASE lose, and save as the catalogue grows -> pic/figures/ (ten minutes)
-	$(BIN)/python -m research.experiments.large_catalogues
-
-evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
-	$(BIN)/python -m research.figures.evaluation_pictures
-
-fingerprint: setup ## digests of what the artifacts give: make fingerprint output=<file> [compare=<file>]
-	$(BIN)/python -m research.fingerprint $(if $(output),--output "$(abspath $(output))") $(if $(compare),--compare "$(abspath $(compare))")
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton
@@ -299,61 +226,6 @@ docker-status: ## which containers run, how they are, what memory they take
 docker-logs: ## the end of what they said: make docker-logs service=triton
 	@online/stack/docker.sh logs $(service)
 
-include online/stack/images/Makefile
-
-.PHONY: docker-figures
-docker-figures: setup ## sizes, starts and memory of the running containers, each restarted -> pic/figures/containers.json
-	@$(BIN)/python -m research.containers
-
-.PHONY: bench bench-cold-start bench-events bench-gate bench-waterfall bench-shed serving-pictures soak bench-recipes bench-index
-bench: setup ## how fast the running server answers -> pic/figures/ (a minute); against=<commit>: beside that commit's, in turns (ten minutes, and setting that up)
-	$(if $(against),$(BIN)/python -m research.measure.against "$(against)" $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options),$(BIN)/python -m research.bench $(options))
-
-bench-gate: setup ## fail where a request costs over a tenth more than before this branch, or than at against=<commit> (some minutes)
-	$(BIN)/python -m research.measure.against $(if $(against),"$(against)") --gate $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options)
-
-bench-waterfall: setup ## where a request's time goes, wall and processor, stage by stage -> pic/figures/waterfall.json (a minute)
-	$(BIN)/python -m research.bench.waterfall
-
-bench-shed: setup ## goodput at up to ten times what the server can do -> pic/figures/shed.json (two minutes)
-	$(BIN)/python -m research.bench.shed
-
-bench-cold-start: setup ## the first requests after Elasticsearch's start, with its warm-up and without -> pic/figures/cold_start.json (some minutes)
-	$(BIN)/python -m research.bench.cold_start $(options)
-
-serving-pictures: setup ## draw the figures of bench-waterfall and bench-shed, into pic/
-	$(BIN)/python -m research.figures.serving
-
-soak: setup ## requests and release switches for minutes=<how many>, and fail when a process grows -> pic/figures/soak.json
-	$(BIN)/python -m research.measure.soak $(if $(minutes),--minutes "$(minutes)") $(options)
-
-bench-recipes: setup ## how fast the server answers from each recipe's release in the stores, in turns -> pic/figures/serving_recipes.json
-	$(BIN)/python -m research.measure.recipes
-
-bench-events: setup ## how soon an answer knows an event, and events per second -> pic/figures/events.json
-	$(BIN)/python -m research.measure.event_speed
-
-bench-index: setup ## what a graph of vectors loses and saves against searching all -> pic/figures/ (items=3883,60000,1000000: as the catalogue grows)
-	$(BIN)/python -m research.measure.$(if $(items),index_growth "$(items)",index)
-
-# --- the READMEs' figures and pictures --------------------------------------------------------------------------------
-
-.PHONY: bench-demo demo-output explain-figures screenshots readme
-bench-demo: setup ## time `make demo` on a fresh clone, twice -> pic/figures/demo.json
-	$(BIN)/python -m research.figures.demo
-
-demo-output: setup ## run `make demo` here and keep what it prints -> pic/figures/demo_output.json
-	$(BIN)/python -m research.figures.demo --output
-
-explain-figures: setup ## an explained answer of the running server, and what explaining costs -> pic/figures/explain.json
-	$(BIN)/python -m research.figures.explain
-
-screenshots: setup ## take the pictures of the running server's page, into pic/ (apt install chromium fonts-wqy-microhei)
-	$(BIN)/python -m research.figures.screenshots
-
-readme: setup ## put the figures of pic/figures/ into the READMEs
-	$(BIN)/python -m research.figures.readme
-
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-full test-unit
@@ -386,3 +258,5 @@ test-spark: setup
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
 	$(BIN)/python -m pytest tests/containers -q --timeout 1800
+
+include $(ROOMS:=/Makefile)
