@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 
-import pytest
 import requests
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
@@ -81,44 +80,6 @@ def test_someone_unknown_is_given_the_popular_list(road: Road) -> None:
     assert len(answer["item_list"]) == 50
 
 
-@pytest.mark.parametrize(
-    ("body", "named"),
-    [
-        (b"", "body"),
-        (b"userid=1", "body"),
-        (b"{}", "userid"),
-        (b'{"userid": "one"}', "userid"),
-        (b'{"userid": true}', "userid"),
-        (b'{"userid": -1}', "userid"),
-        (b'{"userid": 1, "size": 0}', "size"),
-        (b'{"userid": 1, "size": 201}', "size"),
-        (b'{"userid": 1, "timestamp": "now"}', "timestamp"),
-        (b'{"userid": 1, "timestamp": -1}', "timestamp"),
-        (b'{"userid": 1, "explain": "yes"}', "explain"),
-        (b"x" * 10_000_000, "body"),
-    ],
-    ids=[
-        "empty",
-        "not-json",
-        "no-userid",
-        "string",
-        "bool",
-        "negative",
-        "size-0",
-        "size-201",
-        "time-word",
-        "time-negative",
-        "explain-word",
-        "10-MB",
-    ],
-)
-def test_bad_input_is_400_and_says_which_field(road: Road, body: bytes, named: str) -> None:
-    response = requests.post(f"{road.settings.server.url}/ml/rec", data=body, timeout=10)
-    assert response.status_code == 400
-    assert response.json()["error"]["field"] == named
-    assert response.json()["error"]["message"]
-
-
 def test_the_client_prints_a_table(road: Road) -> None:
     done = road.step("online/main/s2_client.py", "--userid", "2", "--size", "5")
     assert done.returncode == 0, done.stdout
@@ -154,15 +115,9 @@ def test_a_step_again_writes_the_same_bytes(road: Road) -> None:
 
 
 def test_status_shows_everything_ready(road: Road) -> None:
-    shown = road.stack("status")
-    for service in ("redis", "elasticsearch", "feast", "triton"):
-        assert service in shown.lower()
-
-
-def test_the_checkout_holds_no_data(road: Road) -> None:
-    tracked = road.run("git", "ls-files").stdout.splitlines()
-    assert not [name for name in tracked if name.endswith((".dat", ".parquet", ".onnx", ".pt", ".zip"))]
-    assert (ROOT / "README.md").is_file()
+    shown = road.stack("status").lower()  # which fails where one is not
+    for service in ("redis", "elasticsearch", "feast", "triton", "server"):
+        assert re.search(rf"^ *{service} +yes ", shown, re.MULTILINE), shown
 
 
 def test_the_development_server_of_flask_answers_too(road: Road) -> None:

@@ -1,4 +1,4 @@
-"""An experiment as somebody runs it: a release against itself, over the stack of the demo."""
+"""An experiment as somebody runs it: a release against itself, over the demo's stack."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A shop's own data go live in the walk's stack: ids are strings, views have no value, nothing has an attribute.
-
-Last in its folder: it leaves the shop's artifacts behind.
-"""
+"""A shop's own data go live in the demo's stack: ids are strings, views have no value, nothing has an attribute."""
 
 from __future__ import annotations
 
@@ -39,14 +36,14 @@ def sold(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
     data = shop(tmp_path_factory.mktemp("own") / "shop")
     mine = dataclasses.replace(road, env={**road.env, "RECSYS_DATA": str(data)})
     said = ""
-    for target in ("offline", "sync"):
-        done = mine.run("make", target, seconds=DEMO_SECONDS)
-        said += done.stdout
-        assert done.returncode == 0, said
-    (release,) = set(re.findall(r"release (\w{12}) is live", said))  # the log says it, too
-    yield Shop(mine, release, said)
-    back = road.run("make", "activate", f"release={before}")
-    assert back.returncode == 0, back.stdout
+    with road.artifacts_kept():
+        for target in ("offline", "sync"):
+            done = mine.run("make", target, seconds=DEMO_SECONDS)
+            said += done.stdout
+            assert done.returncode == 0, said
+        (release,) = set(re.findall(r"release (\w{12}) is live", said))  # the log says it, too
+        yield Shop(mine, release, said)
+    road.go_back(before)
 
 
 def test_every_check_was_passed(sold: Shop) -> None:
