@@ -16,14 +16,8 @@ from extras.keys import keys
 from online.main.s1_server import create_app
 from online.recommend.last_release import LastRelease
 from online.recommend.recommender import Recommender
-<<<<<<< HEAD
-from online.web import keys
-from tests.unit.online.conftest import Fakes
-=======
-from tests.debian import program
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.fakes import FakeExperiments, FakeLog
->>>>>>> main
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import DefaultWorld, World
 

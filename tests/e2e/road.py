@@ -124,27 +124,10 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-<<<<<<< HEAD
 def ml_100k(folder: Path) -> Path:
     """MovieLens-100K in a folder."""
-    folder.mkdir()
-    for name, content in movielens.dump(sources.ml_100k_from_wheel()).items():
-        (folder / name).write_bytes(content)
-    return folder
-=======
-def is_ml_1m(road: Road) -> bool:
-    return bool(artifacts.DATASET.read(road.settings.exchange_dir)["name"] == "ml-1m")
-
-
-def ml_100k(folder: Path, *, with_unknown: bool = True) -> Path:
-    """MovieLens-100K in a folder: 19 genres, or 18 without the genre "unknown"."""
     with tempfile.TemporaryDirectory() as temporary:
-        data = parsed(movielens.download_ml_100k(Path(temporary)))
-    if not with_unknown:
-        genres = [[genre for genre in names if genre != "unknown"] for names in data.items["genres"]]
-        data = data._replace(items=data.items.assign(genres=genres))
-    return dumped(data, folder)
->>>>>>> main
+        return dumped(parsed(movielens.download_ml_100k(Path(temporary))), folder)
 
 
 @contextmanager
