@@ -106,8 +106,8 @@ offline: .venv/.ready ## the seven offline steps: data, split, statistics, recal
 
 .PHONY: events
 events: setup ## bring what servers were told to Parquet, for the next `make offline`, and to users' rows in Feast (needs `make up service=redis`)
-	$(call step,offline_to_online/events,s1_log_to_parquet.py)
-	$(call step,offline_to_online/events,s2_features_to_feast.py)
+	$(call step,extras/events,s1_log_to_parquet.py)
+	$(call step,extras/events,s2_features_to_feast.py)
 
 .PHONY: new-data
 new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new-data folder=my-folder
@@ -130,7 +130,7 @@ doctor: setup ## what is done, stale or missing, what runs, what is live, and th
 .PHONY: name-events
 name-events: setup ## events that an earlier version recorded without a data set's name are that one's: make name-events dataset=<name>
 	@[[ -n "$(dataset)" ]] || { echo "Name a data set: make name-events dataset=<name>, as make offline prints it first." >&2; exit 1; }
-	@$(BIN)/python -m offline_to_online.events.unnamed "$(dataset)"
+	@$(BIN)/python -m extras.events.unnamed "$(dataset)"
 
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
@@ -142,19 +142,19 @@ activate: setup ## serve an earlier release again: make activate release=<id>
 
 .PHONY: experiments experiment-start experiment-share experiment-stop experiment
 experiments: setup ## the experiments that run, and those that did
-	@$(BIN)/python -m online.experiments list
+	@$(BIN)/python -m extras.experiments list
 
 experiment-start: setup ## deal users to releases: make experiment-start name=<new> arms="control=live treatment=<release>" (layer=, share=, kind=interleaved, metric=, horizon=<seconds>, users=<planned>)
 	@[[ -n "$(name)" && -n "$(arms)" ]] || { echo 'Name it and its arms: make experiment-start name=ranker arms="control=live treatment=<release>"; make releases lists the releases.' >&2; exit 1; }
-	@$(BIN)/python -m online.experiments start --name "$(name)" --arms "$(arms)" $(if $(layer),--layer "$(layer)") $(if $(share),--share "$(share)") $(if $(kind),--kind "$(kind)") $(if $(metric),--metric "$(metric)") $(if $(horizon),--horizon-s "$(horizon)") $(if $(users),--planned-users "$(users)")
+	@$(BIN)/python -m extras.experiments start --name "$(name)" --arms "$(arms)" $(if $(layer),--layer "$(layer)") $(if $(share),--share "$(share)") $(if $(kind),--kind "$(kind)") $(if $(metric),--metric "$(metric)") $(if $(horizon),--horizon-s "$(horizon)") $(if $(users),--planned-users "$(users)")
 
 experiment-share: setup ## change an experiment's share of the users: make experiment-share name=<its> share=0.5
 	@[[ -n "$(name)" && -n "$(share)" ]] || { echo "Name it and its share: make experiment-share name=ranker share=0.5; make experiments lists them." >&2; exit 1; }
-	@$(BIN)/python -m online.experiments share --name "$(name)" --share "$(share)"
+	@$(BIN)/python -m extras.experiments share --name "$(name)" --share "$(share)"
 
 experiment-stop: setup ## answer everybody from the live release again: make experiment-stop name=<its>
 	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment-stop name=ranker; make experiments lists them." >&2; exit 1; }
-	@$(BIN)/python -m online.experiments stop --name "$(name)"
+	@$(BIN)/python -m extras.experiments stop --name "$(name)"
 
 experiment: setup ## what an experiment has found so far, with an interval that holds at any time: make experiment name=<its>
 	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment name=ranker; make experiments lists them." >&2; exit 1; }
@@ -202,11 +202,11 @@ serve: setup ## start the Flask server under gunicorn, or start it anew
 
 .PHONY: monitor
 monitor: setup ## Prometheus of this machine (Debian: apt install prometheus) over the running server; Ctrl-C ends it
-	@$(BIN)/python -m online.stack.monitoring
+	@$(BIN)/python -m extras.monitoring
 
 .PHONY: api-key
 api-key: setup ## hand out a key for the server: make api-key name=<whose>; take it back: revoke=<whose>; without: list them
-	@$(BIN)/python -m online.web.api_key $(if $(name),--name "$(name)") $(if $(revoke),--revoke "$(revoke)")
+	@$(BIN)/python -m extras.keys $(if $(name),--name "$(name)") $(if $(revoke),--revoke "$(revoke)")
 
 # --- the same in containers: images=built (default) or images=official; no Python is needed on this machine ----------
 
@@ -241,7 +241,7 @@ test-unit: setup ## no services, two minutes; of=core: without research and what
 
 .PHONY: fuzz
 fuzz: setup ## ten thousand requests made from the API's description, right and wrong ones (two minutes; cases=<how many>; url=<server>: of a running one)
-	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/online/web/test_fuzz.py -q --timeout 3600
+	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/extras/test_fuzz.py -q --timeout 3600
 
 .PHONY: test-cluster test-clusters test-spark
 test-cluster: setup ## past one machine: the services as clusters, nodes killed under load; Spark gives what pandas gives (it needs Python 3.11)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -52,6 +53,13 @@ class ServerSettings(ServiceSettings):
     exact_items: Annotated[int, Field(ge=0)] = 20_000  # the most popular, searched when Elasticsearch does not answer
     known_users: Annotated[int, Field(ge=0)] = 5_000  # whose state and features a worker remembers, some 10 kB each
     last_state_max_age_s: Seconds = 900.0  # of such a state, when Redis does not answer
+
+    extras: Annotated[str, Field(pattern=r"^[\w.-]+(, *[\w.-]+)*$")] = "all"  # of extras/, or modules: page,shop.hook
+
+    def named_extras(self, there: Sequence[str]) -> tuple[str, ...]:
+        """Those of the server that the setting names: "all", "none", or some, with or without "all" among them."""
+        named = [name.strip() for name in self.extras.split(",") if name.strip() != "none"]
+        return tuple(each for name in named for each in (there if name == "all" else (name,)))
 
     @property
     def url(self) -> str:

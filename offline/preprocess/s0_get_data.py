@@ -14,7 +14,7 @@ What servers were told since, and `make events` has brought, is put beside it an
 unless RECSYS_TRAIN_ON_EVENTS is off; who was forgotten is left out even then. Where an earlier version was asked to
 forget somebody and did not note of which data set, the step stops until `make name-events` says it.
 
-Reads:  RECSYS_DATA, or the network; online/events/<data set>/*.parquet, where there are some
+Reads:  RECSYS_DATA, or the network; extras/events/<data set>/*.parquet, where there are some
 Writes: offline/raw/dataset.json and the data set's files beside it; MovieLens as ratings.dat, users.dat, movies.dat;
         offline/events.parquet
 Run:    cd offline/preprocess && python s0_get_data.py
