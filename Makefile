@@ -127,11 +127,6 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
 	@$(BIN)/python -m offline_to_online.doctor
 
-.PHONY: name-events
-name-events: setup ## events that an earlier version recorded without a data set's name are that one's: make name-events dataset=<name>
-	@[[ -n "$(dataset)" ]] || { echo "Name a data set: make name-events dataset=<name>, as make offline prints it first." >&2; exit 1; }
-	@$(BIN)/python -m extras.events.unnamed "$(dataset)"
-
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
 	@$(BIN)/python -m offline_to_online.releases list

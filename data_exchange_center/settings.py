@@ -7,6 +7,7 @@ Paths are absolute. Settings are built once, in a step's ``main`` or in ``create
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -148,7 +149,8 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    data: AbsolutePath | None = None  # folder or zip with MovieLens; see offline/preprocess/s0_get_data.py
+    data: AbsolutePath | None = None  # folder or zip with a data set; see offline/preprocess/s0_get_data.py
+    data_readers: tuple[str, ...] = ("offline.ingestion.reader",)  # modules that read other data than MovieLens
     train_on_events: bool = True  # what `make events` has brought of the log joins the data set's events
     exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
     services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
@@ -196,6 +198,11 @@ class Settings(BaseSettings):
         return self.server.keys_file or self.service_dir("keys") / "api_keys"
 
     @property
+    def repository_key_file(self) -> Path:
+        """The secret that Triton wants from those who load models: in a folder of its own, which a container mounts."""
+        return self.triton.repository_key_file or self.service_dir("secrets") / "triton" / "repository_key"
+
+    @property
     def metrics_dir(self) -> Path:
         """Where the server's workers write what they count, to be added up."""
         return self.service_dir("server") / f"metrics-{self.server.port}"
@@ -218,6 +225,8 @@ class Settings(BaseSettings):
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return json.dumps(value)
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 

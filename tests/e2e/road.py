@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
-from offline.ingestion import movielens, sources
+from offline import movielens
+from tests.datasets import dumped, parsed
 from tests.free_ports import shifted_ports
 
 ROOT = Path(__file__).parents[2]
@@ -124,10 +126,8 @@ def processes_of(folder: Path) -> list[str]:
 
 def ml_100k(folder: Path) -> Path:
     """MovieLens-100K in a folder."""
-    folder.mkdir()
-    for name, content in movielens.dump(sources.ml_100k_from_wheel()).items():
-        (folder / name).write_bytes(content)
-    return folder
+    with tempfile.TemporaryDirectory() as temporary:
+        return dumped(parsed(movielens.download_ml_100k(Path(temporary))), folder)
 
 
 @contextmanager

@@ -19,24 +19,24 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import published
-from offline.ingestion import sources
-from offline.ingestion.ingest import Ingested, ingest
-from offline.ingestion.recorded import join
+from offline.data.recorded import Merged, merge
 from offline.preprocess import s0_get_data, s1_data_split
 from offline.readers import read_inputs, read_with_holdout, recorded_rows
+from tests.datasets import Tables, tables_of
 from tests.made_up_data import shop
 
 NOW = 2_000_000_000
 
 
-def read(folder: Path) -> Ingested:
-    with sources.opened(folder) as source:
-        return ingest(source.declaration, source.tables)
+def join(data: Tables, events: pd.DataFrame) -> tuple[Tables, Merged]:
+    """The data set with the events in it, and what became of them."""
+    merged = merge(*data, events)
+    return data._replace(ratings=merged.ratings, users=merged.users), merged
 
 
 @pytest.fixture
-def films(movielens: Callable[..., Path]) -> Ingested:
-    return read(movielens())
+def films(movielens: Callable[..., Path]) -> Tables:
+    return tables_of(movielens())
 
 
 def told(folder: Path, *events: Event | OwnId) -> pd.DataFrame:
@@ -53,13 +53,13 @@ def event(number: int, user: OwnId, item: OwnId, kind: str = "rating", value: fl
     return Event(f"e{number}", user, item, kind, NOW + number, value)
 
 
-def rows_of(data: Ingested, user: OwnId) -> list[tuple[int, int, int]]:
+def rows_of(data: Tables, user: OwnId) -> list[tuple[int, int, int]]:
     number = data.users.loc[data.users[Columns.OWN_ID] == str(user), Columns.USER].item()
     rows = data.ratings[data.ratings[Columns.USER] == number]
     return list(zip(rows[Columns.ITEM], rows[Columns.RATING], rows[Columns.TIMESTAMP], strict=True))
 
 
-def served(data: Ingested, user: OwnId, events: Sequence[Event]) -> list[tuple[int, int, int]]:
+def served(data: Tables, user: OwnId, events: Sequence[Event]) -> list[tuple[int, int, int]]:
     """The history that a server has of a user whose state is made of ``data``, oldest event first."""
     columns = [np.array(column, np.int64)[::-1] for column in zip(*rows_of(data, user), strict=True)]
     logged = [Logged(each.timestamp, (place, 0), each) for place, each in enumerate(events)]
@@ -71,63 +71,61 @@ def served(data: Ingested, user: OwnId, events: Sequence[Event]) -> list[tuple[i
     return list(zip(now.itemids[::-1], now.ratings[::-1], now.times[::-1], strict=True))
 
 
-def test_a_user_has_the_history_that_a_server_answers_from(films: Ingested, tmp_path: Path) -> None:
+def test_a_user_has_the_history_that_a_server_answers_from(films: Tables, tmp_path: Path) -> None:
     item, other, third = films.items[Columns.ITEM].tolist()[:3]
     rated = rows_of(films, 300)[0][0]
     events = [
         event(5, 300, item), event(3, 300, other, value=2.0), event(4, 300, rated, value=1.0),
         event(6, 300, third), event(7, 300, third, "undo", None), event(8, 300, other, "hide", None),
     ]  # fmt: skip
-    joined = join(films, told(tmp_path, *events))
-    assert rows_of(joined.data, 300) == served(films, 300, events)
-    assert rows_of(joined.data, 300)[-1] == (item, 5, NOW + 5)
-    assert third not in {row[0] for row in rows_of(joined.data, 300)[-3:]}
-    others = joined.data.ratings[joined.data.ratings[Columns.USER] != 300].reset_index(drop=True)
+    joined, merged = join(films, told(tmp_path, *events))
+    assert rows_of(joined, 300) == served(films, 300, events)
+    assert rows_of(joined, 300)[-1] == (item, 5, NOW + 5)
+    assert third not in {row[0] for row in rows_of(joined, 300)[-3:]}
+    others = joined.ratings[joined.ratings[Columns.USER] != 300].reset_index(drop=True)
     assert others.equals(films.ratings[films.ratings[Columns.USER] != 300].reset_index(drop=True))
-    assert joined.data.ratings.dtypes.equals(films.ratings.dtypes)
-    assert (joined.told.ratings, joined.told.changed) == (4, True)
-    assert joined.data.dataset.counts["ratings"] == len(joined.data.ratings)
+    assert joined.ratings.dtypes.equals(films.ratings.dtypes)
+    assert (merged.rated, merged.changed) == (4, True)
 
 
 def test_events_of_a_data_set_with_ids_of_its_own(tmp_path: Path) -> None:
     """String ids, no values: an event is one more."""
-    data = read(shop(tmp_path / "shop"))
+    data = tables_of(shop(tmp_path / "shop"))
     (user, *_), (item, *_) = data.users[Columns.OWN_ID], data.items[Columns.OWN_ID]
     events = [event(1, user, item, "click", None), event(2, user, item, "click", None), event(3, "Zoë", item, "click")]
-    joined = join(data, told(tmp_path / "events", *events))
-    assert rows_of(joined.data, user) == served(data, user, events[:2])
-    assert len(rows_of(joined.data, user)) == len(rows_of(data, user)) + 2
-    assert len(rows_of(joined.data, "Zoë")) == 1
-    assert joined.told.strangers == 1
-    assert joined.data.users[Columns.USER].is_unique
+    joined, merged = join(data, told(tmp_path / "events", *events))
+    assert rows_of(joined, user) == served(data, user, events[:2])
+    assert len(rows_of(joined, user)) == len(rows_of(data, user)) + 2
+    assert len(rows_of(joined, "Zoë")) == 1
+    assert merged.strangers == 1
+    assert joined.users[Columns.USER].is_unique
 
 
-def test_a_stranger_has_an_unknown_profile(films: Ingested, tmp_path: Path) -> None:
+def test_a_stranger_has_an_unknown_profile(films: Tables, tmp_path: Path) -> None:
     item = films.items[Columns.ITEM].tolist()[0]
-    joined = join(films, told(tmp_path, event(1, 77, item), event(2, 78, item, "view", None)))
-    users = joined.data.users.set_index(Columns.USER)
-    assert (joined.told.strangers, len(users)) == (1, len(films.users) + 1), "who only looked is not a user yet"
+    joined, merged = join(films, told(tmp_path, event(1, 77, item), event(2, 78, item, "view", None)))
+    users = joined.users.set_index(Columns.USER)
+    assert (merged.strangers, len(users)) == (1, len(films.users) + 1), "who only looked is not a user yet"
     assert users.loc[77, list(films.dataset.profile)].tolist() == ["unknown"] * len(films.dataset.profile)
-    artifacts.USERS.write(tmp_path, joined.data.users)
+    artifacts.USERS.write(tmp_path, joined.users)
 
 
-def test_who_is_forgotten_is_not_trained_on(films: Ingested, tmp_path: Path) -> None:
+def test_who_is_forgotten_is_not_trained_on(films: Tables, tmp_path: Path) -> None:
     item = films.items[Columns.ITEM].tolist()[0]
-    joined = join(films, told(tmp_path, event(1, 300, item), 300, 295, event(2, 295, item)))
-    assert not (joined.data.users[Columns.USER] == 300).any()
-    assert not (joined.data.ratings[Columns.USER] == 300).any()
-    assert rows_of(joined.data, 295) == [(item, 5, NOW + 2)]
-    assert joined.data.users.set_index(Columns.USER).loc[295, "gender"] == "unknown"
-    assert (joined.told.forgotten, joined.told.strangers, joined.told.changed) == (2, 1, True)
+    joined, merged = join(films, told(tmp_path, event(1, 300, item), 300, 295, event(2, 295, item)))
+    assert not (joined.users[Columns.USER] == 300).any()
+    assert not (joined.ratings[Columns.USER] == 300).any()
+    assert rows_of(joined, 295) == [(item, 5, NOW + 2)]
+    assert joined.users.set_index(Columns.USER).loc[295, "gender"] == "unknown"
+    assert (merged.forgotten, merged.strangers, merged.changed) == (2, 1, True)
 
 
-def test_what_the_data_set_does_not_know_is_left_out_and_counted(films: Ingested, tmp_path: Path) -> None:
+def test_what_the_data_set_does_not_know_is_left_out_and_counted(films: Tables, tmp_path: Path) -> None:
     item = films.items[Columns.ITEM].tolist()[0]
-    joined = join(films, told(tmp_path, event(1, 300, 1), event(2, "Zoë", item), event(3, 300, "a/b"), "Eve"))
-    assert (joined.told.unknown_items, joined.told.other_ids, joined.told.changed) == (1, 3, False)
-    assert joined.data.ratings.equals(films.ratings)
-    nothing = join(films, told(tmp_path / "nothing", 10**9))
-    assert not nothing.told.changed
+    joined, merged = join(films, told(tmp_path, event(1, 300, 1), event(2, "Zoë", item), event(3, 300, "a/b"), "Eve"))
+    assert (merged.unknown_items, merged.other_ids, merged.changed) == (1, 3, False)
+    assert joined.ratings.equals(films.ratings)
+    assert not join(films, told(tmp_path / "nothing", 10**9))[1].changed
 
 
 def read_inputs_rows(settings: Settings) -> pd.DataFrame:
@@ -141,7 +139,7 @@ def test_the_steps_train_on_it_unless_told_not_to(
     movielens: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
-    item = read(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
+    item = tables_of(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
     told(settings.events_dir(published.OTHER), event(1, 300, item), event(2, 77, item), event(3, 77, 1))
     s0_get_data.main(settings)
     said = capsys.readouterr().out
@@ -181,11 +179,10 @@ def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(
 
 
 def test_events_of_another_data_set_do_not_join_this_one(movielens: Callable[..., Path], tmp_path: Path) -> None:
-    """Whose users and items have the same ids; nor do those that name none, which an earlier version brought."""
+    """Whose users and items have the same ids."""
     settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
-    item = read(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
+    item = tables_of(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
     told(settings.events_dir("shop"), event(1, 300, item), 295)
-    told(settings.service_dir("events"), event(2, 300, item))
     s0_get_data.main(settings)
     assert artifacts.EVENTS.read(settings.exchange_dir).empty
     assert artifacts.DATASET.read(settings.exchange_dir)["name"] == published.OTHER
@@ -203,17 +200,3 @@ def test_a_damaged_file_of_events_ends_the_step(movielens: Callable[..., Path], 
     artifacts.EVENTS.at(settings.exchange_dir).unlink()
     with pytest.raises((StepError, ArtifactError), match="s0_get_data"):
         s1_data_split.main(settings)
-
-
-def test_whom_an_earlier_version_forgot_is_not_trained_on_before_the_data_set_is_named(
-    movielens: Callable[..., Path], tmp_path: Path
-) -> None:
-    """Its files name no data set. Its other events are left out, which harms nobody."""
-    settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange", train_on_events=False)
-    told(settings.service_dir("events"), event(1, 1, 1))
-    s0_get_data.main(settings)
-    artifacts.DATASET.at(settings.exchange_dir).unlink()
-    told(settings.service_dir("events"), event(2, 2, 1), 2)
-    with pytest.raises(StepError, match=r"forget 1 user .* make name-events dataset=<name>"):
-        s0_get_data.main(settings)
-    assert not artifacts.DATASET.at(settings.exchange_dir).exists(), "nothing was written"

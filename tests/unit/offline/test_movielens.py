@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.steps import StepError
-from offline.ingestion import movielens, movielens_100k, sources
-from offline.ingestion.ingest import Ingested, ingest
-from offline.ingestion.movielens import MalformedLineError
+from offline import movielens
+from offline.movielens import LAYOUTS, MalformedLineError
+from tests.datasets import Tables, tables_of
 
+ML_1M, GROUPLENS, RECBOLE = LAYOUTS
 RATINGS = b"1::10::5::978300760\n1::20::3::978300761\n2::10::1::978300762\n"
 USERS = b"1::F::1::10::48067\n2::M::56::16::70072\n"
 MOVIES = "10::Star Wars: Episode IV (1977)::Action|Sci-Fi\n20::Misérables, Les (1995)::Drama\n".encode("latin-1")
 
 
 def test_the_three_files_are_read() -> None:
-    data = movielens.parse(RATINGS, USERS, MOVIES)
+    data = movielens.parse(ML_1M, RATINGS, USERS, MOVIES)
     assert data.ratings.to_numpy().tolist() == [[1, 10, 5, 978300760], [1, 20, 3, 978300761], [2, 10, 1, 978300762]]
     assert data.ratings.dtypes.astype(str).tolist() == ["int32", "int32", "int8", "int64"]
     assert data.users.to_numpy().tolist() == [[1, "F", 1, "10"], [2, "M", 56, "16"]]
@@ -28,19 +29,9 @@ def test_the_three_files_are_read() -> None:
     ]
 
 
-def test_what_is_written_reads_the_same() -> None:
-    data = movielens.parse(RATINGS, USERS, MOVIES)
-    written = movielens.dump(data)
-    again = movielens.parse(written["ratings.dat"], written["users.dat"], written["movies.dat"])
-    for name in ("ratings", "users", "items"):
-        assert getattr(again, name).equals(getattr(data, name))
-    assert movielens.dump(again) == written
-    written["movies.dat"].decode("utf-8")  # raises unless it is UTF-8
-
-
 def test_windows_line_ends_and_a_missing_last_newline_are_fine() -> None:
     crlf = [content.rstrip(b"\n").replace(b"\n", b"\r\n") for content in (RATINGS, USERS, MOVIES)]
-    assert movielens.parse(*crlf).ratings.equals(movielens.parse_ratings(RATINGS))
+    assert movielens.parse(ML_1M, *crlf).ratings.equals(movielens.parse(ML_1M, RATINGS, USERS, MOVIES).ratings)
 
 
 @pytest.mark.parametrize(
@@ -62,72 +53,78 @@ def test_windows_line_ends_and_a_missing_last_newline_are_fine() -> None:
     ],
 )
 def test_a_malformed_rating_is_named_by_its_line(bad: bytes) -> None:
-    with pytest.raises(MalformedLineError, match=r"ratings\.dat, line 3: userid::itemid::rating") as caught:
-        movielens.parse_ratings(b"1::10::5::1\n1::11::5::1\n" + bad + b"\n1::12::5::1\n")
+    with pytest.raises(MalformedLineError, match=r"ratings\.dat, line 3: four whole numbers") as caught:
+        movielens.parse(ML_1M, b"1::10::5::1\n1::11::5::1\n" + bad + b"\n1::12::5::1\n", USERS, MOVIES)
     assert caught.value.line == 3
 
 
 @pytest.mark.parametrize("bad", ["1::F::old::10::48067", "1::F::1", "::F::1::10::1", ""])
 def test_a_malformed_user_is_named_by_its_line(bad: str) -> None:
     with pytest.raises(MalformedLineError, match=r"users\.dat, line 2"):
-        movielens.parse_users(f"3::M::1::1::1\n{bad}\n4::M::1::1::1\n".encode())
+        movielens.parse(ML_1M, RATINGS, f"3::M::1::1::1\n{bad}\n4::M::1::1::1\n".encode(), MOVIES)
 
 
 @pytest.mark.parametrize("bad", ["Toy Story::Drama", "1::Toy Story", "1::::Drama", ""])
 def test_a_malformed_movie_is_named_by_its_line(bad: str) -> None:
     with pytest.raises(MalformedLineError, match=r"movies\.dat, line 2"):
-        movielens.parse_movies(f"3::A::Drama\n{bad}\n4::B::Drama\n".encode())
+        movielens.parse(ML_1M, RATINGS, USERS, f"3::A::Drama\n{bad}\n4::B::Drama\n".encode())
 
 
 @pytest.mark.parametrize("empty", [b"", b"\n\n", b"  "])
 def test_an_empty_file_is_named(empty: bytes) -> None:
-    for parse, name in (
-        (movielens.parse_ratings, "ratings.dat"),
-        (movielens.parse_users, "users.dat"),
-        (movielens.parse_movies, "movies.dat"),
-    ):
+    for at, name in enumerate(ML_1M.files):
+        contents = [RATINGS, USERS, MOVIES]
+        contents[at] = empty
         with pytest.raises(StepError, match=f"{name} is empty"):
-            parse(empty)
+            movielens.parse(ML_1M, *contents)
 
 
-FILES = ("ratings.dat", "users.dat", "movies.dat")
+@pytest.fixture
+def ingested(tmp_path: Path) -> Callable[[bytes, bytes, bytes], Tables]:
+    def read(*contents: bytes) -> Tables:
+        for name, content in zip(ML_1M.files, contents, strict=True):
+            (tmp_path / name).write_bytes(content)
+        return tables_of(tmp_path)
 
-
-def ingested(ratings: bytes, users: bytes, movies: bytes) -> Ingested:
-    return ingest(movielens.DECLARATION, movielens.tables(movielens.parse(ratings, users, movies), FILES))
+    return read
 
 
 @pytest.mark.parametrize(
     ("ratings", "users", "movies", "message"),
     [
-        (RATINGS + b"3::10::5::1\n", USERS, MOVIES, "rating 4, .*listed in users.dat expected, found '3'"),
+        (
+            RATINGS + b"3::10::5::1\n",
+            USERS,
+            MOVIES,
+            r"ratings\.dat, line 4: a userid that is listed in users\.dat .* found 3",
+        ),
         (
             RATINGS + b"2::30::5::1\n",
             USERS,
             MOVIES,
-            "rating 4, .*listed in movies.dat expected, found '30'",
+            "line 4: a itemid that is listed in movies.dat expected, found 30",
         ),
         (
             RATINGS,
             USERS + USERS,
             MOVIES,
-            "users.dat, entry 3, column 'userid': '1' is there already, .*entry 1",
+            "users.dat, line 3: userid 1 is there already, in line 1",
         ),
-        (RATINGS, USERS, MOVIES + MOVIES, "movies.dat, entry 3, column 'itemid': '10' is there already"),
+        (RATINGS, USERS, MOVIES + MOVIES, "movies.dat, line 3: itemid 10 is there already"),
     ],
 )
 def test_files_that_contradict_each_other_are_refused(
-    ratings: bytes, users: bytes, movies: bytes, message: str
+    ingested: Callable[..., Tables], ratings: bytes, users: bytes, movies: bytes, message: str
 ) -> None:
     with pytest.raises(StepError, match=message):
         ingested(ratings, users, movies)
 
 
-def test_a_film_seen_twice_is_two_events() -> None:
+def test_a_film_seen_twice_is_two_events(ingested: Callable[..., Tables]) -> None:
     assert len(ingested(RATINGS + RATINGS[:20], USERS, MOVIES).ratings) == 4
 
 
-def test_it_is_a_data_set_like_any_other() -> None:
+def test_it_is_a_data_set_like_any_other(ingested: Callable[..., Tables]) -> None:
     found = ingested(RATINGS, USERS, MOVIES)
     assert found.ratings["rating"].tolist() == [5, 3, 1]
     assert found.users.to_numpy().tolist() == [[1, "1", "F", 1, "10"], [2, "2", "M", 56, "16"]]
@@ -141,7 +138,7 @@ def test_it_is_a_data_set_like_any_other() -> None:
 
 
 def test_no_genres_listed_is_no_genre() -> None:
-    assert movielens.parse_movies(b"1::A::(no genres listed)\n")["genres"].tolist() == [[]]
+    assert movielens.parse(ML_1M, RATINGS, USERS, b"1::A::(no genres listed)\n").items["genres"].tolist() == [[]]
 
 
 def test_a_folder_and_a_zip_are_searched_at_any_depth(movielens: Callable[..., Path], tmp_path: Path) -> None:
@@ -150,34 +147,33 @@ def test_a_folder_and_a_zip_are_searched_at_any_depth(movielens: Callable[..., P
     with zipfile.ZipFile(archive, "w") as file:
         for path in folder.iterdir():
             file.write(path, f"a/b/{path.name}")
-    read = []
-    for path in (archive, tmp_path / "deep"):
-        with sources.opened(path) as source:
-            read.append(ingest(source.declaration, source.tables).ratings)
-    assert read[0].equals(read[1])
+    one, other = (tables_of(path) for path in (archive, tmp_path / "deep"))
+    assert one.ratings.equals(other.ratings)
 
 
 def test_what_is_not_there_or_not_movielens_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(StepError, match="does not exist"), sources.opened(tmp_path / "nowhere"):
-        pass
-    with pytest.raises(StepError, match="not a whole zip"), sources.opened(tmp_path / "broken.zip"):
-        pass
-    with pytest.raises(StepError, match="holds no data set"), sources.opened(tmp_path):
-        pass
+    with pytest.raises(StepError, match="does not exist"):
+        tables_of(tmp_path / "nowhere")
+    with pytest.raises(StepError, match="not a whole zip"):
+        tables_of(tmp_path / "broken.zip")
+    with pytest.raises(StepError, match="holds no data set"):
+        tables_of(tmp_path)
 
 
 def test_100k_reads_the_same_from_both_of_its_layouts() -> None:
-    flags = dict.fromkeys(movielens_100k.GENRES, "0")
+    flags = dict.fromkeys(movielens.GENRES, "0")
     action = "|".join({**flags, "Action": "1", "Sci-Fi": "1"}.values())
     unknown = "|".join({**flags, "unknown": "1"}.values())
     ratings = b"1\t2\t5\t881250949\n1\t267\t1\t881250950\n"
-    grouplens = movielens_100k.parse_grouplens(
+    grouplens = movielens.parse(
+        GROUPLENS,
         ratings,
         b"1|24|M|technician|85711\n",
         f"2|Alien (1979)|01-Jan-1979||http://x|{action}\n267|unknown||||{unknown}\n".encode(),
     )
-    recbole = movielens_100k.parse_recbole(
+    recbole = movielens.parse(
+        RECBOLE,
         b"user_id:token\titem_id:token\trating:float\ttimestamp:float\r\n" + ratings,
         b"user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\r\n1\t24\tM\ttechnician\t85711\r\n",
         b"item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\r\n"
@@ -186,17 +182,13 @@ def test_100k_reads_the_same_from_both_of_its_layouts() -> None:
     for name in ("ratings", "users", "items"):
         assert getattr(grouplens, name).equals(getattr(recbole, name))
     assert grouplens.items["genres"].tolist() == [["Action", "Sci-Fi"], ["unknown"]]
-    written = movielens.dump(grouplens)
-    assert movielens.parse(written["ratings.dat"], written["users.dat"], written["movies.dat"]).users.equals(
-        grouplens.users
-    )
 
 
 def test_a_malformed_line_of_100k_is_named() -> None:
     with pytest.raises(MalformedLineError, match=r"u\.data, line 2"):
-        movielens_100k.parse_grouplens(b"1\t2\t5\t1\n1\t2\n", b"1|24|M|x|1\n", b"")
+        movielens.parse(GROUPLENS, b"1\t2\t5\t1\n1\t2\n", b"1|24|M|x|1\n", b"")
     with pytest.raises(MalformedLineError, match=r"ml-100k\.inter, line 1: the header"):
-        movielens_100k.parse_recbole(b"1\t2\t5\t1\n", b"", b"")
+        movielens.parse(RECBOLE, b"1\t2\t5\t1\n", b"", b"")
 
 
 @pytest.mark.parametrize("title", ["Nothing", "(1990) Later"])
