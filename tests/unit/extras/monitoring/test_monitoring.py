@@ -18,7 +18,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from data_exchange_center.settings import Settings
 from extras.monitoring import __main__ as monitoring
 from online.stack.service import StackError
-from online.web import worker
+from online.web.asgi import refused
 from tests.free_ports import settings_on_free_ports
 from tests.needs import program
 from tests.unit.extras.conftest import Fakes
@@ -61,8 +61,8 @@ def test_what_alerts_and_dashboard_ask_for_is_what_the_server_tells(http: FlaskC
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
     told = {family.name for family in text_string_to_metric_families(page)}
-    told |= {worker.refused()._name}
-    assert worker.refused() in REGISTRY._collector_to_names
+    told |= {refused._name}
+    assert refused in REGISTRY._collector_to_names
     asked = {name for each in expressions() for name in re.findall(r"\brecsys_\w+", each)}
     assert len(asked) > 10
     assert {re.sub(r"_(total|bucket)$", "", name) for name in asked} <= told

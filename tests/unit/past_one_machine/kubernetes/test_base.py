@@ -22,6 +22,7 @@ from online.stack.feast.service import FLAGS as FEAST_FLAGS
 from online.stack.redis.service import FLAGS as REDIS_FLAGS
 from online.stack.service import ROOT
 from online.stack.triton.service import FLAGS as TRITON_FLAGS
+from online.stack.triton.service import restricted
 from past_one_machine.clusters.redis import NODE_TIMEOUT_MS
 from tests.needs import program
 
@@ -190,7 +191,9 @@ def test_services_run_with_the_flags_that_they_run_with_here() -> None:
         for name in LASTING
     }
     for flags, name in ((REDIS_FLAGS, "redis"), (FEAST_FLAGS, "feast"), (TRITON_FLAGS, "triton")):
-        assert " ".join(flags) in commands[name]
+        assert " ".join(flags) in commands[name].replace("'*'", "*")
+    for option in restricted("$key"):
+        assert option in commands["triton"]
     assert f"--cluster-node-timeout {NODE_TIMEOUT_MS}" in commands["redis"]
 
 
