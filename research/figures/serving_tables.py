@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from research.figures.tables import Figure, Words, measured, read, table
 
+COUNTS = ("answered", "degraded", "refused")
 SOURCE = "source.json"  # the one file that no command writes: what was measured of the source, and how
 SOAKED = (
     "{minutes} minutes at {rate} requests/s, {switches} release switches: {requests} requests, {errors} errors, "
@@ -34,7 +35,8 @@ CHINESE = {
         "单个请求用时是最慢的一串裸调用（{chain} 毫秒）的 {ratio} 倍。",
     "Our own server's share of the processor time: {shares}.": "服务器自己占处理器时间的份额：{shares}。",
     "{share} with {in_flight} in flight": "并发 {in_flight} 时 {share}",
-    "load": "负载", "goodput": "有效吞吐", "turned away": "被拒绝", "degraded": "降级",
+    "load": "负载", "goodput": "有效吞吐", "answered": "已回答", "degraded": "降级", "refused": "被拒绝",
+    "other refused": "对方被拒绝",
     "Best rate: {rate} requests/s; loads are times that, goodput a share of it.":
         "最高速率：每秒 {rate} 个请求；负载是它的倍数，有效吞吐是它的份额。",
     "process": "进程", "MB after the warm-up": "热身后 MB", "MB at the end": "结束时 MB", "threads at most": "线程最多",
@@ -47,24 +49,27 @@ CHINESE = {
 
 def serving(figure: Figure, word: Words) -> str:
     """Requests per second and latency by concurrency, beside the source's."""
-    head = ("concurrency", "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
+    head = ("concurrency", *COUNTS, "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
     source = {level["concurrency"]: level for level in read(SOURCE)["serving"]}
     rows = []
     for level in figure["levels"]:
         known = source.get(level["concurrency"], {})
         theirs = (known.get("requests_per_s"), known.get("p50_ms"))
-        rows.append((level["concurrency"], level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
+        counts = (level.get(key) for key in COUNTS)
+        rows.append((level["concurrency"], *counts, level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
     return f"{table([word(name) for name in head], rows)}\n\n{measured(figure, word)}"
 
 
 def against(figure: Figure, word: Words) -> str:
     """This checkout beside another commit, level by level; then where a request's time went, and goes."""
     keys = ("requests_per_s", "p50_ms", "p99_ms")
+    counts = ("answered", "degraded", "refused", "other refused")
     times = ("requests/s, times", "p50, times", "p99, times", "processor time, times")
-    head = ("level", "requests/s", "p50 ms", "p99 ms", *times)
+    head = ("level", *counts, "requests/s", "p50 ms", "p99 ms", *times)
     rows = []
     for level in figure["levels"]:
-        found = (level["this"][key] for key in keys)
+        of, before = level["this"], level["other"]
+        found = (*(of.get(key) for key in COUNTS), before.get("refused"), *(of[key] for key in keys))
         rows.append((level["level"], *found, *(level["ratio"][key] for key in (*keys, "processor_ms"))))
     by_level = table([word(name) for name in head], rows)
     said = word(SAME_SERVICES if figure.get("same_services") else OWN_SERVICES)
@@ -117,7 +122,7 @@ def waterfall(figure: Figure, word: Words) -> str:
 
 def shed(figure: Figure, word: Words) -> str:
     """What becomes of requests beyond the best rate."""
-    head = ("load", "goodput", "turned away", "degraded", "p50 ms", "p99 ms")
+    head = ("load", "goodput", "refused", "degraded", "p50 ms", "p99 ms")
     rows = [
         (f"{p['factor']:g}", *(f"{p[key]:.0%}" for key in ("goodput", "shed", "degraded")), p["p50_ms"], p["p99_ms"])
         for p in figure["points"]

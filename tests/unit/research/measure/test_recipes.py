@@ -29,7 +29,7 @@ def test_a_switch_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def level(concurrency: int, p50_ms: float) -> Level:
-    return Level(concurrency, 10, 1000 / p50_ms, p50_ms, 2 * p50_ms, {"total": p50_ms - 1})
+    return Level(concurrency, 10, 10, 0, 0, 1000 / p50_ms, p50_ms, 2 * p50_ms, {"total": p50_ms - 1})
 
 
 def test_the_newest_release_of_each_recipe_on_the_same_data_is_measured() -> None:
