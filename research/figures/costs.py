@@ -260,19 +260,21 @@ WATERFALL_PICTURE = "One request stage by stage; what each stage waits and what 
 SHED_PICTURE = "Goodput, what is turned away, and the latency of accepted requests, by load"
 
 
+COUNTS = ("answered", "degraded", "refused")
 FIRST = "The first {requests} requests after each of {starts} starts, at {rate} a second."
 
 
 @block("serving", "serving.json")
 def serving(figure: Figure) -> str:
     """Requests per second and latency by concurrency, beside the source's."""
-    head = ("concurrency", "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
+    head = ("concurrency", *COUNTS, "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
     source = {level["concurrency"]: level for level in read(SOURCE)["serving"]}
     rows = []
     for level in figure["levels"]:
         known = source.get(level["concurrency"], {})
         theirs = (known.get("requests_per_s"), known.get("p50_ms"))
-        rows.append((level["concurrency"], level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
+        counts = (level.get(key) for key in COUNTS)
+        rows.append((level["concurrency"], *counts, level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
     return shown(figure, head, rows)
 
 
@@ -281,10 +283,11 @@ def against(figure: Figure) -> str:
     """This checkout beside another commit, level by level; then where a request's time went, and goes."""
     keys = ("requests_per_s", "p50_ms", "p99_ms")
     times = ("requests/s, times", "p50, times", "p99, times", "processor time, times")
-    head = ("level", "requests/s", "p50 ms", "p99 ms", *times)
+    head = ("level", *COUNTS, "other refused", "requests/s", "p50 ms", "p99 ms", *times)
     rows = []
     for level in figure["levels"]:
-        found = (level["this"][key] for key in keys)
+        of, before = level["this"], level["other"]
+        found = (*(of.get(key) for key in COUNTS), before.get("refused"), *(of[key] for key in keys))
         rows.append((level["level"], *found, *(level["ratio"][key] for key in (*keys, "processor_ms"))))
     by_level = table(head, rows)
     said = SAME_SERVICES if figure.get("same_services") else OWN_SERVICES
@@ -339,7 +342,7 @@ def waterfall(figure: Figure) -> str:
 @block("shed", "shed.json")
 def shed(figure: Figure) -> str:
     """What becomes of requests beyond the best rate."""
-    head = ("load", "goodput", "turned away", "degraded", "p50 ms", "p99 ms")
+    head = ("load", "goodput", "refused", "degraded", "p50 ms", "p99 ms")
     rows = [
         (f"{p['factor']:g}", *(f"{p[key]:.0%}" for key in ("goodput", "shed", "degraded")), p["p50_ms"], p["p99_ms"])
         for p in figure["points"]
