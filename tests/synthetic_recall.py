@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.contract import Channel, ChannelRecipe
-from data_exchange_center.channels.history_sum import HistorySum
-from data_exchange_center.channels.stored_vectors import StoredVectors
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.channels import Channel, HistorySum, StoredVectors
+from data_exchange_center.recipes import ChannelRecipe, Recipe
 from offline.data.inputs import Inputs
-from offline.training.channels import channel_set, item_vectors, user_vectors
+from offline.models.stages import channel_set, item_vectors, user_vectors
 from tests.synthetic_world import DIM, World
 
 

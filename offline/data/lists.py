@@ -11,9 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.search import best_unseen
-from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.channels import Channel, StoredVectors, best_unseen
 from data_exchange_center.columns import Columns
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.progress import progress

@@ -20,8 +20,7 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.feature_kinds import DenseFeature, Entity, HistoryFeature, NumberFeature, one_hot
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import candidate_columns
-from data_exchange_center.rankers.contract import ListsRecipe
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import ListsRecipe, Recipe
 from offline.data.inputs import Inputs
 from offline.data.overall import Overall
 from offline.data.sequences import Ints, Sequences

@@ -13,9 +13,8 @@ from typing import Final, NamedTuple, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.rankers.contract import ListsRecipe
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.channels import Channel
+from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists, recall_lists
 from offline.data.requests import Points, asked_later, request_points

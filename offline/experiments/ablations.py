@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
@@ -34,8 +34,7 @@ from offline.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
 from offline.experiments.fusion_rules import rules
 from offline.experiments.ranker_variants import AblationSetup, samples, without
 from offline.experiments.searches import variants
-from offline.training.channels import channels_of, fit_channels
-from offline.training.ranking import list_recipe
+from offline.models.stages import channels_of, fit_channels, list_recipe
 
 REFERENCE = "ranker: all inputs"  # what the others are compared with
 COMPARED = ("recall@200", "recall@50", "ndcg@50")

@@ -21,16 +21,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.channels.ease import EaseRecipe
-from data_exchange_center.channels.tower import TowerRecipe
+from data_exchange_center.recipes import EaseRecipe, TowerRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.inputs import Inputs
 from offline.data.requests import request_points
 from offline.data.sequences import Sequences
+from offline.models.kinds import fit_channel
 from offline.readers import read_inputs
 from offline.synthesis.kronecker import coarse, copies
-from offline.training.channels import fit_channel
 
 log = logging.getLogger(__name__)
 

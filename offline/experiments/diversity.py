@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.channels.contract import Channel, VectorChannel
+from data_exchange_center.channels import Channel, VectorChannel
 from data_exchange_center.diversity import rarity
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.progress import progress
@@ -44,8 +44,8 @@ from offline.experiments.rerankers import (
     rare_first,
     served,
 )
-from offline.training.list_ranker import ranked
-from offline.training.ranking import fit_stages, ranker_of_lists
+from offline.models.stages import fit_stages, ranker_of_lists
+from offline.models.training import ranked
 
 SIZE = 75  # shown: more than `K`, as what is neither known nor a target is taken off
 SERVED = "similarity and rarity"

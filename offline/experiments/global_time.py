@@ -28,8 +28,8 @@ from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import plain, summary
 from offline.experiments.fitted import EvalRequests, systems
+from offline.models.stages import fit_stages, ranker_of_lists
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages, ranker_of_lists
 
 BEFORE = 0.9  # share of all ratings that lie before T
 

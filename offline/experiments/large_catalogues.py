@@ -20,8 +20,8 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.channels.contract import Channel, ChannelRecipe
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.channels import Channel
+from data_exchange_center.recipes import ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.evaluation.evaluate import head, write
@@ -31,7 +31,7 @@ from offline.evaluation.report import comparisons, plain, summary
 from offline.experiments import catalogue_growth
 from offline.experiments.catalogue_growth import FULL, NEVER
 from offline.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
-from offline.training.channels import fit_channel
+from offline.models.kinds import fit_channel
 
 ALONE, FUSED = "alone", "fused"
 COMPARED: Final = ("recall@200", "ndcg@50")

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.rankers.deepfm import DeepFMRecipe
-from data_exchange_center.recipes import SOURCE_DEEPFM
+from data_exchange_center.recipes import SOURCE_DEEPFM, DeepFMRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import published
@@ -32,8 +31,8 @@ from offline.evaluation import metrics
 from offline.experiments import affinity, neighbours
 from offline.experiments.changes import Change, changed
 from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.training import Rows, predict, train_on_pairs
 from offline.readers import read_inputs, read_rated_pairs
-from offline.training.click_model import Rows, predict, train
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +113,9 @@ def judged(problem: Problem, names: Sequence[str], recipe: DeepFMRecipe) -> Scor
     config = DeepFMConfig.of(problem.pairs.spec, recipe)
     config = config.model_copy(update={"n_dense": config.n_dense + len(names)})
     data = Rows(torch.from_numpy(inputs), torch.from_numpy(labels))
-    model, _ = train(lambda: DeepFM(config), data.take(problem.fit), recipe.train, {}, f"{config.width} columns")
+    model, _ = train_on_pairs(
+        lambda: DeepFM(config), data.take(problem.fit), recipe.train, {}, f"{config.width} columns"
+    )
     judge = data.take(problem.judge)
     return scores_of(problem.users[problem.judge], predict(model, judge.inputs), judge.labels.numpy())
 

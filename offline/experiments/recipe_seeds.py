@@ -28,8 +28,8 @@ from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import plain, summary
 from offline.experiments.fitted import EvalRequests, systems
+from offline.models.stages import fit_stages, ranker_of_lists
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages, ranker_of_lists
 
 Part = TypeVar("Part", bound=Frozen)
 SEEDS = (1, 2)  # beside the recipe's own

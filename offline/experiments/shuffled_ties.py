@@ -28,8 +28,8 @@ from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.report import per_user, plain, summary
 from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.recipe_seeds import named_as_fitted
+from offline.models.stages import fit_stages, ranker_of_lists
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages, ranker_of_lists
 
 SEED = 0
 COMPARED = "ndcg@50"

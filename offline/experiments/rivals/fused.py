@@ -11,7 +11,7 @@ from data_exchange_center.fusion import RRF_K
 from offline.evaluation.baselines import top
 from offline.evaluation.metrics import Lists
 from offline.experiments.rivals.contract import SIZE
-from offline.training.item_item import Float32
+from offline.models.ease import Float32
 
 WEIGHTS: Final = (0.25, 0.5, 1.0, 2.0)  # of a list that joins; the first list has 1
 Weights = dict[str, float]  # rival -> weight

@@ -10,12 +10,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from offline.data.sequences import Sequences
-from offline.evaluation.baselines import best_unseen
+from offline.evaluation.baselines import best_unseen, item_knn
 from offline.evaluation.metrics import Floats
 from offline.evaluation.replay import Holdout
 from offline.experiments.rivals.als import Factors, factorised, folded_in
 from offline.experiments.rivals.contract import SIZE, Fitted, Rival, Setting
-from offline.training.item_item import Float32, ease, item_knn
+from offline.models.ease import Float32, ease
 
 DAY_S: Final = 86_400
 Model = TypeVar("Model")

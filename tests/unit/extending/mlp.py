@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.rankers.contract import Config, ListsRecipe
+from data_exchange_center.recipes import ListsRecipe
+from offline.models.kinds import Config
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,9 +26,8 @@ class MLPRecipe(ListsRecipe):
 
     @classmethod
     def build(cls, config: Config) -> nn.Module:
-        from torch import nn
-
         from offline.models.layers import Pick
+        from torch import nn
 
         sizes = [len(config["columns"]), *config["hidden"]]
         layers: list[nn.Module] = [Pick(config["columns"])]

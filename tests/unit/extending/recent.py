@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.contract import NOT_FOUND, Channel, ChannelRecipe, Fitted
-from data_exchange_center.channels.requests import Float32, Requests
+from data_exchange_center.channels import NOT_FOUND, Channel, Float32, Requests
+from data_exchange_center.recipes import ChannelRecipe
+from offline.models.kinds import Fitted
 
 if TYPE_CHECKING:
     from data_exchange_center.recipes import DataRecipe

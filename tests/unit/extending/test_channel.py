@@ -15,16 +15,19 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.channels import registry
-from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.channels.ease import EaseRecipe
-from data_exchange_center.channels.fm import FMRecipe
+from data_exchange_center.channels import ChannelSet, registry
 from data_exchange_center.columns import Columns, Split, vector_of
-from data_exchange_center.frozen import TrainRecipe
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.history import History
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.recipes import RECIPES, RecallRecipe, Recipe
+from data_exchange_center.recipes import (
+    RECIPES,
+    EaseRecipe,
+    FMRecipe,
+    ListRankerRecipe,
+    RecallRecipe,
+    Recipe,
+    TrainRecipe,
+)
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError

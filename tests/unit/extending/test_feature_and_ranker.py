@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from data_exchange_center.rankers import registry
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.channels.ease import EaseRecipe
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.feature_kinds import DAY_S, NEVER, ElapsedFeature
-from data_exchange_center.rankers import registry
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.recipes import RECIPES, RecallRecipe, Recipe
+from data_exchange_center.recipes import RECIPES, EaseRecipe, ListRankerRecipe, RecallRecipe, Recipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings

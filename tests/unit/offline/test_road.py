@@ -16,9 +16,7 @@ import torch
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifact_kinds import Artifact, ArtifactError, Binary, Document, Table
-from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.channels.contract import NOT_FOUND
-from data_exchange_center.channels.search import best_unseen
+from data_exchange_center.channels import NOT_FOUND, ChannelSet, best_unseen
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
@@ -32,10 +30,10 @@ from offline.data.lists import recall_lists
 from offline.data.requests import Points
 from offline.data.stored_features import StoredFeatures
 from offline.ingestion import movielens
-from offline.models.served import load_ranker, score
+from offline.models.fm import fm_data
+from offline.models.kinds import load_ranker, score
+from offline.models.training import list_scores, pairs_data
 from offline.readers import PAST, read_inputs, read_samples
-from offline.training.list_ranker import list_scores
-from offline.training.rows import fm_data, pairs_data
 from tests.unit.offline.synthetic import made_up_movielens
 
 STEPS = tuple(step.path.removesuffix(".py").replace("/", ".") for step in provenance.STEPS)

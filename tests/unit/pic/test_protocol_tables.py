@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import ListRankerRecipe
 from offline.experiments import ablations, fusion_rules, ranker_variants
 from tests.unit.pic.reading import BASE, MEANS, cells, word
 

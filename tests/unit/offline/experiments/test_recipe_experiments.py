@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.fusion import Hits, candidate_columns
 from data_exchange_center.recipes import SOURCE, Recipe
@@ -27,9 +27,8 @@ from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.fusion_rules import quotas, rrf, rules, z_scores
 from offline.experiments.ranker_variants import AblationSetup, Parts, without
 from offline.experiments.searches import searched_by_cosine, variants, without_popularity
-from offline.training.channels import channels_of, fit_channel, fit_channels
-from offline.training.ranking import fit_stages
-from tests.unit.offline.training.test_ranking import ITEMS, RECIPE, USERS, inputs_of
+from offline.models.kinds import fit_channel
+from offline.models.stages import channels_of, fit_channels, fit_stages
 
 LAST = 4
 LAST_FOUR = HoldoutRule(last=LAST)

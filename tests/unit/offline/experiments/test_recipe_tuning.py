@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.offline.models.test_stages import RECIPE
 
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
@@ -19,8 +20,7 @@ from offline.evaluation.evaluate import figure
 from offline.experiments import fitted, recipe_tuning
 from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.recipe_tuning import AROUND, AS_IT_IS, NOT_TRIED, Change, Trial, changes, measure, parts
-from offline.training.ranking import fit_stages, lists_of
-from tests.unit.offline.training.test_ranking import RECIPE
+from offline.models.stages import fit_stages, lists_of
 
 NDCG = "ndcg@10"  # lists of fifteen have none at 50
 FEW = {

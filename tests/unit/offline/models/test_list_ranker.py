@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from data_exchange_center.channels.requests import LONG_AGO_S
+from data_exchange_center.channels import LONG_AGO_S
 from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.history import History
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import ListRankerRecipe
+from offline.models.kinds import load_ranker, score, weights_to_bytes
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
-from offline.models.served import load_ranker, score, weights_to_bytes
 from tests.datasets import STARS
 
 ITEMS, LENGTH, CANDIDATES = 30, 5, 12
