@@ -79,6 +79,7 @@ lock: ## pin the Python packages anew: requirements.txt, and from it those of th
 	$(call compile_image,feast,--group feast)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
 	$(call compile_image,server,pyproject.toml --group server --group tracing)
+	$(compile) --universal --group audit --constraint requirements.txt --generate-hashes --no-annotate --output-file online/stack/images/audit.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,steps,pyproject.toml --group steps --group make) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
 
 .PHONY: lint
@@ -298,19 +299,11 @@ docker-status: ## which containers run, how they are, what memory they take
 docker-logs: ## the end of what they said: make docker-logs service=triton
 	@online/stack/docker.sh logs $(service)
 
-# For maintainers: what the images and the lock files hold. These use Python and, but for the holes of Python packages, Docker.
-.PHONY: audit sbom docker-pin docker-figures
-audit: setup ## known holes in the Python packages and in the images, and the licences
-	@$(BIN)/python -m online.stack.images.audit
+include online/stack/images/Makefile
 
-sbom: setup ## what each image holds, as a CycloneDX document: Python packages, jars, Debian packages -> sbom/
-	@$(BIN)/python -m online.stack.images.sbom
-
-docker-pin: setup ## pin the images of .env by digest, as their registries say today
-	@$(BIN)/python -m online.stack.images.pin
-
-docker-figures: setup ## sizes, starts and memory of the running containers, each started anew -> pic/figures/containers.json
-	@$(BIN)/python -m online.stack.images.figures
+.PHONY: docker-figures
+docker-figures: setup ## sizes, starts and memory of the running containers, each restarted -> pic/figures/containers.json
+	@$(BIN)/python -m research.containers
 
 .PHONY: bench bench-cold-start bench-events bench-gate bench-waterfall bench-shed serving-pictures soak bench-recipes bench-index
 bench: setup ## how fast the running server answers -> pic/figures/ (a minute); against=<commit>: beside that commit's, in turns (ten minutes, and setting that up)

@@ -2,8 +2,8 @@
 
 A channel either gives vectors, which an index of the items is searched with (`VectorChannel`), or scores the items
 itself (`Channel`). Training lists, evaluation and server call the same methods. In the order of a request: what a
-channel sees of it (`Requests`), the base classes, the two built-in forms (`HistorySum`, `StoredVectors`), the best of
-its scores (`best_unseen`), and all channels of a release (`ChannelSet`).
+channel sees of it (`Requests`), the base classes, the two built-in forms (`HistorySum`, `StoredVectors`), and all
+channels of a release (`ChannelSet`).
 
 A release names each channel's class by its ``form``; the class is found in the entry points ``recsys.served``.
 """
@@ -15,7 +15,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -24,14 +23,13 @@ from numpy.typing import NDArray
 from data_exchange_center import plugins
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
+from data_exchange_center.vocabulary import NOT_FOUND, Vocabulary, top_k
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Ints = NDArray[np.integer]
 Arrays = Mapping[str, NDArray[Any]]
 
-NOT_FOUND: Final = np.float32(-np.inf)  # score of an item that a channel does not return
-_FOUND: Final = np.nextafter(NOT_FOUND, np.float32(np.inf))  # the least score of what is found
 EVENTS: Final = 100  # newest events that a channel is given, where it says nothing else
 BREAK_S: Final = 3600  # a request this long after the user's last event starts a new session
 LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it the clock tells a ranker nothing: the data is old
@@ -332,28 +330,6 @@ class StoredVectors(VectorChannel):
         return self.items
 
 
-def best_unseen(scores: Float32, rows: Ints, seen: Ints, size: int) -> Iterator[Hits]:
-    """The ``size`` best of each row of (m, items + 1) ``scores``, without the (row, code) pairs ``seen``.
-
-    Ties are in favour of the smaller code, at the end of a list too. ``scores`` are written over.
-    """
-    scores[rows, seen] = NOT_FOUND
-    scores[:, 0] = NOT_FOUND
-    size = min(size, scores.shape[1])
-    least = scores.shape[1] - size
-    last = np.partition(scores, least, axis=1)[:, least]
-    taken = scores >= np.maximum(last, _FOUND)[:, None]
-    counts = np.count_nonzero(taken, axis=1)
-    for row in np.flatnonzero(counts > size):  # several tie for its last places
-        tied = np.flatnonzero(scores[row] == last[row])
-        taken[row, tied[size - int(counts[row]) :]] = False
-    places = np.flatnonzero(taken)
-    codes, values = places % scores.shape[1], scores.reshape(-1)[places]
-    for begin, end in pairwise((0, *np.cumsum(np.minimum(counts, size)).tolist())):
-        order = np.argsort(-values[begin:end], kind="stable")
-        yield Hits(codes[begin:end][order], values[begin:end][order])
-
-
 @dataclass(frozen=True, eq=False)
 class ChannelSet:
     """Channels over one vocabulary of items.
@@ -368,10 +344,7 @@ class ChannelSet:
 
     def codes(self, itemids: Ints) -> NDArray[np.int64]:
         """Codes of ``itemids``, any shape; 0 for an unknown item."""
-        if not len(self.itemids):
-            return np.zeros(np.shape(itemids), dtype=np.int64)
-        position = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
-        return np.where(self.itemids[position] == itemids, position + 1, 0)
+        return Vocabulary(self.itemids).codes(itemids)
 
     def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
         """One user's vector for each channel that has vectors, (d,), for a request at ``timestamp`` (seconds).
@@ -395,7 +368,7 @@ class ChannelSet:
         found = {}
         for name, scores in self.scores(history, profile, timestamp).items():
             codes = self.codes(seen)
-            (hits,) = best_unseen(scores[None].copy(), np.zeros(len(codes), np.int64), codes, size)
+            (hits,) = top_k(scores[None].copy(), size, np.zeros(len(codes), np.int64), codes)
             found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
         return found
 

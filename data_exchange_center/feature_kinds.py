@@ -15,13 +15,14 @@ from pydantic import Field, StrictInt, StrictStr
 
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.frozen import Frozen
+from data_exchange_center.vocabulary import UNKNOWN as UNKNOWN
+from data_exchange_center.vocabulary import Vocabulary
 
 Entity = Literal["user", "item"]
 Dtype = Literal["int64", "string"]
 Frame = Mapping[str, Any]  # column name -> sequence of values; a DataFrame or a plain dict
 Float32 = NDArray[np.float32]
 
-UNKNOWN = 0  # code of a value that the vocabulary does not hold; known values are 1..n
 NEVER: Final = -1  # stored in place of a moment that has not come: a user's first event, of a user without events
 DAY_S: Final = 86_400
 
@@ -66,8 +67,7 @@ class OneHotFeature(Frozen):
         array = _without_nulls(self.name, values)
         if known.dtype.kind == "U":
             array = array.astype(str)
-        position = np.minimum(np.searchsorted(known, array), len(known) - 1)
-        return np.where(known[position] == array, position + 1, UNKNOWN).astype(np.float32)
+        return Vocabulary(known).codes(array).astype(np.float32)
 
 
 class FlagFeature(Frozen):

@@ -12,6 +12,8 @@ from typing import Any, Final
 RECIPES: Final = "recsys.recipes"  # kind -> settings of a channel or ranker; every process parses them: no torch
 SERVED: Final = "recsys.served"  # form -> `channels.Channel` as a release holds it; the server imports it: numpy alone
 MODELS: Final = "recsys.models"  # kind -> how it is trained: see `offline.models.kinds`
+STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
+RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.recount.Served`
 
 
 @cache

@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import BeforeValidator, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
 from data_exchange_center import plugins
 from data_exchange_center.frozen import Frozen
@@ -181,8 +182,19 @@ def _channel(value: Any) -> Any:
     return recipe_class(value.get("kind"), ChannelRecipe).model_validate(value) if isinstance(value, Mapping) else value
 
 
+class _NotHere(RankerRecipe):
+    """Settings of a ranker where its package cannot be imported: the server reads no more than the kind."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
 def _ranker(value: Any) -> Any:
-    return recipe_class(value.get("kind"), RankerRecipe).model_validate(value) if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return recipe_class(value.get("kind"), RankerRecipe).model_validate(value)
+    except ModuleNotFoundError:  # torch, or offline, in the server's image
+        return _NotHere.model_validate(value)
 
 
 AnyChannelRecipe = Annotated[SerializeAsAny[ChannelRecipe], BeforeValidator(_channel)]
@@ -262,3 +274,19 @@ DEFAULT = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (SOURCE, DEFAULT)}
+
+
+def recipe_called(name: str) -> Recipe:
+    """One of `RECIPES`, or one in a JSON file. Raises ValueError, in a sentence, when there is none, or it is none."""
+    if not name.endswith(".json"):
+        if name not in RECIPES:
+            known = ", ".join(sorted(RECIPES))
+            raise ValueError(f"no recipe is called {name!r}; there are: {known}; or name a .json file that holds one")
+        return RECIPES[name]
+    try:
+        return Recipe.model_validate_json(Path(name).read_bytes())
+    except OSError as error:
+        raise ValueError(f"recipe {name} cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{name} is no recipe ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error

@@ -20,10 +20,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import engines
 from offline.data import samples
-from offline.data.inputs import Inputs, make_inputs
 from offline.data.lists import Lists
 from offline.data.samples import RatedPairs
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences, make_inputs
 
 PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
 OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)

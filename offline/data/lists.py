@@ -1,28 +1,154 @@
-"""Lists that recall would have returned at request points, with all inputs of the ranker: its training data."""
+"""The ranker's training data: lists that recall would have returned at request points, labelled, and its inputs.
+
+In the order in which it is made: which requests (`ListsAsked`), what recall finds there (`recall_lists`), what a batch
+is drawn from them (`sampled`), and the model's inputs (`StoredFeatures`), by the functions that the server calls.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
+from numpy.typing import DTypeLike, NDArray
 
-from data_exchange_center.channels import Channel, StoredVectors, best_unseen
+from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.progress import progress
-from offline.data import arrow_columns
-from offline.data.ahead import made_ahead
-from offline.data.requests import Points, histories, next_events, requests_at, seen_before
-from offline.data.sequences import Ints, Sequences
-from offline.data.statistics import user_statistics_after
+from data_exchange_center.recipes import ListsRecipe, Recipe
+from data_exchange_center.steps import StepError
+from data_exchange_center.vocabulary import Vocabulary, top_k
+from offline.data.requests import Points, asked_later, histories, next_events, request_points, requests_at, seen_before
+from offline.data.sequences import Inputs, Ints, Sequences
+from offline.data.statistics import item_statistics, user_columns, user_statistics_after
+
+AT_ONCE: Final = 1 << 20  # numbers that are drawn to get past them
+Item = TypeVar("Item")
 
 CHUNK = 512  # request points scored at once
 SEEN = 1 << 22  # events that these see as rated, all together
+ARRAY = 1 << 30  # bytes of an Arrow array at most: it counts what its rows hold by 32 bits
+NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: there is nothing to train the ranker on."
+
+
+class ListsMade(NamedTuple):
+    """How many lists were written, of how many candidates each, and how many of these were liked next."""
+
+    lists: int
+    candidates: int
+    liked: int
+
+
+@dataclass(frozen=True)
+class ListsAsked:
+    """The ranker's requests.
+
+    Attributes:
+        seed: of what is random about them.
+        past: share of each user's events that the teachers know; requests come later.
+        stride: events between requests.
+        later: share of the requests that are asked years later.
+        weights: of each channel in the fusion.
+        size: candidates of a list.
+        history: events the ranker sees.
+        horizon: events after a request that say what was liked.
+    """
+
+    seed: int
+    past: float
+    stride: int
+    later: float
+    weights: tuple[float, ...]
+    size: int
+    history: int
+    horizon: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, ranker: ListsRecipe) -> Self:
+        return cls(
+            seed=ranker.seed + 1,
+            past=ranker.past,
+            stride=ranker.stride,
+            later=ranker.later,
+            weights=tuple(channel.fusion_weight for channel in recipe.recall.channels),
+            size=recipe.recall.candidates,
+            history=ranker.history,
+            horizon=ranker.horizon,
+        )
+
+    def draws(self, users: int = 0) -> np.random.Generator:
+        """As it is when it has drawn for that many users."""
+        rng = np.random.default_rng(self.seed)
+        for begin in range(0, users, AT_ONCE):
+            rng.integers(0, self.stride, min(AT_ONCE, users - begin))
+        return rng
+
+    def draws_later(self, users: int, requests: int, begin: int) -> tuple[np.random.Generator, np.random.Generator]:
+        """When a request comes later, and which does: as the draws are for request ``begin`` of all ``requests``."""
+        when, which = self.draws(users), self.draws(users)
+        for rng, numbers in ((when, begin), (which, requests + begin)):
+            cast(np.random.PCG64, rng.bit_generator).advance(numbers)  # one for each request
+        return when, which
+
+    def requests(self, past: Sequences, draws: np.random.Generator) -> Points:
+        """Of all users of ``past``, at the moments at which they happened; the draws go on to the users after these."""
+        points = request_points(past, self.stride, draws)
+        return points.take(points.positions >= past.earlier_lengths(self.past)[points.users])
+
+    def asked(self, points: Points, when: np.random.Generator, which: np.random.Generator) -> Points:
+        """The requests, some of them later; the draws go on to those after these."""
+        return asked_later(points, self.later, when, which)
+
+    def all_requests(self, past: Sequences) -> Points:
+        """Of everybody, some of them later."""
+        points = self.requests(past, self.draws())
+        return self.asked(points, *self.draws_later(past.n_users, len(points), 0))
+
+    def recalled(
+        self, past: Sequences, profiles: NDArray[np.int64], teachers: Sequence[Channel], *, by_user: bool = False
+    ) -> Lists:
+        """Everybody's lists; ``by_user``: see `recall_lists`. Raises StepError when none holds anything liked."""
+        lists = self.lists(past, self.all_requests(past), profiles, teachers, by_user=by_user)
+        if not len(lists):
+            raise StepError(NOTHING_LIKED)
+        return lists
+
+    def lists(
+        self,
+        past: Sequences,
+        points: Points,
+        profiles: NDArray[np.int64],
+        teachers: Sequence[Channel],
+        *,
+        by_user: bool,
+    ) -> Lists:
+        """What the teachers recall at the requests, where it holds anything that was liked next.
+
+        ``by_user``: what a user's requests find does not depend on who else asks, to the last digit (`recall_lists`).
+        """
+        return recall_lists(
+            past,
+            points,
+            profiles,
+            teachers,
+            self.weights,
+            size=self.size,
+            history=self.history,
+            horizon=self.horizon,
+            only_liked=True,
+            by_user=by_user,
+        )
+
+
 _OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids; bytes, as engines know no halves
 
 
@@ -62,23 +188,21 @@ class Lists:
     def table(self, userids: Ints) -> pa.Table:
         """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OTHERWISE}
-        columns = {name: arrow_columns.column(array) for name, array in arrays.items()}
-        users, features = userids[self.users].astype(np.int32), arrow_columns.bytes_column(self.features)
+        columns = {name: arrow_column(array) for name, array in arrays.items()}
+        users, features = userids[self.users].astype(np.int32), bytes_column(self.features)
         return pa.table({Columns.USER: users, **columns, "features": features})
 
     @classmethod
     def of_table(cls, table: pa.Table, userids: Ints) -> Lists:
         """Inverse of `table`. Raises ValueError where a list is of none of the users, or two differ in size."""
         ids = table[Columns.USER].to_numpy()
-        users = np.minimum(np.searchsorted(userids, ids), len(userids) - 1)
-        if not len(ids) or (userids[users] != ids).any():
+        codes = Vocabulary(userids).codes(ids)
+        if not codes.any() or not codes.all():
             raise ValueError("these are no lists of these users")
-        columns = {
-            field.name: arrow_columns.rows(table[field.name]) for field in fields(cls) if field.name not in _OTHERWISE
-        }
-        features = arrow_columns.bytes_rows(table["features"], np.float16)
+        columns = {field.name: array_of(table[field.name]) for field in fields(cls) if field.name not in _OTHERWISE}
+        features = bytes_array(table["features"], np.float16)
         shape = *columns["candidates"].shape, -1
-        return cls(users=users.astype(np.int32), features=features.reshape(shape), **columns)
+        return cls(users=(codes - 1).astype(np.int32), features=features.reshape(shape), **columns)
 
 
 def recall_lists(
@@ -189,4 +313,159 @@ def _search(
 ) -> Iterator[Hits]:
     stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
     scores = channel.scores(requests_at(data, points, profiles, channel.events, stored))
-    return best_unseen(scores, *seen_before(data, points), size)
+    return top_k(scores, size, *seen_before(data, points))
+
+
+@dataclass(frozen=True, eq=False)
+class ListSample:
+    """A sample of m lists.
+
+    Attributes:
+        lists: (m, n) candidates instead of all, in fused order.
+        log_weights: (m, n) logarithm of how many candidates of the whole list each stands for.
+    """
+
+    lists: Lists
+    log_weights: Float32
+
+
+def sampled(lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bool_] | None = None) -> ListSample:
+    """Of each list ``size`` candidates: what was liked, and random others.
+
+    What was disliked or pads is taken last. A random one stands for those of its list that were not taken too, so that
+    a softmax over the sample, with ``log_weights`` added to the scores, is one over the list (Jean et al. 2015).
+
+    ``of``: which m of all lists, for which others draw, these are; each list's sample is the same, whoever draws.
+    """
+    m, c = lists.candidates.shape
+    everyone = np.ones(m, dtype=np.bool_) if of is None else of
+    size = min(size, c)
+    left_out = lists.disliked | (lists.candidates == 0)
+    key = rng.random((len(everyone), c), dtype=np.float32)[everyone]
+    key[lists.liked] = -1
+    key[left_out] = 1
+    places = np.sort(np.argpartition(key, size - 1, axis=1)[:, :size], axis=1)
+    is_random = ~(lists.liked | left_out)
+    taken = np.take_along_axis(is_random, places, axis=1)
+    stands_for = np.log(np.maximum(is_random.sum(axis=1), 1) / np.maximum(taken.sum(axis=1), 1))
+    columns = {
+        name: np.take_along_axis(getattr(lists, name), places, axis=1) for name in ("candidates", "liked", "disliked")
+    }
+    features = np.take_along_axis(lists.features, places[:, :, None], axis=1)
+    return ListSample(
+        replace(lists, features=features, **columns), np.where(taken, stands_for[:, None], 0).astype(np.float32)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFeatures:
+    """What a feature store would hold at the end of a past, and the spec that encodes it.
+
+    Users' statistics are not among it: the lists have them, as they stood at each request.
+
+    Attributes:
+        columns: names of `Lists.features`.
+        profile: name -> (users,) raw values.
+        items: items + 1; code c is row c, row 0 is padding.
+    """
+
+    spec: FeatureSpec
+    columns: tuple[str, ...]
+    profile: Mapping[str, NDArray[Any]]
+    items: Encoded
+
+    @classmethod
+    def of(cls, past: Sequences, inputs: Inputs, spec: FeatureSpec, recipe: Recipe) -> StoredFeatures:
+        """Profiles, and the items' statistics as they stand after ``past``."""
+        items = Encoded.joined(
+            [Encoded.none(spec.of("item"), 1), spec.encode_items(_columns(item_statistics(past, inputs)))]
+        )
+        channels = [channel.name for channel in recipe.recall.channels]
+        return cls(spec, candidate_columns(channels), _columns(inputs.users), items)
+
+    def rows(self, lists: Lists) -> Float32:
+        """(m, c, spec.width) model inputs of m lists of c candidates."""
+        statistics = dict(zip(user_columns(), lists.statistics.T, strict=True))
+        users = self.spec.encode_users(
+            {name: values[lists.users] for name, values in self.profile.items()} | statistics
+        )
+        history = self.spec.encode_history_codes(lists.events, lists.ratings, lists.ages)
+        return self.spec.assemble(
+            users[:, None],
+            self.items[lists.candidates],
+            lists.times[:, None],
+            self.spec.encode_candidates(self.columns, lists.features),
+            history[:, None],
+        )
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    return {str(name): column.to_numpy() for name, column in frame.items()}
+
+
+def arrow_column(rows: NDArray[Any]) -> pa.ChunkedArray:
+    """(m,) numbers; (m, n): m lists of n."""
+    if rows.ndim == 1:
+        return pa.chunked_array([rows])
+    lists = (pa.ListArray.from_arrays(_offsets(*part.shape), part.ravel()) for part in _pieces(rows))
+    return pa.chunked_array(lists, pa.list_(pa.from_numpy_dtype(rows.dtype)))
+
+
+def array_of(column: pa.ChunkedArray) -> NDArray[Any]:
+    """(m,) of a column of numbers, (m, n) of one of lists. Raises ValueError when lists differ in size."""
+    if not pa.types.is_list(column.type):
+        numbers: NDArray[Any] = column.to_numpy()
+        return numbers
+    size = _size(pc.list_value_length(column))
+    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate(flat).reshape(len(column), size)
+
+
+def bytes_column(rows: NDArray[Any]) -> pa.ChunkedArray:
+    """(m, ...) -> the bytes of each of the m."""
+    return pa.chunked_array((_bytes(part) for part in _pieces(rows)), pa.binary())
+
+
+def bytes_array(column: pa.ChunkedArray, dtype: DTypeLike) -> NDArray[Any]:
+    """(m, n) numbers of m times the bytes of n. Raises ValueError when they differ in size, or are no such numbers."""
+    size = _size(pc.binary_length(column))
+    flat = []
+    for chunk in column.chunks:
+        offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset :][: len(chunk) + 1]
+        flat.append(np.frombuffer(chunk.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
+    return np.concatenate(flat).reshape(len(column), size).view(dtype)
+
+
+def _size(sizes: pa.ChunkedArray) -> int:
+    """The one that all are; 0 of none. Raises ValueError when they differ."""
+    found: list[int] = sizes.unique().to_pylist()
+    if len(found) > 1:
+        raise ValueError("rows of one column differ in size")
+    return found[0] if found else 0
+
+
+def _pieces(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """(m, ...) -> some of the m after the other, as many as an Arrow array may hold."""
+    size = max(ARRAY // max(rows[:1].nbytes, 1), 1)
+    return (np.ascontiguousarray(rows[begin : begin + size]) for begin in range(0, len(rows), size))
+
+
+def _bytes(rows: NDArray[Any]) -> pa.BinaryArray:
+    offsets = _offsets(len(rows), rows[:1].nbytes)
+    return pa.Array.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(rows)])
+
+
+def _offsets(m: int, n: int) -> NDArray[np.int32]:
+    return np.arange(m + 1, dtype=np.int32) * np.int32(n)
+
+
+def made_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """The same items, the next one made by another thread while one is used; None would end them.
+
+    What fails in making one is raised where that one would be used. Who stops early waits for the one being made.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item

@@ -5,6 +5,7 @@ Items are *codes*: 1..n in the order of a vocabulary of itemids; 0 is padding an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -15,14 +16,16 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split
-from offline.data import pairs
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.feature_kinds import OneHotFeature, one_hot
+from data_exchange_center.vocabulary import Vocabulary
+from offline.data import terms
 
 Ints = NDArray[np.int64]
-PADDING = 0
 
 
 class PairsElsewhere(Protocol):
-    """Counts what `pairs` defines of the events of some sequences, without reading them."""
+    """Counts what `seen_together` and `followers` define of the events of some sequences, without reading them."""
 
     def seen_together(self) -> sp.csr_matrix: ...
 
@@ -122,12 +125,12 @@ class Sequences:
         return matrix
 
     def seen_together(self) -> sp.csr_matrix:
-        """`pairs.seen_together`."""
-        return self.elsewhere.seen_together() if self.elsewhere else pairs.seen_together(self)
+        """`seen_together`."""
+        return self.elsewhere.seen_together() if self.elsewhere else seen_together(self)
 
     def followers(self, window: int) -> sp.csr_matrix:
-        """`pairs.followers`."""
-        return self.elsewhere.followers(window) if self.elsewhere else pairs.followers(self, window)
+        """`followers`."""
+        return self.elsewhere.followers(window) if self.elsewhere else followers(self, window)
 
     @cached_property
     def first_of_pair(self) -> NDArray[np.bool_]:
@@ -174,14 +177,14 @@ def sequences(
     Raises:
         ValueError: an item is not in ``itemids`` or a user not in ``userids``, or the rows are not sorted by user.
     """
-    vocabulary = np.sort(np.asarray(itemids, dtype=np.int64))
+    vocabulary = Vocabulary.of(np.asarray(itemids, dtype=np.int64))
     users = ratings[Columns.USER].to_numpy(dtype=np.int64)
     if np.any(np.diff(users) < 0):
         raise ValueError("ratings are not sorted by user")
     raw = ratings[Columns.ITEM].to_numpy(dtype=np.int64)
-    codes = np.minimum(np.searchsorted(vocabulary, raw), len(vocabulary) - 1)
-    if np.any(vocabulary[codes] != raw):
-        raise ValueError(f"ratings hold item {raw[vocabulary[codes] != raw][0]}, which is not among the items")
+    codes = vocabulary.codes(raw)
+    if not codes.all():
+        raise ValueError(f"ratings hold item {raw[codes == 0][0]}, which is not among the items")
     known = np.unique(users if userids is None else np.asarray(userids, dtype=np.int64))
     if not np.isin(users, known).all():
         raise ValueError(f"ratings hold user {users[~np.isin(users, known)][0]}, who is not among the users")
@@ -189,11 +192,109 @@ def sequences(
     values = ratings[Columns.RATING].to_numpy(dtype=np.int64)
     return Sequences(
         userids=known,
-        itemids=vocabulary,
+        itemids=vocabulary.ids,
         starts=np.concatenate([[0], np.cumsum(counts)]),
-        items=codes + 1,
+        items=codes,
         ratings=values,
         liked=values > positive_level,
         times=ratings[Columns.TIMESTAMP].to_numpy(dtype=np.int64),
         recorded=(ratings[Columns.SPLIT] == Split.RECORDED).to_numpy() if Columns.SPLIT in ratings else None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Arrays by user (in the order of ``data``) or by item code; row 0 of item arrays is padding.
+
+    Attributes:
+        dataset: names of the profile's columns and of the numbers, levels of the ratings.
+        data: ratings; every user and item has a place, with ratings or without.
+        genre_names: in code order.
+        genres: (items + 1, genres) 0/1.
+        numbers: (items + 1, `Dataset.numbers`) values, NaN where unknown.
+        users: userid and profile, raw.
+        profile: the profile's vocabularies.
+        profiles: (users, profile) codes; 0 is an unknown value.
+    """
+
+    dataset: Dataset
+    data: Sequences
+    genre_names: tuple[str, ...]
+    genres: NDArray[np.float32]
+    numbers: NDArray[np.float64]
+    users: pd.DataFrame
+    profile: tuple[OneHotFeature, ...]
+    profiles: NDArray[np.int64]
+
+    def codes(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """(users, names) codes of some profile fields."""
+        known = [feature.name for feature in self.profile]
+        return self.profiles[:, [known.index(name) for name in names]]
+
+
+def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, dataset: Dataset) -> Inputs:
+    """Tables as in `artifacts.RATINGS`, `artifacts.USERS` and `artifacts.ITEMS` -> `Inputs`.
+
+    ``ratings`` are those that may be known; all users and items keep their place, with ratings or without.
+    """
+    items, users = items.sort_values(Columns.ITEM), users.sort_values(Columns.USER)
+    itemids, userids = items[Columns.ITEM].to_numpy(), users[Columns.USER].to_numpy()
+    genres = terms.genre_names(items)
+    flags = terms.genre_flags(terms.genre_codes(items, genres), len(genres))
+    profile = tuple(one_hot(name, "user", users[name].tolist()) for name in dataset.profile)
+    numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
+    return Inputs(
+        dataset=dataset,
+        data=sequences(ratings, itemids, dataset.positive_level, userids),
+        genre_names=tuple(genres),
+        genres=np.vstack([np.zeros((1, len(genres))), flags]).astype(np.float32),
+        numbers=np.vstack([np.full((1, numbers.shape[1]), np.nan), numbers]),
+        users=users[[Columns.USER, *dataset.profile]],
+        profile=profile,
+        profiles=profile_codes(profile, users),
+    )
+
+
+def profile_codes(profile: Sequence[OneHotFeature], users: pd.DataFrame) -> NDArray[np.int64]:
+    """(users, profile) codes; no columns where there is no profile."""
+    codes = [feature.encode(users[feature.name].to_numpy()) for feature in profile]
+    return np.stack(codes, axis=1).astype(np.int64) if codes else np.zeros((len(users), 0), dtype=np.int64)
+
+
+def seen_together(data: Sequences) -> sp.csr_matrix:
+    """By how many users both items were rated; on the diagonal, by how many one was."""
+    seen = data.seen().astype(np.int32)
+    counts = sp.csr_matrix(seen.T @ seen)
+    counts.sort_indices()
+    return counts
+
+
+def followers(data: Sequences, window: int) -> sp.csr_matrix:
+    """How often the column's item was liked within ``window`` events after the row's."""
+    size, users = data.n_items + 1, data.users
+    before, after = [data.items[:0]], [data.items[:0]]
+    for lag in range(1, min(window, len(users) - 1) + 1):
+        pairs = (users[lag:] == users[:-lag]) & data.liked[lag:]
+        before.append(data.items[:-lag][pairs])
+        after.append(data.items[lag:][pairs])
+    where = np.concatenate(before), np.concatenate(after)
+    counts = sp.csr_matrix((np.ones(len(where[0]), np.int32), where), shape=(size, size))
+    counts.sum_duplicates()
+    return counts
+
+
+@dataclass(frozen=True)
+class PairCount:
+    """What is to be counted of a past.
+
+    Attributes:
+        share: of each user's events, the first ones.
+        window: of `followers`; None: `seen_together`.
+    """
+
+    share: float = 1.0
+    window: int | None = None
+
+    def of(self, past: Sequences) -> sp.csr_matrix:
+        past = past.earlier(self.share)
+        return seen_together(past) if self.window is None else followers(past, self.window)

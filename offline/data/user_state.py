@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.feature_kinds import OneHotFeature
-from offline.data.inputs import profile_codes
+from offline.data.sequences import profile_codes
 from offline.data.whole_users import USERS
 
 READ: Final = [Columns.USER, Columns.ITEM, Columns.RATING, Columns.TIMESTAMP, Columns.SPLIT]  # by `newest_first`

@@ -19,11 +19,10 @@ import pandas as pd
 from data_exchange_center.artifact_kinds import Table
 from data_exchange_center.channels import Channel
 from data_exchange_center.dataset import Dataset
-from offline.data.inputs import Inputs
+from offline.data.lists import ListsAsked, ListsMade
 from offline.data.samples import RatedPairs
 from offline.data.sanity import Counted
-from offline.data.sequences import PairsElsewhere
-from offline.data.training_lists import ListsAsked, ListsMade
+from offline.data.sequences import Inputs, PairsElsewhere
 from offline.data.whole_users import Keys, OfUsers
 from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source

@@ -14,12 +14,12 @@ from data_exchange_center.artifact_kinds import Table
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
-from offline.data.inputs import Inputs
+from offline.data.lists import ListsAsked, ListsMade
 from offline.data.samples import RatedPairs
 from offline.data.sanity import Counted, counted
+from offline.data.sequences import Inputs
 from offline.data.split import label_and_split
 from offline.data.statistics import item_statistics, user_statistics
-from offline.data.training_lists import ListsAsked, ListsMade
 from offline.data.whole_users import Keys, OfUsers, added_up, for_everybody
 from offline.engines.room import expect_room
 from offline.ingestion import ingest, recorded

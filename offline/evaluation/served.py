@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import ChannelSet, best_unseen
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
@@ -24,6 +24,7 @@ from data_exchange_center.progress import progress
 from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
+from data_exchange_center.vocabulary import top_k
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.exact import ExactIndex
 from offline.evaluation.replay import Answers, Holdout
@@ -127,7 +128,7 @@ def scored(
         profile = np.zeros(0, np.int64) if state.profile is None else state.profile
         for name, scores in channels.scores(state.history, profile, time).items():
             codes = seen[row].indices.astype(np.int64)
-            found.setdefault(name, []).extend(best_unseen(scores[None].copy(), np.zeros_like(codes), codes, size))
+            found.setdefault(name, []).extend(top_k(scores[None].copy(), size, np.zeros_like(codes), codes))
     return found
 
 

@@ -24,9 +24,8 @@ from rich.table import Table
 from data_exchange_center.recipes import EaseRecipe, TowerRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.inputs import Inputs
 from offline.data.requests import request_points
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import fit_channel
 from offline.readers import read_inputs
 from offline.synthesis.kronecker import coarse, copies

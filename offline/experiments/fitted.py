@@ -12,11 +12,10 @@ from data_exchange_center.channels import Channel
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
-from offline.data.inputs import Inputs
 from offline.data.lists import Lists as RecallLists
 from offline.data.lists import channel_hits, recall_lists
 from offline.data.requests import Points
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout

@@ -13,8 +13,8 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import Encoded
 from data_exchange_center.recipes import ListRankerRecipe, Recipe
 from offline.data.lists import Lists as RecallLists
+from offline.data.lists import StoredFeatures
 from offline.data.statistics import list_spec
-from offline.data.stored_features import StoredFeatures
 from offline.experiments.fitted import EvalRequests
 from offline.models.list_ranker import FrozenTables, ListRanker, RankerInputs, train_then_renew
 from offline.models.stages import list_recipe, training_lists

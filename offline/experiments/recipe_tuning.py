@@ -30,10 +30,9 @@ from data_exchange_center.recipes import ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.lists import Lists as TrainingLists
+from offline.data.lists import ListsAsked, StoredFeatures
 from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
-from offline.data.stored_features import StoredFeatures
-from offline.data.training_lists import ListsAsked
 from offline.evaluation import metrics
 from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists

@@ -23,8 +23,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from data_exchange_center.channels import HistorySum
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.recipes import DataRecipe, EaseRecipe
-from offline.data.inputs import Inputs
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import Fitted
 
 Float32 = NDArray[np.float32]

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from data_exchange_center.channels import StoredVectors, index_vectors, query_vectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DataRecipe, FMRecipe
-from offline.data.inputs import Inputs
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.data.split import positions, trains, validation_mask
 from offline.models.kinds import Fitted
 from offline.models.training import Data, Rows, fit_on_pairs

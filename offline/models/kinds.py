@@ -22,10 +22,8 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import FeatureSpec, ModelInputs
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe
-from offline.data.inputs import Inputs
-from offline.data.lists import Lists
-from offline.data.sequences import Sequences
-from offline.data.stored_features import StoredFeatures
+from offline.data.lists import Lists, StoredFeatures
+from offline.data.sequences import Inputs, Sequences
 from offline.models.training import Data, curves, train_on_lists
 
 Config = Mapping[str, Any]  # JSON: "kind", and what sizes the network

@@ -30,10 +30,8 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import ListRankerRecipe, Recipe
-from offline.data.inputs import Inputs
-from offline.data.lists import Lists
-from offline.data.sequences import Sequences
-from offline.data.stored_features import StoredFeatures
+from offline.data.lists import Lists, StoredFeatures
+from offline.data.sequences import Inputs, Sequences
 from offline.models.ease import transition_factors
 from offline.models.kinds import Config, FittedRanker, ListExamples, Ranker
 from offline.models.training import curves, first_rating_weights, train_on_lists

@@ -17,12 +17,9 @@ from data_exchange_center.channels import Channel, ChannelSet, StoredVectors, Ve
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.recipes import ListRankerRecipe, ListsRecipe, Recipe
 from data_exchange_center.steps import StepError
-from offline.data.inputs import Inputs
-from offline.data.lists import Lists
-from offline.data.sequences import Sequences
+from offline.data.lists import Lists, ListsAsked, StoredFeatures
+from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
-from offline.data.stored_features import StoredFeatures
-from offline.data.training_lists import ListsAsked
 from offline.models.kinds import FittedChannel, ListExamples, fit_channel, fit_ranker
 
 Float32 = NDArray[np.float32]

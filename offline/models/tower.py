@@ -26,9 +26,8 @@ from data_exchange_center.channels import HistorySum
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.recipes import DataRecipe, TowerRecipe
 from data_exchange_center.steps import StepError
-from offline.data.inputs import Inputs
 from offline.data.requests import Points, histories, next_events, request_points, seen_before
-from offline.data.sequences import Ints, Sequences
+from offline.data.sequences import Inputs, Ints, Sequences
 from offline.models.ease import transition_factors
 from offline.models.kinds import Fitted
 from offline.models.losses import chances, drawn, next_item_loss, sampled_item_loss, within

@@ -29,12 +29,9 @@ from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.frozen import Frozen
 from data_exchange_center.progress import progress
 from data_exchange_center.recipes import ListsRecipe, TrainRecipe
-from offline.data.ahead import made_ahead
-from offline.data.list_samples import sampled
-from offline.data.lists import Lists
+from offline.data.lists import Lists, StoredFeatures, made_ahead, sampled
 from offline.data.sequences import Ints, Sequences
 from offline.data.split import validation_mask
-from offline.data.stored_features import StoredFeatures
 
 # One: batches this small gain little from a second thread, lose much when the machine is busy, and a fixed number means
 # the same sums in the same order, hence the same weights, on a machine with more cores.

@@ -23,8 +23,7 @@ from data_exchange_center import steps
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
-from offline.data.inputs import Inputs
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import fit_channel
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers

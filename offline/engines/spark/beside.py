@@ -14,9 +14,9 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import Channel
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
-from offline.data.inputs import Inputs
+from offline.data.lists import ListsAsked, ListsMade
 from offline.data.samples import RatedPairs
-from offline.data.training_lists import ListsAsked, ListsMade
+from offline.data.sequences import Inputs
 from offline.engines.spark.counting import SparkPairs
 from offline.engines.spark.environment import run_job
 from offline.engines.spark.teaching import Teaching

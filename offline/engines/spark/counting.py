@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
-from offline.data.pairs import PairCount
+from offline.data.sequences import PairCount
 from offline.engines.spark.environment import run_job
 
 # a row of the matrix: an item's code, the codes that it goes together with, and how often

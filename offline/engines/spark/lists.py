@@ -27,10 +27,9 @@ from data_exchange_center.files import parts_of
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data.inputs import profile_codes
+from offline.data.lists import NOTHING_LIKED
 from offline.data.requests import Points
-from offline.data.sequences import Sequences
-from offline.data.training_lists import NOTHING_LIKED
+from offline.data.sequences import Sequences, profile_codes
 from offline.engines.spark.pasts import Part, Pasts, all_parts, numbers
 from offline.engines.spark.session import session
 from offline.engines.spark.teaching import Teaching

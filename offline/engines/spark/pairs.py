@@ -26,8 +26,7 @@ from data_exchange_center.files import parts_of
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.data.pairs import PairCount
-from offline.data.sequences import sequences
+from offline.data.sequences import PairCount, sequences
 from offline.engines.spark.counting import ARROW, counts_of
 from offline.engines.spark.session import session
 from offline.engines.spark.whole_users import BATCH, whole_users

@@ -12,8 +12,8 @@ import numpy as np
 
 from data_exchange_center.channels import Channel, ChannelSet, StoredVectors
 from data_exchange_center.feature_kinds import OneHotFeature
+from offline.data.lists import ListsAsked
 from offline.data.sequences import Ints
-from offline.data.training_lists import ListsAsked
 
 ASKED, CHANNELS = "asked.json", "channels.npz"
 

@@ -12,7 +12,7 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.recipes import ListsRecipe
 from data_exchange_center.settings import Settings
-from offline.data.training_lists import ListsAsked
+from offline.data.lists import ListsAsked
 from offline.engines.in_memory import PandasEngine
 from offline.engines.spark.engine import SparkEngine
 from offline.preprocess import s2_term_trans

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
-from offline.data.pairs import PairCount
+from offline.data.sequences import PairCount
 from offline.engines.spark import pairs
 from offline.engines.spark.counting import SparkPairs, counts_of
 from offline.engines.spark.engine import SparkEngine

@@ -19,8 +19,8 @@ from data_exchange_center.channels import Channel, HistorySum, StoredVectors
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data import lists as lists_of_points
-from offline.data.inputs import Inputs
-from offline.data.training_lists import ListsAsked
+from offline.data.lists import ListsAsked
+from offline.data.sequences import Inputs
 from offline.engines.in_memory import PandasBeside
 from offline.engines.spark import lists
 from offline.engines.spark.beside import SparkBeside

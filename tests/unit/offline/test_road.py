@@ -16,7 +16,7 @@ import torch
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifact_kinds import Artifact, ArtifactError, Binary, Document, Table
-from data_exchange_center.channels import NOT_FOUND, ChannelSet, best_unseen
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
@@ -26,9 +26,9 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.lists import recall_lists
+from data_exchange_center.vocabulary import NOT_FOUND, top_k
+from offline.data.lists import StoredFeatures, recall_lists
 from offline.data.requests import Points
-from offline.data.stored_features import StoredFeatures
 from offline.ingestion import movielens
 from offline.models.fm import fm_data
 from offline.models.kinds import load_ranker, score
@@ -325,7 +325,7 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
         products = np.full((1, len(itemids) + 1), NOT_FOUND)
         products[0, 1:][competes] = np.stack(field[competes].to_list()) @ made[channel.name]
         codes = np.flatnonzero(seen) + 1
-        (found,) = best_unseen(products, np.zeros(len(codes), int), codes, recall.candidates)
+        (found,) = top_k(products, recall.candidates, np.zeros(len(codes), int), codes)
         hits.append(Hits(itemids[found.ids - 1], found.scores))
     fused = fuse(hits, weights, recall.candidates)
     n = len(fused.ids)

@@ -41,9 +41,13 @@ def test_figures_that_are_not_measured_yet_say_so(monkeypatch: pytest.MonkeyPatc
     assert filled.splitlines()[1] == "Not measured yet: no command has written `pic/figures/no_such.json`."
 
 
+def tracked(pattern: str) -> list[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_every_readme_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = subprocess.run(["git", "ls-files", "*README*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert set(files.stdout.split()) == {readme for pair in PAIRS for readme in pair}
+    assert set(tracked("*README*.md")) == {readme for pair in PAIRS for readme in pair}
     monkeypatch.syspath_prepend(ROOT / "pic")  # as python pic/readme.py has it
     filled = runpy.run_path(str(ROOT / "pic" / "readme.py"))["readmes"]()
     assert {str(path.relative_to(ROOT)) for path in filled} == {readme for pair in PAIRS for readme in pair}
@@ -55,7 +59,8 @@ def test_the_first_page_is_short(name: str) -> None:
 
 
 def test_every_make_command_is_a_target(readme: str) -> None:
-    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    makefiles = "\n".join((ROOT / name).read_text() for name in tracked("*Makefile"))
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefiles, re.MULTILINE))
     named = re.findall(r"`(?:[A-Z_]+=\S+ )*make ([^`]+)`", readme) + re.findall(
         r"^make ([^#\n]+)", readme, re.MULTILINE
     )

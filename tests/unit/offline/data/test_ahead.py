@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from offline.data.ahead import made_ahead
+from offline.data.lists import made_ahead
 
 PATIENCE_S = 20
 

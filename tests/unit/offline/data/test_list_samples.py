@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offline.data.list_samples import sampled
-from offline.data.lists import Lists
+from offline.data.lists import Lists, sampled
 
 LISTS, SIZE = 50, 40
 NOTHING = np.zeros((LISTS, 3), np.int32)

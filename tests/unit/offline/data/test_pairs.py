@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from offline.data.pairs import PairCount
-from offline.data.sequences import Sequences, sequences
+from offline.data.sequences import PairCount, Sequences, sequences
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import ElapsedFeature, one_hot
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data import statistics
-from offline.data.inputs import Inputs
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import (
     STATISTICS,
     UserStatistic,

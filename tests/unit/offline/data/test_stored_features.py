@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from tests.unit.offline.models.test_stages import inputs_of
 
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
-from offline.data.lists import Lists
+from offline.data.lists import Lists, StoredFeatures
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
-from offline.data.stored_features import StoredFeatures
+from tests.unit.offline.models.test_stages import inputs_of
 
 NOW = 10**6
 INPUTS = inputs_of(np.arange(39))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
-from offline.data import training_lists
+from offline.data import lists
+from offline.data.lists import ListsAsked
 from offline.data.requests import Points, asked_later, request_points
 from offline.data.sequences import Sequences
-from offline.data.training_lists import ListsAsked
 from tests.unit.offline.data.ratings import made_up_ratings
 
 ASKED = ListsAsked.of(DEFAULT, ListRankerRecipe(seed=7, stride=3, past=0.4, later=0.5))
@@ -41,7 +41,7 @@ def test_requests_of_everybody_are_drawn_with_one_generator() -> None:
 @pytest.mark.parametrize("ends", [(30,), (0, 1, 2, 30), (4, 17, 30), tuple(range(1, 31))])
 def test_requests_of_some_users_after_the_other(ends: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part draws for itself, as on another machine."""
-    monkeypatch.setattr(training_lists, "AT_ONCE", 3)
+    monkeypatch.setattr(lists, "AT_ONCE", 3)
     found = [
         (begin, ASKED.requests(some_users(DATA, begin, end), ASKED.draws(begin))) for begin, end in pairwise((0, *ends))
     ]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.settings import Settings
 from offline.experiments import fitted
+from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.offline.models.test_stages import RECIPE
 
 from data_exchange_center.settings import Settings
 from offline.evaluation.diversity import NDCG
 from offline.evaluation.report import plain
 from offline.experiments import diversity
 from offline.experiments.diversity import RANKED, SERVED, STRENGTHS, at_cost, chosen
+from tests.unit.offline.models.test_stages import RECIPE
 
 
 @pytest.fixture

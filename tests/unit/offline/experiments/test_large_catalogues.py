@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 from data_exchange_center.recipes import SOURCE, EaseRecipe, RecallRecipe, TowerRecipe
 from data_exchange_center.settings import Settings
@@ -15,6 +14,7 @@ from offline.evaluation.report import plain
 from offline.experiments import catalogue_growth, large_catalogues
 from offline.experiments.catalogue_growth import FULL, Case, cases, cost, wider
 from offline.experiments.large_catalogues import ALONE, FUSED, TO_FULL, WAYS
+from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 FEW = {
     "tower": WAYS["tower"]._replace(sizes=(4,)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.unit.offline.models.test_stages import RECIPE
 
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.settings import Settings
@@ -13,6 +12,7 @@ from data_exchange_center.steps import StepError
 from offline.evaluation.report import plain
 from offline.experiments import later_requests
 from offline.experiments.later_requests import RECALL
+from tests.unit.offline.models.test_stages import RECIPE
 
 
 @pytest.fixture

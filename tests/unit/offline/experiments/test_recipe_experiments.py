@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import Channel, StoredVectors
@@ -17,8 +16,8 @@ from data_exchange_center.fusion import Hits, candidate_columns
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.inputs import Inputs
 from offline.data.requests import Points
+from offline.data.sequences import Inputs
 from offline.evaluation import replay, served
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import HEADLINES
@@ -29,6 +28,7 @@ from offline.experiments.ranker_variants import AblationSetup, Parts, without
 from offline.experiments.searches import searched_by_cosine, variants, without_popularity
 from offline.models.kinds import fit_channel
 from offline.models.stages import channels_of, fit_channels, fit_stages
+from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 LAST = 4
 LAST_FOUR = HoldoutRule(last=LAST)

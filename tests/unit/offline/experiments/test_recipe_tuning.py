@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.offline.models.test_stages import RECIPE
 
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
@@ -21,6 +20,7 @@ from offline.experiments import fitted, recipe_tuning
 from offline.experiments.fitted import EvalRequests, systems
 from offline.experiments.recipe_tuning import AROUND, AS_IT_IS, NOT_TRIED, Change, Trial, changes, measure, parts
 from offline.models.stages import fit_stages, lists_of
+from tests.unit.offline.models.test_stages import RECIPE
 
 NDCG = "ndcg@10"  # lists of fifteen have none at 50
 FEW = {

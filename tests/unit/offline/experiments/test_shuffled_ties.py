@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import HoldoutRule
@@ -17,6 +16,7 @@ from offline.evaluation.replay import Answers
 from offline.experiments import shuffled_ties
 from offline.experiments.shuffled_ties import shuffled
 from tests.unit.offline.data.ratings import made_up_ratings
+from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 
 def test_events_change_places_within_their_second_alone() -> None:

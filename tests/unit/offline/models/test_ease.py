@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from offline.training import item_item
 
 from data_exchange_center.recipes import EaseRecipe
 from offline.data.sequences import Sequences
+from offline.models import ease as item_item
 from offline.models.ease import ease, ease_channel, low_rank, low_rank_ease
 from tests.datasets import STARS
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from offline.training import ranking
 
 from data_exchange_center.feature_kinds import one_hot
 from data_exchange_center.recipes import (
@@ -22,13 +21,12 @@ from data_exchange_center.recipes import (
     TowerRecipe,
 )
 from data_exchange_center.steps import StepError
-from offline.data.inputs import Inputs
-from offline.data.lists import Lists, recall_lists
+from offline.data.lists import Lists, StoredFeatures, recall_lists
 from offline.data.requests import Points
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
-from offline.data.stored_features import StoredFeatures
-from offline.models.kinds import ListExamples
+from offline.models import list_ranker
+from offline.models.kinds import ListExamples, fit_ranker
 from offline.models.list_ranker import FrozenTables, ListRanker, RankerInputs, train_then_renew
 from offline.models.stages import (
     channel_set,
@@ -133,11 +131,11 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
         told.append((then.stored, then.frozen))
         return train_then_renew(lists, then, now, *settings)
 
-    monkeypatch.setattr(ranking, "train_then_renew", train)
+    monkeypatch.setattr(list_ranker, "train_then_renew", train)
     teachers, lists = training_lists(inputs.data, inputs, RECIPE)
     spec = list_spec(inputs, RECIPE, RANKER)
     one, two = (
-        RANKER.fit(ListExamples(past, inputs, RECIPE, spec, teachers, teachers, lists)).network
+        fit_ranker(RANKER, ListExamples(past, inputs, RECIPE, spec, teachers, teachers, lists)).network
         for past in (inputs.data, part_ways(inputs.data))
     )
     (stored, known), (stored_then, known_then) = told

@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from offline.training import tower as training
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifact_kinds import ArtifactError
@@ -19,12 +18,11 @@ from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe, TowerRecipe
-from offline.data import arrow_columns
-from offline.data.inputs import Inputs
-from offline.data.lists import Lists, recall_lists
+from offline.data import lists as list_module
+from offline.data.lists import Lists, StoredFeatures, recall_lists
 from offline.data.requests import Points, request_points, requests_at
-from offline.data.sequences import Sequences
-from offline.data.stored_features import StoredFeatures
+from offline.data.sequences import Inputs, Sequences
+from offline.models import tower as training
 from offline.models.ease import ease_channel
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig, crossed_log_odds, similarities
 from offline.models.tower import Tower, TowerShape, target_weights, train_tower
@@ -226,7 +224,7 @@ def test_lists_hold_nothing_untrained(data: Sequences, tower: Tower, lists: List
 
 def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In several pieces."""
-    monkeypatch.setattr(arrow_columns, "ARRAY", 300)
+    monkeypatch.setattr(list_module, "ARRAY", 300)
     artifacts.LISTS.write(tmp_path, lists.table(data.userids))
     table = artifacts.LISTS.read_arrow(tmp_path)
     again = Lists.of_table(table, data.userids)

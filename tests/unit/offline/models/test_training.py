@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from data_exchange_center.recipes import TrainRecipe
 from offline.models.fm import FM
 from offline.models.kinds import weights_to_bytes
-from offline.models.training import Data, Rows, auc, calibration, fit, predict, train
+from offline.models.training import Data, Rows, auc, calibration, fit_on_pairs, predict, train_on_pairs
 
 RECIPE = TrainRecipe(epochs=3, batch_size=64, learning_rate=0.02, weight_decay=1e-5, schedule="one_cycle")
 
@@ -29,7 +29,7 @@ def build() -> FM:
 def test_a_pattern_is_learnt_and_generalises() -> None:
     recipe = RECIPE.model_copy(update={"epochs": 12})
     data = Data(learnable(), np.arange(2000) % 10 == 0, learnable(seed=1))
-    fitted = fit(build, data, recipe, "FM")
+    fitted = fit_on_pairs(build, data, recipe, "FM")
     assert fitted.auc["test"] > 0.95
     assert fitted.auc["validation"] > 0.95
     assert [epoch.epoch for epoch in fitted.epochs] == list(range(1, 13))
@@ -39,7 +39,10 @@ def test_a_pattern_is_learnt_and_generalises() -> None:
 def test_the_test_rows_have_no_say() -> None:
     other = Rows(learnable(seed=1).inputs, 1 - learnable(seed=1).labels)
     held_out = np.arange(2000) % 10 == 0
-    models = [fit(build, Data(learnable(), held_out, test), RECIPE, "FM").model for test in (learnable(seed=1), other)]
+    models = [
+        fit_on_pairs(build, Data(learnable(), held_out, test), RECIPE, "FM").model
+        for test in (learnable(seed=1), other)
+    ]
     assert weights_to_bytes(models[0]) == weights_to_bytes(models[1])
 
 
@@ -47,7 +50,7 @@ def test_the_test_rows_have_no_say() -> None:
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(schedule: str) -> None:
     recipe = RECIPE.model_copy(update={"schedule": schedule})
     first, again, other = (
-        weights_to_bytes(train(build, learnable(), recipe.model_copy(update={"seed": seed}), {}, "FM")[0])
+        weights_to_bytes(train_on_pairs(build, learnable(), recipe.model_copy(update={"seed": seed}), {}, "FM")[0])
         for seed in (0, 0, 1)
     )
     assert first == again

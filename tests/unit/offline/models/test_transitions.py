@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offline.data.pairs import followers
-from offline.data.sequences import Sequences
+from offline.data.sequences import Sequences, followers
 from offline.models.ease import transition_factors
 
 

@@ -10,8 +10,9 @@ import torch
 
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
-from past_one_machine.workers import launch, workers
-from past_one_machine.workers.group import Share, Workers
+from offline.models.training import Share
+from past_one_machine.workers import group, launch
+from past_one_machine.workers.group import Workers
 from tests.free_ports import free_ports
 from tests.unit.past_one_machine.workers import together
 from tests.unit.past_one_machine.workers.together import Trained
@@ -69,7 +70,7 @@ def test_the_first_reads_all_that_it_writes_about() -> None:
 def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(StepError, match=r"1 GPUs.*fewer workers"), workers.joined(TrainingSettings(device="cuda")):
+    with pytest.raises(StepError, match=r"1 GPUs.*fewer workers"), group.joined(TrainingSettings(device="cuda")):
         pass
 
 
@@ -82,18 +83,18 @@ def test_torchrun_must_not_share_its_store_where_it_starts_workers_anew(monkeypa
     """The variables are those that torchrun gives a worker."""
     for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(StepError, match=f"c10d and {workers.OWN_STORE}=1"), workers.joined(TrainingSettings()):
+    with pytest.raises(StepError, match=f"c10d and {group.OWN_STORE}=1"), group.joined(TrainingSettings()):
         pass
 
 
 def test_a_worker_does_not_wait_long_for_others_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """One may die before it is there; those that waited are started anew."""
     (port,) = free_ports(1)
-    group = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    for name, value in {**group, "TORCHELASTIC_RUN_ID": "test"}.items():
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in {**variables, "TORCHELASTIC_RUN_ID": "test"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(workers, "JOINING", datetime.timedelta(seconds=1))
-    with pytest.raises(RuntimeError), workers.joined(TrainingSettings()):
+    monkeypatch.setattr(group, "JOINING", datetime.timedelta(seconds=1))
+    with pytest.raises(RuntimeError), group.joined(TrainingSettings()):
         pass
 
 

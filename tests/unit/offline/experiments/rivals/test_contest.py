@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import metrics, replay
@@ -21,6 +20,7 @@ from offline.experiments.rivals.contest import FUSION, Contest
 from offline.experiments.rivals.contract import Fitted, Rival, Setting
 from offline.experiments.rivals.fused import fused, greedy
 from offline.experiments.rivals.report import Report
+from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 NDCG = "ndcg@10"  # lists of thirty have none at 50
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.settings import Settings
@@ -20,6 +19,7 @@ from offline.evaluation import replay
 from offline.evaluation.replay import Holdout
 from offline.experiments.rivals import environment, transformers
 from offline.experiments.rivals.contract import SIZE
+from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 
 @pytest.fixture

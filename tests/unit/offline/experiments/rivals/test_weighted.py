@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Sequences
@@ -26,6 +25,7 @@ from offline.experiments.rivals.weighted import (
     popular,
     weighted_histories,
 )
+from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 DAY_S = 86_400
 

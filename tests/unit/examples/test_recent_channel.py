@@ -1,7 +1,4 @@
-"""A third channel, one that brings no vectors, from outside the packages: fitted, taught with, released and served.
-
-Its file is the one that the chapter "Extend it" shows.
-"""
+"""examples/recent_channel.py, a third channel without vectors: fitted, taught with, released and served."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.channels import ChannelSet, registry
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.history import History
@@ -31,13 +28,13 @@ from data_exchange_center.recipes import (
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
+from examples.recent_channel import DAY_S, RecentRecipe
 from offline.evaluation.evaluate import evaluate
 from offline.experiments import ablations, recipe_seeds
 from offline_to_online.rows.item_rows import item_rows
 from offline_to_online.rows.sampling import sampled_searches
 from offline_to_online.stores.elasticsearch_index import index_body
 from tests.synthetic_release import write_artifacts
-from tests.unit.extending.recent import DAY_S, RecentRecipe
 from tests.unit.offline.synthetic import made_up_movielens
 from tests.unit.offline_to_online.online_side import OnlineSide
 
@@ -54,9 +51,8 @@ ALONE: Final = MINE.model_copy(update={"name": "alone", "recall": RecallRecipe(c
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    """The line that registers the kind, and two recipes that use it."""
+    """Two recipes that use it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "KINDS", [*registry.KINDS, RecentRecipe])
         for recipe in (MINE, ALONE):
             patch.setitem(RECIPES, recipe.name, recipe)
         yield

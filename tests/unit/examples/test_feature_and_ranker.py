@@ -1,7 +1,4 @@
-"""A second user statistic and a second ranker, from outside the packages: trained, exported, stored and served.
-
-Their code is what the chapter "Extend it" shows.
-"""
+"""examples/first_event_feature.py and examples/mlp_ranker.py: trained, exported, stored and served."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from data_exchange_center.rankers import registry
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
@@ -23,6 +19,7 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
+from examples.mlp_ranker import MLPRecipe
 from offline.data import statistics
 from offline.data.overall import Overall
 from offline.data.sequences import Ints, Sequences
@@ -35,9 +32,6 @@ from offline_to_online.parity.recount import RECOUNTS, Served
 from offline_to_online.rows.feature_rows import feature_frames, newest_event
 from offline_to_online.stores import feast_repo
 from offline_to_online.stores.triton_repo import config_pbtxt
-from tests.unit.extending.first_event import FIRST_EVENT
-from tests.unit.extending.first_event_again import first_event as first_event_again
-from tests.unit.extending.mlp import MLPRecipe
 from tests.unit.offline.synthetic import made_up_movielens
 from tests.unit.offline_to_online.online_side import OnlineSide
 
@@ -63,12 +57,10 @@ LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item",
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    """The lines that register statistics, their second counts and the ranker; and recipes to walk with."""
+    """A statistic of items beside the example's of users; and recipes to walk with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "STATISTICS", (*statistics.STATISTICS, FIRST_EVENT, LAST_RATED))
-        patch.setitem(RECOUNTS, "first_event", first_event_again)
+        patch.setattr(statistics, "STATISTICS", (*statistics.STATISTICS, LAST_RATED))
         patch.setitem(RECOUNTS, "item_last_rated", last_rated_again)
-        patch.setattr(registry, "KINDS", [*registry.KINDS, MLPRecipe])
         for recipe in (MINE, KNOWN):
             patch.setitem(RECIPES, recipe.name, recipe)
         yield
@@ -116,7 +108,7 @@ def test_it_is_learned_from_point_in_time(walked: Settings) -> None:
 
 def test_lists_of_other_statistics_are_not_trained_on(walked: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is registered, or taken away, between the two ranking steps."""
-    others = tuple(each for each in statistics.STATISTICS if each is not FIRST_EVENT)
+    others = tuple(each for each in statistics.STATISTICS if each is not LAST_RATED)
     monkeypatch.setattr(statistics, "STATISTICS", others)
     with pytest.raises(StepError, match=r"feature_spec\.json.*statistics\.py.*s1_feature_engi\.py again"):
         s2_model_train.main(walked)
