@@ -1,31 +1,64 @@
-"""Kinds of models and statistics, found by name among the entry points of all installed packages.
+"""Find plugins: classes and functions that other rooms and installed packages bring, by entry points.
 
-This project declares its own in pyproject.toml; another package brings more by declaring them in the same groups.
+Built-in ones are declared in this repository's pyproject.toml, an outsider's in its own package's, in the same groups:
+
+    [project.entry-points."recsys.recipes"]
+    mine = "my_package.my_channel:MyRecipe"
+
+The core names no room to the right of it: it asks for a group. An entry point whose folder was taken away is skipped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, Final
 
-RECIPES: Final = "recsys.recipes"  # kind -> settings of a channel or ranker; every process parses them: no torch
+from data_exchange_center.errors import RecsysError
+
+# Groups of models and features; examples/ holds a package that brings some.
+RECIPES: Final = "recsys.recipes"  # kind -> settings of a channel or ranker; the server imports a channel's: no torch
 SERVED: Final = "recsys.served"  # form -> `channels.Channel` as a release holds it; the server imports it: numpy alone
 MODELS: Final = "recsys.models"  # kind -> how it is trained: see `offline.models.kinds`
 STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
 RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.recount.Served`
 
 
+class PluginError(RecsysError, ValueError):
+    """No plugin of that name is installed. The message lists those that are."""
+
+
 @cache
-def declared(group: str) -> dict[str, EntryPoint]:
-    """Entry points of a group by name; read once a process, as that takes some 30 ms."""
-    return {each.name: each for each in sorted(entry_points(group=group), key=lambda each: each.name)}
+def find(group: str) -> Mapping[str, EntryPoint]:
+    """Return the entry points of a group by name, without importing them; read once a process, in some 30 ms.
+
+    An installed package replaces a built-in plugin of the same name only under another name: of two with one name the
+    first that Python finds counts.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=group):
+        if _is_there(point.module):
+            found.setdefault(point.name, point)
+    return found
 
 
 def load(group: str, name: object) -> Any:
-    """Import what is declared under ``name``. Raises ValueError, with the names that there are, when nothing is."""
-    known = declared(group)
-    if not isinstance(name, str) or name not in known:
-        hint = "" if known else "none (`make setup` declares the project's own)"
-        raise ValueError(f"{group}: none is called {name!r}; there are: {', '.join(known)}{hint}")
-    return known[name].load()
+    """Import one plugin. Raises PluginError, listing what there is, when the group has none of that name."""
+    found = find(group)
+    if not isinstance(name, str) or name not in found:
+        there = ", ".join(sorted(found)) or "none"
+        raise PluginError(
+            f"No {name!r} among the plugins of {group!r}; there are: {there}. A package brings one by an entry point "
+            f'in its pyproject.toml: [project.entry-points."{group}"].'
+        )
+    return found[name].load()
+
+
+def _is_there(module: str) -> bool:
+    """Tell whether a module can be imported, without importing it (its packages are)."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a parent package
+        return False

@@ -84,10 +84,10 @@ def unnamed_log_key(partition: int) -> str:
     return f"ml:log:{{{partition}}}"
 
 
-EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `online.experiments.declaration.pack`; or absent
+EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `extras.experiments.declaration.pack`; or absent
 ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: the same of those that ran, too
 EXPOSURE_USER: Final = "user"  # first field of an exposure's entry: `exposure_user`
-EXPOSURE: Final = "exposure"  # ... and the second: an `online.experiments.exposures.Exposure`, packed
+EXPOSURE: Final = "exposure"  # ... and the second: an `extras.experiments.exposures.Exposure`, packed
 
 
 def exposure_user(dataset: str, userid: OwnId) -> str:

@@ -106,7 +106,7 @@ STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
 
 def statistics() -> tuple[UserStatistic | ItemStatistic, ...]:
     """Those of this project, then those of other packages."""
-    others = (plugins.load(plugins.STATISTICS, name) for name in plugins.declared(plugins.STATISTICS))
+    others = (plugins.load(plugins.STATISTICS, name) for name in plugins.find(plugins.STATISTICS))
     return (*STATISTICS, *others)
 
 

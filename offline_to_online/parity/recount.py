@@ -140,7 +140,7 @@ def _counted_again(
             columns[name] = counted[name]
         elif name in RECOUNTS:
             columns[name] = RECOUNTS[name](served)
-        elif name in plugins.declared(plugins.RECOUNTS):
+        elif name in plugins.find(plugins.RECOUNTS):
             columns[name] = plugins.load(plugins.RECOUNTS, name)(served)
         else:
             raise CheckError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
-from offline.ingestion import movielens, sources
+from offline import movielens
+from tests.datasets import dumped, parsed
 from tests.free_ports import shifted_ports
 
 ROOT = Path(__file__).parents[2]
@@ -110,14 +112,12 @@ def is_ml_1m(road: Road) -> bool:
 
 def ml_100k(folder: Path, *, with_unknown: bool = True) -> Path:
     """MovieLens-100K in a folder: 19 genres, or 18 without the genre "unknown"."""
-    data = sources.ml_100k_from_wheel()
+    with tempfile.TemporaryDirectory() as temporary:
+        data = parsed(movielens.download_ml_100k(Path(temporary)))
     if not with_unknown:
         genres = [[genre for genre in names if genre != "unknown"] for names in data.items["genres"]]
-        data = dataclasses.replace(data, items=data.items.assign(genres=genres))
-    folder.mkdir()
-    for name, content in movielens.dump(data).items():
-        (folder / name).write_bytes(content)
-    return folder
+        data = data._replace(items=data.items.assign(genres=genres))
+    return dumped(data, folder)
 
 
 @contextmanager

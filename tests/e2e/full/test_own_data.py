@@ -8,19 +8,17 @@ import pytest
 
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
-from offline.evaluation.fingerprint import differences, fingerprint
-from offline.ingestion import movielens, sources
+from offline import movielens
 from offline.step_runner import run_steps
+from research.fingerprint import differences, fingerprint
+from tests.datasets import dumped, parsed
 from tests.made_up_data import exported
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
 def test_other_names_give_the_same_lists(tmp_path: Path, recipe: str) -> None:
-    data = sources.ml_100k_from_wheel()
-    original = tmp_path / "ml-100k"
-    original.mkdir()
-    for name, content in movielens.dump(data).items():
-        (original / name).write_bytes(content)
+    data = parsed(movielens.download_ml_100k(tmp_path))
+    original = dumped(data, tmp_path / "ml-100k")
     found = []
     for folder in (original, exported(data, tmp_path / "exported")):
         exchange = tmp_path / f"of-{folder.name}"
