@@ -127,11 +127,6 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
 	@$(BIN)/python -m offline_to_online.doctor
 
-.PHONY: name-events
-name-events: setup ## events that an earlier version recorded without a data set's name are that one's: make name-events dataset=<name>
-	@[[ -n "$(dataset)" ]] || { echo "Name a data set: make name-events dataset=<name>, as make offline prints it first." >&2; exit 1; }
-	@$(BIN)/python -m extras.events.unnamed "$(dataset)"
-
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
 	@$(BIN)/python -m offline_to_online.releases list
@@ -228,43 +223,32 @@ docker-logs: ## the end of what they said: make docker-logs service=triton
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-full test-unit test-browser test-services test-e2e
-test: setup ## lint, unit tests, the page in a browser, service tests, a walk through the real stack with MovieLens-100K (half an hour)
-	$(call timed,lint,$(MAKE) --no-print-directory lint)
-	$(call timed,unit tests,$(MAKE) --no-print-directory test-unit)
-	$(call timed,browser tests,$(MAKE) --no-print-directory test-browser)
-	$(call timed,service tests,$(MAKE) --no-print-directory test-services)
-	$(call timed,end-to-end tests,$(MAKE) --no-print-directory test-e2e)
+.PHONY: test test-full test-unit
+test: setup ## lint, unit tests, the demo with MovieLens-100K on the real services, the page in a browser (six minutes)
+	@$(BIN)/python -m tests.run test
 
-test-full: setup ## what `make test` leaves out: MovieLens-1M, both recipes, other data, faults and kills under load, a short soak (half an hour)
-	$(call timed,more service tests,$(BIN)/python -m pytest tests/services -q -m full)
-	$(call timed,more end-to-end tests,$(BIN)/python -m pytest tests/e2e/full -q)
+test-full: setup ## what `make test` leaves out (half an hour); room=events: all tests of that room, and no others
+	@$(BIN)/python -m tests.run full $(room)
 
-test-unit: setup ## no services, about a minute
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -q --numprocesses 2 --dist loadfile
-
-test-browser: setup ## the page in a real browser, Debian's Chromium, which root need not have installed
-	$(BIN)/python -m pytest tests/browser -q
-
-test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton, on ports of their own
-	$(BIN)/python -m pytest tests/services -q -m "not full"
-
-test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands, server, client, one fault each
-	$(BIN)/python -m pytest tests/e2e/walk -q
+outer := tests/unit/research tests/unit/past_one_machine
+test-unit: setup ## no services, two minutes; of=core: without research and what is past one machine, of=outer: these alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter outer,$(of)),$(outer),tests/unit) $(if $(filter core,$(of)),$(outer:%=--ignore %)) -q --numprocesses 2 --dist loadfile
 
 .PHONY: fuzz
 fuzz: setup ## ten thousand requests made from the API's description, right and wrong ones (two minutes; cases=<how many>; url=<server>: of a running one)
 	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/extras/test_fuzz.py -q --timeout 3600
 
 .PHONY: test-cluster test-clusters test-spark
-test-cluster: setup spark ## past one machine: the services as clusters, nodes killed under load; Spark gives what pandas gives; what this machine lacks is left out, and says so
+test-cluster: setup ## past one machine: the services as clusters, nodes killed under load; Spark gives what pandas gives (it needs Python 3.11)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-clusters test-spark
 
 test-clusters: setup
 	$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/spark -q --timeout 1800
 
-test-spark: spark # what the other one's requests leave of the machine
-	OMP_NUM_THREADS=1 nice $(SERVICES)/spark-*/bin/python -m pytest tests/cluster/spark -q --timeout 1800
+# In Spark's environment; where none can be made, in the project's own, which says so and skips them.
+test-spark: setup
+	@python=$$($(BIN)/python -m offline.engines.spark.environment --print || echo $(BIN)/python); \
+	OMP_NUM_THREADS=1 nice "$$python" -m pytest tests/cluster/spark -q --timeout 1800
 
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
