@@ -12,8 +12,8 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
+from offline import movielens
 from offline.engines.in_memory import PandasEngine
-from offline.ingestion import movielens
 from offline.readers import read_inputs
 from offline.recall.s1_term_recall import write_user_state
 from tests.datasets import STARS

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.shares import Shares
+from data_exchange_center.channels import Shares
 from extras.explain.shapes import NamedItem
 from online.clients.redis import StoredUser
 from online.recommend.release import Release

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_exchange_center.channels.shares import Shares
+from data_exchange_center.channels import Shares
 from data_exchange_center.fusion import Hits
 from extras.explain import shapes
 from extras.explain.evidence import Evidence, rank_on

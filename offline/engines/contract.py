@@ -17,14 +17,13 @@ from typing import Protocol
 import pandas as pd
 
 from data_exchange_center.artifact_kinds import Table
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.dataset import Dataset
 from offline.data.lists import ListsAsked, ListsMade
 from offline.data.samples import RatedPairs
 from offline.data.sanity import Counted
 from offline.data.sequences import Inputs, PairsElsewhere
 from offline.data.whole_users import Keys, OfUsers
-from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source
 
 
@@ -45,11 +44,6 @@ class Joined(Protocol):
 
     @property
     def dataset(self) -> Dataset: ...
-
-    @property
-    def told(self) -> Told:
-        """What has become of these events."""
-        ...
 
     def split(self, dataset: Dataset, train_share: float) -> SplitTables:
         """Labels, and who may see which row, as `offline.data.split.label_and_split` defines it."""

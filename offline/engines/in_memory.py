@@ -11,10 +11,11 @@ import pandas as pd
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifact_kinds import Table
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from offline.data.lists import ListsAsked, ListsMade
+from offline.data.recorded import Merged, merge
 from offline.data.samples import RatedPairs
 from offline.data.sanity import Counted, counted
 from offline.data.sequences import Inputs
@@ -22,9 +23,8 @@ from offline.data.split import label_and_split
 from offline.data.statistics import item_statistics, user_statistics
 from offline.data.whole_users import Keys, OfUsers, added_up, for_everybody
 from offline.engines.room import expect_room
-from offline.ingestion import ingest, recorded
+from offline.ingestion import ingest
 from offline.ingestion.declaration import INTERACTIONS
-from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source
 
 
@@ -48,19 +48,16 @@ class PandasTables:
 class PandasJoined:
     """See `contract.Joined`."""
 
-    joined: recorded.Joined
+    data: ingest.Ingested
+    merged: Merged
 
     @property
     def dataset(self) -> Dataset:
-        return self.joined.data.dataset
-
-    @property
-    def told(self) -> Told:
-        return self.joined.told
+        return self.data.dataset
 
     def split(self, dataset: Dataset, train_share: float) -> PandasTables:
-        data = self.joined.data
-        return PandasTables(label_and_split(data.ratings, dataset, train_share, self.joined.recorded), data)
+        rows = label_and_split(self.merged.ratings, dataset, train_share, self.merged.recorded)
+        return PandasTables(rows, self.data)
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,8 @@ class PandasIngested:
         return int(times.min()), int(times.max())
 
     def join(self, events: pd.DataFrame) -> PandasJoined:
-        return PandasJoined(recorded.join(self.data, events))
+        data = self.data
+        return PandasJoined(data, merge(data.dataset, data.ratings, data.users, data.items, events))
 
 
 class PandasEngine:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from flask import Flask, Response, g, request
 
 from online.recommend.types import Answer, Outcome, Stopwatch
-from online.web.in_hand import complete_since
+from online.web.limits import COMPLETE_SINCE
 
 HEADER: Final = "X-Request-ID"
 _GIVEN = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -61,7 +61,7 @@ def register_records(app: Flask, observers: Sequence[Observer]) -> None:
         g.record = Record(
             id=given if _GIVEN.fullmatch(given) else uuid.uuid4().hex[:16],
             endpoint=request.url_rule.rule if request.url_rule else UNMATCHED,
-            watch=Stopwatch(complete_since.get()),  # the wait for a thread counts
+            watch=Stopwatch(request.environ.get(COMPLETE_SINCE)),  # the wait for a thread counts
         )
 
     @app.after_request

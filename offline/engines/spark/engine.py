@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +39,6 @@ from offline.ingestion.identifiers import Numbering, Register
 from offline.ingestion.ingest import described, expect_enough, items_table, users_table
 from offline.ingestion.levels import Scale
 from offline.ingestion.listed import Catalogue, Profile, read_items, read_users
-from offline.ingestion.recorded import Told
 from offline.ingestion.sources import Source
 
 MOST_VALUES: Final = 1_000_000  # distinct values of events, which the driver looks at to cut levels
@@ -82,7 +81,6 @@ class SparkIngested:
     scale: Scale
     span: tuple[int, int]
     partitions: int
-    told: Told = field(default_factory=Told)
 
     def join(self, recorded: pd.DataFrame) -> SparkIngested:
         if len(recorded):

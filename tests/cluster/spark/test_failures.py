@@ -85,4 +85,4 @@ def test_what_servers_were_told_is_refused(engine: SparkEngine, tmp_path: Path) 
         found = engine.ingest(source)
     with pytest.raises(StepError, match="RECSYS_ENGINE=pandas alone"):
         found.join(pd.DataFrame({"eventid": ["a"]}))
-    assert replace(found, partitions=1).join(pd.DataFrame()).told.changed is False
+    assert replace(found, partitions=1).join(pd.DataFrame()).dataset == found.dataset

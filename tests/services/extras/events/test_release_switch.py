@@ -20,12 +20,11 @@ from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
 from extras.events.consumer import bring
 from extras.events.log import EventLog, Recording
-from offline.ingestion import movielens
-from offline.ingestion.ingest import Ingested, ingest
-from offline.ingestion.recorded import join
+from offline.data.recorded import merge
 from offline_to_online.rows.user_rows import UserRow
 from offline_to_online.stores.connections import redis_client
 from online.clients.redis import RedisUsers, StoredUser, UserQuery
+from tests.datasets import Tables, tables_of
 
 WRITERS, EACH = 8, 25
 FILMS = "films"  # the data set
@@ -35,7 +34,7 @@ ITEMS = WRITERS * EACH  # those of the data set's own events come after
 
 
 @pytest.fixture(scope="module")
-def data() -> Ingested:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """A user with three events, another who has two, and films that nobody has seen yet."""
     films = range(1, ITEMS + 4)
     files = (
@@ -45,11 +44,13 @@ def data() -> Ingested:
         b"1::F::1::10::\n2::M::56::16::\n",
         b"".join(b"%d::Film %d (1977)::Action\n" % (film, film) for film in films),
     )
-    names = (movielens.RATINGS_DAT, movielens.USERS_DAT, movielens.MOVIES_DAT)
-    return ingest(movielens.DECLARATION, movielens.tables(movielens.parse(*files), names))
+    folder = tmp_path_factory.mktemp("films")
+    for name, content in zip(("ratings.dat", "users.dat", "movies.dat"), files, strict=True):
+        (folder / name).write_bytes(content)
+    return tables_of(folder)
 
 
-def load(client: redis.Redis, release: str, data: Ingested) -> None:
+def load(client: redis.Redis, release: str, data: Tables) -> None:
     """A release that has been trained on ``data``, none of it held out."""
     nothing = np.empty(0, np.int32)
     for number, rows in data.ratings.groupby(Columns.USER):
@@ -62,7 +63,7 @@ def load(client: redis.Redis, release: str, data: Ingested) -> None:
     client.set(wire.manifest_key(release), "{}")
 
 
-def current(users: RedisUsers, release: str, userid: int, data: Ingested) -> StoredUser:
+def current(users: RedisUsers, release: str, userid: int, data: Tables) -> StoredUser:
     user = users.call(UserQuery(userid, release, FILMS)).user
     assert user is not None
     return user.current(data.dataset, {number: number for number in range(1, ITEMS + 4)}, None)
@@ -79,7 +80,7 @@ def wait_for(acknowledged: Semaphore, events: int) -> None:
         assert acknowledged.acquire(timeout=60)
 
 
-def test_releases_switch_while_many_write(settings: Settings, data: Ingested) -> None:
+def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> None:
     parts, trained, acknowledged = EventParts(settings.events_dir(FILMS)), Flag(), Semaphore(0)
 
     def write(writer: int) -> None:
@@ -99,7 +100,7 @@ def test_releases_switch_while_many_write(settings: Settings, data: Ingested) ->
     def train(client: redis.Redis, release: str) -> int:
         """A release of what the log has by now; how many events that were."""
         brought = bring(client, FILMS, parts)
-        load(client, release, join(data, parts.read()).data)
+        load(client, release, data._replace(ratings=merge(*data, parts.read()).ratings))
         return brought.events
 
     with redis_client(settings) as client, ThreadPoolExecutor(WRITERS) as pool:

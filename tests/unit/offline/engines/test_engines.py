@@ -48,8 +48,8 @@ def test_a_step_runs_in_the_environment_of_its_engine(tmp_path: Path, monkeypatc
 
 def test_without_sparks_environment_a_step_says_how_to_get_it(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "s1_data_split.py"],
-        cwd=ROOT / "offline" / "preprocess",
+        [sys.executable, "s1_term_recall.py"],
+        cwd=ROOT / "offline" / "recall",
         env=os.environ | {"RECSYS_ENGINE": "spark", "RECSYS_SERVICES_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -84,8 +84,8 @@ def test_an_environment_of_other_requirements_is_not_up_to_date(
     if sys.version_info[:2] == environment.PYTHON:
         environment.install(settings)
         assert environment.python(settings).name == "python"
-    monkeypatch.setattr(environment, "PYTHON", (3, 9))
-    with pytest.raises(steps.StepError, match=r"with Python 3\.9"):
+    monkeypatch.setattr(environment, "PYTHON", (3, 2))  # which is nowhere
+    with pytest.raises(steps.StepError, match=r"with Python 3\.2, .* no python3\.2 is on PATH"):
         environment.install(settings)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,10 +19,8 @@ from offline.engines.in_memory import PandasEngine
 from offline.engines.room import EVENT_BYTES, expect_room
 from offline.ingestion.events import MOST
 from offline.ingestion.tables import MadeRows
-from offline.preprocess import s0_get_data
 from offline.step_runner import ROOT
 from past_one_machine.scaling import __main__ as scaling
-from tests.made_up_data import shop
 
 GB = 10**9
 
@@ -60,31 +55,6 @@ def test_memory_is_no_way_out_where_pandas_reads_no_more() -> None:
         expect_room(Many("interactions.parquet", pa.table({}), said=MOST + 1), 24.9)
     assert "RECSYS_ENGINE=spark" in str(caught.value)
     assert "RECSYS_PANDAS__MEMORY_GB" not in str(caught.value)
-
-
-def test_the_step_refuses_before_anything_is_written(tmp_path: Path) -> None:
-    data, exchange = shop(tmp_path / "data", users=80, items=50, views=1_200), tmp_path / "exchange"
-    small = Settings(data=data, exchange_dir=exchange, pandas=PandasSettings(memory_gb=1e-5))
-    with pytest.raises(StepError, match=r"holds about 1,\d\d\d events"):
-        s0_get_data.main(small)
-    assert not exchange.exists()
-    s0_get_data.main(small.model_copy(update={"pandas": PandasSettings(memory_gb=1)}))
-
-
-def test_a_person_who_runs_the_step_is_told(tmp_path: Path) -> None:
-    variables = {
-        "RECSYS_DATA": str(shop(tmp_path / "data", users=80, items=50, views=1_200)),
-        "RECSYS_EXCHANGE_DIR": str(tmp_path / "exchange"),
-        "RECSYS_PANDAS__MEMORY_GB": "1e-5",
-    }
-    step = Path(s0_get_data.__file__)
-    done = subprocess.run(
-        [sys.executable, step.name], cwd=step.parent, env=os.environ | variables, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.startswith("StepError: ")
-    assert "RECSYS_ENGINE=spark" in done.stderr
 
 
 def test_left_out_the_memory_is_what_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
