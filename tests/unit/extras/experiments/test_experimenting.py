@@ -125,7 +125,7 @@ def test_which_requests_take_part_and_which_count(
 def test_an_arm_whose_release_is_gone_is_answered_by_the_live_one_and_says_so(http: FlaskClient, both: Fakes) -> None:
     experiment = start(both)
     ask(http, experiments=False)
-    for service in (both.users, both.item_list, both.features, both.scorer):
+    for service in (both.users, both.items, both.features, both.scorer):
         del service.worlds[OTHER]
     answer = ask(http, user_in(experiment, "treatment"))
     assert answer["release"] == both.world.release
