@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.settings import ServerSettings
-from offline_to_online.stores import triton_repo
+from offline_to_online.stores import triton
 from online.recommend.open_releases import KEPT
 from online.recommend.user_features import MAX_USERS
 from online.stack.elasticsearch.service import HEAP
@@ -43,4 +43,4 @@ def test_bounds(readme: str) -> None:
     assert KEPT == 2
     assert "512 MB" in bounds
     assert HEAP == "512m"
-    assert "count: 2" in Path(triton_repo.__file__).read_text(encoding="utf-8")
+    assert "count: 2" in Path(triton.__file__).read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.steps import StepError
-from offline_to_online.rows.item_rows import ItemRow, item_rows
+from offline_to_online.rows import ItemRow, item_rows
 from research.measure.index_growth import multiplied
 from tests.synthetic_release import write_artifacts
 
