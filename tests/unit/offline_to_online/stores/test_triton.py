@@ -82,11 +82,11 @@ def test_the_mark_of_a_check_holds_for_these_bytes_alone(
     settings: Settings, exported: bytes, truth: OfflineTruth
 ) -> None:
     place = TritonStore(settings).write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
-    assert not TritonStore(settings).is_checked(place)
+    assert not TritonStore(settings).is_checked("aaaaaaaaaaaa")
     TritonStore(settings).mark_checked(place)
-    assert TritonStore(settings).is_checked(place)
-    (TritonStore(settings).folder_of(place) / MODEL_FILE).write_bytes(of_release(exported, "cccccccccccc"))
-    assert not TritonStore(settings).is_checked(place)
+    assert TritonStore(settings).is_checked("aaaaaaaaaaaa")
+    (TritonStore(settings).folder_of(place) / MODEL_FILE).write_bytes(of_width(exported, "aaaaaaaaaaaa", 62))
+    assert not TritonStore(settings).is_checked("aaaaaaaaaaaa")
 
 
 def test_what_a_broken_off_write_left_behind_is_no_version(
