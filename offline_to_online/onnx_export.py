@@ -20,7 +20,7 @@ from data_exchange_center import wire
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.steps import CheckError
-from offline.models.served import score
+from offline.models.kinds import score
 
 # Triton 2.51 (image 24.10) carries ONNX Runtime 1.19, which reads up to these.
 OPSET: Final = 18

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.artifact_kinds import Table
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.feature_kinds import Entity, Float32

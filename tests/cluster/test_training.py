@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.channels.history_sum import HistorySum
+from data_exchange_center.channels import ChannelSet, HistorySum
 from offline import readers
 from tests.unit.offline.synthetic import made_up_movielens
 
