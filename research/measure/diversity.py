@@ -34,10 +34,10 @@ from data_exchange_center.steps import StepError
 from extras.diversity.hook import STAGE, DiversityRequest
 from offline.evaluation import replay
 from offline.evaluation.evaluate import figure, write
-from offline.evaluation.exact import ExactIndex
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
+from offline.evaluation.served import ExactIndex
 from offline.readers import read_with_holdout
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Stopwatch
