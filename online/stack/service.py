@@ -70,11 +70,9 @@ class Program:
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    directory: Path = ROOT
-    stop_wait_s: int = 20
 
 
-def cluster_program(settings: Settings, service: str, stop_wait_s: int = 20) -> Program:
+def cluster_program(settings: Settings, service: str) -> Program:
     """Run the plugin that keeps a service's cluster of several nodes on this machine. Raises StackError without it."""
     plugin = plugins.find("recsys.clusters").get(service)
     if plugin is None:
@@ -83,7 +81,7 @@ def cluster_program(settings: Settings, service: str, stop_wait_s: int = 20) -> 
             f"nodes of {service}: unset it, or install one."
         )
     command = (sys.executable, "-m", plugin.module)
-    return Program(command, environment=settings.environment(), stop_wait_s=stop_wait_s)
+    return Program(command, environment=settings.environment())
 
 
 @dataclass(frozen=True)

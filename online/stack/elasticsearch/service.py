@@ -53,11 +53,8 @@ def node_command(settings: Settings, folder: Path, http_port: int, transport_por
 def program(settings: Settings) -> Program:
     place = settings.elasticsearch
     if place.cluster:
-        return cluster_program(settings, "elasticsearch", stop_wait_s=30)
-    return Program(
-        command=node_command(settings, home(settings), place.port, place.transport_port),
-        stop_wait_s=30,
-    )
+        return cluster_program(settings, "elasticsearch")
+    return Program(node_command(settings, home(settings), place.port, place.transport_port))
 
 
 def version(settings: Settings) -> str:

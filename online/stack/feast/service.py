@@ -75,7 +75,6 @@ def program(settings: Settings) -> Program:
             *FLAGS,
         ),
         environment=feast_environment(settings),
-        stop_wait_s=3,  # it only reads, so it may be killed while it still waits for its threads
     )
 
 
