@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shlex
@@ -56,7 +55,7 @@ def test_what_a_person_may_name_a_folder_or_a_password_comes_through(
 ) -> None:
     shows = "import json, os, sys; print(json.dumps([sys.argv[1], os.getcwd(), *map(os.getenv, ('ODD', sys.argv[2]))]))"
     program = Program((sys.executable, "-c", shows, odd, MARK), environment={"ODD": odd})
-    service = dataclasses.replace(by_name("redis"), program=lambda _: program)
+    service = Mock(program=lambda _: program)
     path = tmp_path / "program.json"
     path.write_text(describe(service, settings), encoding="utf-8")
     done = subprocess.run([sys.executable, LAUNCHER, path], capture_output=True, text=True, check=True, timeout=60)
