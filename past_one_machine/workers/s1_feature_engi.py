@@ -19,7 +19,13 @@ from past_one_machine.workers.launch import fit_together, run
 def main(settings: Settings, workers: Workers) -> None:
     if workers.first:
         s1_feature_engi.main(settings)
-    elif settings.recipe.ranker.examples == "lists":
+    else:
+        train_with_the_first(settings, workers)
+
+
+def train_with_the_first(settings: Settings, workers: Workers) -> None:
+    """The part of a worker that is not the first."""
+    if settings.recipe.ranker.examples == "lists":
         provenance.made_from(settings.exchange_dir, settings.recipe, provenance.FEATURES)  # refuses what the first does
         inputs = read_inputs(settings, share=workers.reads)
         fit_together(inputs.data.earlier(ranker_of_lists(settings.recipe).past), inputs, settings.recipe)

@@ -18,7 +18,13 @@ from past_one_machine.workers.launch import run
 def main(settings: Settings, workers: Workers) -> None:
     if workers.first:
         s2_model_train.main(settings)
-    elif settings.recipe.ranker.examples == "lists":
+    else:
+        train_with_the_first(settings, workers)
+
+
+def train_with_the_first(settings: Settings, workers: Workers) -> None:
+    """The part of a worker that is not the first."""
+    if settings.recipe.ranker.examples == "lists":
         provenance.made_from(settings.exchange_dir, settings.recipe, provenance.RANKER)  # refuses what the first does
         fit_ranker(settings.recipe.ranker, s2_model_train.recalled_lists(settings, workers.reads_lists))
 

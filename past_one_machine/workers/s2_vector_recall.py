@@ -18,7 +18,12 @@ from past_one_machine.workers.launch import fit_together, run
 def main(settings: Settings, workers: Workers) -> None:
     if workers.first:
         s2_vector_recall.main(settings)
-        return
+    else:
+        train_with_the_first(settings, workers)
+
+
+def train_with_the_first(settings: Settings, workers: Workers) -> None:
+    """The part of a worker that is not the first."""
     provenance.made_from(
         settings.exchange_dir, settings.recipe, provenance.VECTOR_RECALL
     )  # refuses what the first does

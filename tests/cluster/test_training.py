@@ -1,4 +1,4 @@
-"""The steps trained by two workers, with settings alone: as one trains, and when one of the two is killed."""
+"""The steps trained by two workers, by their twins: as one trains, and when one of the two is killed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet, HistorySum
 from offline import readers
+from past_one_machine.workers import TWINS
 from tests.unit.offline.synthetic import made_up_movielens
 
 ROOT = Path(readers.__file__).parents[1]
@@ -26,6 +27,8 @@ PATIENCE_S = 600
 
 def started(step: str, folder: Path, **variables: str) -> subprocess.Popen[str]:
     path = ROOT / "offline" / step
+    if "RECSYS_TRAINING__WORKERS" in variables:
+        path = ROOT / TWINS[f"offline/{step}"]
     return subprocess.Popen(
         [sys.executable, path.name],
         cwd=path.parent,
