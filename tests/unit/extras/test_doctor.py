@@ -18,9 +18,9 @@ from data_exchange_center import artifacts
 from data_exchange_center.release import ParityRecord
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline_to_online import doctor, manifests
-from offline_to_online.doctor import Finding, examine, show
-from offline_to_online.stores.catalogue import Stores
+from extras.doctor import __main__ as doctor
+from extras.doctor.__main__ import Finding, examine, show
+from offline_to_online.releases import Stores, open_release, record_parity
 from online.clients.base import Client, Pong, ServiceError
 from tests.free_ports import settings_on_free_ports
 from tests.synthetic_release import write_artifacts
@@ -120,14 +120,14 @@ def test_another_recipe_makes_every_step_stale(settings: Settings) -> None:
 
 
 def checked(settings: Settings) -> str:
-    manifest = manifests.open_release(settings)
+    manifest = open_release(settings)
     record = ParityRecord(users=1, pairs=256, largest_difference=1e-7, triton_model="ml_rec", triton_version=1)
-    manifests.record_parity(settings, manifest, record)
+    record_parity(settings, manifest, record)
     return manifest.release
 
 
 def test_what_is_not_loaded_checked_or_live_is_synced(settings: Settings) -> None:
-    release = manifests.open_release(settings).release
+    release = open_release(settings).release
     found = examine(settings, clients(), stores(settings, release, without="Feast"))
     assert state(found, "s1_user_to_redis.py")[0] == "done"
     assert state(found, "s1_feature_to_feast.py") == ("missing", f"release {release} is not in Feast, or not wholly")

@@ -2,7 +2,7 @@
 
 Reads:  the artifacts and what each step says it was run on; the four services, and what they hold; the server
 Writes: nothing
-Run:    python -m offline_to_online.doctor
+Run:    python -m extras.doctor
 Expect: a line for every step, every service and the server; exit code 0 when all is well, else 1
 """
 
@@ -28,8 +28,7 @@ from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online import manifests
-from offline_to_online.stores.catalogue import Stores
+from offline_to_online.releases import CHECK, Stores, require_parity
 from online.clients.base import Client, ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
@@ -118,10 +117,10 @@ def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Fin
                 store.step, "missing", f"release {release} is not in {store.title}, or not wholly", "make sync"
             )
     try:
-        _, parity = manifests.require_parity(settings, release)
-        yield Finding(manifests.CHECK, "done", f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}")
+        _, parity = require_parity(settings, release)
+        yield Finding(CHECK, "done", f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}")
     except RecsysError as error:
-        yield Finding(manifests.CHECK, "missing", error.problem, "make sync")
+        yield Finding(CHECK, "missing", error.problem, "make sync")
     live = stores.redis.live()
     if live == release:
         yield Finding(GO_LIVE, "live", f"release {release}")

@@ -11,10 +11,9 @@ import pytest
 from data_exchange_center.release import FORMAT, Manifest, ParityRecord, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online import activation, manifests
-from offline_to_online.manifests import manifest_path, open_release, record_parity, require_parity
-from offline_to_online.stores.catalogue import Stores
-from offline_to_online.stores.triton_server import Place
+from offline_to_online import releases
+from offline_to_online.releases import CHECK, Stores, manifest_path, open_release, record_parity, require_parity
+from offline_to_online.stores.triton import Place
 from tests.synthetic_release import write_artifacts
 
 RECORD = ParityRecord(users=10, pairs=2_560, largest_difference=3e-7, triton_model="ml_rec", triton_version=4)
@@ -103,7 +102,7 @@ def test_a_release_without_the_record_of_its_check_is_refused(
     settings: Settings, manifest: Manifest, stores: Any
 ) -> None:
     with pytest.raises(StepError, match=rf"{manifest.release} must not go live.*s3_check_offline_and_online\.py"):
-        activation.go_live(settings, manifest.release)
+        releases.go_live(settings, manifest.release)
     assert stores.redis.log == []
 
 
@@ -119,9 +118,7 @@ def test_loading_again_takes_the_record_away(settings: Settings, manifest: Manif
 
 def test_a_damaged_manifest_is_one_sentence(settings: Settings, manifest: Manifest) -> None:
     manifest_path(settings, manifest.release).write_text("{}")
-    with pytest.raises(
-        StepError, match=rf"manifest\.json cannot be read \(Field required\)\. Run {manifests.CHECK} again"
-    ):
+    with pytest.raises(StepError, match=rf"manifest\.json cannot be read \(Field required\)\. Run {CHECK} again"):
         require_parity(settings, manifest.release)
 
 
@@ -139,7 +136,7 @@ def test_everything_is_in_place_before_the_pointer_moves_and_the_old_is_deleted_
     settings: Settings, manifest: Manifest, stores: Any
 ) -> None:
     record_parity(settings, manifest, RECORD)
-    assert activation.go_live(settings, manifest.release) == {"oldest"}
+    assert releases.go_live(settings, manifest.release) == {"oldest"}
     four = ("Redis", "Elasticsearch", "Feast", "Triton")
     assert stores.redis.log == [
         *(f"{title} serves" for title in four),
@@ -158,7 +155,7 @@ def test_an_experiment_whose_release_is_deleted_is_named(
 ) -> None:
     record_parity(settings, manifest, RECORD)
     stores.redis.experiments = {"ranker": {"a": "before", "b": "oldest"}, "other": {"a": "before", "b": "before"}}
-    activation.go_live(settings, manifest.release)
+    releases.go_live(settings, manifest.release)
     (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     for said in ("experiment ranker", "arm b", "make experiment-stop name=ranker"):
         assert said in told
@@ -172,7 +169,7 @@ def test_a_release_that_a_store_lacks_is_refused_and_its_step_named(
     store = stores.all[number]
     store.checked.clear()
     with pytest.raises(StepError, match=rf"not in {store.title}, .*: run {store.step}"):
-        activation.go_live(settings, manifest.release)
+        releases.go_live(settings, manifest.release)
     assert "Redis publish" not in stores.redis.log
 
 
@@ -182,20 +179,20 @@ def test_a_model_that_was_exchanged_after_the_check_is_refused(
     record_parity(settings, manifest, RECORD)
     stores.triton.place = Place("ml_rec", 5)
     with pytest.raises(StepError, match="was checked with ml_rec version 4 in Triton, and is ml_rec version 5 now"):
-        activation.go_live(settings, manifest.release)
+        releases.go_live(settings, manifest.release)
 
 
 def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_check(
     settings: Settings, manifest: Manifest, stores: Any
 ) -> None:
     record_parity(settings, manifest, RECORD)
-    activation.go_live(settings, manifest.release)
+    releases.go_live(settings, manifest.release)
     stores.redis.log.clear()
-    activation.go_back(settings, manifest.release)
+    releases.go_back(settings, manifest.release)
     assert "Redis activate" in stores.redis.log
     assert not any("delete" in line for line in stores.redis.log)
     stores.redis.log.clear()
     open_release(settings)
     with pytest.raises(StepError, match="must not go live"):
-        activation.go_back(settings, manifest.release)
+        releases.go_back(settings, manifest.release)
     assert stores.redis.log == []
