@@ -1,26 +1,18 @@
-"""The engine of a laptop: pandas, all of a table in memory."""
+"""The data set in memory: read, joined with what servers were told, split."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import Table
-from data_exchange_center.channels.contract import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
-from offline.data.lists import ListsAsked, ListsMade
-from offline.data.samples import RatedPairs
 from offline.data.sanity import Counted, counted
-from offline.data.sequences import Inputs
 from offline.data.split import label_and_split
-from offline.data.statistics import item_statistics, user_statistics
-from offline.data.whole_users import Keys, OfUsers, added_up, for_everybody
 from offline.engines.room import expect_room
 from offline.ingestion import ingest, recorded
 from offline.ingestion.declaration import INTERACTIONS
@@ -30,7 +22,7 @@ from offline.ingestion.sources import Source
 
 @dataclass(frozen=True)
 class PandasTables:
-    """See `contract.SplitTables`."""
+    """Ratings, labelled and split, users and items."""
 
     ratings: pd.DataFrame
     data: ingest.Ingested
@@ -46,7 +38,7 @@ class PandasTables:
 
 @dataclass(frozen=True)
 class PandasJoined:
-    """See `contract.Joined`."""
+    """The data set with the events that servers were told."""
 
     joined: recorded.Joined
 
@@ -65,7 +57,7 @@ class PandasJoined:
 
 @dataclass(frozen=True)
 class PandasIngested:
-    """See `contract.Ingested`."""
+    """A data set, read and numbered."""
 
     data: ingest.Ingested
 
@@ -83,7 +75,7 @@ class PandasIngested:
 
 
 class PandasEngine:
-    """See `contract.Engine`. ``memory_gb``: that it may take; what needs more is refused."""
+    """Reads all of a data set. ``memory_gb``: that it may take; what needs more is refused."""
 
     def __init__(self, memory_gb: float = math.inf) -> None:
         self.memory_gb = memory_gb
@@ -91,55 +83,3 @@ class PandasEngine:
     def ingest(self, source: Source) -> PandasIngested:
         expect_room(source.tables[INTERACTIONS], self.memory_gb)
         return PandasIngested(ingest.ingest(source.declaration, source.tables))
-
-    def of_users(
-        self,
-        exchange_dir: Path,
-        read: Table,
-        function: OfUsers,
-        written: Table,
-        *,
-        columns: Sequence[str] | None = None,
-        everybody: Table | None = None,
-        beside: OfUsers | None = None,
-    ) -> int:
-        made = function(_columns(read, exchange_dir, columns))
-        if everybody is not None:
-            users = everybody.read(exchange_dir, None if beside else [Columns.USER])
-            made = for_everybody(made, users[Columns.USER], written.columns)
-            if beside is not None:
-                made = beside(users).merge(made, on=Columns.USER, validate="1:1")
-        written.write(exchange_dir, made)
-        return len(made)
-
-    def counts(
-        self, exchange_dir: Path, read: Table, function: OfUsers, keys: Keys, *, columns: Sequence[str] | None = None
-    ) -> pd.DataFrame:
-        return added_up(function(_columns(read, exchange_dir, columns)), keys)
-
-
-@dataclass(frozen=True)
-class PandasBeside:
-    """See `contract.BesideModels`."""
-
-    exchange_dir: Path
-
-    def pairs(self, _: int) -> None:
-        return None
-
-    def training_lists(self, asked: ListsAsked, teachers: Sequence[Channel], inputs: Inputs) -> ListsMade:
-        lists = asked.recalled(inputs.data, inputs.profiles, teachers)
-        artifacts.LISTS.write(self.exchange_dir, lists.table(inputs.data.userids))
-        return ListsMade(len(lists), asked.size, int(lists.liked.sum()))
-
-    def features_of_lists(self, inputs: Inputs) -> None:
-        artifacts.USER_FEATURES.write(self.exchange_dir, user_statistics(inputs.data, inputs.users))
-        artifacts.ITEM_FEATURES.write(self.exchange_dir, item_statistics(inputs.data, inputs))
-
-    def features_of_pairs(self, made: RatedPairs) -> None:
-        artifacts.USER_FEATURES.write(self.exchange_dir, made.user_features)
-        artifacts.ITEM_FEATURES.write(self.exchange_dir, made.item_features)
-
-
-def _columns(table: Table, exchange_dir: Path, columns: Sequence[str] | None) -> pd.DataFrame:
-    return table.read(exchange_dir, None if columns is None else list(columns))

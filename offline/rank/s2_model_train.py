@@ -25,9 +25,10 @@ from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import published
+from offline.data.sequences import Inputs
 from offline.data.statistics import list_spec
 from offline.models.served import weights_to_bytes
-from offline.readers import read_inputs, read_lists, read_samples
+from offline.readers import InputsReader, read_inputs, read_lists, read_samples
 from offline.training.distributed import workers
 from offline.training.distributed.launch import run
 from offline.training.examples import ListExamples, PairExamples
@@ -35,12 +36,12 @@ from offline.training.ranking import ranker_of_lists
 from offline.training.rows import pairs_data
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
     read = provenance.made_from(folder, recipe, provenance.RANKER)
     first = workers.current().first
     if isinstance(ranker, ListsRecipe):
-        fitted = ranker.fit(recalled_lists(settings))
+        fitted = ranker.fit(recalled_lists(settings, read_inputs(settings)))
     elif first:
         assert isinstance(ranker, PairsRecipe)  # noqa: S101
         fitted = ranker.fit(rated_pairs(settings))
@@ -60,12 +61,12 @@ def rated_pairs(settings: Settings) -> PairExamples:
     return PairExamples(spec, read_dataset(settings.exchange_dir), data)
 
 
-def recalled_lists(settings: Settings) -> ListExamples:
+def recalled_lists(settings: Settings, inputs: Inputs) -> ListExamples:
     """What the step before made for a ranker of lists; of several workers, each has its share of the lists.
 
     Raises StepError when the step's statistics are others by now.
     """
-    folder, inputs, spec = settings.exchange_dir, read_inputs(settings), read_feature_spec(settings.exchange_dir)
+    folder, spec = settings.exchange_dir, read_feature_spec(settings.exchange_dir)
     if spec != list_spec(inputs, settings.recipe, ranker_of_lists(settings.recipe)):
         raise StepError(
             "feature_spec.json does not have the columns that offline/data/statistics.py names now: run "

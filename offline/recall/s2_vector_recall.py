@@ -22,13 +22,13 @@ from __future__ import annotations
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from offline import published
-from offline.readers import read_inputs
+from offline.readers import InputsReader, read_inputs
 from offline.training import channels
 from offline.training.distributed import workers
 from offline.training.distributed.launch import run
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
     dataset = artifacts.DATASET.read(folder)["name"]

