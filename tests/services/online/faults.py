@@ -10,7 +10,7 @@ from typing import Final
 import psutil
 
 from data_exchange_center.settings import Settings
-from online.bench.processes import listening
+from research.bench.processes import listening
 from tests.fault_proxy import Fault, FaultProxy
 
 PORTS: Final = {"redis": "port", "elasticsearch": "port", "feast": "port", "triton": "http_port"}  # that a server asks

@@ -22,8 +22,8 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.sanity import counted, expect_sense
 from offline.evaluation.evaluate import evaluate, show
-from offline.experiments.__main__ import experiment
 from offline.ingestion import movielens
+from research.experiments.__main__ import experiment
 from tests.datasets import STARS
 from tests.made_up_data import exported, half_stars, shop
 from tests.unit.offline.synthetic import made_up_movielens

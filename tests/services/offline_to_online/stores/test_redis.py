@@ -14,11 +14,11 @@ import redis
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
-from offline.scaling.serving import user_bytes
 from offline_to_online.rows.user_rows import RecallState
 from offline_to_online.stores.connections import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import RedisUsers
+from past_one_machine.scaling.serving import user_bytes
 from tests.unit.offline_to_online.user_rows import row_of
 
 RELEASE = "aaaaaaaaaaaa"

@@ -23,8 +23,8 @@ from offline.engines.room import EVENT_BYTES, expect_room
 from offline.ingestion.events import MOST
 from offline.ingestion.tables import MadeRows
 from offline.preprocess import s0_get_data
-from offline.scaling import __main__ as scaling
 from offline.step_runner import ROOT
+from past_one_machine.scaling import __main__ as scaling
 from tests.made_up_data import shop
 
 GB = 10**9

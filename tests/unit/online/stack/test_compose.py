@@ -56,7 +56,7 @@ def build() -> dict[str, Any]:
 def tags() -> dict[str, str]:
     lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
     pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    return {name: re.sub(r"@sha256:[0-9a-f]{64}$", "", value) for name, value in pairs}  # `make docker-pin`
+    return {name: re.sub(r"@sha256:[0-9a-f]{64}$", "", value) for name, value in pairs}  # Renovate adds digests
 
 
 def interpolated(text: str, variables: dict[str, str]) -> str:

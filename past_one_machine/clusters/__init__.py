@@ -1,0 +1,1 @@
+"""Several nodes of a service on this machine, as a cluster."""

@@ -1,0 +1,35 @@
+"""Whether a change makes requests cost more: the decision over what `research.bench.compare` has measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+AT_MOST: Final = 1.1  # times the other's p50 and processor time
+_JUDGED: Final = {"p50_ms": ("p50", "stage_p50_ms"), "processor_ms": ("processor time", "processor_ms")}
+_SUMS: Final = ("all", "total")
+
+
+def grown(levels: Sequence[Mapping[str, Any]], this: str, other: str, at_most: float = AT_MOST) -> list[str]:
+    """A sentence for each level and each figure that is more than ``at_most`` times the other's: empty, if none is.
+
+    Each names the stage, or the process, that grew most in milliseconds.
+    """
+    found = []
+    for level in levels:
+        for key, (name, by_stage) in _JUDGED.items():
+            ratio = level["ratio"][key]
+            if ratio > at_most:
+                stage, before, after = _most_grown(level[other][by_stage], level[this][by_stage])
+                found.append(
+                    f"{level['level']}: {name} is {ratio:.2f} times what it was (at most {at_most:g}); most of it: "
+                    f"{stage}, {before:.2f} ms before, {after:.2f} ms now"
+                )
+    return found
+
+
+def _most_grown(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, float, float]:
+    """The stage that grew most. Where no stage is known to both, the sum speaks for all."""
+    known = [stage for stage in after if stage in before and stage not in _SUMS] or [s for s in _SUMS if s in after]
+    stage = max(known, key=lambda name: after[name] - before.get(name, 0.0))
+    return stage, before.get(stage, 0.0), after[stage]

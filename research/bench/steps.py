@@ -1,0 +1,123 @@
+"""How long every offline step takes and how much memory it needs, as a user runs it: ``make bench-offline``.
+
+Each step runs in its own process, on a fresh exchange folder that is removed afterwards; steps that can run at the same
+time do. Measured are wall-clock seconds, processor seconds, the share of the machine's cores that this is, each step's
+peak resident memory, and the peak of what all processes held together, pages that they share counted once. Beside them
+stand the seconds of the project that this one is faithful to, measured on another machine with two cores.
+
+Writes: pic/figures/offline_bench.json; of another recipe than the default offline_bench_<recipe>.json
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.figures import FIGURES, named
+from data_exchange_center.files import write_json
+from data_exchange_center.machine import machine
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline.readers import read_model_reports
+from offline.step_runner import run_steps
+from past_one_machine.scaling.watch import Watch
+
+log = logging.getLogger(__name__)
+
+SOURCE_SECONDS = {  # of the source's steps that were measured
+    "offline/preprocess/s1_data_split.py": 16,
+    "offline/preprocess/s2_term_trans.py": 43,
+    "offline/recall/s2_vector_recall.py": 30,
+    "offline/rank/s1_feature_engi.py": 112,
+    "offline/rank/s2_model_train.py": 866,
+}
+
+
+TRAINING = tuple(step.path for step in (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER))
+
+
+def report(settings: Settings) -> dict[str, Any]:
+    """Steps, totals, AUC, data set and machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        exchange_dir = Path(folder)
+        with Watch(os.getpid()) as watch:
+            steps = list(run_steps(settings, exchange_dir))
+        costs = cost(steps, machine()["cores"])
+        return {
+            "command": "make bench-offline",
+            "machine": machine(),
+            "dataset": artifacts.DATASET.read(exchange_dir)["name"],
+            "recipe": settings.recipe_name,
+            **costs,
+            "peak_mb": round(watch.peak_mb),
+            "auc": {name: found["auc"] for name, found in read_model_reports(exchange_dir).items() if found["auc"]},
+        }
+
+
+def cost(steps: Sequence[Mapping[str, Any]], cores: int) -> dict[str, Any]:
+    """What the steps took, each and all, in the order of the pipeline; ``steps``: as `run_steps` measured them."""
+    first = min(step["began"] for step in steps)
+    places = [step.path for step in provenance.STEPS]
+    rows = [
+        {
+            **step,
+            "began": round(step["began"] - first, 1),
+            "share": round(step["cpu_seconds"] / max(step["seconds"] * cores, 0.1), 2),
+            "source_seconds": SOURCE_SECONDS.get(step["step"]),
+        }
+        for step in sorted(steps, key=lambda step: places.index(step["step"]))
+    ]
+    seconds = _span(rows)
+    return {
+        "steps": rows,
+        "seconds": seconds,
+        "training_seconds": _span([row for row in rows if row["step"] in TRAINING]),
+        "share": round(sum(row["cpu_seconds"] for row in rows) / (seconds * cores), 2),
+        "source_seconds": sum(row["source_seconds"] or 0 for row in rows),
+    }
+
+
+def _span(rows: Sequence[Mapping[str, Any]]) -> float:
+    """From the beginning of the first to the end of the last."""
+    begin, end = min(row["began"] for row in rows), max(row["began"] + row["seconds"] for row in rows)
+    return round(float(end - begin), 1)
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    table = Table(title=f"offline steps on {found['dataset']}, {found['machine']['cores']} cores")
+    for name in ("step", "from", "seconds", "CPU s", "of the cores", "peak MB", "source's s"):
+        table.add_column(name, justify="left" if name == "step" else "right")
+    for step in found["steps"]:
+        source = step["source_seconds"]
+        values = (step["began"], step["seconds"], step["cpu_seconds"], f"{step['share']:.0%}", step["peak_rss_mb"])
+        table.add_row(step["step"], *map(str, values), "-" if source is None else str(source))
+    table.add_section()
+    for what, seconds, *rest in (
+        ("channels, lists and ranker", found["training_seconds"], "", "", "", ""),
+        ("all", found["seconds"], "", f"{found['share']:.0%}", found["peak_mb"], found["source_seconds"]),
+    ):
+        table.add_row(what, "", str(seconds), *map(str, rest))
+    console.print(table)
+    for model, parts in found["auc"].items():
+        shown = (f"{part} {'-' if value is None else f'{value:.4f}'}" for part, value in parts.items())
+        console.print(f"{model} AUC: " + ", ".join(shown))
+
+
+def main(settings: Settings) -> None:
+    found = report(settings)
+    path = FIGURES / f"{named('offline_bench', settings.recipe_name)}.json"
+    write_json(path, found)
+    show(found, Console())
+    log.info("written: %s", path)
+
+
+if __name__ == "__main__":
+    run(main)

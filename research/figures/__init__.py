@@ -1,0 +1,1 @@
+"""Tables and pictures of the READMEs, from the measurements in pic/figures."""

@@ -1,0 +1,122 @@
+"""Time `make demo` on a fresh clone, with everything to install and again, and keep one of its answers.
+
+What is measured is the committed state of this checkout: it is cloned into a folder that is removed afterwards. The
+default ports must be free, or others named by the settings.
+
+Reads   RECSYS_DATA, like the demo itself
+Writes  pic/figures/demo.json; with --output pic/figures/demo_output.json
+Run     make bench-demo; make demo-output
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from data_exchange_center import artifacts
+from data_exchange_center.figures import FIGURES
+from data_exchange_center.files import write_json
+from data_exchange_center.http import local_session
+from data_exchange_center.machine import machine
+from data_exchange_center.settings import load_settings
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUT = FIGURES / "demo.json"
+PRINTED = OUTPUT.with_name("demo_output.json")
+TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
+NOISE = re.compile(
+    r"\r|%\||%\), .* gone, |^make\[|^(\S+/)?\.venv/bin/|^\d\d:\d\d:\d\d |^Triton: making|^--- "
+)  # progress, commands, log, times
+FILM = re.compile(r"^│ +\d+ │")
+PARTS = ("offline", "services", "sync", "server")
+
+
+def demo(checkout: Path) -> tuple[dict[str, int], str]:
+    """Run `make demo`; seconds of each part and step and in all, and what it printed. Exits with that when it fails."""
+    started = time.perf_counter()
+    env = {**os.environ, "PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}  # as on a machine that has nothing yet
+    env.pop("RECSYS_SERVICES_DIR", None)
+    command = ["make", "demo"]
+    done = subprocess.run(command, cwd=checkout, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        sys.exit(f"make demo failed:\n{done.stdout[-3000:]}")
+    took = {found["what"]: int(found["seconds"]) for found in TIMED.finditer(done.stdout)}
+    return took | {"all": round(time.perf_counter() - started)}, done.stdout
+
+
+def excerpt(printed: str) -> list[str]:
+    """What a person sees of a run: each step with its results and what comes after the films, which are left out."""
+    lines = [line.rstrip() for line in printed.splitlines()]
+    plain = [line for line in lines if line and not NOISE.search(line)]
+    films = [row for row, line in enumerate(plain) if FILM.match(line)]
+    return [*plain[: films[0]], "…", *plain[films[-1] + 1 :]]
+
+
+def parts(took: dict[str, int]) -> dict[str, int]:
+    """The parts of a run in order; what is not in one of them is installation."""
+    setup = took["all"] - sum(took[part] for part in PARTS)
+    return {"setup": setup, **{part: took[part] for part in PARTS}, "all": took["all"]}
+
+
+def without_data(item: dict[str, Any]) -> dict[str, Any]:
+    """An item of an answer without what MovieLens says of it: the data set may not be passed on."""
+    return item | {"title": "…", "genres": ["…"]}
+
+
+def measure(checkout: Path) -> dict[str, Any]:
+    """Both runs, the sync steps, and an answer for user 1."""
+    settings = load_settings()
+    log.info("make demo on a fresh clone")
+    first, _ = demo(checkout)
+    log.info("%s; make demo again", first)
+    again, _ = demo(checkout)
+    log.info("%s", again)
+    with local_session() as session:
+        answer = session.post(f"{settings.server.url}/ml/rec", json={"userid": 1}, timeout=30)
+    answer.raise_for_status()
+    return {
+        "command": "make bench-demo",
+        "machine": machine(),
+        "dataset": artifacts.DATASET.read(checkout / "data_exchange_center")["name"],
+        "first": parts(first),
+        "again": parts(again),
+        "sync_steps": {f"`{step}`": s for step, s in first.items() if step.startswith("offline_to_online/")},
+        "answer": answer.json() | {"item_list": [without_data(item) for item in answer.json()["item_list"][:2]]},
+    }
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    write_json(path, content)
+    log.info("written: %s", path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", action="store_true", help="run it once, in this checkout, and keep what it prints")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if parser.parse_args().output:
+        _, printed = demo(ROOT)
+        write(PRINTED, {"command": "make demo-output", "printed": excerpt(printed)})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        checkout = Path(folder) / "recsys_pipeline"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True)
+        try:
+            found = measure(checkout)
+        finally:
+            subprocess.run(["make", "down"], cwd=checkout, check=False)
+    write(OUTPUT, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""How fast events are: from an event's acknowledgement to the first answer that knows it, and events per second.
+
+Users rate the first item of their list, beside other requests at a fixed rate; timed is from the acknowledgement to an
+answer without that item. Then events of strangers are sent in batches, as fast as they are taken. All events are taken
+back; `make events` waits so long.
+
+Reads   the running server; data_exchange_center/offline (who the users are)
+Writes  pic/figures/events.json
+Run     make bench-events, after make up sync serve
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, Final
+
+import numpy as np
+
+from data_exchange_center import steps
+from data_exchange_center.event_parts import EventParts
+from data_exchange_center.events import Event
+from data_exchange_center.figures import FIGURES
+from data_exchange_center.files import write_json
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.release import Manifest
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.evaluation.live import expect_release
+from research.bench.asking import Drawn, facts, known_userids, ready
+from research.bench.generator import Target, expect_all_good, generator
+from research.measure.server_loop import Loop, ServerLoop
+
+REQUESTS_PER_S: Final = 50.0  # beside the events
+CHANGES: Final = 300  # events whose answers are waited for
+BATCH, BATCHES, SENDERS = 100, 200, 4
+PREFIX: Final = "bench-events:"  # of eventids
+WITHIN_S: Final = 10.0  # an answer that does not know the event by then is wrong
+
+
+def change_s(loop: Loop, userid: OwnId, kind: str, value: float | None) -> float:
+    """Seconds from the acknowledgement of an event to an answer that knows it. Raises StepError where none does."""
+    first = loop.ask(userid, None, 1)[0]
+    loop.tell([Event(f"{PREFIX}{userid}", userid, first, kind, int(time.time()), value)])
+    told = time.perf_counter()
+    while time.perf_counter() - told < WITHIN_S:
+        if first not in loop.ask(userid, None, 50):
+            return time.perf_counter() - told
+    raise StepError(f"User {userid!r} has rated {first!r} and is still recommended it after {WITHIN_S:.0f} s.")
+
+
+def batch(number: int, userid: OwnId, items: Sequence[OwnId], kind: str, value: float | None) -> list[Event]:
+    now = int(time.time())
+    return [
+        Event(f"{PREFIX}{number}-{n}", userid, items[(number * BATCH + n) % len(items)], kind, now, value)
+        for n in range(BATCH)
+    ]
+
+
+def measure_changes(settings: Settings, release: Manifest, kind: str, value: float | None) -> dict[str, Any]:
+    drawn = Drawn(known_userids(settings), seed=0)
+    users, target = drawn.next(CHANGES), Target(settings.server.url)
+    asked = drawn.next(int(REQUESTS_PER_S * 5))
+    with (
+        closing(_loop(settings, release)) as loop,
+        generator() as load,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        expect_all_good(target, load.closed(target, asked, 4))  # warm
+        seconds: list[float] = []
+        with _taken_back(loop, users):
+            while len(seconds) < len(users):
+                running = beside.submit(load.fixed_rate, target, asked, REQUESTS_PER_S)
+                while not running.done() and len(seconds) < len(users):
+                    seconds.append(change_s(loop, users[len(seconds)], kind, value))
+                expect_all_good(target, running.result())
+    p50, p99 = (float(round(q * 1_000, 1)) for q in np.quantile(seconds, [0.5, 0.99]))
+    return {"events": len(seconds), "requests_per_s": REQUESTS_PER_S, "p50_ms": p50, "p99_ms": p99}
+
+
+def measure_batches(
+    settings: Settings,
+    release: Manifest,
+    strangers: Sequence[OwnId],
+    items: Sequence[OwnId],
+    kind: str,
+    value: float | None,
+) -> dict[str, Any]:
+    """``strangers``: one a batch."""
+    with ExitStack() as ends:
+        loops = [ends.enter_context(closing(_loop(settings, release))) for _ in range(SENDERS)]
+        pool = ends.enter_context(ThreadPoolExecutor(SENDERS))
+
+        def send(sender: int) -> None:
+            for number in range(sender, len(strangers), SENDERS):
+                loops[sender].tell(batch(number, strangers[number], items, kind, value))
+
+        with _taken_back(loops[0], strangers):
+            began = time.perf_counter()
+            list(pool.map(send, range(SENDERS)))
+            seconds = time.perf_counter() - began
+    events = BATCH * len(strangers)
+    return {"events": events, "batch": BATCH, "senders": SENDERS, "events_per_s": round(events / seconds)}
+
+
+def _loop(settings: Settings, release: Manifest) -> ServerLoop:
+    return ServerLoop(settings, release.release, release.dataset.base_name)
+
+
+@contextmanager
+def _taken_back(loop: Loop, userids: Sequence[OwnId]) -> Iterator[None]:
+    """Nothing of an earlier run is there, and nothing stays."""
+    try:
+        for userid in userids:
+            loop.take_back(userid, PREFIX)
+        yield
+    finally:
+        for userid in userids:
+            loop.take_back(userid, PREFIX)
+
+
+def main(settings: Settings) -> None:
+    release = release_of_artifacts(settings)
+    dataset = release.dataset
+    expect_release(settings.server.url, release.release)
+    own_ids = read_own_ids(settings.exchange_dir)
+    kind = next(name for name, effect in dataset.event_types.items() if effect == "rates")
+    value = dataset.levels[-1] if dataset.has_values else None
+    last = max(own_ids.users)
+    new = range(last + 1, last + 1 + BATCHES)
+    strangers: list[OwnId] = [number if dataset.user_ids == "integer" else f"{PREFIX}{number}" for number in new]
+    with EventParts(settings.events_dir(dataset.base_name)).locked():
+        changes = measure_changes(settings, release, kind, value)
+        batches = measure_batches(settings, release, strangers, list(own_ids.items.numbers), kind, value)
+    about = facts(settings, ready(settings.server.url)["services"])
+    found = {"command": "make bench-events", **about, "changed answer": changes, "batches": batches}
+    write_json(FIGURES / "events.json", found)
+    print(f"from acknowledgement to changed answer: p50 {changes['p50_ms']} ms, p99 {changes['p99_ms']} ms")  # noqa: T201
+    print(f"{batches['events_per_s']:,} events/s in batches of {BATCH}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    steps.run(main)

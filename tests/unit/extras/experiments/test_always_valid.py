@@ -1,0 +1,117 @@
+"""Intervals that hold at any time: simulated under somebody who looks after every single user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from extras.experiments.always_valid import (
+    ALPHA,
+    FIRST,
+    difference_path,
+    mean_path,
+    sample_ratio_p_value,
+)
+
+RUNS, USERS, PLANNED = 400, 3_000, 1_000
+Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
+KINDS: dict[str, tuple[Draw, float]] = {  # what users' values are like, and their mean
+    "hits, 0 or 1": (lambda rng, n: (rng.random(n) < 0.1).astype(float), 0.1),
+    "counts, many of them 0": (lambda rng, n: rng.poisson(rng.gamma(0.5, 2.0, n)).astype(float), 1.0),
+    "preferences, -1 to 1": (lambda rng, n: rng.choice([-1.0, 0.0, 1 / 3, 1.0], n, p=[0.3, 0.4, 0.1, 0.2]), -0.2 / 3),
+}
+# Of RUNS runs, more misses than this come by chance once in a thousand times where alpha holds.
+MOST = int(stats.binom.ppf(0.999, RUNS, ALPHA))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mean_is_missed_at_any_time_by_no_more_than_alpha(kind: str) -> None:
+    draw, truth = KINDS[kind]
+    rng = np.random.default_rng(0)
+    missed = sum(mean_path(draw(rng, USERS), PLANNED).ever_excludes(truth) for _ in range(RUNS))
+    assert missed <= MOST
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_difference_is_missed_at_any_time_by_no_more_than_alpha(kind: str, share: float) -> None:
+    draw, _ = KINDS[kind]
+    rng = np.random.default_rng(1)
+    lifted = 0.25  # by so much the treated users' values are higher
+    missed = 0
+    for _ in range(RUNS):
+        treated = rng.random(USERS) < share
+        missed += difference_path(draw(rng, USERS) + lifted * treated, treated, PLANNED).ever_excludes(lifted)
+    assert missed <= MOST
+
+
+def test_whoever_looks_at_ordinary_intervals_finds_what_is_not_there() -> None:
+    """Which is what all this is for: the simulation would notice."""
+    rng, missed = np.random.default_rng(2), 0
+    n = np.arange(1, USERS + 1)
+    for _ in range(RUNS):
+        values = rng.standard_normal(USERS)
+        missed += bool((np.abs(np.cumsum(values) / n) > 1.96 / np.sqrt(n))[2 * FIRST :].any())
+    assert missed > 2 * MOST
+
+
+def test_it_is_narrowest_about_where_it_was_planned_to_be() -> None:
+    """Beside an ordinary interval of as many users."""
+    values = np.tile([-1.0, 1.0], 5_000)
+    widths = {
+        planned: mean_path(values, planned).high - mean_path(values, planned).estimate for planned in (500, 5_000)
+    }
+    assert widths[500][499] < widths[5_000][499]
+    assert widths[500][4_999] > widths[5_000][4_999]
+    assert 1.2 < widths[500][499] / (1.96 / np.sqrt(500)) < 1.7
+
+
+def test_a_difference_that_is_there_is_found() -> None:
+    rng = np.random.default_rng(3)
+    treated = rng.random(USERS) < 0.5
+    path = difference_path(rng.standard_normal(USERS) + 0.3 * treated, treated, PLANNED)
+    estimate, low, high = path.last
+    assert 0 < low < 0.3 < high
+    assert path.ever_excludes(0.0)
+    assert estimate == pytest.approx(path.estimate[-1])
+
+
+def test_the_estimates_are_the_plain_means() -> None:
+    rng = np.random.default_rng(4)
+    values, treated = 1e6 + rng.standard_normal(300), rng.random(300) < 0.5
+    for n in (120, 300):
+        part, ones = values[:n], treated[:n]
+        assert mean_path(values, PLANNED).estimate[n - 1] == pytest.approx(part.mean(), abs=1e-6)
+        path = difference_path(values, treated, PLANNED)
+        assert path.estimate[n - 1] == pytest.approx(part[ones].mean() - part[~ones].mean(), abs=1e-6)
+
+
+def test_without_enough_users_in_each_arm_nothing_is_said() -> None:
+    values = np.random.default_rng(5).standard_normal(600)
+    path = difference_path(values, np.arange(600) >= 400, PLANNED)
+    assert np.isinf(path.high[: 400 + FIRST - 1]).all()
+    assert np.isfinite(path.high[400 + FIRST :]).all()
+    assert np.isnan(mean_path(np.array([]), PLANNED).last[0])
+
+
+def test_even_arms_are_suspected_at_any_time_by_no_more_than_alpha() -> None:
+    rng, suspected = np.random.default_rng(6), 0
+    shares = np.array([0.5, 0.3, 0.2])
+    for _ in range(RUNS):
+        counts = np.zeros(3, np.int64)
+        for _ in range(40):  # looks
+            counts += rng.multinomial(100, shares)
+            if sample_ratio_p_value(counts, shares) < ALPHA:
+                suspected += 1
+                break
+    assert suspected <= MOST
+
+
+def test_an_arm_that_loses_users_is_found() -> None:
+    assert sample_ratio_p_value(np.array([5_000, 4_600]), np.array([1.0, 1.0])) < 0.01
+    assert sample_ratio_p_value(np.array([5_000, 5_030]), np.array([1.0, 1.0])) > 0.5
+    assert sample_ratio_p_value(np.array([0, 0]), np.array([1.0, 3.0])) == 1.0

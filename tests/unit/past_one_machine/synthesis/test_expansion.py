@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.release_parts import read_dataset
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.ingestion import sources
+from offline.ingestion.ingest import Ingested, ingest
+from offline.preprocess import s0_get_data, s1_data_split
+from past_one_machine.synthesis.expansion import Factors, expand
+from tests.made_up_data import half_stars, shop
+from tests.unit.offline.synthetic import made_up_movielens
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up_movielens(tmp_path_factory.mktemp("films"))
+
+
+def expanded(path: Path, folder: Path, factor: int, items: int | None = None, seed: int = 1) -> Path:
+    with sources.opened(path) as source:
+        expand(source, Factors.of(factor, items), folder, f"films-x{factor}", seed)
+    return folder
+
+
+def read(path: Path) -> Ingested:
+    with sources.opened(path) as source:
+        return ingest(source.declaration, source.tables)
+
+
+def interactions(folder: Path) -> pd.DataFrame:
+    return pd.concat([pq.read_table(part).to_pandas() for part in sorted(folder.glob("interactions-*.parquet"))])
+
+
+@pytest.mark.parametrize("factor", [4, 16])
+def test_there_are_exactly_so_many_times_the_rows(films: Path, tmp_path: Path, factor: int) -> None:
+    before, after = read(films).dataset.counts, read(expanded(films, tmp_path / "x", factor)).dataset.counts
+    times = {"ratings": factor, "users": factor, "items": round(factor**0.5), "genres": 1}
+    assert after == {what: count * times[what] for what, count in before.items()}
+
+
+def test_a_copied_user_does_what_the_user_did(films: Path, tmp_path: Path) -> None:
+    """In the same order, at the same times; with copies of the same films."""
+    before, after = read(films), read(expanded(films, tmp_path / "x", 3, items=2))
+    n_users, n_items = len(before.users), len(before.items)
+    with sources.opened(films) as source:
+        order = [
+            int(text) for batch in source.tables["users"].batches(["userid"]) for text in batch.column(0).to_pylist()
+        ]
+        films_in_order = [
+            i for batch in source.tables["items"].batches(["itemid"]) for i in batch.column(0).to_pylist()
+        ]
+    rows = after.ratings.assign(
+        userid=np.array(order)[(after.ratings["userid"] - 1) % n_users],
+        itemid=np.array(films_in_order)[(after.ratings["itemid"] - 1) % n_items],
+    )
+    copy = (after.ratings["userid"] - 1) // n_users
+    for number in range(3):
+        one = rows[copy == number].sort_values("userid", kind="stable").reset_index(drop=True)
+        pd.testing.assert_frame_equal(one, before.ratings, check_dtype=False)
+    assert set((after.ratings["itemid"] - 1) // n_items) == {0, 1}
+    genres = after.items.set_index("itemid")["genres"]
+    assert genres[1] == genres[1 + n_items]
+    assert after.items["title"][n_items].endswith(", copy 2")
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(films: Path, tmp_path: Path) -> None:
+    folders = [expanded(films, tmp_path / str(n), 4, seed=seed) for n, seed in enumerate((7, 7, 8))]
+    contents = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
+    assert contents[0] == contents[1]
+    assert contents[0].keys() == contents[2].keys()
+    assert contents[0]["interactions-00000.parquet"] != contents[2]["interactions-00000.parquet"]
+
+
+def test_every_source_can_be_expanded_and_declares_itself(tmp_path: Path) -> None:
+    for make in (shop, half_stars):
+        path = make(tmp_path / make.__name__)
+        before, after = read(path), read(expanded(path, tmp_path / f"{make.__name__}-x", 2, items=2))
+        assert after.dataset.counts["ratings"] == 2 * before.dataset.counts["ratings"]
+        same = ("levels", "positive_level", "terms", "crossed", "holdout", "binned")
+        assert [getattr(after.dataset, name) for name in same] == [getattr(before.dataset, name) for name in same]
+        assert after.dataset.numbers == before.dataset.numbers
+        assert list(after.users.columns) == list(before.users.columns)
+
+
+def test_the_steps_read_an_expansion(films: Path, tmp_path: Path) -> None:
+    settings = Settings(data=expanded(films, tmp_path / "x4", 4), exchange_dir=tmp_path / "exchange")
+    s0_get_data.main(settings)
+    s1_data_split.main(settings)
+    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    assert len(ratings) == 4 * len(read(films).ratings)
+    assert read_dataset(settings.exchange_dir).name == "films-x4"
+
+
+def test_an_expansion_can_be_expanded(films: Path, tmp_path: Path) -> None:
+    twice = expanded(expanded(films, tmp_path / "x2", 2), tmp_path / "x4", 2)
+    assert len(interactions(twice)) == 4 * len(read(films).ratings)
+
+
+class Streamed:
+    """A million events, made batch by batch."""
+
+    name, typed, rows = "interactions.parquet", True, 1_000_000
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        for first in range(0, self.rows, 10_000):
+            n = np.arange(first, first + 10_000)
+            made = {"u": n % 1_000, "i": n % 97, "t": 1_600_000_000 + n}
+            yield pa.record_batch({name: pa.array(made[name]) for name in columns})
+
+
+def test_memory_does_not_grow_with_the_expansion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Streamed, "rows", 100_000)
+    declared = '[interactions]\nuser = "u"\nitem = "i"\ntime = "t"\n'
+    source = sources.Source(sources.declaration.parse(f'name = "made"\n{declared}'), {"interactions": Streamed()}, {})
+    peaks = []
+    for factor in (2, 16):
+        tracemalloc.start()
+        allocated = pa.total_allocated_bytes()
+        assert expand(source, Factors.of(factor, 2), tmp_path / str(factor), "made") == factor * 100_000
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert pa.total_allocated_bytes() - allocated < 1 << 20  # nothing is kept of what was written
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("factors", "sentence"),
+    [
+        ((1, None), "factor=1: at least 2"),
+        ((2, 0), "items=0: at least 1"),
+        ((2, 81), "items=81: the data set has 80 items"),
+        ((40_000_000, 2), "factor=40000000: at most 35,791,394"),
+    ],
+)
+def test_a_wrong_factor_is_said(films: Path, tmp_path: Path, factors: tuple[int, int | None], sentence: str) -> None:
+    with pytest.raises(StepError, match=sentence):
+        expanded(films, tmp_path / "x", *factors)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_left_alone(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine").write_text("mine")
+    with pytest.raises(StepError, match="is there already"):
+        expanded(films, tmp_path / "x", 2)
+    assert (tmp_path / "x" / "mine").read_text() == "mine"
+
+
+def test_a_bad_cell_leaves_nothing(films: Path, tmp_path: Path) -> None:
+    bad = shop(tmp_path / "shop")
+    with (bad / "interactions.csv").open("a") as file:
+        file.write("somebody,SKU,yesterday\n")
+    with pytest.raises(StepError, match=r"interactions\.csv, line 4002"):
+        expanded(bad, tmp_path / "x", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["shop"]
+
+
+def environment(data: Path, exchange: Path) -> dict[str, str]:
+    return os.environ | {"RECSYS_DATA": str(data), "RECSYS_EXCHANGE_DIR": str(exchange)}
+
+
+def test_an_interrupted_expansion_leaves_nothing(films: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "x"
+    arguments = [
+        sys.executable,
+        "-m",
+        "past_one_machine.synthesis",
+        "--factor",
+        "100000",
+        "--items",
+        "1",
+        "--folder",
+        str(target),
+    ]
+    process = subprocess.Popen(arguments, env=environment(films, tmp_path / "e"), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/.x.*/interactions-00003.parquet")):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert said.strip().endswith("interrupted")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "name a factor: make synthesise factor=16"),
+        (["--factor", "many"], "a whole number is expected, found 'many'"),
+        (["--factor", "1"], "factor=1: at least 2 is needed"),
+        (["--factor", "2", "--folder", "FILMS/inside"], "lies in the data set's own folder"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(films: Path, tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    arguments = [argument.replace("FILMS", str(films)) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "past_one_machine.synthesis", *arguments],
+        env=environment(films, tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

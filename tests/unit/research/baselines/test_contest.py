@@ -1,0 +1,163 @@
+"""The contest, its report and the fusion, with rivals that are made up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center.dataset import HoldoutRule
+from offline.evaluation import metrics, replay
+from offline.evaluation.baselines import popular_lists
+from offline.evaluation.replay import Holdout
+from research.baselines import report as reports
+from research.baselines.contest import FUSION, Contest
+from research.baselines.contract import Fitted, Rival, Setting
+from research.baselines.fused import fused, greedy
+from research.baselines.report import Report
+from research.experiments.resumable import digest, packed, unpacked
+from tests.unit.offline.training.test_ranking import ITEMS, USERS, inputs_of
+
+NDCG = "ndcg@10"  # lists of thirty have none at 50
+
+
+@pytest.fixture
+def cuts(monkeypatch: pytest.MonkeyPatch) -> tuple[Holdout, Holdout]:
+    for module in ("report", "search"):
+        monkeypatch.setattr(f"research.baselines.{module}.SELECTED_BY", NDCG)
+    monkeypatch.setattr(reports, "measured", measured)
+    monkeypatch.setattr("research.baselines.contest.measured", measured)
+    data = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1)).data
+    return replay.hold_out(data.before_last(4), HoldoutRule(last=4)), replay.hold_out(data, HoldoutRule(last=4))
+
+
+def measured(holdout: Holdout, lists: np.ndarray) -> dict[str, Any]:
+    return {NDCG: float(np.nanmean(metrics.ndcg(lists, holdout.relevance, 10)))}
+
+
+class Shifted:
+    """A rival that knows everything and puts it ``shift`` places down."""
+
+    def __init__(self, best: int) -> None:
+        self.best, self.asked = best, []
+
+    def __call__(self, holdout: Holdout, setting: Setting) -> Fitted:
+        self.asked.append((holdout, setting["shift"]))
+        perfect = np.asarray(holdout.relevance.todense())
+        order = np.argsort(-perfect, axis=1, kind="stable")[:, :20]
+        return Fitted(np.pad(order, ((0, 0), (abs(setting["shift"] - self.best), 0)))[:, :20], seconds=2.0)
+
+    def rival(self, name: str) -> Rival:
+        return Rival(name, {"shift": 0}, {"shift": (1, 2)}, self)
+
+
+def report_of(cuts: tuple[Holdout, Holdout], path: Path, recipe: str = "small") -> Report:
+    return Report(path, {"command": "make rivals", "recipe": recipe, "cuts": digest(*cuts)})
+
+
+def contest(cuts: tuple[Holdout, Holdout], path: Path) -> Contest:
+    made = report_of(cuts, path)
+    made.refer_to("first", {"own": {NDCG: 0.5}}, np.full(USERS, 0.5))
+    return Contest(*cuts, made)
+
+
+def test_a_rival_has_a_row_at_once_and_in_the_end_the_best(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
+    path, system = tmp_path / "rivals.json", Shifted(best=1)
+    contest(cuts, path).enter(system.rival("any"))
+    chosen_on, measured_on = cuts
+    assert system.asked == [(measured_on, 0), (chosen_on, 0), (chosen_on, 1), (chosen_on, 2), (measured_on, 1)]
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["rows"]["any"].items() >= {
+        "setting": {"shift": 1}, "settings tried": 3, "searched": True, "seconds": 2.0, NDCG: 1.0,
+    }.items()  # fmt: skip
+    again = Shifted(best=1)
+    contest(cuts, path).enter(again.rival("any"))
+    assert not again.asked
+
+
+def test_an_ended_search_goes_on(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
+    path, system = tmp_path / "rivals.json", Shifted(best=1)
+
+    class EndedError(Exception):
+        pass
+
+    def ends(holdout: Holdout, setting: Setting) -> Fitted:
+        if len(system.asked) == 3:
+            raise EndedError
+        return system(holdout, setting)
+
+    with pytest.raises(EndedError):
+        contest(cuts, path).enter(Rival("any", {"shift": 0}, {"shift": (1, 2)}, ends))
+    row = json.loads(path.read_text(encoding="utf-8"))["rows"]["any"]
+    assert (row["setting"], row["searched"]) == ({"shift": 0}, False)  # as far as it has come
+    system.asked.clear()
+    contest(cuts, path).enter(system.rival("any"))
+    assert system.asked == [(cuts[1], 1), (cuts[0], 2)]  # first the row of what the ended run had found
+
+
+def test_rows_are_compared_with_the_recipe_of_today(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
+    path = tmp_path / "rivals.json"
+    one = contest(cuts, path)
+    one.enter(Shifted(best=0).rival("any"))
+    own = np.linspace(0, 1, USERS)
+    later = report_of(cuts, path)
+    later.refer_to("second", {"own": {NDCG: 0.4}}, own)
+    expected = asdict(metrics.compare(unpacked(later.found["rows"]["any"]["of users"]), own))
+    assert later.found["rows"]["any"]["to the recipe"]["difference"] == pytest.approx(expected["difference"], rel=1e-3)
+
+
+def test_figures_of_other_cuts_are_not_gone_on_with(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
+    path = tmp_path / "rivals.json"
+    contest(cuts, path).enter(Shifted(best=0).rival("any"))
+    assert report_of(cuts, path).found["rows"]
+    assert not report_of(cuts[::-1], path).found["rows"]
+    assert not report_of(cuts, path, recipe="other").found["rows"]
+
+
+def test_the_fusion_is_of_the_settings_that_were_chosen(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
+    path, systems = tmp_path / "rivals.json", {name: Shifted(best) for name, best in (("one", 1), ("two", 2))}
+    entered = contest(cuts, path)
+    rivals = [system.rival(name) for name, system in systems.items()]
+    for rival in rivals:
+        entered.enter(rival)
+    entered.fuse(rivals)
+    row = json.loads(path.read_text(encoding="utf-8"))["rows"][FUSION]
+    assert row["setting"]["of"] == {"one": {"shift": 1}, "two": {"shift": 2}}
+    assert row["searched"]
+    assert row[NDCG] == 1
+    for system in systems.values():
+        system.asked.clear()
+    entered.fuse(rivals)
+    assert not any(system.asked for system in systems.values())
+
+
+def test_lists_are_fused_by_reciprocal_ranks() -> None:
+    lists = {"a": np.array([[4, 9, 2, 0]]), "b": np.array([[2, 7, 0, 0]])}
+    assert fused(lists, {"a": 1, "b": 1}, 9, 4).tolist() == [[2, 4, 7, 9]]
+    assert fused(lists, {"a": 2, "b": 0.01}, 9, 6).tolist() == [[4, 9, 2, 7, 0, 0]]
+    assert fused(lists, {"a": 1}, 9, 4).tolist() == [[4, 9, 2, 0]]
+
+
+def test_lists_join_the_best_one_as_long_as_it_helps() -> None:
+    relevance = {1: 0.0, 2: 1.0, 3: 1.0, 4: 0.0}
+    lists = {"a": np.array([[2, 1, 4, 3]]), "b": np.array([[3, 4, 1, 2]]), "c": np.array([[1, 4, 2, 3]])}
+
+    def value(made: np.ndarray) -> float:
+        return float(sum(relevance[int(code)] for code in made[0, :2]) + 0.1 * relevance[int(made[0, 0])])
+
+    weights, tried = greedy(lists, value, 4)
+    assert set(weights) == {"a", "b"}
+    assert value(fused(lists, weights, 4)) == max(reached for _, reached in tried) > value(lists["a"])
+
+
+def test_values_of_users_survive_packing(cuts: tuple[Holdout, Holdout]) -> None:
+    values = np.array([0.0, 0.1234, 1.0, np.nan])
+    back = unpacked(packed(values))
+    assert back[:3] == pytest.approx(values[:3], abs=5e-4)
+    assert np.isnan(back[3])
+    popular = popular_lists(cuts[1], 20)
+    assert np.array_equal(np.isnan(reports.values(cuts[1], popular)), np.diff(cuts[1].relevance.indptr) == 0)

@@ -1,0 +1,127 @@
+"""Rivals in closed form, on people who walk round the items."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from data_exchange_center.dataset import HoldoutRule
+from offline.data.sequences import Sequences
+from offline.evaluation import replay
+from offline.evaluation.replay import Holdout
+from research.baselines.als import Factors, factorised, folded_in
+from research.baselines.contract import SIZE
+from research.baselines.weighted import (
+    EASE,
+    LATELY,
+    MARKOV,
+    POPULARITY,
+    classical,
+    followed,
+    lately_popular,
+    popular,
+    weighted_histories,
+)
+from tests.unit.offline.training.test_ranking import ITEMS, USERS, inputs_of
+
+DAY_S = 86_400
+
+
+def sequences_of(*events: list[tuple[int, bool, int]], items: int = 5) -> Sequences:
+    """Each user's (item, liked, time)."""
+    flat = [event for user in events for event in user]
+    starts = np.concatenate([[0], np.cumsum([len(user) for user in events])])
+    items_, liked, times = (np.array([event[n] for event in flat]) for n in range(3))
+    return Sequences(np.arange(len(events)), np.arange(items), starts, items_, liked + 3, liked.astype(bool), times)
+
+
+@pytest.fixture(scope="module")
+def holdout() -> Holdout:
+    data = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1)).data
+    return replay.hold_out(data, HoldoutRule(last=4))
+
+
+def test_the_newest_events_weigh_most_and_the_disliked_less() -> None:
+    known = sequences_of([(3, True, 0), (1, False, 1), (2, True, 2)], [])
+    setting = {"power": 1.0, "disliked": 0.5, "newest": 2}
+    assert weighted_histories(known, setting).toarray()[:, 1:4].tolist() == [[0.25, 1, 0], [0, 0, 0]]
+    assert weighted_histories(known, {**setting, "disliked": 0.0}).nnz == 1
+    assert weighted_histories(known, {**setting, "newest": 9})[0, 3] == pytest.approx(1 / 3)
+
+
+def test_only_what_came_in_a_later_second_follows() -> None:
+    past = sequences_of([(1, True, 0), (2, True, 0), (3, True, 5), (4, False, 6)])
+    chain = followed(past, {"window": 3, "decay": 1.0, "rarity": 0.0})
+    assert np.argwhere(chain > 0).tolist() == [[1, 3], [2, 3]]
+    assert chain[1, 3] == pytest.approx(0.5 / 1.5)
+    assert chain[2, 3] == pytest.approx(1 / 2)
+
+
+def test_a_markov_chain_goes_on_with_the_walk(holdout: Holdout) -> None:
+    rival = next(each for each in classical() if each.name == MARKOV)
+    setting = {**rival.first, "window": 1, "newest": 1, "disliked": 1.0}
+    lists = rival.fit(holdout, setting).lists
+    past = holdout.past
+    newest = past.items[past.starts[1:-1] - 1]
+    after = newest % (ITEMS - 1) + 1
+    liked = [item in past.items[past.liked] for item in after]
+    assert (lists[:-1, 0] == after)[liked].mean() > 0.5
+
+
+def test_lately_is_strictly_before_the_request(holdout: Holdout) -> None:
+    past = sequences_of([(1, True, 0), (2, True, 10 * DAY_S)], [(3, True, 10 * DAY_S - 1), (2, False, 0)])
+    asked = replace(holdout, past=past, known=past, times=np.array([10 * DAY_S, 20 * DAY_S]))
+    setting = {"counted": "liked", "days": 10}
+    scores = lately_popular(asked, popular(past, setting), setting)
+    assert np.floor(scores).astype(int).tolist() == [[0, 1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0]]
+    assert popular(past, {"counted": "rated"}).tolist() == [0, 1, 2, 1, 0, 0]
+
+
+def test_the_rows_of_a_solution_are_weighted_ridge_regressions() -> None:
+    rng = np.random.default_rng(0)
+    factors = Factors(rng.normal(size=(6, 3)).astype(np.float32), l2=0.1, unobserved=0.2)
+    weights = sp.csr_matrix(np.array([[0, 1, 0, 0.5, 0, 0], [0, 0, 0, 0, 0, 0]], dtype=np.float32))
+    users = folded_in(weights, factors)
+    dense = weights.toarray()[0]
+    # sum of w (x.h - 1)^2 over the observed and of u (x.h)^2 over all: one least squares problem
+    everything = np.vstack([np.sqrt(dense)[:, None] * factors.items, np.sqrt(0.2) * factors.items])
+    wanted = np.concatenate([np.sqrt(dense), np.zeros(6)])
+    ridge = np.sqrt(0.1 * (2 + 0.2 * 6)) * np.eye(3)
+    expected = np.linalg.lstsq(np.vstack([everything, ridge]), np.concatenate([wanted, np.zeros(3)]), rcond=None)[0]
+    assert users[0] == pytest.approx(expected, abs=1e-5)
+    assert not users[1].any()
+
+
+def test_factors_find_who_belongs_together() -> None:
+    groups = np.kron(np.eye(2), np.ones((10, 5)))
+    groups[np.arange(20), np.arange(20) % 5 + 5 * (np.arange(20) // 10)] = 0
+    seen = sp.csr_matrix(np.hstack([np.zeros((20, 1)), groups]).astype(np.float32))
+    factors = factorised(seen, dim=2, l2=0.01, unobserved=0.1, epochs=10)
+    scores = folded_in(seen, factors) @ factors.items.T
+    assert np.array_equal(scores[:, 1:6].mean(axis=1) > scores[:, 6:].mean(axis=1), np.arange(20) < 10)
+
+
+def test_every_rival_lists_what_is_new_to_each_user(holdout: Holdout) -> None:
+    seen = holdout.past.seen().toarray() > 0
+    names = []
+    for rival in classical():
+        first = {**rival.first, **({"dim": 4, "epochs": 2} if "dim" in rival.first else {})}
+        lists = rival.fit(holdout, first).lists
+        assert lists.shape == (USERS, min(SIZE, ITEMS))
+        for user, codes in enumerate(lists):
+            there = codes[codes > 0]
+            assert len(set(there)) == len(there) > 0
+            assert not seen[user, there].any()
+        names.append(rival.name)
+        assert set(rival.others) == set(rival.first)
+    assert names[:2] == [POPULARITY, LATELY]
+
+
+def test_a_model_is_fitted_anew_only_for_what_it_depends_on(holdout: Holdout) -> None:
+    rival = next(each for each in classical() if each.name == EASE)
+    first = rival.fit(holdout, rival.first)
+    assert rival.fit(holdout, {**rival.first, "power": 0.0}).seconds == first.seconds
+    assert rival.fit(holdout, {**rival.first, "l2": 10.0}).seconds != first.seconds

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from research.bench.gate import grown
+
+BEFORE = {
+    "stage_p50_ms": {"redis": 1.0, "elasticsearch": 5.0, "feast": 4.0, "triton": 5.0, "total": 12.0},
+    "processor_ms": {"server": 7.0, "elasticsearch": 3.0, "feast": 2.7, "triton": 3.2, "all": 15.9},
+}
+
+
+def level(ratio: dict[str, float], **changed: dict[str, float]) -> dict[str, Any]:
+    after = {key: {**values, **changed.get(key, {})} for key, values in BEFORE.items()}
+    return {"level": "4 in flight", "this": after, "other": BEFORE, "ratio": {"requests_per_s": 1.0, **ratio}}
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 1.1])
+def test_what_costs_no_more_than_a_tenth_passes(ratio: float) -> None:
+    assert grown([level({"p50_ms": ratio, "processor_ms": ratio})], "this", "other") == []
+
+
+def test_the_process_that_grew_is_named() -> None:
+    dearer = level({"p50_ms": 1.0, "processor_ms": 1.19}, processor_ms={"triton": 6.2, "server": 6.9, "all": 18.9})
+    (told,) = grown([dearer], "this", "other")
+    assert told == (
+        "4 in flight: processor time is 1.19 times what it was (at most 1.1); most of it: triton, 3.20 ms before, "
+        "6.20 ms now"
+    )
+
+
+def test_the_stage_that_grew_is_named_at_every_level() -> None:
+    slower = level({"p50_ms": 1.2, "processor_ms": 1.0}, stage_p50_ms={"feast": 7.0, "triton": 5.5, "total": 14.4})
+    told = grown([level({"p50_ms": 1.0, "processor_ms": 1.0}), slower, slower], "this", "other")
+    assert len(told) == 2
+    assert all("p50 is 1.20 times" in each and "feast, 4.00 ms before, 7.00 ms now" in each for each in told)
+
+
+def test_a_stage_that_is_new_does_not_hide_the_sum() -> None:
+    new = level({"p50_ms": 1.3, "processor_ms": 1.0})
+    new["this"] = {**new["this"], "stage_p50_ms": {"everything": 16.0, "total": 16.0}}
+    (told,) = grown([new], "this", "other")
+    assert "total, 12.00 ms before, 16.00 ms now" in told

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from data_exchange_center.steps import StepError
+from research.bench import generator
+from research.bench.asking import Load
+from research.bench.generator import LOST, Target, expect_all_good, generate
+from tests.free_ports import free_ports
+from tests.unit.online.answering import Handler, answering
+
+STALL_S = 3.0  # much longer than a busy machine takes for an answer
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with answering() as address:
+        yield address
+
+
+@pytest.mark.parametrize("how", [{"in_flight": 5}, {"per_s": 1_000.0}])
+def test_every_user_is_asked_for_once(url: str, how: dict[str, float]) -> None:
+    users = list(range(100, 137))
+    run = generate(Target(url), users, **how)  # type: ignore[arg-type]
+    assert Handler.asked == Counter(users)
+    assert sorted(answer.took_ms["total"] for answer in run.good if answer.took_ms) == users
+    assert run.seconds > 0
+    assert run.generator_s > 0
+
+
+def test_an_error_is_not_a_fast_answer(url: str) -> None:
+    run = generate(Target(url), [1, 13], in_flight=1)
+    assert [answer.status for answer in run.answers] == [200, 503]
+    with pytest.raises(StepError, match=r"answered 503: .* \(1 of 2 requests\)"):
+        expect_all_good(Target(url), run)
+
+
+def test_a_server_that_is_not_there_is_no_answer() -> None:
+    run = generate(Target(f"http://127.0.0.1:{free_ports(1)[0]}"), [1], in_flight=1)
+    assert [answer.status for answer in run.answers] == [LOST]
+
+
+def test_a_server_that_stalls_is_charged_for_those_who_would_have_come_meanwhile() -> None:
+    """A closed loop sees one slow answer; at a fixed rate, all who come during the stall wait for its end."""
+    with answering(stall_s=STALL_S) as url:
+        fixed = generate(Target(url), [1, 2, 3, 4], per_s=100.0)
+    assert min(answer.seconds for answer in fixed.answers) > STALL_S / 2
+    with answering(stall_s=STALL_S) as url:
+        closed = generate(Target(url), [1, 2, 3, 4], in_flight=1)
+    assert sorted(answer.seconds > STALL_S / 2 for answer in closed.answers) == [False, False, False, True]
+
+
+def test_a_request_without_an_answer_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        run = generate(Target(url), [1, 2], per_s=100.0)
+    assert [answer.status for answer in run.answers] == [LOST, LOST]
+
+
+def test_a_request_says_that_it_is_strict_where_the_server_knows_the_word() -> None:
+    assert Target("http://a:1").request(7).endswith(b'{"userid": 7, "strict": true}')
+    assert Target("http://a:1", strict=None).request("u-7").endswith(b'{"userid": "u-7"}')
+
+
+def test_an_answer_of_another_release_is_told(url: str) -> None:
+    asking = Load(url, userids=[1, 7], levels=[1], requests=2, warm_up=1, seed=0)
+    with pytest.raises(StepError, match="release b, too"):
+        asking.measure("a")
+    assert [level.requests for level in Load(url, [1, 2], [1, 2], 2, 1, seed=0).measure("a")] == [2, 2]

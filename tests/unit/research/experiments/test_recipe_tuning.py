@@ -1,0 +1,141 @@
+"""Every number of a recipe beside other values, on people who walk round the items."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center.dataset import HoldoutRule
+from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.evaluation import replay
+from offline.evaluation.evaluate import figure
+from offline.training.ranking import fit_stages, lists_of
+from research.experiments import fitted, recipe_tuning
+from research.experiments.fitted import EvalRequests, systems
+from research.experiments.recipe_tuning import AROUND, AS_IT_IS, NOT_TRIED, Change, Trial, changes, measure, parts
+from tests.unit.offline.training.test_ranking import RECIPE
+
+NDCG = "ndcg@10"  # lists of fifteen have none at 50
+FEW = {
+    "data": {"history": (2,)},
+    "recall": {"candidates": (10,)},
+    "ease": {"power": (0.0,), "fusion_weight": (5.0,)},
+    "list": {"kernels": (1,)},
+}
+
+
+@pytest.fixture
+def settings(made_up: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(recipe_tuning, "COMPARED", NDCG)
+    monkeypatch.setattr(recipe_tuning, "AROUND", FEW)
+    return made_up
+
+
+def test_every_number_of_the_default_recipe_is_tried_or_it_is_said_why_not() -> None:
+    for _, kind, settings in parts(DEFAULT):
+        assert set(AROUND[kind]) | (set(NOT_TRIED) & set(type(settings).model_fields)) == set(
+            type(settings).model_fields
+        ), kind
+    tried = {(change.part, change.setting) for change in changes(DEFAULT)}
+    assert {(part, setting) for part, kind, _ in parts(DEFAULT) for setting in AROUND[kind]} == tried
+
+
+def test_a_change_changes_one_number() -> None:
+    made = Change("ease", "l2", 7.0).made_to(RECIPE)
+    assert made.recall.channels[1] == RECIPE.recall.channels[1].model_copy(update={"l2": 7.0})
+    assert made.recall.channels[0] == RECIPE.recall.channels[0]
+    for part, setting, value in (("data", "history", 9), ("recall", "candidates", 9), ("ranker", "epochs", 9)):
+        made = Change(part, setting, value).made_to(RECIPE)
+        assert getattr(getattr(made, part), setting) == value
+        assert made.model_copy(update={part: getattr(RECIPE, part)}) == RECIPE
+
+
+def test_the_recipe_as_it_is_is_what_its_steps_fit(settings: Settings) -> None:
+    requests = fitted.before_the_last(settings)
+    stages = systems(fit_stages(requests.holdout.past, requests.inputs, RECIPE), requests, RECIPE)
+    trial = Trial(requests)
+    assert np.array_equal(trial.recalled(RECIPE), stages["recall"])
+    assert np.array_equal(trial.ranked(RECIPE), stages["ranked"])
+    changed = Change("ease", "fusion_weight", 5.0).made_to(RECIPE)
+    assert not np.array_equal(trial.recalled(changed), stages["recall"])
+
+
+def test_training_lists_that_a_change_leaves_as_they_are_are_made_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, made = Trial(fitted.before_the_last(settings)), []
+
+    def counted(*args: Any) -> Any:
+        made.append(args)
+        return lists_of(*args)
+
+    monkeypatch.setattr(recipe_tuning, "lists_of", counted)
+    trial.ranked(RECIPE)
+    faster = Change("ranker", "learning_rate", 0.1).made_to(RECIPE)
+    kept = trial.ranked(faster)
+    assert len(made) == 1
+    trial.ranked(Change("ranker", "stride", RECIPE.ranker.stride + 1).made_to(RECIPE))
+    assert len(made) == 2
+    assert np.array_equal(trial.ranked(faster), kept)
+    assert len(made) == 3
+
+
+def keep(found: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found), encoding="utf-8")
+
+
+def test_rows_are_kept_and_not_measured_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for found in islice(measure(settings, RECIPE), 5):  # ended after two stages and two rows
+        path = figure(found, settings, "tune_recipe")
+        keep(found, path)
+    before = json.loads(path.read_text(encoding="utf-8"))
+    assert set(before[AS_IT_IS]) == {"recall", "ranked"}
+    assert list(before["rows"]) == ["data: history = 2", "recall: candidates = 10"]
+    asked: list[Recipe] = []
+    for stage in ("recalled", "ranked"):
+        of_trial = getattr(Trial, stage)
+
+        def counted(self: Trial, recipe: Recipe, of_trial: Any = of_trial) -> Any:
+            asked.append(recipe)
+            return of_trial(self, recipe)
+
+        monkeypatch.setattr(Trial, stage, counted)
+    *_, last = measure(settings, RECIPE)
+    assert len(asked) == 3
+    assert list(last["rows"]) == [str(change) for change in changes(RECIPE)]
+    for row in last["rows"].values():
+        assert {"part", "setting", "value", "seconds", "to the recipe"} <= set(row)
+        assert row["to the recipe"]["users"] > 0
+    keep(last, path)
+    last["rows"]["ranker: epochs = 99"] = last["rows"]["ease: power = 0.0"]  # another recipe's neighbour
+    keep(last, path)
+    other = Change("ranker", "epochs", 1).made_to(RECIPE)
+    assert not any("ranker" in name or "candidates" in name for name in next(measure(settings, other))["rows"])
+    *_, again = measure(settings, other)
+    assert len(asked) == 3 + 3  # the recipe as it is, and what is judged by the ranked lists
+    assert list(again["rows"]) == list(last["rows"])[:-1]
+    assert again["rows"]["ease: power = 0.0"] == last["rows"]["ease: power = 0.0"]
+    keep(again, path)
+    assert not next(measure(settings, Change("ease", "l2", 7.0).made_to(RECIPE)))["rows"]
+
+
+def test_the_last_ten_are_not_read(settings: Settings) -> None:
+    requests = fitted.before_the_last(settings)
+    whole = fitted.read_with_holdout(settings).data
+    assert requests.data.lengths.tolist() == [max(0, n - 6) for n in whole.lengths]
+    assert isinstance(requests, EvalRequests)
+    expected = replay.hold_out(whole.before_last(3), HoldoutRule(last=3))
+    assert (requests.holdout.relevance != expected.relevance).nnz == 0
+
+
+def test_a_recipe_without_a_ranker_of_lists_is_refused(settings: Settings) -> None:
+    with pytest.raises(StepError, match="'deepfm'"):
+        next(measure(settings, SOURCE))

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_exchange_center.events import Event
+from data_exchange_center.own_ids import DatasetIds, OwnId, OwnIds
+from offline.data.sequences import Sequences
+from research.measure.kept_results import KeptResults
+from research.measure.prequential import replay_all, summary
+from research.measure.replayed import (
+    GIVEN,
+    NEVER,
+    PREFIX,
+    Replay,
+    Replayed,
+    as_stranger,
+    of_user,
+    replayed,
+)
+from research.measure.server_loop import Loop
+from tests.datasets import STARS
+
+USERS, EACH, HELD = (3, 8), 30, 10
+
+
+class NextInLine:
+    """Recommends the items that come after the last one told, of which it knows nothing else."""
+
+    def __init__(self) -> None:
+        self.told: dict[OwnId, list[Event]] = {}
+
+    def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
+        known = [event for event in self.told.get(userid, []) if timestamp is None or event.timestamp < timestamp]
+        last = max(known, key=lambda event: event.timestamp).itemid if known else 1_000
+        assert isinstance(last, int)
+        return list(range(last + 1, last + 1 + size))
+
+    def tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.told.setdefault(event.userid, []).append(event)
+
+    def take_back(self, userid: OwnId, prefix: str) -> None:
+        self.told[userid] = [event for event in self.told.get(userid, []) if not event.eventid.startswith(prefix)]
+
+
+@pytest.fixture
+def replay() -> Replay:
+    """Everybody sees the items in the order of their numbers, and likes them all."""
+    events = len(USERS) * EACH
+    data = Sequences(
+        userids=np.array(USERS),
+        itemids=np.arange(1, EACH + 1),
+        starts=np.arange(0, events + 1, EACH),
+        items=np.tile(np.arange(1, EACH + 1), len(USERS)),
+        ratings=np.full(events, 5),
+        liked=np.ones(events, bool),
+        times=np.tile(np.arange(EACH) * 60, len(USERS)),
+    )
+    ids = DatasetIds(
+        OwnIds(list(USERS), [str(user) for user in USERS], "integer"),
+        OwnIds(list(range(1, EACH + 1)), [str(item) for item in range(1, EACH + 1)], "integer"),
+    )
+    return Replay(data, np.full(len(USERS), HELD), ids, STARS)
+
+
+@pytest.mark.parametrize("late", [0, 1, 5, 100])
+def test_the_later_it_is_told_the_further_behind_is_the_list(replay: Replay, late: int) -> None:
+    ranks = replayed(NextInLine(), 0, replay, late)
+    assert ranks.tolist() == [late + 1.0 if step > late else float("inf") for step in range(HELD)]
+
+
+def test_what_was_not_liked_is_no_target(replay: Replay) -> None:
+    replay.data.liked[EACH - 2] = False
+    assert np.flatnonzero(np.isnan(replayed(NextInLine(), 0, replay, 0))).tolist() == [HELD - 2]
+
+
+def test_a_stranger_is_known_by_the_newest_events(replay: Replay) -> None:
+    loop = NextInLine()
+    given: list[int] = []
+    ask = loop.ask
+
+    def watched(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
+        assert userid not in USERS
+        given.append(len(loop.told[userid]))
+        return ask(userid, timestamp, size)
+
+    loop.ask = watched  # type: ignore[method-assign]
+    shares = as_stranger(loop, 1, replay)
+    assert tuple(given) == GIVEN
+    assert shares.tolist() == [0.0, *[1.0] * (len(GIVEN) - 1)]
+
+
+def test_what_is_asked_for_before_anything_is_told_is_asked_once(replay: Replay) -> None:
+    loop = NextInLine()
+    asked: list[int | None] = []
+    ask = loop.ask
+
+    def counted(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
+        asked.append(timestamp)
+        return ask(userid, timestamp, size)
+
+    loop.ask = counted  # type: ignore[method-assign]
+    found = of_user(loop, 0, replay)
+    assert len(asked) == HELD + (HELD - 1) + (HELD - 2) + (HELD - 6) + len(GIVEN)
+    for name, late in (("told at once", 0), ("told 1 event late", 1), ("told 5 events late", 5), ("never told", NEVER)):
+        assert found.ranks[name].tolist() == replayed(NextInLine(), 0, replay, late).tolist()
+
+
+def each_of(loop: NextInLine) -> Callable[[Callable[[Loop, int], Replayed], Sequence[int]], Iterator[Replayed]]:
+    """One after the other."""
+    return lambda of, users: (of(loop, user) for user in users)
+
+
+def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Path) -> None:
+    loop = NextInLine()
+    theirs = Event("theirs", USERS[0], 900, "rating", 5, 4.0)
+    loop.tell([theirs, Event(f"{PREFIX}of a killed run", USERS[0], 29, "rating", 6, 4.0)])
+    found = summary(replay_all(replay, [0, 1], KeptResults(tmp_path / "kept", "one"), each_of(loop)))
+    assert [event for events in loop.told.values() for event in events] == [theirs]
+    rows = found["replay"]
+    assert rows["told at once"]["by event"] == [0.0, *[1.0] * (HELD - 1)]
+    assert rows["never told"]["hit@50"]["mean"] == 0
+    assert rows["told at once"]["events"] == rows["never told"]["events"] == 2 * HELD
+    assert found["strangers"]["1"]["mean"] == 1
+
+    def broken(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
+        if loop.told.get(userid, []) not in ([], [theirs]):
+            raise ConnectionError
+        return []
+
+    loop.ask = broken  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError):
+        replay_all(replay, [0], KeptResults(tmp_path / "kept", "another"), each_of(loop))
+    assert [event for events in loop.told.values() for event in events] == [theirs]
+
+
+def test_a_run_that_was_ended_goes_on_where_it_was(replay: Replay, tmp_path: Path) -> None:
+    path, whole = tmp_path / "kept", [of_user(NextInLine(), user, replay) for user in (0, 1)]
+    replay_all(replay, [0], KeptResults(path, "one"), each_of(NextInLine()))
+    text = path.read_text()
+    path.write_text(text + text.splitlines()[1][:50])  # killed in the middle of a line
+    asked: list[int] = []
+
+    def each(of: Callable[[Loop, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
+        asked.extend(users)
+        return (of(NextInLine(), user) for user in users)
+
+    kept = KeptResults(path, "one")
+    found = replay_all(replay, [0, 1], kept, each)
+    assert asked == [1]
+    for one, other in zip(found, whole, strict=True):
+        assert one.user == other.user
+        np.testing.assert_array_equal(one.shares, other.shares)
+        np.testing.assert_equal(one.ranks, other.ranks)
+    assert KeptResults(path, "one").read().keys() == {0, 1}
+    assert KeptResults(path, "another").read() == {}, "what another release's server answered"

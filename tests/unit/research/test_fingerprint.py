@@ -1,0 +1,77 @@
+"""Fingerprints tell the same from another answer, and say where the difference is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from research import fingerprint as module
+from research.fingerprint import compare, differences, digests, fingerprint, scores_by_user
+
+
+@pytest.fixture(scope="module")
+def found(exchange: Path) -> dict[str, object]:
+    return fingerprint(Settings(recipe_name="default", exchange_dir=exchange / "default"))
+
+
+def altered(found: dict[str, object]) -> dict[str, dict[str, list[object]]]:
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+
+def test_every_stage_of_every_user_is_in_it(found: dict[str, object]) -> None:
+    lists = found["lists"]
+    assert isinstance(lists, dict)
+    assert set(lists) == {"channel tower", "channel ease", "fused", "ranked"}
+    assert {len(each) for each in lists.values()} == {24}
+    assert set(lists) == set(altered(found)["metrics"])
+
+
+def test_the_same_artifacts_give_the_same_fingerprint(found: dict[str, object], exchange: Path) -> None:
+    again = fingerprint(Settings(recipe_name="default", exchange_dir=exchange / "default"))
+    assert again == found
+    assert list(differences(again, altered(found))) == []
+
+
+def test_what_differs_is_said(found: dict[str, object]) -> None:
+    other = altered(found)
+    other["lists"]["ranked"][3] = "another"
+    other["scores"]["mean"][0] += 1e-3  # type: ignore[operator]
+    other["metrics"]["fused"]["recall@50"] = None  # type: ignore[call-overload]
+    assert list(differences(found, other)) == [
+        "ranked: the lists of 1 of 24 users differ",
+        "scores: the mean of a user differs by 0.001",
+        "metrics of fused: one differs by inf",
+    ]
+    assert len(list(differences(found, other, tolerance=1e-2))) == 2
+    assert list(differences(found, altered(found) | {"recipe": "source"})) == [  # type: ignore[operator]
+        "the recipe differs: 'default' and 'source'"
+    ]
+
+
+def test_a_digest_is_of_the_order_too() -> None:
+    one, other, same = digests(np.array([[1, 2, 3], [1, 3, 2], [1, 2, 3]]))
+    assert one == same != other
+
+
+def test_scores_of_a_user_without_a_list_are_null() -> None:
+    scores = np.array([[0.9, 0.5, np.nan], [np.nan] * 3])
+    assert scores_by_user(scores) == {"best": [0.9, None], "mean": [0.7, None], "lowest": [0.5, None]}
+
+
+def test_a_difference_fails_the_command(found: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(found))
+    compare(found, path, module.TOLERANCE)
+    other = altered(found)
+    other["lists"]["fused"][0] = "another"
+    path.write_text(json.dumps(other))
+    with pytest.raises(StepError, match="fused: the lists of 1 of 24"):
+        compare(found, path, module.TOLERANCE)
+    path.write_text("{}")
+    with pytest.raises(StepError, match="is not a fingerprint"):
+        compare(found, path, module.TOLERANCE)
