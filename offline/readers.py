@@ -26,7 +26,6 @@ PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
 OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
 
 
-
 class InputsReader(Protocol):
     """Reads what recall and ranking are fitted on, as `read_inputs`."""
 

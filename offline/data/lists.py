@@ -95,9 +95,7 @@ class ListsAsked:
             raise StepError(NOTHING_LIKED)
         return lists
 
-    def lists(
-        self, past: Sequences, points: Points, profiles: NDArray[np.int64], teachers: Sequence[Channel]
-    ) -> Lists:
+    def lists(self, past: Sequences, points: Points, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
         """Recall a list at each point, and keep those that hold anything that was liked next."""
         return recall_lists(
             past,

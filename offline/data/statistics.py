@@ -24,7 +24,6 @@ from data_exchange_center.rankers.contract import ListsRecipe
 from data_exchange_center.recipes import Recipe
 from offline.data.sequences import Inputs, Ints, Sequences
 
-
 RECENT: Final = 0.8  # quantile of all times after which an event is recent
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from data_exchange_center import steps
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
-from data_exchange_center import steps
 from data_exchange_center.steps import StepError
 
 VERSION: Final = "3.5.9"

@@ -63,9 +63,7 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int |
     nobody = sequences(pd.DataFrame(columns=COLUMNS[:4], dtype=np.int64), itemids, dataset.positive_level)
     neutral = statistics.items_counted(nobody, known)  # (items + 1, k) for each statistic
     join = [
-        each.joined
-        for each, counts in zip(statistics.of_items(), neutral, strict=True)
-        for _ in range(counts.shape[1])
+        each.joined for each, counts in zip(statistics.of_items(), neutral, strict=True) for _ in range(counts.shape[1])
     ]
     names = [f"count{column}" for column in range(len(join))]
 

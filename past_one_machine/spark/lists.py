@@ -192,7 +192,7 @@ def write(spark: SparkSession, lists: Lists, partitions: int) -> None:
 
     counts = users.run(spark, parts, counted, COUNTED).toPandas().set_index("part")["requests"].sort_index()
     before = list(accumulate(counts.tolist(), initial=0))
-    everybody = sum(part.count for part in parts)
+    everybody = sum(part.size for part in parts)
 
     def made(part: users.Users) -> Iterator[pa.Table]:
         yield from lists.made(part, everybody, before[-1], before[number[part]])

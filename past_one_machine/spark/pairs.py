@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import pandas as pd
@@ -81,7 +81,7 @@ class CountedOnSpark(Sequences):
         return self.settings
 
 
-def _fields(data: Sequences) -> dict[str, object]:
+def _fields(data: Sequences) -> dict[str, Any]:
     return {field.name: getattr(data, field.name) for field in fields(Sequences)}
 
 

@@ -56,8 +56,8 @@ def main(settings: Settings) -> None:
         for ratings, _ in some_users(part):
             past = users.past_of(ratings)
             clicked, people = terms.clicked_items(terms.fit_and_validation(past, share)[0] if fit else past)
-            clicked.loc[EVERYBODY] = people
-            yield clicked.rename("users").rename_axis(Columns.ITEM).reset_index()
+            counts = pd.concat([clicked, pd.Series({EVERYBODY: people})])
+            yield counts.rename("users").rename_axis(Columns.ITEM).reset_index()
 
     def outcomes(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, _ in some_users(part):

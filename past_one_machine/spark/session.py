@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-
 from data_exchange_center.settings import SparkSettings
 from data_exchange_center.steps import StepError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,13 +33,13 @@ class Users(NamedTuple):
     Attributes:
         first, last: their lowest and highest number.
         before: how many of all users come before them.
-        count: how many they are.
+        size: how many they are.
     """
 
     first: int
     last: int
     before: int
-    count: int
+    size: int
 
 
 def ranges(exchange_dir: Path, partitions: int, table: Table = artifacts.USERS) -> list[Users]:
@@ -134,12 +134,14 @@ def _last(held: list[pa.RecordBatch]) -> int:
 def run(
     spark: SparkSession,
     parts: Sequence[Users],
-    make: Callable[[Users], Iterator[pd.DataFrame | pa.Table]],
+    make: Callable[[Users], Iterator[Any]],
     columns: Mapping[str, pa.DataType],
 ) -> DataFrame:
     """Call ``make`` with each range in a task of its own; partition n is of range n.
 
-    ``columns``: of what it makes.
+    Args:
+        make: yields data frames or Arrow tables.
+        columns: of these.
     """
     from pyspark.sql.pandas.types import from_arrow_schema  # there where a twin runs, not where it is started
 
@@ -149,8 +151,9 @@ def run(
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 for made in make(parts[number]):
-                    table = made if isinstance(made, pa.Table) else pa.Table.from_pandas(made, schema, preserve_index=False)
-                    yield from table.cast(schema).replace_schema_metadata(None).to_batches(AT_ONCE)
+                    if isinstance(made, pd.DataFrame):
+                        made = pa.Table.from_pandas(made, schema, preserve_index=False)
+                    yield from made.cast(schema).replace_schema_metadata(None).to_batches(AT_ONCE)
 
     return spark.range(0, len(parts), 1, len(parts)).mapInArrow(of_tasks, from_arrow_schema(schema))
 

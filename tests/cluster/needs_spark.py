@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from offline.engines.spark import environment
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.engines.spark import environment
 
 
 def ready() -> bool:

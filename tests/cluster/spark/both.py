@@ -17,15 +17,15 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+from offline.engines.contract import Engine
+from offline.engines.spark.engine import SparkEngine
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifact_kinds import Artifact, Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from offline import engines
-from offline.engines.contract import Engine
 from offline.engines.in_memory import PandasEngine
-from offline.engines.spark.engine import SparkEngine
 from offline.ingestion import sources
 
 ROOT = Path(__file__).parents[3]

@@ -26,9 +26,10 @@ collect_ignore = [] if find_spec("pyspark") else NEED_IT
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[SparkEngine]:
-    from data_exchange_center.settings import SparkSettings
     from offline.engines.spark.engine import SparkEngine
     from offline.engines.spark.session import session
+
+    from data_exchange_center.settings import SparkSettings
 
     with session(SparkSettings(master="local[2]", partitions=3)) as spark:
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")  # a partition is many batches

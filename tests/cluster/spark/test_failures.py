@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from offline.engines.spark import split
+from offline.engines.spark.engine import SparkEngine, write_parts
 
 from data_exchange_center import artifacts
 from offline.data import term_recall
 from offline.engines.in_memory import PandasEngine
-from offline.engines.spark import split
-from offline.engines.spark.engine import SparkEngine, write_parts
 from offline.ingestion import sources
 from offline.ingestion.levels import Scale
 from tests.cluster.spark.both import copied, expect_same_files, kill_an_executor, stored, through

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from offline.engines.spark import features
+from offline.engines.spark.beside import SparkBeside
+from offline.engines.spark.engine import SparkEngine
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifact_kinds import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from offline.engines.in_memory import PandasBeside, PandasEngine
-from offline.engines.spark import features
-from offline.engines.spark.beside import SparkBeside
-from offline.engines.spark.engine import SparkEngine
 from offline.preprocess import s2_term_trans
 from offline.readers import read_inputs, read_rated_pairs
 from tests.cluster.spark.both import run, stored

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from offline.engines.spark.engine import SparkEngine
 
 from offline.engines.in_memory import PandasEngine
-from offline.engines.spark.engine import SparkEngine
 from offline.ingestion import sources
 from past_one_machine.synthesis.expansion import Factors, expand
 from tests.cluster.spark.both import expect_equal, refusal, through

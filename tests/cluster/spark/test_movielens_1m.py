@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from offline.engines.spark.engine import SparkEngine
 
 from data_exchange_center import artifacts
 from data_exchange_center.rankers.contract import ListsRecipe
 from data_exchange_center.settings import Settings
 from offline.data.lists import ListsAsked
 from offline.engines.in_memory import PandasEngine
-from offline.engines.spark.engine import SparkEngine
 from offline.preprocess import s2_term_trans
 from tests.cluster.spark import test_features, test_ingestion_and_split, test_terms, test_training_lists
 from tests.cluster.spark.both import copied, run, stored

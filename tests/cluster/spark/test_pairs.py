@@ -13,13 +13,13 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from offline.engines.spark import pairs
+from offline.engines.spark.counting import SparkPairs, counts_of
+from offline.engines.spark.engine import SparkEngine
 
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from offline.data.sequences import PairCount
-from offline.engines.spark import pairs
-from offline.engines.spark.counting import SparkPairs, counts_of
-from offline.engines.spark.engine import SparkEngine
 from offline.readers import read_inputs
 from tests.cluster.spark.both import stored
 from tests.cluster.spark.worlds import SKEWED, WORLDS, written

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from offline.engines.spark import whole_users
+from offline.engines.spark.engine import SparkEngine
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from offline.engines.in_memory import PandasEngine
-from offline.engines.spark import whole_users
-from offline.engines.spark.engine import SparkEngine
 from offline.preprocess import s2_term_trans
 from offline.recall import s1_term_recall
 from tests.cluster.spark.both import copied, expect_same_files, run, stored

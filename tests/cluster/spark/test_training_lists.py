@@ -13,6 +13,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from offline.engines.spark import lists
+from offline.engines.spark.beside import SparkBeside
+from offline.engines.spark.engine import SparkEngine
+from offline.engines.spark.lists import Asking
+from offline.engines.spark.pasts import Part
+from offline.engines.spark.teaching import Teaching
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels.contract import Channel
@@ -24,12 +30,6 @@ from offline.data import lists as lists_of_points
 from offline.data.lists import ListsAsked
 from offline.data.sequences import Inputs
 from offline.engines.in_memory import PandasBeside
-from offline.engines.spark import lists
-from offline.engines.spark.beside import SparkBeside
-from offline.engines.spark.engine import SparkEngine
-from offline.engines.spark.lists import Asking
-from offline.engines.spark.pasts import Part
-from offline.engines.spark.teaching import Teaching
 from offline.readers import read_inputs
 from tests.cluster.spark.both import kill_an_executor, stored
 from tests.cluster.spark.worlds import NOW, WORLDS, written

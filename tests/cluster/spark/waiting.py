@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+from offline.engines.spark import lists
+from offline.engines.spark.engine import started
+from offline.engines.spark.lists import Asking
+from offline.engines.spark.pasts import Part
 
 from data_exchange_center import artifacts
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings, SparkSettings
 from offline.data import term_recall, terms
-from offline.engines.spark import lists
-from offline.engines.spark.engine import started
-from offline.engines.spark.lists import Asking
-from offline.engines.spark.pasts import Part
 
 PATIENCE_S = 300
 

@@ -26,9 +26,8 @@ from data_exchange_center.release_parts import read_feature_spec, release_of_art
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline.data import statistics
-from offline.data.overall import Overall
 from offline.data.sequences import Ints, Sequences
-from offline.data.statistics import ItemStatistic
+from offline.data.statistics import ItemStatistic, Overall
 from offline.evaluation.evaluate import evaluate
 from offline.rank import s2_model_train
 from offline.readers import read_inputs, read_lists

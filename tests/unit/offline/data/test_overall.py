@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from offline.data.overall import ERA_KEYS, ERA_S, SECOND_KEYS, Overall
+from offline.data.whole_users import added_up
 
 from data_exchange_center.columns import Columns, Split
 from offline.data import overall, statistics
-from offline.data.overall import ERA_KEYS, ERA_S, SECOND_KEYS, Overall
 from offline.data.sequences import Sequences, sequences
-from offline.data.whole_users import added_up
 
 ITEMS = np.arange(1, 6)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+from offline.data.whole_users import for_everybody
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Split
 from data_exchange_center.feature_kinds import one_hot
 from offline.data import user_state
-from offline.data.whole_users import for_everybody
 from offline.engines.in_memory import PandasEngine
 from offline.recall.s1_term_recall import write_user_state
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from offline.data.whole_users import added_up, for_everybody
 
 from data_exchange_center import artifacts
 from data_exchange_center.recipes import DEFAULT
 from offline.data import term_recall, terms, user_state
-from offline.data.whole_users import added_up, for_everybody
 from offline.engines.in_memory import PandasEngine
 from offline.ingestion import sources
 from tests.unit.offline.synthetic import made_up_movielens

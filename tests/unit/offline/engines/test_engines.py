@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from offline.engines.spark import environment
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.artifact_kinds import ArtifactError
@@ -20,7 +21,6 @@ from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings, SparkSettings
 from offline import engines
 from offline.engines.in_memory import PandasEngine
-from offline.engines.spark import environment
 from offline.ingestion import sources
 from tests.unit.offline.synthetic import made_up_movielens
 

@@ -10,10 +10,10 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from offline.engines.spark import environment
 
 from data_exchange_center.settings import Settings, SparkSettings
 from data_exchange_center.steps import StepError
-from offline.engines.spark import environment
 from offline_to_online.stores import feast_engine, feast_repo
 from online.stack.feast.service import feature_repo
 

@@ -6,9 +6,9 @@ from typing import Any, get_args
 from unittest.mock import Mock
 
 import pytest
+from offline.engines.spark import environment
 
 from data_exchange_center.settings import Settings
-from offline.engines.spark import environment
 from offline_to_online.stores import index_engine
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from data_exchange_center.settings import load_settings
-from offline.engines.spark.session import session
 from offline_to_online.stores import feast_job
+from past_one_machine.spark.session import session
 
 if __name__ == "__main__":
     with session(load_settings().spark):

@@ -4,7 +4,7 @@ A document lies under its item's number, so that a task that is tried again writ
 reads the items' numbers, four bytes each, and of each task how many documents it has sent.
 
 In Spark's environment. All executors must see the exchange folder under the same path, and reach Elasticsearch.
-Run:    python -m offline_to_online.stores.index_job_on_spark <release>
+Run:    python -m past_one_machine.spark.index_job <release>
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.engines.spark.pasts import numbers
-from offline.engines.spark.session import session
 from offline_to_online.rows.item_rows import item_rows
 from offline_to_online.stores.connections import elastic_client
 from offline_to_online.stores.elasticsearch_index import put_documents
+from past_one_machine.spark.session import session
 
 AT_ONCE: Final = 20_000  # items of a task at most
 SENT: Final = pa.schema([("documents", pa.int64())])
@@ -44,7 +43,7 @@ def send(spark: SparkSession, settings: Settings, release: str) -> None:
     parts = ranges(itemids, settings.spark.partitions)
 
     def sent(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number in numbers(batches):
+        for number in (each for batch in batches for each in batch.column(0).to_pylist()):
             rows = item_rows(settings.exchange_dir, parts[number])
             with elastic_client(settings) as client:
                 put_documents(client, release, rows)
