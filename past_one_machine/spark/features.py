@@ -41,7 +41,7 @@ ERAS: Final = {"era": pa.int64(), Columns.RATING: pa.int8(), "events": pa.int64(
 SECONDS: Final = {Columns.TIMESTAMP: pa.int64(), "events": pa.int64()}
 
 
-def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int | None = None) -> None:
+def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int = users.BATCH) -> None:
     """`statistics.user_statistics` and `statistics.item_statistics`. ``batch``: rows of ratings, read at once."""
     dataset, parts = read_dataset(exchange_dir), users.ranges(exchange_dir, partitions)
     items = artifacts.ITEMS.read(exchange_dir).sort_values(Columns.ITEM)

@@ -133,14 +133,14 @@ class Lists:
     Attributes:
         teaching: where a `Teaching` lies.
         liked_above: `Dataset.positive_level`.
-        batch: rows of ratings, read at once; None: as other jobs.
+        batch: rows of ratings, read at once.
         at_once: lists, handed on at once.
     """
 
     exchange_dir: Path
     teaching: Path
     liked_above: int
-    batch: int | None = None
+    batch: int = users.BATCH
     at_once: int = LISTS_AT_ONCE
 
     def requests(self, part: users.Users) -> Iterator[tuple[Sequences, pd.DataFrame, Points]]:

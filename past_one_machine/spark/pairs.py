@@ -105,18 +105,18 @@ def count(
     """Write the counts of all users, as parts below ``folder``: `counts_of` reads them."""
     items = np.sort(artifacts.ITEMS.read(exchange_dir, [Columns.ITEM])[Columns.ITEM].to_numpy())
     liked_above = read_dataset(exchange_dir).positive_level
-    size = len(items) + 1
+    size, batch, at_once = len(items) + 1, users.BATCH, PAIRS_IN_BATCH
 
     def of_users(ratings: pd.DataFrame) -> sp.csr_matrix:
         return counted(sequences(users.past_of(ratings), items, liked_above), share, window)
 
     def of_part(part: users.Users) -> Iterator[pa.Table]:
-        some = users.some_users(exchange_dir, part, COLUMNS)
-        yield from _rows(_sum((of_users(ratings) for ratings, _ in some), size))
+        some = users.some_users(exchange_dir, part, COLUMNS, batch=batch)
+        yield from _rows(_sum((of_users(ratings) for ratings, _ in some), size), at_once)
 
     def added_up(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         total = _sum((counts_of(pa.Table.from_batches([batch]), size) for batch in batches), size)
-        for table in _rows(total):
+        for table in _rows(total, at_once):
             yield from table.to_batches()
 
     rows = users.run(spark, users.ranges(exchange_dir, partitions), of_part, ROW)
@@ -142,11 +142,11 @@ def _sum(counts: Iterable[sp.csr_matrix], size: int) -> sp.csr_matrix:
     return total
 
 
-def _rows(counts: sp.csr_matrix) -> Iterator[pa.Table]:
-    """The rows of a matrix that are not empty, some `PAIRS_IN_BATCH` pairs at a time."""
+def _rows(counts: sp.csr_matrix, at_once: int) -> Iterator[pa.Table]:
+    """The rows of a matrix that are not empty, some ``at_once`` pairs at a time."""
     rows = np.flatnonzero(np.diff(counts.indptr))
     ends = counts.indptr[rows + 1]
-    for some in np.split(rows, np.flatnonzero(np.diff(ends // PAIRS_IN_BATCH)) + 1):
+    for some in np.split(rows, np.flatnonzero(np.diff(ends // at_once)) + 1):
         if len(some):
             part = counts[some]
             starts = pa.array(part.indptr, pa.int32())

@@ -37,7 +37,7 @@ def main(settings: Settings) -> None:
     item_terms = artifacts.ITEM_TERMS.read(folder)
     profile = [_feature(settings, name) for name in read_dataset(folder).profile]
     parts = users.ranges(folder, settings.spark.partitions)
-    some_users = partial(users.some_users, folder, columns=READ)
+    some_users = partial(users.some_users, folder, columns=READ, batch=users.BATCH)
 
     def preferences(part: users.Users) -> Iterator[pd.DataFrame]:
         newest = users.rows_of(artifacts.USER_TERMS, folder, part)

@@ -6,6 +6,7 @@ Run:    RECSYS_ENGINE=spark make offline; alone: cd past_one_machine/spark && py
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 import pyarrow as pa
@@ -23,14 +24,15 @@ def main(settings: Settings) -> None:
     folder, window = settings.exchange_dir, settings.recipe.data.window
     genres, item_terms = step.genres_of_items(folder)
     parts = users.ranges(folder, settings.spark.partitions)
+    some_users = partial(users.some_users, folder, columns=terms.COUNTED_FROM, batch=users.BATCH)
     statistics = dict.fromkeys(terms.statistic_columns(genres), pa.int8())
 
     def before(part: users.Users) -> Iterator[pd.DataFrame]:
-        for ratings, _ in users.some_users(folder, part, terms.COUNTED_FROM):
+        for ratings, _ in some_users(part):
             yield terms.impression_terms(users.past_of(ratings), item_terms, genres, window)
 
     def newest(part: users.Users) -> Iterator[pd.DataFrame]:
-        for ratings, people in users.some_users(folder, part, terms.COUNTED_FROM):
+        for ratings, people in some_users(part):
             yield terms.user_terms(users.past_of(ratings), people[Columns.USER], item_terms, genres, window)
 
     with session(settings.spark) as spark:

@@ -64,7 +64,7 @@ def some_users(
     *,
     table: Table = artifacts.RATINGS,
     listed: Table = artifacts.USERS,
-    batch: int | None = None,
+    batch: int = BATCH,
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """Read the range's ratings, some users after the other, with these users' rows of ``listed``.
 
@@ -72,11 +72,11 @@ def some_users(
 
     Args:
         columns: of the ratings.
-        batch: rows read at once; None: `BATCH`.
+        batch: rows read at once.
     """
     people = rows_of(listed, exchange_dir, users)
     begin = 0
-    for ratings in whole_users(_batches(table, exchange_dir, users, columns, batch or BATCH)):
+    for ratings in whole_users(_batches(table, exchange_dir, users, columns, batch)):
         rows = ratings.to_pandas()
         end = int(np.searchsorted(people[Columns.USER], rows[Columns.USER].iloc[-1], side="right"))
         yield rows, people[begin:end]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from offline.engines.spark import environment
+from past_one_machine.spark import environment
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
