@@ -21,8 +21,42 @@ _vector = pa.list_(pa.float32())
 DATASET = Document(
     "offline/raw/dataset.json",
     _S0,
-    "The Dataset that lies here: name, origin, sha256 of its files; kinds of ids, levels, attributes, holdout.",
+    "The Dataset that lies here: name, origin, sha256 of its tables; kinds of ids, levels, attributes, holdout.",
 )
+# The data set in standard form: what step 0 makes of any source, and step 1 (or its twin on Spark) begins with.
+RAW_INTERACTIONS = Table(
+    "offline/raw/interactions.parquet",
+    _S0,
+    "Every event of the data set itself, sorted by user and time; of the same time in the order of the source, which "
+    "may be finer than the seconds kept here: so the order of the rows counts. Ratings are codes of `Dataset.levels`, "
+    "1 where events have no value.",
+    {
+        Columns.USER: pa.int32(),
+        Columns.ITEM: pa.int32(),
+        Columns.RATING: pa.int8(),
+        Columns.TIMESTAMP: pa.int64(),
+    },
+)
+RAW_USERS = Table(
+    "offline/raw/users.parquet",
+    _S0,
+    "Every user of the data set itself, by number: own id and profile, as in `USERS`.",
+    {Columns.USER: pa.int32(), Columns.OWN_ID: pa.string()},
+    open_ended=(pa.string(), pa.int32()),
+)
+RAW_ITEMS = Table(
+    "offline/raw/items.parquet",
+    _S0,
+    "Every item, by number: own id, title, terms and numbers, as in `ITEMS`.",
+    {
+        Columns.ITEM: pa.int32(),
+        Columns.OWN_ID: pa.string(),
+        Columns.TITLE: pa.string(),
+        Columns.GENRES: pa.list_(pa.string()),
+    },
+    open_ended=(pa.float64(),),
+)
+RAW = (RAW_INTERACTIONS, RAW_USERS, RAW_ITEMS)
 EVENTS = Table(
     "offline/events.parquet",
     _S0,

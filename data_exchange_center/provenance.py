@@ -51,7 +51,9 @@ class Step:
 
 GET_DATA = Step("offline/preprocess/s0_get_data.py")
 SPLIT = Step(
-    "offline/preprocess/s1_data_split.py", (artifacts.DATASET, artifacts.EVENTS), report=artifacts.SPLIT_REPORT
+    "offline/preprocess/s1_data_split.py",
+    (artifacts.DATASET, *artifacts.RAW, artifacts.EVENTS),
+    report=artifacts.SPLIT_REPORT,
 )
 TERMS = Step(
     "offline/preprocess/s2_term_trans.py",

@@ -7,8 +7,10 @@ Paths are absolute. Settings are built once, in a step's ``main`` or in ``create
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -38,9 +40,10 @@ class ServerSettings(ServiceSettings):
 
     port: Port = 5000
     workers: Annotated[int, Field(ge=1)] = 2
-    threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once; three times as many may wait
+    threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once
+    max_in_flight: Annotated[int, Field(ge=1)] = 64  # of a worker: those it answers and those that wait; beyond: 503
     item_cache_ttl_s: Seconds = 300.0
-    arrival_timeout_s: Seconds = 5.0  # of a request, from its first byte to its last
+    arrival_timeout_s: Seconds = 5.0  # of a request's body, from its head to its last byte
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key
     keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
     key: SecretStr | None = None  # what the project's own client sends
@@ -52,6 +55,13 @@ class ServerSettings(ServiceSettings):
     exact_items: Annotated[int, Field(ge=0)] = 20_000  # the most popular, searched when Elasticsearch does not answer
     known_users: Annotated[int, Field(ge=0)] = 5_000  # whose state and features a worker remembers, some 10 kB each
     last_state_max_age_s: Seconds = 900.0  # of such a state, when Redis does not answer
+
+    extras: Annotated[str, Field(pattern=r"^[\w.-]+(, *[\w.-]+)*$")] = "all"  # of extras/, or modules: page,shop.hook
+
+    def named_extras(self, there: Sequence[str]) -> tuple[str, ...]:
+        """Those of the server that the setting names: "all", "none", or some, with or without "all" among them."""
+        named = [name.strip() for name in self.extras.split(",") if name.strip() != "none"]
+        return tuple(each for name in named for each in (there if name == "all" else (name,)))
 
     @property
     def url(self) -> str:
@@ -143,7 +153,8 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    data: AbsolutePath | None = None  # folder or zip with MovieLens; see offline/preprocess/s0_get_data.py
+    data: AbsolutePath | None = None  # folder or zip with a data set; see offline/preprocess/s0_get_data.py
+    data_readers: tuple[str, ...] = ("offline.ingestion.reader",)  # modules that read other data than MovieLens
     train_on_events: bool = True  # what `make events` has brought of the log joins the data set's events
     exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
     services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
@@ -192,6 +203,11 @@ class Settings(BaseSettings):
         return self.server.keys_file or self.service_dir("keys") / "api_keys"
 
     @property
+    def repository_key_file(self) -> Path:
+        """The secret that Triton wants from those who load models: in a folder of its own, which a container mounts."""
+        return self.triton.repository_key_file or self.service_dir("secrets") / "triton" / "repository_key"
+
+    @property
     def metrics_dir(self) -> Path:
         """Where the server's workers write what they count, to be added up."""
         return self.service_dir("server") / f"metrics-{self.server.port}"
@@ -214,6 +230,8 @@ class Settings(BaseSettings):
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return json.dumps(value)
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 

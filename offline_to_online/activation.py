@@ -63,11 +63,11 @@ def go_live(settings: Settings, release: str) -> set[str]:
 
 def _tell_of_experiments(stores: Stores, deleted: set[str]) -> None:
     """An arm whose release is gone is answered from the live one, which makes the experiment pointless."""
-    for each in stores.redis.running_experiments():
-        for name in [name for name, arm in each.arms.items() if arm.release in deleted]:
+    for experiment, arms in stores.redis.running_experiments().items():
+        for name in [name for name, release in arms.items() if release in deleted]:
             log.warning(
                 "experiment %s runs, and the release of its arm %s is kept no longer: the live one answers instead. "
-                "Stop it: make experiment-stop name=%s", each.name, name, each.name,
+                "Stop it: make experiment-stop name=%s", experiment, name, experiment,
             )  # fmt: skip
 
 

@@ -1,19 +1,65 @@
-"""What tests say of data that they make up."""
+"""Data sets that tests make up, read as step 0 reads them."""
 
 from __future__ import annotations
 
-from offline.ingestion import movielens
-from offline.ingestion.ingest import ingest
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from data_exchange_center import artifacts
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.settings import Settings
+from offline import movielens
+from offline.preprocess import s0_get_data
 
 # five stars, above three is liked; a year; a profile of three; one term
-STARS = ingest(
-    movielens.DECLARATION,
-    movielens.tables(
-        movielens.parse(
-            b"1::10::5::978300760\n1::20::3::978300761\n2::10::1::978300762\n2::20::2::3\n2::20::4::4\n",
-            b"1::F::1::10::\n2::M::56::16::\n",
-            b"10::Star Wars (1977)::Action\n20::Misrables, Les (1995)::Drama\n",
-        ),
-        (movielens.RATINGS_DAT, movielens.USERS_DAT, movielens.MOVIES_DAT),
-    ),
-).dataset
+STARS = movielens.described(
+    movielens.parse(
+        movielens.LAYOUTS[0],
+        b"1::10::5::978300760\n1::20::3::978300761\n2::10::1::978300762\n2::20::2::3\n2::20::4::4\n",
+        b"1::F::1::10::\n2::M::56::16::\n",
+        b"10::Star Wars (1977)::Action\n20::Misrables, Les (1995)::Drama\n",
+    )
+)
+
+
+class Tables(NamedTuple):
+    """A data set, and its tables as `artifacts.RAW` has them."""
+
+    dataset: Dataset
+    ratings: pd.DataFrame
+    users: pd.DataFrame
+    items: pd.DataFrame
+
+
+def tables_of(data: Path) -> Tables:
+    """The data set in a folder or a zip, read by the first reader that knows it."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data=data, exchange_dir=Path(folder))
+        with movielens.files_of(data) as files:
+            dataset = s0_get_data.read(files, data, settings)
+        ratings, users, items = (table.read(Path(folder)) for table in artifacts.RAW)
+    return Tables(dataset, ratings, users, items)
+
+
+def dumped(data: movielens.MovieLens, folder: Path) -> Path:
+    """Write MovieLens in the layout of MovieLens-1M. Returns ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ratings = data.ratings.to_csv(sep=":", header=False, index=False, lineterminator="\n").replace(":", "::")
+    users = "".join(
+        f"{user}::{gender}::{age}::{job}::\n" for user, gender, age, job in data.users.itertuples(index=False)
+    )
+    movies = "".join(f"{i}::{title}::{'|'.join(genres)}\n" for i, title, genres in data.items.itertuples(index=False))
+    for name, content in zip(movielens.LAYOUTS[0].files, (ratings, users, movies), strict=True):
+        (folder / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+def parsed(folder: Path) -> movielens.MovieLens:
+    """MovieLens in a folder, in any of its layouts."""
+    with movielens.files_of(folder) as files:
+        layout = movielens.layout_of(files)
+        assert layout is not None
+        return movielens.parse(layout, *(files[name].read_bytes() for name in layout.files))

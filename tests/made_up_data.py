@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from offline.ingestion.movielens import MovieLens, release_year
+from offline.movielens import MovieLens, release_year
 
 SHOP = """\
 name = "shop"

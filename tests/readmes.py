@@ -1,6 +1,6 @@
 """The commands that the READMEs show, and what becomes of each.
 
-A ```bash block's commands are run by ``tests/e2e/walk/test_readmes.py``, literally, unless a comment right before the
+A ```bash block's commands are run by ``tests/e2e/full/test_readmes.py``, literally, unless a comment right before the
 block says otherwise: ``<!-- not run: why -->``, or ``<!-- run by: name -->`` for the test or fixture that runs them.
 """
 

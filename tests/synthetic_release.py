@@ -12,8 +12,8 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
+from offline import movielens
 from offline.data.sequences import user_states
-from offline.ingestion import movielens
 from offline.readers import read_inputs
 from tests.datasets import STARS
 from tests.synthetic_ranking import write_ranker

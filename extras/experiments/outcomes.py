@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.events import Event
 from data_exchange_center.own_ids import OwnId
-from online.experiments.declaration import Experiment
-from online.experiments.exposures import Exposure
-from online.experiments.team_draft import FIRST, SECOND
+from extras.experiments.declaration import Experiment
+from extras.experiments.exposures import Exposure
+from extras.experiments.team_draft import FIRST, SECOND
 
 BOTH: Final = ""  # the arm of a user whose lists are interleaved
 HEARD_S: Final = 60  # after an experiment is stopped, until every worker that is asked at all has heard of it

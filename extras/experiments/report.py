@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from extras.experiments.always_valid import ALPHA, FIRST, Path, difference_path, mean_path, sample_ratio_p_value
+from extras.experiments.declaration import Experiment, told
 from extras.experiments.outcomes import BOTH, Outcomes
-from online.experiments.declaration import Experiment, told
 
 SPLIT_METRICS: Final = ("hit", "hits", "gain")
 SUSPICIOUS: Final = 0.01  # p-value of the arms' sizes

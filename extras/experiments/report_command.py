@@ -4,7 +4,7 @@ It may be asked for as often as one likes, and the experiment stopped as soon as
 those looks, a difference that is not there is found in at most 5 % of the experiments.
 
 Reads   the experiment, its log of exposures and users' events in Redis; the release's declaration of its data set
-Writes  data_exchange_center/online/experiments/<name>.json, and <name>.png: the interval over time
+Writes  data_exchange_center/extras/experiments/<name>.json, and <name>.png: the interval over time
 Run     make experiment name=ranker
 """
 
@@ -29,14 +29,14 @@ from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.experiments.declaration import Experiment, named
 from extras.experiments.outcomes import Outcomes, joined
 from extras.experiments.pictures import over_time
 from extras.experiments.report import found_by, show
+from extras.experiments.store import ExperimentStore
 from offline.evaluation.report import plain
 from offline_to_online.stores.connections import TIMEOUT_S, reaching, redis_address, redis_client
 from online.clients.redis import RedisUsers
-from online.experiments.declaration import Experiment, named
-from online.experiments.store import ExperimentStore
 
 _AT_A_TIME: Final = 500  # users whose events are asked for
 

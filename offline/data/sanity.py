@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,21 @@ MOST_HELD_OUT: Final = 1 / 3  # of all events
 MOST_WITHOUT_PAST: Final = 1 / 2  # of all users with events
 FEWEST_WITH_PAST: Final = 2
 REMEDY: Final = "give the data set a smaller holdout ([holdout] in dataset.toml)"
+
+
+EVENT_BYTES: Final = 250  # of memory that a step holds at once, by `make bench-scale`: the largest slope over events
+
+
+def expect_room(events: int, memory_gb: float) -> None:
+    """Raise StepError where the steps, which hold a table in memory, need more than ``memory_gb`` (of 1e9 bytes)."""
+    needed = events * EVENT_BYTES / 1e9
+    if needed > memory_gb:
+        raise StepError(
+            f"the data set holds {events:,} events, for which pandas takes about {needed:,.1f} GB of memory "
+            f"({EVENT_BYTES} bytes an event), and there are {memory_gb:,.1f} GB",
+            "Compute with RECSYS_ENGINE=spark, which `make spark` installs; or, where there is more memory than that, "
+            f"say how much with RECSYS_PANDAS__MEMORY_GB={math.ceil(needed)}.",
+        )
 
 
 @dataclass(frozen=True)

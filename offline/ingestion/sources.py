@@ -66,7 +66,7 @@ def opened(path: Path, only: Collection[str] | None = None) -> Iterator[Source]:
     with files_of(path) as there:
         files = {name: open_file for name, open_file in there.items() if only is None or name in only}
         if DECLARATION in files:
-            yield _declared(path, files)
+            yield declared(path, files)
             return
         if layout := movielens_in(files):
             names, parse = layout
@@ -95,7 +95,7 @@ def of_movielens(data: MovieLens, files: _Names) -> Source:
     return Source(movielens.DECLARATION, movielens.tables(data, files), kept)
 
 
-def _declared(path: Path, files: Files) -> Source:
+def declared(path: Path, files: Files) -> Source:
     try:
         text = content_of(files[DECLARATION]).decode("utf-8-sig")
     except UnicodeDecodeError as error:

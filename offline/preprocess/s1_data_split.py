@@ -2,10 +2,10 @@
 
 In industry: the click log of a day, joined and split on Spark. Here a rating above the data set's own threshold is a
 click, of MovieLens one above 3. The last interactions of every user, of MovieLens ten, are held out for evaluation; of
-the rest the first 80 % train and the last 20 % test. What servers were told trains, and is never held out. What would
-make nonsense is refused here, before it is trained.
+the rest the first 80 % train and the last 20 % test. Feedback that the server collected is merged in, trains, and is
+never held out. What would make nonsense is refused here, before it is trained.
 
-Reads:  offline/raw/dataset.json and the files that it lists; offline/events.parquet
+Reads:  offline/raw/dataset.json; offline/raw/{interactions,users,items}.parquet; offline/events.parquet
 Writes: offline/{ratings,users,items}.parquet, offline/split_report.json
 Run:    cd offline/preprocess && python s1_data_split.py
 Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 holdout (MovieLens-1M)
@@ -13,44 +13,82 @@ Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Split
-from data_exchange_center.files import sha256
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.machine import free_memory_gb
+from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
-from offline import engines, published
-from offline.data.sanity import expect_sense
-from offline.ingestion import sources
+from data_exchange_center.steps import StepError, run
+from offline import published
+from offline.data.recorded import merge
+from offline.data.sanity import Counted, counted, expect_room, expect_sense
+from offline.data.split import label_and_split
 
 
 def main(settings: Settings) -> None:
-    read = provenance.made_from(settings.exchange_dir, settings.recipe, provenance.SPLIT)
-    dataset = read_dataset(settings.exchange_dir)
-    raw = settings.offline_dir / "raw"
-    for file, digest in dataset.sha256.items():
-        if not (raw / file).is_file() or sha256(raw / file) != digest:
-            raise StepError(f"{raw / file} is not the file that dataset.json describes: run s0_get_data.py again.")
-    with sources.opened(raw, dataset.sha256) as source, engines.chosen(settings) as engine:
-        joined = engine.ingest(source).join(artifacts.EVENTS.read(settings.exchange_dir))
-        if joined.dataset != dataset.model_copy(update={"name": joined.dataset.name, "origin": "", "sha256": {}}):
-            raise StepError("dataset.json was made by another version of the steps: run s0_get_data.py again.")
-        tables = joined.split(dataset, settings.recipe.data.train_share)
-        found = tables.counted()
-        labels = {"positive": found.liked, "negative": found.events - found.liked}
-        split = {part: found.parts.get(part, 0) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
-        published.expect(dataset.name, "labels", labels, published.ML_1M_LABELS)
-        published.expect(dataset.name, "split", split, published.ML_1M_SPLIT)
-        expect_sense(found, dataset, settings.recipe)
-        tables.write(settings.exchange_dir)
-    artifacts.SPLIT_REPORT.write(settings.exchange_dir, read)
-    print(", ".join(f"{count:,} {name}" for name, count in labels.items()))
-    print(", ".join(f"{count:,} {name}" for name, count in split.items()))
+    folder = settings.exchange_dir
+    read = provenance.made_from(folder, settings.recipe, provenance.SPLIT)
+    dataset = described(folder, read)
+    rows = pq.read_metadata(artifacts.RAW_INTERACTIONS.at(folder)).num_rows
+    expect_room(rows, settings.pandas.memory_gb or free_memory_gb())
+
+    # the data set, and the server's feedback in it
+    ratings, users, items = (table.read(folder) for table in artifacts.RAW)
+    merged = merge(dataset, ratings, users, items, artifacts.EVENTS.read(folder))
+
+    # labels, and who may see which row
+    split = label_and_split(merged.ratings, dataset, settings.recipe.data.train_share, merged.recorded)
+    found = counted(split)
+    check(found, dataset, settings.recipe)
+
+    artifacts.RATINGS.write(folder, split)
+    artifacts.USERS.write(folder, merged.users)
+    artifacts.ITEMS.write(folder, items)
+    artifacts.SPLIT_REPORT.write(folder, read)
+    say(found)
+
+
+def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
+    """The data set, as step 0 left it. ``read``: `provenance.made_from`. Raises StepError for other tables."""
+    dataset = read_dataset(folder)
+    for table in artifacts.RAW:
+        if read[provenance.INPUTS][table.path] != dataset.sha256.get(Path(table.path).name):
+            raise StepError(f"{table.at(folder)} is not the one that dataset.json describes: run s0_get_data.py again.")
+    return dataset
+
+
+def check(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
+    """Raise StepError for counts that a known data set does not have, or that would make nonsense."""
+    published.expect(dataset.name, "labels", _labels(found), published.ML_1M_LABELS)
+    published.expect(dataset.name, "split", _parts(found), published.ML_1M_SPLIT)
+    expect_sense(found, dataset, recipe)
+
+
+def say(found: Counted) -> None:
+    """Print the counts."""
+    print(", ".join(f"{count:,} {name}" for name, count in _labels(found).items()))
+    print(", ".join(f"{count:,} {name}" for name, count in _parts(found).items()))
     if recorded := found.parts.get(Split.RECORDED, 0):
-        print(f"{recorded:,} that servers were told, all of which train")
+        print(f"{recorded:,} of the server's feedback, all of which train")
     if found.single:
         print(f"users with a single event: {found.single:,}")
 
 
+def _labels(found: Counted) -> dict[str, int]:
+    return {"positive": found.liked, "negative": found.events - found.liked}
+
+
+def _parts(found: Counted) -> dict[str, int]:
+    return {part: found.parts.get(part, 0) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
+
+
 if __name__ == "__main__":
-    engines.run(main)
+    run(main)

@@ -24,9 +24,7 @@ from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rows.user_rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore
 from offline_to_online.stores.connections import redis_address, redis_client
-from offline_to_online.stores.event_log import expect_all_named
 from online.clients.redis_connection import at, move_live, set_copies
-from online.experiments.declaration import Experiments, unpack
 
 CHUNK: Final = 1_000  # users a round trip
 _LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
@@ -112,10 +110,9 @@ class RedisStore(ReleaseStore[RecallState, None]):
         return tuple(row for row in users if row.own_id in kept)
 
     def remembered_ids(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
-        """The same of own ids. Raises StepError where somebody was forgotten who may be one of them; as `reaching`."""
+        """The same of own ids. Raises as `reaching`."""
         kept: set[OwnId] = set()
         with self.reaching(), redis_client(self.settings) as client:
-            expect_all_named(client, self.settings)
             for start in range(0, len(users), CHUNK):
                 chunk = users[start : start + CHUNK]
                 with client.pipeline(transaction=False) as pipe:
@@ -222,13 +219,16 @@ class RedisStore(ReleaseStore[RecallState, None]):
                 f"the manifest of release {release} in Redis cannot be read ({why_unreadable(error)}): sync it again"
             ) from error
 
-    def running_experiments(self) -> Experiments:
-        """Those whose arms are answered from releases that lie here. Raises StepError when they cannot be read."""
+    def running_experiments(self) -> dict[str, dict[str, str]]:
+        """Name -> arm -> the release that its users are answered from. Raises StepError when they cannot be read."""
         with self.reaching(), redis_client(self.settings) as client:
             raw = read(client, wire.EXPERIMENTS_KEY)
         try:
-            return unpack(raw) if raw else ()
-        except ValueError as error:
+            return {
+                each["name"]: {arm: of["release"] for arm, of in each["arms"].items()}
+                for each in json.loads(raw or "[]")
+            }
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StepError(
                 f"{wire.EXPERIMENTS_KEY} in Redis holds experiments that this version cannot read: stop them with the "
                 "version that started them"

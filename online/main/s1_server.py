@@ -14,6 +14,9 @@ GET, POST /ml/experiments, POST /ml/experiments/<name>/stop: which users are ans
 GET  /docs    the API's description, as a page; /openapi.json; /metrics for Prometheus
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 
+EXTRAS names what else hangs on the server (extras/<name>); RECSYS_SERVER__EXTRAS=events,page takes some of it, none
+takes nothing, and a folder that is not there is left out.
+
 Reads   the live release from the four services (`make sync` puts it there)
 Writes  data_exchange_center/online/server/last_release.json: its popular list, for when none of them answers
 Run     flask --app s1_server.py run --host=0.0.0.0      (`make serve` runs it under gunicorn)
@@ -26,56 +29,45 @@ without it, and says so under "degraded".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
+from typing import Any, Final
 
 import orjson
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
-from online.browse.browse import Browse
-from online.browse.routes import register_browse
-from online.events.compaction import Compaction
-from online.events.log import EventLog
-from online.events.recorder import Log, Recorder
-from online.events.routes import register_events
-from online.experiments.experimenting import Experimenting
-from online.experiments.exposures import ExposureQueue
-from online.experiments.routes import Store, register_experiments
-from online.experiments.store import ExperimentStore
-from online.page.routes import register_page
 from online.recommend.recommender import Recommender
 from online.recommend.releases import OPENING_WAIT_S
 from online.recommend.types import WhyNotRequest
 from online.web import body, records
 from online.web.access_log import log_request
+from online.web.asgi import Edge
 from online.web.errors import register_errors
 from online.web.health import register_health
-from online.web.keys import only_reads, register_keys, warn_if_open
 from online.web.limits import MAX_BODY
 from online.web.log_lines import log_as_json
 from online.web.metrics import Metrics
 from online.web.openapi import WHY_NOT_PATH, register_description
-from online.web.rate import register_rate
+from online.web.parts import Parts, only_reads, register_extras
 from online.web.tracing import Traces, provider
+
+EXTRAS: Final = ("keys", "events", "experiments", "page")  # in the order in which they see a request
 
 
 def create_app(
-    recommender: Recommender | None = None,
-    settings: Settings | None = None,
-    log: Log | None = None,
-    experiments: Store | None = None,
+    recommender: Recommender | None = None, settings: Settings | None = None, stores: Mapping[str, Any] | None = None
 ) -> Flask:
     """The WSGI application. Needs no service to be up: until they are, answers do without them.
 
-    ``log``, ``experiments``: what keeps events and experiments, if not Redis.
+    ``stores``: as `Parts` has it.
     """
     settings = settings or load_settings()
     if recommender is None:
         log_as_json()
         recommender = Recommender.from_settings(settings)
-        warn_if_open(settings.server)
         with suppress(FutureTimeoutError):  # no request comes in before; services that are away hold nobody up
             recommender.warm_up().result(OPENING_WAIT_S + settings.server.warm_up_s)
     app = Flask(__name__)
@@ -86,18 +78,11 @@ def create_app(
     traced = [Traces(provider(settings.tracing)).trace] if settings.tracing.endpoint else []
     records.register_records(app, [*traced, log_request, metrics.count])
     metrics.register(app)
-    register_keys(app, settings.server, settings.keys_file)
-    register_rate(app, settings.server, settings.redis)
     register_errors(app)
     register_health(app, recommender)
-    log = log or EventLog(settings.redis, Compaction(recommender))
-    register_events(app, Recorder(log, recommender.releases.for_events), recommender)
-    experiments = experiments or ExperimentStore(settings.redis)
-    experimenting = Experimenting(recommender, ExposureQueue(experiments.expose, metrics.exposed).put)
-    register_experiments(app, experiments, recommender.users)
-    register_description(app)
-    register_browse(app, Browse(recommender))
-    register_page(app)
+    parts = Parts(settings, recommender, metrics, stores or {}, recommender.recommend)
+    register_extras(app, parts, settings.server.named_extras(EXTRAS))
+    register_description(app, parts.paths, parts.models)
 
     @app.post("/ml/rec")
     @only_reads
@@ -105,7 +90,7 @@ def create_app(
         record = records.current()
         asked = body.parse(request.get_data(cache=False))
         record.facts |= {"user": asked.userid, "size": asked.size}
-        answer = experimenting.recommend(asked, record.watch)
+        answer = parts.recommend(asked, record.watch)
         record.facts["recommendation"] = answer.id
         record.answered(answer)
         return Response(orjson.dumps(answer.as_json()), mimetype="application/json")
@@ -115,8 +100,14 @@ def create_app(
         record = records.current()
         asked = body.parse_query(WhyNotRequest, request.args)
         record.facts |= {"user": asked.userid, "item": asked.itemid}
-        found = experimenting.why_not(asked, record.watch)
+        found = recommender.why_not(asked, record.watch, parts.preferred(asked.userid))
         record.facts |= {"release": found.release}
         return Response(found.model_dump_json(), mimetype="application/json")
 
     return app
+
+
+def create_asgi() -> Edge:
+    """The same application behind the edge that gunicorn's `asgi` worker serves; see online/gunicorn_conf.py."""
+    settings = load_settings()
+    return Edge(create_app(settings=settings), settings.server)

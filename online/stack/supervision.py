@@ -181,12 +181,12 @@ class Supervisor:
             if fault.faultCode != Faults.ALREADY_STARTED:
                 raise StackError(f"{service.title} could not be started: {fault.faultString}") from fault
 
-    def renew(self, service: Service) -> None:
-        """Have a program that runs start its workers anew. Raises StackError."""
+    def signal(self, service: Service, name: str) -> None:
+        """Send a signal to a program that runs. Raises StackError."""
         try:
-            self._rpc.signalProcess(service.name, "HUP")
+            self._rpc.signalProcess(service.name, name)
         except Fault as fault:
-            raise StackError(f"{service.title} could not be started anew: {fault.faultString}") from fault
+            raise StackError(f"{service.title} could not be sent {name}: {fault.faultString}") from fault
 
     def stop(self, service: Service) -> None:
         """Stop a program and wait for its end, unless it is stopped."""

@@ -9,9 +9,6 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from online.clients.base import ServiceError
-from online.events.incoming import EventError
-from online.events.log import TooManyEventsError
-from online.experiments.declaration import ExperimentError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError
 from online.recommend.types import UnknownReleaseError, WrongIdError
@@ -36,17 +33,8 @@ def register_errors(app: Flask) -> None:
     """Translate what the recommender and Flask raise. Nothing else reaches the user of the API."""
 
     @app.errorhandler(BadRequestError)
-    @app.errorhandler(EventError)
-    @app.errorhandler(ExperimentError)
-    def bad_request(error: BadRequestError | EventError | ExperimentError) -> Response:
-        return error_response(400, "bad_request", str(error), field=error.field)
-
-    @app.errorhandler(TooManyEventsError)
-    def too_many_events(error: TooManyEventsError) -> Response:
-        return error_response(409, "too_many_events", str(error))
-
     @app.errorhandler(WrongIdError)
-    def wrong_id(error: WrongIdError) -> Response:
+    def bad_request(error: BadRequestError | WrongIdError) -> Response:
         return error_response(400, "bad_request", str(error), field=error.field)
 
     @app.errorhandler(UnknownReleaseError)

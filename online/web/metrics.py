@@ -38,9 +38,9 @@ class Metrics:
         self._together = os.environ.get(FOLDER_VARIABLE) == str(folder)
         self._status = status
         self._sampled_at = 0.0
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()  # extras add to it
         self._served: tuple[str, str] | None = None
-        own = self._registry
+        own = self.registry
         self._requests = Counter(
             "recsys_requests", "Requests, by the answer's status and outcome (the code, for an error)",
             ["endpoint", "status", "outcome"], registry=own,
@@ -61,10 +61,6 @@ class Metrics:
         self._degradations = Counter(
             "recsys_degradations", "What answers lacked; one answer may lack several things", ["reason"], registry=own
         )
-        self._exposures = Counter(
-            "recsys_exposures", "Answers of experiments, by what became of their entries in the log", ["result"],
-            registry=own,
-        )  # fmt: skip
         self._in_flight = self._gauge("requests_in_flight", "Requests being answered")
         self._waiting = self._gauge("waiting_for_features", "Requests whose user's features are not being fetched yet")
         self._gauge("threads", "Requests that can be answered at once").set(threads)
@@ -77,7 +73,7 @@ class Metrics:
 
     def _gauge(self, name: str, what: str, *labels: str, mode: str = "livesum") -> Gauge:
         """``mode``: how the values of several processes become one."""
-        return Gauge(f"recsys_{name}", what, labels, registry=self._registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+        return Gauge(f"recsys_{name}", what, labels, registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]
 
     def register(self, app: Flask) -> None:
         """Count what is in flight, and answer `GET /metrics`."""
@@ -111,10 +107,6 @@ class Metrics:
         if time.monotonic() - self._sampled_at >= _SAMPLED_EVERY_S:
             self.sample()
 
-    def exposed(self, result: str, count: int) -> None:
-        """Exposures that were "written", or "dropped"."""
-        self._exposures.labels(result).inc(count)
-
     def sample(self) -> None:
         """Take down how the process is doing now."""
         self._sampled_at = time.monotonic()
@@ -136,7 +128,7 @@ class Metrics:
     def page(self) -> bytes:
         """All processes' numbers, in Prometheus's text format."""
         if not self._together:
-            return generate_latest(self._registry)
+            return generate_latest(self.registry)
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
         return generate_latest(everybody)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from flask import Blueprint, Flask, Response, jsonify, make_response, render_template
@@ -9,9 +10,6 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from data_exchange_center import VERSION
-from online.browse.description import BROWSE, BROWSE_ANSWERS
-from online.events.description import EVENT_MODELS, EVENTS
-from online.experiments.description import EXPERIMENT_MODELS, EXPERIMENTS
 from online.explain.shapes import WhyNot
 from online.recommend.types import Request, WhyNotRequest
 from online.web.answers import Alive, Answer, ErrorAnswer, Ready
@@ -29,8 +27,8 @@ _POLICY: Final = (
 _EXAMPLE: Final = {"userid": 1, "size": 5}
 
 
-def description() -> dict[str, Any]:
-    """The document, in OpenAPI 3.1."""
+def description(paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """The document, in OpenAPI 3.1; ``paths``, ``models``: of the extras."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -67,9 +65,7 @@ def description() -> dict[str, Any]:
                     responses(Ready, 500) | {"503": {"description": "It could not.", "content": json_of(Ready)}},
                 )
             },
-            **BROWSE,
-            **EVENTS,
-            **EXPERIMENTS,
+            **paths,
             "/metrics": {
                 "get": operation(
                     "metrics",
@@ -81,37 +77,26 @@ def description() -> dict[str, Any]:
             DESCRIPTION_PATH: {
                 "get": operation("describe", "This description", text("OpenAPI 3.1.", "application/json"))
             },
-            "/": {"get": operation("page", "The page for people", text("A page.", "text/html"))},
             PAGE_PATH: {"get": operation("read", "This description, to be read", text("A page.", "text/html"))},
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": _schemas(),
+            "schemas": _schemas(models),
         },
     }
 
 
-def _schemas() -> dict[str, Any]:
+def _schemas(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
     """Of a request as it is checked, of answers as they are written."""
-    models: tuple[type[BaseModel], ...] = (
-        Request,
-        Answer,
-        WhyNot,
-        ErrorAnswer,
-        Alive,
-        Ready,
-        *BROWSE_ANSWERS,
-        *EVENT_MODELS,
-        *EXPERIMENT_MODELS,
-    )
-    _, schema = models_json_schema([(model, "validation") for model in models], ref_template=REF)
+    own: tuple[type[BaseModel], ...] = (Request, Answer, WhyNot, ErrorAnswer, Alive, Ready)
+    _, schema = models_json_schema([(model, "validation") for model in (*own, *models)], ref_template=REF)
     definitions: dict[str, Any] = schema["$defs"]
     return definitions
 
 
-def register_description(app: Flask) -> None:
-    """Serve the document and the page."""
-    content = description()
+def register_description(app: Flask, paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> None:
+    """Serve the document and the page. ``paths``, ``models``: as `description`."""
+    content = description(paths, models)
     pages = Blueprint("description", __name__, template_folder="templates")
 
     @pages.get(DESCRIPTION_PATH)

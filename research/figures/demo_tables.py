@@ -1,4 +1,4 @@
-"""The tables of what it takes to run the project: `make demo`, `make test`, the containers."""
+"""The tables of what it takes to run the project: `make demo`, the containers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from research.figures.tables import Figure, Words, measured, table
 CHINESE = {
     "step": "步骤", "seconds": "秒", "part": "部分", "empty machine": "全新机器", "again": "再来一次",
     "setup": "安装", "offline": "离线", "services": "启动服务", "sync": "同步", "server": "上线",
-    "`make test` takes {all} seconds ({parts}).": "`make test` 需要 {all} 秒（{parts}）。", "lint": "静态检查",
-    "unit tests": "单元测试", "service tests": "服务测试", "end-to-end tests": "端到端测试",
-    "browser tests": "浏览器测试",
     "{first} seconds on an empty machine ({parts}), {again} when it runs again.":
         "全新的机器上 {first} 秒（{parts}），再运行一次 {again} 秒。",
     "container": "容器", "image MB": "镜像 MB", "of them shared": "其中共用",
@@ -54,13 +51,6 @@ def brief(figure: Figure, word: Words) -> str:
     return "```text\n" + "\n".join(lines) + "\n```"
 
 
-def test(figure: Figure, word: Words) -> str:
-    """Seconds of `make test` and of its parts."""
-    parts = ", ".join(f"{word(part['part'])} {part['seconds']}" for part in figure["parts"])
-    took = word("`make test` takes {all} seconds ({parts}).")
-    return f"{took.format(all=sum(part['seconds'] for part in figure['parts']), parts=parts)} {measured(figure, word)}"
-
-
 def sync(figure: Figure, word: Words) -> str:
     """Seconds of each sync step, as `make demo` ran it."""
     head = (word("step"), word("seconds"))
@@ -80,7 +70,6 @@ BLOCKS: dict[str, tuple[str, Callable[[Figure, Words], str]]] = {
     "demo_time": ("demo.json", demo_time),
     "printed": ("demo_output.json", printed),
     "brief": ("demo_output.json", brief),
-    "test": ("test.json", test),
     "sync": ("demo.json", sync),
     "containers": ("containers.json", containers),
 }

@@ -38,17 +38,17 @@ from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from extras.experiments.always_valid import ALPHA, difference_path
+from extras.experiments.changes import Kept, started, stopped
+from extras.experiments.dealing import arm_of
+from extras.experiments.declaration import DAY_S, Declaration, Experiment, Kind, named
 from extras.experiments.outcomes import Outcomes
 from extras.experiments.report import SUSPICIOUS, found_by, show
 from extras.experiments.report_command import Logs
+from extras.experiments.store import ExperimentStore
 from offline.evaluation.evaluate import write
 from offline.evaluation.live import expect_release
 from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
-from online.experiments.changes import Kept, started, stopped
-from online.experiments.dealing import arm_of
-from online.experiments.declaration import DAY_S, Declaration, Experiment, Kind, named
-from online.experiments.store import ExperimentStore
 from online.recommend.types import MAX_BUDGET_MS
 from research.measure.prequential import Each, loops
 from research.measure.recipes import loaded_releases, newest_releases

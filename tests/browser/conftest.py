@@ -8,39 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 from werkzeug.serving import make_server
 
 from data_exchange_center.settings import ServerSettings, Settings
+from extras.keys import keys
 from online.main.s1_server import create_app
 from online.recommend.last_release import LastRelease
 from online.recommend.recommender import Recommender
-from online.web import keys
-from tests.debian import program
-from tests.unit.online.conftest import Fakes
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.fakes import FakeExperiments, FakeLog
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import DefaultWorld, World
 
 PATIENCE_MS = 15_000  # a busy machine's
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Where it is; Debian's is installed where it is missing and this is root."""
-    path = program("chromium", *NAMES)
-    if path is None:
-        pytest.skip("NOT TESTED: chromium is missing (apt install chromium)")
-    return path
-
-
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -50,7 +31,7 @@ def fakes(tmp_path: Path) -> Iterator[Fakes]:
     features, scorer = FakeFeatures(world), FakeScorer(world)
     server = ServerSettings(budget_ms=5_000)
     recommender = Recommender(users, items, features, scorer, server, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
-    yield Fakes(world, users, items, features, scorer, recommender)
+    yield Fakes(world, users, items, features, scorer, recommender, FakeLog(users), FakeExperiments(users))
     recommender.close()
 
 
@@ -68,7 +49,7 @@ def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:
     path = tmp_path / "api_keys"
     server = settings.server.model_copy(update={"keys_file": path})
     settings = settings.model_copy(update={"server": server})
-    app = create_app(fakes.recommender, settings, log=fakes.users.log, experiments=fakes.users.store)
+    app = create_app(fakes.recommender, settings, fakes.stores)
     http = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()

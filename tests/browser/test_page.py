@@ -12,9 +12,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from tenacity import Retrying, stop_after_delay
 
-from online.experiments.dealing import arm_of
+from extras.experiments.dealing import arm_of
 from tests.browser.conftest import Said, Site
-from tests.unit.online.conftest import Fakes
+from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import LONG_HISTORY_USER
 
 OTHER = "bbbbbbbbbbbb"
@@ -367,9 +367,9 @@ def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page
     expect(page.locator(".service.good")).to_have_count(4)
     expect(page.get_by_role("heading", name="Running experiments")).to_have_count(0)
     second_release(fakes)
-    fakes.users.store.run("over", OTHER, OTHER)
-    fakes.users.store.stop("over")
-    experiment = fakes.users.store.run("ranker", fakes.world.release, OTHER, kind=kind)
+    fakes.store.run("over", OTHER, OTHER)
+    fakes.store.stop("over")
+    experiment = fakes.store.run("ranker", fakes.world.release, OTHER, kind=kind)
     url = page.url.split("#")[0]
     for asked in ({"release": OTHER}, {"experiments": False}):  # that one is open, and the server has heard
         assert page.request.post(f"{url}ml/rec", data={"userid": 1, **asked}).ok
@@ -539,8 +539,8 @@ def test_a_rating_that_failed_is_sent_again_and_counts_once(page: Page, site: Si
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("region", name="What you did")).to_contain_text("rated 5 ★")
     expect(page.get_by_role("heading", name=first, exact=True)).to_have_count(0)
-    assert set(sent) == {logged.event.eventid for logged in fakes.users.log.of_user(fakes.world.dataset, 1)}
-    assert len(fakes.users.log.of_user(fakes.world.dataset, 1)) == 1
+    assert set(sent) == {logged.event.eventid for logged in fakes.log.of_user(fakes.world.dataset, 1)}
+    assert len(fakes.log.of_user(fakes.world.dataset, 1)) == 1
 
 
 def test_looking_for_a_user_says_what_is_wrong(page: Page, fakes: Fakes, said: Said) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import pytest
-from past_one_machine.spark import environment
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from past_one_machine.spark import environment
+from tests.needs import not_tested
 
 
-def ready() -> bool:
+def missing() -> str:
+    """The reason to skip such a test; empty where Spark's environment is there."""
     try:
-        return environment.python(Settings()).is_file()
+        environment.base_python()
     except StepError:
-        return False
+        return not_tested("Python 3.11", "install it, then make spark")
+    try:
+        environment.python(Settings())
+    except StepError:
+        return not_tested("Spark", "make spark")
+    return ""
 
 
-needs_spark = pytest.mark.skipif(not ready(), reason="Spark's environment is not there: make spark")
+needs_spark = pytest.mark.skipif(bool(missing()), reason=missing() or "it is there")

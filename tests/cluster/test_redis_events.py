@@ -16,16 +16,16 @@ from data_exchange_center import wire
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
-from offline_to_online.events import consumer
+from extras.events import consumer
+from extras.events.log import EventLog, Recording
+from extras.experiments.store import ExperimentStore
 from offline_to_online.stores.connections import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.redis_connection import set_copies
-from online.events.log import EventLog, Recording
-from online.experiments.store import ExperimentStore
 from tests.cluster.redis_cluster import masters, own_cluster, server_process
-from tests.unit.online.contracts import ExperimentStoreContract
+from tests.unit.extras.experiments.contracts import ExperimentStoreContract
 
 FILMS, RELEASE = "films", "eeeeeeeeeeee"
 WRITERS, KILLS = 8, 2

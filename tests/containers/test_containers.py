@@ -68,7 +68,7 @@ class TestInspect:
         }
 
     def test_it_is_nobody_special(self, found: dict[str, Any], service: Service) -> None:
-        assert found["Config"]["User"] == ("65534:65534" if service.container is None else f"{UID}:0")
+        assert found["Config"]["User"] == f"{UID}:0"
         host = found["HostConfig"]
         assert host["CapDrop"] == ["ALL"]
         assert not host["CapAdd"]

@@ -16,12 +16,14 @@ import pytest
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifact_kinds import Artifact, Table
 from data_exchange_center.settings import Settings
-from offline.preprocess import s2_term_trans
+from data_exchange_center.steps import StepError
+from offline.preprocess import s1_data_split, s2_term_trans
 from offline.recall import s1_term_recall
+from past_one_machine.spark import s1_data_split as split_on_spark
 from past_one_machine.spark import s1_term_recall as term_recall_on_spark
 from past_one_machine.spark import s2_term_trans as terms_on_spark
 from past_one_machine.spark import users
-from tests.past_one_machine.spark.worlds import World, settings_of, world
+from tests.past_one_machine.spark.worlds import NOW, World, settings_of, world
 
 Twin = Callable[[ModuleType, Settings], None]
 OF_TERMS = (artifacts.IMPRESSION_TERMS, artifacts.USER_TERMS, artifacts.ITEM_TERMS, artifacts.GENRES)
@@ -72,6 +74,30 @@ def test_terms_and_term_recall(run_twin: Twin, made: World, tmp_path: Path) -> N
     expect_same_files(here.exchange_dir, there.exchange_dir, (*OF_TERMS, *OF_TERM_RECALL))
     assert artifacts.TERM_RECALL_REPORT.read(here.exchange_dir)["validation"]["users_with_target"]
     assert len(list(artifacts.USER_SEEN.at(there.exchange_dir).iterdir())) == there.spark.partitions
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("made", [world(seconds=2), world(users=9, most=3_000, seed=2)])
+def test_split(run_twin: Twin, made: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here, there = made.read(tmp_path / "here"), made.read(tmp_path / "there")
+    s1_data_split.main(here)
+    said = capsys.readouterr().out
+    run_twin(split_on_spark, there)
+    assert capsys.readouterr().out == said
+    tables = (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
+    expect_same_files(here.exchange_dir, there.exchange_dir, tables)
+    assert len(list(artifacts.RATINGS.at(there.exchange_dir).iterdir())) == there.spark.partitions
+
+
+def test_feedback_of_the_server_is_refused(run_twin: Twin, tmp_path: Path) -> None:
+    there = world().read(tmp_path)
+    event = {"eventid": "a", "userid": "u 10é", "itemid": "1", "type": "rating", "value": 5.0, "timestamp": NOW}
+    frame = pd.DataFrame([event]).reindex(columns=list(artifacts.EVENTS.columns))
+    frame = frame.astype({"recommendation": object}).fillna({"acknowledged_ms": 0, "sequence": 0})
+    artifacts.EVENTS.write(tmp_path, frame)
+    with pytest.raises(StepError, match="RECSYS_ENGINE=pandas alone merges"):
+        run_twin(split_on_spark, there)
+    assert not artifacts.RATINGS.at(tmp_path).exists()
 
 
 def test_ranges_of_users_are_read_alone_and_in_order(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pandas as pd
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
+from data_exchange_center.event_parts import EventParts
+from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings, SparkSettings
 from offline.data.split import label_and_split
 
@@ -34,6 +36,15 @@ class World:
     raw: pd.DataFrame
     users: pd.DataFrame
     items: pd.DataFrame
+
+    def read(self, exchange_dir: Path) -> Settings:
+        """Write what step 0 leaves. Settings of the folder."""
+        tables = dict(zip(artifacts.RAW, (self.raw, self.users, self.items), strict=True))
+        digests = {Path(table.path).name: sha256(table.write(exchange_dir, rows)) for table, rows in tables.items()}
+        dataset = self.dataset.model_copy(update={"sha256": digests})
+        artifacts.DATASET.write(exchange_dir, dataset.model_dump(mode="json"))
+        artifacts.EVENTS.write(exchange_dir, EventParts(exchange_dir / "nowhere").read())
+        return settings_of(exchange_dir)
 
     def split(self, exchange_dir: Path) -> Settings:
         """Write what steps 0 and 1 leave. Settings of the folder."""

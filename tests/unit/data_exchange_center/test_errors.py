@@ -10,7 +10,7 @@ from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.feature_kinds import MissingFeatureError
 from data_exchange_center.steps import CheckError, StepError
-from offline.ingestion.movielens import MalformedLineError
+from offline.movielens import MalformedLineError
 from online.clients.base import GoneError, ServiceError
 from online.recommend.open_release import NoReleaseError
 from online.recommend.releases import OpeningError

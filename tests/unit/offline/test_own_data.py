@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,8 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.sanity import counted, expect_sense
 from offline.evaluation.evaluate import evaluate, show
-from offline.ingestion import movielens
 from research.experiments.__main__ import experiment
-from tests.datasets import STARS
+from tests.datasets import STARS, dumped, parsed
 from tests.made_up_data import exported, half_stars, shop
 from tests.unit.offline.synthetic import made_up_movielens
 
@@ -136,7 +134,7 @@ def test_another_data_set_takes_the_place_of_the_first(tmp_path: Path) -> None:
     walk(settings.model_copy(update={"data": None}), 2)
     assert read_dataset(settings.exchange_dir).name == "half-stars"
     raw = {file.name for file in (settings.offline_dir / "raw").iterdir()}
-    assert raw == {"dataset.json", "dataset.toml", "seen.csv.gz", "users.csv", "items.csv"}
+    assert raw == {"dataset.json", "interactions.parquet", "users.parquet", "items.parquet"}
 
 
 def test_a_recipe_that_cannot_use_the_data_says_what_it_lacks(tmp_path: Path) -> None:
@@ -152,10 +150,9 @@ def test_movielens_under_other_names_is_movielens(tmp_path: Path, recipe: str) -
     """Every artifact is the same, byte for byte; only dataset.json, and what reports say of it, tells one from the
     other."""
     folder = made_up_movielens(tmp_path / "made-up")
-    data = movielens.parse(*((folder / name).read_bytes() for name in ("ratings.dat", "users.dat", "movies.dat")))
-    data = replace(data, users=data.users.assign(occupation="job " + data.users["occupation"]))
-    for name, content in movielens.dump(data).items():
-        (folder / name).write_bytes(content)
+    data = parsed(folder)
+    dumped(data._replace(users=data.users.assign(occupation="job " + data.users["occupation"])), folder)
+    data = parsed(folder)
     places = [folder, exported(data, tmp_path / "exported")]
     roads = [Settings(data=place, exchange_dir=tmp_path / f"of-{place.name}", recipe_name=recipe) for place in places]
     for road in roads:

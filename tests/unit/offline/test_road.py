@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +23,20 @@ from data_exchange_center.fusion import Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import PandasSettings, Settings
 from data_exchange_center.steps import StepError
 from data_exchange_center.vocabulary import NOT_FOUND, top_k
 from offline.data.lists import StoredFeatures, recall_lists
 from offline.data.requests import Points
-from offline.ingestion import movielens
 from offline.models.served import load_ranker, score
 from offline.readers import PAST, read_inputs, read_samples
 from offline.training.list_ranker import list_scores
 from offline.training.rows import fm_data, pairs_data
+from tests.datasets import dumped, parsed
 from tests.unit.offline.synthetic import made_up_movielens
 
 STEPS = tuple(step.path.removesuffix(".py").replace("/", ".") for step in provenance.STEPS)
 USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are held out
-RAW = (movielens.RATINGS_DAT, movielens.USERS_DAT, movielens.MOVIES_DAT)
 COLD = {5 * (user + 1) for user in range(FEW)}
 
 
@@ -160,13 +158,11 @@ def with_another_future(raw: pd.DataFrame) -> pd.DataFrame:
 
 def test_no_training_input_holds_the_last_ten(settings: Settings, tmp_path: Path) -> None:
     """Other last tens, and all that is trained on, trained or served stays the same, byte for byte."""
-    raw = {name: (settings.offline_dir / "raw" / name).read_bytes() for name in RAW}
-    data = movielens.parse(*raw.values())
+    assert settings.data is not None
+    data = parsed(settings.data)
     other = Settings(data=tmp_path / "turned", exchange_dir=tmp_path / "exchange", recipe_name=settings.recipe_name)
     assert other.data is not None
-    other.data.mkdir()
-    for name, content in movielens.dump(replace(data, ratings=with_another_future(data.ratings))).items():
-        (other.data / name).write_bytes(content)
+    dumped(data._replace(ratings=with_another_future(data.ratings)), other.data)
     walk(other)
     before, after = (artifacts.RATINGS.read(road.exchange_dir) for road in (settings, other))
     held_out = before[Columns.SPLIT] == Split.HOLDOUT
@@ -176,7 +172,7 @@ def test_no_training_input_holds_the_last_ten(settings: Settings, tmp_path: Path
     reports = {report.path for report in provenance.REPORTS}
     told = {artifacts.DATASET.path, artifacts.RATINGS.path}  # what the other ratings are
     compared = set()
-    for file in files_of(settings) - told - {"offline/raw/ratings.dat"}:
+    for file in files_of(settings) - told - {artifacts.RAW_INTERACTIONS.path}:
         one, two = ((road.exchange_dir / file).read_bytes() for road in (settings, other))
         if file in reports:
             one, two = (without_inputs(content) for content in (one, two))
@@ -366,10 +362,20 @@ def test_a_step_without_the_one_before_it_says_which(recipe: str, before: tuple[
 def test_a_raw_file_that_changed_is_noticed(movielens: Callable[..., Path], tmp_path: Path) -> None:
     settings = Settings(data=movielens(), exchange_dir=tmp_path)
     importlib.import_module(STEPS[0]).main(settings)
-    with (tmp_path / "offline/raw/ratings.dat").open("a") as file:
-        file.write("5::7::3::1\n")
-    with pytest.raises(StepError, match=r"ratings\.dat is not the file"):
+    artifacts.RAW_USERS.write(tmp_path, artifacts.RAW_USERS.read(tmp_path)[1:])
+    with pytest.raises(StepError, match=r"users\.parquet is not the one that dataset.json describes"):
         importlib.import_module(STEPS[1]).main(settings)
+
+
+def test_a_data_set_that_memory_cannot_hold_is_refused_before_it_is_read(
+    movielens: Callable[..., Path], tmp_path: Path
+) -> None:
+    settings = Settings(data=movielens(), exchange_dir=tmp_path)
+    importlib.import_module(STEPS[0]).main(settings)
+    small = settings.model_copy(update={"pandas": PandasSettings(memory_gb=1e-5)})
+    with pytest.raises(StepError, match=r"holds 1,830 events, .*RECSYS_ENGINE=spark.*RECSYS_PANDAS__MEMORY_GB=1"):
+        importlib.import_module(STEPS[1]).main(small)
+    assert not artifacts.RATINGS.at(tmp_path).exists()
 
 
 def test_nothing_to_train_on_is_one_sentence(movielens: Callable[..., Path], tmp_path: Path) -> None:
@@ -392,10 +398,10 @@ def test_too_little_to_train_the_default_on_is_one_sentence(
 def test_a_failed_read_leaves_what_was_there(source: Settings, movielens: Callable[..., Path]) -> None:
     bad = movielens("bad")
     (bad / "ratings.dat").write_text("5::7::3\n")
-    before = sha256(source.offline_dir / "raw" / "ratings.dat")
+    before = sha256(artifacts.RAW_INTERACTIONS.at(source.exchange_dir))
     with pytest.raises(StepError, match="line 1"):
         importlib.import_module(STEPS[0]).main(source.model_copy(update={"data": bad}))
-    assert sha256(source.offline_dir / "raw" / "ratings.dat") == before
+    assert sha256(artifacts.RAW_INTERACTIONS.at(source.exchange_dir)) == before
 
 
 def test_the_second_time_what_lies_there_is_taken(source: Settings) -> None:

@@ -15,9 +15,7 @@ from offline_to_online import activation, manifests
 from offline_to_online.manifests import manifest_path, open_release, record_parity, require_parity
 from offline_to_online.stores.catalogue import Stores
 from offline_to_online.stores.triton_server import Place
-from online.experiments.declaration import Arm, Experiments
 from tests.synthetic_release import write_artifacts
-from tests.unit.online.contracts import started_one
 
 RECORD = ParityRecord(users=10, pairs=2_560, largest_difference=3e-7, triton_model="ml_rec", triton_version=4)
 
@@ -55,7 +53,7 @@ class Redis(Store):
     def __init__(self, log: list[str]) -> None:
         super().__init__("Redis", log)
         self.documents: dict[str, Published] = {}
-        self.experiments: Experiments = ()
+        self.experiments: dict[str, dict[str, str]] = {}
 
     def publish(self, published: Published) -> None:
         self.log.append("Redis publish")
@@ -67,7 +65,7 @@ class Redis(Store):
     def history(self) -> list[str]:
         return [*self.documents, "before"]
 
-    def running_experiments(self) -> Experiments:
+    def running_experiments(self) -> dict[str, dict[str, str]]:
         return self.experiments
 
 
@@ -159,9 +157,7 @@ def test_an_experiment_whose_release_is_deleted_is_named(
     settings: Settings, manifest: Manifest, stores: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     record_parity(settings, manifest, RECORD)
-    deleted, kept = (started_one((), name)[0] for name in ("ranker", "other"))
-    arms = {"a": Arm.model_construct(release="before"), "b": Arm.model_construct(release="oldest")}
-    stores.redis.experiments = (deleted.model_copy(update={"arms": arms}), kept)
+    stores.redis.experiments = {"ranker": {"a": "before", "b": "oldest"}, "other": {"a": "before", "b": "before"}}
     activation.go_live(settings, manifest.release)
     (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     for said in ("experiment ranker", "arm b", "make experiment-stop name=ranker"):

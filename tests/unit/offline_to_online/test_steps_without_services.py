@@ -13,7 +13,7 @@ import requests
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
-from offline_to_online.events import s1_log_to_parquet, s2_features_to_feast
+from extras.events import s1_log_to_parquet, s2_features_to_feast
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.stores.connections import reaching

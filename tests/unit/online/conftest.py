@@ -14,7 +14,6 @@ from online.main.s1_server import create_app
 from online.recommend import releases
 from online.recommend.last_release import LastRelease
 from online.recommend.recommender import Recommender
-from online.web import keys
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import KINDS, World
 
@@ -66,14 +65,10 @@ def opened(fakes: Fakes) -> Fakes:
 
 @pytest.fixture
 def http(fakes: Fakes) -> FlaskClient:
-    return create_app(fakes.recommender, log=fakes.users.log, experiments=fakes.users.store).test_client()
+    """Of a server without extras."""
+    return create_app(fakes.recommender, plain(Settings())).test_client()
 
 
-@pytest.fixture
-def with_a_key(fakes: Fakes, tmp_path: Path) -> FlaskClient:
-    """Of a server that has keys; sends one with every request."""
-    path, settings = tmp_path / "api_keys", Settings()
-    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"keys_file": path})})
-    http = create_app(fakes.recommender, settings, fakes.users.log, fakes.users.store).test_client()
-    http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'shop')}"
-    return http
+def plain(settings: Settings) -> Settings:
+    """Without extras."""
+    return settings.model_copy(update={"server": settings.server.model_copy(update={"extras": "none"})})

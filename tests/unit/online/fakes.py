@@ -22,11 +22,6 @@ from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.item_search import ItemQuery
 from online.clients.redis import StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
-from online.events.log import Forgotten, Recording, TooManyEventsError
-from online.experiments.changes import Kept, started, stopped
-from online.experiments.declaration import Declaration, Experiment, Experiments, named, pack
-from online.experiments.exposures import Exposure
-from online.experiments.store import Change
 from tests.unit.online.world import World
 
 
@@ -34,7 +29,7 @@ class DownError(Exception):
     """What the library of a fake raises when its service is away."""
 
 
-class _Fake:
+class Fake:
     library_errors = (DownError,)
     down = False
     on_call: Callable[[], None] | None = None  # whenever it is asked, even when it is down
@@ -59,59 +54,25 @@ class _Fake:
         self.closed = True
 
 
-class FakeLog(_Fake, Client[Recording, tuple[bool, ...]]):
-    service = "redis"
-
-    def __init__(self, *worlds: World) -> None:
-        super().__init__(*worlds)
-        self.events: dict[tuple[str, OwnId, str], Logged] = {}  # by data set, user and eventid
-        self.forgotten: set[tuple[str, OwnId]] = set()
-        self.forgets = 0
-        self.full = False  # no more events are taken that count
-
-    def of_user(self, dataset: str | None, userid: OwnId) -> tuple[Logged, ...]:
-        return tuple(logged for (*owner, _), logged in self.events.items() if owner == [dataset, userid])
-
-    def _call(self, query: Recording) -> tuple[bool, ...]:
-        self._seen(query)
-        if self.full and any(event.type not in query.noted for event in query.events):
-            raise TooManyEventsError("Too many events of this user.")
-        new = []
-        for event in query.events:
-            key = (query.dataset, event.userid, event.eventid)
-            new.append(key not in self.events)
-            self.events.setdefault(key, Logged(event.timestamp, (len(self.events), 0), event))
-        return tuple(new)
-
-    def forget(self, userid: OwnId, dataset: str) -> Forgotten:
-        with self._asking("forget"):
-            self._seen(userid)
-            keys = [key for key in self.events if key[:2] == (dataset, userid)]
-            for key in keys:
-                del self.events[key]
-            self.forgotten.add((dataset, userid))
-            self.forgets += 1
-            return Forgotten(len(keys), sum(userid in world.numbers for world in self.worlds.values()))
-
-
-class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
+class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     service = "redis"
 
     def __init__(self, *worlds: World, live: str | None = None) -> None:
         super().__init__(*worlds)
         self.live_release = live
-        self.log = FakeLog(*worlds)
+        self.events: dict[tuple[str, OwnId, str], Logged] = {}  # by data set, user and eventid
+        self.forgotten: set[tuple[str, OwnId]] = set()
+        self.forgets = 0
         self.unlisted: set[str] = set()  # releases without a list of users
         self.opened: list[str] = []  # releases whose manifest was asked for
         self.history = [live] if live is not None else []  # activated releases, newest first
         self.experiments: bytes | None = None  # those that run, packed
-        self.store = FakeExperiments(self)
 
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
         world, user = self.worlds.get(query.release or ""), None
-        events = self.log.of_user(query.dataset, query.userid)
-        gone = (query.dataset, query.userid) in self.log.forgotten
+        events = self.events_of(query.dataset, query.userid)
+        gone = (query.dataset, query.userid) in self.forgotten
         if world is not None and query.userid in world.numbers and not gone:
             user = replace(world.stored(world.numbers[query.userid]), events=events)
         elif world is not None and events:
@@ -120,9 +81,12 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             self.live_release,
             kept=world is not None,
             user=user,
-            forgotten=self.log.forgets,
+            forgotten=self.forgets,
             experiments=self.experiments,
         )
+
+    def events_of(self, dataset: str | None, userid: OwnId) -> tuple[Logged, ...]:
+        return tuple(logged for (*owner, _), logged in self.events.items() if owner == [dataset, userid])
 
     def published(self, release: str) -> Published | None:
         with self._asking("published"):
@@ -151,7 +115,7 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             world = self.worlds[release]
             users = [(str(own), len(world.histories[number])) for own, number in world.numbers.items()]
             order = (lambda user: (user[1], user[0])) if fewest else (lambda user: user[0].encode())
-            gone = {str(userid) for of, userid in self.log.forgotten if of == dataset}
+            gone = {str(userid) for of, userid in self.forgotten if of == dataset}
             found = (user for user in users if user[0].startswith(prefix) and user[0] not in gone)
             return sorted(found, key=order)[:at_most]
 
@@ -175,47 +139,7 @@ class FakeUsers(_Fake, Client[UserQuery, UserAnswer]):
             return self.worlds[release].channels
 
 
-class FakeExperiments(_Fake, Client[None, Experiments]):
-    """``users`` tells requests which of them run."""
-
-    service = "redis"
-
-    def __init__(self, users: FakeUsers) -> None:
-        super().__init__()
-        self.users = users
-        self.experiments: Experiments = ()
-        self.exposed: list[Exposure] = []
-
-    def _call(self, query: None) -> Experiments:
-        self._seen()
-        return self.experiments
-
-    def update(self, change: Change) -> Experiments:
-        with self._asking("update"):
-            self._seen()
-            self.experiments = change(self.experiments)
-            running = [each for each in self.experiments if each.runs]
-            self.users.experiments = pack(running) if running else None
-            return self.experiments
-
-    def run(self, name: str, control: str, treatment: str, **given: Any) -> Experiment:
-        """Start one over these two releases, which are taken to be kept."""
-        arms = {"control": {"release": control}, "treatment": {"release": treatment}}
-        declared = Declaration.model_validate({"name": name, "arms": arms, **given})
-        kept = Kept(control, dict.fromkeys((control, treatment), self.users.worlds[control].dataset))
-        now = len(self.experiments)
-        return named(self.update(lambda before: started(before, declared, kept, now)), name)
-
-    def stop(self, name: str) -> None:
-        self.update(lambda before: stopped(before, name, len(self.experiments)))
-
-    def expose(self, exposures: Sequence[Exposure]) -> None:
-        with self._asking("expose"):
-            self._seen()
-            self.exposed += exposures
-
-
-class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
+class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
     service = "elasticsearch"
     gate: threading.Event | None = None  # the catalogue is not given before it is set
     answered = 0  # searches
@@ -260,7 +184,7 @@ class FakeItems(_Fake, Client[ItemQuery, tuple[Hits, ...]]):
             yield IndexedItem(itemid, world.genres[itemid], vectors)
 
 
-class FakeFeatures(_Fake, Client[FeatureQuery, FeatureRows]):
+class FakeFeatures(Fake, Client[FeatureQuery, FeatureRows]):
     service = "feast"
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
@@ -278,7 +202,7 @@ class FakeFeatures(_Fake, Client[FeatureQuery, FeatureRows]):
         )  # fmt: skip
 
 
-class FakeScorer(_Fake, Client[ScoreQuery, NDArray[np.float32]]):
+class FakeScorer(Fake, Client[ScoreQuery, NDArray[np.float32]]):
     service = "triton"
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:

@@ -40,10 +40,7 @@ STALL_S = 3.0  # that a busy machine may add to it
 NOTICED_S = 3.0  # a killed service, if it is away for as long as it takes to ask it
 PATIENCE_S = 60.0  # a process that starts again on a busy machine; how soon answers are whole, test_faults says
 
-pytestmark = [
-    pytest.mark.full,  # five minutes
-    pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True),
-]
+pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
 
 @contextmanager

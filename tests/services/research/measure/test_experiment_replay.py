@@ -15,17 +15,17 @@ from data_exchange_center import wire
 from data_exchange_center.own_ids import DatasetIds, OwnId, OwnIds
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import ServerSettings, Settings
+from extras.events.log import EventLog
 from extras.experiments.report import found_by
 from extras.experiments.report_command import Logs
+from extras.experiments.store import ExperimentStore
+from extras.keys import keys
 from offline.data.sequences import Sequences
 from offline_to_online.stores.connections import redis_client
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery
-from online.events.log import EventLog
-from online.experiments.store import ExperimentStore
 from online.main.s1_server import create_app
 from online.recommend.last_release import LastRelease
 from online.recommend.recommender import Recommender
-from online.web import keys
 from research.measure.experiment_replay import PLANNED, replay
 from research.measure.replayed import Replay
 from research.measure.server_loop import ServerLoop
@@ -97,7 +97,7 @@ def test_they_are_run_reported_and_taken_back(settings: Settings, tmp_path: Path
     key = keys.add(tmp_path / "api_keys", "test")
     with closing(Recommender(users, *services, server, LastRelease(tmp_path / "last.json"))) as recommender:  # type: ignore[arg-type]
         http = create_app(
-            recommender, settings.model_copy(update={"server": server}), EventLog(settings.redis)
+            recommender, settings.model_copy(update={"server": server}), {"events": EventLog(settings.redis)}
         ).test_client()
         http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
         for named in ({}, {"release": OTHER}):  # the live one serves, and the other is open

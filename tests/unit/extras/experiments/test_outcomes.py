@@ -8,9 +8,9 @@ import pytest
 
 from data_exchange_center.events import Event
 from data_exchange_center.own_ids import OwnId
+from extras.experiments.declaration import Arm, Experiment
+from extras.experiments.exposures import Exposure
 from extras.experiments.outcomes import Outcomes, joined
-from online.experiments.declaration import Arm, Experiment
-from online.experiments.exposures import Exposure
 from tests.datasets import STARS
 
 RELEASE, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"

@@ -8,7 +8,7 @@ from online.clients.base import ServiceError
 from online.clients.redis import WHICH_IS_LIVE
 from tests.unit.online import contracts
 from tests.unit.online.contracts import world  # noqa: F401 (a fixture)
-from tests.unit.online.fakes import FakeExperiments, FakeFeatures, FakeItems, FakeScorer, FakeUsers
+from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import SourceWorld, World
 
 
@@ -34,16 +34,6 @@ class TestFakeScorer(contracts.TritonScoresContract):
     @pytest.fixture
     def client(self, world: World) -> FakeScorer:  # noqa: F811
         return FakeScorer(world)
-
-
-class TestFakeExperiments(contracts.ExperimentStoreContract):
-    @pytest.fixture
-    def users(self) -> FakeUsers:
-        return FakeUsers(SourceWorld(), live=contracts.LIVE)
-
-    @pytest.fixture
-    def client(self, users: FakeUsers) -> FakeExperiments:
-        return users.store
 
 
 def test_a_librarys_error_becomes_a_service_error_that_names_the_service() -> None:

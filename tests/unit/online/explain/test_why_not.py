@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from online.clients.base import ServiceError
 from online.explain.shapes import WhyNot
 from online.recommend.types import Request, WhyNotRequest
+from tests.unit.extras.document import conforms
 from tests.unit.online.conftest import Fakes
-from tests.unit.online.web.test_openapi import conforms
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, ShopWorld
 
 USER = 8

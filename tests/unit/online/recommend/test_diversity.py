@@ -18,9 +18,9 @@ from online.recommend.exact_search import ExactItems
 from online.recommend.last_release import LastRelease
 from online.recommend.recommender import Recommender
 from online.recommend.types import Outcome, Ranked, Recommendation, Request, WhyNotRequest
+from tests.unit.extras.document import conforms
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
-from tests.unit.online.web.test_openapi import conforms
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, World
 
 USER = 8

@@ -1,0 +1,223 @@
+"""The log of events, in Redis: written by functions that run there, so that a user's events change in one step.
+
+An answer means that the event is on disk: Redis runs with `appendfsync always` (online/stack/redis) and replies after
+its append-only file is synced. Nothing is lost when Redis is killed, or the machine loses power. In a cluster an answer
+means that as many replicas as `RedisSettings.write_replicas` says have received it, too: with one, nothing is lost
+when a master is and its replica takes over. Where they do not say so in time, the answer is an error; sent again, an
+event counts once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import redis
+from pydantic import ValidationError
+from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center import wire
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.events import Event
+from data_exchange_center.feast_layout import feast_fields, feast_online_key
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.release import Manifest, Published
+from data_exchange_center.settings import RedisSettings
+from extras.events import functions
+from extras.events.functions import Call
+from online.clients.deadline import Deadline
+from online.clients.redis_base import RedisClient
+from online.clients.redis_cluster import ClusterClient
+from online.clients.redis_connection import connect
+
+log = logging.getLogger(__name__)
+
+_REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
+_FULL: Final = -1  # what the function answers where too many are there
+Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
+MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
+
+
+class TooManyEventsError(RecsysError):
+    """Of a user, so many events are kept that no more are taken which change the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Events to record.
+
+    Attributes:
+        dataset: whose users and items they speak of: `Dataset.base_name`.
+        noted: types of events that change no state: they are kept in the log alone, however many.
+    """
+
+    dataset: str
+    events: Sequence[Event]
+    noted: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What there was of a user."""
+
+    events: int  # that were sent
+    releases: int  # that had a state of the user
+
+
+class EventLog(RedisClient[Recording, tuple[int, ...]]):
+    """Records events, and answers for each whether it is new. To record one again changes nothing.
+
+    Where a user would have more than ``most`` that count, those that change nothing any more are put with the noted
+    ones. Raises TooManyEventsError where that does not help; none of that user's is recorded.
+    """
+
+    def __init__(
+        self, settings: RedisSettings, unneeded: Unneeded = lambda userid, dataset: (), most: int = MOST_COUNTING
+    ) -> None:
+        """``unneeded``: which of a user's events change nothing any more."""
+        super().__init__(settings)
+        self._unneeded = unneeded
+        self._most = most
+        self._following = threading.Lock()  # held while somebody waits for the end of a rewrite
+        self._replicas = settings.write_replicas if settings.cluster else 0
+        self._features = connect(settings, db=settings.feast_db)
+
+    def call(self, query: Recording, deadline: Deadline | None = None) -> tuple[bool, ...]:
+        """Whether each is new. Raises ServiceError, TooManyEventsError.
+
+        To find out what changes nothing any more may take longer than Redis may, so each step has the time of a call.
+        """
+        answers = list(super().call(query, deadline))
+        full = {event.userid for event, answer in zip(query.events, answers, strict=True) if answer == _FULL}
+        compacted = {userid for userid in full if self._compact(userid, query.dataset)}
+        places = [place for place, event in enumerate(query.events) if event.userid in compacted]
+        if places:
+            again = super().call(replace(query, events=[query.events[place] for place in places]), deadline)
+            for place, answer in zip(places, again, strict=True):
+                answers[place] = answer
+        for event, answer in zip(query.events, answers, strict=True):
+            if answer == _FULL:
+                raise TooManyEventsError(
+                    f"Of user {event.userid!r} {self._most:,} events are kept that change what is recommended, and no "
+                    "more are taken before the kept releases have been trained on them (make events offline sync); "
+                    "those that are only noted still are."
+                )
+        return tuple(bool(answer) for answer in answers)
+
+    def _call(self, query: Recording) -> tuple[int, ...]:
+        """One step a user, one round trip for all: 1, new; 0, there already; or `_FULL`, for all of a user's."""
+        of_user: dict[OwnId, list[int]] = {}
+        for place, event in enumerate(query.events):
+            of_user.setdefault(event.userid, []).append(place)
+        calls = []
+        for userid, places in of_user.items():
+            events = [query.events[place] for place in places]
+            told = [part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))]
+            calls.append(Call(functions.RECORD, _keys(query.dataset, userid), (self._most, *told)))
+        answers = [_FULL] * len(query.events)
+        for places, of_one in zip(of_user.values(), self._run(*calls), strict=True):
+            if of_one != [_FULL]:
+                for place, answer in zip(places, of_one, strict=True):
+                    answers[place] = answer
+        return tuple(answers)
+
+    def _compact(self, userid: OwnId, dataset: str) -> bool:
+        """Whether there is less to be read of a user now. Raises ServiceError."""
+        gone = self._unneeded(userid, dataset)
+        if gone:
+            with self._asking("compact"):
+                self._run(Call(functions.COMPACT, _keys(dataset, userid), tuple(gone)))
+            log.info("user %r: %d events change nothing any more", userid, len(gone))
+        return bool(gone)
+
+    def forget(self, userid: OwnId, dataset: str) -> Forgotten:
+        """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
+
+        After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
+        drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
+        """
+        with self._asking("forget"):
+            exposures = wire.exposures_key(wire.event_partition(userid))
+            told = (json.dumps(userid), wire.exposure_user(dataset, userid))
+            (events,) = self._run(Call(functions.FORGET, (*_keys(dataset, userid), exposures), told))
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.lrange(wire.HISTORY_KEY, 0, -1)
+            pipeline.get(wire.LIVE_KEY)
+            for key in (wire.FORGOTTEN_COUNT_KEY, *self._layout.copies(wire.FORGOTTEN_COUNT_KEY)):
+                pipeline.incr(key)  # after the mark: who sees the count sees the mark
+            activated, live, *_ = pipeline.execute()
+            known = {raw.decode(): self._manifest(raw.decode()) for raw in {*activated, live} if raw}
+            others = {name: each for name, each in known.items() if each and each.dataset.base_name != dataset}
+            releases = known.keys() - others.keys()
+            states = [self._layout.user(release, userid) for release in releases]
+            numbers = [number for key in states if (number := self._number(key)) is not None]
+            if numbers:
+                self._drop_features(set(numbers), others)
+                self._redis.delete(*states)
+            for release in releases:
+                self._redis.zrem(wire.ids_key(release), str(userid))
+                self._redis.zrem(wire.event_counts_key(release), str(userid))
+            self._rewrite()
+        return Forgotten(events, len(numbers))
+
+    def _run(self, *calls: Call) -> list[Any]:
+        return functions.run(self._redis, calls, self._replicas, self._left_s())
+
+    def _manifest(self, release: str) -> Manifest | None:
+        """What a release is made of; None: that is not known, so it may be of any data set."""
+        raw: Any = self._redis.get(wire.manifest_key(release))
+        try:
+            return Published.model_validate_json(raw or b"").manifest
+        except ValidationError:
+            return None
+
+    def _drop_features(self, numbers: Collection[int], others: Mapping[str, Manifest]) -> None:
+        """From Feast's rows, of which other data sets' releases have a part: their users have the same numbers."""
+        stored = {
+            name: [each.name for each in manifest.feature_spec.stored("user")] for name, manifest in others.items()
+        }
+        kept = {field for release, names in stored.items() for field in feast_fields(release, names)}
+        for number in numbers:
+            key: Any = feast_online_key(number)  # bytes will do
+            fields: Any = self._features.hkeys(key)
+            if gone := set(fields) - kept:
+                self._features.hdel(key, *gone)
+
+    def _number(self, key: str) -> int | None:
+        """Who a release's state of a user says the user is in the feature store; None: there is no state."""
+        raw: Any = self._redis.hget(key, wire.USER_NUMBER)
+        return int(wire.unpack_ids(raw)[0]) if raw is not None else None
+
+    def _rewrite(self) -> None:
+        """Where a rewrite is under way, which may have begun before, another one follows it."""
+        try:
+            self._begin_rewrite()
+        except redis.ResponseError:
+            if self._following.acquire(blocking=False):
+                threading.Thread(target=self._follow, name="rewrite", daemon=True).start()
+
+    def _begin_rewrite(self) -> None:
+        everywhere = {"target_nodes": self._redis.get_nodes()} if isinstance(self._redis, ClusterClient) else {}
+        self._redis.execute_command("BGREWRITEAOF", **everywhere)  # type: ignore[no-untyped-call]
+
+    def _follow(self) -> None:
+        again = Retrying(stop=stop_after_delay(_REWRITE_S), wait=wait_fixed(0.5))
+        try:
+            again(self._begin_rewrite)
+        except RetryError as error:
+            log.error("what was forgotten is in Redis's append-only file until its next rewrite: %s", error)
+        finally:
+            self._following.release()
+
+    def close(self) -> None:
+        super().close()
+        self._features.close()
+
+
+def _keys(dataset: str, userid: OwnId) -> tuple[str, str, str]:
+    log = wire.event_log_key(dataset, wire.event_partition(userid))
+    return log, wire.user_events_key(dataset, userid), wire.noted_events_key(dataset, userid)

@@ -1,0 +1,37 @@
+"""Bring what servers were told since the last time to Parquet: the next `make offline` trains on it.
+
+In industry a stream of events is read by many consumers, each with a place of its own: one keeps features fresh, one
+fills the warehouse that models are trained from. Here a consumer of the Redis streams is that second one. Killed
+at any moment, it goes on where its files end. Users who were forgotten are forgotten in these files, too. Every data
+set has streams and a folder of its own: only its own events join it.
+
+Reads:  the streams ml:log:<data set>:{0} to ml:log:<data set>:{15} in Redis
+Writes: extras/events/<data set>/*.parquet in the exchange folder
+Run:    cd extras/events && python s1_log_to_parquet.py
+Expect: how many events of each data set are new; run again at once, none is
+"""
+
+from data_exchange_center.event_parts import EventParts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from extras.events.consumer import bring, logged_datasets
+from offline_to_online.stores.connections import reaching, redis_address, redis_client
+
+
+def main(settings: Settings) -> None:
+    address = redis_address(settings)
+    with reaching("Redis", address), redis_client(settings) as client:
+        folders = {name: settings.events_dir(name) for name in logged_datasets(client)}
+        brought = {name: bring(client, name, EventParts(folder)) for name, folder in folders.items()}
+    for name, (events, forgotten) in brought.items():
+        print(f"{name}: {events:,} new events from Redis at {address}, in {folders[name]}")
+        if forgotten:
+            print(f"{name}: users who were forgotten: {forgotten:,}")
+    if not brought:
+        print(f"0 new events from Redis at {address}")
+    if not settings.train_on_events:
+        print("RECSYS_TRAIN_ON_EVENTS is off: `make offline` leaves them out.")
+
+
+if __name__ == "__main__":
+    run(main)

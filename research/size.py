@@ -1,0 +1,162 @@
+"""Count the code: lines and files of each room, what importing the server and each step loads, the change since a ref.
+
+Reads   the tracked Python files; for the change, those of a git ref
+Run     make size              (against=<ref>: beside that commit's)
+Expect  one table of rooms, one of entry points
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import subprocess
+import sys
+import tarfile
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+CORE: Final = ("data_exchange_center", "offline", "offline_to_online", "online")
+ROOMS: Final = (*CORE, "extras", "past_one_machine", "research", "examples", "pic", "tests")
+ENTRY_POINTS: Final = (
+    "online.main.s1_server",
+    "offline.preprocess.s0_get_data",
+    "offline.preprocess.s1_data_split",
+    "offline.preprocess.s2_term_trans",
+    "offline.recall.s1_term_recall",
+    "offline.recall.s2_vector_recall",
+    "offline.rank.s1_feature_engi",
+    "offline.rank.s2_model_train",
+)
+# Modules of this repository that a fresh interpreter has loaded after one import, as paths.
+LOADED: Final = """
+import importlib, pathlib, sys
+importlib.import_module(sys.argv[1])
+root = pathlib.Path(sys.argv[2])
+for module in list(sys.modules.values()):
+    file = getattr(module, "__file__", None)
+    if file and pathlib.Path(file).is_relative_to(root) and ".venv" not in file:
+        print(pathlib.Path(file).relative_to(root))
+"""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Lines of some files, all of them counted."""
+
+    files: int = 0
+    lines: int = 0
+    comments: int = 0  # lines that are a comment alone
+    imports: int = 0
+
+    def __add__(self, other: Size) -> Size:
+        return Size(
+            self.files + other.files,
+            self.lines + other.lines,
+            self.comments + other.comments,
+            self.imports + other.imports,
+        )
+
+
+def measure(source: str) -> Size:
+    """Count one file's lines, comment lines and lines of imports."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = sum(token.type == tokenize.COMMENT and not token.line[: token.start[1]].strip() for token in tokens)
+    statements = (node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom))
+    imports = sum((node.end_lineno or node.lineno) - node.lineno + 1 for node in statements)
+    return Size(1, len(source.splitlines()), comments, imports)
+
+
+def room_of(path: str) -> str:
+    return PurePosixPath(path).parts[0]
+
+
+def sizes(sources: Iterable[tuple[str, str]]) -> dict[str, Size]:
+    """Add up (path, source) by room; rooms without Python are left out."""
+    found: dict[str, Size] = {}
+    for path, source in sources:
+        if (room := room_of(path)) in ROOMS:
+            found[room] = found.get(room, Size()) + measure(source)
+    return found
+
+
+def total(of: Mapping[str, Size], rooms: Iterable[str]) -> Size:
+    return sum((of[room] for room in rooms if room in of), Size())
+
+
+def here() -> Iterator[tuple[str, str]]:
+    """Path and source of every Python file that git tracks, as it is on disk."""
+    for path in _git("ls-files", "*.py").decode().splitlines():
+        if (ROOT / path).is_file():
+            yield path, (ROOT / path).read_text(encoding="utf-8")
+
+
+def at(ref: str) -> Iterator[tuple[str, str]]:
+    """The same of a commit."""
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", ref))) as archive:
+        for member in archive:
+            if member.name.endswith(".py") and (file := archive.extractfile(member)):
+                yield member.name, file.read().decode()
+
+
+def loaded_by(module: str) -> Size:
+    """Count what a fresh Python loads of this repository when it imports ``module``."""
+    command = [sys.executable, "-c", LOADED, module, str(ROOT)]
+    paths = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    return sum((measure((ROOT / path).read_text(encoding="utf-8")) for path in paths), Size())
+
+
+def _git(*arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
+
+
+def rooms_table(now: Mapping[str, Size], before: Mapping[str, Size] | None) -> Table:
+    table = Table("room", title="Python files that git tracks")
+    for name in ("files", "lines", "comment lines", "imports, %", *(("lines before", "change") if before else ())):
+        table.add_column(name, justify="right")
+    product = [room for room in ROOMS if room != "tests"]
+    rows = [(room, [room]) for room in ROOMS if room in now or (before and room in before)]
+    sums = [("core", list(CORE)), ("core and extras", [*CORE, "extras"]), ("all without tests", product)]
+    for end, (name, rooms) in enumerate((*rows, *sums), 1):
+        size, old = total(now, rooms), total(before or {}, rooms)
+        share = f"{100 * size.imports / max(size.lines, 1):.1f}"
+        change = (f"{old.lines:,}", f"{size.lines - old.lines:+,}") if before else ()
+        table.add_row(
+            name,
+            f"{size.files:,}",
+            f"{size.lines:,}",
+            f"{size.comments:,}",
+            share,
+            *change,
+            end_section=end == len(rows),
+        )
+    return table
+
+
+def loaded_table() -> Table:
+    table = Table("importing", title="What an import loads of this repository")
+    for name in ("files", "lines"):
+        table.add_column(name, justify="right")
+    for module in ENTRY_POINTS:
+        size = loaded_by(module)
+        table.add_row(module, f"{size.files:,}", f"{size.lines:,}")
+    return table
+
+
+def main(against: str | None) -> None:
+    console = Console(width=max(Console().width, 110))
+    console.print(rooms_table(sizes(here()), sizes(at(against)) if against else None))
+    console.print(loaded_table())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Count the code by room.")
+    parser.add_argument("--against", help="a git ref to compare with")
+    main(parser.parse_args().against)

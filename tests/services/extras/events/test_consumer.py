@@ -1,0 +1,163 @@
+"""The log in a real Redis, brought to Parquet: each acknowledged event once, whatever is killed when."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import redis
+
+from data_exchange_center import wire
+from data_exchange_center.event_parts import Entry, EventParts
+from data_exchange_center.events import Event
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from extras.events import s1_log_to_parquet
+from extras.events.consumer import bring
+from extras.events.log import EventLog, Recording
+
+FILMS = "films"  # a data set
+BRING_SOME = """
+import os, signal
+from data_exchange_center.event_parts import EventParts
+from data_exchange_center.settings import load_settings
+from extras.events.consumer import bring
+from offline_to_online.stores.connections import redis_client
+
+class Mortal(EventParts):
+    left = 20
+
+    def append(self, partition, entries):
+        super().append(partition, entries)
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+settings = load_settings()
+with redis_client(settings) as client:
+    bring(client, "films", Mortal(settings.events_dir("films")), batch=1)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _empty(client: redis.Redis) -> None:
+    client.flushdb()
+
+
+def rating(userid: int, number: int) -> Event:
+    return Event(f"u{userid}-e{number}", userid, number, "rating", 1_000_000 + number, 5.0)
+
+
+def eventids(parts: EventParts) -> list[str]:
+    return sorted(parts.read()["eventid"].dropna())
+
+
+def files(settings: Settings) -> list[Path]:
+    return list(settings.events_dir(FILMS).glob("*.parquet"))
+
+
+class Killed(BaseException):
+    """As if the process had ended here."""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_consumer_killed_at_each_moment_repeats_and_loses_nothing(
+    moment: str, log: EventLog, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed around each of its writes in turn, with somebody forgotten in between."""
+    parts = EventParts(tmp_path)
+    log.call(Recording(FILMS, [rating(userid, number) for userid in (1, 2, 3) for number in range(4)]))
+    log.forget(2, FILMS)
+    log.call(Recording(FILMS, [rating(2, 9)]))
+    original = EventParts._write
+
+    for survived in range(50):
+        left = survived
+
+        def mortal(parts: EventParts, path: Path, table: pa.Table) -> None:
+            nonlocal left
+            if moment == "before" and not left:
+                raise Killed
+            original(parts, path, table)
+            if moment == "after" and not left:
+                raise Killed
+            left -= 1
+
+        with monkeypatch.context() as patch:
+            patch.setattr(EventParts, "_write", mortal)
+            try:
+                bring(client, FILMS, parts, batch=3)
+                break
+            except Killed:
+                continue
+    else:
+        pytest.fail("never got through")
+    expected = sorted([f"u{userid}-e{number}" for userid in (1, 3) for number in range(4)] + ["u2-e9"])
+    assert survived > 0
+    assert eventids(parts) == expected
+    assert bring(client, FILMS, parts) == (0, 0)
+
+
+def test_a_process_killed_in_the_middle_repeats_and_loses_nothing(
+    settings: Settings, log: EventLog, client: redis.Redis
+) -> None:
+    """By itself, after twenty files, in the middle of a partition."""
+    parts = EventParts(settings.events_dir(FILMS))
+    expected = []
+    for generation in range(3):
+        events = [rating(userid, 1_000 * generation + n) for userid in range(20) for n in range(20)]
+        log.call(Recording(FILMS, events))
+        expected += [event.eventid for event in events]
+        before = len(files(settings))
+        consumer = subprocess.run(
+            [sys.executable, "-c", BRING_SOME], env=os.environ | settings.environment(), check=False
+        )
+        assert consumer.returncode == -signal.SIGKILL
+        assert len(files(settings)) == before + 20
+        log.call(Recording(FILMS, [rating(99, generation)]))
+        expected.append(rating(99, generation).eventid)
+    s1_log_to_parquet.main(settings)
+    assert eventids(parts) == sorted(expected)
+
+
+def test_two_consumers_with_folders_of_their_own_each_have_all(
+    log: EventLog, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In turns, entry by entry."""
+    log.call(Recording(FILMS, [rating(1, number) for number in range(6)]))
+    one, other = EventParts(tmp_path / "one"), EventParts(tmp_path / "other")
+    original = EventParts.append
+
+    def in_turns(parts: EventParts, partition: int, entries: Sequence[Entry]) -> None:
+        original(parts, partition, entries)
+        if parts is one:
+            bring(client, FILMS, other, batch=2)
+
+    monkeypatch.setattr(EventParts, "append", in_turns)
+    log.call(Recording(FILMS, [rating(1, 7)]))
+    bring(client, FILMS, one, batch=1)
+    bring(client, FILMS, other)
+    assert eventids(one) == eventids(other) == [f"u1-e{number}" for number in (0, 1, 2, 3, 4, 5, 7)]
+
+
+def test_files_that_are_lost_are_written_again(log: EventLog, client: redis.Redis, tmp_path: Path) -> None:
+    log.call(Recording(FILMS, [rating(1, 1), rating(2, 1)]))
+    parts = EventParts(tmp_path)
+    assert bring(client, FILMS, parts) == (2, 0)
+    assert bring(client, FILMS, EventParts(tmp_path / "elsewhere")) == (2, 0)
+    for path in tmp_path.glob("*.parquet"):
+        path.unlink()
+    assert bring(client, FILMS, parts) == (2, 0)
+    assert eventids(parts) == ["u1-e1", "u2-e1"]
+
+
+def test_an_entry_that_is_no_event_is_named(client: redis.Redis, tmp_path: Path) -> None:
+    entry = client.xadd(wire.event_log_key(FILMS, 0), {"event": "{}"})
+    with pytest.raises(StepError, match=rf"entry {entry.decode()} of ml:log:films:\{{0\}} .*XDEL"):
+        bring(client, FILMS, EventParts(tmp_path))

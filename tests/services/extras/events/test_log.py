@@ -1,0 +1,311 @@
+"""The log of events in a real Redis: what is acknowledged is there, once, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from threading import Semaphore
+
+import psutil
+import pytest
+import redis
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from data_exchange_center import wire
+from data_exchange_center.events import Event
+from data_exchange_center.feast_layout import feast_fields, feast_online_key
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.settings import Settings
+from extras.events.log import EventLog, Recording, TooManyEventsError
+from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.redis import RedisStore
+from online.clients.base import ServiceError
+from online.clients.redis import RedisUsers, UserQuery
+from online.stack.supervision import Supervisor
+from tests.unit.offline_to_online.user_rows import row_of
+from tests.unit.online.world import DefaultWorld
+
+RELEASE = "eeeeeeeeeeee"
+FILMS = "films"  # a data set
+WRITERS, EACH = 32, 25
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kept(settings: Settings) -> None:
+    """The release is."""
+    with redis_client(settings) as client:
+        client.set(wire.manifest_key(RELEASE), "{}")
+
+
+def rating(userid: int, number: int, eventid: str | None = None) -> Event:
+    return Event(eventid or f"e{number}", userid, number, "rating", 1_000_000 + number, 5.0)
+
+
+def logged(client: redis.Redis, userid: int) -> list[Event]:
+    """The user's events in the log, in its order."""
+    entries = client.xrange(wire.event_log_key(FILMS, wire.event_partition(userid)))
+    events = [Event.unpack(fields[b"event"]) for _, fields in entries if b"event" in fields]
+    return [event for event in events if event.userid == userid]
+
+
+def state(settings: Settings, userid: int) -> list[Event]:
+    """The events that a request for the user is answered with."""
+    users = RedisUsers(settings.redis)
+    try:
+        user = users.call(UserQuery(userid, RELEASE, FILMS)).user
+    finally:
+        users.close()
+    return [each.event for each in sorted(user.events, key=lambda each: each.position)] if user else []
+
+
+def test_what_is_recorded_is_in_the_log_and_in_the_users_state(
+    log: EventLog, client: redis.Redis, settings: Settings
+) -> None:
+    events = [rating(userid, number) for userid in (101, 102, 103) for number in (2, 1)]
+    assert log.call(Recording(FILMS, events)) == (True,) * 6
+    for userid in (101, 102, 103):
+        assert logged(client, userid) == state(settings, userid) == [rating(userid, 2), rating(userid, 1)]
+
+
+def test_the_same_eventid_twice_counts_once(log: EventLog, client: redis.Redis, settings: Settings) -> None:
+    assert log.call(Recording(FILMS, [rating(111, 1), rating(111, 1), rating(111, 2, "e1")])) == (True, False, False)
+    assert log.call(Recording(FILMS, [rating(111, 1)])) == (False,)
+    assert logged(client, 111) == state(settings, 111) == [rating(111, 1)]
+
+
+def test_32_writers_on_one_user(settings: Settings, client: redis.Redis) -> None:
+    """Every event is sent twice, by two of them, in batches of random sizes."""
+    logs = [EventLog(settings.redis) for _ in range(WRITERS)]
+
+    def write(writer: int) -> int:
+        rng = random.Random(writer)
+        mine = [rating(121, other * EACH + n) for other in (writer, (writer + 1) % WRITERS) for n in range(EACH)]
+        rng.shuffle(mine)
+        new = 0
+        while mine:
+            size = rng.randint(1, 5)
+            batch, mine = mine[:size], mine[size:]
+            new += sum(logs[writer].call(Recording(FILMS, batch)))
+        return new
+
+    try:
+        with ThreadPoolExecutor(WRITERS) as pool:
+            new = sum(pool.map(write, range(WRITERS)))
+    finally:
+        for each in logs:
+            each.close()
+    assert new == WRITERS * EACH
+    there = logged(client, 121)
+    assert there == state(settings, 121), "log and state are one"
+    assert sorted(event.itemid for event in there) == list(range(WRITERS * EACH))
+
+
+def test_what_was_acknowledged_survives_a_killed_redis(settings: Settings, log: EventLog, client: redis.Redis) -> None:
+    """Killed again and again while events come: who has no answer sends the same once more."""
+    assert client.config_get("appendfsync") == {"appendfsync": "always"}
+    supervisor = Supervisor(settings)
+    again = Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.05), retry=retry_if_exception_type(ServiceError))
+    acknowledged = 0
+    for number in range(300):
+        if number % 100 == 50:
+            psutil.Process(supervisor.processes()["redis"]["pid"]).send_signal(signal.SIGKILL)
+        again(log.call, Recording(FILMS, [rating(131, number)]))
+        acknowledged += 1
+    expected = [rating(131, number) for number in range(acknowledged)]
+    with redis_client(settings) as fresh:
+        assert logged(fresh, 131) == state(settings, 131) == expected
+
+
+def test_the_functions_are_loaded_again_where_they_are_lost(log: EventLog, client: redis.Redis) -> None:
+    log.call(Recording(FILMS, [rating(141, 1)]))
+    client.function_flush()
+    assert log.call(Recording(FILMS, [rating(141, 2), rating(142, 2)])) == (True, True)
+    client.function_flush()
+    assert log.forget(142, FILMS).events == 1
+
+
+def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: redis.Redis, settings: Settings) -> None:
+    key = wire.user_key(RELEASE, 151)
+    client.lpush(wire.HISTORY_KEY, RELEASE)
+    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
+    lists = wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)
+    for each in lists:
+        client.zadd(each, {"151": 0, "152": 0})
+    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
+        features.hset(feast_online_key(17), "x", "1")
+        log.call(Recording(FILMS, [rating(151, 1), rating(151, 2), rating(152, 1)]))
+        forgotten = log.forget(151, FILMS)
+        assert (forgotten.events, forgotten.releases) == (2, 1)
+        assert not features.exists(feast_online_key(17))
+    assert not client.exists(key)
+    assert [client.zrange(each, 0, -1) for each in lists] == [[b"152"], [b"152"]]
+    assert logged(client, 151) == state(settings, 151) == []
+    stream = client.xrange(wire.event_log_key(FILMS, wire.event_partition(151)))
+    told = [json.loads(fields[b"forget"]) for _, fields in stream if b"forget" in fields]
+    assert told == [151], "who has read the log is told to forget, too"
+    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})  # another release brings the user back
+    assert RedisUsers(settings.redis).call(UserQuery(151, RELEASE, FILMS)).user is None
+    log.call(Recording(FILMS, [rating(151, 3)]))
+    assert state(settings, 151) == [rating(151, 3)]
+    assert logged(client, 152) == [rating(152, 1)]
+    assert (log.forget(151, FILMS).events, log.forget(151, FILMS).events) == (1, 0)
+
+
+def test_a_user_of_another_data_set_is_somebody_else(log: EventLog, client: redis.Redis, settings: Settings) -> None:
+    """Of the same id, in the same Redis: neither its events nor that it was forgotten count."""
+    shop = "shop", "ffffffffffff"
+    manifest = DefaultWorld(release=shop[1]).published
+    named = manifest.manifest.dataset.model_copy(update={"name": "shop+events"})
+    published = manifest.model_copy(update={"manifest": manifest.manifest.model_copy(update={"dataset": named})})
+    client.set(wire.manifest_key(shop[1]), published.model_dump_json())
+    client.lpush(wire.HISTORY_KEY, RELEASE, shop[1])
+    for release in (RELEASE, shop[1]):
+        client.hset(wire.user_key(release, 221), mapping=dict(row_of(9, [], None, [1]).fields()))
+    assert log.call(Recording("shop", [rating(221, 1)])) == (True,)
+    assert log.call(Recording(FILMS, [rating(221, 2, "e1")])) == (True,), "an eventid of another's"
+    assert state(settings, 221) == logged(client, 221) == [rating(221, 2, "e1")]
+    with closing(RedisUsers(settings.redis)) as users:
+        assert users.call(UserQuery(221, shop[1], "shop")).user.events[0].event == rating(221, 1)  # type: ignore[union-attr]
+        assert log.forget(221, FILMS).events == 1
+        assert not client.exists(wire.user_key(RELEASE, 221))
+        there = users.call(UserQuery(221, shop[1], "shop")).user
+    assert there is not None
+    assert (there.number, len(there.events)) == (9, 1)
+
+
+def test_what_is_only_noted_is_in_the_log_alone(log: EventLog, client: redis.Redis, settings: Settings) -> None:
+    seen = [replace(rating(161, number), type="view", value=None) for number in range(5)]
+    assert log.call(Recording(FILMS, seen, {"view"})) == (True,) * 5
+    assert log.call(Recording(FILMS, [seen[0], rating(161, 9, "e1")], {"view"})) == (False, False), "an id counts once"
+    assert logged(client, 161) == seen
+    assert state(settings, 161) == []
+    assert not client.exists(wire.user_events_key(FILMS, 161)), "no request reads it"
+    assert log.forget(161, FILMS).events == 5
+    assert logged(client, 161) == []
+
+
+def test_of_a_user_so_many_events_count_and_no_more(settings: Settings, client: redis.Redis) -> None:
+    log = EventLog(settings.redis, most=3)
+    log.call(Recording(FILMS, [rating(171, 1), rating(171, 2)]))
+    with pytest.raises(TooManyEventsError, match="171"):
+        log.call(Recording(FILMS, [rating(171, 3), rating(171, 4)]))
+    assert logged(client, 171) == [rating(171, 1), rating(171, 2)], "none of them"
+    view = replace(rating(171, 5), type="view", value=None)
+    assert log.call(Recording(FILMS, [rating(171, 1), rating(171, 3), rating(171, 3), view], {"view"})) == (
+        False, True, False, True,
+    )  # fmt: skip
+    assert log.call(Recording(FILMS, [rating(171, 3)])) == (False,), "what is there already is no more"
+
+
+def test_what_changes_nothing_any_more_makes_room(settings: Settings, client: redis.Redis) -> None:
+    """And counts once all the same, and is forgotten with the user."""
+    asked: list[tuple[OwnId, str]] = []
+
+    def unneeded(userid: OwnId, dataset: str) -> list[str]:
+        asked.append((userid, dataset))
+        return ["e1", "e2", "nobody's"]
+
+    with closing(EventLog(settings.redis, unneeded, most=3)) as log:
+        log.call(Recording(FILMS, [rating(231, 1), rating(231, 2), rating(231, 3)]))
+        assert not asked
+        more = [rating(232, 1), rating(231, 4), rating(231, 1), rating(231, 5)]
+        assert log.call(Recording(FILMS, more)) == (True, True, False, True)
+        assert asked == [(231, FILMS)]
+        assert state(settings, 231) == [rating(231, number) for number in (3, 4, 5)]
+        assert logged(client, 231) == [rating(231, number) for number in (1, 2, 3, 4, 5)]
+        with pytest.raises(TooManyEventsError, match="make events offline sync"):
+            log.call(Recording(FILMS, [rating(231, 6)]))
+        assert log.forget(231, FILMS).events == 5
+    assert logged(client, 231) == []
+
+
+def test_forgetting_can_be_retried(
+    log: EventLog, client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = wire.user_key(RELEASE, 181)
+    client.lpush(wire.HISTORY_KEY, RELEASE)
+    client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([18])})
+    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
+        features.hset(feast_online_key(18), "x", "1")
+        with monkeypatch.context() as patch:
+
+            def fails(*_: object) -> None:
+                raise redis.ConnectionError
+
+            patch.setattr(log._features, "hdel", fails)
+            with pytest.raises(ServiceError):
+                log.forget(181, FILMS)
+        assert log.forget(181, FILMS).releases == 1
+        assert not features.exists(feast_online_key(18))
+    assert not client.exists(key)
+
+
+def test_who_is_forgotten_is_not_listed_and_not_loaded_again(
+    log: EventLog, client: redis.Redis, settings: Settings
+) -> None:
+    rows = [row_of(number, [], None, [1]) for number in (201, 202)]
+    for row in rows:
+        client.hset(wire.user_key("dddddddddddd", row.own_id), mapping=dict(row.fields()))
+        for key in (wire.ids_key("dddddddddddd"), wire.event_counts_key("dddddddddddd")):
+            client.zadd(key, {f"{row.own_id}": 0})
+    log.forget(201, FILMS)
+    log.call(Recording(FILMS, [rating(201, 1)]))
+    users = RedisUsers(settings.redis)
+    assert users.some_users("dddddddddddd", FILMS, 10) == [("202", 0)]
+    users.close()
+    assert [row.own_id for row in RedisStore(settings).remembered(rows, FILMS)] == [202]
+
+
+def test_the_file_is_rewritten_once_more_where_a_rewrite_had_begun(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Semaphore = Semaphore(0)
+    refusals = [redis.ResponseError("in progress"), redis.ResponseError("in progress")]
+
+    def rewrite() -> None:
+        if refusals:
+            raise refusals.pop()
+        asked.release()
+
+    monkeypatch.setattr(log, "_begin_rewrite", rewrite)
+    log.forget(211, FILMS)
+    assert asked.acquire(timeout=60)
+
+
+def test_each_forgetting_is_counted_for_all_processes(log: EventLog, settings: Settings) -> None:
+    users = RedisUsers(settings.redis)
+    before = users.call(UserQuery(1, RELEASE, FILMS)).forgotten
+    log.forget(191, FILMS)
+    assert users.call(UserQuery(1, RELEASE, FILMS)).forgotten == before + 1
+    users.close()
+
+
+def test_who_is_forgotten_leaves_another_data_sets_user_of_that_number_alone(
+    log: EventLog, client: redis.Redis, settings: Settings
+) -> None:
+    """Feast keeps both in one row. What is known to be of a kept release of the other stays, and no more."""
+    films, shop = DefaultWorld(release="fffffffffff1"), DefaultWorld(release="fffffffffff2")
+    manifest = shop.published.manifest
+    of_shop = manifest.model_copy(update={"dataset": manifest.dataset.model_copy(update={"name": "shop"})})
+    shop_published = shop.published.model_copy(update={"manifest": of_shop})
+    client.set(wire.manifest_key(films.release), films.published.model_dump_json())
+    client.set(wire.manifest_key(shop.release), shop_published.model_dump_json())
+    client.delete(wire.HISTORY_KEY)
+    client.rpush(wire.HISTORY_KEY, films.release, shop.release)
+    dataset = films.published.manifest.dataset.base_name
+    for release in (films.release, shop.release):
+        client.hset(wire.user_key(release, 221), mapping={wire.USER_NUMBER: wire.pack_ids([22])})
+    names = [feature.name for feature in films.spec.stored("user")]
+    theirs, others = feast_fields(films.release, names), feast_fields(shop.release, names)
+    stale = feast_fields("fffffffffff3", names)
+    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
+        features.hset(feast_online_key(22), mapping=dict.fromkeys([*theirs, *others, *stale], "1"))
+        assert log.forget(221, dataset).releases == 1
+        assert set(features.hkeys(feast_online_key(22))) == others
+        log.forget(221, "shop")
+        assert not features.exists(feast_online_key(22))
+    client.delete(wire.HISTORY_KEY)

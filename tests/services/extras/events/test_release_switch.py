@@ -1,0 +1,133 @@
+"""Releases go live, one after the other and back, while many write: each event counts, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from threading import Event as Flag
+from threading import Semaphore
+
+import numpy as np
+import pytest
+import redis
+
+from data_exchange_center import wire
+from data_exchange_center.columns import Columns
+from data_exchange_center.event_parts import EventParts
+from data_exchange_center.events import Event
+from data_exchange_center.history import History
+from data_exchange_center.settings import Settings
+from extras.events.consumer import bring
+from extras.events.log import EventLog, Recording
+from offline.data.recorded import merge
+from offline_to_online.rows.user_rows import UserRow
+from offline_to_online.stores.connections import redis_client
+from online.clients.redis import RedisUsers, StoredUser, UserQuery
+from tests.datasets import Tables, tables_of
+
+WRITERS, EACH = 8, 25
+FILMS = "films"  # the data set
+KNOWN, STRANGER = 1, 77  # users
+OLD, TRAINED, LAST = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"  # releases
+ITEMS = WRITERS * EACH  # those of the data set's own events come after
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """A user with three events, another who has two, and films that nobody has seen yet."""
+    films = range(1, ITEMS + 4)
+    files = (
+        b"".join(
+            b"%d::%d::4::%d\n" % (user, ITEMS + n, 1_000 * n) for user, n in ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2))
+        ),
+        b"1::F::1::10::\n2::M::56::16::\n",
+        b"".join(b"%d::Film %d (1977)::Action\n" % (film, film) for film in films),
+    )
+    folder = tmp_path_factory.mktemp("films")
+    for name, content in zip(("ratings.dat", "users.dat", "movies.dat"), files, strict=True):
+        (folder / name).write_bytes(content)
+    return tables_of(folder)
+
+
+def load(client: redis.Redis, release: str, data: Tables) -> None:
+    """A release that has been trained on ``data``, none of it held out."""
+    nothing = np.empty(0, np.int32)
+    for number, rows in data.ratings.groupby(Columns.USER):
+        columns = (rows[name].to_numpy(np.int64)[::-1] for name in (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP))
+        history = History(*columns)
+        row = UserRow(
+            int(number), int(number), nothing, np.unique(history.itemids).astype(np.int32), nothing, history, {}
+        )
+        client.hset(wire.user_key(release, int(number)), mapping=row.fields())
+    client.set(wire.manifest_key(release), "{}")
+
+
+def current(users: RedisUsers, release: str, userid: int, data: Tables) -> StoredUser:
+    user = users.call(UserQuery(userid, release, FILMS)).user
+    assert user is not None
+    return user.current(data.dataset, {number: number for number in range(1, ITEMS + 4)}, None)
+
+
+def events_of(writer: int) -> Sequence[Event]:
+    user = STRANGER if writer % 2 else KNOWN
+    items = range(1 + writer * EACH, 1 + (writer + 1) * EACH)
+    return [Event(f"e{item}", user, item, "rating", 1_000_000 + item, 5.0) for item in items]
+
+
+def wait_for(acknowledged: Semaphore, events: int) -> None:
+    for _ in range(events):
+        assert acknowledged.acquire(timeout=60)
+
+
+def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> None:
+    parts, trained, acknowledged = EventParts(settings.events_dir(FILMS)), Flag(), Semaphore(0)
+
+    def write(writer: int) -> None:
+        """One event after the other; the next answer knows it, whichever release is live by then."""
+        with closing(EventLog(settings.redis)) as log, closing(RedisUsers(settings.redis)) as users:
+            for number, event in enumerate(events_of(writer)):
+                if number == EACH // 2:
+                    assert trained.wait(60)
+                assert log.call(Recording(FILMS, [event])) == (True,)
+                acknowledged.release()
+                live, _ = users.activated()
+                assert live is not None
+                user = current(users, live, int(event.userid), data)
+                assert int(event.itemid) in user.seen
+                assert np.count_nonzero(user.history.itemids == event.itemid) == 1
+
+    def train(client: redis.Redis, release: str) -> int:
+        """A release of what the log has by now; how many events that were."""
+        brought = bring(client, FILMS, parts)
+        load(client, release, data._replace(ratings=merge(*data, parts.read()).ratings))
+        return brought.events
+
+    with redis_client(settings) as client, ThreadPoolExecutor(WRITERS) as pool:
+        load(client, OLD, data)
+        client.set(wire.LIVE_KEY, OLD)
+        writing = [pool.submit(write, writer) for writer in range(WRITERS)]
+        wait_for(acknowledged, WRITERS * EACH // 4)
+        snapshot = train(client, TRAINED)
+        trained.set()
+        with closing(RedisUsers(settings.redis)) as users:
+            for number in range(WRITERS * EACH * 3 // 4):
+                users.activate((TRAINED, OLD)[number % 2])
+                wait_for(acknowledged, 1)
+        for each in writing:
+            each.result()
+        rest = train(client, LAST)
+
+        assert snapshot > 0
+        assert snapshot + rest == WRITERS * EACH
+        with closing(RedisUsers(settings.redis)) as users:
+            for userid, own in ((KNOWN, 3), (STRANGER, 0)):
+                expected = {
+                    int(event.itemid) for w in range(WRITERS) for event in events_of(w) if event.userid == userid
+                }
+                for release in (OLD, TRAINED, LAST):
+                    user = current(users, release, userid, data)
+                    assert len(user.history) == len(expected) + own, release
+                    assert set(user.history.itemids) - set(range(ITEMS + 1, ITEMS + 4)) == expected
+                    assert set(user.seen) == set(user.history.itemids)
+                    assert (np.diff(user.history.times) <= 0).all()

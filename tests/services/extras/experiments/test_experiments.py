@@ -1,0 +1,129 @@
+"""Experiments through the whole server and the real services, from their start to their exposures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import requests
+from flask.testing import FlaskClient
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center import wire
+from data_exchange_center.settings import Settings
+from extras.experiments.dealing import arm_of
+from extras.experiments.declaration import Declaration
+from extras.experiments.store import ExperimentStore
+from extras.keys import keys
+from online.main.s1_server import create_app
+from online.recommend.recommender import Recommender
+from tests.services.online.gunicorn_server import running
+from tests.unit.online.world import DefaultWorld, SourceWorld, World
+
+pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two releases that are kept, the first of them live."""
+
+    settings: Settings
+    key: str
+    live: World
+    other: World
+    store: ExperimentStore
+
+    def body(self, name: str, **more: Any) -> dict[str, Any]:
+        arms = {"control": {"release": self.live.release}, "treatment": {"release": self.other.release}}
+        return {"name": name, "arms": arms, **more}
+
+
+@pytest.fixture
+def two(patient: Settings, world: World, worlds: dict[type[World], World], tmp_path: Path) -> Iterator[Two]:
+    path, other = tmp_path / "api_keys", worlds[SourceWorld]
+    server = patient.server.model_copy(update={"keys_file": path, "budget_ms": 10_000})
+    settings = patient.model_copy(update={"server": server})
+    with redis.Redis(port=patient.redis.port) as client, closing(ExperimentStore(settings.redis)) as store:
+        client.rpush(wire.HISTORY_KEY, other.release)
+        try:
+            yield Two(settings, keys.add(path, "test"), world, other, store)
+        finally:
+            client.delete(wire.EXPERIMENTS_KEY, wire.ALL_EXPERIMENTS_KEY)
+            client.delete(*(wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)))
+
+
+def exposed(two: Two, experiment: str, users: set[int]) -> dict[Any, Any]:
+    """The last exposure of each user, once all of them have one."""
+    for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.1), reraise=True):
+        with attempt:
+            found = {each.userid: each for each in two.store.exposures(experiment)}
+            assert set(found) == users
+    return found
+
+
+@pytest.mark.parametrize("kind", ["split", "interleaved"])
+def test_one_is_started_over_http_answers_and_is_logged(two: Two, kind: str) -> None:
+    recommender = Recommender.from_settings(two.settings)
+    http: FlaskClient = create_app(recommender, two.settings).test_client()
+    http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {two.key}"
+
+    def ask(userid: int, **more: Any) -> Any:
+        response = http.post("/ml/rec", json={"userid": userid, "size": 20, **more})
+        assert response.status_code == 200, response.text
+        return response.json
+
+    try:
+        plain = ask(1)
+        assert "experiments" not in plain
+        ask(1, release=two.other.release)  # opens it
+        body = two.body("ranker", kind=kind)
+        assert http.post("/ml/experiments", json=body).status_code == 200
+        ask(1, experiments=False)  # by which the process hears of it
+        declared = Declaration.model_validate(body)
+        answers = {userid: ask(userid) for userid in two.live.userids}
+        found = exposed(two, "ranker", set(answers))
+        for userid, answer in answers.items():
+            arm = arm_of(declared, userid) if kind == "split" else ""
+            assert answer["experiments"][0]["arms"] == ([arm] if arm else ["control", "treatment"])
+            assert found[userid].items == tuple(item["itemid"] for item in answer["item_list"])
+            assert (found[userid].arm, found[userid].recommendation) == (arm, answer["recommendation"])
+            assert found[userid].as_dealt
+            assert answer["release"] == declared.arms[arm or "control"].release
+        if kind == "interleaved":
+            assert all(each.teams.count("0") == each.teams.count("1") == 10 for each in found.values())
+        assert http.post("/ml/experiments/ranker/stop").status_code == 200
+        ask(1, experiments=False)
+        assert [item["itemid"] for item in ask(1)["item_list"]] == [item["itemid"] for item in plain["item_list"]]
+    finally:
+        recommender.close()
+
+
+def test_under_gunicorn_it_is_seen_by_every_worker_and_nothing_is_lost_when_they_end(two: Two, tmp_path: Path) -> None:
+    own = two.settings.model_copy(update={"exchange_dir": tmp_path})
+    with running(tmp_path, own, workers=2, threads=2) as (settings, _), requests.Session() as http:
+        url = settings.server.url
+
+        def ask(userid: int, **more: Any) -> Any:  # a connection each, so that both workers get some
+            response = requests.post(f"{url}/ml/rec", json={"userid": userid, **more}, timeout=30)
+            assert response.ok, response.text
+            return response.json()
+
+        for _ in range(20):
+            ask(1, release=two.other.release)
+        key = {"Authorization": f"Bearer {two.key}"}
+        started = http.post(f"{url}/ml/experiments", json=two.body("gunicorn"), headers=key, timeout=30)
+        assert started.ok, started.text
+        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
+            with attempt:  # by every worker
+                assert all("experiments" in ask(1, timestamp=1_500_000_000) for _ in range(20))
+        declared = Declaration.model_validate(two.body("gunicorn"))
+        for userid in two.live.userids:
+            answers = [ask(userid) for _ in range(4)]
+            assert {each["experiments"][0]["arms"][0] for each in answers} == {arm_of(declared, userid)}
+    found = list(two.store.exposures("gunicorn"))  # written when the workers ended, at the latest
+    assert len(found) == 4 * len(two.live.userids)

@@ -1,0 +1,32 @@
+"""A client's requests are counted in Redis."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from extras.keys.rate import PREFIX
+from online.main.s1_server import create_app
+from online.recommend.recommender import Recommender
+from online.web import rate
+
+
+def server(settings: Settings) -> FlaskClient:
+    return create_app(Recommender.from_settings(settings), settings).test_client()
+
+
+def test_all_workers_count_together(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate, "_TIMEOUT_S", 5.0)  # a busy machine is no reason to count by oneself
+    limited = stack.model_copy(update={"server": stack.server.model_copy(update={"rate": "3/hour"})})
+    first, second = server(limited), server(limited)
+    with redis.Redis(port=stack.redis.port) as client:
+        try:
+            given = [http.post("/ml/rec", data=b"{}").status_code for http in (first, second, first, second, first)]
+            kept = list(client.scan_iter(f"*{PREFIX}*"))
+        finally:
+            for key in client.scan_iter(f"*{PREFIX}*"):
+                client.delete(key)
+    assert given == [400, 400, 400, 429, 429]
+    assert kept

@@ -1,0 +1,51 @@
+"""A server with all extras, over fakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from extras.keys import keys
+from online.main.s1_server import create_app
+from tests.unit.extras.fakes import FakeExperiments, FakeLog
+from tests.unit.online.conftest import Fakes as CoreFakes
+from tests.unit.online.conftest import fakes as core_fakes  # noqa: F401 (fixtures)
+from tests.unit.online.conftest import kind, opened  # noqa: F401
+
+
+@dataclass
+class Fakes(CoreFakes):
+    """With what extras write to."""
+
+    log: FakeLog
+    store: FakeExperiments
+
+    @property
+    def stores(self) -> dict[str, Any]:
+        return {"events": self.log, "experiments": self.store}
+
+
+@pytest.fixture
+def fakes(core_fakes: CoreFakes) -> Fakes:  # noqa: F811
+    users = core_fakes.users
+    return Fakes(**vars(core_fakes), log=FakeLog(users), store=FakeExperiments(users))
+
+
+@pytest.fixture
+def http(fakes: Fakes) -> FlaskClient:
+    return create_app(fakes.recommender, stores=fakes.stores).test_client()
+
+
+@pytest.fixture
+def with_a_key(fakes: Fakes, tmp_path: Path) -> FlaskClient:
+    """Of a server that has keys; sends one with every request."""
+    path, settings = tmp_path / "api_keys", Settings()
+    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"keys_file": path})})
+    http = create_app(fakes.recommender, settings, fakes.stores).test_client()
+    http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'shop')}"
+    return http

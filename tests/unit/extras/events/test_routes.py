@@ -1,0 +1,314 @@
+"""Events over HTTP, over fakes: what is accepted, what is refused, and what the next answer makes of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from extras.keys import keys
+from online.main.s1_server import create_app
+from online.web.limits import MAX_EVENTS_BODY
+from tests.unit.extras.conftest import Fakes
+from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
+
+EVENT = {"eventid": "a1", "userid": 1, "itemid": 4, "type": "rating", "value": 5}
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> type[World]:
+    return getattr(request, "param", DefaultWorld)
+
+
+def send(http: FlaskClient, body: Any, status: int = 200, path: str = "/ml/event") -> Any:
+    response = http.post(path, json=body)
+    assert response.status_code == status, response.text
+    return response.json
+
+
+def ask(http: FlaskClient, userid: int | str = 1, **more: Any) -> Any:
+    response = http.post("/ml/rec", json={"userid": userid, **more})
+    assert response.status_code == 200, response.text
+    return response.json
+
+
+def items(answer: Any) -> list[int | str]:
+    return [each["itemid"] for each in answer["item_list"]]
+
+
+def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -> None:
+    before = ask(http, size=200)
+    best = items(before)[0]
+    answer = send(http, {**EVENT, "itemid": best, "recommendation": before["recommendation"]})
+    assert answer == {"events": [{"eventid": "a1", "new": True, "known_item": True}]}
+    after = ask(http, size=200)
+    assert best not in items(after)
+    assert items(after) != [item for item in items(before) if item != best], "the vectors are of the new history"
+    assert after["recommendation"] != before["recommendation"]
+    (logged,) = fakes.log.of_user(fakes.world.dataset, 1)
+    assert logged.event.recommendation == before["recommendation"]
+
+
+def test_an_event_of_this_very_second_is_known_to_who_names_no_time(http: FlaskClient) -> None:
+    now = int(time.time())
+    best = items(ask(http))[0]
+    send(http, {**EVENT, "itemid": best, "timestamp": now + 5})  # a clock that is a little ahead
+    assert best not in items(ask(http))
+    assert best in items(ask(http, timestamp=now))
+
+
+def test_a_stranger_has_a_personal_list_from_the_first_event_on(http: FlaskClient, fakes: Fakes) -> None:
+    popular = ask(http, UNKNOWN_USER)
+    assert popular["cold_start"] is True
+    send(http, {**EVENT, "userid": UNKNOWN_USER})
+    personal = ask(http, UNKNOWN_USER, strict=True)
+    assert personal["cold_start"] is False
+    assert "degraded" not in personal
+    assert 4 not in items(personal)
+    assert items(personal) != items(popular)
+    assert {row for query in fakes.features.calls if query.entity == "user" for row in query.ids} <= {1}
+    send(http, {**EVENT, "userid": UNKNOWN_USER, "eventid": "a2", "itemid": 7, "value": 1})
+    assert items(ask(http, UNKNOWN_USER)) != items(personal)
+
+
+def test_the_count_of_a_users_ratings_is_that_of_the_history(http: FlaskClient, fakes: Fakes) -> None:
+    """In the row that the model is given, whatever the feature store holds."""
+    column = fakes.world.spec.columns.index("n_ratings")
+    ask(http)
+    send(http, [{**EVENT, "eventid": f"a{item}", "itemid": item} for item in (10, 13, 16)])
+    ask(http)
+    first, second = (query.inputs.rows[0, column] for query in fakes.scorer.calls)
+    rated = len(fakes.world.histories[1].itemids)
+    feature = next(each for each in fakes.world.spec.dense if each.name == "n_ratings")
+    new = sum(item not in fakes.world.seen[1] for item in (10, 13, 16))
+    assert [first, second] == pytest.approx([feature.encode([n])[0] for n in (rated, rated + new)])
+
+
+def test_the_same_eventid_twice_counts_once(http: FlaskClient, fakes: Fakes) -> None:
+    send(http, EVENT)
+    answer = send(http, [EVENT, {**EVENT, "value": 1}, {**EVENT, "eventid": "a2"}])
+    assert [each["new"] for each in answer["events"]] == [False, False, True]
+    assert [logged.event.value for logged in fakes.log.of_user(fakes.world.dataset, 1)] == [5, 5]
+    assert send(http, {**EVENT, "userid": 2})["events"][0]["new"], "eventids are each user's own"
+
+
+def test_hidden_and_back_again(http: FlaskClient) -> None:
+    best = items(ask(http))[0]
+    send(http, {"eventid": "h", "userid": 1, "itemid": best, "type": "hide"})
+    assert best not in items(ask(http))
+    send(http, {"eventid": "u", "userid": 1, "itemid": best, "type": "undo"})
+    assert best in items(ask(http))
+
+
+def test_an_item_that_the_release_does_not_know_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
+    before = items(ask(http))
+    answer = send(http, {**EVENT, "itemid": 999_999})
+    assert answer["events"] == [{"eventid": "a1", "new": True, "known_item": False}]
+    assert len(fakes.log.of_user(fakes.world.dataset, 1)) == 1
+    assert items(ask(http)) == before
+
+
+BAD = {
+    "nothing": (b"", "body"),
+    "no JSON": (b"{", "body"),
+    "an empty list": (b"[]", "body"),
+    "a number": (b"7", "body"),
+    "no eventid": (b'{"userid": 1, "itemid": 4, "type": "view"}', "eventid"),
+    "an eventid that is empty": (b'{"eventid": "", "userid": 1, "itemid": 4, "type": "view"}', "eventid"),
+    "an unknown field": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "x": 1}', "x"),
+    "a type that is not declared": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "bought"}', "type"),
+    "a rating without a value": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "rating"}', "value"),
+    "no value of the data set's": (
+        b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "rating", "value": 3.7}', "value",
+    ),
+    "a userid of the other kind": (b'{"eventid": "a", "userid": "1", "itemid": 4, "type": "view"}', "userid"),
+    "an itemid of the other kind": (b'{"eventid": "a", "userid": 1, "itemid": "4", "type": "view"}', "itemid"),
+    "milliseconds": (
+        b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "timestamp": 1764115200000}', "timestamp",
+    ),
+    "the future": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "timestamp": 4294967295}', "timestamp"),
+    "the second of two": (
+        b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "view"}, {"eventid": "b", "userid": 1, "itemid": 4}]',
+        "[1].type",
+    ),
+    "the second of two, by the data set": (
+        b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "view"}, '
+        b'{"eventid": "b", "userid": 1, "itemid": 4, "type": "bought"}]',
+        "[1].type",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "field"), BAD.values(), ids=BAD)
+def test_what_is_refused_is_said_and_nothing_is_recorded(
+    http: FlaskClient, fakes: Fakes, body: bytes, field: str
+) -> None:
+    response = http.post("/ml/event", data=body)
+    assert response.status_code == 400, response.text
+    assert response.json is not None
+    error = response.json["error"]
+    assert (error["code"], error["field"]) == ("bad_request", field)
+    assert 10 < len(error["message"]) < 400
+    assert fakes.log.events == {}
+
+
+def test_without_redis_it_is_said_that_nothing_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
+    ask(http)
+    fakes.log.down = True
+    error = send(http, EVENT, 503)["error"]
+    assert (error["code"], error["service"]) == ("service_unavailable", "redis")
+
+
+def test_gorses_shape(http: FlaskClient, fakes: Fakes) -> None:
+    sent = [
+        {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24"},
+        {"FeedbackType": "view", "UserId": "1", "ItemId": "7", "Timestamp": "2022-02-24T10:00:00+01:00", "Comment": ""},
+        {"FeedbackType": "view", "UserId": "2", "ItemId": "7", "Timestamp": ""},
+    ]
+    assert send(http, sent, path="/api/feedback") == {"RowAffected": 3}
+    assert send(http, sent[:2], path="/api/feedback") == {"RowAffected": 0}
+    assert http.put("/api/feedback", json=sent[:1]).json == {"RowAffected": 0}
+    assert send(http, sent[2:], path="/api/feedback") == {"RowAffected": 0}, "without a time it counts once, too"
+    zero = [{**sent[2], "Timestamp": "0001-01-01T00:00:00Z"}]
+    assert send(http, zero, path="/api/feedback") == {"RowAffected": 0}, "Go's zero time is none"
+    first, second = (logged.event for logged in fakes.log.of_user(fakes.world.dataset, 1))
+    assert (first.userid, first.itemid, first.type, first.value, first.timestamp) == (1, 4, "rating", 5, 1645660800)
+    assert second.timestamp == 1645693200
+    assert fakes.log.of_user(fakes.world.dataset, 2)[0].event.timestamp == pytest.approx(time.time(), abs=60)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"UserId": "bob"}, "[0].UserId"), ({"ItemId": "-1"}, "[0].ItemId"), ({"Timestamp": "yesterday"}, "[0].Timestamp"),
+     ({"FeedbackType": "star"}, "type"), ({"Value": None}, "value")],
+)  # fmt: skip
+def test_gorses_shape_is_checked_as_ours(http: FlaskClient, fakes: Fakes, wrong: dict[str, Any], field: str) -> None:
+    sent = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24", **wrong}
+    assert send(http, [sent], 400, "/api/feedback")["error"]["field"] == field
+    assert fakes.log.events == {}
+
+
+def test_an_event_is_of_the_live_release_and_no_request_need_have_come_since(http: FlaskClient, fakes: Fakes) -> None:
+    """Of its data set, that is; while it is being opened, the one before takes events of the same data set."""
+    ask(http)
+    fakes.add(replace(fakes.world, release="bbbbbbbbbbbb", name="others"))
+    fakes.users.live_release = "bbbbbbbbbbbb"
+    send(http, EVENT)
+    assert [key[0] for key in fakes.log.events] == ["others"]
+    fakes.add(replace(fakes.world, release="cccccccccccc", name="others+events"))
+    fakes.items.gate = threading.Event()  # it is not opened
+    fakes.users.live_release = "cccccccccccc"
+    send(http, EVENT | {"eventid": "another"})
+    assert [key[0] for key in fakes.log.events] == ["others"] * 2
+    fakes.items.gate.set()
+
+
+def test_who_is_forgotten_is_a_stranger(with_a_key: FlaskClient, fakes: Fakes) -> None:
+    http = with_a_key
+    send(http, EVENT)
+    assert ask(http)["cold_start"] is False
+    response = http.delete("/ml/user/1")
+    assert response.json == {"userid": 1, "events": 1, "releases": 1}
+    assert ask(http)["cold_start"] is True
+    fakes.users.down = True
+    assert ask(http)["degraded"][0]["instead"] == "popular", "this process remembers no state either"
+    fakes.users.down = False
+    send(http, {**EVENT, "eventid": "later"})
+    assert ask(http)["cold_start"] is False
+
+
+def test_who_was_forgotten_by_another_process_is_not_remembered_either(http: FlaskClient, fakes: Fakes) -> None:
+    ask(http)
+    fakes.log.forget(1, fakes.world.dataset)
+    ask(http, 2)
+    fakes.users.down = True
+    assert ask(http)["degraded"][0]["instead"] == "popular"
+    fakes.users.down = False
+    ask(http, 2)
+    fakes.users.down = True
+    assert ask(http, 2)["degraded"][0]["instead"] == "last_state", "others are remembered again"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "http://elsewhere.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost"}, 200),
+        ({}, 200),
+    ],
+)
+@pytest.mark.parametrize("path", ["/ml/event", "/api/feedback"])
+def test_no_page_of_another_site_writes_without_a_key(
+    http: FlaskClient, fakes: Fakes, headers: dict[str, str], status: int, path: str
+) -> None:
+    gorse = [{"FeedbackType": "view", "UserId": "1", "ItemId": "4"}]
+    response = http.post(path, json=gorse if path == "/api/feedback" else EVENT, headers=headers)
+    assert response.status_code == status
+    assert len(fakes.log.events) == (status == 200)
+    assert http.post("/ml/rec", json={"userid": 1}, headers=headers).status_code == 200, "reading is no harm"
+
+
+def test_a_key_is_good_from_any_site(with_a_key: FlaskClient) -> None:
+    assert with_a_key.post("/ml/event", json=EVENT, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+def test_a_full_list_of_events_fits_into_a_body(http: FlaskClient) -> None:
+    events = [{**EVENT, "eventid": f"{'a' * 40}{n}", "recommendation": "r" * 32} for n in range(500)]
+    assert len(send(http, events)["events"]) == 500
+    too_large = http.post("/ml/event", data=b"[" + b" " * MAX_EVENTS_BODY)
+    assert too_large.status_code == 400
+    assert str(MAX_EVENTS_BODY) in too_large.text
+
+
+def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:
+    fakes.log.full = True
+    error = send(http, EVENT, 409)["error"]
+    assert error["code"] == "too_many_events"
+    assert send(http, {**EVENT, "type": "view"})["events"][0]["new"], "what is only noted is taken all the same"
+
+
+@pytest.mark.parametrize("userid", ["0", "x", "-1", "7 ", str(2**31), "9" * 600])
+def test_nobody_has_such_an_id(with_a_key: FlaskClient, userid: str) -> None:
+    response = with_a_key.delete(f"/ml/user/{userid}")
+    assert response.status_code == 400
+    assert response.json is not None
+    assert response.json["error"]["field"] == "userid"
+
+
+@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+@pytest.mark.parametrize("userid", ["a/b", "/", "//x//", "new\nline", "ünï", "7", "?a=1"])
+def test_ids_may_be_any_text(with_a_key: FlaskClient, fakes: Fakes, userid: str) -> None:
+    send(with_a_key, {"eventid": "a", "userid": userid, "itemid": "nowhere", "type": "view"})
+    response = with_a_key.delete(f"/ml/user/{quote(userid, safe='')}")
+    assert response.json == {"userid": userid, "events": 1, "releases": int(userid in fakes.world.numbers)}
+
+
+def test_writing_needs_a_key_where_there_are_keys(fakes: Fakes, tmp_path: Path) -> None:
+    path, settings = tmp_path / "api_keys", Settings()
+    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"keys_file": path})})
+    http = create_app(fakes.recommender, settings, fakes.stores).test_client()
+    assert http.delete("/ml/user/1").status_code == 401, "nobody is forgotten without a key"
+    assert http.post("/ml/event", json=EVENT).status_code == 200, "until a first key is handed out"
+    key = keys.add(path, "shop")
+    for response in (
+        http.post("/ml/event", json=EVENT),
+        http.post("/api/feedback", json=[]),
+        http.put("/api/feedback", json=[]),
+        http.delete("/ml/user/1"),
+        http.post("/ml/event", json=EVENT, headers={"X-API-Key": "wrong"}),
+    ):
+        assert response.status_code == 401
+    assert ask(http)["cold_start"] is False
+    assert http.post("/ml/event", json=EVENT, headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    assert http.post("/ml/event", json=EVENT, headers={"X-API-Key": key}).status_code == 200

@@ -1,0 +1,44 @@
+"""What the store of experiments promises: run against its fake and against Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from extras.experiments.changes import Kept, started, stopped
+from extras.experiments.declaration import Declaration, ExperimentError, Experiments, unpack
+from extras.experiments.store import ExperimentStore
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers
+
+LIVE = "aaaaaaaaaaaa"
+
+
+def started_one(experiments: Experiments, name: str, share: float = 0.01) -> Experiments:
+    """With one more, of the live release against itself."""
+    arms = {"a": {"release": LIVE}, "b": {"release": LIVE}}
+    declared = Declaration.model_validate({"name": name, "arms": arms, "share": share})
+    return started(experiments, declared, Kept(LIVE, {LIVE: "made up"}), len(experiments))
+
+
+class ExperimentStoreContract:
+    """A subclass gives ``users``, too, whom requests ask in the same Redis."""
+
+    def test_requests_hear_of_those_that_run_in_their_one_round_trip(
+        self, client: ExperimentStore, users: RedisUsers
+    ) -> None:
+        assert client.call(None) == ()
+        assert users.call(WHICH_IS_LIVE).experiments is None
+        client.update(lambda before: started_one(before, "ranker"))
+        client.update(lambda before: started_one(before, "other"))
+        assert client.update(lambda before: stopped(before, "ranker", 3)) == client.call(None)
+        raw = users.call(WHICH_IS_LIVE).experiments
+        assert raw is not None
+        assert [each.name for each in unpack(raw)] == ["other"]
+        assert {each.name for each in client.call(None)} == {"ranker", "other"}
+        client.update(lambda before: stopped(before, "other", 4))
+        assert users.call(WHICH_IS_LIVE).experiments is None
+
+    def test_a_change_that_is_refused_changes_nothing(self, client: ExperimentStore, users: RedisUsers) -> None:
+        client.update(lambda before: started_one(before, "ranker"))
+        with pytest.raises(ExperimentError, match="There is an experiment called 'ranker'"):
+            client.update(lambda before: started_one(before, "ranker"))
+        assert [each.name for each in client.call(None)] == ["ranker"]

@@ -1,0 +1,95 @@
+"""What extras write to Redis, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from data_exchange_center.events import Logged
+from data_exchange_center.own_ids import OwnId
+from extras.events.log import Forgotten, Recording, TooManyEventsError
+from extras.experiments.changes import Kept, started, stopped
+from extras.experiments.declaration import Declaration, Experiment, Experiments, named, pack
+from extras.experiments.exposures import Exposure
+from extras.experiments.store import Change
+from online.clients.base import Client
+from tests.unit.online.fakes import Fake, FakeUsers
+
+
+class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
+    service = "redis"
+
+    """``users`` gives the events back with a user's state."""
+
+    def __init__(self, users: FakeUsers) -> None:
+        super().__init__()
+        self.users = users
+        self.full = False  # no more events are taken that count
+
+    @property
+    def events(self) -> dict[tuple[str, OwnId, str], Logged]:
+        return self.users.events
+
+    def of_user(self, dataset: str | None, userid: OwnId) -> tuple[Logged, ...]:
+        return self.users.events_of(dataset, userid)
+
+    def _call(self, query: Recording) -> tuple[bool, ...]:
+        self._seen(query)
+        if self.full and any(event.type not in query.noted for event in query.events):
+            raise TooManyEventsError("Too many events of this user.")
+        new = []
+        for event in query.events:
+            key = (query.dataset, event.userid, event.eventid)
+            new.append(key not in self.events)
+            self.events.setdefault(key, Logged(event.timestamp, (len(self.events), 0), event))
+        return tuple(new)
+
+    def forget(self, userid: OwnId, dataset: str) -> Forgotten:
+        with self._asking("forget"):
+            self._seen(userid)
+            keys = [key for key in self.events if key[:2] == (dataset, userid)]
+            for key in keys:
+                del self.events[key]
+            self.users.forgotten.add((dataset, userid))
+            self.users.forgets += 1
+            return Forgotten(len(keys), sum(userid in world.numbers for world in self.users.worlds.values()))
+
+
+class FakeExperiments(Fake, Client[None, Experiments]):
+    """``users`` tells requests which of them run."""
+
+    service = "redis"
+
+    def __init__(self, users: FakeUsers) -> None:
+        super().__init__()
+        self.users = users
+        self.experiments: Experiments = ()
+        self.exposed: list[Exposure] = []
+
+    def _call(self, query: None) -> Experiments:
+        self._seen()
+        return self.experiments
+
+    def update(self, change: Change) -> Experiments:
+        with self._asking("update"):
+            self._seen()
+            self.experiments = change(self.experiments)
+            running = [each for each in self.experiments if each.runs]
+            self.users.experiments = pack(running) if running else None
+            return self.experiments
+
+    def run(self, name: str, control: str, treatment: str, **given: Any) -> Experiment:
+        """Start one over these two releases, which are taken to be kept."""
+        arms = {"control": {"release": control}, "treatment": {"release": treatment}}
+        declared = Declaration.model_validate({"name": name, "arms": arms, **given})
+        kept = Kept(control, dict.fromkeys((control, treatment), self.users.worlds[control].dataset))
+        now = len(self.experiments)
+        return named(self.update(lambda before: started(before, declared, kept, now)), name)
+
+    def stop(self, name: str) -> None:
+        self.update(lambda before: stopped(before, name, len(self.experiments)))
+
+    def expose(self, exposures: Sequence[Exposure]) -> None:
+        with self._asking("expose"):
+            self._seen()
+            self.exposed += exposures

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from extras.keys import keys
+from online.main.s1_server import create_app
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.online.world import AT, BLANK_USER, LAST_EVENT, UNKNOWN_USER, DefaultWorld, ShopWorld, SourceWorld
+
+OTHER = "bbbbbbbbbbbb"
+
+
+def got(http: FlaskClient, path: str, schema: str) -> Any:
+    response = http.get(path)
+    assert response.status_code == 200, response.text
+    conforms(response.json, schema)
+    return response.json
+
+
+def test_users_are_listed_by_id_or_by_how_little_is_known_of_them(http: FlaskClient, fakes: Fakes) -> None:
+    world = fakes.world
+    answer = got(http, "/ml/users?size=100", "Users")
+    by_text = sorted(world.userids, key=str)
+    assert answer["users"] == [{"userid": user, "events": len(world.histories[user])} for user in by_text]
+    fewest = got(http, "/ml/users?fewest=true&size=3", "Users")["users"]
+    assert fewest[0] == {"userid": BLANK_USER, "events": 0}
+    assert [user["events"] for user in fewest] == sorted(len(each) for each in world.histories.values())[:3]
+
+
+def test_users_are_found_by_how_their_id_begins_and_that_very_id_comes_first(http: FlaskClient) -> None:
+    assert [user["userid"] for user in got(http, "/ml/users?q=1", "Users")["users"]] == [1, 10, 11, 12]
+    ones = [user for user in got(http, "/ml/users?q=1&fewest=true", "Users")["users"] if user["userid"] != 1]
+    assert [user["events"] for user in ones] == sorted(user["events"] for user in ones)
+    assert {user["userid"] for user in ones} == {10, 11, 12}
+    assert got(http, "/ml/users?q=99", "Users")["users"] == []
+    assert got(http, "/ml/users?q=x", "Users")["users"] == []
+
+
+@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+def test_ids_may_be_any_text(http: FlaskClient, fakes: Fakes) -> None:
+    assert got(http, "/ml/users?q=u-8", "Users")["users"][0]["userid"] == "u-8f3a"
+    history = http.get("/ml/history", query_string={"userid": "a/b c"}).json
+    conforms(history, "UserHistory")
+    assert history is not None
+    assert history["known"] is True
+    assert history["item_list"][0]["itemid"] == fakes.world.own_item(int(fakes.world.histories[2].itemids[0]))
+
+
+def test_a_history_is_newest_first_with_values_and_titles(http: FlaskClient, fakes: Fakes) -> None:
+    world = fakes.world
+    answer = got(http, "/ml/history?userid=1&size=5", "UserHistory")
+    history, dataset = world.histories[1], world.published.manifest.dataset
+    assert (answer["events"], answer["last"], answer["known"]) == (len(history), LAST_EVENT, True)
+    assert [item["itemid"] for item in answer["item_list"]] == history.itemids[:5].tolist()
+    assert [item["value"] for item in answer["item_list"]] == [dataset.levels[c - 1] for c in history.ratings[:5]]
+    assert [item["liked"] for item in answer["item_list"]] == (history.ratings[:5] > 3).tolist()
+    assert answer["item_list"][0]["title"] == world.titles[int(history.itemids[0])]
+    assert answer["item_list"][0]["genres"] == world.attributes(int(history.itemids[0]))["genres"]
+
+
+def test_a_stranger_has_no_history(http: FlaskClient) -> None:
+    answer = got(http, f"/ml/history?userid={UNKNOWN_USER}", "UserHistory")
+    assert (answer["known"], answer["events"], answer["last"], answer["item_list"]) == (False, 0, None, [])
+
+
+def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:
+    found = got(http, "/ml/items?q=E film 7", "Items")["item_list"]
+    assert len(found) == 10
+    assert {"7"} <= set("".join(item["title"] for item in found))
+    assert found[0].keys() == {"itemid", "title", *fakes.world.attributes(found[0]["itemid"])}
+
+
+def test_the_map_is_the_one_of_the_release(http: FlaskClient, fakes: Fakes) -> None:
+    answer, world = got(http, "/ml/map", "ItemMap"), fakes.world
+    assert answer["channel"] == world.recipe.recall.searched[0].name
+    found = [(item["itemid"], item["x"], item["y"]) for item in answer["item_list"]]
+    assert found == [(itemid, round(x, 4), round(y, 4)) for itemid, x, y in world.places.tolist()]
+    assert answer["item_list"][0]["title"] == world.titles[found[0][0]]
+
+
+def test_a_map_is_read_once_while_the_release_is_open(http: FlaskClient, fakes: Fakes) -> None:
+    assert http.get("/ml/map").json == http.get("/ml/map").json
+    assert fakes.users.calls.count(fakes.world.release) == 1
+    fakes.add(replace(fakes.world, release=OTHER, seed=1))
+    assert got(http, f"/ml/map?release={OTHER}", "ItemMap")["release"] == OTHER
+    assert fakes.users.calls.count(OTHER) == 1
+
+
+def test_a_release_that_was_loaded_without_a_map_says_so(http: FlaskClient, fakes: Fakes) -> None:
+    assert http.get("/ml/users").status_code == 200
+    del fakes.users.worlds[fakes.world.release]
+    answer = http.get("/ml/map")
+    assert answer.status_code == 503
+    conforms(answer.json, "ErrorAnswer")
+    assert "no map of release" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/ml/users?size=0", "size"), ("/ml/users?size=101", "size"), ("/ml/users?fewest=maybe", "fewest"),
+        ("/ml/users?order=any", "order"), ("/ml/history", "userid"), ("/ml/history?userid=", "userid"),
+        ("/ml/history?userid=one", "userid"), ("/ml/history?userid=1&size=x", "size"), ("/ml/items", "q"),
+        ("/ml/items?q=" + "x" * 101, "q"), ("/ml/items?q=a&release=A", "release"),
+        ("/ml/history?userid=%C2%B2", "userid"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named(http: FlaskClient, path: str, field: str) -> None:
+    response = http.get(path)
+    assert response.status_code == 400, response.text
+    conforms(response.json, "ErrorAnswer")
+    assert response.json is not None
+    assert response.json["error"]["field"] == field
+    assert field in response.json["error"]["message"] or field == "release"
+
+
+def test_a_service_that_is_down_is_named(http: FlaskClient, fakes: Fakes) -> None:
+    assert http.get("/ml/users").status_code == 200
+    fakes.users.down = True
+    response = http.get("/ml/history?userid=1")
+    assert response.status_code == 503
+    assert response.json is not None
+    assert response.json["error"]["service"] == "redis"
+    assert http.get("/ml/items?q=film").status_code == 200  # titles are in memory
+
+
+def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> None:
+    other = replace(fakes.world, release=OTHER, seed=1, model_version=2)
+    fakes.add(other)
+    fakes.users.history.append(OTHER)
+    kept = got(http, "/ml/releases", "KeptReleases")["releases"]
+    assert [(each["release"], each["live"]) for each in kept] == [(fakes.world.release, True), (OTHER, False)]
+    assert kept[0]["recipe"] == fakes.world.recipe.name
+    assert kept[0]["event_types"]["rating"] == "rates"
+    answers = {
+        release: http.post("/ml/rec", json={"userid": 1, "timestamp": AT, "strict": True, **named}).json
+        for release, named in ((fakes.world.release, {}), (OTHER, {"release": OTHER}))
+    }
+    for world in (fakes.world, other):
+        answer = answers[world.release]
+        assert answer is not None
+        assert answer["release"] == world.release
+        itemids = [item["itemid"] for item in answer["item_list"]]
+        scores = [item["score"] for item in answer["item_list"]]
+        assert scores == pytest.approx(world.expected_scores(1, itemids, AT), rel=1e-5)
+    assert fakes.recommender.status().release == fakes.world.release
+    assert got(http, f"/ml/history?userid=1&release={OTHER}", "UserHistory")["release"] == OTHER
+
+
+def test_a_release_that_is_gone_is_not_found_and_no_other_answers_for_it(http: FlaskClient, fakes: Fakes) -> None:
+    asked = {"userid": 1, "release": OTHER}
+    assert http.post("/ml/rec", json=asked).status_code == 404
+    assert http.get(f"/ml/items?q=a&release={OTHER}").status_code == 404
+    fakes.add(replace(fakes.world, release=OTHER))
+    assert http.post("/ml/rec", json=asked).status_code == 200
+    del fakes.users.worlds[OTHER]
+    response = http.post("/ml/rec", json=asked | {"userid": UNKNOWN_USER})
+    assert response.status_code == 404
+    conforms(response.json, "ErrorAnswer")
+    assert response.json is not None
+    assert response.json["error"]["field"] == "release"
+
+
+def test_a_named_release_is_not_replaced_by_another_when_a_service_fails(http: FlaskClient, fakes: Fakes) -> None:
+    fakes.add(replace(fakes.world, release=OTHER))
+    asked = {"userid": 1, "release": OTHER}
+    assert http.post("/ml/rec", json=asked).json["release"] == OTHER  # type: ignore[index]
+    del fakes.items.worlds[OTHER]  # gone there, as if it was being deleted
+    answer = http.post("/ml/rec", json=asked).json
+    assert answer is not None
+    assert answer["release"] == OTHER
+    assert [each["instead"] for each in answer["degraded"]] == ["exact_search"]
+    fakes.users.down = True
+    assert http.post("/ml/rec", json=asked).status_code == 503
+
+
+@pytest.mark.parametrize("kind", [SourceWorld, DefaultWorld, ShopWorld], indirect=True)
+def test_stages_say_what_was_sent_and_what_came(http: FlaskClient, fakes: Fakes) -> None:
+    world, userid = fakes.world, fakes.world.own_user(1)
+    answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "stages": True, "explain": True}).json
+    conforms(answer, "Answer")
+    assert answer is not None
+    stages = {stage["stage"]: stage for stage in answer["stages"]}
+    assert list(stages) == ["redis", "elasticsearch", "feast", "triton"]
+    assert all(stage["began_ms"] >= 0 and not stage["failed"] for stage in stages.values())
+    assert stages["redis"]["received"]["history"] == len(world.histories[1])
+    assert stages["elasticsearch"]["sent"]["vectors"] == world.vector_dims
+    assert stages["elasticsearch"]["sent"]["excluded"] == len(world.seen[1])
+    found = {name: len(ids) for name, ids in answer["recall"].items() if name in world.vector_dims}
+    assert stages["elasticsearch"]["received"]["found"] == found
+    rows = stages["triton"]["sent"]
+    assert rows["rows"] == stages["triton"]["received"]["scores"]
+    assert sum(rows["columns"].values()) == rows["width"] == world.spec.width - rows["history"]
+
+
+def test_stages_say_which_failed_and_end_where_the_request_did(http: FlaskClient, fakes: Fakes) -> None:
+    assert http.post("/ml/rec", json={"userid": 1}).status_code == 200
+    fakes.scorer.down = True
+    stages = http.post("/ml/rec", json={"userid": 1, "stages": True}).json["stages"]  # type: ignore[index]
+    assert [(stage["stage"], stage["failed"]) for stage in stages][-1] == ("triton", True)
+    assert stages[-1]["received"] == {}
+    stages = http.post("/ml/rec", json={"userid": UNKNOWN_USER, "stages": True}).json["stages"]  # type: ignore[index]
+    assert [(stage["stage"], stage["received"]) for stage in stages] == [("redis", {"users": 0})]
+
+
+@pytest.fixture
+def keyed(fakes: Fakes, tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, dict[str, str]]:
+    """A server that knows one key, and the header with it."""
+    path = tmp_path_factory.mktemp("keys") / "api_keys"
+    settings = Settings()
+    server = settings.server.model_copy(update={"keys_file": path})
+    app = create_app(fakes.recommender, settings.model_copy(update={"server": server}))
+    return app.test_client(), {"Authorization": f"Bearer {keys.add(path, 'person')}"}
+
+
+def test_a_release_is_put_live_again_with_a_key(fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]) -> None:
+    http, key = keyed
+    fakes.add(replace(fakes.world, release=OTHER))
+    assert http.post(f"/ml/releases/{OTHER}/activate").status_code == 401
+    assert fakes.users.live_release == fakes.world.release
+    response = http.post(f"/ml/releases/{OTHER}/activate", headers=key)
+    assert response.status_code == 200, response.text
+    conforms(response.json, "Activated")
+    assert fakes.users.activated() == (OTHER, [OTHER, fakes.world.release])
+    assert http.post("/ml/rec", json={"userid": 1}).json["release"] == OTHER  # type: ignore[index]
+
+
+def test_a_release_that_cannot_answer_is_not_put_live(fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]) -> None:
+    http, key = keyed
+    fakes.add(replace(fakes.world, release=OTHER, model_version=2))
+    del fakes.scorer.worlds[OTHER]
+    for release, status in ((OTHER, 503), ("cccccccccccc", 404), ("nonsense", 400)):
+        assert http.post(f"/ml/releases/{release}/activate", headers=key).status_code == status
+        assert fakes.users.live_release == fakes.world.release
+
+
+def test_a_release_without_users_to_try_it_with_is_not_put_live(
+    fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]
+) -> None:
+    http, key = keyed
+    fakes.add(replace(fakes.world, release=OTHER))
+    fakes.users.unlisted.add(OTHER)
+    response = http.post(f"/ml/releases/{OTHER}/activate", headers=key)
+    assert response.status_code == 503
+    conforms(response.json, "ErrorAnswer")
+    assert fakes.users.live_release == fakes.world.release

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from online.main.s1_server import create_app
+from tests.unit.extras.conftest import Fakes
+from tests.unit.online.world import DefaultWorld
+
+STATIC = Path(__file__).parents[4] / "extras/page/static"
+OURS = [path for path in sorted(STATIC.rglob("*")) if path.is_file() and "vendor" not in path.parts]
+
+pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+
+
+def test_the_page_and_its_files_are_served_and_may_reach_nobody_else(http: FlaskClient) -> None:
+    for path in ("/", *(f"/page/{file.relative_to(STATIC)}" for file in OURS)):
+        response = http.get(path)
+        assert response.status_code == 200, path
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert http.get("/").mimetype == "text/html"
+    for file in STATIC.rglob("*.*js"):
+        assert "javascript" in http.get(f"/page/{file.relative_to(STATIC)}").mimetype
+    assert http.get("/page/nothing.js").status_code == 404
+
+
+def test_no_address_outside_is_named(http: FlaskClient) -> None:
+    for file in OURS:
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(['\"]?//", file.read_text()), file
+
+
+def test_what_a_file_imports_is_there(http: FlaskClient) -> None:
+    for file in OURS:
+        if file.suffix == ".js":
+            for imported in re.findall(r'^import [^;]*?"(\.[^"]+)"', file.read_text(), re.MULTILINE):
+                assert (file.parent / imported).is_file(), (file.name, imported)
+    page = (STATIC / "index.html").read_text()
+    for named in re.findall(r'(?:href|src)="page/([^"]+)"', page):
+        assert (STATIC / named).is_file(), named
+
+
+def test_a_library_comes_with_its_licence(http: FlaskClient) -> None:
+    for library in (STATIC / "vendor").glob("*.mjs"):
+        assert library.with_suffix(".LICENSE").read_text().strip(), library
+
+
+def test_a_library_says_its_version_and_where_it_is_from_and_is_that_file(http: FlaskClient) -> None:
+    lines = (STATIC / "vendor/SHA256SUMS").read_text().splitlines()
+    origins = {digest_and_name: origin for origin, digest_and_name in zip(lines[::2], lines[1::2], strict=True)}
+    libraries = sorted((STATIC / "vendor").glob("*.mjs"))
+    assert sorted(origins) == sorted(
+        f"{hashlib.sha256(each.read_bytes()).hexdigest()}  {each.name}" for each in libraries
+    )
+    for digest_and_name, origin in origins.items():
+        assert re.match(rf"# {digest_and_name.split()[1].removesuffix('.mjs')} \d+\.\d+\.\d+ of npm, \S+", origin)
+    for library in libraries:
+        assert "sourceMappingURL" not in library.read_text(), library
+
+
+def test_whoever_needs_a_key_gets_the_page_without(fakes: Fakes) -> None:
+    settings = Settings()
+    server = settings.server.model_copy(update={"keys_for": "all", "keys_file": Path("/nowhere/keys")})
+    http = create_app(fakes.recommender, settings.model_copy(update={"server": server})).test_client()
+    assert [http.get(path).status_code for path in ("/", "/page/style.css", "/ml/releases")] == [200, 200, 401]

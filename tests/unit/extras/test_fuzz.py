@@ -1,0 +1,44 @@
+"""Requests made from the API's description, right and wrong ones. `make fuzz` makes ten thousand.
+
+They are sent to the application in this process, over services in memory, or to the server at FUZZ_URL.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+import schemathesis
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from tests.unit.extras.document import DOCUMENT
+from tests.unit.online.world import DefaultWorld
+
+URL = os.environ.get("FUZZ_URL")
+api = schemathesis.openapi.from_dict(DOCUMENT)
+OPERATIONS = len(list(api.get_all_operations()))
+CASES = math.ceil(int(os.environ.get("FUZZ_CASES", "450")) / OPERATIONS)  # of each
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@api.parametrize()
+@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_request_is_too_much(case: schemathesis.Case, http: FlaskClient) -> None:
+    """Valid ones are accepted, others refused; every answer is one that the description names, in its shape."""
+    # JSON Schema calls 1.0 an integer, and does not know of which kind a release's ids are, nor which events it takes
+    body = case.body if isinstance(case.body, dict) else {}
+    text = isinstance(body.get("userid"), str) or "userid" in (case.query or {})
+    unsure = text or any(isinstance(value, float) for value in body.values())
+    unsure |= case.operation.path in ("/ml/event", "/api/feedback", "/ml/user/{userid}")
+    strict = body.get("strict") is True  # rather an error than an answer that came too late
+    excluded = [positive_data_acceptance] if unsure or strict else []
+    where = {"base_url": URL} if URL else {"app": http.application}
+    response = case.call_and_validate(**where, excluded_checks=[*excluded, *([not_a_server_error] if strict else [])])
+    assert response.status_code < 500 or (strict and response.status_code == 503)
+    if response.status_code >= 400:
+        assert set(response.json()) == {"error"}
+        assert {"code", "message"} <= set(response.json()["error"])

