@@ -61,11 +61,12 @@ def _escaped(value: object) -> str:
 def _environment(variables: dict[str, str]) -> str:
     pairs = []
     for name, value in sorted(variables.items()):
-        if '"' in value or value != value.strip("'"):  # of single ones, those at the ends are taken away
+        mark = "'" if '"' in value else '"'  # a list of names is JSON, which has double ones
+        if mark in value or value != value.strip("'\""):  # those at the ends are taken away
             raise StackError(
                 f"{name} has a quotation mark in it, or at its end, which the supervisor cannot pass on: change it."
             )
-        pairs.append(f'{name}="{_escaped(value)}"')
+        pairs.append(f"{name}={mark}{_escaped(value)}{mark}")
     return ",".join(pairs)
 
 
