@@ -39,8 +39,8 @@ class World:
 
     def read(self, exchange_dir: Path) -> Settings:
         """Write what step 0 leaves. Settings of the folder."""
-        tables = dict(zip(artifacts.RAW, (self.raw, self.users, self.items), strict=True))
-        digests = {Path(table.path).name: sha256(table.write(exchange_dir, rows)) for table, rows in tables.items()}
+        tables = zip(artifacts.RAW, (self.raw, self.users, self.items), strict=True)
+        digests = {Path(table.path).name: sha256(table.write(exchange_dir, rows)) for table, rows in tables}
         dataset = self.dataset.model_copy(update={"sha256": digests})
         artifacts.DATASET.write(exchange_dir, dataset.model_dump(mode="json"))
         artifacts.EVENTS.write(exchange_dir, EventParts(exchange_dir / "nowhere").read())
