@@ -44,6 +44,10 @@ class ServerSettings(ServiceSettings):
     max_in_flight: Annotated[int, Field(ge=1)] = 64  # of a worker: those it answers and those that wait; beyond: 503
     item_cache_ttl_s: Seconds = 300.0
     arrival_timeout_s: Seconds = 5.0  # of a request's body, from its head to its last byte
+    allowed_hosts: str = (
+        ""  # names that requests may be sent to, "a.example, .b.example"; empty: any, on loopback its own
+    )
+    strict_for: Literal["keys", "all"] = "keys"  # who may send strict requests where others than this machine can ask
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key
     keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
     key: SecretStr | None = None  # what the project's own client sends
@@ -134,10 +138,11 @@ class TrainingSettings(BaseModel):
 
 
 def _known_recipe(name: str) -> str:
-    from data_exchange_center.recipes import RECIPES
+    from data_exchange_center.recipes import recipe_called
 
-    if name not in RECIPES:
-        raise ValueError(f"no recipe is called {name!r}; there are: {', '.join(sorted(RECIPES))}")
+    if name.endswith(".json"):
+        name = str(Path(name).absolute())
+    recipe_called(name)
     return name
 
 
@@ -176,9 +181,10 @@ class Settings(BaseSettings):
 
     @property
     def recipe(self) -> Recipe:
-        from data_exchange_center.recipes import RECIPES  # with numpy, which the services' own images go without
+        """The recipe that RECSYS_RECIPE names: one of `recipes.RECIPES`, or in a .json file."""
+        from data_exchange_center.recipes import recipe_called
 
-        return RECIPES[self.recipe_name]
+        return recipe_called(self.recipe_name)
 
     @property
     def offline_dir(self) -> Path:

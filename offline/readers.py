@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,12 +24,7 @@ from offline.data.sequences import Inputs, Sequences, make_inputs
 
 PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
 OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
-
-
-class InputsReader(Protocol):
-    """Reads what recall and ranking are fitted on, as `read_inputs`."""
-
-    def __call__(self, settings: Settings, *, share: Callable[[int], slice] = ...) -> Inputs: ...
+InputsReader = Callable[[Settings], Inputs]  # as `read_inputs`
 
 
 def read_inputs(

@@ -28,25 +28,23 @@ from typing import Any
 import pandas as pd
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
+from data_exchange_center.steps import StepError, run
 from offline import published
 from offline.data import statistics
 from offline.data.sequences import Inputs, Sequences
+from offline.models import stages
 from offline.readers import read_inputs, read_rated_pairs
-from offline.training import channels, ranking
-from offline.training.distributed import workers
-from offline.training.distributed.launch import run
 
 
 def main(settings: Settings) -> None:
     if settings.recipe.ranker.examples == "lists":
         recalled_lists(settings)
-    elif workers.current().first:
+    else:
         rated_pairs(settings)
 
 
@@ -85,14 +83,12 @@ def recalled_lists(settings: Settings) -> None:
     """Lists that recall would have made, and the counts that Feast is to hold."""
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
-    inputs = read_inputs(settings, share=workers.current().reads)
+    inputs = read_inputs(settings)
     past = inputs.data
     spec, teachers = fit_teachers(inputs, recipe)
-    if not workers.current().first:
-        return
 
     # what the teachers recall at moments of the past, labelled: the ranker's training data
-    lists = ranking.lists_asked(recipe).recalled(past, inputs.profiles, teachers)
+    lists = stages.lists_asked(recipe).recalled(past, inputs.profiles, teachers)
     artifacts.LISTS.write(folder, lists.table(past.userids))
     # what the feature store is to hold
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
@@ -103,8 +99,8 @@ def recalled_lists(settings: Settings) -> None:
 
 def fit_teachers(inputs: Inputs, recipe: Recipe) -> tuple[FeatureSpec, tuple[Channel, ...]]:
     """The ranker's columns, and the channels fitted on the first part of the past."""
-    spec = named_apart(statistics.list_spec(inputs, recipe, ranking.ranker_of_lists(recipe)))
-    return spec, ranking.fit_teachers(inputs.data, inputs, recipe)
+    spec = named_apart(statistics.list_spec(inputs, recipe, stages.ranker_of_lists(recipe)))
+    return spec, stages.fit_teachers(inputs.data, inputs, recipe)
 
 
 def write_about(
@@ -113,7 +109,7 @@ def write_about(
     """Write how the lists were made. ``read``: `provenance.made_from`."""
     folder = settings.exchange_dir
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.TEACHER_CHANNELS.write(folder, channels.channel_set(teachers, past).pack())
+    artifacts.TEACHER_CHANNELS.write(folder, stages.channel_set(teachers, past).pack())
     artifacts.FEATURES_REPORT.write(folder, read)
 
 

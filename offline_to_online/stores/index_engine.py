@@ -9,8 +9,8 @@ from elasticsearch import Elasticsearch
 
 from data_exchange_center import plugins
 from data_exchange_center.settings import IN_MEMORY, Settings
-from offline_to_online.rows.item_rows import ItemRow
-from offline_to_online.stores.elasticsearch_index import put_documents
+from offline_to_online.rows import ItemRow
+from offline_to_online.stores.elasticsearch import put_documents
 
 Put = Callable[[Elasticsearch, str, Sequence[ItemRow]], None]
 

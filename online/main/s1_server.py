@@ -19,7 +19,7 @@ takes nothing, and a folder that is not there is left out.
 
 Reads   the live release from the four services (`make sync` puts it there)
 Writes  data_exchange_center/online/server/last_release.json: its popular list, for when none of them answers
-Run     flask --app s1_server.py run --host=0.0.0.0      (`make serve` runs it under gunicorn)
+Run     flask --app s1_server.py run      (`make serve` runs it under gunicorn)
 Expect  curl -d '{"userid": 1}' http://127.0.0.1:5000/ml/rec
         {"userid": 1, "release": "...", "cold_start": false, "item_list": [{"itemid": ..., ...}, ...], ...}
 
@@ -46,6 +46,7 @@ from online.web import body, records
 from online.web.access_log import log_request
 from online.web.asgi import Edge
 from online.web.errors import register_errors
+from online.web.guard import expect_may_be_strict, register_guard
 from online.web.health import register_health
 from online.web.limits import MAX_BODY
 from online.web.log_lines import log_as_json
@@ -78,6 +79,7 @@ def create_app(
     traced = [Traces(provider(settings.tracing)).trace] if settings.tracing.endpoint else []
     records.register_records(app, [*traced, log_request, metrics.count])
     metrics.register(app)
+    register_guard(app, settings.server)
     register_errors(app)
     register_health(app, recommender)
     parts = Parts(settings, recommender, metrics, stores or {}, recommender.recommend)
@@ -89,6 +91,8 @@ def create_app(
     def recommend() -> Response:
         record = records.current()
         asked = body.parse(request.get_data(cache=False))
+        if asked.strict:
+            expect_may_be_strict(settings.server, record.facts)
         record.facts |= {"user": asked.userid, "size": asked.size}
         answer = parts.recommend(asked, record.watch)
         record.facts["recommendation"] = answer.id

@@ -22,9 +22,9 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.rows.item_rows import item_rows
-from offline_to_online.stores.connections import elastic_client
-from offline_to_online.stores.elasticsearch_index import put_documents
+from offline_to_online.rows import item_rows
+from offline_to_online.stores.base import elastic_client
+from offline_to_online.stores.elasticsearch import put_documents
 from past_one_machine.spark.session import session
 
 AT_ONCE: Final = 20_000  # items of a task at most

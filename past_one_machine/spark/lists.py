@@ -23,9 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.channels import Channel, ChannelSet, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import OneHotFeature
 from data_exchange_center.release_parts import read_dataset

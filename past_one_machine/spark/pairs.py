@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -85,11 +85,9 @@ def _fields(data: Sequences) -> dict[str, Any]:
     return {field.name: getattr(data, field.name) for field in fields(Sequences)}
 
 
-def read_counted_on_spark(settings: Settings, *, share: Callable[[int], slice] = lambda _: slice(None)) -> Inputs:
-    """`readers.read_inputs`, whose pairs of items Spark counts; of several workers those who read a share count it."""
-    inputs = read_inputs(settings, share=share)
-    if share(inputs.data.n_users) != slice(None):
-        return inputs
+def read_counted_on_spark(settings: Settings) -> Inputs:
+    """`readers.read_inputs`, whose pairs of items Spark counts."""
+    inputs = read_inputs(settings)
     return replace(inputs, data=CountedOnSpark.of(inputs.data, settings))
 
 

@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline.models import stages
 from offline.rank import s1_feature_engi as step
-from offline.training import ranking
-from offline.training.distributed import workers
-from offline.training.distributed.launch import run
 from past_one_machine.spark.environment import run_job
 from past_one_machine.spark.lists import Teaching
 from past_one_machine.spark.pairs import read_counted_on_spark
@@ -32,13 +31,11 @@ def main(settings: Settings) -> None:
         return
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
-    inputs = read_counted_on_spark(settings, share=workers.current().reads)
+    inputs = read_counted_on_spark(settings)
     spec, teachers = step.fit_teachers(inputs, recipe)
-    if not workers.current().first:
-        return
     past = inputs.data
     with tempfile.TemporaryDirectory(dir=folder, prefix=".lists.") as teaching:
-        Teaching(ranking.lists_asked(recipe), inputs.profile, past.itemids, tuple(teachers)).save(Path(teaching))
+        Teaching(stages.lists_asked(recipe), inputs.profile, past.itemids, tuple(teachers)).save(Path(teaching))
         run_job(settings, "past_one_machine.spark.lists", [teaching], "Spark did not make the training lists")
     run_job(settings, "past_one_machine.spark.features", [], "Spark did not make the features of users and items")
     step.write_about(settings, past, spec, teachers, read)

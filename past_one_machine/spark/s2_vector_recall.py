@@ -6,8 +6,8 @@ Run:    RECSYS_ENGINE=spark make offline; alone: cd past_one_machine/spark && py
 from __future__ import annotations
 
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
 from offline.recall import s2_vector_recall as step
-from offline.training.distributed.launch import run
 from past_one_machine.spark.pairs import read_counted_on_spark
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from elasticsearch import Elasticsearch
 
 from data_exchange_center.settings import Settings
-from offline_to_online.rows.item_rows import ItemRow
+from offline_to_online.rows import ItemRow
 from offline_to_online.stores.feast_engine import Kind
 from past_one_machine.spark import environment
 

@@ -33,10 +33,10 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import replay
 from offline.evaluation.evaluate import figure, write
-from offline.evaluation.exact import ExactIndex
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
+from offline.evaluation.served import ExactIndex
 from offline.readers import read_with_holdout
 from online.recommend.recommender import Recommender
 from online.recommend.stopwatch import DIVERSITY, Stopwatch

@@ -12,9 +12,9 @@ from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from offline.data.lists import Lists
 from offline.data.sequences import Inputs
+from offline.models import stages
 from offline.rank import s1_feature_engi as step
 from offline.readers import read_inputs
-from offline.training import ranking
 from past_one_machine.spark import s1_feature_engi as twin
 from past_one_machine.spark.pairs import read_counted_on_spark
 from tests.cluster.needs_spark import needs_spark
@@ -45,9 +45,9 @@ def test_lists_and_features_are_made_by_jobs(settings: Settings, monkeypatch: py
     def fit_teachers(inputs: Inputs, recipe: object) -> object:
         return spec, made_up(inputs)
 
-    spec = step.statistics.list_spec(read_inputs(settings), settings.recipe, ranking.ranker_of_lists(settings.recipe))
+    spec = step.statistics.list_spec(read_inputs(settings), settings.recipe, stages.ranker_of_lists(settings.recipe))
     monkeypatch.setattr(step, "fit_teachers", fit_teachers)
-    monkeypatch.setattr(ranking, "lists_asked", lambda recipe: ASKED)
+    monkeypatch.setattr(stages, "lists_asked", lambda recipe: ASKED)
     twin.main(settings)
     files = (artifacts.USER_FEATURES, artifacts.ITEM_FEATURES)
     found, lists = (

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.history_sum import HistorySum
-from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.channels import Channel, HistorySum, StoredVectors
 from data_exchange_center.settings import Settings
 from offline.data.lists import ListsAsked
 from offline.data.sequences import Inputs

@@ -17,9 +17,9 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
-from offline_to_online.activation import go_back
 from offline_to_online.rank import s3_check_offline_and_online
-from offline_to_online.stores.connections import redis_client
+from offline_to_online.releases import go_back
+from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.triton import TritonStore
 from online.recommend.open_release import NoReleaseError
 from online.recommend.recommender import Recommender

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.recipes import DEFAULT
+from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data import lists
 from offline.data.lists import ListsAsked
 from offline.data.requests import Points

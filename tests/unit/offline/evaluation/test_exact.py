@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from data_exchange_center.channels.ease import EaseRecipe
-from data_exchange_center.recipes import RecallRecipe
-from offline.evaluation.exact import ExactIndex, nearest
+from data_exchange_center.recipes import EaseRecipe, RecallRecipe
+from offline.evaluation.served import ExactIndex, nearest
 
 PLAIN = EaseRecipe(name="plain")
 HYBRID = EaseRecipe(name="hybrid", term_weight=2, vector_weight=3)

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.requests import BREAK_S
+from data_exchange_center.channels import BREAK_S, Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, RECIPES
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows.user_rows import UserRow
+from offline_to_online.rows import UserRow
 from online.clients.item_search import ItemQuery
 from tests.unit.offline_to_online.online_side import USERS, FakeItems, OnlineSide
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from data_exchange_center.settings import Settings
-from offline_to_online.stores import feast_repo
+from offline_to_online.stores import feast
 
 
 def process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], dict[str, str], dict[str, Any]]:
@@ -27,7 +27,7 @@ def process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[list[s
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    feast_repo.run_feast(settings, ["apply"])
+    feast.run_feast(settings, ["apply"])
     return started[0]
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from data_exchange_center.settings import Settings, SparkSettings
 from data_exchange_center.steps import StepError
-from offline_to_online.stores import feast_repo, index_engine
+from offline_to_online.stores import feast, index_engine
 from online.stack.feast.service import feature_repo
 from past_one_machine.spark import environment
 from past_one_machine.spark.stores import FEAST
@@ -46,4 +46,4 @@ def test_feast_has_its_spark_store_and_engine_in_sparks_environment(
 def test_without_sparks_environment_the_step_says_how_to_get_it(tmp_path: Path) -> None:
     settings = Settings(exchange_dir=tmp_path, services_dir=tmp_path / "services", engine="spark")
     with pytest.raises(StepError, match="run `make spark`"):
-        feast_repo.run_feast(settings, ["apply"])
+        feast.run_feast(settings, ["apply"])

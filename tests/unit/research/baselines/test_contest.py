@@ -12,15 +12,15 @@ import pytest
 
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import metrics, replay
-from offline.evaluation.baselines import popular_lists
 from offline.evaluation.replay import Holdout
+from offline.evaluation.served import popular_lists
 from research.baselines import report as reports
 from research.baselines.contest import FUSION, Contest
 from research.baselines.contract import Fitted, Rival, Setting
 from research.baselines.fused import fused, greedy
 from research.baselines.report import Report
 from research.experiments.resumable import digest, packed, unpacked
-from tests.unit.offline.training.test_ranking import ITEMS, USERS, inputs_of
+from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 NDCG = "ndcg@10"  # lists of thirty have none at 50
 
