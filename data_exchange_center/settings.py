@@ -60,7 +60,7 @@ class ServerSettings(ServiceSettings):
     known_users: Annotated[int, Field(ge=0)] = 5_000  # whose state and features a worker remembers, some 10 kB each
     last_state_max_age_s: Seconds = 900.0  # of such a state, when Redis does not answer
 
-    extras: Annotated[str, Field(pattern=r"^[\w.-]+(, *[\w.-]+)*$")] = "all"  # of extras/, or modules: page,shop.hook
+    extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"  # "all", "none", or some: "page,keys"
 
     def named_extras(self, there: Sequence[str]) -> tuple[str, ...]:
         """Those of the server that the setting names: "all", "none", or some, with or without "all" among them."""
