@@ -131,10 +131,11 @@ class TrainingSettings(BaseModel):
 
 
 def _known_recipe(name: str) -> str:
-    from data_exchange_center.recipes import RECIPES
+    from data_exchange_center.recipes import recipe_called
 
-    if name not in RECIPES:
-        raise ValueError(f"no recipe is called {name!r}; there are: {', '.join(sorted(RECIPES))}")
+    if name.endswith(".json"):
+        name = str(Path(name).absolute())
+    recipe_called(name)
     return name
 
 
@@ -172,9 +173,10 @@ class Settings(BaseSettings):
 
     @property
     def recipe(self) -> Recipe:
-        from data_exchange_center.recipes import RECIPES  # with numpy, which the services' own images go without
+        """The recipe that RECSYS_RECIPE names: one of `recipes.RECIPES`, or in a .json file."""
+        from data_exchange_center.recipes import recipe_called
 
-        return RECIPES[self.recipe_name]
+        return recipe_called(self.recipe_name)
 
     @property
     def offline_dir(self) -> Path:

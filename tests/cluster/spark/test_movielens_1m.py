@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.rankers.contract import ListsRecipe
+from data_exchange_center.recipes import ListsRecipe
 from data_exchange_center.settings import Settings
 from offline.data.lists import ListsAsked
 from offline.engines.in_memory import PandasEngine

@@ -260,7 +260,7 @@ def pins(path: Path) -> dict[str, str]:
 @pytest.mark.parametrize("image", ["redis", "elasticsearch", "feast", "server", "steps"])
 def test_an_image_installs_the_versions_of_the_local_stack_by_hash(image: str) -> None:
     locked = IMAGES / f"{image}.txt"
-    local = pins(ROOT / "requirements.txt")
+    local = pins(ROOT / "requirements-dev.txt")
     found = pins(locked)
     assert found
     assert {name: version for name, version in found.items() if local.get(name, version) != version} == {}
