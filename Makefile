@@ -138,7 +138,7 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 
 .PHONY: doctor
 doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
-	@$(BIN)/python -m offline_to_online.doctor
+	@$(BIN)/python -m extras.doctor
 
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to

@@ -44,6 +44,10 @@ class ServerSettings(ServiceSettings):
     max_in_flight: Annotated[int, Field(ge=1)] = 64  # of a worker: those it answers and those that wait; beyond: 503
     item_cache_ttl_s: Seconds = 300.0
     arrival_timeout_s: Seconds = 5.0  # of a request's body, from its head to its last byte
+    allowed_hosts: str = (
+        ""  # names that requests may be sent to, "a.example, .b.example"; empty: any, on loopback its own
+    )
+    strict_for: Literal["keys", "all"] = "keys"  # who may send strict requests where others than this machine can ask
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key
     keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
     key: SecretStr | None = None  # what the project's own client sends
@@ -56,7 +60,7 @@ class ServerSettings(ServiceSettings):
     known_users: Annotated[int, Field(ge=0)] = 5_000  # whose state and features a worker remembers, some 10 kB each
     last_state_max_age_s: Seconds = 900.0  # of such a state, when Redis does not answer
 
-    extras: Annotated[str, Field(pattern=r"^[\w.-]+(, *[\w.-]+)*$")] = "all"  # of extras/, or modules: page,shop.hook
+    extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"  # "all", "none", or some: "page,keys"
 
     def named_extras(self, there: Sequence[str]) -> tuple[str, ...]:
         """Those of the server that the setting names: "all", "none", or some, with or without "all" among them."""

@@ -13,8 +13,8 @@ from elasticsearch import Elasticsearch
 
 from data_exchange_center.settings import Settings
 from offline.engines.spark import environment
-from offline_to_online.rows.item_rows import ItemRow
-from offline_to_online.stores.elasticsearch_index import put_documents
+from offline_to_online.rows import ItemRow
+from offline_to_online.stores.elasticsearch import put_documents
 
 Put = Callable[[Elasticsearch, str, Sequence[ItemRow]], None]
 

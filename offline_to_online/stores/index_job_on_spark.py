@@ -24,9 +24,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.engines.spark.pasts import numbers
 from offline.engines.spark.session import session
-from offline_to_online.rows.item_rows import item_rows
-from offline_to_online.stores.connections import elastic_client
-from offline_to_online.stores.elasticsearch_index import put_documents
+from offline_to_online.rows import item_rows
+from offline_to_online.stores.base import elastic_client
+from offline_to_online.stores.elasticsearch import put_documents
 
 AT_ONCE: Final = 20_000  # items of a task at most
 SENT: Final = pa.schema([("documents", pa.int64())])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from offline.evaluation import evaluate, thresholds
+from offline.evaluation import evaluate, report
 from tests.e2e.road import Road
 
 
@@ -13,4 +13,4 @@ def test_the_artifacts_recommend_as_well_as_they_did(road: Road, monkeypatch: py
     monkeypatch.setattr(evaluate, "later", lambda _: {})  # nothing is checked of the lists at other times
     found = evaluate.evaluate(road.settings, "make evaluate-offline")
     assert found["dataset"] == "ml-100k"
-    thresholds.check(found)
+    report.check(found)

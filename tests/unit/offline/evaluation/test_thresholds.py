@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from data_exchange_center.steps import StepError
-from offline.evaluation import thresholds
+from offline.evaluation import report
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def found() -> dict[str, Any]:
 
 
 def test_what_is_reached_passes(found: dict[str, Any]) -> None:
-    thresholds.check(found)
+    report.check(found)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_is_not_reached_is_named(
     first, second, third = where
     found[first][second][third] = value
     with pytest.raises(StepError, match="the default recipe on ml-1m") as caught:
-        thresholds.check(found)
+        report.check(found)
     assert words in str(caught.value)
 
 
@@ -56,14 +56,14 @@ def test_the_smaller_data_set_has_bounds_of_its_own(found: dict[str, Any]) -> No
     for name in ("recall", "ranked"):
         found["table"][f"default: {name}"] = {"recall@200": 0.8, "recall@50": 0.52, "ndcg@50": 0.31}
     found["ranking"]["ndcg@50"] = {"difference": -0.001, "p_value": 0.5}
-    thresholds.check(found)
+    report.check(found)
     found["table"]["default: recall"]["recall@50"] = 0.49
     with pytest.raises(StepError, match=r"recall@50 of the recall list is 0\.4900"):
-        thresholds.check(found)
+        report.check(found)
 
 
 def test_other_recipes_and_made_up_data_are_only_reported(found: dict[str, Any]) -> None:
     for key, value in (("recipe", "source"), ("dataset", "other")):
         bad = copy.deepcopy(found) | {key: value}
         bad["table"]["default: ranked"]["recall@200"] = 0.1
-        thresholds.check(bad)
+        report.check(bad)

@@ -14,7 +14,7 @@ import yaml
 from data_exchange_center.settings import Settings, SparkSettings
 from data_exchange_center.steps import StepError
 from offline.engines.spark import environment
-from offline_to_online.stores import feast_engine, feast_repo
+from offline_to_online.stores import feast, feast_engine
 from online.stack.feast.service import feature_repo
 
 
@@ -30,7 +30,7 @@ def process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[list[s
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    feast_repo.run_feast(settings, ["apply"])
+    feast.run_feast(settings, ["apply"])
     return started[0]
 
 
@@ -64,4 +64,4 @@ def test_spark_is_feasts_spark_store_and_engine_in_sparks_environment(
 def test_without_sparks_environment_the_step_says_how_to_get_it(tmp_path: Path) -> None:
     settings = Settings(exchange_dir=tmp_path, services_dir=tmp_path / "services", engine="spark")
     with pytest.raises(StepError, match="run `make spark`"):
-        feast_repo.run_feast(settings, ["apply"])
+        feast.run_feast(settings, ["apply"])
