@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -93,6 +93,9 @@ class TracingSettings(BaseModel):
     timeout_s: Seconds = 5.0  # in the background, no request waits for it
 
 
+IN_MEMORY: Final = "pandas"  # the engine that the core has
+
+
 class PandasSettings(BaseModel):
     """The engine pandas."""
 
@@ -163,7 +166,8 @@ class Settings(BaseSettings):
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
         default="default", validation_alias="RECSYS_RECIPE"
     )
-    engine: Literal["pandas", "spark"] = "pandas"  # what the steps and Feast compute with; see past_one_machine
+    # what the steps and Feast compute with: pandas, or the name of a plugin (see past_one_machine)
+    engine: Annotated[str, Field(pattern=r"^\w+$")] = IN_MEMORY
     pandas: PandasSettings = PandasSettings()
     spark: SparkSettings = SparkSettings()
     training: TrainingSettings = TrainingSettings()
