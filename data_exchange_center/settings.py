@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     )
 
     data: AbsolutePath | None = None  # folder or zip with a data set; see offline/preprocess/s0_get_data.py
-    data_readers: tuple[str, ...] = ("offline.ingestion.reader",)  # modules that read other data than MovieLens
+    data_readers: tuple[str, ...] = ("extras.own_data.reader",)  # modules that read other data than MovieLens
     train_on_events: bool = True  # what `make events` has brought of the log joins the data set's events
     exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
     services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv

@@ -1,7 +1,6 @@
-"""``dataset.toml``: what the files of a data set hold, in the data set's own words.
+"""``dataset.toml``: the meaning of a data set's files, in the data set's own words.
 
-`parse` reads one; every mistake in it is one sentence that names the file, the key and what was expected. MovieLens's
-layouts are declared the same way, beside their parsers.
+`parse` reads one; every mistake in it is one sentence that names the file, the key and what was expected.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule
 from data_exchange_center.steps import StepError
-from offline.ingestion.levels import MOST_LEVELS
 
+MOST_LEVELS: Final = 10  # a model has a weight for each
 DECLARATION: Final = "dataset.toml"
 INTERACTIONS, USERS, ITEMS = "interactions", "users", "items"  # the tables, and how their files are called
 TimeUnit = Literal["s", "ms", "us", "iso"]
@@ -79,23 +78,28 @@ class _Table(_Frozen):
     Attributes:
         file: its name; left out where it is called as the table is, with the ending .csv, .csv.gz or .parquet. With a
             ``*`` in it, all files that match are parts of the table, in the order of their names.
-        delimiter: between the columns of a CSV.
+        delimiter: between the columns of a CSV; left out, it is found.
     """
 
     file: str | None = None
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
 
 
 class InteractionsTable(_Table):
-    """Who did something with what, and when. Without ``value`` every event is liked (implicit feedback).
+    """Events: a user, an item, a time. Without ``value`` every event is liked (implicit feedback).
 
-    ``levels``: all values that there are; left out where the data may say.
+    Attributes:
+        time_unit: of numbers since 1970, or "iso" for times written out.
+        time_format: of times written out otherwise, as `strftime` has it: ``%d/%m/%Y``; left out, it is found where
+            the times of the column allow only one reading.
+        levels: all values that there are; left out where the data may say.
     """
 
     user: str
     item: str
     time: str
     time_unit: TimeUnit = "s"
+    time_format: str | None = Field(default=None, pattern="%")
     value: str | None = None
     positive_above: float | None = None
     levels: tuple[float, ...] | None = Field(default=None, min_length=2, max_length=MOST_LEVELS)
