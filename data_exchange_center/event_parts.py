@@ -79,21 +79,7 @@ class EventParts:
         frame: pd.DataFrame = table.to_pandas()
         return frame
 
-    def forgotten(self) -> dict[str, Position]:
-        """Who was forgotten, by own id, and where the log says so. Raises ArtifactError for a damaged file."""
-        entries = self.read()
-        marks = entries[entries["eventid"].isna()]
-        places = zip(marks["acknowledged_ms"].tolist(), marks["sequence"].tolist(), strict=True)
-        return dict(zip(marks["userid"].tolist(), places, strict=True))
-
-    def move(self, target: EventParts, without: Collection[str]) -> None:
-        """Put these files among those of ``target``, but for what they have of some users, by own id."""
-        self._forget(None, without)
-        with target.locked():
-            for path in self.files():
-                path.replace(target.folder / path.name)
-
-    def _forget(self, partition: int | None, users: Collection[str]) -> None:
+    def _forget(self, partition: int, users: Collection[str]) -> None:
         for path in self.files(partition):
             table = self._read(path)
             gone = pc.is_in(table["userid"], pa.array(users, pa.string()))

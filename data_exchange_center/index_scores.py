@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.contract import VectorRecipe
+from data_exchange_center.recipes import VectorRecipe
 
 Products = TypeVar("Products", NDArray[np.float32], NDArray[np.float64])
 

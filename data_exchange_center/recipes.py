@@ -1,8 +1,8 @@
 """Recipes: named configurations of a recommender, its models and their hyperparameters.
 
-A recipe is settings, not code: the same steps, sync and server read it, and none of them asks for its name. It names
-its recall channels (`channels.registry`) and its ranker (`rankers.registry`) by ``kind``; training and serving look
-that up.
+A recipe is settings, not code: the same steps, sync and server read it, and none of them depends on its name. Each part
+names its ``kind``; the kind's settings are found in the entry points ``recsys.recipes``, its training in
+``recsys.models`` (`offline/models`, one file a model), and what is served of a channel in ``recsys.served``.
 
 ``source`` has the shapes and hyperparameters of the project that this one is faithful to; ``default`` is the best one.
 """
@@ -11,19 +11,194 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Final, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import field_validator
+from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
-from data_exchange_center.channels.contract import VectorRecipe
-from data_exchange_center.channels.ease import EaseRecipe
-from data_exchange_center.channels.fm import FMRecipe
-from data_exchange_center.channels.registry import AnyChannelRecipe
-from data_exchange_center.channels.tower import TowerRecipe
-from data_exchange_center.frozen import Frozen, Need, TrainRecipe
-from data_exchange_center.rankers.deepfm import DeepFMRecipe
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.rankers.registry import AnyRankerRecipe
+from data_exchange_center import plugins
+from data_exchange_center.frozen import Frozen
+
+# Requirements of a data set: events that are not liked; items with a categorical or multi-valued attribute.
+Need = Literal["dislikes", "terms"]
+
+
+class TrainRecipe(Frozen):
+    """One training run of a model of rated pairs."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    seed: int = 0
+
+
+# --- Recall channels
+
+
+class ChannelRecipe(Frozen):
+    """Settings of a recall channel. A kind of channel is a subclass with a ``kind``."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()  # of the data set
+    together: ClassVar[bool] = False  # whether several workers can share its training
+
+    kind: str
+    name: str
+    fusion_weight: float = 1.0  # of the channel's ranks among the channels'
+
+
+class VectorRecipe(ChannelRecipe):
+    """A channel that is searched in the index: by vector, and by terms where they have a weight."""
+
+    term_weight: float = 0.0  # > 0: an item with one of the user's preferred genres earns this in the same search
+    vector_weight: float = 1.0  # of an item's inner product with the user's vector
+
+
+class FMRecipe(VectorRecipe):
+    """Factorization machine on userid and itemid, trained on rated pairs: one stored vector a user."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"dislikes"})
+
+    kind: Literal["fm"] = "fm"
+    name: str = "fm"
+    dim: int = 16
+    train: TrainRecipe
+
+
+class TowerRecipe(VectorRecipe):
+    """Two towers, trained by a softmax over items; user vector: profile, weighted sums over the history, a layer."""
+
+    together: ClassVar[bool] = True
+
+    kind: Literal["tower"] = "tower"
+    name: str = "tower"
+    dim: int = 64
+    fields: int = 2  # history fields, each with item rows of its own
+    hidden: int = 512  # units of a layer that is added to the sums; 0: none
+    start: Literal["random", "followers"] = "followers"  # of the items' rows: followers, factors of what follows what
+    dropout: float = 0.3  # of events
+    epochs: int = 3
+    batch_size: int = 512  # request points
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+    stride: int = 7  # events between request points
+    horizon: int = 7  # events after a request whose liked items are its targets
+    user_balance: float = 0.3  # a target weighs (events of its user) ** -this: 0 trains for the most active users
+    request_balance: float = 0.5  # ... times (targets of its request) ** -this
+    sampled_beyond: int = 20_000  # items: where there are more, a batch's softmax is over a sample of them
+    sampled_items: int = 4096  # of a sample, on average
+    seed: int = 0
+
+
+class EaseRecipe(VectorRecipe):
+    """Linear item-item model in low rank; the user vector is a weighted sum over the history. No gradient descent."""
+
+    kind: Literal["ease"] = "ease"
+    name: str = "ease"
+    dim: int = 64
+    l2: float = 1000.0
+    power: float = 0.75  # an event's weight is (lag + 1) ** -power
+    low_rank_beyond: int = 10_000  # items: where there are more, no matrix of items x items is made
+    eigenvectors: int = 256  # of the co-occurrence matrix, which stand for it then
+    seed: int = 0
+
+
+# --- Rankers
+
+
+class RankerRecipe(Frozen):
+    """Settings of a ranker. A kind of ranker is a subclass of `PairsRecipe` or `ListsRecipe` with a ``kind``."""
+
+    examples: ClassVar[Literal["pairs", "lists"]]  # of its training
+    needs: ClassVar[frozenset[Need]] = frozenset()  # of the data set
+
+    kind: str
+
+
+class PairsRecipe(RankerRecipe):
+    """A ranker trained on rated pairs: one row a rating, liked or not."""
+
+    examples: ClassVar[Literal["pairs", "lists"]] = "pairs"
+    needs: ClassVar[frozenset[Need]] = frozenset({"dislikes"})
+
+
+class ListsRecipe(RankerRecipe):
+    """A ranker trained on the lists that recall makes, by a softmax over each list."""
+
+    examples: ClassVar[Literal["pairs", "lists"]] = "lists"
+
+    history: int = 40  # newest events in a row
+    past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
+    stride: int = 5  # events between request points, all of them later than those
+    horizon: int = 10  # events after a request that say what was liked
+    later: float = 0.05  # share of the requests that come years later: `make tune-later`
+    epochs: int = 6
+    batch_size: int = 128  # lists
+    sampled: int = 32  # candidates of a list that a batch holds; others each time
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+
+class DeepFMRecipe(PairsRecipe):
+    """Sparse FM with two embedding widths plus an MLP over the dense features."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"dislikes", "terms"})
+
+    kind: Literal["deepfm"] = "deepfm"
+    id_dim: int = 16  # userid, itemid
+    side_dim: int = 2  # all other sparse features
+    hidden: tuple[int, ...] = (64, 32)
+    dropout: float = 0.0  # of the MLP; made no difference on validation
+    train: TrainRecipe
+
+
+class ListRankerRecipe(ListsRecipe):
+    """Affinities to the history, statistics and recall's own scores, through a small MLP."""
+
+    kind: Literal["list"] = "list"
+    kernels: int = 4  # learned weightings of the history, a similarity
+    transitions_dim: int = 64  # rank of what-follows-what, one of the similarities; 128 gave the same on validation
+    hidden: tuple[int, ...] = (64, 32)
+    dropout: float = 0.0
+
+
+# --- A recipe, and how one is read from JSON: by its kinds
+
+Part = TypeVar("Part", ChannelRecipe, RankerRecipe)
+
+
+def recipe_class(kind: object, part: type[Part]) -> type[Part]:
+    """The settings of a kind of channel or ranker. Raises ValueError, with the kinds that there are, for another."""
+    found: type[Part] = plugins.load(plugins.RECIPES, kind)
+    if not issubclass(found, part):
+        raise ValueError(f"{kind!r} is no {'channel' if part is ChannelRecipe else 'ranker'}")
+    return found
+
+
+def _channel(value: Any) -> Any:
+    return recipe_class(value.get("kind"), ChannelRecipe).model_validate(value) if isinstance(value, Mapping) else value
+
+
+class _NotHere(RankerRecipe):
+    """Settings of a ranker where its package cannot be imported: the server reads no more than the kind."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+def _ranker(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return recipe_class(value.get("kind"), RankerRecipe).model_validate(value)
+    except ModuleNotFoundError:  # torch, or offline, in the server's image
+        return _NotHere.model_validate(value)
+
+
+AnyChannelRecipe = Annotated[SerializeAsAny[ChannelRecipe], BeforeValidator(_channel)]
+AnyRankerRecipe = Annotated[SerializeAsAny[RankerRecipe], BeforeValidator(_ranker)]
 
 
 class DataRecipe(Frozen):
@@ -99,3 +274,19 @@ DEFAULT = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (SOURCE, DEFAULT)}
+
+
+def recipe_called(name: str) -> Recipe:
+    """One of `RECIPES`, or one in a JSON file. Raises ValueError, in a sentence, when there is none, or it is none."""
+    if not name.endswith(".json"):
+        if name not in RECIPES:
+            known = ", ".join(sorted(RECIPES))
+            raise ValueError(f"no recipe is called {name!r}; there are: {known}; or name a .json file that holds one")
+        return RECIPES[name]
+    try:
+        return Recipe.model_validate_json(Path(name).read_bytes())
+    except OSError as error:
+        raise ValueError(f"recipe {name} cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{name} is no recipe ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error

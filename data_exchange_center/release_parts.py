@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifact_kinds import Document, Table
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.dataset import Dataset, IdKind
 from data_exchange_center.features import FeatureSpec

@@ -175,6 +175,8 @@ class TritonSettings(ServiceSettings):
     timeout_s: Seconds = 1.0
     nodes: Nodes = ""  # gRPC addresses of all Tritons, each of which must load a model; empty: host's
     http_nodes: Nodes = ""  # of all that requests go to; empty: host, behind which they stand
+    # File with the secret that loading a model takes, as a model is code; empty: the one that the stack makes
+    repository_key_file: AbsolutePath | None = None
 
     @property
     def http_urls(self) -> tuple[str, ...]:

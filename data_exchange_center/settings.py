@@ -40,9 +40,10 @@ class ServerSettings(ServiceSettings):
 
     port: Port = 5000
     workers: Annotated[int, Field(ge=1)] = 2
-    threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once; three times as many may wait
+    threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once
+    max_in_flight: Annotated[int, Field(ge=1)] = 64  # of a worker: those it answers and those that wait; beyond: 503
     item_cache_ttl_s: Seconds = 300.0
-    arrival_timeout_s: Seconds = 5.0  # of a request, from its first byte to its last
+    arrival_timeout_s: Seconds = 5.0  # of a request's body, from its head to its last byte
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key
     keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
     key: SecretStr | None = None  # what the project's own client sends
@@ -130,10 +131,11 @@ class TrainingSettings(BaseModel):
 
 
 def _known_recipe(name: str) -> str:
-    from data_exchange_center.recipes import RECIPES
+    from data_exchange_center.recipes import recipe_called
 
-    if name not in RECIPES:
-        raise ValueError(f"no recipe is called {name!r}; there are: {', '.join(sorted(RECIPES))}")
+    if name.endswith(".json"):
+        name = str(Path(name).absolute())
+    recipe_called(name)
     return name
 
 
@@ -171,9 +173,10 @@ class Settings(BaseSettings):
 
     @property
     def recipe(self) -> Recipe:
-        from data_exchange_center.recipes import RECIPES  # with numpy, which the services' own images go without
+        """The recipe that RECSYS_RECIPE names: one of `recipes.RECIPES`, or in a .json file."""
+        from data_exchange_center.recipes import recipe_called
 
-        return RECIPES[self.recipe_name]
+        return recipe_called(self.recipe_name)
 
     @property
     def offline_dir(self) -> Path:
@@ -196,6 +199,11 @@ class Settings(BaseSettings):
     def keys_file(self) -> Path:
         """Where the hashes of the server's keys are: in a folder of its own, which a container mounts."""
         return self.server.keys_file or self.service_dir("keys") / "api_keys"
+
+    @property
+    def repository_key_file(self) -> Path:
+        """The secret that Triton wants from those who load models: in a folder of its own, which a container mounts."""
+        return self.triton.repository_key_file or self.service_dir("secrets") / "triton" / "repository_key"
 
     @property
     def metrics_dir(self) -> Path:

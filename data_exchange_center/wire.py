@@ -52,7 +52,6 @@ def event_counts_key(release: str) -> str:
 EVENT_PARTITIONS: Final = 16
 LOG_EVENT: Final = "event"  # field of a log's entry: an `events.Event`, packed
 LOG_FORGET: Final = "forget"  # ... or the own id, as JSON, of a user whose events before this entry are gone
-LOG_UNTIL: Final = "until"  # beside it: up to which place of an earlier version's log, and what is behind that stays
 FORGOTTEN: Final = ""  # field of a user's events: the user was forgotten, and no release's state of them counts
 
 FORGOTTEN_COUNT_KEY: Final = "ml:forgotten"  # string: how often somebody was forgotten
@@ -77,11 +76,6 @@ def user_events_key(dataset: str, userid: OwnId) -> str:
 def noted_events_key(dataset: str, userid: OwnId) -> str:
     """Hash: eventid -> position in the log, of the events that change no state. No request reads it."""
     return f"ml:noted:{dataset}:{{{event_partition(userid)}}}:{userid}"
-
-
-def unnamed_log_key(partition: int) -> str:
-    """Stream: the events that an earlier version recorded, of a data set that it did not name."""
-    return f"ml:log:{{{partition}}}"
 
 
 EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `extras.experiments.declaration.pack`; or absent

@@ -12,26 +12,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.recipes import Recipe
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run_step(step: str, environment: dict[str, str]) -> dict[str, Any]:
+def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, Any]:
     """Run one step. When it began, by `time.monotonic`; seconds, processor seconds and peak memory in MB that it took.
 
-    Raises StepError when it fails.
+    Args:
+        script: another one that reads and writes the same files; None: the step's own.
+
+    Raises:
+        StepError: it fails.
     """
-    path = ROOT / step
+    path = ROOT / (script or step)
     begin = time.monotonic()
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(
@@ -70,6 +74,7 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
     step fails; those that run beside it are waited for.
     """
     environment = _environment(settings, exchange_dir)
+    twins = twins_of(settings)
     order = TopologicalSorter(_read_of(settings.recipe))
     order.prepare()
     places = [step.path for step in provenance.STEPS]
@@ -78,7 +83,7 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
         try:
             while order.is_active():
                 ready = sorted(order.get_ready(), key=places.index, reverse=True)
-                running |= {pool.submit(run_step, step, environment) for step in ready}
+                running |= {pool.submit(run_step, step, environment, twins.get(step)) for step in ready}
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
                 for each in ended:
                     measured = each.result()
@@ -86,6 +91,14 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
                     yield measured
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def twins_of(settings: Settings) -> Mapping[str, str]:
+    """Step -> the script that runs in its place, where the settings want several workers or a GPU."""
+    twins: Mapping[str, str] = {}
+    if settings.training != TrainingSettings():
+        twins = plugins.load("recsys.steps", "workers")
+    return twins
 
 
 def _environment(settings: Settings, exchange_dir: Path) -> dict[str, str]:

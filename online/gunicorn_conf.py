@@ -1,4 +1,4 @@
-"""gunicorn's configuration for ``online.main.s1_server:create_app()``; addresses and sizes come from the settings."""
+"""gunicorn's configuration for ``online.main.s1_server:create_asgi()``; addresses and sizes come from the settings."""
 
 import gc
 import os
@@ -7,66 +7,55 @@ import sys
 from typing import Any
 
 from data_exchange_center.settings import load_settings
-from online.web.worker_marks import WorkerMarks
 
 _settings = load_settings()
 _server = _settings.server
-_marks = WorkerMarks(_settings.started_workers_dir)
+_workers = _settings.started_workers_dir  # a file for each worker that answers, named by its pid
 
-# Where the workers write their metrics: prometheus_client reads the variable when it is imported, in a worker.
+# The workers write their metrics there: prometheus_client reads the variable when it is imported, in a worker.
 _metrics = _settings.metrics_dir
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 
 bind = f"{_server.host}:{_server.port}"
-worker_class = "online.web.worker.PatientWorker"
+worker_class = "asgi"
+asgi_lifespan = "off"
 workers = _server.workers
-threads = _server.threads
 # Each worker makes its own clients: the pools' sockets do not survive a fork.
 preload_app = False
 timeout = 30
 graceful_timeout = 10
 keepalive = 75
 backlog = 512
-max_requests = 0
+limit_request_line = 4094  # bytes
+limit_request_fields = 64
+limit_request_field_size = 8190  # bytes
 accesslog = None  # the application writes a line of its own for each request
 errorlog = "-"
 loglevel = "info"
 
 
-def on_starting(server: Any) -> None:
-    """Counting begins anew with the server; what a killed one left is cleared away."""
-    shutil.rmtree(_metrics, ignore_errors=True)
-    _metrics.mkdir(parents=True)
-    _marks.clear()
-    stop = server.stop  # gunicorn has no hook before its workers are told to stop
-
-    def mark_and_stop(graceful: bool = True) -> None:
-        _marks.stop()
-        stop(graceful)
-
-    server.stop = mark_and_stop
-
-
-def on_reload(server: Any) -> None:
-    """Other workers are about to take over, with the code as it is now: those that have no mark any more know it."""
-    _marks.clear()
+def on_starting(_: object) -> None:
+    """Start from zero: metrics and marks that a killed server left are removed."""
+    for folder in (_metrics, _workers):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    # A worker that is added later imports the code as it is then: nothing of ours stays in the process that forks.
     for name in [name for name in sys.modules if name.partition(".")[0] in ("online", "data_exchange_center")]:
         del sys.modules[name]
-    server.worker_class = server.cfg.worker_class  # imported anew
 
 
 def child_exit(_: object, worker: Any) -> None:
-    """A worker that has ended is no longer part of what is in flight or in memory; what it counted stays."""
+    """Take an ended worker out of what is in flight or in memory; what it counted stays."""
     from prometheus_client.multiprocess import mark_process_dead  # here, after the variable is set
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
-    _marks.remove(worker.pid)
+    (_workers / str(worker.pid)).unlink(missing_ok=True)
 
 
 def post_worker_init(worker: Any) -> None:
     """The application is there; requests are accepted from now on."""
     _spare_the_collector()
-    _marks.add(worker.pid)
+    (_workers / str(worker.pid)).touch()
 
 
 def _spare_the_collector() -> None:

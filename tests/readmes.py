@@ -1,26 +1,17 @@
 """The commands that the READMEs show, and what becomes of each.
 
-A ```bash block's commands are run by ``tests/e2e/walk/test_readmes.py``, literally, unless a comment right before the
+A ```bash block's commands are run by ``tests/e2e/full/test_readmes.py``, literally, unless a comment right before the
 block says otherwise: ``<!-- not run: why -->``, or ``<!-- run by: name -->`` for the test or fixture that runs them.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS: tuple[str, ...] = (
-    ".",
-    "offline",
-    "offline/evaluation",
-    "offline_to_online",
-    "online",
-    "research/bench",
-    "data_exchange_center",
-    "past_one_machine",
-)
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 
 _BLOCK = re.compile(r"(?:<!-- (?P<how>not run|run by): (?P<note>.+?) -->\n)?```bash\n(?P<body>.*?)```", re.DOTALL)
@@ -56,7 +47,10 @@ def commands(readme: str) -> list[Command]:
 
 
 def readmes(name: str = ENGLISH) -> list[str]:
-    return [str(Path(room) / name) for room in ROOMS]
+    """Paths of the READMEs of that name that git knows; RESULTS.md counts as an English one."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", name, f"**/{name}"]
+    tracked = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    return [path for path in (*tracked, *(["RESULTS.md"] if name == ENGLISH else [])) if (ROOT / path).is_file()]
 
 
 def to_run() -> list[Command]:

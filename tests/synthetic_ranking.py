@@ -12,13 +12,12 @@ from torch import nn
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, clicks, genre_flags, impressions
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.rankers.contract import ListsRecipe
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from offline.data.samples import rated_pairs_spec
 from offline.data.sequences import Inputs
 from offline.data.statistics import item_statistics, list_spec, user_statistics
-from offline.models.served import weights_to_bytes
+from offline.models.kinds import ranker_class, weights_to_bytes
 from offline.readers import read_inputs
 from tests.synthetic_world import AGES, GENDERS, OCCUPATIONS, World
 
@@ -36,8 +35,9 @@ def write_ranker(folder: Path, world: World, recipe: Recipe, seed: int) -> None:
     artifacts.USER_FEATURES.write(folder, users)
     artifacts.ITEM_FEATURES.write(folder, items)
     torch.manual_seed(seed)
-    config = ranker.configure(spec, inputs.dataset, TRAINED)
-    artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(_lively(ranker.build(config))))
+    network = ranker_class(ranker.kind)
+    config = network.configure(ranker, spec, inputs.dataset, TRAINED)
+    artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(_lively(network.build(config))))
     artifacts.RANK_REPORT.write(folder, {"model": config, "auc": {}})
 
 

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.contract import Channel, ChannelRecipe
-from data_exchange_center.channels.history_sum import HistorySum
-from data_exchange_center.channels.stored_vectors import StoredVectors
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.channels import Channel, HistorySum, StoredVectors
+from data_exchange_center.recipes import ChannelRecipe, Recipe
 from offline.data.sequences import Inputs
-from offline.training.channels import channel_set, item_vectors, user_vectors
+from offline.models.kinds import fit_channel
+from offline.models.stages import channel_set, item_vectors, user_vectors
 from tests.synthetic_world import DIM, World
 
 
@@ -29,11 +28,11 @@ def write_channels(folder: Path, world: World, inputs: Inputs, recipe: Recipe) -
 
 def made_up(channel: ChannelRecipe, world: World, inputs: Inputs, recipe: Recipe) -> Channel:
     """Random tables in the shapes that the channel's form has; a channel of a form of its own is fitted."""
-    if channel.served is HistorySum:
+    if channel.kind in ("tower", "ease"):
         return _history_sum(channel.name, world, inputs, recipe.data.history)
-    if channel.served is StoredVectors:
+    if channel.kind == "fm":
         return _stored_vectors(channel.name, world)
-    return channel.fit(inputs.data, inputs, recipe.data).channel
+    return fit_channel(channel, inputs.data, inputs, recipe.data).channel
 
 
 def _history_sum(name: str, world: World, inputs: Inputs, lags: int) -> HistorySum:

@@ -57,39 +57,12 @@ local function drop(stream, user)
   until #entries < count
 end
 
--- What a user's key has -> its entries in the log, in their order: {place = {ms, n}, entry, id, event, key}
-local function entries(log, key, found)
-  local fields = redis.call('HGETALL', key)
-  for n = 1, #fields, 2 do
-    local entry = string.match(fields[n + 1], '^%S+')
-    local stored = redis.call('XRANGE', log, entry, entry)[1]
-    if fields[n] ~= '' and stored then
-      local ms, count = string.match(entry, '^(%d+)-(%d+)$')
-      local place = {tonumber(ms), tonumber(count)}
-      found[#found + 1] = {place = place, entry = entry, id = fields[n], event = stored[2][2], key = key}
-    end
-  end
-end
-
--- Put them at the end of the log, in the same order.
-local function put_behind(keys, found)
-  table.sort(found, function(a, b)
-    return a.place[1] < b.place[1] or (a.place[1] == b.place[1] and a.place[2] < b.place[2])
-  end)
-  for _, each in ipairs(found) do
-    local entry = redis.call('XADD', keys[1], '*', 'event', each.event)
-    redis.call('HSET', each.key, each.id, each.key == keys[2] and entry .. ' ' .. each.event or entry)
-  end
-end
-
--- KEYS[4]: the exposures of the user's partition. ARGV: the user's own id, as JSON, and whose exposures the user's are;
--- and, where the user was forgotten in the log of an earlier version, the place there: what is in this one came later and
--- stays -> how many events were deleted. The log says that somebody was forgotten, so that who has read the events
--- forgets them, too; the user's key says that no release's state counts.
+-- KEYS[4]: the exposures of the user's partition. ARGV: the user's own id, as JSON, and whose exposures the user's are
+-- -> how many events were deleted. The log says that somebody was forgotten, so that who has read the events forgets
+-- them, too; the user's key says that no release's state counts.
 local function forget(keys, args)
-  local deleted, later = 0, {}
+  local deleted = 0
   for _, key in ipairs({keys[2], keys[3]}) do
-    if args[3] then entries(keys[1], key, later) end
     local fields = redis.call('HGETALL', key)
     for n = 1, #fields, 2 do
       if fields[n] ~= '' then deleted = deleted + 1 end
@@ -97,16 +70,10 @@ local function forget(keys, args)
     end
     redis.call('DEL', key)
   end
-  local mark = {'forget', args[1]}
-  if args[3] then
-    mark = {'forget', args[1], 'until', args[3]}
-  else
-    drop(keys[4], args[2])
-  end
-  local entry = redis.call('XADD', keys[1], '*', unpack(mark))
+  drop(keys[4], args[2])
+  local entry = redis.call('XADD', keys[1], '*', 'forget', args[1])
   redis.call('HSET', keys[2], '', entry)
-  put_behind(keys, later)
-  return deleted - #later
+  return deleted
 end
 
 -- KEYS: the exposures of the user's partition, the user's events that count. ARGV: how many entries are kept, when the

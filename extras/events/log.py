@@ -134,21 +134,16 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             log.info("user %r: %d events change nothing any more", userid, len(gone))
         return bool(gone)
 
-    def forget(self, userid: OwnId, dataset: str, until: tuple[int, int] | None = None) -> Forgotten:
+    def forget(self, userid: OwnId, dataset: str) -> Forgotten:
         """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
-
-        ``until``: the user was forgotten at that place of an earlier version's log; what is in this one came later, and
-        stays.
 
         After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
         drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
         """
         with self._asking("forget"):
             exposures = wire.exposures_key(wire.event_partition(userid))
-            told = [json.dumps(userid), wire.exposure_user(dataset, userid)]
-            if until is not None:
-                told.append("{}-{}".format(*until))
-            (events,) = self._run(Call(functions.FORGET, (*_keys(dataset, userid), exposures), tuple(told)))
+            told = (json.dumps(userid), wire.exposure_user(dataset, userid))
+            (events,) = self._run(Call(functions.FORGET, (*_keys(dataset, userid), exposures), told))
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.lrange(wire.HISTORY_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)

@@ -3,8 +3,7 @@
 In industry a stream of events is read by many consumers, each with a place of its own: one keeps features fresh, one
 fills the warehouse that models are trained from. Here a consumer of the Redis streams is that second one. Killed
 at any moment, it goes on where its files end. Users who were forgotten are forgotten in these files, too. Every data
-set has streams and a folder of its own: only its own events join it. Where an earlier version was asked to forget
-somebody and did not note of which data set, the step stops at its end until `make name-events` says it.
+set has streams and a folder of its own: only its own events join it.
 
 Reads:  the streams ml:log:<data set>:{0} to ml:log:<data set>:{15} in Redis
 Writes: extras/events/<data set>/*.parquet in the exchange folder
@@ -17,7 +16,6 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.events.consumer import bring, logged_datasets
 from offline_to_online.stores.connections import reaching, redis_address, redis_client
-from offline_to_online.stores.event_log import count_unnamed, expect_all_named
 
 
 def main(settings: Settings) -> None:
@@ -25,20 +23,12 @@ def main(settings: Settings) -> None:
     with reaching("Redis", address), redis_client(settings) as client:
         folders = {name: settings.events_dir(name) for name in logged_datasets(client)}
         brought = {name: bring(client, name, EventParts(folder)) for name, folder in folders.items()}
-        unnamed = count_unnamed(client)
     for name, (events, forgotten) in brought.items():
         print(f"{name}: {events:,} new events from Redis at {address}, in {folders[name]}")
         if forgotten:
             print(f"{name}: users who were forgotten: {forgotten:,}")
     if not brought:
         print(f"0 new events from Redis at {address}")
-    if unnamed:
-        print(
-            f"{unnamed:,} events of an earlier version name no data set: they are not applied and not trained on. "
-            "If you know of which one they are: make name-events dataset=<name>"
-        )
-    with reaching("Redis", address), redis_client(settings) as client:
-        expect_all_named(client, settings)
     if not settings.train_on_events:
         print("RECSYS_TRAIN_ON_EVENTS is off: `make offline` leaves them out.")
 

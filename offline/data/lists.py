@@ -18,15 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import DTypeLike, NDArray
 
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.progress import progress
-from data_exchange_center.rankers.contract import ListsRecipe
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError
 from data_exchange_center.vocabulary import Vocabulary, top_k
 from offline.data.requests import Points, asked_later, histories, next_events, request_points, requests_at, seen_before

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second
-from data_exchange_center.channels.requests import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
+from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
 from offline.data.sequences import Ints, Sequences
 
 LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `asked_later`

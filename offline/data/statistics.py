@@ -1,8 +1,8 @@
 """What the ranker is told about users and items beyond their attributes, counted over events.
 
-A statistic is one entry of `STATISTICS`: its column (name, entity, how a stored value becomes the input) and how it is
-counted. The `FeatureSpec`, the training lists, Feast, Triton and the server follow from it;
-``offline_to_online/parity/recount.py`` counts it once more, in another way, to check.
+A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statistics``: its column (name, entity, how a
+stored value becomes the input) and how it is counted. The `FeatureSpec`, the training lists, Feast, Triton and the
+server follow from it; ``offline_to_online/parity/recount.py`` counts it once more, in another way, to check.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_exchange_center import plugins
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.feature_kinds import DenseFeature, Entity, HistoryFeature, NumberFeature, one_hot
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import candidate_columns
-from data_exchange_center.rankers.contract import ListsRecipe
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import ListsRecipe, Recipe
 from offline.data.overall import Overall
 from offline.data.sequences import Inputs, Ints, Sequences
 
@@ -103,6 +103,13 @@ STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
     ),
 )
 
+
+def statistics() -> tuple[UserStatistic | ItemStatistic, ...]:
+    """Those of this project, then those of other packages."""
+    others = (plugins.load(plugins.STATISTICS, name) for name in plugins.find(plugins.STATISTICS))
+    return (*STATISTICS, *others)
+
+
 CROSSED: Final = (Columns.GENDER, Columns.AGE)  # profile fields that the ranker crosses with items
 
 
@@ -118,7 +125,7 @@ def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpe
         ),
         multi_hot=(),
         dense=(
-            *(statistic.column for statistic in STATISTICS),
+            *(statistic.column for statistic in statistics()),
             *(
                 DenseFeature(name=number_column(number.column), entity="item", scale=number.scale)
                 for number in inputs.dataset.numbers
@@ -137,12 +144,12 @@ def number_column(column: str) -> str:
 
 def user_columns() -> list[str]:
     """Names of the users' statistics, in the order of `user_statistics_after`."""
-    return [each.column.name for each in STATISTICS if isinstance(each, UserStatistic)]
+    return [each.column.name for each in statistics() if isinstance(each, UserStatistic)]
 
 
 def user_statistics_after(events: Sequences, users: Ints, counts: Ints) -> Ints:
     """(m,) users and counts -> (m, user statistics) as they stand after each user's first so many events."""
-    columns = [each.after(events, users, counts) for each in STATISTICS if isinstance(each, UserStatistic)]
+    columns = [each.after(events, users, counts) for each in statistics() if isinstance(each, UserStatistic)]
     return np.stack(columns, axis=1).astype(np.int64) if columns else np.empty((len(users), 0), np.int64)
 
 
@@ -168,7 +175,7 @@ def item_statistics(past: Sequences, inputs: Inputs) -> pd.DataFrame:
 
 def of_items() -> list[ItemStatistic]:
     """The items' statistics, in the order of their columns."""
-    return [each for each in STATISTICS if isinstance(each, ItemStatistic)]
+    return [each for each in statistics() if isinstance(each, ItemStatistic)]
 
 
 def items_counted(past: Sequences, overall: Overall) -> list[Ints]:

@@ -17,7 +17,7 @@ from typing import Protocol
 import pandas as pd
 
 from data_exchange_center.artifact_kinds import Table
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.dataset import Dataset
 from offline.data.lists import ListsAsked, ListsMade
 from offline.data.samples import RatedPairs

@@ -11,7 +11,7 @@ import pandas as pd
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifact_kinds import Table
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from offline.data.lists import ListsAsked, ListsMade

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
-from offline.training.item_item import ease, item_knn
+from offline.models.ease import Float32, ease
 
 POPULARITY, KNN, EASE = "popularity", "item-kNN", "EASE"
 
@@ -25,6 +25,18 @@ def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
         KNN: best_unseen(known @ item_knn(past), past, size),
         EASE: best_unseen(known @ ease(past), past, size),
     }
+
+
+def item_knn(seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0) -> Float32:
+    """Cosine item-kNN (Sarwar et al. 2001): each column keeps its most similar ``neighbours`` rows."""
+    gram = (seen.T @ seen).toarray().astype(np.float32)
+    norm = np.sqrt(np.diag(gram))
+    similar: Float32 = gram / (norm[:, None] * norm[None, :] + shrink)
+    np.fill_diagonal(similar, 0)
+    if neighbours < len(similar):
+        floor = -np.partition(-similar, neighbours - 1, axis=0)[neighbours - 1]
+        similar[similar < floor] = 0
+    return similar
 
 
 def popular_lists(holdout: Holdout, size: int) -> Lists:

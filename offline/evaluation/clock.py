@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_exchange_center.channels.requests import BREAK_S
+from data_exchange_center.channels import BREAK_S
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout

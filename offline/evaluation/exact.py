@@ -12,11 +12,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Hits
 from data_exchange_center.index_scores import hybrid_scores
-from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from offline.data import terms
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.baselines import best_unseen

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import happened
-from data_exchange_center.channels.requests import BREAK_S
+from data_exchange_center.channels import BREAK_S
 from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation import metrics

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
@@ -28,7 +28,7 @@ from data_exchange_center.vocabulary import top_k
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.exact import ExactIndex
 from offline.evaluation.replay import Answers, Holdout
-from offline.models.served import ScoringModel, load_ranker, score
+from offline.models.kinds import ScoringModel, load_ranker, score
 
 POPULAR = "popular"  # fused like a channel where the channels found nothing
 CHUNK = 16  # users at once

@@ -1,1 +1,1 @@
-"""Networks: layers, shapes and what sizes them. How they are fitted stands in `offline.training`."""
+"""Models, one file each: `fm`, `deepfm` (recipe source); `tower`, `ease`, `list_ranker` (recipe default)."""

@@ -1,20 +1,28 @@
-"""DeepFM, the ranking model of rated pairs."""
+"""Ranker `deepfm`: a sparse FM plus an MLP over the dense columns (after Guo et al., "DeepFM", IJCAI 2017).
+
+Recipe: `DeepFMRecipe`. Reads assembled rows of rated pairs, (batch, width) float32: one-hot codes, multi-hot flags,
+dense values. Gives (batch, 1) logits. Trained by binary cross-entropy, as the source project does; exported as it is.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.rankers.deepfm import DeepFMRecipe
-from offline.models.layers import FieldEmbedding, pairwise_interactions
+from data_exchange_center.recipes import DeepFMRecipe
+from offline.models.fm import FieldEmbedding, pairwise_interactions
+from offline.models.kinds import Config, FittedRanker, PairExamples, Ranker
+from offline.models.training import fit_on_pairs
 
 
 class DeepFMConfig(BaseModel):
-    """What sizes a `DeepFM`; columns of its input are one-hot codes, then multi-hot flags, then dense values."""
+    """Sizes of a `DeepFM`. Columns of its input are one-hot codes, then multi-hot flags, then dense values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,11 +56,10 @@ class DeepFMConfig(BaseModel):
         return len(self.wide) + len(self.narrow) + self.n_flags + self.n_dense
 
 
-class DeepFM(nn.Module):
-    """Sparse FM plus an MLP over the dense columns (after Guo et al., "DeepFM", IJCAI 2017).
+class DeepFM(Ranker):
+    """This project's variant: ids have wider factors than the side fields (gender, age, occupation, every genre).
 
-    The variant of this project: ids have wider factors than the side fields (gender, age, occupation, every genre),
-    and there is no deep part over the embeddings. An inner product needs equally long vectors: a side field's factors
+    There is no deep part over the embeddings. An inner product needs equally long vectors: a side field's factors
     are zero beyond ``side_dim``, so side fields meet each other and the ids in the first ``side_dim`` coordinates and
     the ids meet each other in all ``id_dim``.
 
@@ -99,3 +106,20 @@ class DeepFM(nn.Module):
         return pairwise_interactions(
             total + nn.functional.pad(side, padding), squares + nn.functional.pad(side_squares, padding)
         )
+
+    # --- Fit and rebuild
+
+    @classmethod
+    def configure(cls, recipe: DeepFMRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
+        return DeepFMConfig.of(spec, recipe).model_dump(mode="json")
+
+    @classmethod
+    def build(cls, config: Mapping[str, Any]) -> Self:
+        return cls(DeepFMConfig.model_validate(config))
+
+    @classmethod
+    def fit(cls, recipe: DeepFMRecipe, examples: PairExamples) -> FittedRanker:
+        """Trained twice: without the validation rows, to see how it does, then on all training rows."""
+        config = cls.configure(recipe, examples.spec, examples.dataset, {})
+        fitted = fit_on_pairs(lambda: cls.build(config), examples.data, recipe.train, "DeepFM")
+        return FittedRanker(fitted.model, config, fitted.report())

@@ -1,17 +1,23 @@
-"""Ranker for the list that recall returned: affinities of each candidate to the user's last events, and a small MLP.
+"""Ranker `list`, of the list that recall returned: each candidate's affinities to the last events, and a small MLP.
 
 An affinity is a sum over the history of (weight of the event) x (item-item similarity of event and candidate). The
-similarities are inner products of fixed item factors; the weights (by lag, rating_weight and age) are learned: target
+similarities are inner products of fixed item factors; the weights (by lag, rating and age) are learned: target
 attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a list (Cao et al. 2007, ListNet), so only
 differences between a user's candidates count.
+
+Recipe: `ListRankerRecipe`. Reads assembled rows of lists, (m, c, width) float32: item code, profile codes, statistics,
+recall's scores, history. Gives (m, c, 1) scores. In training its tables of items are those of the teachers' part of the
+past; afterwards they are replaced by tables of the whole past. Exported as it is.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -19,16 +25,26 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from data_exchange_center.channels.requests import LONG_AGO_S
+from data_exchange_center.channels import LONG_AGO_S, Channel, HistorySum
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from offline.models.layers import first_rating_weights
+from data_exchange_center.recipes import ListRankerRecipe, Recipe
+from offline.data.lists import Lists, StoredFeatures
+from offline.data.sequences import Inputs, Sequences
+from offline.models.ease import transition_factors
+from offline.models.kinds import Config, FittedRanker, ListExamples, Ranker
+from offline.models.training import curves, first_rating_weights, train_on_lists
+
+Float32 = NDArray[np.float32]
+Factors = tuple[Float32, Float32]
 
 AGE_EDGES_S = (60.0, 600.0, 3600.0, 86400.0, 30 * 86400.0, float(LONG_AGO_S))
 AGES = len(AGE_EDGES_S) + 1  # buckets
 SUMMARIES = 5  # of a history: length, share liked, mean rating, age of the newest event, or that it is long ago
+
+
+# --- Network
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,7 @@ class ListRankerConfig(BaseModel):
         return self.feature_columns[1] - self.feature_columns[0]
 
 
-class ListRanker(nn.Module):
+class ListRanker(Ranker):
     """History, candidates and their features -> one score a candidate."""
 
     edges: Tensor
@@ -213,3 +229,122 @@ class ListRanker(nn.Module):
         affinities = self.affinities(events, ratings, ages, candidates)
         scores = self.score(affinities.flatten(0, 1), summary.flatten(0, 1), features.flatten(0, 1), crosses)
         return scores.view(candidates.shape)
+
+    # --- Fit and rebuild
+
+    @classmethod
+    def configure(cls, recipe: ListRankerRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
+        return ListRankerConfig.of(spec, recipe, trained["factors"], dataset).model_dump(mode="json")
+
+    @classmethod
+    def build(cls, config: Mapping[str, Any]) -> Self:
+        return cls(ListRankerConfig.model_validate(config))
+
+    @classmethod
+    def fit(cls, recipe: ListRankerRecipe, examples: ListExamples) -> FittedRanker:
+        """Trained on the teachers' lists; its tables are those of the whole past."""
+        past, inputs, spec = examples.past, examples.inputs, examples.spec
+        then = RankerInputs.after(past.earlier(recipe.past), examples.teachers, inputs, spec, examples.recipe, recipe)
+        now = partial(frozen_tables, past, examples.channels, inputs, spec, recipe)
+        network, losses = train_then_renew(examples.lists, then, now, recipe, inputs.dataset)
+        report = {**curves(losses), "lists": len(examples.lists)}
+        return FittedRanker(network, network.config.model_dump(mode="json"), report)
+
+
+@dataclass(frozen=True, eq=False)
+class RankerInputs:
+    """A list ranker's inputs besides the lists, as they are at the end of some past."""
+
+    stored: StoredFeatures
+    frozen: FrozenTables
+
+    @classmethod
+    def after(
+        cls,
+        past: Sequences,
+        channels: Sequence[Channel],
+        inputs: Inputs,
+        spec: FeatureSpec,
+        recipe: Recipe,
+        ranker: ListRankerRecipe,
+    ) -> RankerInputs:
+        """``channels`` are fitted on ``past``; ``ranker``: the recipe's."""
+        frozen = frozen_tables(past, channels, inputs, spec, ranker)
+        return cls(StoredFeatures.of(past, inputs, spec, recipe), frozen)
+
+
+def train_then_renew(
+    lists: Lists, then: RankerInputs, now: Callable[[], FrozenTables], ranker: ListRankerRecipe, dataset: Dataset
+) -> tuple[ListRanker, list[float]]:
+    """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place, which
+    another thread makes meanwhile."""
+    factors = [candidates.shape[1] for _, candidates in then.frozen.factors]
+    config = ListRankerConfig.of(then.stored.spec, ranker, factors, dataset)
+
+    def build() -> ListRanker:
+        network = ListRanker(config)
+        network.set_tables(then.frozen)
+        return network
+
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(now)
+        network, losses = train_on_lists(build, lists, then.stored, ranker)
+        network.set_tables(made.result())
+    return network, losses
+
+
+# --- The frozen tables: item similarities and crossed statistics
+
+
+def frozen_tables(
+    past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, ranker: ListRankerRecipe
+) -> FrozenTables:
+    """Similarities of channels, genres, numbers and of what follows what; crossed log-odds."""
+    crossed = _crossed(spec)
+    followed = transition_factors(past.followers(ranker.horizon), ranker.transitions_dim, ranker.seed)
+    fields = zip(inputs.codes(crossed).T, crossed, strict=True)
+    sizes = {feature.name: feature.cardinality for feature in inputs.profile}
+    return FrozenTables(
+        (*similarities(channels, inputs), followed),
+        tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
+    )
+
+
+def _crossed(spec: FeatureSpec) -> list[str]:
+    return [feature.name for feature in spec.one_hot if feature.name != Columns.ITEM]
+
+
+def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int, prior: float = 5.0) -> Float32:
+    """(users,) codes of a user field -> (cardinality, items + 1): log of how much more often a group likes an item.
+
+    Relative to all users; ``prior`` likes, at the average of all, are added to each item.
+    """
+    likes = np.zeros((cardinality, data.n_items + 1))
+    np.add.at(likes, (codes[data.users], data.items), data.liked)
+    share = likes.sum(axis=1, keepdims=True) / max(likes.sum(), 1)
+    share = np.maximum(share, 1e-9)
+    odds: Float32 = np.log((likes + prior * share) / ((likes.sum(axis=0) + prior) * share)).astype(np.float32)
+    return odds
+
+
+def similarities(channels: Sequence[Channel], inputs: Inputs) -> tuple[Factors, ...]:
+    """Factor pairs: history fields of the channels that have some, common genres (cosine), nearness of each number."""
+    sums = [channel for channel in channels if isinstance(channel, HistorySum)]
+    learned = [(rows, channel.items) for channel in sums for rows in channel.rows]
+    genre = [_unit(inputs.genres)] if inputs.genre_names else []
+    near = [nearness(values, number) for values, number in zip(inputs.numbers.T, inputs.dataset.numbers, strict=True)]
+    return (*learned, *((table, table) for table in (*genre, *near)))
+
+
+def nearness(values: NDArray[np.float64], number: ItemNumber) -> Float32:
+    """(items + 1,) values, NaN unknown -> (items + 1, centres) rows whose inner product is 1 for the same value and
+    falls with the distance; 0 for an unknown one."""
+    known = ~np.isnan(values)[:, None]
+    distance = (np.where(known, values[:, None], 0) - np.array(number.centres)) / number.width
+    return _unit(np.exp(-(distance**2)) * known)
+
+
+def _unit(rows: NDArray[np.floating]) -> Float32:
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Float32 = np.divide(rows, norm, out=np.zeros(rows.shape), where=norm > 0).astype(np.float32)
+    return unit

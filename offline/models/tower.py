@@ -1,25 +1,45 @@
-"""Two-tower factorization machine: the sum of a user's field vectors times the sum of an item's field vectors.
+"""Recall channel `tower`: a two-tower factorization machine over history and profile.
 
-Rendle (2010), "Factorization Machines", with the pairs inside one side left out, as they cannot reorder items; trained
-as Covington et al. (2016) train candidate generation: softmax over the items. Item popularity is one more dimension.
+The sum of a user's field vectors times the sum of an item's field vectors: Rendle (2010), "Factorization Machines",
+with the pairs inside one side left out, as they cannot reorder items; trained as Covington et al. (2016) train
+candidate generation: softmax over the items, on what the user liked next. Item popularity is one more dimension.
 
-A user is profile + weighted sums of item rows over the history, and a layer of hidden units that reads these. There is
-no user id, so a user's vector can be updated, or made for a new user, from `Tower.channel` with numpy alone.
+Recipe: `TowerRecipe`. Reads a user's newest events, (m, lags) item codes and ratings, newest first, the profile, (m,
+fields) codes, and whether the session goes on, (m,). Gives (m, dim) user vectors; a user is profile + weighted sums of
+item rows over the history, and a layer of hidden units that reads these. There is no user id.
+
+Served: `HistorySum`, by which a user's vector is updated, or made for a new user, with numpy alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data_exchange_center.channels.history_sum import HistorySum
-from offline.models.layers import first_rating_weights
+from data_exchange_center.channels import HistorySum
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.recipes import DataRecipe, TowerRecipe
+from data_exchange_center.steps import StepError
+from offline.data.requests import Points, histories, next_events, request_points, seen_before
+from offline.data.sequences import Inputs, Ints, Sequences
+from offline.models.ease import transition_factors
+from offline.models.kinds import Fitted
+from offline.models.losses import chances, drawn, next_item_loss, sampled_item_loss, within
+from offline.models.training import THREADS, Run, curves, first_rating_weights, loop
+
+Float32 = NDArray[np.float32]
 
 REGIMES = 2  # 0: the session goes on; 1: the user comes back after a break
+START_SCALE = np.float32(0.3)  # of the factors that a tower begins with
+
+
+# --- Network
 
 
 @dataclass(frozen=True)
@@ -145,3 +165,176 @@ class Tower(nn.Module):
             return ()
         up = self.up.weight.numpy().T.reshape(self.shape.fields, self.shape.dim, self.shape.hidden)
         return up.copy(), self.up.bias.numpy().copy(), self.down.weight.numpy().T.copy()
+
+
+# --- Fit
+
+
+def fit(recipe: TowerRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+    """Fit the channel."""
+    cardinalities = [feature.cardinality for feature in inputs.profile]
+    people, dataset = inputs.profiles, inputs.dataset
+    tower, losses = train_tower(past, inputs.genres, people, cardinalities, dataset, recipe, data.history)
+    return Fitted(tower.channel(recipe.name, past.rated()), curves(losses))
+
+
+def train_tower(
+    data: Sequences,
+    genres: NDArray[np.float32],
+    profiles: NDArray[np.int64],
+    cardinalities: Sequence[int],
+    dataset: Dataset,
+    recipe: TowerRecipe,
+    lags: int,
+) -> tuple[Tower, list[float]]:
+    """A tower fitted on all of ``data``, and each epoch's loss.
+
+    Args:
+        genres: (items + 1, genres) 0/1, row 0 empty.
+        profiles: (users, fields) codes, 0 unknown.
+        cardinalities: of each field, the unknown included.
+        dataset: whose levels the ratings have.
+        lags: events looked back at.
+
+    Raises StepError when no user has two events: there is no request point.
+    """
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    now = loop()
+    everything, data = data, now.own_events(data)
+    own_clicks = torch.from_numpy(np.bincount(data.items[data.liked], minlength=data.n_items + 1))
+    clicks = now.sum(own_clicks).numpy().astype(np.float32)  # (items + 1,)
+
+    # The network, started from what follows what; its loss over all items, or over a sample of many.
+    shape = TowerShape(
+        items=data.n_items,
+        genres=genres.shape[1],
+        profile=tuple(cardinalities),
+        levels=len(dataset.levels),
+        positive_level=dataset.positive_level,
+        dim=recipe.dim,
+        history=lags,
+        fields=recipe.fields,
+        hidden=recipe.hidden,
+    )
+    model = Tower(shape, genres, clicks, recipe.dropout)
+    chance = chances(clicks, recipe.sampled_items) if data.n_items > recipe.sampled_beyond else None
+    if recipe.start == "followers" and now.first:  # it has all events, and other processes begin as it does
+        factors = transition_factors(everything.followers(recipe.horizon), recipe.dim, recipe.seed)
+        model.start_from(*(START_SCALE * each for each in factors))
+    loss_of = now.placed(_Loss(model, torch.from_numpy(profiles), chance))
+    optimizer = _optimizer(model, recipe)
+    points = request_points(data, recipe.stride, np.random.default_rng(recipe.seed))
+    batches = -(-now.numbered(len(points)).total // recipe.batch_size)
+    if not batches:
+        raise StepError("no user has rated two items before the held-out ones: there is nothing to train the tower on.")
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
+
+    def batches_of(epoch: int) -> Iterator[_Batch]:
+        """Requests at other moments each time, in random order; of each batch, those that are this process's."""
+        points = request_points(data, recipe.stride, rng)
+        own = now.numbered(len(points))
+        for_samples = np.random.default_rng([recipe.seed, epoch])  # all processes draw the same
+        for index in np.array_split(rng.permutation(own.total), batches):
+            sample = None if chance is None else drawn(chance, for_samples)
+            yield _batch(data, points.take(own.of(index)), lags, recipe, sample)
+
+    losses = now.train(
+        Run(model, optimizer, schedule, rng),
+        loss_of,
+        recipe.epochs,
+        batches,
+        batches_of,
+        recipe=recipe,
+        title="tower",
+        data=(data.starts, data.items, data.ratings, data.times),
+        by_target=True,
+    )
+    return model.cpu().eval(), losses
+
+
+class _Batch(NamedTuple):
+    """m requests."""
+
+    users: Tensor  # (m,)
+    items: Tensor  # (m, lags)
+    ratings: Tensor  # (m, lags)
+    regime: Tensor  # (m,)
+    left_out: tuple[Tensor, Tensor]  # of the softmax: (row, item), or (row, position in the sample)
+    targets: tuple[Tensor, Tensor]  # (row, item) of what was liked next
+    weights: Tensor  # (m,) of each target of a request
+    sample: tuple[Tensor, ...]  # (k,) items that the softmax is over; none: over all
+
+    @property
+    def weight(self) -> float:
+        """Of all targets."""
+        return float(self.weights[self.targets[0]].sum())
+
+
+class _Loss(nn.Module):
+    """Weighted cross-entropy of a batch, summed over the targets."""
+
+    people: Tensor
+    correction: Tensor  # (items + 1,) logarithm of each item's chance to be in a sample
+
+    def __init__(self, model: Tower, people: Tensor, chance: NDArray[np.float64] | None) -> None:
+        """``people``: (users, fields) codes; ``chance``: (items + 1,), where the softmax is over samples."""
+        super().__init__()
+        self.model = model
+        self.register_buffer("people", people, persistent=False)
+        correction = np.zeros(0) if chance is None else np.log(chance)
+        self.register_buffer("correction", torch.from_numpy(correction.astype(np.float32)), persistent=False)
+
+    def forward(self, batch: _Batch) -> Tensor:
+        users, items, ratings, regime, left_out, targets, weights, sample = batch
+        model = self.model
+        vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
+        if not sample:
+            return next_item_loss(vectors, model.item_vectors(), model.bias, left_out, targets, weights)
+        (drawn_items,), (rows, liked) = sample, targets
+        of_target = (vectors[rows].float() * model.item_vectors(liked)).sum(dim=1) + model.bias[liked]
+        bias = model.bias[drawn_items] - self.correction[drawn_items]
+        return sampled_item_loss(vectors, model.item_vectors(drawn_items), bias, left_out, (rows, of_target), weights)
+
+
+def _batch(data: Sequences, points: Points, lags: int, recipe: TowerRecipe, sample: Ints | None) -> _Batch:
+    items, ratings, _, regime = histories(data, points, lags)
+    after, liked = next_events(data, points, recipe.horizon)
+    targets, seen = (np.nonzero(liked)[0], after[liked]), seen_before(data, points)
+    if sample is None:
+        left_out = seen
+    else:
+        both = np.concatenate([seen, targets], axis=1)
+        left_out = within(sample, (both[0], both[1]))
+    return _Batch(
+        users=torch.from_numpy(points.users),
+        items=torch.from_numpy(items),
+        ratings=torch.from_numpy(ratings),
+        regime=torch.from_numpy(regime),
+        left_out=_tensors(left_out),
+        targets=_tensors(targets),
+        weights=torch.from_numpy(target_weights(data.lengths[points.users], liked.sum(axis=1), recipe)),
+        sample=() if sample is None else (torch.from_numpy(sample),),
+    )
+
+
+def target_weights(events: Ints, targets: Ints, recipe: TowerRecipe) -> Float32:
+    """(m,) events of each request's user, (m,) targets of each request -> (m,) what each of these targets weighs."""
+    of_user = events**-recipe.user_balance
+    weights: Float32 = (of_user * np.maximum(targets, 1) ** -recipe.request_balance).astype(np.float32)
+    return weights
+
+
+def _tensors(pairs: tuple[Ints, Ints]) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1])
+
+
+def _optimizer(model: Tower, recipe: TowerRecipe) -> torch.optim.Optimizer:
+    free = [model.lag, model.rating_weight, model.bias]  # must not shrink towards 0
+    decayed = [parameter for parameter in model.parameters() if all(parameter is not each for each in free)]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)

@@ -29,19 +29,17 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
+from data_exchange_center.steps import StepError, run
 from offline import engines, published
 from offline.data import statistics
+from offline.models import stages
 from offline.readers import read_inputs, read_rated_pairs
-from offline.training import channels, ranking
-from offline.training.distributed import workers
-from offline.training.distributed.launch import run
 
 
 def main(settings: Settings) -> None:
     if settings.recipe.ranker.examples == "lists":
         recalled_lists(settings)
-    elif workers.current().first:
+    else:
         rated_pairs(settings)
 
 
@@ -79,18 +77,16 @@ def recalled_lists(settings: Settings) -> None:
     """Lists that recall would have made, and the counts that Feast is to hold."""
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
-    inputs = read_inputs(settings, share=workers.current().reads)
+    inputs = read_inputs(settings)
     past = inputs.data
-    spec = named_apart(statistics.list_spec(inputs, recipe, ranking.ranker_of_lists(recipe)))
-    teachers = ranking.fit_teachers(past, inputs, recipe)
-    if not workers.current().first:
-        return
+    spec = named_apart(statistics.list_spec(inputs, recipe, stages.ranker_of_lists(recipe)))
+    teachers = stages.fit_teachers(past, inputs, recipe)
 
     engine = engines.beside_models(settings)
-    made = engine.training_lists(ranking.lists_asked(recipe), teachers, inputs)
+    made = engine.training_lists(stages.lists_asked(recipe), teachers, inputs)
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     engine.features_of_lists(inputs)
-    artifacts.TEACHER_CHANNELS.write(folder, channels.channel_set(teachers, past).pack())
+    artifacts.TEACHER_CHANNELS.write(folder, stages.channel_set(teachers, past).pack())
     artifacts.FEATURES_REPORT.write(folder, read)
     print(
         f"{made.lists:,} lists of {made.candidates} candidates, {made.liked:,} of them liked next; "

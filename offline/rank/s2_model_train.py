@@ -18,34 +18,26 @@ Expect: source: test AUC about 0.822, asserted to be at least 0.8206; default: a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.rankers.contract import ListsRecipe, PairsRecipe
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
+from data_exchange_center.steps import StepError, run
 from offline import published
 from offline.data.statistics import list_spec
-from offline.models.served import weights_to_bytes
+from offline.models.kinds import ListExamples, PairExamples, fit_ranker, weights_to_bytes
+from offline.models.stages import ranker_of_lists
+from offline.models.training import pairs_data
 from offline.readers import read_inputs, read_lists, read_samples
-from offline.training.distributed import workers
-from offline.training.distributed.launch import run
-from offline.training.examples import ListExamples, PairExamples
-from offline.training.ranking import ranker_of_lists
-from offline.training.rows import pairs_data
 
 
 def main(settings: Settings) -> None:
     folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
     read = provenance.made_from(folder, recipe, provenance.RANKER)
-    first = workers.current().first
-    if isinstance(ranker, ListsRecipe):
-        fitted = ranker.fit(recalled_lists(settings))
-    elif first:
-        assert isinstance(ranker, PairsRecipe)  # noqa: S101
-        fitted = ranker.fit(rated_pairs(settings))
-    if not first:
-        return
+    examples = recalled_lists(settings) if ranker.examples == "lists" else rated_pairs(settings)
+    fitted = fit_ranker(ranker, examples)
     report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
     published.expect_learned(artifacts.DATASET.read(folder)["name"], ranker.kind, report)
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))
@@ -54,14 +46,16 @@ def main(settings: Settings) -> None:
 
 
 def rated_pairs(settings: Settings) -> PairExamples:
-    """What the step before made for a ranker of pairs."""
+    """Read what the step before made for a ranker of pairs."""
     inputs, ratings, spec = read_samples(settings)
     data = pairs_data(inputs, ratings, settings.recipe.data.validation_share)
     return PairExamples(spec, read_dataset(settings.exchange_dir), data)
 
 
-def recalled_lists(settings: Settings) -> ListExamples:
-    """What the step before made for a ranker of lists; of several workers, each has its share of the lists.
+def recalled_lists(settings: Settings, share: Callable[[int], slice] | None = None) -> ListExamples:
+    """Read what the step before made for a ranker of lists.
+
+    ``share``: given how many lists there are, which of them are read; None: all.
 
     Raises StepError when the step's statistics are others by now.
     """
@@ -78,7 +72,7 @@ def recalled_lists(settings: Settings) -> ListExamples:
         spec=spec,
         teachers=artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
         channels=artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels,
-        lists=read_lists(settings, inputs.data, lambda total: workers.current().share(total).slice),
+        lists=read_lists(settings, inputs.data, share),
     )
 
 

@@ -21,29 +21,26 @@ from __future__ import annotations
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
 from offline import published
+from offline.models import stages
 from offline.readers import read_inputs
-from offline.training import channels
-from offline.training.distributed import workers
-from offline.training.distributed.launch import run
 
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
     dataset = artifacts.DATASET.read(folder)["name"]
-    inputs = read_inputs(settings, share=workers.current().reads)
+    inputs = read_inputs(settings)
     past = inputs.data
-    fitted = channels.fit_channels(past, inputs, recipe)
-    if not workers.current().first:
-        return
+    fitted = stages.fit_channels(past, inputs, recipe)
     for channel in fitted:
         published.expect_learned(dataset, channel.recipe.kind, channel.report)
 
-    served = channels.channels_of(fitted)
-    artifacts.USER_VECTORS.write(folder, channels.user_vectors(served, past))
-    artifacts.ITEM_VECTORS.write(folder, channels.item_vectors(served, past))
-    artifacts.CHANNELS.write(folder, channels.channel_set(served, past).pack())
+    served = stages.channels_of(fitted)
+    artifacts.USER_VECTORS.write(folder, stages.user_vectors(served, past))
+    artifacts.ITEM_VECTORS.write(folder, stages.item_vectors(served, past))
+    artifacts.CHANNELS.write(folder, stages.channel_set(served, past).pack())
     reports = {channel.recipe.name: channel.report for channel in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for channel in fitted:

@@ -20,7 +20,7 @@ from data_exchange_center import wire
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.steps import CheckError
-from offline.models.served import score
+from offline.models.kinds import score
 
 # Triton 2.51 (image 24.10) carries ONNX Runtime 1.19, which reads up to these.
 OPSET: Final = 18
@@ -39,7 +39,7 @@ def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
     """
     example = ModelInputs(np.zeros((2, widths.row), np.float32), np.zeros((1, widths.history), np.float32)).by_name
     rows = torch.export.Dim("rows", min=1, max=wire.MAX_BATCH)
-    for talkative in ("torch.onnx", "onnxscript", "onnx_ir"):
+    for talkative in ("torch.onnx", "torch.utils.flop_counter", "onnxscript", "onnx_ir"):
         logging.getLogger(talkative).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own deprecated parts

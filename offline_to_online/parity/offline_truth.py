@@ -18,7 +18,7 @@ from data_exchange_center.features import FeatureSpec, ModelInputs
 from data_exchange_center.fusion import Fused
 from data_exchange_center.recipes import DataRecipe
 from data_exchange_center.release import Manifest
-from offline.models.served import ScoringModel, load_ranker, score
+from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline_to_online.parity.recall_truth import Ints, RecallTruth, recall_truth
 from offline_to_online.parity.recount import recounted_items, recounted_states, recounted_users
 from offline_to_online.rows.sampling import request_time
@@ -98,8 +98,9 @@ def _model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
         reason = " ".join(str(error).split())[:200]
         raise weights.wrong(weights.at(exchange_dir), f"cannot be loaded as its report says ({reason})") from error
     ranker = manifest.recipe.ranker
-    asked = ranker.configure(manifest.feature_spec, manifest.dataset, config) if config["kind"] == ranker.kind else None
-    if config != asked:
+    if config["kind"] != ranker.kind or config != ranker_class(ranker.kind).configure(
+        ranker, manifest.feature_spec, manifest.dataset, config
+    ):
         raise weights.wrong(weights.at(exchange_dir), "was trained with another feature spec or recipe")
     return model
 

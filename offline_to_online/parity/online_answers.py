@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.feature_kinds import Entity, Float32
 from data_exchange_center.features import Encoded
 from data_exchange_center.fusion import Hits

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.channels.contract import VectorChannel, VectorRecipe
+from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.index_scores import hybrid_scores
 from data_exchange_center.own_ids import OwnIds
+from data_exchange_center.recipes import VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels, read_item_ids
 from data_exchange_center.steps import CheckError

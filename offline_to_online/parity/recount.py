@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, plugins
 from data_exchange_center.columns import Columns, Split, clicks, impressions
 from data_exchange_center.feature_kinds import Entity, one_hot
 from data_exchange_center.features import FeatureSpec
@@ -86,7 +86,8 @@ def _mean_rating(served: Served) -> pd.Series:
     return (HUNDREDS * mean).round().astype(np.int64)
 
 
-# Every statistic of `offline.data.statistics.STATISTICS` by its column's name, of each of `Served.ids`.
+# Every statistic of `offline.data.statistics.STATISTICS` by its column's name, of each of `Served.ids`; those of other
+# packages are in the entry points ``recsys.recounts``.
 RECOUNTS: dict[str, Callable[[Served], pd.Series]] = {
     "n_ratings": lambda served: served.size(Columns.USER),
     "item_ratings": lambda served: served.size(Columns.ITEM),
@@ -139,9 +140,11 @@ def _counted_again(
             columns[name] = counted[name]
         elif name in RECOUNTS:
             columns[name] = RECOUNTS[name](served)
+        elif name in plugins.find(plugins.RECOUNTS):
+            columns[name] = plugins.load(plugins.RECOUNTS, name)(served)
         else:
             raise CheckError(
                 f"feature {name!r} is counted in one place only, so nothing can be checked: say in RECOUNTS of "
-                "offline_to_online/parity/recount.py how it is counted again"
+                "offline_to_online/parity/recount.py, or in an entry point recsys.recounts, how it is counted again"
             )
     return frame.assign(**columns)

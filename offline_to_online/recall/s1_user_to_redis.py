@@ -17,7 +17,7 @@ Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source
 
 from dataclasses import replace
 
-from data_exchange_center.channels.contract import VectorChannel
+from data_exchange_center.channels import VectorChannel
 from data_exchange_center.release_parts import read_channels
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run

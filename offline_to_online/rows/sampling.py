@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest

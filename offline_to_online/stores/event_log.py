@@ -1,7 +1,4 @@
-"""The streams of events in Redis, as a reader finds them.
-
-Those whose keys name no data set are of an earlier version, and nothing appends to them.
-"""
+"""Read the streams of events in Redis."""
 
 from __future__ import annotations
 
@@ -12,12 +9,9 @@ from typing import Any, Final
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.event_parts import Entry, Position
+from data_exchange_center.event_parts import Entry
 from data_exchange_center.events import Event
-from data_exchange_center.own_ids import OwnId
-from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from data_exchange_center.unnamed_events import expect_named, unnamed_parts
 
 _PAGE: Final = 1_000  # entries
 
@@ -38,39 +32,11 @@ def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
     return Entry(position, event.userid, event)
 
 
-def count_unnamed(client: redis.Redis) -> int:
-    """How many entries of an earlier version there are."""
-    lengths: list[Any] = [client.xlen(wire.unnamed_log_key(partition)) for partition in range(wire.EVENT_PARTITIONS)]
-    return sum(lengths)
-
-
 def entries(client: redis.Redis, log_key: str, after: str | None = None) -> Iterator[Entry]:
-    """All of a stream's; ``after``: those behind that place. Raises StepError for one that cannot be read."""
-    return (entry for entry, _ in _read(client, log_key, f"({after}" if after else "-"))
-
-
-def forgotten(client: redis.Redis, log_key: str, *, taken_over: bool = False) -> dict[OwnId, Position]:
-    """Where in a log its users were forgotten last.
-
-    ``taken_over``: of the marks, only those that were taken over from an unnamed log; else only the others.
-    """
-    marks = ((entry, fields) for entry, fields in _read(client, log_key) if entry.event is None)
-    return {
-        entry.userid: entry.position for entry, fields in marks if (wire.LOG_UNTIL.encode() in fields) == taken_over
-    }
-
-
-def expect_all_named(client: redis.Redis, settings: Settings) -> None:
-    """Raises StepError where somebody was forgotten of a data set that is not known, as Redis or a file says."""
-    keys = [wire.unnamed_log_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
-    in_redis = {str(userid) for key in keys for userid in forgotten(client, key)}
-    expect_named(in_redis | unnamed_parts(settings).forgotten().keys())
-
-
-def _read(client: redis.Redis, log_key: str, after: str = "-") -> Iterator[tuple[Entry, dict[bytes, bytes]]]:
+    """A stream's entries, from the beginning or after a place. Raises StepError for one that cannot be read."""
     while True:
-        page: Any = client.xrange(log_key, min=after, count=_PAGE)
-        yield from ((entry_of(log_key, raw, fields), fields) for raw, fields in page)
+        page: Any = client.xrange(log_key, min=f"({after}" if after else "-", count=_PAGE)
+        yield from (entry_of(log_key, raw, fields) for raw, fields in page)
         if len(page) < _PAGE:
             return
-        after = f"({page[-1][0].decode()}"
+        after = page[-1][0].decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from online.stack.feast.cli import cli  # type: ignore[attr-defined]  # Feast's own, imported without PyTorch
+from online.stack.feast.feature_repo.cli import cli  # type: ignore[attr-defined]  # Feast's own, imported without PyTorch
 
 
 def main(commands: str) -> None:

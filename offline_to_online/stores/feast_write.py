@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-import online.stack.feast.cli  # noqa: F401 (so that Feast is imported without PyTorch)
+import online.stack.feast.feature_repo.cli  # noqa: F401 (so that Feast is imported without PyTorch)
 
 if __name__ == "__main__":
     import pandas as pd

@@ -24,7 +24,6 @@ from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rows.user_rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore
 from offline_to_online.stores.connections import redis_address, redis_client
-from offline_to_online.stores.event_log import expect_all_named
 from online.clients.redis_connection import at, move_live, set_copies
 
 CHUNK: Final = 1_000  # users a round trip
@@ -111,10 +110,9 @@ class RedisStore(ReleaseStore[RecallState, None]):
         return tuple(row for row in users if row.own_id in kept)
 
     def remembered_ids(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
-        """The same of own ids. Raises StepError where somebody was forgotten who may be one of them; as `reaching`."""
+        """The same of own ids. Raises as `reaching`."""
         kept: set[OwnId] = set()
         with self.reaching(), redis_client(self.settings) as client:
-            expect_all_named(client, self.settings)
             for start in range(0, len(users), CHUNK):
                 chunk = users[start : start + CHUNK]
                 with client.pipeline(transaction=False) as pipe:

@@ -102,7 +102,7 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
             used = {place.model for place in found if place not in removed}
             for model in triton_repo.models(self.settings):
                 if model not in used:
-                    triton_server.unload_model(self.settings.triton, model)
+                    triton_server.unload_model(self.settings, model)
                     shutil.rmtree(self.settings.service_dir("triton") / model)
                 elif any(place.model == model for place in removed):
-                    triton_server.load_model(self.settings.triton, model)
+                    triton_server.load_model(self.settings, model)

@@ -138,7 +138,7 @@ def publish(settings: Settings, release: str, widths: Widths, content: bytes) ->
     place = write_version(settings, release, widths, content)
     try:
         unmark(settings, place)
-        load_model(settings.triton, place.model)
+        load_model(settings, place.model)
         wait_until_ready(settings.triton, place)
     except BaseException:  # an interrupt as well: it would make every later load fail
         if place not in before:

@@ -15,12 +15,13 @@ from data_exchange_center import wire
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.http import local_session
-from data_exchange_center.settings import TritonSettings
+from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.export.onnx_export import largest_difference
 from offline_to_online.stores.connections import TIMEOUT_S
 from online.clients.base import ServiceError
 from online.clients.triton import ScoreQuery, TritonScores
+from online.stack.triton.service import KEY_HEADER
 
 TOLERANCE: Final = 1e-5  # largest difference between Triton's and PyTorch's probability
 _READY_S: Final = 60.0
@@ -43,23 +44,25 @@ def check_alive(settings: TritonSettings) -> None:
         _get(f"{url}/v2/health/ready", settings.timeout_s).raise_for_status()
 
 
-def load_model(settings: TritonSettings, model: str) -> None:
+def load_model(settings: Settings, model: str) -> None:
     """Have Triton read a model's folder again. Versions that stay keep answering meanwhile. Raises CheckError."""
     _tell(settings, model, "load")
 
 
-def unload_model(settings: TritonSettings, model: str) -> None:
+def unload_model(settings: Settings, model: str) -> None:
     """Have Triton unload a model and all its versions. Raises CheckError."""
     _tell(settings, model, "unload")
 
 
-def _tell(settings: TritonSettings, model: str, what: Literal["load", "unload"]) -> None:
+def _tell(settings: Settings, model: str, what: Literal["load", "unload"]) -> None:
     """By gRPC: by HTTP, whoever has a connection on the same of Triton's few threads waits until it is done."""
-    for address in settings.grpc_addresses:
+    path = settings.repository_key_file
+    headers = {f"triton-grpc-protocol-{KEY_HEADER}": path.read_text(encoding="utf-8").strip()} if path.is_file() else {}
+    for address in settings.triton.grpc_addresses:
         with _client(address) as client:
             tell = client.load_model if what == "load" else client.unload_model
             try:
-                tell(model, client_timeout=TIMEOUT_S * 2)
+                tell(model, headers=headers, client_timeout=TIMEOUT_S * 2)
             except InferenceServerException as error:
                 raise CheckError(f"Triton at {address} cannot {what} {model}: {error.message()[:300]}") from error
 

@@ -14,13 +14,12 @@ from elasticsearch import Elasticsearch
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.progress import progress
-from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows.item_rows import ItemRow
 from offline_to_online.rows.sampling import Search

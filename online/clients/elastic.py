@@ -15,11 +15,11 @@ from elasticsearch.exceptions import SerializationError
 from elasticsearch.serializer import OrjsonSerializer
 
 from data_exchange_center import wire
-from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.own_ids import OwnId
+from data_exchange_center.recipes import VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
 from online.clients.item_search import FOUND, ItemQuery, channel_query, found, search_body, unseen_filter

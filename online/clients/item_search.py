@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.index_scores import product_of_score
-from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 
 # Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
 # apart. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.

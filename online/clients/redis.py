@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from data_exchange_center import wire
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.events import Logged, updated

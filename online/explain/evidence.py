@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.shares import Shares
+from data_exchange_center.channels import Shares
 from online.clients.redis import StoredUser
 from online.explain.shapes import NamedItem
 from online.recommend.open_release import OpenRelease

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_exchange_center.channels.shares import Shares
+from data_exchange_center.channels import Shares
 from data_exchange_center.fusion import Hits
 from online.explain import shapes
 from online.explain.evidence import Evidence, rank_on

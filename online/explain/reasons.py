@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_exchange_center.channels.shares import Shares
+from data_exchange_center.channels import Shares
 from data_exchange_center.fusion import RRF_K
 from online.explain.evidence import Evidence
 from online.explain.sentences import reason_sentence

@@ -44,6 +44,7 @@ from online.recommend.releases import OPENING_WAIT_S
 from online.recommend.types import WhyNotRequest
 from online.web import body, records
 from online.web.access_log import log_request
+from online.web.asgi import Edge
 from online.web.errors import register_errors
 from online.web.health import register_health
 from online.web.limits import MAX_BODY
@@ -104,3 +105,9 @@ def create_app(
         return Response(found.model_dump_json(), mimetype="application/json")
 
     return app
+
+
+def create_asgi() -> Edge:
+    """The same application behind the edge that gunicorn's `asgi` worker serves; see online/gunicorn_conf.py."""
+    settings = load_settings()
+    return Edge(create_app(settings=settings), settings.server)

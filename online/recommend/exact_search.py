@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.contract import VectorRecipe
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.index_scores import hybrid_scores
+from data_exchange_center.recipes import VectorRecipe
 from online.clients.elastic import IndexedItem
 from online.clients.item_search import ItemQuery
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.features import Encoded, FeatureSpec

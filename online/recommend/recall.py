@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse

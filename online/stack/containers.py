@@ -18,6 +18,7 @@ from data_exchange_center.settings import Settings, load_settings
 from online.stack.catalogue import SERVICES
 from online.stack.feast.service import prepare_feast_repo
 from online.stack.service import StackError, run
+from online.stack.triton.service import repository_key
 
 USER_VARIABLE: Final = "RECSYS_UID"
 ROOT_UID: Final = 0
@@ -77,6 +78,7 @@ def main(settings: Settings, environment: dict[str, str]) -> None:
     for folder in (*written_folders(settings), *mounted_folders(settings)):
         folder.mkdir(parents=True, exist_ok=True)
     prepare_feast_repo(settings)
+    repository_key(settings)
     for folder in written_folders(settings):
         hand_over(folder, uid)
 

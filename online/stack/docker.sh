@@ -77,7 +77,7 @@ write_password() {
     [[ -n "${RECSYS_REDIS__PASSWORD:-}" ]] || return 0
     local folder=$exchange/online/secrets
     (umask 077 && mkdir -p "$folder" && rm -f "$folder/redis_password" && printf '%s' "$RECSYS_REDIS__PASSWORD" > "$folder/redis_password")
-    chmod 444 "$folder/redis_password" # within a container it is read by whoever that runs as
+    ((EUID != 0)) || chown "$RECSYS_UID" "$folder/redis_password" # as whom the containers read it
     export RECSYS_REDIS__PASSWORD_FILE=$folder/redis_password
 }
 

@@ -1,58 +1,65 @@
-"""`make serve` where the server runs already: new workers take over from the old ones."""
+"""`make serve` where the server runs already: new workers are added, then the old ones are taken away.
+
+gunicorn's own signals do it: TTIN adds a worker, which imports the code as it is now, TTOU takes the oldest away once
+it has answered what it had in hand. All of them accept from one socket, so no request is lost.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Final
 
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
-from online.stack.server import COMMAND, SERVER
+from online.stack.server import SERVER
 from online.stack.service import ROOT, StackError
 from online.stack.supervision import Supervisor
-from online.web.worker_marks import WorkerMarks
 
-_SAID: Final = 20  # lines of a failed start that are shown
+_SHOWN: Final = 20  # lines of a failed start
+_TRIAL: Final = "import os; from online.main.s1_server import create_app; create_app(); os._exit(0)"
 
 
 def renew(settings: Settings, supervisor: Supervisor) -> None:
-    """Have new workers take over in a server that runs, with the code as it is now. Returns when they have, or cannot.
+    """Have new workers take over in a server that runs, with the code as it is now. Returns when they have.
 
-    The old ones answer until the new ones do: nobody is turned away, and nobody waits. Raises StackError; if the code
-    does not start, before the server that runs is touched.
+    Raises StackError; if the code does not start, before the server that runs is touched.
     """
     _try_to_start(settings)
-    marks = WorkerMarks(settings.started_workers_dir)
-    before, pid = marks.pids(), supervisor.processes()[SERVER.name]["pid"]
-    supervisor.renew(SERVER)
-
-    def taken_over() -> bool:
-        now = marks.pids()
-        ended = supervisor.processes()[SERVER.name]["pid"] != pid
-        return ended or (len(now) >= settings.server.workers and not now & before)
-
-    waiting = Retrying(
-        stop=stop_after_delay(SERVER.ready_within_s),
-        wait=wait_fixed(0.1),
-        retry=retry_if_result(lambda taken_over: not taken_over),
-    )
+    before = workers(settings)
+    for _ in range(settings.server.workers):
+        supervisor.signal(SERVER, "TTIN")
     try:
-        waiting(taken_over)
+        _until(lambda: len(workers(settings) - before) >= settings.server.workers)
     except RetryError as error:
         raise StackError(
-            f"the server's new workers do not answer after {SERVER.ready_within_s:g} s, so the old ones go on: see "
-            f"{SERVER.log(settings)}"
+            f"the server's new workers do not answer after {SERVER.ready_within_s:g} s, so the old ones go on beside "
+            f"them: see {SERVER.log(settings)}"
         ) from error
+    for _ in before:
+        supervisor.signal(SERVER, "TTOU")
+    _until(lambda: not workers(settings) & before)
+
+
+def workers(settings: Settings) -> set[int]:
+    """Process ids of the workers that answer; gunicorn's configuration keeps a file for each."""
+    return {int(path.name) for path in settings.started_workers_dir.iterdir()}
+
+
+def _until(true: Callable[[], bool]) -> None:
+    """Raises RetryError."""
+    within = stop_after_delay(SERVER.ready_within_s)
+    Retrying(stop=within, wait=wait_fixed(0.1), retry=retry_if_result(lambda done: not done))(true)
 
 
 def _try_to_start(settings: Settings) -> None:
-    """A worker that does not start ends gunicorn, and those that answer with it. So that is found out beforehand."""
+    """Start the application in a process of its own: a worker that does not start ends gunicorn, and all others."""
     again = "The server that runs goes on. Mend the code, then run `make serve` again."
-    command = [sys.executable, "-m", "online.stack.trial", *COMMAND]
     environment = {**os.environ, **SERVER.program(settings).environment, "RECSYS_SERVER__WARM_UP_S": "0"}
+    command = [sys.executable, "-c", _TRIAL]
     try:
         tried = subprocess.run(
             command,
@@ -66,5 +73,5 @@ def _try_to_start(settings: Settings) -> None:
     except subprocess.TimeoutExpired as error:
         raise StackError(f"the server's code did not start within {error.timeout:g} s. {again}") from error
     if tried.returncode:
-        end = "\n".join(tried.stderr.strip().splitlines()[-_SAID:])
+        end = "\n".join(tried.stderr.strip().splitlines()[-_SHOWN:])
         raise StackError(f"the server's code does not start. {again} The end of what it said:\n{end}")

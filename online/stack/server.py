@@ -13,7 +13,7 @@ from data_exchange_center.wire import LIVE_KEY
 from online.clients.redis_connection import connect
 from online.stack.service import BIN, LOOPBACK, NeedsActionError, NotReadyError, Port, Program, Service, ask
 
-COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_app()")
+COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_asgi()")
 
 
 def prepare(_: Settings) -> None:

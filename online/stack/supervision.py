@@ -61,11 +61,12 @@ def _escaped(value: object) -> str:
 def _environment(variables: dict[str, str]) -> str:
     pairs = []
     for name, value in sorted(variables.items()):
-        if '"' in value or value != value.strip("'"):  # of single ones, those at the ends are taken away
+        mark = "'" if '"' in value else '"'  # a list of names is JSON, which has double ones
+        if mark in value or value != value.strip("'\""):  # those at the ends are taken away
             raise StackError(
                 f"{name} has a quotation mark in it, or at its end, which the supervisor cannot pass on: change it."
             )
-        pairs.append(f'{name}="{_escaped(value)}"')
+        pairs.append(f"{name}={mark}{_escaped(value)}{mark}")
     return ",".join(pairs)
 
 
@@ -181,12 +182,12 @@ class Supervisor:
             if fault.faultCode != Faults.ALREADY_STARTED:
                 raise StackError(f"{service.title} could not be started: {fault.faultString}") from fault
 
-    def renew(self, service: Service) -> None:
-        """Have a program that runs start its workers anew. Raises StackError."""
+    def signal(self, service: Service, name: str) -> None:
+        """Send a signal to a program that runs. Raises StackError."""
         try:
-            self._rpc.signalProcess(service.name, "HUP")
+            self._rpc.signalProcess(service.name, name)
         except Fault as fault:
-            raise StackError(f"{service.title} could not be started anew: {fault.faultString}") from fault
+            raise StackError(f"{service.title} could not be sent {name}: {fault.faultString}") from fault
 
     def stop(self, service: Service) -> None:
         """Stop a program and wait for its end, unless it is stopped."""

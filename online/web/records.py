@@ -12,7 +12,7 @@ from flask import Flask, Response, g, request
 
 from online.recommend.stopwatch import Stopwatch
 from online.recommend.types import Outcome, Recommendation
-from online.web.in_hand import complete_since
+from online.web.limits import COMPLETE_SINCE
 
 HEADER: Final = "X-Request-ID"
 _GIVEN = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -62,7 +62,7 @@ def register_records(app: Flask, observers: Sequence[Observer]) -> None:
         g.record = Record(
             id=given if _GIVEN.fullmatch(given) else uuid.uuid4().hex[:16],
             endpoint=request.url_rule.rule if request.url_rule else UNMATCHED,
-            watch=Stopwatch(complete_since.get()),  # the wait for a thread counts
+            watch=Stopwatch(request.environ.get(COMPLETE_SINCE)),  # the wait for a thread counts
         )
 
     @app.after_request

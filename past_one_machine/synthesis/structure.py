@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.requests import BREAK_S
+from data_exchange_center.channels import BREAK_S
 from offline.ingestion import sources
 from offline.ingestion.declaration import INTERACTIONS, ITEMS
 from offline.ingestion.events import read_events

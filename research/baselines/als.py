@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from data_exchange_center.progress import progress
-from offline.training.item_item import Float32
+from offline.models.ease import Float32
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from data_exchange_center.fusion import RRF_K
 from offline.evaluation.baselines import top
 from offline.evaluation.metrics import Lists
-from offline.training.item_item import Float32
+from offline.models.ease import Float32
 from research.baselines.contract import SIZE
 
 WEIGHTS: Final = (0.25, 0.5, 1.0, 2.0)  # of a list that joins; the first list has 1

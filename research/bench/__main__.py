@@ -1,12 +1,12 @@
 """How fast the server answers: requests per second, p50, p99 and the median of each stage, at several concurrencies.
 
 The load comes from a process of its own, over kept-alive connections, for real users drawn at random, a different one
-for each request (the server caches no answer). Requests are strict: a list that lacks a service is no fast answer. The
-server and the four services have to be up.
+for each request (the server caches no answer). They are as anybody sends them, at once after each answer: what is
+answered, degraded and refused is counted. The server and the four services have to be up.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet (who the users are); the server, over HTTP
 Writes  pic/figures/serving.json
-Run     make bench, or python -m research.bench [--requests 1000] [--levels 1 4 16] [--url ...] [--output ...]
+Run     make bench, or python -m research.bench [--requests 1000] [--levels 1 4 16 64] [--url ...] [--output ...]
 """
 
 from __future__ import annotations

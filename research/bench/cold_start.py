@@ -53,7 +53,7 @@ def start(settings: Settings, ask: Generator, drawn: Drawn) -> Start:
     began = time.monotonic()
     commands.up(settings, [SERVER])
     ready_s = time.monotonic() - began
-    run = ask.fixed_rate(Target(settings.server.url, strict=None), drawn.next(REQUESTS), PER_S)
+    run = ask.fixed_rate(Target(settings.server.url), drawn.next(REQUESTS), PER_S)
     return Start(ready_s, run.answers)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from research.bench.generator import Answered, Generator, Run, Target
@@ -53,15 +52,16 @@ class Turn:
 def summary(turns: Sequence[Turn]) -> dict[str, Any]:
     """Latencies over the answers of all turns together; processor time for each that was answered."""
     good: list[Answered] = [answer for turn in turns for answer in turn.run.good]
-    statuses = [answer.status for turn in turns for answer in turn.run.answers if not answer.ok]
-    refused = statuses.count(HTTPStatus.SERVICE_UNAVAILABLE)
+    requests = sum(len(turn.run.answers) for turn in turns)
+    refused = sum(turn.run.refused for turn in turns)
     processor_ms = {
         part: round(1e3 * sum(turn.used_s[part] for turn in turns) / len(good), 2) for part in turns[0].used_s
     }
     return {
         "answered": len(good),
+        "degraded": sum(turn.run.degraded for turn in turns),
         "refused": refused,
-        "failed": len(statuses) - refused,
+        "failed": requests - len(good) - refused,
         "requests_per_s": round(statistics.median(turn.requests_per_s for turn in turns), 1),
         "p50_ms": percentile_ms(good, 50),
         "p99_ms": percentile_ms(good, 99),

@@ -9,7 +9,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from research.bench.generator import Answered
+from research.bench.generator import Answered, Run
 
 STAGES = ("redis", "elasticsearch", "feast", "triton", "total")
 
@@ -20,7 +20,10 @@ class Level:
 
     concurrency: int
     requests: int
-    requests_per_s: float
+    answered: int  # with a list, whole or not
+    degraded: int  # of those
+    refused: int  # 503
+    requests_per_s: float  # answered; so are the times
     p50_ms: float
     p99_ms: float
     stage_p50_ms: dict[str, float]
@@ -41,25 +44,30 @@ def stage_medians_ms(answers: Sequence[Answered]) -> dict[str, float]:
     }
 
 
-def summarise(concurrency: int, seconds: float, answers: Sequence[Answered]) -> Level:
-    """Medians and the 99th percentile over all answers of a level."""
+def summarise(concurrency: int, run: Run) -> Level:
+    """Medians and the 99th percentile over what was answered at a level."""
+    good = run.good
     return Level(
         concurrency=concurrency,
-        requests=len(answers),
-        requests_per_s=round(len(answers) / seconds, 1),
-        p50_ms=percentile_ms(answers, 50),
-        p99_ms=percentile_ms(answers, 99),
-        stage_p50_ms=stage_medians_ms(answers),
+        requests=len(run.answers),
+        answered=len(good),
+        degraded=run.degraded,
+        refused=run.refused,
+        requests_per_s=round(len(good) / run.seconds, 1),
+        p50_ms=percentile_ms(good, 50),
+        p99_ms=percentile_ms(good, 99),
+        stage_p50_ms=stage_medians_ms(good),
     )
 
 
 def table(levels: Sequence[Level]) -> Table:
     """Times in ms; the stages' are the server's medians, and overlap."""
     shown = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("in flight", "requests/s", "p50", "p99", *STAGES):
+    for name in ("in flight", "answered", "degraded", "refused", "requests/s", "p50", "p99", *STAGES):
         shown.add_column(name, justify="right")
     for level in levels:
         stages = (f"{level.stage_p50_ms.get(stage, float('nan')):.1f}" for stage in STAGES)
         figures = (f"{level.requests_per_s:.1f}", f"{level.p50_ms:.1f}", f"{level.p99_ms:.1f}")
-        shown.add_row(str(level.concurrency), *figures, *stages)
+        counts = (level.concurrency, level.answered, level.degraded, level.refused)
+        shown.add_row(*map(str, counts), *figures, *stages)
     return shown

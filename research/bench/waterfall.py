@@ -31,7 +31,7 @@ from online.recommend.stopwatch import STAGES
 from research.bench.asking import Drawn, facts, known_userids, reaching, ready
 from research.bench.bare import bare, costs_ms, medians
 from research.bench.compare import Turn, summary
-from research.bench.generator import Answered, Generator, Target, expect_all_good, generator
+from research.bench.generator import Answered, Generator, Target, expect_answers, generator
 from research.bench.processes import PARTS, Part, parts_of, used_s
 
 OUTPUT: Final = FIGURES / "waterfall.json"
@@ -45,7 +45,7 @@ def one_level(ask: Generator, target: Target, parts: Mapping[str, Part], drawn: 
     in_flight, requests = load
     ask.closed(target, drawn.next(_WARM_UP), in_flight)
     before = used_s(parts)
-    run = expect_all_good(target, ask.closed(target, drawn.next(requests), in_flight))
+    run = expect_answers(target, ask.closed(target, drawn.next(requests), in_flight))
     after = used_s(parts)
     return Turn(run, {name: after[name] - before[name] for name in after})
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
@@ -30,8 +30,7 @@ from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import SHOWN
 from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.source_reference import asked_for
-from offline.training.channels import channels_of, fit_channels
-from offline.training.ranking import list_recipe
+from offline.models.stages import channels_of, fit_channels, list_recipe
 from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
 from research.experiments.fusion_rules import rules
 from research.experiments.ranker_variants import AblationSetup, samples, without

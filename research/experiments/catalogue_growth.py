@@ -21,14 +21,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.channels.ease import EaseRecipe
-from data_exchange_center.channels.tower import TowerRecipe
+from data_exchange_center.recipes import EaseRecipe, TowerRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.requests import request_points
 from offline.data.sequences import Inputs, Sequences
+from offline.models.kinds import fit_channel
 from offline.readers import read_inputs
-from offline.training.channels import fit_channel
 from past_one_machine.synthesis.kronecker import coarse, copies
 
 log = logging.getLogger(__name__)

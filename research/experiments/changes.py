@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from data_exchange_center.channels.fm import FMRecipe
-from data_exchange_center.rankers.deepfm import DeepFMRecipe
+from data_exchange_center.recipes import DeepFMRecipe, FMRecipe
 
 Changed = TypeVar("Changed", FMRecipe, DeepFMRecipe)
 Change = dict[str, Any]

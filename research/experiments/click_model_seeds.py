@@ -10,7 +10,7 @@ from data_exchange_center.recipes import SOURCE_DEEPFM, SOURCE_FM
 from data_exchange_center.settings import Settings
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.fm import FM
-from offline.training.fit import fit
+from offline.models.training import fit_on_pairs
 from research.experiments.changes import changed
 from research.experiments.rows import deepfm_rows, fm_rows
 
@@ -25,8 +25,8 @@ def seeds(settings: Settings) -> dict[str, Any]:
     runs: dict[str, list[dict[str, float]]] = {"fm": [], "deepfm": []}
     for seed in SEEDS:
         fm, deepfm = changed(SOURCE_FM, {"seed": seed}), changed(SOURCE_DEEPFM, {"seed": seed})
-        small = fit(partial(FM, pairs.n_users, pairs.n_items, fm.dim), pairs, fm.train, f"FM, seed {seed}")
-        large = fit(partial(DeepFM, config), rows, deepfm.train, f"DeepFM, seed {seed}")
+        small = fit_on_pairs(partial(FM, pairs.n_users, pairs.n_items, fm.dim), pairs, fm.train, f"FM, seed {seed}")
+        large = fit_on_pairs(partial(DeepFM, config), rows, deepfm.train, f"DeepFM, seed {seed}")
         runs["fm"].append(small.auc)
         runs["deepfm"].append(large.auc)
     return {name: {part: _spread([scores[part] for scores in found]) for part in PARTS} for name, found in runs.items()}

@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.channels.contract import Channel, VectorChannel
+from data_exchange_center.channels import Channel, VectorChannel
 from data_exchange_center.diversity import rarity
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.progress import progress
@@ -32,8 +32,8 @@ from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Floats, Lists, normalised
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
-from offline.training.list_ranker import ranked
-from offline.training.ranking import fit_stages, ranker_of_lists
+from offline.models.stages import fit_stages, ranker_of_lists
+from offline.models.training import ranked
 from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
 from research.experiments.rerankers import (
     Listed,

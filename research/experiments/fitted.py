@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
@@ -19,9 +19,9 @@ from offline.data.sequences import Inputs, Sequences
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
+from offline.models.stages import Stages, ranker_of_lists
+from offline.models.training import ranked
 from offline.readers import read_with_holdout
-from offline.training.list_ranker import ranked
-from offline.training.ranking import Stages, ranker_of_lists
 
 CHOSEN_ON = "the ten before the last ten"
 

@@ -27,8 +27,8 @@ from offline.evaluation.clock import EVERYBODY, SITTING, clock_table, later
 from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import plain, summary
+from offline.models.stages import fit_stages, ranker_of_lists
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages, ranker_of_lists
 from research.experiments.fitted import EvalRequests, systems
 
 BEFORE = 0.9  # share of all ratings that lie before T

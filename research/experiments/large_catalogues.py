@@ -20,15 +20,15 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.channels.contract import Channel, ChannelRecipe
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.channels import Channel
+from data_exchange_center.recipes import ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import comparisons, plain, summary
-from offline.training.channels import fit_channel
+from offline.models.kinds import fit_channel
 from research.experiments import catalogue_growth
 from research.experiments.catalogue_growth import FULL, NEVER
 from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last

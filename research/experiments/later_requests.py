@@ -29,9 +29,9 @@ from offline.evaluation.clock import EVERYBODY, ROWS, SITTING, clock_table, late
 from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.report import per_user, plain
-from offline.training.channels import channels_of, fit_channels
-from offline.training.list_ranker import ranked
-from offline.training.ranking import RankerInputs, list_recipe, lists_of, train_then_renew
+from offline.models.list_ranker import RankerInputs, train_then_renew
+from offline.models.stages import channels_of, fit_channels, list_recipe, lists_of
+from offline.models.training import ranked
 from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second
 from offline.data.sequences import Ints, Sequences
-from offline.training.item_item import ease
+from offline.models.ease import ease
 
 Float32 = NDArray[np.float32]
 Floats = NDArray[np.float64]

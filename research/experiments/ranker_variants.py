@@ -7,18 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import Encoded
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import ListRankerRecipe, Recipe
 from offline.data.lists import Lists as RecallLists
 from offline.data.lists import StoredFeatures
 from offline.data.statistics import list_spec
-from offline.models.list_ranker import FrozenTables, ListRanker
-from offline.training.list_ranker import ranked
-from offline.training.ranking import RankerInputs, list_recipe, train_then_renew, training_lists
+from offline.models.list_ranker import FrozenTables, ListRanker, RankerInputs, train_then_renew
+from offline.models.stages import list_recipe, training_lists
+from offline.models.training import ranked
 from research.experiments.fitted import EvalRequests
 
 

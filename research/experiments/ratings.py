@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.rankers.deepfm import DeepFMRecipe
-from data_exchange_center.recipes import SOURCE_DEEPFM
+from data_exchange_center.recipes import SOURCE_DEEPFM, DeepFMRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import published
@@ -30,8 +29,8 @@ from offline.data.sequences import Sequences
 from offline.data.split import positions, validation_mask
 from offline.evaluation import metrics
 from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.training import Rows, predict, train_on_pairs
 from offline.readers import read_inputs, read_rated_pairs
-from offline.training.click_model import Rows, predict, train
 from research.experiments import affinity, neighbours
 from research.experiments.changes import Change, changed
 
@@ -114,7 +113,9 @@ def judged(problem: Problem, names: Sequence[str], recipe: DeepFMRecipe) -> Scor
     config = DeepFMConfig.of(problem.pairs.spec, recipe)
     config = config.model_copy(update={"n_dense": config.n_dense + len(names)})
     data = Rows(torch.from_numpy(inputs), torch.from_numpy(labels))
-    model, _ = train(lambda: DeepFM(config), data.take(problem.fit), recipe.train, {}, f"{config.width} columns")
+    model, _ = train_on_pairs(
+        lambda: DeepFM(config), data.take(problem.fit), recipe.train, {}, f"{config.width} columns"
+    )
     judge = data.take(problem.judge)
     return scores_of(problem.users[problem.judge], predict(model, judge.inputs), judge.labels.numpy())
 

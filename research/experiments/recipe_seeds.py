@@ -27,8 +27,8 @@ from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import plain, summary
+from offline.models.stages import fit_stages, ranker_of_lists
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages, ranker_of_lists
 from research.experiments.fitted import EvalRequests, systems
 
 Part = TypeVar("Part", bound=Frozen)

@@ -23,10 +23,10 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.channels.contract import Channel, ChannelRecipe
+from data_exchange_center.channels import Channel
 from data_exchange_center.files import write_json
 from data_exchange_center.frozen import Frozen
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.lists import Lists as TrainingLists
@@ -37,10 +37,9 @@ from offline.evaluation import metrics
 from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
 from offline.evaluation.report import per_user, plain, summary
-from offline.training.channels import fit_channel
-from offline.training.examples import ListExamples
-from offline.training.list_ranker import ranked
-from offline.training.ranking import lists_asked, lists_of, ranker_of_lists
+from offline.models.kinds import ListExamples, fit_channel, fit_ranker
+from offline.models.stages import lists_asked, lists_of, ranker_of_lists
+from offline.models.training import ranked
 from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
 from research.experiments.resumable import digest, packed, resumed, unpacked
 
@@ -180,7 +179,7 @@ class Trial:
         past, spec = self.requests.holdout.past, list_spec(inputs, recipe, ranker)
         teachers, channels = self._channels(past.earlier(ranker.past), recipe), self._channels(past, recipe)
         lists = self._training_lists(teachers, recipe)
-        fitted = ranker.fit(ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
+        fitted = fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
         stored = StoredFeatures.of(past, inputs, spec, recipe)
         recalled = self.requests.recalled(channels, recipe, size)
         return self.requests.lists(ranked(fitted.network, recalled, stored), size)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.settings import Settings
+from offline.models.fm import FMData, fm_data
+from offline.models.training import Data, pairs_data
 from offline.readers import read_inputs, read_rated_pairs
-from offline.training.click_model import Data
-from offline.training.rows import FMData, fm_data, pairs_data
 
 
 def fm_rows(settings: Settings) -> FMData:

@@ -7,9 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.history_sum import HistorySum
-from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.channels import Channel, HistorySum, StoredVectors
 
 Float32 = NDArray[np.float32]
 

@@ -26,8 +26,8 @@ from offline.data.sequences import Sequences
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.report import per_user, plain, summary
+from offline.models.stages import fit_stages, ranker_of_lists
 from offline.readers import read_with_holdout
-from offline.training.ranking import fit_stages, ranker_of_lists
 from research.experiments.fitted import EvalRequests, systems
 from research.experiments.recipe_seeds import named_as_fitted
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from data_exchange_center.frozen import TrainRecipe
-from data_exchange_center.recipes import SOURCE_DEEPFM, SOURCE_FM
+from data_exchange_center.recipes import SOURCE_DEEPFM, SOURCE_FM, TrainRecipe
 from data_exchange_center.settings import Settings
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.fm import FM
-from offline.training.click_model import Data, train
+from offline.models.training import Data, train_on_pairs
 from research.experiments.changes import Change, changed
 from research.experiments.rows import deepfm_rows, fm_rows
 
@@ -70,7 +69,7 @@ def _validated(
     build: Callable[[], nn.Module], data: Data, recipe: TrainRecipe, change: Change, title: str
 ) -> dict[str, Any]:
     watch = {"validation": data.train.take(data.held_out)}
-    _, epochs = train(build, data.train.take(~data.held_out), recipe, watch, f"{title} {change}")
+    _, epochs = train_on_pairs(build, data.train.take(~data.held_out), recipe, watch, f"{title} {change}")
     by_epoch = [round(epoch.auc["validation"], 5) for epoch in epochs]
     log.info("%s %s: validation AUC %.4f", title, change, by_epoch[-1])
     return {"change": change, "validation": by_epoch[-1], "by_epoch": by_epoch}

@@ -1,33 +1,51 @@
-"""What every block of figures is drawn with: Markdown tables, and where a figure comes from."""
+"""Draw blocks of figures: Markdown tables, a note, and where a figure comes from.
+
+A function that draws a block registers itself by name with `block`, with the file of ``pic/figures`` that it reads.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from data_exchange_center.figures import FIGURES
 
-Words = Callable[[str], str]  # English -> the README's language
 Figure = dict[str, Any]
+Draw = Callable[[Figure], str]
 
-NOT_MEASURED = "Not measured yet: no command has written `{file}`."
-
-CHINESE = {
-    NOT_MEASURED: "还没有测：还没有命令写出 `{file}`。",
-    "Measured by": "由", "on": "测于", "service versions": "服务版本", "cores": "核", "data": "数据",
-}  # fmt: skip
+BLOCKS: Final[dict[str, tuple[str, Draw]]] = {}
 
 
-def read(name: str) -> Figure:
-    """A file that a command wrote into ``pic/figures``."""
-    content: Figure = json.loads((FIGURES / name).read_text(encoding="utf-8"))
+def block(name: str, file: str) -> Callable[[Draw], Draw]:
+    """Register a function as the block ``name``, drawn from ``file``."""
+
+    def register(draw: Draw) -> Draw:
+        BLOCKS[name] = file, draw
+        return draw
+
+    return register
+
+
+def drawn(name: str) -> str:
+    """Draw a block; where its file is not there, a sentence says so."""
+    file, draw = BLOCKS[name]
+    return draw(read(file)) if (FIGURES / file).is_file() else not_measured(file)
+
+
+def read(file: str) -> Figure:
+    """Read a file that a command wrote into ``pic/figures``."""
+    content: Figure = json.loads((FIGURES / file).read_text(encoding="utf-8"))
     return content
 
 
-def not_measured(name: str, word: Words) -> str:
-    """In place of what is drawn from a file of ``pic/figures`` that is not there."""
-    return word(NOT_MEASURED).format(file=f"pic/figures/{name}")
+def not_measured(file: str) -> str:
+    return f"Not measured yet: no command has written `pic/figures/{file}`."
+
+
+def shown(figure: Figure, head: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> str:
+    """A table, a note, and the command and machine that measured it."""
+    return f"{table(head, rows)}\n\n{note}{' ' if note else ''}{measured(figure)}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -44,11 +62,11 @@ def span(found: Figure) -> str | None:
     return f"{found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
 
 
-def measured(figure: Figure, word: Words) -> str:
-    """Where a figure comes from: the command, the machine and, where there is one, the data set."""
+def measured(figure: Figure) -> str:
+    """Name the command, the machine and, where there are some, the data set and the services' versions."""
     machine = figure["machine"]
-    where = f"{machine['cpu']}, {machine['cores']} {word('cores')}, {machine['memory_gb']} GB"
-    data = f"; {word('data')}: {figure['dataset']}" if "dataset" in figure else ""
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"
+    data = f"; data: {figure['dataset']}" if "dataset" in figure else ""
     versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
-    services = f"; {word('service versions')}: {versions}" if versions else ""
-    return f"{word('Measured by')} `{figure['command']}` {word('on')} {where}{data}{services}."
+    services = f"; service versions: {versions}" if versions else ""
+    return f"Measured by `{figure['command']}` on {where}{data}{services}."

@@ -31,7 +31,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation.live import expect_release
 from research.bench.asking import Drawn, facts, known_userids, ready
-from research.bench.generator import Target, expect_all_good, generator
+from research.bench.generator import Target, expect_answers, generator
 from research.measure.server_loop import Loop, ServerLoop
 
 REQUESTS_PER_S: Final = 50.0  # beside the events
@@ -69,14 +69,14 @@ def measure_changes(settings: Settings, release: Manifest, kind: str, value: flo
         generator() as load,
         ThreadPoolExecutor(1) as beside,
     ):
-        expect_all_good(target, load.closed(target, asked, 4))  # warm
+        expect_answers(target, load.closed(target, asked, 4))  # warm
         seconds: list[float] = []
         with _taken_back(loop, users):
             while len(seconds) < len(users):
                 running = beside.submit(load.fixed_rate, target, asked, REQUESTS_PER_S)
                 while not running.done() and len(seconds) < len(users):
                     seconds.append(change_s(loop, users[len(seconds)], kind, value))
-                expect_all_good(target, running.result())
+                expect_answers(target, running.result())
     p50, p99 = (float(round(q * 1_000, 1)) for q in np.quantile(seconds, [0.5, 0.99]))
     return {"events": len(seconds), "requests_per_s": REQUESTS_PER_S, "p50_ms": p50, "p99_ms": p99}
 

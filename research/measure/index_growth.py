@@ -24,7 +24,7 @@ from rich.console import Console
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.arguments import whole_numbers
-from data_exchange_center.channels.vectors import index_vectors
+from data_exchange_center.channels import index_vectors
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json

@@ -30,7 +30,7 @@ from data_exchange_center.steps import StepError
 from offline_to_online.activation import go_back
 from offline_to_online.stores.redis import RedisStore
 from research.bench.asking import facts, parse_load, reaching, ready
-from research.bench.generator import Target, expect_all_good, generate
+from research.bench.generator import Target, expect_answers, generate
 from research.bench.levels import Level, table
 
 BASELINE, COMPARED = SOURCE.name, DEFAULT.name
@@ -75,7 +75,7 @@ def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
     target = Target(url)
 
     def asked() -> None:
-        run = expect_all_good(target, generate(target, userids[:_ASKED], in_flight=_ASKED // 2))
+        run = expect_answers(target, generate(target, userids[:_ASKED], in_flight=_ASKED // 2))
         if any(answer.release != release for answer in run.answers):
             raise TryAgain
 
@@ -103,7 +103,10 @@ def middle(levels: Sequence[Level]) -> Level:
 
     return Level(
         concurrency=levels[0].concurrency,
-        requests=sum(level.requests for level in levels),
+        **{
+            name: sum(getattr(level, name) for level in levels)
+            for name in ("requests", "answered", "degraded", "refused")
+        },
         requests_per_s=median([level.requests_per_s for level in levels]),
         p50_ms=median([level.p50_ms for level in levels]),
         p99_ms=median([level.p99_ms for level in levels]),

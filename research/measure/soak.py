@@ -148,7 +148,7 @@ def main(settings: Settings) -> None:
     soak = Soak(settings, (live, other), plan)
     try:
         with generator() as ask:
-            soak.run(ask, Target(url, strict=None), Drawn(known_userids(settings), given.seed), parts_of(settings))
+            soak.run(ask, Target(url), Drawn(known_userids(settings), given.seed), parts_of(settings))
     finally:
         go_back(settings, live)
     figures = soak.figures(given.grows_at_most)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 from werkzeug.serving import make_server
 
 from data_exchange_center.settings import ServerSettings, Settings
@@ -16,32 +16,12 @@ from extras.keys import keys
 from online.main.s1_server import create_app
 from online.recommend.last_release import LastRelease
 from online.recommend.recommender import Recommender
-from tests.debian import program
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.fakes import FakeExperiments, FakeLog
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import DefaultWorld, World
 
 PATIENCE_MS = 15_000  # a busy machine's
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Where it is; Debian's is installed where it is missing and this is root."""
-    path = program("chromium", *NAMES)
-    if path is None:
-        pytest.skip("NOT TESTED: chromium is missing (apt install chromium)")
-    return path
-
-
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

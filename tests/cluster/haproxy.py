@@ -7,22 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from online.stack.preflight import is_taken
 from online.stack.service import LOOPBACK
 from past_one_machine.clusters.balancer import Front, render
-from tests.debian import program
 from tests.free_ports import free_ports
+from tests.needs import program
 
 
 @contextmanager
 def balanced(kind: str, addresses: Sequence[str], folder: Path) -> Iterator[str]:
     """Its own address, before some others. It logs to a file in the folder."""
     haproxy = program("haproxy")
-    if haproxy is None:
-        pytest.skip("NOT TESTED: haproxy is missing (apt install haproxy)")
     (port,), path = free_ports(1), folder / "haproxy.cfg"
     path.write_text(render([Front(kind, port, tuple(addresses))]))
     with (folder / "haproxy.log").open("w") as log:

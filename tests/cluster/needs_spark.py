@@ -7,13 +7,20 @@ import pytest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.engines.spark import environment
+from tests.needs import not_tested
 
 
-def ready() -> bool:
+def missing() -> str:
+    """The reason to skip such a test; empty where Spark's environment is there."""
     try:
-        return environment.python(Settings()).is_file()
+        environment.base_python()
     except StepError:
-        return False
+        return not_tested("Python 3.11", "install it, then make spark")
+    try:
+        environment.python(Settings())
+    except StepError:
+        return not_tested("Spark", "make spark")
+    return ""
 
 
-needs_spark = pytest.mark.skipif(not ready(), reason="Spark's environment is not there: make spark")
+needs_spark = pytest.mark.skipif(bool(missing()), reason=missing() or "it is there")

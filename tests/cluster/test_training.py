@@ -1,4 +1,4 @@
-"""The steps trained by two workers, with settings alone: as one trains, and when one of the two is killed."""
+"""The steps trained by two workers, by their twins: as one trains, and when one of the two is killed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.channels.history_sum import HistorySum
+from data_exchange_center.channels import ChannelSet, HistorySum
 from offline import readers
+from past_one_machine.workers import TWINS
 from tests.unit.offline.synthetic import made_up_movielens
 
 ROOT = Path(readers.__file__).parents[1]
@@ -27,6 +27,8 @@ PATIENCE_S = 600
 
 def started(step: str, folder: Path, **variables: str) -> subprocess.Popen[str]:
     path = ROOT / "offline" / step
+    if "RECSYS_TRAINING__WORKERS" in variables:
+        path = ROOT / TWINS[f"offline/{step}"]
     return subprocess.Popen(
         [sys.executable, path.name],
         cwd=path.parent,

@@ -19,6 +19,7 @@ from data_exchange_center.settings import Settings
 from online.stack.catalogue import PROGRAMS
 from tests.e2e.road import ml_100k
 from tests.free_ports import shifted_ports
+from tests.needs import not_tested
 
 ROOT = Path(__file__).parents[2]
 PORT_SHIFT = 13_000  # away from the default stack and from the end-to-end tests'
@@ -44,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if problem := engine_problem():
         for item in items:
             if item.path.is_relative_to(Path(__file__).parent):
-                item.add_marker(pytest.mark.skip(reason=f"no Docker engine: {problem}"))
+                item.add_marker(pytest.mark.skip(reason=not_tested(f"a Docker engine ({problem})", ".ci/engine start")))
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class TestInspect:
         }
 
     def test_it_is_nobody_special(self, found: dict[str, Any], service: Service) -> None:
-        assert found["Config"]["User"] == ("65534:65534" if service.container is None else f"{UID}:0")
+        assert found["Config"]["User"] == f"{UID}:0"
         host = found["HostConfig"]
         assert host["CapDrop"] == ["ALL"]
         assert not host["CapAdd"]
@@ -136,7 +136,7 @@ def test_the_server_is_small_and_has_no_torch(containers: Containers) -> None:
     assert "No module named 'torch'" in missing.stdout
 
 
-@pytest.mark.parametrize("service", PROGRAMS, **ids)
+@pytest.mark.parametrize("service", [by_name("elasticsearch"), by_name("server")], **ids)
 def test_one_that_is_killed_under_load_comes_back(containers: Containers, service: Service) -> None:
     """Until then whoever needs it is told so, in our own shape, or that the server, which is back, opens its release;
     afterwards the answers are the same."""
@@ -163,13 +163,6 @@ def ask(containers: Containers, userid: int) -> Any:
         return containers.recommend(userid, size=10)
     except requests.ConnectionError:
         return None
-
-
-def test_all_of_it_restarts(containers: Containers) -> None:
-    before = containers.itemids()
-    containers.compose("restart")
-    containers.until_ready()
-    assert containers.itemids() == before
 
 
 @pytest.mark.skipif(not (ENGINE / "pid").is_file(), reason="the engine is not the tests' own")

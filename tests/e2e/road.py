@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -65,6 +66,23 @@ class Road:
             assert done.returncode == 0, done.stdout
         return done.stdout.rpartition("is live")[0].split()[-1]
 
+    @contextmanager
+    def artifacts_kept(self) -> Iterator[None]:
+        """Afterwards the offline artifacts are what they were before."""
+        folder, kept = self.settings.offline_dir, self.settings.exchange_dir / "offline.kept"
+        shutil.copytree(folder, kept)
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder)
+            kept.rename(folder)
+
+    def go_back(self, release: str) -> dict[str, Any]:
+        """`make activate`; user 1's first answer of that release."""
+        done = self.run("make", "activate", f"release={release}")
+        assert done.returncode == 0, done.stdout
+        return self.wait_for_release(release)
+
     def wait_for_release(self, release: str) -> dict[str, Any]:
         """User 1's first answer of a release: each worker opens it when it is asked."""
         for attempt in Retrying(
@@ -106,18 +124,10 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def is_ml_1m(road: Road) -> bool:
-    return bool(artifacts.DATASET.read(road.settings.exchange_dir)["name"] == "ml-1m")
-
-
-def ml_100k(folder: Path, *, with_unknown: bool = True) -> Path:
-    """MovieLens-100K in a folder: 19 genres, or 18 without the genre "unknown"."""
+def ml_100k(folder: Path) -> Path:
+    """MovieLens-100K in a folder."""
     with tempfile.TemporaryDirectory() as temporary:
-        data = parsed(movielens.download_ml_100k(Path(temporary)))
-    if not with_unknown:
-        genres = [[genre for genre in names if genre != "unknown"] for names in data.items["genres"]]
-        data = data._replace(items=data.items.assign(genres=genres))
-    return dumped(data, folder)
+        return dumped(parsed(movielens.download_ml_100k(Path(temporary))), folder)
 
 
 @contextmanager

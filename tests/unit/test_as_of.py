@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second, happened
-from data_exchange_center.channels.history_sum import HistorySum
+from data_exchange_center.channels import HistorySum
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.history import History

@@ -31,7 +31,9 @@ fits:
 
 def make(*arguments: str, text: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "MAKE", "MFLAGS"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RECSYS_", "MAKE", "MFLAGS")) and name != "PYTHON"  # named for the run of these tests
     }
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.contract import Channel
+from data_exchange_center.channels import Channel
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from offline.data.lists import ListsAsked, ListsMade

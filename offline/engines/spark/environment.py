@@ -1,12 +1,13 @@
 """Spark's software: a virtual environment of its own, made on demand by ``make spark``. Java comes with it.
 
 Run again, it does only what is missing.
-Run:    python -m offline.engines.spark.environment
+Run:    python -m offline.engines.spark.environment            --print: its Python's path, alone on standard output
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import Settings, load_settings
 from data_exchange_center.steps import StepError, run
 
 VERSION: Final = "3.5.9"
@@ -59,21 +60,33 @@ def _stamp() -> str:
     return f"{PYTHON[0]}.{PYTHON[1]} {sha256(REQUIREMENTS)} {ROOT}\n"
 
 
+def base_python() -> str:
+    """The Python 3.11 to make the environment of: this one, or the first on PATH that runs. Raises StepError."""
+    name = f"python{PYTHON[0]}.{PYTHON[1]}"
+    if sys.platform == "linux":
+        if sys.version_info[:2] == PYTHON:
+            return sys.executable
+        found = shutil.which(name)  # pyenv puts names on PATH that do not run
+        if found and subprocess.run([found, "-c", ""], check=False, capture_output=True).returncode == 0:
+            return found
+    raise StepError(
+        f"Spark {VERSION} is run here on Linux with Python {PYTHON[0]}.{PYTHON[1]}, this is "
+        f"{sys.version.split()[0]} on {sys.platform}, and no {name} is on PATH: install it, or "
+        "make the project's environment with it, "
+        f"make setup PYTHON=/path/to/{name}."
+    )
+
+
 def install(settings: Settings) -> None:
     """Make the environment, unless it is whole. Raises StepError with what the installer said."""
     place = folder(settings)
     ready = place / ".ready"
     if ready.is_file() and ready.read_text(encoding="utf-8") == _stamp():
         return
-    if sys.version_info[:2] != PYTHON or sys.platform != "linux":
-        raise StepError(
-            f"Spark {VERSION} is run here on Linux with Python {PYTHON[0]}.{PYTHON[1]}, this is "
-            f"{sys.version.split()[0]} on {sys.platform}: make the project's environment with another Python, "
-            "make setup PYTHON=/path/to/python3.11."
-        )
+    base = base_python()
     ready.unlink(missing_ok=True)
     own = str(place / "bin" / "python")
-    _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(place))
+    _uv("venv", "--quiet", "--clear", "--python", base, str(place))
     _uv("pip", "sync", "--quiet", "--python", own, str(REQUIREMENTS))
     _uv("pip", "install", "--quiet", "--python", own, "--no-deps", "--editable", str(ROOT))
     with written_in_place(ready) as temporary:  # last: what is interrupted is not ready
@@ -88,3 +101,5 @@ def _uv(*arguments: str) -> None:
 
 if __name__ == "__main__":
     run(install)
+    if "--print" in sys.argv[1:]:
+        print(python(load_settings()))  # noqa: T201 (for the Makefile)

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.channels import Channel, ChannelSet, StoredVectors
 from data_exchange_center.feature_kinds import OneHotFeature
 from offline.data.lists import ListsAsked
 from offline.data.sequences import Ints

@@ -74,6 +74,8 @@ def node_settings(
         "http.port": str(http_port),
         "transport.port": str(transport_port),
         **(others if cluster else {"discovery.type": "single-node"}),
+        # With no origin allowed, what a web page sends is refused: without CORS it would be carried out, unseen.
+        "http.cors.enabled": "true",
         # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
     }

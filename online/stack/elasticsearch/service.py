@@ -96,6 +96,7 @@ ELASTICSEARCH: Final = Service(
             "node.name": "node-1",
             "discovery.type": "single-node",
             "xpack.security.enabled": "false",
+            "http.cors.enabled": "true",
             "cluster.routing.allocation.disk.threshold_enabled": "false",
             "ES_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP}",
         },

@@ -26,7 +26,7 @@ _HEALTH: Final = "http://127.0.0.1:6566/health"
 # The password comes from a file: `docker inspect` shows what is in the environment.
 _CONTAINER_COMMAND: Final = (
     f"""FEAST_REDIS="$$FEAST_REDIS_ADDRESS,password=$$(cat {PASSWORD_FILE})"; export FEAST_REDIS; """
-    f"exec feast --chdir /feature_repo serve --host 0.0.0.0 --port 6566 {' '.join(FLAGS)}"
+    f"exec python /feature_repo/cli.py --chdir /feature_repo serve --host 0.0.0.0 --port 6566 {' '.join(FLAGS)}"
 )
 
 
@@ -68,7 +68,7 @@ def program(settings: Settings) -> Program:
     return Program(
         command=(
             sys.executable,
-            *("-m", "online.stack.feast.cli"),
+            str(feature_repo(settings) / "cli.py"),
             *("--chdir", str(feature_repo(settings)), "serve"),
             *("--host", LOOPBACK),
             *("--port", str(settings.feast.port)),
@@ -110,6 +110,7 @@ FEAST: Final = Service(
         environment={
             "FEAST_REDIS_ADDRESS": "redis:6379,db=${RECSYS_REDIS__FEAST_DB:-1}",
             "FEAST_REDIS_TYPE": "redis",
+            "FEAST_HOSTS": "127.0.0.1,localhost,feast",
             "HOME": "/tmp",  # noqa: S108 (whose user has no home)
         },
         secrets=("redis_password",),

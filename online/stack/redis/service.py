@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 import redis
 
+from data_exchange_center.files import written_in_place
 from data_exchange_center.service_settings import REDIS_SERVERS
 from data_exchange_center.settings import Settings
 from online.stack.service import LOOPBACK, Container, NotReadyError, Port, Program, Service, cluster_program
@@ -64,10 +65,9 @@ def prepare(settings: Settings) -> None:
     _folder(settings).mkdir(parents=True, exist_ok=True)
     password = settings.redis.password
     path = _config(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
     secret = f'"{password.get_secret_value()}"' if password else ""  # primaryauth: what a replica tells its master
-    path.write_text(f"requirepass {secret}\nprimaryauth {secret}\n" if secret else "", encoding="utf-8")
+    with written_in_place(path, mode=0o600) as temporary:
+        temporary.write_text(f"requirepass {secret}\nprimaryauth {secret}\n" if secret else "", encoding="utf-8")
 
 
 def missing(settings: Settings) -> str | None:

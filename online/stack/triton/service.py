@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import secrets
 import shutil
 import sys
 import sysconfig
@@ -21,12 +22,32 @@ IMAGE_TAG: Final = "26.10-py3"  # PyPI's newest is 2.51, of October 2024; NVIDIA
 _HEALTH: Final = "http://127.0.0.1:8000/v2/health/ready"
 PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+# A model is code, and the other calls here write to files or to the memory of processes: they take the secret.
+RESTRICTED: Final = "model-repository,shared-memory,trace,logging"
+KEY_HEADER: Final = "recsys-repository-key"
+KEY_FILE: Final = "/run/secrets/triton/repository_key"  # where the container finds it
 FLAGS: Final = (
     # Versions come and go by RepositoryModelLoad, while the others keep answering.
     "--model-control-mode=explicit",
     "--load-model=*",
     "--exit-on-error=false",  # a broken model must not take the server with it: it reports not ready instead
     "--exit-timeout-secs=5",
+)
+
+
+def restricted(key: str) -> tuple[str, str]:
+    """Options that keep those who do not know the key from loading models, by HTTP and by gRPC."""
+    return (
+        f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
+        f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
+    )
+
+
+# The key comes from a file that `prepare` has made; without one Triton does not start. $$: Compose's own way to say $.
+_CONTAINER_COMMAND: Final = (
+    f"""key="$$(cat {KEY_FILE})"; [ -n "$$key" ] || {{ echo "{KEY_FILE} is empty" >&2; exit 1; }}; """
+    f"""exec tritonserver --model-repository=/models {" ".join(FLAGS).replace("*", "'*'")} """
+    + " ".join(restricted("$$key"))
 )
 
 
@@ -128,6 +149,20 @@ def prepare(settings: Settings) -> None:
     with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py") as temporary:
         shutil.copyfile(BACKEND, temporary)
     settings.service_dir("triton").mkdir(parents=True, exist_ok=True)
+    repository_key(settings)
+
+
+def repository_key(settings: Settings) -> str:
+    """The secret that loading models takes; made at the first start, in a file that its owner alone may read."""
+    path = settings.repository_key_file
+    if settings.triton.repository_key_file is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        if not path.is_file():
+            with written_in_place(path, mode=0o600) as temporary:
+                temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+        path.chmod(0o600)
+    return path.read_text(encoding="utf-8").strip()
 
 
 def program(settings: Settings) -> Program:
@@ -143,6 +178,7 @@ def program(settings: Settings) -> Program:
             f"--grpc-port={triton.grpc_port}",
             f"--metrics-port={triton.metrics_port}",
             *FLAGS,
+            *restricted(repository_key(settings)),
         ),
         environment={
             "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries if folder),
@@ -175,8 +211,8 @@ TRITON: Final = Service(
         image="nvcr.io/nvidia/tritonserver",
         tag=IMAGE_TAG,
         tag_variable="TRITON_TAG",
-        command=("tritonserver", "--model-repository=/models", *FLAGS),
-        mounts={"triton": "/models"},
+        command=("sh", "-c", _CONTAINER_COMMAND),
+        mounts={"triton": "/models", "secrets/triton": "/run/secrets/triton"},
         healthcheck=("CMD", "curl", "-fsS", _HEALTH),
         built_healthcheck=("CMD", "healthy", _HEALTH),
     ),

@@ -4,8 +4,11 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests.cluster.needs_spark import missing
+from tests.needs import not_tested
 
-@pytest.mark.skipif(find_spec("pyspark") is None, reason="Spark's tests run in its environment: make test-cluster")
+
+@pytest.mark.skipif(find_spec("pyspark") is None, reason=missing() or not_tested("pyspark", "make test-spark"))
 def test_java_is_that_of_the_wheel(engine) -> None:
     version = engine.spark.sparkContext._jvm.System.getProperty("java.version")
     assert version.startswith("17.")

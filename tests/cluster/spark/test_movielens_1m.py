@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.rankers.contract import ListsRecipe
+from data_exchange_center.recipes import ListsRecipe
 from data_exchange_center.settings import Settings
 from offline.data.lists import ListsAsked
 from offline.engines.in_memory import PandasEngine
@@ -18,10 +18,13 @@ from offline.engines.spark.engine import SparkEngine
 from offline.preprocess import s2_term_trans
 from tests.cluster.spark import test_features, test_ingestion_and_split, test_terms, test_training_lists
 from tests.cluster.spark.both import copied, run, stored
+from tests.needs import not_tested
 
 DATA = Path(os.environ.get("RECSYS_DATA", ""))
 USERS_IN_A_PART = 700
-pytestmark = pytest.mark.skipif("ml-1m" not in DATA.name, reason="RECSYS_DATA names no MovieLens-1M")
+pytestmark = pytest.mark.skipif(
+    "ml-1m" not in DATA.name, reason=not_tested("MovieLens-1M", "make test-cluster RECSYS_DATA=/path/to/ml-1m.zip")
+)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.history_sum import HistorySum
-from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.channels import Channel, HistorySum, StoredVectors
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data import lists as lists_of_points

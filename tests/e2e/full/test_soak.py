@@ -1,4 +1,4 @@
-"""Four minutes of `make soak`: requests, release switches, and no process that grows."""
+"""A minute and a half of `make soak`: requests, release switches, and no process that grows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.road import Road
 
 # A busy machine keeps up with that. In minutes the heaps of fresh processes still fill; half as much again is a leak.
-OPTIONS = "--rate 10 --switch-every 30 --grows-at-most 1.5"
+OPTIONS = "--rate 10 --switch-every 15 --grows-at-most 1.5"
 PATIENT = {"RECSYS_SERVER__BUDGET_MS": "5000"}
 
 
@@ -22,13 +22,13 @@ def test_nothing_grows_while_releases_take_turns(road: Road, tmp_path: Path) -> 
     patient = replace(road, env={**road.env, **PATIENT})
     try:
         assert patient.run("make", "serve").returncode == 0
-        done = patient.run("make", "soak", "minutes=4", f"options={OPTIONS} --output {figures}", seconds=1_400)
+        done = patient.run("make", "soak", "minutes=1.5", f"options={OPTIONS} --output {figures}", seconds=1_400)
     finally:
         road.run("make", "serve")
     assert done.returncode == 0, done.stdout
     found = json.loads(figures.read_text())
     assert found["holds"]
-    assert found["switches"] >= 6
+    assert found["switches"] >= 4
     assert found["errors"] == {}
     assert len(found["releases"]) == 2
     assert {each["process"].split()[0] for each in found["processes"]} == {

@@ -22,7 +22,7 @@ from feast.infra.online_stores.helpers import _mmh3
 from feast.protos.feast.types.Value_pb2 import Value
 
 from data_exchange_center import wire
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published

@@ -25,8 +25,6 @@ from offline_to_online.stores.triton import TritonStore
 from tests.services.offline_to_online.killed_at import writes
 from tests.services.offline_to_online.releases import LOADS, SYNC, answer, live, same, written
 
-pytestmark = pytest.mark.full  # some minutes: Feast alone takes seconds for each of its writes
-
 
 @dataclass(frozen=True)
 class Standing:

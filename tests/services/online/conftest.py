@@ -14,7 +14,7 @@ from elasticsearch import Elasticsearch
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.settings import Settings
-from offline.models.served import ScoringModel
+from offline.models.kinds import ScoringModel
 from offline_to_online.export import onnx_export
 from offline_to_online.rows.item_rows import ItemRow
 from offline_to_online.stores import elasticsearch_index, feast, feast_repo, feast_server, triton_repo

@@ -51,18 +51,6 @@ def test_who_is_forgotten_is_in_no_file(tmp_path: Path) -> None:
     assert (eventids(parts), parts.last(3)) == (["e5"], (9, 0))
 
 
-def test_files_that_are_moved_lack_whom_they_are_to_lack(tmp_path: Path) -> None:
-    old, new = EventParts(tmp_path), EventParts(tmp_path / "films")
-    old.append(3, [entry(1), forget(2, user=2), entry(3, user="Zoë")])
-    old.append(4, [entry(4, user=2)])
-    assert old.forgotten() == {"2": (2, 0)}
-    new.append(3, [entry(9)])
-    old.move(new, ["Zoë"])
-    assert not old.files()
-    assert eventids(new) == ["e1", "e4", "e9"]
-    assert (new.forgotten(), new.last(3)) == ({"2": (2, 0)}, (9, 0))
-
-
 def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
     parts = EventParts(tmp_path)
     parts.append(3, [entry(1)])

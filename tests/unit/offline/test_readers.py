@@ -15,7 +15,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
 from offline.readers import read_inputs, read_lists, read_with_holdout
-from offline.training.distributed.workers import Workers
+from past_one_machine.workers.group import Workers
 from tests.synthetic_release import write_artifacts
 
 LIST = Lists(

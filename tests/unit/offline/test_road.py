@@ -15,7 +15,7 @@ import torch
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifact_kinds import Artifact, ArtifactError, Binary, Document, Table
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
@@ -28,10 +28,10 @@ from data_exchange_center.steps import StepError
 from data_exchange_center.vocabulary import NOT_FOUND, top_k
 from offline.data.lists import StoredFeatures, recall_lists
 from offline.data.requests import Points
-from offline.models.served import load_ranker, score
+from offline.models.fm import fm_data
+from offline.models.kinds import load_ranker, score
+from offline.models.training import list_scores, pairs_data
 from offline.readers import PAST, read_inputs, read_samples
-from offline.training.list_ranker import list_scores
-from offline.training.rows import fm_data, pairs_data
 from tests.datasets import dumped, parsed
 from tests.unit.offline.synthetic import made_up_movielens
 

@@ -45,7 +45,7 @@ def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
     given: list[dict[str, str]] = []
     ran: list[str] = []
 
-    def run_step(step: str, environment: dict[str, str]) -> dict[str, str]:
+    def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, str]:
         given.append(environment)
         ran.append(step)
         return {"step": step}
@@ -68,7 +68,9 @@ def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
 def test_into_the_own_folder_the_data_is_looked_for_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: list[dict[str, str]] = []
     monkeypatch.delenv("RECSYS_DATA", raising=False)
-    monkeypatch.setattr(step_runner, "run_step", lambda step, environment: given.append(environment) or {"step": step})
+    monkeypatch.setattr(
+        step_runner, "run_step", lambda step, environment, script: given.append(environment) or {"step": step}
+    )
     settings = Settings(exchange_dir=tmp_path, data=None)
     artifacts.DATASET.write(tmp_path, {"name": "other"})
     assert len(list(step_runner.run_steps(settings, tmp_path))) == len(given)
@@ -79,7 +81,7 @@ def test_steps_that_read_nothing_of_one_another_run_at_once(monkeypatch: pytest.
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     together = Barrier(2, timeout=20)  # seconds; broken when the two do not meet
 
-    def run_step(step: str, environment: dict[str, str]) -> dict[str, str]:
+    def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, str]:
         if step in (provenance.VECTOR_RECALL.path, provenance.FEATURES.path):
             together.wait()
         return {"step": step}
@@ -95,7 +97,7 @@ def test_of_steps_that_are_ready_the_last_of_the_pipeline_begin_first(
     """They train; with lists, the statistics of the terms delay none of them."""
     ran: list[str] = []
 
-    def run_step(step: str, environment: dict[str, str]) -> dict[str, str]:
+    def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, str]:
         ran.append(step)
         return {"step": step}
 
@@ -112,7 +114,7 @@ def test_a_failed_step_keeps_those_behind_it_from_running(
 ) -> None:
     ran: list[str] = []
 
-    def run_step(step: str, environment: dict[str, str]) -> dict[str, str]:
+    def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, str]:
         ran.append(step)
         if step == provenance.SPLIT.path:
             raise StepError("no")
@@ -132,3 +134,10 @@ def test_every_step_in_the_folders_is_run() -> None:
         for path in (step_runner.ROOT / "offline" / folder).glob("s*.py")
     }
     assert steps == {step.path for step in provenance.STEPS}
+
+
+def test_several_workers_are_twins_of_the_steps_that_train() -> None:
+    assert step_runner.twins_of(Settings()) == {}
+    twins = step_runner.twins_of(Settings(training={"workers": 2}))
+    assert twins.keys() <= {step.path for step in provenance.STEPS}
+    assert all((step_runner.ROOT / twin).is_file() for twin in twins.values())

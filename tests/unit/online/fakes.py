@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.events import Logged
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-import requests
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
+from offline_to_online.stores import triton_server
 from online.clients.base import GoneError, ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
@@ -51,16 +51,15 @@ class TestTritonScores(contracts.TritonScoresContract):
         self, client: TritonScores, stack: Settings, world: World
     ) -> None:
         folder = stack.service_dir("triton") / world.model
-        load = f"{stack.triton.http_url}/v2/repository/models/{world.model}/load"
         cleared = folder / "900"
         query = ScoreQuery(contracts.random_inputs(world, 1), 900, world.model)
         shutil.copytree(folder / str(world.model_version), cleared)
         try:
-            requests.post(load, json={}, timeout=30).raise_for_status()
+            triton_server.load_model(stack, world.model)
             assert client.call(query).shape == (1,)
         finally:
             shutil.rmtree(cleared)
-            requests.post(load, json={}, timeout=30).raise_for_status()
+            triton_server.load_model(stack, world.model)
         with pytest.raises(GoneError) as raised:
             client.call(query)
         assert raised.value.service == "triton"

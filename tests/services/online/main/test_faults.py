@@ -116,7 +116,7 @@ def test_all_four_at_once(behind: Behind, world: World) -> None:
     behind.whole(2 * RECOVERY_S)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_random_faults(behind: Behind, world: World, seed: int) -> None:
     """Whatever goes wrong next: an answer, in time; what it lacks is a service that a fault has met."""
     behind.whole(10)

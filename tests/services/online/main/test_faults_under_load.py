@@ -1,4 +1,4 @@
-"""A service is killed, paused, slow, wrong, restarted or holds half a release while many ask: there is an answer."""
+"""A service is killed, paused or holds half a release while many ask: there is an answer. More in `test_faults`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from elasticsearch import Elasticsearch
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center import wire
-from data_exchange_center.settings import Settings
 from offline_to_online.stores.elasticsearch_index import delete_index
 from online.clients.base import OUT_OF_TIME
 from online.stack import commands
@@ -27,7 +26,6 @@ from tests.services.online.faults import (
     RECOVERY_S,
     kill,
     paused,
-    with_fault,
 )
 from tests.services.online.load import Answered, few
 from tests.services.online.main.conftest import BUDGET_MS, Busy
@@ -40,10 +38,7 @@ STALL_S = 3.0  # that a busy machine may add to it
 NOTICED_S = 3.0  # a killed service, if it is away for as long as it takes to ask it
 PATIENCE_S = 60.0  # a process that starts again on a busy machine; how soon answers are whole, test_faults says
 
-pytestmark = [
-    pytest.mark.full,  # five minutes
-    pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True),
-]
+pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
 
 @contextmanager
@@ -62,21 +57,9 @@ def killed(busy: Busy, name: str) -> Iterator[None]:
         commands.wait_until_ready(busy.stack, Supervisor(busy.stack), by_name(name))
 
 
-@contextmanager
-def restarted(stack: Settings, name: str) -> Iterator[None]:
-    commands.down(stack, [by_name(name)])
-    try:
-        yield
-    finally:
-        commands.up(stack, [by_name(name)])
-
-
 FAULT_OF: dict[str, Callable[[Busy, str], AbstractContextManager[None]]] = {
     "killed": killed,
     "paused": lambda busy, name: paused(busy.stack, name),
-    "slow": lambda busy, name: with_fault(busy.proxies[name], Fault.TRICKLE),
-    "talking nonsense": lambda busy, name: with_fault(busy.proxies[name], Fault.GARBAGE),
-    "restarted": lambda busy, name: restarted(busy.stack, name),
 }
 
 
@@ -167,7 +150,7 @@ def test_half_a_release_goes_live(busy: Busy, world: World, worlds: Mapping[type
     assert few(lacking, answers), lacking[:5]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1])
 def test_random_faults(busy: Busy, world: World, seed: int) -> None:
     """Several services at once, one fault after the other: what an answer lacks is a service that a fault has met."""
     busy.wait_whole_for_all(PATIENCE_S)

@@ -16,10 +16,7 @@ from tests.unit.online.world import DefaultWorld, SourceWorld, World
 
 SWITCHES = 8
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True),
-]
+pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
 
 def content(answer: Answered) -> list[tuple[Any, ...]]:

@@ -151,7 +151,6 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     commands.down(settings, None)
 
 
-@pytest.mark.full
 class TestOwnStack:
     """These stop a stack, so they have one of their own: Redis and Elasticsearch."""
 

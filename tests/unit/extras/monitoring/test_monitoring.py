@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -19,23 +18,18 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from data_exchange_center.settings import Settings
 from extras.monitoring import __main__ as monitoring
 from online.stack.service import StackError
-from online.web import worker
-from tests.debian import found, program
+from online.web.asgi import refused
 from tests.free_ports import settings_on_free_ports
+from tests.needs import program
 from tests.unit.extras.conftest import Fakes
 
 HERE = Path(__file__).parent
 DASHBOARD = monitoring.HERE / "grafana" / "dashboard.json"
 
 
-def prometheus_is_here() -> bool:
-    """Installed, or, where the gate runs as root, to be had."""
-    return (program("prometheus", "promtool") if os.environ.get("CI") else found("promtool")) is not None
-
-
-NEEDS_PROMETHEUS = pytest.mark.skipif(
-    not prometheus_is_here(), reason="NOT TESTED: promtool is missing (apt install prometheus)"
-)
+@pytest.fixture
+def promtool() -> str:
+    return program("prometheus", "promtool")
 
 
 def dashboard() -> dict[str, Any]:
@@ -49,9 +43,8 @@ def expressions() -> list[str]:
     return [rule["expr"] for rule in rules] + drawn
 
 
-@NEEDS_PROMETHEUS
-def test_every_alert_fires_when_it_should_and_only_then() -> None:
-    done = subprocess.run(["promtool", "test", "rules", str(HERE / "alerts_test.yml")], capture_output=True, text=True)
+def test_every_alert_fires_when_it_should_and_only_then(promtool: str) -> None:
+    done = subprocess.run([promtool, "test", "rules", str(HERE / "alerts_test.yml")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -68,20 +61,19 @@ def test_what_alerts_and_dashboard_ask_for_is_what_the_server_tells(http: FlaskC
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
     told = {family.name for family in text_string_to_metric_families(page)}
-    told |= {worker.refused()._name}
-    assert worker.refused() in REGISTRY._collector_to_names
+    told |= {refused._name}
+    assert refused in REGISTRY._collector_to_names
     asked = {name for each in expressions() for name in re.findall(r"\brecsys_\w+", each)}
     assert len(asked) > 10
     assert {re.sub(r"_(total|bucket)$", "", name) for name in asked} <= told
 
 
-@NEEDS_PROMETHEUS
 @pytest.mark.parametrize("expression", sorted(set(expressions())))
-def test_every_expression_is_understood(expression: str, tmp_path: Path) -> None:
+def test_every_expression_is_understood(promtool: str, expression: str, tmp_path: Path) -> None:
     rule = {"record": "a", "expr": expression.replace("$__rate_interval", "5m")}
     path = tmp_path / "rules.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "a", "rules": [rule]}]}))
-    done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True)
+    done = subprocess.run([promtool, "check", "rules", str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -93,8 +85,7 @@ def test_the_dashboard_draws_from_the_data_source_that_is_provisioned() -> None:
     assert all(panel["description"] for panel in panels)
 
 
-@NEEDS_PROMETHEUS
-def test_prometheus_is_told_where_this_machines_server_is(tmp_path: Path) -> None:
+def test_prometheus_is_told_where_this_machines_server_is(promtool: str, tmp_path: Path) -> None:
     settings = settings_on_free_ports(tmp_path)
     settings = settings.model_copy(update={"server": settings.server.model_copy(update={"key": SecretStr("hush")})})
     config = monitoring.write(settings)
@@ -102,11 +93,11 @@ def test_prometheus_is_told_where_this_machines_server_is(tmp_path: Path) -> Non
     assert "hush" not in config.read_text()
     key = config.parent / "metrics_key"
     assert (key.read_text(), key.stat().st_mode & 0o777) == ("hush", 0o600)
-    done = subprocess.run(["promtool", "check", "config", str(config)], capture_output=True, text=True)
+    done = subprocess.run([promtool, "check", "config", str(config)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@NEEDS_PROMETHEUS
+@pytest.mark.usefixtures("promtool")
 def test_prometheus_runs_with_it(tmp_path: Path) -> None:
     settings = settings_on_free_ports(tmp_path)
     settings = settings.model_copy(

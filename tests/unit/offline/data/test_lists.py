@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_exchange_center.channels.history_sum import HistorySum
+from data_exchange_center.channels import HistorySum
 from offline.data.lists import recall_lists
 from offline.data.requests import Points
 from offline.data.sequences import Sequences

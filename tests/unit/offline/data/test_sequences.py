@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_exchange_center.channels.requests import LONG_AGO_S
+from data_exchange_center.channels import LONG_AGO_S
 from offline.data.requests import Points, asked_later, histories, next_events, request_points, seen_before
 from offline.data.sequences import Sequences, sequences
 

@@ -8,8 +8,7 @@ import pytest
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import ElapsedFeature, one_hot
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.recipes import DEFAULT
+from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data import statistics
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import (

@@ -7,11 +7,10 @@ import pandas as pd
 
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.history import History
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.recipes import DEFAULT
+from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.lists import Lists, StoredFeatures
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
-from tests.unit.offline.training.test_ranking import inputs_of
+from tests.unit.offline.models.test_stages import inputs_of
 
 NOW = 10**6
 INPUTS = inputs_of(np.arange(39))

@@ -8,8 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
-from data_exchange_center.recipes import DEFAULT
+from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data import lists
 from offline.data.lists import ListsAsked
 from offline.data.requests import Points, asked_later, request_points

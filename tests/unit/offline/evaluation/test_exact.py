@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from data_exchange_center.channels.ease import EaseRecipe
-from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from offline.evaluation.exact import ExactIndex, nearest
 
 PLAIN = EaseRecipe(name="plain")

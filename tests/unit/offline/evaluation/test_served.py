@@ -10,15 +10,14 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.channel_set import ChannelSet
-from data_exchange_center.channels.ease import EaseRecipe
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.fusion import Hits, candidate_columns
-from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from data_exchange_center.settings import Settings
 from offline.evaluation import served
 from offline.evaluation.replay import SHOWN, Answers, Holdout
-from offline.models.served import load_ranker
+from offline.models.kinds import load_ranker
 from online.recommend.types import MAX_SIZE
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from data_exchange_center.channels.requests import LONG_AGO_S
+from data_exchange_center.channels import LONG_AGO_S
 from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.history import History
-from data_exchange_center.rankers.list_ranker import ListRankerRecipe
+from data_exchange_center.recipes import ListRankerRecipe
+from offline.models.kinds import load_ranker, score, weights_to_bytes
 from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig
-from offline.models.served import load_ranker, score, weights_to_bytes
 from tests.datasets import STARS
 
 ITEMS, LENGTH, CANDIDATES = 30, 5, 12
@@ -108,7 +108,7 @@ def test_weights_of_another_kind_are_refused(ranker: ListRanker) -> None:
     config = CONFIG.model_dump()
     with pytest.raises(RuntimeError):
         load_ranker(weights_to_bytes(ranker), {**config, "items": ITEMS + 1})
-    with pytest.raises(ValueError, match="no kind of ranker is called 'forest'; there are: deepfm, list"):
+    with pytest.raises(ValueError, match=r"'forest' among the plugins.*there are: deepfm, ease, fm, list, tower"):
         load_ranker(weights_to_bytes(ranker), {**config, "kind": "forest"})
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.fm import FM
-from offline.models.served import ScoringModel, load_ranker, weights_to_bytes
+from offline.models.kinds import ScoringModel, load_ranker, weights_to_bytes
 
 CONFIG = DeepFMConfig(
     wide=(5, 7), narrow=(3, 4), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8, 4), dropout=0.5

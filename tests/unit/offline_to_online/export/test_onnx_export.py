@@ -11,7 +11,7 @@ from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.steps import CheckError
 from offline.models.deepfm import DeepFM, DeepFMConfig
-from offline.models.served import load_ranker, weights_to_bytes
+from offline.models.kinds import load_ranker, weights_to_bytes
 from offline_to_online.export.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx, read_model_file
 from offline_to_online.parity.offline_truth import OfflineTruth
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.requests import BREAK_S
+from data_exchange_center.channels import BREAK_S, Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History

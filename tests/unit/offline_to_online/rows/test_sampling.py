@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from data_exchange_center.channels.requests import BREAK_S
+from data_exchange_center.channels import BREAK_S
 from offline_to_online.rows.sampling import LONGEST, request_time, sampled_users
 from tests.unit.offline_to_online.user_rows import row_of
 

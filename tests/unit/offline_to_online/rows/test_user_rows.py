@@ -6,7 +6,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifact_kinds import ArtifactError
-from data_exchange_center.channels.channel_set import ChannelSet
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
 from offline_to_online.rows.user_rows import recall_state, user_rows
 from tests.synthetic_release import write_artifacts

@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 
 from data_exchange_center import wire
 from data_exchange_center.features import Widths
-from data_exchange_center.settings import Settings, TritonSettings
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.parity.offline_truth import OfflineTruth
 from offline_to_online.stores import triton_repo, triton_server
@@ -139,7 +139,7 @@ def test_another_width_stands_beside_the_first_under_a_name_of_its_own(
         assert text == triton_repo.config_pbtxt(model, columns)
 
 
-def record_call(calls: list[tuple[str, str]], name: str, _: TritonSettings, model: str) -> None:
+def record_call(calls: list[tuple[str, str]], name: str, _: Settings, model: str) -> None:
     calls.append((name, model))
 
 

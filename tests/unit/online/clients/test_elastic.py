@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from elasticsearch import Elasticsearch
 
-from data_exchange_center.channels.ease import EaseRecipe
-from data_exchange_center.recipes import DEFAULT, SOURCE
+from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe
 from data_exchange_center.settings import ElasticsearchSettings, Settings
 from offline_to_online.stores.connections import elastic_client
 from online.clients.base import GoneError, ServiceError

@@ -231,8 +231,9 @@ class TestServer:
         assert server["read_only"] is True
         dockerfile = (IMAGES / "Dockerfile").read_text(encoding="utf-8")
         stage = dockerfile.split("AS server")[1].split("FROM")[0]
-        made = f"install --directory --owner=65534 --group=65534 {settings.service_dir('server')}"
-        assert made in stage  # a new volume has the owner of the image's folder
+        made = f"install --directory --mode=770 --owner=65534 --group=0 {settings.service_dir('server')}"
+        assert made in stage  # a new volume has the owner, group and mode of the image's folder
+        assert server["user"] == "${RECSYS_UID:-1000}:0"  # of that group; and it can read a secret of mode 600
 
     @pytest.mark.parametrize(("name", "host"), [("server", "0.0.0.0"), ("steps", "server")])
     def test_it_finds_the_services_by_their_names(
@@ -259,7 +260,7 @@ def pins(path: Path) -> dict[str, str]:
 @pytest.mark.parametrize("image", ["redis", "elasticsearch", "feast", "server", "steps"])
 def test_an_image_installs_the_versions_of_the_local_stack_by_hash(image: str) -> None:
     locked = IMAGES / f"{image}.txt"
-    local = pins(ROOT / "requirements.txt")
+    local = pins(ROOT / "requirements-dev.txt")
     found = pins(locked)
     assert found
     assert {name: version for name, version in found.items() if local.get(name, version) != version} == {}

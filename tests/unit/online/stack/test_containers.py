@@ -42,7 +42,7 @@ def test_folders_are_made_and_feasts_static_files_put_in_place(
 ) -> None:
     settings = Settings(exchange_dir=tmp_path)
     containers.main(settings, {USER_VARIABLE: "1234"})
-    names = ["redis", "elasticsearch/data", "feast/feature_repo", "triton", "keys"]
+    names = ["redis", "elasticsearch/data", "feast/feature_repo", "triton", "secrets/triton", "keys"]
     assert containers.mounted_folders(settings) == [tmp_path / "online" / name for name in names]
     assert all(folder.is_dir() for folder in containers.mounted_folders(settings))
     for name in ("feature_store.yaml", "definitions.py", ".feastignore"):

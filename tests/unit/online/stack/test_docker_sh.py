@@ -157,7 +157,7 @@ def test_the_password_goes_into_a_file_that_others_cannot_reach(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     file = tmp_path / "exchange/online/secrets/redis_password"
     assert file.read_text() == "s3cret with $ and '"
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert (stat.S_IMODE(file.parent.stat().st_mode), stat.S_IMODE(file.stat().st_mode)) == (0o700, 0o600)
     assert not any("s3cret" in line for line in asked(tmp_path))
 
 

@@ -64,7 +64,7 @@ def test_what_a_person_may_name_a_folder_or_a_password_comes_through(settings: S
     assert tuple(shlex.split(read["redis"].command)) == by_name("redis").program(odd).command
 
 
-@pytest.mark.parametrize("password", ['a"b', "ab'", "'ab"])
+@pytest.mark.parametrize("password", ["a\"b'c", 'ab"', "ab'", "'ab"])
 def test_a_quotation_mark_that_supervisord_cannot_pass_on_is_said(settings: Settings, password: str) -> None:
     odd = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr(password)})})
     with pytest.raises(StackError, match="has a quotation mark"):
@@ -76,12 +76,19 @@ def test_a_single_quotation_mark_within_is_passed_on(settings: Settings, tmp_pat
     assert programs(odd, tmp_path)["server"].environment["RECSYS_REDIS__PASSWORD"] == "it's"
 
 
+def test_a_list_of_names_is_passed_on(settings: Settings, tmp_path: Path) -> None:
+    odd = settings.model_copy(update={"data_readers": ("a.reader", "b.reader")})
+    assert programs(odd, tmp_path)["server"].environment["RECSYS_DATA_READERS"] == '["a.reader", "b.reader"]'
+
+
 def test_no_password_stands_in_a_process_list(settings: Settings) -> None:
     secret = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("hush")})})
     for service in PROGRAMS:
         assert "hush" not in " ".join(service.program(secret).command)
-    by_name("redis").prepare(secret)
     config = secret.service_dir("supervisor") / "redis.conf"
+    config.parent.mkdir(parents=True)
+    config.touch(mode=0o644)  # as somebody has left it
+    by_name("redis").prepare(secret)
     assert config.read_text() == 'requirepass "hush"\nprimaryauth "hush"\n'
     assert config.stat().st_mode & 0o077 == 0
 
@@ -134,11 +141,11 @@ def test_what_would_start_a_comment_is_said(settings: Settings, tmp_path: Path) 
         render(settings.model_copy(update={"exchange_dir": tmp_path / "a #b"}), PROGRAMS)
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters='"\n\r\0', exclude_categories=["C", "Z"]), max_size=30))
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0", exclude_categories=["C", "Z"]), max_size=30))
 def test_environment_values_come_back(value: str) -> None:
     from supervisor.datatypes import dict_of_key_value_pairs
 
-    if value != value.strip("'"):  # the supervisor would take them away
+    if value != value.strip("'\"") or {"'", '"'} <= set(value):  # the supervisor would take them away
         with pytest.raises(StackError, match="quotation mark"):
             supervision._environment({"A": value})
         return

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from online.main.s1_server import create_app
 from online.recommend.status import Status
 from online.web.metrics import Metrics
 from tests.metrics_page import requests_of, value
+from tests.needs import program
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
 
@@ -86,9 +86,9 @@ def test_no_user_id_is_in_it(http: FlaskClient) -> None:
     assert "1471147114" not in http.get("/metrics").text
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian's package prometheus)")
 def test_the_page_is_as_prometheus_wants_it(http: FlaskClient) -> None:
+    promtool = program("prometheus", "promtool")
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
-    checked = subprocess.run(["promtool", "check", "metrics"], input=page, text=True, capture_output=True)
+    checked = subprocess.run([promtool, "check", "metrics"], input=page, text=True, capture_output=True)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")

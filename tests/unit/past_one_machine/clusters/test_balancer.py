@@ -7,7 +7,7 @@ import pytest
 
 from online.stack.service import StackError
 from past_one_machine.clusters.balancer import KINDS, Front, render
-from tests.debian import found
+from tests.needs import program
 
 
 def test_each_kind_is_configured(tmp_path: Path) -> None:
@@ -24,9 +24,7 @@ def test_each_kind_is_configured(tmp_path: Path) -> None:
 
 
 def test_haproxy_takes_it(tmp_path: Path) -> None:
-    haproxy = found("haproxy")
-    if haproxy is None:
-        pytest.skip("NOT TESTED: haproxy is missing (apt install haproxy)")
+    haproxy = program("haproxy")
     path = tmp_path / "haproxy.cfg"
     path.write_text(render([Front(kind, 8080 + n, ("127.0.0.1:5001",)) for n, kind in enumerate(KINDS)]))
     checked = subprocess.run([haproxy, "-c", "-f", str(path)], capture_output=True, text=True, check=False)

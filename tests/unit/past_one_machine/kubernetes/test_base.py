@@ -6,7 +6,6 @@ No cluster is needed, and none has run it: what a schema cannot say, such as whe
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,9 @@ from online.stack.feast.service import FLAGS as FEAST_FLAGS
 from online.stack.redis.service import FLAGS as REDIS_FLAGS
 from online.stack.service import ROOT
 from online.stack.triton.service import FLAGS as TRITON_FLAGS
+from online.stack.triton.service import restricted
 from past_one_machine.clusters.redis import NODE_TIMEOUT_MS
+from tests.needs import program
 
 BASE: Final = ROOT / "past_one_machine/kubernetes/base"
 KUBERNETES: Final = "1.32"  # the oldest whose schemas must take it
@@ -94,9 +95,8 @@ def test_the_schemas_refuse_what_is_wrong() -> None:
 
 
 def test_kustomize_builds_it() -> None:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed, which has kustomize in it")
-    built = subprocess.run(["kubectl", "kustomize", BASE], capture_output=True, text=True, check=True).stdout
+    kubectl = program("kubernetes-client", "kubectl")  # which has kustomize in it
+    built = subprocess.run([kubectl, "kustomize", BASE], capture_output=True, text=True, check=True).stdout
     made = list(yaml.safe_load_all(built))
     assert len(made) == len(OBJECTS)
     assert {each["metadata"].get("namespace", "recsys") for each in made} == {"recsys"}
@@ -191,7 +191,9 @@ def test_services_run_with_the_flags_that_they_run_with_here() -> None:
         for name in LASTING
     }
     for flags, name in ((REDIS_FLAGS, "redis"), (FEAST_FLAGS, "feast"), (TRITON_FLAGS, "triton")):
-        assert " ".join(flags) in commands[name]
+        assert " ".join(flags) in commands[name].replace("'*'", "*")
+    for option in restricted("$key"):
+        assert option in commands["triton"]
     assert f"--cluster-node-timeout {NODE_TIMEOUT_MS}" in commands["redis"]
 
 

@@ -188,14 +188,17 @@ def test_an_interrupted_expansion_leaves_nothing(films: Path, tmp_path: Path) ->
         "--folder",
         str(target),
     ]
-    process = subprocess.Popen(arguments, env=environment(films, tmp_path / "e"), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("out/.x.*/interactions-00003.parquet")):
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    with subprocess.Popen(
+        arguments, env=environment(films, tmp_path / "e"), stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            while not list(tmp_path.glob("out/.x.*/interactions-00003.parquet")):
+                assert process.poll() is None, process.stderr and process.stderr.read()
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert said.strip().endswith("interrupted")
     assert list((tmp_path / "out").iterdir()) == []

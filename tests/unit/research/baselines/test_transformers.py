@@ -19,7 +19,7 @@ from offline.evaluation import replay
 from offline.evaluation.replay import Holdout
 from research.baselines import environment, transformers
 from research.baselines.contract import SIZE
-from tests.unit.offline.training.test_ranking import ITEMS, USERS, inputs_of
+from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from research.baselines.weighted import (
     popular,
     weighted_histories,
 )
-from tests.unit.offline.training.test_ranking import ITEMS, USERS, inputs_of
+from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 DAY_S = 86_400
 

@@ -15,7 +15,7 @@ def turn(ms: float, server_ms: float, *, requests: int = 10, refused: int = 0) -
 
 def test_a_level_is_summed_up_over_its_turns() -> None:
     found = summary([turn(10, 4), turn(20, 6), turn(10, 5, refused=3)])
-    assert (found["answered"], found["refused"], found["failed"]) == (30, 3, 0)
+    assert (found["answered"], found["degraded"], found["refused"], found["failed"]) == (30, 0, 3, 0)
     assert (found["requests_per_s"], found["p50_ms"], found["p99_ms"]) == (100.0, 10.0, 20.0)
     assert found["processor_ms"] == {"server": 5.0, "redis": 0.0, "all": 5.0}
     assert found["generator_ms"] == 1.0

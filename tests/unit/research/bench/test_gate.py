@@ -1,20 +1,28 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from research.bench.gate import grown
+from research.bench.gate import grown, unanswered
 
+COUNTS = {"answered": 990, "degraded": 10, "refused": 10, "failed": 0}
 BEFORE = {
     "stage_p50_ms": {"redis": 1.0, "elasticsearch": 5.0, "feast": 4.0, "triton": 5.0, "total": 12.0},
     "processor_ms": {"server": 7.0, "elasticsearch": 3.0, "feast": 2.7, "triton": 3.2, "all": 15.9},
 }
 
 
-def level(ratio: dict[str, float], **changed: dict[str, float]) -> dict[str, Any]:
+def level(ratio: dict[str, float], **changed: Mapping[str, float]) -> dict[str, Any]:
     after = {key: {**values, **changed.get(key, {})} for key, values in BEFORE.items()}
-    return {"level": "4 in flight", "this": after, "other": BEFORE, "ratio": {"requests_per_s": 1.0, **ratio}}
+    this = {**COUNTS, **changed.get("counts", {}), **after}
+    return {
+        "level": "4 in flight",
+        "this": this,
+        "other": {**COUNTS, **BEFORE},
+        "ratio": {"requests_per_s": 1.0, **ratio},
+    }
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 1.1])
@@ -43,3 +51,12 @@ def test_a_stage_that_is_new_does_not_hide_the_sum() -> None:
     new["this"] = {**new["this"], "stage_p50_ms": {"everything": 16.0, "total": 16.0}}
     (told,) = grown([new], "this", "other")
     assert "total, 12.00 ms before, 16.00 ms now" in told
+
+
+def test_a_change_that_degrades_or_refuses_more_does_not_pass_as_faster() -> None:
+    faster = {"p50_ms": 0.5, "processor_ms": 0.5}
+    degrades = level(faster, counts={"degraded": 40})
+    assert grown([degrades], "this", "other") == ["4 in flight: 4.0% of the answers are degraded, 1.0% were"]
+    assert unanswered([level(faster)], "this") == []
+    (told,) = unanswered([level(faster, counts={"refused": 11})], "this")
+    assert told == "4 in flight: 11 requests were refused and 0 failed, 990 answered"

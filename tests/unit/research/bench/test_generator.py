@@ -9,7 +9,7 @@ import pytest
 from data_exchange_center.steps import StepError
 from research.bench import generator
 from research.bench.asking import Load
-from research.bench.generator import LOST, Target, expect_all_good, generate
+from research.bench.generator import LOST, Target, expect_answers, generate
 from tests.free_ports import free_ports
 from tests.unit.online.answering import Handler, answering
 
@@ -36,7 +36,7 @@ def test_an_error_is_not_a_fast_answer(url: str) -> None:
     run = generate(Target(url), [1, 13], in_flight=1)
     assert [answer.status for answer in run.answers] == [200, 503]
     with pytest.raises(StepError, match=r"answered 503: .* \(1 of 2 requests\)"):
-        expect_all_good(Target(url), run)
+        expect_answers(Target(url), run)
 
 
 def test_a_server_that_is_not_there_is_no_answer() -> None:
@@ -62,9 +62,15 @@ def test_a_request_without_an_answer_does_not_end_the_run(monkeypatch: pytest.Mo
     assert [answer.status for answer in run.answers] == [LOST, LOST]
 
 
-def test_a_request_says_that_it_is_strict_where_the_server_knows_the_word() -> None:
-    assert Target("http://a:1").request(7).endswith(b'{"userid": 7, "strict": true}')
-    assert Target("http://a:1", strict=None).request("u-7").endswith(b'{"userid": "u-7"}')
+def test_requests_are_plain() -> None:
+    assert Target("http://a:1").request("u-7").endswith(b'{"userid": "u-7"}')
+    assert Target("http://a:1", strict=True).request(7).endswith(b'{"userid": 7, "strict": true}')
+
+
+def test_a_closed_loop_goes_on_at_once_after_a_refusal(url: str) -> None:
+    run = generate(Target(url), [13] * 50, in_flight=1)
+    assert run.refused == 50
+    assert run.seconds < 50 * generator._LOST_S / 2
 
 
 def test_an_answer_of_another_release_is_told(url: str) -> None:

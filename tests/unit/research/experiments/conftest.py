@@ -10,7 +10,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.settings import Settings
 from research.experiments import fitted
-from tests.unit.offline.training.test_ranking import ITEMS, USERS, inputs_of
+from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels.contract import Channel
-from data_exchange_center.channels.stored_vectors import StoredVectors
+from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.fusion import Hits, candidate_columns
 from data_exchange_center.recipes import SOURCE, Recipe
@@ -22,14 +21,14 @@ from offline.data.sequences import Inputs
 from offline.evaluation import replay, served
 from offline.evaluation.replay import Answers
 from offline.evaluation.report import HEADLINES
-from offline.training.channels import channels_of, fit_channel, fit_channels
-from offline.training.ranking import fit_stages
+from offline.models.kinds import fit_channel
+from offline.models.stages import channels_of, fit_channels, fit_stages
 from research.experiments import ablations, fitted, global_time, recipe_seeds
 from research.experiments.fitted import EvalRequests, systems
 from research.experiments.fusion_rules import quotas, rrf, rules, z_scores
 from research.experiments.ranker_variants import AblationSetup, Parts, without
 from research.experiments.searches import searched_by_cosine, variants, without_popularity
-from tests.unit.offline.training.test_ranking import ITEMS, RECIPE, USERS, inputs_of
+from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 LAST = 4
 LAST_FOUR = HoldoutRule(last=LAST)

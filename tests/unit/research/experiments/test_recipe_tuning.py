@@ -16,11 +16,11 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import replay
 from offline.evaluation.evaluate import figure
-from offline.training.ranking import fit_stages, lists_of
+from offline.models.stages import fit_stages, lists_of
 from research.experiments import fitted, recipe_tuning
 from research.experiments.fitted import EvalRequests, systems
 from research.experiments.recipe_tuning import AROUND, AS_IT_IS, NOT_TRIED, Change, Trial, changes, measure, parts
-from tests.unit.offline.training.test_ranking import RECIPE
+from tests.unit.offline.models.test_stages import RECIPE
 
 NDCG = "ndcg@10"  # lists of fifteen have none at 50
 FEW = {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,33 +11,20 @@ from types import ModuleType
 import pytest
 
 from data_exchange_center.recipes import RECIPES
+from research.figures.readme import pages
 from tests import readmes
 
 ROOT = Path(__file__).parents[4]
-PAIRS = list(zip(readmes.readmes(), readmes.readmes(readmes.CHINESE), strict=True))
+PAIRS = [(name.replace(".zh-CN", ""), name) for name in readmes.readmes(readmes.CHINESE)]
 
 
 def text_of(readme: str) -> str:
     return (ROOT / readme).read_text(encoding="utf-8")
 
 
-@pytest.fixture(params=[readme for pair in PAIRS for readme in pair])
+@pytest.fixture(params=[*readmes.readmes(), *readmes.readmes(readmes.CHINESE)])
 def readme(request: pytest.FixtureRequest) -> str:
     return text_of(request.param)
-
-
-def test_the_figures_are_those_of_the_files_that_commands_wrote() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "research.figures.readme", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_figures_that_are_not_measured_yet_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = runpy.run_module("research.figures.readme")
-    readme["BLOCKS"]["soak"] = ("no_such.json", lambda figure, word: "")
-    filled = readme["rendered"]("<!-- figures: soak -->\nold\n<!-- /figures -->", lambda text: text)
-    assert filled.splitlines()[1] == "Not measured yet: no command has written `pic/figures/no_such.json`."
 
 
 def tracked(pattern: str) -> list[str]:
@@ -47,10 +32,10 @@ def tracked(pattern: str) -> list[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 
 
-def test_every_readme_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(tracked("*README*.md")) == {readme for pair in PAIRS for readme in pair}
-    filled = runpy.run_module("research.figures.readme")["readmes"]()
-    assert {str(path.relative_to(ROOT)) for path in filled} == {readme for pair in PAIRS for readme in pair}
+def test_chinese_pages_have_an_english_twin_and_every_page_gets_its_figures() -> None:
+    assert {english for english, _ in PAIRS} <= set(readmes.readmes())
+    known = {str(path.relative_to(ROOT)) for path in pages()}
+    assert known == {*readmes.readmes(), *readmes.readmes(readmes.CHINESE)}
 
 
 @pytest.mark.parametrize("name", [readmes.ENGLISH, readmes.CHINESE])
@@ -85,7 +70,7 @@ def test_both_languages_show_the_same_commands_links_and_figures(pair: tuple[str
 
 
 def test_every_command_is_run_by_a_test_or_says_why_not() -> None:
-    """Those without a note are run by tests/e2e/walk/test_readmes.py, which reads them here."""
+    """Those without a note are run by tests/e2e/full/test_readmes.py, which reads them here."""
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "e2e").rglob("*.py"))
     found = [command for name in readmes.readmes() for command in readmes.commands(name)]
     assert len(readmes.to_run()) >= 10
@@ -106,71 +91,3 @@ def test_python_examples_run(block: str, monkeypatch: pytest.MonkeyPatch) -> Non
     module = ModuleType("block")  # dataclasses look their module up
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(block, "README", "exec"), module.__dict__)
-
-
-def test_rating_prediction_shows_every_width_and_test_scores_where_they_were_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    scores = {"auc": 0.81234, "gauc": 0.7, "user_auc": 0.69}
-    figure = {
-        "command": "make ratings",
-        "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 8},
-        "dataset": "ml-1m",
-        "59": {"validation": scores, "test": {**scores, "auc": 0.82}},
-        "72": {"validation": scores, "test": {**scores, "auc": 0.84}},
-        "parts": {
-            "neighbours": {"columns": 70, "validation": scores},
-            "factors": {"columns": 61, "validation": scores},
-        },
-    }
-    rows = runpy.run_module("research.figures.offline_tables")["ratings"](figure, lambda text: text).splitlines()
-    assert rows[2:6] == [
-        "| 59 | the source's | 0.8123 | 0.8200 | 0.7000 |",
-        "| 61 | with the factors | 0.8123 | - | - |",
-        "| 70 | with the neighbours | 0.8123 | - | - |",
-        "| 72 | with both | 0.8123 | 0.8400 | 0.7000 |",
-    ]
-    assert rows[-1] == "Measured by `make ratings` on a CPU, 2 cores, 8 GB; data: ml-1m."
-
-
-def test_times_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = runpy.run_module("research.figures.demo_tables")
-    base = {"command": "make it", "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 8}}
-    parts = [{"part": "lint", "seconds": 20}, {"part": "unit tests", "seconds": 40}]
-    told = draw["test"]({**base, "parts": parts}, lambda text: text)
-    assert told.startswith("`make test` takes 60 seconds (lint 20, unit tests 40). Measured by `make it`")
-    first, again = {"setup": 5, "sync": 7, "all": 12}, {"setup": 1, "sync": 7, "all": 8}
-    told = draw["demo_time"]({**base, "first": first, "again": again}, lambda text: text)
-    assert told.startswith("12 seconds on an empty machine (setup 5, sync 7), 8 when it runs again.")
-
-
-def test_the_excerpt_shows_data_models_stores_check_and_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = runpy.run_module("research.figures.demo_tables")
-    printed = json.loads((ROOT / "pic" / "figures" / "demo_output.json").read_text(encoding="utf-8"))
-    lines = draw["brief"](printed, lambda text: text).splitlines()[1:-1]
-    assert 15 <= len(lines) <= 25
-    for word in (
-        "ratings of",
-        "tower:",
-        "in Redis",
-        "in Elasticsearch",
-        "in Feast",
-        "in Triton",
-        "score   ",
-        "is live",
-    ):
-        assert sum(word in line for line in lines) == 1, word
-
-
-def test_containers_have_a_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = {"service": "server", "size_mb": 631.3, "shared_mb": 199.2, "seconds_to_healthy": 5.2, "memory_mb": 208.1}
-    steps = {"service": "steps", "size_mb": 5777.6, "shared_mb": 199.2, "seconds_to_healthy": None, "memory_mb": None}
-    figure = {
-        "command": "make docker-figures",
-        "machine": {"cpu": "a CPU", "cores": 2, "memory_gb": 8},
-        "dataset": "ml-1m",
-        "containers": [server, steps],
-    }
-    lines = runpy.run_module("research.figures.demo_tables")["containers"](figure, lambda text: text).splitlines()
-    assert lines[2:4] == ["| `server` | 631.3 | 199.2 | 5.2 | 208.1 |", "| `steps` | 5777.6 | 199.2 | - | - |"]
-    assert lines[-1].startswith("Measured by `make docker-figures`")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.readmes import ROOT
 
-RUN_IN_IT = ("online.stack.containers", "online.main.s1_server", "online.gunicorn_conf", "online.web.worker")
+RUN_IN_IT = ("online.stack.containers", "online.main.s1_server", "online.gunicorn_conf", "gunicorn.workers.gasgi")
 OWN = "recsys-pipeline"
 WITHOUT = """
 import importlib, json, sys

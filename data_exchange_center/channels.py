@@ -1,0 +1,432 @@
+"""Served recall channels: what a release holds of a fitted channel, and how it answers a request. Numpy alone.
+
+A channel either gives vectors, which an index of the items is searched with (`VectorChannel`), or scores the items
+itself (`Channel`). Training lists, evaluation and server call the same methods. In the order of a request: what a
+channel sees of it (`Requests`), the base classes, the two built-in forms (`HistorySum`, `StoredVectors`), and all
+channels of a release (`ChannelSet`).
+
+A release names each channel's class by its ``form``; the class is found in the entry points ``recsys.served``.
+"""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center import plugins
+from data_exchange_center.fusion import Hits
+from data_exchange_center.history import History
+from data_exchange_center.vocabulary import NOT_FOUND, Vocabulary, top_k
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Ints = NDArray[np.integer]
+Arrays = Mapping[str, NDArray[Any]]
+
+EVENTS: Final = 100  # newest events that a channel is given, where it says nothing else
+BREAK_S: Final = 3600  # a request this long after the user's last event starts a new session
+LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it the clock tells a ranker nothing: the data is old
+CONTINUES, RETURNS = 0, 1  # regimes
+_TUPLES: Final = "profile", "hidden"  # fields of a `HistorySum` that are several arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Requests:
+    """m requests. Item codes are 1..n in the order of the release's items; 0 is padding or an unknown item.
+
+    Attributes:
+        items: (m, n) codes of the user's newest events before the request, newest first, padded on the right.
+        ratings: (m, n) rating codes of these events, 0 where padded.
+        times: (m, n) seconds of these events, 0 where padded.
+        lengths: (m,) how many events there are, up to n.
+        profiles: (m, fields) profile codes; 0 is an unknown value.
+        timestamps: (m,) seconds of the requests.
+        stored: channel name -> (m, d) vectors that are stored for these users; NaN for a user without one.
+    """
+
+    items: Ints
+    ratings: Ints
+    times: Ints
+    lengths: Ints
+    profiles: Ints
+    timestamps: Ints
+    stored: Mapping[str, Float32] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    @cached_property
+    def regimes(self) -> NDArray[np.int64]:
+        """(m,) CONTINUES or RETURNS."""
+        last = self.times[:, 0] if self.times.shape[1] else np.zeros(len(self), np.int64)
+        return regimes(self.timestamps, last, self.lengths > 0)
+
+
+def regimes(request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(m,) seconds of request and of the last event -> (m,) CONTINUES or RETURNS. No history: CONTINUES."""
+    returns = (np.asarray(request_times) - np.asarray(last_times) >= BREAK_S) & has_history
+    return np.where(returns, RETURNS, CONTINUES)
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """The terms of one request's scores of k items, for explanations; their sum is the scores.
+
+    Attributes:
+        base: (k,) what every user would get.
+        popularity: (k,) of the item alone.
+        profile: (k, fields) in the order of `Dataset.profile`; no fields where the channel does not look at them.
+        events: (k, n) of the user's newest events, newest first.
+    """
+
+    base: Float64
+    popularity: Float64
+    profile: Float64
+    events: Float64
+
+    @property
+    def scores(self) -> Float64:
+        """(k,)."""
+        total: Float64 = self.base + self.popularity + self.profile.sum(axis=1) + self.events.sum(axis=1)
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class Channel(ABC):
+    """A fitted channel, as it is served. Subclasses are frozen dataclasses of arrays and numbers.
+
+    Attributes:
+        form: name of the class within a release.
+        name: of the channel.
+    """
+
+    form: ClassVar[str]
+    name: str
+
+    @property
+    def events(self) -> int:
+        """How many of a user's newest events the requests bring."""
+        return EVENTS
+
+    @abstractmethod
+    def scores(self, requests: Requests) -> Float32:
+        """(m, items + 1) by item code, the higher the better, never NaN; `NOT_FOUND` for what it does not return.
+
+        Training calls it from a thread of its own.
+        """
+
+    def shares(self, requests: Requests, items: Ints) -> Shares | None:
+        """What the scores of (k,) item codes consist of, for one request; None where they are no sums.
+
+        Asked of items that it finds, and only where an answer is to be explained.
+        """
+        return None
+
+    def arrays(self) -> Arrays:
+        """All fields but the name, to be stored with the release."""
+        return {each.name: np.asarray(getattr(self, each.name)) for each in fields(self) if each.name != "name"}
+
+    @classmethod
+    def of(cls, name: str, arrays: Arrays) -> Self:
+        """Inverse of `arrays`; single numbers are numbers again. Raises KeyError when one is absent."""
+        stored = {each.name: arrays[each.name] for each in fields(cls) if each.name != "name"}
+        return cls(name=name, **{key: value if value.ndim else value.item() for key, value in stored.items()})
+
+
+class VectorChannel(Channel):
+    """A channel whose score of an item is the inner product of a user's and an item's vector: an index finds the best.
+
+    `columns.vector_of` makes the index's field of its name.
+    """
+
+    trained: NDArray[np.bool_]  # (items + 1,) False for padding and items it was not trained on: they are not indexed
+
+    @abstractmethod
+    def item_vectors(self) -> Float32:
+        """(items + 1, d); rows of items that are not ``trained`` mean nothing."""
+
+    @abstractmethod
+    def user_vectors(self, requests: Requests) -> Float32:
+        """(m, d); NaN for a user about whom it knows nothing, so that all items would score alike."""
+
+    @cached_property
+    def _item_vectors(self) -> Float32:
+        """Made once, however many requests are scored at a time."""
+        return self.item_vectors()
+
+    def scores(self, requests: Requests) -> Float32:
+        """Inner products."""
+        scores = self.user_vectors(requests) @ self._item_vectors.T
+        return np.where(np.isnan(scores) | ~self.trained, NOT_FOUND, scores)
+
+
+def query_vectors(vectors: Float32) -> Float32:
+    """(m, d) user vectors -> (m, d + 2): 1 for the item's bias, 0 for the item's filler."""
+    longer = np.zeros((len(vectors), vectors.shape[1] + 2), np.float32)
+    longer[:, :-2], longer[:, -2] = vectors, 1
+    return longer
+
+
+def index_vectors(vectors: Float32, bias: Float32, indexed: NDArray[np.bool_] | None = None) -> Float32:
+    """(n, d) item vectors, (n,) biases -> (n, d + 2): vector, bias, and a filler that makes all equally long.
+
+    <query, item> is the model's own v_user . v_item + b_item. The filler sqrt(M^2 - |(v, b)|^2), with M the longest,
+    meets only the query's 0; it makes an item the nearest to itself (Bachrach et al., "Speeding Up the Xbox Recommender
+    System", RecSys 2014, section 3).
+
+    ``indexed``: (n,) the rows whose longest is M; None: all.
+    """
+    known = np.hstack([vectors, bias[:, None]]).astype(np.float64)
+    square = (known**2).sum(axis=1)
+    longest = (square if indexed is None else square[indexed]).max(initial=0.0)
+    filler = np.sqrt(np.maximum(longest - square, 0))
+    return np.hstack([known, filler[:, None]]).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class HistorySum(VectorChannel):
+    """A user vector is the sum of a base row (one per regime), profile rows and weighted item rows of the history.
+
+    A hidden layer, where there is one, reads the sums and is added to them. It needs no model server, and a new rating
+    adds one term to a sum.
+
+    Attributes:
+        rows: (fields, items + 1, d) history rows; row 0 (padding) is zero.
+        lag: (fields, regimes, lags) weight of the newest, second newest, ... event.
+        rating_weight: (fields, regimes, rating codes) factor of an event by its rating; that of padding, code 0, is 0.
+        base: (regimes, d) where the sum starts.
+        profile: per profile field (codes, d); code 0 is an unknown value.
+        items: (items + 1, d) item vectors.
+        bias: (items + 1,) popularity: one more item dimension, 1 in the user vector.
+        trained: (items + 1,) False for padding and for items without a rating.
+        hidden: none, or a layer whose output is added to the sum: of the sums of each field, the first with base and
+            profile in it, (fields, d, h) and (h,) to hidden units with SiLU, and (h, d) back.
+    """
+
+    form: ClassVar[str] = "history_sum"
+
+    rows: Float32
+    lag: Float32
+    rating_weight: Float32
+    base: Float32
+    profile: tuple[Float32, ...]
+    items: Float32
+    bias: Float32
+    trained: NDArray[np.bool_]
+    hidden: tuple[Float32, ...] = ()
+
+    @property
+    def events(self) -> int:
+        """As many as there are weights."""
+        return int(self.lag.shape[2])
+
+    def user_vectors(self, requests: Requests) -> Float32:
+        """(m, d + 2), the last two 1 (popularity) and 0 (length). More than `events` events are cut off.
+
+        Where the sum is zero and popularity has no part, every item would get the same score: NaN. A linear item-item
+        model, for example, knows nothing about a user without a history.
+        """
+        items = requests.items[:, : self.events]
+        sums = np.zeros((len(self.rows), len(requests), self.items.shape[1]), np.float32)  # (fields, m, d)
+        sums[0] = self.base[requests.regimes]
+        for table, column in zip(self.profile, requests.profiles.T, strict=False):
+            sums[0] += table[column]
+        for of_field, rows, weights in zip(sums, self.rows, self._weights(requests), strict=True):
+            of_field += np.matmul(weights[:, None, :], rows[items])[:, 0]  # (m, 1, n) x (m, n, d)
+        vectors: Float32 = sums.sum(axis=0)
+        if self.hidden:
+            up, bias, down = self.hidden
+            units = np.matmul(sums, up).sum(axis=0) + bias
+            vectors += (units * _sigmoid(units)) @ down
+        if not self.bias.any():
+            vectors[~vectors.any(axis=1)] = np.nan
+        return query_vectors(vectors)
+
+    def _weights(self, requests: Requests) -> Iterator[Float32]:
+        """Of each event, (m, n): one array a field."""
+        items, ratings, regime = requests.items[:, : self.events], requests.ratings[:, : self.events], requests.regimes
+        for lag, rating_weight in zip(self.lag, self.rating_weight, strict=True):
+            yield lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)
+
+    def shares(self, requests: Requests, items: Ints) -> Shares:
+        """The inner product of an item with each term of the user's sum.
+
+        Hidden units are linear but for their gates. With the gates as they are for this request, a term's share is
+        its own and what it brings through the units; their bias is everybody's.
+        """
+        found = self.items[items].astype(np.float64)  # (k, d)
+        codes = requests.items[0, : self.events]
+        terms = [
+            weights[0][:, None] * rows[codes] for rows, weights in zip(self.rows, self._weights(requests), strict=True)
+        ]
+        first = [table[code] for table, code in zip(self.profile, requests.profiles[0], strict=False)]
+        profile, base = np.reshape(first, (-1, found.shape[1])), self.base[requests.regimes[0]]
+        seen_by, of_all = [found] * len(terms), np.zeros(len(found))  # an item as each field sees it
+        if self.hidden:
+            up, bias, down = self.hidden
+            sums = np.stack([each.sum(axis=0) for each in terms])
+            sums[0] += base + profile.sum(axis=0)
+            gates = _sigmoid(np.einsum("fd,fdh->h", sums, up) + bias)
+            opened = (found @ down.T) * gates  # (k, h)
+            seen_by, of_all = [found + opened @ each.T for each in up], opened @ bias
+        return Shares(
+            base=seen_by[0] @ base + of_all,
+            popularity=self.bias[items].astype(np.float64),
+            profile=seen_by[0] @ profile.T,
+            events=np.sum([each @ term.T for each, term in zip(seen_by, terms, strict=True)], axis=0),
+        )
+
+    def item_vectors(self) -> Float32:
+        """(items + 1, d + 2)."""
+        return index_vectors(self.items, self.bias, self.trained)
+
+    def arrays(self) -> Arrays:
+        """One for each profile field, and for each part of a hidden layer."""
+        several = {f"{part}{n}": each for part in _TUPLES for n, each in enumerate(getattr(self, part))}
+        rest = super(HistorySum, replace(self, profile=(), hidden=())).arrays()
+        return {key: array for key, array in rest.items() if key not in _TUPLES} | several
+
+    @classmethod
+    def of(cls, name: str, arrays: Arrays) -> Self:
+        tables: dict[str, Any] = {key: array for key, array in arrays.items() if not key.startswith(_TUPLES)}
+        for part in _TUPLES:
+            parts = sum(key.startswith(part) for key in arrays)
+            tables[part] = tuple(arrays[f"{part}{n}"] for n in range(parts))
+        return cls(name=name, **tables)
+
+
+def _sigmoid(values: NDArray[Any]) -> NDArray[Any]:
+    halves: NDArray[Any] = 0.5 * (1 + np.tanh(0.5 * values))
+    return halves
+
+
+@dataclass(frozen=True, eq=False)
+class StoredVectors(VectorChannel):
+    """The request brings the user's vector; a release holds them in `artifacts.USER_VECTORS` and not here.
+
+    Attributes:
+        users: (users, d) in the order of the users it was fitted on; NaN for a user it was not trained on.
+        items: (items + 1, d).
+        trained: (items + 1,) False for padding and items it was not trained on.
+    """
+
+    form: ClassVar[str] = "stored_vectors"
+
+    users: Float32
+    items: Float32
+    trained: NDArray[np.bool_]
+
+    def user_vectors(self, requests: Requests) -> Float32:
+        return requests.stored[self.name]
+
+    def item_vectors(self) -> Float32:
+        return self.items
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelSet:
+    """Channels over one vocabulary of items.
+
+    Attributes:
+        itemids: (items,) ascending; the code of ``itemids[c - 1]`` is c.
+        channels: none in a release that has stored vectors only.
+    """
+
+    itemids: NDArray[np.int64]
+    channels: tuple[Channel, ...]
+
+    def codes(self, itemids: Ints) -> NDArray[np.int64]:
+        """Codes of ``itemids``, any shape; 0 for an unknown item."""
+        return Vocabulary(self.itemids).codes(itemids)
+
+    def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+        """One user's vector for each channel that has vectors, (d,), for a request at ``timestamp`` (seconds).
+
+        A channel that knows nothing about the user is left out: fusion would take whichever items the index returned
+        first for its best. ``profile``: (profile fields,) codes.
+        """
+        channels = [channel for channel in self.channels if isinstance(channel, VectorChannel)]
+        requests = self._requests(channels, history, profile, timestamp)
+        vectors = {channel.name: channel.user_vectors(requests[channel.events])[0] for channel in channels}
+        return {name: vector for name, vector in vectors.items() if not np.isnan(vector[0])}
+
+    def scores(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+        """(items + 1,) by item code, for each channel without vectors: how one user's request scores the items."""
+        channels = [channel for channel in self.channels if not isinstance(channel, VectorChannel)]
+        requests = self._requests(channels, history, profile, timestamp)
+        return {channel.name: channel.scores(requests[channel.events])[0] for channel in channels}
+
+    def lists(self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int) -> Mapping[str, Hits]:
+        """The best ``size`` unseen items, as itemids, by each channel without vectors; for one user's request."""
+        found = {}
+        for name, scores in self.scores(history, profile, timestamp).items():
+            codes = self.codes(seen)
+            (hits,) = top_k(scores[None].copy(), size, np.zeros(len(codes), np.int64), codes)
+            found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
+        return found
+
+    def shares(self, history: History, profile: Ints, timestamp: int, itemids: Ints) -> Mapping[str, Shares]:
+        """What the scores of (k,) ``itemids`` consist of, by channel; without the channels whose scores are no sums.
+
+        Unknown items are counted as padding: their shares mean nothing.
+        """
+        requests, codes = self._requests(self.channels, history, profile, timestamp), self.codes(itemids)
+        found = {channel.name: channel.shares(requests[channel.events], codes) for channel in self.channels}
+        return {name: shares for name, shares in found.items() if shares is not None}
+
+    def _requests(
+        self, channels: Sequence[Channel], history: History, profile: Ints, timestamp: int
+    ) -> dict[int, Requests]:
+        """By the number of events that a channel is given."""
+        lengths = {channel.events for channel in channels}
+        codes = self.codes(history.itemids[: max(lengths, default=0)])
+        return {
+            events: Requests(
+                items=codes[None, :events],
+                ratings=history.ratings[None, :events],
+                times=history.times[None, :events],
+                lengths=np.array([min(len(codes), events)]),
+                profiles=np.asarray(profile)[None],
+                timestamps=np.array([timestamp]),
+            )
+            for events in lengths
+        }
+
+    def pack(self) -> bytes:
+        """An .npz, without pickle."""
+        arrays: dict[str, NDArray[np.generic]] = {
+            "itemids": self.itemids,
+            "names": np.array([channel.name for channel in self.channels], dtype=np.str_),
+            "forms": np.array([channel.form for channel in self.channels], dtype=np.str_),
+        }
+        for channel in self.channels:
+            arrays |= {f"{channel.name}.{key}": array for key, array in channel.arrays().items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> ChannelSet:
+        """Inverse of `pack`. Raises ValueError when ``raw`` is no such file, or holds a form that nobody declares."""
+        try:
+            with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
+                arrays = dict(stored)
+            named = zip(arrays["names"].tolist(), arrays["forms"].tolist(), strict=True)
+            return cls(
+                arrays["itemids"],
+                tuple(plugins.load(plugins.SERVED, form).of(name, _of(name, arrays)) for name, form in named),
+            )
+        except (KeyError, OSError, ValueError, EOFError) as error:
+            raise ValueError(f"these are no channels ({error})") from error
+
+
+def _of(name: str, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}

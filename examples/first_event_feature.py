@@ -1,0 +1,42 @@
+"""A feature of your own: the days since the user's first event.
+
+Stores cannot hold days that grow until the request comes, so they hold the moment, and the column is an
+`ElapsedFeature`: the model sees the days from the moment to the request. The parity check counts it a second time, in
+another way; a statistic without a second count is refused. pyproject.toml beside it declares both. To try it:
+
+    pip install --editable examples
+    make demo
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from data_exchange_center.columns import Columns
+from data_exchange_center.feature_kinds import NEVER, ElapsedFeature
+from offline.data.sequences import Ints, Sequences
+from offline.data.statistics import UserStatistic
+
+if TYPE_CHECKING:
+    from offline_to_online.parity.recount import Served
+
+
+def first_event(events: Sequences, users: Ints, counts: Ints) -> Ints:
+    """The second of each user's first event, (m,), once there is one: (m,) users after (m,) so many events."""
+    moments, begun = np.full(len(users), NEVER), counts > 0
+    moments[begun] = events.times[events.starts[users[begun]]]
+    return moments
+
+
+FIRST_EVENT = UserStatistic(
+    ElapsedFeature(name="first_event", entity="user", scale=5.0, transform="log1p"), first_event
+)
+
+
+def first_event_again(served: Served) -> pd.Series:
+    """The second count: in the table of ratings, each user's smallest time."""
+    times = served.ratings.groupby(Columns.USER)[Columns.TIMESTAMP].min()
+    return times.reindex(served.ids, fill_value=NEVER)

@@ -1,0 +1,72 @@
+"""A recall channel of your own: the items liked most in the days before the request.
+
+It has no vector, and its list depends on the time of the request. One file holds its settings, its fit and what is
+served of it; pyproject.toml beside it declares them. To try it:
+
+    pip install --editable examples
+    python -m examples.recent_channel > recent.json
+    RECSYS_RECIPE=recent.json make demo
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.channels import Channel, Float32, Requests
+from data_exchange_center.recipes import DEFAULT, ChannelRecipe, DataRecipe
+from data_exchange_center.vocabulary import NOT_FOUND
+
+if TYPE_CHECKING:
+    from offline.data.sequences import Inputs, Sequences
+    from offline.models.kinds import Fitted
+
+DAY_S = 86_400
+
+
+class RecentRecipe(ChannelRecipe):
+    """Settings, as a recipe names them."""
+
+    kind: Literal["recent"] = "recent"
+    name: str = "recent"
+    days: int = 90
+
+
+@dataclass(frozen=True, eq=False)
+class LikedRecently(Channel):
+    """What is served: counts day by day, from which a request cuts its own window."""
+
+    form: ClassVar[str] = "liked_recently"
+
+    first_day: int  # days since 1970-01-01
+    likes: NDArray[np.int32]  # (days + 1, items + 1) how often each item had been liked before each day began
+    days: int  # in the window
+
+    def scores(self, requests: Requests) -> Float32:
+        today = requests.timestamps // DAY_S - self.first_day  # (m,) excluded: the day of the request
+        last = len(self.likes) - 1
+        recent = self.likes[np.clip(today, 0, last)] - self.likes[np.clip(today - self.days, 0, last)]  # (m, items + 1)
+        return np.where(recent > 0, recent, NOT_FOUND).astype(np.float32)
+
+
+def fit(recipe: RecentRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+    """Count likes by day. The server imports this file without PyTorch and `offline`, so they are imported here."""
+    from offline.models.kinds import Fitted
+
+    day = past.times // DAY_S  # (events,)
+    likes = np.zeros((np.ptp(day) + 2, past.n_items + 1), dtype=np.int32)
+    np.add.at(likes, (day[past.liked] - day.min() + 1, past.items[past.liked]), 1)
+    return Fitted(LikedRecently(recipe.name, int(day.min()), likes.cumsum(axis=0, dtype=np.int32), recipe.days))
+
+
+# The default recipe with this channel as a third one.
+CHANNELS = (*DEFAULT.recall.channels, RecentRecipe(fusion_weight=0.5))
+RECIPE = DEFAULT.model_copy(
+    update={"name": "recent", "recall": DEFAULT.recall.model_copy(update={"channels": CHANNELS})}
+)
+
+if __name__ == "__main__":
+    print(RECIPE.model_dump_json(indent=2))

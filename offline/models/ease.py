@@ -1,0 +1,139 @@
+"""Recall channel `ease`: EASE, a linear item-item model (Steck, "Embarrassingly Shallow Autoencoders", WWW 2019).
+
+Recipe: `EaseRecipe`. Reads which users rated which items, (users, items + 1) 0/1. Fits a weight matrix, (items + 1,
+items + 1), in closed form, and factors it: rows and columns (items + 1, dim), whose products are its best approximation
+of that rank. A user's vector is the weighted sum of the rows of the history, an item's is its column; nothing is
+trained by gradient descent.
+
+Served: `HistorySum`. Its factors are also similarities of the list ranker. `transition_factors` are of the same form,
+of what follows what: the tower starts from them, and the list ranker reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy import linalg
+from scipy.sparse.linalg import LinearOperator, svds
+
+from data_exchange_center.channels import HistorySum
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.recipes import DataRecipe, EaseRecipe
+from offline.data.sequences import Inputs, Sequences
+from offline.models.kinds import Fitted
+
+Float32 = NDArray[np.float32]
+
+SMOOTHING = 0.75  # of how often an item is liked, as in word2vec: the rare do not seem to follow everything
+
+
+def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+    """Fit the channel."""
+    return Fitted(ease_channel(past, recipe, data.history, inputs.dataset))
+
+
+def ease_channel(past: Sequences, recipe: EaseRecipe, lags: int, dataset: Dataset) -> HistorySum:
+    """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
+    if past.n_items > recipe.low_rank_beyond:
+        rows, columns = low_rank_ease(past.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
+    else:
+        rows, columns = low_rank(ease_of_pairs(past.seen_together(), recipe.l2), recipe.dim, recipe.seed)
+    rows[0] = columns[0] = 0
+    dim, ratings = columns.shape[1], np.arange(dataset.rating_codes)
+    rating_weight = np.where(ratings > dataset.positive_level, 1, 0.5) * (ratings > 0)
+    lag = np.arange(1, lags + 1) ** -recipe.power
+    return HistorySum(
+        name=recipe.name,
+        rows=rows[None],
+        lag=np.broadcast_to(lag, (1, 2, lags)).astype(np.float32),
+        rating_weight=np.broadcast_to(rating_weight, (1, 2, dataset.rating_codes)).astype(np.float32),
+        base=np.zeros((2, dim), dtype=np.float32),
+        profile=(),
+        items=columns,
+        bias=np.zeros(len(columns), dtype=np.float32),
+        trained=past.rated(),
+    )
+
+
+def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:
+    """EASE (Steck 2019): (users, items + 1) 0/1, column 0 empty -> (items + 1, items + 1) weights, diagonal 0."""
+    return ease_of_pairs(seen.T @ seen, l2)
+
+
+def ease_of_pairs(together: sp.csr_matrix, l2: float) -> Float32:
+    """EASE of `pairs.seen_together`."""
+    gram = together.toarray().astype(np.float64)
+    gram[np.diag_indices_from(gram)] += l2
+    inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
+    inverse /= -np.diag(inverse)  # in place: a catalogue's square in double precision is the most that a step holds
+    weights: Float32 = inverse.astype(np.float32)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
+    """Truncated SVD: (n, n) -> rows (n, dim), columns (n, dim) with rows @ columns.T the best of that rank.
+
+    ``dim`` is at most n - 1.
+    """
+    return _factors(weights.astype(np.float64), dim, seed)  # in single precision, runs differ in the last digits
+
+
+def low_rank_ease(
+    seen: sp.csr_matrix, eigenvectors: int, l2: float, dim: int, seed: int = 0
+) -> tuple[Float32, Float32]:
+    """`low_rank` of EASE's weights, without a matrix of items x items: of (users, items + 1) 0/1, column 0 empty.
+
+    What is seen together is taken to be V L V' of its largest eigenvalues, and the rest of its diagonal. Then the
+    inverse that EASE needs is a diagonal less a product of (n, eigenvectors) with itself (Woodbury), and exact where
+    there are as many eigenvectors as the matrix has rank.
+    """
+    exact = seen.astype(np.float64)
+    _, values, vectors = svds(exact, k=min(eigenvectors, min(seen.shape) - 1), random_state=seed)
+    half = vectors.T * values  # (n, k): V L^1/2
+    seen_by = np.asarray(exact.sum(axis=0)).ravel()  # the diagonal, as all values are 1
+    diagonal = l2 + np.maximum(seen_by - np.square(half).sum(axis=1), 0)
+    half /= np.sqrt(diagonal)[:, None]
+    inner = np.linalg.cholesky(np.eye(half.shape[1]) + half.T @ half)
+    product = linalg.solve_triangular(inner, half.T, lower=True).T / np.sqrt(diagonal)[:, None]
+    columns = product / (1 / diagonal - np.square(product).sum(axis=1))[:, None]  # over the inverse's diagonal
+    of_itself = (product * columns).sum(axis=1)  # EASE's weights have none
+
+    def by(left: NDArray[np.float64], right: NDArray[np.float64]) -> Callable[..., NDArray[np.float64]]:
+        return lambda vector: left @ (right.T @ vector.ravel()) - of_itself * vector.ravel()
+
+    weights = LinearOperator(
+        (len(half), len(half)), matvec=by(product, columns), rmatvec=by(columns, product), dtype=np.float64
+    )
+    return _factors(weights, dim, seed)
+
+
+def _factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
+    left, values, right = svds(weights, k=min(dim, weights.shape[0] - 1), random_state=seed)
+    order = np.argsort(-values)
+    weight = values[order]
+    root = np.sqrt(np.where(weight > 1e-6 * weight[0], weight, 0))  # what is below is rounding
+    return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
+
+
+def transition_factors(followers: sp.csr_matrix, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
+    """Positive pointwise mutual information of an event and what is liked after it (Levy & Goldberg 2014), low rank.
+
+    ``followers``: `pairs.followers`. Returns factors of events and of candidates, (items + 1, min(dim, items)) each;
+    row 0 is zero.
+    """
+    counts = followers.tocoo()  # no pair twice
+    liked, events = np.bincount(counts.col, counts.data), np.bincount(counts.row, counts.data)
+    share = liked**SMOOTHING / (liked**SMOOTHING).sum()
+    information = np.log(counts.data / (events[counts.row] * share[counts.col]))
+    positive = np.maximum(information, 0)
+    if not positive.any():
+        nothing = np.zeros((counts.shape[0], min(dim, counts.shape[0] - 1)), dtype=np.float32)
+        return nothing, nothing
+    rows, columns = low_rank(sp.csr_matrix((positive, (counts.row, counts.col)), shape=counts.shape), dim, seed)
+    rows[0] = columns[0] = 0
+    return rows, columns

@@ -1,0 +1,217 @@
+"""Models as the steps see them: found by kind, fitted, stored, rebuilt, scored.
+
+Entry points ``recsys.models`` say what trains a kind: of a channel, a function `fit(recipe, past, inputs, data)` that
+returns `Fitted`; of a ranker, a subclass of `Ranker`. A kind's settings are in `data_exchange_center.recipes`.
+"""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data_exchange_center import plugins
+from data_exchange_center.channels import Channel, VectorChannel
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import FeatureSpec, ModelInputs
+from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe
+from offline.data.lists import Lists, StoredFeatures
+from offline.data.sequences import Inputs, Sequences
+from offline.models.training import Data, curves, train_on_lists
+
+Config = Mapping[str, Any]  # JSON: "kind", and what sizes the network
+
+
+# --- Channels
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A channel, and its fit's report for JSON: "auc" by part and "epochs", each with its "loss", if any."""
+
+    channel: Channel
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedChannel:
+    """A fitted channel.
+
+    Attributes:
+        recipe: its settings.
+        channel: what is served of it.
+        report: configuration, curves and metrics, for JSON.
+    """
+
+    recipe: ChannelRecipe
+    channel: Channel
+    report: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        if not isinstance(self.channel, VectorChannel):
+            return "scores the items when a request comes"
+        trained, dim = self.channel.trained[1:], self.channel.item_vectors().shape[1]
+        return f"{trained.sum():,} of {len(trained):,} items, {dim} dimensions"
+
+
+def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> FittedChannel:
+    """Fit a channel by its kind, on ``past``: events of the users and items of ``inputs``, nothing later.
+
+    Raises TypeError for a kind of which the index would hold vectors that nobody searches, or none to search.
+    """
+    fitted: Fitted = plugins.load(plugins.MODELS, recipe.kind)(recipe, past, inputs, data)
+    if isinstance(fitted.channel, VectorChannel) != isinstance(recipe, VectorRecipe):
+        raise TypeError(f"{recipe.kind}: a VectorRecipe is served by a VectorChannel, and only a VectorRecipe is")
+    report = {"recipe": recipe.model_dump(mode="json"), **curves([]), **fitted.report}
+    return FittedChannel(recipe, fitted.channel, report)
+
+
+# --- Rankers
+
+
+@dataclass(frozen=True, eq=False)
+class PairExamples:
+    """Rows of rated pairs with the columns of ``spec``, and their labels."""
+
+    spec: FeatureSpec
+    dataset: Dataset
+    data: Data
+
+
+@dataclass(frozen=True, eq=False)
+class ListExamples:
+    """Lists that recall made at moments of the past, and all that may be known beside them.
+
+    Attributes:
+        past: every event that may be known.
+        recipe: of the recommender.
+        spec: the columns of a row.
+        teachers: the channels that made the lists, fitted on the first part of each user's past.
+        channels: the same, fitted on the whole past.
+        lists: the c candidates of a list are one user's, with the same history in every row.
+    """
+
+    past: Sequences
+    inputs: Inputs
+    recipe: Recipe
+    spec: FeatureSpec
+    teachers: Sequence[Channel]
+    channels: Sequence[Channel]
+    lists: Lists
+
+
+@dataclass(frozen=True, eq=False)
+class FittedRanker:
+    """A trained network, the configuration that rebuilds it, and its fit's report for JSON: see `Fitted`."""
+
+    network: Ranker
+    config: Config
+    report: Mapping[str, Any] = field(default_factory=lambda: curves([]))
+
+
+class Ranker(nn.Module, ABC):
+    """A ranking network of float32 rows as `FeatureSpec.assemble` makes them.
+
+    (n, width) rows -> (n, 1) scores, or (m, c, width) -> (m, c, 1) of lists. It is stored as weights and configuration,
+    and exported to ONNX as it was trained, within a `ScoringModel`.
+    """
+
+    @classmethod
+    @abstractmethod
+    def configure(cls, recipe: Any, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
+        """The sizes of the network for the columns of ``spec``.
+
+        Args:
+            recipe: of this kind.
+            trained: the configuration of a trained network of this kind, for what only training knows; else empty.
+        """
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Config) -> Self:
+        """The network with random weights."""
+
+    @classmethod
+    def fit(cls, recipe: Any, examples: Any) -> FittedRanker:
+        """Fit with nothing that is not in the examples: `ListExamples`, or `PairExamples` of a `PairsRecipe`.
+
+        This one is for lists: trained with what was known when the lists were recalled.
+        """
+        config = cls.configure(recipe, examples.spec, examples.inputs.dataset, {})
+        known = examples.past.earlier(recipe.past)
+        stored = StoredFeatures.of(known, examples.inputs, examples.spec, examples.recipe)
+        network, losses = train_on_lists(lambda: cls.build(config), examples.lists, stored, recipe)
+        return FittedRanker(network, config, {**curves(losses), "lists": len(examples.lists)})
+
+
+def ranker_class(kind: object) -> type[Ranker]:
+    """The network's class. Raises ValueError when there is no such kind."""
+    found = plugins.load(plugins.MODELS, kind)
+    if not (isinstance(found, type) and issubclass(found, Ranker)):
+        raise ValueError(f"{kind!r} is no ranker")
+    return found
+
+
+def fit_ranker(recipe: RankerRecipe, examples: PairExamples | ListExamples) -> FittedRanker:
+    """Fit a ranker by its kind."""
+    return ranker_class(recipe.kind).fit(recipe, examples)
+
+
+# --- A ranker as it is stored, exported and served
+
+
+class ScoringModel(nn.Module):
+    """A ranking model as it is served: one user's n candidates -> (n, 1) probabilities of a click.
+
+    Given (n, `Widths.row`) float32 and, where the model reads a history, (1, `Widths.history`): that of all candidates.
+    The network gets them joined, as in training: a list where there is a history, else rows.
+    """
+
+    def __init__(self, ranker: nn.Module) -> None:
+        super().__init__()
+        self.ranker = ranker
+
+    def forward(self, rows: Tensor, history: Tensor | None = None) -> Tensor:
+        if history is None:
+            return torch.sigmoid(self.ranker(rows))
+        whole = torch.cat([rows, history.expand(rows.shape[0], -1)], dim=1)  # (n, width)
+        return torch.sigmoid(self.ranker(whole[None])[0])
+
+
+def score(model: nn.Module, inputs: ModelInputs) -> Float32:
+    """(n,) probabilities that a `ScoringModel` gives one list's candidates, if there are any."""
+    if not len(inputs):
+        return np.empty(0, np.float32)
+    with torch.inference_mode():
+        probabilities: Float32 = model(*map(torch.from_numpy, inputs.by_name.values()))[:, 0].numpy()
+    return probabilities
+
+
+def weights_to_bytes(model: nn.Module) -> bytes:
+    """The state dict as `torch.save` writes it: the same weights give the same bytes."""
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def load_weights(model: nn.Module, content: bytes) -> None:
+    """The inverse of `weights_to_bytes`, into ``model``."""
+    model.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
+
+
+def load_ranker(weights: bytes, config: Config) -> ScoringModel:
+    """The served model in evaluation mode, from `artifacts.RANK_WEIGHTS` and "model" of `artifacts.RANK_REPORT`.
+
+    A softmax over lists knows no probability; the sigmoid keeps its order and the range that the wire promises.
+    Raises ValueError or RuntimeError when the two do not belong together.
+    """
+    network = ranker_class(config.get("kind")).build(config)
+    load_weights(network, weights)
+    return ScoringModel(network).eval()

@@ -1,0 +1,489 @@
+"""How networks are trained: one loop for all of them, then the two kinds of examples, rated pairs and recalled lists.
+
+The same arguments give the same weights, bit for bit, on one machine: every operation used is deterministic on the CPU
+at a fixed number of threads.
+
+`Loop` trains in a single process on the CPU. ``past_one_machine/workers`` puts another one in its place (`using`), by
+which several processes, each with its share of the data, train one model, on GPUs too. A network's training reads its
+share through the loop (`Loop.own_events`, `Loop.own_lists`), draws batches of all examples, and takes the share's part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import log_loss, roc_auc_score
+from torch import Tensor, nn
+
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.frozen import Frozen
+from data_exchange_center.progress import progress
+from data_exchange_center.recipes import ListsRecipe, TrainRecipe
+from offline.data.lists import Lists, StoredFeatures, made_ahead, sampled
+from offline.data.sequences import Ints, Sequences
+from offline.data.split import validation_mask
+
+# One: batches this small gain little from a second thread, lose much when the machine is busy, and a fixed number means
+# the same sums in the same order, hence the same weights, on a machine with more cores.
+THREADS = 1
+PREDICT_BATCH = 65536
+EXCLUDED = np.float32(-1e4)  # added to the score of what is left out of the softmax over a list
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+# --- The loop
+
+
+class Batch(Protocol):
+    """A named tuple of tensors."""
+
+    @property
+    def weight(self) -> float:
+        """The divisor that makes a mean of the batch's loss: the number or the weight of its targets."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of ``total`` numbered things that is this process's: from ``begin``, included, to ``end``, excluded."""
+
+    begin: int
+    end: int
+    total: int
+
+    def of(self, index: Ints) -> Ints:
+        """Positions among all -> positions within the share, of those that are in it."""
+        return index[self.mask(index)] - self.begin
+
+    def mask(self, index: Ints) -> NDArray[np.bool_]:
+        return (index >= self.begin) & (index < self.end)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training run: what changes from epoch to epoch, and so what a checkpoint holds. ``losses``: of past epochs."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    rng: np.random.Generator
+    losses: list[float] = field(default_factory=list)
+
+
+class Loop:
+    """Trains in this process alone, on the CPU, without checkpoints."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this is, of several processes, the one that reports and writes."""
+        return True
+
+    def own_events(self, data: Sequences) -> Sequences:
+        """The events of this process's users; all users keep their place."""
+        return data
+
+    def own_lists(self, lists: Lists) -> Lists:
+        """This process's training lists."""
+        return lists
+
+    def numbered(self, own: int) -> Share:
+        """The share of a process that has ``own`` things, those of all processes being numbered one after another."""
+        return Share(0, own, own)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over the processes."""
+        return values
+
+    def placed(self, loss: nn.Module) -> nn.Module:
+        """The loss's module where it is computed; call it before the optimizer gets the parameters."""
+        return loss
+
+    def on_device(self, batch: Any) -> Any:
+        return batch
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """In which a loss is computed; gradients and weights stay in single precision."""
+        return nullcontext()
+
+    def mean(self, loss: Tensor, weight: float) -> Tensor:
+        """A batch's loss over the weight of its targets; the gradients of this are those of the whole batch's mean."""
+        return loss / (weight or 1)
+
+    def begin(self, seed: int, epoch: int) -> None:
+        """Seed what each of several processes draws for itself in an epoch: dropout. A single one goes on as it was."""
+
+    def resume(self, run: Run, recipe: Frozen, data: Sequence[NDArray[Any]]) -> Callable[[], None]:
+        """Set ``run`` to its last checkpoint, if any. Returns the function that writes one.
+
+        ``recipe`` and ``data``, the arrays that this process reads, tell one run's checkpoints from another's.
+        """
+        return lambda: None
+
+    def train(
+        self,
+        run: Run,
+        loss_of: nn.Module,
+        epochs: int,
+        batches: int,
+        epoch_of: Callable[[int], Iterable[Any]],
+        *,
+        recipe: Frozen,
+        title: str,
+        data: Sequence[NDArray[Any]] = (),
+        by_target: bool = False,
+        watch: Callable[[], Mapping[str, float]] = dict,
+    ) -> list[float]:
+        """Run the epochs; returns each one's loss.
+
+        Args:
+            run: model, optimizer, schedule and random state.
+            loss_of: `placed`; its forward makes a loss of a batch, summed over the batch's targets.
+            batches: of an epoch.
+            epoch_of: number of the epoch -> its batches, each a `Batch`.
+            recipe: of the model; its ``seed`` is the run's.
+            data: see `resume`.
+            by_target: an epoch's loss is the mean over its targets; else over its batches.
+            watch: called after each epoch: further metrics for the progress bar.
+        """
+        save = self.resume(run, recipe, data)
+        with progress(total=epochs * batches, desc=title, unit="batch", disable=not self.first) as bar:
+            for epoch in range(len(run.losses), epochs):
+                self.begin(getattr(recipe, "seed", 0), epoch)
+                run.model.train()
+                total = torch.zeros(2, dtype=torch.float64)  # losses, and what they are divided by
+                for batch in epoch_of(epoch):
+                    weight = batch.weight
+                    with self.precision():
+                        loss = loss_of(self.on_device(batch))
+                        mean = self.mean(loss, weight)
+                    run.optimizer.zero_grad(set_to_none=True)
+                    torch.autograd.backward(mean)
+                    run.optimizer.step()
+                    run.schedule.step()
+                    total += torch.tensor([loss.item(), weight] if by_target else [mean.item(), 1.0])
+                    bar.update()
+                losses, divisor = self.sum(total).tolist()
+                run.losses.append(losses / (divisor or 1))
+                save()
+                shown = {"loss": run.losses[-1], **watch()}
+                bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()}, refresh=False)
+        return run.losses
+
+
+ALONE: Final = Loop()
+_loop: ContextVar[Loop] = ContextVar("loop", default=ALONE)
+
+
+def loop() -> Loop:
+    """The loop that trains now."""
+    return _loop.get()
+
+
+@contextmanager
+def using(other: Loop) -> Iterator[None]:
+    """Train by another loop."""
+    token = _loop.set(other)
+    try:
+        yield
+    finally:
+        _loop.reset(token)
+
+
+def curves(losses: Sequence[float]) -> dict[str, Any]:
+    """The part of a report that every model has, of a model without AUC: each epoch's loss, if it has epochs."""
+    return {"auc": {}, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
+
+
+def first_rating_weights(
+    levels: int, positive_level: int, disliked: Sequence[float], liked: Sequence[float]
+) -> torch.Tensor:
+    """(levels + 1,) weights of an event by its rating's code, to start from; 0 for padding.
+
+    ``disliked`` and ``liked`` are the weights from the lowest level to the highest of each kind; what lies between is
+    interpolated.
+    """
+
+    def spread(weights: Sequence[float], n: int) -> list[float]:
+        at = np.linspace(0, 1, n) if n > 1 else np.ones(n)
+        values: list[float] = np.interp(at, np.linspace(0, 1, len(weights)), weights).tolist()
+        return values
+
+    return torch.tensor([0.0, *spread(disliked, positive_level), *spread(liked, levels - positive_level)])
+
+
+# --- Rated pairs: binary cross-entropy
+
+
+class Rows(NamedTuple):
+    """Model inputs and their labels."""
+
+    inputs: Tensor  # (rows, ...)
+    labels: Tensor  # (rows,) float32
+
+    @property
+    def weight(self) -> float:
+        """1: their loss is a mean already."""
+        return 1.0
+
+    def take(self, mask: NDArray[np.bool_]) -> Rows:
+        index = torch.from_numpy(np.flatnonzero(mask))
+        return Rows(self.inputs[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to train on, rows to report on, and which of the former are set aside to choose on."""
+
+    train: Rows
+    held_out: NDArray[np.bool_]  # of the training rows: True for validation
+    test: Rows
+
+
+class Epoch(NamedTuple):
+    """Loss and metrics of an epoch."""
+
+    epoch: int  # from 1
+    loss: float  # mean over the epoch's batches
+    auc: dict[str, float]  # of every watched part
+
+
+class _CrossEntropy(nn.Module):
+    """Binary cross-entropy of a batch of `Rows`, their mean."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, rows: Rows) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(self.model(rows.inputs)[:, 0], rows.labels)
+
+
+def train_on_pairs(
+    build: Callable[[], Model], rows: Rows, recipe: TrainRecipe, watch: dict[str, Rows], title: str
+) -> tuple[Model, list[Epoch]]:
+    """Build a model and train it on ``rows`` with Adam; after every epoch its AUC on each part of ``watch`` is taken.
+
+    Args:
+        build: makes the model; called with the random state seeded.
+        rows: training rows.
+        recipe: epochs, batch size, optimizer and seed.
+        watch: name -> rows the model is evaluated on, never trained on (unless they are its training rows).
+        title: label of the progress bar.
+    """
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(recipe.seed)
+    model = build()
+    optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    batches = -(-len(rows.labels) // recipe.batch_size)
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    if recipe.schedule == "constant":
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    else:
+        steps = recipe.epochs * batches
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
+    shuffle = torch.Generator().manual_seed(recipe.seed)
+    metrics: list[dict[str, float]] = []
+
+    def batches_of(_: int) -> Iterator[Rows]:
+        for index in torch.split(torch.randperm(len(rows.labels), generator=shuffle), recipe.batch_size):
+            yield Rows(rows.inputs.index_select(0, index), rows.labels.index_select(0, index))
+
+    def watched() -> dict[str, float]:
+        metrics.append({name: auc(model, part) for name, part in watch.items()})
+        return metrics[-1]
+
+    run = Run(model, optimizer, schedule, np.random.default_rng(recipe.seed))
+    losses = ALONE.train(
+        run, _CrossEntropy(model), recipe.epochs, batches, batches_of, recipe=recipe, title=title, watch=watched
+    )
+    return model, [Epoch(n, *each) for n, each in enumerate(zip(losses, metrics, strict=True), start=1)]
+
+
+def pairs_data(inputs: Float32, ratings: pd.DataFrame, validation_share: float) -> Data:
+    """``inputs`` (rows, width), one for every row of ``ratings`` (userid, label, split)."""
+    labels = ratings[Columns.LABEL].to_numpy(np.float32)
+    is_train = (ratings[Columns.SPLIT] != Split.TEST).to_numpy()
+    train, test = (
+        Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
+    )
+    return Data(train, validation_mask(ratings.loc[is_train, Columns.USER], validation_share), test)
+
+
+def predict(model: nn.Module, inputs: Tensor) -> NDArray[np.float32]:
+    """(rows,) logits, in evaluation mode."""
+    model.eval()
+    with torch.inference_mode():
+        logits: NDArray[np.float32] = torch.cat(
+            [model(part)[:, 0] for part in torch.split(inputs, PREDICT_BATCH)]
+        ).numpy()
+    return logits
+
+
+def auc(model: nn.Module, rows: Rows) -> float:
+    """Area under the ROC curve; nan where the rows hold only one label."""
+    labels = rows.labels.numpy()
+    if len(labels) == 0 or labels.min() == labels.max():
+        return float("nan")
+    return float(roc_auc_score(labels, predict(model, rows.inputs)))
+
+
+@dataclass(frozen=True)
+class FittedOnPairs(Generic[Model]):
+    """A model trained on all training rows, and how good it is."""
+
+    model: Model
+    epochs: list[Epoch]  # of the run without the validation rows
+    auc: dict[str, float]  # train and test: this model; validation: the run without the validation rows
+    calibration: dict[str, Any]  # of this model on the test rows
+
+    def report(self) -> dict[str, Any]:
+        """For JSON: nan is null, and nothing depends on the clock."""
+        return {
+            "auc": {part: _number(value) for part, value in self.auc.items()},
+            "epochs": [
+                {"epoch": e.epoch, "loss": e.loss, "auc": {k: _number(v) for k, v in e.auc.items()}}
+                for e in self.epochs
+            ],
+            "calibration": self.calibration,
+        }
+
+
+def fit_on_pairs(build: Callable[[], Model], data: Data, recipe: TrainRecipe, title: str) -> FittedOnPairs[Model]:
+    """Train without the held-out rows and evaluate on them after every epoch; then train on all training rows.
+
+    Nothing is chosen here, on the test rows least of all: epochs and settings are the recipe's.
+    """
+    watch = {"validation": data.train.take(data.held_out)}
+    _, epochs = train_on_pairs(build, data.train.take(~data.held_out), recipe, watch, f"{title}, validation")
+    model, _ = train_on_pairs(build, data.train, recipe, {}, f"{title}, all training rows")
+    scores = {
+        "train": auc(model, data.train),
+        "validation": epochs[-1].auc["validation"],
+        "test": auc(model, data.test),
+    }
+    return FittedOnPairs(model, epochs, scores, calibration(predict(model, data.test.inputs), data.test.labels.numpy()))
+
+
+def calibration(logits: NDArray[np.float32], labels: NDArray[np.float32], bins: int = 20) -> dict[str, Any]:
+    """Predicted against observed click rate, in bins of equally many rows; log loss. Empty without rows."""
+    if len(labels) == 0:
+        return {}
+    probability = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    order = np.argsort(probability, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return {
+        "predicted": [float(probability[part].mean()) for part in parts],
+        "observed": [float(labels[part].mean()) for part in parts],
+        "rows": [len(part) for part in parts],
+        "log_loss": float(log_loss(labels, probability, labels=[0, 1])),
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+# --- Lists: softmax over each list, liked candidates against all others except the disliked (Cao et al. 2007, ListNet)
+
+
+class ListBatch(NamedTuple):
+    """A sample of m lists, n candidates each."""
+
+    rows: Tensor  # (m, n, width)
+    offsets: Tensor  # (m, n) of the scores, in the softmax
+    liked: Tensor  # (m, n)
+
+    @property
+    def weight(self) -> float:
+        """The number of liked candidates."""
+        return int(self.liked.sum())
+
+
+class _ListLoss(nn.Module):
+    """Cross-entropy of a batch, summed over the liked candidates."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: ListBatch) -> Tensor:
+        rows, offsets, liked = batch
+        scores = self.model(rows)[..., 0] + offsets  # (m, n)
+        loss: Tensor = -scores.log_softmax(dim=1)[liked].sum()
+        return loss
+
+
+def train_on_lists(
+    build: Callable[[], Model], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
+) -> tuple[Model, list[float]]:
+    """A network fitted on the lists with AdamW, and each epoch's loss.
+
+    Args:
+        build: makes the network, (m, c, width) rows -> (m, c, 1) scores; called with the random state seeded.
+        lists: all hold something liked.
+        stored: the columns of a row besides those of the list.
+        recipe: epochs, batch size, candidates of a list in a batch, optimizer and seed.
+    """
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    model, now = build(), loop()
+    lists = now.own_lists(lists)
+    own = now.numbered(len(lists))
+    loss_of = now.placed(_ListLoss(model))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    batches = -(-own.total // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
+
+    def batches_of(_: int) -> Iterator[ListBatch]:
+        """All lists in random order, other candidates of them each time; of each batch, this process's part."""
+        for index in np.array_split(rng.permutation(own.total), batches):
+            sample = sampled(lists.take(own.of(index)), recipe.sampled, rng, own.mask(index))
+            excluded = sample.lists.disliked | (sample.lists.candidates == 0)
+            yield ListBatch(
+                rows=torch.from_numpy(stored.rows(sample.lists)),
+                offsets=torch.from_numpy(np.where(excluded, EXCLUDED, sample.log_weights)),
+                liked=torch.from_numpy(sample.lists.liked),
+            )
+
+    losses = now.train(
+        Run(model, optimizer, schedule, rng),
+        loss_of,
+        recipe.epochs,
+        batches,
+        lambda epoch: made_ahead(batches_of(epoch)),
+        recipe=recipe,
+        title="ranker",
+        data=(lists.candidates, lists.liked, lists.features),
+    )
+    return model.cpu().eval(), losses
+
+
+def list_scores(model: nn.Module, lists: Lists, stored: StoredFeatures) -> Tensor:
+    """(m, c) scores."""
+    scores: Tensor = model(torch.from_numpy(stored.rows(lists)))[..., 0]
+    return scores
+
+
+def ranked(model: nn.Module, lists: Lists, stored: StoredFeatures, batch_size: int = 256) -> NDArray[np.int64]:
+    """(m, c) candidates in the ranker's order, padding last; ties keep the fused order."""
+    model.eval()
+    out = []
+    with torch.inference_mode():
+        for start in range(0, len(lists), batch_size):
+            part = lists.take(np.arange(start, min(start + batch_size, len(lists))))
+            scores = np.where(part.candidates > 0, list_scores(model, part, stored).numpy(), -np.inf)
+            out.append(np.take_along_axis(part.candidates, np.argsort(-scores, axis=1, kind="stable"), axis=1))
+    return np.concatenate(out)

@@ -1,0 +1,51 @@
+"""``feast ...``: without PyTorch, and with a feature server that only reads and only answers to its own names.
+
+Feast imports PyTorch wherever it is installed, which costs 4 s and 200 MB for nothing.
+
+A web page that is open on the same machine can send requests to the feature server, and by DNS rebinding (a name of its
+own that turns into 127.0.0.1) read the answers. So the server's writing endpoints are removed, since the steps write
+through Feast's commands, and a request whose Host is not in FEAST_HOSTS is refused (default: 127.0.0.1 and localhost;
+``*``: any is answered). Needs nothing but Feast.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+sys.modules["torch"] = None  # type: ignore[assignment]  # the documented way to make an import fail
+
+from feast.cli.cli import cli  # noqa: E402
+
+SERVED = {"/get-online-features", "/health", "/openapi.json", "/docs"}
+HOSTS = os.environ.get("FEAST_HOSTS", "127.0.0.1,localhost").split(",")
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def serve_reads_only() -> None:
+    """Have ``feast serve`` start Feast's own application without the other endpoints, for HOSTS."""
+    from fastapi import FastAPI
+    from feast import feature_server
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    whole = feature_server.get_app
+
+    def reading_app(*arguments: object, **options: object) -> FastAPI:
+        app: FastAPI = whole(*arguments, **options)  # type: ignore[arg-type]
+        app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") in SERVED]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
+        return app
+
+    feature_server.get_app = reading_app
+
+
+def die_with_parent() -> None:
+    """In a forked worker: end when the master does, or it would hold the port against the master's successor."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    if "serve" in sys.argv:
+        serve_reads_only()
+        os.register_at_fork(after_in_child=die_with_parent)
+    cli()

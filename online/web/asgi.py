@@ -1,0 +1,195 @@
+"""The HTTP edge: the Flask application behind gunicorn's `asgi` worker, with a bounded queue in front of its threads.
+
+The event loop reads a request's head and body, so that a slow client costs a socket and no thread. A request that is
+whole goes to a thread, or waits for one; where too many have come already it is refused at once, which costs next to
+nothing. Flask itself knows nothing of this and runs under any WSGI server, without the queue.
+
+ASGI and WSGI in one page instead of asgiref or a2wsgi: asgiref reads a body without a limit in size or time, a2wsgi
+reads it within the thread, and neither can say no before a thread is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from flask import Flask
+from prometheus_client import Counter
+
+from data_exchange_center.settings import ServerSettings
+from online.web.limits import COMPLETE_SINCE, MAX_BODY, MAX_EVENTS_BODY, WITH_EVENTS, body_too_large
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+Answer = tuple[int, Headers, bytes]  # status, headers, body
+
+WATCHES: Final = ("/healthz", "/metrics")  # answered by threads of their own, also while all others are busy
+WATCHERS: Final = 8  # of them at once
+RETRY_AFTER_S: Final = 1
+
+refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
+
+
+class Refusal(NamedTuple):
+    """An error that is answered without the application."""
+
+    status: int
+    code: str
+    message: str
+    field: str | None = None
+
+    def answer(self) -> Answer:
+        """In the shape of every other error. The connection ends with it where the body has not been read."""
+        refused.labels(self.code).inc()
+        field = {"field": self.field} if self.field else {}
+        body = json.dumps({"error": {"code": self.code, **field, "message": self.message}}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        if self is OVERLOADED:
+            headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
+        else:
+            headers.append((b"connection", b"close"))
+        return self.status, headers, body
+
+
+OVERLOADED: Final = Refusal(503, "overloaded", "This server has more to answer than it can in time: try again later.")
+TOO_LATE: Final = Refusal(408, "request_timeout", "The request did not arrive in time.")
+NO_LENGTH: Final = Refusal(411, "length_required", "The body's length is not said: send Content-Length.")
+
+
+class Pool:
+    """Threads, and the requests that they answer or that wait for one of them: at most ``most``."""
+
+    def __init__(self, threads: int, most: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, name)
+        self._most = most
+        self._in_hand = 0  # read and written by the event loop alone
+
+    @property
+    def full(self) -> bool:
+        return self._in_hand >= self._most
+
+    async def run(self, answer: Callable[[dict[str, Any]], Answer], environ: dict[str, Any]) -> Answer:
+        """The answer of a thread. A client that hangs up meanwhile does not give its place away before."""
+        self._in_hand += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, answer, environ)
+        future.add_done_callback(self._left)
+        return await asyncio.shield(future)
+
+    def _left(self, _: object) -> None:
+        self._in_hand -= 1
+
+
+class Edge:
+    """An ASGI application over a Flask one. One a process; used by one event loop."""
+
+    def __init__(self, app: Flask, settings: ServerSettings) -> None:
+        self._app = app
+        self._arrives_within_s = settings.arrival_timeout_s
+        self._pool = Pool(settings.threads, max(settings.threads, settings.max_in_flight), "request")
+        self._watched = Pool(1, WATCHERS, "watched")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._answered(scope, receive)
+        if answer is None:  # the client has gone
+            return
+        status, headers, body = answer
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answered(self, scope: Scope, receive: Receive) -> Answer | None:
+        # 1. what cannot be right is refused before its body is read
+        headers = dict(scope["headers"])
+        most = MAX_EVENTS_BODY if scope["path"] in WITH_EVENTS else MAX_BODY  # bytes
+        if b"transfer-encoding" in headers:
+            return NO_LENGTH.answer()
+        if int(headers.get(b"content-length", b"0")) > most:
+            return Refusal(400, "bad_request", body_too_large(most), "body").answer()
+
+        # 2. the body arrives, within its time
+        try:
+            async with asyncio.timeout(self._arrives_within_s):
+                body = await _body(receive)
+        except TimeoutError:
+            return TOO_LATE.answer()
+        if body is None:
+            return None
+
+        # 3. a thread answers, now or when one is free
+        pool = self._watched if scope["path"] in WATCHES else self._pool
+        if pool.full:
+            return OVERLOADED.answer()
+        return await pool.run(self._in_a_thread, _environ(scope, body))
+
+    def _in_a_thread(self, environ: dict[str, Any]) -> Answer:
+        status, headers = 500, Headers()
+
+        def start(line: str, pairs: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
+            nonlocal status
+            status = int(line.split(" ", 1)[0])
+            headers[:] = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+            return _no_write
+
+        parts: Iterable[bytes] = self._app(environ, start)
+        try:
+            body = b"".join(parts)
+        finally:
+            if (close := getattr(parts, "close", None)) is not None:
+                close()
+        return status, headers, body
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """A request's whole body; None: the client has gone."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
+    """A request as PEP 3333 has it."""
+    host, port = scope["server"] or ("", 0)
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"].partition(b"?")[0]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": scope["client"][0] if scope["client"] else "",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        COMPLETE_SINCE: time.perf_counter(),
+    }
+    for raw, value in scope["headers"]:
+        name = raw.decode("latin-1").upper().replace("-", "_")
+        if name == "CONTENT_TYPE":
+            environ[name] = value.decode("latin-1")
+        elif name != "CONTENT_LENGTH":
+            key, text = f"HTTP_{name}", value.decode("latin-1")
+            environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return environ
+
+
+def _no_write(_: bytes) -> object:
+    raise NotImplementedError("Flask returns its answers and never writes them")

@@ -1,0 +1,280 @@
+"""Processes that train one model together (Li et al. 2020, "PyTorch Distributed"), and each one's share of the data.
+
+Each worker has the events of its own users. All of them draw the same order of all examples, and compute, of each
+batch, what is theirs; gradients are those of the mean over the whole batch. So any number of workers takes the steps
+that one would take, but for rounding, and for dropout, which each draws for itself.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.autograd.function import once_differentiable
+
+from data_exchange_center.files import written_in_place
+from data_exchange_center.frozen import Frozen
+from data_exchange_center.settings import TrainingSettings
+from data_exchange_center.steps import StepError
+from offline.data.lists import Lists
+from offline.data.sequences import Sequences
+from offline.models import training
+from offline.models.training import Loop, Run, Share
+
+TIMEOUT: Final = datetime.timedelta(hours=2)  # of waiting for the others, who may be fitting something alone
+JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for them to be there; who waited longer is restarted
+# Of torchrun, with its rendezvous c10d: a store of addresses for each start of the workers.
+OWN_STORE: Final = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+
+CPU: Final = torch.device("cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class Workers(Loop):
+    """All workers, seen by one of them.
+
+    Attributes:
+        rank: its number; worker 0 writes and reports.
+        world: how many there are.
+        device: where its model is.
+        half: whether products of matrices are computed in bfloat16; only on a GPU.
+        folder: for checkpoints of this step; None: none are kept.
+    """
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = CPU
+    half: bool = False
+    folder: Path | None = None
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, total: int) -> Share:
+        """An even share of ``total`` things that every worker knows the number of."""
+        return Share(total * self.rank // self.world, total * (self.rank + 1) // self.world, total)
+
+    def reads(self, users: int) -> slice:
+        """Of ``users`` in order, those whose events the worker reads: its own; the first, who also works alone, all."""
+        own = self.share(users)
+        return slice(None) if self.first else slice(own.begin, own.end)
+
+    def reads_lists(self, total: int) -> slice:
+        """Of ``total`` training lists, those that a worker reads; the first, who runs the step itself, reads all."""
+        own = self.share(total)
+        return slice(own.begin, own.end)
+
+    def own_events(self, data: Sequences) -> Sequences:
+        """``data``: all events, or just the worker's."""
+        if self.world == 1:
+            return data
+        return data.select(self.share(data.n_users).mask(data.users))
+
+    def own_lists(self, lists: Lists) -> Lists:
+        """``lists``: all of them, of the first worker; the others have read just theirs."""
+        if not self.first or self.world == 1:
+            return lists
+        return lists.take(np.arange(self.share(len(lists)).end))
+
+    def numbered(self, own: int) -> Share:
+        if self.world == 1:
+            return Share(0, own, own)
+        sizes = torch.zeros(self.world, dtype=torch.int64)
+        sizes[self.rank] = own
+        ends = np.cumsum(self.sum(sizes).numpy())
+        return Share(int(ends[self.rank]) - own, int(ends[self.rank]), int(ends[-1]))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Of a tensor on the CPU, the same for all workers."""
+        if self.world > 1:
+            dist.all_reduce(values := values.clone())
+        return values
+
+    def begin(self, seed: int, epoch: int) -> None:
+        if self.world > 1:
+            torch.manual_seed(int(np.random.SeedSequence([seed, epoch, self.rank]).generate_state(1)[0]))
+
+    def placed(self, loss: nn.Module) -> nn.Module:
+        """On the worker's device; its gradients are averaged over the workers."""
+        loss = loss.to(self.device)
+        if self.world == 1:
+            return loss
+        return nn.parallel.DistributedDataParallel(normalised_together(loss), forward_sync_buffers=False)
+
+    def on_device(self, batch: Any) -> Any:
+        """A tensor, or tuples of tensors, on the worker's device."""
+        if isinstance(batch, Tensor):
+            return batch.to(self.device)
+        return tuple(map(self.on_device, batch))
+
+    def precision(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+
+    def mean(self, loss: Tensor, weight: float) -> Tensor:
+        """Averaged gradients are those of the mean over all workers' targets."""
+        everywhere = float(self.sum(torch.tensor(weight, dtype=torch.float64)))
+        return loss * self.world / (everywhere or 1)
+
+    def resume(self, run: Run, recipe: Frozen, data: Sequence[NDArray[Any]]) -> Callable[[], None]:
+        """After each epoch the first worker writes a checkpoint, whole or not at all, to resume after a crash.
+
+        Its name is a digest of what is trained, and on what: another recipe, other data or more workers begin from the
+        beginning.
+        """
+        if self.folder is None:
+            return lambda: None
+        path = self.folder / f"{self._digest(run.model, recipe, data)}.pt"
+        states: list[dict[str, Any] | None] = [None]
+        if self.first and path.exists():
+            states = [torch.load(path, map_location="cpu", weights_only=True)]
+        dist.broadcast_object_list(states)
+        if states[0] is not None:
+            _load(run, states[0])
+
+        def save() -> None:
+            if self.first:
+                with written_in_place(path) as temporary:
+                    torch.save(_state(run), temporary)
+
+        return save
+
+    def _digest(self, model: nn.Module, recipe: Frozen, data: Sequence[NDArray[Any]]) -> str:
+        own = hashlib.sha256(recipe.model_dump_json().encode())
+        for values in (*(each.cpu().numpy() for each in model.state_dict().values()), *data):
+            own.update(np.ascontiguousarray(values).tobytes())
+        digests = [""] * self.world
+        dist.all_gather_object(digests, own.hexdigest())
+        return hashlib.sha256("".join(digests).encode()).hexdigest()[:32]
+
+
+def _state(run: Run) -> dict[str, Any]:
+    return {
+        **{name: getattr(run, name).state_dict() for name in ("model", "optimizer", "schedule")},
+        "rng": json.dumps(run.rng.bit_generator.state),
+        "losses": run.losses,
+    }
+
+
+def _load(run: Run, state: dict[str, Any]) -> None:
+    for name in ("model", "optimizer", "schedule"):
+        getattr(run, name).load_state_dict(state[name])
+    run.rng.bit_generator.state = json.loads(state["rng"])
+    run.losses[:] = state["losses"]
+
+
+# --- A group of processes
+
+
+def launched() -> bool:
+    """Whether torchrun, or `launch.run`, has started this process."""
+    return dist.is_torchelastic_launched()
+
+
+@contextmanager
+def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[Workers]:
+    """Train, inside the block, in the group of the workers that were started with this one; by default alone.
+
+    ``folder``: for checkpoints; it goes when the block ends well.
+
+    Raises StepError where there is no GPU for the worker and the settings want one, or where restarted workers would
+    look for each other where they died.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ.get("TORCHELASTIC_MAX_RESTARTS") != "0":
+        raise StepError(f"torchrun --max-restarts needs --rdzv-backend c10d and {OWN_STORE}=1, on every machine.")
+    device = _device(settings)
+    if not launched():
+        alone = Workers(device=device, half=settings.half)
+        with training.using(alone):
+            yield alone
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=JOINING)
+    try:
+        dist.set_timeout(TIMEOUT)
+        workers = Workers(dist.get_rank(), dist.get_world_size(), device, settings.half, folder)
+        with training.using(workers):
+            yield workers
+        if folder is not None and workers.first:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(settings: TrainingSettings) -> torch.device:
+    if settings.device == "cpu":
+        return CPU
+    number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= there:
+        raise StepError(
+            f"RECSYS_TRAINING__DEVICE=cuda: this machine has {there} GPUs, and worker {number} of it needs one of its "
+            "own. Start fewer workers, or train with RECSYS_TRAINING__DEVICE=cpu."
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+# --- Batch normalisation over the rows of all workers: torch's SyncBatchNorm does the same, on GPUs alone
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the workers; what a worker adds is in the loss of each of them."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        dist.all_reduce(total := values.clone())
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        dist.all_reduce(total := gradient.clone())
+        return total
+
+
+class GlobalBatchNorm1d(nn.BatchNorm1d):
+    """`nn.BatchNorm1d` of (n, features) rows, whose batch is that of all workers; n may be 0 for some of them."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(rows)
+        rows = rows.float()
+        sums: Tensor = _Sum.apply(torch.cat([rows.sum(dim=0), rows.new_tensor([len(rows)])]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        centred = rows - mean
+        variance: Tensor = _Sum.apply((centred * centred).sum(dim=0)) / count
+        self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """What rows are normalised by in evaluation."""
+        momentum = self.momentum or 0.0
+        for running, value in ((self.running_mean, mean), (self.running_var, variance)):
+            if running is not None:
+                running.lerp_(value, momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+
+
+def normalised_together(network: nn.Module) -> nn.Module:
+    """The network, each `nn.BatchNorm1d` in it replaced by one over all workers' rows, with the same weights."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm1d:
+                together = GlobalBatchNorm1d(child.num_features, child.eps, child.momentum)
+                together.load_state_dict(child.state_dict())
+                setattr(module, name, together)
+    return network

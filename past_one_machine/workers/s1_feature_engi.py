@@ -1,0 +1,35 @@
+"""Step 5 by several workers: the first runs the step, the others train with it the teachers that are trained together.
+
+Reads, writes: as offline/rank/s1_feature_engi.py; checkpoints in offline/checkpoints-s1_feature_engi while it runs
+Run:    cd past_one_machine/workers && RECSYS_TRAINING__WORKERS=2 python s1_feature_engi.py; on several machines
+        torchrun ... s1_feature_engi.py
+"""
+
+from __future__ import annotations
+
+from data_exchange_center import provenance
+from data_exchange_center.settings import Settings
+from offline.models.stages import ranker_of_lists
+from offline.rank import s1_feature_engi
+from offline.readers import read_inputs
+from past_one_machine.workers.group import Workers
+from past_one_machine.workers.launch import fit_together, run
+
+
+def main(settings: Settings, workers: Workers) -> None:
+    if workers.first:
+        s1_feature_engi.main(settings)
+    else:
+        train_with_the_first(settings, workers)
+
+
+def train_with_the_first(settings: Settings, workers: Workers) -> None:
+    """The part of a worker that is not the first."""
+    if settings.recipe.ranker.examples == "lists":
+        provenance.made_from(settings.exchange_dir, settings.recipe, provenance.FEATURES)  # refuses what the first does
+        inputs = read_inputs(settings, share=workers.reads)
+        fit_together(inputs.data.earlier(ranker_of_lists(settings.recipe).past), inputs, settings.recipe)
+
+
+if __name__ == "__main__":
+    run(main)

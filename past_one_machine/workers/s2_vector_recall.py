@@ -1,0 +1,35 @@
+"""Step 4 by several workers: the first runs the step, the others train with it the channels that are trained together.
+
+Reads, writes: as offline/recall/s2_vector_recall.py; checkpoints in offline/checkpoints-s2_vector_recall while it runs
+Run:    cd past_one_machine/workers && RECSYS_TRAINING__WORKERS=2 python s2_vector_recall.py; on several machines
+        torchrun ... s2_vector_recall.py
+"""
+
+from __future__ import annotations
+
+from data_exchange_center import provenance
+from data_exchange_center.settings import Settings
+from offline.readers import read_inputs
+from offline.recall import s2_vector_recall
+from past_one_machine.workers.group import Workers
+from past_one_machine.workers.launch import fit_together, run
+
+
+def main(settings: Settings, workers: Workers) -> None:
+    if workers.first:
+        s2_vector_recall.main(settings)
+    else:
+        train_with_the_first(settings, workers)
+
+
+def train_with_the_first(settings: Settings, workers: Workers) -> None:
+    """The part of a worker that is not the first."""
+    provenance.made_from(
+        settings.exchange_dir, settings.recipe, provenance.VECTOR_RECALL
+    )  # refuses what the first does
+    inputs = read_inputs(settings, share=workers.reads)
+    fit_together(inputs.data, inputs, settings.recipe)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,547 @@
+"""Tables of what it takes: the demo, the steps, a request, an event, a container, more data."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from data_exchange_center.figures import FIGURES
+from past_one_machine.scaling import serving as serving_costs
+from past_one_machine.scaling.estimate import TARGETS, Estimate, estimates
+from research.figures.tables import Figure, block, measured, not_measured, read, shown, table
+
+BRIEF = (
+    "ratings of [\\d,]+ users",
+    "^tower:",
+    "lists of",
+    " is ready on port ",
+    "^release .* in (Redis|Elasticsearch|Feast|Triton)\\b",
+    "offline against online",
+    "^  score ",
+    " is live$",
+    "^┃  #",
+    "^…$",
+    "^release .* ms",
+    "^triton .* ms",
+)
+
+
+@block("demo", "demo.json")
+def demo(figure: Figure) -> str:
+    """Seconds of each part of `make demo`, the first time and again."""
+    parts = [*figure["again"]]
+    head = ("part", *(f"{run}, seconds" for run in ("empty machine", "again")))
+    rows = [(part, figure["first"].get(part), figure["again"].get(part)) for part in parts]
+    return shown(figure, head, rows)
+
+
+@block("demo_time", "demo.json")
+def demo_time(figure: Figure) -> str:
+    """The same in a sentence."""
+    first, again = (figure["first"], figure["again"])
+    parts = ", ".join((f"{part} {seconds}" for part, seconds in first.items() if part != "all"))
+    took = "{first} seconds on an empty machine ({parts}), {again} when it runs again."
+    return f"{took.format(first=first['all'], again=again['all'], parts=parts)} {measured(figure)}"
+
+
+@block("printed", "demo_output.json")
+def printed(figure: Figure) -> str:
+    """What `make demo` prints, cut short."""
+    return "```text\n" + "\n".join(figure["printed"]) + "\n```"
+
+
+@block("brief", "demo_output.json")
+def brief(figure: Figure) -> str:
+    """What each part of `make demo` says of itself, in a line or two."""
+    lines = [line for line in figure["printed"] if any(re.search(pattern, line) for pattern in BRIEF)]
+    return "```text\n" + "\n".join(lines) + "\n```"
+
+
+@block("sync", "demo.json")
+def sync(figure: Figure) -> str:
+    """Seconds of each sync step, as `make demo` ran it."""
+    head = ("step", "seconds")
+    return shown(figure, head, figure["sync_steps"].items())
+
+
+@block("containers", "containers.json")
+def containers(figure: Figure) -> str:
+    """Of each container: its image, how much of it the others share, its start and its memory."""
+    head = ("container", "image MB", "of them shared", "seconds to healthy", "memory MB")
+    keys = ("size_mb", "shared_mb", "seconds_to_healthy", "memory_mb")
+    rows = [(f"`{row['service']}`", *(row[key] for key in keys)) for row in figure["containers"]]
+    return shown(figure, head, rows)
+
+
+@block("fm", "offline_seeds.json")
+def fm(figure: Figure) -> str:
+    """AUC of the factorization machine by part of the rows, with the spread of its seeds."""
+    return _auc(figure, "fm")
+
+
+@block("deepfm", "offline_seeds.json")
+def deepfm(figure: Figure) -> str:
+    """AUC of DeepFM by part of the rows, with the spread of its seeds."""
+    return _auc(figure, "deepfm")
+
+
+def _auc(figure: Figure, model: str) -> str:
+    rows = [
+        (part, f"{found['by_seed'][0]:.4f}", f"{found['min']:.4f} to {found['max']:.4f}")
+        for part, found in figure[model].items()
+    ]
+    return shown(figure, ("rows", "AUC", "over 3 seeds"), rows)
+
+
+@block("offline", "offline_bench.json")
+def offline(figure: Figure) -> str:
+    """Seconds, share of the cores and memory of every offline step, beside the source's seconds."""
+    head = ("step", "from second", "seconds", "of the cores", "peak MB", "source's seconds")
+    rows = [_step_row(f"`{step['step']}`", step) for step in figure["steps"]]
+    rows += [
+        _step_row("channels, lists and ranker", {"seconds": figure.get("training_seconds")}),
+        _step_row("all", figure),
+    ]
+    return shown(figure, head, rows)
+
+
+def _step_row(name: str, took: Figure) -> Sequence[object]:
+    share = f"{took['share']:.0%}" if "share" in took else None
+    memory = took.get("peak_rss_mb", took.get("peak_mb"))
+    return (name, took.get("began"), took["seconds"], share, memory, took.get("source_seconds"))
+
+
+@block("ratings", "rating_prediction.json")
+def ratings(figure: Figure) -> str:
+    """Rating prediction with the source's columns and with more: chosen on validation, the test rows read once."""
+    source, added = sorted(int(key) for key in figure if key.isdigit())
+    rows = [(source, "the source's", figure[str(source)]), (added, "with both", figure[str(added)])]
+    rows += [(part["columns"], f"with the {name}", part) for name, part in figure["parts"].items()]
+    head = ("columns", "which", "validation AUC", "test AUC", "test GAUC")
+    cells = [
+        (columns, which, f"{found['validation']['auc']:.4f}", *(_test_score(found, m) for m in ("auc", "gauc")))
+        for columns, which, found in sorted(rows, key=lambda row: row[0])
+    ]
+    return shown(figure, head, cells)
+
+
+def _test_score(found: Figure, metric: str) -> str | None:
+    return f"{found['test'][metric]:.4f}" if "test" in found else None
+
+
+@block("index", "vector_index.json")
+def index(figure: Figure) -> str:
+    """What a graph of vectors finds of the exact candidates, and how long a search takes."""
+    head = ("channel", "index", "shards", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
+    rows = [
+        (
+            f"`{row['channel']}`",
+            row["index"],
+            row["shards"],
+            row["num_candidates"],
+            f"{row['found']:.1%}",
+            f"{row['found by the worst served']:.1%}",
+            row["p50_ms"],
+            row["p99_ms"],
+        )
+        for row in figure["rows"]
+    ]
+    return shown(figure, head, rows)
+
+
+@block("synthesis", "synthesis.json")
+def synthesis(figure: Figure) -> str:
+    """What expansions keep of the structure of their source: a column for each."""
+    found = figure["rows"]
+    source = found["source"]
+
+    def row(name: str, cell: Callable[[Figure], str]) -> tuple[str, ...]:
+        return (name, *map(cell, found.values()))
+
+    def count(name: str) -> tuple[str, ...]:
+        return row(name, lambda each: f"{each[name]:,}")
+
+    def popularity(name: str) -> tuple[str, ...]:
+        return row(name, lambda each: f"{each['popularity'][name]:.3f}")
+
+    def quantiles(name: str) -> tuple[str, ...]:
+        return row(name, lambda each: ", ".join((f"{q} {n:,}" for q, n in each[name].items() if q != "most")))
+
+    def difference(each: Figure) -> str:
+        return f"{max((abs(each['terms'][name] - share) for name, share in source['terms'].items())):.4f}"
+
+    rows = [
+        *map(count, ("events", "users", "items")),
+        *map(popularity, source["popularity"]),
+        *map(quantiles, ("events of a user", "events of a session")),
+        row("sessions of a user", lambda each: f"{each['sessions of a user']:.2f}"),
+        row("a genre's share differs by", difference),
+    ]
+    head = ("expanded", *("the source" if name == "source" else name for name in found))
+    return shown(figure, head, rows)
+
+
+EXPLAINED = (
+    "An answer takes {plain} ms, with what recall found {recall}, explained {explained}: {times} times as long, "
+    "medians of requests in turns."
+)
+
+
+@block("answer", "demo.json")
+def answer(figure: Figure) -> str:
+    """A real answer, its list cut short."""
+    shown = dict(figure["answer"])
+    items = shown.pop("item_list")
+    took = shown.pop("took_ms")
+    lines = [json.dumps(shown, ensure_ascii=False)[:-1] + ","]
+    lines += [' "item_list": [' + json.dumps(items[0], ensure_ascii=False) + ","]
+    lines += ["  " + json.dumps(items[1], ensure_ascii=False) + ", …],"]
+    lines += [' "took_ms": ' + json.dumps(took) + "}"]
+    return "```\n" + "\n".join(lines) + "\n```"
+
+
+@block("explained", "explain.json")
+def explained(figure: Figure) -> str:
+    """One item's explanation and one item's absence, their lists cut short, and what it costs to explain."""
+    one, lost, ms = (figure["explained"], figure["why_not"], figure["ms"])
+    parts = [f'"{name}": {_cut_short(part)}' for name, part in one.items()]
+    cost = EXPLAINED.format(**ms, times=f"{ms['explained'] / ms['plain']:.1f}")
+    example = "{" + ",\n ".join(parts) + "}\n\n" + json.dumps(lost, ensure_ascii=False)[:-1] + ", …}"
+    return f"```\n{example}\n```\n\n{cost} {measured(figure)}"
+
+
+def _cut_short(part: object) -> str:
+    """As JSON, with dots where a list goes on."""
+    return json.dumps(part, ensure_ascii=False).replace("}]", "}, …]")
+
+
+SPEED = (
+    "From an event's acknowledgement to an answer that knows it, beside {rate} requests/s: p50 {p50} ms, p99 {p99} ms"
+    " ({events} events). In batches of {batch}: {per_s} events/s ({sent} events)."
+)
+
+
+@block("event_speed", "events.json")
+def speed(figure: Figure) -> str:
+    """How soon an answer knows an event, and how many are taken."""
+    changed, batches = (figure["changed answer"], figure["batches"])
+    said = SPEED.format(
+        rate=f"{changed['requests_per_s']:g}",
+        p50=changed["p50_ms"],
+        p99=changed["p99_ms"],
+        events=changed["events"],
+        batch=batches["batch"],
+        per_s=f"{batches['events_per_s']:,}",
+        sent=f"{batches['events']:,}",
+    )
+    return f"{said} {measured(figure)}"
+
+
+SOURCE = "source.json"
+
+
+SOAKED = (
+    "{minutes} minutes at {rate} requests/s, {switches} release switches: {requests} requests, {errors} errors, "
+    "{degraded} degraded, p99 {p99} ms."
+)
+
+
+SAME_SERVICES = "Both servers asked the same services."
+
+
+OWN_SERVICES = "Each server had services of its own."
+
+
+WATERFALL_PICTURE = "One request stage by stage; what each stage waits and what each process costs, by load"
+
+
+SHED_PICTURE = "Goodput, what is turned away, and the latency of accepted requests, by load"
+
+
+COUNTS = ("answered", "degraded", "refused")
+FIRST = "The first {requests} requests after each of {starts} starts, at {rate} a second."
+
+
+@block("serving", "serving.json")
+def serving(figure: Figure) -> str:
+    """Requests per second and latency by concurrency, beside the source's."""
+    head = ("concurrency", *COUNTS, "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
+    source = {level["concurrency"]: level for level in read(SOURCE)["serving"]}
+    rows = []
+    for level in figure["levels"]:
+        known = source.get(level["concurrency"], {})
+        theirs = (known.get("requests_per_s"), known.get("p50_ms"))
+        counts = (level.get(key) for key in COUNTS)
+        rows.append((level["concurrency"], *counts, level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
+    return shown(figure, head, rows)
+
+
+@block("against", "serving_against.json")
+def against(figure: Figure) -> str:
+    """This checkout beside another commit, level by level; then where a request's time went, and goes."""
+    keys = ("requests_per_s", "p50_ms", "p99_ms")
+    times = ("requests/s, times", "p50, times", "p99, times", "processor time, times")
+    head = ("level", *COUNTS, "other refused", "requests/s", "p50 ms", "p99 ms", *times)
+    rows = []
+    for level in figure["levels"]:
+        of, before = level["this"], level["other"]
+        found = (*(of.get(key) for key in COUNTS), before.get("refused"), *(of[key] for key in keys))
+        rows.append((level["level"], *found, *(level["ratio"][key] for key in (*keys, "processor_ms"))))
+    by_level = table(head, rows)
+    said = SAME_SERVICES if figure.get("same_services") else OWN_SERVICES
+    return f"{by_level}\n\n{_before_and_now(figure)}\n\n{said} {measured(figure)}"
+
+
+def _before_and_now(figure: Figure) -> str:
+    """Of each part, at the first two levels: what a request takes of it, and what it costs it."""
+    head, columns = (["part"], [])
+    for level in figure["levels"][:2]:
+        for key, name in (("stage_p50_ms", "wall ms"), ("processor_ms", "processor ms")):
+            for side, when in (("other", "before"), ("this", "now")):
+                head.append(f"{level['level']}: {name}, {when}")
+                columns.append(level[side][key])
+    parts = ("redis", "elasticsearch", "feast", "triton", "server")
+    rows = [(part, *(column.get(part) for column in columns)) for part in parts]
+    rows.append(("all", *(column.get("total", column.get("all")) for column in columns)))
+    return table(head, rows)
+
+
+@block("waterfall", "waterfall.json")
+def waterfall(figure: Figure) -> str:
+    """Of each stage: how long it takes alone, what it waits under load, what it costs its client and its service."""
+    levels = figure["levels"]
+    alone, clients = (levels[0], figure["server_ms"])
+    waits = [f"waits, {level['in_flight']} in flight" for level in levels[1:]]
+    costs = ("bare call, ms", "of the client", "of the service")
+    head = ("stage", "wall ms", *waits, *costs)
+    rows = []
+    for stage in ("redis", "elasticsearch", "feast", "triton", "own", "http"):
+        rows.append(
+            (
+                stage,
+                alone["wall_ms"][stage],
+                *(level["waiting_ms"][stage] for level in levels[1:]),
+                figure["bare_ms"].get(stage),
+                clients[stage],
+                alone["processor_ms"].get(stage),
+            )
+        )
+    named = "{share} with {in_flight} in flight"
+    shares = ", ".join(
+        named.format(share=f"{lv['own_share_of_processor']:.0%}", in_flight=lv["in_flight"]) for lv in levels
+    )
+    ratio = "A single request takes {ratio} times its slowest chain of bare calls ({chain} ms)."
+    said = ratio.format(ratio=figure["p50_over_chain"], chain=figure["bare_ms"]["chain"])
+    share = f"Our own server's share of the processor time: {shares}."
+    picture = f"![{WATERFALL_PICTURE}](../../pic/waterfall.png)"
+    return f"{picture}\n\n{table(head, rows)}\n\n{said} {share} {measured(figure)}"
+
+
+@block("shed", "shed.json")
+def shed(figure: Figure) -> str:
+    """What becomes of requests beyond the best rate."""
+    head = ("load", "goodput", "refused", "degraded", "p50 ms", "p99 ms")
+    rows = [
+        (f"{p['factor']:g}", *(f"{p[key]:.0%}" for key in ("goodput", "shed", "degraded")), p["p50_ms"], p["p99_ms"])
+        for p in figure["points"]
+    ]
+    best = "Best rate: {rate} requests/s; loads are times that, goodput a share of it."
+    said = best.format(rate=figure["best"]["requests_per_s"])
+    picture = f"![{SHED_PICTURE}](../../pic/shed.png)"
+    return f"{picture}\n\n{table(head, rows)}\n\n{said} {measured(figure)}"
+
+
+@block("soak", "soak.json")
+def soak(figure: Figure) -> str:
+    """Memory, threads and open files of each process over a long run."""
+    head = ("process", "MB after the warm-up", "MB at the end", "threads at most", "open files at most")
+    keys = ("rss_mb", "rss_mb_at_end", "threads_at_most", "open_files_at_most")
+    rows = [(each["process"], *(each[key] for key in keys)) for each in figure["processes"]]
+    said = SOAKED.format(
+        minutes=f"{figure['minutes']:g}",
+        rate=f"{figure['requests_per_s']:g}",
+        switches=figure["switches"],
+        requests=f"{figure['requests']:,}",
+        errors=sum(figure["errors"].values()),
+        degraded=figure["degraded"],
+        p99=figure["p99_ms"],
+    )
+    return shown(figure, head, rows, said)
+
+
+@block("cold_start", "cold_start.json")
+def cold_start(figure: Figure) -> str:
+    """The first requests after Elasticsearch's start, without a warm-up and with it."""
+    head = ("warm-up", "p50 ms", "p99 ms", "degraded", "server ready after s")
+    rows = [
+        (name, found["p50_ms"], found["p99_ms"], f"{found['degraded'] / found['requests']:.1%}", found["ready_s"])
+        for name, found in figure["warm_up"].items()
+    ]
+    requests = next(iter(figure["warm_up"].values()))["requests"] // figure["rounds"]
+    said = FIRST.format(requests=requests, starts=figure["rounds"], rate=f"{figure['requests_per_s']:g}")
+    return shown(figure, head, rows, said)
+
+
+SCALE, GROWTH, WATERFALL, SYNTHESIS = ("scale.json", "index_growth.json", "waterfall.json", "synthesis.json")
+
+
+@block("scale", SCALE)
+def scale(figure: Figure) -> str:
+    """Seconds and peak memory of each step and engine at each size, and how they grow."""
+    factors = sorted({row["factor"] for row in figure["rows"]})
+    events = {row["factor"]: row["events"] for row in figure["rows"]}
+    head = ["step", "engine", *(f"{events[factor]:,} events" for factor in factors)]
+    rows = [_step(figure, each, factors) for each in figure["lines"]]
+    note = (
+        "Seconds / peak MB of all of a step's processes; s and MB for each million more events are the slope of a "
+        "line, off by at most the share behind it."
+    )
+    more = ("s / million more", "MB / million more", "shuffled MB / million")
+    return shown(figure, [*head, *more], rows, note)
+
+
+def _step(figure: Figure, line: Figure, factors: Sequence[int]) -> Sequence[object]:
+    rows = {
+        row["factor"]: row for row in figure["rows"] if (row["engine"], row["step"]) == (line["engine"], line["step"])
+    }
+    cells = (f"{rows[each]['seconds']:.1f} / {rows[each]['peak_mb']:.0f}" if each in rows else None for each in factors)
+    several = len(rows) > 1
+    seconds, memory = (
+        f"{line[name]['each'] * 1000000.0:.2f} (±{line[name]['off']:.0%})" if several else None
+        for name in ("seconds", "peak_mb")
+    )
+    shuffled = f"{line['written']['each'] * 1000000.0 / 2**20:.1f}" if several and "written" in line else None
+    return (f"`{line['step']}`", line["engine"], *cells, seconds, memory, shuffled)
+
+
+@block("estimate", SYNTHESIS)
+def estimate(synthesis: Figure) -> str:
+    """Machines and money for data that is not at hand, each number with its formula.
+
+    ``synthesis``: says how many events a user has. What needs a figure that is not there is left out, and named.
+    """
+    there = {name: read(name) if (FIGURES / name).is_file() else None for name in (SCALE, WATERFALL, GROWTH)}
+    return "\n\n".join(_estimate(synthesis, there))
+
+
+def _estimate(synthesis: Figure, there: Mapping[str, Figure | None]) -> Iterator[str]:
+    yield "**The steps, each night**"
+    if scale := there[SCALE]:
+        yield _of_targets([estimates(scale, users) for users, _ in TARGETS])
+    yield _told(SCALE, there)
+    yield "**Serving**"
+    source = synthesis["rows"]["source"]
+    events = source["events"] / source["users"]
+    of_targets = [serving_costs.estimates(*target, events, there[WATERFALL], there[GROWTH]) for target in TARGETS]
+    yield _of_targets(of_targets)
+    for name in (WATERFALL, GROWTH):
+        yield _told(name, there)
+
+
+def _of_targets(columns: Sequence[Sequence[Estimate]]) -> str:
+    targets = (f"{users:,} users x {items:,} items" for users, items in TARGETS)
+    rows = [
+        (first.name, first.formula, *(f"{_plain(each.value)} {each.unit}".strip() for each in row))
+        for row in zip(*columns, strict=True)
+        for first in row[:1]
+    ]
+    return table(("", "reckoned as", *targets), rows)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _told(name: str, there: Mapping[str, Figure | None]) -> str:
+    """Where a figure comes from, or that it is not there."""
+    figure = there[name]
+    return not_measured(name) if figure is None else measured(figure)
+
+
+@block("index_growth", GROWTH)
+def index_growth(figure: Figure) -> str:
+    """What a vector search finds and takes as the catalogue grows."""
+    head = ("items", "index", "channel", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
+    more = ("seconds to load", "bytes an item")
+    keys = ("index", "channel", "num_candidates", "found", "found by the worst served", "p50_ms", "p99_ms")
+    rows = [
+        (f"{row['items']:,}", *(row[key] for key in keys), row["loaded_s"], row["bytes_an_item"])
+        for row in figure["rows"]
+    ]
+    return shown(figure, (*head, *more), rows)
+
+
+FILE = "large_catalogues.json"
+
+
+LARGE_METRICS = {"recall@200": "recall@200", "ndcg@50": "NDCG@50"}
+
+
+KINDS = {"tower": "softmax over a sample of {size} items", "ease": "{size} eigenvectors"}
+
+
+FULL = {"tower": "softmax over all items", "ease": "whole inverse"}
+
+
+LOST = (
+    "On {ratings} of {users} users, {items} items. Alone: what the channel finds by itself; fused: with the other one"
+    " in full. In brackets the paired difference to the full way, in thousandths, with its 95 % interval."
+)
+
+
+TAKEN = (
+    "Processor seconds of one batch of the tower (512 requests, their gradients and the optimizer's step), or of all "
+    "of EASE; peak memory of the process, some 1,000 MB of it before anything is fitted."
+)
+
+
+@block("large_lost", FILE)
+def lost(figure: Figure) -> str:
+    """Each way's metrics, with its difference to the full way."""
+    head = ("channel", "way", *(f"{where}: {name}" for where in ("alone", "fused") for name in LARGE_METRICS.values()))
+    lines = [
+        (row["channel"], _way(row["channel"], row["way"]), *_cells(row["alone"]), *_cells(row["fused"]))
+        for row in figure["rows"]
+    ]
+    said = LOST.format(ratings=figure["ratings"], users=f"{figure['users']:,}", items=f"{figure['items']:,}")
+    return shown(figure, _head(head), lines, said)
+
+
+@block("large_taken", FILE)
+def taken(figure: Figure) -> str:
+    """Seconds and memory of each way at each size of the catalogue."""
+    head = ("channel", "way", "items", "processor seconds", "peak MB")
+    lines = [
+        (
+            row["kind"],
+            _way(row["kind"], row["way"]),
+            f"{row['items']:,}",
+            f"{row['cpu_seconds']:.2f}" if row["cpu_seconds"] < 10 else f"{row['cpu_seconds']:.0f}",
+            f"{row['peak_mb']:,.0f}",
+        )
+        for row in figure["growth"]
+    ]
+    return shown(figure, _head(head), lines, TAKEN)
+
+
+def _head(names: tuple[str, ...]) -> list[str]:
+    """``alone: recall@200``: the first word translated."""
+    parts = (name.partition(": ") for name in names)
+    return [f"{first}{between}{rest}" for first, between, rest in parts]
+
+
+def _way(kind: str, way: str) -> str:
+    return FULL[kind] if way == "full" else KINDS[kind].format(size=f"{int(way):,}")
+
+
+def _cells(found: Mapping[str, Any]) -> list[str]:
+    return [_cell(found[name], found["to the full way"][name]) for name in LARGE_METRICS]
+
+
+def _cell(value: float, change: Mapping[str, Any]) -> str:
+    if change["low"] == change["high"] == 0:
+        return f"{value:.4f}"
+    difference, low, high = (f"{1000 * change[name]:+.1f}" for name in ("difference", "low", "high"))
+    return f"{value:.4f} ({difference}, {low} to {high})"

@@ -1,0 +1,550 @@
+"""Tables of how good the recommendations are: systems, slices, clocks, baselines, ablations, diversity, experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data_exchange_center.figures import FIGURES
+from research.figures.tables import Figure, block, measured, read, shown, span, table
+
+NAMES = {
+    "source: recall": "the source's recall",
+    "source: ranked": "the source's recall and ranker",
+    "default: channel tower": "two towers alone",
+    "default: channel ease": "EASE as vectors alone",
+    "default: recall": "fused recall",
+    "default: ranked": "fused recall and ranker",
+    "channel tower": "two towers alone",
+    "channel ease": "EASE as vectors alone",
+    "recall": "fused recall",
+    "ranked": "fused recall and ranker",
+}
+
+
+METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
+
+
+RETURNING = "returning: recall@200"
+
+
+HEADLINE = {
+    "popularity": "the most liked films, for everybody",
+    "EASE": "EASE, an item-item model",
+    "source: ranked": "recipe `source`",
+    "default: ranked": "recipe `default`",
+}
+
+
+SLICED = ("popularity", "EASE", "source: ranked", "default: ranked")
+
+
+SLICES = {
+    "returning": "back after an hour or more",
+    "same session": "in the same session",
+    "few ratings": "fewer than 50 ratings",
+    "many ratings": "200 ratings or more",
+    "popular films": "popular films",
+    "rare films": "rare films",
+}
+
+
+@block("evaluation", "evaluation.json")
+@block("ml100k", "evaluation_offline_ml-100k.json")
+def evaluation(figure: Figure) -> str:
+    """What several recommenders find of the last ten, with intervals, and of those who come back."""
+    head = ("list", "recall@200", "recall@50", "NDCG@50", "returning after an hour: recall@200")
+    rows = []
+    for system, found in figure["systems"].items():
+        returning = figure["slices"][system]["returning"]["recall@200"]
+        values = (f"{found[metric]['mean']:.3f}" for metric in ("recall@50", "ndcg@50"))
+        rows.append((name_of(system), span(found["recall@200"]), *values, span(returning)))
+    return shown(figure, head, rows)
+
+
+@block("headline", "evaluation.json")
+def headline(figure: Figure) -> str:
+    """Four recommenders in one table: every user, and the few who come back after a break."""
+    back = "back after an hour or more"
+    head = ("list", "recall@200", "NDCG@50", f"recall@200, {back}", f"NDCG@50, {back}")
+    rows = []
+    for system, name in HEADLINE.items():
+        where = figure if system in figure["systems"] else read("evaluation_source.json")
+        found, returning = where["systems"][system], where["slices"][system]["returning"]
+        rows.append(
+            (
+                name,
+                f"{found['recall@200']['mean']:.3f}",
+                f"{found['ndcg@50']['mean']:.3f}",
+                span(returning["recall@200"]),
+                span(returning["ndcg@50"]),
+            )
+        )
+    slices = figure["slices"]["default: ranked"]
+    people = "{same} of {users} users are asked for within a running session, {back} come back after a break."
+    users = (slices[name]["recall@200"]["users"] for name in ("same session", "returning"))
+    same, returned = (f"{count:,}" for count in users)
+    note = people.format(same=same, back=returned, users=f"{figure['users']:,}")
+    return shown(figure, head, rows, note)
+
+
+@block("funnel", "evaluation.json")
+def funnel(figure: Figure) -> str:
+    """Share of what was liked that each stage still holds."""
+    cuts = ("200", "50", "10")
+    found = figure["funnel"]
+    rows: list[Sequence[object]] = []
+    for channel in found[cuts[0]]["channels"]:
+        for key, label in (("found", "found by {}"), ("by no other", "... and by no other")):
+            rows.append((label.format(channel), *(f"{found[cut]['channels'][channel][key]:.3f}" for cut in cuts)))
+    for key, label in (("found by any", "found by any channel"), ("fused", "fused"), ("ranked", "ranked")):
+        rows.append((label, *(f"{found[cut][key]:.3f}" for cut in cuts)))
+    head = ("stage", *(f"among the first {cut}" for cut in cuts))
+    size, kept = found["candidates"]["size"], found["candidates"]["found"]
+    among = f"Among all candidates of the ranker ({size}): {kept:.3f}."
+    gains = (f"{METRICS[metric]} {paired(figure['ranking'][metric])}" for metric in METRICS)
+    ranker = f"Ranked against fused, paired over users: {', '.join(gains)}."
+    return shown(figure, head, rows, f"{among} {ranker}")
+
+
+@block("slices", "evaluation.json")
+def slices(figure: Figure) -> str:
+    """recall@200 by kind of user and of film, with intervals."""
+    systems = [system for system in SLICED if system in figure["slices"]]
+    head = ("slice", "users", *(name_of(system) for system in systems))
+    rows = []
+    for name, label in SLICES.items():
+        found = [figure["slices"][system][name]["recall@200"] for system in systems]
+        rows.append((label, f"{found[0]['users']:,}", *map(span, found)))
+    return shown(figure, head, rows, "recall@200.")
+
+
+@block("recipes", "evaluation.json")
+def recipes(figure: Figure) -> str:
+    """Both recipes through the running server: what they find."""
+    figures = {"source": read("evaluation_source.json"), "default": figure}
+    rows: list[Sequence[object]] = [
+        (label, *(f"{_ranked(name, found)[metric]['mean']:.3f}" for name, found in figures.items()))
+        for metric, label in {**METRICS, "hit_rate@50": "hit rate@50"}.items()
+    ]
+    returning = (found["slices"][f"{name}: ranked"]["returning"]["recall@200"] for name, found in figures.items())
+    rows.append((RETURNING, *(f"{part['mean']:.3f}" for part in returning)))
+    for metric in ("coverage@50", "gini@50"):
+        rows.append((metric, *(f"{_ranked(name, found)[metric]:.3f}" for name, found in figures.items())))
+    for metric in ("novelty@50", "diversity@50"):
+        rows.append((metric, *(f"{_ranked(name, found)[metric]['mean']:.3f}" for name, found in figures.items())))
+    rows.append(("GAUC, liked against rated", *(f"{_gauc(found):.3f}" for found in figures.values())))
+    return shown(figure, ("", *figures), rows)
+
+
+@block("recipes_speed", "serving_recipes.json")
+def recipes_speed(figure: Figure) -> str:
+    """How long both take to answer."""
+    levels = {name: figure["recipes"][name]["levels"] for name in ("source", "default")}
+    rows = [
+        (f"p50 ms, {both[0]['concurrency']} in flight", *(level["p50_ms"] for level in both))
+        for both in zip(*levels.values(), strict=True)
+    ]
+    return shown(figure, ("", *levels), rows)
+
+
+@block("exact", "evaluation.json")
+def exact(figure: Figure) -> str:
+    """What approximate search loses."""
+    head = ("list", "items shared", "users with the same list", *METRICS.values())
+    rows = [
+        (
+            name_of(stage),
+            f"{found['shared']:.2%}",
+            f"{found['users with the same list']:,} / {found['users']:,}",
+            *(f"{found[metric]:+.5f}" for metric in METRICS),
+        )
+        for stage, found in figure["live against exact"].items()
+    ]
+    return shown(figure, head, rows)
+
+
+@block("labelled", "evaluation.json")
+def labelled(figure: Figure) -> str:
+    """AUC and GAUC of both recipes' rankers over their candidates, beside recall's order of the same."""
+    figures = {"source": read("evaluation_source.json"), "default": figure}
+    head = ("", *("rows", "AUC", "GAUC", "GAUC of recall's order"))
+    rows = []
+    for recipe, found in figures.items():
+        for name, part in found["labelled"].items():
+            values = (f"{part[key]:.3f}" for key in ("auc", "gauc", "gauc of recalled order"))
+            rows.append((f"{recipe}: {name}", f"{part['rows']:,}", *values))
+    return shown(figure, head, rows)
+
+
+def _ranked(recipe: str, figure: Figure) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = figure["systems"][f"{recipe}: ranked"]
+    return found
+
+
+def _gauc(figure: Figure) -> float:
+    value: float = figure["labelled"]["liked against rated"]["gauc"]
+    return value
+
+
+def name_of(system: str) -> str:
+    return NAMES.get(system, system)
+
+
+def paired(found: Figure) -> str:
+    """A paired difference, and how likely chance alone makes one as large."""
+    chance = "p < .001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
+    return f"{found['difference']:+.4f} ({chance})"
+
+
+PUBLISHED = "leave_one_out_published.json"
+
+
+CLOCKED = {
+    "all": "all users",
+    "first of its second": "whose first held-out rating is the first of its second",
+    "returning": "back after an hour or more",
+    "one moment for all": "one moment for all",
+}
+
+
+@block("clock", "evaluation.json")
+def clock(figure: Figure) -> str:
+    """The same targets asked for at three times; last, those of the split at one moment for all."""
+    asked = dict(figure["clock"])
+    if (FIGURES / "evaluation_global.json").is_file():
+        asked["one moment for all"] = read("evaluation_global.json").get("clock", {}).get("all", {})
+    rows = [
+        (CLOCKED[row], name, *(_three(found) for found in systems[system].values()))
+        for row, systems in asked.items()
+        for system, name in (("recall", "fused recall"), ("ranked", "fused recall and ranker"))
+        if system in systems
+    ]
+    times = [f"asked {when}" for when in asked["all"]["ranked"]]
+    recall, ranked, back = asked["all"]["recall"], asked["all"]["ranked"], asked["returning"]["ranked"]
+    worth = (
+        "recall@200 / recall@50 / NDCG@50. Asked now instead of in the sitting, recall's order keeps "
+        f"{_kept(recall)} of its NDCG@50 on the sitting's targets and the ranker's {_kept(ranked)}. Of those who come "
+        f"back after an hour, to whom the clock says the same at any time, the ranker keeps {_kept(back)}."
+    )
+    return shown(figure, ["", "list", *times], rows, worth)
+
+
+@block("last", "evaluation_last.json")
+def last(figure: Figure) -> str:
+    """Leave-one-out, beside what was published of others."""
+    names = {"hr@10": "HR@10", "ndcg@10": "NDCG@10", "hr@50": "HR@50", "hr@200": "HR@200"}
+
+    def row(label: str, found: Mapping[str, float | None]) -> tuple[str, ...]:
+        values = (found.get(metric) for metric in names)
+        return (label, *("-" if value is None else f"{value:.3f}" for value in values))
+
+    ours = [row(name, found) for name, found in figure["table"].items()]
+    published = [row(f"{each['model']} ({each['by']})", each) for each in read(PUBLISHED)["rows"]]
+    return shown(figure, ["list", *names.values()], ours + published)
+
+
+@block("ablation", "evaluation_ablation.json")
+def ablation(figure: Figure) -> str:
+    """What was tried, on the ten before the last ten."""
+    head = ("part", "what was tried", *METRICS.values(), RETURNING, "NDCG@50 to the recipe's")
+    rows = []
+    for row in figure["rows"]:
+        change = "" if row["name"] == figure["reference"] else paired(row["against reference"]["ndcg@50"])
+        values = (f"{row[metric]:.4f}" for metric in (*METRICS, RETURNING))
+        rows.append((row["group"], row["name"], *values, change))
+    return shown(figure, head, rows)
+
+
+@block("seeds", "evaluation_seeds.json")
+def seeds(figure: Figure) -> str:
+    """Mean and standard deviation over seeds."""
+    head = ("list", *METRICS.values(), RETURNING)
+    rows = [
+        (name_of(system), *(f"{found[m]['mean']:.4f} ± {found[m]['std']:.4f}" for m in (*METRICS, RETURNING)))
+        for system, found in figure["systems"].items()
+    ]
+    return shown(figure, head, rows)
+
+
+@block("global", "evaluation_global.json")
+def one_moment(figure: Figure) -> str:
+    """The split at one moment for all users beside the split per user: all of its users, and those who come back."""
+    per_user, one = ("split per user", "split at one moment")
+    head = ["list"]
+    for metric, label in METRICS.items():
+        back = [f"{per_user}, those who come back"] if metric == "recall@200" else []
+        head += [f"{label}, {each}" for each in (per_user, *back, one)]
+    rows = []
+    for system, found in figure["per user"].items():
+        values = [found["recall@200"], found[RETURNING], figure["table"][system]["recall@200"]]
+        values += [each[metric] for metric in ("recall@50", "ndcg@50") for each in (found, figure["table"][system])]
+        rows.append((name_of(system), *(f"{value:.3f}" for value in values)))
+    people = "At one moment: {users} users, {returning} of them back after an hour or more."
+    asked = people.format(users=figure["users"], returning=figure["returning users"])
+    return shown(figure, head, rows, asked)
+
+
+@block("ties", "evaluation_ties.json")
+def ties(figure: Figure) -> str:
+    """The recipe as it is beside the same fitted and asked with the events of each second in random order."""
+    differences = figure["ndcg@50, shuffled to as it is"]
+    pairs = ((label, each) for label in METRICS.values() for each in ("as it is", "shuffled"))
+    head = ("list", *map(", ".join, pairs), "NDCG@50, difference")
+    rows = []
+    for system, change in differences.items():
+        both = figure["table"][system], figure["table"][f"{system}, ties shuffled"]
+        values = (f"{found[metric]:.3f}" for metric in METRICS for found in both)
+        rows.append((name_of(system), *values, paired(change)))
+    share = "{share} of a user's neighbouring events are of one second.".format(
+        share=f"{figure['pairs of one second']:.0%}"
+    )
+    return shown(figure, head, rows, share)
+
+
+def _three(found: Mapping[str, Any]) -> str:
+    """The headline metrics of one cell; a dash where nobody was asked or the lists are too short."""
+    return " / ".join(f"{found[m]:.3f}" if found.get(m) is not None else "-" for m in METRICS)
+
+
+def _kept(found: Mapping[str, Any]) -> str:
+    """Share of the sitting's NDCG@50 that is left now."""
+    now, then = (found[when].get("ndcg@50") for when in ("now", "in the sitting"))
+    return f"{now / then:.0%}" if now is not None and then else "-"
+
+
+FUSION = "the best fusion of them"
+
+
+SETTINGS = "{tried} settings"
+
+
+MORE = "{tried} settings, more to try"
+
+
+TABLE = (
+    "{users} users. In brackets: 95 % intervals of the paired difference. Settings were chosen by their NDCG@50 on "
+    "the ten before the last ten. Seconds are those of the one training of the chosen setting, on {machines}."
+)
+
+
+SO_FAR = "Not fully tuned yet, and so perhaps weaker than they could be: {rivals}."
+
+
+NOT_YET = "Not measured yet: {rivals}."
+
+
+EXPECTED = (
+    "popularity",
+    "popularity of the last days",
+    "weighted item-kNN",
+    "weighted EASE",
+    "Markov chain",
+    "iALS",
+    "eSASRec",
+    "HSTU",
+    FUSION,
+)
+
+
+@block("rivals", "rivals.json")
+def rivals(figure: Figure) -> str:
+    """Every rival beside the recipe, which comes last."""
+    columns = ("NDCG@50 to the recipe's, paired", "trained for", "tuned")
+    head = ("list", *METRICS.values(), RETURNING, *columns)
+    there = {name: figure["rows"][name] for name in EXPECTED if name in figure["rows"]}
+    rows = [
+        (
+            name,
+            *_values(row),
+            _change(row["to the recipe"]),
+            _trained(row["seconds"]),
+            (SETTINGS if row["searched"] else MORE).format(tried=row["settings tried"]),
+        )
+        for name, row in there.items()
+    ]
+    rows += [(name, *_values(row), "", "", "") for name, row in figure["references"].items()]
+    machines = ", ".join(sorted({row["machine"] for row in there.values()}))
+    notes = [TABLE.format(users=f"{figure['users']:,}", machines=machines)]
+    for note, names in (
+        (SO_FAR, [name for name, row in there.items() if not row["searched"]]),
+        (NOT_YET, [name for name in EXPECTED if name not in there]),
+    ):
+        if names:
+            notes.append(note.format(rivals=", ".join(names)))
+    return shown(figure, head, rows, f"{' '.join(notes)}")
+
+
+def _values(row: Mapping[str, Any]) -> list[str]:
+    return [f"{row[metric]:.3f}" for metric in (*METRICS, RETURNING)]
+
+
+def _change(found: Mapping[str, Any]) -> str:
+    chance = "p < .001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
+    return f"{found['difference']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f}, {chance})"
+
+
+def _trained(seconds: float) -> str:
+    if seconds < 100:
+        return "{seconds} s".format(seconds=f"{seconds:.0f}")
+    return "{minutes} min".format(minutes=f"{seconds / 60:.0f}")
+
+
+REPLAYED = (
+    "{users} users, {events} liked events, one after the other; means over users. Strangers: recall@50 of what a user"
+    " liked in the held-out part, by how many of the events before it the server was told ({strangers} users)."
+)
+
+
+@block("live_events", "evaluation_live_events.json")
+def live_events(figure: Figure) -> str:
+    """The replay, variant by variant; strangers by number of events."""
+    metrics = ("hit@10", "hit@50", "ndcg@50")
+    rows = [(name, *(span(found[metric]) for metric in metrics)) for name, found in figure["replay"].items()]
+    replay = table(("the server is told of an event", "HR@10", "HR@50", "NDCG@50"), rows)
+    strangers = figure["strangers"]
+    values = [span(found) for found in strangers.values()]
+    by_number = table(("events of a stranger", *strangers), [("recall@50", *values)])
+    said = REPLAYED.format(
+        users=f"{figure['users']:,}",
+        events=f"{figure['replay']['told at once']['events']:,}",
+        strangers=f"{next(iter(strangers.values()))['users']:,}",
+    )
+    return f"{replay}\n\n{by_number}\n\n{said} {measured(figure)}"
+
+
+@block("degraded", "degraded.json")
+def degraded(figure: Figure) -> str:
+    """What each answer is worth that lacks a service."""
+    metrics = [*next(iter(figure["cases"].values()))]
+    rows = [(case, *(f"{found[name]:.4f}" for name in metrics)) for case, found in figure["cases"].items()]
+    users = "{count} users.".format(count=figure["users"])
+    return shown(figure, ("away", *metrics), rows, users)
+
+
+SAID = (
+    "Split: the gain of a user's liked items. Interleaved: the preference for the second arm. In brackets the 95 % "
+    "interval, which holds at any time. {users} users, each asked for once in every experiment. Dealt anew, {wrong} "
+    "of {redealt} A/A experiments ever left zero out."
+)
+
+
+@block("experiments", "experiments.json")
+def experiments(figure: Figure) -> str:
+    """Each experiment's result, and after how many users it could be told."""
+    recipes = {release: recipe for recipe, release in figure["releases"].items()}
+    rows = []
+    for title, found in figure["experiments"].items():
+        experiment = found["experiment"]
+        arms = " / ".join(recipes[arm["release"]] for arm in experiment["arms"])
+        split = experiment["kind"] == "split"
+        result = found["differences"]["treatment"][experiment["metric"]] if split else found["preference"]
+        users = " / ".join(f"{users:,}" for users in found["users"].values())
+        interval = f"{result['estimate']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})"
+        name, _, kind = title.partition(", ")
+        rows.append((f"{name}, {kind}", arms, users, interval, _decided(result["path"]) or "never"))
+    head = ("experiment", "arms", "users of each", "difference or preference", "decided after")
+    redealt = figure["redealt"]
+    said = SAID.format(users=f"{figure['users']:,}", wrong=redealt["ever excluding 0"], redealt=redealt["experiments"])
+    return shown(figure, head, rows, said)
+
+
+def _decided(path: Figure) -> str:
+    """After how many users the interval left zero out, to a half per cent of them; empty: it never did."""
+    for users, low, high in zip(path["users"], path["low"], path["high"], strict=True):
+        if low is not None and high is not None and (low > 0 or high < 0):
+            return f"{users:,}"
+    return ""
+
+
+MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novelty", "calibration error")
+
+
+COST = (
+    "By validation {chosen} is the largest value that costs less than 1 %; on the last ten it costs {cost} of the "
+    "NDCG@50 ({low} to {high}). {users} users, {asked} items asked for; re-ranking takes {p50} ms, p99 {p99} ms."
+)
+
+
+FOR = "Each at the strength, between those that were tried, that costs 1 % of the NDCG@50. {users} users."
+
+
+@block("diversity", "diversity.json")
+def diversity(figure: Figure) -> str:
+    """Every value of a request's ``diversity``."""
+    rows, first = figure["diversity"], figure["diversity"]["0"]
+    head = ("diversity", "NDCG@50", "cost", "recall@50", *MEASURES)
+    lines = [
+        (
+            f"**{value}**" if float(value) == figure["chosen"] else value,
+            f"{row['ndcg@50']['mean']:.4f}",
+            _cost(row["change"]["difference"], first),
+            f"{row['recall@50']['mean']:.4f}",
+            *(f"{_mean(row[name]):.3f}" for name in MEASURES),
+        )
+        for value, row in rows.items()
+    ]
+    change = rows[f"{figure['chosen']:g}"]["change"]
+    said = COST.format(
+        chosen=f"{figure['chosen']:g}",
+        cost=_cost(change["difference"], first),
+        low=_cost(change["high"], first),
+        high=_cost(change["low"], first),
+        users=f"{figure['users']:,}",
+        asked=figure["asked"],
+        **{name: f"{ms:.2f}" for name, ms in figure["ms"].items()},
+    )
+    return shown(figure, head, lines, said)
+
+
+@block("diversity_ways", "tune_diversity.json")
+def ways(figure: Figure) -> str:
+    """What each way gives for 1 % of the NDCG."""
+    first = figure["ways"]["as ranked"]["0"]
+    found = {"as ranked": {name: _mean(first[name]) for name in MEASURES}, **figure["for the cost"]}
+    lines = [
+        (name, *(None if row is None else f"{row[measure]:.3f}" for measure in MEASURES)) for name, row in found.items()
+    ]
+    said = FOR.format(users=f"{figure['users']:,}")
+    return shown(figure, ("way", *MEASURES), lines, said)
+
+
+def _mean(value: Any) -> float:
+    return float(value["mean"] if isinstance(value, Mapping) else value)
+
+
+def _cost(difference: float, first: Figure) -> str:
+    """What is lost, as a share of the NDCG without diversity."""
+    return f"{round(-difference / first['ndcg@50']['mean'], 3) + 0:.1%}"
+
+
+NOTE = (
+    "Differences of the NDCG@50, in thousandths, to the recipe as it is: of the fused lists ({recall}) for what "
+    "recall is made of, of the ranked ones ({ranked}) for `candidates` and the ranker. * p < .05 of the paired "
+    "difference, ** p < .001. {users} users."
+)
+
+
+@block("tune_recipe", "tune_recipe.json")
+def tuned(figure: Figure) -> str:
+    """One line a number: what was tried instead, and what that changes."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for row in figure["rows"].values():
+        said = f"{_setting(row['value'])}: {_thousandths(row['to the recipe'])}"
+        rows.setdefault((row["part"], row["setting"]), []).append(said)
+    lines = [(part, f"`{setting}`", ", ".join(said)) for (part, setting), said in rows.items()]
+    own = {stage: f"{found['ndcg@50']:.4f}" for stage, found in figure["as it is"].items()}
+    note = NOTE.format(**{"recall": "-", "ranked": "-", **own}, users=f"{figure['users']:,}")
+    head = ("part", "number", "beside other values")
+    return shown(figure, head, lines, note)
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _thousandths(found: Mapping[str, Any]) -> str:
+    p = found["p_value"]
+    return f"{1000 * found['difference']:+.1f}{('**' if p < 0.001 else '*' if p < 0.05 else '')}"

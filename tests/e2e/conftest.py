@@ -1,0 +1,16 @@
+"""`make demo` with MovieLens-100K, once for all end-to-end tests: each leaves artifacts and live release as found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.road import Road, demo, ml_100k
+
+
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    folder = tmp_path_factory.mktemp("demo")
+    with demo(folder / "exchange", 11_000, RECSYS_DATA=str(ml_100k(folder / "data"))) as road:
+        yield road

@@ -1,0 +1,146 @@
+"""After `make demo`: fifty films, and a server that answers as the README says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import requests
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center import artifacts
+from data_exchange_center.files import sha256
+from tests import readmes
+from tests.e2e.road import ROOT, Road
+
+
+def test_the_demo_prints_fifty_films_and_where_the_server_is(road: Road) -> None:
+    answer = road.recommend(1).json()
+    assert len(answer["item_list"]) == 50
+    for item in answer["item_list"][:3]:
+        assert item["title"][:20] in road.output
+    assert f"{road.settings.server.url}/ml/rec" in road.output
+
+
+def test_the_steps_print_what_the_data_hold(road: Road) -> None:
+    ratings = artifacts.RATINGS.read(road.settings.exchange_dir)
+    splits = ratings["split"].value_counts()
+    clicks = int(ratings["label"].sum())
+    plain = road.output.replace(",", "").replace("_", "")
+    for count in (clicks, len(ratings) - clicks, *(int(splits[name]) for name in ("train", "test", "holdout"))):
+        assert str(count) in plain
+
+
+def test_a_bare_curl_works(road: Road) -> None:
+    done = road.run("curl", "-s", "-d", '{"userid": 1, "strict": true}', f"{road.settings.server.url}/ml/rec")
+    answer = json.loads(done.stdout)
+    assert answer["userid"] == 1
+    assert answer["cold_start"] is False
+    assert re.fullmatch(r"[0-9a-f]{12}", answer["release"])
+    scores = [item["score"] for item in answer["item_list"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    assert all(item["title"] and item["genres"] for item in answer["item_list"])
+    assert {"redis", "elasticsearch", "feast", "triton", "total"} <= set(answer["took_ms"])
+
+
+def test_no_answer_holds_a_seen_film(road: Road) -> None:
+    road.check_unseen()
+
+
+def test_the_answer_explains_which_channel_found_what(road: Road) -> None:
+    body = {"userid": 1, "size": 200, "explain": True, "strict": True}
+    answer = requests.post(f"{road.settings.server.url}/ml/rec", json=body, timeout=10).json()
+    channels = {channel.name for channel in road.settings.recipe.recall.channels}
+    assert set(answer["recall"]) == {"fused"} | channels
+    found = set().union(*(answer["recall"][name] for name in channels))
+    assert {item["itemid"] for item in answer["item_list"]} <= set(answer["recall"]["fused"]) <= found
+
+
+def test_someone_who_comes_back_is_answered_as_such(road: Road) -> None:
+    """Whether a session goes on or a user returns is an input of the recall: the clock of the request decides."""
+    state = artifacts.USER_STATE.read(road.settings.exchange_dir).set_index("userid")
+    last = int(state.loc[1, "times"][0])
+    soon, soon_again, later = (
+        requests.post(
+            f"{road.settings.server.url}/ml/rec",
+            json={"userid": 1, "size": 200, "timestamp": time, "strict": True},
+            timeout=10,
+        ).json()["item_list"]
+        for time in (last + 60, last + 60, last + 86_400)
+    )
+    assert soon == soon_again
+    assert [item["itemid"] for item in soon] != [item["itemid"] for item in later]
+
+
+def test_someone_unknown_is_given_the_popular_list(road: Road) -> None:
+    answer = road.recommend(2_000_000_000).json()
+    assert answer["cold_start"] is True
+    assert len(answer["item_list"]) == 50
+
+
+def test_the_client_prints_a_table(road: Road) -> None:
+    done = road.step("online/main/s2_client.py", "--userid", "2", "--size", "5")
+    assert done.returncode == 0, done.stdout
+    for item in road.recommend(2, size=5).json()["item_list"]:
+        assert item["title"][:20] in done.stdout
+
+
+def test_the_client_says_plainly_that_no_server_is_there(road: Road) -> None:
+    done = road.step("online/main/s2_client.py", "--url", "http://127.0.0.1:9")
+    assert done.returncode != 0
+    assert "http://127.0.0.1:9" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_health_and_readiness(road: Road) -> None:
+    assert requests.get(f"{road.settings.server.url}/healthz", timeout=5).status_code == 200
+    ready = requests.get(f"{road.settings.server.url}/readyz", timeout=5)
+    assert ready.status_code == 200
+    assert {"redis", "elasticsearch", "feast", "triton"} <= set(ready.json()["services"])
+
+
+def test_a_step_again_writes_the_same_bytes(road: Road) -> None:
+    folder = road.settings.exchange_dir
+    made_here = [
+        a for a in artifacts.ARTIFACTS if a.made_by.startswith("offline/preprocess/s") and "s0" not in a.made_by
+    ]
+    made = {artifact.path: sha256(artifact.at(folder)) for artifact in made_here}
+    assert len(made) >= 5
+    for script in ("s1_data_split.py", "s2_term_trans.py"):
+        done = road.step(f"offline/preprocess/{script}")
+        assert done.returncode == 0, done.stdout
+    assert made == {path: sha256(folder / path) for path in made}
+
+
+def test_status_shows_everything_ready(road: Road) -> None:
+    shown = road.stack("status").lower()  # which fails where one is not
+    for service in ("redis", "elasticsearch", "feast", "triton", "server"):
+        assert re.search(rf"^ *{service} +yes ", shown, re.MULTILINE), shown
+
+
+def test_the_development_server_of_flask_answers_too(road: Road) -> None:
+    port = road.settings.server.port + 1
+    name = "test_the_development_server_of_flask_answers_too"
+    shown = next(command.text for command in readmes.commands("online/README.md") if command.run_by == name)
+    assert shown.endswith("--host=0.0.0.0)")
+    command = shown.replace("--host=0.0.0.0)", f"--host=127.0.0.1 --port={port})").replace("&& flask", "&& exec flask")
+    server = subprocess.Popen(["bash", "-c", command.strip("()")], cwd=ROOT, env=road.activated())
+    try:
+        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), reraise=True):
+            with attempt:
+                response = requests.post(f"http://127.0.0.1:{port}/ml/rec", data='{"userid": 1}', timeout=10)
+        assert len(response.json()["item_list"]) == 50
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def test_a_missing_artifact_names_the_step_to_run(road: Road) -> None:
+    done = road.run(
+        "env", "RECSYS_EXCHANGE_DIR=/nonexistent/exchange", ".venv/bin/python", "offline/preprocess/s2_term_trans.py"
+    )
+    assert done.returncode != 0
+    assert "s0_get_data.py" in done.stdout
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,68 @@
+"""The page in a real browser, on the demo's stack: what people see first, every view of it, and a rating that counts.
+
+What the page does in every case that there is, over services in memory, stands in ``tests/browser``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.road import Road
+
+PATIENCE_MS = 15_000  # a busy machine's
+VIEWS = ("list", "whyNot", "compare", "road", "map", "status")
+
+
+@pytest.fixture
+def page(browser: Browser, road: Road) -> Iterator[Page]:
+    """The first user's list. Afterwards: the browser has complained of nothing."""
+    complaints: list[str] = []
+    with browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US") as context:
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(road.settings.server.url)
+        page.locator(".card").first.wait_for()
+        yield page
+    assert complaints == []
+
+
+def test_fifty_cards_in_the_servers_order_each_with_a_reason(page: Page, road: Road) -> None:
+    cards = page.locator(".card")
+    expect(cards).to_have_count(50)
+    expect(cards.last.locator(".reason")).not_to_have_text("…")
+    body = {"userid": 1, "explain": True, "strict": True}
+    answer = requests.post(f"{road.settings.server.url}/ml/rec", json=body, timeout=10).json()
+    for place, item in enumerate(answer["item_list"][:10]):
+        assert cards.nth(place).locator("h3").inner_text()[:15] == item["title"][:15]
+    reasons = page.locator(".card .reason").all_inner_texts()
+    assert all(reason.strip() for reason in reasons)
+    assert len(set(reasons)) > 5  # each film has its own
+
+
+def test_every_view_is_filled_by_the_real_services(page: Page) -> None:
+    address = page.url.split("#")[0]
+    for name in VIEWS:
+        page.goto(f"{address}#{name}")
+        page.locator(f"nav a[aria-current][href='#{name}']").wait_for()
+        page.locator("main[aria-busy=false]").wait_for()
+        expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.locator(".service.good")).to_have_count(4)
+    page.goto(f"{address}#road")
+    services = [text.split()[0] for text in page.locator(".road h3").all_inner_texts()]
+    assert services == ["redis", "elasticsearch", "feast", "triton"]
+
+
+def test_what_a_stranger_rates_leaves_the_list_and_changes_it(page: Page) -> None:
+    page.get_by_role("button", name="A stranger").click()
+    expect(page.get_by_text("This user is unknown here")).to_be_visible()
+    titles = page.locator(".card h3").all_inner_texts()
+    page.locator(".card").first.get_by_role("button", name="Rate 5").click()
+    expect(page.get_by_text("1 newest of 1")).to_be_visible()
+    expect(page.get_by_role("heading", name=titles[0], exact=True)).to_have_count(0)
+    page.locator(".moved").first.wait_for()  # the list is ranked for what was rated

@@ -1,0 +1,33 @@
+"""Every locked package has a wheel for Linux on arm64. Asks the package index; nothing is downloaded."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.road import ROOT
+
+PLATFORM = "aarch64-manylinux_2_35"  # Triton's wheel wants this glibc or a newer one, as on x86-64
+
+
+@pytest.mark.parametrize(
+    "lock", ["requirements.txt", "requirements-research.txt", "online/stack/triton/requirements.txt"]
+)
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_the_locked_packages_install_on_arm64(lock: str, python: str, tmp_path: Path) -> None:
+    words = (
+        "--dry-run",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--quiet",
+        "--target",
+        str(tmp_path),
+    )
+    machine = ("--python-platform", PLATFORM, "--python-version", python)
+    command = [ROOT / ".venv/bin/uv", "pip", "install", *words, *machine, "--requirement", ROOT / lock]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,52 @@
+"""`make demo` with MovieLens-1M: the source's counts, fifty films, none of them seen; its AUC by its recipe."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center import artifacts
+from tests.e2e.road import DEMO_SECONDS, ROOT, Road, demo
+from tests.needs import not_tested
+
+COUNTS = {"positive": 575_281, "negative": 424_928, "train": 754_233, "test": 185_576, "holdout": 60_400}
+DATA = os.environ.get("RECSYS_DATA", "")
+
+pytestmark = pytest.mark.skipif(
+    "ml-1m" not in DATA, reason=not_tested("MovieLens-1M", "make test-full RECSYS_DATA=/path/to/ml-1m.zip")
+)
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    with demo(tmp_path_factory.mktemp("million") / "exchange", 9_000) as road:
+        yield road
+
+
+def test_the_counts_are_the_sources(million: Road) -> None:
+    ratings = artifacts.RATINGS.read(million.settings.exchange_dir)
+    clicks = int(ratings["label"].sum())
+    found = {"positive": clicks, "negative": len(ratings) - clicks, **ratings["split"].value_counts().to_dict()}
+    assert found == COUNTS
+    for count in COUNTS.values():
+        assert f"{count:,}" in million.output
+
+
+def test_fifty_films_none_of_them_seen(million: Road) -> None:
+    assert len(million.recommend(1).json()["item_list"]) == 50
+    million.check_unseen()
+
+
+def test_the_sources_recipe_reaches_the_sources_auc(tmp_path: Path) -> None:
+    """Its steps assert the source's counts and AUC themselves."""
+    env = os.environ | {"RECSYS_EXCHANGE_DIR": str(tmp_path), "RECSYS_RECIPE": "source"}
+    done = subprocess.run(
+        ["make", "offline"], cwd=ROOT, env=env, text=True, timeout=DEMO_SECONDS, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert artifacts.RANK_REPORT.read(tmp_path)["auc"]["test"] >= 0.8206

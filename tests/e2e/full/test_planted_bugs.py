@@ -1,0 +1,173 @@
+"""A broken model or pipeline is noticed: bugs planted in the demo's artifacts or in the functions that read them.
+
+The healthy artifacts are evaluated in ``tests/e2e/demo/test_quality.py``; with each of these the same check must fail.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns
+from data_exchange_center.recipes import DEFAULT
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.evaluation import evaluate, served, thresholds
+from offline.evaluation.exact import ExactIndex
+from offline.rank import s2_model_train
+from offline.readers import read_with_holdout
+from offline.recall import s2_vector_recall
+from tests.e2e.road import Road
+
+Plant = Callable[[Settings, pytest.MonkeyPatch], Settings | None]
+
+
+@pytest.fixture
+def copied(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a copy of the artifacts. The lists at other times than the first held-out rating's are left out."""
+    shutil.copytree(road.settings.offline_dir, tmp_path / "offline")
+    monkeypatch.setattr(evaluate, "later", lambda _: {})
+    return road.settings.model_copy(update={"exchange_dir": tmp_path})
+
+
+def history_turned(settings: Settings, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change each user's stored events, all their columns alike."""
+    table = artifacts.USER_STATE.read(settings.exchange_dir)
+    columns = {name: table[name].map(change) for name in (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)}
+    artifacts.USER_STATE.write(settings.exchange_dir, table.assign(**columns))
+
+
+def channels_changed(settings: Settings, change: Callable[[str, np.ndarray], np.ndarray]) -> None:
+    """Change the arrays of the served channels: ``change`` gets each one's name and content."""
+    with np.load(io.BytesIO(artifacts.CHANNELS.read(settings.exchange_dir))) as stored:
+        arrays = {name: change(name, array) for name, array in stored.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    artifacts.CHANNELS.write(settings.exchange_dir, buffer.getvalue())
+
+
+def rolled(table: Any, columns: list[str]) -> Any:
+    """Each row has its neighbour's values."""
+    return table.assign(**{name: np.roll(table[name].to_numpy(), 1) for name in columns})
+
+
+def labels_are_shuffled(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    """The ranker is trained on lists in which chance says what was liked."""
+    lists, rng = artifacts.LISTS.read(settings.exchange_dir), np.random.default_rng(0)
+    liked = [np.asarray(rng.permutation(each)) for each in lists["liked"]]
+    artifacts.LISTS.write(settings.exchange_dir, lists.assign(liked=liked))
+    s2_model_train.main(settings)
+
+
+def the_holdout_is_trained_on(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(s2_vector_recall, "read_inputs", lambda settings, **_: read_with_holdout(settings))
+    s2_vector_recall.main(settings)
+
+
+def fusion_weights_are_swapped(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    real = served.fuse
+    patch.setattr(served, "fuse", lambda hits, weights, size: real(hits, weights[::-1], size))
+
+
+def lag_is_off_by_one(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    channels_changed(settings, lambda name, array: np.roll(array, 1, axis=2) if name.endswith(".lag") else array)
+
+
+def seen_items_are_returned(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    real = ExactIndex.search
+    patch.setattr(ExactIndex, "search", lambda self, *asked: real(self, *asked[:-1], 0 * asked[-1]))
+
+
+def scores_are_negated(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    real = served.score
+    patch.setattr(served, "score", lambda *given: -real(*given))
+
+
+def popularity_is_all(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    channels_changed(
+        settings, lambda name, array: 0 * array if name.endswith((".rows", ".base")) or "profile" in name else array
+    )
+
+
+def users_are_mixed_up(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    table = artifacts.USER_STATE.read(settings.exchange_dir)
+    artifacts.USER_STATE.write(
+        settings.exchange_dir, rolled(table, [name for name in table.columns if name != Columns.USER])
+    )
+
+
+def items_are_mixed_up(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    table = artifacts.ITEM_VECTORS.read(settings.exchange_dir)
+    artifacts.ITEM_VECTORS.write(
+        settings.exchange_dir, rolled(table, [name for name in table.columns if name != Columns.ITEM])
+    )
+
+
+def the_oldest_event_comes_first(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    history_turned(settings, lambda each: np.asarray(each)[::-1].copy())
+
+
+def the_newest_event_is_missing(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    history_turned(settings, lambda each: np.asarray(each)[1:].copy())
+
+
+def ratings_are_ignored(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    channels_changed(settings, lambda name, array: np.ones_like(array) if name.endswith(".rating_weight") else array)
+
+
+def candidates_columns_are_in_another_order(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    real = served.fuse
+
+    def fuse(*given: Any) -> Any:
+        fused = real(*given)
+        return replace(fused, features=np.roll(fused.features, 1, axis=1))
+
+    patch.setattr(served, "fuse", fuse)
+
+
+def the_ranker_is_not_trained(settings: Settings, patch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    weights = torch.load(io.BytesIO(artifacts.RANK_WEIGHTS.read(settings.exchange_dir)), weights_only=True)
+    generator = torch.Generator().manual_seed(0)
+    shuffled = {
+        name: each.flatten()[torch.randperm(each.numel(), generator=generator)].reshape(each.shape)
+        for name, each in weights.items()
+    }
+    buffer = io.BytesIO()
+    torch.save(shuffled, buffer)
+    artifacts.RANK_WEIGHTS.write(settings.exchange_dir, buffer.getvalue())
+
+
+BUGS = [
+    labels_are_shuffled,
+    the_holdout_is_trained_on,
+    fusion_weights_are_swapped,
+    lag_is_off_by_one,
+    seen_items_are_returned,
+    scores_are_negated,
+    popularity_is_all,
+    users_are_mixed_up,
+    items_are_mixed_up,
+    the_oldest_event_comes_first,
+    the_newest_event_is_missing,
+    ratings_are_ignored,
+    candidates_columns_are_in_another_order,
+    the_ranker_is_not_trained,
+]
+
+
+@pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_caught(copied: Settings, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(copied, monkeypatch)
+    found = evaluate.evaluate(copied, "a planted bug")
+    with pytest.raises(StepError, match=f"the {DEFAULT.name} recipe on ml-100k: "):
+        thresholds.check(found)

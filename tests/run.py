@@ -1,0 +1,159 @@
+"""Run the parts of the tests side by side, in two lanes, and say at the end what each found and how long it took.
+
+A part that fails does not stop the others, and fails the whole. Each part's output goes to build/tests/<part>.log and
+is printed when the part ends. Parts of the second lane take what the first one leaves of the processor: what has a
+deadline stands in the first.
+
+Writes  build/tests/<part>.log, build/tests/times.json
+Run     python -m tests.run test            make test
+        python -m tests.run full [room]     make test-full [room=events]
+        python -m tests.run gate            .ci/run
+Expect  the closing line of every part, and the list of what this machine lacks
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOGS = ROOT / "build" / "tests"
+PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q"
+OWN_TARGETS = ("cluster", "containers")  # they need more than the project's environment: make test-cluster, ...
+CLOSING = re.compile(
+    r"^(?:=+ )?(\d+ (?:passed|failed|skipped|error|deselected)\b.* in [\d.]+s.*?)(?: =+)?$", re.MULTILINE
+)
+NOT_TESTED = re.compile(r"^NOT TESTED: .+$", re.MULTILINE)
+
+# part -> its command, for the shell
+LINT = {"lint": "make lint"}
+UNIT = {"unit": "make test-unit"}
+CORE = {"unit": "make test-unit of=core"}
+OUTER = {"unit": "make test-unit of=outer"}
+DEMO = {"demo": f"{PYTEST} tests/e2e/demo"}
+E2E = {"e2e": f"{PYTEST} tests/e2e"}
+SERVICES = {"services": f"{PYTEST} tests/services"}
+BROWSER = {"browser": f"{PYTEST} tests/browser"}
+CLUSTERS = {"clusters": "make test-clusters"}
+SPARK = {"spark": "make test-spark"}
+CONTAINERS = {"containers": 'engine=$(.ci/engine start); eval "$engine"; make test-containers'}
+
+LANES = {
+    "test": (DEMO, LINT | CORE),
+    "full": (SERVICES, OUTER | BROWSER | E2E),
+    "gate": (SERVICES | CLUSTERS | BROWSER, LINT | UNIT | CONTAINERS | SPARK | E2E),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One part's end."""
+
+    part: str
+    lane: int
+    seconds: int
+    ok: bool
+    closing: str  # pytest's closing line; empty where the part is not pytest
+
+
+class Runner:
+    """Runs lanes of parts, and ends them all when it is interrupted."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+        self._printing = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._interrupted = False
+
+    def lane(self, number: int, parts: dict[str, str]) -> None:
+        for part, command in parts.items():
+            if self._interrupted:
+                return
+            self._say(f"--- {part}: started")
+            started = time.monotonic()
+            log = LOGS / f"{part}.log"
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    ["nice", "-n", str(5 * number), "bash", "-euo", "pipefail", "-c", command],
+                    cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                )  # fmt: skip
+                self._running.add(process)
+                code = process.wait()
+                self._running.discard(process)
+            said = log.read_text(encoding="utf-8", errors="replace")
+            closing = (CLOSING.findall(said) or [""])[-1]
+            result = Result(part, number, round(time.monotonic() - started), code == 0, closing)
+            self.results.append(result)
+            self._say(f"\n=== {part} ===\n{said.rstrip()}\n--- {part}: {result.seconds} s")
+
+    def _say(self, text: str) -> None:
+        with self._printing:
+            print(text, flush=True)
+
+    def interrupt(self) -> None:
+        """End what runs, with time for each part to take its services down."""
+        self._interrupted = True
+        for process in list(self._running):
+            os.killpg(process.pid, signal.SIGINT)
+
+
+def summary(command: str, results: list[Result], seconds: int) -> None:
+    """Write the times, print the closing lines, and last what was not tested."""
+    content = {
+        "command": command,
+        "python": platform.python_version(),
+        "seconds": seconds,
+        "parts": [asdict(result) for result in results],
+    }
+    (LOGS / "times.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    print(f"\n=== {command} ===")
+    for result in results:
+        state = "ok" if result.ok else "FAILED"
+        print(f"{result.part:<12} {result.seconds:>5} s  {state:<6}  {result.closing}")
+    print(f"{'all':<12} {seconds:>5} s  {'ok' if all(result.ok for result in results) else 'FAILED'}")
+    logs = [(LOGS / f"{result.part}.log").read_text(encoding="utf-8", errors="replace") for result in results]
+    for line in dict.fromkeys(line for said in logs for line in NOT_TESTED.findall(said)):
+        print(line)
+
+
+def of_room(room: str) -> dict[str, str]:
+    """The tests of a room: all files below ``tests`` in whose path its name stands."""
+    tests = ROOT / "tests"
+    paths = [path.relative_to(tests) for path in sorted(tests.rglob("test_*.py"))]
+    found = [path for path in paths if room in path.as_posix() and path.parts[0] not in OWN_TARGETS]
+    if not found:
+        rooms = sorted({part for path in paths for part in path.parts[:-1] if path.parts[0] not in OWN_TARGETS})
+        sys.exit(f"No test of a room called {room!r}; there are: {', '.join(rooms)}.")
+    return {room.replace("/", "-"): f"{PYTEST} {shlex.join(f'tests/{path}' for path in found)}"}
+
+
+def main(what: str, room: str = "") -> int:
+    lanes = (of_room(room),) if room else LANES[what]
+    LOGS.mkdir(parents=True, exist_ok=True)
+    runner, started = Runner(), time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    with ThreadPoolExecutor(len(lanes)) as threads:
+        running = [threads.submit(runner.lane, number, parts) for number, parts in enumerate(lanes)]
+        try:
+            for each in running:
+                each.result()
+        except KeyboardInterrupt:
+            runner.interrupt()
+    summary(" ".join(["tests", what, *([room] if room else [])]), runner.results, round(time.monotonic() - started))
+    complete = len(runner.results) == sum(len(parts) for parts in lanes)
+    return 0 if complete and all(result.ok for result in runner.results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

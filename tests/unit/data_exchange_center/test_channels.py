@@ -1,0 +1,139 @@
+"""Channels: the index's inner product is the model's score, and a user vector is a function of the history alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data_exchange_center.channels import ChannelSet, HistorySum, Requests, index_vectors, regimes
+from data_exchange_center.history import History
+
+ITEMS, DIM, LAGS = 9, 4, 5
+
+
+def channel(name: str = "tower") -> HistorySum:
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    rows = normal(2, ITEMS + 1, DIM)
+    rows[:, 0] = 0
+    return HistorySum(
+        name, rows, normal(2, 2, LAGS), normal(2, 2, 6), normal(2, DIM), (normal(3, DIM), normal(2, DIM)),
+        normal(ITEMS + 1, DIM), normal(ITEMS + 1), np.arange(ITEMS + 1) > 0,
+    )  # fmt: skip
+
+
+def deeper() -> HistorySum:
+    """The same with three hidden units."""
+    rng = np.random.default_rng(1)
+    shapes = (2, DIM, 3), (3,), (3, DIM)
+    return replace(channel(), hidden=tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+
+
+def requests(items: list[list[int]], ratings: list[list[int]], profiles: list[list[int]], ago: int) -> Requests:
+    """Of users whose events lie ``ago`` seconds back."""
+    codes = np.array(items)
+    return Requests(
+        codes, np.array(ratings), np.zeros_like(codes), (codes > 0).sum(axis=1), np.array(profiles),
+        np.full(len(codes), ago),
+    )  # fmt: skip
+
+
+def test_inner_product_is_factors_and_popularity() -> None:
+    one = channel()
+    user = one.user_vectors(requests([[3, 0]], [[5, 0]], [[2, 1]], ago=3600))
+    weight = one.lag[:, 1, 0] * one.rating_weight[:, 1, 5]
+    vector = one.base[1] + one.profile[0][2] + one.profile[1][1] + (weight[:, None] * one.rows[:, 3]).sum(axis=0)
+    expected = one.items @ vector + one.bias
+    assert one.item_vectors() @ user[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_hidden_units_are_added_to_the_sum() -> None:
+    asked = requests([[3, 7], [4, 0]], [[5, 1], [2, 0]], [[2, 1], [1, 0]], ago=60)
+    one, (up, bias, down) = deeper(), deeper().hidden
+    for n, (found, plain) in enumerate(zip(one.user_vectors(asked), channel().user_vectors(asked), strict=True)):
+        weights = one.lag[:, 0, :2] * one.rating_weight[:, 0, asked.ratings[n]] * (asked.items[n] > 0)
+        sums = (weights[:, :, None] * one.rows[:, asked.items[n]]).sum(axis=1)
+        sums[0] += one.base[0] + one.profile[0][asked.profiles[n, 0]] + one.profile[1][asked.profiles[n, 1]]
+        units = np.concatenate(sums) @ np.concatenate(up) + bias
+        added = (units / (1 + np.exp(-units))) @ down
+        assert found[:DIM] == pytest.approx(plain[:DIM] + added, abs=1e-4)
+        assert found[DIM:].tolist() == [1, 0]
+
+
+def test_every_item_finds_itself_first() -> None:
+    vectors = channel().item_vectors()[1:]
+    assert (vectors @ vectors.T).argmax(axis=1).tolist() == list(range(ITEMS))
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.full(ITEMS, np.linalg.norm(vectors[0])), rel=1e-5)
+
+
+def test_one_new_rating_shifts_the_history_and_older_events_fall_off() -> None:
+    one = channel()
+    history = (np.arange(1, LAGS + 4) % ITEMS + 1).tolist()
+    whole, cut = (requests([codes], [[4] * len(codes)], [[]], ago=60) for codes in (history, history[:LAGS]))
+    assert np.array_equal(one.user_vectors(whole), one.user_vectors(cut))
+
+
+def test_regimes() -> None:
+    found = regimes(np.array([3600, 3599, 99999]), np.array([0, 0, 0]), np.array([True, True, False]))
+    assert found.tolist() == [1, 0, 0]
+
+
+ITEMIDS = np.arange(10, 10 * (ITEMS + 1), 10)  # code c is item 10 c
+
+
+def one_user(*, last: int = 1_000) -> History:
+    return History(np.array([30, 999, 50]), np.array([5, 5, 2]), np.array([last, 700, 200]))
+
+
+def test_a_set_of_channels_survives_the_wire() -> None:
+    sent = ChannelSet(ITEMIDS, (channel("one"), channel("two")))
+    got = ChannelSet.unpack(sent.pack())
+    assert [one.name for one in got.channels] == ["one", "two"]
+    profile = np.array([1, 1])
+    ours, theirs = (each.user_vectors(one_user(), profile, 1_200) for each in (sent, got))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ("one", "two"))
+    assert np.array_equal(got.channels[1].item_vectors(), sent.channels[1].item_vectors())
+    assert ChannelSet.unpack(ChannelSet(ITEMIDS, ()).pack()).channels == ()
+    assert sent.pack() == sent.pack()
+
+
+def test_other_bytes_are_no_channels() -> None:
+    with pytest.raises(ValueError, match="no channels"):
+        ChannelSet.unpack(b"PK nothing")
+
+
+def test_the_set_knows_items_by_their_ids_and_regimes_by_the_clock() -> None:
+    channels = ChannelSet(ITEMIDS, (channel(),))
+    profile = np.array([2, 0])
+    for timestamp, ago in ((4_599, 3_599), (4_600, 3_600)):
+        expected = channel().user_vectors(requests([[3, 0, 5]], [[5, 5, 2]], [[2, 0]], ago))[0]
+        assert np.array_equal(channels.user_vectors(one_user(), profile, timestamp)["tower"], expected)
+
+
+def test_who_never_rated_has_the_vector_of_their_profile() -> None:
+    one = channel()
+    found = ChannelSet(ITEMIDS, (one,)).user_vectors(History.empty(), np.array([1, 1]), 10**9)["tower"]
+    assert found[:DIM] == pytest.approx(one.base[0] + one.profile[0][1] + one.profile[1][1])
+
+
+def test_a_channel_that_tells_no_items_apart_is_not_asked_with() -> None:
+    """Without a history a linear item-item model knows nothing: all inner products are 0, and any items would do."""
+    silent = replace(channel("ease"), base=np.zeros((2, DIM), np.float32), profile=(), bias=np.zeros(ITEMS + 1))
+    popular = replace(silent, name="popular", bias=channel().bias)
+    channels, profile = ChannelSet(ITEMIDS, (channel(), silent, popular)), np.array([1, 1])
+    strangers = History(np.array([999]), np.array([5]), np.array([700]))  # an unknown item
+    for history in (History.empty(), strangers):
+        assert set(channels.user_vectors(history, profile, 1_200)) == {"tower", "popular"}
+    assert set(channels.user_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}
+
+
+def test_every_item_vector_finds_itself_first() -> None:
+    random = np.random.default_rng(0)
+    items = index_vectors(random.normal(size=(300, 4)).astype(np.float32), random.normal(size=300))
+    assert (np.argmax(items @ items.T, axis=1) == np.arange(300)).all()
+    np.testing.assert_allclose(np.linalg.norm(items, axis=1), np.linalg.norm(items[0]), rtol=1e-6)

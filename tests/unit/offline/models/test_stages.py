@@ -1,0 +1,170 @@
+"""Channels and ranker of a small recipe, fitted on people who walk round the items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from data_exchange_center.feature_kinds import one_hot
+from data_exchange_center.recipes import (
+    DEFAULT,
+    SOURCE,
+    EaseRecipe,
+    ListRankerRecipe,
+    RecallRecipe,
+    Recipe,
+    TowerRecipe,
+)
+from data_exchange_center.steps import StepError
+from offline.data.lists import Lists, StoredFeatures, recall_lists
+from offline.data.requests import Points
+from offline.data.sequences import Inputs, Sequences
+from offline.data.statistics import list_spec
+from offline.models import list_ranker
+from offline.models.kinds import ListExamples, fit_ranker
+from offline.models.list_ranker import FrozenTables, ListRanker, RankerInputs, train_then_renew
+from offline.models.stages import (
+    channel_set,
+    channels_of,
+    fit_channels,
+    fit_stages,
+    item_vectors,
+    training_lists,
+    user_vectors,
+)
+from offline.models.training import ranked
+from tests.datasets import STARS
+
+USERS, ITEMS, EVENTS = 40, 30, 22  # the last user has rated nothing, the last item nobody
+RANKER = ListRankerRecipe(history=5, kernels=2, hidden=(8,), epochs=2, batch_size=32, stride=2)
+RECIPE = Recipe(
+    name="small",
+    recall=RecallRecipe(
+        channels=(TowerRecipe(dim=4, epochs=1, batch_size=64, fusion_weight=2.0), EaseRecipe(dim=4, l2=1.0)),
+        candidates=15,
+    ),
+    ranker=RANKER,
+)
+
+
+def inputs_of(offsets: np.ndarray) -> Inputs:
+    """Everybody walks round the first ITEMS - 1 items, from a place of their own."""
+    items = ((offsets[:, None] + np.arange(EVENTS)) % (ITEMS - 1) + 1).ravel()
+    ratings = np.tile(np.arange(EVENTS) % 3 + 3, USERS - 1)
+    starts = np.append(np.arange(USERS) * EVENTS, (USERS - 1) * EVENTS)
+    times = np.tile(np.arange(EVENTS) * 600, USERS - 1)
+    data = Sequences(np.arange(USERS) + 5, np.arange(ITEMS) * 2, starts, items, ratings, ratings > 3, times)
+    profile = (one_hot("gender", "user", "FM"), one_hot("age", "user", [1, 18]), one_hot("occupation", "user", "ab"))
+    profiles = np.stack([np.arange(USERS) // n % 2 + 1 for n in (1, 2, 4)], axis=1)
+    genres = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
+    raw = {
+        feature.name: np.array(feature.vocabulary)[codes - 1]
+        for feature, codes in zip(profile, profiles.T, strict=True)
+    }
+    users = pd.DataFrame({"userid": data.userids, **raw})
+    years = np.append(np.nan, np.arange(1, ITEMS + 1) + 1950)[:, None]
+    return Inputs(STARS, data, ("Action", "Drama"), genres, years, users, profile, profiles)
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Inputs:
+    return inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
+
+
+def test_every_kind_of_channel_gives_what_its_artifacts_need(inputs: Inputs) -> None:
+    past = inputs.data
+    fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
+    recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(*RECIPE.recall.channels, fm))})
+    fitted = fit_channels(past, inputs, recipe)
+    channels = channels_of(fitted)
+    items, users = item_vectors(channels, past), user_vectors(channels, past)
+    assert list(items) == ["itemid", "vector_tower", "vector_ease", "vector_pairs"]
+    assert items["vector_tower"].isna().tolist() == items["vector_ease"].isna().tolist() == [False] * 29 + [True]
+    assert items["vector_pairs"].isna().tolist()[-1]
+    assert list(users) == ["userid", "vector_pairs"]
+    assert users["vector_pairs"].isna().tolist() == [False] * (USERS - 1) + [True]
+    assert [channel.name for channel in channel_set(channels, past).channels] == ["tower", "ease"]
+    assert set(fitted[2].report["auc"]) == {"train", "validation", "test"}
+
+
+def test_a_list_ranker_takes_channels_of_any_form(inputs: Inputs) -> None:
+    """Stored vectors beside those that are made of histories: each teaches with what it knew then."""
+    fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
+    recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(RECIPE.recall.channels[1], fm), candidates=9)})
+    stages = fit_stages(inputs.data.before_last(4), inputs, recipe)
+    assert stages.losses[-1] < stages.losses[0]
+    assert [channel.form for channel in stages.channels] == ["history_sum", "stored_vectors"]
+
+
+def part_ways(past: Sequences) -> Sequences:
+    """Other items and ratings after the part that the teachers know."""
+    later = past.positions >= np.repeat(past.earlier(RANKER.past).lengths, past.lengths)
+    other = np.where(later, (past.items + 10) % (ITEMS - 1) + 1, past.items)
+    ratings = np.where(later, (past.ratings - 2) % 3 + 3, past.ratings)
+    return Sequences(past.userids, past.itemids, past.starts, other, ratings, ratings > 3, past.times)
+
+
+def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
+    """People who part ways after what the teachers know are taught by the same teachers, on other lists."""
+    past, turned = inputs.data, part_ways(inputs.data)
+    cut = past.earlier(RANKER.past).lengths
+    teachers, lists = training_lists(past, inputs, RECIPE)
+    again, others = training_lists(turned, inputs, RECIPE)
+    for one, two in zip(teachers, again, strict=True):
+        assert np.array_equal(one.items, two.items)
+        assert np.array_equal(one.rows, two.rows)
+    assert lists.liked.any(axis=1).all()
+    assert (lists.lengths >= cut[lists.users]).all()
+    assert len(lists) != len(others) or not np.array_equal(lists.candidates, others.candidates)
+
+
+def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever came later, it learns with the same statistics, crosses and transitions; then they are of everything."""
+    told: list[tuple[StoredFeatures, FrozenTables]] = []
+
+    def train(lists: Lists, then: RankerInputs, now: Callable, *settings: Any) -> tuple[ListRanker, list[float]]:
+        told.append((then.stored, then.frozen))
+        return train_then_renew(lists, then, now, *settings)
+
+    monkeypatch.setattr(list_ranker, "train_then_renew", train)
+    teachers, lists = training_lists(inputs.data, inputs, RECIPE)
+    spec = list_spec(inputs, RECIPE, RANKER)
+    one, two = (
+        fit_ranker(RANKER, ListExamples(past, inputs, RECIPE, spec, teachers, teachers, lists)).network
+        for past in (inputs.data, part_ways(inputs.data))
+    )
+    (stored, known), (stored_then, known_then) = told
+    assert np.array_equal(stored.items.values, stored_then.items.values)
+    assert all(map(np.array_equal, known.crosses, known_then.crosses))
+    # What follows what, as products: where singular values are equal, the factors may be turned between two runs.
+    transitions, transitions_then = (rows @ columns.T for rows, columns in (known.factors[-1], known_then.factors[-1]))
+    assert transitions == pytest.approx(transitions_then, abs=1e-5)
+    assert np.abs(transitions).max() > 1
+    assert not torch.equal(one.get_buffer("cross0"), two.get_buffer("cross0"))
+
+
+def test_all_stages_reorder_what_was_recalled(inputs: Inputs) -> None:
+    past = inputs.data.before_last(5)
+    stages = fit_stages(past, inputs, RECIPE)
+    assert stages.losses[-1] < stages.losses[0]
+    first = inputs.data.starts[:-2] + past.lengths[:-1]  # of each user's events after the past
+    points = Points(np.arange(USERS - 1), past.lengths[:-1], inputs.data.times[first])
+    lists = recall_lists(inputs.data, points, inputs.profiles, stages.channels, (2, 1), size=8, history=5)
+    order = ranked(stages.ranker, lists, stages.stored)
+    assert np.array_equal(np.sort(order, axis=1), np.sort(lists.candidates, axis=1))
+    assert not np.array_equal(order, lists.candidates)
+
+
+def test_what_is_no_list_ranker_is_one_sentence(inputs: Inputs) -> None:
+    with pytest.raises(StepError, match="'deepfm' is not trained on lists"):
+        fit_stages(inputs.data, inputs, SOURCE)
+
+
+def test_the_default_has_what_a_list_ranker_needs() -> None:
+    assert isinstance(DEFAULT.ranker, ListRankerRecipe)
+    assert pd.Series([channel.name for channel in DEFAULT.recall.channels]).is_unique

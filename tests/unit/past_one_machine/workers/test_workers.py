@@ -1,0 +1,104 @@
+"""Two workers train what one trains."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pytest
+import torch
+
+from data_exchange_center.settings import Settings, TrainingSettings
+from data_exchange_center.steps import StepError
+from offline.models.training import Share
+from past_one_machine.workers import group, launch
+from past_one_machine.workers.group import Workers
+from tests.free_ports import free_ports
+from tests.unit.past_one_machine.workers import together
+from tests.unit.past_one_machine.workers.together import Trained
+
+
+@pytest.fixture(scope="module")
+def two() -> list[dict[str, Trained]]:
+    return launch.by_workers(TrainingSettings(workers=2, restarts=0), together.work)
+
+
+def test_both_have_the_same_weights(two: list[dict[str, Trained]]) -> None:
+    one, other = two
+    for name, trained in one.items():
+        assert trained.losses == other[name].losses
+        for key, weights in trained.weights.items():
+            assert torch.equal(weights, other[name].weights[key]), (name, key)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("tower", {}), ("sampled", together.SAMPLED), ("tiny batches", {"batch_size": 1, "epochs": 1})],
+)  # where a batch is one request, a worker often has none of it
+def test_two_workers_take_the_steps_of_one(two: list[dict[str, Trained]], name: str, change: dict[str, int]) -> None:
+    alone, together_ = together.tower(together.TOWER.model_copy(update=change)), two[0][name]
+    assert together_.losses == pytest.approx(alone.losses, abs=1e-5)
+    for key, weights in alone.weights.items():
+        assert together_.weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
+
+
+def test_two_workers_rank_as_one_does(two: list[dict[str, Trained]]) -> None:
+    alone, together_ = together.ranker(), two[0]["ranker"]
+    assert together_.losses == pytest.approx(alone.losses, abs=1e-5)
+    for key, weights in alone.weights.items():  # the running mean and variance of the batches among them
+        assert together_.weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
+
+
+def test_each_draws_its_own_dropout_and_learns_as_well(two: list[dict[str, Trained]]) -> None:
+    alone = together.tower(together.TOWER.model_copy(update={"dropout": 0.2}))
+    assert two[0]["dropout"].losses != alone.losses
+    assert two[0]["dropout"].losses == pytest.approx(alone.losses, rel=0.05)
+
+
+def test_shares_cover_everything_once() -> None:
+    shares = [Workers(rank=rank, world=3).share(10) for rank in range(3)]
+    index = np.random.default_rng(0).permutation(10)
+    assert [share.end for share in shares[:-1]] == [share.begin for share in shares[1:]]
+    assert sorted(np.concatenate([share.of(index) + share.begin for share in shares])) == list(range(10))
+    assert Share(2, 4, 10).of(np.array([3, 9, 2])).tolist() == [1, 0]
+
+
+def test_the_first_reads_all_that_it_writes_about() -> None:
+    assert [Workers(rank=rank, world=3).reads(10) for rank in range(3)] == [slice(None), slice(3, 6), slice(6, 10)]
+
+
+def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(StepError, match=r"1 GPUs.*fewer workers"), group.joined(TrainingSettings(device="cuda")):
+        pass
+
+
+def test_workers_meet_after_a_restart_whoever_comes_first() -> None:
+    """None looks for another where that one was before it died."""
+    assert launch.by_workers(TrainingSettings(workers=2, restarts=1), together.meet_after_a_restart) == [2, 2]
+
+
+def test_torchrun_must_not_share_its_store_where_it_starts_workers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables are those that torchrun gives a worker."""
+    for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StepError, match=f"c10d and {group.OWN_STORE}=1"), group.joined(TrainingSettings()):
+        pass
+
+
+def test_a_worker_does_not_wait_long_for_others_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may die before it is there; those that waited are started anew."""
+    (port,) = free_ports(1)
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in {**variables, "TORCHELASTIC_RUN_ID": "test"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(group, "JOINING", datetime.timedelta(seconds=1))
+    with pytest.raises(RuntimeError), group.joined(TrainingSettings()):
+        pass
+
+
+def test_mixed_precision_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_TRAINING__PRECISION", "mixed")
+    with pytest.raises(ValueError, match="RECSYS_TRAINING__DEVICE=cuda"):
+        Settings()

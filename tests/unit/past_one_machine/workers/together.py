@@ -1,0 +1,133 @@
+"""What each of two workers does in the tests; a module of its own, as the workers import it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from data_exchange_center.recipes import ListRankerRecipe, TowerRecipe
+from data_exchange_center.settings import TrainingSettings
+from offline.data.lists import Lists, StoredFeatures
+from offline.data.sequences import Sequences
+from offline.models import training
+from offline.models.tower import train_tower
+from offline.models.training import train_on_lists
+from past_one_machine.workers import group
+from past_one_machine.workers.group import Workers
+from tests.datasets import STARS
+
+USERS, ITEMS, LAGS = 41, 30, 8
+GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
+PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1) + 1
+TOWER = TowerRecipe(dim=8, epochs=3, batch_size=24, learning_rate=0.02, stride=2, horizon=3, dropout=0.0)
+SAMPLED = {"sampled_beyond": ITEMS - 1, "sampled_items": 8}
+
+
+class Trained(NamedTuple):
+    weights: dict[str, torch.Tensor]
+    losses: list[float]
+
+
+def world() -> Sequences:
+    """Users walk round the items; some have no event, some one, and the first has most."""
+    random = np.random.default_rng(0)
+    lengths = random.integers(0, 16, USERS)
+    lengths[:3] = 60, 0, 1
+    begin = random.integers(0, ITEMS, USERS)
+    users = np.repeat(np.arange(USERS), lengths)
+    positions = np.arange(len(users)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return Sequences(
+        userids=np.arange(1, USERS + 1),
+        itemids=np.arange(1, ITEMS + 1),
+        starts=np.concatenate([[0], np.cumsum(lengths)]),
+        items=(begin[users] + positions) % ITEMS + 1,
+        ratings=np.where(positions % 5 == 4, 2, 4),
+        liked=positions % 5 != 4,
+        times=positions * 60,
+    )
+
+
+def tower(recipe: TowerRecipe) -> Trained:
+    network, losses = train_tower(world(), GENRES, PROFILES, (3, 4), STARS, recipe, LAGS)
+    return Trained(network.state_dict(), losses)
+
+
+class Network(nn.Module):
+    """Batches are normalised, as those of `offline.models.list_ranker.ListRanker` are.
+
+    Without the bias of all scores, which no list's softmax depends on: rounding alone would move it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.layer = nn.BatchNorm1d(3, momentum=0.1), nn.Linear(3, 1, bias=False)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.layer(torch.tanh(self.norm(rows.flatten(0, 1))))
+        return scores.view(*rows.shape[:2], 1)
+
+
+class Features:
+    """Rows of lists are their features."""
+
+    def rows(self, lists: Lists) -> NDArray[np.float32]:
+        return lists.features.astype(np.float32)
+
+
+def ranker() -> Trained:
+    """On lists that hold something liked: of a batch of two, a worker often has none."""
+    random, m, c = np.random.default_rng(0), 31, 12
+    features = random.normal(size=(m, c, 3)).astype(np.float16)
+    liked = features[:, :, 0] == features[:, :, 0].max(axis=1, keepdims=True)
+    one = np.zeros(m, np.int32)
+    lists = Lists(
+        users=one,
+        times=one.astype(np.int64),
+        lengths=one,
+        statistics=np.zeros((m, 1), np.int64),
+        events=one[:, None],
+        ratings=one[:, None].astype(np.int8),
+        ages=one[:, None],
+        candidates=np.tile(np.arange(1, c + 1, dtype=np.int32), (m, 1)),
+        features=features,
+        liked=liked,
+        disliked=(features[:, :, 1] > 1) & ~liked,
+    )
+    recipe = ListRankerRecipe(epochs=3, batch_size=2, sampled=8, learning_rate=0.02)
+    now = training.loop()
+    if isinstance(now, Workers) and not now.first:  # the first has them all
+        lists = lists.take(np.arange(m)[now.reads_lists(m)])
+    network, losses = train_on_lists(Network, lists, cast(StoredFeatures, Features()), recipe)
+    return Trained(network.state_dict(), losses)
+
+
+def work() -> dict[str, Trained]:
+    with group.joined(TrainingSettings()) as each:
+        assert each.world == 2
+        dropout = TOWER.model_copy(update={"dropout": 0.2})
+        one_user_a_batch = TOWER.model_copy(update={"batch_size": 1, "epochs": 1})
+        return {
+            "tower": tower(TOWER),
+            "dropout": tower(dropout),
+            "sampled": tower(TOWER.model_copy(update=SAMPLED)),
+            "tiny batches": tower(one_user_a_batch),
+            "ranker": ranker(),
+        }
+
+
+def meet_after_a_restart() -> int:
+    """How many workers met: all die once, and then the second is a second late."""
+    anew = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
+    if anew and os.environ["RANK"] == "1":
+        time.sleep(1)
+    with group.joined(TrainingSettings()) as each:
+        met = int(each.sum(torch.tensor(1)))
+        if not anew:
+            os._exit(1)
+        return met
