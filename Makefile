@@ -122,11 +122,6 @@ events: setup ## bring what servers were told to Parquet, for the next `make off
 	$(call step,extras/events,s1_log_to_parquet.py)
 	$(call step,extras/events,s2_features_to_feast.py)
 
-.PHONY: new-data
-new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new-data folder=my-folder
-	@[[ -n "$(folder)" ]] || { echo "Name the folder that holds your files: make new-data folder=my-folder" >&2; exit 1; }
-	@$(BIN)/python -m offline.ingestion.proposal "$(folder)"
-
 .PHONY: sync
 sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
 	$(call step,offline_to_online/recall,s1_user_to_redis.py)

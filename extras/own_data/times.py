@@ -88,7 +88,7 @@ def _written_out(events: Table) -> str:
         return iso
     connection = events.connection
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE different AS SELECT time FROM {events.name} WHERE time IS NOT NULL GROUP BY time "
+        f"CREATE OR REPLACE TEMP TABLE different AS SELECT DISTINCT time FROM {events.name} WHERE time IS NOT NULL "
         f"ORDER BY hash(time) LIMIT {_SAMPLE}"
     )
     counts = ", ".join(f"count_if({_by_format(form)} >= 0)" for form in _FORMATS)

@@ -76,11 +76,6 @@ def test_a_single_quotation_mark_within_is_passed_on(settings: Settings, tmp_pat
     assert programs(odd, tmp_path)["server"].environment["RECSYS_REDIS__PASSWORD"] == "it's"
 
 
-def test_a_list_of_names_is_passed_on(settings: Settings, tmp_path: Path) -> None:
-    odd = settings.model_copy(update={"data_readers": ("a.reader", "b.reader")})
-    assert programs(odd, tmp_path)["server"].environment["RECSYS_DATA_READERS"] == '["a.reader", "b.reader"]'
-
-
 def test_no_password_stands_in_a_process_list(settings: Settings) -> None:
     secret = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("hush")})})
     for service in PROGRAMS:
