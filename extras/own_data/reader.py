@@ -21,7 +21,6 @@ import pandas as pd
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, slugs
 from data_exchange_center.dataset import SEPARATOR, Dataset, IdKind, ItemNumber
-from data_exchange_center.files import written_in_place
 from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER
 from data_exchange_center.steps import StepError
 from extras.own_data import attributes, declaration, times
@@ -396,14 +395,14 @@ def _write_events(events: Table, scale: Scale, exchange_dir: Path) -> None:
     distinct = np.asarray(connection.execute("SELECT DISTINCT number FROM timed").fetchnumpy()["number"])
     codes = pd.DataFrame({"number": distinct, "code": scale.codes(distinct)})
     connection.register("codes", codes)
-    with written_in_place(artifacts.RAW_INTERACTIONS.at(exchange_dir)) as temporary:
-        connection.execute(
-            "COPY (SELECT u.number AS userid, i.number AS itemid, CAST(code AS TINYINT) AS rating, "
-            "CAST(micros // 1000000 AS BIGINT) AS timestamp "
-            "FROM timed JOIN userid_numbers u ON timed.userid = u.id JOIN itemid_numbers i ON timed.itemid = i.id "
-            "JOIN codes ON timed.number = codes.number ORDER BY u.number, micros, timed.file, timed.row) "
-            f"TO {quoted(str(temporary))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 1048576)"
-        )
+    made = connection.sql(
+        "SELECT u.number AS userid, i.number AS itemid, CAST(code AS TINYINT) AS rating, "
+        "CAST(micros // 1000000 AS BIGINT) AS timestamp "
+        "FROM timed JOIN userid_numbers u ON timed.userid = u.id JOIN itemid_numbers i ON timed.itemid = i.id "
+        "JOIN codes ON timed.number = codes.number ORDER BY u.number, micros, timed.file, timed.row"
+    )
+    table = artifacts.RAW_INTERACTIONS
+    table.write(exchange_dir, made.to_arrow_reader(table.rows_together))
 
 
 # ------------------------------------------------------------------------------------------------------------------ ids
