@@ -1,4 +1,9 @@
-"""Which releases there are, and going back to an earlier one.
+"""Going live, going back, deleting the releases that are no longer kept, and the list of those that there are.
+
+A manifest says what was released, and whether it passed the check of offline against online. The pointer
+`wire.LIVE_KEY` in Redis is the one atomic switch: the server looks at it with every request. Everything that the server
+needs of the release is in place before it moves; the names that people use (the alias in Elasticsearch, Feast's plain
+service names) follow. The live release and the one before it are kept, so that going back only moves the pointer.
 
 Run:  python -m offline_to_online.releases list
       python -m offline_to_online.releases activate <release>
@@ -7,17 +12,177 @@ Run:  python -m offline_to_online.releases list
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from data_exchange_center.files import written_in_place
+from data_exchange_center.release import Manifest, ParityRecord, Published, why_unreadable
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
-from offline_to_online.activation import go_back
-from offline_to_online.stores.catalogue import Stores
+from data_exchange_center.steps import StepError, run
+from offline_to_online.stores.base import ReleaseStore
+from offline_to_online.stores.elasticsearch import ElasticsearchStore
+from offline_to_online.stores.feast import FeastStore
+from offline_to_online.stores.redis import RedisStore
+from offline_to_online.stores.triton import Place, TritonStore
+
+log = logging.getLogger(__name__)
+CHECK: str = "offline_to_online/rank/s3_check_offline_and_online.py"
+
+
+class Stores(NamedTuple):
+    """One of each."""
+
+    redis: RedisStore
+    elasticsearch: ElasticsearchStore
+    feast: FeastStore
+    triton: TritonStore
+
+    @classmethod
+    def of(cls, settings: Settings) -> Stores:
+        return cls(RedisStore(settings), ElasticsearchStore(settings), FeastStore(settings), TritonStore(settings))
+
+    @property
+    def all(self) -> tuple[ReleaseStore[Any, Any], ...]:
+        return tuple(self)
+
+
+# Manifests, as files.
+
+
+def manifest_path(settings: Settings, release: str) -> Path:
+    return settings.release_dir / release / "manifest.json"
+
+
+def open_release(settings: Settings) -> Manifest:
+    """The release that the artifacts make; its manifest is written, without the record of an earlier check.
+
+    Every step that loads or checks a release begins with this, so what is loaded again has to be checked again. Raises
+    ArtifactError when a part is missing.
+    """
+    manifest = release_of_artifacts(settings)
+    _write(settings, manifest)
+    return manifest
+
+
+def record_parity(settings: Settings, manifest: Manifest, record: ParityRecord) -> None:
+    """Write into the manifest that offline and online agree."""
+    _write(settings, manifest.model_copy(update={"parity": record}))
+
+
+def require_parity(settings: Settings, release: str) -> tuple[Manifest, ParityRecord]:
+    """The manifest of a release that may go live, and its record. Raises StepError when there is no such record."""
+    path = manifest_path(settings, release)
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes()) if path.is_file() else None
+    except ValidationError as error:
+        raise StepError(f"{path} cannot be read ({why_unreadable(error)})", f"Run {CHECK} again.") from error
+    if manifest is None or manifest.parity is None:
+        raise StepError(
+            f"release {release} must not go live: it has not passed the check of offline against online since it was "
+            f"last loaded (no record in {path})",
+            f"Run {CHECK}.",
+        )
+    return manifest, manifest.parity
+
+
+def _write(settings: Settings, manifest: Manifest) -> None:
+    with written_in_place(manifest_path(settings, manifest.release)) as temporary:
+        temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+# Going live and back.
+
+
+def require_loaded(stores: Stores, release: str) -> Place:
+    """The release is whole in all four stores, passed each store's check, and is served. Returns its model's place.
+
+    Raises StepError naming the step to run.
+    """
+    for store in stores.all:
+        if not store.is_checked(release):
+            raise StepError(
+                f"release {release} is not in {store.title}, or not wholly, or failed its check: "
+                f"run {store.step}, then this step again"
+            )
+    for store in stores.all:
+        store.wait_until_served(release)
+    return stores.triton.place_of(release)
+
+
+def go_live(settings: Settings, release: str) -> set[str]:
+    """Serve a release from now on, and delete those that are no longer kept. Returns the deleted ones.
+
+    A release is deleted in the order in which a request asks the stores, Redis first: a server that still holds it open
+    finds its user unknown and looks at the pointer, before it could miss an item or a feature.
+
+    Raises StepError when the release is not whole, or has not passed the check of offline against online.
+    """
+    stores = Stores.of(settings)
+    manifest, parity = require_parity(settings, release)
+    place = Place(parity.triton_model, parity.triton_version)
+    _require_place(stores, release, place)
+    stores.redis.publish(Published(manifest=manifest, triton_model=place.model, triton_version=place.version))
+    _activate(stores, release)
+    keep = set(stores.redis.history())
+    deleted: set[str] = set()
+    for store in stores.all:
+        old = store.releases() - keep
+        store.delete(old)
+        deleted |= old
+    _settle(stores)
+    _tell_of_experiments(stores, deleted)
+    return deleted
+
+
+def _tell_of_experiments(stores: Stores, deleted: set[str]) -> None:
+    """An arm whose release is gone is answered from the live one, which makes the experiment pointless."""
+    for experiment, arms in stores.redis.running_experiments().items():
+        for name in [name for name, release in arms.items() if release in deleted]:
+            log.warning(
+                "experiment %s runs, and the release of its arm %s is kept no longer: the live one answers instead. "
+                "Stop it: make experiment-stop name=%s", experiment, name, experiment,
+            )  # fmt: skip
+
+
+def go_back(settings: Settings, release: str) -> None:
+    """Serve an earlier release again; nothing is deleted.
+
+    Raises StepError when it was never live, is not whole any more, or was loaded again and not checked since.
+    """
+    stores = Stores.of(settings)
+    published = stores.redis.published(release)
+    require_parity(settings, release)
+    _require_place(stores, release, Place(published.triton_model, published.triton_version))
+    _activate(stores, release)
+    _settle(stores)
+
+
+def _require_place(stores: Stores, release: str, checked: Place) -> None:
+    if (place := require_loaded(stores, release)) != checked:
+        raise StepError(f"release {release} was checked with {checked} in Triton, and is {place} now: sync it again")
+
+
+def _activate(stores: Stores, release: str) -> None:
+    for store in stores.all:
+        store.activate(release)
+    log.info("release %s is live", release)
+
+
+def _settle(stores: Stores) -> None:
+    for store in stores.all:
+        store.settle()
+
+
+# The commands.
 
 
 def overview(settings: Settings) -> Table:

@@ -13,7 +13,7 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.event_parts import Entry, EventParts, Position
-from offline_to_online.stores.event_log import entry_of
+from extras.events.stream import entry_of
 
 BATCH: Final = 10_000  # entries of a file, at most
 _LOG: Final = re.compile(rb"ml:log:([^{]+):\{\d+\}")

@@ -21,10 +21,10 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.manifests import require_parity
-from offline_to_online.stores import feast_repo
-from offline_to_online.stores.connections import TIMEOUT_S
-from offline_to_online.stores.event_log import entries
+from extras.events.stream import entries
+from offline_to_online.releases import require_parity
+from offline_to_online.stores import feast
+from offline_to_online.stores.base import TIMEOUT_S
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.redis_connection import connect
@@ -48,14 +48,14 @@ def _follow(settings: Settings, client: redis.Redis, release: str) -> Followed:
         return Followed(release, 0, "it is being loaded, or not all of it was loaded from here: make sync")
     if Columns.N_RATINGS not in _stored(manifest):
         return Followed(release, 0, f"{Columns.N_RATINGS} is no feature of its users")
-    place = feast_repo.followed_file(settings, release)
+    place = feast.followed_file(settings, release)
     before = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
     changed, after = _changed(client, manifest.dataset.base_name, before)
-    numbers = feast_repo.numbers(settings, release)
+    numbers = feast.numbers(settings, release)
     known = {own: numbers["user"][own] for own in changed if own in numbers["user"]}
     counts = _counts(settings, manifest, known, numbers["item"])
     if counts:
-        feast_repo.write_users(settings, release, Columns.N_RATINGS, counts)
+        feast.write_users(settings, release, Columns.N_RATINGS, counts)
     _drop_forgotten(settings, manifest, known)
     if _checked(settings, release):  # else a load has begun since, and undoes it
         with written_in_place(place) as temporary:
@@ -69,7 +69,7 @@ def _checked(settings: Settings, release: str) -> Manifest | None:
         manifest, _ = require_parity(settings, release)
     except StepError:
         return None
-    return manifest if feast_repo.own_ids_file(settings, release).is_file() else None
+    return manifest if feast.own_ids_file(settings, release).is_file() else None
 
 
 def _stored(manifest: Manifest) -> list[str]:

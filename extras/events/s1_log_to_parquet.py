@@ -15,7 +15,7 @@ from data_exchange_center.event_parts import EventParts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.events.consumer import bring, logged_datasets
-from offline_to_online.stores.connections import reaching, redis_address, redis_client
+from offline_to_online.stores.base import reaching, redis_address, redis_client
 
 
 def main(settings: Settings) -> None:

@@ -16,7 +16,7 @@ Expect: of how many users the rows were written; run again at once, of none
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.events.feature_follower import follow
-from offline_to_online.stores.connections import reaching, redis_address, redis_client
+from offline_to_online.stores.base import reaching, redis_address, redis_client
 
 
 def main(settings: Settings) -> None:

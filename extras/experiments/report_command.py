@@ -35,7 +35,7 @@ from extras.experiments.pictures import over_time
 from extras.experiments.report import found_by, show
 from extras.experiments.store import ExperimentStore
 from offline.evaluation.report import plain
-from offline_to_online.stores.connections import TIMEOUT_S, reaching, redis_address, redis_client
+from offline_to_online.stores.base import TIMEOUT_S, reaching, redis_address, redis_client
 from online.clients.redis import RedisUsers
 
 _AT_A_TIME: Final = 500  # users whose events are asked for

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from flask import Flask
 
-from extras.keys.keys import register_keys, warn_if_open
+from extras.keys.keys import Keys, note_keys, require_keys, warn_if_open
 from extras.keys.rate import register_rate
 from online.web.parts import Parts
 
 
 def register(app: Flask, parts: Parts) -> None:
-    """Check each request's key before anything else, then count it."""
+    """Note each request's key, count the request, then refuse it where it needs a key: wrong keys are counted, too."""
     settings = parts.settings
     warn_if_open(settings.server)
-    register_keys(app, settings.server, settings.keys_file)
+    keys = Keys(settings.keys_file)
+    note_keys(app, keys)
     register_rate(app, settings.server, settings.redis)
+    require_keys(app, settings.server, keys)

@@ -12,7 +12,6 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -25,6 +24,7 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import ServerSettings
 from online.web import records
+from online.web.guard import is_loopback
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 
 log = logging.getLogger(__name__)
@@ -145,39 +145,39 @@ class Keys:
             return self._keys
 
 
-def register_keys(app: Flask, settings: ServerSettings, path: Path) -> None:
-    """Ask for a key where the settings want one: for everything, or for what writes. A good one is noted anywhere."""
-    keys = Keys(path)
+def note_keys(app: Flask, keys: Keys) -> None:
+    """Note the owner of a good key in each request's record."""
 
     @app.before_request
-    def check() -> None:
+    def note() -> None:
         given = request.authorization
         bearer = given.token if given and given.type == "bearer" else None
         key = bearer or request.headers.get(GORSE_HEADER)
-        owner = keys.owner(key) if key else None
-        if owner is not None:
+        if key and (owner := keys.owner(key)) is not None:
             records.current().facts["key"] = owner
-        elif not is_open(request.path) and (settings.keys_for == "all" or _needs_one(keys)):
+
+
+def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
+    """Refuse what comes without a good key where the settings want one: for everything, or for what writes."""
+
+    @app.before_request
+    def check() -> None:
+        if "key" in records.current().facts:
+            return
+        if not is_open(request.path) and (settings.keys_for == "all" or _needs_one(keys)):
             message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
             raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
-        elif _writes() and _is_of_another_site():
+        if _writes() and _is_of_another_site():
             raise Forbidden("Another web site may not write here without a key.")
 
 
 def warn_if_open(settings: ServerSettings) -> None:
     """Say so where others than this machine may ask, and nobody is asked for a key."""
-    if settings.keys_for != "all" and not _is_loopback(settings.host):
+    if settings.keys_for != "all" and not is_loopback(settings.host):
         log.warning(
             "the server listens on %s and answers whoever reaches it; RECSYS_SERVER__KEYS_FOR=all asks for a key",
             settings.host,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _needs_one(keys: Keys) -> bool:

@@ -18,9 +18,8 @@ from rich.console import Console
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.evaluation import thresholds
-from offline.evaluation.evaluate import evaluate, show, write
-from offline.evaluation.source_reference import asked_for, source_artifacts
+from offline.evaluation import report
+from offline.evaluation.evaluate import asked_for, evaluate, show, source_artifacts, write
 
 
 def main(settings: Settings, with_source: bool = False) -> None:
@@ -28,7 +27,7 @@ def main(settings: Settings, with_source: bool = False) -> None:
     found = evaluate(settings, f"make evaluate-offline{' with_source=1' if source else ''}", source=source)
     write(found, settings, "evaluation_offline")
     show(found, Console())
-    thresholds.check(found)
+    report.check(found)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
-"""Evaluation of one recipe's artifacts, or of the server that runs them: systems, report, comparison."""
+"""Evaluate one recipe's artifacts, or the server that runs them: systems, report, comparison.
+
+The source's recipe is put beside it on demand: its steps are run once on the same data, and their artifacts are kept.
+"""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.figures import FIGURES, named
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
@@ -23,12 +28,12 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline import published
 from offline.evaluation import replay, served
-from offline.evaluation.baselines import EASE, POPULARITY, baselines
-from offline.evaluation.clock import SITTING, clock_table, later
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import SHOWN, Answers, Holdout
-from offline.evaluation.report import HEADLINES, per_user, plain, report
+from offline.evaluation.report import HEADLINES, SITTING, clock_table, later, per_user, plain, report
+from offline.evaluation.served import EASE, POPULARITY, baselines
 from offline.readers import read_with_holdout, recorded_rows
+from offline.step_runner import run_steps
 
 log = logging.getLogger(__name__)
 
@@ -187,3 +192,42 @@ def _shown(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
         values = (row.get(name) for name in names)
         table.add_row(system, *("-" if value is None else f"{value:.4f}" for value in values))
     return table
+
+
+# --- the source's recipe on the same data ---
+
+FOLDER = "source_recipe"  # in the exchange folder's offline/
+
+
+def source_artifacts(settings: Settings) -> Settings:
+    """Settings of an exchange folder where the steps have run with the source's recipe.
+
+    They are run, for some minutes, when they have not been, or on other data or with another recipe of that name;
+    after a change of their code remove the folder.
+    """
+    source = settings.model_copy(update={"recipe_name": SOURCE.name, "data": None})
+    kept = source.model_copy(update={"exchange_dir": settings.offline_dir / FOLDER})
+    if _current(kept, settings):
+        log.info("the source's artifacts are those in %s", kept.exchange_dir)
+        return kept
+    for step in run_steps(source, kept.exchange_dir):
+        log.info("%s: %.1f s", step["step"], step["seconds"])
+    return kept
+
+
+def _current(kept: Settings, settings: Settings) -> bool:
+    """Whether one run of the source's recipe, on the data of ``settings``, made what is kept."""
+    try:
+        release_of_artifacts(kept)
+    except ArtifactError:
+        return False
+    one, other = (artifacts.DATASET.read(each.exchange_dir) for each in (kept, settings))
+    return bool(one["sha256"] == other["sha256"])
+
+
+def asked_for(description: str | None) -> bool:
+    """Whether the command line of an evaluation asks for the source's recipe beside the one that is measured."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--with-source", action="store_true", help="measure the source's recipe too")
+    given: bool = parser.parse_args().with_source
+    return given

@@ -31,10 +31,9 @@ from data_exchange_center.progress import progress
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.evaluation import thresholds
-from offline.evaluation.evaluate import evaluate, show, write
+from offline.evaluation import report
+from offline.evaluation.evaluate import asked_for, evaluate, show, source_artifacts, write
 from offline.evaluation.replay import SHOWN, Answers, Holdout
-from offline.evaluation.source_reference import asked_for, source_artifacts
 
 IN_FLIGHT = 4  # requests at a time: more would only queue, as the server runs on this machine
 TIMEOUT_S = 30.0
@@ -162,7 +161,7 @@ def main(settings: Settings, with_source: bool = False) -> None:
     found = evaluate(settings, f"make evaluate{' with_source=1' if source else ''}", ask, source)
     write(found, settings)
     show(found, Console())
-    thresholds.check(found)
+    report.check(found)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,29 @@
-"""The report on several recommenders, as JSON, whether their lists come from artifacts or from a running server."""
+"""Report on several recommenders as JSON: metrics, funnel, slices, the same at other times, thresholds.
+
+Their lists come from artifacts or from a running server. `clock_table` asks for the same targets in the sitting (as of
+the second of the first held-out rating, when most users are in the middle of rating films), an hour later and now.
+`check` holds the default recipe to its thresholds: `make evaluate` and `make evaluate-offline` fail below them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from data_exchange_center.channels import BREAK_S
+from data_exchange_center.recipes import DEFAULT
+from data_exchange_center.steps import StepError
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Answers, Holdout
+from offline.evaluation.served import EASE, POPULARITY
 
 CUTS = (10, 50, 200)
 HEADLINES = ("recall@200", "recall@50", "ndcg@50", "hit_rate@50")  # shown in tables, and of slices
@@ -204,3 +214,71 @@ def _ranks_of(lists: Lists, order: Lists) -> Floats:
     table = sp.csr_matrix((ranks[there], (rows[there], order[there])), shape=(len(order), width))
     found = sp.csr_matrix(table[np.arange(len(lists))[:, None], lists]).toarray()
     return np.where(found > 0, found, order.shape[1] + 1)
+
+
+# --- the same targets at other times ---
+
+SITTING, HOUR_LATER, NOW = "in the sitting", "an hour later", "now"
+EVERYBODY = "all"
+ROWS = ("first of its second", "returning")  # slices of the holdout
+MEASURES = ("recall@200", "recall@50", "ndcg@50")
+
+
+def later(holdout: Holdout) -> dict[str, Holdout]:
+    """The holdout asked for an hour later, and now."""
+    now = np.full_like(holdout.times, int(time.time()))
+    return {HOUR_LATER: holdout.asked_at(holdout.times + BREAK_S), NOW: holdout.asked_at(now)}
+
+
+def clock_table(asked: Mapping[str, tuple[Holdout, Mapping[str, Lists]]]) -> dict[str, Any]:
+    """Everybody or a slice -> system -> when -> how many users, and means.
+
+    Args:
+        asked: when -> the holdout as it was asked then, and each system's lists.
+    """
+    found: dict[str, Any] = {row: {} for row in (EVERYBODY, *ROWS)}
+    for when, (holdout, systems) in asked.items():
+        inside = {EVERYBODY: np.ones(holdout.past.n_users, dtype=bool)} | {row: holdout.slices[row] for row in ROWS}
+        for name, lists in systems.items():
+            values = per_user(holdout.relevance, holdout.judged(lists))
+            for row, users in inside.items():
+                kept = {m: np.where(users, values[m], np.nan) for m in MEASURES if m in values}
+                means = {metric: metrics.mean(value, resamples=1) for metric, value in kept.items()}
+                counted = {"users": max((mean.users for mean in means.values()), default=0)}
+                found[row].setdefault(name, {})[when] = counted | {m: mean.mean for m, mean in means.items()}
+    return found
+
+
+# --- thresholds ---
+
+FLOORS: Final = {"recall@200": 0.735, "recall@50": 0.475, "ndcg@50": 0.29, "returning: recall@200": 0.56}  # on ML-1M
+MEASURED: Final = ("ml-1m", "ml-100k")  # real data sets; on made-up data quality means nothing
+BEATEN: Final = ("recall@200", "recall@50", "ndcg@50")  # must be above the baselines', on both
+BETTER_RANKED: Final = ("recall@50", "ndcg@50")
+P_VALUE: Final = 0.01
+
+
+def check(found: Mapping[str, Any]) -> None:
+    """Raises StepError, naming each threshold that is missed. Other recipes and data sets have none."""
+    if found["recipe"] != DEFAULT.name or found["dataset"] not in MEASURED:
+        return
+    if missed := list(_missed(found)):
+        raise StepError(f"the {DEFAULT.name} recipe on {found['dataset']}: {'; '.join(missed)}.")
+
+
+def _missed(found: Mapping[str, Any]) -> Iterator[str]:
+    table = found["table"]
+    ours = table[f"{DEFAULT.name}: ranked"]
+    for baseline in (POPULARITY, EASE):
+        for name in BEATEN:
+            if not ours[name] > table[baseline][name]:
+                yield f"{name} is {ours[name]:.4f} and no better than {baseline}'s {table[baseline][name]:.4f}"
+    if found["dataset"] != "ml-1m":
+        return
+    for name, floor in FLOORS.items():
+        if ours[name] < floor:
+            yield f"{name} is {ours[name]:.4f} and should be at least {floor:.3f}"
+    for name in BETTER_RANKED:
+        change, p_value = (found["ranking"][name][key] for key in ("difference", "p_value"))
+        if not (change > 0 and p_value < P_VALUE):
+            yield f"the ranker changes {name} of recall's order by {change:+.4f} with p = {p_value:.2g}"

@@ -1,6 +1,7 @@
-"""What a recipe's artifacts recommend when the index is searched exactly: the reference for the running server.
+"""Recommend from a recipe's artifacts with exact search, the reference for the running server; and plain baselines.
 
-Vectors, fusion and the ranker's rows come from the functions that the server calls; only the search differs.
+Vectors, fusion and the ranker's rows come from the functions that the server calls; only the search differs. The
+baselines are popularity, item-kNN and EASE, over the same films and the same past, nothing of them tuned.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -20,19 +22,21 @@ from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
+from data_exchange_center.index_scores import hybrid_scores
 from data_exchange_center.progress import progress
-from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.vocabulary import top_k
+from offline.data import terms
 from offline.data.sequences import Ints, Sequences
-from offline.evaluation.exact import ExactIndex
+from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Holdout
+from offline.models.ease import Float32, ease
 from offline.models.kinds import ScoringModel, load_ranker, score
 
 POPULAR = "popular"  # fused like a channel where the channels found nothing
 CHUNK = 16  # users at once
-Float32 = NDArray[np.float32]
 
 
 class State(NamedTuple):
@@ -194,3 +198,149 @@ def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints
 def _popular(folder: Path, past: Sequences) -> Ints:
     """Codes, best first."""
     return np.searchsorted(past.itemids, artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()) + 1
+
+
+# --- exact search ---
+
+
+@dataclass(frozen=True, eq=False)
+class ExactIndex:
+    """Items by code; row 0 is padding.
+
+    Attributes:
+        recipe: the channels that are searched, and how.
+        vectors: channel -> (items + 1, dim), NaN for an item that the channel was never trained on.
+        genres: (items + 1, genres) 0/1.
+        wanted: (users, genres) 0/1, each user's preferred genres.
+    """
+
+    recipe: RecallRecipe
+    vectors: Mapping[str, Float32]
+    genres: Float32
+    wanted: Float32
+
+    @classmethod
+    def read(cls, folder: Path, recipe: RecallRecipe, past: Sequences) -> ExactIndex:
+        """Raises ArtifactError when a file is absent."""
+        n = len(artifacts.GENRES.read(folder)[Columns.GENRES])
+        preferred = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[Columns.GENRES]
+        item_terms = artifacts.ITEM_TERMS.read(folder).set_index(Columns.ITEM)[Columns.GENRES]
+        table = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
+        vectors = {
+            channel.name: np.pad(
+                vectors_of(table[vector_of(channel.name)], past.itemids), ((1, 0), (0, 0)), constant_values=np.nan
+            )
+            for channel in recipe.searched
+        }
+        return cls(
+            recipe=recipe,
+            vectors=vectors,
+            genres=_flags([(), *(item_terms.get(item, ()) for item in past.itemids)], n),
+            wanted=_flags([preferred.get(user, ()) for user in past.userids], n),
+        )
+
+    def search(self, channel: VectorRecipe, users: Ints, vectors: Float32, seen: sp.csr_matrix) -> list[Hits]:
+        """Each user's best unseen items: codes and scores, as many as the recipe's candidates.
+
+        Args:
+            users: (m,) rows of ``wanted``.
+            vectors: (m, dim), NaN for a user without one.
+            seen: (m, items + 1).
+        """
+        products = vectors @ self.vectors[channel.name].T
+        if channel.term_weight > 0:
+            matches = self.wanted[users] @ self.genres.T > 0
+            near = nearest(products, seen, self.recipe.num_candidates)
+            scores = hybrid_scores(near, matches, channel).astype(np.float32)
+        else:
+            scores = products
+        scores = np.where(np.isnan(scores), -np.inf, scores)  # NaN: not found
+        lists = best_unseen(scores, seen, self.recipe.candidates)
+        return [Hits(codes[codes > 0], row[codes[codes > 0]]) for codes, row in zip(lists, scores, strict=True)]
+
+
+def nearest(products: Float32, seen: sp.csr_matrix, n: int) -> Float32:
+    """(m, items + 1) inner products; NaN for all but the ``n`` highest unseen of each row (and their ties)."""
+    known = np.where(np.isnan(products), -np.inf, products)
+    known[seen.nonzero()] = -np.inf
+    n = min(n, known.shape[1])
+    floor = -np.partition(-known, n - 1, axis=1)[:, n - 1 : n]
+    kept: Float32 = np.where((known >= floor) & np.isfinite(known), products, np.nan)
+    return kept
+
+
+def vectors_of(stored: pd.Series, ids: NDArray[np.int64]) -> Float32:
+    """Vectors by id -> (ids, dim), NaN for an id without one."""
+    known = stored.dropna()
+    rows = np.stack(known.to_list()).astype(np.float32)
+    at = pd.Index(known.index).get_indexer(pd.Index(ids))
+    return np.where((at >= 0)[:, None], rows[at], np.nan).astype(np.float32)
+
+
+def _flags(codes: Sequence[Sequence[int]], n_genres: int) -> Float32:
+    """Genre codes of n rows -> (n, genres) 0/1."""
+    frame = pd.DataFrame({Columns.GENRES: [list(row) for row in codes]})
+    return terms.genre_flags(frame, n_genres).astype(np.float32)
+
+
+# --- baselines ---
+
+POPULARITY, KNN, EASE = "popularity", "item-kNN", "EASE"
+
+
+def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
+    """Name -> (users, size) codes, best first; fitted on the past, nothing tuned.
+
+    Nothing of the past is on a list, so that all of it is left when `Holdout.judged` has taken off what shares the
+    request's second.
+    """
+    past, known = holdout.past.seen(), holdout.known.seen()
+    return {
+        POPULARITY: popular_lists(holdout, size),
+        KNN: best_unseen(known @ item_knn(past), past, size),
+        EASE: best_unseen(known @ ease(past), past, size),
+    }
+
+
+def item_knn(seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0) -> Float32:
+    """Cosine item-kNN (Sarwar et al. 2001): each column keeps its most similar ``neighbours`` rows."""
+    gram = (seen.T @ seen).toarray().astype(np.float32)
+    norm = np.sqrt(np.diag(gram))
+    similar: Float32 = gram / (norm[:, None] * norm[None, :] + shrink)
+    np.fill_diagonal(similar, 0)
+    if neighbours < len(similar):
+        floor = -np.partition(-similar, neighbours - 1, axis=0)[neighbours - 1]
+        similar[similar < floor] = 0
+    return similar
+
+
+def popular_lists(holdout: Holdout, size: int) -> Lists:
+    """The most liked items that a user has not rated in the past."""
+    past = holdout.past
+    clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(np.float32)
+    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), past.seen(), size)
+
+
+def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:
+    """(users, items + 1) scores -> (users, size) codes, best first, ties in favour of the smaller code; 0 pads."""
+    masked = np.array(scores, dtype=np.float32)
+    masked[seen.nonzero()] = -np.inf
+    masked[:, 0] = -np.inf
+    return top(masked, size)
+
+
+def top(scores: NDArray[np.float32], size: int) -> Lists:
+    """(users, items + 1) scores, -inf what is not to be listed -> (users, size) as by `best_unseen`.
+
+    Only what reaches a row's score at ``size`` is sorted.
+    """
+    size = min(size, scores.shape[1] - 1)
+    floor = np.partition(scores, -size, axis=1)[:, -size][:, None]
+    users, codes = np.nonzero((scores >= floor) & np.isfinite(scores))  # row by row, codes ascending
+    order = np.lexsort((-scores[users, codes], users))  # stable
+    users, codes = users[order], codes[order]
+    places = np.arange(len(users)) - np.searchsorted(users, users)
+    kept = places < size
+    lists: Lists = np.zeros((len(scores), size), dtype=np.int64)
+    lists[users[kept], places[kept]] = codes[kept]
+    return lists

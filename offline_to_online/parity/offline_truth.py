@@ -21,8 +21,7 @@ from data_exchange_center.release import Manifest
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline_to_online.parity.recall_truth import Ints, RecallTruth, recall_truth
 from offline_to_online.parity.recount import recounted_items, recounted_states, recounted_users
-from offline_to_online.rows.sampling import request_time
-from offline_to_online.rows.user_rows import UserRow, user_rows
+from offline_to_online.rows import UserRow, request_time, user_rows
 
 LIST: Final = 10  # candidates in a sampled list, at most
 

@@ -19,9 +19,8 @@ from data_exchange_center.recipes import VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels, read_item_ids
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows.sampling import vectors_of
-from offline_to_online.rows.user_rows import UserRow, vectors_by
-from offline_to_online.stores.vector_checks import TOLERANCE
+from offline_to_online.rows import UserRow, vectors_by, vectors_of
+from offline_to_online.stores.elasticsearch import TOLERANCE
 
 Float64 = NDArray[np.float64]
 Ints = NDArray[np.integer]

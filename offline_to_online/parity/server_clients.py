@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.parity.online_answers import ServerClients
-from offline_to_online.stores.connections import START_SERVICES, TIMEOUT_S, redis_address
+from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, redis_address
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures

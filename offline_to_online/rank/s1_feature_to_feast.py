@@ -17,8 +17,8 @@ from data_exchange_center import wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.manifests import open_release
-from offline_to_online.rows.feature_rows import feature_frames, feature_ids, newest_event
+from offline_to_online.releases import open_release
+from offline_to_online.rows import feature_frames, feature_ids, newest_event
 from offline_to_online.stores.feast import FeastStore, FeatureContent
 from offline_to_online.stores.redis import RedisStore
 

@@ -16,9 +16,9 @@ Expect: MovieLens-1M: input ml_input FP32 [-1, 59] by the source's recipe, at mo
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.export.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
-from offline_to_online.manifests import open_release
+from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
 from offline_to_online.parity.offline_truth import offline_truth
+from offline_to_online.releases import open_release
 from offline_to_online.stores.triton import ModelContent, TritonStore
 
 LISTS = 100

@@ -21,8 +21,8 @@ from data_exchange_center.channels import VectorChannel
 from data_exchange_center.release_parts import read_channels
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.manifests import open_release
-from offline_to_online.rows.user_rows import recall_state
+from offline_to_online.releases import open_release
+from offline_to_online.rows import recall_state
 from offline_to_online.stores.redis import RedisStore
 
 

@@ -15,9 +15,8 @@ Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; for every channel
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.manifests import open_release
-from offline_to_online.rows.item_rows import item_rows
-from offline_to_online.rows.sampling import sampled_searches
+from offline_to_online.releases import open_release
+from offline_to_online.rows import item_rows, sampled_searches
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, IndexContent
 
 GENRE = 2  # Adventure, the genre whose count the source prints

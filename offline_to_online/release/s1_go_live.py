@@ -15,7 +15,7 @@ Expect: the release is live
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.activation import go_live
+from offline_to_online.releases import go_live
 
 
 def main(settings: Settings) -> None:

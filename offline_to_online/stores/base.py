@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
-from contextlib import AbstractContextManager
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Final, Generic, TypeVar
+
+import elasticsearch
+import redis
+import requests
+from elasticsearch.helpers import BulkIndexError
+from redis.exceptions import RedisClusterException
 
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
-from offline_to_online.stores.connections import reaching
+from data_exchange_center.steps import StepError
+from online.clients.elastic import connect as connect_elasticsearch
+from online.clients.redis_connection import connect as connect_redis
 
 Content = TypeVar("Content")  # what a step hands over to be loaded
 Report = TypeVar("Report")  # what a check that passed has found
+
+TIMEOUT_S: Final = 30.0  # loading moves thousands of rows a call; the server's own timeouts are for one user's row
+START_SERVICES: Final = "Start the services with `make up`, see `make status` and `make logs`, and run this step again."
+
+_SERVICE_ERRORS = (
+    redis.RedisError,
+    RedisClusterException,
+    elasticsearch.ApiError,
+    elasticsearch.TransportError,
+    BulkIndexError,
+    requests.RequestException,
+)
 
 
 class ReleaseStore(ABC, Generic[Content, Report]):
@@ -35,9 +55,11 @@ class ReleaseStore(ABC, Generic[Content, Report]):
     def address(self) -> str:
         """Where the service is, as a person would look for it."""
 
-    def reaching(self) -> AbstractContextManager[None]:
-        """Turns the errors of the service's client into a StepError."""
-        return reaching(self.title, self.address)
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Turn the errors of the service's client into a StepError."""
+        with reaching(self.title, self.address):
+            yield
 
     def sync(self, manifest: Manifest, content: Content) -> Report:
         """Load a release and check it. Loading the release that is served again is safe. Raises CheckError."""
@@ -98,3 +120,26 @@ class ReleaseStore(ABC, Generic[Content, Report]):
 
     @abstractmethod
     def _releases(self) -> set[str]: ...
+
+
+@contextmanager
+def reaching(name: str, address: str) -> Iterator[None]:
+    """Turn the errors of a service's client into a StepError that names the service and says what to do."""
+    try:
+        yield
+    except _SERVICE_ERRORS as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise StepError(f"{name} at {address} did not do what was asked ({reason})", START_SERVICES) from error
+
+
+def redis_address(settings: Settings) -> str:
+    return ", ".join(f"{host}:{port}" for host, port in settings.redis.addresses)
+
+
+def redis_client(settings: Settings) -> redis.Redis:
+    """A client for database 0, where the user state lives."""
+    return connect_redis(settings.redis, timeout_s=TIMEOUT_S)
+
+
+def elastic_client(settings: Settings) -> elasticsearch.Elasticsearch:
+    return connect_elasticsearch(settings.elasticsearch, timeout_s=TIMEOUT_S)

@@ -1,26 +1,63 @@
-"""User and item features in Feast: a release's feature views, registered, filled and read back through the server."""
+"""User and item features in Feast: a release's feature views, registered, filled and read back through its server.
+
+The files of each release in Feast's repository are written here, and Feast's own commands are run on them, in a process
+of their own: one for several commands, because starting Feast takes longer than what it is started for. They work on a
+copy of the registry, which then replaces the one that the feature server reads: Feast writes the file piecemeal, and
+while a view is being materialised its registry entry makes the server refuse it.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import itertools
+import json
 import logging
-from collections.abc import Collection, Mapping
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import requests
+import yaml
+from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import Entity
-from data_exchange_center.own_ids import OwnIds
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.files import written_in_place
+from data_exchange_center.http import local_session
+from data_exchange_center.own_ids import OwnId, OwnIds
+from data_exchange_center.progress import progress
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import CheckError
-from offline_to_online.stores import feast_repo, feast_server
-from offline_to_online.stores.base import ReleaseStore
+from data_exchange_center.steps import CheckError, StepError
+from offline_to_online.stores import feast_engine
+from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, ReleaseStore
+from offline_to_online.stores.feast_engine import Kind
+from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
 
 log = logging.getLogger(__name__)
+ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
+CHUNK: Final = 500  # entities a request
+_READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
+_FIELDS: Final = "fields.json"
+_UNAPPLIED: Final = ".unapplied"  # file in the repository: something has changed that Feast was not told of yet
+_CHECKED: Final = "checked"  # file beside a release's others: all of it was read back through the feature server
+_ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
+_FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
+_REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
+_JOB: Final = "offline_to_online.stores.feast_job"
 
 
 @dataclass(frozen=True)
@@ -45,80 +82,325 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
     def expect_alive(self) -> None:
         """Raises StepError where the feature server does not answer."""
         with self.reaching():
-            feast_server.check_alive(self.settings)
+            check_alive(self.settings)
 
     def _load(self, manifest: Manifest, content: FeatureContent) -> None:
-        feast_server.check_alive(self.settings)
+        check_alive(self.settings)
         spec = manifest.feature_spec
-        feast_repo.write_features(self.settings, manifest.release, spec, content.frames, content.at)
-        feast_repo.write_own_ids(self.settings, manifest.release, content.own_ids)
+        write_features(self.settings, manifest.release, spec, content.frames, content.at)
+        write_own_ids(self.settings, manifest.release, content.own_ids)
         materialize(self.settings, manifest.release)
-        followed = feast_repo.followed_file(self.settings, manifest.release)
+        followed = followed_file(self.settings, manifest.release)
         if followed.is_file():  # what events have changed since is not new to Feast
             _materialize_again(self.settings, manifest.release)
             followed.unlink()
-        feast_server.wait_until_known(self.settings, manifest.release)
+        wait_until_known(self.settings, manifest.release)
 
     def _check(self, manifest: Manifest, content: FeatureContent) -> int:
         """What the registry believes to be loaded may be lost in the online store: then all of it is loaded again."""
         release = manifest.release
         try:
-            feast_server.check_features(self.settings, release, content.frames, content.own_ids)
+            check_features(self.settings, release, content.frames, content.own_ids)
         except CheckError as error:
             log.warning("%s: loading all of release %s again", error, release)
             _materialize_again(self.settings, release)
-            feast_server.check_features(self.settings, release, content.frames, content.own_ids)
-        feast_server.wait_until_known(self.settings, None)
-        answer = feast_server.ask(self.settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
+            check_features(self.settings, release, content.frames, content.own_ids)
+        wait_until_known(self.settings, None)
+        answer = ask(self.settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
         answer.raise_for_status()
         return answer.status_code
 
     def _mark(self, release: str) -> None:
-        feast_repo.checked_mark(self.settings, release).touch()
+        checked_mark(self.settings, release).touch()
 
     def _unmark(self, release: str) -> None:
-        feast_repo.checked_mark(self.settings, release).unlink(missing_ok=True)
+        checked_mark(self.settings, release).unlink(missing_ok=True)
 
     def _is_checked(self, release: str) -> bool:
-        return feast_repo.checked_mark(self.settings, release).is_file()
+        return checked_mark(self.settings, release).is_file()
 
     def _releases(self) -> set[str]:
-        return feast_repo.releases_in(self.settings)
+        return releases_in(self.settings)
 
     def wait_until_served(self, release: str) -> None:
         with self.reaching():
-            feast_server.check_alive(self.settings)
-            feast_server.wait_until_known(self.settings, release)
+            check_alive(self.settings)
+            wait_until_known(self.settings, release)
 
     def activate(self, release: str) -> None:
         """Put the release behind the services ``ml_user`` and ``ml_item``; `settle` makes it known."""
-        alone = feast_repo.releases_in(self.settings) == {release}  # then it is behind them already
-        before = feast_repo.live_release(self.settings) or (release if alone else None)
+        alone = releases_in(self.settings) == {release}  # then it is behind them already
+        before = live_release(self.settings) or (release if alone else None)
         if before != release:
-            feast_repo.note_change(self.settings)
-        feast_repo.point_live(self.settings, release)
+            note_change(self.settings)
+        point_live(self.settings, release)
 
     def delete(self, releases: Collection[str]) -> None:
         """Take releases out of the repository; `settle` then drops their views and their rows in Redis."""
         for release in releases:
-            feast_repo.note_change(self.settings)
-            feast_repo.delete_release(self.settings, release)
+            note_change(self.settings)
+            delete_release(self.settings, release)
 
     def settle(self) -> None:
-        feast_repo.apply(self.settings)
+        apply(self.settings)
+
+
+# The repository: files of each release.
+
+
+def release_dir(settings: Settings, release: str) -> Path:
+    return feature_repo(settings) / "releases" / release
+
+
+def checked_mark(settings: Settings, release: str) -> Path:
+    """The file that says that a release was registered, loaded and read back to the end."""
+    return release_dir(settings, release) / _CHECKED
+
+
+def own_ids_file(settings: Settings, release: str) -> Path:
+    """What people call the release's users and items."""
+    return release_dir(settings, release) / "own_ids.json"
+
+
+def followed_file(settings: Settings, release: str) -> Path:
+    """Up to which place of the log of events the release's rows in the online store are; absent: as loaded."""
+    return release_dir(settings, release) / "followed.json"
+
+
+def write_features(
+    settings: Settings, release: str, spec: FeatureSpec, frames: dict[Entity, pd.DataFrame], at: pd.Timestamp
+) -> None:
+    """Write a release's parquet files and, last, fields.json, which makes the release visible to Feast.
+
+    The same features give the same bytes.
+    """
+    folder = release_dir(settings, release)
+    for entity, frame in frames.items():
+        types = {
+            wire.FEAST_KEY[entity]: pa.int64(),
+            **{feature.name: _ARROW[feature.dtype] for feature in spec.stored(entity)},
+        }
+        schema = pa.schema([*types.items(), (Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])
+        table = pa.Table.from_pandas(frame.assign(**{Columns.EVENT_TIMESTAMP: at}), schema=schema, preserve_index=False)
+        with written_in_place(folder / f"{entity}s.parquet") as temporary:
+            pq.write_table(table.replace_schema_metadata(None), temporary)
+    fields = {entity: [[feature.name, _FEAST[feature.dtype]] for feature in spec.stored(entity)] for entity in ENTITIES}
+    with written_in_place(folder / _FIELDS) as temporary:
+        temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+def write_own_ids(settings: Settings, release: str, own_ids: Mapping[Entity, OwnIds]) -> None:
+    """For whoever brings the release's rows up to date when the artifacts are another release's."""
+    with written_in_place(own_ids_file(settings, release)) as temporary:
+        pairs = {entity: list(ids.items()) for entity, ids in own_ids.items()}
+        temporary.write_text(json.dumps(pairs) + "\n", encoding="utf-8")
+
+
+def numbers(settings: Settings, release: str) -> dict[Entity, dict[OwnId, int]]:
+    """Own id -> number."""
+    pairs = json.loads(own_ids_file(settings, release).read_text(encoding="utf-8"))
+    return {entity: {own: number for number, own in pairs[entity]} for entity in ENTITIES}
+
+
+def releases_in(settings: Settings) -> set[str]:
+    folder = feature_repo(settings) / "releases"
+    return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+
+
+def live_release(settings: Settings) -> str | None:
+    """The release behind the services ``ml_user`` and ``ml_item``."""
+    path = feature_repo(settings) / "live.json"
+    return str(json.loads(path.read_text(encoding="utf-8"))["live"]) if path.is_file() else None
+
+
+def point_live(settings: Settings, release: str) -> None:
+    """Say which release stands behind ``ml_user`` and ``ml_item``; ``feast apply`` makes it known."""
+    with written_in_place(feature_repo(settings) / "live.json") as temporary:
+        temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
+
+
+def delete_release(settings: Settings, release: str) -> None:
+    """Take a release out of the repository: first what makes it visible to Feast, as this may be interrupted."""
+    folder = release_dir(settings, release)
+    (folder / _FIELDS).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+# Feast's commands.
+
+
+def note_change(settings: Settings) -> None:
+    """Say that `apply` has something to tell Feast. Before the change, so that it is not forgotten by a kill."""
+    (feature_repo(settings) / _UNAPPLIED).touch()
+
+
+def apply(settings: Settings) -> None:
+    """Run ``feast apply`` if a change was noted: it takes seconds."""
+    noted = feature_repo(settings) / _UNAPPLIED
+    if noted.exists():
+        run_feast(settings, ["apply"])
+        noted.unlink()
 
 
 def materialize(settings: Settings, release: str) -> None:
     """Register what lies in the repository and load what is new of this release into the online store."""
     now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()  # Feast reads it as UTC
-    feast_repo.run_feast(settings, ["apply"], ["materialize-incremental", now, *_views(release)])
+    run_feast(settings, ["apply"], ["materialize-incremental", now, *_views(release)])
 
 
 def _materialize_again(settings: Settings, release: str) -> None:
     """``apply`` first: another engine may have registered the release."""
-    feast_repo.run_feast(settings, ["apply"], ["materialize", "--disable-event-timestamp", *_views(release)])
+    run_feast(settings, ["apply"], ["materialize", "--disable-event-timestamp", *_views(release)])
 
 
 def _views(release: str) -> list[str]:
-    names = [wire.feast_name(wire.FEAST_SERVICE[entity], release) for entity in feast_repo.ENTITIES]
+    names = [wire.feast_name(wire.FEAST_SERVICE[entity], release) for entity in ENTITIES]
     return [part for name in names for part in ("--views", name)]
+
+
+def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
+    """Run ``feast <command>`` for each command, in the feature repository. Raises StepError with Feast's last words.
+
+    The server sees the outcome of all commands at once, or, when one fails, of none.
+    """
+    repo = prepare_feast_repo(settings)
+    with _alone(repo):
+        _run_feast(settings, repo, commands)
+
+
+def write_users(settings: Settings, release: str, feature: str, values: Mapping[int, int]) -> None:
+    """Write users' rows to the online store, as they were loaded but for one feature: user number -> value.
+
+    Raises StepError with Feast's last words.
+    """
+    repo, key = feature_repo(settings), wire.FEAST_KEY["user"]
+    rows = pd.read_parquet(release_dir(settings, release) / "users.parquet", filters=[(key, "in", list(values))])
+    rows[feature] = rows[key].map(values)
+    rows[Columns.EVENT_TIMESTAMP] = pd.Timestamp.now("UTC")
+    with _alone(repo), tempfile.NamedTemporaryFile(suffix=".parquet", dir=repo / "data") as file:
+        rows.to_parquet(file.name)
+        view = wire.feast_name(wire.USER_SERVICE, release)
+        job = [sys.executable, "-m", _JOB, json.dumps([["write", view, file.name]])]
+        _run(settings, repo, "write_to_online_store", job, {})
+
+
+@contextmanager
+def _alone(repo: Path) -> Iterator[None]:
+    """Wait for other processes that change the registry: of two copies, the later one would undo the earlier."""
+    with (repo / "data" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process
+        yield
+
+
+def _for_commands(config: Path, registry: Path, kind: Kind) -> str:
+    """feature_store.yaml with another registry, and with what the engine reads with.
+
+    Quoted, as the original: Feast puts the environment's values in before it reads the YAML, and a password may have a
+    # in it.
+    """
+    values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    values["registry"]["path"] = str(registry)
+    values |= kind.config
+    return yaml.safe_dump(values, default_style='"')
+
+
+def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]) -> None:
+    registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
+    kind = feast_engine.chosen(settings)
+    if registry.is_file():
+        shutil.copyfile(registry, copy)
+    else:
+        copy.unlink(missing_ok=True)
+    with written_in_place(config) as temporary:
+        told = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), kind)
+        temporary.write_text(told, encoding="utf-8")
+    for command in commands:
+        log.info("feast %s", " ".join(command))
+    told = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
+    job = [str(kind.python(settings)), "-m", kind.job, told]
+    _run(settings, repo, commands[0][0], job, kind.variables(settings))
+    copy.replace(registry)
+
+
+def _run(settings: Settings, repo: Path, what: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
+    """A process of Feast's; ``what`` it is to do, for what an error says. Raises StepError with Feast's last words."""
+    done = subprocess.run(
+        command,
+        cwd=repo,
+        env={**os.environ, **feast_environment(settings), **variables, "FEAST_NO_PROGRESS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise StepError(
+            f"Feast's `{what}` failed in {repo}, its online store being Redis at "
+            f"{settings.redis.host}:{settings.redis.port} ({lines[-1] if lines else 'without a word'})",
+            START_SERVICES,
+        )
+
+
+# The running feature server: is it alive, does it know a release, are the values right.
+
+
+def ask(settings: Settings, service: str, key: str, ids: Sequence[int], url: str = "") -> requests.Response:
+    """A feature server's answer for one feature service, as the README's curl asks it; ``url``: not the first's."""
+    with local_session() as session:
+        return session.post(
+            f"{url or settings.feast.url}/get-online-features",
+            json={"feature_service": service, "entities": {key: list(ids)}},
+            timeout=TIMEOUT_S,
+        )
+
+
+def check_alive(settings: Settings) -> None:
+    with local_session() as session:
+        for url in settings.feast.urls:
+            session.get(f"{url}/health", timeout=settings.feast.timeout_s).raise_for_status()
+
+
+def wait_until_known(settings: Settings, release: str | None) -> None:
+    """Return when each feature server answers for a release's services (None: the live ones). Raises CheckError."""
+    for url, entity in itertools.product(settings.feast.urls, ENTITIES):
+        service = wire.feast_name(wire.FEAST_SERVICE[entity], release) if release else wire.FEAST_SERVICE[entity]
+        retrying = Retrying(
+            retry=retry_if_not_result(bool),
+            stop=stop_after_delay(_READY_S),
+            wait=wait_fixed(0.25),
+            retry_error_callback=lambda _: False,
+        )
+        if not retrying(lambda *asked: ask(settings, *asked).ok, service, wire.FEAST_KEY[entity], [1], url):
+            raise CheckError(f"Feast at {url} does not know service {service!r} after {_READY_S:g} s")
+
+
+def check_features(
+    settings: Settings, release: str, frames: Mapping[Entity, pd.DataFrame], own_ids: Mapping[Entity, OwnIds]
+) -> None:
+    """Read every entity back over HTTP and compare each value. Raises CheckError naming entity, feature and values."""
+    for entity, frame in frames.items():
+        service, key = wire.feast_name(wire.FEAST_SERVICE[entity], release), wire.FEAST_KEY[entity]
+        for start in progress(range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False):
+            chunk = frame.iloc[start : start + CHUNK]
+            response = ask(settings, service, key, [int(value) for value in chunk[key]])
+            response.raise_for_status()
+            compare(entity, chunk, response.json(), own_ids[entity])
+
+
+def compare(entity: Entity, source: pd.DataFrame, answer: dict[str, Any], own_ids: Mapping[int, OwnId]) -> None:
+    """A feature server's answer against its source rows, which are numbered. Raises CheckError."""
+    names = answer["metadata"]["feature_names"]
+    stored = {name: result["values"] for name, result in zip(names, answer["results"], strict=True)}
+    absent = sorted(set(source.columns) - set(stored))
+    if absent:
+        raise CheckError(f"Feast gave no column {absent[0]!r} for {entity}s")
+    for name in source.columns:
+        wanted = source[name].tolist()
+        if stored[name] == wanted:
+            continue
+        row = next(row for row, (got, want) in enumerate(zip(stored[name], wanted, strict=True)) if got != want)
+        got = stored[name][row]
+        raise CheckError(
+            f"{entity} {own_ids[int(source[wire.FEAST_KEY[entity]].iloc[row])]!r}, feature {name!r}: "
+            f"Feast gave {'no value (null)' if got is None else repr(got)}, the source says {wanted[row]!r}"
+        )

@@ -21,9 +21,8 @@ from data_exchange_center.progress import progress
 from data_exchange_center.redis_layout import RedisLayout, replacement
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.steps import CheckError, StepError
-from offline_to_online.rows.user_rows import RecallState, UserRow
-from offline_to_online.stores.base import ReleaseStore
-from offline_to_online.stores.connections import redis_address, redis_client
+from offline_to_online.rows import RecallState, UserRow
+from offline_to_online.stores.base import ReleaseStore, redis_address, redis_client
 from online.clients.redis_connection import at, move_live, set_copies
 
 CHUNK: Final = 1_000  # users a round trip

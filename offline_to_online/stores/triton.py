@@ -1,24 +1,67 @@
-"""The ranking model in Triton: a release's version, exported, served and compared with PyTorch."""
+"""The ranking model in Triton: a version a release, in one model repository with Docker and without.
+
+One configuration describes all versions of a model, so they have inputs of the same widths (numbers of columns).
+Releases of other widths, which is another data set's genres or another kind of ranker, stand beside it under a name of
+their own. A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
+version is never overwritten, since it may be served. Beside the folders, ``.checked-<version>`` holds the sha256 of the
+model.onnx that passed every check.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
 
+import requests
+from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from data_exchange_center import wire
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import ModelInputs, Widths
+from data_exchange_center.files import sha256, written_in_place
+from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
-from data_exchange_center.steps import StepError
-from offline_to_online.stores import triton_repo, triton_server
-from offline_to_online.stores.base import ReleaseStore
-from offline_to_online.stores.triton_server import Place
+from data_exchange_center.steps import CheckError, StepError
+from offline_to_online.onnx_export import ModelFile, largest_difference, read_model_file
+from offline_to_online.stores.base import TIMEOUT_S, ReleaseStore
+from online.clients.base import ServiceError
+from online.clients.triton import ScoreQuery, TritonScores
+from online.stack.triton.service import KEY_HEADER
+
+MODEL_FILE: Final = "model.onnx"
+TOLERANCE: Final = 1e-5  # largest difference between Triton's and PyTorch's probability
+_READY_S: Final = 60.0
+_CONFIG: Final = """\
+name: "{model}"
+platform: "onnxruntime_onnx"
+backend: "onnxruntime"
+max_batch_size: {max_batch}
+input [ {inputs} ]
+output [ {output} ]
+version_policy: {{ all: {{ }} }}
+instance_group [ {{ kind: KIND_CPU count: 2 }} ]
+"""
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where a release's model stands in Triton."""
+
+    model: str  # `wire.MODEL`, or that and a width
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.model} version {self.version}"
 
 
 @dataclass(frozen=True)
 class ModelContent:
-    """An exported model, and what PyTorch says of some lists."""
+    """An exported model, and PyTorch's scores of some lists."""
 
     onnx: bytes
     widths: Widths
@@ -44,46 +87,226 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
     def address(self) -> str:
         return self.settings.triton.http_url
 
-    def check_alive(self) -> None:
-        """Fail now rather than after the export."""
-        with self.reaching():
-            triton_server.check_alive(self.settings.triton)
+    @property
+    def repository(self) -> Path:
+        """The model repository, which Triton reads."""
+        return self.settings.service_dir("triton")
 
-    def place_of(self, release: str) -> Place:
-        """Where a release's model stands, its newest one. Raises StepError when there is none."""
-        place = triton_repo.place_of(self.settings, release)
-        if place is None:
-            raise StepError(f"release {release} has no model in Triton: run {self.step}")
-        return place
+    # Load: write a version, have Triton read it, wait until it answers.
 
     def _load(self, manifest: Manifest, content: ModelContent) -> None:
-        triton_repo.publish(self.settings, manifest.release, content.widths, content.onnx)
+        self.publish(manifest.release, content.widths, content.onnx)
+
+    def publish(self, release: str, widths: Widths, onnx: bytes) -> Place:
+        """Write the release's version and return where it stands once Triton answers with it.
+
+        A version that this call added and that does not come up is taken back. Raises CheckError, or what the client
+        raises when Triton does not answer.
+        """
+        before = set(self.versions())
+        place = self.write_version(release, widths, onnx)
+        try:
+            self._mark_of(place).unlink(missing_ok=True)
+            self.load_model(place.model)
+            self.wait_until_ready(place)
+        except BaseException:  # an interrupt as well: it would make every later load fail
+            if place not in before:
+                shutil.rmtree(self.folder_of(place))
+            raise
+        return place
+
+    def write_version(self, release: str, widths: Widths, onnx: bytes) -> Place:
+        """Put a model into the repository, whole or not at all.
+
+        Returns the release's own place when these very bytes are there already, and a new version otherwise.
+        """
+        known = self.find(release)
+        if known and (self.folder_of(known) / MODEL_FILE).read_bytes() == onnx:
+            self._configure(known.model, widths)
+            return known
+        model = self.model_for(widths)
+        folder = self.repository / model
+        folder.mkdir(parents=True, exist_ok=True)
+        used = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+        place = Place(model, max(used, default=0) + 1)
+        arriving = folder / f".{release}"  # Triton looks at folders with a number for a name, so not at this one
+        shutil.rmtree(arriving, ignore_errors=True)
+        arriving.mkdir()
+        (arriving / MODEL_FILE).write_bytes(onnx)
+        self._configure(model, widths)
+        self._mark_of(place).unlink(missing_ok=True)
+        arriving.rename(self.folder_of(place))
+        return place
+
+    def _configure(self, model: str, widths: Widths) -> None:
+        path, text = self.repository / model / "config.pbtxt", config_pbtxt(model, widths)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an untouched file keeps its time stamp
+            with written_in_place(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    def load_model(self, model: str) -> None:
+        """Have Triton read a model's folder again. Versions that stay keep answering meanwhile. Raises CheckError."""
+        self._command(model, "load")
+
+    def unload_model(self, model: str) -> None:
+        """Have Triton unload a model and all its versions. Raises CheckError."""
+        self._command(model, "unload")
+
+    def _command(self, model: str, what: Literal["load", "unload"]) -> None:
+        """By gRPC: by HTTP, every connection on the same of Triton's few threads waits until it is done."""
+        key, headers = self.settings.repository_key_file, {}
+        if key.is_file():
+            headers[f"triton-grpc-protocol-{KEY_HEADER}"] = key.read_text(encoding="utf-8").strip()
+        for address in self.settings.triton.grpc_addresses:
+            with _client(address) as client:
+                command = client.load_model if what == "load" else client.unload_model
+                try:
+                    command(model, headers=headers, client_timeout=TIMEOUT_S * 2)
+                except InferenceServerException as error:
+                    raise CheckError(f"Triton at {address} cannot {what} {model}: {error.message()[:300]}") from error
+
+    def wait_until_ready(self, place: Place) -> None:
+        """Return when the version answers, on every Triton. Raises CheckError after a minute."""
+        retrying = Retrying(
+            retry=retry_if_not_result(bool),
+            stop=stop_after_delay(_READY_S),
+            wait=wait_fixed(0.1),
+            retry_error_callback=lambda _: False,
+        )
+        if not retrying(self._answers_everywhere, place):
+            triton = self.settings.triton
+            where = ", ".join((triton.http_url, *triton.nodes.split(","))).rstrip(", ")
+            raise CheckError(f"Triton at {where}: {place} is not ready after {_READY_S:g} s")
+
+    def _answers_everywhere(self, place: Place) -> bool:
+        if _get(f"{self._url(place)}/ready").status_code != requests.codes.ok:
+            return False
+        triton = self.settings.triton
+        for address in triton.grpc_addresses if triton.nodes else ():
+            with _client(address) as client:
+                try:
+                    if not client.is_model_ready(place.model, str(place.version), client_timeout=TIMEOUT_S):
+                        return False
+                except InferenceServerException:
+                    return False
+        return True
+
+    # Check: what Triton announces, and what it scores.
 
     def _check(self, manifest: Manifest, content: ModelContent) -> ModelReport:
         place = self.place_of(manifest.release)
-        triton_server.check_metadata(
-            self.settings.triton, place, content.widths, triton_repo.max_batch_size(content.widths)
-        )
-        difference = triton_server.check_scores(self.settings.triton, place, content.lists, content.scores)
-        return ModelReport(place, difference)
+        self._check_metadata(place, content.widths)
+        return ModelReport(place, self._check_scores(place, content.lists, content.scores))
+
+    def _check_metadata(self, place: Place, widths: Widths) -> None:
+        """Names, types and shapes that Triton announces are those of `wire` and the spec. Raises CheckError."""
+        metadata: dict[str, Any] = _get(self._url(place)).json()
+        config: dict[str, Any] = _get(f"{self._url(place)}/config").json()
+        inputs = {wire.MODEL_INPUT: [-1, widths.row], wire.MODEL_HISTORY: [1, widths.history]}
+        if not widths.history:
+            del inputs[wire.MODEL_HISTORY]
+        wanted = {
+            "name": place.model,
+            "inputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in inputs.items()],
+            "outputs": [{"name": wire.MODEL_OUTPUT, "datatype": "FP32", "shape": [-1, 1]}],
+        }
+        for key, value in wanted.items():
+            if metadata.get(key) != value:
+                raise CheckError(f"Triton announces {key} = {metadata.get(key)}; the feature spec says {value}")
+        if str(place.version) not in metadata.get("versions", []):
+            raise CheckError(f"Triton announces versions {metadata.get('versions')}; {place.version} is not among them")
+        if config.get("max_batch_size") != (rows := max_batch_size(widths)):
+            raise CheckError(f"Triton announces max_batch_size {config.get('max_batch_size')}, not {rows}")
+
+    def _check_scores(self, place: Place, lists: Sequence[ModelInputs], truth: Sequence[Float32]) -> float:
+        """Score lists as the server does, and compare with PyTorch's scores.
+
+        Returns the largest difference. Raises CheckError, or StepError when Triton does not answer.
+        """
+        client = TritonScores(self.settings.triton.model_copy(update={"timeout_s": TIMEOUT_S}))
+        try:
+            scores = [client.call(ScoreQuery(inputs, place.version, place.model)) for inputs in lists]
+        except ServiceError as error:
+            raise StepError(f"Triton at {self.address} {error.what}: see `make status` and `make logs`") from error
+        finally:
+            client.close()
+        return max(largest_difference("Triton", *pair, TOLERANCE) for pair in zip(scores, truth, strict=True))
+
+    def check_alive(self) -> None:
+        """Fail now rather than after the export. Raises StepError."""
+        with self.reaching():
+            for url in self.settings.triton.http_urls:
+                _get(f"{url}/v2/health/ready", self.settings.triton.timeout_s).raise_for_status()
+
+    def _mark_of(self, place: Place) -> Path:
+        return self.repository / place.model / f".checked-{place.version}"
 
     def _mark(self, release: str) -> None:
-        triton_repo.mark_checked(self.settings, self.place_of(release))
+        self.mark_checked(self.place_of(release))
+
+    def mark_checked(self, place: Place) -> None:
+        """Say that the model at this place passed every check."""
+        with written_in_place(self._mark_of(place)) as temporary:
+            temporary.write_text(sha256(self.folder_of(place) / MODEL_FILE), encoding="utf-8")
 
     def _unmark(self, release: str) -> None:
-        if (place := triton_repo.place_of(self.settings, release)) is not None:
-            triton_repo.unmark(self.settings, place)
+        if (place := self.find(release)) is not None:
+            self._mark_of(place).unlink(missing_ok=True)
 
     def _is_checked(self, release: str) -> bool:
-        place = triton_repo.place_of(self.settings, release)
-        return place is not None and triton_repo.is_checked(self.settings, place)
+        """Whether the model that lies here, and no other, passed every check."""
+        place = self.find(release)
+        if place is None or not (mark := self._mark_of(place)).is_file():
+            return False
+        return mark.read_text(encoding="utf-8") == sha256(self.folder_of(place) / MODEL_FILE)
+
+    # Which releases there are, and where.
+
+    def models(self) -> list[str]:
+        """Names of the models that have a folder, whether anything is in it or not."""
+        found = (*self.repository.glob(wire.MODEL), *self.repository.glob(f"{wire.MODEL}_*"))
+        return sorted(path.name for path in found if path.is_dir())
+
+    def versions(self) -> dict[Place, ModelFile]:
+        """The repository's models, oldest version first. Raises CheckError for a file that is no model."""
+        found = [
+            Place(model, int(path.name))
+            for model in self.models()
+            for path in (self.repository / model).iterdir()
+            if path.name.isdecimal() and (path / MODEL_FILE).is_file()
+        ]
+        return {place: read_model_file(self.folder_of(place) / MODEL_FILE) for place in sorted(found)}
+
+    def model_for(self, widths: Widths) -> str:
+        """Name of the model that a release with inputs of these widths belongs to."""
+        taken = {place.model: model.widths for place, model in self.versions().items()}
+        return wire.MODEL if taken.get(wire.MODEL, widths) == widths else f"{wire.MODEL}_{widths}"
+
+    def folder_of(self, place: Place) -> Path:
+        return self.repository / place.model / str(place.version)
+
+    def find(self, release: str) -> Place | None:
+        """Where a release's model stands, its newest one; None when there is none."""
+        places = [place for place, model in self.versions().items() if model.release == release]
+        return max(places, key=lambda place: place.version, default=None)
+
+    def place_of(self, release: str) -> Place:
+        """The same; raises StepError when there is none."""
+        if (place := self.find(release)) is None:
+            raise StepError(f"release {release} has no model in Triton: run {self.step}")
+        return place
 
     def _releases(self) -> set[str]:
-        return {model.release for model in triton_repo.versions(self.settings).values() if model.release}
+        return {model.release for model in self.versions().values() if model.release}
+
+    def _url(self, place: Place) -> str:
+        return f"{self.address}/v2/models/{place.model}/versions/{place.version}"
+
+    # Activate and delete.
 
     def wait_until_served(self, release: str) -> None:
         with self.reaching():
-            triton_server.wait_until_ready(self.settings.triton, self.place_of(release))
+            self.wait_until_ready(self.place_of(release))
 
     def activate(self, release: str) -> None:
         """Nothing to do: a request to Triton names its version."""
@@ -94,15 +317,48 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
         A version that names no release is the leftover of another program, and goes too.
         """
         with self.reaching():
-            found = triton_repo.versions(self.settings)
+            found = self.versions()
             removed = [place for place, model in found.items() if model.release in {*releases, None}]
             for place in removed:
-                shutil.rmtree(triton_repo.folder_of(self.settings, place))
-                triton_repo.unmark(self.settings, place)
+                shutil.rmtree(self.folder_of(place))
+                self._mark_of(place).unlink(missing_ok=True)
             used = {place.model for place in found if place not in removed}
-            for model in triton_repo.models(self.settings):
+            for model in self.models():
                 if model not in used:
-                    triton_server.unload_model(self.settings, model)
-                    shutil.rmtree(self.settings.service_dir("triton") / model)
+                    self.unload_model(model)
+                    shutil.rmtree(self.repository / model)
                 elif any(place.model == model for place in removed):
-                    triton_server.load_model(self.settings, model)
+                    self.load_model(model)
+
+
+def max_batch_size(widths: Widths) -> int:
+    """Rows that Triton may take at once; 0 where a request is one list: its rows share a history and are no batch."""
+    return 0 if widths.history else wire.MAX_BATCH
+
+
+def config_pbtxt(model: str, widths: Widths) -> str:
+    """A model's configuration.
+
+    Every version in the folder is served: a release goes when its folder does, never because a newer one came.
+    """
+    max_batch = max_batch_size(widths)
+    rows = () if max_batch else (-1,)  # a batch's first dimension goes without saying
+    inputs = [_tensor(wire.MODEL_INPUT, *rows, widths.row)]
+    if widths.history:
+        inputs.append(_tensor(wire.MODEL_HISTORY, 1, widths.history))
+    return _CONFIG.format(
+        model=model, max_batch=max_batch, inputs=", ".join(inputs), output=_tensor(wire.MODEL_OUTPUT, *rows, 1)
+    )
+
+
+def _tensor(name: str, *dims: int) -> str:
+    return f'{{ name: "{name}" data_type: TYPE_FP32 dims: [ {", ".join(map(str, dims))} ] }}'
+
+
+def _client(address: str) -> InferenceServerClient:
+    return InferenceServerClient(address, channel_args=[("grpc.enable_http_proxy", 0)])
+
+
+def _get(url: str, timeout_s: float = TIMEOUT_S) -> requests.Response:
+    with local_session() as session:
+        return session.get(url, timeout=timeout_s)

@@ -6,12 +6,11 @@ import logging
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge, SecurityError
 
 from online.clients.base import ServiceError
-from online.recommend.open_release import NoReleaseError
-from online.recommend.releases import OpeningError
-from online.recommend.types import UnknownReleaseError, WrongIdError
+from online.recommend.release import OpeningError
+from online.recommend.types import NoReleaseError, UnknownReleaseError, WrongIdError
 from online.web import records
 from online.web.body import BadRequestError
 from online.web.limits import MAX_BODY, body_too_large
@@ -59,6 +58,11 @@ def register_errors(app: Flask) -> None:
         response = error_response(503, "release_opening", str(error))
         response.headers["Retry-After"] = "1"
         return response
+
+    @app.errorhandler(SecurityError)
+    def unknown_host(_: SecurityError) -> Response:
+        message = "This server is not the host that the request names; RECSYS_SERVER__ALLOWED_HOSTS names those it is."
+        return error_response(400, "unknown_host", message)
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:

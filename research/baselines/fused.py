@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from data_exchange_center.fusion import RRF_K
-from offline.evaluation.baselines import top
 from offline.evaluation.metrics import Lists
+from offline.evaluation.served import top
 from offline.models.ease import Float32
 from research.baselines.contract import SIZE
 

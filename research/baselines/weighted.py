@@ -10,9 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from offline.data.sequences import Sequences
-from offline.evaluation.baselines import best_unseen, item_knn
 from offline.evaluation.metrics import Floats
 from offline.evaluation.replay import Holdout
+from offline.evaluation.served import best_unseen, item_knn
 from offline.models.ease import Float32, ease
 from research.baselines.als import Factors, factorised, folded_in
 from research.baselines.contract import SIZE, Fitted, Rival, Setting

@@ -24,12 +24,11 @@ from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.evaluation import metrics
-from offline.evaluation.baselines import baselines
-from offline.evaluation.evaluate import head, write
+from offline.evaluation.evaluate import asked_for, head, write
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import SHOWN
 from offline.evaluation.report import per_user, plain, summary
-from offline.evaluation.source_reference import asked_for
+from offline.evaluation.served import baselines
 from offline.models.stages import channels_of, fit_channels, list_recipe
 from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
 from research.experiments.fusion_rules import rules

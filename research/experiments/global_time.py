@@ -22,11 +22,10 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.sequences import Sequences
 from offline.evaluation import replay, served
-from offline.evaluation.baselines import baselines
-from offline.evaluation.clock import EVERYBODY, SITTING, clock_table, later
 from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.replay import SHOWN, Holdout
-from offline.evaluation.report import plain, summary
+from offline.evaluation.report import EVERYBODY, SITTING, clock_table, later, plain, summary
+from offline.evaluation.served import baselines
 from offline.models.stages import fit_stages, ranker_of_lists
 from offline.readers import read_with_holdout
 from research.experiments.fitted import EvalRequests, systems

@@ -25,10 +25,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.statistics import list_spec
 from offline.evaluation import metrics
-from offline.evaluation.clock import EVERYBODY, ROWS, SITTING, clock_table, later
 from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Floats, Lists
-from offline.evaluation.report import per_user, plain
+from offline.evaluation.report import EVERYBODY, ROWS, SITTING, clock_table, later, per_user, plain
 from offline.models.list_ranker import RankerInputs, train_then_renew
 from offline.models.stages import channels_of, fit_channels, list_recipe, lists_of
 from offline.models.training import ranked

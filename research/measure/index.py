@@ -29,12 +29,10 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.rows.item_rows import ItemRow, item_rows
-from offline_to_online.rows.sampling import Search, sampled_searches
-from offline_to_online.stores import vector_checks
-from offline_to_online.stores.connections import elastic_client
-from offline_to_online.stores.elasticsearch import ElasticsearchStore
-from offline_to_online.stores.elasticsearch_index import Shards, delete_index, write_items
+from offline_to_online.rows import ItemRow, Search, item_rows, sampled_searches
+from offline_to_online.stores import elasticsearch
+from offline_to_online.stores.base import elastic_client
+from offline_to_online.stores.elasticsearch import ElasticsearchStore, Shards, delete_index, write_items
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ def searched(
     channel: VectorRecipe,
 ) -> dict[str, Any]:
     """What the index finds of a channel's exact candidates among ``rows``, and milliseconds a search."""
-    outcome = vector_checks.compare_candidates(client, SCRATCH, searches, rows, recall, channel)  # also warms up
+    outcome = elasticsearch.compare_candidates(client, SCRATCH, searches, rows, recall, channel)  # also warms up
     took = milliseconds(client, searches, recall, channel.name)
     return {
         "num_candidates": recall.num_candidates,
@@ -86,7 +84,7 @@ def milliseconds(client: Elasticsearch, searches: Sequence[Search], recall: Reca
     took = []
     for search in searches:
         begin = time.perf_counter()
-        vector_checks.search(client, SCRATCH, [search], recall, channel)
+        elasticsearch.search(client, SCRATCH, [search], recall, channel)
         took.append((time.perf_counter() - begin) * 1e3)
     return took
 

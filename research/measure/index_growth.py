@@ -34,10 +34,8 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline_to_online.rows.item_rows import ItemRow, item_rows
-from offline_to_online.rows.sampling import sampled_searches
-from offline_to_online.stores.elasticsearch import ElasticsearchStore
-from offline_to_online.stores.elasticsearch_index import delete_index, write_items
+from offline_to_online.rows import ItemRow, item_rows, sampled_searches
+from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
 from online.clients.elastic import connect
 from research.measure.index import SCRATCH, searched, show
 

@@ -26,10 +26,10 @@ _READY_WITHIN_S: Final = 60.0  # beyond what its own command waits
 # What the services run, and what they hold. The server's own code is not among it.
 _OF_THE_SERVICES: Final = (
     "data_exchange_center",
-    "offline_to_online/export",
-    "offline_to_online/rows",
+    "offline_to_online/onnx_export.py",
+    "offline_to_online/rows.py",
     "offline_to_online/stores",
-    "offline_to_online/manifests.py",
+    "offline_to_online/releases.py",
     "online/stack",
     "requirements.txt",
     ":(exclude)*.md",

@@ -27,7 +27,7 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.activation import go_back
+from offline_to_online.releases import go_back
 from offline_to_online.stores.redis import RedisStore
 from research.bench.asking import facts, parse_load, reaching, ready
 from research.bench.generator import Target, expect_answers, generate

@@ -13,7 +13,7 @@ from data_exchange_center.http import local_session
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.base import redis_client
 
 TIMEOUT_S = 30.0
 

@@ -29,7 +29,7 @@ from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.activation import go_back
+from offline_to_online.releases import go_back
 from research.bench.asking import Drawn, facts, known_userids, reaching, ready
 from research.bench.generator import Answered, Generator, Target, generator
 from research.bench.growth import AT_MOST, Sample, grown, growth, sample

@@ -12,8 +12,8 @@ from data_exchange_center.feast_layout import feast_online_key
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings, SparkSettings
-from offline_to_online.rows.feature_rows import feature_frames, feature_ids, newest_event
-from offline_to_online.stores import feast, feast_repo
+from offline_to_online.rows import feature_frames, feature_ids, newest_event
+from offline_to_online.stores import feast
 from offline_to_online.stores.feast import FeastStore, FeatureContent
 from online.stack.feast.service import FEAST
 from online.stack.redis.service import REDIS
@@ -64,7 +64,7 @@ def by_files(
             "redis": settings.redis.model_copy(update={"feast_db": 2}),
         }
     )
-    feast_repo.write_features(other, manifest.release, manifest.feature_spec, content.frames, content.at)
+    feast.write_features(other, manifest.release, manifest.feature_spec, content.frames, content.at)
     feast.materialize(other, manifest.release)
     return rows(other)
 
@@ -92,7 +92,7 @@ def test_what_redis_has_lost_the_file_store_loads_again(
     """And a user's row is then brought up to date: neither minds that Spark has registered the release."""
     with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as client:
         client.flushdb()
-    feast_repo.write_users(settings, manifest.release, Columns.N_RATINGS, {3: 77})
+    feast.write_users(settings, manifest.release, Columns.N_RATINGS, {3: 77})
     (row,) = rows(settings)
     assert row == feast_online_key(3)
     FeastStore(settings.model_copy(update={"engine": "pandas"})).check(manifest, content)

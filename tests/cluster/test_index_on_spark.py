@@ -14,9 +14,8 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings, SparkSettings
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows.item_rows import item_rows
-from offline_to_online.rows.sampling import sampled_searches
-from offline_to_online.stores.connections import elastic_client
+from offline_to_online.rows import item_rows, sampled_searches
+from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, IndexContent
 from online.stack.elasticsearch.service import ELASTICSEARCH
 from tests.cluster.needs_spark import needs_spark

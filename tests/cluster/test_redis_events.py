@@ -19,7 +19,7 @@ from data_exchange_center.settings import Settings
 from extras.events import consumer
 from extras.events.log import EventLog, Recording
 from extras.experiments.store import ExperimentStore
-from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery

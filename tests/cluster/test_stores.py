@@ -16,9 +16,9 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from offline_to_online import activation, doctor
-from offline_to_online.stores.catalogue import Stores
-from offline_to_online.stores.connections import elastic_client, redis_client
+from extras.doctor import __main__ as doctor
+from offline_to_online.releases import Stores, go_back
+from offline_to_online.stores.base import elastic_client, redis_client
 from online.clients.redis import RedisUsers, UserQuery
 from online.stack.supervision import members
 from tests.cluster.redis_cluster import masters, server_process
@@ -64,7 +64,7 @@ def test_the_next_release_goes_live_the_one_before_again_and_one_is_deleted(sett
         step.main(second)
     other = live(second).manifest.release
     assert other != first.manifest.release
-    activation.go_back(settings, first.manifest.release)
+    go_back(settings, first.manifest.release)
     assert same(answer(settings, live(settings)), before)
     with closing(RedisUsers(settings.redis)) as users:
         pointers = {users.call(UserQuery(userid, None, None)).live for userid in range(100)}

@@ -10,7 +10,7 @@ import redis
 
 from data_exchange_center.settings import Settings
 from extras.events.log import EventLog
-from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.base import redis_client
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_or_running_stack
 from tests.services.own_redis import own_redis

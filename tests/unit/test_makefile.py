@@ -75,7 +75,7 @@ def test_what_is_not_given_is_not_handed_over() -> None:
     [
         (["releases"], "offline_to_online.releases list"),
         (["activate", "release=abc123"], 'offline_to_online.releases activate "abc123"'),
-        (["doctor"], "offline_to_online.doctor"),
+        (["doctor"], "extras.doctor"),
         (["sync"], "s1_go_live.py"),
     ],
 )

@@ -124,8 +124,8 @@ def test_the_development_server_of_flask_answers_too(road: Road) -> None:
     port = road.settings.server.port + 1
     name = "test_the_development_server_of_flask_answers_too"
     shown = next(command.text for command in readmes.commands("online/README.md") if command.run_by == name)
-    assert shown.endswith("--host=0.0.0.0)")
-    command = shown.replace("--host=0.0.0.0)", f"--host=127.0.0.1 --port={port})").replace("&& flask", "&& exec flask")
+    assert shown.endswith(" run)")
+    command = shown.replace(" run)", f" run --port={port})").replace("&& flask", "&& exec flask")
     server = subprocess.Popen(["bash", "-c", command.strip("()")], cwd=ROOT, env=road.activated())
     try:
         for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), reraise=True):

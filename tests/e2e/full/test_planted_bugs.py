@@ -20,8 +20,8 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.evaluation import evaluate, served, thresholds
-from offline.evaluation.exact import ExactIndex
+from offline.evaluation import evaluate, report, served
+from offline.evaluation.served import ExactIndex
 from offline.rank import s2_model_train
 from offline.readers import read_with_holdout
 from offline.recall import s2_vector_recall
@@ -170,4 +170,4 @@ def test_a_planted_bug_is_caught(copied: Settings, plant: Plant, monkeypatch: py
     plant(copied, monkeypatch)
     found = evaluate.evaluate(copied, "a planted bug")
     with pytest.raises(StepError, match=f"the {DEFAULT.name} recipe on ml-100k: "):
-        thresholds.check(found)
+        report.check(found)

@@ -29,20 +29,18 @@ from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
-from offline_to_online import activation, doctor
+from extras.doctor import __main__ as doctor
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.release import s1_go_live
-from offline_to_online.rows.item_rows import item_rows
-from offline_to_online.stores import feast_repo, triton_repo
-from offline_to_online.stores.base import ReleaseStore
-from offline_to_online.stores.catalogue import Stores
-from offline_to_online.stores.connections import elastic_client, redis_client
+from offline_to_online.releases import Stores, go_back, require_loaded
+from offline_to_online.rows import item_rows
+from offline_to_online.stores import feast
+from offline_to_online.stores.base import ReleaseStore, elastic_client, redis_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore, read
-from offline_to_online.stores.triton import TritonStore
-from offline_to_online.stores.triton_server import Place
+from offline_to_online.stores.triton import Place, TritonStore
 from tests.services.offline_to_online.releases import LOADS, REQUESTS, answer, live, same, written
 
 RELEASES = {"first": (1, "source"), "second": (2, "default"), "third": (3, "source")}  # seed, recipe
@@ -121,11 +119,11 @@ def ids(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
 
 def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     settings = load(stack, "first")
-    assert feast_repo.live_release(stack) is None  # not before every check is passed
+    assert feast.live_release(stack) is None  # not before every check is passed
     s3_check_offline_and_online.main(settings)
     assert RedisStore(stack).live() is None  # nor by the check itself
     s1_go_live.main(settings)
-    assert feast_repo.live_release(stack) == ids["first"]
+    assert feast.live_release(stack) == ids["first"]
     said = capsys.readouterr().out
     assert "60 users in Redis" in said
     assert "fm: the index's 200 against the model's exact 200, 60 users: 100.0000% shared" in said
@@ -152,7 +150,7 @@ def test_syncing_the_same_release_again_changes_nothing(stack: Settings) -> None
         s3_check_offline_and_online.main(settings)
         s1_go_live.main(settings)
     assert live(stack) == published
-    assert list(triton_repo.versions(stack)) == [place_of(published)]
+    assert list(TritonStore(stack).versions()) == [place_of(published)]
 
 
 def test_the_doctor_finds_everything_but_a_server(stack: Settings, ids: dict[str, str]) -> None:
@@ -177,10 +175,10 @@ def second(stack: Settings, ids: dict[str, str]) -> Settings:
 def test_a_release_of_another_recipe_lies_beside_the_first(stack: Settings, second: Settings) -> None:
     """Its model has another width, and so a name of its own."""
     published, manifest = live(stack), release_of_artifacts(second)
-    place = activation.require_loaded(Stores.of(second), manifest.release)
+    place = require_loaded(Stores.of(second), manifest.release)
     name = f"ml_rec_{manifest.feature_spec.widths}"
     assert (published.triton_model, place.model) == ("ml_rec", name)
-    assert triton_repo.models(stack) == ["ml_rec", name]
+    assert TritonStore(stack).models() == ["ml_rec", name]
     other = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
     answers = answer(stack, other)
     assert [set(each.found) for each in answers] == [{"tower", "ease"}] * len(REQUESTS)
@@ -297,7 +295,7 @@ def test_a_step_whose_check_failed_keeps_the_release_from_going_live_until_it_is
         s3_check_offline_and_online.main(second)
     assert live(stack) == published
     step.main(second)
-    assert activation.require_loaded(Stores.of(second), ids["second"]).model.startswith(wire.MODEL)
+    assert require_loaded(Stores.of(second), ids["second"]).model.startswith(wire.MODEL)
 
 
 def test_a_release_that_failed_or_skipped_its_check_does_not_go_live(
@@ -344,23 +342,23 @@ def test_the_second_goes_live_and_the_first_can_be_had_again(
         assert f"  {group}" in said
     assert manifest_of(stack) == release_of_artifacts(second)
     assert sum(len(each.scores) for each in answer(stack, live(stack))) > 100
-    activation.go_back(stack, ids["first"])
+    go_back(stack, ids["first"])
     assert live(stack) == first
     assert same(answer(stack, first), before)
-    assert feast_repo.live_release(stack) == ids["first"]
+    assert feast.live_release(stack) == ids["first"]
     with elastic_client(stack) as elastic:
         assert list(elastic.indices.get_alias(name=wire.ITEM_ALIAS)) == [wire.item_index(ids["first"])]
 
 
 def test_a_release_that_was_never_live_cannot_be_had_again(stack: Settings, ids: dict[str, str]) -> None:
     with pytest.raises(StepError, match="000000000000 was never live"):
-        activation.go_back(stack, "000000000000")
+        go_back(stack, "000000000000")
     assert live(stack).manifest.release == ids["first"]
 
 
 def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: dict[str, str], second: Settings) -> None:
     """Live before: first, then second. Third and first are kept, as first was served last."""
-    gone = activation.require_loaded(Stores.of(second), ids["second"])
+    gone = require_loaded(Stores.of(second), ids["second"])
     settings = load(stack, "third")
     s3_check_offline_and_online.main(settings)
     s1_go_live.main(settings)
@@ -371,7 +369,7 @@ def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: di
     assert [each.releases() for each in Stores.of(stack).all] == [kept] * 4
     with redis_client(stack) as client:
         assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]
-    assert triton_repo.models(stack) == ["ml_rec"]
+    assert TritonStore(stack).models() == ["ml_rec"]
     with feast_redis(stack) as client:
         column = _mmh3(f"ml_user_{ids['second']}:age")
         assert not any(client.hexists(key, column) for key in client.scan_iter("*"))

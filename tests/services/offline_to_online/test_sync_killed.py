@@ -17,9 +17,9 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.parity.online_answers import Answer
 from offline_to_online.release import s1_go_live
-from offline_to_online.stores.catalogue import Stores
-from offline_to_online.stores.connections import redis_client
-from offline_to_online.stores.feast_server import ask
+from offline_to_online.releases import Stores
+from offline_to_online.stores.base import redis_client
+from offline_to_online.stores.feast import ask
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import TritonStore
 from tests.services.offline_to_online.killed_at import writes

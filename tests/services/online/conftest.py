@@ -15,9 +15,10 @@ from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.settings import Settings
 from offline.models.kinds import ScoringModel
-from offline_to_online.export import onnx_export
-from offline_to_online.rows.item_rows import ItemRow
-from offline_to_online.stores import elasticsearch_index, feast, feast_repo, feast_server, triton_repo
+from offline_to_online import onnx_export
+from offline_to_online.rows import ItemRow
+from offline_to_online.stores import elasticsearch, feast
+from offline_to_online.stores.triton import TritonStore
 from tests.unit.online.world import ALL_KINDS, World
 
 PATIENCE_S = 2.5
@@ -64,7 +65,7 @@ def load_elasticsearch(settings: Settings, world: World) -> None:
         shown = world.shown(itemid)
         rows.append(ItemRow(itemid, shown.own_id, shown.title, world.genres[itemid], shown.attributes, vectors))
     with Elasticsearch(settings.elasticsearch.url) as client:
-        elasticsearch_index.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
+        elasticsearch.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
 
 
 def load_feast(settings: Settings, world: World) -> None:
@@ -73,9 +74,9 @@ def load_feast(settings: Settings, world: World) -> None:
         "item": pd.DataFrame([{"itemid": key, **row} for key, row in world.item_features.items()]),
     }
     at = pd.Timestamp("2001-01-01", tz="UTC")
-    feast_repo.write_features(settings, world.release, world.spec, frames, at)
+    feast.write_features(settings, world.release, world.spec, frames, at)
     feast.materialize(settings, world.release)
-    feast_server.wait_until_known(settings, world.release)
+    feast.wait_until_known(settings, world.release)
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +94,7 @@ def worlds(stack: Settings) -> dict[type[World], World]:
     for kind in ALL_KINDS:
         bare = kind()
         content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.widths, bare.release)
-        place = triton_repo.publish(stack, bare.release, bare.spec.widths, content)
+        place = TritonStore(stack).publish(bare.release, bare.spec.widths, content)
         world = loaded[kind] = kind(model=place.model, model_version=place.version)
         load_elasticsearch(stack, world)
         load_feast(stack, world)

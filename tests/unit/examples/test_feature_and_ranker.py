@@ -21,17 +21,16 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from examples.mlp_ranker import MLPRecipe
 from offline.data import statistics
-from offline.data.overall import Overall
 from offline.data.sequences import Ints, Sequences
-from offline.data.statistics import ItemStatistic
+from offline.data.statistics import ItemStatistic, Overall
 from offline.evaluation.evaluate import evaluate
 from offline.rank import s2_model_train
 from offline.readers import read_inputs, read_lists
-from offline_to_online.export.onnx_export import check_onnx, export_onnx
+from offline_to_online.onnx_export import check_onnx, export_onnx
 from offline_to_online.parity.recount import RECOUNTS, Served
-from offline_to_online.rows.feature_rows import feature_frames, newest_event
-from offline_to_online.stores import feast_repo
-from offline_to_online.stores.triton_repo import config_pbtxt
+from offline_to_online.rows import feature_frames, newest_event
+from offline_to_online.stores import feast
+from offline_to_online.stores.triton import config_pbtxt
 from tests.unit.offline.synthetic import made_up_movielens
 from tests.unit.offline_to_online.online_side import OnlineSide
 
@@ -118,8 +117,8 @@ def test_everything_sized_by_the_columns_follows(walked: Settings, tmp_path: Pat
     folder, spec = walked.exchange_dir, read_feature_spec(walked.exchange_dir)
     assert "first_event" in spec.columns
     settings = Settings(services_dir=tmp_path)
-    feast_repo.write_features(settings, "aaaaaaaaaaaa", spec, feature_frames(folder, spec), newest_event(folder))
-    fields = json.loads((feast_repo.release_dir(settings, "aaaaaaaaaaaa") / "fields.json").read_text())
+    feast.write_features(settings, "aaaaaaaaaaaa", spec, feature_frames(folder, spec), newest_event(folder))
+    fields = json.loads((feast.release_dir(settings, "aaaaaaaaaaaa") / "fields.json").read_text())
     assert ["first_event", "Int64"] in fields["user"]
     assert f"dims: [ -1, {spec.widths.row} ]" in config_pbtxt("ml", spec.widths)
 

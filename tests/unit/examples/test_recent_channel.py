@@ -30,9 +30,8 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from examples.recent_channel import DAY_S, RecentRecipe
 from offline.evaluation.evaluate import evaluate
-from offline_to_online.rows.item_rows import item_rows
-from offline_to_online.rows.sampling import sampled_searches
-from offline_to_online.stores.elasticsearch_index import index_body
+from offline_to_online.rows import item_rows, sampled_searches
+from offline_to_online.stores.elasticsearch import index_body
 from research.experiments import ablations, recipe_seeds
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.synthetic import made_up_movielens

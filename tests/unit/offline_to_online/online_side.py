@@ -20,10 +20,7 @@ from data_exchange_center.settings import Settings
 from offline_to_online.parity.compare import Parity, compare, offline_answers
 from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth, recount
 from offline_to_online.parity.online_answers import ServerClients, online_answers
-from offline_to_online.rows.feature_rows import feature_frames
-from offline_to_online.rows.item_rows import item_rows
-from offline_to_online.rows.sampling import request_time
-from offline_to_online.rows.user_rows import user_rows
+from offline_to_online.rows import feature_frames, item_rows, request_time, user_rows
 from online.clients.base import Client
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.item_search import ItemQuery

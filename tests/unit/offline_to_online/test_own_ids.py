@@ -14,9 +14,7 @@ from data_exchange_center.dataset import ItemNumber
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows.feature_rows import feature_frames
-from offline_to_online.rows.item_rows import item_rows
-from offline_to_online.rows.user_rows import user_rows
+from offline_to_online.rows import feature_frames, item_rows, user_rows
 from tests.own_ids import item_of, name_by_strings, user_of
 from tests.synthetic_release import write_artifacts, write_inputs
 from tests.unit.offline_to_online.online_side import OnlineSide

@@ -16,7 +16,7 @@ from data_exchange_center.steps import CheckError, StepError
 from extras.events import s1_log_to_parquet, s2_features_to_feast
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
-from offline_to_online.stores.connections import reaching
+from offline_to_online.stores.base import reaching
 from tests.free_ports import free_ports
 from tests.synthetic_release import write_artifacts
 

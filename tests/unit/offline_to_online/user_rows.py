@@ -6,7 +6,7 @@ import numpy as np
 
 from data_exchange_center.columns import vector_of
 from data_exchange_center.history import History
-from offline_to_online.rows.user_rows import UserRow
+from offline_to_online.rows import UserRow
 
 VECTOR = vector_of("fm")
 

@@ -28,7 +28,7 @@ import os, signal
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.settings import load_settings
 from extras.events.consumer import bring
-from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.base import redis_client
 
 class Mortal(EventParts):
     left = 20

@@ -19,10 +19,10 @@ from data_exchange_center.settings import Settings
 from extras.events import s2_features_to_feast
 from extras.events.feature_follower import follow
 from extras.events.log import EventLog, Recording
-from offline_to_online.manifests import open_release, record_parity
 from offline_to_online.rank import s1_feature_to_feast
 from offline_to_online.recall import s1_user_to_redis
-from offline_to_online.stores import feast_repo, feast_server
+from offline_to_online.releases import open_release, record_parity
+from offline_to_online.stores import feast
 from online.clients.redis import RedisUsers, UserQuery
 from online.stack.feast.service import FEAST
 from online.stack.redis.service import REDIS
@@ -75,7 +75,7 @@ def features(settings: Settings) -> Iterator[redis.Redis]:
 def in_feast(settings: Settings, manifest: Manifest, userid: int) -> dict[str, Any]:
     """The feature server's answer for a user, by name."""
     service = wire.feast_name(wire.USER_SERVICE, manifest.release)
-    answer = feast_server.ask(settings, service, Columns.USER, [userid]).json()
+    answer = feast.ask(settings, service, Columns.USER, [userid]).json()
     values = [result["values"][0] for result in answer["results"]]
     return dict(zip(answer["metadata"]["feature_names"], values, strict=True))
 
@@ -129,7 +129,7 @@ def test_feast_answers_what_the_state_says(
 def test_killed_around_the_write_and_run_again(
     moment: str, settings: Settings, manifest: Manifest, log: EventLog, client: redis.Redis
 ) -> None:
-    original = feast_repo.write_users
+    original = feast.write_users
 
     def mortal(*arguments: Any) -> None:
         if moment == "after":
@@ -138,7 +138,7 @@ def test_killed_around_the_write_and_run_again(
 
     rate(log, settings, manifest, 6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feast_repo, "write_users", mortal)
+        patch.setattr(feast, "write_users", mortal)
         with pytest.raises(Killed):
             follow(settings, client)
     rate(log, settings, manifest, 6)
@@ -150,7 +150,7 @@ def test_killed_around_the_write_and_run_again(
 def test_who_is_forgotten_while_the_rows_are_written_has_none(
     killed: bool, settings: Settings, manifest: Manifest, log: EventLog, client: redis.Redis, features: redis.Redis
 ) -> None:
-    userid, original = 7 + killed, feast_repo.write_users
+    userid, original = 7 + killed, feast.write_users
 
     def forgetting(*arguments: Any) -> None:
         log.forget(userid, manifest.dataset.base_name)
@@ -161,7 +161,7 @@ def test_who_is_forgotten_while_the_rows_are_written_has_none(
 
     rate(log, settings, manifest, userid)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feast_repo, "write_users", forgetting)
+        patch.setattr(feast, "write_users", forgetting)
         if killed:
             with pytest.raises(Killed):
                 follow(settings, client)
@@ -192,7 +192,7 @@ def test_a_release_that_is_being_loaded_is_left_alone(
     settings: Settings, manifest: Manifest, log: EventLog, client: redis.Redis
 ) -> None:
     """Where the load begins while the rows are written, the place stays: the load may undo them."""
-    original = feast_repo.write_users
+    original = feast.write_users
 
     def beginning(*arguments: Any) -> None:
         original(*arguments)
@@ -200,7 +200,7 @@ def test_a_release_that_is_being_loaded_is_left_alone(
 
     rate(log, settings, manifest, 11)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feast_repo, "write_users", beginning)
+        patch.setattr(feast, "write_users", beginning)
         assert follow(settings, client)[0].users == 1
     ((_, users, why_not),) = follow(settings, client)
     assert (users, "being loaded" in why_not) == (0, True)

@@ -21,7 +21,7 @@ from data_exchange_center.feast_layout import feast_fields, feast_online_key
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from extras.events.log import EventLog, Recording, TooManyEventsError
-from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery

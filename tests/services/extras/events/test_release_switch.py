@@ -21,8 +21,8 @@ from data_exchange_center.settings import Settings
 from extras.events.consumer import bring
 from extras.events.log import EventLog, Recording
 from offline.data.recorded import merge
-from offline_to_online.rows.user_rows import UserRow
-from offline_to_online.stores.connections import redis_client
+from offline_to_online.rows import UserRow
+from offline_to_online.stores.base import redis_client
 from online.clients.redis import RedisUsers, StoredUser, UserQuery
 from tests.datasets import Tables, tables_of
 

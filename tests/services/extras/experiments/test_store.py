@@ -22,7 +22,7 @@ from extras.experiments import exposures
 from extras.experiments.declaration import Experiments
 from extras.experiments.exposures import Exposure, ExposureQueue
 from extras.experiments.store import ExperimentStore
-from offline_to_online.stores.connections import redis_client
+from offline_to_online.stores.base import redis_client
 from online.clients.base import StoredError
 from online.clients.redis import RedisUsers
 from online.stack.supervision import Supervisor

@@ -14,8 +14,8 @@ import redis
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows.user_rows import RecallState
-from offline_to_online.stores.connections import redis_client
+from offline_to_online.rows import RecallState
+from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import RedisUsers
 from past_one_machine.scaling.serving import user_bytes

@@ -10,7 +10,7 @@ import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
-from offline_to_online.stores import triton_server
+from offline_to_online.stores.triton import TritonStore
 from online.clients.base import GoneError, ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
@@ -55,11 +55,11 @@ class TestTritonScores(contracts.TritonScoresContract):
         query = ScoreQuery(contracts.random_inputs(world, 1), 900, world.model)
         shutil.copytree(folder / str(world.model_version), cleared)
         try:
-            triton_server.load_model(stack, world.model)
+            TritonStore(stack).load_model(world.model)
             assert client.call(query).shape == (1,)
         finally:
             shutil.rmtree(cleared)
-            triton_server.load_model(stack, world.model)
+            TritonStore(stack).load_model(world.model)
         with pytest.raises(GoneError) as raised:
             client.call(query)
         assert raised.value.service == "triton"

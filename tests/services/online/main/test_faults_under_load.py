@@ -13,7 +13,7 @@ from elasticsearch import Elasticsearch
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center import wire
-from offline_to_online.stores.elasticsearch_index import delete_index
+from offline_to_online.stores.elasticsearch import delete_index
 from online.clients.base import OUT_OF_TIME
 from online.stack import commands
 from online.stack.catalogue import by_name

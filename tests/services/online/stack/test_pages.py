@@ -22,8 +22,8 @@ from tritonclient.utils import InferenceServerException
 from data_exchange_center import wire
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
-from offline_to_online.stores import triton_server
-from offline_to_online.stores.connections import elastic_client, redis_client
+from offline_to_online.stores.base import elastic_client, redis_client
+from offline_to_online.stores.triton import Place, TritonStore
 
 EVIL: Final = "evil.example"
 SIMPLE: Final = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", None)
@@ -102,9 +102,9 @@ class TestTriton:
         (folder / "1/model.py").write_text(SOURCE)
         (folder / "config.pbtxt").write_text(CONFIG_TEXT)
         try:
-            triton_server.load_model(stack, MODEL)
-            triton_server.wait_until_ready(stack.triton, triton_server.Place(MODEL, 1))
-            triton_server.unload_model(stack, MODEL)
+            TritonStore(stack).load_model(MODEL)
+            TritonStore(stack).wait_until_ready(Place(MODEL, 1))
+            TritonStore(stack).unload_model(MODEL)
         finally:
             shutil.rmtree(folder)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.settings import Settings
-from offline_to_online.stores.connections import elastic_client
+from offline_to_online.stores.base import elastic_client
 from research.measure import index_growth
 from tests.synthetic_release import write_artifacts
 

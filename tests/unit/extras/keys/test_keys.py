@@ -16,6 +16,7 @@ from data_exchange_center.settings import Settings
 from extras.keys import keys
 from extras.keys.keys import KeyProblemError
 from online.main.s1_server import create_app
+from online.web.parts import open_at_first
 from tests.unit.extras.conftest import Fakes
 
 
@@ -110,7 +111,7 @@ def test_what_writes_needs_a_key_and_what_only_reads_does_not(fakes: Fakes, path
 
 def test_what_is_open_at_first_needs_a_key_once_there_was_one(fakes: Fakes, path: Path) -> None:
     server = app(fakes, path)
-    server.add_url_rule("/open", view_func=keys.open_at_first(lambda: ("", 204)), methods=["POST"])
+    server.add_url_rule("/open", view_func=open_at_first(lambda: ("", 204)), methods=["POST"])
     http = server.test_client()
     assert http.post("/open").status_code == 204
     key = keys.add(path, "writer")

@@ -26,7 +26,7 @@ def limited(fakes: Fakes, port: int = 0, *, cluster: bool = False, **server: Any
         fakes.recommender,
         settings.model_copy(
             update={
-                "server": settings.server.model_copy(update=server),
+                "server": settings.server.model_copy(update={"host": "0.0.0.0", **server}),
                 "redis": settings.redis.model_copy(update={"port": port, "cluster": cluster}),
             }
         ),
@@ -116,3 +116,9 @@ def test_who_sends_a_key_is_counted_by_it_and_others_by_their_address(fakes: Fak
 def test_a_limit_that_is_none_is_refused_when_the_settings_are_read(rate: str) -> None:
     with pytest.raises(ValidationError, match="no limit of requests"):
         ServerSettings(rate=rate)
+
+
+def test_wrong_keys_are_counted(fakes: Fakes) -> None:
+    http = limited(fakes, rate="3/day", keys_for="all")
+    wrong = [asked(http, Authorization=f"Bearer recsys_{number}").status_code for number in range(4)]
+    assert wrong == [401, 401, 401, 429]

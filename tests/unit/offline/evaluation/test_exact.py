@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from data_exchange_center.recipes import EaseRecipe, RecallRecipe
-from offline.evaluation.exact import ExactIndex, nearest
+from offline.evaluation.served import ExactIndex, nearest
 
 PLAIN = EaseRecipe(name="plain")
 HYBRID = EaseRecipe(name="hybrid", term_weight=2, vector_weight=3)

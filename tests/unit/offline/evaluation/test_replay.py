@@ -7,8 +7,8 @@ import pytest
 
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
-from offline.evaluation.baselines import baselines, best_unseen, popular_lists, top
 from offline.evaluation.replay import Answers
+from offline.evaluation.served import baselines, best_unseen, popular_lists, top
 from tests.unit.offline.evaluation.made_up import LAST, LAST_FOUR, N_ITEMS, made_up
 
 

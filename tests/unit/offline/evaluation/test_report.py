@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from offline.evaluation import replay
-from offline.evaluation.baselines import best_unseen, popular_lists
 from offline.evaluation.replay import Answers, Holdout
 from offline.evaluation.report import HEADLINES, _ranks_of, funnel, labelled, plain, report, summary
+from offline.evaluation.served import best_unseen, popular_lists
 from tests.unit.offline.evaluation.made_up import LAST_FOUR, N_ITEMS, made_up
 
 SIZE = 10

@@ -11,8 +11,8 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
-from offline.evaluation import source_reference
-from offline.evaluation.source_reference import asked_for, source_artifacts
+from offline.evaluation import evaluate
+from offline.evaluation.evaluate import asked_for, source_artifacts
 from tests.synthetic_release import write_inputs
 from tests.unit.offline.evaluation.conftest import settings_of
 
@@ -42,7 +42,7 @@ def runs(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         with_data(folder, artifacts.DATASET.read(settings.exchange_dir)["sha256"]["ratings.dat"], "source")
         yield {"step": "all", "seconds": 0.0}
 
-    monkeypatch.setattr(source_reference, "run_steps", run_steps)
+    monkeypatch.setattr(evaluate, "run_steps", run_steps)
     return made
 
 

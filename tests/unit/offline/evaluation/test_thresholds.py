@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from data_exchange_center.steps import StepError
-from offline.evaluation import thresholds
+from offline.evaluation import report
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def found() -> dict[str, Any]:
 
 
 def test_what_is_reached_passes(found: dict[str, Any]) -> None:
-    thresholds.check(found)
+    report.check(found)
 
 
 @pytest.mark.parametrize(
@@ -42,21 +42,21 @@ def test_what_is_not_reached_is_named(
     first, second, third = where
     found[first][second][third] = value
     with pytest.raises(StepError, match="the default recipe on ml-1m") as caught:
-        thresholds.check(found)
+        report.check(found)
     assert words in str(caught.value)
 
 
 def test_another_data_set_has_to_beat_the_baselines_only(found: dict[str, Any]) -> None:
     found["dataset"] = "ml-100k"
     found["table"]["default: ranked"] = {"recall@200": 0.61, "recall@50": 0.31, "ndcg@50": 0.17}
-    thresholds.check(found)
+    report.check(found)
     found["table"]["EASE"]["recall@200"] = 0.62
     with pytest.raises(StepError, match=r"EASE's 0\.6200"):
-        thresholds.check(found)
+        report.check(found)
 
 
 def test_other_recipes_and_made_up_data_are_only_reported(found: dict[str, Any]) -> None:
     for key, value in (("recipe", "source"), ("dataset", "other")):
         bad = copy.deepcopy(found) | {key: value}
         bad["table"]["default: ranked"]["recall@200"] = 0.1
-        thresholds.check(bad)
+        report.check(bad)

@@ -6,7 +6,7 @@ import numpy as np
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, vector_of
-from offline_to_online.rows.item_map import item_places, projected
+from offline_to_online.rows import item_places, projected
 from tests.synthetic_release import write_artifacts
 
 

@@ -7,7 +7,7 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
-from offline_to_online.rows.item_rows import item_rows
+from offline_to_online.rows import item_rows
 from tests.synthetic_release import write_artifacts
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from data_exchange_center.channels import BREAK_S
-from offline_to_online.rows.sampling import LONGEST, request_time, sampled_users
+from offline_to_online.rows import LONGEST, request_time, sampled_users
 from tests.unit.offline_to_online.user_rows import row_of
 
 

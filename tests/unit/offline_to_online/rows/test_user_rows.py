@@ -8,7 +8,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
-from offline_to_online.rows.user_rows import recall_state, user_rows
+from offline_to_online.rows import recall_state, user_rows
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline_to_online.user_rows import VECTOR
 

@@ -11,8 +11,8 @@ import redis
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
+from offline_to_online.releases import Stores
 from offline_to_online.stores.base import ReleaseStore
-from offline_to_online.stores.catalogue import Stores
 
 MANIFEST = cast(Manifest, Manifest.model_construct(release="aaaaaaaaaaaa"))
 

@@ -4,7 +4,7 @@ import pytest
 
 from data_exchange_center.columns import vector_of
 from data_exchange_center.recipes import VectorIndex
-from offline_to_online.stores.elasticsearch_index import index_body
+from offline_to_online.stores.elasticsearch import index_body
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "flat"])

@@ -19,12 +19,10 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows.feature_rows import feature_frames, newest_event
-from offline_to_online.stores import feast_repo
-from offline_to_online.stores.feast import FeastStore
+from offline_to_online.rows import feature_frames, newest_event
+from offline_to_online.stores import feast
+from offline_to_online.stores.feast import ENTITIES, FeastStore, _for_commands, compare, release_dir, write_features
 from offline_to_online.stores.feast_engine import KINDS
-from offline_to_online.stores.feast_repo import ENTITIES, _for_commands, release_dir, write_features
-from offline_to_online.stores.feast_server import compare
 from online.stack.feast.service import STATIC_FILES
 from tests.synthetic_release import write_artifacts
 
@@ -63,8 +61,8 @@ def test_what_people_call_users_and_items_leads_to_their_numbers(settings: Setti
         "user": OwnIds([1, 2], ["b", "1"], "string"),
         "item": OwnIds([1], ["1"], "integer"),
     }
-    feast_repo.write_own_ids(settings, "aaaaaaaaaaaa", own_ids)
-    assert feast_repo.numbers(settings, "aaaaaaaaaaaa") == {"user": {"b": 1, "1": 2}, "item": {1: 1}}
+    feast.write_own_ids(settings, "aaaaaaaaaaaa", own_ids)
+    assert feast.numbers(settings, "aaaaaaaaaaaa") == {"user": {"b": 1, "1": 2}, "item": {1: 1}}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -148,7 +146,7 @@ def test_a_password_with_a_blank_and_a_hash_reaches_feast_whole(monkeypatch: pyt
 def told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """The commands that a process runs which finds the repository as another one has left it."""
     commands: list[Sequence[str]] = []
-    monkeypatch.setattr(feast_repo, "run_feast", lambda _, *told: commands.extend(told))
+    monkeypatch.setattr(feast, "run_feast", lambda _, *told: commands.extend(told))
     FeastStore(settings).settle()
     return commands
 
@@ -171,8 +169,6 @@ def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, found = write(settings), []
-    monkeypatch.setattr(
-        feast_repo.shutil, "rmtree", lambda path: found.append(sorted(each.name for each in path.iterdir()))
-    )
+    monkeypatch.setattr(feast.shutil, "rmtree", lambda path: found.append(sorted(each.name for each in path.iterdir())))
     FeastStore(settings).delete({folder.name})
     assert found == [["items.parquet", "users.parquet"]]

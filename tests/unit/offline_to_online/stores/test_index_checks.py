@@ -6,8 +6,8 @@ import pytest
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows.item_rows import ItemRow
-from offline_to_online.stores.index_checks import _check_document
+from offline_to_online.rows import ItemRow
+from offline_to_online.stores.elasticsearch import _check_document
 
 FIELD = vector_of("fm")
 ROW = ItemRow(

@@ -16,7 +16,7 @@ from tritonclient.grpc.service_pb2_grpc import (
 
 from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError
-from offline_to_online.stores import triton_server
+from offline_to_online.stores.triton import TritonStore
 
 
 class Repository(GRPCInferenceServiceServicer):
@@ -59,19 +59,19 @@ def settings(repository: Repository, tmp_path: Path) -> Iterator[Settings]:
 
 
 def test_the_secret_is_sent_where_there_is_one(settings: Settings, repository: Repository) -> None:
-    triton_server.load_model(settings, "ml_rec")
+    TritonStore(settings).load_model("ml_rec")
     settings.repository_key_file.parent.mkdir(parents=True)
     settings.repository_key_file.write_text("hush\n")
-    triton_server.load_model(settings, "ml_rec")
+    TritonStore(settings).load_model("ml_rec")
     assert repository.keys == [None, "hush"]
 
 
 def test_models_are_loaded_and_unloaded_by_grpc(settings: Settings, repository: Repository) -> None:
-    triton_server.load_model(settings, "ml_rec")
-    triton_server.unload_model(settings, "ml_rec")
+    TritonStore(settings).load_model("ml_rec")
+    TritonStore(settings).unload_model("ml_rec")
     assert repository.told == [("load", "ml_rec"), ("unload", "ml_rec")]
 
 
 def test_what_cannot_be_loaded_is_told_with_the_reason(settings: Settings) -> None:
     with pytest.raises(CheckError, match=r"cannot load ml_rec_62: failed to load 'ml_rec_62'"):
-        triton_server.load_model(settings, "ml_rec_62")
+        TritonStore(settings).load_model("ml_rec_62")

@@ -14,10 +14,9 @@ from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows.item_rows import ItemRow
-from offline_to_online.rows.sampling import Search
-from offline_to_online.stores import vector_checks
-from offline_to_online.stores.vector_checks import _overlap
+from offline_to_online.rows import ItemRow, Search
+from offline_to_online.stores import elasticsearch
+from offline_to_online.stores.elasticsearch import _overlap
 
 (FM,) = SOURCE.recall.channels
 FIELD = vector_of(FM.name)
@@ -79,15 +78,15 @@ USERS = range(1, 201)
 
 def check_of(
     monkeypatch: pytest.MonkeyPatch, hits: list[Hits], candidates: int, seen: Sequence[int] = ()
-) -> Callable[[], vector_checks.VectorCheck]:
+) -> Callable[[], elasticsearch.VectorCheck]:
     """The check of 200 items whose inner product with every user is their id, the index answering with ``hits``."""
     rows = [ItemRow(n, n, "", (), {}, {FIELD: np.array([n], np.float32)}) for n in range(1, 201)]
     ones = np.ones(1, np.float32)
     searches = [Search(user, ones, np.array(seen, np.int32)) for user, _ in zip(USERS, hits, strict=False)]
-    monkeypatch.setattr(vector_checks, "_msearch", lambda *_: hits)
+    monkeypatch.setattr(elasticsearch, "_msearch", lambda *_: hits)
     recall = SOURCE.recall.model_copy(update={"candidates": candidates})
     client = cast(Elasticsearch, None)
-    return partial(vector_checks.check_candidates, client, "aaaaaaaaaaaa", searches, rows, recall, FM)
+    return partial(elasticsearch.check_candidates, client, "aaaaaaaaaaaa", searches, rows, recall, FM)
 
 
 @pytest.mark.parametrize(
@@ -101,9 +100,9 @@ def check_of(
 def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str) -> None:
     row = ItemRow(1, 1, "", (), {}, {FIELD: np.array([0.6, 0.8], np.float32)})
     other = ItemRow(2, "two", "", (), {}, {})
-    monkeypatch.setattr(vector_checks, "_msearch", lambda *_: [hits])
+    monkeypatch.setattr(elasticsearch, "_msearch", lambda *_: [hits])
     client = cast(Elasticsearch, None)
-    attempt = partial(vector_checks.check_self_first, client, "aaaaaaaaaaaa", [row, other], SOURCE.recall, FM)
+    attempt = partial(elasticsearch.check_self_first, client, "aaaaaaaaaaaa", [row, other], SOURCE.recall, FM)
     if said:
         with pytest.raises(CheckError, match=said):
             attempt()

@@ -11,7 +11,7 @@ from elasticsearch import Elasticsearch
 
 from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe
 from data_exchange_center.settings import ElasticsearchSettings, Settings
-from offline_to_online.stores.connections import elastic_client
+from offline_to_online.stores.base import elastic_client
 from online.clients.base import GoneError, ServiceError
 from online.clients.curl import Answer
 from online.clients.elastic import ElasticItems

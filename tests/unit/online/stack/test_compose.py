@@ -214,7 +214,8 @@ class TestServer:
 
     def test_every_setting_of_the_server_reaches_it_with_its_default(self, compose: dict[str, Any]) -> None:
         environment = compose["services"]["server"]["environment"]
-        of_the_image = {"host", "port", "key", "keys_file"}  # which it has of its own, or does not read
+        # which it has of its own, as it listens everywhere within and is published on 127.0.0.1 alone, or does not read
+        of_the_image = {"host", "port", "key", "keys_file", "allowed_hosts", "strict_for"}
         for group in ("server", "tracing"):
             for name, value in getattr(Settings(), group).model_dump().items():
                 variable = f"RECSYS_{group.upper()}__{name.upper()}"

@@ -12,8 +12,8 @@ import pytest
 
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import metrics, replay
-from offline.evaluation.baselines import popular_lists
 from offline.evaluation.replay import Holdout
+from offline.evaluation.served import popular_lists
 from research.baselines import report as reports
 from research.baselines.contest import FUSION, Contest
 from research.baselines.contract import Fitted, Rival, Setting

@@ -1,0 +1,199 @@
+"""What is done, what is stale, what runs, what is live, and the one command to run next: ``make doctor``.
+
+Reads:  the artifacts and what each step says it was run on; the four services, and what they hold; the server
+Writes: nothing
+Run:    python -m extras.doctor
+Expect: a line for every step, every service and the server; exit code 0 when all is well, else 1
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from rich.console import Console
+from rich.markup import escape
+
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.artifact_kinds import Artifact
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.files import sha256
+from data_exchange_center.http import local_session
+from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline_to_online.releases import CHECK, Stores, require_parity
+from online.clients.base import Client, ServiceError
+from online.clients.elastic import ElasticItems
+from online.clients.feast import FeastFeatures
+from online.clients.redis import RedisUsers
+from online.clients.triton import TritonScores
+
+GO_LIVE: Final = "offline_to_online/release/s1_go_live.py"
+TIMEOUT_S: Final = 5.0
+# What a release is made of; other files of a step, its training rows for example, may be deleted.
+_NEEDED: Final = (artifacts.DATASET, artifacts.RATINGS, *artifacts.RELEASE_PARTS, *provenance.REPORTS)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of what is printed."""
+
+    what: str  # a step, a service, the server
+    state: str  # done, stale, missing; up, down; live, not live
+    detail: str = ""
+    command: str = ""  # what makes it well; empty: it is well
+
+    @property
+    def well(self) -> bool:
+        return not self.command
+
+
+def offline_steps(settings: Settings) -> Iterator[Finding]:
+    """Each offline step, in order: done, missing, or stale because the recipe or an input is another one now.
+
+    What is made from a stale file is stale, too.
+    """
+    folder = settings.exchange_dir
+    now = provenance.made_from(folder, settings.recipe, provenance.GET_DATA)  # it reads nothing: the recipe alone
+    stale: set[str] = set()  # files of steps that are not done
+    for step in provenance.STEPS:
+        files = [file for file in step.outputs(settings.recipe) if file in _NEEDED]
+        finding = _offline_step(folder, now[provenance.RECIPE], step, files, stale)
+        if not finding.well:
+            stale.update(file.path for file in files)
+        yield finding
+
+
+def _offline_step(
+    folder: Path, recipe: Mapping[str, str], step: provenance.Step, files: Sequence[Artifact], stale: set[str]
+) -> Finding:
+    if absent := next((file.path for file in files if not file.at(folder).exists()), None):
+        return Finding(step.path, "missing", f"there is no {absent}", "make offline")
+    try:
+        reason = _stale(folder, recipe, step.report.read(folder), stale) if step.report else ""
+    except RecsysError as error:
+        return Finding(step.path, "missing", error.problem, "make offline")
+    return Finding(step.path, "stale", reason, "make offline") if reason else Finding(step.path, "done")
+
+
+def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], stale: set[str]) -> str:
+    """Why what a report describes is not what the step would make now; empty when it is."""
+    recorded, made_with = report.get(provenance.INPUTS), report.get(provenance.RECIPE)
+    if not isinstance(recorded, dict) or not isinstance(made_with, dict):
+        return "it does not say what it was run on"
+    if made_with != recipe:
+        return f"it was run with recipe {made_with.get('name')!r}, the recipe now is {recipe['name']!r}"
+    for path, digest in recorded.items():
+        if path in stale:
+            return f"{path} is to be made again"
+        if not (folder / path).exists() or sha256(folder / path) != digest:
+            return f"{path} has changed since"
+    return ""
+
+
+def services(clients: Sequence[Client[Any, Any]]) -> Iterator[Finding]:
+    """Whether each service answers."""
+    for client in clients:
+        try:
+            yield Finding(client.service, "up", client.ping().version)
+        except ServiceError as error:
+            yield Finding(client.service, "down", error.what, "make up")
+
+
+def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Finding]:
+    """Each step that loads, checks or puts live the release that the artifacts make; the services are up."""
+    for store in stores.all:
+        if store.is_checked(release):
+            yield Finding(store.step, "done", f"release {release} is in {store.title}")
+        else:
+            yield Finding(
+                store.step, "missing", f"release {release} is not in {store.title}, or not wholly", "make sync"
+            )
+    try:
+        _, parity = require_parity(settings, release)
+        yield Finding(CHECK, "done", f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}")
+    except RecsysError as error:
+        yield Finding(CHECK, "missing", error.problem, "make sync")
+    live = stores.redis.live()
+    if live == release:
+        yield Finding(GO_LIVE, "live", f"release {release}")
+    else:
+        yield Finding(GO_LIVE, "not live", f"release {live} is live" if live else "no release is", "make sync")
+
+
+def server(url: str, release: str | None) -> Finding:
+    """Whether the server answers, and from ``release`` (None: unknown, as the artifacts are not whole)."""
+    try:
+        with local_session() as session:
+            said = session.get(f"{url}/readyz", timeout=TIMEOUT_S).json()
+        serving, ready = said["release"], said["ready"]
+    except (requests.RequestException, ValueError, KeyError, TypeError):
+        return Finding("server", "down", f"nothing answers at {url}", "make serve")
+    if not ready:
+        return Finding("server", "not ready", str(said.get("message", "a service is not ready")), "make logs")
+    if release is not None and serving != release:
+        return Finding("server", "not live", f"it answers from release {serving}, not {release}", "make serve")
+    return Finding("server", "up", f"{url} answers from release {serving}")
+
+
+def examine(settings: Settings, clients: Sequence[Client[Any, Any]], stores: Stores) -> list[Finding]:
+    """Everything that can be known, in the order in which it is put right."""
+    found = list(offline_steps(settings))
+    release = None
+    if all(finding.well for finding in found):
+        try:
+            release = release_of_artifacts(settings).release
+        except RecsysError as error:
+            found.append(Finding("release", "missing", error.problem, "make offline"))
+    running = list(services(clients))
+    found += running
+    if release is not None and all(finding.well for finding in running):
+        try:
+            found += sync_steps(settings, stores, release)
+        except RecsysError as error:
+            found.append(Finding("release", "unknown", error.problem, "make logs"))
+    found.append(server(settings.server.url, release))
+    return found
+
+
+def show(found: Sequence[Finding], console: Console) -> None:
+    """A line each, and the command that puts the first of what is wrong right."""
+    width = max(len(finding.what) for finding in found if finding.detail)
+    for finding in found:
+        state = f"[{'green' if finding.well else 'yellow'}]{finding.state:<9}[/]"
+        console.print(f"{state} {escape(f'{finding.what:<{width}}  {finding.detail}'.rstrip())}", soft_wrap=True)
+    command = next((finding.command for finding in found if not finding.well), None)
+    console.print(f"Run next:  {command}" if command else "All is well.")
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[list[Client[Any, Any]]]:
+    """The server's clients of the four services, closed at the end."""
+    clients: tuple[Client[Any, Any], ...] = (
+        RedisUsers(settings.redis),
+        ElasticItems(settings.elasticsearch),
+        FeastFeatures(settings.feast),
+        TritonScores(settings.triton),
+    )
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(client)) for client in clients]
+
+
+def main(settings: Settings) -> None:
+    with connected(settings) as clients:
+        found = examine(settings, clients, Stores.of(settings))
+    show(found, Console())
+    sys.exit(0 if all(finding.well for finding in found) else 1)
+
+
+if __name__ == "__main__":
+    for name in ("online", "elastic_transport.node_pool"):  # a service that is down gets a line of ours
+        logging.getLogger(name).setLevel(logging.ERROR)
+    run(main)

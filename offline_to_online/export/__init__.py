@@ -1,1 +1,0 @@
-"""The ranking model from PyTorch to ONNX."""

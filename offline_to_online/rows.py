@@ -1,0 +1,352 @@
+"""Rows that a release loads: users, items, features, the map; and the users that checks sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_exchange_center import artifacts, wire
+from data_exchange_center.artifact_kinds import Table
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import Columns, Split, vector_of
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.feature_kinds import Entity, Float32
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.history import History
+from data_exchange_center.own_ids import OwnId, OwnIds
+from data_exchange_center.release import Manifest
+from data_exchange_center.release_parts import read_channels, read_dataset, read_item_ids, read_user_ids
+from data_exchange_center.steps import CheckError
+from online.clients.base import ServiceError
+from online.clients.redis import StoredUser
+from online.recommend.recall import user_vectors
+
+_NOTHING = np.empty(0, dtype=np.int32)
+MOST_ITEMS: Final = 20_000  # a browser draws no more, and these take less than a second however many there are
+_ROUNDING: Final = 1e-5  # a length that is a rounding error
+_FURTHEST: Final = 99.5  # percent of the items lie within -1 to 1; the few beyond are put on the edge
+LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
+SOON_S: Final = 90  # after the user's last event: the session goes on
+LATER_S: Final = 3 * 86_400 + 90  # after a break
+_SEED: Final = 0
+
+
+# Users and the popular list, for Redis.
+
+
+@dataclass(frozen=True)
+class UserRow:
+    """What recall needs of one user."""
+
+    userid: int  # the number
+    own_id: OwnId  # what people call the user, and the key in Redis
+    genres: NDArray[np.int32]  # preferred genre codes, most clicked first; may be empty
+    seen: NDArray[np.int32]  # itemids that are never recommended again
+    profile: NDArray[np.int32]  # codes that the channels read
+    history: History
+    vectors: Mapping[str, NDArray[np.float32]]  # by `vector_of(channel)`; absent where a channel has none for the user
+
+    def stored(self) -> StoredUser:
+        """The user as the server reads it from Redis."""
+        return StoredUser(self.userid, tuple(self.genres.tolist()), self.seen, self.profile, self.history, self.vectors)
+
+    def fields(self) -> dict[str, bytes]:
+        """The hash's fields."""
+        return {
+            wire.USER_NUMBER: wire.pack_ids([self.userid]),
+            wire.USER_TERM: wire.pack_ids(self.genres),
+            wire.USER_FILTER: wire.pack_ids(self.seen),
+            wire.USER_PROFILE: wire.pack_ids(self.profile),
+            wire.USER_HISTORY: self.history.pack(),
+            **{field: wire.pack_vector(vector) for field, vector in self.vectors.items()},
+        }
+
+
+@dataclass(frozen=True)
+class RecallState:
+    """Everything of a release that must lie in Redis before it can go live."""
+
+    users: tuple[UserRow, ...]  # by number
+    popular: tuple[tuple[int, float], ...]  # (item's number, score), best first
+    channels: bytes  # `ChannelSet`, packed
+    places: NDArray[Any]  # of `wire.PLACE`: the items' on the map
+
+
+def recall_state(exchange_dir: Path, mapped: str) -> RecallState:
+    """All of it; ``mapped``: the channel that the map is made of. Raises ArtifactError when a file is missing."""
+    popular = artifacts.POPULAR.read(exchange_dir)
+    return RecallState(
+        users=tuple(user_rows(exchange_dir)),
+        popular=tuple(
+            (int(item), float(score)) for item, score in zip(popular[Columns.ITEM], popular[Columns.SCORE], strict=True)
+        ),
+        channels=artifacts.CHANNELS.read(exchange_dir),
+        places=item_places(exchange_dir, mapped),
+    )
+
+
+def user_rows(exchange_dir: Path) -> list[UserRow]:
+    """Every user that any of the artifacts knows, by number. Raises ArtifactError when a file is missing."""
+    own_ids = read_user_ids(exchange_dir)
+    genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
+    seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
+    vectors = stored_vectors(exchange_dir)
+    states = artifacts.USER_STATE.read(exchange_dir).set_index(Columns.USER)
+    profiles = states[Columns.PROFILE].to_dict()
+    histories = {
+        userid: History(*(np.asarray(part, dtype=np.int64) for part in events))
+        for userid, *events in zip(
+            states.index, states[Columns.ITEMS], states[Columns.RATINGS], states[Columns.TIMES], strict=True
+        )
+    }
+    userids: list[int] = sorted({*genres, *seen, *vectors, *histories})
+    if strangers := set(userids) - own_ids.keys():
+        raise artifacts.USERS.wrong(artifacts.USERS.at(exchange_dir), f"user number {min(strangers)} is not in it")
+    return [
+        UserRow(
+            userid=userid,
+            own_id=own_ids[userid],
+            genres=_ids(genres.get(userid)),
+            seen=_ids(seen.get(userid)),
+            profile=_ids(profiles.get(userid)),
+            history=histories.get(userid, History.empty()),
+            vectors=vectors.get(userid, {}),
+        )
+        for userid in userids
+    ]
+
+
+def stored_vectors(exchange_dir: Path) -> dict[int, dict[str, NDArray[np.float32]]]:
+    """Users' learned vectors: userid -> `vector_of(channel)` -> vector."""
+    return vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
+
+
+def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, NDArray[np.float32]]]:
+    """A table of one key and columns of vectors, as dictionaries without the nulls."""
+    fields = [name for name in frame.columns if name != key]
+    rows = zip(frame[key].tolist(), *(frame[field] for field in fields), strict=True)
+    return {
+        entity: {
+            field: np.asarray(vector, dtype=np.float32)
+            for field, vector in zip(fields, vectors, strict=True)
+            if vector is not None
+        }
+        for entity, *vectors in rows
+    }
+
+
+def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:
+    frame = table.read(exchange_dir)
+    return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
+
+
+def _ids(values: Any) -> NDArray[np.int32]:
+    return _NOTHING if values is None else np.asarray(values, dtype=np.int32)
+
+
+# Items on a plane: their vectors along the two directions in which these differ most.
+
+
+def item_places(exchange_dir: Path, channel: str, most: int = MOST_ITEMS) -> NDArray[Any]:
+    """(n,) of `wire.PLACE`: the most popular items for which a channel has a vector, most popular first.
+
+    Raises ArtifactError when a file is missing.
+    """
+    field = vector_of(channel)
+    vectors = artifacts.ITEM_VECTORS.read(exchange_dir, [Columns.ITEM, field]).dropna().sort_values(Columns.ITEM)
+    popular = artifacts.POPULAR.read(exchange_dir, [Columns.ITEM])[Columns.ITEM].tolist()
+    ranks = {itemid: rank for rank, itemid in enumerate(popular)}
+    rank = vectors[Columns.ITEM].map(ranks).fillna(len(ranks)).astype(np.int64).to_numpy()
+    first = np.argsort(rank, kind="stable")[:most]
+    places = np.empty(len(first), wire.PLACE)
+    places["itemid"] = vectors[Columns.ITEM].to_numpy()[first]
+    if len(first):
+        xy = projected(np.stack(vectors[field].tolist()).astype(np.float32)[first], rank[first])
+        places["x"], places["y"] = xy.T
+    return places
+
+
+def projected(vectors: Float32, ranks: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(n, dim) vectors -> (n, 2) places within -1 to 1, by the principal components of what popularity leaves of them.
+
+    ``ranks``: (n,) places on the popular list, from 0. Vectors of the inner product carry popularity as their widest
+    direction; without it, what is near is alike. Lengths do not matter.
+    """
+    known = np.log1p(ranks.astype(np.float64))[:, None] ** np.arange(3)  # a curve: 1, x, x * x
+    rest = vectors - known @ np.linalg.lstsq(known, vectors.astype(np.float64), rcond=None)[0]
+    lengths = np.linalg.norm(rest, axis=1, keepdims=True)
+    units = rest / np.where(lengths > _ROUNDING, lengths, np.inf)
+    centred = units - units.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
+    axes = directions[:, :-3:-1]  # (dim, 2)
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])  # which way is up is fixed
+    places: NDArray[np.float64] = centred @ axes
+    scale = np.percentile(np.abs(places), _FURTHEST, axis=0) if len(places) else np.ones(2)
+    return np.clip(places / np.where(scale > 0, scale, 1), -1, 1)
+
+
+# Items, for Elasticsearch.
+
+
+@dataclass(frozen=True)
+class ItemRow:
+    """What recall needs of one item, and what an answer shows of it."""
+
+    itemid: int  # the number
+    own_id: OwnId
+    title: str
+    genres: tuple[int, ...]  # codes
+    attributes: Mapping[str, Any]  # by name: a list of values, a number, or None where the item has none
+    vectors: Mapping[
+        str, NDArray[np.float32]
+    ]  # by `vector_of(channel)`; absent where the channel was not trained on it
+
+    def document(self) -> dict[str, Any]:
+        return {
+            wire.ITEM_ID: self.itemid,
+            wire.ITEM_OWN_ID: self.own_id,
+            wire.ITEM_TITLE: self.title,
+            wire.ITEM_GENRES: list(self.genres),
+            wire.ITEM_ATTRIBUTES: dict(self.attributes),
+            **{field: vector.tolist() for field, vector in self.vectors.items()},
+        }
+
+
+def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> list[ItemRow]:
+    """Every item of the artifacts, by number; or those from one number to another, both included.
+
+    Raises ArtifactError when a file is missing.
+    """
+    only = None if numbers is None else [(Columns.ITEM, ">=", numbers[0]), (Columns.ITEM, "<=", numbers[1])]
+    dataset, items = read_dataset(exchange_dir), artifacts.ITEMS.read(exchange_dir, only=only)
+    items = items.sort_values(Columns.ITEM)
+    own_ids = OwnIds(items[Columns.ITEM].tolist(), items[Columns.OWN_ID].tolist(), dataset.item_ids)
+    genres = artifacts.ITEM_TERMS.read(exchange_dir, only=only).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
+    vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir, only=only), Columns.ITEM)
+    return [
+        ItemRow(
+            itemid=itemid,
+            own_id=own_ids[itemid],
+            title=title,
+            genres=tuple(int(code) for code in genres.get(itemid, ())),
+            attributes=shown,
+            vectors=vectors.get(itemid, {}),
+        )
+        for itemid, title, shown in zip(
+            items[Columns.ITEM].tolist(), items[Columns.TITLE], _attributes(dataset, items), strict=True
+        )
+    ]
+
+
+def _attributes(dataset: Dataset, items: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """What an answer shows of each item beside its title, by the attributes' declared names."""
+    shown_numbers = [number for number in dataset.numbers if number.shown]
+    columns = [items[number.column].tolist() for number in shown_numbers]
+    for terms, *values in zip(items[Columns.GENRES], *columns, strict=True):
+        shown: dict[str, Any] = {attribute: [] for attribute in dataset.terms}
+        for term in terms:
+            attribute, value = dataset.attribute_and_value(term)
+            shown[attribute].append(value)
+        for number, value in zip(shown_numbers, values, strict=True):
+            shown[number.name] = None if math.isnan(value) else int(value) if value.is_integer() else value
+        yield shown
+
+
+# Features, for Feast.
+
+
+def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.DataFrame]:
+    """Raw values of users and items: the key first, then the stored features in the spec's order.
+
+    Raises CheckError for a feature that is missing, null, or not of the spec's type.
+    """
+    frames: dict[Entity, pd.DataFrame] = {
+        "user": artifacts.USER_FEATURES.read(exchange_dir),
+        "item": artifacts.ITEM_FEATURES.read(exchange_dir),
+    }
+    own_ids = feature_ids(exchange_dir)
+    return {entity: _stored(frame, entity, spec, own_ids[entity]) for entity, frame in frames.items()}
+
+
+def feature_ids(exchange_dir: Path) -> dict[Entity, OwnIds]:
+    """What people call the users and items whose features are numbered rows."""
+    return {"user": read_user_ids(exchange_dir), "item": read_item_ids(exchange_dir)}
+
+
+def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec, own_ids: OwnIds) -> pd.DataFrame:
+    names = [feature.name for feature in spec.stored(entity)]
+    absent = [name for name in names if name not in frame.columns]
+    if absent:
+        raise CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec asks for")
+    stored = frame[[wire.FEAST_KEY[entity], *names]]
+    nulls = stored.isna()
+    if nulls.to_numpy().any():
+        name = str(nulls.any().idxmax())
+        row = stored[wire.FEAST_KEY[entity]].tolist()[nulls[name].to_numpy().argmax()]
+        raise CheckError(f"{entity} {own_ids[row]!r} has no value for feature {name!r}")
+    return stored
+
+
+def newest_event(exchange_dir: Path) -> pd.Timestamp:
+    """When the served state was true: the time of the newest train or test rating, in UTC.
+
+    Never later than now, even by a clock that is ahead: Feast serves no row of the future.
+    """
+    ratings = artifacts.RATINGS.read(exchange_dir, [Columns.TIMESTAMP, Columns.SPLIT])
+    served = ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP]  # excluded: the last ten
+    return min(pd.Timestamp(int(served.max()), unit="s", tz="UTC"), pd.Timestamp.now("UTC").floor("s"))
+
+
+# Which users the checks ask for, when, and with which vectors: the same ones for the same data.
+
+
+@dataclass(frozen=True)
+class Search:
+    """One user's search of a channel: the vector, and what must not come back."""
+
+    userid: OwnId
+    vector: Float32
+    seen: NDArray[np.int32]
+
+
+def sampled_users(rows: Sequence[UserRow], size: int) -> list[UserRow]:
+    """Up to ``size`` users known to recall: those with the longest histories, and others at random."""
+    known = [row for row in rows if row.vectors or len(row.history)]
+    by_history = sorted(known, key=lambda row: (-len(row.seen), row.userid))
+    longest, rest = by_history[:LONGEST], by_history[LONGEST:]
+    order = np.random.default_rng(_SEED).permutation(len(rest))[: max(0, size - len(longest))]
+    return sorted((*longest[:size], *(rest[i] for i in order)), key=lambda row: row.userid)
+
+
+def request_time(row: UserRow) -> int:
+    """Time of a check's request for a user, in seconds: for half of them within their last session, else days later."""
+    last = int(row.history.times[0]) if len(row.history) else 0
+    return last + (SOON_S if row.userid % 2 else LATER_S)
+
+
+def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp: int) -> dict[str, Float32]:
+    """What the server searches each channel with for this user: channel name -> vector.
+
+    Raises CheckError for a vector that is not as wide as the index's.
+    """
+    try:
+        return user_vectors(manifest, channels, row.stored(), timestamp)
+    except ServiceError as error:
+        raise CheckError(f"user {row.own_id!r}: {error.what}") from error
+
+
+def sampled_searches(exchange_dir: Path, manifest: Manifest, size: int) -> dict[str, list[Search]]:
+    """Searches of up to ``size`` users at their `request_time`: name of a searched channel -> searches."""
+    channels = read_channels(exchange_dir)
+    searches: dict[str, list[Search]] = {channel.name: [] for channel in manifest.recipe.recall.searched}
+    for row in sampled_users(user_rows(exchange_dir), size):
+        for name, vector in vectors_of(manifest, channels, row, request_time(row)).items():
+            searches[name].append(Search(row.own_id, vector, row.seen))
+    return searches

@@ -1,0 +1,261 @@
+"""Hostile requests to the server as `make serve` runs it: none stops it, gets into it, or gets what is another's."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+import requests
+
+from data_exchange_center.settings import Settings
+from online.web.limits import MAX_BODY
+from tests.metrics_page import value
+from tests.services.online.gunicorn_server import running
+
+ARRIVES_WITHIN_S = 4.0
+AT_ONCE_S = 3.0  # on a busy machine, and without having waited for anybody
+SLOW_CLIENTS = 200  # the server has two threads
+HEAD = b"POST /ml/rec HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+BAD_BODY = b'{"userid": -1}'
+BAD = HEAD + b"Content-Length: %d\r\n\r\n" % len(BAD_BODY) + BAD_BODY  # answered without a service: 400
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Of a server without services."""
+    folder = tmp_path_factory.mktemp("gunicorn")
+    with running(folder, workers=1, threads=2, arrival_timeout_s=ARRIVES_WITHIN_S) as (settings, _):
+        yield settings
+
+
+@contextmanager
+def connection(settings: Settings) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", settings.server.port), timeout=10) as client:
+        yield client
+
+
+def until_closed(client: socket.socket) -> bytes:
+    said = b""
+    with suppress(ConnectionResetError):
+        while chunk := client.recv(65536):
+            said += chunk
+    return said
+
+
+def read_response(client: socket.socket) -> tuple[int, bytes]:
+    """Read exactly one: status and body."""
+    said = b""
+    while b"\r\n\r\n" not in said:
+        said += client.recv(1)
+    head = said.decode().lower()
+    left = int(head.split("content-length: ")[1].split("\r\n")[0]) if "content-length" in head else 0
+    body = b""
+    while len(body) < left:
+        body += client.recv(left - len(body))
+    return int(head.split()[1]), body
+
+
+def trickle(client: socket.socket, drop: bytes, done: threading.Event) -> None:
+    while drop and not done.wait(0.1):
+        try:
+            client.sendall(drop)
+        except OSError:
+            return
+
+
+SLOW: dict[str, tuple[bytes, bytes]] = {
+    "says nothing": (b"", b""),
+    "headers by the byte": (HEAD, b"X"),
+    "headers by the line": (HEAD, b"X-A: b\r\n"),
+    "a body by the byte": (HEAD + b"Content-Length: 2000\r\n\r\n", b" "),
+    "a body that never comes": (HEAD + b"Content-Length: 10\r\n\r\n{", b""),
+    "does not hang up": (b"GET /nowhere HTTP/1.0\r\n\r\n", b""),
+}
+
+
+@pytest.mark.parametrize(("first", "drop"), SLOW.values(), ids=SLOW)
+def test_nobody_waits_for_slow_clients(settings: Settings, first: bytes, drop: bytes) -> None:
+    done = threading.Event()
+    with ExitStack() as stack, ThreadPoolExecutor(SLOW_CLIENTS) as threads:
+        stack.callback(done.set)
+        for _ in range(SLOW_CLIENTS):
+            client = stack.enter_context(connection(settings))
+            client.sendall(first)
+            threads.submit(trickle, client, drop, done)
+        for _ in range(5):
+            started = time.perf_counter()
+            response = requests.post(f"{settings.server.url}/ml/rec", data=BAD_BODY, timeout=10)
+            assert response.json()["error"]["field"] == "userid"
+            assert time.perf_counter() - started < AT_ONCE_S
+        done.set()
+
+
+@pytest.mark.parametrize("name", ["a body by the byte", "a body that never comes"])
+def test_a_body_that_does_not_arrive_is_408(settings: Settings, name: str) -> None:
+    first, drop = SLOW[name]
+    done, started = threading.Event(), time.perf_counter()
+    with connection(settings) as client, ThreadPoolExecutor(1) as threads:
+        client.sendall(first)
+        threads.submit(trickle, client, drop, done)
+        status, body = read_response(client)
+        done.set()
+    assert (status, json.loads(body)["error"]["code"]) == (408, "request_timeout")
+    assert time.perf_counter() - started > 0.9 * ARRIVES_WITHIN_S
+
+
+BY_THE_EDGE: dict[str, tuple[bytes, int, str]] = {
+    "a body of unsaid length": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", 411, "length_required"),
+    "too large a body": (HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1), 400, "bad_request"),
+}
+BY_GUNICORN: dict[str, tuple[bytes, int]] = {
+    "no HTTP": (b"hello there\r\n\r\n", 400),
+    "another version": (b"GET / HTTP/9.9\r\n\r\n", 400),
+    "a header without a colon": (b"GET / HTTP/1.1\r\nnonsense\r\n\r\n", 400),
+    "two lengths": (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400),
+    "no such length": (HEAD + b"Content-Length: x\r\n\r\n{}", 400),
+    "a length and chunks": (HEAD + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    "a long line": (b"GET /" + b"a" * 8000 + b" HTTP/1.1\r\n\r\n", 414),
+    "a long header": (HEAD + b"X: " + b"a" * 9000 + b"\r\n\r\n", 431),
+    "many headers": (HEAD + b"X: a\r\n" * 200 + b"\r\n", 431),
+    "a head without end": (HEAD + b"X: a\r\n" * 16_384, 431),
+}
+
+
+@pytest.mark.parametrize(("sent", "status", "code"), BY_THE_EDGE.values(), ids=BY_THE_EDGE)
+def test_what_cannot_be_right_is_refused_before_the_body_is_read(
+    settings: Settings, sent: bytes, status: int, code: str
+) -> None:
+    with connection(settings) as client:
+        client.sendall(sent)
+        head, _, body = until_closed(client).partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert json.loads(body)["error"]["code"] == code
+    page = requests.get(f"{settings.server.url}/metrics", timeout=10).text
+    assert value(page, "refused_total", code=code) >= 1
+
+
+@pytest.mark.parametrize(("sent", "status"), BY_GUNICORN.values(), ids=BY_GUNICORN)
+def test_what_is_no_request_is_refused_and_the_connection_closed(settings: Settings, sent: bytes, status: int) -> None:
+    with connection(settings) as client:
+        with suppress(ConnectionError):
+            client.sendall(sent)
+        assert int(until_closed(client).split()[1]) == status
+
+
+def test_who_sends_ten_megabytes_reads_the_answer(settings: Settings) -> None:
+    response = requests.post(f"{settings.server.url}/ml/rec", data=b"x" * 10_000_000, timeout=10)
+    assert (response.status_code, response.json()["error"]["field"]) == (400, "body")
+
+
+def test_a_request_may_come_in_pieces_and_the_next_on_the_same_connection(settings: Settings) -> None:
+    with connection(settings) as client:
+        for cut in range(1, len(BAD), 7):
+            client.sendall(BAD[:cut])
+            client.sendall(BAD[cut:])
+            assert read_response(client)[0] == 400
+        client.sendall(BAD + BAD)  # and two at once
+        assert [read_response(client)[0] for _ in range(2)] == [400, 400]
+        client.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BAD_BODY))
+        assert read_response(client)[0] == 100
+        client.sendall(BAD_BODY)
+        assert read_response(client)[0] == 400
+
+
+# What a web page, or whoever finds the port, may try
+
+OWN_HOSTS = ["127.0.0.1", "localhost", "localhost:5000"]
+OTHER_HOSTS = ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:5000", "10.0.0.1", "0.0.0.0"]
+
+
+@pytest.mark.parametrize("host", OTHER_HOSTS)
+@pytest.mark.parametrize("path", ["/ml/history?userid=1", "/healthz", "/metrics", "/", "/nowhere"])
+def test_a_request_under_another_hosts_name_is_refused(settings: Settings, host: str, path: str) -> None:
+    response = requests.get(f"{settings.server.url}{path}", headers={"Host": host}, timeout=10)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "unknown_host")
+
+
+@pytest.mark.parametrize("host", OWN_HOSTS)
+def test_a_request_under_an_own_name_is_answered(settings: Settings, host: str) -> None:
+    assert requests.get(f"{settings.server.url}/healthz", headers={"Host": host}, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("origin", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_another_sites_page_does_not_write(settings: Settings, origin: dict[str, str]) -> None:
+    event = {"eventid": "a", "userid": 1, "itemid": 1, "type": "rating", "value": 5}
+    headers = {"Content-Type": "text/plain", **origin}  # a simple request, which a browser sends unasked
+    response = requests.post(f"{settings.server.url}/ml/event", json=event, headers=headers, timeout=10)
+    assert response.status_code == 403
+
+
+BODIES: dict[str, bytes] = {
+    "deep lists": b"[" * 8_000,
+    "deep objects": b'{"a":' * 3_000,
+    "deep in a field": b'{"userid": ' + b"[" * 8_000,
+    "many keys": b"{" + b",".join(b'"%d": 1' % key for key in range(1_500)) + b"}",
+    "the same key": b"{" + b",".join([b'"userid": 1'] * 1_200) + b', "size": 0}',
+    "a huge number": b'{"userid": ' + b"9" * 5_000 + b"}",
+    "a huge exponent": b'{"userid": 1e999999999}',
+    "a huge string": b'{"userid": "' + b"a" * 15_000 + b'"}',
+    "a name of markup": b'{"<script>alert(1)</script>": 1}',
+    "a user of markup and a wrong size": b'{"userid": "<img src=x onerror=alert(1)>", "size": -1}',
+    "zero bytes": b'{"userid": "a\\u0000b", "size": -1}',
+    "a line for the log": b'{"userid": "a\\r\\nINFO", "size": -1}',
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_body_that_is_made_to_hurt_is_400_as_json(settings: Settings, body: bytes) -> None:
+    started = time.perf_counter()
+    response = requests.post(f"{settings.server.url}/ml/rec", data=body, timeout=10)
+    assert time.perf_counter() - started < AT_ONCE_S
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_request")
+    assert response.headers["Content-Type"] == "application/json"
+    assert len(response.content) < 1_000
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/page/../../../../etc/passwd",
+        "/page/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/page/..%2f..%2f..%2fs1_server.py",
+        "/page/....//....//etc/passwd",
+        "/static/../main/s1_server.py",
+        "/%00",
+        "/%ff%fe",
+        "//evil.example/",
+    ],
+)
+def test_no_path_leads_out_of_the_page(settings: Settings, path: str) -> None:
+    with connection(settings) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        status, body = read_response(client)
+    assert status == 404
+    assert json.loads(body)["error"]["code"] == "not_found"
+
+
+INNER = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SMUGGLED: dict[str, bytes] = {
+    "a length and chunks": b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + INNER,
+    "chunks in disguise": b"Content-Length: 4\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + INNER,
+    "chunks twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + INNER,
+    "two lengths": b"Content-Length: 0\r\nContent-Length: %d\r\n\r\n" % len(INNER) + INNER,
+    "lengths in a list": b"Content-Length: 0, %d\r\n\r\n" % len(INNER) + INNER,
+    "a signed length": b"Content-Length: +0\r\n\r\n" + INNER,
+    "a line feed alone": b"X: a\nContent-Length: 0\r\n\r\n" + INNER,
+}
+
+
+@pytest.mark.parametrize("rest", SMUGGLED.values(), ids=SMUGGLED)
+def test_no_request_hides_in_another(settings: Settings, rest: bytes) -> None:
+    with connection(settings) as client:
+        client.sendall(HEAD + rest)
+        said = until_closed(client)
+    assert int(said.split()[1]) in (400, 411, 501)
+    assert said.count(b"HTTP/1.1 ") == 1, "the connection ends with the refusal"

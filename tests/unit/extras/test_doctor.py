@@ -1,0 +1,205 @@
+"""What `make doctor` says of a pipeline in every state, and the one command that it names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from data_exchange_center import artifacts
+from data_exchange_center.release import ParityRecord
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from extras.doctor import __main__ as doctor
+from extras.doctor.__main__ import Finding, examine, show
+from offline_to_online.releases import Stores, open_release, record_parity
+from online.clients.base import Client, Pong, ServiceError
+from tests.free_ports import settings_on_free_ports
+from tests.synthetic_release import write_artifacts
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Whole artifacts; nothing runs."""
+    write_artifacts(tmp_path)
+    return settings_on_free_ports(tmp_path)
+
+
+class Service:
+    def __init__(self, name: str, up: bool) -> None:
+        self.service, self.up = name, up
+
+    def ping(self) -> Pong:
+        if not self.up:
+            raise ServiceError(self.service, "cannot be reached")
+        return Pong("1.2", 0.1)
+
+
+def clients(*down: str) -> list[Client[Any, Any]]:
+    return [cast(Any, Service(name, name not in down)) for name in ("redis", "elasticsearch", "feast", "triton")]
+
+
+class Held(SimpleNamespace):
+    """A store that holds what it is told to hold."""
+
+    def is_checked(self, release: str) -> bool:
+        return release in self.holds
+
+    def live(self) -> str | None:
+        return self.is_live
+
+
+def stores(settings: Settings, *holds: str, live: str | None = None, without: str = "") -> Stores:
+    titles = [(each.title, each.step) for each in Stores.of(settings).all]
+    return Stores(
+        *(
+            cast(Any, Held(title=title, step=step, holds=() if title == without else holds, is_live=live))
+            for title, step in titles
+        )
+    )
+
+
+def next_command(found: list[Finding]) -> str:
+    console = Console(record=True, width=200)
+    show(found, console)
+    return re.search(r"Run next:  (.*)$|All is well", console.export_text(), re.MULTILINE)[0].strip()  # type: ignore[index]
+
+
+def state(found: list[Finding], what: str) -> tuple[str, str]:
+    (finding,) = [each for each in found if each.what.endswith(what)]
+    return finding.state, finding.detail
+
+
+def test_before_anything_was_run(tmp_path: Path) -> None:
+    settings = settings_on_free_ports(tmp_path)
+    found = examine(settings, clients("redis"), stores(settings))
+    assert state(found, "s0_get_data.py") == ("missing", "there is no offline/raw/dataset.json")
+    assert state(found, "s2_model_train.py")[0] == "missing"
+    assert next_command(found) == "Run next:  make offline"
+
+
+def test_after_the_offline_steps_the_services_are_started(settings: Settings) -> None:
+    found = examine(settings, clients("feast"), stores(settings))
+    assert [each.state for each in found[:7]] == ["done"] * 7
+    assert state(found, "redis") == ("up", "1.2")
+    assert state(found, "feast") == ("down", "cannot be reached")
+    assert next_command(found) == "Run next:  make up"
+
+
+@pytest.mark.parametrize("recipe", ["source", "default"])
+def test_artifacts_of_either_recipe_are_whole(tmp_path: Path, recipe: str) -> None:
+    write_artifacts(tmp_path, recipe=recipe)
+    settings = settings_on_free_ports(tmp_path).model_copy(update={"recipe_name": recipe})
+    assert [each.state for each in doctor.offline_steps(settings)] == ["done"] * 7
+
+
+def test_a_changed_input_is_named_and_what_follows_from_it_is_stale(settings: Settings) -> None:
+    spec = artifacts.FEATURE_SPEC.at(settings.exchange_dir)
+    spec.write_text(spec.read_text() + "\n")
+    found = list(doctor.offline_steps(settings))
+    assert state(found, "s1_feature_engi.py")[0] == "done"
+    assert state(found, "s2_model_train.py") == ("stale", "offline/feature_spec.json has changed since")
+    artifacts.RATINGS.write(settings.exchange_dir, artifacts.RATINGS.read(settings.exchange_dir).iloc[:-1])
+    found = list(doctor.offline_steps(settings))
+    assert state(found, "s2_term_trans.py") == ("stale", "offline/ratings.parquet has changed since")
+    assert next_command(found) == "Run next:  make offline"
+
+
+def test_another_recipe_makes_every_step_stale(settings: Settings) -> None:
+    found = list(doctor.offline_steps(settings.model_copy(update={"recipe_name": "source"})))
+    said = ("stale", "it was run with recipe 'default', the recipe now is 'source'")
+    assert [state(found, step) for step in ("s2_term_trans.py", "s2_model_train.py")] == [said] * 2
+
+
+def checked(settings: Settings) -> str:
+    manifest = open_release(settings)
+    record = ParityRecord(users=1, pairs=256, largest_difference=1e-7, triton_model="ml_rec", triton_version=1)
+    record_parity(settings, manifest, record)
+    return manifest.release
+
+
+def test_what_is_not_loaded_checked_or_live_is_synced(settings: Settings) -> None:
+    release = open_release(settings).release
+    found = examine(settings, clients(), stores(settings, release, without="Feast"))
+    assert state(found, "s1_user_to_redis.py")[0] == "done"
+    assert state(found, "s1_feature_to_feast.py") == ("missing", f"release {release} is not in Feast, or not wholly")
+    assert state(found, "s3_check_offline_and_online.py")[0] == "missing"
+    assert state(found, "s1_go_live.py") == ("not live", "no release is")
+    assert next_command(found) == "Run next:  make sync"
+    checked(settings)
+    found = examine(settings, clients(), stores(settings, release, live="another"))
+    assert state(found, "s3_check_offline_and_online.py") == ("done", "256 pairs agree to 1.0e-07")
+    assert state(found, "s1_go_live.py") == ("not live", "release another is live")
+    assert next_command(found) == "Run next:  make sync"
+
+
+@pytest.fixture
+def answering(settings: Settings) -> Iterator[tuple[Settings, dict[str, Any]]]:
+    """A server that answers /readyz with what the test puts into the dictionary."""
+    said: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(said).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        port = settings.server.model_copy(update={"port": server.server_port})
+        yield settings.model_copy(update={"server": port}), said
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "command"),
+    [
+        ({"ready": True, "release": "theirs"}, ("up", "answers from release"), "All is well"),
+        ({"ready": True, "release": "another"}, ("not live", "answers from release another"), "Run next:  make serve"),
+        ({"ready": False, "release": None, "message": "no release"}, ("not ready", "no rel"), "Run next:  make logs"),
+        ({"not": "ours"}, ("down", "nothing answers"), "Run next:  make serve"),
+    ],
+)
+def test_the_server_is_the_last_line(
+    answering: tuple[Settings, dict[str, Any]], said: dict[str, Any], expected: tuple[str, str], command: str
+) -> None:
+    settings, answer = answering
+    release = checked(settings)
+    answer |= said | ({"release": release} if said.get("release") == "theirs" else {})
+    found = examine(settings, clients(), stores(settings, release, live=release))
+    assert (found[-1].what, found[-1].state) == ("server", expected[0])
+    assert expected[1] in found[-1].detail
+    assert next_command(found) == command
+
+
+def test_a_store_that_fails_meanwhile_is_a_line_and_not_the_end(settings: Settings) -> None:
+    held = stores(settings)
+
+    def fail(_: str) -> bool:
+        raise StepError("Redis at here did not do what was asked", "Start it.")
+
+    held.redis.is_checked = fail  # type: ignore[method-assign]
+    found = examine(settings, clients(), held)
+    assert state(found, "release") == ("unknown", "Redis at here did not do what was asked")
+
+
+def test_the_exit_code_is_1_unless_all_is_well(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for found, code in (([Finding("redis", "up", "7")], 0), ([Finding("redis", "down", "away", "make up")], 1)):
+        monkeypatch.setattr(doctor, "examine", lambda *_, found=found: found)
+        with pytest.raises(SystemExit) as ended:
+            run(doctor.main)
+        assert ended.value.code == code
+    assert "Run next:  make up" in capsys.readouterr().out

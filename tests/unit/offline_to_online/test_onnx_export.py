@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from data_exchange_center import wire
+from data_exchange_center.features import ModelInputs, Widths
+from data_exchange_center.steps import CheckError
+from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.kinds import load_ranker, weights_to_bytes
+from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx, read_model_file
+from offline_to_online.parity.offline_truth import OfflineTruth
+
+
+def test_the_export_is_in_the_pinned_dialect_with_the_promised_names(exported: bytes, truth: OfflineTruth) -> None:
+    proto = onnx.load_from_string(exported)
+    assert proto.ir_version <= MAX_IR
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
+    given = {each.name: [dim.dim_param or dim.dim_value for dim in each.type.tensor_type.shape.dim]
+             for each in (*proto.graph.input, *proto.graph.output)}  # fmt: skip
+    rows, widths = "rows", truth.spec.widths  # any number of rows
+    history = {wire.MODEL_HISTORY: [1, widths.history]} if widths.history else {}
+    assert given == {wire.MODEL_INPUT: [rows, widths.row], **history, wire.MODEL_OUTPUT: [rows, 1]}
+
+
+def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) -> None:
+    assert str(Path(__file__).parents[4]).encode() not in exported
+
+
+def test_the_same_weights_give_the_same_bytes(exported: bytes, truth: OfflineTruth) -> None:
+    assert export_onnx(truth.model, truth.spec.widths, "aaaaaaaaaaaa") == exported
+
+
+def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth) -> None:
+    assert check_onnx(exported, truth.model, truth.sampled_lists(30)) <= 1e-6
+
+
+def test_a_model_for_users_without_a_profile_scores_as_pytorch_does() -> None:
+    config = DeepFMConfig(wide=(5, 7), narrow=(), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8,), dropout=0.0)
+    model = load_ranker(weights_to_bytes(DeepFM(config)), config.model_dump())
+    rows = np.random.default_rng(0).integers(0, 5, (20, config.width)).astype(np.float32)
+    content = export_onnx(model, Widths(config.width, 0), "aaaaaaaaaaaa")
+    assert check_onnx(content, model, [ModelInputs(rows)]) <= 1e-6
+
+
+def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTruth) -> None:
+    class Drifted(torch.nn.Module):
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = truth.model(*inputs) + 1e-4
+            return scores
+
+    with pytest.raises(CheckError, match=r"row \d+ of a list: ONNX Runtime scores"):
+        check_onnx(exported, Drifted(), truth.sampled_lists(1))
+
+
+def test_a_dialect_that_is_too_new_is_caught(exported: bytes, truth: OfflineTruth) -> None:
+    proto = onnx.load_from_string(exported)
+    proto.ir_version = MAX_IR + 1
+    with pytest.raises(CheckError, match=f"IR {MAX_IR + 1}"):
+        check_onnx(proto.SerializeToString(), truth.model, truth.sampled_lists(1))
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(CheckError, match=r"model\.onnx is not an exported ranking model"):
+        read_model_file(path)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from online.main.s1_server import create_app
+from tests.unit.online.conftest import Fakes
+
+OPEN = "0.0.0.0"
+
+
+def client(fakes: Fakes, **server: Any) -> FlaskClient:
+    settings = Settings()
+    changed = settings.server.model_copy(update=server)
+    return create_app(fakes.recommender, settings.model_copy(update={"server": changed})).test_client()
+
+
+def code(http: FlaskClient, host: str = "localhost", address: str = "127.0.0.1", **body: Any) -> Any:
+    more: Any = {"headers": {"Host": host}, "environ_base": {"REMOTE_ADDR": address}}
+    response = http.post("/ml/rec", json={"userid": 1, **body}, **more)
+    return (
+        response.status_code if response.status_code == 200 else (response.status_code, response.json["error"]["code"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("server", "host", "expected"),
+    [
+        ({}, "localhost:5000", 200),
+        ({}, "evil.example", (400, "unknown_host")),
+        ({"host": OPEN}, "shop.example", 200),
+        ({"proxies": 1}, "shop.example", 200),
+        ({"host": OPEN, "allowed_hosts": "shop.example, .b.example"}, "shop.example:80", 200),
+        ({"host": OPEN, "allowed_hosts": "shop.example, .b.example"}, "a.b.example", 200),
+        ({"host": OPEN, "allowed_hosts": "shop.example, .b.example"}, "127.0.0.1", (400, "unknown_host")),
+    ],
+)
+def test_a_server_answers_to_its_own_names(fakes: Fakes, server: dict[str, Any], host: str, expected: object) -> None:
+    assert code(client(fakes, **server), host) == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "address", "expected"),
+    [
+        ({}, "127.0.0.2", 200),
+        ({}, "10.0.0.7", (403, "forbidden")),
+        ({"proxies": 1}, "10.0.0.7", 200),
+        ({"host": OPEN}, "10.0.0.7", 200),
+    ],
+)
+def test_other_machines_are_answered_where_the_settings_open_the_server(
+    fakes: Fakes, server: dict[str, Any], address: str, expected: object
+) -> None:
+    """Flask's own server listens where its command line says: `flask run --host=0.0.0.0`."""
+    assert code(client(fakes, **server), address=address) == expected
+
+
+def test_a_strict_request_to_an_open_server_needs_a_key_or_a_setting(fakes: Fakes) -> None:
+    assert code(client(fakes), strict=True) == 200
+    assert code(client(fakes, host=OPEN), strict=True) == (403, "forbidden")
+    assert code(client(fakes, host=OPEN)) == 200
+    assert code(client(fakes, host=OPEN, strict_for="all"), strict=True) == 200
