@@ -1,8 +1,8 @@
 """Step 3: each user's preferred genres, seen items and state, and the popular items.
 
 In industry: one of a dozen recall channels; a user's recent tags query an inverted index. A user's tags here are the
-genres clicked at least 3 times within the last 10 interactions. What that would have recalled is measured on the
-validation part of the training rows, with preferences from the rows before it; the held-out rows are not read.
+genres clicked at least 3 times within the last 10 interactions. Their recall is measured on the validation part of the
+training rows, with preferences from the rows before it; the held-out rows are not read.
 
 A user's state is what the channels read when a request comes: profile codes, and the events before the held-out ones.
 
