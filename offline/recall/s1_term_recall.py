@@ -29,7 +29,7 @@ from offline.data.sequences import user_states
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
-    dataset, genres = read_dataset(folder), artifacts.GENRES.read(folder)[Columns.GENRES]
+    genres, dataset = artifacts.GENRES.read(folder)[Columns.GENRES], read_dataset(folder)
     ratings, users, item_terms = (
         table.read(folder) for table in (artifacts.RATINGS, artifacts.USERS, artifacts.ITEM_TERMS)
     )
