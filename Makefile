@@ -118,10 +118,6 @@ lint: setup-dev ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs'
 offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
 	@$(BIN)/python -m offline.step_runner
 
-.PHONY: new-data
-new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new-data folder=my-folder
-	@[[ -n "$(folder)" ]] || { echo "Name the folder that holds your files: make new-data folder=my-folder" >&2; exit 1; }
-	@$(BIN)/python -m offline.ingestion.proposal "$(folder)"
 
 .PHONY: sync
 sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)

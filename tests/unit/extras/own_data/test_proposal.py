@@ -9,11 +9,11 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.ingestion.declaration import parse
-from offline.ingestion.ingest import ingest
-from offline.ingestion.proposal import main, propose
-from offline.ingestion.sources import opened
+from extras.own_data.declaration import parse
+from extras.own_data.proposal import main, propose
+from tests.datasets import tables_of
 from tests.made_up_data import half_stars, shop
+from tests.unit.offline.synthetic import made_up_movielens
 
 
 def bare(folder: Path) -> Path:
@@ -78,8 +78,7 @@ def test_what_is_proposed_can_be_read_as_it_is(
 ) -> None:
     main(Settings(), made(tmp_path))
     assert f"make demo RECSYS_DATA={tmp_path}" in capsys.readouterr().out
-    with opened(tmp_path) as source:
-        assert len(ingest(source.declaration, source.tables).ratings) > 0
+    assert len(tables_of(tmp_path).ratings) > 0
 
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
@@ -89,7 +88,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "dataset.toml").read_text() == before
 
 
-def test_files_that_hold_no_events_are_told(tmp_path: Path, movielens: Callable[..., Path]) -> None:
+def test_files_that_hold_no_events_are_named(tmp_path: Path) -> None:
     with pytest.raises(StepError, match="is no folder"):
         propose(tmp_path / "nowhere")
     with pytest.raises(StepError, match=r"holds no file that ends with \.csv"):
@@ -98,7 +97,7 @@ def test_files_that_hold_no_events_are_told(tmp_path: Path, movielens: Callable[
     with pytest.raises(StepError, match=r"looks like interactions.*notes\.csv: a, b.*by hand"):
         propose(tmp_path)
     with pytest.raises(StepError, match="holds MovieLens, which needs no"):
-        propose(movielens())
+        propose(made_up_movielens(tmp_path / "ml"))
 
 
 def goods(folder: Path, separator: str = ";") -> Path:
@@ -150,8 +149,7 @@ def test_what_to_run_next_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFi
 def test_files_in_folders_of_the_folder_are_looked_at(tmp_path: Path) -> None:
     bare(shop(tmp_path / "data" / "2024"))
     main(Settings(), tmp_path)
-    with opened(tmp_path) as source:
-        assert len(ingest(source.declaration, source.tables).ratings) > 0
+    assert len(tables_of(tmp_path).ratings) > 0
 
 
 def test_what_is_liked_is_written_with_all_its_digits(tmp_path: Path) -> None:

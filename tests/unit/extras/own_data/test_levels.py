@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offline.ingestion.levels import MOST_LEVELS, Scale
+from extras.own_data.attributes import MOST_LEVELS, Scale
 
 
 def scale_of(values: np.ndarray, above: float) -> Scale:

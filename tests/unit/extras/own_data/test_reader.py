@@ -13,20 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data_exchange_center import artifacts
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.ingestion import events, tables
-from offline.ingestion.ingest import Ingested, ingest
-from offline.ingestion.sources import opened
+from extras.own_data import reader
+from offline.preprocess import s0_get_data
+from tests.datasets import tables_of as read
 from tests.made_up_data import SHOP, half_stars, shop
 
 ROWS = "customer,sku,at\nu-1,b,2024-01-01T10:00:00Z\nu-2,a,2024-01-01 11:00\nu-1,a,2024-01-02T00:00:00.5+01:00\n"
 RATED = SHOP.replace('time_unit = "iso"', 'value = "stars"\npositive_above = 3')
 LISTED = SHOP + '\n[items]\nid = "sku"\ntitle = "name"\n'
-
-
-def read(folder: Path) -> Ingested:
-    with opened(folder) as source:
-        return ingest(source.declaration, source.tables)
 
 
 def written(folder: Path, declaration: str = SHOP, **files: str) -> Path:
@@ -115,24 +112,31 @@ def test_ids_of_another_type_than_text_are_read_as_people_write_them(tmp_path: P
         read(folder)
 
 
-@pytest.mark.parametrize(("unit", "times"), [("s", (5, 7)), ("ms", (5000, 7900)), ("us", (5_000_001, 7_999_999))])
-def test_a_time_is_in_its_unit(tmp_path: Path, unit: str, times: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("unit", "times"),
+    [
+        ("s", ("1700000005", "1700000007")),
+        ("ms", ("1700000005000", "1700000007900")),
+        ("us", ("1700000005000001", "1700000007999999")),
+    ],
+)
+def test_a_time_is_in_its_unit(tmp_path: Path, unit: str, times: tuple[str, str]) -> None:
     rows = f"customer,sku,at\n1,1,{times[0]}\n2,2,{times[1]}\n"
     found = read(written(tmp_path, SHOP.replace('"iso"', f'"{unit}"'), interactions_csv=rows))
-    assert found.ratings["timestamp"].tolist() == [5, 7]
+    assert found.ratings["timestamp"].tolist() == [1_700_000_005, 1_700_000_007]
 
 
 def test_finer_times_than_seconds_keep_their_order(tmp_path: Path) -> None:
-    rows = "customer,sku,at\n1,1,1900\n1,2,1100\n2,3,1500\n"
+    rows = "customer,sku,at\n1,1,1700000001900\n1,2,1700000001100\n2,3,1700000001500\n"
     found = read(written(tmp_path, SHOP.replace('"iso"', '"ms"'), interactions_csv=rows))
     assert found.ratings["itemid"].tolist() == [2, 1, 3]
-    assert found.ratings["timestamp"].tolist() == [1, 1, 1]
+    assert found.ratings["timestamp"].tolist() == [1_700_000_001] * 3
 
 
 def test_negative_and_many_values_are_levels_cut_at_what_is_liked(tmp_path: Path) -> None:
     values = np.round(np.random.default_rng(0).normal(size=400), 3)
-    rows = "".join(f"{n % 7},{n % 11},{n},{value}\n" for n, value in enumerate(values))
-    toml = RATED.replace("positive_above = 3", "positive_above = 0.25")
+    rows = "".join(f"{n % 7},{n % 11},2024-01-01T00:00:00.{n:03d}Z,{value}\n" for n, value in enumerate(values))
+    toml = SHOP + 'value = "stars"\npositive_above = 0.25\n'
     found = read(written(tmp_path, toml, interactions_csv="customer,sku,at,stars\n" + rows))
     levels = found.dataset.levels
     assert 2 <= len(levels) <= 10
@@ -159,15 +163,6 @@ def test_half_stars_and_awkward_categories(tmp_path: Path) -> None:
     assert (price.name, price.column, price.unit, price.scale) == ("Preis", "preis", 0.01, 975)
     assert found.items["preis"].max() == 9.75
     assert (found.items.loc[found.items["id"] == "t9", "title"] == "t9").all()  # it has no name
-
-
-def test_the_same_rows_in_another_batch_size_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = shop(tmp_path)
-    expected = read(folder)
-    monkeypatch.setattr(tables, "BLOCK", 2_000)
-    found = read(folder)
-    pd.testing.assert_frame_equal(found.ratings, expected.ratings)
-    assert found.dataset == expected.dataset
 
 
 TWICE = "sku,name\na,A\nb,B\na,C\n"
@@ -342,10 +337,100 @@ def test_two_files_of_a_table_are_not_guessed_between(tmp_path: Path) -> None:
         read(folder)
 
 
-def test_endless_events_of_one_user_are_given_up_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is not read to its end, which here would be an error too."""
-    monkeypatch.setattr(tables, "BLOCK", 1_000)
-    monkeypatch.setattr(events, "MOST_OF_ONE_USER", 500)
-    rows = "customer,sku,at\n" + "bot,a,2024-01-01\n" * 5_000 + "no,such,time\n"
+def test_a_user_with_more_events_than_a_person_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_OF_ONE_USER", 500)
+    rows = "customer,sku,at\n" + "bot,a,2024-01-01\n" * 501
     with pytest.raises(StepError, match="customer 'bot' has more than 500 events"):
         read(written(tmp_path, interactions_csv=rows))
+
+
+@pytest.mark.parametrize(
+    ("cells", "first"),
+    [
+        (["11/1/2000", "11/23/2000"], 973036800),
+        (["1/11/2000", "23/11/2000"], 973036800),
+        (["1.11.2000 10:00", "2.11.2000 09:30"], 973072800),
+        (["Nov 1, 2000", "Nov 2, 2000"], 973036800),
+        (["11/1/2000 9:05 PM", "11/23/2000 9:05 AM"], 973112700),
+        (["20001101", "20001102"], 973036800),
+    ],
+)
+def test_a_date_is_read_as_the_whole_column_allows(tmp_path: Path, cells: list[str], first: int) -> None:
+    rows = "".join(f'u{n},i{n},"{cell}"\n' for n, cell in enumerate(cells))
+    found = read(written(tmp_path, interactions_csv="customer,sku,at\n" + rows))
+    times = dict(zip(found.ratings["userid"], found.ratings["timestamp"], strict=True))
+    assert times[1] == first
+
+
+AMBIGUOUS = "customer,sku,at\nu,a,1/1/2001\nv,b,11/1/2000\n"
+
+
+def test_a_date_that_may_be_meant_in_two_ways_needs_a_format(tmp_path: Path) -> None:
+    message = (
+        r"interactions\.csv, line 3, column 'at': '11/1/2000' .*'%m/%d/%Y' or '%d/%m/%Y': say which with time_format"
+    )
+    with pytest.raises(StepError, match=message):
+        read(written(tmp_path, interactions_csv=AMBIGUOUS))
+    for form, day in (("%m/%d/%Y", "2000-11-01"), ("%d/%m/%Y", "2000-01-11")):
+        found = read(written(tmp_path, f'{SHOP}time_format = "{form}"\n', interactions_csv=AMBIGUOUS))
+        assert found.ratings["timestamp"].tolist()[1] == pd.Timestamp(day, tz="UTC").timestamp()
+    with pytest.raises(StepError, match=r"line 2, column 'at': a time like time_format = \"%d.%m.%Y\" expected"):
+        read(written(tmp_path, f'{SHOP}time_format = "%d.%m.%Y"\n', interactions_csv=AMBIGUOUS))
+
+
+def test_one_date_unlike_the_others_is_named(tmp_path: Path) -> None:
+    rows = "customer,sku,at\nu,a,11/30/2000\nv,b,11/1/2000\nu,b,11/2/2000\nv,a,soon\n"
+    with pytest.raises(StepError, match=r"line 5, column 'at': a time like most others, .*%m/%d/%Y.* found 'soon'"):
+        read(written(tmp_path, interactions_csv=rows))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([1_717_171_717 * 10**9 + 1_234] * 2, pa.timestamp("ns", "Asia/Tokyo")),
+        pa.array([1_717_171_717] * 2, pa.timestamp("s")),
+        pa.array([1_717_171_717] * 2, pa.uint64()),
+        pa.array([1_717_171_717.0] * 2, pa.float64()),
+        pa.array(["1717171717"] * 2, pa.large_string()),
+    ],
+    ids=str,
+)
+def test_times_of_any_type_of_parquet_are_the_same(tmp_path: Path, values: pa.Array) -> None:
+    (written(tmp_path, SHOP.replace('"iso"', '"s"')) / "interactions.csv").unlink()
+    table = pa.table({"customer": ["u", "v"], "sku": ["a", "b"], "at": values})
+    pq.write_table(table, tmp_path / "interactions.parquet")
+    assert read(tmp_path).ratings["timestamp"].tolist() == [1_717_171_717] * 2
+
+
+def test_attributes_of_parquet_keep_their_types(tmp_path: Path) -> None:
+    """Digits in a column of texts stay texts, lists are lists, decimals of few bytes are those that people write."""
+    declared = (
+        SHOP
+        + """
+[users]
+id = "customer"
+attributes = { zip = "categorical", age = "categorical", tags = "multi-valued" }
+[items]
+id = "sku"
+attributes = { price = "numeric" }
+"""
+    )
+    people = {"customer": ["u-1", "u-2"], "zip": ["10115", "20095"], "age": [7, 8], "tags": [["x", "y"], None]}
+    pq.write_table(pa.table(people), written(tmp_path, declared) / "users.parquet")
+    prices = pa.array([3.7, 2], pa.float32())
+    pq.write_table(pa.table({"sku": ["a", "b"], "price": prices}), tmp_path / "items.parquet")
+    found = read(tmp_path)
+    assert found.users[["zip", "age"]].to_numpy().tolist() == [["10115", 7], ["20095", 8]]
+    assert found.users[["tags_x", "tags_y"]].to_numpy().tolist() == [["yes", "yes"], ["no", "no"]]
+    assert found.items["price"].tolist() == [3.7, 2]
+    pq.write_table(pa.table({"sku": ["a", "b"], "price": [2e15, 1]}), tmp_path / "items.parquet")
+    with pytest.raises(StepError, match=r"items\.parquet, row 1, column 'price': a number of at most 1e\+15"):
+        read(tmp_path)
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    folder = shop(tmp_path / "shop")
+    for name in ("one", "other"):
+        s0_get_data.main(Settings(data=folder, exchange_dir=tmp_path / name))
+    for table in artifacts.RAW:
+        assert table.at(tmp_path / "one").read_bytes() == table.at(tmp_path / "other").read_bytes()

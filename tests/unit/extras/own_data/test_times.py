@@ -8,7 +8,6 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.ingestion.times import likely_unit
 from offline.preprocess import s0_get_data
 from tests.made_up_data import SHOP
 
@@ -33,18 +32,3 @@ def test_the_first_step_says_which_times_it_read(tmp_path: Path, capsys: pytest.
     printed = capsys.readouterr().out
     assert "events from 2024-01-01 to 2025-01-01" in printed
     assert "published figures" not in printed
-
-
-@pytest.mark.parametrize(
-    ("text", "unit"),
-    [
-        ("1704067200", "s"),
-        ("1704067200000", "ms"),
-        ("1704067200000000", "us"),
-        ("2024-01-01", "iso"),
-        ("7", None),
-        ("noon", None),
-    ],
-)
-def test_the_unit_that_fits(text: str, unit: str | None) -> None:
-    assert likely_unit(text) == unit

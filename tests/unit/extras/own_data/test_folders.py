@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from offline.ingestion.folders import content_of, files_of
+from offline.movielens import files_of
 
 
 def test_of_two_files_with_one_name_the_first_in_order_is_taken(tmp_path: Path) -> None:
@@ -17,4 +17,4 @@ def test_of_two_files_with_one_name_the_first_in_order_is_taken(tmp_path: Path) 
             file.write(folder / name, name)
     for path in (folder, archive):
         with files_of(path) as files:
-            assert content_of(files["x.csv"]) == b"a/x.csv"
+            assert files["x.csv"].read_text() == "a/x.csv"

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from data_exchange_center.steps import StepError
-from offline.ingestion import sources
-from offline.ingestion.ingest import ingest
+from tests.datasets import tables_of
 
 DECLARED = """\
 name = "parts"
@@ -29,9 +28,7 @@ def in_parts(folder: Path, *parts: str, declared: str = DECLARED) -> Path:
 
 
 def ratings(folder: Path) -> pd.DataFrame:
-    with sources.opened(folder) as source:
-        assert set(source.files) == {path.name for path in folder.iterdir()}
-        return ingest(source.declaration, source.tables).ratings
+    return tables_of(folder).ratings
 
 
 def test_parts_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offline.ingestion.attributes import CENTRES, intervals, item_number
-from offline.ingestion.declaration import AttributeSpec
+from extras.own_data.attributes import CENTRES, intervals, item_number
+from extras.own_data.declaration import AttributeSpec
 
 
 def test_a_value_that_most_share_is_an_interval_of_its_own() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from data_exchange_center.steps import StepError
-from offline.ingestion.declaration import parse
+from extras.own_data.declaration import parse
 from tests.made_up_data import HALF_STARS, SHOP
 
 
