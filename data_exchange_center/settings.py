@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -60,7 +60,7 @@ class ServerSettings(ServiceSettings):
     known_users: Annotated[int, Field(ge=0)] = 5_000  # whose state and features a worker remembers, some 10 kB each
     last_state_max_age_s: Seconds = 900.0  # of such a state, when Redis does not answer
 
-    extras: Annotated[str, Field(pattern=r"^[\w.-]+(, *[\w.-]+)*$")] = "all"  # of extras/, or modules: page,shop.hook
+    extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"  # "all", "none", or some: "page,keys"
 
     def named_extras(self, there: Sequence[str]) -> tuple[str, ...]:
         """Those of the server that the setting names: "all", "none", or some, with or without "all" among them."""
@@ -91,6 +91,9 @@ class TracingSettings(BaseModel):
     endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""  # http://127.0.0.1:4318/v1/traces; empty: none
     share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the requests whose caller has not decided
     timeout_s: Seconds = 5.0  # in the background, no request waits for it
+
+
+IN_MEMORY: Final = "pandas"  # the engine that the core has
 
 
 class PandasSettings(BaseModel):
@@ -163,7 +166,8 @@ class Settings(BaseSettings):
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
         default="default", validation_alias="RECSYS_RECIPE"
     )
-    engine: Literal["pandas", "spark"] = "pandas"  # what the steps and Feast compute with; see past_one_machine
+    # what the steps and Feast compute with: pandas, or the name of a plugin (see past_one_machine)
+    engine: Annotated[str, Field(pattern=r"^\w+$")] = IN_MEMORY
     pandas: PandasSettings = PandasSettings()
     spark: SparkSettings = SparkSettings()
     training: TrainingSettings = TrainingSettings()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline import engines
 from offline.data import samples
 from offline.data.lists import Lists
 from offline.data.samples import RatedPairs
@@ -26,6 +24,7 @@ from offline.data.sequences import Inputs, Sequences, make_inputs
 
 PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
 OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
+InputsReader = Callable[[Settings], Inputs]  # as `read_inputs`
 
 
 def read_inputs(
@@ -41,10 +40,7 @@ def read_inputs(
     own = _events_of(users, share(len(users)))
     ratings = artifacts.RATINGS.read(folder, only=own)
     ratings = ratings[ratings[Columns.SPLIT].isin(parts)]
-    inputs = make_inputs(ratings, users, items, read_dataset(folder))
-    whole_past = parts == PAST and own is None
-    elsewhere = engines.beside_models(settings).pairs(len(items)) if whole_past else None
-    return replace(inputs, data=replace(inputs.data, elsewhere=elsewhere))
+    return make_inputs(ratings, users, items, read_dataset(folder))
 
 
 def _events_of(users: pd.DataFrame, part: slice) -> list[Condition] | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.recipes import Recipe
-from data_exchange_center.settings import Settings, TrainingSettings
+from data_exchange_center.settings import IN_MEMORY, Settings, TrainingSettings
 from data_exchange_center.steps import StepError, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,10 +94,13 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
 
 
 def twins_of(settings: Settings) -> Mapping[str, str]:
-    """Step -> the script that runs in its place, where the settings want several workers or a GPU."""
-    twins: Mapping[str, str] = {}
-    if settings.training != TrainingSettings():
-        twins = plugins.load("recsys.steps", "workers")
+    """Step -> the script that runs in its place, where the settings name an engine, several workers or a GPU.
+
+    Raises PluginError where nothing has the engine's name.
+    """
+    twins: Mapping[str, str] = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
+    if settings.training != TrainingSettings():  # also of steps that the engine has twins of
+        twins = {**twins, **plugins.load("recsys.steps", "workers")}
     return twins
 
 

@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
 from offline import movielens
-from offline.engines.in_memory import PandasEngine
+from offline.data.sequences import user_states
 from offline.readers import read_inputs
-from offline.recall.s1_term_recall import write_user_state
 from tests.datasets import STARS
 from tests.synthetic_ranking import write_ranker
 from tests.synthetic_recall import write_channels
@@ -46,7 +45,9 @@ def write_artifacts(
     _write_items(folder, world)
     _write_recall_state(folder, world, data.window, data.clicks_for_preference)
     inputs = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe))
-    write_user_state(PandasEngine(), folder, inputs.profile)
+    users = artifacts.USERS.read(folder)
+    past = world.ratings[world.ratings[Columns.SPLIT] != Split.HOLDOUT]
+    artifacts.USER_STATE.write(folder, user_states(past, users, inputs.profile))
     write_channels(folder, world, inputs, RECIPES[recipe])
     write_ranker(folder, world, RECIPES[recipe], seed)
     write_inputs(folder, recipe)

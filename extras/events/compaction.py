@@ -19,9 +19,9 @@ from data_exchange_center.history import History
 from data_exchange_center.own_ids import OwnId
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
-from online.recommend.open_release import NoReleaseError, OpenRelease
-from online.recommend.recommender import Recommender
-from online.recommend.types import UnknownReleaseError
+from online.recommend.recommend import Recommender
+from online.recommend.release import Release
+from online.recommend.types import NoReleaseError, UnknownReleaseError
 
 
 class Compaction:
@@ -34,7 +34,7 @@ class Compaction:
         """The eventids of those that no request need read; ``dataset``: `Dataset.base_name`. Raises ServiceError."""
         users = self._recommender.users
         _, activated = users.activated()
-        states: list[tuple[StoredUser, OpenRelease]] = []
+        states: list[tuple[StoredUser, Release]] = []
         for release in activated:
             try:
                 opened = self._recommender.releases.named(release)
@@ -49,7 +49,7 @@ class Compaction:
         return unneeded(states)
 
 
-def unneeded(states: Sequence[tuple[StoredUser, OpenRelease]]) -> set[str]:
+def unneeded(states: Sequence[tuple[StoredUser, Release]]) -> set[str]:
     """``states``: a user's, with all events, in each of the kept releases of a data set."""
     if not states:
         return set()

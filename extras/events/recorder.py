@@ -22,7 +22,7 @@ from data_exchange_center.events import Event
 from data_exchange_center.own_ids import MAX_INTEGER, OwnId, kind_of
 from extras.events.incoming import EventError
 from extras.events.log import Forgotten, Recording
-from online.recommend.open_release import OpenRelease
+from online.recommend.release import Release
 
 AHEAD_S: Final = 60
 
@@ -47,7 +47,7 @@ class Recorded:
 class Recorder:
     """Shared by the threads of a process."""
 
-    def __init__(self, log: Log, opened: Callable[[], OpenRelease], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, log: Log, opened: Callable[[], Release], clock: Callable[[], float] = time.time) -> None:
         """``opened``: the release whose data set says what an event may be."""
         self._log = log
         self._opened = opened

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from extras.experiments.changes import Kept, started, stopped
 from extras.experiments.declaration import DAY_S, MAX_ARMS, Declaration, ExperimentError, Experiments, named, told
 from extras.experiments.description import EXPERIMENT_MODELS, EXPERIMENTS
-from extras.experiments.experimenting import Experimenting
+from extras.experiments.experimenting import ExperimentAnswer, Experimenting, ExperimentRequest
 from extras.experiments.exposures import Exposure, ExposureQueue
 from extras.experiments.store import Change, ExperimentStore
 from online.web.body import validated
@@ -55,6 +55,8 @@ def register(app: Flask, parts: Parts) -> None:
     )  # fmt: skip
     queue = ExposureQueue(store.expose, lambda result, count: exposures.labels(result).inc(count))
     experimenting = Experimenting(parts.recommender, queue.put)
+    parts.extend_request(ExperimentRequest, experiments="true or false")
+    parts.extend_answer(ExperimentAnswer)
     parts.recommend, parts.preferred = experimenting.recommend, experimenting.preferred
     parts.describe(EXPERIMENTS, EXPERIMENT_MODELS)
     users = parts.recommender.users

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from data_exchange_center.own_ids import OwnId, own_id
 from extras.page.queries import ItemsQuery, MapQuery, UserQuery, UsersQuery
+from extras.page.titles import TitleSearch
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser
 from online.clients.redis import UserQuery as StateQuery
-from online.recommend.open_release import OpenRelease
-from online.recommend.recommender import Recommender
+from online.recommend.recommend import Recommender
+from online.recommend.release import Release
 from online.recommend.types import Request, WrongIdError, read_id
 
 TRIED_USERS: Final = 100  # of a release, to find one who was not forgotten
@@ -28,7 +29,8 @@ class Browse:
         self._recommender = recommender
         self._releases = recommender.releases
         self._users = recommender.users
-        self._maps: WeakKeyDictionary[OpenRelease, bytes] = WeakKeyDictionary()
+        self._maps: WeakKeyDictionary[Release, bytes] = WeakKeyDictionary()
+        self._titles: WeakKeyDictionary[Release, TitleSearch] = WeakKeyDictionary()
 
     def users(self, query: UsersQuery) -> dict[str, Any]:
         """Some users with the number of their events. Raises ServiceError, NoReleaseError, UnknownReleaseError."""
@@ -41,7 +43,7 @@ class Browse:
         users = [{"userid": userid, "events": events} for userid, events in listed[: query.size]]
         return {"release": opened.release, "users": users}
 
-    def _exactly(self, opened: OpenRelease, text: str) -> tuple[OwnId, int] | None:
+    def _exactly(self, opened: Release, text: str) -> tuple[OwnId, int] | None:
         """The one whose id this is."""
         try:
             userid = read_id("userid", text, opened.user_ids)
@@ -82,7 +84,12 @@ class Browse:
     def items(self, query: ItemsQuery) -> dict[str, Any]:
         """Items by title. Raises ServiceError, NoReleaseError, UnknownReleaseError."""
         opened = self._opened(query.release)
-        found = opened.titles.find(query.q, query.size)
+        titles = self._titles.get(opened)
+        if titles is None:  # popular items first
+            ordered = dict.fromkeys([*opened.popular.ids.tolist(), *opened.catalogue])
+            titles = TitleSearch.of((itemid, opened.catalogue[itemid].title) for itemid in ordered)
+            self._titles[opened] = titles
+        found = titles.find(query.q, query.size)
         return {"release": opened.release, "item_list": [_shown(opened.catalogue[itemid]) for itemid in found]}
 
     def item_map(self, query: MapQuery) -> bytes:
@@ -133,23 +140,23 @@ class Browse:
         self._users.activate(release)
         return {"release": release, "live": True}
 
-    def _opened(self, release: str | None) -> OpenRelease:
+    def _opened(self, release: str | None) -> Release:
         if release is not None:
             return self._releases.named(release)
         return self._releases.serving or self._releases.live()
 
     def _some_users(
-        self, opened: OpenRelease, size: int, prefix: str = "", *, fewest: bool = False
+        self, opened: Release, size: int, prefix: str = "", *, fewest: bool = False
     ) -> list[tuple[str, int]]:
         return self._users.some_users(opened.release, opened.manifest.dataset.base_name, size, prefix, fewest=fewest)
 
-    def _state(self, opened: OpenRelease, userid: OwnId) -> StoredUser | None:
+    def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:
         """With what came after the release."""
         user = self._users.call(StateQuery.of(userid, opened.manifest)).user
         return opened.current(user, None) if user is not None else None
 
 
-def _item_map(opened: OpenRelease, places: NDArray[Any]) -> dict[str, Any]:
+def _item_map(opened: Release, places: NDArray[Any]) -> dict[str, Any]:
     """``places``: of `wire.PLACE`."""
     return {
         "release": opened.release,

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Any, Final, NamedTuple, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,21 +31,13 @@ from offline.data.requests import Points, asked_later, histories, next_events, r
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.data.statistics import item_statistics, user_columns, user_statistics_after
 
-AT_ONCE: Final = 1 << 20  # numbers that are drawn to get past them
 Item = TypeVar("Item")
 
 CHUNK = 512  # request points scored at once
 SEEN = 1 << 22  # events that these see as rated, all together
 ARRAY = 1 << 30  # bytes of an Arrow array at most: it counts what its rows hold by 32 bits
+_OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids; bytes of halves
 NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: there is nothing to train the ranker on."
-
-
-class ListsMade(NamedTuple):
-    """How many lists were written, of how many candidates each, and how many of these were liked next."""
-
-    lists: int
-    candidates: int
-    liked: int
 
 
 @dataclass(frozen=True)
@@ -85,56 +77,24 @@ class ListsAsked:
             horizon=ranker.horizon,
         )
 
-    def draws(self, users: int = 0) -> np.random.Generator:
-        """As it is when it has drawn for that many users."""
+    def requests(self, past: Sequences) -> Points:
+        """Draw the requests of all users of ``past``; some of them come years later."""
         rng = np.random.default_rng(self.seed)
-        for begin in range(0, users, AT_ONCE):
-            rng.integers(0, self.stride, min(AT_ONCE, users - begin))
-        return rng
+        return asked_later(self.after_past(past, request_points(past, self.stride, rng)), self.later, rng)
 
-    def draws_later(self, users: int, requests: int, begin: int) -> tuple[np.random.Generator, np.random.Generator]:
-        """When a request comes later, and which does: as the draws are for request ``begin`` of all ``requests``."""
-        when, which = self.draws(users), self.draws(users)
-        for rng, numbers in ((when, begin), (which, requests + begin)):
-            cast(np.random.PCG64, rng.bit_generator).advance(numbers)  # one for each request
-        return when, which
-
-    def requests(self, past: Sequences, draws: np.random.Generator) -> Points:
-        """Of all users of ``past``, at the moments at which they happened; the draws go on to the users after these."""
-        points = request_points(past, self.stride, draws)
+    def after_past(self, past: Sequences, points: Points) -> Points:
+        """The points that come after what the teachers know."""
         return points.take(points.positions >= past.earlier_lengths(self.past)[points.users])
 
-    def asked(self, points: Points, when: np.random.Generator, which: np.random.Generator) -> Points:
-        """The requests, some of them later; the draws go on to those after these."""
-        return asked_later(points, self.later, when, which)
-
-    def all_requests(self, past: Sequences) -> Points:
-        """Of everybody, some of them later."""
-        points = self.requests(past, self.draws())
-        return self.asked(points, *self.draws_later(past.n_users, len(points), 0))
-
-    def recalled(
-        self, past: Sequences, profiles: NDArray[np.int64], teachers: Sequence[Channel], *, by_user: bool = False
-    ) -> Lists:
-        """Everybody's lists; ``by_user``: see `recall_lists`. Raises StepError when none holds anything liked."""
-        lists = self.lists(past, self.all_requests(past), profiles, teachers, by_user=by_user)
+    def recalled(self, past: Sequences, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
+        """Lists of all requests. Raises StepError when none holds anything that was liked next."""
+        lists = self.lists(past, self.requests(past), profiles, teachers)
         if not len(lists):
             raise StepError(NOTHING_LIKED)
         return lists
 
-    def lists(
-        self,
-        past: Sequences,
-        points: Points,
-        profiles: NDArray[np.int64],
-        teachers: Sequence[Channel],
-        *,
-        by_user: bool,
-    ) -> Lists:
-        """What the teachers recall at the requests, where it holds anything that was liked next.
-
-        ``by_user``: what a user's requests find does not depend on who else asks, to the last digit (`recall_lists`).
-        """
+    def lists(self, past: Sequences, points: Points, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
+        """Recall a list at each point, and keep those that hold anything that was liked next."""
         return recall_lists(
             past,
             points,
@@ -145,11 +105,7 @@ class ListsAsked:
             history=self.history,
             horizon=self.horizon,
             only_liked=True,
-            by_user=by_user,
         )
-
-
-_OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids; bytes, as engines know no halves
 
 
 @dataclass(frozen=True)
@@ -216,7 +172,6 @@ def recall_lists(
     history: int = 30,
     horizon: int = 10,
     only_liked: bool = False,
-    by_user: bool = False,
 ) -> Lists:
     """The fused list of every point.
 
@@ -227,12 +182,10 @@ def recall_lists(
         history: events the ranker sees.
         horizon: events after a request that say what was liked.
         only_liked: leave out the lists that hold nothing liked: a ranker learns nothing from them.
-        by_user: score no two users' points together. The last digits of a product of matrices depend on its shape, and
-            so on who else asks.
     """
     parts = []
     n_columns = len(candidate_columns([channel.name for channel in channels]))
-    ends = _ends(points, by_user)
+    ends = _ends(points)
     searched = (
         (chunk, [list(_search(channel, data, chunk, profiles, size)) for channel in channels])
         for chunk in _chunks(points, ends)
@@ -289,14 +242,13 @@ def channel_hits(
         yield from _search(channel, data, chunk, profiles, size)
 
 
-def _ends(points: Points, by_user: bool = False) -> list[int]:
+def _ends(points: Points) -> list[int]:
     """Where chunks end: none has more than `CHUNK` points, nor, unless it is a single one, has seen more than `SEEN`
-    events; ``by_user``: nor is one of two users."""
+    events."""
     ends: list[int] = []
     begin = seen = 0
-    for n, (user, events) in enumerate(zip(points.users.tolist(), points.positions.tolist(), strict=True)):
-        other = by_user and user != points.users[begin]
-        if n > begin and (other or n - begin == CHUNK or seen + events > SEEN):
+    for n, events in enumerate(points.positions.tolist()):
+        if n > begin and (n - begin == CHUNK or seen + events > SEEN):
             ends.append(n)
             begin, seen = n, 0
         seen += events

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,18 +23,6 @@ from offline.data import terms
 Ints = NDArray[np.int64]
 
 
-class PairsElsewhere(Protocol):
-    """Counts what `seen_together` and `followers` define of the events of some sequences, without reading them."""
-
-    def seen_together(self) -> sp.csr_matrix: ...
-
-    def followers(self, window: int) -> sp.csr_matrix: ...
-
-    def earlier(self, share: float) -> PairsElsewhere | None:
-        """Of the first ``share`` of each user's events; None where it cannot be said."""
-        ...
-
-
 @dataclass(frozen=True)
 class Sequences:
     """Ratings of all users, user after user, each user's oldest first.
@@ -49,7 +36,6 @@ class Sequences:
         liked: (events,) whether the rating is a click.
         times: (events,) seconds.
         recorded: (events,) whether a server was told it, so that it trains whatever its place; None: it was of none.
-        elsewhere: counts pairs of these events where they are not all in one memory; None: they are counted here.
     """
 
     userids: Ints
@@ -60,7 +46,6 @@ class Sequences:
     liked: NDArray[np.bool_]
     times: Ints
     recorded: NDArray[np.bool_] | None = None
-    elsewhere: PairsElsewhere | None = None
 
     @property
     def n_users(self) -> int:
@@ -95,7 +80,6 @@ class Sequences:
             liked=self.liked[keep],
             times=self.times[keep],
             recorded=None if self.recorded is None else self.recorded[keep],
-            elsewhere=None,
         )
 
     def earlier_lengths(self, share: float) -> Ints:
@@ -105,8 +89,7 @@ class Sequences:
 
     def earlier(self, share: float) -> Sequences:
         """The first ``share`` of each user's events."""
-        first = self.select(self.positions < np.repeat(self.earlier_lengths(share), self.lengths))
-        return replace(first, elsewhere=self.elsewhere.earlier(share)) if self.elsewhere else first
+        return self.select(self.positions < np.repeat(self.earlier_lengths(share), self.lengths))
 
     def before_last(self, n: int | Ints) -> Sequences:
         """All but each user's last ``n`` events; a number for all, or (users,)."""
@@ -125,12 +108,27 @@ class Sequences:
         return matrix
 
     def seen_together(self) -> sp.csr_matrix:
-        """`seen_together`."""
-        return self.elsewhere.seen_together() if self.elsewhere else seen_together(self)
+        """(items + 1, items + 1) by how many users both items were rated; on the diagonal, by how many one was.
+
+        Counts of some users and of others add up, as those of `followers` do.
+        """
+        seen = self.seen().astype(np.int32)
+        counts = sp.csr_matrix(seen.T @ seen)
+        counts.sort_indices()
+        return counts
 
     def followers(self, window: int) -> sp.csr_matrix:
-        """`followers`."""
-        return self.elsewhere.followers(window) if self.elsewhere else followers(self, window)
+        """(items + 1, items + 1) how often the column's item was liked within ``window`` events after the row's."""
+        size, users = self.n_items + 1, self.users
+        before, after = [self.items[:0]], [self.items[:0]]
+        for lag in range(1, min(window, len(users) - 1) + 1):
+            pairs = (users[lag:] == users[:-lag]) & self.liked[lag:]
+            before.append(self.items[:-lag][pairs])
+            after.append(self.items[lag:][pairs])
+        where = np.concatenate(before), np.concatenate(after)
+        counts = sp.csr_matrix((np.ones(len(where[0]), np.int32), where), shape=(size, size))
+        counts.sum_duplicates()
+        return counts
 
     @cached_property
     def first_of_pair(self) -> NDArray[np.bool_]:
@@ -261,40 +259,27 @@ def profile_codes(profile: Sequence[OneHotFeature], users: pd.DataFrame) -> NDAr
     return np.stack(codes, axis=1).astype(np.int64) if codes else np.zeros((len(users), 0), dtype=np.int64)
 
 
-def seen_together(data: Sequences) -> sp.csr_matrix:
-    """By how many users both items were rated; on the diagonal, by how many one was."""
-    seen = data.seen().astype(np.int32)
-    counts = sp.csr_matrix(seen.T @ seen)
-    counts.sort_indices()
-    return counts
+def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[OneHotFeature]) -> pd.DataFrame:
+    """`artifacts.USER_STATE`: profile codes and events, newest first, of which a request's vectors are made.
 
-
-def followers(data: Sequences, window: int) -> sp.csr_matrix:
-    """How often the column's item was liked within ``window`` events after the row's."""
-    size, users = data.n_items + 1, data.users
-    before, after = [data.items[:0]], [data.items[:0]]
-    for lag in range(1, min(window, len(users) - 1) + 1):
-        pairs = (users[lag:] == users[:-lag]) & data.liked[lag:]
-        before.append(data.items[:-lag][pairs])
-        after.append(data.items[lag:][pairs])
-    where = np.concatenate(before), np.concatenate(after)
-    counts = sp.csr_matrix((np.ones(len(where[0]), np.int32), where), shape=(size, size))
-    counts.sum_duplicates()
-    return counts
-
-
-@dataclass(frozen=True)
-class PairCount:
-    """What is to be counted of a past.
-
-    Attributes:
-        share: of each user's events, the first ones.
-        window: of `followers`; None: `seen_together`.
+    Args:
+        ratings: sorted by user and time, without the held-out ones.
+        users: as `artifacts.USERS`; each has a row, with ratings or without.
+        profile: the profile's vocabularies.
     """
+    begins = np.searchsorted(ratings[Columns.USER], users[Columns.USER])
+    ends = np.searchsorted(ratings[Columns.USER], users[Columns.USER], side="right")
 
-    share: float = 1.0
-    window: int | None = None
+    def newest_first(column: str) -> list[NDArray[np.generic]]:
+        values = ratings[column].to_numpy()
+        return [values[begin:end][::-1] for begin, end in zip(begins, ends, strict=True)]
 
-    def of(self, past: Sequences) -> sp.csr_matrix:
-        past = past.earlier(self.share)
-        return seen_together(past) if self.window is None else followers(past, self.window)
+    return pd.DataFrame(
+        {
+            Columns.USER: users[Columns.USER].to_numpy(),
+            Columns.PROFILE: list(profile_codes(profile, users)),
+            Columns.ITEMS: newest_first(Columns.ITEM),
+            Columns.RATINGS: newest_first(Columns.RATING),
+            Columns.TIMES: newest_first(Columns.TIMESTAMP),
+        }
+    )

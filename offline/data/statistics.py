@@ -22,8 +22,26 @@ from data_exchange_center.feature_kinds import DenseFeature, Entity, HistoryFeat
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.recipes import ListsRecipe, Recipe
-from offline.data.overall import Overall
 from offline.data.sequences import Inputs, Ints, Sequences
+
+RECENT: Final = 0.8  # quantile of all times after which an event is recent
+
+
+@dataclass(frozen=True)
+class Overall:
+    """What is known of all events of a past before items are counted.
+
+    Attributes:
+        recent_after: seconds; later events are recent.
+        mean_rating: of all events.
+    """
+
+    recent_after: float
+    mean_rating: float
+
+    @classmethod
+    def of(cls, past: Sequences) -> Overall:
+        return cls(float(np.quantile(past.times, RECENT)), float(past.ratings.mean()))
 
 
 @dataclass(frozen=True)

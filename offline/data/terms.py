@@ -1,13 +1,17 @@
-"""Genre statistics of a user as they stood at a moment: point-in-time joins without a loop.
+"""Terms: genres of items, and what a user's past says of them, point in time; recall by the genres that a user likes.
 
 A *term* is a genre. An impression of a genre is an interaction with an item that has it, a click is an impression
-with a positive label. Rows are sorted by user and time (ties in file order), as `split.label_and_split` leaves them.
+with a positive label. Ratings are sorted by user and time (ties in file order), as `split.label_and_split` leaves them.
+
+What is said of a user follows from the user's own rows, and counts add up over users: all functions may be called with
+some users after the other.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,14 +19,20 @@ from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second
 from data_exchange_center.columns import Columns, Split, clicks, impressions
+from data_exchange_center.recipes import Recipe
+from offline.data.split import validation_mask
 
 Int8 = NDArray[np.int8]
 # columns of `artifacts.RATINGS` that terms are counted from
-COUNTED_FROM: Final = (Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT)
+COUNTED_FROM: Final = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
+PREFERENCE, CANDIDATES, RECALL = "preference", "candidates", "recall"  # of `outcomes`
+OUTCOMES: Final = ["what", "found", "of"]
+
+# --- genres of items --------------------------------------------------------------------------------------------------
 
 
 def genre_names(items: pd.DataFrame) -> list[str]:
-    """All genres in alphabetical order; the code of a genre is its position plus one."""
+    """List all genres in alphabetical order; the code of a genre is its position plus one."""
     return sorted(set(items[Columns.GENRES].explode().dropna()))
 
 
@@ -41,34 +51,39 @@ def genre_flags(item_terms: pd.DataFrame, n_genres: int) -> Int8:
     return flags
 
 
+# --- statistics of users ----------------------------------------------------------------------------------------------
+
+
 def statistic_columns(genres: Sequence[str]) -> list[str]:
     """Columns of a user's statistics: impressions of every genre, then clicks of every genre."""
     return [*impressions(genres), *clicks(genres)]
 
 
-def impression_terms(
-    ratings: pd.DataFrame, item_terms: pd.DataFrame, genres: Sequence[str], window: int
-) -> pd.DataFrame:
-    """Ratings of whole users, sorted -> userid, itemid and the statistics that each rating sees, without held-out ones.
+def impression_terms(past: pd.DataFrame, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> pd.DataFrame:
+    """userid, itemid and the statistics that each rating sees: `artifacts.IMPRESSION_TERMS`.
 
     Args:
+        past: ratings without the held-out ones.
         item_terms: `genre_codes`, itemids ascending.
+        window: how many interactions count.
     """
-    past = _past(ratings, item_terms)
-    before = terms_before(past, genre_flags(item_terms, len(genres)), window)
+    before = terms_before(_with_item(past, item_terms), genre_flags(item_terms, len(genres)), window)
     return statistics_table(past[[Columns.USER, Columns.ITEM]], before, genres)
 
 
-def user_terms(ratings: pd.DataFrame, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> pd.DataFrame:
-    """Ratings of whole users, sorted -> userid and the newest statistics of each who has a rating not held out."""
-    users, newest = newest_terms(_past(ratings, item_terms), genre_flags(item_terms, len(genres)), window)
-    return statistics_table(pd.DataFrame({Columns.USER: users}), newest, genres)
+def user_terms(
+    past: pd.DataFrame, users: pd.Series, item_terms: pd.DataFrame, genres: Sequence[str], window: int
+) -> pd.DataFrame:
+    """userid and newest statistics of each of ``users``, zeros without ratings: `artifacts.USER_TERMS`."""
+    known, newest = newest_terms(_with_item(past, item_terms), genre_flags(item_terms, len(genres)), window)
+    statistics = np.zeros((len(users), newest.shape[1]), np.int8)
+    statistics[np.searchsorted(users, known)] = newest
+    return statistics_table(users.reset_index(drop=True).to_frame(), statistics, genres)
 
 
-def _past(ratings: pd.DataFrame, item_terms: pd.DataFrame) -> pd.DataFrame:
-    """Ratings that are not held out, with the row of the item in ``item_terms`` as `item`."""
-    past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT].reset_index(drop=True)  # excluded: the holdout
-    return past.assign(item=np.searchsorted(item_terms[Columns.ITEM], past[Columns.ITEM]))
+def _with_item(ratings: pd.DataFrame, item_terms: pd.DataFrame) -> pd.DataFrame:
+    """Ratings with the row of the item in ``item_terms`` as `item`."""
+    return ratings.assign(item=np.searchsorted(item_terms[Columns.ITEM], ratings[Columns.ITEM]))
 
 
 def terms_before(interactions: pd.DataFrame, flags: Int8, window: int) -> Int8:
@@ -122,3 +137,148 @@ def _window_sums(interactions: pd.DataFrame, flags: Int8, begin: NDArray[np.int6
             total = np.r_[0, np.cumsum(counted, dtype=np.int32)]
             sums[:, column] = total[end] - total[begin]
     return sums
+
+
+# --- recall by terms --------------------------------------------------------------------------------------------------
+
+
+def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) -> pd.DataFrame:
+    """userid, genres: codes of the genres clicked ``at_least`` times within the window, most clicked first
+    (ties: lower code first); empty where there is none."""
+    counts = user_terms[clicks(genres)].to_numpy()
+    return pd.DataFrame(
+        {Columns.USER: user_terms[Columns.USER].to_numpy(), Columns.GENRES: preferred_codes(counts, at_least)}
+    )
+
+
+def preferred_codes(counts: Int8, at_least: int) -> list[list[int]]:
+    """(users, genres) clicks -> for every user the codes of the preferred genres, most clicked first."""
+    order = np.argsort(-counts, axis=1, kind="stable")
+    n_preferred = (counts >= at_least).sum(axis=1)
+    return [(row[:n] + 1).tolist() for row, n in zip(order, n_preferred, strict=True)]
+
+
+def seen_items(past: pd.DataFrame, users: pd.Series) -> pd.DataFrame:
+    """userid, seen: the items of each of ``users``, once each, oldest first: `artifacts.USER_SEEN`.
+
+    ``past``: ratings without the held-out ones.
+    """
+    first = past.drop_duplicates([Columns.USER, Columns.ITEM])
+    ends = np.searchsorted(first[Columns.USER], users, side="right")
+    seen = np.split(first[Columns.ITEM].to_numpy(), ends)[: len(users)]
+    return pd.DataFrame({Columns.USER: users.to_numpy(), Columns.SEEN: list(seen)})
+
+
+def clicked_items(interactions: pd.DataFrame) -> tuple[pd.Series, int]:
+    """itemid -> how many users clicked an item, 0 if it was only shown; and how many users there are."""
+    pairs = interactions.groupby([Columns.ITEM, Columns.USER])[Columns.LABEL].max()
+    return pairs.groupby(level=Columns.ITEM).sum().astype(np.int64), interactions[Columns.USER].nunique()
+
+
+def popularity(clicked: pd.Series, users: int) -> pd.DataFrame:
+    """`clicked_items` -> itemid, score: share of the users who clicked the item, best first (ties: lower itemid)."""
+    share = clicked.sort_index() / users
+    table: pd.DataFrame = share.astype("float32").rename(Columns.SCORE).reset_index()
+    return table.sort_values([Columns.SCORE, Columns.ITEM], ascending=[False, True], ignore_index=True)
+
+
+def fit_and_validation(ratings: pd.DataFrame, validation_share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training rows without the validation part, and that part."""
+    train = ratings[ratings[Columns.SPLIT] == Split.TRAIN]
+    held_out = validation_mask(train[Columns.USER], validation_share)
+    return train[~held_out], train[held_out]
+
+
+def outcomes(
+    ratings: pd.DataFrame, item_terms: pd.DataFrame, n_genres: int, popular: pd.DataFrame, recipe: Recipe
+) -> pd.DataFrame:
+    """Preferences as they stand before the validation rows, against what those rows click: `outcomes_of` users.
+
+    ``popular``: `popularity` of the rows before the validation part.
+    """
+    flags = genre_flags(item_terms, n_genres)
+    fit, validation = fit_and_validation(_with_item(ratings, item_terms), recipe.data.validation_share)
+    users, state = newest_terms(fit, flags, recipe.data.window)
+    scores = popular.set_index(Columns.ITEM)[Columns.SCORE].reindex(item_terms[Columns.ITEM], fill_value=0)
+    return outcomes_of(
+        preferred_codes(state[:, n_genres:], recipe.data.clicks_for_preference),
+        flags,
+        scores.to_numpy(np.float32),
+        _items_of(fit, users),
+        _items_of(validation[validation[Columns.LABEL] == 1], users),
+        recipe.recall.candidates,
+    )
+
+
+def _items_of(rows: pd.DataFrame, users: NDArray[np.int32]) -> list[NDArray[np.int64]]:
+    """The items of every user's rows, in the order of ``users``."""
+    lists = {user: part.to_numpy() for user, part in rows.groupby(Columns.USER)["item"]}
+    return [lists.get(user, np.array([], dtype=np.int64)) for user in users]
+
+
+def outcomes_of(
+    preferred: Sequence[Sequence[int]],
+    flags: Int8,
+    scores: NDArray[np.float32],
+    history: Sequence[NDArray[np.int64]],
+    targets: Sequence[NDArray[np.int64]],
+    size: int,
+) -> pd.DataFrame:
+    """Count what term recall finds of what users go on to click.
+
+    A user's candidates are the unseen items that have a preferred genre, those with more of them first, then the more
+    popular. Items are row numbers of ``flags``.
+
+    Args:
+        preferred: genre codes of each user.
+        flags: (items, genres) 0/1.
+        scores: (items,) popularity.
+        history: items each user has seen.
+        targets: items each user clicks afterwards; users without one are left out of the recall.
+        size: how many candidates are taken.
+
+    Returns:
+        `what`, `found`, `of`, `users`: how many users had a `PREFERENCE` (found 1) or none (0), so many `CANDIDATES`
+        (found), so many of what they went on to click among them (`RECALL`: found, of).
+    """
+    rows: list[tuple[str, int, int]] = []
+    for codes, seen, wanted in zip(preferred, history, targets, strict=True):
+        matches = flags[:, np.asarray(codes, dtype=np.int64) - 1].sum(axis=1, dtype=np.float32)  # (items,)
+        matches[seen] = 0
+        rows += [(PREFERENCE, int(len(codes) > 0), 1), (CANDIDATES, int((matches > 0).sum()), len(flags))]
+        if len(wanted):
+            ranking = np.where(matches > 0, matches + scores, -1.0)  # a popularity is at most 1: it breaks ties
+            top = np.argpartition(-ranking, min(size, len(ranking)) - 1)[:size]
+            rows.append((RECALL, int(np.isin(wanted, top[ranking[top] >= 0]).sum()), len(wanted)))
+    return add_up(pd.DataFrame(rows, columns=OUTCOMES).assign(users=1))
+
+
+def add_up(counts: pd.DataFrame) -> pd.DataFrame:
+    """`outcomes` of some users and others -> of all of them, in order."""
+    total: pd.DataFrame = counts.groupby(OUTCOMES)["users"].sum().astype(np.int64).reset_index()
+    return total.astype({"found": np.int64, "of": np.int64})
+
+
+def recall_report(counts: pd.DataFrame, size: int) -> dict[str, Any]:
+    """`outcomes` -> share of users with a preference, quantiles of the number of candidates, mean recall@size over the
+    users who went on to click something."""
+    preference, candidates, recall = (counts[counts["what"] == what] for what in (PREFERENCE, CANDIDATES, RECALL))
+    targets, preferring = int(recall["users"].sum()), preference.set_index("found")["users"]
+    total = float((recall["found"] / recall["of"] * recall["users"]).sum())
+    return {
+        "users": int(candidates["users"].sum()),
+        "share_with_preference": float(preferring.get(1, 0) / preferring.sum()) if len(preferring) else math.nan,
+        "candidates": {f"p{q}": _percentile(candidates["found"], candidates["users"], q) for q in (10, 50, 90)},
+        f"recall_at_{size}": total / targets if targets else None,
+        "users_with_target": targets,
+    }
+
+
+def _percentile(values: pd.Series, counts: pd.Series, q: int) -> float:
+    """As `numpy.percentile` of ``values``, ascending, each there ``counts`` times; NaN of none."""
+    until = counts.to_numpy().cumsum()
+    if not len(until):
+        return math.nan
+    place = (until[-1] - 1) * q / 100
+    below, above = values.to_numpy()[np.searchsorted(until, [np.floor(place), np.ceil(place)], side="right")]
+    return float(below + (above - below) * (place % 1))

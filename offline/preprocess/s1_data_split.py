@@ -13,29 +13,30 @@ Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Split
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.machine import free_memory_gb
+from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
 from offline.data.recorded import merge
-from offline.data.sanity import counted, expect_room, expect_sense
+from offline.data.sanity import Counted, counted, expect_room, expect_sense
 from offline.data.split import label_and_split
 
 
 def main(settings: Settings) -> None:
     folder = settings.exchange_dir
     read = provenance.made_from(folder, settings.recipe, provenance.SPLIT)
-    dataset = read_dataset(folder)
-    for table in artifacts.RAW:
-        if read[provenance.INPUTS][table.path] != dataset.sha256.get(Path(table.path).name):
-            raise StepError(f"{table.at(folder)} is not the one that dataset.json describes: run s0_get_data.py again.")
+    dataset = described(folder, read)
     rows = pq.read_metadata(artifacts.RAW_INTERACTIONS.at(folder)).num_rows
     expect_room(rows, settings.pandas.memory_gb or free_memory_gb())
 
@@ -46,22 +47,47 @@ def main(settings: Settings) -> None:
     # labels, and who may see which row
     split = label_and_split(merged.ratings, dataset, settings.recipe.data.train_share, merged.recorded)
     found = counted(split)
-    labels = {"positive": found.liked, "negative": found.events - found.liked}
-    parts = {part: found.parts.get(part, 0) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
-    published.expect(dataset.name, "labels", labels, published.ML_1M_LABELS)
-    published.expect(dataset.name, "split", parts, published.ML_1M_SPLIT)
-    expect_sense(found, dataset, settings.recipe)
+    check(found, dataset, settings.recipe)
 
     artifacts.RATINGS.write(folder, split)
     artifacts.USERS.write(folder, merged.users)
     artifacts.ITEMS.write(folder, items)
     artifacts.SPLIT_REPORT.write(folder, read)
-    print(", ".join(f"{count:,} {name}" for name, count in labels.items()))
-    print(", ".join(f"{count:,} {name}" for name, count in parts.items()))
+    say(found)
+
+
+def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
+    """The data set, as step 0 left it. ``read``: `provenance.made_from`. Raises StepError for other tables."""
+    dataset = read_dataset(folder)
+    for table in artifacts.RAW:
+        if read[provenance.INPUTS][table.path] != dataset.sha256.get(Path(table.path).name):
+            raise StepError(f"{table.at(folder)} is not the one that dataset.json describes: run s0_get_data.py again.")
+    return dataset
+
+
+def check(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
+    """Raise StepError for counts that a known data set does not have, or that would make nonsense."""
+    published.expect(dataset.name, "labels", _labels(found), published.ML_1M_LABELS)
+    published.expect(dataset.name, "split", _parts(found), published.ML_1M_SPLIT)
+    expect_sense(found, dataset, recipe)
+
+
+def say(found: Counted) -> None:
+    """Print the counts."""
+    print(", ".join(f"{count:,} {name}" for name, count in _labels(found).items()))
+    print(", ".join(f"{count:,} {name}" for name, count in _parts(found).items()))
     if recorded := found.parts.get(Split.RECORDED, 0):
         print(f"{recorded:,} of the server's feedback, all of which train")
     if found.single:
         print(f"users with a single event: {found.single:,}")
+
+
+def _labels(found: Counted) -> dict[str, int]:
+    return {"positive": found.liked, "negative": found.events - found.liked}
+
+
+def _parts(found: Counted) -> dict[str, int]:
+    return {part: found.parts.get(part, 0) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
 
 
 if __name__ == "__main__":

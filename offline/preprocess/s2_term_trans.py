@@ -13,46 +13,58 @@ Expect: 939,809 rows with 36 statistics over 18 genres; 283 items of genre 2, Ad
 
 from __future__ import annotations
 
-from functools import partial
+from pathlib import Path
+
+import pandas as pd
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
-from offline import engines, published
+from data_exchange_center.steps import run
+from offline import published
 from offline.data import terms
 
 
 def main(settings: Settings) -> None:
     folder, window = settings.exchange_dir, settings.recipe.data.window
-    dataset = read_dataset(folder)
+    genres, item_terms = genres_of_items(folder)
+    ratings, users = artifacts.RATINGS.read(folder, terms.COUNTED_FROM), artifacts.USERS.read(folder, [Columns.USER])
+    past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
+
+    before = terms.impression_terms(past, item_terms, genres, window)
+    artifacts.IMPRESSION_TERMS.write(folder, before)
+    newest = terms.user_terms(past, users[Columns.USER], item_terms, genres, window)
+    artifacts.USER_TERMS.write(folder, newest)
+    artifacts.TERMS_REPORT.write(folder, provenance.made_from(folder, settings.recipe, provenance.TERMS))
+    say(folder, len(before), genres)
+
+
+def genres_of_items(folder: Path) -> tuple[list[str], pd.DataFrame]:
+    """Write, and return, the genres and the items' codes. Asserts what MovieLens-1M is known to have."""
     items = artifacts.ITEMS.read(folder)
     genres = terms.genre_names(items)
     item_terms = terms.genre_codes(items, genres)
-    flags = terms.genre_flags(item_terms, len(genres))
-
-    second = int(flags[:, 1].sum()) if len(genres) > 1 else 0
-    published.expect(dataset.name, "items of genre 2", second, published.ML_1M_ADVENTURE_ITEMS)
+    dataset = read_dataset(folder)
+    published.expect(dataset.name, "items of genre 2", _of_second(item_terms), published.ML_1M_ADVENTURE_ITEMS)
     published.expect(dataset.name, "genres", len(genres), published.SETS[published.ML_1M].genres)
-
     artifacts.GENRES.write(folder, {Columns.GENRES: genres})
     artifacts.ITEM_TERMS.write(folder, item_terms)
-    with engines.chosen(settings) as engine:
-        before, newest = (
-            partial(function, item_terms=item_terms, genres=genres, window=window)
-            for function in (terms.impression_terms, terms.user_terms)
-        )
-        read = terms.COUNTED_FROM
-        rows = engine.of_users(folder, artifacts.RATINGS, before, artifacts.IMPRESSION_TERMS, columns=read)
-        engine.of_users(
-            folder, artifacts.RATINGS, newest, artifacts.USER_TERMS, columns=read, everybody=artifacts.USERS
-        )
-    artifacts.TERMS_REPORT.write(folder, provenance.made_from(folder, settings.recipe, provenance.TERMS))
-    word = dataset.word
+    return genres, item_terms
+
+
+def say(folder: Path, rows: int, genres: list[str]) -> None:
+    """Print what was counted."""
+    word = read_dataset(folder).word
     print(f"{rows:,} rows with {len(terms.statistic_columns(genres))} statistics over {len(genres)} {word}s")
     if len(genres) > 1:
-        print(f"{second} items of {word} 2, {genres[1]}")
+        print(f"{_of_second(artifacts.ITEM_TERMS.read(folder))} items of {word} 2, {genres[1]}")
+
+
+def _of_second(item_terms: pd.DataFrame) -> int:
+    """How many items have the second genre."""
+    return sum(2 in codes for codes in item_terms[Columns.GENRES])
 
 
 if __name__ == "__main__":
-    engines.run(main)
+    run(main)

@@ -22,16 +22,21 @@ Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; d
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
+from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline import engines, published
+from offline import published
 from offline.data import statistics
+from offline.data.sequences import Inputs, Sequences
 from offline.models import stages
 from offline.readers import read_inputs, read_rated_pairs
 
@@ -62,7 +67,8 @@ def rated_pairs(settings: Settings) -> None:
     published.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, published.ML_1M_FEATURES)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    engines.beside_models(settings).features_of_pairs(made)
+    artifacts.USER_FEATURES.write(folder, made.user_features)
+    artifacts.ITEM_FEATURES.write(folder, made.item_features)
     table = pd.DataFrame(rows, columns=list(spec.columns), copy=False)
     table[[Columns.LABEL, Columns.SPLIT]] = made.ratings[[Columns.LABEL, Columns.SPLIT]]
     artifacts.SAMPLES.write(folder, table)
@@ -79,17 +85,38 @@ def recalled_lists(settings: Settings) -> None:
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data
-    spec = named_apart(statistics.list_spec(inputs, recipe, stages.ranker_of_lists(recipe)))
-    teachers = stages.fit_teachers(past, inputs, recipe)
+    spec, teachers = fit_teachers(inputs, recipe)
 
-    engine = engines.beside_models(settings)
-    made = engine.training_lists(stages.lists_asked(recipe), teachers, inputs)
+    # what the teachers recall at moments of the past, labelled: the ranker's training data
+    lists = stages.lists_asked(recipe).recalled(past, inputs.profiles, teachers)
+    artifacts.LISTS.write(folder, lists.table(past.userids))
+    # what the feature store is to hold
+    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
+    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs))
+    write_about(settings, past, spec, teachers, read)
+    say(spec, len(lists), int(lists.liked.sum()), recipe.recall.candidates)
+
+
+def fit_teachers(inputs: Inputs, recipe: Recipe) -> tuple[FeatureSpec, tuple[Channel, ...]]:
+    """The ranker's columns, and the channels fitted on the first part of the past."""
+    spec = named_apart(statistics.list_spec(inputs, recipe, stages.ranker_of_lists(recipe)))
+    return spec, stages.fit_teachers(inputs.data, inputs, recipe)
+
+
+def write_about(
+    settings: Settings, past: Sequences, spec: FeatureSpec, teachers: Sequence[Channel], read: Mapping[str, Any]
+) -> None:
+    """Write how the lists were made. ``read``: `provenance.made_from`."""
+    folder = settings.exchange_dir
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    engine.features_of_lists(inputs)
     artifacts.TEACHER_CHANNELS.write(folder, stages.channel_set(teachers, past).pack())
     artifacts.FEATURES_REPORT.write(folder, read)
+
+
+def say(spec: FeatureSpec, lists: int, liked: int, candidates: int) -> None:
+    """Print how many lists of how many candidates there are, and of which columns."""
     print(
-        f"{made.lists:,} lists of {made.candidates} candidates, {made.liked:,} of them liked next; "
+        f"{lists:,} lists of {candidates} candidates, {liked:,} of them liked next; "
         f"{spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.dense)} dense, {len(spec.candidate)} of recall, "
         f"{spec.width - spec.history_slice.start} of the history"
     )

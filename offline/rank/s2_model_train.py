@@ -30,13 +30,13 @@ from offline.data.statistics import list_spec
 from offline.models.kinds import ListExamples, PairExamples, fit_ranker, weights_to_bytes
 from offline.models.stages import ranker_of_lists
 from offline.models.training import pairs_data
-from offline.readers import read_inputs, read_lists, read_samples
+from offline.readers import InputsReader, read_inputs, read_lists, read_samples
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
     read = provenance.made_from(folder, recipe, provenance.RANKER)
-    examples = recalled_lists(settings) if ranker.examples == "lists" else rated_pairs(settings)
+    examples = recalled_lists(settings, read_inputs) if ranker.examples == "lists" else rated_pairs(settings)
     fitted = fit_ranker(ranker, examples)
     report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
     published.expect_learned(artifacts.DATASET.read(folder)["name"], ranker.kind, report)
@@ -52,7 +52,9 @@ def rated_pairs(settings: Settings) -> PairExamples:
     return PairExamples(spec, read_dataset(settings.exchange_dir), data)
 
 
-def recalled_lists(settings: Settings, share: Callable[[int], slice] | None = None) -> ListExamples:
+def recalled_lists(
+    settings: Settings, read_inputs: InputsReader = read_inputs, share: Callable[[int], slice] | None = None
+) -> ListExamples:
     """Read what the step before made for a ranker of lists.
 
     ``share``: given how many lists there are, which of them are read; None: all.

@@ -15,82 +15,57 @@ Expect: 78.2% of 6,040 users have a preferred genre; validation recall@200 0.349
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
+from typing import Any
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.columns import Columns
-from data_exchange_center.feature_kinds import OneHotFeature, one_hot
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.feature_kinds import one_hot
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
-from offline import engines
-from offline.data import term_recall, terms, user_state
-from offline.engines.contract import Engine
+from data_exchange_center.steps import run
+from offline.data import terms
+from offline.data.sequences import user_states
 
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
-    genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
-    dataset = read_dataset(folder)
-    item_terms = artifacts.ITEM_TERMS.read(folder)
-    preferences, preferring = (
-        partial(function, genres=genres, at_least=recipe.data.clicks_for_preference)
-        for function in (term_recall.preferences, term_recall.with_preference)
+    dataset, genres = read_dataset(folder), artifacts.GENRES.read(folder)[Columns.GENRES]
+    ratings, users, item_terms = (
+        table.read(folder) for table in (artifacts.RATINGS, artifacts.USERS, artifacts.ITEM_TERMS)
     )
-    clicked = partial(term_recall.clicks_by_item, validation_share=recipe.data.validation_share)
-    rated, newest = artifacts.RATINGS, artifacts.USER_TERMS
+    past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
 
-    with engines.chosen(settings) as engine:
-        users = engine.of_users(folder, newest, preferences, artifacts.USER_PREFERENCES)
-        engine.of_users(
-            folder, rated, term_recall.seen_items, artifacts.USER_SEEN, columns=terms.COUNTED_FROM, everybody=newest
-        )
-        write_user_state(engine, folder, [_feature(engine, folder, name) for name in dataset.profile])
-        clicks = engine.counts(folder, rated, clicked, term_recall.CLICK_KEYS, columns=terms.COUNTED_FROM)
-        artifacts.POPULAR.write(folder, term_recall.popularity(clicks))
-        outcomes = partial(
-            term_recall.outcomes,
-            item_terms=item_terms,
-            n_genres=len(genres),
-            popular=term_recall.popularity(clicks, term_recall.FITTED),
-            recipe=recipe,
-        )
-        found = engine.counts(folder, rated, outcomes, term_recall.OUTCOME_KEYS, columns=terms.COUNTED_FROM)
-        with_preference = engine.counts(folder, newest, preferring, term_recall.OUTCOME_KEYS)
+    # what the server reads of each user: preferred genres, seen items, profile and history
+    at_least = recipe.data.clicks_for_preference
+    preferences = terms.preferences(artifacts.USER_TERMS.read(folder), genres, at_least)
+    artifacts.USER_PREFERENCES.write(folder, preferences)
+    artifacts.USER_SEEN.write(folder, terms.seen_items(past, users[Columns.USER]))
+    profile = [one_hot(name, "user", users[name].tolist()) for name in dataset.profile]
+    artifacts.USER_STATE.write(folder, user_states(past, users, profile))
+    # what users who are not known are served
+    artifacts.POPULAR.write(folder, terms.popularity(*terms.clicked_items(past)))
 
-    report = term_recall.report(found, recipe.recall.candidates)
-    served = term_recall.share_with_preference(with_preference)
-    read = provenance.made_from(folder, recipe, provenance.TERM_RECALL)
-    artifacts.TERM_RECALL_REPORT.write(folder, {"served_share_with_preference": served, "validation": report, **read})
-    print(f"{served:.1%} of {users:,} users have a preferred {dataset.word}")
-    recall = report[f"recall_at_{recipe.recall.candidates}"]
+    # what recall by genres finds of the validation rows, with what came before them
+    fit, _ = terms.fit_and_validation(past, recipe.data.validation_share)
+    popular = terms.popularity(*terms.clicked_items(fit))
+    outcomes = terms.outcomes(past, item_terms, len(genres), popular, recipe)
+    validation = terms.recall_report(outcomes, recipe.recall.candidates)
+    write_report(settings, float((preferences[Columns.GENRES].str.len() > 0).mean()), len(users), validation)
+
+
+def write_report(settings: Settings, with_preference: float, users: int, validation: dict[str, Any]) -> None:
+    """Write and print the share of users with a preference, and what was recalled in validation."""
+    folder, size = settings.exchange_dir, settings.recipe.recall.candidates
+    read = provenance.made_from(folder, settings.recipe, provenance.TERM_RECALL)
+    content = {"served_share_with_preference": with_preference, "validation": validation, **read}
+    artifacts.TERM_RECALL_REPORT.write(folder, content)
+    print(f"{with_preference:.1%} of {users:,} users have a preferred {read_dataset(folder).word}")
+    recall = validation[f"recall_at_{size}"]
     print(
-        f"validation: {report['candidates']['p50']:.0f} candidates (median), "
-        f"recall@{recipe.recall.candidates} {'-' if recall is None else f'{recall:.4f}'}"
+        f"validation: {validation['candidates']['p50']:.0f} candidates (median), "
+        f"recall@{size} {'-' if recall is None else f'{recall:.4f}'}"
     )
-
-
-def write_user_state(engine: Engine, folder: Path, profile: Sequence[OneHotFeature]) -> int:
-    """`artifacts.USER_STATE` of everybody; how many that are."""
-    return engine.of_users(
-        folder,
-        artifacts.RATINGS,
-        user_state.newest_first,
-        artifacts.USER_STATE,
-        columns=user_state.READ,
-        everybody=artifacts.USERS,
-        beside=partial(user_state.profiles, profile=profile),
-    )
-
-
-def _feature(engine: Engine, folder: Path, column: str) -> OneHotFeature:
-    """A profile's column, with the values that users have."""
-    keys = {column: artifacts.USERS.types(folder)[column]}
-    of_users = partial(user_state.values, column=column)
-    counted = engine.counts(folder, artifacts.USERS, of_users, keys, columns=[Columns.USER, column])
-    return one_hot(column, "user", counted[column].tolist())
 
 
 if __name__ == "__main__":
-    engines.run(main)
+    run(main)

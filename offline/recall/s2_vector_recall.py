@@ -24,10 +24,10 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published
 from offline.models import stages
-from offline.readers import read_inputs
+from offline.readers import InputsReader, read_inputs
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
     dataset = artifacts.DATASET.read(folder)["name"]

@@ -21,9 +21,8 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.steps import CheckError
-from offline.data.overall import RECENT
 from offline.data.sequences import profile_codes
-from offline.data.statistics import HUNDREDS, PRIOR, number_column
+from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline_to_online.rows import UserRow, user_rows
 
 

@@ -1,18 +1,14 @@
-"""What Feast loads a release with, chosen by RECSYS_ENGINE: `KINDS` is all that there is to know of an engine here.
-
-With pandas it is Feast's file store, in one process. With Spark it is Feast's Spark store and compute engine: executors
-read the release's files and write its rows to Redis themselves.
-"""
+"""What Feast's commands are run with: this Python and Feast's file store, or a plugin that RECSYS_ENGINE names."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from data_exchange_center.settings import Settings
-from offline.engines.spark import environment
+from data_exchange_center import plugins
+from data_exchange_center.settings import IN_MEMORY, Settings
 
 
 class Kind(NamedTuple):
@@ -31,33 +27,14 @@ class Kind(NamedTuple):
     variables: Callable[[Settings], dict[str, str]]
 
 
-def _this_python(_: Settings) -> Path:
-    return Path(sys.executable)
-
-
-def _python_of_spark(settings: Settings) -> Path:
-    return environment.python(settings)
-
-
-def _of_files(_: Settings) -> dict[str, str]:
-    return {"FEAST_OFFLINE_STORE": "file"}
-
-
-def _of_spark(settings: Settings) -> dict[str, str]:
-    return {"FEAST_OFFLINE_STORE": "spark", **environment.variables(settings)}
-
-
-KINDS: Final = {
-    "pandas": Kind(_this_python, "offline_to_online.stores.feast_job", {}, _of_files),
-    "spark": Kind(
-        _python_of_spark,
-        "offline_to_online.stores.feast_job_on_spark",
-        {"offline_store": {"type": "spark"}, "batch_engine": {"type": "spark.engine"}},
-        _of_spark,
-    ),
-}
+OF_FILES: Final = Kind(
+    lambda _: Path(sys.executable),
+    "offline_to_online.stores.feast_job",
+    {},
+    lambda _: {"FEAST_OFFLINE_STORE": "file"},
+)
 
 
 def chosen(settings: Settings) -> Kind:
-    """The engine that the settings name."""
-    return KINDS[settings.engine]
+    """The engine that the settings name. Raises PluginError where there is none of that name."""
+    return OF_FILES if settings.engine == IN_MEMORY else cast(Kind, plugins.load("recsys.feast", settings.engine))

@@ -34,14 +34,12 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from typing import Any, Final
 
-import orjson
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
-from online.recommend.recommender import Recommender
-from online.recommend.releases import OPENING_WAIT_S
-from online.recommend.types import WhyNotRequest
+from online.recommend.recommend import Recommender
+from online.recommend.release import OPENING_WAIT_S
 from online.web import body, records
 from online.web.access_log import log_request
 from online.web.asgi import Edge
@@ -51,11 +49,12 @@ from online.web.health import register_health
 from online.web.limits import MAX_BODY
 from online.web.log_lines import log_as_json
 from online.web.metrics import Metrics
-from online.web.openapi import WHY_NOT_PATH, register_description
+from online.web.openapi import description, register_description
 from online.web.parts import Parts, only_reads, register_extras
 from online.web.tracing import Traces, provider
 
-EXTRAS: Final = ("keys", "events", "experiments", "page")  # in the order in which they see a request
+# In the order in which they see a request, and an answer
+EXTRAS: Final = ("keys", "diversity", "explain", "events", "experiments", "page")
 
 
 def create_app(
@@ -82,31 +81,24 @@ def create_app(
     register_guard(app, settings.server)
     register_errors(app)
     register_health(app, recommender)
+    recommender.unhook()  # what another application has hung on it
     parts = Parts(settings, recommender, metrics, stores or {}, recommender.recommend)
-    register_extras(app, parts, settings.server.named_extras(EXTRAS))
-    register_description(app, parts.paths, parts.models)
+    app.extensions["recsys"] = parts
+    register_extras(app, parts, EXTRAS)
+    register_description(app, description(parts.request_model, recommender.answer_model, parts.paths, parts.models))
 
     @app.post("/ml/rec")
     @only_reads
     def recommend() -> Response:
         record = records.current()
-        asked = body.parse(request.get_data(cache=False))
+        asked = body.parse(request.get_data(cache=False), parts.request_model, parts.expected)
         if asked.strict:
             expect_may_be_strict(settings.server, record.facts)
         record.facts |= {"user": asked.userid, "size": asked.size}
         answer = parts.recommend(asked, record.watch)
-        record.facts["recommendation"] = answer.id
+        record.facts["recommendation"] = answer.recommendation
         record.answered(answer)
-        return Response(orjson.dumps(answer.as_json()), mimetype="application/json")
-
-    @app.get(WHY_NOT_PATH)
-    def why_not() -> Response:
-        record = records.current()
-        asked = body.parse_query(WhyNotRequest, request.args)
-        record.facts |= {"user": asked.userid, "item": asked.itemid}
-        found = recommender.why_not(asked, record.watch, parts.preferred(asked.userid))
-        record.facts |= {"release": found.release}
-        return Response(found.model_dump_json(), mimetype="application/json")
+        return Response(answer.model_dump_json(), mimetype="application/json")
 
     return app
 

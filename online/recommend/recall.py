@@ -1,10 +1,14 @@
-"""First stage: a few hundred unseen items that the user may like, and what recall says of each."""
+"""Recall, the first stage: a few hundred unseen items that the user may like, and what recall says of each.
+
+A user vector for each channel -> the nearest unseen items of each -> one fused list.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +21,10 @@ from data_exchange_center.release import Manifest
 from online.clients.base import Asks, StoredError
 from online.clients.item_search import ItemQuery
 from online.clients.redis import StoredUser
-from online.recommend.open_release import OpenRelease
-from online.recommend.types import Candidates, Degraded, Outcome
+from online.recommend.types import Candidates, Lacking, Outcome, lacking
+
+if TYPE_CHECKING:
+    from online.recommend.release import Release
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +33,7 @@ Items = Asks[ItemQuery, tuple[Hits, ...]]
 _POPULAR = "popular"  # fused like a channel where the channels found nothing
 
 
-def recall(items: Items, opened: OpenRelease, user: StoredUser, timestamp: int) -> Candidates:
+def recall(items: Items, opened: Release, user: StoredUser, timestamp: int) -> Candidates:
     """The channels' candidates for a request at ``timestamp`` (seconds). Raises ServiceError.
 
     A user for whom no channel can search, or who has seen all that they would find, gets popular unseen items.
@@ -36,11 +42,11 @@ def recall(items: Items, opened: OpenRelease, user: StoredUser, timestamp: int) 
     found = _shown(channel_candidates(items, opened.manifest, opened.channels, user, timestamp), opened)
     if len(found.itemids):
         return found
-    why = Degraded(Outcome.NO_RECALL, "elasticsearch", "finds no unseen item for this user by any channel")
+    why = lacking(Outcome.NO_RECALL, "elasticsearch", "finds no unseen item for this user by any channel")
     return popular_unseen(opened, user, why)
 
 
-def _shown(found: Candidates, opened: OpenRelease) -> Candidates:
+def _shown(found: Candidates, opened: Release) -> Candidates:
     """Those that are in the catalogue."""
     itemids = found.itemids.tolist()
     if opened.catalogue.keys() >= set(itemids):
@@ -115,7 +121,7 @@ def _usable(user: StoredUser) -> Iterator[None]:
         raise StoredError("redis", what) from error
 
 
-def popular_unseen(opened: OpenRelease, user: StoredUser, why: Degraded) -> Candidates:
+def popular_unseen(opened: Release, user: StoredUser, why: Lacking) -> Candidates:
     """The popular unseen items, in the columns of channels that found nothing."""
     names = [channel.name for channel in opened.manifest.recipe.recall.channels]
     unseen = ~np.isin(opened.popular.ids, user.seen)

@@ -1,25 +1,30 @@
-"""What a request becomes on its way: Request -> StoredUser -> Candidates -> Ranked -> Recommendation."""
+"""A request on its way, in this order: Request -> StoredUser -> Candidates -> Ranked -> Answer.
+
+The models are the ones that the API describes, and extras add fields to two of them (`online.web.parts`).
+"""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from data_exchange_center.dataset import IdKind
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER, OwnId, kind_of, own_id
+from online.clients.deadline import Deadline
 from online.clients.elastic import CatalogueItem
 from online.clients.triton import ScoreQuery
-from online.explain.shapes import Explanation
 
 MAX_SIZE = 200
 MAX_TIMESTAMP = 2**32 - 1  # seconds, in the year 2106: one beyond it is not in seconds
@@ -42,7 +47,6 @@ OwnText = Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidat
 UserId = Annotated[int, Field(ge=1, le=MAX_INTEGER)] | OwnText
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Timestamp = Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
-Diversity = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Request(BaseModel):
@@ -56,24 +60,10 @@ class Request(BaseModel):
     userid: UserId
     size: Size = 50
     timestamp: Timestamp
-    explain: bool | Literal["recall"] = False  # why each item is there, and what recall found; or that alone
-    diversity: Diversity | None = None  # 0: the ranker's order; 1: as unlike each other as can be; None: the server's
+    explain: bool | Literal["recall"] = False  # what recall found; true: why each item is there, too (extras/explain)
     budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)]  # 0: not given
     strict: bool = False  # rather no answer than one without a service: for checks and measurements
-    stages: bool = False  # also return what each stage was given and what it gave
     release: Annotated[str, Field(pattern=RELEASE)] | None = None  # instead of the live one
-    experiments: bool = True  # take part in those that run; said together with a timestamp, it counts as an exposure
-
-    @property
-    def takes_part(self) -> bool:
-        """Whether an experiment may decide on the release: not where one is named, nor for checks and measurements."""
-        return self.experiments and self.release is None and not self.strict
-
-    @property
-    def is_exposure(self) -> bool:
-        """Whether the answer counts in an experiment. One as of another time does where the request says so."""
-        given = self.model_fields_set
-        return self.takes_part and ("timestamp" not in given or "experiments" in given)
 
     @property
     def before(self) -> int | None:
@@ -82,22 +72,6 @@ class Request(BaseModel):
         So whoever has just rated something and asks, naming no time, sees it count.
         """
         return self.timestamp if "timestamp" in self.model_fields_set else None
-
-
-class WhyNotRequest(BaseModel):
-    """About whom and what. Ids are text, as in an address, and are read as the release's are."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    userid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
-    itemid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
-    size: Size = Field(default=50, description=f"a whole number from 1 to {MAX_SIZE}, of the list that is asked about")
-    timestamp: Timestamp = Field(
-        description=f"a whole number of seconds since 1970-01-01 UTC, 0 to {MAX_TIMESTAMP}: as if asked then, not now"
-    )
-    diversity: Diversity | None = Field(
-        default=None, description="a number from 0 to 1, of the list that is asked about"
-    )
 
 
 class WrongIdError(RecsysError):
@@ -137,8 +111,12 @@ class UnknownReleaseError(RecsysError):
         )
 
 
+class NoReleaseError(RecsysError):
+    """Nothing can be served: no release was ever put live, or the live one cannot be opened."""
+
+
 class Outcome(StrEnum):
-    """What can happen to a request that is answered. Everything but `PERSONAL` is logged and told in the answer."""
+    """What can happen to a request that is answered. All but `PERSONAL` is logged, and said in the answer."""
 
     PERSONAL = "personal"
     COLD_START = "cold_start"
@@ -170,22 +148,89 @@ _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Degraded:
+class Lacking(BaseModel):
     """One thing that an answer lacks."""
 
-    outcome: Outcome
-    service: str  # whose part is missing
-    reason: str  # what is wrong with it: the rest of a sentence that begins with its name
+    model_config = ConfigDict(frozen=True)
+
+    service: str = Field(description="whose part is missing")
+    reason: str = Field(description="what is wrong with it")  # the rest of a sentence that begins with its name
+    instead: str = Field(description="what the answer has in its place: a word for programs")
+    _outcome: Outcome = PrivateAttr(default=Outcome.PERSONAL)
 
     @property
-    def instead(self) -> str:
-        """What the answer has in its place."""
-        return _INSTEAD[self.outcome][0]
+    def outcome(self) -> Outcome:
+        return self._outcome
 
     @property
     def sentence(self) -> str:
         return f"{self.service} {self.reason}: {_INSTEAD[self.outcome][1]}."
+
+
+def lacking(outcome: Outcome, service: str, reason: str) -> Lacking:
+    """One thing that an answer lacks, with what it has in its place."""
+    found = Lacking(service=service, reason=reason, instead=_INSTEAD[outcome][0])
+    found._outcome = outcome
+    return found
+
+
+class Item(BaseModel):
+    """One recommended item, with what the data set says of it."""
+
+    model_config = ConfigDict(extra="allow", title="Item")
+
+    itemid: OwnId
+    score: float = Field(description="by the ranking model, or by recall where that did not rank; higher is better")
+    title: str
+
+    @classmethod
+    def of(cls, item: CatalogueItem, score: float) -> Item:
+        shown = {"itemid": item.own_id, "score": float(f"{score:.6g}"), "title": item.title, **item.attributes}
+        return cls.model_construct(**shown)
+
+
+class Answer(BaseModel):
+    """The best unseen items, best first, or in the order that diversity wants."""
+
+    userid: OwnId
+    release: str = Field(description="which one has answered")
+    recommendation: str = Field(description="the answer's name, for events that come of it")
+    cold_start: bool = Field(description="the release knows nothing of this user: the popular list")
+    degraded: list[Lacking] = Field(
+        default=[],
+        description="what the answer lacks; absent when it lacks nothing",
+        exclude_if=lambda found: not found,
+    )
+    reason: str = Field(
+        default="",
+        description="the same in sentences, and why an answer is not personal",
+        exclude_if=lambda text: not text,
+    )
+    item_list: list[Item]
+    recall: dict[str, list[OwnId]] = Field(
+        default={}, description="with explain: what recall found, best first", exclude_if=lambda lists: not lists
+    )
+    took_ms: dict[str, float] = Field(description="milliseconds with each service, on diversity, and in total")
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Empty: personal, of full quality."""
+        return (*((Outcome.COLD_START,) if self.cold_start else ()), *(each.outcome for each in self.degraded))
+
+    @property
+    def itemids(self) -> list[OwnId]:
+        """The items' own ids, in the answer's order."""
+        return [item.itemid for item in self.item_list]
+
+
+def new_name() -> str:
+    """A name for an answer, which no other one has."""
+    return uuid.uuid4().hex
+
+
+def sentences(degraded: Sequence[Lacking], *, cold_start: bool) -> str:
+    """What an answer lacks, and why it is not personal, in sentences."""
+    return " ".join([*([_UNKNOWN_USER] if cold_start else []), *(each.sentence for each in degraded)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +242,7 @@ class Candidates:
     columns: Sequence[str]
     features: NDArray[np.float32]  # (n, columns)
     by_channel: Mapping[str, Hits]  # what each channel found
-    lacking: tuple[Degraded, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
 
     def only(self, kept: NDArray[np.bool_]) -> Candidates:
         """Some of them, in the same order, with the features they had among all."""
@@ -214,67 +259,85 @@ class Ranked:
 
     itemids: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
-    lacking: tuple[Degraded, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
     asked: ScoreQuery | None = None  # what the ranking model was asked; None where it did not rank
     rows: NDArray[np.intp] | None = None  # (n,) the items' rows of it
-    diversity: float | None = None  # that the order was made with; None: they are shown as they are here
-    order: NDArray[np.intp] | None = None  # (n,) places of the above as they are shown, where there is a diversity
+    order: NDArray[np.intp] | None = None  # (n,) places of the above as they are shown, where an extra has changed that
 
     def shown(self, size: int) -> NDArray[np.intp]:
         """Places of the first ``size``."""
         return np.arange(len(self.itemids))[:size] if self.order is None else self.order[:size]
 
 
-@dataclass(frozen=True, slots=True)
-class InExperiment:
-    """An experiment that had a part in an answer."""
-
-    experiment: str
-    layer: str
-    arms: tuple[str, ...]  # the user's one; both, of an interleaved list
+STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that ask a service
 
 
 @dataclass(frozen=True, slots=True)
-class Recommendation:
-    """The answer."""
+class Stage:
+    """One stage: a service, called once or again, or the server's own work."""
 
-    userid: OwnId
-    release: str
-    items: tuple[tuple[int, float, CatalogueItem], ...]  # number, score; best first, or as diversity has it
-    lacking: tuple[Degraded, ...] = ()
-    cold_start: bool = False
-    diversity: float | None = None  # that the items' order was made with; None: it is that of their scores
-    took_ms: Mapping[str, float] = field(default_factory=dict)  # stage -> milliseconds
-    recall: Mapping[str, Sequence[OwnId]] | None = None  # own ids in the order of recall, where that was asked for
-    explained: Sequence[Explanation] | None = None  # one an item, where that was asked for
-    stages: Sequence[Mapping[str, Any]] | None = None  # as `stage_report` tells them, where that was asked for
-    experiments: tuple[InExperiment, ...] = ()
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)  # what events name that came of it
+    began: float  # seconds of `time.perf_counter`
+    seconds: float
+    failed: bool = False
+
+
+class Stopwatch:
+    """How long each stage of one request took; they may overlap. A stage that is repeated replaces its first run.
+
+    Whoever makes it reads the stages of a request that failed, too.
+    """
+
+    def __init__(self, began: float | None = None) -> None:
+        """``began``: when, in seconds of `time.perf_counter`, if not now."""
+        self.began = time.perf_counter() if began is None else began
+        self._stages: dict[str, Stage] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            self._stages[name] = Stage(began, time.perf_counter() - began, failed)
+
+    def until_done(self, name: str) -> Callable[[Future[Any]], None]:
+        """For a stage that runs beside the others: it ends when its future is done."""
+        began = time.perf_counter()
+
+        def done(future: Future[Any]) -> None:
+            failed = future.cancelled() or future.exception() is not None
+            self._stages[name] = Stage(began, time.perf_counter() - began, failed)
+
+        return done
+
+    def seconds(self) -> float:
+        """In total so far."""
+        return time.perf_counter() - self.began
 
     @property
-    def outcomes(self) -> tuple[Outcome, ...]:
-        """Empty: personal, of full quality."""
-        return (*((Outcome.COLD_START,) if self.cold_start else ()), *(each.outcome for each in self.lacking))
+    def stages(self) -> Mapping[str, Stage]:
+        """Those that have ended, in the order of a request; those of extras come last."""
+        known = {name: self._stages[name] for name in STAGES if name in self._stages}
+        return known | self._stages
 
-    def as_json(self) -> dict[str, Any]:
-        """The body of the response. ``degraded`` and ``reason`` are there only when there is something to tell."""
-        degraded = [{"service": e.service, "reason": e.reason, "instead": e.instead} for e in self.lacking]
-        reasons = [*([_UNKNOWN_USER] if self.cold_start else []), *(each.sentence for each in self.lacking)]
-        return {
-            "userid": self.userid,
-            "release": self.release,
-            "recommendation": self.id,
-            **({"experiments": [asdict(each) for each in self.experiments]} if self.experiments else {}),
-            "cold_start": self.cold_start,
-            **({"diversity": self.diversity} if self.diversity is not None else {}),
-            **({"degraded": degraded} if degraded else {}),
-            **({"reason": " ".join(reasons)} if reasons else {}),
-            "item_list": [
-                {"itemid": item.own_id, "score": float(f"{score:.6g}"), "title": item.title, **item.attributes}
-                for _, score, item in self.items
-            ],
-            **({"recall": self.recall} if self.recall is not None else {}),
-            **({"explained": [each.model_dump() for each in self.explained]} if self.explained is not None else {}),
-            **({"stages": self.stages} if self.stages is not None else {}),
-            "took_ms": {stage: round(ms, 2) for stage, ms in self.took_ms.items()},
-        }
+    def took_ms(self) -> dict[str, float]:
+        """Milliseconds of each stage, and in total so far."""
+        took = {name: stage.seconds * 1e3 for name, stage in self.stages.items()}
+        return {**took, "total": self.seconds() * 1e3}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One request, and by when it is to be answered."""
+
+    request: Request
+    deadline: Deadline
+    watch: Stopwatch
+    hurried: bool = False  # the caller has given it less time than the server's own budget
+    preferred: str | None = None  # the release that is to answer instead of the live one, where it can
+
+    @property
+    def strict(self) -> bool:
+        return self.request.strict

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 def install_elasticsearch(settings: Settings) -> None:
     """Bring the jars that are missing. Raises StackError naming the jar that could not be had."""
-    if elasticsearch.missing(settings) is not None:
+    if elasticsearch.ELASTICSEARCH.missing(settings) is not None:
         fetch_all(elasticsearch.library(settings))
 
 
@@ -60,7 +60,7 @@ def lay_out_backends(settings: Settings) -> None:
 
 def install_triton(settings: Settings) -> None:
     """Make Triton's environment, unless it is whole. Raises StackError with what the installer said."""
-    if triton.missing(settings) is None:
+    if triton.TRITON.missing(settings) is None:
         return
     folder = triton.environment_dir(settings)
     _log.info("Triton: making its own environment in %s", folder)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+import psutil
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
@@ -29,19 +30,21 @@ def renew(settings: Settings, supervisor: Supervisor) -> None:
     Raises StackError; if the code does not start, before the server that runs is touched.
     """
     _try_to_start(settings)
-    before = workers(settings)
-    for _ in range(settings.server.workers):
-        supervisor.signal(SERVER, "TTIN")
-    try:
-        _until(lambda: len(workers(settings) - before) >= settings.server.workers)
+    before, gunicorn = workers(settings), psutil.Process(supervisor.processes()[SERVER.name]["pid"])
+    children = len(gunicorn.children())
+    try:  # signals of one kind do not queue: each is sent when the last one has had its effect
+        for number in range(1, settings.server.workers + 1):
+            supervisor.signal(SERVER, "TTIN")
+            _until(lambda: len(gunicorn.children()), children + number)
+        _until(lambda: len(workers(settings) - before), settings.server.workers)
     except RetryError as error:
         raise StackError(
             f"the server's new workers do not answer after {SERVER.ready_within_s:g} s, so the old ones go on beside "
             f"them: see {SERVER.log(settings)}"
         ) from error
-    for _ in before:
+    for number in range(1, len(before) + 1):
         supervisor.signal(SERVER, "TTOU")
-    _until(lambda: not workers(settings) & before)
+        _until(lambda: len(before - workers(settings)), number)
 
 
 def workers(settings: Settings) -> set[int]:
@@ -49,10 +52,10 @@ def workers(settings: Settings) -> set[int]:
     return {int(path.name) for path in settings.started_workers_dir.iterdir()}
 
 
-def _until(true: Callable[[], bool]) -> None:
+def _until(count: Callable[[], int], at_least: int) -> None:
     """Raises RetryError."""
     within = stop_after_delay(SERVER.ready_within_s)
-    Retrying(stop=within, wait=wait_fixed(0.1), retry=retry_if_result(lambda done: not done))(true)
+    Retrying(stop=within, wait=wait_fixed(0.1), retry=retry_if_result(lambda now: now < at_least))(count)
 
 
 def _try_to_start(settings: Settings) -> None:

@@ -1,16 +1,17 @@
-"""What there is to know about a service, with Docker and without: one frozen record a service.
+"""What there is to know about a service, with Docker and without: one class a service.
 
-The local stack is rendered from these records; `docker-compose.yml` and `.env` are written by hand and a test holds
-them against the same records.
+The local stack is started from these; `docker-compose.yml` and `.env` are written by hand and a test holds
+them against the same classes.
 """
 
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import requests
 
@@ -70,11 +71,9 @@ class Program:
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    directory: Path = ROOT
-    stop_wait_s: int = 20
 
 
-def cluster_program(settings: Settings, service: str, stop_wait_s: int = 20) -> Program:
+def cluster_program(settings: Settings, service: str) -> Program:
     """Run the plugin that keeps a service's cluster of several nodes on this machine. Raises StackError without it."""
     plugin = plugins.find("recsys.clusters").get(service)
     if plugin is None:
@@ -83,7 +82,7 @@ def cluster_program(settings: Settings, service: str, stop_wait_s: int = 20) -> 
             f"nodes of {service}: unset it, or install one."
         )
     command = (sys.executable, "-m", plugin.module)
-    return Program(command, environment=settings.environment(), stop_wait_s=stop_wait_s)
+    return Program(command, environment=settings.environment())
 
 
 @dataclass(frozen=True)
@@ -101,20 +100,31 @@ class Container:
     secrets: tuple[str, ...] = ()  # names of files in /run/secrets
 
 
-@dataclass(frozen=True)
-class Service:
-    """A service of the stack."""
+class Service(ABC):
+    """A service of the stack: what there is to know about it, with Docker and without."""
 
-    name: str  # program name, folder name and compose service name
-    title: str  # how it is called in a sentence
-    group: str  # its group in `Settings`
-    ports: tuple[Port, ...]
-    prepare: Callable[[Settings], None]  # folders and static files, before it starts; safe to repeat
-    missing: Callable[[Settings], str | None]  # what software is missing, or None
-    program: Callable[[Settings], Program]
-    version: Callable[[Settings], str]  # raises NotReadyError while the service does not answer
-    ready_within_s: float = 120.0
-    container: Container | None = None  # None: built from this repository
+    name: ClassVar[str]  # program name, folder name and compose service name
+    title: ClassVar[str]  # how it is called in a sentence
+    group: ClassVar[str]  # its group in `Settings`
+    ports: ClassVar[tuple[Port, ...]]
+    ready_within_s: ClassVar[float] = 120.0
+    container: ClassVar[Container | None] = None  # None: built from this repository
+
+    @abstractmethod
+    def prepare(self, settings: Settings) -> None:
+        """Lay out folders and static files before it starts. Safe to repeat."""
+
+    @abstractmethod
+    def missing(self, settings: Settings) -> str | None:
+        """Say what software is missing, if any is."""
+
+    @abstractmethod
+    def program(self, settings: Settings) -> Program:
+        """Command and variables of its process on this machine."""
+
+    @abstractmethod
+    def version(self, settings: Settings) -> str:
+        """Version of the service that runs. Raises NotReadyError while it does not answer."""
 
     def log(self, settings: Settings) -> Path:
         return settings.service_dir("logs") / f"{self.name}.log"

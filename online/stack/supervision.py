@@ -1,13 +1,14 @@
-"""supervisord over the programs of the stack: its configuration, rendered from settings, and its XML-RPC."""
+"""Run the stack's programs under supervisord: supervisord.conf is static, and supervisord is driven by its XML-RPC.
+
+What a program runs is in a file of its own, which `launch.py` reads at each start. A program whose file would change
+with the settings is stopped before it is written.
+"""
 
 from __future__ import annotations
 
-import configparser
 import hashlib
-import io
+import json
 import os
-import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,8 +24,9 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
-from online.stack.service import ROOT, Program, Service, StackError
+from online.stack.service import BIN, ROOT, Service, StackError
 
+CONFIGURATION: Final = Path(__file__).with_name("supervisord.conf")
 MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
 PATIENCE_S: Final = 15.0  # for supervisord itself to come up, or to go
 _SOCKET_PATH_BYTES: Final = 90  # a Unix socket's path may have 107, and supervisord first makes a longer one
@@ -47,68 +49,11 @@ def log(settings: Settings) -> Path:
     return settings.service_dir("logs") / "supervisord.log"
 
 
-def _escaped(value: object) -> str:
-    """A value for supervisord's configuration. Raises StackError for one that it cannot be told."""
-    text = str(value)
-    if re.search(r"[\s][;#]|[\r\n]", text):  # starts a comment, and there is no way around it
-        raise StackError(
-            f"{text!r} has a blank before ; or # in it, or a line break, which the supervisor's configuration cannot "
-            "express: choose another path or value."
-        )
-    return text.replace("%", "%%")  # a per cent sign starts an expansion
-
-
-def _environment(variables: dict[str, str]) -> str:
-    pairs = []
-    for name, value in sorted(variables.items()):
-        mark = "'" if '"' in value else '"'  # a list of names is JSON, which has double ones
-        if mark in value or value != value.strip("'\""):  # those at the ends are taken away
-            raise StackError(
-                f"{name} has a quotation mark in it, or at its end, which the supervisor cannot pass on: change it."
-            )
-        pairs.append(f"{name}={mark}{_escaped(value)}{mark}")
-    return ",".join(pairs)
-
-
-def _section(service: Service, program: Program, settings: Settings) -> dict[str, str]:
-    return {
-        "command": _escaped(shlex.join(program.command)),
-        "directory": _escaped(program.directory),
-        "environment": _environment({**program.environment, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}),
-        "autostart": "false",
-        "autorestart": "true",
-        "startsecs": "1",
-        "startretries": "3",
-        "stopsignal": "TERM",
-        "stopwaitsecs": str(program.stop_wait_s),
-        "killasgroup": "true",
-        "redirect_stderr": "true",
-        "stdout_logfile": _escaped(_escaped(service.log(settings))),  # this one is expanded twice
-        "stdout_logfile_maxbytes": "20MB",
-        "stdout_logfile_backups": "1",
-    }
-
-
-def render(settings: Settings, services: Iterable[Service]) -> str:
-    """supervisord's configuration for these services."""
-    place = folder(settings)
-    config = configparser.RawConfigParser()
-    config["supervisord"] = {
-        "logfile": _escaped(log(settings)),
-        "logfile_maxbytes": "5MB",
-        "logfile_backups": "1",
-        "pidfile": _escaped(place / "supervisord.pid"),
-        "identifier": "recsys",
-    }
-    config["unix_http_server"] = {"file": _escaped(socket(settings)), "chmod": "0700"}
-    config["rpcinterface:supervisor"] = {
-        "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
-    }
-    for service in services:
-        config[f"program:{service.name}"] = _section(service, service.program(settings), settings)
-    text = io.StringIO()
-    config.write(text)
-    return text.getvalue()
+def describe(service: Service, settings: Settings) -> str:
+    """What `launch.py` runs for a service, as JSON. Raises StackError."""
+    program = service.program(settings)
+    environment = {**program.environment, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
+    return json.dumps({"command": program.command, "directory": str(ROOT), "environment": environment}, indent=1)
 
 
 class Supervisor:
@@ -116,7 +61,6 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._config = folder(settings) / "supervisord.conf"
         self._socket = socket(settings)
 
     @property
@@ -134,20 +78,25 @@ class Supervisor:
         return True
 
     def start(self, services: Iterable[Service]) -> None:
-        """Start supervisord, or have it read the configuration again: what changed is stopped, the rest goes on."""
+        """Start supervisord, unless it runs; stop what runs with other settings than these. Raises StackError."""
         folder(self._settings).mkdir(parents=True, exist_ok=True)
-        self._settings.service_dir("logs").mkdir(parents=True, exist_ok=True)
-        with written_in_place(self._config, mode=0o600) as temporary:  # it may hold a password
-            temporary.write_text(render(self._settings, services), encoding="utf-8")
-        if self.running:
-            self._reload()
-        else:
+        log(self._settings).parent.mkdir(parents=True, exist_ok=True)
+        for service in services:
+            path = folder(self._settings) / f"{service.name}.json"
+            wanted = describe(service, self._settings)
+            if not path.is_file() or path.read_text(encoding="utf-8") != wanted:
+                self.stop(service)
+                with written_in_place(path, mode=0o600) as temporary:  # it may hold a password
+                    temporary.write_text(wanted, encoding="utf-8")
+        if not self.running:
             self._launch()
 
     def _launch(self) -> None:
-        environment = {**os.environ, MARK: str(folder(self._settings))}
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+        place = {"STACK_PYTHON": sys.executable, "STACK_SOCKET": str(self._socket)}
+        environment = {**os.environ, **place, MARK: str(folder(self._settings))}
+        command = [sys.executable, str(BIN / "supervisord"), "-c", str(CONFIGURATION)]
+        cwd = folder(self._settings).parent
+        done = subprocess.run(command, cwd=cwd, env=environment, check=False, capture_output=True, text=True)
         if done.returncode:
             raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
         try:
@@ -161,14 +110,6 @@ class Supervisor:
         """Wait for supervisord to answer, or to answer no more. Raises RetryError."""
         unlike = retry_if_result(lambda now: now is not running)
         Retrying(stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(0.05), retry=unlike)(lambda: self.running)
-
-    def _reload(self) -> None:
-        ((added, changed, removed),) = self._rpc.reloadConfig()
-        for name in (*changed, *removed):
-            self._rpc.stopProcessGroup(name)
-            self._rpc.removeProcessGroup(name)
-        for name in (*added, *changed):
-            self._rpc.addProcessGroup(name)
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """What supervisord knows of each program, by name."""

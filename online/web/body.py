@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,17 +14,14 @@ from online.recommend.types import MAX_BUDGET_MS, MAX_SIZE, MAX_TIMESTAMP, MIN_B
 _BODY = "body"
 _SHOWN = 40  # characters of a user's field name that are echoed
 
-_EXPECTED = {
+EXPECTED: Final = {
     "userid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
     "size": f"a whole number from 1 to {MAX_SIZE}",
     "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
     "explain": 'true, false or "recall"',
-    "diversity": "a number from 0, the ranking model's order, to 1",
     "budget_ms": f"a whole number of milliseconds from {MIN_BUDGET_MS} to {MAX_BUDGET_MS}",
     "strict": "true or false",
-    "stages": "true or false",
     "release": "a release's id, twelve characters of 0-9 and a-f",
-    "experiments": "true or false",
 }
 _EXAMPLE = 'for example {"userid": 1, "size": 50}'
 Parsed = TypeVar("Parsed")
@@ -43,9 +40,12 @@ class BadRequestError(RecsysError):
         super().__init__(message)
 
 
-def parse(body: bytes) -> Request:
-    """Raises BadRequestError. The Content-Type is ignored, so that a plain `curl -d` works."""
-    return validated(body, Request.model_validate_json, _EXPECTED, _EXAMPLE)
+def parse(body: bytes, model: type[Request], expected: Mapping[str, str]) -> Request:
+    """Read a request. Raises BadRequestError. The Content-Type is ignored, so that a plain `curl -d` works.
+
+    ``expected``: as `validated`.
+    """
+    return validated(body, model.model_validate_json, expected, _EXAMPLE)
 
 
 def validated(

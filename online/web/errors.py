@@ -9,9 +9,8 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge, SecurityError
 
 from online.clients.base import ServiceError
-from online.recommend.open_release import NoReleaseError
-from online.recommend.releases import OpeningError
-from online.recommend.types import UnknownReleaseError, WrongIdError
+from online.recommend.release import OpeningError
+from online.recommend.types import NoReleaseError, UnknownReleaseError, WrongIdError
 from online.web import records
 from online.web.body import BadRequestError
 from online.web.limits import MAX_BODY, body_too_large

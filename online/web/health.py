@@ -9,7 +9,7 @@ from flask import Flask, Response, jsonify
 
 from online.clients.base import Pong, ServiceError
 from online.recommend.readiness import Readiness
-from online.recommend.recommender import Recommender
+from online.recommend.recommend import Recommender
 
 
 def register_health(app: Flask, recommender: Recommender) -> None:

@@ -17,7 +17,7 @@ from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from online.recommend.status import Status
+from online.recommend.readiness import Status
 from online.web.records import Record
 
 PATH: Final = "/metrics"

@@ -10,14 +10,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from data_exchange_center import VERSION
-from online.explain.shapes import WhyNot
-from online.recommend.types import Request, WhyNotRequest
-from online.web.answers import Alive, Answer, ErrorAnswer, Ready
-from online.web.operations import KEY, REF, json_of, operation, parameters, responses, text
+from online.recommend.types import Answer, Request
+from online.web.answers import Alive, ErrorAnswer, Ready
+from online.web.operations import KEY, REF, json_of, operation, responses, text
 
 DESCRIPTION_PATH: Final = "/openapi.json"
 PAGE_PATH: Final = "/docs"
-WHY_NOT_PATH: Final = "/ml/why-not"
 # The page's own style and script, the server it came from, and nothing else.
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
@@ -27,8 +25,13 @@ _POLICY: Final = (
 _EXAMPLE: Final = {"userid": 1, "size": 5}
 
 
-def description(paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    """The document, in OpenAPI 3.1; ``paths``, ``models``: of the extras."""
+def description(
+    request: type[Request], answer: type[Answer], paths: Mapping[str, Any], models: Sequence[type[BaseModel]]
+) -> dict[str, Any]:
+    """The document, in OpenAPI 3.1.
+
+    ``request``, ``answer``: with the fields of extras; ``paths``, ``models``: theirs alone.
+    """
     return {
         "openapi": "3.1.0",
         "info": {
@@ -43,19 +46,9 @@ def description(paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> 
                     "summary": "The best items that a user has not seen",
                     "description": "The Content-Type is ignored; the body is read as JSON.",
                     "security": KEY,
-                    "requestBody": {"required": True, "content": json_of(Request, example=_EXAMPLE)},
-                    "responses": responses(Answer, 400, 401, 404, 408, 411, 429, 431, 500, 503),
+                    "requestBody": {"required": True, "content": json_of(request, example=_EXAMPLE)},
+                    "responses": responses(answer, 400, 401, 404, 408, 411, 429, 431, 500, 503),
                 }
-            },
-            WHY_NOT_PATH: {
-                "get": operation(
-                    "why_not",
-                    "Why an item is not in a user's list",
-                    responses(WhyNot, 400, 401, 408, 414, 429, 431, 500, 503),
-                    description="The list is made as for /ml/rec, strictly: without a service there is no answer.",
-                    security=KEY,
-                    parameters=parameters(WhyNotRequest),
-                )
             },
             "/healthz": {"get": operation("alive", "Whether this process runs", responses(Alive, 500))},
             "/readyz": {
@@ -81,22 +74,20 @@ def description(paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> 
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": _schemas(models),
+            "schemas": _schemas((request, answer, ErrorAnswer, Alive, Ready, *models)),
         },
     }
 
 
 def _schemas(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
     """Of a request as it is checked, of answers as they are written."""
-    own: tuple[type[BaseModel], ...] = (Request, Answer, WhyNot, ErrorAnswer, Alive, Ready)
-    _, schema = models_json_schema([(model, "validation") for model in (*own, *models)], ref_template=REF)
+    _, schema = models_json_schema([(model, "validation") for model in models], ref_template=REF)
     definitions: dict[str, Any] = schema["$defs"]
     return definitions
 
 
-def register_description(app: Flask, paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> None:
-    """Serve the document and the page. ``paths``, ``models``: as `description`."""
-    content = description(paths, models)
+def register_description(app: Flask, content: Mapping[str, Any]) -> None:
+    """Serve the document, which `description` makes, and the page."""
     pages = Blueprint("description", __name__, template_folder="templates")
 
     @pages.get(DESCRIPTION_PATH)

@@ -1,7 +1,7 @@
 """The server's hook: extras add routes and wrap how a request is answered; the server names none of their code.
 
-An extra is a module with ``register(app: Flask, parts: Parts) -> None``: extras/<name>/hook.py, or a module of another
-package, by its dotted name.
+An extra is a function ``register(app: Flask, parts: Parts) -> None`` that an entry point of the group recsys.server
+names: one of extras/<name>/hook.py, or of another package.
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from flask import Flask
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
+from data_exchange_center import plugins
 from data_exchange_center.settings import Settings
-from online.recommend.recommender import Recommender
-from online.recommend.stopwatch import Stopwatch
-from online.recommend.types import Recommendation, Request
+from online.recommend.recommend import Recommender
+from online.recommend.types import Answer, Request, Stopwatch
+from online.web.body import EXPECTED
 from online.web.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+GROUP: Final = "recsys.server"  # of entry points
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -30,10 +31,14 @@ View = TypeVar("View", bound=Callable[..., Any])
 class Parts:
     """The parts of a server that an extra may use, and those that it may replace or add to.
 
+    The two places that are made for extras are `Recommender.before_recall` and `Recommender.before_answer`.
+
     Attributes:
         stores: name of an extra -> where it keeps what it writes, if not in Redis.
         recommend: answers a request; an extra may put a function around it.
         preferred: a user's id, as text -> the release that is to answer instead of the live one, or None.
+        request_model: what checks a request.
+        expected: its fields -> what each must be, in words.
         paths: of the OpenAPI document, beside the server's own.
         models: whose schemas the document has, likewise.
     """
@@ -42,10 +47,24 @@ class Parts:
     recommender: Recommender
     metrics: Metrics
     stores: Mapping[str, Any]
-    recommend: Callable[[Request, Stopwatch], Recommendation]
+    recommend: Callable[[Request, Stopwatch], Answer]
     preferred: Callable[[str], str | None] = lambda userid: None
+    request_model: type[Request] = Request
+    expected: dict[str, str] = field(default_factory=lambda: dict(EXPECTED))
     paths: dict[str, Any] = field(default_factory=dict)
     models: list[type[BaseModel]] = field(default_factory=list)
+
+    def extend_request(self, fields: type[Request], **expected: str) -> None:
+        """Let requests have the fields of a subclass, each with what it must be, in words."""
+        self.request_model = create_model(
+            Request.__name__, __base__=(fields, self.request_model), __doc__=Request.__doc__
+        )
+        self.expected |= expected
+
+    def extend_answer(self, fields: type[Answer]) -> None:
+        """Let answers have the fields of a subclass: `Answered.more` fills them."""
+        model = self.recommender.answer_model
+        self.recommender.answer_model = create_model(Answer.__name__, __base__=(fields, model), __doc__=Answer.__doc__)
 
     def describe(self, paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> None:
         """Add to the OpenAPI document."""
@@ -53,17 +72,23 @@ class Parts:
         self.models += models
 
 
-def register_extras(app: Flask, parts: Parts, names: Sequence[str]) -> None:
-    """Register extras in this order. One that is not installed, or that needs one that is not, is left out."""
-    for name in names:
+def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
+    """Register the extras that the settings name, those of this repository in the order of ``own``, then others.
+
+    One that is not here, or that needs one that is not, is left out. Raises PluginError for a name in the settings that
+    nothing bears.
+    """
+    there = plugins.find(GROUP)
+    every = [*(name for name in own if name in there), *(name for name in there if name not in own)]
+    for name in parts.settings.server.named_extras(every):
         try:
-            extra = import_module(name if "." in name else f"extras.{name}.hook")
+            register = plugins.load(GROUP, name)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "extras":
                 raise
             log.warning("the extra %s is left out: there is no %s", name, error.name)
         else:
-            extra.register(app, parts)
+            register(app, parts)
 
 
 def only_reads(view: View) -> View:

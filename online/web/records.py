@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from flask import Flask, Response, g, request
 
-from online.recommend.stopwatch import Stopwatch
-from online.recommend.types import Outcome, Recommendation
+from online.recommend.types import Answer, Outcome, Stopwatch
 from online.web.limits import COMPLETE_SINCE
 
 HEADER: Final = "X-Request-ID"
@@ -40,7 +39,7 @@ class Record:
     degradations: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def answered(self, answer: Recommendation) -> None:
+    def answered(self, answer: Answer) -> None:
         """Take down how a recommendation ended."""
         self.degradations = tuple(o.value for o in answer.outcomes if o is not Outcome.COLD_START)
         cold = Outcome.COLD_START in answer.outcomes

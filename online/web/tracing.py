@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import request
 
 from data_exchange_center.settings import TracingSettings
-from online.recommend.stopwatch import STAGES
+from online.recommend.types import STAGES
 from online.web.records import Record
 
 if TYPE_CHECKING:

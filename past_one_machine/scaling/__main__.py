@@ -36,13 +36,14 @@ from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published
-from offline.engines.in_memory import PandasEngine
 from offline.ingestion import movielens, sources
+from offline.ingestion.ingest import ingest
 from offline.ingestion.sources import Source
 from past_one_machine.scaling import spark_log
 from past_one_machine.scaling.lines import line
 from past_one_machine.scaling.pictures import draw
 from past_one_machine.scaling.processes import cost_of
+from past_one_machine.spark import TWINS
 from past_one_machine.synthesis.__main__ import at_hand
 from past_one_machine.synthesis.expansion import Factors, expand
 
@@ -80,7 +81,7 @@ def _name(source: Source) -> str:
     """As declared; MovieLens is told by its counts."""
     if source.declaration != movielens.DECLARATION:
         return source.declaration.name
-    return published.name_of(PandasEngine().ingest(source).dataset.counts)
+    return published.name_of(ingest(source.declaration, source.tables).dataset.counts)
 
 
 def missing(rows: Sequence[Row], engine: str, factor: int, steps: Sequence[provenance.Step]) -> bool:
@@ -102,7 +103,7 @@ def measured(
     for step in steps:
         with tempfile.TemporaryDirectory() as kept:
             variables = spark_log.kept_in(Path(kept)) if engine == "spark" else {}
-            cost = cost_of(step.path, environment | variables)
+            cost = cost_of(TWINS.get(step.path, step.path) if engine == "spark" else step.path, environment | variables)
             shuffle = asdict(spark_log.shuffled(Path(kept))) if engine == "spark" else {}
         yield {"step": step.path, "engine": engine, **asdict(cost), **shuffle}
 

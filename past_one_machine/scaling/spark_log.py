@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from offline.step_runner import ROOT
 
-CONF: Final = ROOT / "offline/engines/spark/conf"  # what a step's Spark is configured by otherwise
+CONF: Final = ROOT / "past_one_machine/spark/conf"  # what a step's Spark is configured by otherwise
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
     """The part of a worker that is not the first."""
     if settings.recipe.ranker.examples == "lists":
         provenance.made_from(settings.exchange_dir, settings.recipe, provenance.RANKER)  # refuses what the first does
-        fit_ranker(settings.recipe.ranker, s2_model_train.recalled_lists(settings, workers.reads_lists))
+        fit_ranker(settings.recipe.ranker, s2_model_train.recalled_lists(settings, share=workers.reads_lists))
 
 
 if __name__ == "__main__":

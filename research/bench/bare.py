@@ -25,10 +25,9 @@ from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
 from online.clients.redis import RedisUsers
 from online.clients.triton import TritonScores
-from online.recommend.recommender import Recommender
-from online.recommend.releases import OpeningError
-from online.recommend.stopwatch import STAGES
-from online.recommend.types import Request
+from online.recommend.recommend import Recommender
+from online.recommend.release import OpeningError
+from online.recommend.types import STAGES, Request
 
 _OPENS_WITHIN_S: Final = 60.0
 

@@ -27,7 +27,7 @@ from data_exchange_center import steps
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.settings import Settings
-from online.recommend.stopwatch import STAGES
+from online.recommend.types import STAGES
 from research.bench.asking import Drawn, facts, known_userids, reaching, ready
 from research.bench.bare import bare, costs_ms, medians
 from research.bench.compare import Turn, summary

@@ -68,7 +68,7 @@ def wider(inputs: Inputs, times: int) -> Inputs:
     data, n = inputs.data, inputs.data.n_items
     (shares,) = coarse(lambda: [(data.users, data.items - 1)], 1, times)
     copy = copies(shares, len(data.items), np.random.default_rng(SEED))
-    items = replace(data, itemids=np.arange(1, times * n + 1), items=copy * n + data.items, elsewhere=None)
+    items = replace(data, itemids=np.arange(1, times * n + 1), items=copy * n + data.items)
     genres = np.concatenate([inputs.genres[:1], *[inputs.genres[1:]] * times])
     return replace(inputs, data=items, genres=genres)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,21 +10,6 @@ from data_exchange_center.figures import FIGURES
 from past_one_machine.scaling import serving as serving_costs
 from past_one_machine.scaling.estimate import TARGETS, Estimate, estimates
 from research.figures.tables import Figure, block, measured, not_measured, read, shown, table
-
-BRIEF = (
-    "ratings of [\\d,]+ users",
-    "^tower:",
-    "lists of",
-    " is ready on port ",
-    "^release .* in (Redis|Elasticsearch|Feast|Triton)\\b",
-    "offline against online",
-    "^  score ",
-    " is live$",
-    "^┃  #",
-    "^…$",
-    "^release .* ms",
-    "^triton .* ms",
-)
 
 
 @block("demo", "demo.json")
@@ -50,13 +34,6 @@ def demo_time(figure: Figure) -> str:
 def printed(figure: Figure) -> str:
     """What `make demo` prints, cut short."""
     return "```text\n" + "\n".join(figure["printed"]) + "\n```"
-
-
-@block("brief", "demo_output.json")
-def brief(figure: Figure) -> str:
-    """What each part of `make demo` says of itself, in a line or two."""
-    lines = [line for line in figure["printed"] if any(re.search(pattern, line) for pattern in BRIEF)]
-    return "```text\n" + "\n".join(lines) + "\n```"
 
 
 @block("sync", "demo.json")

@@ -23,22 +23,20 @@ from research.figures.tables import drawn
 ROOT: Final = Path(__file__).resolve().parents[2]
 DRAWN_BY: Final = (costs, recommendations)  # importing them registers their blocks
 _BLOCK: Final = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<close><!-- /figures -->)", re.DOTALL)
-# What stands in the blocks of the Chinese pages; the other tables are in RESULTS.md, in English.
-_CHINESE: Final = {
-    "seconds on an empty machine": "秒（空机器）",
-    "when it runs again": "秒（再次运行）",
-    "the most liked films, for everybody": "热门榜，人人相同",
-    "EASE, an item-item model": "EASE（item-item 模型）",
-    "recipe `": "配方 `",
-    "back after an hour or more": "一小时或更久之后回来",
-    "users are asked for within a running session,": "位用户在进行中的会话里被请求，",
-    "come back after a break.": "位是隔了一段时间才回来的。",
-    "| list |": "| 列表 |",
-    "Measured by": "测量命令",
-    " on ": "，机器：",
-    "cores": "核",
-    "data:": "数据：",
-}
+# The sentences of the Chinese page's blocks; tables are in RESULTS.md, in English.
+_CHINESE: Final = (
+    (r"(\d+) seconds on an empty machine \(", r"空机器上 \1 秒（"),
+    (r"\), (\d+) when it runs again\. ", r"），再次运行 \1 秒"),
+    (r"Of what a user likes .*? films hold ", "用户在留出的最后十个评分里喜欢的电影，200 部的列表含有 "),
+    (r"; for the (\d+) users who come back after an hour or more ", r"；对隔一小时以上回来的 \1 位用户 "),
+    (r" \(the default recipe\)", "（default 配方）"),
+    (r" \(EASE\)", "（EASE）"),
+    (r" \(the most liked films\)", "（热门榜）"),
+    (r"\. Measured by |Measured by ", "。测量命令："),
+    (r"` on ", "`，机器："),
+    ("cores", "核"),
+    ("; data: ", "；数据："),
+)
 
 
 def rendered(text: str, *, chinese: bool = False) -> str:
@@ -47,8 +45,8 @@ def rendered(text: str, *, chinese: bool = False) -> str:
     def fill(found: re.Match[str]) -> str:
         shown = drawn(found["name"])
         if chinese and not shown.startswith("```"):
-            for english, word in _CHINESE.items():
-                shown = shown.replace(english, word)
+            for english, word in _CHINESE:
+                shown = re.sub(english, word, shown)
         return f"{found['open']}{shown}\n{found['close']}"
 
     return _BLOCK.sub(fill, text)

@@ -88,6 +88,22 @@ def headline(figure: Figure) -> str:
     return shown(figure, head, rows, note)
 
 
+@block("quality", "evaluation.json")
+def quality(figure: Figure) -> str:
+    """The headline in two sentences."""
+
+    def recalls(found: Mapping[str, Any]) -> str:
+        names = {"default: ranked": "the default recipe", "EASE": "EASE", "popularity": "the most liked films"}
+        return ", ".join(f"{found[system]['recall@200']['mean']:.0%} ({name})" for system, name in names.items())
+
+    back = {system: found["returning"] for system, found in figure["slices"].items()}
+    users = back["default: ranked"]["recall@200"]["users"]
+    return (
+        f"Of what a user likes among the held-out last ten ratings, 200 films hold {recalls(figure['systems'])}; for "
+        f"the {users} users who come back after an hour or more {recalls(back)}. {measured(figure)}"
+    )
+
+
 @block("funnel", "evaluation.json")
 def funnel(figure: Figure) -> str:
     """Share of what was liked that each stage still holds."""

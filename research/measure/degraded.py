@@ -34,7 +34,7 @@ from offline.evaluation.evaluate import write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
-from online.recommend.recommender import Recommender
+from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, WITHOUT_A_SERVICE, Request
 from research.measure.some_users import parse_users, sample
 
@@ -115,10 +115,11 @@ def _asked(recommender: Recommender, case: Case, users: Sequence[tuple[OwnId, in
     for userid, time in users:
         request = Request(userid=userid, size=K, timestamp=time, budget_ms=MAX_BUDGET_MS, strict=not case.away)
         answer = recommender.recommend(request)
-        missing = {lacking.service for lacking in answer.lacking if lacking.outcome in WITHOUT_A_SERVICE}
+        missing = {lacking.service for lacking in answer.degraded if lacking.outcome in WITHOUT_A_SERVICE}
         if others := missing - set(case.away):
             raise StepError(f"User {userid!r} was answered without {', '.join(sorted(others))} too; run it again.")
-        yield [itemid for itemid, _, _ in answer.items]
+        opened = recommender.releases.serving
+        yield [opened.numbers[each] for each in answer.itemids] if opened is not None else []
 
 
 def show(found: dict[str, Any], console: Console) -> None:

@@ -31,6 +31,7 @@ from data_exchange_center.progress import progress
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.diversity.hook import STAGE, DiversityRequest
 from offline.evaluation import replay
 from offline.evaluation.evaluate import figure, write
 from offline.evaluation.metrics import Lists
@@ -38,9 +39,8 @@ from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
 from offline.evaluation.served import ExactIndex
 from offline.readers import read_with_holdout
-from online.recommend.recommender import Recommender
-from online.recommend.stopwatch import DIVERSITY, Stopwatch
-from online.recommend.types import MAX_BUDGET_MS, Request
+from online.recommend.recommend import Recommender
+from online.recommend.types import MAX_BUDGET_MS, Stopwatch
 from research.measure.degraded import recommender_of
 from research.measure.list_diversity import Kinds, lost, measures, summary
 from research.measure.some_users import parse_users, sample
@@ -64,7 +64,7 @@ def asked(
     lists = np.zeros((holdout.past.n_users, ASKED), dtype=np.int64)
     seconds = []
     for user in progress(rows, total=len(rows), desc=f"diversity {diversity:g}", unit="user"):
-        request = Request(
+        request = DiversityRequest(
             userid=userids[user],
             size=ASKED,
             timestamp=int(holdout.times[user]),
@@ -73,10 +73,11 @@ def asked(
             diversity=diversity,
         )
         watch = Stopwatch()
-        ids = [itemid for itemid, _, _ in recommender.recommend(request, watch).items]
+        answer, opened = recommender.recommend(request, watch), recommender.releases.serving
+        ids = [opened.numbers[each] for each in answer.itemids] if opened is not None else []
         lists[user, : len(ids)] = np.searchsorted(holdout.past.itemids, ids) + 1
-        if DIVERSITY in watch.stages:
-            seconds.append(watch.stages[DIVERSITY].seconds)
+        if STAGE in watch.stages:
+            seconds.append(watch.stages[STAGE].seconds)
     return Asked(lists, np.array(seconds))
 
 

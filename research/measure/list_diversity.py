@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.similarity import similarity_rows
+from extras.diversity.diversity import similarity_rows
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout

@@ -14,8 +14,8 @@ from werkzeug.serving import make_server
 from data_exchange_center.settings import ServerSettings, Settings
 from extras.keys import keys
 from online.main.s1_server import create_app
-from online.recommend.last_release import LastRelease
-from online.recommend.recommender import Recommender
+from online.recommend.fallback import LastRelease
+from online.recommend.recommend import Recommender
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.fakes import FakeExperiments, FakeLog
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers

@@ -10,7 +10,7 @@ import psutil
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
-from online.stack.service import NotReadyError, Service
+from online.stack.service import ROOT, NotReadyError, Service
 
 PATIENCE_S = 120.0  # on a busy machine
 
@@ -29,7 +29,7 @@ class Beside:
         environment = {**os.environ, **program.environment}
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                program.command, cwd=program.directory, env=environment, stdout=log, stderr=subprocess.STDOUT
+                program.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
         for attempt in Retrying(
             stop=stop_after_delay(PATIENCE_S),

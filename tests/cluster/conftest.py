@@ -9,21 +9,19 @@ import pytest
 
 from data_exchange_center.service_settings import ELASTICSEARCH_NODES
 from data_exchange_center.settings import Settings
+from tests.cluster.redis_cluster import clustered
+from tests.free_ports import free_block, settings_on_free_ports
+from tests.own_stack import own_or_running_stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    from tests.own_stack import own_or_running_stack  # not in Spark's environment, where tests/cluster/spark runs
-
     with own_or_running_stack(lambda: all_clustered(tmp_path_factory.mktemp("exchange"))) as settings:
         yield settings
 
 
 def all_clustered(exchange_dir: Path) -> Settings:
     """Patient settings, as the machine may be busy: three shards, a replica each."""
-    from tests.cluster.redis_cluster import clustered
-    from tests.free_ports import free_block, settings_on_free_ports
-
     settings = clustered(settings_on_free_ports(exchange_dir), timeout_s=2.5)
     first = free_block(2 * ELASTICSEARCH_NODES)
     search = {"cluster": True, "port": first, "transport_port": first + ELASTICSEARCH_NODES, "timeout_s": 2.5}

@@ -6,7 +6,7 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.engines.spark import environment
+from past_one_machine.spark import environment
 from tests.needs import not_tested
 
 

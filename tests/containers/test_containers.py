@@ -16,7 +16,7 @@ from data_exchange_center import artifacts
 from online.stack.catalogue import PROGRAMS, SERVICES, by_name
 from online.stack.service import LOOPBACK, Service
 from tests.asking import asked_all_the_while
-from tests.containers.conftest import PASSWORD, PORT_SHIFT, TOKEN, UID, Containers
+from tests.containers.conftest import PASSWORD, TOKEN, UID, Containers
 
 ids = {"ids": lambda service: service.name}
 ENGINE = Path(os.environ.get("RECSYS_ENGINE_DIR", "/var/tmp/recsys-engine"))  # .ci/engine's
@@ -52,20 +52,11 @@ class TestDemo:
 
 @pytest.mark.parametrize("service", PROGRAMS, **ids)
 class TestInspect:
-    """`docker inspect` of a running container, against the catalogue."""
+    """`docker inspect` of a running container; compose against the catalogue: `test_compose.py`."""
 
     @pytest.fixture
     def found(self, containers: Containers, service: Service) -> dict[str, Any]:
         return containers.inspect(service.name)
-
-    def test_ports_are_published_on_loopback(self, found: dict[str, Any], service: Service) -> None:
-        bound = {
-            name: [(each["HostIp"], each["HostPort"]) for each in each_bound]
-            for name, each_bound in found["HostConfig"]["PortBindings"].items()
-        }
-        assert bound == {
-            f"{port.container}/tcp": [(LOOPBACK, str(port.container + PORT_SHIFT))] for port in service.ports
-        }
 
     def test_it_is_nobody_special(self, found: dict[str, Any], service: Service) -> None:
         assert found["Config"]["User"] == f"{UID}:0"
@@ -82,25 +73,6 @@ class TestInspect:
         if service.container:
             expected = [part.replace("$$", "$") for part in service.container.built_healthcheck]
             assert found["Config"]["Healthcheck"]["Test"] == expected
-
-    def test_command_environment_and_mounts(
-        self, found: dict[str, Any], service: Service, containers: Containers
-    ) -> None:
-        if service.container is None:
-            destinations = {each["Destination"] for each in found["Mounts"]}
-            assert destinations == {"/run/secrets/redis_password", "/keys", "/exchange/online/server"}
-            return
-        expected = [part.replace("$$", "$") for part in service.container.command]
-        if expected:
-            assert found["Config"]["Cmd"] == expected
-        environment = dict(each.split("=", 1) for each in found["Config"]["Env"])
-        for name, value in service.container.environment.items():
-            assert environment[name] == re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value)
-        folder = containers.settings.exchange_dir / "online"
-        mounts = {
-            each["Source"]: each["Destination"] for each in found["Mounts"] if "/run/secrets" not in each["Destination"]
-        }
-        assert mounts == {str(folder / name): path for name, path in service.container.mounts.items()}
 
     def test_no_secret_is_shown(self, containers: Containers, service: Service) -> None:
         shown = containers.succeeds("docker", "inspect", containers.container(service.name))

@@ -26,17 +26,6 @@ def home(settings: Settings) -> Path:
     return settings.service_dir("elasticsearch")
 
 
-def prepare(settings: Settings) -> None:
-    """The data folder, which a container mounts too; the node lays out the rest."""
-    (home(settings) / "data").mkdir(parents=True, exist_ok=True)
-
-
-def missing(settings: Settings) -> str | None:
-    folder = library(settings)
-    absent = [jar.filename for jar in locked_jars() if not (folder / jar.filename).is_file()]
-    return f"{len(absent)} of Elasticsearch's jars are missing from {folder}" if absent else None
-
-
 def node_command(settings: Settings, folder: Path, http_port: int, transport_port: int) -> tuple[str, ...]:
     """Of a node on this machine; ``folder``: its home."""
     return (
@@ -50,40 +39,17 @@ def node_command(settings: Settings, folder: Path, http_port: int, transport_por
     )
 
 
-def program(settings: Settings) -> Program:
-    place = settings.elasticsearch
-    if place.cluster:
-        return cluster_program(settings, "elasticsearch", stop_wait_s=30)
-    return Program(
-        command=node_command(settings, home(settings), place.port, place.transport_port),
-        stop_wait_s=30,
-    )
+class Elasticsearch(Service):
+    """One node, or the cluster that a plugin keeps."""
 
-
-def version(settings: Settings) -> str:
-    port = settings.elasticsearch.port
-    health = ask("Elasticsearch", port, "/_cluster/health").json()
-    if health["status"] == "red" or health["initializing_shards"]:
-        raise NotReadyError(f"Elasticsearch is {health['status']}, {health['initializing_shards']} shards initializing")
-    if settings.elasticsearch.cluster and health["number_of_nodes"] < ELASTICSEARCH_NODES:
-        raise NotReadyError(f"{health['number_of_nodes']} of Elasticsearch's {ELASTICSEARCH_NODES} nodes are there")
-    nodes = ask("Elasticsearch", port, "/_nodes/_local?filter_path=nodes.*.version").json()["nodes"]
-    return str(next(iter(nodes.values()))["version"])
-
-
-ELASTICSEARCH: Final = Service(
-    name="elasticsearch",
-    title="Elasticsearch",
-    group="elasticsearch",
-    ports=(
+    name = "elasticsearch"
+    title = "Elasticsearch"
+    group = "elasticsearch"
+    ports = (
         Port(("elasticsearch", "port"), 9200, in_a_row=ELASTICSEARCH_NODES),
         Port(("elasticsearch", "transport_port"), 9300, in_a_row=ELASTICSEARCH_NODES),
-    ),
-    prepare=prepare,
-    missing=missing,
-    program=program,
-    version=version,
-    container=Container(
+    )
+    container = Container(
         image="docker.elastic.co/elasticsearch/elasticsearch",
         tag=VERSION,
         tag_variable="ELASTICSEARCH_TAG",
@@ -100,5 +66,34 @@ ELASTICSEARCH: Final = Service(
             "cluster.routing.allocation.disk.threshold_enabled": "false",
             "ES_JAVA_OPTS": f"-Xms{HEAP} -Xmx{HEAP}",
         },
-    ),
-)
+    )
+
+    def prepare(self, settings: Settings) -> None:
+        """Make the data folder, which a container mounts too; the node lays out the rest."""
+        (home(settings) / "data").mkdir(parents=True, exist_ok=True)
+
+    def missing(self, settings: Settings) -> str | None:
+        folder = library(settings)
+        absent = [jar.filename for jar in locked_jars() if not (folder / jar.filename).is_file()]
+        return f"{len(absent)} of Elasticsearch's jars are missing from {folder}" if absent else None
+
+    def program(self, settings: Settings) -> Program:
+        place = settings.elasticsearch
+        if place.cluster:
+            return cluster_program(settings, "elasticsearch")
+        return Program(node_command(settings, home(settings), place.port, place.transport_port))
+
+    def version(self, settings: Settings) -> str:
+        port = settings.elasticsearch.port
+        health = ask("Elasticsearch", port, "/_cluster/health").json()
+        if health["status"] == "red" or health["initializing_shards"]:
+            raise NotReadyError(
+                f"Elasticsearch is {health['status']}, {health['initializing_shards']} shards initializing"
+            )
+        if settings.elasticsearch.cluster and health["number_of_nodes"] < ELASTICSEARCH_NODES:
+            raise NotReadyError(f"{health['number_of_nodes']} of Elasticsearch's {ELASTICSEARCH_NODES} nodes are there")
+        nodes = ask("Elasticsearch", port, "/_nodes/_local?filter_path=nodes.*.version").json()["nodes"]
+        return str(next(iter(nodes.values()))["version"])
+
+
+ELASTICSEARCH: Final = Elasticsearch()

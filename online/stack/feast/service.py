@@ -56,45 +56,14 @@ def prepare_feast_repo(settings: Settings) -> Path:
     return folder
 
 
-def prepare(settings: Settings) -> None:
-    prepare_feast_repo(settings)
+class Feast(Service):
+    """`feast serve` over the feature repository that the steps apply."""
 
-
-def missing(settings: Settings) -> str | None:
-    return None if (BIN / "feast").is_file() else f"Feast is missing from {BIN}"
-
-
-def program(settings: Settings) -> Program:
-    return Program(
-        command=(
-            sys.executable,
-            str(feature_repo(settings) / "cli.py"),
-            *("--chdir", str(feature_repo(settings)), "serve"),
-            *("--host", LOOPBACK),
-            *("--port", str(settings.feast.port)),
-            *FLAGS,
-        ),
-        environment=feast_environment(settings),
-        stop_wait_s=3,  # it only reads, so it may be killed while it still waits for its threads
-    )
-
-
-def version(settings: Settings) -> str:
-    """The server does not say its version: it is the installed package's."""
-    ask("Feast", settings.feast.port, "/health")
-    return installed_version("feast")
-
-
-FEAST: Final = Service(
-    name="feast",
-    title="Feast",
-    group="feast",
-    ports=(Port(("feast", "port"), 6566),),
-    prepare=prepare,
-    missing=missing,
-    program=program,
-    version=version,
-    container=Container(
+    name = "feast"
+    title = "Feast"
+    group = "feast"
+    ports = (Port(("feast", "port"), 6566),)
+    container = Container(
         image="feastdev/feature-server",
         tag=VERSION,
         tag_variable="FEAST_TAG",
@@ -114,5 +83,31 @@ FEAST: Final = Service(
             "HOME": "/tmp",  # noqa: S108 (whose user has no home)
         },
         secrets=("redis_password",),
-    ),
-)
+    )
+
+    def prepare(self, settings: Settings) -> None:
+        prepare_feast_repo(settings)
+
+    def missing(self, settings: Settings) -> str | None:
+        return None if (BIN / "feast").is_file() else f"Feast is missing from {BIN}"
+
+    def program(self, settings: Settings) -> Program:
+        return Program(
+            command=(
+                sys.executable,
+                str(feature_repo(settings) / "cli.py"),
+                *("--chdir", str(feature_repo(settings)), "serve"),
+                *("--host", LOOPBACK),
+                *("--port", str(settings.feast.port)),
+                *FLAGS,
+            ),
+            environment=feast_environment(settings),
+        )
+
+    def version(self, settings: Settings) -> str:
+        """The server does not say its version: it is the installed package's."""
+        ask("Feast", settings.feast.port, "/health")
+        return installed_version("feast")
+
+
+FEAST: Final = Feast()

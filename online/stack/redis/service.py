@@ -60,20 +60,6 @@ def _config(settings: Settings) -> Path:
     return settings.service_dir("supervisor") / "redis.conf"
 
 
-def prepare(settings: Settings) -> None:
-    """The data folder, and a configuration file for what should not be seen in a process list."""
-    _folder(settings).mkdir(parents=True, exist_ok=True)
-    password = settings.redis.password
-    path = _config(settings)
-    secret = f'"{password.get_secret_value()}"' if password else ""  # primaryauth: what a replica tells its master
-    with written_in_place(path, mode=0o600) as temporary:
-        temporary.write_text(f"requirepass {secret}\nprimaryauth {secret}\n" if secret else "", encoding="utf-8")
-
-
-def missing(settings: Settings) -> str | None:
-    return None if binary() else "Redis's server binary is missing"
-
-
 def server_command(settings: Settings, port: int, folder: Path) -> tuple[str, ...]:
     """Of a server on this machine."""
     return (
@@ -84,17 +70,6 @@ def server_command(settings: Settings, port: int, folder: Path) -> tuple[str, ..
         *("--dir", str(folder)),
         *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack is told by
         *FLAGS,
-    )
-
-
-def program(settings: Settings) -> Program:
-    password = settings.redis.password
-    if settings.redis.cluster:
-        return cluster_program(settings, "redis")
-    return Program(
-        command=server_command(settings, settings.redis.port, _folder(settings)),
-        # Redis reads it from the file; it stands here for the supervisor to notice that it changed.
-        environment={"RECSYS_REDIS__PASSWORD": password.get_secret_value()} if password else {},
     )
 
 
@@ -115,15 +90,6 @@ def client(settings: Settings, port: int | None = None) -> Iterator[redis.Redis]
             raise NotReadyError(f"Redis on port {port} says: {error}") from error
 
 
-def version(settings: Settings) -> str:
-    with client(settings) as connection:
-        connection.ping()  # an error while the data set is being loaded
-        if settings.redis.cluster:
-            _require_whole(settings, connection)
-        said = cast("dict[str, str]", connection.info("server"))
-        return said["valkey_version"]
-
-
 def _require_whole(settings: Settings, connection: redis.Redis) -> None:
     """Raises NotReadyError unless every slot has a master, and every master a replica."""
     said: Any = connection.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
@@ -138,16 +104,14 @@ def _require_whole(settings: Settings, connection: redis.Redis) -> None:
                 raise NotReadyError(f"Redis Cluster's server {host}:{port} has not copied its master yet")
 
 
-REDIS: Final = Service(
-    name="redis",
-    title="Redis",
-    group="redis",
-    ports=(Port(("redis", "port"), 6379, in_a_row=2 * REDIS_SERVERS),),
-    prepare=prepare,
-    missing=missing,
-    program=program,
-    version=version,
-    container=Container(
+class Redis(Service):
+    """One server, or the cluster that a plugin keeps."""
+
+    name = "redis"
+    title = "Redis"
+    group = "redis"
+    ports = (Port(("redis", "port"), 6379, in_a_row=2 * REDIS_SERVERS),)
+    container = Container(
         image="valkey/valkey",
         tag=IMAGE_TAG,
         tag_variable="REDIS_TAG",
@@ -156,5 +120,37 @@ REDIS: Final = Service(
         healthcheck=("CMD-SHELL", _CLI_PING),
         built_healthcheck=("CMD", "healthy", "redis"),
         secrets=("redis_password",),
-    ),
-)
+    )
+
+    def prepare(self, settings: Settings) -> None:
+        """Make the data folder, and a configuration file for what should not be seen in a process list."""
+        _folder(settings).mkdir(parents=True, exist_ok=True)
+        password = settings.redis.password
+        path = _config(settings)
+        secret = f'"{password.get_secret_value()}"' if password else ""  # primaryauth: what a replica tells its master
+        with written_in_place(path, mode=0o600) as temporary:
+            temporary.write_text(f"requirepass {secret}\nprimaryauth {secret}\n" if secret else "", encoding="utf-8")
+
+    def missing(self, settings: Settings) -> str | None:
+        return None if binary() else "Redis's server binary is missing"
+
+    def program(self, settings: Settings) -> Program:
+        password = settings.redis.password
+        if settings.redis.cluster:
+            return cluster_program(settings, "redis")
+        return Program(
+            command=server_command(settings, settings.redis.port, _folder(settings)),
+            # Redis reads it from the file; it stands here for the supervisor to notice that it changed.
+            environment={"RECSYS_REDIS__PASSWORD": password.get_secret_value()} if password else {},
+        )
+
+    def version(self, settings: Settings) -> str:
+        with client(settings) as connection:
+            connection.ping()  # an error while the data set is being loaded
+            if settings.redis.cluster:
+                _require_whole(settings, connection)
+            said = cast("dict[str, str]", connection.info("server"))
+            return said["valkey_version"]
+
+
+REDIS: Final = Redis()

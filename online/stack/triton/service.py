@@ -98,13 +98,6 @@ def ready_file(settings: Settings) -> Path:
     return environment_dir(settings) / ".ready"
 
 
-def missing(settings: Settings) -> str | None:
-    ready = ready_file(settings)
-    if not ready.is_file() or ready.read_text(encoding="utf-8") != stamp():
-        return f"Triton's environment is missing from {environment_dir(settings)}, or not up to date"
-    return None
-
-
 def check_python() -> None:
     """Raises StackError for a Python, or a system, that Triton's wheel is not made for."""
     if sys.version_info[:2] not in PYTHONS or sys.platform != "linux":
@@ -142,16 +135,6 @@ def own_libpython(settings: Settings) -> Path:
     return folder
 
 
-def prepare(settings: Settings) -> None:
-    """The model repository, which may be empty, and our backend, which may have changed since the installation."""
-    check_libpython()
-    own_libpython(settings)
-    with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py") as temporary:
-        shutil.copyfile(BACKEND, temporary)
-    settings.service_dir("triton").mkdir(parents=True, exist_ok=True)
-    repository_key(settings)
-
-
 def repository_key(settings: Settings) -> str:
     """The secret that loading models takes; made at the first start, in a file that its owner alone may read."""
     path = settings.repository_key_file
@@ -165,49 +148,18 @@ def repository_key(settings: Settings) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def program(settings: Settings) -> Program:
-    site, triton = site_packages(settings), settings.triton
-    libraries = (environment_dir(settings) / "libpython", site / "nvidia_pytriton.libs", libpython_dir())
-    return Program(
-        command=(
-            str(binary(settings)),
-            f"--model-repository={settings.service_dir('triton')}",
-            f"--backend-directory={backends_dir(settings)}",
-            *(f"--{kind}-address={LOOPBACK}" for kind in ("http", "grpc", "metrics")),
-            f"--http-port={triton.http_port}",
-            f"--grpc-port={triton.grpc_port}",
-            f"--metrics-port={triton.metrics_port}",
-            *FLAGS,
-            *restricted(repository_key(settings)),
-        ),
-        environment={
-            "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries if folder),
-            # The caller's PATH would make another program of it in every shell, and the supervisor would stop this one.
-            "PATH": f"{environment_dir(settings) / 'bin'}:{os.defpath}",
-            "PYTHONPATH": str(site),
-        },
-    )
+class Triton(Service):
+    """tritonserver of the wheel, in an environment of its own."""
 
-
-def version(settings: Settings) -> str:
-    ask("Triton", settings.triton.http_port, "/v2/health/ready")
-    return str(ask("Triton", settings.triton.http_port, "/v2").json()["version"])
-
-
-TRITON: Final = Service(
-    name="triton",
-    title="Triton",
-    group="triton",
-    ports=(
+    name = "triton"
+    title = "Triton"
+    group = "triton"
+    ports = (
         Port(("triton", "http_port"), 8000),
         Port(("triton", "grpc_port"), 8001),
         Port(("triton", "metrics_port"), 8002),
-    ),
-    prepare=prepare,
-    missing=missing,
-    program=program,
-    version=version,
-    container=Container(
+    )
+    container = Container(
         image="nvcr.io/nvidia/tritonserver",
         tag=IMAGE_TAG,
         tag_variable="TRITON_TAG",
@@ -215,5 +167,49 @@ TRITON: Final = Service(
         mounts={"triton": "/models", "secrets/triton": "/run/secrets/triton"},
         healthcheck=("CMD", "curl", "-fsS", _HEALTH),
         built_healthcheck=("CMD", "healthy", _HEALTH),
-    ),
-)
+    )
+
+    def prepare(self, settings: Settings) -> None:
+        """The model repository, which may be empty, and our backend, which may have changed since the installation."""
+        check_libpython()
+        own_libpython(settings)
+        with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py") as temporary:
+            shutil.copyfile(BACKEND, temporary)
+        settings.service_dir("triton").mkdir(parents=True, exist_ok=True)
+        repository_key(settings)
+
+    def missing(self, settings: Settings) -> str | None:
+        ready = ready_file(settings)
+        if not ready.is_file() or ready.read_text(encoding="utf-8") != stamp():
+            return f"Triton's environment is missing from {environment_dir(settings)}, or not up to date"
+        return None
+
+    def program(self, settings: Settings) -> Program:
+        site, triton = site_packages(settings), settings.triton
+        libraries = (environment_dir(settings) / "libpython", site / "nvidia_pytriton.libs", libpython_dir())
+        return Program(
+            command=(
+                str(binary(settings)),
+                f"--model-repository={settings.service_dir('triton')}",
+                f"--backend-directory={backends_dir(settings)}",
+                *(f"--{kind}-address={LOOPBACK}" for kind in ("http", "grpc", "metrics")),
+                f"--http-port={triton.http_port}",
+                f"--grpc-port={triton.grpc_port}",
+                f"--metrics-port={triton.metrics_port}",
+                *FLAGS,
+                *restricted(repository_key(settings)),
+            ),
+            environment={
+                "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries if folder),
+                # With the caller's PATH it would be another program in every shell, and be stopped for that.
+                "PATH": f"{environment_dir(settings) / 'bin'}:{os.defpath}",
+                "PYTHONPATH": str(site),
+            },
+        )
+
+    def version(self, settings: Settings) -> str:
+        ask("Triton", settings.triton.http_port, "/v2/health/ready")
+        return str(ask("Triton", settings.triton.http_port, "/v2").json()["version"])
+
+
+TRITON: Final = Triton()

@@ -21,9 +21,8 @@ from offline_to_online.rank import s3_check_offline_and_online
 from offline_to_online.releases import go_back
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.triton import TritonStore
-from online.recommend.open_release import NoReleaseError
-from online.recommend.recommender import Recommender
-from online.recommend.types import Outcome, Recommendation, Request, WrongIdError
+from online.recommend.recommend import Recommender
+from online.recommend.types import Answer, NoReleaseError, Outcome, Request, WrongIdError
 from tests.own_ids import item_of, name_by_strings, user_of
 from tests.services.offline_to_online.releases import SYNC
 from tests.synthetic_release import write_artifacts
@@ -56,11 +55,11 @@ def recommender(stack: Settings) -> Iterator[Recommender]:
         yield recommender
 
 
-def ask(recommender: Recommender, userid: OwnId) -> Recommendation:
+def ask(recommender: Recommender, userid: OwnId) -> Answer:
     return recommender.recommend(Request(userid=userid, timestamp=1_000_200_000, explain=True, strict=True))
 
 
-def once_open(recommender: Recommender, userid: OwnId) -> Recommendation:
+def once_open(recommender: Recommender, userid: OwnId) -> Answer:
     """The first answer of a release that is being opened, which takes a busy machine its time."""
     retrying = Retrying(stop=stop_after_delay(60), retry=retry_if_exception_type(NoReleaseError), reraise=True)
     return retrying(ask, recommender, userid)
@@ -76,7 +75,7 @@ def test_strings_are_asked_for_and_answered(named: Settings, first: str, recomme
     for number in (1, 2, 7, 60):
         answer = ask(recommender, user_of(number))
         assert (answer.release, answer.outcomes) == (first, ())
-        told = answer.as_json()
+        told = answer.model_dump(mode="json")
         itemids = [item["itemid"] for item in told["item_list"]]
         assert len(itemids) == len(set(itemids)) == 50
         assert not set(itemids) & {item_of(item) for item in seen[number]}
@@ -111,10 +110,10 @@ def test_whole_numbers_and_hundreds_of_categories_take_over_and_back(
     second = synced(settings)
     answer = once_open(recommender, 5)  # a whole number: the former release has none
     assert answer.release == second
-    told = answer.as_json()["item_list"]
+    told = answer.model_dump(mode="json")["item_list"]
     assert len(told) == 50
     assert all(type(item["itemid"]) is int and set(item["genres"]) <= set(MANY) for item in told)
     with pytest.raises(WrongIdError, match="a whole number"):
         ask(recommender, user_of(5))
     go_back(stack, first)
-    assert once_open(recommender, user_of(5)).items == before.items
+    assert once_open(recommender, user_of(5)).item_list == before.item_list

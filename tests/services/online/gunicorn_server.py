@@ -12,7 +12,7 @@ import requests
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
-from online.stack import server
+from online.stack.server import SERVER
 from online.stack.service import ROOT
 from tests.free_ports import settings_on_free_ports
 
@@ -24,7 +24,7 @@ def running(
     """Its settings and gunicorn's master, once a worker answers. It logs to server.log in the folder."""
     settings = settings or settings_on_free_ports(folder)
     settings = settings.model_copy(update={"server": settings.server.model_copy(update=server_settings)})
-    program = server.program(settings)
+    program = SERVER.program(settings)
     log = folder / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_exchange_center.artifact_kinds import ArtifactError, Binary, Document, Table
-from data_exchange_center.files import written_in_place
+from data_exchange_center.files import sha256, written_in_place
 
 TABLE = Table("t/x.parquet", "maker.py", "test", {"userid": pa.int32(), "items": pa.list_(pa.int32())})
 OPEN = Table("t/open.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=(pa.int8(),))
@@ -139,3 +139,36 @@ def test_a_binary_is_unpacked_or_named_as_wrong(tmp_path: Path) -> None:
     numbers.write(tmp_path, b"twelve")
     with pytest.raises(ArtifactError, match=r"n\.bin: cannot be read .*maker\.py: run that step again"):
         numbers.read_as(tmp_path, int)
+
+
+def test_a_table_in_parts_is_read_as_one_and_replaces_a_file(tmp_path: Path, frame: pd.DataFrame) -> None:
+    """And a file replaces it."""
+    path = TABLE.write(tmp_path, frame)
+    digest = sha256(path)
+    with TABLE.in_parts(tmp_path) as folder:
+        for number, rows in enumerate((frame[:1], frame[1:])):
+            TABLE.write(tmp_path / "other", rows).rename(folder / f"part-{number:05d}-x.zstd.parquet")
+        (folder / "_SUCCESS").touch()
+    assert TABLE.read(tmp_path)["userid"].tolist() == [1, 2]
+    assert [file.name[:10] for file in sorted(path.iterdir())] == ["part-00000", "part-00001"]
+    assert sha256(path) != digest
+    TABLE.write(tmp_path, frame)
+    assert sha256(path) == digest
+
+
+def test_that_an_engine_says_there_is_no_null_changes_nothing(tmp_path: Path) -> None:
+    table = pa.table({"userid": [7]}, pa.schema([pa.field("userid", pa.int32(), nullable=False)]))
+    with OPEN.in_parts(tmp_path) as folder:
+        pq.write_table(table, folder / "part-0.parquet")
+    assert OPEN.read(tmp_path)["userid"].tolist() == [7]
+
+
+def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="holds no part"), TABLE.in_parts(tmp_path):
+        pass
+    with (
+        pytest.raises(ArtifactError, match=r"columns \['items'\] are absent and \['other'\] unexpected"),
+        TABLE.in_parts(tmp_path) as folder,
+    ):
+        pd.DataFrame({"userid": [1], "other": [2]}).to_parquet(folder / "part-0.parquet")
+    assert not TABLE.at(tmp_path).exists()

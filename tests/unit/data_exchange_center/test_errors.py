@@ -12,8 +12,8 @@ from data_exchange_center.feature_kinds import MissingFeatureError
 from data_exchange_center.steps import CheckError, StepError
 from offline.movielens import MalformedLineError
 from online.clients.base import GoneError, ServiceError
-from online.recommend.open_release import NoReleaseError
-from online.recommend.releases import OpeningError
+from online.recommend.release import OpeningError
+from online.recommend.types import NoReleaseError
 from online.stack.service import StackError
 from online.web.body import BadRequestError
 

@@ -21,9 +21,8 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from examples.mlp_ranker import MLPRecipe
 from offline.data import statistics
-from offline.data.overall import Overall
 from offline.data.sequences import Ints, Sequences
-from offline.data.statistics import ItemStatistic
+from offline.data.statistics import ItemStatistic, Overall
 from offline.evaluation.evaluate import evaluate
 from offline.rank import s2_model_train
 from offline.readers import read_inputs, read_lists

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
 from extras.keys import keys
 from online.main.s1_server import create_app
+from online.web.parts import Parts
 from tests.unit.extras.fakes import FakeExperiments, FakeLog
 from tests.unit.online.conftest import Fakes as CoreFakes
 from tests.unit.online.conftest import fakes as core_fakes  # noqa: F401 (fixtures)
@@ -24,6 +26,14 @@ class Fakes(CoreFakes):
 
     log: FakeLog
     store: FakeExperiments
+    app: Flask = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.app = create_app(self.recommender, stores=self.stores)
+
+    @property
+    def parts(self) -> Parts:
+        return self.app.extensions["recsys"]  # type: ignore[no-any-return]
 
     @property
     def stores(self) -> dict[str, Any]:
@@ -38,7 +48,7 @@ def fakes(core_fakes: CoreFakes) -> Fakes:  # noqa: F811
 
 @pytest.fixture
 def http(fakes: Fakes) -> FlaskClient:
-    return create_app(fakes.recommender, stores=fakes.stores).test_client()
+    return fakes.app.test_client()
 
 
 @pytest.fixture

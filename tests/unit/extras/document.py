@@ -8,7 +8,7 @@ import jsonschema
 
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
-from online.recommend.recommender import Recommender
+from online.recommend.recommend import Recommender
 
 
 def document() -> dict[str, Any]:

@@ -54,8 +54,8 @@ def test_a_worker_reads_its_share_of_the_lists(settings: Settings) -> None:
     five = replace(LIST.take(np.zeros(5, np.int64)), lengths=np.arange(5, dtype=np.int32))
     artifacts.LISTS.write(settings.exchange_dir, five.table(past.userids))
     assert read_lists(settings, past).lengths.tolist() == [0, 1, 2, 3, 4]
-    shares = [Workers(rank=rank, world=2).share for rank in range(2)]
-    found = [read_lists(settings, past, lambda total, of=of: of(total).slice).lengths.tolist() for of in shares]
+    shares = [Workers(rank=rank, world=2).reads_lists for rank in range(2)]
+    found = [read_lists(settings, past, share).lengths.tolist() for share in shares]
     assert found == [[0, 1], [2, 3, 4]]
 
 
@@ -63,7 +63,7 @@ def test_more_workers_than_lists_are_refused(settings: Settings) -> None:
     past = read_inputs(settings).data
     artifacts.LISTS.write(settings.exchange_dir, LIST.table(past.userids))
     with pytest.raises(StepError, match="RECSYS_TRAINING__WORKERS"):
-        read_lists(settings, past, lambda total: Workers(rank=0, world=2).share(total).slice)
+        read_lists(settings, past, Workers(rank=0, world=2).reads_lists)
 
 
 def test_a_holdout_of_another_length_is_refused(settings: Settings) -> None:

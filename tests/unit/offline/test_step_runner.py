@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -124,6 +124,36 @@ def test_a_failed_step_keeps_those_behind_it_from_running(
     with pytest.raises(StepError, match="no"):
         list(step_runner.run_steps(Settings(recipe_name=recipe, exchange_dir=tmp_path), tmp_path))
     assert ran == [provenance.GET_DATA.path, provenance.SPLIT.path]
+
+
+def test_an_engine_puts_scripts_in_the_place_of_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that it has; the step itself is not started."""
+    ran: dict[str, str | None] = {}
+
+    def run_step(step: str, environment: dict[str, str], script: str | None) -> dict[str, str]:
+        ran[step] = script
+        return {"step": step}
+
+    twins = {provenance.TERMS.path: "elsewhere/s2.py"}
+    monkeypatch.setattr(plugins, "load", lambda group, name: {("recsys.steps", "large"): twins}[group, name])
+    monkeypatch.setattr(step_runner, "run_step", run_step)
+    list(step_runner.run_steps(Settings(exchange_dir=tmp_path, engine="large"), tmp_path))
+    assert {step: script for step, script in ran.items() if script} == twins
+    assert len(ran) == len(provenance.STEPS)
+
+
+def test_the_script_in_a_steps_place_is_run_under_the_steps_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "twin.py").write_text("print('counted elsewhere')")
+    monkeypatch.setattr(step_runner, "ROOT", tmp_path)
+    assert step_runner.run_step("offline/s1.py", {}, "twin.py")["step"] == "offline/s1.py"
+    assert "counted elsewhere" in capfd.readouterr().out
+
+
+def test_an_engine_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(plugins.PluginError, match=r"No 'nothing' among the plugins of 'recsys\.steps'"):
+        list(step_runner.run_steps(Settings(exchange_dir=tmp_path, engine="nothing"), tmp_path))
 
 
 def test_every_step_in_the_folders_is_run() -> None:

@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
-from online.recommend import releases
-from online.recommend.last_release import LastRelease
-from online.recommend.recommender import Recommender
+from online.recommend import release as releases
+from online.recommend.fallback import LastRelease
+from online.recommend.recommend import Recommender
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import KINDS, World
 

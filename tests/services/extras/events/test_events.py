@@ -16,7 +16,7 @@ from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
 from extras.keys import keys
 from online.main.s1_server import create_app
-from online.recommend.recommender import Recommender
+from online.recommend.recommend import Recommender
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
 
 USER = 8

@@ -21,7 +21,7 @@ from extras.experiments.declaration import Declaration
 from extras.experiments.store import ExperimentStore
 from extras.keys import keys
 from online.main.s1_server import create_app
-from online.recommend.recommender import Recommender
+from online.recommend.recommend import Recommender
 from tests.services.online.gunicorn_server import running
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
 

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from extras.keys.rate import PREFIX
 from online.main.s1_server import create_app
-from online.recommend.recommender import Recommender
+from online.recommend.recommend import Recommender
 from online.web import rate
 
 

@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from data_exchange_center.settings import Settings
 from online.clients.base import OUT_OF_TIME
 from online.main.s1_server import create_app
-from online.recommend.recommender import Recommender
+from online.recommend.recommend import Recommender
 from tests.fault_proxy import FAULTS, Fault, FaultProxy
 from tests.services.online.faults import INSTEAD, PORTS, RECOVERY_S, behind_proxies, with_fault
 from tests.unit.online.world import AT, DefaultWorld, World

@@ -16,8 +16,8 @@ from data_exchange_center import wire
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
-from online.recommend.recommender import Recommender
-from online.recommend.releases import OPENING_WAIT_S
+from online.recommend.recommend import Recommender
+from online.recommend.release import OPENING_WAIT_S
 from tests.free_ports import settings_on_free_ports
 from tests.services.online.faults import paused
 from tests.unit.online.world import (

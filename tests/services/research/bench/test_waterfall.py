@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.settings import Settings
-from online.recommend.stopwatch import STAGES
+from online.recommend.types import STAGES
 from research.bench.asking import Drawn, ready
 from research.bench.bare import bare, costs_ms, medians
 from research.bench.generator import Target, generator

@@ -24,8 +24,8 @@ from offline.data.sequences import Sequences
 from offline_to_online.stores.base import redis_client
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery
 from online.main.s1_server import create_app
-from online.recommend.last_release import LastRelease
-from online.recommend.recommender import Recommender
+from online.recommend.fallback import LastRelease
+from online.recommend.recommend import Recommender
 from research.measure.experiment_replay import PLANNED, replay
 from research.measure.replayed import Replay
 from research.measure.server_loop import ServerLoop

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_exchange_center import artifacts
 from data_exchange_center.channels import LONG_AGO_S
+from data_exchange_center.feature_kinds import one_hot
 from offline.data.requests import Points, asked_later, histories, next_events, request_points, seen_before
-from offline.data.sequences import Sequences, sequences
+from offline.data.sequences import Sequences, sequences, user_states
 
 
 def ratings(lengths: list[int]) -> pd.DataFrame:
@@ -104,3 +109,49 @@ def test_the_same_item_again_is_seen_once_and_no_target() -> None:
     after, liked = next_events(data, Points(np.array([0]), np.array([2]), data.times[2:3]), 3)
     assert after.tolist() == [[1, 3, 3]]
     assert liked.tolist() == [[False, True, False]]
+
+
+def test_together_is_by_users_however_often_they_rated() -> None:
+    rows = pd.DataFrame({"userid": [1, 1, 1, 2], "itemid": [5, 7, 5, 5], "rating": 4, "timestamp": range(4)})
+    counts = sequences(rows, np.arange(1, 12), positive_level=3).seen_together()
+    assert (counts[5, 5], counts[5, 7], counts[7, 5], counts[7, 7], counts.sum()) == (2, 1, 1, 1, 5)
+
+
+@pytest.mark.parametrize("count", [Sequences.seen_together, lambda past: past.followers(3)])
+def test_pairs_of_some_users_and_of_others_add_up(count: Callable[[Sequences], sp.csr_matrix]) -> None:
+    random = np.random.default_rng(1)
+    columns = {"userid": np.sort(random.integers(1, 9, 120)), "itemid": random.integers(1, 12, 120)}
+    rows = pd.DataFrame({**columns, "rating": random.integers(1, 6, 120), "timestamp": np.arange(120)})
+    some = [count(sequences(each, np.arange(1, 12), 3)) for _, each in rows.groupby("userid")]
+    whole = count(sequences(rows, np.arange(1, 12), 3))
+    assert whole.nnz
+    assert (sp.csr_matrix(sum(some[1:], some[0])) != whole).nnz == 0
+
+
+PAST = pd.DataFrame(
+    {
+        "userid": [2, 2, 2, 7],
+        "itemid": [5, 9, 5, 4],
+        "rating": [1, 5, 2, 5],
+        "timestamp": [10, 20, 20, 50],
+    }
+)
+USERS = pd.DataFrame({"userid": [2, 3, 5, 7], "gender": ["F", "M", "M", "?"], "age": [1, 9, 9, 1]})
+
+
+def test_everybody_has_a_state_newest_first() -> None:
+    profile = [one_hot("gender", "user", ["F", "M"]), one_hot("age", "user", [1, 9])]
+    state = user_states(PAST, USERS, profile)
+    assert state["userid"].tolist() == [2, 3, 5, 7]
+    assert [[each.tolist() for each in row] for row in state.drop(columns="userid").to_numpy()] == [
+        [[1, 1], [5, 9, 5], [2, 5, 1], [20, 20, 10]],
+        [[2, 2], [], [], []],
+        [[2, 2], [], [], []],
+        [[0, 1], [4], [5], [50]],  # a gender that is not in the vocabulary
+    ]
+
+
+def test_where_nobody_has_a_past_everybody_has_an_empty_state(tmp_path: Path) -> None:
+    artifacts.USER_STATE.write(tmp_path, user_states(PAST[:0], USERS, []))
+    lists = artifacts.USER_STATE.read(tmp_path).drop(columns="userid")
+    assert [[each.tolist() for each in row] for row in lists.to_numpy()] == [[[]] * 4] * 4

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.columns import Columns
+from data_exchange_center.recipes import DEFAULT
 from offline.data import terms
 
 N_ITEMS, N_GENRES = 6, 3
@@ -80,23 +82,95 @@ def test_genre_codes_are_alphabetical_from_one() -> None:
     assert terms.genre_flags(codes, 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
-def test_a_few_users_after_the_other_have_the_terms_of_all_at_once() -> None:
-    """An engine calls these with as many users as it holds."""
+@pytest.fixture
+def ratings() -> pd.DataFrame:
     random = np.random.default_rng(3)
-    users = np.sort(random.integers(1, 9, 60)).astype(np.int32)
-    ratings = pd.DataFrame(
+    users = np.sort(random.integers(1, 9, 90)).astype(np.int32)
+    return pd.DataFrame(
         {
-            "userid": users,
-            "itemid": random.integers(1, 5, 60).astype(np.int32),
-            "timestamp": 5 * users + np.sort(random.integers(0, 3, 60)),
-            "label": random.integers(0, 2, 60).astype(np.int8),
-            "split": random.choice(["train", "test", "holdout"], 60),
+            Columns.USER: users,
+            Columns.ITEM: random.integers(1, 5, 90).astype(np.int32),
+            Columns.TIMESTAMP: 5 * users + np.sort(random.integers(0, 3, 90)),
+            Columns.LABEL: random.integers(0, 2, 90).astype(np.int8),
+            Columns.SPLIT: random.choice(["train", "train", "test"], 90),
         }
-    ).sort_values(["userid", "timestamp"], kind="stable", ignore_index=True)
-    item_terms = pd.DataFrame({"itemid": [1, 2, 3, 4], "genres": [[1], [2], [1, 2], []]})
-    for function in (terms.impression_terms, terms.user_terms):
-        at_once = function(ratings, item_terms, ["a", "b"], 4)
-        one_by_one = [function(part, item_terms, ["a", "b"], 4) for _, part in ratings.groupby("userid")]
-        pd.testing.assert_frame_equal(pd.concat(one_by_one, ignore_index=True), at_once)
-        nothing = function(ratings[:0], item_terms, ["a", "b"], 4)
-        assert nothing.dtypes.equals(at_once.dtypes)
+    ).sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
+
+
+ITEM_TERMS = pd.DataFrame({Columns.ITEM: [1, 2, 3, 4], Columns.GENRES: [[1], [2], [1, 2], []]})
+
+
+def test_some_users_after_the_other_have_what_all_have_at_once(ratings: pd.DataFrame) -> None:
+    """So a task of a cluster may call these with the users that it holds."""
+    about = {"item_terms": ITEM_TERMS, "genres": ["a", "b"], "window": 4}
+    users = pd.Series(np.arange(0, 12, dtype=np.int32), name=Columns.USER)
+    popular = terms.popularity(*terms.clicked_items(ratings))
+    some = [(ratings[ratings[Columns.USER] == user], users[users == user]) for user in users]
+
+    def together(of_some: list[pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat([each for each in of_some if len(each)], ignore_index=True)
+
+    for function in (
+        lambda rows, _: terms.impression_terms(rows, **about),
+        lambda rows, people: terms.user_terms(rows, people, **about),
+        terms.seen_items,
+    ):
+        pd.testing.assert_frame_equal(together([function(*each) for each in some]), function(ratings, users))
+    outcomes = [terms.outcomes(rows, ITEM_TERMS, 2, popular, DEFAULT) for rows, _ in some]
+    expected = terms.outcomes(ratings, ITEM_TERMS, 2, popular, DEFAULT)
+    assert len(expected)
+    pd.testing.assert_frame_equal(terms.add_up(pd.concat(outcomes)), expected)
+    assert terms.impression_terms(ratings[:0], **about).dtypes.equals(terms.impression_terms(ratings, **about).dtypes)
+
+
+def test_users_without_ratings_have_zeros_and_have_seen_nothing() -> None:
+    rows = [(1, 9, 0, 1), (1, 4, 1, 0), (1, 9, 2, 1), (3, 4, 0, 1)]
+    past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL])
+    users = pd.Series([1, 2, 3, 5], name=Columns.USER)
+    seen = terms.seen_items(past, users)
+    assert [[user, each.tolist()] for user, each in seen.to_numpy()] == [[1, [9, 4]], [2, []], [3, [4]], [5, []]]
+    item_terms = pd.DataFrame({Columns.ITEM: [4, 9], Columns.GENRES: [[1], []]})
+    assert terms.user_terms(past, users, item_terms, ["a"], 10).to_numpy().tolist() == [
+        [1, 1, 0],
+        [2, 0, 0],
+        [3, 1, 1],
+        [5, 0, 0],
+    ]
+
+
+def test_preferred_genres_are_ordered_by_clicks_then_code() -> None:
+    clicks = np.array([[3, 5, 3, 2], [0, 2, 2, 2], [0, 0, 0, 9]], dtype=np.int8)
+    assert terms.preferred_codes(clicks, at_least=3) == [[2, 1, 3], [], [4]]
+
+
+def test_popularity_is_the_share_of_users_who_clicked() -> None:
+    rows = [(1, 7, 1), (1, 5, 1), (1, 9, 0), (2, 7, 1), (2, 5, 1), (3, 9, 1), (4, 8, 0)]
+    past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.LABEL])
+    found = terms.popularity(*terms.clicked_items(past))
+    assert found.to_numpy().tolist() == [[5, 0.5], [7, 0.5], [9, 0.25], [8, 0.0]]
+
+
+def test_recall_counts_unseen_items_of_preferred_genres() -> None:
+    flags = np.array([[1, 0], [1, 1], [1, 0], [0, 1]], dtype=np.int8)
+    none = np.array([], dtype=np.int64)
+    counts = terms.outcomes_of(
+        preferred=[[1], [], [1, 2]],
+        flags=flags,
+        scores=np.array([0.1, 0.2, 0.9, 0.3], dtype=np.float32),
+        history=[np.array([1]), none, none],
+        targets=[np.array([0, 3]), np.array([2]), np.array([1])],
+        size=1,
+    )
+    report = terms.recall_report(counts, 1)
+    # user 1: candidates 0 and 2, the more popular 2 is not wanted; user 2: none; user 3: item 1 has both genres
+    assert report["recall_at_1"] == pytest.approx(1 / 3)
+    assert report["share_with_preference"] == pytest.approx(2 / 3)
+    assert report["candidates"]["p50"] == 2
+    assert (report["users"], report["users_with_target"]) == (3, 3)
+
+
+@given(counts=st.lists(st.integers(0, 40), min_size=1, max_size=30))
+def test_quantiles_of_counts_are_those_of_what_is_counted(counts: list[int]) -> None:
+    rows = pd.DataFrame([(terms.CANDIDATES, each, 99) for each in counts], columns=terms.OUTCOMES)
+    found = terms.recall_report(terms.add_up(rows.assign(users=1)), 1)["candidates"]
+    assert found == pytest.approx({f"p{q}": np.percentile(counts, q) for q in (10, 50, 90)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offline.data.sequences import Sequences, followers
+from offline.data.sequences import Sequences
 from offline.models.ease import transition_factors
 
 
@@ -19,7 +19,7 @@ def of(items: list[list[int]], ratings: list[list[int]], n_items: int) -> Sequen
 
 def test_likes_within_the_window_are_counted_by_user() -> None:
     data = of([[1, 2, 3], [3, 1]], [[1, 5, 2], [5, 4]], 3)
-    counts = followers(data, window=2).toarray()
+    counts = data.followers(window=2).toarray()
     expected = np.zeros((4, 4))
     expected[1, 2] = 1  # the like of 3 by the second user does not follow the first user's 2; a dislike is no like
     expected[3, 1] = 1
@@ -28,15 +28,15 @@ def test_likes_within_the_window_are_counted_by_user() -> None:
 
 def test_the_window_ends() -> None:
     data = of([[1, 2, 3, 4]], [[5, 5, 5, 5]], 4)
-    assert followers(data, window=1)[1].nonzero()[1].tolist() == [2]
-    assert followers(data, window=2)[1].nonzero()[1].tolist() == [2, 3]
-    assert followers(data, window=99)[1].nonzero()[1].tolist() == [2, 3, 4]
+    assert data.followers(window=1)[1].nonzero()[1].tolist() == [2]
+    assert data.followers(window=2)[1].nonzero()[1].tolist() == [2, 3]
+    assert data.followers(window=99)[1].nonzero()[1].tolist() == [2, 3, 4]
 
 
 def test_factors_are_the_positive_information() -> None:
     """At full rank their products are log(p(b follows a) / p(b)), 0 where that is negative or nothing follows."""
     data = of([[1, 2], [1, 2], [1, 3], [4, 3], [4, 2]], [[5, 5]] * 5, 4)
-    events, candidates = transition_factors(followers(data, window=5), dim=4)
+    events, candidates = transition_factors(data.followers(window=5), dim=4)
     found = events @ candidates.T
     share = np.array([3.0, 2.0]) ** 0.75
     share /= share.sum()
@@ -51,7 +51,7 @@ def test_factors_are_the_positive_information() -> None:
 @pytest.mark.parametrize("items", [[[], []], [[1], [2]]])
 def test_nothing_follows_nothing(items: list[list[int]]) -> None:
     data = of(items, [[5] * len(row) for row in items], 3)
-    events, candidates = transition_factors(followers(data, window=3), dim=64)
+    events, candidates = transition_factors(data.followers(window=3), dim=64)
     assert events.shape == candidates.shape == (4, 3)
     assert not events.any()
     assert not candidates.any()

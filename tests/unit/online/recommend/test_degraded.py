@@ -16,11 +16,9 @@ from online.clients.base import OUT_OF_TIME, ServiceError
 from online.clients.breaker import FAILURES, PROBE_S
 from online.clients.deadline import Deadline
 from online.clients.feast import FeatureQuery, FeatureRows
-from online.recommend.last_release import LastRelease
-from online.recommend.open_release import NoReleaseError
-from online.recommend.recommender import Recommender
-from online.recommend.stopwatch import Stopwatch
-from online.recommend.types import Outcome, Recommendation, Request
+from online.recommend.fallback import LastRelease
+from online.recommend.recommend import Recommender
+from online.recommend.types import Answer, NoReleaseError, Outcome, Request, Stopwatch
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_TERMS_USER, UNKNOWN_USER, World
 
@@ -30,16 +28,16 @@ SERVICES = ("redis", "elasticsearch", "feast", "triton")
 USERS = (1, 8, LONG_HISTORY_USER, NO_TERMS_USER)
 
 
-def ask(fakes: Fakes, userid: int = 1, size: int = 50, *, strict: bool = False) -> Recommendation:
+def ask(fakes: Fakes, userid: int = 1, size: int = 50, *, strict: bool = False) -> Answer:
     request = Request(userid=userid, size=size, timestamp=AT, explain="recall", strict=strict)
     return fakes.recommender.recommend(request)
 
 
-def itemids(answer: Recommendation) -> list[int]:
-    return [itemid for itemid, _, _ in answer.items]
+def itemids(answer: Answer) -> list[int]:
+    return list(answer.itemids)
 
 
-def fused(answer: Recommendation) -> list[int]:
+def fused(answer: Answer) -> list[int]:
     assert answer.recall is not None
     return list(answer.recall["fused"])
 
@@ -59,7 +57,7 @@ def test_without_triton_the_items_come_in_recalls_order(fakes: Fakes, userid: in
     down(fakes, "triton")
     answer = ask(fakes, userid)
     assert itemids(answer) == fused(answer)[:50] == fakes.world.recalled(userid).ids.tolist()[:50]
-    (lacking,) = answer.lacking
+    (lacking,) = answer.degraded
     assert (lacking.outcome, lacking.service, lacking.instead) == (Outcome.NOT_RANKED, "triton", "recall_order")
 
 
@@ -68,8 +66,8 @@ def test_without_feast_the_last_known_features_rank(fakes: Fakes, userid: int) -
     before = ask(fakes, userid)
     down(fakes, "feast")
     answer = ask(fakes, userid)
-    assert answer.items == before.items
-    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.LAST_FEATURES, "feast")]
+    assert answer.item_list == before.item_list
+    assert [(each.outcome, each.service) for each in answer.degraded] == [(Outcome.LAST_FEATURES, "feast")]
 
 
 def test_without_feast_who_was_never_here_gets_recalls_order(fakes: Fakes) -> None:
@@ -77,7 +75,7 @@ def test_without_feast_who_was_never_here_gets_recalls_order(fakes: Fakes) -> No
     down(fakes, "feast")
     answer = ask(fakes, 1)
     assert itemids(answer) == fused(answer)[:50]
-    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.NOT_RANKED, "feast")]
+    assert [(each.outcome, each.service) for each in answer.degraded] == [(Outcome.NOT_RANKED, "feast")]
     assert len(fakes.scorer.calls) == 1
 
 
@@ -102,11 +100,11 @@ def test_user_features_that_are_nonsense_are_as_good_as_none(
     monkeypatch.setattr(fakes.features, "call", nonsense)
     for _ in range(2):
         answer = ask(fakes)
-        assert answer.items == before.items
-        assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.LAST_FEATURES, "feast")]
+        assert answer.item_list == before.item_list
+        assert [(each.outcome, each.service) for each in answer.degraded] == [(Outcome.LAST_FEATURES, "feast")]
     stranger = ask(fakes, 8)
     assert itemids(stranger) == fused(stranger)[:50]
-    assert [(each.outcome, each.service) for each in stranger.lacking] == [(Outcome.NOT_RANKED, "feast")]
+    assert [(each.outcome, each.service) for each in stranger.degraded] == [(Outcome.NOT_RANKED, "feast")]
     with pytest.raises(ServiceError, match="feast: gives user features"):
         ask(fakes, strict=True)
 
@@ -118,15 +116,15 @@ def test_without_elasticsearch_the_server_searches_the_same_vectors_itself(fakes
     answer = ask(fakes, userid)
     assert answer.recall == before.recall
     assert itemids(answer) == itemids(before)
-    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.EXACT_SEARCH, "elasticsearch")]
+    assert [(each.outcome, each.service) for each in answer.degraded] == [(Outcome.EXACT_SEARCH, "elasticsearch")]
 
 
 def test_without_redis_the_users_last_state_serves(fakes: Fakes) -> None:
     before = ask(fakes)
     down(fakes, "redis")
     answer = ask(fakes)
-    assert answer.items == before.items
-    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.LAST_STATE, "redis")]
+    assert answer.item_list == before.item_list
+    assert [(each.outcome, each.service) for each in answer.degraded] == [(Outcome.LAST_STATE, "redis")]
 
 
 def test_without_redis_others_get_the_popular_list(fakes: Fakes) -> None:
@@ -134,7 +132,7 @@ def test_without_redis_others_get_the_popular_list(fakes: Fakes) -> None:
     down(fakes, "redis")
     answer = ask(fakes, 8)
     assert itemids(answer) == popular(fakes.world)
-    assert [(each.outcome, each.service) for each in answer.lacking] == [(Outcome.POPULAR, "redis")]
+    assert [(each.outcome, each.service) for each in answer.degraded] == [(Outcome.POPULAR, "redis")]
     assert not answer.cold_start
 
 
@@ -142,7 +140,7 @@ def test_with_all_four_away_there_is_still_a_list_and_every_reason(fakes: Fakes)
     before = ask(fakes)
     down(fakes, *SERVICES)
     answer = ask(fakes)
-    assert [each.service for each in answer.lacking] == ["redis", "elasticsearch", "feast", "triton"]
+    assert [each.service for each in answer.degraded] == ["redis", "elasticsearch", "feast", "triton"]
     assert itemids(answer) == fused(before)[:50]
 
 
@@ -163,13 +161,13 @@ def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes,
     answers = [ask(fakes) for _ in range(20)]
     probes = (time.monotonic() - began) / PROBE_S  # more than none on a busy machine
     assert FAILURES <= asked <= FAILURES + probes
-    assert all(len(answer.items) == 50 for answer in answers)
-    assert any("left alone" in answer.lacking[0].reason for answer in answers)
+    assert all(len(answer.item_list) == 50 for answer in answers)
+    assert any("left alone" in answer.degraded[0].reason for answer in answers)
     down(fakes)
     whole = Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.05), retry=retry_if_exception_type(AssertionError))
 
     def full() -> None:
-        assert ask(fakes).lacking == ()
+        assert ask(fakes).degraded == []
 
     whole(full)
 
@@ -186,7 +184,7 @@ def test_a_budget_below_the_servers_own_takes_a_slow_service_from_nobody_else(
     monkeypatch.setattr(fakes.service(slow), "call", late)
     for _ in range(FAILURES + 2):
         hurried = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=2_000))
-        assert hurried.lacking[0].reason == OUT_OF_TIME
+        assert hurried.degraded[0].reason == OUT_OF_TIME
     assert fakes.recommender.status().breakers[slow] == "closed"
     for _ in range(FAILURES):
         ask(fakes)
@@ -203,7 +201,7 @@ def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) 
         assert raised.value.service == gone
         assert "left alone" not in raised.value.what
     down(fakes)
-    assert ask(fakes, strict=True).items == before.items
+    assert ask(fakes, strict=True).item_list == before.item_list
 
 
 def restarted(fakes: Fakes, path: Path) -> Recommender:
@@ -224,8 +222,8 @@ def test_a_server_that_starts_beside_dead_services_has_the_popular_list_on_its_d
     answer = server.recommend(Request(userid=1))
     assert itemids(answer) == popular(fakes.world)
     assert answer.release == fakes.world.release
-    assert answer.items[0][2] == fakes.recommender.recommend(Request(userid=UNKNOWN_USER)).items[0][2]
-    (lacking,) = answer.lacking
+    assert answer.item_list[0] == fakes.recommender.recommend(Request(userid=UNKNOWN_USER)).item_list[0]
+    (lacking,) = answer.degraded
     assert (lacking.outcome, lacking.service) == (Outcome.POPULAR, away[0])
     readiness = server.readiness()
     assert readiness.status == "degraded"
@@ -254,17 +252,17 @@ def test_nobody_waits_for_a_release_that_is_being_opened_though_the_old_one_is_d
         assert time.perf_counter() - started < 5
     finally:
         gate.set()
-    assert known.items == before.items
-    assert [each.outcome for each in known.lacking] == [Outcome.LAST_STATE]
+    assert known.item_list == before.item_list
+    assert [each.outcome for each in known.degraded] == [Outcome.LAST_STATE]
     assert itemids(stranger) == popular(fakes.world)
-    assert [each.outcome for each in stranger.lacking] == [Outcome.POPULAR]
-    assert second.release in known.lacking[0].reason
+    assert [each.outcome for each in stranger.degraded] == [Outcome.POPULAR]
+    assert second.release in known.degraded[0].reason
 
 
 def test_redis_that_has_lost_everything_does_not_end_the_answers(fakes: Fakes) -> None:
     ask(fakes)
     fakes.users.live_release = None
-    assert [each.outcome for each in ask(fakes).lacking] == [Outcome.LAST_STATE]
+    assert [each.outcome for each in ask(fakes).degraded] == [Outcome.LAST_STATE]
     with pytest.raises(NoReleaseError):
         ask(fakes, strict=True)
 
@@ -273,10 +271,10 @@ def test_redis_that_has_lost_the_live_release_makes_nobody_a_stranger(fakes: Fak
     before = ask(fakes)
     del fakes.users.worlds[fakes.world.release]
     known, stranger = ask(fakes), ask(fakes, 8)
-    assert known.items == before.items
-    assert [each.outcome for each in known.lacking] == [Outcome.LAST_STATE]
+    assert known.item_list == before.item_list
+    assert [each.outcome for each in known.degraded] == [Outcome.LAST_STATE]
     assert not stranger.cold_start
-    assert [(each.outcome, each.service) for each in stranger.lacking] == [(Outcome.POPULAR, "redis")]
+    assert [(each.outcome, each.service) for each in stranger.degraded] == [(Outcome.POPULAR, "redis")]
     with pytest.raises(ServiceError, match=f"redis: holds release {fakes.world.release} no longer"):
         ask(fakes, strict=True)
 
@@ -291,8 +289,8 @@ def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> No
         assert time.perf_counter() - started < 5
     finally:
         stuck.set()
-    assert answer.items == before.items
-    assert [each.outcome for each in answer.lacking] == [Outcome.LAST_FEATURES]
+    assert answer.item_list == before.item_list
+    assert [each.outcome for each in answer.degraded] == [Outcome.LAST_FEATURES]
 
 
 def test_what_a_request_has_waited_for_a_thread_is_of_its_budget(fakes: Fakes) -> None:
@@ -305,7 +303,7 @@ def test_what_a_request_has_waited_for_a_thread_is_of_its_budget(fakes: Fakes) -
     finally:
         stuck.set()
     assert 4_800 < answer.took_ms["total"] < 6_000
-    assert [each.outcome for each in answer.lacking] == [Outcome.LAST_FEATURES]
+    assert [each.outcome for each in answer.degraded] == [Outcome.LAST_FEATURES]
 
 
 def assert_ended(stuck: threading.Event) -> None:
@@ -315,5 +313,5 @@ def assert_ended(stuck: threading.Event) -> None:
 def test_scores_of_what_is_not_ranked_are_recalls(fakes: Fakes) -> None:
     ask(fakes)
     down(fakes, "triton")
-    scores = [score for _, score, _ in ask(fakes).items]
+    scores = [item.score for item in ask(fakes).item_list]
     np.testing.assert_allclose(scores, fakes.world.recalled(1).scores[:50], rtol=1e-6)

@@ -8,7 +8,7 @@ import pytest
 from data_exchange_center.recipes import SOURCE
 from online.clients.elastic import IndexedItem
 from online.clients.item_search import ItemQuery
-from online.recommend.exact_search import ExactItems
+from online.recommend.fallback import ExactItems
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems
 from tests.unit.online.world import World

@@ -9,7 +9,7 @@ import pytest
 from data_exchange_center.feature_kinds import DenseFeature, FlagFeature
 from data_exchange_center.features import Encoded
 from online.clients.base import ServiceError
-from online.recommend.item_cache import CHUNK, RETRY_S, VALUES, EncodedItems, ItemCache, fetch_items
+from online.recommend.release import CHUNK, RETRY_S, VALUES, EncodedItems, ItemCache, fetch_items
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import SourceWorld
 

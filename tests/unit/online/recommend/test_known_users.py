@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from data_exchange_center.features import Encoded
-from online.recommend.known_users import KnownUsers
+from online.recommend.fallback import KnownUsers
 from tests.unit.online.world import SourceWorld
 
 STATE = SourceWorld().stored(1)

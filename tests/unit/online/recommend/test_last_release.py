@@ -9,18 +9,18 @@ import pytest
 
 from data_exchange_center.fusion import Hits
 from online.clients.elastic import CatalogueItem
-from online.recommend.last_release import LastRelease
-from online.recommend.open_release import OpenRelease
+from online.recommend.fallback import LastRelease
+from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE
 
 
-def opened(release: str = "aaaaaaaaaaaa", n: int = 300) -> OpenRelease:
+def opened(release: str = "aaaaaaaaaaaa", n: int = 300) -> Release:
     popular = Hits(np.arange(n, 0, -1), np.linspace(1, 0.1, n))
     catalogue = {
         itemid: CatalogueItem(itemid, f"Film {itemid} é", {"genres": ["Drama"], "year": None})
         for itemid in range(1, n + 1)
     }
-    return cast(OpenRelease, cast(Any, SimpleNamespace(release=release, popular=popular, catalogue=catalogue)))
+    return cast(Release, cast(Any, SimpleNamespace(release=release, popular=popular, catalogue=catalogue)))
 
 
 def test_another_process_reads_what_was_kept(tmp_path: Path) -> None:
@@ -29,8 +29,10 @@ def test_another_process_reads_what_was_kept(tmp_path: Path) -> None:
     saved = LastRelease(path).saved
     assert saved is not None
     assert saved.release == "aaaaaaaaaaaa"
-    assert len(saved.items) == MAX_SIZE
-    assert saved.items[0] == (300, 1.0, CatalogueItem(300, "Film 300 é", {"genres": ["Drama"], "year": None}))
+    assert len(saved.item_list) == MAX_SIZE
+    assert saved.item_list[0].model_dump() == {
+        "itemid": 300, "score": 1.0, "title": "Film 300 é", "genres": ["Drama"], "year": None,
+    }  # fmt: skip
 
 
 def test_the_same_is_not_written_again_and_another_release_is(tmp_path: Path) -> None:

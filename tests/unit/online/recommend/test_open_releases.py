@@ -12,9 +12,9 @@ import pytest
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release import Manifest
 from online.clients.base import ServiceError
-from online.recommend import open_releases
-from online.recommend.open_release import NoReleaseError, OpenRelease
-from online.recommend.open_releases import OpenReleases
+from online.recommend import release as open_releases
+from online.recommend.release import Release, Releases
+from online.recommend.types import NoReleaseError
 from tests.datasets import STARS
 
 
@@ -48,7 +48,7 @@ class Reader:
         self.read: list[str] = []
         self.error: Exception | None = None
 
-    def __call__(self, release: str) -> OpenRelease:
+    def __call__(self, release: str) -> Release:
         self.read.append(release)
         if self.error is not None:
             raise self.error
@@ -57,7 +57,7 @@ class Reader:
             release=release, recipe=SOURCE, dataset=STARS, feature_spec=spec, vector_dims={}, model={}, parts=()
         )
         nothing = cast(Any, SimpleNamespace())
-        return OpenRelease(manifest, nothing, "ml_rec", 1, {}, nothing, nothing, nothing)
+        return Release(manifest, nothing, "ml_rec", 1, {}, nothing, nothing, nothing)
 
 
 @pytest.fixture
@@ -71,18 +71,18 @@ def reader() -> Reader:
 
 
 @pytest.fixture
-def releases(reader: Reader, later: Later) -> OpenReleases:
-    return OpenReleases(reader, later)
+def releases(reader: Reader, later: Later) -> Releases:
+    return Releases(cast(Any, None), reader, later, None)
 
 
-def served(releases: OpenReleases, later: Later, release: str) -> OpenRelease:
+def served(releases: Releases, later: Later, release: str) -> Release:
     opening = releases.open(release)
     later.run()
     return releases.serve(opening.result(0))
 
 
 def test_a_release_is_read_once_however_many_ask_and_open_does_not_mean_serving(
-    releases: OpenReleases, later: Later, reader: Reader
+    releases: Releases, later: Later, reader: Reader
 ) -> None:
     assert releases.serving is None
     first, second = releases.open("a"), releases.open("a")
@@ -94,7 +94,7 @@ def test_a_release_is_read_once_however_many_ask_and_open_does_not_mean_serving(
     assert releases.serve(first.result(0)) is releases.serving
 
 
-def test_the_old_one_serves_until_it_is_told_otherwise(releases: OpenReleases, later: Later) -> None:
+def test_the_old_one_serves_until_it_is_told_otherwise(releases: Releases, later: Later) -> None:
     old = served(releases, later, "a")
     releases.open("b")
     assert releases.serving is old
@@ -105,7 +105,7 @@ def test_the_old_one_serves_until_it_is_told_otherwise(releases: OpenReleases, l
 
 @pytest.mark.parametrize("error", [ServiceError("feast", "is away"), NoReleaseError("no manifest"), IndexError("odd")])
 def test_an_opening_that_failed_is_tried_again_after_a_while(
-    releases: OpenReleases, later: Later, reader: Reader, error: Exception, monkeypatch: pytest.MonkeyPatch
+    releases: Releases, later: Later, reader: Reader, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = served(releases, later, "a")
     now = [100.0]
@@ -124,7 +124,7 @@ def test_an_opening_that_failed_is_tried_again_after_a_while(
     assert served(releases, later, "b").release == "b"
 
 
-def test_with_nothing_to_serve_it_is_tried_again_at_once(releases: OpenReleases, later: Later, reader: Reader) -> None:
+def test_with_nothing_to_serve_it_is_tried_again_at_once(releases: Releases, later: Later, reader: Reader) -> None:
     reader.error = ServiceError("redis", "is away")
     for tries in (1, 2, 3):
         opening = releases.open("a")
@@ -134,7 +134,7 @@ def test_with_nothing_to_serve_it_is_tried_again_at_once(releases: OpenReleases,
 
 
 def test_two_stay_open_and_the_one_that_serves_is_never_closed(
-    releases: OpenReleases, later: Later, reader: Reader
+    releases: Releases, later: Later, reader: Reader
 ) -> None:
     old = served(releases, later, "a")
     for release in ("b", "c", "d"):
@@ -151,7 +151,7 @@ def test_two_stay_open_and_the_one_that_serves_is_never_closed(
 
 
 def test_a_renewed_release_is_not_replaced_by_a_copy_that_somebody_still_holds(
-    releases: OpenReleases, later: Later
+    releases: Releases, later: Later
 ) -> None:
     """One thread has the release from before, another renews it, then the first says what serves."""
     held = served(releases, later, "a")

@@ -11,9 +11,8 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.own_ids import OwnId
 from online.clients.feast import FeatureQuery
-from online.recommend import releases
-from online.recommend.open_release import NoReleaseError
-from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request, WrongIdError
+from online.recommend import release as releases
+from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, WrongIdError
 from online.web.log_lines import JsonLines
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
@@ -21,7 +20,7 @@ from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, So
 SHOP = pytest.mark.parametrize("kind", [ShopWorld])
 
 
-def ask(fakes: Fakes, userid: OwnId, size: int = 50) -> Recommendation:
+def ask(fakes: Fakes, userid: OwnId, size: int = 50) -> Answer:
     return fakes.recommender.recommend(Request(userid=userid, size=size, timestamp=AT, explain=True))
 
 
@@ -39,7 +38,7 @@ def test_a_string_of_any_content_is_a_users_id(http: FlaskClient, fakes: Fakes, 
 @SHOP
 def test_items_are_told_by_their_own_ids_and_without_what_they_do_not_have(fakes: Fakes) -> None:
     answer = ask(fakes, "u-8f3a")
-    told = answer.as_json()
+    told = answer.model_dump(mode="json")
     assert {item["itemid"] for item in told["item_list"]} <= {
         fakes.world.own_item(itemid) for itemid in fakes.world.itemids
     }
@@ -54,7 +53,7 @@ def test_an_unknown_string_is_given_the_popular_list(fakes: Fakes) -> None:
     answer = ask(fakes, "nobody", MAX_SIZE)
     assert answer.outcomes == (Outcome.COLD_START,)
     popular = [fakes.world.own_item(itemid) for itemid, _ in fakes.world.popular[:MAX_SIZE]]
-    assert [item["itemid"] for item in answer.as_json()["item_list"]] == popular
+    assert [item["itemid"] for item in answer.model_dump(mode="json")["item_list"]] == popular
 
 
 @pytest.mark.parametrize(
@@ -83,11 +82,11 @@ def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restar
     fakes.users.live_release = shop.release
     answer = ask(fakes, "u-8f3a")  # at once: the former release has no such ids
     assert answer.release == shop.release
-    assert {item.own_id for _, _, item in answer.items} <= {shop.own_item(itemid) for itemid in shop.itemids}
+    assert set(answer.itemids) <= {shop.own_item(itemid) for itemid in shop.itemids}
     with pytest.raises(WrongIdError, match="a string"):
         ask(fakes, 1)
     fakes.users.live_release = fakes.world.release
-    assert ask(fakes, 1).items == first.items
+    assert ask(fakes, 1).item_list == first.item_list
     with pytest.raises(WrongIdError, match="a whole number"):
         ask(fakes, "u-8f3a")
 

@@ -19,11 +19,9 @@ from online.clients.base import ServiceError
 from online.clients.deadline import Deadline
 from online.clients.feast import FeatureQuery
 from online.clients.item_search import ItemQuery
-from online.recommend import open_releases, releases
-from online.recommend.open_release import NoReleaseError
-from online.recommend.releases import OpeningError
-from online.recommend.stopwatch import Stopwatch
-from online.recommend.types import MAX_SIZE, Outcome, Recommendation, Request
+from online.recommend import release as releases
+from online.recommend.release import OpeningError
+from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, Stopwatch
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import (
     AT,
@@ -49,7 +47,7 @@ def ask(
     timestamp: int = AT,
     explain: bool | Literal["recall"] = False,
     strict: bool = False,
-) -> Recommendation:
+) -> Answer:
     return fakes.recommender.recommend(
         Request(userid=userid, size=size, timestamp=timestamp, explain=explain, strict=strict)
     )
@@ -60,11 +58,11 @@ def another(fakes: Fakes, model: str = wire.MODEL) -> World:
     return type(fakes.world)(release="bbbbbbbbbbbb", model=model, model_version=2, seed=7)
 
 
-def until_from(fakes: Fakes, release: str) -> Recommendation:
+def until_from(fakes: Fakes, release: str) -> Answer:
     retrying = Retrying(
         stop=stop_after_delay(5), wait=wait_fixed(0.01), retry=retry_if_result(lambda a: a.release != release)
     )
-    answer: Recommendation = retrying(ask, fakes, 1)
+    answer: Answer = retrying(ask, fakes, 1)
     return answer
 
 
@@ -76,15 +74,17 @@ def until_from(fakes: Fakes, release: str) -> Recommendation:
 )
 def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: int, size: int, timestamp: int) -> None:
     answer = ask(fakes, userid, size, timestamp=timestamp)
-    itemids = [itemid for itemid, _, _ in answer.items]
-    scores = [score for _, score, _ in answer.items]
+    itemids = list(answer.itemids)
+    scores = [item.score for item in answer.item_list]
     assert not set(itemids) & set(fakes.world.seen[userid])
     assert len(itemids) == len(set(itemids))
     assert size - 2 <= len(itemids) <= size or userid == LONG_HISTORY_USER
     assert scores == sorted(scores, reverse=True)
     np.testing.assert_allclose(scores, fakes.world.expected_scores(userid, itemids, timestamp), rtol=1e-5)
-    for itemid, _, shown in answer.items:
-        assert shown == fakes.world.shown(itemid)
+    for item in answer.item_list:
+        shown = fakes.world.shown(int(item.itemid))
+        told = item.model_dump(exclude={"score"})
+        assert told == {"itemid": shown.own_id, "title": shown.title, **shown.attributes}
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
@@ -93,7 +93,7 @@ def test_the_time_of_a_request_counts(fakes: Fakes) -> None:
     assert soon.recall is not None
     assert later.recall is not None
     assert soon.recall["tower"] != later.recall["tower"]  # he continues, or he returns
-    assert soon.items != later.items
+    assert soon.item_list != later.item_list
 
 
 def test_recall_is_explained_on_request(fakes: Fakes) -> None:
@@ -106,7 +106,7 @@ def test_recall_is_explained_on_request(fakes: Fakes) -> None:
         vector = world.user_vectors(1)[channel.name]
         expected = world.search(channel, vector, world.user_terms[1], world.seen[1], world.recipe.recall.candidates)
         assert told[channel.name] == expected.ids.tolist()
-    assert ask(fakes, 1, 5).recall is None
+    assert ask(fakes, 1, 5).recall == {}
     assert ask(fakes, UNKNOWN_USER, 5, explain=True).recall == {"fused": []}
 
 
@@ -118,19 +118,19 @@ def test_seen_items_never_come_back_by_any_channel_however_many_they_are(fakes: 
     assert answer.recall is not None
     for name, itemids in answer.recall.items():
         assert not set(itemids) & set(world.seen[1]), name
-    assert not {itemid for itemid, _, _ in answer.items} & set(world.seen[1])
-    assert len(answer.items) > 0
+    assert not set(answer.itemids) & set(world.seen[1])
+    assert len(answer.item_list) > 0
 
 
 def test_a_history_that_holds_more_than_the_filter_is_no_matter(fakes: Fakes) -> None:
     """What was seen is what the filter says, at any length of the history that is kept."""
     fakes.world.histories[1] = fakes.world.histories[LONG_HISTORY_USER]
-    assert not {itemid for itemid, _, _ in ask(fakes, 1, MAX_SIZE).items} & set(fakes.world.seen[1])
+    assert not set(ask(fakes, 1, MAX_SIZE).itemids) & set(fakes.world.seen[1])
 
 
 def test_ties_go_by_itemid(fakes: Fakes) -> None:
     fakes.world.weights[:] = 0  # the world's own array: every score is a half
-    itemids = [itemid for itemid, _, _ in ask(fakes, 1).items]
+    itemids = list(ask(fakes, 1).itemids)
     assert itemids == sorted(itemids)
 
 
@@ -152,7 +152,7 @@ def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fak
 def test_someone_unknown_is_given_the_popular_list(fakes: Fakes) -> None:
     answer = ask(fakes, UNKNOWN_USER, 30)
     assert answer.outcomes == (Outcome.COLD_START,)
-    assert [(i, round(s, 3)) for i, s, _ in answer.items] == fakes.world.popular[:30]
+    assert [(item.itemid, round(item.score, 3)) for item in answer.item_list] == fakes.world.popular[:30]
     assert fakes.recommender.outcomes == {"cold_start": 1}
 
 
@@ -161,8 +161,8 @@ def test_who_has_neither_genres_nor_vector_is_given_popular_unseen_items_in_the_
     answer = ask(fakes, BLANK_USER, 200)
     unseen = [i for i, _ in fakes.world.popular if i not in fakes.world.seen[BLANK_USER]][:200]
     assert Outcome.NO_RECALL in answer.outcomes
-    assert {i for i, _, _ in answer.items} == set(unseen) - {fakes.world.no_features_item}
-    assert answer.as_json()["degraded"][0]["instead"] == "popular_unseen"
+    assert set(answer.itemids) == set(unseen) - {fakes.world.no_features_item}
+    assert answer.model_dump(mode="json")["degraded"][0]["instead"] == "popular_unseen"
 
 
 def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(fakes: Fakes) -> None:
@@ -174,7 +174,7 @@ def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(f
         world.item_vectors[name].clear()
     answer = ask(fakes, NO_TERMS_USER, 200, explain="recall")
     assert answer.outcomes == (Outcome.NO_RECALL,)
-    assert {i for i, _, _ in answer.items} == set(left)
+    assert set(answer.itemids) == set(left)
     assert answer.recall is not None
     assert answer.recall["fused"] == [i for i, _ in world.popular if i in left]
     assert all(answer.recall[channel.name] == [] for channel in world.recipe.recall.channels)
@@ -186,7 +186,7 @@ def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(f
 def test_who_has_no_history_is_recalled_for_by_profile(fakes: Fakes) -> None:
     answer = ask(fakes, BLANK_USER)
     assert answer.outcomes == ()
-    assert len(answer.items) == 50
+    assert len(answer.item_list) == 50
 
 
 def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
@@ -210,11 +210,11 @@ def test_profile_codes_that_no_table_has_are_told(fakes: Fakes, monkeypatch: pyt
 def assert_popular_unseen(fakes: Fakes) -> None:
     """What can be recalled for a user whose seen items are all that is usable of the state; ranked."""
     answer = ask(fakes, 1, MAX_SIZE)
-    (lacking,) = answer.lacking
+    (lacking,) = answer.degraded
     assert (lacking.outcome, lacking.service) == (Outcome.NO_RECALL, "redis")
     unseen = [itemid for itemid, _ in fakes.world.popular if itemid not in fakes.world.seen[1]]
-    assert len(answer.items) == MAX_SIZE
-    assert {itemid for itemid, _, _ in answer.items} <= set(unseen[: fakes.world.recipe.recall.candidates])
+    assert len(answer.item_list) == MAX_SIZE
+    assert set(answer.itemids) <= set(unseen[: fakes.world.recipe.recall.candidates])
 
 
 def test_a_user_without_features_is_served_in_the_order_of_recall(
@@ -223,10 +223,10 @@ def test_a_user_without_features_is_served_in_the_order_of_recall(
     with caplog.at_level(logging.INFO):
         answer = ask(fakes, NO_FEATURES_USER)
     assert answer.outcomes == (Outcome.NO_USER_FEATURES,)
-    assert len(answer.items) == 50
+    assert len(answer.item_list) == 50
     assert fakes.scorer.calls == []
     assert "no user features" in caplog.text
-    assert answer.as_json()["degraded"] == [
+    assert answer.model_dump(mode="json")["degraded"] == [
         {"service": "feast", "reason": "does not know this user", "instead": "recall_order"}
     ]
 
@@ -239,8 +239,8 @@ def test_items_without_features_are_left_out_and_logged(fakes: Fakes, caplog: py
     with caplog.at_level(logging.WARNING):
         answer = ask(fakes, 1, MAX_SIZE)
     assert answer.outcomes == (Outcome.NO_ITEM_FEATURES,)
-    assert strange not in {itemid for itemid, _, _ in answer.items}
-    assert len(answer.items) == min(MAX_SIZE, fakes.world.recipe.recall.candidates - 1)
+    assert strange not in set(answer.itemids)
+    assert len(answer.item_list) == min(MAX_SIZE, fakes.world.recipe.recall.candidates - 1)
     assert str(strange) in caplog.text
 
 
@@ -260,19 +260,19 @@ def test_items_that_are_not_in_the_catalogue_are_left_out_and_logged(
     assert answer.outcomes == ((Outcome.NOT_RANKED,) if triton_is_down else ())
     assert answer.recall is not None
     assert all(strange not in itemids for itemids in answer.recall.values())
-    assert len(answer.items) == min(MAX_SIZE, len(answer.recall["fused"])) >= MAX_SIZE - 1
+    assert len(answer.item_list) == min(MAX_SIZE, len(answer.recall["fused"])) >= MAX_SIZE - 1
     assert str(strange) in caplog.text
 
 
 @pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
 def test_a_service_that_is_down_is_named_and_the_next_request_after_it_succeeds(fakes: Fakes, name: str) -> None:
-    before = ask(fakes, 1).items
+    before = ask(fakes, 1).item_list
     fakes.service(name).down = True
     with pytest.raises(ServiceError) as raised:
         ask(fakes, 1, strict=True)
     assert raised.value.service == name
     fakes.service(name).down = False
-    assert ask(fakes, 1, strict=True).items == before
+    assert ask(fakes, 1, strict=True).item_list == before
 
 
 @pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
@@ -281,7 +281,7 @@ def test_a_server_may_start_before_its_services(fakes: Fakes, name: str) -> None
     with pytest.raises(ServiceError):
         ask(fakes, 1, strict=True)
     fakes.service(name).down = False
-    assert len(ask(fakes, 1).items) == 50
+    assert len(ask(fakes, 1).item_list) == 50
 
 
 def test_before_any_release_is_live_the_error_says_what_to_do(fakes: Fakes) -> None:
@@ -302,13 +302,13 @@ def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
     first = ask(fakes, 1)
     second = another(fakes)
     fakes.add(second)
-    assert ask(fakes, 1).items == first.items  # loaded is not live
+    assert ask(fakes, 1).item_list == first.item_list  # loaded is not live
     fakes.users.live_release = second.release
     answer = until_from(fakes, second.release)
-    itemids = [itemid for itemid, _, _ in answer.items]
-    np.testing.assert_allclose([s for _, s, _ in answer.items], second.expected_scores(1, itemids), rtol=1e-5)
+    itemids = list(answer.itemids)
+    np.testing.assert_allclose([item.score for item in answer.item_list], second.expected_scores(1, itemids), rtol=1e-5)
     fakes.users.live_release = fakes.world.release
-    assert ask(fakes, 1).items == first.items  # still open: going back takes no time
+    assert ask(fakes, 1).item_list == first.item_list  # still open: going back takes no time
 
 
 def test_a_release_is_scored_by_the_model_that_it_names(fakes: Fakes) -> None:
@@ -318,7 +318,7 @@ def test_a_release_is_scored_by_the_model_that_it_names(fakes: Fakes) -> None:
     fakes.users.live_release = second.release
     answer = until_from(fakes, second.release)
     assert fakes.scorer.calls[-1].model == "ml_rec_62"
-    assert answer.items != first.items
+    assert answer.item_list != first.item_list
 
 
 @pytest.mark.parametrize("kind", [SourceWorld])
@@ -328,15 +328,15 @@ def test_another_recipe_takes_over_without_a_restart(fakes: Fakes) -> None:
     fakes.add(second)
     fakes.users.live_release = second.release
     answer = until_from(fakes, second.release)
-    itemids = [itemid for itemid, _, _ in answer.items]
-    np.testing.assert_allclose([s for _, s, _ in answer.items], second.expected_scores(1, itemids), rtol=1e-5)
+    itemids = list(answer.itemids)
+    np.testing.assert_allclose([item.score for item in answer.item_list], second.expected_scores(1, itemids), rtol=1e-5)
 
 
 def test_the_old_release_serves_when_the_new_one_cannot_be_opened(fakes: Fakes) -> None:
     first = ask(fakes, 1)
     fakes.users.live_release = "cccccccccccc"
     for _ in range(20):
-        assert ask(fakes, 1).items == first.items
+        assert ask(fakes, 1).item_list == first.item_list
 
 
 def test_someone_unknown_is_answered_by_the_old_release_while_the_new_one_opens(fakes: Fakes) -> None:
@@ -381,7 +381,7 @@ def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pyt
     fakes.add(second)
     fakes.users.live_release = second.release
     for _ in range(20):
-        assert ask(fakes, 1).items == first.items
+        assert ask(fakes, 1).item_list == first.item_list
         time.sleep(0.01)  # until the opening has failed, too
     assert "cannot be opened" in caplog.text
 
@@ -401,7 +401,7 @@ def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) 
 def test_a_release_is_opened_once_however_many_ask(fakes: Fakes) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda userid: ask(fakes, userid), [1, 8] * 16))
-    assert all(len(answer.items) == 50 for answer in answers)
+    assert all(len(answer.item_list) == 50 for answer in answers)
     items_read = [q for q in fakes.features.calls if q.entity == "item"]
     assert sum(len(q.ids) for q in items_read) == len(fakes.world.itemids)
 
@@ -413,7 +413,7 @@ def test_another_version_of_the_models_is_found_without_a_restart(fakes: Fakes) 
     )
     fakes.items.calls.clear()
     again = ask(fakes, 1)
-    assert again.items == first.items
+    assert again.item_list == first.item_list
     fakes.scorer.calls.clear()
     ask(fakes, 1)
     assert [query.version for query in fakes.scorer.calls] == [9]  # remembered: one question a request again
@@ -481,7 +481,7 @@ def test_a_release_that_cannot_be_opened_is_not_opened_with_every_request(fakes:
 
 
 def test_a_release_that_could_not_be_opened_is_tried_again_later(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_releases, "REOPEN_S", 0.05)
+    monkeypatch.setattr(releases, "REOPEN_S", 0.05)
     ask(fakes, 1)
     second = another(fakes)
     fakes.users.live_release = second.release
@@ -505,7 +505,7 @@ def test_nobody_waits_long_for_a_release_that_is_being_opened(fakes: Fakes, monk
     finally:
         gate.set()
     monkeypatch.setattr(releases, "OPENING_WAIT_S", 5.0)
-    assert len(ask(fakes, 1).items) == 50
+    assert len(ask(fakes, 1).item_list) == 50
     assert fakes.users.opened.count(fakes.world.release) == 1
 
 
@@ -570,10 +570,10 @@ def test_a_request_sees_what_is_older_than_its_second(fakes: Fakes) -> None:
     stored, since = fakes.world.stored(LONG_HISTORY_USER), LAST_EVENT - 100 * 3600
     rated = stored.history.itemids[stored.history.times >= since]
     there = ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since)
-    assert {itemid for itemid, _, _ in there.items} & set(rated.tolist())
+    assert set(there.itemids) & set(rated.tolist())
     older = stored.history.itemids[stored.history.times < since]
-    assert not {itemid for itemid, _, _ in there.items} & set(older.tolist())
+    assert not set(there.itemids) & set(older.tolist())
     history = fakes.world.histories[LONG_HISTORY_USER]
     ratings = np.where(history.times >= since, history.ratings % 5 + 1, history.ratings)
     fakes.world.histories[LONG_HISTORY_USER] = replace(history, ratings=ratings)
-    assert ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since).items == there.items
+    assert ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since).item_list == there.item_list

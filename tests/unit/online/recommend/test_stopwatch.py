@@ -4,7 +4,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from online.recommend.stopwatch import Stopwatch
+from online.recommend.types import Stopwatch
 
 
 def test_stages_come_in_the_order_of_a_request_and_the_total_last() -> None:

@@ -11,7 +11,7 @@ from online.clients.base import ServiceError
 from online.clients.breaker import FAILURES, Breaker, LeftAloneError
 from online.clients.deadline import Deadline
 from online.clients.feast import FeatureQuery, FeatureRows
-from online.recommend.user_features import MAX_USERS, UserFeatures
+from online.recommend.rank import MAX_USERS, UserFeatures
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import NO_FEATURES_USER, SourceWorld, World
 

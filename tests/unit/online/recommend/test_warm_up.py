@@ -8,8 +8,8 @@ import pytest
 from data_exchange_center.fusion import Hits
 from online.clients.base import OUT_OF_TIME, ServiceError
 from online.clients.item_search import ItemQuery
-from online.recommend import warm_up
-from online.recommend.warm_up import warm_up_elasticsearch
+from online.recommend import readiness as warm_up
+from online.recommend.readiness import warm_up_elasticsearch
 from tests.unit.online.conftest import Fakes
 
 
@@ -91,7 +91,7 @@ def test_the_server_serves_although_its_warm_up_failed(
     def fails(*_: object) -> None:
         raise ServiceError("elasticsearch", "cannot be reached")
 
-    monkeypatch.setattr("online.recommend.recommender.warm_up_elasticsearch", fails)
+    monkeypatch.setattr("online.recommend.recommend.warm_up_elasticsearch", fails)
     fakes.recommender.warm_up().result(10)
     assert fakes.recommender.readiness().release == fakes.world.release
     assert "Elasticsearch is not warmed up: elasticsearch: cannot be reached" in caplog.text

@@ -57,7 +57,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_every_jar_is_brought_once(settings: Settings, repository: Repository) -> None:
     install.install_elasticsearch(settings)
     assert len(repository.asked) == 20
-    assert service.missing(settings) is None
+    assert service.ELASTICSEARCH.missing(settings) is None
     install.install_elasticsearch(settings)
     assert len(repository.asked) == 20
 
@@ -68,11 +68,11 @@ def test_an_interrupted_installation_goes_on_where_it_was(settings: Settings, re
         install.install_elasticsearch(settings)
     left = list(service.library(settings).iterdir())
     assert all(path.read_bytes() == CONTENT for path in left)  # nothing that is half written
-    assert service.missing(settings) is not None
+    assert service.ELASTICSEARCH.missing(settings) is not None
 
     repository.fails_after = None
     install.install_elasticsearch(settings)
-    assert service.missing(settings) is None
+    assert service.ELASTICSEARCH.missing(settings) is None
     assert len(repository.asked) == 20  # none was brought twice
 
 
@@ -120,7 +120,7 @@ class TestTriton:
     def test_it_is_made_once(self, settings: Settings, commands: list[str]) -> None:
         install.install_triton(settings)
         assert commands == ["venv", "pip"]
-        assert triton.missing(settings) is None
+        assert triton.TRITON.missing(settings) is None
         stub = triton.backends_dir(settings) / "python" / "triton_python_backend_stub"
         assert stub.stat().st_mode & 0o100
         install.install_triton(settings)
@@ -136,9 +136,9 @@ class TestTriton:
             patch.setattr(install, "lay_out_backends", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 install.install_triton(settings)
-        assert triton.missing(settings) is not None
+        assert triton.TRITON.missing(settings) is not None
         install.install_triton(settings)
-        assert triton.missing(settings) is None
+        assert triton.TRITON.missing(settings) is None
 
     def test_other_pins_make_it_anew(
         self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -147,7 +147,7 @@ class TestTriton:
         other = tmp_path / "requirements.txt"
         other.write_text("nvidia-pytriton==0.8.0\n")
         monkeypatch.setattr(triton, "REQUIREMENTS", other)
-        assert triton.missing(settings) is not None
+        assert triton.TRITON.missing(settings) is not None
 
 
 def test_a_failed_command_shows_what_it_said() -> None:

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from data_exchange_center.settings import ServerSettings, Settings
-from online.stack import server
+from online.stack.server import SERVER
 from online.stack.service import NotReadyError, ask
 from tests.free_ports import free_ports
 
@@ -43,7 +43,7 @@ def test_no_proxy_stands_before_a_service(port: int) -> None:
 
 
 def test_no_proxy_stands_before_the_server(port: int) -> None:
-    assert server.version(Settings(server=ServerSettings(port=port)))
+    assert SERVER.version(Settings(server=ServerSettings(port=port)))
 
 
 def test_another_status_and_no_answer_are_told_apart(port: int) -> None:

@@ -1,25 +1,28 @@
-"""supervisord's configuration, read back the way supervisord reads it."""
+"""supervisord's configuration, read as supervisord reads it, and what it is told to run."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import SecretStr
 from supervisor.options import ServerOptions
 
 from data_exchange_center.settings import Settings
 from online.stack import supervision
 from online.stack.catalogue import PROGRAMS, by_name
-from online.stack.service import ROOT, StackError
-from online.stack.supervision import MARK, render
+from online.stack.service import ROOT, Program, StackError
+from online.stack.supervision import CONFIGURATION, MARK, describe
 from tests.free_ports import settings_on_free_ports
+
+LAUNCHER = CONFIGURATION.with_name("launch.py")
 
 
 @pytest.fixture
@@ -27,58 +30,36 @@ def settings(tmp_path: Path) -> Settings:
     return settings_on_free_ports(tmp_path)
 
 
-def programs(settings: Settings, tmp_path: Path) -> dict[str, object]:
-    """What supervisord makes of the rendered configuration, by program name."""
-    path = tmp_path / "supervisord.conf"
-    path.write_text(render(settings, PROGRAMS))
-    settings.service_dir("logs").mkdir(parents=True, exist_ok=True)
-    settings.service_dir("supervisor").mkdir(parents=True, exist_ok=True)
+def test_the_configuration_names_every_program_and_its_log(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read as supervisord reads it: relative to the folder that it is started in."""
+    for name in ("logs", "supervisor"):
+        settings.service_dir(name).mkdir(parents=True)
+    monkeypatch.chdir(settings.service_dir("logs").parent)
+    monkeypatch.setenv("STACK_PYTHON", "/opt/my python/bin/python")
+    monkeypatch.setenv("STACK_SOCKET", "/tmp/100% mine.sock")
     options = ServerOptions()
-    options.realize(["-c", str(path)])
-    return {group.name: group.process_configs[0] for group in options.process_group_configs}
-
-
-def test_supervisord_reads_back_commands_and_environments(settings: Settings, tmp_path: Path) -> None:
-    read = programs(settings, tmp_path)
+    options.realize(["-c", str(CONFIGURATION)])
+    read = {group.name: group.process_configs[0] for group in options.process_group_configs}
     assert set(read) == {service.name for service in PROGRAMS}
     for service in PROGRAMS:
-        program, config = service.program(settings), read[service.name]
-        assert tuple(shlex.split(config.command)) == program.command
-        assert program.environment.items() <= config.environment.items()
-        assert config.environment[MARK] == str(settings.service_dir("supervisor"))
-        assert config.stdout_logfile == str(service.log(settings))
-        assert config.directory == str(ROOT)
-        assert config.autostart is False
+        python, launcher, described = shlex.split(read[service.name].command)
+        assert (python, Path(launcher)) == ("/opt/my python/bin/python", LAUNCHER)
+        assert described == f"supervisor/{service.name}.json"
+        assert Path(read[service.name].stdout_logfile).resolve() == service.log(settings)
+        assert not read[service.name].autostart
 
 
-def test_what_a_person_may_name_a_folder_or_a_password_comes_through(settings: Settings, tmp_path: Path) -> None:
-    odd = settings.model_copy(
-        update={
-            "exchange_dir": tmp_path / "a folder, 100% mine; really",
-            "redis": settings.redis.model_copy(update={"password": SecretStr("50%(here)s;, x")}),
-        }
-    )
-    read = programs(odd, tmp_path)
-    assert read["server"].environment["RECSYS_REDIS__PASSWORD"] == "50%(here)s;, x"
-    assert read["server"].environment["RECSYS_EXCHANGE_DIR"] == str(odd.exchange_dir)
-    assert tuple(shlex.split(read["redis"].command)) == by_name("redis").program(odd).command
-
-
-@pytest.mark.parametrize("password", ["a\"b'c", 'ab"', "ab'", "'ab"])
-def test_a_quotation_mark_that_supervisord_cannot_pass_on_is_said(settings: Settings, password: str) -> None:
-    odd = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr(password)})})
-    with pytest.raises(StackError, match="has a quotation mark"):
-        render(odd, PROGRAMS)
-
-
-def test_a_single_quotation_mark_within_is_passed_on(settings: Settings, tmp_path: Path) -> None:
-    odd = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("it's")})})
-    assert programs(odd, tmp_path)["server"].environment["RECSYS_REDIS__PASSWORD"] == "it's"
-
-
-def test_a_list_of_names_is_passed_on(settings: Settings, tmp_path: Path) -> None:
-    odd = settings.model_copy(update={"data_readers": ("a.reader", "b.reader")})
-    assert programs(odd, tmp_path)["server"].environment["RECSYS_DATA_READERS"] == '["a.reader", "b.reader"]'
+@pytest.mark.parametrize("odd", ["50%(here)s;, x", "a\"b'c", "'ab'", "a #b", "two\nlines", '["a", "b"]', "\u00fcber"])
+def test_what_a_person_may_name_a_folder_or_a_password_comes_through(
+    settings: Settings, tmp_path: Path, odd: str
+) -> None:
+    shows = "import json, os, sys; print(json.dumps([sys.argv[1], os.getcwd(), *map(os.getenv, ('ODD', sys.argv[2]))]))"
+    program = Program((sys.executable, "-c", shows, odd, MARK), environment={"ODD": odd})
+    service = Mock(program=lambda _: program)
+    path = tmp_path / "program.json"
+    path.write_text(describe(service, settings), encoding="utf-8")
+    done = subprocess.run([sys.executable, LAUNCHER, path], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == [odd, str(ROOT), odd, str(settings.service_dir("supervisor"))]
 
 
 def test_no_password_stands_in_a_process_list(settings: Settings) -> None:
@@ -93,13 +74,13 @@ def test_no_password_stands_in_a_process_list(settings: Settings) -> None:
     assert config.stat().st_mode & 0o077 == 0
 
 
-def test_another_shell_makes_the_same_configuration(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_shell_describes_the_same_programs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
-    before = render(settings, PROGRAMS)
+    before = [describe(service, settings) for service in PROGRAMS]
     monkeypatch.setenv("PATH", "/opt/tools/bin:/usr/bin:/bin")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/tools/lib")
-    assert render(settings, PROGRAMS) == before
+    assert [describe(service, settings) for service in PROGRAMS] == before
 
 
 def test_a_changed_password_changes_redis_and_all_who_use_it(settings: Settings) -> None:
@@ -134,22 +115,3 @@ def test_a_deep_exchange_folder_has_its_socket_elsewhere(tmp_path: Path) -> None
     assert one != two
     assert len(os.fsencode(one)) <= 90
     assert supervision.socket(Settings(exchange_dir=Path("/srv/x"))) == Path("/srv/x/online/supervisor/supervisor.sock")
-
-
-def test_what_would_start_a_comment_is_said(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(StackError, match="has a blank before"):
-        render(settings.model_copy(update={"exchange_dir": tmp_path / "a #b"}), PROGRAMS)
-
-
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0", exclude_categories=["C", "Z"]), max_size=30))
-def test_environment_values_come_back(value: str) -> None:
-    from supervisor.datatypes import dict_of_key_value_pairs
-
-    if value != value.strip("'\"") or {"'", '"'} <= set(value):  # the supervisor would take them away
-        with pytest.raises(StackError, match="quotation mark"):
-            supervision._environment({"A": value})
-        return
-    rendered = supervision._environment({"A": value, "B": "2"})
-    read = dict_of_key_value_pairs(rendered.replace("%%", "%"))
-    assert read["B"] == "2"
-    assert read["A"] == value

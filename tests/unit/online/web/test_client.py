@@ -14,7 +14,8 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.steps import StepError
 from online.main import s2_client
 from online.main.s1_server import create_app
-from online.web.body import parse
+from online.recommend.types import Request
+from online.web.body import EXPECTED, parse
 from online.web.client import as_curl, ask, render
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER, ShopWorld
@@ -91,7 +92,7 @@ def test_a_userid_is_a_number_or_a_string_as_it_is_typed(typed: str, asked: OwnI
 def test_a_shell_reads_the_curl_as_it_is_meant(userid: OwnId) -> None:
     program, option, body, address = shlex.split(as_curl("http://127.0.0.1:5000/", userid))
     assert (program, option, address) == ("curl", "-d", "http://127.0.0.1:5000/ml/rec")
-    assert parse(body.encode()).userid == userid
+    assert parse(body.encode(), Request, EXPECTED).userid == userid
 
 
 def test_items_without_titles_and_with_attributes_of_all_kinds_are_shown() -> None:

@@ -10,7 +10,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
-from online.recommend.status import Status
+from online.recommend.readiness import Status
 from online.web.metrics import Metrics
 from tests.metrics_page import requests_of, value
 from tests.needs import program

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from data_exchange_center import VERSION
-from online.recommend.types import Request
-from online.web.body import BadRequestError, parse
+from online.recommend.types import Answer, Request
+from online.web.body import EXPECTED, BadRequestError, parse
 from online.web.openapi import description
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
@@ -48,7 +48,7 @@ def test_it_describes_every_path_and_method_that_there_is(http: FlaskClient) -> 
 
 def test_a_request_is_described_by_the_model_that_checks_it(http: FlaskClient) -> None:
     described = schemas(http)["Request"]
-    assert described["properties"].keys() == Request.model_fields.keys()
+    assert described["properties"].keys() == http.application.extensions["recsys"].request_model.model_fields.keys()
     assert described["required"] == ["userid"]
     assert described["additionalProperties"] is False
 
@@ -94,7 +94,7 @@ def test_what_the_description_allows_is_what_is_accepted(body: dict[str, Any]) -
     if any(isinstance(value, float) and value.is_integer() for value in body.values()):
         return
     try:
-        parse(json.dumps(body).encode())
+        parse(json.dumps(body).encode(), Request, EXPECTED)
         accepted = True
     except BadRequestError:
         accepted = False
@@ -134,4 +134,4 @@ def test_the_description_needs_no_installed_package(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(metadata, "version", absent)
     monkeypatch.setattr(metadata, "distribution", absent)
-    assert description({}, [])["info"]["version"] == VERSION
+    assert description(Request, Answer, {}, [])["info"]["version"] == VERSION

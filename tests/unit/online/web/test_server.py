@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from online.recommend import readiness
-from online.recommend.types import Degraded, Outcome, Request
-from online.web.body import BadRequestError, parse
+from online.recommend.types import Outcome, Request
+from online.recommend.types import lacking as lacking_of
+from online.web.body import EXPECTED, BadRequestError, parse
 from online.web.limits import COMPLETE_SINCE, MAX_BODY
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER
@@ -108,7 +109,7 @@ FIELDS = st.sampled_from(["userid", "size", "timestamp", "explain", "diversity",
 def test_any_body_is_a_request_or_one_sentence(body: bytes) -> None:
     error = None
     try:
-        request = parse(body)
+        request = parse(body, Request, EXPECTED)
     except BadRequestError as raised:
         error = raised
     if error is not None:
@@ -147,15 +148,13 @@ def test_the_answer_has_the_promised_shape(http: FlaskClient, fakes: Fakes) -> N
 
 def test_a_request_without_a_time_is_of_now() -> None:
     before = int(time.time())
-    assert before <= parse(b'{"userid": 1}').timestamp <= time.time()
-    assert parse(b'{"userid": 1, "timestamp": 978300760}').timestamp == 978300760
+    assert before <= parse(b'{"userid": 1}', Request, EXPECTED).timestamp <= time.time()
+    assert parse(b'{"userid": 1, "timestamp": 978300760}', Request, EXPECTED).timestamp == 978300760
 
 
 def test_recall_is_told_on_request(http: FlaskClient, fakes: Fakes) -> None:
     answer = answered(http, {"userid": 8, "timestamp": AT, "explain": True})
-    assert list(answer) == [
-        "userid", "release", "recommendation", "cold_start", "item_list", "recall", "explained", "took_ms",
-    ]  # fmt: skip
+    assert list(answer) == ["userid", "release", "recommendation", "cold_start", "item_list", "recall", "took_ms"]
     alone = answered(http, {"userid": 8, "timestamp": AT, "explain": "recall"})
     assert alone["recall"] == answer["recall"]
     assert "explained" not in alone
@@ -167,7 +166,7 @@ def test_scores_have_six_significant_digits(http: FlaskClient, fakes: Fakes) -> 
     fakes.world.weights[:] /= 1e6
     fakes.world.weights[fakes.world.spec.columns.index("itemid")] = -0.5  # codes are large: the scores are small
     scores = [item["score"] for item in answered(http, {"userid": 8, "timestamp": AT})["item_list"]]
-    expected = [score for _, score, _ in fakes.recommender.recommend(Request(userid=8, timestamp=AT)).items]
+    expected = [item.score for item in fakes.recommender.recommend(Request(userid=8, timestamp=AT)).item_list]
     assert scores == [float(f"{score:.6g}") for score in expected]
     assert min(scores) < 1e-6
 
@@ -196,7 +195,7 @@ def test_every_answer_that_is_not_personal_says_why(http: FlaskClient, fakes: Fa
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o not in (Outcome.PERSONAL, Outcome.COLD_START)])
 def test_whatever_an_answer_lacks_is_said_in_a_word_and_in_a_sentence(outcome: Outcome) -> None:
-    lacking = Degraded(outcome, "triton", "did not answer in time")
+    lacking = lacking_of(outcome, "triton", "did not answer in time")
     assert re.fullmatch(r"[a-z_]+", lacking.instead)
     assert re.fullmatch(r"triton did not answer in time: [^.]+\.", lacking.sentence)
 
@@ -283,7 +282,7 @@ def test_the_unexpected_is_500_without_its_insides(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("the insides")
 
-    monkeypatch.setattr(fakes.recommender, "recommend", broken)
+    monkeypatch.setattr(fakes.recommender, "answer", broken)
     response = http.post("/ml/rec", json={"userid": 1})
     assert response.status_code == 500
     assert response.json is not None

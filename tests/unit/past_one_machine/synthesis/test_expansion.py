@@ -23,7 +23,7 @@ from offline.ingestion import sources
 from offline.ingestion.ingest import Ingested, ingest
 from offline.preprocess import s0_get_data, s1_data_split
 from past_one_machine.synthesis.expansion import Factors, expand
-from tests.made_up_data import half_stars, shop
+from tests.made_up_data import shop
 from tests.unit.offline.synthetic import made_up_movielens
 
 
@@ -87,17 +87,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(films: Path,
     assert contents[0]["interactions-00000.parquet"] != contents[2]["interactions-00000.parquet"]
 
 
-def test_every_source_can_be_expanded_and_declares_itself(tmp_path: Path) -> None:
-    for make in (shop, half_stars):
-        path = make(tmp_path / make.__name__)
-        before, after = read(path), read(expanded(path, tmp_path / f"{make.__name__}-x", 2, items=2))
-        assert after.dataset.counts["ratings"] == 2 * before.dataset.counts["ratings"]
-        same = ("levels", "positive_level", "terms", "crossed", "holdout", "binned")
-        assert [getattr(after.dataset, name) for name in same] == [getattr(before.dataset, name) for name in same]
-        assert after.dataset.numbers == before.dataset.numbers
-        assert list(after.users.columns) == list(before.users.columns)
-
-
 def test_the_steps_read_an_expansion(films: Path, tmp_path: Path) -> None:
     settings = Settings(data=expanded(films, tmp_path / "x4", 4), exchange_dir=tmp_path / "exchange")
     s0_get_data.main(settings)
@@ -105,11 +94,6 @@ def test_the_steps_read_an_expansion(films: Path, tmp_path: Path) -> None:
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
     assert len(ratings) == 4 * len(read(films).ratings)
     assert read_dataset(settings.exchange_dir).name == "films-x4"
-
-
-def test_an_expansion_can_be_expanded(films: Path, tmp_path: Path) -> None:
-    twice = expanded(expanded(films, tmp_path / "x2", 2), tmp_path / "x4", 2)
-    assert len(interactions(twice)) == 4 * len(read(films).ratings)
 
 
 class Streamed:
@@ -202,26 +186,3 @@ def test_an_interrupted_expansion_leaves_nothing(films: Path, tmp_path: Path) ->
     assert process.returncode == 1
     assert said.strip().endswith("interrupted")
     assert list((tmp_path / "out").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ([], "name a factor: make synthesise factor=16"),
-        (["--factor", "many"], "a whole number is expected, found 'many'"),
-        (["--factor", "1"], "factor=1: at least 2 is needed"),
-        (["--factor", "2", "--folder", "FILMS/inside"], "lies in the data set's own folder"),
-    ],
-)
-def test_a_wrong_command_is_one_sentence(films: Path, tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    arguments = [argument.replace("FILMS", str(films)) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "past_one_machine.synthesis", *arguments],
-        env=environment(films, tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr

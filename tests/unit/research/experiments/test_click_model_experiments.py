@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.recipes import SOURCE_DEEPFM, SOURCE_FM
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import published
-from research.experiments import affinity, click_model_seeds, ratings, tune
-from research.experiments.__main__ import EXPERIMENTS, experiment
-from research.experiments.changes import changed
+from research.experiments import ratings
 from tests.unit.offline.synthetic import made_up_movielens
 
 PREPROCESS = ("s0_get_data", "s1_data_split", "s2_term_trans")
@@ -66,25 +60,6 @@ def without_times(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "seconds"}
 
 
-def test_a_change_reaches_the_model_or_its_training() -> None:
-    recipe = changed(SOURCE_DEEPFM, {"epochs": 3, "hidden": (8,)})
-    assert (recipe.train.epochs, recipe.hidden) == (3, (8,))
-    assert recipe.train.learning_rate == SOURCE_DEEPFM.train.learning_rate
-    assert changed(SOURCE_FM, {}) == SOURCE_FM
-
-
-def test_ratings_reports_both_widths_and_all_that_was_compared(found: dict[str, Any]) -> None:
-    assert found["columns"] == list(affinity.COLUMNS)
-    for width in (SOURCE, WITH_ADDED):
-        runs = found["compared"][width]
-        assert len(runs) == len(QUICK)
-        assert found[width]["validation"] == runs[0]["validation"]
-        assert runs[0]["validation"]["auc"] >= runs[1]["validation"]["auc"]
-        assert found[width]["settings"]["train"]["epochs"] == runs[0]["change"]["epochs"]
-        assert set(found[width]["test"]) == {"auc", "gauc", "user_auc"}
-    assert {name: part["columns"] for name, part in found["parts"].items()} == {"neighbours": 25, "factors": 16}
-
-
 def test_the_test_ratings_choose_nothing(
     settings: Settings, found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,52 +91,8 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert ratings.scores_of(users, scores, labels) == pytest.approx(expected, abs=1e-5)
 
 
-def test_values_are_laid_out_by_user() -> None:
-    table = ratings.by_user(np.array([3, 3, 8]), np.array([1, 2, 5], dtype=np.float32))
-    assert np.array_equal(table, [[1, 2], [5, np.nan]], equal_nan=True)
-
-
 def test_movielens_1m_has_to_reach_its_auc() -> None:
     ratings._expect(published.ML_1M, ratings.LEAST_AUC)
     ratings._expect(published.OTHER, 0.5)
     with pytest.raises(StepError, match=r"test AUC 0\.8340 is below the 0\.835"):
         ratings._expect(published.ML_1M, 0.834)
-
-
-def test_tune_ranks_the_changes_by_validation(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tune, "FM_CHANGES", ({"epochs": 1}, {"epochs": 2}))
-    monkeypatch.setattr(tune, "DEEPFM_CHANGES", QUICK)
-    experiment("tune", settings, tmp_path)
-    written = json.loads((tmp_path / "offline_tuning.json").read_text())
-    assert (written["command"], written["dataset"]) == ("make tune", "other")
-    for name in ("fm", "deepfm"):
-        runs = written[name]
-        assert sorted(len(run["by_epoch"]) for run in runs) == [1, 2]
-        assert runs[0]["validation"] >= runs[1]["validation"]
-
-
-def test_seeds_spread_over_as_many_values(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(click_model_seeds, "SEEDS", (0, 1))
-    experiment("seeds", settings, tmp_path)
-    written = json.loads((tmp_path / "offline_seeds.json").read_text())
-    for name in ("fm", "deepfm"):
-        train = written[name]["train"]
-        assert len(set(train["by_seed"])) == 2
-        assert train["min"] <= train["mean"] <= train["max"]
-
-
-def test_without_preprocessing_the_step_to_run_is_named(tmp_path: Path) -> None:
-    for what in EXPERIMENTS:
-        with pytest.raises(ArtifactError, match="s0_get_data"):
-            experiment(what, Settings(exchange_dir=tmp_path), tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_statistics_of_another_split_are_refused(settings: Settings, tmp_path: Path) -> None:
-    other = other_ratings(settings, tmp_path, Split.TEST)
-    table = artifacts.IMPRESSION_TERMS.read(tmp_path)
-    artifacts.IMPRESSION_TERMS.write(tmp_path, pd.DataFrame(table.iloc[1:]))
-    with pytest.raises(StepError, match="run s2_term_trans"):
-        ratings.ratings(other)

@@ -10,24 +10,18 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import Channel, StoredVectors
+from data_exchange_center.channels import Channel
 from data_exchange_center.dataset import HoldoutRule
-from data_exchange_center.fusion import Hits, candidate_columns
-from data_exchange_center.recipes import SOURCE, Recipe
+from data_exchange_center.fusion import Hits
+from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
-from offline.data.requests import Points
 from offline.data.sequences import Inputs
-from offline.evaluation import replay, served
-from offline.evaluation.replay import Answers
-from offline.evaluation.report import HEADLINES
-from offline.models.kinds import fit_channel
+from offline.evaluation import replay
 from offline.models.stages import channels_of, fit_channels, fit_stages
 from research.experiments import ablations, fitted, global_time, recipe_seeds
 from research.experiments.fitted import EvalRequests, systems
 from research.experiments.fusion_rules import quotas, rrf, rules, z_scores
 from research.experiments.ranker_variants import AblationSetup, Parts, without
-from research.experiments.searches import searched_by_cosine, variants, without_popularity
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 LAST = 4
@@ -47,30 +41,12 @@ def channels(requests: EvalRequests) -> tuple[Channel, ...]:
     return channels_of(fit_channels(requests.holdout.past, requests.inputs, RECIPE))
 
 
-def test_who_has_no_past_or_nothing_after_it_is_not_asked_for(requests: EvalRequests) -> None:
-    assert requests.points.users.tolist() == list(range(USERS - 1))  # the last has rated nothing
-    assert set(requests.points.positions) == {18}
-    lists = requests.lists(([3, 2, 1] for _ in range(USERS - 1)), 2)  # type: ignore[misc]
-    assert lists.tolist() == [[3, 2]] * (USERS - 1) + [[0, 0]]
-
-
 def test_every_stage_of_fitted_systems_holds_nothing_seen(requests: EvalRequests) -> None:
     found = systems(fit_stages(requests.holdout.past, requests.inputs, RECIPE), requests, RECIPE)
     assert list(found) == ["channel tower", "channel ease", "recall", "ranked"]
     seen = requests.holdout.past.seen().toarray() > 0
     for lists in found.values():
         assert not any(seen[user, codes[codes > 0]].any() for user, codes in enumerate(lists))
-    assert np.array_equal(np.sort(found["recall"]), np.sort(found["ranked"]))
-
-
-def test_three_channels_are_fitted_fused_and_ranked(requests: EvalRequests) -> None:
-    third = RECIPE.recall.channels[1].model_copy(update={"name": "other", "power": 0.2})
-    recall = RECIPE.recall.model_copy(update={"channels": (*RECIPE.recall.channels, third)})
-    recipe = RECIPE.model_copy(update={"recall": recall})
-    stages = fit_stages(requests.holdout.past, requests.inputs, recipe)
-    assert stages.stored.spec.candidate == candidate_columns(["tower", "ease", "other"])
-    found = systems(stages, requests, recipe)
-    assert list(found) == ["channel tower", "channel ease", "channel other", "recall", "ranked"]
     assert np.array_equal(np.sort(found["recall"]), np.sort(found["ranked"]))
 
 
@@ -90,47 +66,6 @@ def test_rules_make_one_list_of_two() -> None:
     for name, rule in rules(NAMES, 2).items():
         kept = rule(HITS).tolist()
         assert len(kept) == len(set(kept)) == 2, name
-
-
-def test_rules_make_one_list_of_three() -> None:
-    third = Hits(np.array([7, 5]), np.array([9.0, 1.0]))
-    made = rules([*NAMES, "c"], 5)
-    assert len(made) == 9
-    assert "RRF 2:1:1" in made
-    for name, rule in made.items():
-        assert sorted(rule([*HITS, third])) == [2, 4, 5, 7, 9], name
-    # standings: 4: 1.22, -1, -1; 9: 0, -1, -1; 2: -1.22, 1, -1; 7: -1.22, -1, 1; 5: -1.22, -1, -1
-    assert z_scores([*NAMES, "c"], (0, 0, 1), 1)([*HITS, third]).tolist() == [7]
-    assert z_scores([*NAMES, "c"], (0, 1, 0.5), 2)([*HITS, third]).tolist() == [2, 7]
-
-
-def test_cosine_is_cosine_and_keeps_popularity_in_it(requests: EvalRequests, channels: tuple[Channel, ...]) -> None:
-    tower = channels[0]
-    changed = searched_by_cosine(tower)
-    full = np.hstack([tower.items, tower.bias[:, None]])
-    there = np.linalg.norm(full, axis=1) > 0
-    expected = full[there] / np.linalg.norm(full[there], axis=1, keepdims=True)
-    assert changed.item_vectors()[there, :-1] == pytest.approx(expected, abs=1e-5)
-    assert [hits.ids.tolist() for hits in requests.hits(changed, 5)] != [
-        hits.ids.tolist() for hits in requests.hits(tower, 5)
-    ]
-
-
-def test_without_popularity_its_dimension_is_empty(channels: tuple[Channel, ...]) -> None:
-    assert not without_popularity(channels[0]).item_vectors()[:, -2].any()
-    assert channels[0].item_vectors()[:, -2].any()
-
-
-def test_stored_vectors_by_cosine_are_those_of_the_factors_alone(requests: EvalRequests) -> None:
-    fitted = fit_channel(SOURCE.recall.channels[0], requests.holdout.past, requests.inputs, SOURCE.data).channel
-    assert isinstance(fitted, StoredVectors)
-    (changed,) = variants(fitted).values()
-    user, items = fitted.users[0, :-2], fitted.items[:, :-2]
-    cosines = items @ user / np.maximum(np.linalg.norm(items, axis=1), 1e-9)
-    cosines[~fitted.trained] = -np.inf
-    cosines[requests.holdout.past.seen()[0].indices] = -np.inf
-    assert requests.hits(changed, 5)[0].ids.tolist() == np.argsort(-cosines, kind="stable")[:5].tolist()
-    assert requests.hits(fitted, 5)[0].ids.tolist() != requests.hits(changed, 5)[0].ids.tolist()
 
 
 def test_what_a_ranker_is_not_given_changes_nothing(requests: EvalRequests, channels: tuple[Channel, ...]) -> None:
@@ -193,34 +128,6 @@ def test_ablations_never_read_the_last_ten(
     assert found["reference"] in {row["name"] for row in found["rows"]}
 
 
-def test_seeds_give_values_and_their_spread(
-    settings: Settings, requests: EvalRequests, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lists = np.zeros((USERS, SIZE), dtype=np.int64)
-    own = Answers({"tower": lists, "ease": lists}, lists, lists, lists.astype(float))
-    monkeypatch.setattr(served, "answers", lambda *_: own)
-    monkeypatch.setattr(recipe_seeds, "summary", lambda _, found: {"found": float((found > 0).sum())})
-    found = recipe_seeds.measure(settings, recipe, (1, 2))
-    assert found["seeds"] == [0, 1, 2]
-    assert set(found["systems"]) == {"channel tower", "channel ease", "recall", "ranked"}
-    everything = float((USERS - 1) * ITEMS)
-    for metrics in found["systems"].values():
-        assert metrics["found"]["by_seed"][0] == 0
-        assert 0 < metrics["found"]["by_seed"][1] < everything
-
-
-def test_spread_is_of_the_sample() -> None:
-    spread = recipe_seeds.spread([{"a": {"m": 1.0}}, {"a": {"m": 3.0}}])
-    assert spread["a"]["m"] == {"by_seed": [1.0, 3.0], "mean": 2.0, "std": pytest.approx(np.sqrt(2))}
-
-
-def test_a_seed_is_everywhere() -> None:
-    seeded = recipe_seeds.with_seed(RECIPE, 9)
-    assert [channel.seed for channel in seeded.recall.channels] == [9, 9]
-    assert seeded.ranker.seed == 9
-    assert recipe_seeds.with_seed(seeded, 0) == RECIPE
-
-
 def test_at_one_moment_for_all_nothing_later_is_known() -> None:
     data = inputs_of(np.zeros(USERS - 1, dtype=int)).data
     times = data.times + 1000 * data.users  # each starts a little later than the one before
@@ -236,28 +143,3 @@ def test_at_one_moment_for_all_nothing_later_is_known() -> None:
     user = int(np.flatnonzero(started)[-1])
     first = data.starts[user] + holdout.past.lengths[user]
     assert holdout.times[user] == times[first] >= time
-
-
-def test_points_of_the_global_split_are_those_with_both_sides(requests: EvalRequests) -> None:
-    data = requests.inputs.data
-    holdout = global_time.holdout_at(data, int(np.median(data.times)), 3)
-    points: Points = EvalRequests(holdout, requests.inputs).points
-    assert np.array_equal(points.positions, holdout.past.lengths[points.users])
-    assert len(points) == USERS - 1
-
-
-def test_headlines_are_what_is_shown() -> None:
-    assert set(ablations.COMPARED) < set(HEADLINES)
-
-
-def test_the_source_is_among_the_ablations_only_where_asked_for(settings: Settings, recipe: Recipe) -> None:
-    with_source, without_it = (
-        {row["name"] for row in ablations.measure(settings, recipe, asked)["rows"]} for asked in (True, False)
-    )
-    assert with_source - without_it == {"fm", "fm, cosine instead of inner product"}
-    assert without_it < with_source
-
-
-def test_a_recipe_without_a_list_ranker_has_no_ablations(settings: Settings) -> None:
-    with pytest.raises(StepError, match="'source': a ranker of kind 'deepfm'"):
-        ablations.measure(settings, SOURCE)

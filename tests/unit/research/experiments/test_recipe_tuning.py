@@ -7,18 +7,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from data_exchange_center.dataset import HoldoutRule
-from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
+from data_exchange_center.recipes import DEFAULT, Recipe
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from offline.evaluation import replay
 from offline.evaluation.evaluate import figure
-from offline.models.stages import fit_stages, lists_of
 from research.experiments import fitted, recipe_tuning
-from research.experiments.fitted import EvalRequests, systems
+from research.experiments.fitted import EvalRequests
 from research.experiments.recipe_tuning import AROUND, AS_IT_IS, NOT_TRIED, Change, Trial, changes, measure, parts
 from tests.unit.offline.models.test_stages import RECIPE
 
@@ -55,36 +52,6 @@ def test_a_change_changes_one_number() -> None:
         made = Change(part, setting, value).made_to(RECIPE)
         assert getattr(getattr(made, part), setting) == value
         assert made.model_copy(update={part: getattr(RECIPE, part)}) == RECIPE
-
-
-def test_the_recipe_as_it_is_is_what_its_steps_fit(settings: Settings) -> None:
-    requests = fitted.before_the_last(settings)
-    stages = systems(fit_stages(requests.holdout.past, requests.inputs, RECIPE), requests, RECIPE)
-    trial = Trial(requests)
-    assert np.array_equal(trial.recalled(RECIPE), stages["recall"])
-    assert np.array_equal(trial.ranked(RECIPE), stages["ranked"])
-    changed = Change("ease", "fusion_weight", 5.0).made_to(RECIPE)
-    assert not np.array_equal(trial.recalled(changed), stages["recall"])
-
-
-def test_training_lists_that_a_change_leaves_as_they_are_are_made_once(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trial, made = Trial(fitted.before_the_last(settings)), []
-
-    def counted(*args: Any) -> Any:
-        made.append(args)
-        return lists_of(*args)
-
-    monkeypatch.setattr(recipe_tuning, "lists_of", counted)
-    trial.ranked(RECIPE)
-    faster = Change("ranker", "learning_rate", 0.1).made_to(RECIPE)
-    kept = trial.ranked(faster)
-    assert len(made) == 1
-    trial.ranked(Change("ranker", "stride", RECIPE.ranker.stride + 1).made_to(RECIPE))
-    assert len(made) == 2
-    assert np.array_equal(trial.ranked(faster), kept)
-    assert len(made) == 3
 
 
 def keep(found: dict[str, Any], path: Path) -> None:
@@ -134,8 +101,3 @@ def test_the_last_ten_are_not_read(settings: Settings) -> None:
     assert isinstance(requests, EvalRequests)
     expected = replay.hold_out(whole.before_last(3), HoldoutRule(last=3))
     assert (requests.holdout.relevance != expected.relevance).nnz == 0
-
-
-def test_a_recipe_without_a_ranker_of_lists_is_refused(settings: Settings) -> None:
-    with pytest.raises(StepError, match="'deepfm'"):
-        next(measure(settings, SOURCE))

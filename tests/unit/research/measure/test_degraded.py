@@ -11,8 +11,8 @@ from data_exchange_center.steps import StepError
 from offline.data.sequences import Sequences
 from offline.evaluation import metrics
 from offline.evaluation.replay import Holdout, holdout_of
-from online.recommend.last_release import LastRelease
-from online.recommend.recommender import Recommender
+from online.recommend.fallback import LastRelease
+from online.recommend.recommend import Recommender
 from research.measure.degraded import CASES, K, answers, measure
 from research.measure.some_users import sample
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers

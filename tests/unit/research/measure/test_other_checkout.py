@@ -74,32 +74,6 @@ def test_a_branch_is_held_against_where_it_left_main(repository: Path) -> None:
     assert before_this_branch() == two
 
 
-def test_it_is_started_on_ports_of_its_own_with_a_copy_of_the_artifacts(repository: Path, settings: Settings) -> None:
-    other = OtherCheckout(commit_of("HEAD"), settings, None)
-    with running(other, keep=True):
-        port, exchange = str(other.settings.server.port), str(other.settings.exchange_dir)
-        assert port != str(settings.server.port)
-        assert made(other) == [["setup", port, exchange], ["up", port, exchange], ["sync", port, exchange], ["serve"]]
-        assert (other.settings.offline_dir / "readable").is_file()
-    assert made(other)[-1] == ["down", port, exchange]
-
-
-def test_without_other_services_its_server_alone_is_started(repository: Path, settings: Settings) -> None:
-    python = repository / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\necho "$@" "$RECSYS_SERVER__PORT" "$RECSYS_REDIS__PORT" >> ../made\n')
-    python.chmod(0o755)
-    (repository / "Makefile").write_text('.venv/.ready:\n\t@echo "$@" >> ../made\n')
-    for command in (("add", "--all"), (*AUTHOR, "commit", "-q", "-m", "two")):
-        subprocess.run(("git", *command), cwd=repository, check=True)
-    with running(OtherCheckout(commit_of("HEAD"), settings, None, shares_services=True), keep=True) as other:
-        ports = [str(other.settings.server.port), str(settings.redis.port)]
-        assert ports[0] != str(settings.server.port)
-        assert made(other) == [[".venv/.ready"], ["-m", "online.stack", "serve", *ports]]
-        assert not other.settings.offline_dir.exists()
-    assert made(other)[-1] == ["-m", "online.stack", "down", *ports]
-
-
 def test_the_same_services_do_while_nothing_they_are_made_of_has_changed(repository: Path) -> None:
     one = commit_of("HEAD")
 
@@ -113,21 +87,6 @@ def test_the_same_services_do_while_nothing_they_are_made_of_has_changed(reposit
     assert same_services(one)
     change("online/stack/redis.py")
     assert not same_services(one)
-
-
-def test_one_that_cannot_use_the_artifacts_is_trained(repository: Path, settings: Settings) -> None:
-    (settings.offline_dir / "readable").unlink()
-    with running(OtherCheckout(commit_of("HEAD"), settings, None), keep=True) as other:
-        assert [target for target, *_ in made(other)] == ["setup", "up", "sync", "offline", "sync", "serve"]
-
-
-def test_what_is_loaded_already_is_only_served(repository: Path, settings: Settings, tmp_path: Path) -> None:
-    trained = tmp_path / "trained"
-    (trained / "offline").mkdir(parents=True)
-    (trained / "offline" / "readable").touch()
-    (trained / "online" / "redis").mkdir(parents=True)
-    with running(OtherCheckout(commit_of("HEAD"), settings, trained), keep=True) as other:
-        assert [target for target, *_ in made(other)] == ["setup", "up", "serve"]
 
 
 def test_nothing_is_left_of_it_but_what_the_caller_gave(repository: Path, settings: Settings, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_a_bundled_library_is_stood_in_for(tmp_path: Path, monkeypatch: pytest.M
     for _ in range(2):  # each start
         link = triton.own_libpython(settings) / bundled.name
         assert link.readlink() == Path(f"/usr/lib/here/libpython{triton.PYTHON}.so.1.0")
-    first, second, *_ = triton.program(settings).environment["LD_LIBRARY_PATH"].split(":")
+    first, second, *_ = triton.TRITON.program(settings).environment["LD_LIBRARY_PATH"].split(":")
     assert (first, second) == (str(link.parent), str(bundled.parent))
 
 

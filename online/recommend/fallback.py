@@ -1,0 +1,310 @@
+"""Fallbacks: what an answer is made of while a service is away.
+
+| away | instead |
+|---|---|
+| Redis | the user's state as it was last read here; else the popular list of the release that serves |
+| Elasticsearch | an exact search over the server's own copy of the vectors |
+| Feast | the user's features as they were last read here; else recall's order |
+| Triton | recall's order |
+| all, at the start | the popular list of the release that was opened last, on the server's disk |
+
+Every answer says what it lacks. A strict request gets the error instead. So does the first try of one that asks for
+something that is gone: then a newer release may be there to answer, which is better than doing without.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Encoded
+from data_exchange_center.files import written_in_place
+from data_exchange_center.fusion import NO_HITS, Hits
+from data_exchange_center.index_scores import hybrid_scores
+from data_exchange_center.own_ids import OwnId
+from data_exchange_center.recipes import VectorRecipe
+from online.clients.base import GoneError, ServiceError, StoredError
+from online.clients.elastic import IndexedItem
+from online.clients.item_search import ItemQuery
+from online.clients.redis import StoredUser
+from online.recommend.rank import UserRow, unranked
+from online.recommend.recall import popular_unseen, recall
+from online.recommend.types import (
+    MAX_SIZE,
+    Candidates,
+    Item,
+    Lacking,
+    NoReleaseError,
+    Outcome,
+    Ranked,
+    Turn,
+    lacking,
+)
+
+if TYPE_CHECKING:
+    from online.recommend.release import Release
+
+log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
+
+
+def attempt(turn: Turn, last_try: bool, stage: Callable[[], Found], instead: Callable[[ServiceError], Found]) -> Found:
+    """What a stage of a request gives, or what there is instead while its service is away.
+
+    ``last_try``: there is no other release to answer from. Raises ServiceError for a strict request, and for what is
+    gone before the last try.
+    """
+    try:
+        return stage()
+    except ServiceError as error:
+        if turn.strict or (isinstance(error, GoneError) and not last_try):
+            raise
+        return instead(error)
+
+
+def lacks(error: ServiceError | NoReleaseError, outcome: Outcome) -> Lacking:
+    """What an answer lacks because of an error. Releases are known by Redis."""
+    if isinstance(error, ServiceError):
+        return lacking(outcome, error.service, error.what)
+    return lacking(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
+
+
+def exact_search(error: ServiceError, opened: Release, user: StoredUser, timestamp: int) -> Candidates:
+    """Candidates without Elasticsearch; where the user's state is at fault, popular ones, without the seen items."""
+    try:
+        found = recall(opened.exact, opened, user, timestamp)
+    except StoredError as unusable:
+        return popular_unseen(opened, user, lacks(unusable, Outcome.NO_RECALL))
+    return replace(found, lacking=(lacks(error, Outcome.EXACT_SEARCH), *found.lacking))
+
+
+def last_features(error: ServiceError, known: Encoded | None) -> UserRow:
+    """A user's features without Feast: those last read, if any."""
+    return UserRow(known, lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
+
+
+def recall_order(error: ServiceError, candidates: Candidates) -> Ranked:
+    """The ranked list without Triton."""
+    return unranked(candidates, lacks(error, Outcome.NOT_RANKED))
+
+
+@dataclass(slots=True)
+class _Known:
+    state: StoredUser
+    at: float  # when the state was read
+    features: Encoded | None = None  # of one user
+
+
+class KnownUsers:
+    """State and features of the users who were here lately, as the services said last. Shared by threads.
+
+    At most ``size`` users of a release each; who was here longest ago is forgotten first.
+    """
+
+    def __init__(self, size: int, state_max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size = size
+        self._max_age_s = state_max_age_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._forgotten = 0
+        self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
+
+    @property
+    def forgotten(self) -> int:
+        """How often somebody was forgotten, as far as `follow` was told."""
+        return self._forgotten
+
+    def follow(self, forgotten: int) -> None:
+        """Where somebody was forgotten since, by whichever process, nothing is known of anybody."""
+        if forgotten > self._forgotten:
+            with self._lock:
+                self._forgotten = max(forgotten, self._forgotten)
+                self._users.clear()
+
+    def keep_state(self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0) -> None:
+        """Remember a state that was just read; ``forgotten``: before it was. Not where somebody was forgotten since."""
+        key = (release, userid)
+        with self._lock:
+            if forgotten < self._forgotten:
+                return
+            before = self._users.get(key)
+            self._users[key] = _Known(state, self._clock(), before.features if before else None)
+            self._users.move_to_end(key)
+            while len(self._users) > self._size:
+                self._users.popitem(last=False)
+
+    def keep_features(self, release: str, userid: OwnId, features: Encoded) -> None:
+        """Remember the features of a user whose state is remembered."""
+        with self._lock:
+            if (known := self._users.get((release, userid))) is not None:
+                known.features = features
+
+    def forget(self, userid: OwnId, release: str | None = None) -> None:
+        """Nothing is known of a user any more, under a release or (None) any."""
+        with self._lock:
+            gone = [(release, userid)] if release else [key for key in self._users if key[1] == userid]
+            for key in gone:
+                self._users.pop(key, None)
+
+    def state(self, release: str, userid: OwnId) -> StoredUser | None:
+        """The state as it was read last; None: never, or too long ago."""
+        known = self._users.get((release, userid))
+        return known.state if known and self._clock() - known.at <= self._max_age_s else None
+
+    def features(self, release: str, userid: OwnId) -> Encoded | None:
+        """The features as they were read last, however long ago: within a release only counts change."""
+        known = self._users.get((release, userid))
+        return known.features if known else None
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactItems:
+    """The items of a release that are searched when Elasticsearch does not answer.
+
+    Attributes:
+        itemids: (n,), ascending.
+        vectors: channel -> (n, dim), NaN for an item without one.
+        terms: term code -> positions of the items that have it.
+    """
+
+    itemids: NDArray[np.int64]
+    vectors: Mapping[str, Float32]
+    terms: Mapping[int, NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> ExactItems:
+        """``dims``: width of each channel's vectors."""
+        ordered = sorted(items, key=lambda item: item.itemid)
+        vectors = {name: np.full((len(ordered), width), np.nan, np.float32) for name, width in dims.items()}
+        terms: dict[int, list[int]] = {}
+        for position, item in enumerate(ordered):
+            for name, vector in item.vectors.items():
+                vectors[name][position] = vector
+            for code in item.terms:
+                terms.setdefault(code, []).append(position)
+        return cls(
+            itemids=np.array([item.itemid for item in ordered], np.int64),
+            vectors=vectors,
+            terms={code: np.array(positions, np.intp) for code, positions in terms.items()},
+        )
+
+    def call(self, query: ItemQuery) -> tuple[Hits, ...]:
+        """As `ElasticItems` answers, one list a channel that it searches; ties by itemid."""
+        unseen = ~np.isin(self.itemids, query.seen)
+        return tuple(self._search(channel, query, unseen) for channel in query.recall.searched)
+
+    def has_term(self, itemid: int, code: int) -> bool:
+        """Whether an item that is held here has a term."""
+        positions = self.terms.get(code)
+        return positions is not None and _is_among(self.itemids[positions], itemid)
+
+    def has_vector(self, itemid: int) -> bool:
+        """Whether an item has a vector of any channel, so that the release was trained on it, or is not held here."""
+        if not _is_among(self.itemids, itemid):
+            return True
+        position = np.searchsorted(self.itemids, itemid)
+        return any(not np.isnan(vectors[position]).any() for vectors in self.vectors.values())
+
+    def _search(self, channel: VectorRecipe, query: ItemQuery, unseen: NDArray[np.bool_]) -> Hits:
+        vector, terms = query.vectors.get(channel.name), query.terms if channel.term_weight > 0 else ()
+        if vector is None and not terms:
+            return NO_HITS
+        products = np.full(len(self.itemids), np.nan, np.float32)
+        if vector is not None:
+            products[unseen] = self.vectors[channel.name][unseen] @ vector
+        if not terms:
+            return self._best(products.astype(np.float64), query.recall.candidates)
+        nearest = np.full_like(products, np.nan)
+        kept = _highest(products, query.recall.num_candidates)
+        nearest[kept] = products[kept]
+        scores = hybrid_scores(nearest, self._matches(terms) & unseen, channel)
+        return self._best(scores, query.recall.candidates)
+
+    def _matches(self, terms: Sequence[int]) -> NDArray[np.bool_]:
+        """Which items have at least one of the terms."""
+        matches = np.zeros(len(self.itemids), np.bool_)
+        for code in terms:
+            if code in self.terms:
+                matches[self.terms[code]] = True
+        return matches
+
+    def _best(self, scores: NDArray[np.float64], size: int) -> Hits:
+        kept = _highest(scores, size)
+        order = kept[np.lexsort((self.itemids[kept], -scores[kept]))]
+        return Hits(self.itemids[order], scores[order])
+
+
+def _is_among(ascending: NDArray[np.int64], itemid: int) -> bool:
+    position = np.searchsorted(ascending, itemid)
+    return bool(position < len(ascending) and ascending[position] == itemid)
+
+
+def _highest(scores: NDArray[np.floating], n: int) -> NDArray[np.intp]:
+    """Positions of the ``n`` highest scores, in no order; of equal ones those that come first. NaN is no score."""
+    found = np.flatnonzero(~np.isnan(scores))
+    if len(found) <= n:
+        return found
+    known = scores[found]
+    least = np.partition(known, len(found) - n)[len(found) - n]
+    better, equal = found[known > least], found[known == least]
+    return np.concatenate([better, equal[: n - len(better)]])
+
+
+class SavedPopular(BaseModel):
+    """A release's popular list, with all that is shown of the items."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release: str
+    item_list: list[Item]  # best first
+
+
+@dataclass
+class LastRelease:
+    """The popular list of the release that was opened last, on the server's own disk, in the file ``path``.
+
+    A file that is missing or cannot be read is none.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        self.saved = self._read()
+
+    def _read(self) -> SavedPopular | None:
+        try:
+            return SavedPopular.model_validate_json(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            log.warning("%s cannot be read, so that it is no help when services are away: %s", self.path, error)
+            return None
+
+    def keep(self, opened: Release) -> None:
+        """Write the release's popular list, unless it is what the file holds. A disk that is full is only logged."""
+        ids, scores = opened.popular.ids[:MAX_SIZE].tolist(), opened.popular.scores[:MAX_SIZE].tolist()
+        items = [Item.of(opened.catalogue[itemid], score) for itemid, score in zip(ids, scores, strict=True)]
+        saved = SavedPopular(release=opened.release, item_list=items)
+        if saved == self.saved:
+            return
+        self.saved = saved
+        try:
+            with written_in_place(self.path) as temporary:
+                temporary.write_text(saved.model_dump_json(), encoding="utf-8")
+        except OSError as error:
+            log.warning("the popular list of release %s cannot be kept in %s: %s", saved.release, self.path, error)

@@ -1,0 +1,474 @@
+"""One request, top to bottom: the user's state, recall, rank, answer.
+
+Redis -> Elasticsearch, and Feast meanwhile -> Triton. What there is instead of a service that is away stands in
+`fallback`, which release answers in `release`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.columns import Columns
+from data_exchange_center.own_ids import OwnId, kind_of
+from data_exchange_center.settings import ServerSettings, Settings
+from online.clients.base import Client, GoneError, ServiceError
+from online.clients.breaker import Asking, Breaker
+from online.clients.deadline import Deadline, until
+from online.clients.elastic import ElasticItems
+from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
+from online.clients.redis import RedisUsers, StoredUser, UserQuery
+from online.clients.triton import ScoreQuery, TritonScores
+from online.recommend.fallback import (
+    KnownUsers,
+    LastRelease,
+    attempt,
+    exact_search,
+    lacks,
+    last_features,
+    recall_order,
+)
+from online.recommend.rank import Asked, UserFeatures, UserRow, rank, unranked, user_row
+from online.recommend.readiness import Readiness, SharedReadiness, Status, ask_all, warm_up_elasticsearch
+from online.recommend.recall import recall
+from online.recommend.release import Release, Releases, read_release
+from online.recommend.types import (
+    FUSED,
+    MAX_BUDGET_MS,
+    Answer,
+    Candidates,
+    Item,
+    Lacking,
+    NoReleaseError,
+    Outcome,
+    Ranked,
+    Request,
+    Stopwatch,
+    Turn,
+    UnknownReleaseError,
+    check_userid,
+    new_name,
+    sentences,
+)
+
+log = logging.getLogger(__name__)
+
+# Of what is left when a stage begins. Redis usually takes 1 % of its share, and leaves the rest to those after it.
+STATE_SHARE = 0.4  # Redis
+RECALL_SHARE = 0.6  # Elasticsearch, and Feast beside it
+SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
+UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
+
+Query = TypeVar("Query")
+Found = TypeVar("Found")
+
+
+@dataclass(slots=True, eq=False)
+class Answered:
+    """All that an answer is made of. An extra may change it before the answer leaves.
+
+    Attributes:
+        opened: the release; None where there is only the popular list that was kept on disk.
+        user: as the request sees them; None: a stranger.
+        candidates: None where the popular list answers.
+        ranked: with ``order`` where an extra shows the items in another one.
+        popular: what the disk has, where ``opened`` is None.
+        more: fields that extras add to the answer.
+    """
+
+    turn: Turn
+    opened: Release | None
+    user: StoredUser | None
+    candidates: Candidates | None
+    ranked: Ranked
+    lacking: tuple[Lacking, ...] = ()
+    popular: list[Item] = field(default_factory=list)
+    release: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def items(self) -> list[Item]:
+        """Those that are shown."""
+        if self.opened is None:
+            return self.popular[: self.turn.request.size]
+        places = self.ranked.shown(self.turn.request.size)  # (size,)
+        pairs = zip(self.ranked.itemids[places].tolist(), self.ranked.scores[places].tolist(), strict=True)
+        return [Item.of(self.opened.catalogue[itemid], score) for itemid, score in pairs]
+
+    def recalled(self) -> dict[str, list[OwnId]]:
+        """What each channel found, and all of them together, by the items' own ids."""
+        if self.opened is None or self.candidates is None:
+            return {FUSED: []}
+        catalogue = self.opened.catalogue
+        lists = self.candidates.lists()
+        return {name: [catalogue[each].own_id for each in ids if each in catalogue] for name, ids in lists.items()}
+
+
+class Recommender:
+    """Two stages composed over four clients. Made once per process, shared by its threads.
+
+    Attributes:
+        before_recall: what extras do to a user's state before it is used: (request, release, user) -> user.
+        before_answer: what they do to an answer before it leaves, in this order.
+        answer_model: `Answer`, with the fields that extras have added.
+    """
+
+    def __init__(
+        self,
+        users: RedisUsers,
+        items: ElasticItems,
+        features: Client[FeatureQuery, FeatureRows],
+        scorer: Client[ScoreQuery, NDArray[np.float32]],
+        server: ServerSettings,
+        last: LastRelease | None = None,
+    ) -> None:
+        """``last``: where the popular list is kept for the time when nothing answers."""
+        self.users, self.items, self.features, self.scorer = users, items, features, scorer
+        self.clients: tuple[Client[Any, Any], ...] = (users, items, features, scorer)  # as a request asks them
+        self.breakers = {client.service: Breaker(client.service) for client in self.clients}
+        self.unhook()
+        self._server = server
+        self._background = ThreadPoolExecutor(2, "background")
+        self._user_features = UserFeatures(features, self.breakers[features.service])
+        self._known = KnownUsers(server.known_users, server.last_state_max_age_s)
+        read = partial(
+            read_release, users, items, features,
+            background=self._background, ttl_s=server.item_cache_ttl_s, exact_items=server.exact_items,
+        )  # fmt: skip
+        self.releases = Releases(users, read, self._background, last)
+        self._readiness = SharedReadiness(self._find_out_readiness)
+        self._count_lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Recommender:
+        """With the real clients. Connects to nothing yet: the services may come up later."""
+        return cls(
+            RedisUsers(settings.redis),
+            ElasticItems(settings.elasticsearch),
+            FeastFeatures(settings.feast),
+            TritonScores(settings.triton),
+            settings.server,
+            LastRelease(settings.service_dir("server") / "last_release.json"),
+        )
+
+    def unhook(self) -> None:
+        """Leave the extras out."""
+        self.before_recall: list[Callable[[Request, Release, StoredUser], StoredUser]] = []
+        self.before_answer: list[Callable[[Answered], None]] = []
+        self.answer_model: type[Answer] = Answer
+
+    # --- a request
+
+    def recommend(self, request: Request, watch: Stopwatch | None = None) -> Answer:
+        """The best unseen items, within the request's budget, which runs since ``watch`` began.
+
+        Services that do not answer are done without, and the answer says so; a strict request gets their ServiceError.
+        Raises WrongIdError, UnknownReleaseError, and NoReleaseError or ServiceError where there is nothing at all to
+        answer with.
+        """
+        answer = self.answer(request, watch or Stopwatch())
+        self.count(answer)
+        return answer
+
+    def answer(self, request: Request, watch: Stopwatch, preferred: str | None = None, share: float = 1.0) -> Answer:
+        """As `recommend`, but counted nowhere.
+
+        ``preferred``: the release that answers instead of the live one, where it can; ``share``: of what is left of the
+        budget.
+        """
+        turn = self.turn(request, watch, preferred, share)
+        try:
+            answered = self.answered(turn)
+        except (ServiceError, NoReleaseError) as error:
+            if request.strict or request.release or (instead := self._popular(turn, error)) is None:
+                raise
+            answered = instead
+        return self._leaving(answered)
+
+    def answered(self, turn: Turn) -> Answered:
+        """What the answer to a request is made of. Raises as `recommend`, and ServiceError."""
+        # The user's state, from Redis, and with it which release answers.
+        opened, user, lacking = self._state(turn)
+        if kind_of(turn.request.userid) != opened.user_ids:
+            opened, user = self._of_another_kind(turn, opened)
+            lacking = ()
+        if user is None:  # nothing is known of this user
+            return Answered(turn, opened, None, None, popular_list(opened), lacking)
+        try:
+            return self._ranked(turn, opened, user, lacking, last_try=False)
+        except ServiceError as error:
+            # Another release may answer, if the live one has changed meanwhile: once.
+            instead = self._instead_of(turn, opened, error)
+            if instead is None and turn.strict:
+                raise
+            opened, user = instead or (opened, user)
+            check_userid(turn.request.userid, opened.user_ids)
+            if user is None:
+                return Answered(turn, opened, None, None, popular_list(opened), lacking)
+            return self._ranked(turn, opened, user, lacking, last_try=True)
+
+    def _ranked(
+        self, turn: Turn, opened: Release, stored: StoredUser, lacking: tuple[Lacking, ...], *, last_try: bool
+    ) -> Answered:
+        """A user's candidates, ranked. Raises ServiceError, as `attempt` does."""
+        last_try = last_try or not self.releases.may_be_renewed(opened)
+        request = turn.request
+        # The user as of the request's time: events since the release are part of history and seen items.
+        user = opened.current(stored, request.before)
+        for hook in self.before_recall:
+            user = hook(request, opened, user)
+        # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
+        # a channel, fused to (candidates,) unseen items with what recall says of each.
+        wanted = self._begin_features(turn, opened, user)
+        candidates = attempt(
+            turn, last_try, lambda: self._recall(turn, opened, user),
+            lambda error: exact_search(error, opened, user, request.timestamp),
+        )  # fmt: skip
+        row = attempt(
+            turn, last_try, lambda: self._features_of(turn, opened, wanted),
+            lambda error: last_features(error, self._known.features(opened.release, request.userid)),
+        )  # fmt: skip
+        if row.encoded is not None and stored.events:
+            n_ratings = len(opened.current(stored, None).history)
+            row = replace(row, encoded=row.encoded.having(Columns.N_RATINGS, [n_ratings]))
+        if row.encoded is not None and row.why is not None:
+            candidates = replace(candidates, lacking=(*candidates.lacking, row.why))
+        # The ranking model's scores, by Triton, give the order.
+        ranked = attempt(
+            turn, last_try, lambda: self._rank(turn, opened, row, user, candidates),
+            lambda error: recall_order(error, candidates),
+        )  # fmt: skip
+        return Answered(turn, opened, user, candidates, ranked, lacking)
+
+    def _leaving(self, answered: Answered) -> Answer:
+        """The answer, after extras have seen it."""
+        for hook in self.before_answer:
+            hook(answered)
+        turn, opened = answered.turn, answered.opened
+        degraded = [*answered.lacking, *answered.ranked.lacking]
+        cold_start = answered.user is None and not answered.lacking
+        return self.answer_model.model_construct(
+            userid=turn.request.userid,
+            release=opened.release if opened is not None else answered.release,
+            recommendation=new_name(),
+            cold_start=cold_start,
+            item_list=answered.items,
+            degraded=degraded,
+            reason=sentences(degraded, cold_start=cold_start),
+            recall=answered.recalled() if turn.request.explain else {},
+            **answered.more,
+            took_ms={stage: round(ms, 2) for stage, ms in turn.watch.took_ms().items()},
+        )
+
+    # --- its stages
+
+    def turn(self, request: Request, watch: Stopwatch, preferred: str | None = None, share: float = 1.0) -> Turn:
+        """A request with its deadline.
+
+        A strict request waits as long as the services may take; so does one that nothing else can be given to.
+        """
+        hurried = 0 < request.budget_ms < self._server.budget_ms
+        patient = request.strict or not self.releases.something_to_answer_with
+        budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self._server.budget_ms)
+        deadline = Deadline.after(budget_ms / 1e3 - watch.seconds()).share(share)
+        return Turn(request, deadline, watch, hurried, preferred)
+
+    def within(self, client: Client[Query, Found], turn: Turn, share: float) -> Asking[Query, Found]:
+        """A client as one request may use it; ``share``: of what is left of the request's time."""
+        return Asking(client, self.breakers[client.service], turn.deadline.share(share), turn.strict, turn.hurried)
+
+    def _state(self, turn: Turn) -> tuple[Release, StoredUser | None, tuple[Lacking, ...]]:
+        """The release, and the user's state: from Redis (None: unknown there), or the one last known.
+
+        Where there is none either, None and what is lacking. A request that names its release gets that one or an
+        error. Raises ServiceError, NoReleaseError, UnknownReleaseError, WrongIdError.
+        """
+        if turn.request.release is not None:
+            return *self._named(turn, turn.request.release), ()
+        userid, users = turn.request.userid, self.within(self.users, turn, STATE_SHARE)
+        forgotten = self._known.forgotten
+        try:
+            with turn.watch.stage("redis"):
+                opened, user = self.releases.user(userid, users, self._wait_s(turn), turn.preferred)
+            self._known.follow(self.releases.forgotten)
+        except (ServiceError, NoReleaseError) as error:
+            serving = self.releases.preferred(turn.preferred)
+            if turn.strict or serving is None:
+                raise
+            state = self._known.state(serving.release, userid)
+            return serving, state, (lacks(error, Outcome.LAST_STATE if state else Outcome.POPULAR),)
+        if user is not None:
+            self._known.keep_state(opened.release, userid, user, forgotten)
+        else:
+            self._known.forget(userid, opened.release)
+        return opened, user, ()
+
+    def _named(self, turn: Turn, release: str) -> tuple[Release, StoredUser | None]:
+        userid, users = turn.request.userid, self.within(self.users, turn, STATE_SHARE)
+        with turn.watch.stage("redis"):
+            opened = self.releases.named(release, None if turn.strict else turn.deadline.share(STATE_SHARE).left())
+            check_userid(userid, opened.user_ids)
+            answer = users.call(UserQuery.of(userid, opened.manifest))
+        if answer.user is None and not answer.kept:
+            raise UnknownReleaseError(release)
+        return opened, answer.user
+
+    def _wait_s(self, turn: Turn) -> float | None:
+        """How long a request waits for a release that is being opened: not at all while another one can answer."""
+        if turn.strict or not self.releases.something_to_answer_with:
+            return None
+        return 0.0 if self.releases.serving else turn.deadline.share(0.5).left()
+
+    def _recall(self, turn: Turn, opened: Release, user: StoredUser) -> Candidates:
+        with turn.watch.stage("elasticsearch"):
+            return recall(self.within(self.items, turn, RECALL_SHARE), opened, user, turn.request.timestamp)
+
+    def _begin_features(self, turn: Turn, opened: Release, user: StoredUser) -> Asked | None:
+        """Start fetching a user's features; None for a stranger, who has none."""
+        if not user.number:
+            return None
+        deadline = turn.deadline.share(RECALL_SHARE)
+        asked = self._user_features.ask(opened.release, user.number, deadline, strict=turn.strict, hurried=turn.hurried)
+        asked.rows.add_done_callback(turn.watch.until_done("feast"))
+        return asked
+
+    def _features_of(self, turn: Turn, opened: Release, wanted: Asked | None) -> UserRow:
+        if wanted is None:
+            return UserRow(opened.unknown_user)
+        row = user_row(opened.spec, self._user_features.result(wanted))
+        if row.encoded is not None:
+            self._known.keep_features(opened.release, turn.request.userid, row.encoded)
+        return row
+
+    def _rank(self, turn: Turn, opened: Release, row: UserRow, user: StoredUser, candidates: Candidates) -> Ranked:
+        if row.encoded is None:
+            return unranked(candidates, row.why)
+        scorer = self.within(self.scorer, turn, SCORES_SHARE)
+        with turn.watch.stage("triton"):
+            return rank(scorer, opened, row.encoded, user.history, candidates, turn.request.timestamp)
+
+    # --- where the first release cannot answer
+
+    def _of_another_kind(self, turn: Turn, opened: Release) -> tuple[Release, StoredUser | None]:
+        """The release that is going live, for an id of another kind than this one's: nothing else can answer it.
+
+        Raises WrongIdError, and NoReleaseError while it is not known of which kind the other release's ids are.
+        """
+        userid = turn.request.userid
+        if self.releases.is_live(opened):  # so that no other is going live
+            check_userid(userid, opened.user_ids)
+        patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
+        users = self.within(self.users, patient, STATE_SHARE)
+        found = self.releases.instead_of(opened, userid, users, gone=False, wait_s=None)
+        if found is None:
+            raise NoReleaseError(
+                f"Release {opened.release} has no user {userid!r}, and the one that is going live "
+                "cannot be read yet. Please ask again."
+            )
+        fresh, user = found
+        check_userid(userid, fresh.user_ids)
+        return fresh, user
+
+    def _instead_of(self, turn: Turn, failed: Release, error: ServiceError) -> tuple[Release, StoredUser | None] | None:
+        """What may answer after a service has failed on ``failed``, as `Releases.instead_of`; not for a named one."""
+        if turn.request.release is not None:
+            return None
+        users = self.within(self.users, turn, STATE_SHARE)
+        wait_s = None if turn.strict else turn.deadline.share(0.5).left()
+        gone = isinstance(error, GoneError)
+        with until(turn.deadline):
+            return self.releases.instead_of(failed, turn.request.userid, users, gone=gone, wait_s=wait_s)
+
+    def _popular(self, turn: Turn, error: ServiceError | NoReleaseError) -> Answered | None:
+        """The popular list of the release that serves, or of the one that was opened last; None: there is none."""
+        serving, saved, lacking = self.releases.serving, self.releases.saved, (lacks(error, Outcome.POPULAR),)
+        if serving is not None:
+            return Answered(turn, serving, None, None, popular_list(serving), lacking)
+        if saved is not None:
+            nothing = Ranked(np.empty(0, np.int64), np.empty(0, np.float32))
+            return Answered(turn, None, None, None, nothing, lacking, saved.item_list, saved.release)
+        return None
+
+    # --- the process
+
+    def count(self, answer: Answer) -> None:
+        """Count how a recommendation ended."""
+        names = [outcome.value for outcome in answer.outcomes] or [Outcome.PERSONAL.value]
+        with self._count_lock:
+            self._counts.update(names)
+        if answer.outcomes:
+            log.info("user %r: %s", answer.userid, ", ".join(names))
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many answers had which outcome since this process began."""
+        with self._count_lock:
+            return dict(self._counts)
+
+    def declare_dead(self, service: str, why: str | None = "is declared dead") -> None:
+        """Answer without a service from now on; ``why=None``: with it again. To measure what that is worth."""
+        self.breakers[service].declare_dead(why)
+
+    def warm_up(self) -> Future[None]:
+        """Open the live release in the background, if there is one, and warm Elasticsearch up, before users ask."""
+        return self._background.submit(self._warm_up)
+
+    def _warm_up(self) -> None:
+        try:  # to the end, so that it serves: a worker nobody has asked yet can answer while the next one is opened
+            opened = self.releases.live(wait_s=UNHURRIED_S)
+        except (ServiceError, NoReleaseError) as error:
+            log.warning("nothing to serve yet: %s", error)
+            return
+        try:
+            warm_up_elasticsearch(self.users, self.items, opened, self._server.warm_up_s)
+        except ServiceError as error:
+            log.warning("Elasticsearch is not warmed up: %s", error)
+
+    def forget(self, userid: OwnId) -> None:
+        """Let this process know nothing of a user any more; what the services hold is not touched."""
+        self._known.forget(userid)
+
+    def readiness(self) -> Readiness:
+        """Every service and the live release, asked about once for all who want to know at the same time."""
+        return self._readiness.get()
+
+    def _find_out_readiness(self) -> Readiness:
+        services = ask_all(self.clients)
+        try:
+            live = self.releases.live().manifest
+        except (ServiceError, NoReleaseError) as error:
+            return Readiness(None, None, str(error), services, self.releases.something_to_answer_with)
+        return Readiness(live.release, live.recipe.name, None, services, answers_without=True)
+
+    def status(self) -> Status:
+        """This process as it is now; asks no service."""
+        opened, count = self.releases.serving, self.releases.open_count
+        return Status(
+            release=opened.release if opened else None,
+            recipe=opened.manifest.recipe.name if opened else None,
+            items_fetched_at=opened.items.fetched_at if opened else None,
+            open_releases=count,
+            waiting_for_features=self._user_features.waiting,
+            breakers={name: breaker.state for name, breaker in self.breakers.items()},
+        )
+
+    def close(self) -> None:
+        self._user_features.close()
+        self._background.shutdown()
+        for client in self.clients:
+            client.close()
+
+
+def popular_list(opened: Release) -> Ranked:
+    """A release's popular list."""
+    return Ranked(opened.popular.ids, opened.popular.scores)

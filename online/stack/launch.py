@@ -1,0 +1,14 @@
+"""Replace this process by the program that a file describes, so that supervisord's configuration can be a static file.
+
+Nothing that a command line or a variable may hold (blanks, quotation marks, per cent signs) has to be escaped for it.
+Run     python launch.py supervisor/redis.json
+"""
+
+import json
+import os
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123 (each import delays a start)
+    program = json.load(file)
+os.chdir(program["directory"])
+os.execvpe(program["command"][0], program["command"], {**os.environ, **program["environment"]})  # noqa: S606

@@ -1,0 +1,119 @@
+"""Spark's software: a virtual environment of its own, made on demand by ``make spark``. Java comes with it.
+
+Run again, it does only what is missing.
+Run:    python -m past_one_machine.spark.environment            --print: its Python's path, alone on standard output
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from data_exchange_center import steps
+from data_exchange_center.files import sha256, written_in_place
+from data_exchange_center.settings import Settings, load_settings
+from data_exchange_center.steps import StepError
+
+VERSION: Final = "3.5.9"
+REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
+ROOT: Final = Path(__file__).resolve().parents[2]
+PYTHON: Final = (3, 11)  # the newest that Spark 3.5 is made for
+
+
+def folder(settings: Settings) -> Path:
+    return settings.services_dir / f"spark-{VERSION}"
+
+
+def python(settings: Settings) -> Path:
+    """The environment's Python. Raises StepError where the environment is missing or not up to date."""
+    ready = folder(settings) / ".ready"
+    if not ready.is_file() or ready.read_text(encoding="utf-8") != _stamp():
+        raise StepError(
+            f"RECSYS_ENGINE=spark, and Spark's environment is missing from {folder(settings)}, or not up to date: "
+            "run `make spark`, or compute with RECSYS_ENGINE=pandas."
+        )
+    return folder(settings) / "bin" / "python"
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """These settings as environment variables, for a program in this environment."""
+    return {
+        "RECSYS_EXCHANGE_DIR": str(settings.exchange_dir.absolute()),
+        "RECSYS_SPARK__MASTER": settings.spark.master,
+        "RECSYS_SPARK__PARTITIONS": str(settings.spark.partitions),
+        "RECSYS_SPARK__DRIVER_MEMORY": settings.spark.driver_memory,
+    }
+
+
+def run(main: Callable[[Settings], None]) -> None:
+    """`steps.run` in this environment: this process becomes its Python, with the same script and settings."""
+
+    def in_environment(settings: Settings) -> None:
+        own = python(settings)
+        if own.absolute() != Path(sys.executable).absolute():
+            sys.stdout.flush()
+            os.execv(own, [str(own), *sys.argv])  # noqa: S606
+        main(settings)
+
+    steps.run(in_environment)
+
+
+def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: str) -> None:
+    """Run a program of the project in this environment, with these settings. Raises StepError when it fails."""
+    job = [str(python(settings)), "-m", module, *arguments]
+    if subprocess.run(job, cwd=ROOT, env=os.environ | variables(settings), check=False).returncode:
+        raise StepError(f"{failed}: what it said stands above.")
+
+
+def _stamp() -> str:
+    return f"{PYTHON[0]}.{PYTHON[1]} {sha256(REQUIREMENTS)} {ROOT}\n"
+
+
+def base_python() -> str:
+    """The Python 3.11 to make the environment of: this one, or the first on PATH that runs. Raises StepError."""
+    name = f"python{PYTHON[0]}.{PYTHON[1]}"
+    if sys.platform == "linux":
+        if sys.version_info[:2] == PYTHON:
+            return sys.executable
+        found = shutil.which(name)  # pyenv puts names on PATH that do not run
+        if found and subprocess.run([found, "-c", ""], check=False, capture_output=True).returncode == 0:
+            return found
+    raise StepError(
+        f"Spark {VERSION} is run here on Linux with Python {PYTHON[0]}.{PYTHON[1]}, this is "
+        f"{sys.version.split()[0]} on {sys.platform}, and no {name} is on PATH: install it, or "
+        "make the project's environment with it, "
+        f"make setup PYTHON=/path/to/{name}."
+    )
+
+
+def install(settings: Settings) -> None:
+    """Make the environment, unless it is whole. Raises StepError with what the installer said."""
+    place = folder(settings)
+    ready = place / ".ready"
+    if ready.is_file() and ready.read_text(encoding="utf-8") == _stamp():
+        return
+    base = base_python()
+    ready.unlink(missing_ok=True)
+    own = str(place / "bin" / "python")
+    _uv("venv", "--quiet", "--clear", "--python", base, str(place))
+    _uv("pip", "sync", "--quiet", "--python", own, str(REQUIREMENTS))
+    _uv("pip", "install", "--quiet", "--python", own, "--no-deps", "--editable", str(ROOT))
+    with written_in_place(ready) as temporary:  # last: what is interrupted is not ready
+        temporary.write_text(_stamp(), encoding="utf-8")
+
+
+def _uv(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "uv", *arguments], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise StepError(f"`uv {' '.join(arguments)}` failed; run `make spark` again. It said:\n{done.stderr.strip()}")
+
+
+if __name__ == "__main__":
+    steps.run(install)
+    if "--print" in sys.argv[1:]:
+        print(python(load_settings()))  # noqa: T201 (for the Makefile)

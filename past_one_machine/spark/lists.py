@@ -1,0 +1,211 @@
+"""The ranker's training lists on Spark: no shuffle, each task recalls the lists of its own users.
+
+A request's random numbers depend on how many users and requests come before it. So requests are counted first: the
+driver reads a number for each range of users. Then each task draws its requests again, and recalls their lists.
+
+Run:    python -m past_one_machine.spark.lists <folder of a Teaching>
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import Channel, ChannelSet, StoredVectors
+from data_exchange_center.columns import Columns
+from data_exchange_center.feature_kinds import OneHotFeature
+from data_exchange_center.release_parts import read_dataset
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from offline.data.lists import NOTHING_LIKED, ListsAsked
+from offline.data.requests import Points, asked_later, request_points
+from offline.data.sequences import Ints, Sequences, profile_codes, sequences
+from past_one_machine.spark import users
+from past_one_machine.spark.pairs import COLUMNS
+from past_one_machine.spark.session import session
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ASKED, CHANNELS = "asked.json", "channels.npz"
+DRAWN_AT_ONCE: Final = 1 << 20
+LISTS_AT_ONCE: Final = 1000  # handed to Spark
+COUNTED: Final = {"part": pa.int32(), "requests": pa.int64()}
+
+
+@dataclass(frozen=True, eq=False)
+class Teaching:
+    """What lists are recalled by, as files: written where the teachers were fitted, read by each of Spark's tasks.
+
+    Attributes:
+        profile: the profile's vocabularies.
+        itemids: (items,) ascending.
+        teachers: in the recipe's order.
+    """
+
+    asked: ListsAsked
+    profile: tuple[OneHotFeature, ...]
+    itemids: Ints
+    teachers: tuple[Channel, ...]
+
+    def save(self, folder: Path) -> None:
+        """Vectors that are stored by user are files of their own, of which a task reads its users' alone."""
+        stored = [each for each in self.teachers if isinstance(each, StoredVectors)]
+        others = tuple(each for each in self.teachers if not isinstance(each, StoredVectors))
+        (folder / CHANNELS).write_bytes(ChannelSet(self.itemids, others).pack())
+        for each in stored:
+            for name, array in each.arrays().items():
+                np.save(folder / f"{each.name}.{name}.npy", array, allow_pickle=False)
+        about = {
+            "asked": asdict(self.asked),
+            "profile": [feature.model_dump(mode="json") for feature in self.profile],
+            "teachers": [each.name for each in self.teachers],
+            "stored": [each.name for each in stored],
+        }
+        (folder / ASKED).write_text(json.dumps(about), encoding="utf-8")
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def load(cls, folder: Path) -> Teaching:
+        """Inverse of `save`; once in a process."""
+        about = json.loads((folder / ASKED).read_text(encoding="utf-8"))
+        channels = ChannelSet.unpack((folder / CHANNELS).read_bytes())
+        known: dict[str, Channel] = {each.name: each for each in channels.channels}
+        for name in about["stored"]:
+            by_user, by_item, trained = (
+                np.load(folder / f"{name}.{field}.npy", mmap_mode="r", allow_pickle=False)
+                for field in ("users", "items", "trained")
+            )
+            known[name] = StoredVectors(name, by_user, by_item, trained)
+        return cls(
+            ListsAsked(**about["asked"] | {"weights": tuple(about["asked"]["weights"])}),
+            tuple(OneHotFeature.model_validate(each) for each in about["profile"]),
+            channels.itemids,
+            tuple(known[name] for name in about["teachers"]),
+        )
+
+    def teachers_of(self, some: slice) -> tuple[Channel, ...]:
+        """The teachers, with what is stored of some of all users."""
+
+        def own() -> Iterator[Channel]:
+            for each in self.teachers:
+                yield replace(each, users=np.array(each.users[some])) if isinstance(each, StoredVectors) else each
+
+        return tuple(own())
+
+    def draws(self, before: int) -> np.random.Generator:
+        """As it is when it has drawn for the users who come before."""
+        rng = np.random.default_rng(self.asked.seed)
+        for begin in range(0, before, DRAWN_AT_ONCE):
+            rng.integers(0, self.asked.stride, min(DRAWN_AT_ONCE, before - begin))
+        return rng
+
+    def draws_later(self, everybody: int, requests: int, begin: int) -> tuple[np.random.Generator, np.random.Generator]:
+        """When a request comes later, and which does: as the draws are for request ``begin`` of all ``requests``."""
+        when, which = self.draws(everybody), self.draws(everybody)
+        for rng, numbers in ((when, begin), (which, requests + begin)):
+            cast(np.random.PCG64, rng.bit_generator).advance(numbers)  # one for each request
+        return when, which
+
+    def requests(self, past: Sequences, draws: np.random.Generator) -> Points:
+        """Of users at the moments at which they happened; the draws go on to the users after these."""
+        return self.asked.after_past(past, request_points(past, self.asked.stride, draws))
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What a task makes.
+
+    Attributes:
+        teaching: where a `Teaching` lies.
+        liked_above: `Dataset.positive_level`.
+        batch: rows of ratings, read at once.
+        at_once: lists, handed on at once.
+    """
+
+    exchange_dir: Path
+    teaching: Path
+    liked_above: int
+    batch: int = users.BATCH
+    at_once: int = LISTS_AT_ONCE
+
+    def requests(self, part: users.Users) -> Iterator[tuple[Sequences, pd.DataFrame, Points]]:
+        """Of the range's users, some after the other: their past, their rows, and their requests."""
+        teaching = Teaching.load(self.teaching)
+        draws = teaching.draws(part.before)
+        for ratings, people in users.some_users(self.exchange_dir, part, COLUMNS, batch=self.batch):
+            userids = people[Columns.USER].to_numpy()
+            past = sequences(users.past_of(ratings), teaching.itemids, self.liked_above, userids)
+            yield past, people, teaching.requests(past, draws)
+
+    def counted(self, part: users.Users) -> int:
+        """How many requests the range's users have."""
+        return sum(len(points) for *_, points in self.requests(part))
+
+    def made(self, part: users.Users, everybody: int, requests: int, before: int) -> Iterator[pa.Table]:
+        """The range's lists. ``before``: how many of all ``requests`` come before its own."""
+        teaching = Teaching.load(self.teaching)
+        asked, draws, begin = teaching.asked, teaching.draws_later(everybody, requests, before), part.before
+        for past, people, points in self.requests(part):
+            profiles = profile_codes(teaching.profile, people)
+            teachers = teaching.teachers_of(slice(begin, begin + len(people)))
+            begin += len(people)
+            later = asked_later(points, asked.later, *draws)
+            for of_one in _by_user(later):
+                lists = asked.lists(past, of_one, profiles, teachers).table(past.userids)
+                for first in range(0, len(lists), self.at_once):
+                    yield lists.select(list(artifacts.LISTS.columns)).slice(first, self.at_once)
+
+
+def _by_user(points: Points) -> Iterator[Points]:
+    """The points of each user alone.
+
+    The last digits of a product of matrices depend on its shape, and so on who else is scored: thus they do not.
+    """
+    ends: NDArray[np.int64] = np.flatnonzero(np.diff(points.users, append=-1)) + 1
+    for begin, end in zip([0, *ends[:-1]], ends, strict=True) if len(points) else ():
+        yield points.take(np.arange(begin, end))
+
+
+def write(spark: SparkSession, lists: Lists, partitions: int) -> None:
+    """`artifacts.LISTS`. Raises StepError when there would be none."""
+    folder = lists.exchange_dir
+    parts = users.ranges(folder, partitions)
+    number = {part: place for place, part in enumerate(parts)}
+
+    def counted(part: users.Users) -> Iterator[pd.DataFrame]:
+        yield pd.DataFrame({"part": [number[part]], "requests": [lists.counted(part)]})
+
+    counts = users.run(spark, parts, counted, COUNTED).toPandas().set_index("part")["requests"].sort_index()
+    before = list(accumulate(counts.tolist(), initial=0))
+    everybody = sum(part.size for part in parts)
+
+    def made(part: users.Users) -> Iterator[pa.Table]:
+        yield from lists.made(part, everybody, before[-1], before[number[part]])
+
+    with artifacts.LISTS.in_parts(folder) as there:
+        users.run(spark, parts, made, artifacts.LISTS.columns).write.mode("overwrite").parquet(there.as_uri())
+        if not users.rows_in(there):
+            raise StepError(NOTHING_LIKED)
+
+
+def main(settings: Settings) -> None:
+    liked_above = read_dataset(settings.exchange_dir).positive_level
+    with session(settings.spark) as spark:
+        write(spark, Lists(settings.exchange_dir, Path(sys.argv[1]), liked_above), settings.spark.partitions)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,173 @@
+"""Jobs over users: each task has a range of them, and calls a step's own functions with some users after the other.
+
+Tables are sorted by user, so no rows are shuffled. At once a task holds a batch of ratings, the ratings of its last
+user, and a row for each of its users. The driver reads the users' numbers, four bytes each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import Table
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.files import parts_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+BATCH: Final = 1 << 16  # rows of ratings, read at once
+AT_ONCE: Final = 1 << 16  # rows handed to Spark
+
+
+class Users(NamedTuple):
+    """A task's range of users.
+
+    Attributes:
+        first, last: their lowest and highest number.
+        before: how many of all users come before them.
+        size: how many they are.
+    """
+
+    first: int
+    last: int
+    before: int
+    size: int
+
+
+def ranges(exchange_dir: Path, partitions: int, table: Table = artifacts.USERS) -> list[Users]:
+    """Cut the users of ``table``, one a row, into ranges of the same size."""
+    ids = table.read_arrow(exchange_dir, [Columns.USER])[Columns.USER].to_numpy()
+    if np.any(np.diff(ids) <= 0):
+        raise table.wrong(table.at(exchange_dir), "is not sorted by user")
+    parts = np.array_split(np.arange(len(ids)), min(partitions, len(ids)))
+    return [Users(int(ids[part[0]]), int(ids[part[-1]]), int(part[0]), len(part)) for part in parts if len(part)]
+
+
+def rows_of(table: Table, exchange_dir: Path, users: Users, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read the range's rows of a table that has a row a user."""
+    own = [(Columns.USER, ">=", users.first), (Columns.USER, "<=", users.last)]
+    return table.read(exchange_dir, None if columns is None else list(columns), own)
+
+
+def some_users(
+    exchange_dir: Path,
+    users: Users,
+    columns: Sequence[str],
+    *,
+    table: Table = artifacts.RATINGS,
+    listed: Table = artifacts.USERS,
+    batch: int = BATCH,
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Read the range's ratings, some users after the other, with these users' rows of ``listed``.
+
+    Users without ratings are among them, so that all of the range's users come once, in order.
+
+    Args:
+        columns: of the ratings.
+        batch: rows read at once.
+    """
+    people = rows_of(listed, exchange_dir, users)
+    begin = 0
+    for ratings in whole_users(_batches(table, exchange_dir, users, columns, batch)):
+        rows = ratings.to_pandas()
+        end = int(np.searchsorted(people[Columns.USER], rows[Columns.USER].iloc[-1], side="right"))
+        yield rows, people[begin:end]
+        begin = end
+    if begin < len(people):
+        nothing = pa.schema([(name, kind) for name, kind in table.columns.items() if name in columns]).empty_table()
+        yield nothing.to_pandas(), people[begin:]
+
+
+def past_of(ratings: pd.DataFrame) -> pd.DataFrame:
+    """Ratings that are not held out."""
+    return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
+
+
+def _batches(
+    table: Table, exchange_dir: Path, users: Users, columns: Sequence[str], size: int
+) -> Iterator[pa.RecordBatch]:
+    """The range's rows, in order; groups of rows without any of them are not read."""
+    for path in parts_of(table.require(exchange_dir)):
+        with pq.ParquetFile(path) as file:
+            groups = [number for number in range(file.num_row_groups) if _holds(file.metadata.row_group(number), users)]
+            for batch in file.iter_batches(size, row_groups=groups, columns=list(columns)) if groups else ():
+                ids = batch.column(Columns.USER).to_numpy()
+                begin, end = np.searchsorted(ids, users.first), np.searchsorted(ids, users.last, side="right")
+                yield batch.slice(begin, end - begin)
+
+
+def _holds(group: pq.RowGroupMetaData, users: Users) -> bool:
+    """Whether a group of rows may hold some of the users, by the statistics that Parquet keeps."""
+    column = next(group.column(n) for n in range(group.num_columns) if group.column(n).path_in_schema == Columns.USER)
+    known = column.statistics
+    return known is None or not known.has_min_max or (known.min <= users.last and known.max >= users.first)
+
+
+def whole_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches that are sorted by user -> tables with the same rows, none of which ends within a user's rows."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        users = batch.column(Columns.USER).to_numpy()
+        begin = int(np.searchsorted(users, users[-1]))  # of the last user, who may go on in the next batch
+        if begin or (held and _last(held) != users[-1]):
+            yield pa.Table.from_batches([*held, batch.slice(0, begin)])
+            held = []
+        held.append(batch.slice(begin))
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _last(held: list[pa.RecordBatch]) -> int:
+    return int(held[-1].column(Columns.USER)[-1].as_py())
+
+
+def run(
+    spark: SparkSession,
+    parts: Sequence[Users],
+    make: Callable[[Users], Iterator[Any]],
+    columns: Mapping[str, pa.DataType],
+) -> DataFrame:
+    """Call ``make`` with each range in a task of its own; partition n is of range n.
+
+    Args:
+        make: yields data frames or Arrow tables.
+        columns: of these.
+    """
+    from pyspark.sql.pandas.types import from_arrow_schema  # there where a twin runs, not where it is started
+
+    schema = pa.schema(list(columns.items()))
+
+    def of_tasks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                for made in make(parts[number]):
+                    if isinstance(made, pd.DataFrame):
+                        made = pa.Table.from_pandas(made, schema, preserve_index=False)
+                    yield from made.cast(schema).replace_schema_metadata(None).to_batches(AT_ONCE)
+
+    return spark.range(0, len(parts), 1, len(parts)).mapInArrow(of_tasks, from_arrow_schema(schema))
+
+
+def write(table: Table, exchange_dir: Path, rows: DataFrame) -> int:
+    """Write an artifact in parts, whole or not at all. How many rows it has.
+
+    Spark keeps what a task has written apart until the task has ended well, so a part is there once.
+    """
+    with table.in_parts(exchange_dir) as folder:
+        rows.write.mode("overwrite").parquet(folder.as_uri())
+    return rows_in(table.at(exchange_dir))
+
+
+def rows_in(path: Path) -> int:
+    """Count the rows of a table, by what its parts say of themselves."""
+    return sum(pq.read_metadata(part).num_rows for part in parts_of(path))

@@ -1,0 +1,30 @@
+"""Spark's own tests, which run in its environment: ``make test-spark``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+NEED_SPARK = ["test_twins.py", "test_jobs.py", "test_failures.py"]  # without it `test_environment.py` says so
+collect_ignore = [] if find_spec("pyspark") else NEED_SPARK
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    from data_exchange_center.settings import SparkSettings
+    from past_one_machine.spark.session import session
+
+    with session(SparkSettings(master="local[2]", partitions=2)) as started:
+        started.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")  # a partition is many batches
+        yield started
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ratings are read in batches that end within users."""
+    from past_one_machine.spark import users
+
+    monkeypatch.setattr(users, "BATCH", 37)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_exchange_center.feature_kinds import Float32
+from extras.diversity.diversity import diverse_order, rarity
+
+
+def rows(n: int, seed: int = 0) -> Float32:
+    drawn = np.random.default_rng(seed).normal(size=(n, 6))
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+
+
+NONE = np.zeros(200, np.float32)
+
+
+def drawn_rarities(n: int) -> Float32:
+    return np.random.default_rng(9).random(n).astype(np.float32)
+
+
+def plainly(each: Float32, rarities: Float32, diversity: float, size: int) -> list[int]:
+    """By its definition, choice by choice."""
+    chosen: list[int] = []
+    left = list(range(len(each)))
+    while left and len(chosen) < size:
+        worth = [
+            (1 - diversity) / np.log2(n + 2)
+            - diversity * (float(np.mean([each[n] @ each[other] for other in chosen])) if chosen else 0)
+            + diversity * float(rarities[n]) / 2
+            for n in left
+        ]
+        chosen.append(left.pop(int(np.argmax(worth))))
+    return chosen + left
+
+
+@given(st.integers(0, 40), st.floats(0.01, 1), st.integers(1, 40), st.integers(0, 5))
+def test_each_choice_is_the_best_of_what_is_left(n: int, diversity: float, size: int, seed: int) -> None:
+    found = diverse_order(rows(n, seed), drawn_rarities(n), diversity, size)
+    assert found.tolist() == plainly(rows(n, seed), drawn_rarities(n), diversity, size)
+
+
+@given(st.integers(0, 40), st.integers(1, 40))
+def test_without_diversity_the_order_stays(n: int, size: int) -> None:
+    assert diverse_order(rows(n), drawn_rarities(n), 0, size).tolist() == list(range(n))
+
+
+@given(st.floats(0, 1), st.integers(1, 30), st.integers(1, 30))
+def test_a_longer_list_begins_with_the_shorter_one(diversity: float, one: int, other: int) -> None:
+    short, long = sorted((one, other))
+    each = rows(30)
+    assert (
+        diverse_order(each, NONE[:30], diversity, short)[:short].tolist()
+        == diverse_order(each, NONE[:30], diversity, long)[:short].tolist()
+    )
+
+
+@pytest.mark.parametrize("diversity", [0.3, 0.5, 1])
+def test_a_copy_of_the_first_goes_down(diversity: float) -> None:
+    each = np.eye(6, dtype=np.float32)
+    each[1] = each[0]
+    assert diverse_order(each, NONE[:6], diversity, 6).tolist()[:2] == [0, 2]
+
+
+def test_the_more_diversity_the_more_unlike() -> None:
+    each = rows(200)
+
+    def alike(diversity: float) -> float:
+        shown = each[diverse_order(each, NONE, diversity, 20)[:20]]
+        return float((shown @ shown.T).mean())
+
+    found = [alike(diversity) for diversity in (0, 0.1, 0.3, 1)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > found[-1]
+
+
+def test_items_that_nothing_is_known_of_stay_where_they_are() -> None:
+    assert diverse_order(np.zeros((9, 0), np.float32), NONE[:9], 0.7, 5).tolist() == list(range(9))
+
+
+def test_of_two_that_are_as_unlike_the_rarer_comes_first() -> None:
+    each, rarities = np.eye(4, dtype=np.float32), np.array([0, 0, 0, 1], np.float32)
+    assert diverse_order(each, rarities, 0.5, 4).tolist()[:3] == [0, 3, 1]
+
+
+def test_rarity_is_self_information_by_that_of_the_rarest() -> None:
+    found = rarity(np.array([1.0, 0.1, 0.01, 0.0]))
+    np.testing.assert_allclose(found, [0, 0.5, 1, 1], rtol=1e-6)
+    for nothing in ([0.0, 0.0], [1.0, 1.0], [2.0, 0.0], []):
+        assert not rarity(np.array(nothing)).any()

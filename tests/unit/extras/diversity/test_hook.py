@@ -1,0 +1,231 @@
+"""Re-ranking on the way of a request: of what, when, and that the answer says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.fusion import NO_HITS
+from data_exchange_center.settings import ServerSettings, Settings
+from extras.diversity.diversity import diverse_order, rarity, similarity_rows
+from extras.diversity.hook import SimilarItems, diversified
+from extras.explain.hook import WhyNotRequest, absent
+from online.main.s1_server import create_app
+from online.recommend.fallback import ExactItems, LastRelease
+from online.recommend.recommend import Recommender
+from online.recommend.types import Answer, Outcome, Ranked, Stopwatch
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
+from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, World
+
+USER = 8
+
+
+def ask(fakes: Fakes, diversity: float | None, userid: int = USER, size: int = 50, **more: object) -> Answer:
+    given = {"userid": userid, "size": size, "timestamp": AT, "diversity": diversity, **more}
+    return fakes.recommender.recommend(fakes.parts.request_model.model_validate(given))
+
+
+def itemids(answer: Answer) -> list[int]:
+    return list(answer.itemids)
+
+
+def likeness(world: World, items: list[int]) -> tuple[Float32, Float32]:
+    """Rows by vectors and genres, and rarities."""
+    everything = sorted(world.itemids)
+    vectors = [
+        np.stack([each.get(itemid, np.full(world.vector_dims[name], np.nan)) for itemid in everything])
+        for name, each in world.item_vectors.items()
+    ]
+    flags = np.zeros((len(everything), len(world.spec.genres)), np.float32)
+    for n, itemid in enumerate(everything):
+        flags[n, [code - 1 for code in world.genres[itemid]]] = 1
+    shares, at = dict(world.popular), np.searchsorted(everything, items)
+    return similarity_rows(vectors, flags)[at], rarity(np.array([shares[itemid] for itemid in everything]))[at]
+
+
+def test_the_list_is_the_rankers_with_places_traded_for_difference(fakes: Fakes) -> None:
+    ranked = itemids(ask(fakes, 0, size=200))
+    pool = fakes.world.recipe.recall.candidates
+    for diversity in (0.1, 0.4, 1):
+        answer = ask(fakes, diversity)
+        assert answer.diversity == diversity
+        whole = itemids(ask(fakes, diversity, size=200))
+        assert itemids(answer) == whole[:50]
+        if pool <= 200:  # so that all that was chosen from is known
+            order = diverse_order(*likeness(fakes.world, ranked), diversity, 200)
+            assert whole == [ranked[place] for place in order]
+        scores = {item.itemid: item.score for item in ask(fakes, 0, size=200).item_list}
+        assert all(scores.get(item.itemid, item.score) == item.score for item in answer.item_list), (
+            "the ranker's, as they were"
+        )
+    assert itemids(ask(fakes, 0.4)) != ranked[:50]
+
+
+@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+def test_without_diversity_the_answer_is_what_it_was(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+    def body(**more: object) -> dict[str, object]:
+        answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "explain": True, "stages": True, **more})
+        found = dict(answer.json or {})
+        assert "diversity" not in str(found)
+        return {name: part for name, part in found.items() if name not in ("recommendation", "took_ms", "stages")}
+
+    assert body() == body(diversity=0) == body(diversity=None)
+
+
+def test_an_explained_popular_list_in_its_own_order_is_a_list_of_its_own(fakes: Fakes) -> None:
+    explained = ask(fakes, 0, UNKNOWN_USER, size=20, explain=True).explained
+    assert explained is not None
+    assert [(each.ranked.rank, each.ranked.of) for each in explained] == [(n, 20) for n in range(1, 21)]
+
+
+def test_the_answer_says_what_it_was_made_with_and_how_long_that_took(fakes: Fakes, http: FlaskClient) -> None:
+    asked = {"userid": USER, "timestamp": AT, "size": 20, "diversity": 0.5, "explain": True, "stages": True}
+    answer = http.post("/ml/rec", json=asked).json
+    assert answer is not None
+    conforms(answer, "Answer")
+    assert answer["diversity"] == 0.5
+    assert list(answer["took_ms"]) == ["redis", "elasticsearch", "feast", "triton", "diversity", "total"]
+    stage = answer["stages"][-1]
+    assert stage["stage"] == "diversity"
+    best = itemids(ask(fakes, 0, size=20))
+    brought_up = len({item["itemid"] for item in answer["item_list"]} - set(best))
+    assert stage["received"] == {"shown": 20, "brought_up": brought_up}
+    assert brought_up > 0
+
+
+def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes, tmp_path: Path) -> None:
+    world: World = DefaultWorld()
+    services = FakeUsers(world, live=world.release), FakeItems(world), FakeFeatures(world), FakeScorer(world)
+    server = ServerSettings(budget_ms=5_000, warm_up_s=0, diversity=0.3)
+    recommender = Recommender(*services, server, LastRelease(tmp_path / "own.json"))  # type: ignore[arg-type]
+    model = create_app(recommender, Settings(server=server)).extensions["recsys"].request_model
+    try:
+        asked = {"userid": USER, "timestamp": AT}
+        own, none, more = (
+            recommender.recommend(model.model_validate(asked | given))
+            for given in ({}, {"diversity": 0}, {"diversity": 0.3})
+        )
+        assert (own.diversity, none.diversity) == (0.3, None)
+        assert itemids(own) == itemids(more) != itemids(none)
+        shown = itemids(own)[-1]
+        found = absent(
+            recommender, model, WhyNotRequest(userid=str(USER), itemid=str(shown), timestamp=AT), Stopwatch()
+        )
+        assert found.code == "in_the_list"
+    finally:
+        recommender.close()
+
+
+def test_it_works_on_recalls_order_where_the_ranker_is_lost(fakes: Fakes) -> None:
+    ask(fakes, 0)
+    fakes.scorer.down = True
+    recalled, answer = ask(fakes, 0), ask(fakes, 0.5)
+    assert answer.outcomes == (Outcome.NOT_RANKED,)
+    assert answer.diversity == 0.5
+    assert itemids(answer) != itemids(recalled)
+
+
+def test_it_works_on_the_popular_list(fakes: Fakes) -> None:
+    popular, answer = ask(fakes, None, UNKNOWN_USER), ask(fakes, 0.5, UNKNOWN_USER, explain=True)
+    assert answer.cold_start
+    assert answer.diversity == 0.5
+    assert itemids(answer) != itemids(popular)
+    places = {itemid: place for place, (itemid, _) in enumerate(fakes.world.popular, start=1)}
+    assert answer.explained is not None
+    for n, (each, itemid) in enumerate(zip(answer.explained, itemids(answer), strict=True), start=1):
+        assert each.ranked.rank == places[itemid]
+        assert each.diversified is not None
+        assert (each.diversified.rank, each.diversified.of) == (n, len(places))
+
+
+def test_it_works_on_the_popular_list_that_is_left_when_nothing_answers(fakes: Fakes) -> None:
+    ask(fakes, 0)
+    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+        service.down = True
+    popular, answer = ask(fakes, None, 11), ask(fakes, 0.5, 11, explain=True)
+    assert answer.outcomes == (Outcome.POPULAR,)
+    assert answer.diversity == 0.5
+    assert itemids(answer) == itemids(ask(fakes, 0.5, 11)) != itemids(popular)
+
+
+def test_a_popular_list_from_the_disk_is_as_it_is(fakes: Fakes, tmp_path: Path) -> None:
+    last = LastRelease(tmp_path / "saved.json")
+    last.keep(fakes.recommender.releases.live())
+    users = FakeUsers(fakes.world, live=None)
+    services = users, fakes.items, fakes.features, fakes.scorer
+    fresh = Recommender(*services, ServerSettings(), last)  # type: ignore[arg-type]
+    try:
+        model = create_app(fresh, Settings()).extensions["recsys"].request_model
+        answer = fresh.recommend(model(userid=USER, diversity=0.5, explain=True))
+        assert answer.diversity is None
+        assert itemids(answer) == [itemid for itemid, _ in fakes.world.popular[:50]]
+    finally:
+        fresh.close()
+
+
+def test_explanations_are_in_the_answers_order_with_the_places_of_both(fakes: Fakes) -> None:
+    ranked = itemids(ask(fakes, 0, size=200))
+    answer = ask(fakes, 0.5, explain=True)
+    assert answer.explained is not None
+    plain = {each.itemid: each for each in ask(fakes, 0, size=200, explain=True).explained or ()}
+    for n, (each, itemid) in enumerate(zip(answer.explained, itemids(answer), strict=True), start=1):
+        assert each.itemid == itemid
+        assert each.diversified is not None
+        assert (each.diversified.rank, each.diversified.score) == (n, None)
+        if itemid in ranked:
+            assert each.ranked.rank == ranked.index(itemid) + 1
+            assert each.effects == plain[itemid].effects or plain[itemid].effects is None
+            assert each.reason == plain[itemid].reason
+
+
+def test_why_not_speaks_of_the_list_that_is_asked_about(fakes: Fakes, http: FlaskClient) -> None:
+    ranked, shown = itemids(ask(fakes, 0)), itemids(ask(fakes, 0.5))
+    codes = set()
+    moved_out = [itemid for itemid in ranked if itemid not in shown]
+    below = [itemid for itemid in itemids(ask(fakes, 0, size=200)) if itemid not in (*ranked, *shown)]
+    for itemid in (*moved_out[:3], *shown[::12], *below[:2]):
+        asked = {"userid": USER, "itemid": itemid, "timestamp": AT, "diversity": 0.5}
+        found = http.get("/ml/why-not", query_string=asked).json
+        assert found is not None
+        conforms(found, "WhyNot")
+        codes.add(found["code"])
+        assert (found["code"] == "in_the_list") == (itemid in shown)
+        assert (found["code"] == "too_alike") == (itemid in ranked and itemid not in shown)
+        if itemid in shown:
+            assert f"number {shown.index(itemid) + 1} of" in found["sentence"]["en"]
+        assert "None" not in str(found["sentence"])
+    assert {"in_the_list", "too_alike", "ranked_below"} <= codes
+
+
+@pytest.mark.parametrize("text", ["2", "-0.1", "x", "nan", "1e9", "", "0.1.2"])
+def test_a_wrong_diversity_in_an_address_is_400(http: FlaskClient, text: str) -> None:
+    response = http.get("/ml/why-not", query_string={"userid": "8", "itemid": "4", "diversity": text})
+    assert response.status_code == 400
+    assert response.json is not None
+    assert response.json["error"]["field"] == "diversity"
+    assert "a number from 0 to 1" in response.json["error"]["message"]
+
+
+def test_where_nothing_says_what_is_alike_the_list_stays() -> None:
+    nothing = SimilarItems.of(ExactItems.of([], {}), NO_HITS, 0)
+    ranked = Ranked(np.array([5, 3, 4]), np.array([3, 2, 1], np.float32))
+    assert diversified(nothing, ranked, 0.5, 2, 3) is ranked
+
+
+def test_what_is_beyond_those_that_are_chosen_from_stays_at_the_end() -> None:
+    rng = np.random.default_rng(0)
+    similar = SimilarItems(np.arange(10), rng.normal(size=(10, 3)).astype(np.float32), np.ones(10, np.float32))
+    ranked = Ranked(np.array([7, 99, *range(6)]), np.arange(8, 0, -1).astype(np.float32))
+    found = diversified(similar, ranked, 0.9, 3, 5)
+    assert found.order is not None
+    assert sorted(found.order[:5].tolist()) == [0, 1, 2, 3, 4]
+    assert found.order[5:].tolist() == [5, 6, 7]
+    assert not any(each.any() for each in similar.among(np.array([99, -1]))), (
+        "of an item that is not held nothing is known"
+    )

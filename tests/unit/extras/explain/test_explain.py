@@ -1,0 +1,209 @@
+"""Explanations beside the world they are of: ranks counted again, shares added up, effects scored again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data_exchange_center.history import History
+from extras.explain.effects import MAX_ITEMS, MAX_ROWS
+from extras.explain.shapes import Explanation, Shares
+from online.clients.base import ServiceError
+from online.recommend.types import Answer, Request
+from tests.unit.extras.conftest import Fakes
+from tests.unit.online.world import AT, LATER, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld, SourceWorld
+
+pytestmark = pytest.mark.usefixtures("opened")
+
+default = pytest.mark.parametrize("kind", [DefaultWorld])
+source = pytest.mark.parametrize("kind", [SourceWorld])
+
+
+def explained(fakes: Fakes, userid: int = 8, size: int = 50, timestamp: int = AT) -> tuple[Explanation, ...]:
+    answer = asked(fakes, userid, size, timestamp=timestamp)
+    assert answer.explained is not None
+    assert [each.itemid for each in answer.explained] == answer.itemids
+    return tuple(answer.explained)
+
+
+def asked(fakes: Fakes, userid: int = 8, size: int = 50, *, timestamp: int = AT, strict: bool = False) -> Answer:
+    return fakes.recommender.recommend(
+        Request(userid=userid, size=size, timestamp=timestamp, explain=True, strict=strict)
+    )
+
+
+def added_up(shares: Shares) -> float:
+    events = sum(event.share for event in shares.history)
+    return shares.base + shares.popularity + sum(shares.profile.values()) + events + shares.others
+
+
+def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
+    answer = asked(fakes, 8, 20)
+    assert answer.explained is not None
+    assert answer.recall is not None
+    for n, each in enumerate(answer.explained):
+        assert each.ranked.rank == n + 1
+        assert each.ranked.score == pytest.approx(answer.item_list[n].score)
+        assert answer.recall["fused"][each.fused.rank - 1] == each.itemid
+        assert list(each.channels) == [channel.name for channel in fakes.world.recipe.recall.channels]
+        for name, at in each.channels.items():
+            found = answer.recall[name]
+            assert at.of == len(found)
+            assert (at.rank and found[at.rank - 1]) == (each.itemid if each.itemid in found else None)
+
+
+@default
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(userid=st.integers(1, 12), timestamp=st.sampled_from([AT, LATER]))
+def test_shares_are_exact_and_add_up_to_the_channels_score(fakes: Fakes, userid: int, timestamp: int) -> None:
+    told = [at for each in explained(fakes, userid, timestamp=timestamp) for at in each.channels.values() if at.rank]
+    assert told
+    for at in told:
+        assert at.shares is not None
+        assert added_up(at.shares) == pytest.approx(at.score, abs=1e-5)
+
+
+@default
+def test_an_events_share_is_what_the_score_loses_without_it(fakes: Fakes) -> None:
+    world = fakes.world
+    history, tower = world.histories[8], world.channels.channels[0]
+    (first, *_) = explained(fakes)
+    shares = first.channels["tower"].shares
+    assert shares is not None
+    for event in shares.history:
+        n = history.itemids.tolist().index(event.itemid)
+        assert event.title == world.titles[int(event.itemid)]
+        assert (event.rating, event.timestamp) == (history.ratings[n], history.times[n])
+        silenced = replace(tower, lag=tower.lag * (np.arange(tower.events) != n))
+        without = replace(world.channels, channels=(silenced,))
+        item = world.item_vectors["tower"][int(first.itemid)]
+        vectors = (each.user_vectors(history, world.profile(8), AT)["tower"] for each in (world.channels, without))
+        lost = [float(item @ vector) for vector in vectors]
+        assert event.share == pytest.approx(lost[0] - lost[1], abs=1e-4)
+
+
+@source
+def test_a_channel_without_shares_is_explained_by_ranks_and_a_reason(fakes: Fakes) -> None:
+    codes = set()
+    for each in explained(fakes):
+        (at,) = each.channels.values()
+        assert at.shares is None
+        codes.add(each.reason.code)
+        terms = {fakes.world.spec.genres[code - 1] for code in fakes.world.user_terms[8]}
+        has = {fakes.world.spec.genres[code - 1] for code in fakes.world.genres[int(each.itemid)]}
+        assert set(each.reason.values) == (terms & has if each.reason.code == "terms" else set())
+    assert codes <= {"terms", "taste"}
+
+
+@default
+def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
+    world = fakes.world
+    explanations = explained(fakes)
+    rows = fakes.scorer.calls[0].inputs.joined()
+    scored = {round(float(score), 6): row for row, score in zip(rows, world.scores(rows), strict=True)}
+    for each in explanations[:5]:
+        assert each.effects is not None
+        row = scored[round(each.ranked.score or 0, 6)]
+        assert [abs(moved.effect) for moved in each.effects.columns] == sorted(
+            (abs(moved.effect) for moved in each.effects.columns), reverse=True
+        )
+        for moved in each.effects.columns:
+            position = world.spec.columns.index(moved.column)
+            assert moved.value == pytest.approx(row[position], abs=1e-5)
+            changed = row.copy()
+            changed[position] = moved.instead
+            difference = float(world.scores(row[None])[0] - world.scores(changed[None])[0])
+            assert moved.effect == pytest.approx(difference, abs=1e-4)
+            expected = 0 if moved.column == "itemid" else rows[:, position].mean()
+            assert moved.instead == pytest.approx(expected, abs=1e-4)
+        for gone in each.effects.history:
+            history = world.histories[8]
+            kept = history.itemids != gone.itemid
+            rest = History(history.itemids[kept], history.ratings[kept], history.times[kept])
+            changed = row.copy()
+            changed[world.spec.history_slice] = world.spec.encode_history(rest, AT)
+            difference = float(world.scores(row[None])[0] - world.scores(changed[None])[0])
+            assert gone.effect == pytest.approx(difference, abs=1e-4)
+
+
+def test_columns_of_the_user_move_nothing_and_are_left_out(fakes: Fakes) -> None:
+    users = {feature.name for feature in fakes.world.spec.of("user")}
+    for each in explained(fakes):
+        assert each.effects is not None
+        assert not users & {moved.column for moved in each.effects.columns}
+
+
+@default
+def test_the_models_part_is_bounded(fakes: Fakes) -> None:
+    effects = [each.effects for each in explained(fakes, size=200)]
+    assert len(effects) == 200
+    told = [each is not None for each in effects]
+    assert told == [n < sum(told) for n in range(200)]
+    assert 0 < sum(told) <= MAX_ITEMS
+    assert sum(len(call.inputs) for call in fakes.scorer.calls[1:]) <= MAX_ROWS
+
+
+def test_it_costs_only_who_asks(fakes: Fakes) -> None:
+    for explain in (False, "recall"):
+        answer = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=explain))
+        assert answer.explained is None
+        assert "explained" not in answer.model_dump(mode="json")
+    assert len(fakes.scorer.calls) == 2
+
+
+@default
+def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
+    history = fakes.world.histories[8]
+    liked = set(history.itemids[history.ratings > 3].tolist())
+    reasons = [each.reason for each in explained(fakes)]
+    assert {reason.code for reason in reasons} >= {"liked", "popular", "profile"}
+    for reason in reasons:
+        assert all(word in reason.sentence.en for word in [item.title for item in reason.items])
+        assert all(item.title in reason.sentence.zh for item in reason.items)
+        assert bool(reason.items) == (reason.code in ("liked", "rated"))
+        if reason.code == "liked":
+            assert {item.itemid for item in reason.items} <= liked
+        if reason.code == "popular":
+            assert all(value in reason.sentence.en for value in reason.values)
+        if reason.code == "profile":
+            assert set(reason.values) <= {"gender", "age", "occupation"}
+
+
+def test_who_is_unknown_is_told_of_popularity(fakes: Fakes) -> None:
+    for each in explained(fakes, UNKNOWN_USER, 5):
+        assert (each.reason.code, each.channels, each.fused.rank, each.effects) == ("popular", {}, None, None)
+
+
+def test_where_the_model_does_not_rank_recall_is_explained(fakes: Fakes) -> None:
+    told = explained(fakes, NO_FEATURES_USER)
+    assert [each.fused.rank for each in told] == [each.ranked.rank for each in told]
+    assert {each.effects for each in told} == {None}
+
+
+def test_without_triton_there_are_reasons_and_no_effects(fakes: Fakes) -> None:
+    asked(fakes)
+    fakes.scorer.down = True
+    told = explained(fakes)
+    assert {each.effects for each in told} == {None}
+    assert any(each.reason.code != "popular" for each in told)
+
+
+def test_a_scorer_that_fails_at_the_explanation_is_an_error_for_strict_requests_alone(fakes: Fakes) -> None:
+    def ends_after_the_list() -> None:
+        fakes.scorer.down = len(fakes.scorer.calls) % 2 == 1
+
+    fakes.scorer.on_call = ends_after_the_list
+    assert {each.effects for each in explained(fakes)} == {None}
+    with pytest.raises(ServiceError):
+        asked(fakes, strict=True)
+
+
+def test_with_everything_down_the_popular_list_says_so(fakes: Fakes) -> None:
+    asked(fakes)
+    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+        service.down = True
+    assert {each.reason.code for each in explained(fakes, UNKNOWN_USER)} == {"popular"}

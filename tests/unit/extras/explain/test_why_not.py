@@ -1,0 +1,176 @@
+"""Why not: every place where an item can be lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from extras.explain.hook import WhyNotRequest, absent
+from extras.explain.shapes import WhyNot
+from online.clients.base import ServiceError
+from online.recommend.types import Request, Stopwatch
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, ShopWorld
+
+USER = 8
+
+
+def why_not(fakes: Fakes, itemid: int, userid: int = USER, size: int = 50, timestamp: int = AT) -> WhyNot:
+    request = WhyNotRequest(userid=str(userid), itemid=str(itemid), size=size, timestamp=timestamp)
+    return absent(fakes.recommender, fakes.parts.request_model, request, Stopwatch())
+
+
+def listed(fakes: Fakes, userid: int = USER, size: int = 200) -> list[int]:
+    answer = fakes.recommender.recommend(Request(userid=userid, size=size, timestamp=AT))
+    return list(answer.itemids)
+
+
+def test_what_is_in_the_list_is_said_to_be(fakes: Fakes) -> None:
+    third = listed(fakes)[2]
+    found = why_not(fakes, third)
+    assert (found.code, found.title) == ("in_the_list", fakes.world.titles[third])
+    assert found.ranked is not None
+    assert found.ranked.rank == 3
+    assert "number 3" in found.sentence.en
+
+
+def test_it_says_of_every_item_what_the_list_says(fakes: Fakes) -> None:
+    for userid in fakes.world.userids:
+        there, seen = listed(fakes, userid, size=50), fakes.world.seen[userid]
+        for itemid in fakes.world.itemids[userid :: len(fakes.world.userids) * 4]:
+            found = why_not(fakes, itemid, userid)
+            assert (found.code == "in_the_list") == (itemid in there)
+            assert (found.code == "seen") == (itemid in seen)
+            assert all("None" not in text for text in (found.sentence.en, found.sentence.zh))
+
+
+def test_what_is_seen(fakes: Fakes) -> None:
+    found = why_not(fakes, fakes.world.seen[USER][0])
+    assert (found.code, found.channels, found.ranked) == ("seen", {}, None)
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld])
+def test_what_was_not_yet_seen_then(fakes: Fakes) -> None:
+    """A request of an earlier time knows nothing of the newest event."""
+    history = fakes.world.histories[USER]
+    newest, second = int(history.itemids[0]), int(history.times[1])
+    assert why_not(fakes, newest).code == "seen"
+    assert why_not(fakes, newest, timestamp=second + 1).code != "seen"
+
+
+def test_what_is_ranked_below_the_end_of_the_list(fakes: Fakes) -> None:
+    there = listed(fakes)
+    before = len(fakes.scorer.calls)
+    found = why_not(fakes, there[59])
+    assert found.code == "ranked_below"
+    assert found.ranked is not None
+    assert found.ranked.rank == 60
+    assert found.effects is not None
+    rows = fakes.scorer.calls[before].inputs.joined()
+    scores = fakes.world.scores(rows)
+    best = rows[np.argsort(-scores)[:50]]
+    for moved in found.effects.columns:
+        position = fakes.world.spec.columns.index(moved.column)
+        expected = 0 if moved.column == "itemid" else best[:, position].mean()
+        assert moved.instead == pytest.approx(expected, abs=1e-4)
+    against = next((moved.column for moved in found.effects.columns if moved.effect < 0), None)
+    assert "60 of" in found.sentence.en
+    assert against is None or against in found.sentence.en
+    assert why_not(fakes, there[59], size=60).code == "in_the_list"
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld])
+def test_what_no_channel_has_among_its_first(fakes: Fakes) -> None:
+    world = fakes.world
+    found = world.recalled(USER).ids
+    vectors = world.user_vectors(USER)
+    for itemid in set(world.trained) - set(found.tolist()) - set(world.seen[USER]):
+        answer = why_not(fakes, itemid)
+        assert answer.code in ("not_found", "not_fused")
+        for name, at in answer.channels.items():
+            unseen = [i for i in world.trained if i not in world.seen[USER]]
+            products = np.array([world.item_vectors[name][i] @ vectors[name] for i in unseen])
+            mine = products[unseen.index(itemid)]
+            assert at.rank == 1 + (products > mine).sum()
+            assert at.score == pytest.approx(mine, abs=1e-4)
+            assert (answer.code == "not_fused") or at.rank > answer.cut
+        if answer.code == "not_fused":
+            assert answer.fused is not None
+            assert answer.fused.rank is not None
+            assert answer.fused.rank > answer.cut
+            assert str(answer.fused.rank) in answer.sentence.zh
+
+
+def test_what_was_never_trained(fakes: Fakes) -> None:
+    item = fakes.world.no_vector_item
+    if fakes.world.recipe.name == "source":  # preferred genres bring it in
+        fakes.world.genres[item] = ()
+    found = why_not(fakes, item)
+    assert item not in fakes.world.seen[USER]
+    assert found.code == "never_trained"
+    assert {at.rank for at in found.channels.values()} == {None}
+
+
+def test_what_has_no_features(fakes: Fakes) -> None:
+    item = fakes.world.no_features_item
+    fakes.world.seen[USER].remove(item)
+    for table in fakes.world.item_vectors.values():
+        table[item] = 10 * max(table.values(), key=lambda vector: float(np.linalg.norm(vector)))
+    channel = fakes.world.recipe.recall.channels[0].name
+    fakes.world.item_vectors[channel][item] = 100 * np.sign(fakes.world.user_vectors(USER)[channel]).astype(np.float32)
+    assert why_not(fakes, item).code == "no_features"
+
+
+def test_what_is_no_item_and_who_is_no_user(fakes: Fakes) -> None:
+    assert why_not(fakes, 123_456_789).code == "unknown_item"
+    best, last = fakes.world.popular[0][0], fakes.world.popular[-1][0]
+    assert why_not(fakes, best, UNKNOWN_USER).code == "in_the_list"
+    found = why_not(fakes, last, UNKNOWN_USER)
+    assert found.code == "unknown_user"
+    assert found.ranked is not None
+    assert found.ranked.rank == len(fakes.world.popular)
+
+
+@pytest.mark.parametrize("service", ["redis", "elasticsearch", "feast", "triton"])
+def test_it_is_strict(fakes: Fakes, service: str) -> None:
+    listed(fakes)
+    fakes.service(service).down = True
+    with pytest.raises(ServiceError) as caught:
+        why_not(fakes, fakes.world.itemids[0])
+    assert caught.value.service == service
+
+
+def test_over_http_it_is_as_described(http: FlaskClient, fakes: Fakes) -> None:
+    there = listed(fakes)
+    for itemid in (there[0], there[-1], fakes.world.no_vector_item, fakes.world.seen[USER][0], 123_456):
+        response = http.get("/ml/why-not", query_string={"userid": USER, "itemid": itemid, "timestamp": AT})
+        assert response.status_code == 200
+        conforms(response.json, "WhyNot")
+        assert response.json == why_not(fakes, itemid).model_dump()
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("userid=1", "itemid"), ("itemid=1", "userid"), ("userid=&itemid=1", "userid"), ("userid=1&itemid=x", "itemid"),
+        ("userid=x&itemid=1", "userid"), ("userid=0&itemid=1", "userid"), ("userid=1&itemid=1&size=0", "size"),
+        ("userid=1&itemid=1&size=fifty", "size"), ("userid=1&itemid=1&timestamp=-1", "timestamp"),
+        ("userid=1&itemid=1&timestamp=1e9", "timestamp"), ("userid=1&itemid=1&explain=true", "explain"),
+    ],
+)  # fmt: skip
+def test_a_wrong_question_is_one_sentence(http: FlaskClient, query: str, field: str) -> None:
+    response = http.get(f"/ml/why-not?{query}")
+    assert response.status_code == 400
+    assert response.json is not None
+    assert response.json["error"]["field"] == field
+    assert field in response.json["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", [ShopWorld])
+def test_ids_are_the_data_sets_own(http: FlaskClient, fakes: Fakes) -> None:
+    userid, item = fakes.world.own_user(USER), fakes.world.own_item(fakes.world.seen[USER][0])
+    answer = http.get("/ml/why-not", query_string={"userid": userid, "itemid": item, "timestamp": AT}).json
+    assert answer is not None
+    assert (answer["userid"], answer["itemid"], answer["code"]) == (userid, item, "seen")

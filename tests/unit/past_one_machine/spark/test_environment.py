@@ -1,0 +1,88 @@
+"""Twins of steps: which there are, and in which environment they run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center import plugins, provenance, steps
+from data_exchange_center.settings import Settings, SparkSettings
+from data_exchange_center.steps import StepError
+from offline import step_runner
+from past_one_machine.spark import TWINS, environment
+
+
+def test_twins_are_scripts_in_the_place_of_steps() -> None:
+    assert plugins.load("recsys.steps", "spark") == TWINS
+    assert set(TWINS) < {step.path for step in provenance.STEPS}
+    for step, script in TWINS.items():
+        assert Path(script).name == Path(step).name
+        assert (step_runner.ROOT / script).is_file()
+
+
+def test_a_twin_runs_in_sparks_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[object, ...]] = []
+    ran: list[Settings] = []
+    monkeypatch.setattr(os, "execv", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(sys, "argv", ["s2_term_trans.py"])
+    monkeypatch.setattr(environment, "python", lambda _: tmp_path / "python")
+    environment.run(ran.append)
+    assert started == [(tmp_path / "python", [str(tmp_path / "python"), "s2_term_trans.py"])]
+    monkeypatch.setattr(environment, "python", lambda _: Path(sys.executable))
+    environment.run(ran.append)
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("step", ["offline/preprocess/s2_term_trans.py", "offline/recall/s1_term_recall.py"])
+def test_without_sparks_environment_a_twin_says_how_to_get_it(tmp_path: Path, step: str) -> None:
+    script = step_runner.ROOT / TWINS[step]
+    done = subprocess.run(
+        [sys.executable, script.name],
+        cwd=script.parent,
+        env=os.environ | {"RECSYS_ENGINE": "spark", "RECSYS_SERVICES_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "run `make spark`, or compute with RECSYS_ENGINE=pandas" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("master", ["nonsense", "", "local[", "spark:/host"])
+def test_a_master_that_there_is_not_is_a_wrong_setting(master: str) -> None:
+    with pytest.raises(ValueError, match="should match pattern"):
+        SparkSettings(master=master)
+
+
+@pytest.mark.parametrize("master", ["local[2]", "local[*]", "local-cluster[2,1,1024]", "spark://host:7077"])
+def test_a_master_as_spark_names_it(master: str) -> None:
+    assert SparkSettings(master=master).master == master
+
+
+def test_an_environment_of_other_requirements_is_not_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(services_dir=tmp_path)
+    ready = environment.folder(settings) / ".ready"
+    ready.parent.mkdir()
+    ready.write_text("of another version\n")
+    with pytest.raises(StepError, match="or not up to date"):
+        environment.python(settings)
+    monkeypatch.setattr(environment, "_uv", lambda *_: None)
+    if sys.version_info[:2] == environment.PYTHON:
+        environment.install(settings)
+        assert environment.python(settings).name == "python"
+    monkeypatch.setattr(environment, "PYTHON", (3, 2))  # which is nowhere
+    with pytest.raises(StepError, match=r"with Python 3\.2, .* no python3\.2 is on PATH"):
+        environment.install(settings)
+
+
+def test_a_job_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "python", lambda _: Path(sys.executable))
+    with pytest.raises(steps.StepError, match="Spark did not count: what it said stands above"):
+        environment.run_job(Settings(), "no_such_module", [], "Spark did not count")

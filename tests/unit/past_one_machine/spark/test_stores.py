@@ -1,0 +1,49 @@
+"""Elasticsearch and Feast loaded by jobs in Spark's environment, as RECSYS_ENGINE=spark says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import yaml
+
+from data_exchange_center.settings import Settings, SparkSettings
+from data_exchange_center.steps import StepError
+from offline_to_online.stores import feast, index_engine
+from online.stack.feast.service import feature_repo
+from past_one_machine.spark import environment
+from past_one_machine.spark.stores import FEAST
+from tests.unit.offline_to_online.stores.test_feast_engine import process
+
+
+def test_a_job_writes_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[Any] = []
+    monkeypatch.setattr(environment, "run_job", lambda *args: jobs.append(args))
+    settings = Settings(engine="spark")
+    index_engine.chosen(settings)(Mock(), "abc", [Mock(), Mock()])
+    failed = "Spark did not load the 2 items into Elasticsearch"
+    assert jobs == [(settings, "past_one_machine.spark.index_job", ["abc"], failed)]
+
+
+def test_feast_has_its_spark_store_and_engine_in_sparks_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = FEAST._replace(python=lambda _: tmp_path / "python")
+    monkeypatch.setattr("past_one_machine.spark.stores.FEAST", kind)
+    settings = Settings(exchange_dir=tmp_path, engine="spark", spark=SparkSettings(master="local[3]", partitions=5))
+    command, variables, config = process(settings, monkeypatch)
+    assert command == [str(tmp_path / "python"), "-m", "past_one_machine.spark.feast_job"]
+    assert variables["FEAST_OFFLINE_STORE"] == "spark"
+    assert (variables["RECSYS_SPARK__MASTER"], variables["RECSYS_SPARK__PARTITIONS"]) == ("local[3]", "5")
+    assert (config["offline_store"], config["batch_engine"]) == ({"type": "spark"}, {"type": "spark.engine"})
+    assert config["online_store"]["type"] == "redis"
+    served = yaml.safe_load((feature_repo(settings) / "feature_store.yaml").read_text())
+    assert served["offline_store"] == {"type": "file"}, "the feature server has no Spark"
+
+
+def test_without_sparks_environment_the_step_says_how_to_get_it(tmp_path: Path) -> None:
+    settings = Settings(exchange_dir=tmp_path, services_dir=tmp_path / "services", engine="spark")
+    with pytest.raises(StepError, match="run `make spark`"):
+        feast.run_feast(settings, ["apply"])
