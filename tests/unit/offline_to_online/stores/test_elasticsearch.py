@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
+from data_exchange_center.plugins import PluginError
 from data_exchange_center.recipes import SOURCE, VectorIndex
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores import elasticsearch
@@ -158,3 +161,16 @@ def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, 
             attempt()
     else:
         assert attempt() == (0, 1)
+
+
+def test_the_step_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+    monkeypatch.setattr(elasticsearch, "put_documents", lambda *args: written.append(args))
+    client, rows = Mock(), [Mock()]
+    elasticsearch.writer_of(Settings())(client, "abc", rows)
+    assert written == [(client, "abc", rows)]
+
+
+def test_an_engine_that_is_not_there_is_refused() -> None:
+    with pytest.raises(PluginError, match="No 'nothing' among the plugins"):
+        elasticsearch.writer_of(Settings(engine="nothing"))
