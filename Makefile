@@ -62,7 +62,7 @@ export python_fits
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-uv.txt
 	$(install) --requirement requirements.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # A lock file names all that is needed, and leaves out on purpose what some packages ask for: see [tool.uv] in pyproject.toml.
@@ -117,15 +117,6 @@ lint: setup-dev ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs'
 offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
 	@$(BIN)/python -m offline.step_runner
 
-.PHONY: events
-events: setup ## bring what servers were told to Parquet, for the next `make offline`, and to users' rows in Feast (needs `make up service=redis`)
-	$(call step,extras/events,s1_log_to_parquet.py)
-	$(call step,extras/events,s2_features_to_feast.py)
-
-.PHONY: new-data
-new-data: .venv/.ready ## propose a dataset.toml for files of your own: make new-data folder=my-folder
-	@[[ -n "$(folder)" ]] || { echo "Name the folder that holds your files: make new-data folder=my-folder" >&2; exit 1; }
-	@$(BIN)/python -m offline.ingestion.proposal "$(folder)"
 
 .PHONY: sync
 sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
@@ -147,26 +138,6 @@ releases: setup ## the releases in the stores: which is live, which can be gone 
 activate: setup ## serve an earlier release again: make activate release=<id>
 	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
 	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
-
-.PHONY: experiments experiment-start experiment-share experiment-stop experiment
-experiments: setup ## the experiments that run, and those that did
-	@$(BIN)/python -m extras.experiments list
-
-experiment-start: setup ## deal users to releases: make experiment-start name=<new> arms="control=live treatment=<release>" (layer=, share=, kind=interleaved, metric=, horizon=<seconds>, users=<planned>)
-	@[[ -n "$(name)" && -n "$(arms)" ]] || { echo 'Name it and its arms: make experiment-start name=ranker arms="control=live treatment=<release>"; make releases lists the releases.' >&2; exit 1; }
-	@$(BIN)/python -m extras.experiments start --name "$(name)" --arms "$(arms)" $(if $(layer),--layer "$(layer)") $(if $(share),--share "$(share)") $(if $(kind),--kind "$(kind)") $(if $(metric),--metric "$(metric)") $(if $(horizon),--horizon-s "$(horizon)") $(if $(users),--planned-users "$(users)")
-
-experiment-share: setup ## change an experiment's share of the users: make experiment-share name=<its> share=0.5
-	@[[ -n "$(name)" && -n "$(share)" ]] || { echo "Name it and its share: make experiment-share name=ranker share=0.5; make experiments lists them." >&2; exit 1; }
-	@$(BIN)/python -m extras.experiments share --name "$(name)" --share "$(share)"
-
-experiment-stop: setup ## answer everybody from the live release again: make experiment-stop name=<its>
-	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment-stop name=ranker; make experiments lists them." >&2; exit 1; }
-	@$(BIN)/python -m extras.experiments stop --name "$(name)"
-
-experiment: setup-research ## what an experiment has found so far, with an interval that holds at any time: make experiment name=<its>
-	@[[ -n "$(name)" ]] || { echo "Name an experiment: make experiment name=ranker; make experiments lists them." >&2; exit 1; }
-	@$(BIN)/python -m extras.experiments.report_command --name "$(name)"
 
 .PHONY: demo
 demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for the first user
@@ -207,14 +178,6 @@ logs: setup ## the end of every log
 
 serve: setup ## start the Flask server under gunicorn, or start it anew
 	@$(BIN)/python -m online.stack serve
-
-.PHONY: monitor
-monitor: setup ## Prometheus of this machine (Debian: apt install prometheus) over the running server; Ctrl-C ends it
-	@$(BIN)/python -m extras.monitoring
-
-.PHONY: api-key
-api-key: setup ## hand out a key for the server: make api-key name=<whose>; take it back: revoke=<whose>; without: list them
-	@$(BIN)/python -m extras.keys $(if $(name),--name "$(name)") $(if $(revoke),--revoke "$(revoke)")
 
 # --- the same in containers: images=built (default) or images=official; no Python is needed on this machine ----------
 

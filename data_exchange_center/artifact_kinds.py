@@ -62,12 +62,24 @@ class Table(_File):
     open_ended: tuple[pa.DataType, ...] = ()
     rows_together: int = 1 << 20
 
-    def write(self, exchange_dir: Path, frame: pd.DataFrame | pa.Table) -> Path:
-        """Write ``frame`` and return the path. Raises ArtifactError when the columns are not those declared."""
+    def write(self, exchange_dir: Path, frame: pd.DataFrame | pa.Table | pa.RecordBatchReader) -> Path:
+        """Write ``frame`` and return the path. Raises ArtifactError when the columns are not those declared.
+
+        A reader may bring more rows than memory holds.
+        """
         path = self.at(exchange_dir)
-        if isinstance(frame, pa.Table):
-            names = frame.column_names
-            table = frame.cast(self._schema(names, dict(zip(names, frame.schema.types, strict=True)), path))
+        if not isinstance(frame, pd.DataFrame):
+            names = frame.schema.names
+            schema = self._schema(names, dict(zip(names, frame.schema.types, strict=True)), path)
+            if isinstance(frame, pa.RecordBatchReader):
+                with (
+                    written_in_place(path) as temporary,
+                    pq.ParquetWriter(temporary, schema, compression="zstd") as file,
+                ):
+                    for group in _groups(frame, self.rows_together):
+                        file.write_table(group.cast(schema), row_group_size=self.rows_together)
+                return path
+            table = frame.cast(schema)
         else:
             found = {str(name): self._type(column) for name, column in frame.items() if name not in self.columns}
             schema = self._schema(list(frame.columns), found, path)
@@ -162,6 +174,17 @@ class Table(_File):
         if absent or surplus:
             raise self.wrong(path, f"columns {absent} are absent and {surplus} unexpected")
         return pa.schema([(name, self.columns.get(name, found.get(name))) for name in names])
+
+
+def _groups(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
+    """Tables of so many rows each, the last of what is left."""
+    waiting = reader.schema.empty_table()
+    for batch in reader:
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
+        while len(waiting) >= rows:
+            yield waiting.slice(0, rows).combine_chunks()
+            waiting = waiting.slice(rows)
+    yield waiting.combine_chunks()
 
 
 def _rows(parts: Sequence[Path], columns: list[str] | None, share: Callable[[int], slice]) -> Iterator[pa.Table]:

@@ -133,7 +133,7 @@ class ListsRecipe(RankerRecipe):
     past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, all of them later than those
     horizon: int = 10  # events after a request that say what was liked
-    later: float = 0.05  # share of the requests that come years later: `make tune-later`
+    later: float = 0.05  # share of the requests that come years later
     epochs: int = 6
     batch_size: int = 128  # lists
     sampled: int = 32  # candidates of a list that a batch holds; others each time

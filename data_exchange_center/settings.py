@@ -7,7 +7,6 @@ Paths are absolute. Settings are built once, in a step's ``main`` or in ``create
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -159,7 +158,6 @@ class Settings(BaseSettings):
     )
 
     data: AbsolutePath | None = None  # folder or zip with a data set; see offline/preprocess/s0_get_data.py
-    data_readers: tuple[str, ...] = ("offline.ingestion.reader",)  # modules that read other data than MovieLens
     train_on_events: bool = True  # what `make events` has brought of the log joins the data set's events
     exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
     services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
@@ -236,8 +234,6 @@ class Settings(BaseSettings):
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, tuple):
-        return json.dumps(value)
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 

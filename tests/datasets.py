@@ -10,7 +10,6 @@ import pandas as pd
 
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.settings import Settings
 from offline import movielens
 from offline.preprocess import s0_get_data
 
@@ -37,9 +36,8 @@ class Tables(NamedTuple):
 def tables_of(data: Path) -> Tables:
     """The data set in a folder or a zip, read by the first reader that knows it."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(data=data, exchange_dir=Path(folder))
         with movielens.files_of(data) as files:
-            dataset = s0_get_data.read(files, data, settings)
+            dataset = s0_get_data.read(files, data, Path(folder))
         ratings, users, items = (table.read(Path(folder)) for table in artifacts.RAW)
     return Tables(dataset, ratings, users, items)
 

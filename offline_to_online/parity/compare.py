@@ -25,9 +25,8 @@ from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.parity.offline import Float64, OfflineTruth
 from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, redis_address
 from online.clients.base import Client, ServiceError
-from online.clients.elastic import ElasticItems
+from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from online.clients.item_search import ItemQuery
 from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from online.recommend.rank import model_inputs

@@ -14,6 +14,17 @@ from data_exchange_center.figures import FIGURES
 Figure = dict[str, Any]
 Draw = Callable[[Figure], str]
 
+# Studies that have ended: their figures stay, their code is in this commit.
+ENDED: Final = (
+    "make tune",
+    "make seeds",
+    "make ratings",
+    "make tune-later",
+    "make evaluate-large",
+    "make evaluate-ties",
+)
+ENDED_AT: Final = "8f65f0c"
+
 BLOCKS: Final[dict[str, tuple[str, Draw]]] = {}
 
 
@@ -69,4 +80,10 @@ def measured(figure: Figure) -> str:
     data = f"; data: {figure['dataset']}" if "dataset" in figure else ""
     versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
     services = f"; service versions: {versions}" if versions else ""
-    return f"Measured by `{figure['command']}` on {where}{data}{services}."
+    ended = figure["command"] in ENDED
+    how = (
+        f"Measured by a study that has ended, its code is in commit {ENDED_AT},"
+        if ended
+        else f"Measured by `{figure['command']}`"
+    )
+    return f"{how} on {where}{data}{services}."

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from data_exchange_center.as_of import first_of_second, happened
+from data_exchange_center.as_of import first_of_second
 from data_exchange_center.channels import HistorySum
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import HoldoutRule
@@ -21,7 +21,6 @@ from offline.data.requests import Points, histories, request_points, seen_before
 from offline.data.sequences import Sequences
 from offline.evaluation import replay, served
 from online.clients.redis import StoredUser
-from research.experiments import affinity
 from tests.datasets import STARS
 from tests.unit.offline.data.ratings import made_up_ratings
 
@@ -55,12 +54,6 @@ def genre_statistics(data: Sequences) -> Arrays:
     )
     flags = np.random.default_rng(0).integers(0, 2, (data.n_items + 1, 4)).astype(np.int8)
     return (terms.terms_before(frame, flags, 4)[data.times == AT],)
-
-
-def rating_columns(data: Sequences) -> Arrays:
-    """Of the rows as they stand: what is rated at the request is no input, the item that is rated is one."""
-    stands = replace(data, items=np.where(data.times < AT, data.items, made_up().items))
-    return (affinity.point_in_time(stands, happened(data.times, AT))[data.times == AT],)
 
 
 def holdout(data: Sequences) -> Arrays:
@@ -104,7 +97,7 @@ def another_end() -> Sequences:
 
 @pytest.mark.parametrize(
     "place",
-    [training_points, training_lists, genre_statistics, rating_columns, holdout, artifacts_replayed, server],
+    [training_points, training_lists, genre_statistics, holdout, artifacts_replayed, server],
     ids=lambda place: place.__name__,
 )
 def test_what_happens_in_the_second_of_the_request_changes_nothing(place: Callable[[Sequences], Arrays]) -> None:

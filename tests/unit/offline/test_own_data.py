@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from research.experiments.__main__ import experiment
 from rich.console import Console
 
 from data_exchange_center import artifacts, provenance
@@ -21,7 +22,6 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.sanity import counted, expect_sense
 from offline.evaluation.evaluate import evaluate, show
-from research.experiments.__main__ import experiment
 from tests.datasets import STARS, dumped, parsed
 from tests.made_up_data import exported, half_stars, shop
 from tests.unit.offline.synthetic import made_up_movielens

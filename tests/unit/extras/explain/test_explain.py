@@ -47,7 +47,7 @@ def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
     assert answer.recall is not None
     for n, each in enumerate(answer.explained):
         assert each.ranked.rank == n + 1
-        assert each.ranked.score == pytest.approx(answer.item_list[n].score)
+        assert each.ranked.score == pytest.approx(answer.item_list[n].score, rel=1e-5)
         assert answer.recall["fused"][each.fused.rank - 1] == each.itemid
         assert list(each.channels) == [channel.name for channel in fakes.world.recipe.recall.channels]
         for name, at in each.channels.items():
@@ -150,7 +150,7 @@ def test_the_models_part_is_bounded(fakes: Fakes) -> None:
 def test_it_costs_only_who_asks(fakes: Fakes) -> None:
     for explain in (False, "recall"):
         answer = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=explain))
-        assert answer.explained is None
+        assert answer.explained == []
         assert "explained" not in answer.model_dump(mode="json")
     assert len(fakes.scorer.calls) == 2
 

@@ -17,8 +17,8 @@ from data_exchange_center import wire
 from data_exchange_center.fusion import Hits
 from online.clients.base import ServiceError
 from online.clients.deadline import Deadline
+from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery
-from online.clients.item_search import ItemQuery
 from online.recommend import release as releases
 from online.recommend.release import OpeningError
 from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, Stopwatch
@@ -137,7 +137,7 @@ def test_ties_go_by_itemid(fakes: Fakes) -> None:
 def test_stages_are_timed(fakes: Fakes) -> None:
     took = ask(fakes, 1).took_ms
     assert list(took) == ["redis", "elasticsearch", "feast", "triton", "total"]
-    assert all(ms > 0 for ms in took.values())
+    assert took["total"] >= max(took.values()) > 0
 
 
 def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fakes) -> None:

@@ -1,0 +1,179 @@
+"""``dataset.toml``: the meaning of a data set's files, in the data set's own words.
+
+`parse` reads one; every mistake in it is one sentence that names the file, the key and what was expected.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule
+from data_exchange_center.steps import StepError
+
+MOST_LEVELS: Final = 10  # a model has a weight for each
+DECLARATION: Final = "dataset.toml"
+INTERACTIONS, USERS, ITEMS = "interactions", "users", "items"  # the tables, and how their files are called
+TimeUnit = Literal["s", "ms", "us", "iso"]
+Kind = Literal["categorical", "multi-valued", "numeric"]
+TABLES: Final = (INTERACTIONS, USERS, ITEMS, "holdout", "events")
+TAKEN: Final = {"id", "itemid", "userid", "title", "score"}  # what answers and tables have of their own
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AttributeSpec(_Frozen):
+    """An attribute of users or items; in the file its kind alone is enough.
+
+    Attributes:
+        column: in the file; left out where it is called as the attribute is.
+        values: how many values are told apart: of a categorical or multi-valued one the most frequent, of a user's
+            numeric one the intervals that hold equally many users.
+        shown: of an item's numeric one, whether answers have it.
+        scale, centres, width: of an item's numeric one, as in `ItemNumber`; made of the values where they are left out.
+    """
+
+    kind: Kind
+    column: str | None = None
+    values: int | None = Field(default=None, ge=2, le=5000)
+    shown: bool = True
+    scale: float | None = Field(default=None, gt=0)
+    centres: tuple[float, ...] | None = Field(default=None, min_length=1)
+    width: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _centres_have_a_width(self) -> Self:
+        if (self.centres is None) != (self.width is None):
+            raise ValueError("centres and width are given together or not at all")
+        return self
+
+
+def _attribute(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def _attributes(value: Any) -> Any:
+    for name in value if isinstance(value, dict) else ():
+        if name in TAKEN or SEPARATOR in name:
+            raise ValueError(
+                f"{name!r} cannot be the name of an attribute: call it otherwise, "
+                f'as in other = {{ kind = "categorical", column = "{name}" }}'
+            )
+    return value
+
+
+Attributes: TypeAlias = Annotated[
+    dict[str, Annotated[AttributeSpec, BeforeValidator(_attribute)]], BeforeValidator(_attributes)
+]
+
+
+class _Table(_Frozen):
+    """A table of the data set.
+
+    Attributes:
+        file: its name; left out where it is called as the table is, with the ending .csv, .csv.gz or .parquet. With a
+            ``*`` in it, all files that match are parts of the table, in the order of their names.
+        delimiter: between the columns of a CSV; left out, it is found.
+    """
+
+    file: str | None = None
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+
+
+class InteractionsTable(_Table):
+    """Events: a user, an item, a time. Without ``value`` every event is liked (implicit feedback).
+
+    Attributes:
+        time_unit: of numbers since 1970, or "iso" for times written out.
+        time_format: of times written out otherwise, as `strftime` has it: ``%d/%m/%Y``; left out, it is found where
+            the times of the column allow only one reading.
+        levels: all values that there are; left out where the data may say.
+    """
+
+    user: str
+    item: str
+    time: str
+    time_unit: TimeUnit = "s"
+    time_format: str | None = Field(default=None, pattern="%")
+    value: str | None = None
+    positive_above: float | None = None
+    levels: tuple[float, ...] | None = Field(default=None, min_length=2, max_length=MOST_LEVELS)
+
+    @model_validator(mode="after")
+    def _a_value_is_liked_above_something(self) -> Self:
+        if self.value is not None and self.positive_above is None:
+            raise ValueError("positive_above is missing: it says above which value an event is liked")
+        if self.value is None and (self.positive_above is not None or self.levels is not None):
+            raise ValueError("positive_above and levels need value, the column that they speak of")
+        return self
+
+
+class UsersTable(_Table):
+    """The users and what is known of them; ``crossed``: attributes that the ranker crosses with items."""
+
+    id: str
+    attributes: Attributes = {}
+    separator: str = Field(default="|", min_length=1)  # between the values of a multi-valued attribute
+    crossed: tuple[str, ...] | None = None  # left out: the first two that are not multi-valued
+
+    @model_validator(mode="after")
+    def _crossed_are_attributes(self) -> Self:
+        for name in self.crossed or ():
+            if name not in self.attributes or self.attributes[name].kind == "multi-valued":
+                raise ValueError(f"crossed names {name!r}, which is no categorical or numeric attribute")
+        return self
+
+
+class ItemsTable(_Table):
+    """The items and what is known of them."""
+
+    id: str
+    title: str | None = None
+    attributes: Attributes = {}
+    separator: str = Field(default="|", min_length=1)
+
+
+EventName: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+
+
+class Declaration(_Frozen):
+    """A whole data set; ``events``: what a running server takes, as `Dataset.events`."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^\w[\w.-]*$")
+    interactions: InteractionsTable
+    users: UsersTable | None = None
+    items: ItemsTable | None = None
+    holdout: HoldoutRule = HoldoutRule(share=0.1)
+    events: dict[EventName, Effect] = {}
+
+
+def parse(text: str, where: str = DECLARATION) -> Declaration:
+    """``text`` of a ``dataset.toml``. Raises StepError, naming the key, where it is not as it should be."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StepError(f"{where} is not TOML: {error}.") from error
+    try:
+        return Declaration.model_validate(content)
+    except ValidationError as error:
+        raise StepError(f"{where}: {_sentence(error.errors()[0])}.") from error
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in words: ``[interactions] time_unit: ...``."""
+    table, *keys = (str(part) for part in error["loc"]) if error["loc"] else ("",)
+    where = f"[{table}] {'.'.join(keys)}" if keys or table in TABLES else table
+    match error["type"]:
+        case "missing":
+            return f"{where.strip()} is missing"
+        case "extra_forbidden":
+            return f"{where.strip()} is no key that is known here"
+        case "value_error":
+            return f"{where.strip()}: {error['ctx']['error']}".lstrip(": ")
+        case _:
+            return f"{where.strip()} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

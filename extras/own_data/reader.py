@@ -1,0 +1,438 @@
+"""Read a data set that a dataset.toml declares, in the order in which its tables depend on one another.
+
+Users and items that are listed come first, then the events, which may only name listed ids. Own ids get numbers, values
+become codes of a few levels, attributes the forms that models read. All of it is checked before anything is written;
+events are kept, joined and sorted by DuckDB on disk, so only the ids have to fit into memory.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns, slugs
+from data_exchange_center.dataset import SEPARATOR, Dataset, IdKind, ItemNumber
+from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER
+from data_exchange_center.steps import StepError
+from extras.own_data import attributes, declaration, times
+from extras.own_data.attributes import Scale
+from extras.own_data.declaration import (
+    DECLARATION,
+    INTERACTIONS,
+    ITEMS,
+    USERS,
+    AttributeSpec,
+    InteractionsTable,
+    ItemsTable,
+    UsersTable,
+)
+from extras.own_data.tables import ENDINGS, Table, database, opened, quoted
+from offline.movielens import Files
+
+EXPECTED: Final = f"{DECLARATION} and the files that it names (make new-data folder=... proposes one)"
+MANY: Final = "*"  # in the name of a table's file: all files that match are its parts
+MOST_OF_ONE_USER: Final = 200_000  # events: more are no person's
+FEWEST: Final = 2  # users, and items: with one there is nothing to tell apart
+
+
+def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
+    """Read a declared data set and write `artifacts.RAW_INTERACTIONS`, `RAW_USERS` and `RAW_ITEMS`.
+
+    Args:
+        files: every file of the data set, by name.
+        where: the folder or zip that they are from, for messages.
+
+    Returns None where there is no dataset.toml. Raises StepError, naming file, line and column, before anything is
+    written.
+    """
+    if DECLARATION not in files:
+        if any(f"{INTERACTIONS}{ending}" in files for ending in ENDINGS):
+            raise StepError(
+                f"{where} holds {INTERACTIONS} and no {DECLARATION} that says what its columns mean: "
+                f"make new-data folder={shlex.quote(str(where))} proposes one."
+            )
+        return None
+    try:
+        text = files[DECLARATION].read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StepError(f"{where / DECLARATION} is not UTF-8 ({error}).") from error
+    declared = declaration.parse(text, str(where / DECLARATION))
+    with database() as connection:
+        users, profile = _users(connection, declared.users, files, where)
+        items, catalogue = _items(connection, declared.items, files, where)
+        events = _events(connection, declared.interactions, files, where, users, items)
+        scale = _scale(events, declared.interactions)
+        kinds = _number_ids(connection, users, "userid"), _number_ids(connection, items, "itemid")
+        people = _frame(connection, users, "userid", Columns.USER)
+        things = _frame(connection, items, "itemid", Columns.ITEM)
+
+        # attributes are in the order of the rows of their table, and so are the frames
+        people = people.assign(**profile.columns).sort_values(Columns.USER, ignore_index=True)
+        titles = catalogue.titles or [None] * len(things)
+        things[Columns.TITLE] = [title or own_id for title, own_id in zip(titles, things[Columns.OWN_ID], strict=True)]
+        things[Columns.GENRES] = list(catalogue.terms) or [[] for _ in range(len(things))]
+        for number, values in zip(catalogue.numbers, catalogue.values, strict=True):
+            things[number.column] = values
+        things = things.sort_values(Columns.ITEM, ignore_index=True)
+
+        _write_events(events, scale, exchange_dir)
+        artifacts.RAW_USERS.write(exchange_dir, people)
+        artifacts.RAW_ITEMS.write(exchange_dir, things)
+        terms = {term for terms in catalogue.terms for term in terms}
+        counts = {"ratings": len(events), "users": len(people), "items": len(things), "genres": len(terms)}
+        return Dataset(
+            name=declared.name,
+            origin="",
+            counts=counts,
+            sha256={},
+            user_ids=kinds[0],
+            item_ids=kinds[1],
+            levels=scale.values,
+            binned=scale.binned,
+            positive_level=scale.positive,
+            profile=tuple(profile.columns),
+            crossed=profile.crossed,
+            terms=catalogue.term_attributes,
+            numbers=catalogue.numbers,
+            holdout=declared.holdout,
+            events=declared.events,
+        )
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+def _table(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    of_table: InteractionsTable | UsersTable | ItemsTable,
+    columns: Mapping[str, str],
+    files: Files,
+    where: Path,
+    lists: Sequence[str] = (),
+) -> Table:
+    """Load a declared table. ``columns``: names in DuckDB -> in the files. Raises StepError as `Table.load` does."""
+    names = files_of_table(where, name, of_table.file, files)
+    table = Table(
+        connection, name, [opened(connection, each, files[each], of_table.delimiter) for each in names], columns
+    )
+    table.load(lists)
+    return table
+
+
+def files_of_table(where: Path, table: str, declared: str | None, files: Files) -> list[str]:
+    """The file of a table, or its parts in the order of their names.
+
+    Raises StepError where there is none, or where several could be meant.
+    """
+    if declared is not None and MANY in declared:
+        if found := sorted(fnmatch.filter(files, declared)):
+            return found
+        raise StepError(f"{where} holds no file like {declared}, which [{table}] in {DECLARATION} speaks of.")
+    names = [declared] if declared else [f"{table}{ending}" for ending in ENDINGS]
+    found = [name for name in names if name in files]
+    if len(found) == 1:
+        return found
+    if found:
+        raise StepError(f'{where} holds {" and ".join(found)}: say which with file = "..." in [{table}].')
+    there = ", ".join(sorted(set(files) - {DECLARATION})) or "nothing else"
+    raise StepError(
+        f"{where} holds no {' or '.join(names)}, which [{table}] in {DECLARATION} speaks of; it holds {there}."
+    )
+
+
+def _expect_ids(table: Table, column: str) -> None:
+    """Raise StepError for an empty or a very long id."""
+    table.expect(f"{column} IS NOT NULL", column, "an id")
+    table.expect(f"strlen({column}) <= {MAX_BYTES}", column, f"an id of at most {MAX_BYTES} bytes")
+
+
+# ------------------------------------------------------------------------------------------------------ users and items
+
+
+@dataclass
+class Profile:
+    """Attributes of users, in the order of their table; ``crossed`` are names of its columns."""
+
+    columns: Mapping[str, pd.Series] = field(default_factory=dict)
+    crossed: tuple[str, ...] = ()
+
+
+@dataclass
+class Catalogue:
+    """Attributes of items, in the order of their table.
+
+    Attributes:
+        titles: None where there is none.
+        terms: of each item, in the order of the attributes.
+        term_attributes: names of the attributes that the terms are of.
+        numbers, values: the numeric attributes, and (items,) of each, NaN where unknown.
+    """
+
+    titles: Sequence[str | None] = ()
+    terms: Sequence[Sequence[str]] = ()
+    term_attributes: tuple[str, ...] = ()
+    numbers: tuple[ItemNumber, ...] = ()
+    values: tuple[np.ndarray[Any, Any], ...] = ()
+
+
+def _users(
+    connection: duckdb.DuckDBPyConnection, declared: UsersTable | None, files: Files, where: Path
+) -> tuple[Table | None, Profile]:
+    """The table of users, and their attributes as categories."""
+    if declared is None:
+        return None, Profile()
+    table, read = _listed(connection, USERS, declared, "userid", files, where)
+    columns: dict[str, pd.Series] = {}  # by name, before it is a column
+    plain = []
+    for name, values in read.items():
+        spec = declared.attributes[name]
+        if spec.kind == "multi-valued":
+            fields = attributes.fields(values, spec.values or attributes.MOST_FIELDS)
+            columns |= {f"{name} {value}": column for value, column in fields.items()}
+            continue
+        plain.append(name)
+        if spec.kind == "numeric":
+            columns[name] = attributes.intervals(values, spec.values or attributes.INTERVALS)
+        else:
+            is_text = f"a{list(declared.attributes).index(name)}" in table.texts
+            most = spec.values or attributes.MOST_CATEGORIES
+            columns[name] = attributes.categories(values, most, numbers=not is_text)
+    named = dict(zip(columns, slugs(list(columns), Columns.TAKEN), strict=True))
+    crossed = plain[:2] if declared.crossed is None else declared.crossed
+    profile = {named[name]: column for name, column in columns.items()}
+    return table, Profile(profile, tuple(named[name] for name in crossed))
+
+
+def _items(
+    connection: duckdb.DuckDBPyConnection, declared: ItemsTable | None, files: Files, where: Path
+) -> tuple[Table | None, Catalogue]:
+    """The table of items, and their attributes as terms and numbers."""
+    if declared is None:
+        return None, Catalogue()
+    table, read = _listed(connection, ITEMS, declared, "itemid", files, where, declared.title)
+    titles = read.pop(Columns.TITLE, [None] * len(table))
+    specs = {name: declared.attributes[name] for name in read}
+    of_terms = [name for name, spec in specs.items() if spec.kind != "numeric"]
+    terms: list[list[str]] = [[] for _ in range(len(table))]
+    for name in of_terms:
+        spec, lists = specs[name], read[name]
+        if spec.kind == "categorical":
+            lists = [[value] if value else [] for value in lists]
+        values_of_all = (value for values in lists for value in values)
+        kept = set(attributes.frequent(values_of_all, spec.values or attributes.MOST_TERMS))
+        before = "" if len(of_terms) == 1 else f"{name}{SEPARATOR}"  # as `Dataset.term`
+        for own, values in zip(terms, lists, strict=True):
+            own += [before + value for value in values if value in kept]
+    numeric = [name for name, spec in specs.items() if spec.kind == "numeric"]
+    numbers = [
+        attributes.item_number(name, column, specs[name], read[name])
+        for name, column in zip(numeric, slugs(numeric, Columns.TAKEN), strict=True)
+    ]
+    values = tuple(read[name] for name in numeric)
+    return table, Catalogue(titles, terms, tuple(of_terms), tuple(numbers), values)
+
+
+def _listed(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    declared: UsersTable | ItemsTable,
+    key: str,
+    files: Files,
+    where: Path,
+    title: str | None = None,
+) -> tuple[Table, dict[str, Any]]:
+    """A table that lists ids, and attribute -> values: texts, lists of texts, or an array of numbers.
+
+    A title is among them, as `Columns.TITLE`. Raises StepError for a cell that is not as declared.
+    """
+    specs = dict(declared.attributes)
+    if title is not None:
+        specs[Columns.TITLE] = AttributeSpec(kind="categorical", column=title)
+    columns = {f"a{number}": spec.column or each for number, (each, spec) in enumerate(specs.items())}
+    lists = [column for column, spec in zip(columns, specs.values(), strict=True) if spec.kind == "multi-valued"]
+    table = _table(connection, name, declared, {key: declared.id, **columns}, files, where, lists)
+    if not len(table):
+        raise StepError(f"{table.label} holds no row under its header: a row for every id is expected.")
+    _expect_ids(table, key)
+    _expect_once(table, key)
+    for column, spec in zip(columns, specs.values(), strict=True):
+        if spec.kind == "numeric":
+            number = f"TRY_CAST({column} AS DOUBLE)"
+            table.expect(f"{column} IS NULL OR isfinite({number})", column, "a number")
+            largest = attributes.LARGEST_STORED
+            table.expect(
+                f"{column} IS NULL OR abs({number}) <= {largest}",
+                column,
+                f"a number of at most {largest:.0e} either way",
+            )
+    expressions = [
+        f"TRY_CAST({column} AS DOUBLE)" if spec.kind == "numeric" else column
+        for column, spec in zip(columns, specs.values(), strict=True)
+    ]
+    query = f"SELECT {', '.join([key, *expressions])} FROM {name} ORDER BY file, row"
+    _, *found = zip(*connection.execute(query).fetchall(), strict=True)
+    read: dict[str, Any] = {}
+    for (each, spec), values in zip(specs.items(), found, strict=True):
+        if spec.kind == "numeric":
+            read[each] = np.array(values, np.float64)  # None: NaN
+        else:
+            multi = spec.kind == "multi-valued"
+            read[each] = [_values(cell, declared.separator) for cell in values] if multi else list(values)
+    return table, read
+
+
+def _values(cell: Any, separator: str) -> list[str]:
+    """The values in a cell: a list, or a text with separators in it."""
+    several = (cell or "").split(separator) if cell is None or isinstance(cell, str) else cell
+    return [value.strip() for value in several if value and value.strip()]
+
+
+def _expect_once(table: Table, key: str) -> None:
+    """Raise StepError for an id that is listed a second time."""
+    found = table.connection.execute(
+        f"SELECT file, row, {key} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY file, row) AS times "
+        f"FROM {table.name}) WHERE times = 2 ORDER BY file, row LIMIT 1"
+    ).fetchone()
+    if found is not None:
+        file, row, own_id = found
+        first = table.first(f"{key} = {quoted(own_id)}")
+        before = "" if first is None else f", in {table.files[first[0]].where(first[1])}"
+        raise StepError(f"{table.at((file, row), key)}: {own_id!r} is there already{before}; list every id once.")
+
+
+# --------------------------------------------------------------------------------------------------------------- events
+
+
+def _events(
+    connection: duckdb.DuckDBPyConnection,
+    declared: InteractionsTable,
+    files: Files,
+    where: Path,
+    users: Table | None,
+    items: Table | None,
+) -> Table:
+    """The table of events, checked, with ``micros`` and ``number`` (the value, 0 without one) added.
+
+    Raises StepError for a cell that is not as declared, an id that is not listed, no events, too many of one user, too
+    few users or items.
+    """
+    columns = {"userid": declared.user, "itemid": declared.item, "time": declared.time}
+    if declared.value is not None:
+        columns["value"] = declared.value
+    events = _table(connection, INTERACTIONS, declared, columns, files, where)
+    if not len(events):
+        raise StepError(f"{events.label} holds no row under its header: a row an event is expected.")
+    for column, listed in (("userid", users), ("itemid", items)):
+        _expect_ids(events, column)
+        if listed is not None:
+            _expect_listed(events, column, listed)
+    micros, number = times.microseconds(events, declared), "0.0"
+    if declared.value is not None:
+        number = "TRY_CAST(value AS DOUBLE)"
+        events.expect(f"isfinite({number})", "value", "a number")
+        if declared.levels is not None:
+            levels = ", ".join(f"{level:g}" for level in declared.levels)
+            exact = ", ".join(map(repr, declared.levels))
+            events.expect(f"{number} IN ({exact})", "value", f"one of {levels}")
+    busy = f"GROUP BY userid HAVING count(*) > {MOST_OF_ONE_USER} ORDER BY userid LIMIT 1"
+    user = events.one(f"SELECT userid FROM {INTERACTIONS} {busy}")
+    if user is not None:
+        raise StepError(
+            f"{events.label}: {declared.user} {user!r} has more than {MOST_OF_ONE_USER:,} events, which are no "
+            "person's; leave this user out."
+        )
+    for what, met, file in (  # a user who is listed may have no event
+        ("user", events.one(f"SELECT count(DISTINCT userid) FROM {INTERACTIONS}"), events.label),
+        ("item", events.one(f"SELECT count(DISTINCT itemid) FROM {(items or events).name}"), (items or events).label),
+    ):
+        if met < FEWEST:
+            raise StepError(
+                f"{file} holds {met} {what}; at least {FEWEST} are needed: there is nothing to recommend otherwise."
+            )
+    connection.execute(
+        f"CREATE TABLE timed AS SELECT file, row, userid, itemid, {micros} AS micros, {number} AS number "
+        f"FROM {INTERACTIONS}"
+    )
+    times.expect_recent(events, events.one("SELECT max(micros) // 1000000 FROM timed"), declared)
+    return events
+
+
+def _expect_listed(events: Table, column: str, listed: Table) -> None:
+    """Raise StepError for the first event whose id the table does not list."""
+    place = events.first(f"{column} NOT IN (SELECT {column} FROM {listed.name})")
+    if place is None:
+        return
+    blank = events.one(
+        f"SELECT {column} FROM {listed.name} WHERE trim({column}) = trim(?) ORDER BY file, row LIMIT 1",
+        events.cell(place, column),
+    )
+    hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
+    events.refuse(place, column, f"an id that is listed in {listed.label}", hint)
+
+
+def _scale(events: Table, declared: InteractionsTable) -> Scale:
+    """The levels of the values that there are."""
+    if declared.value is None or declared.positive_above is None:
+        return Scale.without_values()
+    found = events.connection.execute("SELECT number, count(*) AS n FROM timed GROUP BY number ORDER BY number")
+    distinct, counts = found.fetchnumpy().values()
+    return Scale.of(np.asarray(distinct), np.asarray(counts), declared.positive_above, declared.levels or ())
+
+
+def _write_events(events: Table, scale: Scale, exchange_dir: Path) -> None:
+    """Write `artifacts.RAW_INTERACTIONS`, sorted on disk."""
+    connection = events.connection
+    distinct = np.asarray(connection.execute("SELECT DISTINCT number FROM timed").fetchnumpy()["number"])
+    codes = pd.DataFrame({"number": distinct, "code": scale.codes(distinct)})
+    connection.register("codes", codes)
+    made = connection.sql(
+        "SELECT u.number AS userid, i.number AS itemid, CAST(code AS TINYINT) AS rating, "
+        "CAST(micros // 1000000 AS BIGINT) AS timestamp "
+        "FROM timed JOIN userid_numbers u ON timed.userid = u.id JOIN itemid_numbers i ON timed.itemid = i.id "
+        "JOIN codes ON timed.number = codes.number ORDER BY u.number, micros, timed.file, timed.row"
+    )
+    table = artifacts.RAW_INTERACTIONS
+    table.write(exchange_dir, made.to_arrow_reader(table.rows_together))
+
+
+# ------------------------------------------------------------------------------------------------------------------ ids
+
+
+def _number_ids(connection: duckdb.DuckDBPyConnection, listed: Table | None, key: str) -> IdKind:
+    """Give every own id a number, in a table ``<key>_numbers``.
+
+    "integer" where every own id is a whole number from 1 to `MAX_INTEGER` and stands for itself; else "string", and the
+    ids are numbered from 1 in their order: as numbers where all are whole, else as text.
+    """
+    source = listed.name if listed is not None else INTERACTIONS
+    ids = f"(SELECT DISTINCT {key} AS id FROM {source})"
+    whole, small = connection.execute(
+        f"SELECT bool_and(regexp_full_match(id, '-?(0|[1-9][0-9]*)')), "
+        f"coalesce(bool_and(TRY_CAST(id AS BIGINT) BETWEEN 1 AND {MAX_INTEGER}), false) AND "
+        f"bool_and(TRY_CAST(id AS BIGINT) IS NOT NULL) FROM {ids}"
+    ).fetchone() or (False, False)
+    kind: IdKind = "integer" if whole and small else "string"
+    digits = "CASE WHEN id LIKE '-%' THEN -length(id) ELSE length(id) END, CASE WHEN id LIKE '-%' THEN '' ELSE id END"
+    order = f"{digits}, id DESC" if whole else "id"
+    number = "CAST(id AS INTEGER)" if kind == "integer" else f"CAST(row_number() OVER (ORDER BY {order}) AS INTEGER)"
+    connection.execute(f"CREATE TABLE {key}_numbers AS SELECT id, {number} AS number FROM {ids}")
+    return kind
+
+
+def _frame(connection: duckdb.DuckDBPyConnection, listed: Table | None, key: str, column: str) -> pd.DataFrame:
+    """Numbers and own ids: in the order of the table that lists them, else by number."""
+    query = f"SELECT number, id FROM {key}_numbers ORDER BY number"
+    if listed is not None:
+        query = f"SELECT number, id FROM {listed.name} JOIN {key}_numbers ON {key} = id ORDER BY file, row"
+    found = connection.execute(query).fetchnumpy()
+    return pd.DataFrame({column: np.asarray(found["number"], np.int32), Columns.OWN_ID: found["id"]})

@@ -1,0 +1,311 @@
+"""Files of a declared data set, loaded into DuckDB as text, and refusals that name file, line and column.
+
+DuckDB reads CSV (dialect sniffed, gzipped or not) and Parquet, a file at a time, into a database in a temporary folder:
+so a table may be larger than memory. Every cell becomes text as people write it (``7``, not ``7.0``); numbers and times
+are made of that text in one place. Each row keeps its file and its place in it, from which a message finds the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Final, NoReturn
+
+import duckdb
+
+from data_exchange_center.steps import StepError
+
+ENDINGS: Final = (".csv", ".csv.gz", ".parquet")
+DELIMITERS: Final = (",", "\t", ";", "|")
+LINE: Final = 1 << 24  # bytes of a record of a CSV at most
+_REJECTS: Final = 1000  # malformed records of a file that are looked at
+
+
+@contextmanager
+def database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty database on disk (TMPDIR says where) that spills what memory does not hold."""
+    with TemporaryDirectory(prefix="recsys-duckdb-") as folder, duckdb.connect(f"{folder}/data.db") as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+        yield connection
+
+
+@dataclass
+class File:
+    """A CSV or Parquet file.
+
+    Attributes:
+        name: as messages call it.
+        columns: names in the order of the file; ``types``: of DuckDB, VARCHAR in a CSV.
+        delimiter, quote: of a CSV.
+    """
+
+    name: str
+    path: Path
+    columns: list[str] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+    delimiter: str = ","
+    quote: str = '"'
+
+    @property
+    def is_csv(self) -> bool:
+        return not self.name.endswith(".parquet")
+
+    def where(self, row: int) -> str:
+        """How a person finds a row, counted from 0: ``interactions.csv, line 7``.
+
+        Counted again from the top of a CSV: a value in quotes may run over several lines.
+        """
+        if not self.is_csv:
+            return f"{self.name}, row {row + 1}"
+        line, _ = next(islice(self.records("replace"), row + 1, None), (row + 2, []))
+        return f"{self.name}, line {line}"
+
+    def records(self, errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
+        """The line that each record of a CSV begins at, and its values; ``errors``: of bytes that are not UTF-8."""
+        with self.text() as file:
+            lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors, newline="")
+            reader, begin = csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote), 1
+            csv.field_size_limit(LINE)
+            for record in reader:
+                if record:
+                    yield begin, record
+                begin = reader.line_num + 1
+
+    def line_at(self, byte: int) -> int:
+        """The line of a CSV that a byte is in."""
+        line = 1
+        with self.text() as file:
+            while byte > 0 and (block := file.read(min(byte, 1 << 20))):
+                line += block.count(b"\n")
+                byte -= len(block)
+        return line
+
+    def text(self) -> BinaryIO:
+        """The bytes of a CSV, unpacked."""
+        return gzip.open(self.path) if self.name.endswith(".gz") else self.path.open("rb")  # type: ignore[return-value]
+
+
+def opened(connection: duckdb.DuckDBPyConnection, name: str, path: Path, delimiter: str | None = None) -> File:
+    """Find out a file's dialect and columns.
+
+    Args:
+        delimiter: as declared; None: sniffed.
+
+    Raises StepError where the file is empty or cannot be read.
+    """
+    file = File(name, path)
+    with _unreadable(file):
+        if not file.is_csv:
+            described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+            file.columns, file.types = [row[0] for row in described], [row[1] for row in described]
+            return file
+        with file.text() as content:
+            line = content.readline(LINE)
+        try:
+            first = line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise StepError(f"{name}, line 1 is not UTF-8: save the file as UTF-8.") from None
+        if not first.strip():
+            raise StepError(f"{name} is empty: a header with the names of the columns is expected.")
+        file.delimiter, file.quote = _dialect(connection, path, first, delimiter)
+        _, file.columns = next(file.records("replace"))
+        file.types = ["VARCHAR"] * len(file.columns)
+    return file
+
+
+def _dialect(connection: duckdb.DuckDBPyConnection, path: Path, header: str, delimiter: str | None) -> tuple[str, str]:
+    """Delimiter and quote. ``header``: the first line, which decides where DuckDB's sniffer finds no dialect in it."""
+    given = f", delim = {quoted(delimiter)}" if delimiter else ""
+    query = f"SELECT Delimiter, Quote FROM sniff_csv(?, all_varchar = true, header = true{given})"
+    try:
+        found, quote = connection.execute(query, [str(path)]).fetchone() or (",", '"')
+    except duckdb.Error:
+        found, quote = ",", '"'
+    if found not in header:
+        found = max(DELIMITERS, key=header.count)
+    return delimiter or found, quote if len(quote) == 1 else '"'
+
+
+@contextmanager
+def _unreadable(file: File) -> Iterator[None]:
+    """Turn what DuckDB and gzip say of damaged files into one sentence."""
+    try:
+        yield
+    except (duckdb.Error, OSError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        expected = "a CSV in UTF-8" if file.is_csv else "a Parquet file"
+        raise StepError(f"{file.name} cannot be read ({reason}): {expected} is expected.") from error
+
+
+@dataclass
+class Table:
+    """A table of the data set in DuckDB: ``file``, ``row`` (from 0) and the wanted columns as text or lists of text.
+
+    Attributes:
+        name: in DuckDB, and in the declaration.
+        columns: names in DuckDB -> names in the files.
+        texts: those whose Parquet type is text, so that digits in them are no numbers.
+        times: those whose Parquet type is a time.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    name: str
+    files: Sequence[File]
+    columns: Mapping[str, str]
+    texts: set[str] = field(default_factory=set)
+    times: set[str] = field(default_factory=set)
+
+    @property
+    def label(self) -> str:
+        """What a message calls the table: its file, or the first of them and how many there are."""
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return f"{self.files[0].name}{more}"
+
+    def load(self, lists: Sequence[str] = (), limit: int | None = None) -> None:
+        """Fill the table from its files, one after the other.
+
+        Args:
+            lists: columns that may hold lists.
+            limit: rows of each file at most; None: all.
+
+        Raises StepError for a column that is absent and for a malformed line.
+        """
+        kinds = dict.fromkeys(self.columns, "VARCHAR") | dict.fromkeys(lists, "VARCHAR[]")
+        lists = [name for name in lists if any(self._type(file, name).endswith("[]") for file in self.files)]
+        shape = ", ".join(f"{name} {kinds[name] if name in lists else 'VARCHAR'}" for name in self.columns)
+        self.connection.execute(f"CREATE OR REPLACE TABLE {self.name} (file INTEGER, row BIGINT, {shape})")
+        for number, file in enumerate(self.files):
+            texts = ", ".join(self._text(file, name, name in lists) for name in self.columns)
+            source = _scan(file) + (f" LIMIT {limit}" if limit else "")
+            with _unreadable(file):
+                if file.is_csv:
+                    self.connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
+                self.connection.execute(
+                    f"INSERT INTO {self.name} SELECT {number}, row_number() OVER () - 1, {texts} FROM {source}",
+                    [str(file.path)],
+                )
+            if file.is_csv:
+                self._expect_records(file)
+
+    def _type(self, file: File, name: str) -> str:
+        """The type of a column. Raises StepError where the file has none, or several, of that name."""
+        column = self.columns[name]
+        if (times := file.columns.count(column)) == 1:
+            return file.types[file.columns.index(column)]
+        if times:
+            raise StepError(f"{file.name} has {times} columns {column!r}: give each a name of its own.")
+        close = difflib.get_close_matches(column, file.columns, n=1)
+        hint = f"; is {close[0]!r} meant?" if close else "."
+        raise StepError(f"{file.name} has no column {column!r}; it has {', '.join(map(repr, file.columns))}{hint}")
+
+    def _text(self, file: File, name: str, as_list: bool) -> str:
+        """The expression that makes text of a column."""
+        kind = self._type(file, name)
+        column = f"c{file.columns.index(self.columns[name])}" if file.is_csv else identifier(self.columns[name])
+        if kind.endswith("[]") and as_list:
+            return f"list_transform({column}, lambda each: CAST(each AS VARCHAR))"
+        if kind.endswith("[]") or kind.startswith(("STRUCT", "MAP", "UNION")):
+            raise StepError(f"{file.name}, column {self.columns[name]!r}: {kind} cannot be read as text.")
+        if as_list:
+            raise StepError(f"{file.name}, column {self.columns[name]!r}: other files of the table hold lists.")
+        if not file.is_csv and kind.startswith(("VARCHAR", "ENUM")):
+            self.texts.add(name)
+        if kind.startswith(("TIMESTAMP", "DATE")):
+            self.times.add(name)
+        text = f"CAST({column} AS VARCHAR)"
+        if kind in ("FLOAT", "DOUBLE"):  # a column of whole numbers is one of floats where a cell is empty
+            whole = f"abs({column}) < 9e15 AND {column} = trunc({column})"
+            text = f"CASE WHEN isnan({column}) THEN NULL WHEN {whole} THEN CAST(CAST({column} AS BIGINT) AS VARCHAR)"
+            text += f" ELSE CAST({column} AS VARCHAR) END"
+        return f"nullif({text}, '')"
+
+    def _expect_records(self, file: File) -> None:
+        """Raise StepError for the first malformed record of a CSV that was just read, if there is one."""
+        found = self.connection.execute(
+            "SELECT line_byte_position, error_type, csv_line, error_message FROM reject_errors "
+            "ORDER BY line_byte_position, column_idx LIMIT 1"
+        ).fetchone()
+        if found is None:
+            return
+        byte, kind, text, message = found
+        match kind:
+            case "MISSING COLUMNS" | "TOO MANY COLUMNS":
+                there = re.search(r"Found: (\d+)", message)
+                what = (
+                    f": {len(file.columns)} columns expected, as in the header, {there[1] if there else 'others'} "
+                    f"found in {text.strip()[:120]!r}."
+                )
+            case "UNQUOTED VALUE":
+                what = ": a quote is not closed, or one within a value is not doubled."
+            case "INVALID ENCODING":
+                what = " is not UTF-8: save the file as UTF-8."
+            case _:
+                what = f" cannot be read: {message}"
+        raise StepError(f"{file.name}, line {file.line_at(byte)}{what}")
+
+    def first(self, condition: str) -> tuple[int, int] | None:
+        """File and row of the first row for which ``condition`` holds."""
+        query = f"SELECT file, row FROM {self.name} WHERE {condition} ORDER BY file, row LIMIT 1"
+        found: tuple[int, int] | None = self.connection.execute(query).fetchone()
+        return found
+
+    def expect(self, condition: str, column: str, expected: str, hint: str = "") -> None:
+        """Raise StepError for the first row for which ``condition`` does not hold, or is NULL."""
+        if (place := self.first(f"({condition}) IS NOT TRUE")) is not None:
+            self.refuse(place, column, expected, hint)
+
+    def cell(self, place: tuple[int, int], column: str) -> str:
+        """The text of a cell, empty where there is nothing."""
+        query = f"SELECT CAST({column} AS VARCHAR) FROM {self.name} WHERE file = ? AND row = ?"
+        (found,) = self.connection.execute(query, list(place)).fetchone() or (None,)
+        return found or ""
+
+    def refuse(self, place: tuple[int, int], column: str, expected: str, hint: str = "") -> NoReturn:
+        """Raise StepError for a cell. ``hint``: follows what was found."""
+        found = self.cell(place, column)
+        shown = repr(found[:60]) if found else "nothing"
+        raise StepError(f"{self.at(place, column)}: {expected} expected, found {shown}{hint}.")
+
+    def at(self, place: tuple[int, int], column: str) -> str:
+        """``interactions.csv, line 7, column 'at'``."""
+        return f"{self.files[place[0]].where(place[1])}, column {self.columns[column]!r}"
+
+    def one(self, query: str, *values: Any) -> Any:
+        """The first value of a query's first row."""
+        (found,) = self.connection.execute(query, list(values)).fetchone() or (None,)
+        return found
+
+    def __len__(self) -> int:
+        return int(self.one(f"SELECT count(*) FROM {self.name}"))
+
+
+def _scan(file: File) -> str:
+    """The SQL that reads a file, whose path is its parameter. Columns of a CSV are called by their place."""
+    if not file.is_csv:
+        return "read_parquet(?)"
+    columns = ", ".join(f"c{number}: 'VARCHAR'" for number in range(len(file.columns)))
+    return (
+        f"read_csv(?, columns = {{{columns}}}, auto_detect = false, header = true, delim = {quoted(file.delimiter)}, "
+        f"quote = {quoted(file.quote)}, escape = {quoted(file.quote)}, nullstr = '', max_line_size = {LINE}, "
+        f"store_rejects = true, rejects_limit = {_REJECTS})"
+    )
+
+
+def quoted(text: str) -> str:
+    """A literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A name of SQL."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,46 @@
+"""Attributes in the forms that models read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from extras.own_data.attributes import CENTRES, intervals, item_number
+from extras.own_data.declaration import AttributeSpec
+
+
+def test_a_value_that_most_share_is_an_interval_of_its_own() -> None:
+    numbers = np.concatenate([np.zeros(95), np.arange(1.0, 11), [np.nan]])
+    names = intervals(numbers)
+    assert names.value_counts().to_dict() == {"below 1": 95, "1 or more": 10, "unknown": 1}
+
+
+def test_large_numbers_keep_their_digits() -> None:
+    assert intervals(np.array([1_000_001.0, 1_000_002, 1_000_003])).tolist() == ["1000001", "1000002", "1000003"]
+    names = intervals(np.arange(10_000_000.0, 10_000_080))
+    assert names.nunique() == 8
+    assert names.iloc[0] == "below 10000010"
+
+
+def test_a_single_dear_item_does_not_make_all_others_alike() -> None:
+    prices = np.arange(1.0, 1001)
+    usual = item_number("price", "price", AttributeSpec(kind="numeric"), prices)
+    dear = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(prices, 20_000))
+    assert dear.width == pytest.approx(usual.width, rel=0.01)
+    assert dear.scale == pytest.approx(usual.scale, rel=0.01)
+
+
+def test_what_is_spread_evenly_is_measured_over_all_of_it() -> None:
+    number = item_number("price", "price", AttributeSpec(kind="numeric"), np.arange(0.0, 1001))
+    assert number.width == pytest.approx(0.75 * 1000 / (CENTRES - 1))
+
+
+@pytest.mark.parametrize("dear", [1e6, 1e12])
+def test_no_input_of_a_model_is_huge(dear: float) -> None:
+    number = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(np.arange(1.0, 1001), dear))
+    assert dear / number.unit / number.scale <= 100
+
+
+def test_a_number_that_nearly_all_share_has_a_width() -> None:
+    number = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(np.zeros(99), 10.0))
+    assert number.width == pytest.approx(0.75 * 10 / (len(number.centres) - 1))

@@ -1,0 +1,160 @@
+"""A dataset.toml is proposed, says what the files hold, and can be used as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from extras.own_data.declaration import parse
+from extras.own_data.proposal import main, propose
+from tests.datasets import tables_of
+from tests.made_up_data import half_stars, shop
+from tests.unit.offline.synthetic import made_up_movielens
+
+
+def bare(folder: Path) -> Path:
+    (folder / "dataset.toml").unlink()
+    return folder
+
+
+def test_a_shop(tmp_path: Path) -> None:
+    found = parse(propose(bare(shop(tmp_path / "my shop"))))
+    assert found.name == "my-shop"
+    events = found.interactions
+    assert (events.user, events.item, events.time, events.time_unit) == ("customer", "sku", "at", "iso")
+    assert (events.value, found.users, found.items) == (None, None, None)
+
+
+def test_half_stars(tmp_path: Path) -> None:
+    found = parse(propose(bare(half_stars(tmp_path))))
+    events = found.interactions
+    assert (events.file, events.delimiter, events.time_unit) == ("seen.csv.gz", ";", "ms")
+    assert (events.user, events.item, events.value, events.positive_above) == ("who", "what", "stars", 3)
+    assert found.users is not None
+    assert found.items is not None
+    kinds = {name: spec.kind for name, spec in found.users.attributes.items()}
+    assert kinds == {"Land": "categorical", "Jahre": "numeric", "mag": "multi-valued"}
+    assert (found.users.id, found.items.id, found.items.title) == ("who", "what", "name")
+    assert {name: spec.kind for name, spec in found.items.attributes.items()} == {
+        "Art": "categorical",
+        "Preis": "numeric",
+    }
+
+
+def movielens_like(folder: Path) -> Path:
+    """Ratings and films between tabs, as GroupLens's newer sets have them; without what only this project knows."""
+    films = "".join(
+        f"{n}\tFilm {n} ({1990 + n % 9})\t{'Drama|War' if n % 3 else 'Comedy'}\ttext {n}\n" for n in range(1, 60)
+    )
+    (folder / "films.tsv").write_text("movieId\ttitle\tgenres\tplot\n" + films)
+    ratings = "".join(f"{n % 23 + 1}\t{n % 59 + 1}\t{n % 5 + 1}\t{978_300_000 + n}\n" for n in range(500))
+    (folder / "ratings.tsv").write_text("userId\tmovieId\trating\ttimestamp\n" + ratings)
+    return folder
+
+
+def test_films_between_tabs(tmp_path: Path) -> None:
+    text = propose(movielens_like(tmp_path))
+    found = parse(text)
+    events = found.interactions
+    assert (events.file, events.delimiter, events.time_unit) == ("ratings.tsv", "\t", "s")
+    assert (events.user, events.item, events.time) == ("userId", "movieId", "timestamp")
+    assert (events.value, events.positive_above) == ("rating", 3)
+    assert found.items is not None
+    assert (found.items.id, found.items.title, found.items.separator) == ("movieId", "title", "|")
+    assert {name: spec.kind for name, spec in found.items.attributes.items()} == {"genres": "multi-valued"}
+    assert '# "plot": left out, as 59 of 59 values differ' in text
+    assert '# [users]: no file lists every "userId" once' in text
+
+
+@pytest.mark.parametrize(
+    "made", [lambda folder: bare(shop(folder)), lambda folder: bare(half_stars(folder)), movielens_like]
+)
+def test_what_is_proposed_can_be_read_as_it_is(
+    tmp_path: Path, made: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(Settings(), made(tmp_path))
+    assert f"make demo RECSYS_DATA={tmp_path}" in capsys.readouterr().out
+    assert len(tables_of(tmp_path).ratings) > 0
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    before = (shop(tmp_path) / "dataset.toml").read_text()
+    with pytest.raises(StepError, match="is there already"):
+        main(Settings(), tmp_path)
+    assert (tmp_path / "dataset.toml").read_text() == before
+
+
+def test_files_that_hold_no_events_are_named(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="is no folder"):
+        propose(tmp_path / "nowhere")
+    with pytest.raises(StepError, match=r"holds no file that ends with \.csv"):
+        propose(tmp_path)
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(StepError, match=r"looks like interactions.*notes\.csv: a, b.*by hand"):
+        propose(tmp_path)
+    with pytest.raises(StepError, match="holds MovieLens, which needs no"):
+        propose(made_up_movielens(tmp_path / "ml"))
+
+
+def goods(folder: Path, separator: str = ";") -> Path:
+    """A brand with a bar in its name, tags between other marks, one of them with a bar in it."""
+    tags = ["a|b", "garden", "music", "blue", "red", "small", "large", "new"]
+    brands = ["Nord|Süd", "Acme", "Bolt", "Crux", "Dune"]
+    lines = [
+        f"i{n},{brands[n % 5]},{separator.join(tags[(n * k) % 8] for k in (1, 3, 7 + n % 5))}\n" for n in range(1, 275)
+    ]
+    (folder / "items.csv").write_text("sku,brand,tags\n" + "".join(lines), encoding="utf-8")
+    events = "".join(f"u{n % 31},i{n % 274 + 1},2024-01-01T10:00:{n % 60:02d}.123456+02:00\n" for n in range(900))
+    (folder / "interactions.csv").write_text("customer,sku,viewed_at\n" + events)
+    return folder
+
+
+def test_the_separator_is_the_mark_that_splits_most(tmp_path: Path) -> None:
+    text = propose(goods(tmp_path))
+    items = parse(text).items
+    assert items is not None
+    assert items.separator == ";"
+    assert {name: spec.kind for name, spec in items.attributes.items()} == {
+        "brand": "categorical",
+        "tags": "multi-valued",
+    }
+    assert "10:00:00.123456+02:00" in text  # a time is shown with its zone
+
+
+def test_a_table_has_one_separator(tmp_path: Path) -> None:
+    lines = (goods(tmp_path) / "items.csv").read_text(encoding="utf-8").splitlines()
+    more = [f"{line},{'x|y' if n % 2 else 'y|z'}" for n, line in enumerate(lines[1:])]
+    (tmp_path / "items.csv").write_text("\n".join([lines[0] + ",marks", *more]), encoding="utf-8")
+    text = propose(tmp_path)
+    assert '# "marks": left out, as "|" is between its values; a table has one separator' in text
+    parse(text)
+
+
+def test_rows_without_a_header_are_refused(tmp_path: Path) -> None:
+    lines = (goods(tmp_path) / "interactions.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "interactions.csv").write_text("".join(lines[1:]))
+    with pytest.raises(StepError, match=r"interactions\.csv seems to have no header, as a column is called '2024-01"):
+        propose(tmp_path)
+
+
+def test_what_to_run_next_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(Settings(), bare(shop(tmp_path / "my shop")))
+    assert f"make demo RECSYS_DATA='{tmp_path}/my shop'" in capsys.readouterr().out
+
+
+def test_files_in_folders_of_the_folder_are_looked_at(tmp_path: Path) -> None:
+    bare(shop(tmp_path / "data" / "2024"))
+    main(Settings(), tmp_path)
+    assert len(tables_of(tmp_path).ratings) > 0
+
+
+def test_what_is_liked_is_written_with_all_its_digits(tmp_path: Path) -> None:
+    events = "".join(f"u{n % 31},i{n % 27},{1_700_000_000 + n},{1_234_567 + n % 3}\n" for n in range(900))
+    (tmp_path / "interactions.csv").write_text("user,item,time,rating\n" + events)
+    above = parse(propose(tmp_path)).interactions.positive_above
+    assert above is not None
+    assert 1_234_567 <= above < 1_234_569

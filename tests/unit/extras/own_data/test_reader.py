@@ -1,0 +1,436 @@
+"""Folders that are no MovieLens, read; and what is wrong with them, named by file, line and column."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from extras.own_data import reader
+from offline.preprocess import s0_get_data
+from tests.datasets import tables_of as read
+from tests.made_up_data import SHOP, half_stars, shop
+
+ROWS = "customer,sku,at\nu-1,b,2024-01-01T10:00:00Z\nu-2,a,2024-01-01 11:00\nu-1,a,2024-01-02T00:00:00.5+01:00\n"
+RATED = SHOP.replace('time_unit = "iso"', 'value = "stars"\npositive_above = 3')
+LISTED = SHOP + '\n[items]\nid = "sku"\ntitle = "name"\n'
+
+
+def written(folder: Path, declaration: str = SHOP, **files: str) -> Path:
+    """``items_csv="..."`` is the content of items.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.toml").write_text(declaration)
+    for name, content in ({"interactions_csv": ROWS} | files).items():
+        (folder / name.replace("_", ".")).write_text(content)
+    return folder
+
+
+def test_a_shop_has_numbers_for_its_ids(tmp_path: Path) -> None:
+    found = read(written(tmp_path))
+    assert found.users.to_numpy().tolist() == [[1, "u-1"], [2, "u-2"]]
+    assert found.items[["itemid", "id", "title"]].to_numpy().tolist() == [[1, "a", "a"], [2, "b", "b"]]
+    assert found.ratings.to_numpy().tolist() == [
+        [1, 2, 1, 1704103200],
+        [1, 1, 1, 1704150000],  # 2024-01-01T23:00:00Z, floored
+        [2, 1, 1, 1704106800],
+    ]
+    dataset = found.dataset
+    assert (dataset.user_ids, dataset.item_ids) == ("string", "string")
+    assert (dataset.levels, dataset.positive_level) == ((1.0,), 0)
+    assert dataset.profile == dataset.crossed == dataset.terms == dataset.numbers == ()
+    assert dataset.counts == {"ratings": 3, "users": 2, "items": 2, "genres": 0}
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind", "numbers"),
+    [
+        (["7", "3"], "integer", [7, 3]),
+        (["0", "3"], "string", [1, 2]),
+        (["-1", "3"], "string", [1, 2]),
+        (["10", "9", str(2**31)], "string", [2, 1, 3]),
+        (["07", "3"], "string", [1, 2]),
+        (["3.0", "2"], "string", [2, 1]),
+    ],
+)
+def test_whole_numbers_within_four_bytes_are_their_own(
+    tmp_path: Path, ids: list[str], kind: str, numbers: list[int]
+) -> None:
+    rows = "".join(f"{own},x{n},2024-01-0{n + 1}\n" for n, own in enumerate(ids))
+    found = read(written(tmp_path, interactions_csv="customer,sku,at\n" + rows))
+    assert found.dataset.user_ids == kind
+    own = dict(zip(found.users["id"], found.users["userid"], strict=True))
+    assert [own[each] for each in ids] == numbers
+
+
+@pytest.mark.parametrize("form", ["gz", "parquet", "zip"])
+def test_every_form_reads_the_same(tmp_path: Path, form: str) -> None:
+    expected = read(written(tmp_path / "plain"))
+    folder = written(tmp_path / "other")
+    path = folder / "interactions.csv"
+    if form == "gz":
+        (folder / "interactions.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    elif form == "parquet":
+        frame = pd.read_csv(path)
+        frame["at"] = pd.to_datetime(frame["at"], format="ISO8601", utc=True)
+        pq.write_table(pa.Table.from_pandas(frame), folder / "interactions.parquet")
+        path.unlink()
+    else:
+        folder = tmp_path / "data.zip"
+        with zipfile.ZipFile(folder, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in (tmp_path / "other").iterdir():
+                archive.write(file, f"deep/{file.name}")
+    found = read(folder)
+    assert found.dataset == expected.dataset
+    for name in ("ratings", "users", "items"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_ids_of_another_type_than_text_are_read_as_people_write_them(tmp_path: Path) -> None:
+    """What pandas makes floats of, because a cell is empty, are whole numbers still; times may be dates."""
+    frame = pd.DataFrame({"customer": [7.0, 8.0, 7.0], "sku": ["a", "b", "b"]}).astype({"sku": "category"})
+    frame["at"] = pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03"]).date
+    folder = written(tmp_path)
+    (folder / "interactions.csv").unlink()
+    pq.write_table(pa.Table.from_pandas(frame), folder / "interactions.parquet")
+    found = read(folder)
+    assert found.users["id"].tolist() == ["7", "8"]
+    assert found.ratings["timestamp"].tolist() == [1704067200, 1704240000, 1704153600]
+    frame.loc[1, "customer"] = None
+    pq.write_table(pa.Table.from_pandas(frame), folder / "interactions.parquet")
+    with pytest.raises(StepError, match=r"interactions\.parquet, row 2, column 'customer': an id expected, found noth"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("unit", "times"),
+    [
+        ("s", ("1700000005", "1700000007")),
+        ("ms", ("1700000005000", "1700000007900")),
+        ("us", ("1700000005000001", "1700000007999999")),
+    ],
+)
+def test_a_time_is_in_its_unit(tmp_path: Path, unit: str, times: tuple[str, str]) -> None:
+    rows = f"customer,sku,at\n1,1,{times[0]}\n2,2,{times[1]}\n"
+    found = read(written(tmp_path, SHOP.replace('"iso"', f'"{unit}"'), interactions_csv=rows))
+    assert found.ratings["timestamp"].tolist() == [1_700_000_005, 1_700_000_007]
+
+
+def test_finer_times_than_seconds_keep_their_order(tmp_path: Path) -> None:
+    rows = "customer,sku,at\n1,1,1700000001900\n1,2,1700000001100\n2,3,1700000001500\n"
+    found = read(written(tmp_path, SHOP.replace('"iso"', '"ms"'), interactions_csv=rows))
+    assert found.ratings["itemid"].tolist() == [2, 1, 3]
+    assert found.ratings["timestamp"].tolist() == [1_700_000_001] * 3
+
+
+def test_negative_and_many_values_are_levels_cut_at_what_is_liked(tmp_path: Path) -> None:
+    values = np.round(np.random.default_rng(0).normal(size=400), 3)
+    rows = "".join(f"{n % 7},{n % 11},2024-01-01T00:00:00.{n:03d}Z,{value}\n" for n, value in enumerate(values))
+    toml = SHOP + 'value = "stars"\npositive_above = 0.25\n'
+    found = read(written(tmp_path, toml, interactions_csv="customer,sku,at,stars\n" + rows))
+    levels = found.dataset.levels
+    assert 2 <= len(levels) <= 10
+    assert list(levels) == sorted(levels)
+    assert (found.ratings["rating"] > found.dataset.positive_level).sum() == (values > 0.25).sum()
+    assert min(levels) < 0 < max(levels)
+
+
+def test_half_stars_and_awkward_categories(tmp_path: Path) -> None:
+    found = read(half_stars(tmp_path))
+    dataset = found.dataset
+    assert dataset.levels == tuple(n / 2 for n in range(1, 11))
+    assert dataset.positive_level == 7  # above 3.5
+    assert (dataset.user_ids, dataset.item_ids) == ("string", "string")
+    assert dataset.counts["genres"] == 300
+    assert {"映画", "C++", "Sci-Fi: new|old"} <= set(found.items["genres"].explode())
+    assert dataset.profile[:2] == dataset.crossed == ("land", "jahre")
+    assert set(found.users["land"]) == {"de", "fr", "unknown"}
+    assert found.users["jahre"].str.fullmatch(r"below 2\d|\d\d to \d\d|\d\d or more|unknown").all()
+    fields = [name for name in dataset.profile if name.startswith("mag_")]
+    assert len(set(fields)) == len(fields) == 6
+    assert set(found.users[fields].to_numpy().ravel()) == {"yes", "no"}
+    (price,) = dataset.numbers
+    assert (price.name, price.column, price.unit, price.scale) == ("Preis", "preis", 0.01, 975)
+    assert found.items["preis"].max() == 9.75
+    assert (found.items.loc[found.items["id"] == "t9", "title"] == "t9").all()  # it has no name
+
+
+TWICE = "sku,name\na,A\nb,B\na,C\n"
+
+
+@pytest.mark.parametrize(
+    ("declaration", "files", "message"),
+    [
+        (
+            SHOP.replace('"customer"', '"custmer"'),
+            {},
+            "s.csv has no column 'custmer'; .*'customer' meant",
+        ),
+        (SHOP, {"interactions_csv": ""}, r"interactions\.csv is empty"),
+        (SHOP, {"interactions_csv": "customer,sku,at\n"}, r"interactions\.csv holds no row"),
+        (SHOP, {"interactions_csv": ROWS + "u-3,b\n"}, r"line 5: 3 columns expected, .* 2 found in 'u-3,b'"),
+        (
+            SHOP,
+            {"interactions_csv": ROWS + ",b,2024-01-01\n"},
+            "line 5, column 'customer': an id .* nothing",
+        ),
+        (SHOP, {"interactions_csv": ROWS + '"a\nb",b,noon\n'}, "line 5, column 'at': an ISO 8601 .* found 'noon'"),
+        (
+            SHOP.replace('"iso"', '"s"'),
+            {},
+            "line 2, column 'at': seconds since 1970 .*0Z', .* \"iso\" would fit",
+        ),
+        (SHOP, {"interactions_csv": ROWS + "u,b,1704067200\n"}, 'line 5, .* an ISO 8601 .*, which .* "s" would fit'),
+        (SHOP, {"interactions_csv": ROWS + "u,b,1969-12-31\n"}, "line 5, column 'at': a time since 1970 expected, fo"),
+        (
+            SHOP,
+            {"interactions_csv": ROWS + "u,b,2199-12-31\n"},
+            "line 5, column 'at': a time that is not in the fut",
+        ),
+        (
+            SHOP.replace('"iso"', '"s"'),
+            {"interactions_csv": "customer,sku,at\n1,1,1700000000\n1,2,7000000000\n"},
+            "line 3, column 'at': a time that is not in the future expected, found '7000000000'",
+        ),
+        (
+            SHOP,
+            {"interactions_csv": "at," + ROWS.replace("\n", "\nx,").removesuffix("x,")},
+            "has 2 columns 'at': give",
+        ),
+        (SHOP, {"interactions_csv": ROWS + '"u-3,b,2024-01-01\nu-4,b,2024-01-01\n'}, "line 5: a quote is not closed"),
+        (SHOP, {"interactions_csv": ROWS + 'u-3,b,"2024-01-01\nu-4,b,2024-01-01\n'}, "line 5: a quote is not closed"),
+        (
+            SHOP,
+            {"interactions_csv": ROWS + '"a\nb",b,2024-01-01\n"u-3,' + "b,2024-01-01\n" * 20_000},
+            "line 7: a quote is not closed",
+        ),
+        (
+            SHOP.replace('"iso"', '"s"'),
+            {"interactions_csv": "customer,sku,at\n1,1,1\n1,2,1700000000000\n"},
+            r"seconds since 1970 \(time_unit = \"s\"\) expected, found '1700000000000', which .* \"ms\" would fit\.",
+        ),
+        (
+            RATED,
+            {"interactions_csv": "customer,sku,at,stars\n1,1,1,5\n1,2,2,good\n"},
+            "line 3, column 'stars': a number",
+        ),
+        (RATED, {"interactions_csv": "customer,sku,at,stars\n1,1,1,\n"}, "line 2, column 'stars': a number .* nothing"),
+        (
+            RATED.replace("positive_above = 3", "positive_above = 3\nlevels = [1, 5]"),
+            {"interactions_csv": "customer,sku,at,stars\n1,1,1,5\n1,2,2,4\n"},
+            "line 3, column 'stars': one of 1, 5 expected, found '4'",
+        ),
+        (
+            LISTED,
+            {},
+            r"holds no items.csv or items.csv.gz or .*\[items\].*; it holds interactions",
+        ),
+        (
+            LISTED,
+            {"items_csv": TWICE},
+            r"items\.csv, line 4, column 'sku': 'a' is there already, in items\.csv, line 2",
+        ),
+        (
+            LISTED,
+            {"items_csv": "sku,name\n"},
+            r"items\.csv holds no row under its header: a row for every id",
+        ),
+        (
+            LISTED,
+            {"items_csv": "sku,name\na,A\nb ,B\n"},
+            r"listed in items\.csv expected, found 'b'; 'b ' is listed",
+        ),
+        (
+            LISTED,
+            {"items_csv": "sku,name\na,A\n"},
+            r"interactions\.csv, line 2, column 'sku': an id that is listed in items\.csv expected, found 'b'",
+        ),
+        (SHOP, {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nu,b,2024-01-02\n"}, "holds 1 user"),
+        (
+            SHOP + '\n[users]\nid = "customer"\n',
+            {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nu,b,2024-01-02\n", "users_csv": "customer\nu\nv\n"},
+            r"interactions\.csv holds 1 user; at least 2",
+        ),
+        (SHOP, {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nv,a,2024-01-02\n"}, "holds 1 item"),
+        (SHOP, {"interactions_csv": f"customer,sku,at\n{'u' * 513},a,2024-01-01\n"}, "at most 512 bytes"),
+        (SHOP.replace("[interactions]", '[interactions]\nfile = "log.csv"'), {}, r"holds no log\.csv"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(tmp_path: Path, declaration: str, files: dict[str, str], message: str) -> None:
+    with pytest.raises(StepError, match=message) as error:
+        read(written(tmp_path, declaration, **files))
+    assert "\n" not in str(error.value)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (written(tmp_path) / "interactions.csv").write_bytes(ROWS.encode() + b"u\xff,a,2024-01-01\n")
+    with pytest.raises(StepError, match=r"interactions\.csv, line 5 is not UTF-8: save the file as UTF-8"):
+        read(tmp_path)
+    (tmp_path / "interactions.csv").write_text(ROWS, encoding="utf-16")
+    with pytest.raises(StepError, match=r"interactions\.csv, line 1 is not UTF-8"):
+        read(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_named_within_a_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("dataset.toml", SHOP)
+        archive.writestr("interactions.csv", ROWS.encode() + b"u,a,2024-01-01\n" * 9_000 + b"u\xff,a,2024-01-01\n")
+    with pytest.raises(StepError, match=r"interactions\.csv, line 9005 is not UTF-8"):
+        read(tmp_path / "data.zip")
+
+
+def test_a_bad_cell_is_named_in_a_file_whose_other_columns_are_no_text(tmp_path: Path) -> None:
+    content = b"note,customer,sku,at\n\xff,u,a,noon\n"
+    (written(tmp_path) / "interactions.csv").write_bytes(content)
+    with pytest.raises(StepError, match=r"line 2.*(ISO|UTF-8)"):
+        read(tmp_path)
+
+
+def test_parquet_has_the_same_bounds_of_time(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / "interactions.csv").unlink()
+    for year, message in ((1969, "a time since 1970"), (2199, "not in the future")):
+        at = pd.to_datetime(["2024-01-01", f"{year}-01-01"])
+        frame = pd.DataFrame({"customer": ["u", "v"], "sku": ["a", "b"], "at": at})
+        pq.write_table(pa.Table.from_pandas(frame), folder / "interactions.parquet")
+        with pytest.raises(StepError, match=rf"interactions\.parquet, row 2, column 'at': .*{message}"):
+            read(folder)
+
+
+def test_a_declaration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / "dataset.toml").write_text(SHOP, encoding="utf-8-sig")
+    assert read(folder).dataset.name == "shop"
+
+
+def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / "interactions.csv").unlink()
+    (folder / "interactions.csv.gz").write_bytes(gzip.compress(ROWS.encode() * 50)[:-20])
+    with pytest.raises(StepError, match=r"interactions\.csv\.gz cannot be read"):
+        read(folder)
+    shutil.move(folder / "interactions.csv.gz", folder / "interactions.parquet")
+    with pytest.raises(StepError, match=r"interactions\.parquet cannot be read"):
+        read(folder)
+
+
+def test_a_folder_without_a_declaration_says_how_to_get_one(tmp_path: Path) -> None:
+    (written(tmp_path) / "dataset.toml").unlink()
+    with pytest.raises(StepError, match="make new-data folder="):
+        read(tmp_path)
+
+
+def test_two_files_of_a_table_are_not_guessed_between(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    shutil.copy(folder / "interactions.csv", folder / "interactions.parquet")
+    with pytest.raises(StepError, match=r"holds interactions\.csv and interactions\.parquet: say which"):
+        read(folder)
+
+
+def test_a_user_with_more_events_than_a_person_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_OF_ONE_USER", 500)
+    rows = "customer,sku,at\n" + "bot,a,2024-01-01\n" * 501
+    with pytest.raises(StepError, match="customer 'bot' has more than 500 events"):
+        read(written(tmp_path, interactions_csv=rows))
+
+
+@pytest.mark.parametrize(
+    ("cells", "first"),
+    [
+        (["11/1/2000", "11/23/2000"], 973036800),
+        (["1/11/2000", "23/11/2000"], 973036800),
+        (["1.11.2000 10:00", "2.11.2000 09:30"], 973072800),
+        (["Nov 1, 2000", "Nov 2, 2000"], 973036800),
+        (["11/1/2000 9:05 PM", "11/23/2000 9:05 AM"], 973112700),
+        (["20001101", "20001102"], 973036800),
+    ],
+)
+def test_a_date_is_read_as_the_whole_column_allows(tmp_path: Path, cells: list[str], first: int) -> None:
+    rows = "".join(f'u{n},i{n},"{cell}"\n' for n, cell in enumerate(cells))
+    found = read(written(tmp_path, interactions_csv="customer,sku,at\n" + rows))
+    times = dict(zip(found.ratings["userid"], found.ratings["timestamp"], strict=True))
+    assert times[1] == first
+
+
+AMBIGUOUS = "customer,sku,at\nu,a,1/1/2001\nv,b,11/1/2000\n"
+
+
+def test_a_date_that_may_be_meant_in_two_ways_needs_a_format(tmp_path: Path) -> None:
+    message = (
+        r"interactions\.csv, line 3, column 'at': '11/1/2000' .*'%m/%d/%Y' or '%d/%m/%Y': say which with time_format"
+    )
+    with pytest.raises(StepError, match=message):
+        read(written(tmp_path, interactions_csv=AMBIGUOUS))
+    for form, day in (("%m/%d/%Y", "2000-11-01"), ("%d/%m/%Y", "2000-01-11")):
+        found = read(written(tmp_path, f'{SHOP}time_format = "{form}"\n', interactions_csv=AMBIGUOUS))
+        assert found.ratings["timestamp"].tolist()[1] == pd.Timestamp(day, tz="UTC").timestamp()
+    with pytest.raises(StepError, match=r"line 2, column 'at': a time like time_format = \"%d.%m.%Y\" expected"):
+        read(written(tmp_path, f'{SHOP}time_format = "%d.%m.%Y"\n', interactions_csv=AMBIGUOUS))
+
+
+def test_one_date_unlike_the_others_is_named(tmp_path: Path) -> None:
+    rows = "customer,sku,at\nu,a,11/30/2000\nv,b,11/1/2000\nu,b,11/2/2000\nv,a,soon\n"
+    with pytest.raises(StepError, match=r"line 5, column 'at': a time like most others, .*%m/%d/%Y.* found 'soon'"):
+        read(written(tmp_path, interactions_csv=rows))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([1_717_171_717 * 10**9 + 1_234] * 2, pa.timestamp("ns", "Asia/Tokyo")),
+        pa.array([1_717_171_717] * 2, pa.timestamp("s")),
+        pa.array([1_717_171_717] * 2, pa.uint64()),
+        pa.array([1_717_171_717.0] * 2, pa.float64()),
+        pa.array(["1717171717"] * 2, pa.large_string()),
+    ],
+    ids=str,
+)
+def test_times_of_any_type_of_parquet_are_the_same(tmp_path: Path, values: pa.Array) -> None:
+    (written(tmp_path, SHOP.replace('"iso"', '"s"')) / "interactions.csv").unlink()
+    table = pa.table({"customer": ["u", "v"], "sku": ["a", "b"], "at": values})
+    pq.write_table(table, tmp_path / "interactions.parquet")
+    assert read(tmp_path).ratings["timestamp"].tolist() == [1_717_171_717] * 2
+
+
+def test_attributes_of_parquet_keep_their_types(tmp_path: Path) -> None:
+    """Digits in a column of texts stay texts, lists are lists, decimals of few bytes are those that people write."""
+    declared = (
+        SHOP
+        + """
+[users]
+id = "customer"
+attributes = { zip = "categorical", age = "categorical", tags = "multi-valued" }
+[items]
+id = "sku"
+attributes = { price = "numeric" }
+"""
+    )
+    people = {"customer": ["u-1", "u-2"], "zip": ["10115", "20095"], "age": [7, 8], "tags": [["x", "y"], None]}
+    pq.write_table(pa.table(people), written(tmp_path, declared) / "users.parquet")
+    prices = pa.array([3.7, 2], pa.float32())
+    pq.write_table(pa.table({"sku": ["a", "b"], "price": prices}), tmp_path / "items.parquet")
+    found = read(tmp_path)
+    assert found.users[["zip", "age"]].to_numpy().tolist() == [["10115", 7], ["20095", 8]]
+    assert found.users[["tags_x", "tags_y"]].to_numpy().tolist() == [["yes", "yes"], ["no", "no"]]
+    assert found.items["price"].tolist() == [3.7, 2]
+    pq.write_table(pa.table({"sku": ["a", "b"], "price": [2e15, 1]}), tmp_path / "items.parquet")
+    with pytest.raises(StepError, match=r"items\.parquet, row 1, column 'price': a number of at most 1e\+15"):
+        read(tmp_path)
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    folder = shop(tmp_path / "shop")
+    for name in ("one", "other"):
+        s0_get_data.main(Settings(data=folder, exchange_dir=tmp_path / name))
+    for table in artifacts.RAW:
+        assert table.at(tmp_path / "one").read_bytes() == table.at(tmp_path / "other").read_bytes()

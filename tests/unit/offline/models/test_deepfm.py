@@ -1,0 +1,104 @@
+"""DeepFM: its definition pair by pair, its weights as bytes, its ONNX."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offline.models.deepfm import DeepFM, DeepFMConfig
+from offline.models.kinds import ScoringModel, load_ranker, weights_to_bytes
+
+CONFIG = DeepFMConfig(
+    wide=(5, 7), narrow=(3, 4), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8, 4), dropout=0.5
+)
+
+
+def random_model(seed: int = 0) -> DeepFM:
+    torch.manual_seed(seed)
+    model = DeepFM(CONFIG)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    return model.eval()
+
+
+def random_rows(n: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    codes = [torch.randint(0, size, (n, 1), generator=generator).float() for size in (*CONFIG.wide, *CONFIG.narrow)]
+    flags = torch.randint(0, 2, (n, CONFIG.n_flags), generator=generator).float()
+    return torch.cat([*codes, flags, torch.rand(n, CONFIG.n_dense, generator=generator)], dim=1)
+
+
+def pair_by_pair(model: DeepFM, row: torch.Tensor) -> float:
+    """The definition: bias, every feature's weight, the product of every pair's factors, the MLP."""
+    codes, flags, dense = row[:4].long(), row[4:7], row[7:]
+    factors, weights = [], []
+    for field in range(4):
+        table, offset = (model.wide, (0, 5)[field]) if field < 2 else (model.narrow, (0, 3)[field - 2])
+        factors.append(table.table.weight[offset + codes[field]])
+        weights.append(model.linear.table.weight[(0, 5, 12, 15)[field] + codes[field], 0])
+    for flag in range(3):
+        if flags[flag]:
+            factors.append(model.flags[flag])
+            weights.append(model.linear_flags[flag, 0])
+    padded = [torch.nn.functional.pad(factor, (0, CONFIG.id_dim - len(factor))) for factor in factors]
+    pairs = sum(float(a @ b) for a, b in combinations(padded, 2))
+    return float(model.bias) + sum(map(float, weights)) + pairs + float(model.mlp(dense))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_deepfm_is_the_sum_over_all_pairs(seed: int) -> None:
+    model, rows = random_model(seed), random_rows(3, seed)
+    with torch.no_grad():
+        expected = [pair_by_pair(model, row) for row in rows]
+        np.testing.assert_allclose(model(rows)[:, 0].numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_unknown_begins_at_zero() -> None:
+    model = DeepFM(CONFIG)
+    assert model.wide.table.weight[[0, 5]].abs().sum() == 0
+    assert model.narrow.table.weight[[0, 3]].abs().sum() == 0
+    assert model.wide.table.weight[1].abs().sum() > 0
+
+
+def test_weights_travel_as_bytes() -> None:
+    model, rows = random_model(), random_rows(9)
+    served = load_ranker(weights_to_bytes(model), CONFIG.model_dump(mode="json"))
+    assert weights_to_bytes(model) == weights_to_bytes(model)
+    assert not served.training
+    with torch.no_grad():
+        assert torch.equal(served(rows), torch.sigmoid(model(rows)))
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        load_ranker(weights_to_bytes(random_model()), CONFIG.model_copy(update={"wide": (6, 7)}).model_dump())
+
+
+def test_onnx_answers_the_same_for_every_batch_size(tmp_path: Path) -> None:
+    model = ScoringModel(random_model()).eval()
+    torch.onnx.export(
+        model,
+        (random_rows(2),),
+        tmp_path / "model.onnx",
+        input_names=["ml_input"],
+        output_names=["ml_output"],
+        dynamic_shapes=({0: torch.export.Dim("rows")},),
+        dynamo=True,
+        opset_version=18,
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for n in (1, 2, 256):
+        rows = random_rows(n, n)
+        (found,) = session.run(None, {"ml_input": rows.numpy()})
+        with torch.no_grad():
+            np.testing.assert_allclose(found, model(rows).numpy(), atol=1e-6)

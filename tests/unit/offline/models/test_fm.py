@@ -1,0 +1,68 @@
+"""The factorization machine: its definition, its vectors in the index, its training rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from data_exchange_center.channels import index_vectors, query_vectors
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.recipes import RECIPES
+from offline.data.sequences import sequences
+from offline.models.fm import FM, codes_of, fm_data
+
+
+def test_fm_is_bias_weights_and_product() -> None:
+    torch.manual_seed(0)
+    model = FM(3, 4, 5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+        expected = (
+            model.bias
+            + model.linear.table.weight[2]
+            + model.linear.table.weight[3 + 1]
+            + (model.user_factors()[2] * model.item_factors()[1]).sum()
+        )
+        assert model(torch.tensor([[2, 1]])).item() == pytest.approx(expected.item(), rel=1e-5)
+        assert model.item_bias()[1] == model.linear.table.weight[4, 0]
+
+
+def test_the_inner_product_is_the_order_of_the_fm() -> None:
+    torch.manual_seed(0)
+    model = FM(6, 41, 8)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    users = query_vectors(model.user_factors()[1:].numpy())
+    items = index_vectors(model.item_factors()[1:].numpy(), model.item_bias()[1:].numpy())
+    for user in range(5):
+        codes = torch.tensor([[user + 1, item + 1] for item in range(40)])
+        logits = model(codes)[:, 0].detach().numpy()
+        products = items @ users[user]
+        np.testing.assert_allclose(products - products[0], logits - logits[0], atol=1e-5)
+
+
+def test_an_id_outside_the_vocabulary_is_unknown() -> None:
+    codes = codes_of(pd.Series([9, 1, 4, 5]), np.array([1, 4, 9], dtype=np.int32))
+    assert codes.tolist() == [3, 1, 2, 0]
+
+
+@pytest.mark.parametrize("told", [0, 1, 3])
+def test_what_servers_were_told_trains_and_the_rest_is_split_as_without_it(told: int) -> None:
+    """Wherever it happened: of user 2, in the middle."""
+    own = pd.DataFrame({Columns.USER: np.repeat([1, 2], 10), Columns.ITEM: [*range(1, 11), *range(11, 21)]})
+    own[Columns.TIMESTAMP] = 100 * own[Columns.ITEM]
+    rows = own.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.TRAIN})
+    more = pd.DataFrame({Columns.USER: [1] * told + [2] * told, Columns.ITEM: range(21, 21 + 2 * told)})
+    more[Columns.TIMESTAMP] = np.where(more[Columns.USER] == 1, 9_999, 1_450)
+    both = pd.concat([rows, more.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.RECORDED})])
+    both = both.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
+    data = RECIPES["source"].data
+    plain, joined = (fm_data(sequences(each, range(1, 31), 3), data) for each in (rows, both))
+    tested = [made.test.inputs.shape[0] for made in (plain, joined)]
+    assert tested == [4, 4]
+    assert set(joined.items) == set(plain.items) | set(more[Columns.ITEM])
+    assert len(joined.train.labels) == len(plain.train.labels) + 2 * told
