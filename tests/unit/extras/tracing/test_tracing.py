@@ -18,6 +18,7 @@ from extras.tracing import hook as tracing
 from online.main.s1_server import create_app
 from online.web.log_lines import JsonLines
 from tests.unit.extras.conftest import Fakes
+from tests.unit.online.conftest import plain
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -31,7 +32,9 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 def traced(fakes: Fakes, **more: float) -> FlaskClient:
     endpoint = TracingSettings(endpoint="http://127.0.0.1:1/v1/traces", **more)
-    return create_app(fakes.recommender, Settings().model_copy(update={"tracing": endpoint})).test_client()
+    app = create_app(fakes.recommender, plain(Settings().model_copy(update={"tracing": endpoint})))
+    tracing.register(app, app.extensions["recsys"])
+    return app.test_client()
 
 
 def by_name(memory: InMemorySpanExporter) -> dict[str, ReadableSpan]:
