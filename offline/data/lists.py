@@ -48,7 +48,7 @@ class ListsAsked:
         seed: of what is random about them.
         past: share of each user's events that the teachers know; requests come later.
         stride: events between requests.
-        later: share of the requests that are asked years later.
+        later: share of the requests that come years later.
         weights: of each channel in the fusion.
         size: candidates of a list.
         history: events the ranker sees.
@@ -202,7 +202,7 @@ def recall_lists(
 def _labelled(
     data: Sequences, points: Points, fused: Sequence[Fused], shape: tuple[int, int, int], history: int, horizon: int
 ) -> Lists:
-    """What was recalled at each point, with what came before and after it. ``shape``: of the features."""
+    """Label what was recalled at each point, by what came after it. ``shape``: of the features."""
     candidates, features = np.zeros(shape[:2], dtype=np.int32), np.zeros(shape, dtype=np.float16)
     for row, found in enumerate(fused):
         candidates[row, : len(found.ids)] = found.ids
@@ -237,7 +237,7 @@ def _among(candidates: Ints, others: Ints) -> NDArray[np.bool_]:
 def channel_hits(
     data: Sequences, points: Points, profiles: NDArray[np.int64], channel: Channel, size: int
 ) -> Iterator[Hits]:
-    """What one channel alone finds at every point."""
+    """Search one channel alone at every point."""
     for chunk in _chunks(points, _ends(points)):
         yield from _search(channel, data, chunk, profiles, size)
 
@@ -282,12 +282,13 @@ class ListSample:
 
 
 def sampled(lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bool_] | None = None) -> ListSample:
-    """Of each list ``size`` candidates: what was liked, and random others.
+    """Negative sampling: ``size`` candidates of each list, those that were liked and random others.
 
-    What was disliked or pads is taken last. A random one stands for those of its list that were not taken too, so that
-    a softmax over the sample, with ``log_weights`` added to the scores, is one over the list (Jean et al. 2015).
+    Disliked candidates and padding are taken last. A random one stands for those of its list that were not taken too,
+    so that a softmax over the sample, with ``log_weights`` added to the scores, is one over the list (Jean et al.
+    2015).
 
-    ``of``: which m of all lists, for which others draw, these are; each list's sample is the same, whoever draws.
+    ``of``: which m of all lists these are, when other workers draw for the rest; no list's sample depends on it.
     """
     m, c = lists.candidates.shape
     everyone = np.ones(m, dtype=np.bool_) if of is None else of
@@ -311,7 +312,7 @@ def sampled(lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bo
 
 @dataclass(frozen=True, eq=False)
 class StoredFeatures:
-    """What a feature store would hold at the end of a past, and the spec that encodes it.
+    """Contents of a feature store at the end of a past, and the spec that encodes them.
 
     Users' statistics are not among it: the lists have them, as they stood at each request.
 
@@ -412,9 +413,9 @@ def _offsets(m: int, n: int) -> NDArray[np.int32]:
 
 
 def made_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """The same items, the next one made by another thread while one is used; None would end them.
+    """Prefetch: another thread makes the next item while the current one is used. An item that is None ends them.
 
-    What fails in making one is raised where that one would be used. Who stops early waits for the one being made.
+    An exception is raised where its item would be used. A caller that stops early waits for the item being made.
     """
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, items, None)

@@ -35,7 +35,7 @@ class Sequences:
         ratings: (events,) codes of `Dataset.levels`, from 1.
         liked: (events,) whether the rating is a click.
         times: (events,) seconds.
-        recorded: (events,) whether a server was told it, so that it trains whatever its place; None: it was of none.
+        recorded: (events,) feedback of a server, which trains whatever its place; None: there is none.
     """
 
     userids: Ints
@@ -151,7 +151,7 @@ class Sequences:
         return self.histories_at(np.arange(self.n_users), self.lengths, length)
 
     def histories_at(self, users: Ints, positions: Ints, length: int) -> tuple[Ints, Ints, Ints]:
-        """What ``users`` (m,) rated before their event ``positions`` (m,): newest first, (m, length) each."""
+        """Events that ``users`` (m,) had before their event ``positions`` (m,): newest first, (m, length) each."""
         event = (self.starts[users] + positions)[:, None] - 1 - np.arange(length)  # (m, length)
         there = event >= self.starts[users][:, None]
         items, ratings, times = (np.zeros(event.shape, dtype=np.int64) for _ in range(3))

@@ -3,8 +3,8 @@
 A *term* is a genre. An impression of a genre is an interaction with an item that has it, a click is an impression
 with a positive label. Ratings are sorted by user and time (ties in file order), as `split.label_and_split` leaves them.
 
-What is said of a user follows from the user's own rows, and counts add up over users: all functions may be called with
-some users after the other.
+A user's statistics follow from the user's own rows, and counts add up over users: all functions may be called with some
+users after the other.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def newest_terms(interactions: pd.DataFrame, flags: Int8, window: int) -> tuple[
 
 
 def statistics_table(frame: pd.DataFrame, statistics: Int8, genres: Sequence[str]) -> pd.DataFrame:
-    """``frame`` with the statistics beside it, under their column names."""
+    """Append the statistics to ``frame``, under their column names."""
     table = pd.DataFrame(statistics, columns=statistic_columns(genres), index=frame.index)
     return pd.concat([frame, table], axis=1)
 

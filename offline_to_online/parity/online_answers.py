@@ -18,8 +18,8 @@ from data_exchange_center.progress import progress
 from data_exchange_center.release import Published
 from data_exchange_center.steps import CheckError
 from online.clients.base import Client
+from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows
-from online.clients.item_search import ItemQuery
 from online.clients.redis import StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 from online.recommend.rank import model_inputs

@@ -19,6 +19,7 @@ from data_exchange_center.recipes import VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels, read_item_ids
 from data_exchange_center.steps import CheckError
+from data_exchange_center.vocabulary import Vocabulary
 from offline_to_online.rows import UserRow, vectors_by, vectors_of
 from offline_to_online.stores.elasticsearch import TOLERANCE
 
@@ -101,13 +102,12 @@ class RecallTruth:
 
     def positions(self, itemids: Ints) -> NDArray[np.intp]:
         """Rows of items. Raises CheckError for an unknown one."""
-        rows = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
-        unknown = self.itemids[rows] != itemids
-        if unknown.any():
+        codes = Vocabulary(self.itemids).codes(itemids)
+        if not codes.all():
             raise CheckError(
-                f"Elasticsearch found an item with the number {itemids[unknown][0]}, which none of the items has"
+                f"Elasticsearch found an item with the number {itemids[codes == 0][0]}, which none of the items has"
             )
-        return rows
+        return codes - 1
 
     def disorder(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Iterator[str]:
         """One sentence a channel whose list is not in the order of its offline scores, beyond what is a tie."""

@@ -29,7 +29,7 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores.base import ReleaseStore, elastic_client
-from online.clients.item_search import ItemQuery, channel_query, found, search_body, unseen_filter
+from online.clients.elastic import ItemQuery, channel_query, found, search_body, unseen_filter
 
 log = logging.getLogger(__name__)
 BULK: Final = 1_000  # documents a request

@@ -47,7 +47,7 @@ COUNTED: Final = {"part": pa.int32(), "requests": pa.int64()}
 
 @dataclass(frozen=True, eq=False)
 class Teaching:
-    """What lists are recalled by, as files: written where the teachers were fitted, read by each of Spark's tasks.
+    """Teachers and settings that lists are recalled by, as files: written by the twin, read by each of Spark's tasks.
 
     Attributes:
         profile: the profile's vocabularies.
@@ -126,7 +126,7 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Lists:
-    """What a task makes.
+    """Training lists of a range of users, as a task makes them.
 
     Attributes:
         teaching: where a `Teaching` lies.

@@ -22,8 +22,8 @@ from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth, 
 from offline_to_online.parity.online_answers import ServerClients, online_answers
 from offline_to_online.rows import feature_frames, item_rows, request_time, user_rows
 from online.clients.base import Client
+from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
-from online.clients.item_search import ItemQuery
 from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 
