@@ -15,7 +15,7 @@ from data_exchange_center.as_of import first_of_second
 from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
 from offline.data.sequences import Ints, Sequences
 
-LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `asked_later`
+LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `postponed`
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     return Points(users[event], positions[event], data.times[event])
 
 
-def asked_later(
+def postponed(
     points: Points, share: float, when: np.random.Generator, which: np.random.Generator | None = None
 ) -> Points:
     """Move a random ``share`` of the points years later, up to thirty; what they see stays.

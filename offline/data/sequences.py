@@ -112,7 +112,7 @@ class Sequences:
 
         Counts of some users and of others add up, as those of `followers` do.
         """
-        seen = self.seen().astype(np.int32)
+        seen = self.seen().astype(np.int32)  # (users, items + 1)
         counts = sp.csr_matrix(seen.T @ seen)
         counts.sort_indices()
         return counts
@@ -267,6 +267,7 @@ def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[On
         users: as `artifacts.USERS`; each has a row, with ratings or without.
         profile: the profile's vocabularies.
     """
+    # each user's rows are begins:ends, none without ratings
     begins = np.searchsorted(ratings[Columns.USER], users[Columns.USER])
     ends = np.searchsorted(ratings[Columns.USER], users[Columns.USER], side="right")
 

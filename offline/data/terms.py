@@ -75,6 +75,7 @@ def user_terms(
     past: pd.DataFrame, users: pd.Series, item_terms: pd.DataFrame, genres: Sequence[str], window: int
 ) -> pd.DataFrame:
     """userid and newest statistics of each of ``users``, zeros without ratings: `artifacts.USER_TERMS`."""
+    # those who have ratings get theirs, the others keep zeros
     known, newest = newest_terms(_with_item(past, item_terms), genre_flags(item_terms, len(genres)), window)
     statistics = np.zeros((len(users), newest.shape[1]), np.int8)
     statistics[np.searchsorted(users, known)] = newest
@@ -196,6 +197,7 @@ def outcomes(
 
     ``popular``: `popularity` of the rows before the validation part.
     """
+    # preferences before the validation rows
     flags = genre_flags(item_terms, n_genres)
     fit, validation = fit_and_validation(_with_item(ratings, item_terms), recipe.data.validation_share)
     users, state = newest_terms(fit, flags, recipe.data.window)
