@@ -22,7 +22,7 @@ from data_exchange_center.steps import CheckError
 from offline_to_online.rows import feature_frames, newest_event
 from offline_to_online.stores import feast
 from offline_to_online.stores.feast import ENTITIES, FeastStore, _for_commands, compare, release_dir, write_features
-from offline_to_online.stores.feast_engine import KINDS
+from offline_to_online.stores.feast_engine import OF_FILES
 from online.stack.feast.service import STATIC_FILES
 from tests.synthetic_release import write_artifacts
 
@@ -134,7 +134,7 @@ def test_a_password_with_a_blank_and_a_hash_reaches_feast_whole(monkeypatch: pyt
     address = "redis:6379,db=1,password=p@ss w0rd #1 $x'"
     monkeypatch.setenv("FEAST_REDIS", address)
     monkeypatch.setenv("FEAST_REDIS_TYPE", "redis")
-    text = _for_commands(STATIC_FILES / "feature_store.yaml", Path("data/next.db"), KINDS["pandas"])
+    text = _for_commands(STATIC_FILES / "feature_store.yaml", Path("data/next.db"), OF_FILES)
     config = yaml.safe_load(os.path.expandvars(text))
     assert config["online_store"]["connection_string"] == address
     assert config["registry"]["path"] == "data/next.db"
