@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
 
-from online.clients.curl import Http
+from online.clients.http import Http
 from online.stack.catalogue import PROGRAMS
 
 # Where services listen by default, and where this environment says that they do.
@@ -53,7 +54,7 @@ def services_refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     connection, channel = Http._connection, grpc.insecure_channel
 
     def connection_elsewhere(http: Http) -> Any:
-        _refuse(http._port)
+        _refuse(urlsplit(http._url).port)
         return connection(http)
 
     def channel_elsewhere(target: str, *arguments: Any, **more: Any) -> Any:

@@ -30,9 +30,8 @@ from data_exchange_center.settings import RedisSettings
 from extras.events import functions
 from extras.events.functions import Call
 from online.clients.deadline import Deadline
-from online.clients.redis_base import RedisClient
 from online.clients.redis_cluster import ClusterClient
-from online.clients.redis_connection import connect
+from online.clients.redis_connection import RedisClient, connect
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from redis.retry import Retry
 from data_exchange_center.settings import RedisSettings, ServerSettings
 from extras.keys.keys import is_open
 from online.clients.deadline import Deadline, until
-from online.clients.sockets import RedisConnection
+from online.clients.redis_connection import TimelyConnection
 from online.web import records
 from online.web.errors import error_response
 from online.web.metrics import PATH
@@ -29,7 +29,7 @@ PREFIX: Final = "recsys:rate"
 _TIMEOUT_S: Final = 0.1  # after which each worker counts by itself, and asks again now and then
 
 
-class _Connection(RedisConnection):
+class _Connection(TimelyConnection):
     """Waits for a whole answer no longer than `_TIMEOUT_S`, however slowly it comes."""
 
     def read_response(self, *arguments: Any, **more: Any) -> Any:

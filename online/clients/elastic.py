@@ -1,11 +1,14 @@
-"""Elasticsearch: the candidates for a user, and the catalogue."""
+"""Elasticsearch: the candidates for a user, and the catalogue.
+
+First how a channel is searched, as Elasticsearch is sent it, and what is read from its answer; then the client.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import orjson
@@ -13,18 +16,97 @@ from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
 from elasticsearch.exceptions import SerializationError
 from elasticsearch.serializer import OrjsonSerializer
+from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
+from data_exchange_center.index_scores import product_of_score
 from data_exchange_center.own_ids import OwnId
-from data_exchange_center.recipes import VectorRecipe
+from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Client, GoneError
-from online.clients.item_search import FOUND, ItemQuery, channel_query, found, search_body, unseen_filter
-from online.clients.nodes import http_to
-from online.clients.sockets import ElasticNode
+from online.clients.http import http_to
+
+# Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
+# apart. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
+_MAGNIFIED: Final = np.float32(1024)
+# Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
+# the smaller itemids, too, as an index is loaded in their order and merged to one segment.
+# What hits are sorted by is part of the answer: all that is wanted of them, and nothing is fetched.
+_SORT: Final = [{"_score": "desc"}, {wire.ITEM_ID: "asc"}]
+FOUND: Final = "hits.hits.sort"  # what `found` reads, as a ``filter_path``
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemQuery:
+    """Items of a release without the seen ones, as each searched channel finds them.
+
+    A channel searches by its vector, and by genre where its recipe gives genres a weight.
+    """
+
+    release: str
+    recall: RecallRecipe
+    vectors: Mapping[str, Float32]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
+    terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
+    seen: Sequence[int] | NDArray[np.int32] = ()
+
+
+def unseen_filter(seen: Sequence[int] | NDArray[np.int32]) -> dict[str, Any]:
+    return {"bool": {"must_not": {"terms": {wire.ITEM_ID: np.asarray(seen, dtype=np.int64)}}}}
+
+
+def channel_query(channel: VectorRecipe, query: ItemQuery, unseen: dict[str, Any]) -> dict[str, Any] | None:
+    """One search's ``query``; seen items are excluded. None: the channel has neither vector nor genres for this user.
+
+    The vector part is a `knn` query, not the search's own `knn` section: the section makes Elasticsearch run one more
+    phase a search, and the scores are the same. The seen filter stands inside it, so that its neighbours are
+    neighbours among the unseen; and outside where genres bring in items of their own.
+    """
+    alone = not query.terms or channel.term_weight <= 0
+    near: dict[str, Any] | None = None
+    if (vector := query.vectors.get(channel.name)) is not None:
+        near = {
+            "knn": {
+                "field": vector_of(channel.name),
+                "query_vector": vector * _MAGNIFIED if alone else vector,
+                "k": query.recall.num_candidates,  # without it, newer versions take the search's size
+                "num_candidates": query.recall.num_candidates,
+                "filter": unseen,
+                "boost": channel.vector_weight,
+            }
+        }
+    if alone:
+        return near
+    alike = {"terms": {wire.ITEM_GENRES: list(query.terms), "boost": channel.term_weight}}
+    return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **unseen["bool"]}}
+
+
+def inner_products(scores: NDArray[np.float64], channel: VectorRecipe) -> NDArray[np.float64]:
+    """The inner products behind the scores of a search by vector alone."""
+    return product_of_score(scores / channel.vector_weight) / _MAGNIFIED
+
+
+def search_body(search: dict[str, Any], size: int) -> dict[str, Any]:
+    """The body of a search that `found` can read."""
+    return {
+        "query": search,
+        "size": size,
+        "sort": _SORT,
+        "track_total_hits": False,
+        "_source": False,
+        "stored_fields": "_none_",
+    }
+
+
+def found(answer: Mapping[str, Any], channel: VectorRecipe, *, by_vector_alone: bool) -> Hits:
+    """The hits in the answer to one search."""
+    hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
+    keys = np.array([key for hit in hits for key in hit["sort"]], np.float64).reshape(-1, len(_SORT))  # score, itemid
+    scores = keys[:, 0]
+    return Hits(keys[:, 1].astype(np.int64), inner_products(scores, channel) if by_vector_alone else scores)
+
 
 _CONNECTIONS = 64  # per process; more than threads use them at once
 _VECTORS = 500  # documents per request when their vectors are read, too
@@ -66,7 +148,6 @@ def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) 
         max_retries=len(settings.urls) - 1,
         retry_on_timeout=False,
         connections_per_node=_CONNECTIONS,
-        node_class=ElasticNode,
         serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
     )
 
@@ -140,13 +221,13 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     def count(self, release: str, genre: int) -> int:
         """How many items of a release have a genre code. Raises ServiceError."""
         with self._asking("count"):
-            found = self._es.count(index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: genre}})
+            found = self._timely.count(index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: genre}})
             return int(found["count"])
 
     def searches(self, release: str) -> int:
         """How many searches of a release's items were answered since Elasticsearch started. Raises ServiceError."""
         with self._asking("searches"):
-            stats = self._es.indices.stats(
+            stats = self._timely.indices.stats(
                 index=wire.item_index(release), metric="search", filter_path="_all.total.search.query_total"
             )
             return int(stats["_all"]["total"]["search"]["query_total"])
@@ -157,7 +238,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         after: list[int] | None = None
         while True:
             with self._asking("catalogue"):
-                page = self._es.search(
+                page = self._timely.search(
                     index=wire.item_index(release),
                     size=_PAGE,
                     sort=[{wire.ITEM_ID: "asc"}],
@@ -182,7 +263,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         for start in range(0, len(itemids), _VECTORS):
             wanted = list(itemids[start : start + _VECTORS])
             with self._asking("indexed"):
-                page = self._es.search(
+                page = self._timely.search(
                     index=wire.item_index(release),
                     size=len(wanted),
                     query={"terms": {wire.ITEM_ID: wanted}},
@@ -200,11 +281,16 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             raise self._wrong("answered from a part of its index only")
 
     def _ping(self) -> str:
-        health = self._es.cluster.health(filter_path="status")
+        health = self._timely.cluster.health(filter_path="status")
         if health["status"] == "red":
             raise self._wrong("is up, but its cluster is red")
-        nodes = self._es.nodes.info(metric="http", filter_path="nodes.*.version")
+        nodes = self._timely.nodes.info(metric="http", filter_path="nodes.*.version")
         return ", ".join(sorted({node["version"] for node in nodes["nodes"].values()}))
+
+    @property
+    def _timely(self) -> Elasticsearch:
+        """The library's client, for what no user waits for; each read of a socket has the time that is left."""
+        return self._es.options(request_timeout=self._left_s())
 
     def _is_lost(self, error: Exception) -> bool:
         return isinstance(error, ConnectionResetError)

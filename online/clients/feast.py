@@ -15,7 +15,7 @@ from data_exchange_center import wire
 from data_exchange_center.feature_kinds import Entity
 from data_exchange_center.settings import FeastSettings
 from online.clients.base import Client, GoneError
-from online.clients.nodes import http_to
+from online.clients.http import http_to
 
 _HEADERS = ("Accept: application/json", "Content-Type: application/json")
 

@@ -21,8 +21,7 @@ from data_exchange_center.history import History
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from online.clients.base import StoredError
-from online.clients.redis_base import RedisClient
-from online.clients.redis_connection import at, move_live
+from online.clients.redis_connection import RedisClient, at, move_live
 
 _VECTOR = vector_of("")  # how the names of the fields with vectors begin
 COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose ids begin alike

@@ -15,17 +15,13 @@ from typing import Any, Final, Self
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException
+from redis.exceptions import ClusterDownError
 from redis.retry import Retry
 
 from data_exchange_center.settings import RedisSettings
-from online.clients.sockets import RedisConnection
+from online.clients.redis_connection import ERRORS, MOVED, TimelyConnection
 
 _LOOK_AGAIN_S: Final = 0.2  # how often the cluster is asked for its nodes, at most, while one of them does not answer
-# Of redis-py, whose error where no node says who has which slot is none of its RedisErrors.
-ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
-# What says that another server has the slot by now, or will have it soon.
-MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError, redis.TimeoutError)
 
 
 class ClusterClient:
@@ -55,7 +51,7 @@ class ClusterClient:
                 self._cluster = RedisCluster(
                     url=f"redis://{host}:{port}",  # with an address, redis-py takes our own kind of connection
                     startup_nodes=[_node(*address) for address in others],
-                    connection_class=RedisConnection,
+                    connection_class=TimelyConnection,
                     password=password.get_secret_value() if password else None,
                     socket_timeout=self._timeout_s,
                     socket_connect_timeout=self._settings.timeout_s,

@@ -1,20 +1,85 @@
-"""Connections to Redis, one server or a cluster, that retry nothing and keep the deadline of whoever uses them."""
+"""Connections to Redis, one server or a cluster, that retry nothing and keep the deadline of their thread."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, Final, Protocol, TypeVar, runtime_checkable
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException
 from redis.retry import Retry
 
 from data_exchange_center import wire
 from data_exchange_center.redis_layout import RedisLayout
 from data_exchange_center.settings import RedisSettings
-from online.clients.redis_cluster import ClusterClient
-from online.clients.sockets import RedisConnection
+from online.clients.base import Client
+from online.clients.deadline import current
+
+Query = TypeVar("Query")
+Answer = TypeVar("Answer")
+Result = TypeVar("Result")
+
+# Of redis-py, whose error where no node says who has which slot is none of its RedisErrors.
+ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
+# What says that another server has the slot by now, or will have it soon.
+MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError, redis.TimeoutError)
+
+
+class DeadlineSocket(socket.socket):
+    """A socket of which every operation has its own timeout, or what is left of the deadline where that is less.
+
+    A timeout counts each read alone, so redis-py would follow a server that sends a byte now and then for ever. Waiting
+    for the call in a thread would keep the deadline as well, but leave the thread with that server.
+    """
+
+    @classmethod
+    def over(cls, plain: socket.socket) -> DeadlineSocket:
+        """The same connection; ``plain`` is not used afterwards."""
+        timeout = plain.gettimeout()
+        limited = cls(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        limited.settimeout(timeout)
+        return limited
+
+    def _within(self, operation: Callable[..., Result], *arguments: Any) -> Result:
+        deadline, own = current(), self.gettimeout()
+        if deadline is None or (own is not None and own <= deadline.left()):
+            return operation(*arguments)
+        if not (left := deadline.left()):
+            raise TimeoutError("the deadline is over")
+        self.settimeout(left)
+        try:
+            return operation(*arguments)
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(own)
+
+    def recv(self, *arguments: Any) -> bytes:
+        return self._within(super().recv, *arguments)
+
+    def recv_into(self, *arguments: Any) -> int:
+        return self._within(super().recv_into, *arguments)
+
+    def send(self, *arguments: Any) -> int:
+        return self._within(super().send, *arguments)
+
+    def sendall(self, *arguments: Any) -> None:
+        self._within(super().sendall, *arguments)
+
+
+class TimelyConnection(redis.Connection):
+    """A connection of redis-py's pool that keeps the deadline of the thread that uses it, while it is made, too."""
+
+    def _connect(self) -> socket.socket:
+        configured = self.socket_connect_timeout
+        if (deadline := current()) is not None:
+            self.socket_connect_timeout = max(min(configured or deadline.left(), deadline.left()), 1e-3)
+        try:
+            return DeadlineSocket.over(super()._connect())  # type: ignore[no-untyped-call]
+        finally:
+            self.socket_connect_timeout = configured
 
 
 def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> redis.Redis:
@@ -23,9 +88,11 @@ def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int 
     Of a cluster it is a `ClusterClient`, which has the same methods.
     """
     if settings.cluster:
+        from online.clients.redis_cluster import ClusterClient  # what is past one machine is imported where it is used
+
         return ClusterClient(settings, timeout_s or settings.timeout_s)  # type: ignore[return-value]
     pool = redis.ConnectionPool(
-        RedisConnection,
+        TimelyConnection,
         host=settings.host,
         port=settings.port,
         db=db,
@@ -37,10 +104,19 @@ def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int 
     return redis.Redis.from_pool(pool)
 
 
+@runtime_checkable
+class Partitioned(Protocol):
+    """A client of several servers, each with a part of the keys; see `redis_cluster`."""
+
+    def at(self, key: str) -> AbstractContextManager[redis.Redis]: ...
+
+    def server_of(self, key: str) -> str: ...
+
+
 @contextmanager
 def at(client: redis.Redis, key: str) -> Iterator[redis.Redis]:
     """A client of the server that has a key: one pipeline of it, or one transaction, is for keys of one slot alone."""
-    if isinstance(client, ClusterClient):
+    if isinstance(client, Partitioned):
         with client.at(key) as server:
             yield server
     else:
@@ -49,7 +125,7 @@ def at(client: redis.Redis, key: str) -> Iterator[redis.Redis]:
 
 def server_of(client: redis.Redis, key: str) -> str:
     """Which server has a key: what has the same answer can be asked in one round trip."""
-    return client.server_of(key) if isinstance(client, ClusterClient) else ""
+    return client.server_of(key) if isinstance(client, Partitioned) else ""
 
 
 def move_live(client: redis.Redis, layout: RedisLayout, release: str) -> None:
@@ -83,3 +159,26 @@ def set_copies(client: redis.Redis, layout: RedisLayout, key: str) -> None:
             pipe.execute()
         if client.get(key) == now:  # nobody else has changed it meanwhile
             return
+
+
+class RedisClient(Client[Query, Answer]):
+    """A client of the database where the user state lies. Subclasses write `_call`."""
+
+    service: ClassVar[str] = "redis"
+    library_errors: ClassVar[tuple[type[Exception], ...]] = ERRORS
+
+    def __init__(self, settings: RedisSettings, timeout_s: float | None = None) -> None:
+        """``timeout_s``: of a call, if not as the settings say."""
+        self.timeout_s = timeout_s or settings.timeout_s
+        self._redis = connect(settings, timeout_s=timeout_s)
+        self._layout = RedisLayout(settings.cluster)
+
+    def _is_lost(self, error: Exception) -> bool:
+        return isinstance(error, MOVED) and not isinstance(error, redis.TimeoutError)
+
+    def _ping(self) -> str:
+        info: dict[str, object] = self._redis.info("server")  # type: ignore[assignment]
+        return str(info.get("valkey_version", info["redis_version"]))
+
+    def close(self) -> None:
+        self._redis.close()

@@ -18,8 +18,7 @@ from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
 from online.clients.base import Client, GoneError
-from online.clients.curl import Answer
-from online.clients.nodes import http_to
+from online.clients.http import Answer, http_to
 
 _FLOAT: Final = "FP32"
 _BYTES: Final = 4  # of such a number

@@ -35,8 +35,7 @@ from data_exchange_center.index_scores import hybrid_scores
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.recipes import VectorRecipe
 from online.clients.base import GoneError, ServiceError, StoredError
-from online.clients.elastic import IndexedItem
-from online.clients.item_search import ItemQuery
+from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser
 from online.recommend.rank import UserRow, unranked
 from online.recommend.recall import popular_unseen, recall

@@ -19,7 +19,7 @@ from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.release import Manifest
 from online.clients.base import Asks, StoredError
-from online.clients.item_search import ItemQuery
+from online.clients.elastic import ItemQuery
 from online.clients.redis import StoredUser
 from online.recommend.types import Candidates, Lacking, Outcome, lacking
 

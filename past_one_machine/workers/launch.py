@@ -8,6 +8,7 @@ each other where they died (github.com/pytorch/pytorch/issues/135712), each star
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import uuid
@@ -19,9 +20,9 @@ from typing import Any, TypeVar
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from data_exchange_center import steps
+from data_exchange_center import plugins, steps
 from data_exchange_center.recipes import Recipe
-from data_exchange_center.settings import Settings, TrainingSettings
+from data_exchange_center.settings import IN_MEMORY, Settings, TrainingSettings
 from data_exchange_center.steps import StepError
 from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import fit_channel
@@ -88,6 +89,16 @@ def _join(main: Main, settings: Settings) -> None:
     folder = settings.offline_dir / f"checkpoints-{Path(sys.argv[0]).stem}"
     with group.joined(settings.training, folder) as workers:
         main(settings, workers)
+
+
+def run_whole(step: str, settings: Settings) -> None:
+    """Run a step, or the twin that RECSYS_ENGINE has of it, as a single process would: the first worker's part.
+
+    Args:
+        step: path of its script.
+    """
+    twins = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
+    importlib.import_module(twins.get(step, step).removesuffix(".py").replace("/", ".")).main(settings)
 
 
 def fit_together(past: Sequences, inputs: Inputs, recipe: Recipe) -> None:

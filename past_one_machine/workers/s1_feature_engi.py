@@ -10,15 +10,14 @@ from __future__ import annotations
 from data_exchange_center import provenance
 from data_exchange_center.settings import Settings
 from offline.models.stages import ranker_of_lists
-from offline.rank import s1_feature_engi
 from offline.readers import read_inputs
 from past_one_machine.workers.group import Workers
-from past_one_machine.workers.launch import fit_together, run
+from past_one_machine.workers.launch import fit_together, run, run_whole
 
 
 def main(settings: Settings, workers: Workers) -> None:
     if workers.first:
-        s1_feature_engi.main(settings)
+        run_whole("offline/rank/s1_feature_engi.py", settings)
     else:
         train_with_the_first(settings, workers)
 
@@ -26,7 +25,7 @@ def main(settings: Settings, workers: Workers) -> None:
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
     """The part of a worker that is not the first."""
     if settings.recipe.ranker.examples == "lists":
-        provenance.made_from(settings.exchange_dir, settings.recipe, provenance.FEATURES)  # refuses what the first does
+        provenance.made_from(settings.exchange_dir, settings.recipe, provenance.FEATURES)  # refuses as the first does
         inputs = read_inputs(settings, share=workers.reads)
         fit_together(inputs.data.earlier(ranker_of_lists(settings.recipe).past), inputs, settings.recipe)
 

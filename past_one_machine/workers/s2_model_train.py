@@ -12,12 +12,12 @@ from data_exchange_center.settings import Settings
 from offline.models.kinds import fit_ranker
 from offline.rank import s2_model_train
 from past_one_machine.workers.group import Workers
-from past_one_machine.workers.launch import run
+from past_one_machine.workers.launch import run, run_whole
 
 
 def main(settings: Settings, workers: Workers) -> None:
     if workers.first:
-        s2_model_train.main(settings)
+        run_whole("offline/rank/s2_model_train.py", settings)
     else:
         train_with_the_first(settings, workers)
 
@@ -25,7 +25,7 @@ def main(settings: Settings, workers: Workers) -> None:
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
     """The part of a worker that is not the first."""
     if settings.recipe.ranker.examples == "lists":
-        provenance.made_from(settings.exchange_dir, settings.recipe, provenance.RANKER)  # refuses what the first does
+        provenance.made_from(settings.exchange_dir, settings.recipe, provenance.RANKER)  # refuses as the first does
         fit_ranker(settings.recipe.ranker, s2_model_train.recalled_lists(settings, share=workers.reads_lists))
 
 

@@ -10,23 +10,20 @@ from __future__ import annotations
 from data_exchange_center import provenance
 from data_exchange_center.settings import Settings
 from offline.readers import read_inputs
-from offline.recall import s2_vector_recall
 from past_one_machine.workers.group import Workers
-from past_one_machine.workers.launch import fit_together, run
+from past_one_machine.workers.launch import fit_together, run, run_whole
 
 
 def main(settings: Settings, workers: Workers) -> None:
     if workers.first:
-        s2_vector_recall.main(settings)
+        run_whole("offline/recall/s2_vector_recall.py", settings)
     else:
         train_with_the_first(settings, workers)
 
 
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
     """The part of a worker that is not the first."""
-    provenance.made_from(
-        settings.exchange_dir, settings.recipe, provenance.VECTOR_RECALL
-    )  # refuses what the first does
+    provenance.made_from(settings.exchange_dir, settings.recipe, provenance.VECTOR_RECALL)  # refuses as the first does
     inputs = read_inputs(settings, share=workers.reads)
     fit_together(inputs.data, inputs, settings.recipe)
 

@@ -15,9 +15,8 @@ from data_exchange_center.features import ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
 from online.clients.base import Asks, GoneError, ServiceError, StoredError
-from online.clients.elastic import ElasticItems
+from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
-from online.clients.item_search import ItemQuery
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.world import (

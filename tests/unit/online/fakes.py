@@ -17,9 +17,8 @@ from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Published
 from online.clients.base import Client, GoneError, ServiceError, StoredError
-from online.clients.elastic import CatalogueItem, IndexedItem
+from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
-from online.clients.item_search import ItemQuery
 from online.clients.redis import StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 from tests.unit.online.world import World

@@ -18,7 +18,7 @@ from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, RECIPES
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import UserRow
-from online.clients.item_search import ItemQuery
+from online.clients.elastic import ItemQuery
 from tests.unit.offline_to_online.online_side import USERS, FakeItems, OnlineSide
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import trustme
 
-from online.clients.curl import Answer, Http, UnreadableError
 from online.clients.deadline import Deadline, until
+from online.clients.http import Answer, Http, UnreadableError
 
 
 class Echo(BaseHTTPRequestHandler):

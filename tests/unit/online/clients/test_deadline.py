@@ -16,11 +16,10 @@ from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
 from online.clients.base import OUT_OF_TIME, Client, ServiceError
 from online.clients.deadline import Deadline, current, until
-from online.clients.elastic import ElasticItems
+from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
-from online.clients.item_search import ItemQuery
 from online.clients.redis import RedisUsers, UserQuery
-from online.clients.sockets import DeadlineSocket
+from online.clients.redis_connection import DeadlineSocket
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.trickling import service
 from tests.unit.online.world import SourceWorld

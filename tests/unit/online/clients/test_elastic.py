@@ -13,9 +13,8 @@ from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe
 from data_exchange_center.settings import ElasticsearchSettings, Settings
 from offline_to_online.stores.base import elastic_client
 from online.clients.base import GoneError, ServiceError
-from online.clients.curl import Answer
-from online.clients.elastic import ElasticItems
-from online.clients.item_search import ItemQuery, channel_query, inner_products, unseen_filter
+from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
+from online.clients.http import Answer
 from tests.unit.online.world import DefaultWorld, SourceWorld
 
 

@@ -7,9 +7,8 @@ from typing import cast
 
 import pytest
 
-from online.clients import nodes
-from online.clients.curl import Answer, Http
-from online.clients.nodes import Nodes
+from online.clients import http
+from online.clients.http import Answer, Http, Nodes
 
 
 class Node:
@@ -48,11 +47,11 @@ def test_past_one_that_is_gone_nobody_notices(error: Exception) -> None:
 
 def test_one_that_comes_back_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(nodes.time, "monotonic", lambda: now)
+    monkeypatch.setattr(http.time, "monotonic", lambda: now)
     gone = Node("gone", ConnectionRefusedError())
     client = over(gone, Node("b"))
     assert ask(client) == "b"
-    gone.error, now = None, now + nodes.DOWN_S
+    gone.error, now = None, now + http.DOWN_S
     assert {ask(client) for _ in range(4)} == {"gone", "b"}
 
 

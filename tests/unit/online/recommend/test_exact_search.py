@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.recipes import SOURCE
-from online.clients.elastic import IndexedItem
-from online.clients.item_search import ItemQuery
+from online.clients.elastic import IndexedItem, ItemQuery
 from online.recommend.fallback import ExactItems
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems

@@ -17,8 +17,8 @@ from data_exchange_center import wire
 from data_exchange_center.fusion import Hits
 from online.clients.base import ServiceError
 from online.clients.deadline import Deadline
+from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery
-from online.clients.item_search import ItemQuery
 from online.recommend import release as releases
 from online.recommend.release import OpeningError
 from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, Stopwatch

@@ -7,7 +7,7 @@ import pytest
 
 from data_exchange_center.fusion import Hits
 from online.clients.base import OUT_OF_TIME, ServiceError
-from online.clients.item_search import ItemQuery
+from online.clients.elastic import ItemQuery
 from online.recommend import readiness as warm_up
 from online.recommend.readiness import warm_up_elasticsearch
 from tests.unit.online.conftest import Fakes

@@ -1,23 +1,23 @@
-"""HTTP by libcurl: a call costs a third of the processor time that it costs in Python, most of it without the GIL.
+"""HTTP by libcurl, to one server or to whichever of several answers.
 
-It keeps `deadline.current` as a whole: connecting, sending, and an answer that comes a byte now and then.
+A call costs a third of the processor time that it costs in Python, most of it without the GIL, and libcurl keeps a
+deadline as a whole: looking a name up, connecting, sending, and an answer that comes a byte now and then.
 """
 
 from __future__ import annotations
 
-import socket
+import itertools
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import certifi
 import pycurl
 
-from online.clients.addresses import addresses_of
 from online.clients.deadline import current
 
 _BUFFER: Final = 128 * 1024  # bytes that are handed over at once
@@ -74,10 +74,7 @@ class Http:
 
         ``ca_certs``: a PEM file with the authorities that are believed, instead of the public ones.
         """
-        place = urlsplit(url)
         self._url = url
-        self._host = place.hostname or ""
-        self._port = place.port
         self._headers = [*headers, "Expect:"]  # send a body at once, without asking whether it is welcome
         self._timeout_s = timeout_s
         self._login = login
@@ -129,10 +126,7 @@ class Http:
 
     def _connection(self) -> pycurl.Curl:
         """For one thread at a time. It is connected when it is used first, and again where the server has hung up."""
-        addresses = self._addresses()
         curl = pycurl.Curl()
-        if addresses != [self._host]:
-            curl.setopt(pycurl.RESOLVE, [f"{self._host}:{self._port}:{','.join(addresses)}"])
         curl.setopt(pycurl.NOSIGNAL, 1)  # as threads use it
         curl.setopt(pycurl.PROXY, "")  # none between us and our own service, whatever the environment names
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
@@ -141,13 +135,6 @@ class Http:
             curl.setopt(pycurl.PASSWORD, self._login[1].encode())
         curl.setopt(pycurl.CAINFO, str(self._ca_certs or certifi.where()))
         return curl
-
-    def _addresses(self) -> list[str]:
-        """libcurl's own look-up would hold up a call beyond its time."""
-        try:
-            return addresses_of(self._host, self._left_s())
-        except socket.gaierror as error:
-            raise ConnectionRefusedError(str(error)) from error
 
     def close(self) -> None:
         """Close the connections that no thread is using."""
@@ -165,3 +152,67 @@ def _told(code: int, message: str) -> OSError:
     if code in _LOST:
         return ConnectionResetError(message)
     return UnreadableError(f"{message} (libcurl's error {code})")
+
+
+DOWN_S: Final = 2.0  # for which one that did not answer is asked only where no other does
+
+
+def http_to(
+    urls: Sequence[str],
+    headers: Sequence[str] = (),
+    *,
+    timeout_s: float,
+    login: tuple[str, str] | None = None,
+    ca_certs: Path | None = None,
+) -> Http | Nodes:
+    """A client of whoever answers at these addresses; what else it is told goes to each `Http`."""
+    nodes = [Http(url, headers, timeout_s=timeout_s, login=login, ca_certs=ca_certs) for url in urls]
+    return Nodes(nodes) if len(nodes) > 1 else nodes[0]
+
+
+class Nodes:
+    """Like `Http`, of several. What is asked may be asked twice, so it only reads. Shared by threads."""
+
+    def __init__(self, nodes: Sequence[Http]) -> None:
+        self._nodes = list(nodes)
+        self._turn = itertools.count()
+        self._down_until = [0.0] * len(self._nodes)
+
+    def get(self, path: str) -> Answer:
+        """Raises as `Http.get`, what the last one raised that was asked."""
+        return self._first(lambda node: node.get(path))
+
+    def post(self, path: str, body: bytes, headers: Sequence[str] = ()) -> Answer:
+        """Raises as `Http.post`, what the last one raised that was asked."""
+        return self._first(lambda node: node.post(path, body, headers))
+
+    def _first(self, ask: Callable[[Http], Answer]) -> Answer:
+        """The first answer. A node that took the whole time is not asked next; there is none left for another."""
+        *others, last = self._in_turn()
+        for place in others:
+            try:
+                return self._ask(place, ask)
+            except ConnectionError:
+                if (deadline := current()) is not None and not deadline.left():
+                    raise
+        return self._ask(last, ask)
+
+    def _in_turn(self) -> list[int]:
+        """Round robin, and those that did not answer lately last."""
+        first, now = next(self._turn), time.monotonic()
+        places = [(first + n) % len(self._nodes) for n in range(len(self._nodes))]
+        return sorted(places, key=lambda place: self._down_until[place] > now)
+
+    def _ask(self, place: int, ask: Callable[[Http], Answer]) -> Answer:
+        try:
+            answer = ask(self._nodes[place])
+        except (ConnectionError, TimeoutError):
+            self._down_until[place] = time.monotonic() + DOWN_S
+            raise
+        self._down_until[place] = 0.0
+        return answer
+
+    def close(self) -> None:
+        """Close the connections that no thread is using."""
+        for node in self._nodes:
+            node.close()

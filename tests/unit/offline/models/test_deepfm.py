@@ -1,3 +1,5 @@
+"""DeepFM: its definition pair by pair, its weights as bytes, its ONNX."""
+
 from __future__ import annotations
 
 from itertools import combinations
@@ -11,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offline.models.deepfm import DeepFM, DeepFMConfig
-from offline.models.fm import FM
 from offline.models.kinds import ScoringModel, load_ranker, weights_to_bytes
 
 CONFIG = DeepFMConfig(
@@ -59,22 +60,6 @@ def test_deepfm_is_the_sum_over_all_pairs(seed: int) -> None:
     with torch.no_grad():
         expected = [pair_by_pair(model, row) for row in rows]
         np.testing.assert_allclose(model(rows)[:, 0].numpy(), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_fm_is_bias_weights_and_product() -> None:
-    torch.manual_seed(0)
-    model = FM(3, 4, 5)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_()
-        expected = (
-            model.bias
-            + model.linear.table.weight[2]
-            + model.linear.table.weight[3 + 1]
-            + (model.user_factors()[2] * model.item_factors()[1]).sum()
-        )
-        assert model(torch.tensor([[2, 1]])).item() == pytest.approx(expected.item(), rel=1e-5)
-        assert model.item_bias()[1] == model.linear.table.weight[4, 0]
 
 
 def test_the_unknown_begins_at_zero() -> None:

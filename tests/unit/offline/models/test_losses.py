@@ -1,4 +1,4 @@
-"""The loss over a sample is the softmax that it stands for: on average, and exactly where everything is drawn."""
+"""The losses of the tower: value and gradient of the softmax, and of a sample, on average and where all is drawn."""
 
 from __future__ import annotations
 
@@ -7,8 +7,53 @@ import pytest
 import torch
 from torch import Tensor
 
-from offline.models.losses import chances, drawn, next_item_loss, sampled_item_loss, within
-from tests.unit.offline.models.test_next_item_loss import DIM, ITEMS, ROWS, SEEN, TARGETS, WEIGHTS
+from offline.models.losses import EXCLUDED, chances, drawn, next_item_loss, sampled_item_loss, within
+
+ROWS, ITEMS, DIM = 7, 12, 4
+SEEN = (torch.tensor([0, 0, 3, 6]), torch.tensor([1, 2, 5, 11]))
+TARGETS = (torch.tensor([0, 0, 3, 4]), torch.tensor([3, 4, 6, 11]))  # the others have none
+WEIGHTS = torch.tensor([0.5, 1.0, 1.0, 2.0, 0.1, 1.0, 1.0])
+
+
+def by_autograd(users: Tensor, items: Tensor, bias: Tensor) -> Tensor:
+    excluded = torch.zeros(ROWS, ITEMS, dtype=torch.bool)
+    excluded[:, 0] = excluded[SEEN] = True
+    logits = (users @ items.T + bias).masked_fill(excluded, EXCLUDED)
+    return -(logits.log_softmax(dim=1)[TARGETS] * WEIGHTS[TARGETS[0]]).sum()
+
+
+def test_value_and_gradients_are_those_of_autograd() -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(shape, requires_grad=True) for shape in ((ROWS, DIM), (ITEMS, DIM), (ITEMS,))]
+    one, two = by_autograd(*inputs), next_item_loss(*inputs, SEEN, TARGETS, WEIGHTS)
+    assert two.item() == pytest.approx(one.item(), rel=1e-6)
+    for expected, found in zip(torch.autograd.grad(one * 3, inputs), torch.autograd.grad(two * 3, inputs), strict=True):
+        assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_without_a_target_there_is_nothing_to_learn() -> None:
+    none = torch.from_numpy(np.empty(0, np.int64))
+    users = torch.randn(ROWS, DIM, requires_grad=True)
+    loss = next_item_loss(users, torch.randn(ITEMS, DIM), torch.zeros(ITEMS), SEEN, (none, none), WEIGHTS)
+    assert loss.item() == 0
+    assert not torch.autograd.grad(loss, users)[0].any()
+
+
+def test_the_sum_is_exact_where_products_are_of_half_precision() -> None:
+    """As on a GPU with RECSYS_TRAINING__PRECISION=mixed: the logits are rounded, what is made of them is not."""
+    torch.manual_seed(0)
+    rows, items = 500, 50
+    users, vectors, bias = torch.randn(rows, DIM), torch.randn(items, DIM), torch.randn(items)
+    every = torch.arange(rows)
+    seen, targets, weights = (every, every % 7 + 1), (every, every % 40 + 8), torch.rand(rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = next_item_loss(users, vectors, bias, seen, targets, weights)
+        logits = torch.addmm(bias, users, vectors.T).float()
+    logits[:, 0] = logits[seen] = EXCLUDED
+    expected = -(logits.log_softmax(dim=1)[targets] * weights).sum()
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
 
 LIKED = np.array([0, 0, 3, 100, 1, 0, 7, 2, 2, 50, 0, 1], dtype=np.float32)  # by item code
 

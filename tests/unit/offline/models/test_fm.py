@@ -1,13 +1,48 @@
+"""The factorization machine: its definition, its vectors in the index, its training rows."""
+
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from data_exchange_center.channels import index_vectors, query_vectors
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import RECIPES
 from offline.data.sequences import sequences
-from offline.models.fm import codes_of, fm_data
+from offline.models.fm import FM, codes_of, fm_data
+
+
+def test_fm_is_bias_weights_and_product() -> None:
+    torch.manual_seed(0)
+    model = FM(3, 4, 5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+        expected = (
+            model.bias
+            + model.linear.table.weight[2]
+            + model.linear.table.weight[3 + 1]
+            + (model.user_factors()[2] * model.item_factors()[1]).sum()
+        )
+        assert model(torch.tensor([[2, 1]])).item() == pytest.approx(expected.item(), rel=1e-5)
+        assert model.item_bias()[1] == model.linear.table.weight[4, 0]
+
+
+def test_the_inner_product_is_the_order_of_the_fm() -> None:
+    torch.manual_seed(0)
+    model = FM(6, 41, 8)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    users = query_vectors(model.user_factors()[1:].numpy())
+    items = index_vectors(model.item_factors()[1:].numpy(), model.item_bias()[1:].numpy())
+    for user in range(5):
+        codes = torch.tensor([[user + 1, item + 1] for item in range(40)])
+        logits = model(codes)[:, 0].detach().numpy()
+        products = items @ users[user]
+        np.testing.assert_allclose(products - products[0], logits - logits[0], atol=1e-5)
 
 
 def test_an_id_outside_the_vocabulary_is_unknown() -> None:
