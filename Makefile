@@ -63,6 +63,7 @@ export python_fits
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-uv.txt
 	$(install) --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@rm -rf recsys_pipeline.egg-info # left by an earlier build, it would hide the entry points of this one
 	@touch $@
 
 # A lock file names all that is needed, and leaves out on purpose what some packages ask for: see [tool.uv] in pyproject.toml.

@@ -1,4 +1,4 @@
-"""What several steps and experiments read of the exchange folder, in the form that the pure functions take."""
+"""Readers of the exchange folder that several steps share, in the form that the pure functions take."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _events_of(users: pd.DataFrame, part: slice) -> list[Condition] | None:
 def read_with_holdout(settings: Settings) -> Inputs:
     """The data set's own rows with every user's held-out ones, which evaluation alone reads.
 
-    What servers were told is not among them: most of it came after the moment that evaluation asks for.
+    Feedback of servers is not among them: most of it came after the moment that is evaluated.
 
     Raises ArtifactError when a file is missing, StepError when the held-out rows are not every user's last ones.
     """
@@ -140,6 +140,6 @@ def read_model_reports(exchange_dir: Path) -> dict[str, dict[str, Any]]:
 
 
 def _past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
-    """All rows but the held-out ones, numbered anew."""
+    """All rows but the held-out ones, numbered from 0."""
     ratings = artifacts.RATINGS.read(settings.exchange_dir, columns)
     return ratings[ratings[Columns.SPLIT].isin(PAST)].reset_index(drop=True)

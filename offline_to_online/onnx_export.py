@@ -7,20 +7,20 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import onnx
-import onnxruntime
-import torch
 from google.protobuf.message import DecodeError
-from torch import nn
 
 from data_exchange_center import wire
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.steps import CheckError
-from offline.models.kinds import score
+
+if TYPE_CHECKING:  # four seconds to import, which only an export needs
+    import onnxruntime
+    from torch import nn
 
 # Triton 2.51 (image 24.10) carries ONNX Runtime 1.19, which reads up to these.
 OPSET: Final = 18
@@ -37,6 +37,8 @@ def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
 
     The number of rows is free. The same weights give the same bytes.
     """
+    import torch
+
     example = ModelInputs(np.zeros((2, widths.row), np.float32), np.zeros((1, widths.history), np.float32)).by_name
     rows = torch.export.Dim("rows", min=1, max=wire.MAX_BATCH)
     for talkative in ("torch.onnx", "torch.utils.flop_counter", "onnxscript", "onnx_ir"):
@@ -103,12 +105,16 @@ def check_onnx(content: bytes, model: nn.Module, lists: Sequence[ModelInputs]) -
             f"the exporter wrote opset {opsets.get('ai.onnx')} and IR {proto.ir_version}; "
             f"the serving runtime reads at most {MAX_OPSET} and {MAX_IR}"
         )
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     alone = lists[0].part(slice(1))
     return max(_difference(session, model, inputs) for inputs in (alone, *lists))
 
 
 def _difference(session: onnxruntime.InferenceSession, model: nn.Module, inputs: ModelInputs) -> float:
+    from offline.models.kinds import score
+
     scores: Float32 = session.run([wire.MODEL_OUTPUT], inputs.by_name)[0]
     if scores.shape != (len(inputs), 1):
         raise CheckError(f"the ONNX model gives shape {scores.shape} for {len(inputs)} rows")

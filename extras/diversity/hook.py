@@ -13,6 +13,7 @@ from pydantic import Field
 
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits
+from data_exchange_center.vocabulary import Vocabulary
 from extras.diversity.diversity import diverse_order, rarity, similarity_rows
 from online.recommend.fallback import ExactItems
 from online.recommend.recommend import Answered
@@ -101,10 +102,9 @@ class SimilarItems:
     def among(self, itemids: NDArray[np.integer]) -> tuple[Float32, Float32]:
         """(k, d) rows and (k,) rarities of some items; 0 for one that is not held: like no other, and as if popular."""
         rows, rarities = np.zeros((len(itemids), self.rows.shape[1]), np.float32), np.zeros(len(itemids), np.float32)
-        if len(self.itemids):
-            at = np.minimum(np.searchsorted(self.itemids, itemids), len(self.itemids) - 1)
-            known = self.itemids[at] == itemids
-            rows[known], rarities[known] = self.rows[at[known]], self.rarities[at[known]]
+        codes = Vocabulary(self.itemids).codes(itemids)
+        known = codes > 0
+        rows[known], rarities[known] = self.rows[codes[known] - 1], self.rarities[codes[known] - 1]
         return rows, rarities
 
 

@@ -1,6 +1,6 @@
 """The ranker's training data: lists that recall would have returned at request points, labelled, and its inputs.
 
-In the order in which it is made: which requests (`ListsAsked`), what recall finds there (`recall_lists`), what a batch
+In the order in which it is made: which requests (`ListsConfig`), what recall finds there (`recall_lists`), what a batch
 is drawn from them (`sampled`), and the model's inputs (`StoredFeatures`), by the functions that the server calls.
 """
 
@@ -27,7 +27,7 @@ from data_exchange_center.progress import progress
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError
 from data_exchange_center.vocabulary import Vocabulary, top_k
-from offline.data.requests import Points, asked_later, histories, next_events, request_points, requests_at, seen_before
+from offline.data.requests import Points, histories, next_events, postponed, request_points, requests_at, seen_before
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.data.statistics import item_statistics, user_columns, user_statistics_after
 
@@ -41,14 +41,14 @@ NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: the
 
 
 @dataclass(frozen=True)
-class ListsAsked:
-    """The ranker's requests.
+class ListsConfig:
+    """Settings of the ranker's training lists: which requests, and what of their lists.
 
     Attributes:
         seed: of what is random about them.
         past: share of each user's events that the teachers know; requests come later.
         stride: events between requests.
-        later: share of the requests that are asked years later.
+        later: share of the requests that come years later.
         weights: of each channel in the fusion.
         size: candidates of a list.
         history: events the ranker sees.
@@ -80,7 +80,7 @@ class ListsAsked:
     def requests(self, past: Sequences) -> Points:
         """Draw the requests of all users of ``past``; some of them come years later."""
         rng = np.random.default_rng(self.seed)
-        return asked_later(self.after_past(past, request_points(past, self.stride, rng)), self.later, rng)
+        return postponed(self.after_past(past, request_points(past, self.stride, rng)), self.later, rng)
 
     def after_past(self, past: Sequences, points: Points) -> Points:
         """The points that come after what the teachers know."""
@@ -186,6 +186,7 @@ def recall_lists(
     parts = []
     n_columns = len(candidate_columns([channel.name for channel in channels]))
     ends = _ends(points)
+    # one thread searches the next chunk's channels while this one fuses and labels
     searched = (
         (chunk, [list(_search(channel, data, chunk, profiles, size)) for channel in channels])
         for chunk in _chunks(points, ends)
@@ -202,15 +203,18 @@ def recall_lists(
 def _labelled(
     data: Sequences, points: Points, fused: Sequence[Fused], shape: tuple[int, int, int], history: int, horizon: int
 ) -> Lists:
-    """What was recalled at each point, with what came before and after it. ``shape``: of the features."""
+    """Label what was recalled at each point, by what came after it. ``shape``: of the features."""
+    # candidates in fused order, (m, c), padded with 0
     candidates, features = np.zeros(shape[:2], dtype=np.int32), np.zeros(shape, dtype=np.float16)
     for row, found in enumerate(fused):
         candidates[row, : len(found.ids)] = found.ids
         features[row, : len(found.ids)] = found.features
-    after, liked = next_events(data, points, horizon)
+    # which of them the user rated next, and how
+    after, liked = next_events(data, points, horizon)  # (m, horizon)
     good, bad = np.where(liked, after, -1), np.where(liked | (after == 0), -1, after)
     is_liked, is_bad = (_among(candidates, each) for each in (good, bad))
-    items, ratings, ages, _ = histories(data, points, history)
+    # what the request saw
+    items, ratings, ages, _ = histories(data, points, history)  # (m, history)
     return Lists(
         users=points.users.astype(np.int32),
         times=points.times,
@@ -237,7 +241,7 @@ def _among(candidates: Ints, others: Ints) -> NDArray[np.bool_]:
 def channel_hits(
     data: Sequences, points: Points, profiles: NDArray[np.int64], channel: Channel, size: int
 ) -> Iterator[Hits]:
-    """What one channel alone finds at every point."""
+    """Search one channel alone at every point."""
     for chunk in _chunks(points, _ends(points)):
         yield from _search(channel, data, chunk, profiles, size)
 
@@ -282,21 +286,23 @@ class ListSample:
 
 
 def sampled(lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bool_] | None = None) -> ListSample:
-    """Of each list ``size`` candidates: what was liked, and random others.
+    """Negative sampling: ``size`` candidates of each list, those that were liked and random others.
 
-    What was disliked or pads is taken last. A random one stands for those of its list that were not taken too, so that
-    a softmax over the sample, with ``log_weights`` added to the scores, is one over the list (Jean et al. 2015).
+    Disliked candidates and padding are taken last. A random one stands for those of its list that were not taken too,
+    so that a softmax over the sample, with ``log_weights`` added to the scores, is one over the list (Jean et al.
+    2015).
 
-    ``of``: which m of all lists, for which others draw, these are; each list's sample is the same, whoever draws.
+    ``of``: which m of all lists these are, when other workers draw for the rest; no list's sample depends on it.
     """
     m, c = lists.candidates.shape
     everyone = np.ones(m, dtype=np.bool_) if of is None else of
     size = min(size, c)
     left_out = lists.disliked | (lists.candidates == 0)
-    key = rng.random((len(everyone), c), dtype=np.float32)[everyone]
+    # a random key each; the liked come first, what is left out comes last
+    key = rng.random((len(everyone), c), dtype=np.float32)[everyone]  # (m, c)
     key[lists.liked] = -1
     key[left_out] = 1
-    places = np.sort(np.argpartition(key, size - 1, axis=1)[:, :size], axis=1)
+    places = np.sort(np.argpartition(key, size - 1, axis=1)[:, :size], axis=1)  # (m, size) in fused order
     is_random = ~(lists.liked | left_out)
     taken = np.take_along_axis(is_random, places, axis=1)
     stands_for = np.log(np.maximum(is_random.sum(axis=1), 1) / np.maximum(taken.sum(axis=1), 1))
@@ -311,7 +317,7 @@ def sampled(lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bo
 
 @dataclass(frozen=True, eq=False)
 class StoredFeatures:
-    """What a feature store would hold at the end of a past, and the spec that encodes it.
+    """Contents of a feature store at the end of a past, and the spec that encodes them.
 
     Users' statistics are not among it: the lists have them, as they stood at each request.
 
@@ -412,9 +418,9 @@ def _offsets(m: int, n: int) -> NDArray[np.int32]:
 
 
 def made_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """The same items, the next one made by another thread while one is used; None would end them.
+    """Prefetch: another thread makes the next item while the current one is used. An item that is None ends them.
 
-    What fails in making one is raised where that one would be used. Who stops early waits for the one being made.
+    An exception is raised where its item would be used. A caller that stops early waits for the item being made.
     """
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, items, None)

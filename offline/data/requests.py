@@ -15,7 +15,7 @@ from data_exchange_center.as_of import first_of_second
 from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
 from offline.data.sequences import Ints, Sequences
 
-LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `asked_later`
+LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `postponed`
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Points:
 def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Points:
     """The second of every ``stride``-th event of each user from a random phase, and of every return after a break.
 
-    A second is asked for once, a user's first second never.
+    A second has one request at most, a user's first second none.
     """
     users, positions = data.users, data.positions
     phase = rng.integers(0, stride, data.n_users)[users]
@@ -53,12 +53,12 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     return Points(users[event], positions[event], data.times[event])
 
 
-def asked_later(
+def postponed(
     points: Points, share: float, when: np.random.Generator, which: np.random.Generator | None = None
 ) -> Points:
-    """The points, a random ``share`` of them asked years later, up to thirty; what they see stays.
+    """Move a random ``share`` of the points years later, up to thirty; what they see stays.
 
-    So a ranker is taught what to answer where the clock says nothing, as for a request that is asked of old data now:
+    So a ranker learns what to answer where the clock says nothing, as for a request of today over old data:
     what was liked next by those who went on and by those who came back. Gaps that are no longer than `LONG_AGO_S` are
     the data's own, so that who comes back after one is not taken for somebody else. The time that has passed is drawn
     evenly on a logarithmic scale.
@@ -74,7 +74,7 @@ def asked_later(
 
 
 def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints, Ints, Ints]:
-    """What each request sees, newest first: codes, ratings, ages in seconds (m, length); regimes (m,)."""
+    """Histories that the requests see, newest first: codes, ratings, ages in seconds (m, length); regimes (m,)."""
     items, ratings, times = data.histories_at(points.users, points.positions, length)
     ages = np.where(items > 0, points.times[:, None] - times, 0)
     return items, ratings, ages, regimes(points.times, times[:, 0], items[:, 0] > 0)
@@ -83,7 +83,7 @@ def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints,
 def requests_at(
     data: Sequences, points: Points, profiles: Ints, events: int, stored: Mapping[str, Float32]
 ) -> Requests:
-    """What a channel may know of each request.
+    """Inputs of a channel for each request.
 
     Args:
         profiles: (users, fields) codes.

@@ -75,7 +75,7 @@ def build_spec(
 
 
 def user_features(users: pd.DataFrame, user_terms: pd.DataFrame) -> pd.DataFrame:
-    """Every user's newest raw values: `profiles` with the statistics beside them; whole numbers are int64."""
+    """Every user's newest raw values: `profiles` and the statistics; whole numbers are int64."""
     return whole_numbers(users.merge(user_terms, on=Columns.USER, how="left", validate="1:1"))
 
 

@@ -35,7 +35,7 @@ class Sequences:
         ratings: (events,) codes of `Dataset.levels`, from 1.
         liked: (events,) whether the rating is a click.
         times: (events,) seconds.
-        recorded: (events,) whether a server was told it, so that it trains whatever its place; None: it was of none.
+        recorded: (events,) feedback of a server, which trains whatever its place; None: there is none.
     """
 
     userids: Ints
@@ -112,7 +112,7 @@ class Sequences:
 
         Counts of some users and of others add up, as those of `followers` do.
         """
-        seen = self.seen().astype(np.int32)
+        seen = self.seen().astype(np.int32)  # (users, items + 1)
         counts = sp.csr_matrix(seen.T @ seen)
         counts.sort_indices()
         return counts
@@ -151,7 +151,7 @@ class Sequences:
         return self.histories_at(np.arange(self.n_users), self.lengths, length)
 
     def histories_at(self, users: Ints, positions: Ints, length: int) -> tuple[Ints, Ints, Ints]:
-        """What ``users`` (m,) rated before their event ``positions`` (m,): newest first, (m, length) each."""
+        """Events that ``users`` (m,) had before their event ``positions`` (m,): newest first, (m, length) each."""
         event = (self.starts[users] + positions)[:, None] - 1 - np.arange(length)  # (m, length)
         there = event >= self.starts[users][:, None]
         items, ratings, times = (np.zeros(event.shape, dtype=np.int64) for _ in range(3))
@@ -267,6 +267,7 @@ def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[On
         users: as `artifacts.USERS`; each has a row, with ratings or without.
         profile: the profile's vocabularies.
     """
+    # each user's rows are begins:ends, none without ratings
     begins = np.searchsorted(ratings[Columns.USER], users[Columns.USER])
     ends = np.searchsorted(ratings[Columns.USER], users[Columns.USER], side="right")
 

@@ -1,4 +1,4 @@
-"""What the ranker is told about users and items beyond their attributes, counted over events.
+"""Statistics of users and items, counted over events: inputs of the ranker beyond attributes.
 
 A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statistics``: its column (name, entity, how a
 stored value becomes the input) and how it is counted. The `FeatureSpec`, the training lists, Feast, Triton and the
@@ -29,7 +29,7 @@ RECENT: Final = 0.8  # quantile of all times after which an event is recent
 
 @dataclass(frozen=True)
 class Overall:
-    """What is known of all events of a past before items are counted.
+    """Facts about all events of a past, known before items are counted.
 
     Attributes:
         recent_after: seconds; later events are recent.
@@ -197,7 +197,7 @@ def of_items() -> list[ItemStatistic]:
 
 
 def items_counted(past: Sequences, overall: Overall) -> list[Ints]:
-    """What each of the items' statistics counts of a past, or of some users': (items + 1, k) for each of `of_items`."""
+    """Count all items' statistics over a past, or over some users': (items + 1, k) for each of `of_items`."""
     return [each.counted(past, overall).reshape(past.n_items + 1, -1) for each in of_items()]
 
 

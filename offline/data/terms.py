@@ -3,8 +3,8 @@
 A *term* is a genre. An impression of a genre is an interaction with an item that has it, a click is an impression
 with a positive label. Ratings are sorted by user and time (ties in file order), as `split.label_and_split` leaves them.
 
-What is said of a user follows from the user's own rows, and counts add up over users: all functions may be called with
-some users after the other.
+A user's statistics follow from the user's own rows, and counts add up over users: all functions may be called with some
+users after the other.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def user_terms(
     past: pd.DataFrame, users: pd.Series, item_terms: pd.DataFrame, genres: Sequence[str], window: int
 ) -> pd.DataFrame:
     """userid and newest statistics of each of ``users``, zeros without ratings: `artifacts.USER_TERMS`."""
+    # those who have ratings get theirs, the others keep zeros
     known, newest = newest_terms(_with_item(past, item_terms), genre_flags(item_terms, len(genres)), window)
     statistics = np.zeros((len(users), newest.shape[1]), np.int8)
     statistics[np.searchsorted(users, known)] = newest
@@ -116,7 +117,7 @@ def newest_terms(interactions: pd.DataFrame, flags: Int8, window: int) -> tuple[
 
 
 def statistics_table(frame: pd.DataFrame, statistics: Int8, genres: Sequence[str]) -> pd.DataFrame:
-    """``frame`` with the statistics beside it, under their column names."""
+    """Append the statistics to ``frame``, under their column names."""
     table = pd.DataFrame(statistics, columns=statistic_columns(genres), index=frame.index)
     return pd.concat([frame, table], axis=1)
 
@@ -196,6 +197,7 @@ def outcomes(
 
     ``popular``: `popularity` of the rows before the validation part.
     """
+    # preferences before the validation rows
     flags = genre_flags(item_terms, n_genres)
     fit, validation = fit_and_validation(_with_item(ratings, item_terms), recipe.data.validation_share)
     users, state = newest_terms(fit, flags, recipe.data.window)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from data_exchange_center.vocabulary import Vocabulary
 from offline.data.sequences import Ints
 
 EXCLUDED = -1e4  # logit of an item that is left out of the softmax
@@ -108,9 +109,9 @@ def drawn(chance: NDArray[np.float64], rng: np.random.Generator) -> Ints:
 def within(sample: Ints, pairs: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
     """(row, item) -> (row, position in the sample) of those items that are in it."""
     rows, items = pairs
-    position = np.minimum(np.searchsorted(sample, items), len(sample) - 1)
-    there = sample[position] == items
-    return rows[there], position[there]
+    codes = Vocabulary(sample).codes(items)
+    there = codes > 0
+    return rows[there], codes[there] - 1
 
 
 def sampled_item_loss(

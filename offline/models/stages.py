@@ -17,7 +17,7 @@ from data_exchange_center.channels import Channel, ChannelSet, StoredVectors, Ve
 from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.recipes import ListRankerRecipe, ListsRecipe, Recipe
 from data_exchange_center.steps import StepError
-from offline.data.lists import Lists, ListsAsked, StoredFeatures
+from offline.data.lists import Lists, ListsConfig, StoredFeatures
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.models.kinds import FittedChannel, ListExamples, fit_channel, fit_ranker
@@ -126,9 +126,9 @@ def fit_teachers(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Chann
 
 def lists_of(teachers: Sequence[Channel], past: Sequences, inputs: Inputs, recipe: Recipe) -> Lists:
     """What the teachers recall at the requests. Raises StepError when no list holds anything liked."""
-    return lists_asked(recipe).recalled(past, inputs.profiles, teachers)
+    return lists_config(recipe).recalled(past, inputs.profiles, teachers)
 
 
-def lists_asked(recipe: Recipe) -> ListsAsked:
+def lists_config(recipe: Recipe) -> ListsConfig:
     """What the recipe's ranker is trained on."""
-    return ListsAsked.of(recipe, ranker_of_lists(recipe))
+    return ListsConfig.of(recipe, ranker_of_lists(recipe))

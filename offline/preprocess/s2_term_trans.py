@@ -37,15 +37,14 @@ def main(settings: Settings) -> None:
     newest = terms.user_terms(past, users[Columns.USER], item_terms, genres, window)
     artifacts.USER_TERMS.write(folder, newest)
     artifacts.TERMS_REPORT.write(folder, provenance.made_from(folder, settings.recipe, provenance.TERMS))
-    say(folder, len(before), genres)
+    say(folder, len(before), genres, item_terms)
 
 
 def genres_of_items(folder: Path) -> tuple[list[str], pd.DataFrame]:
     """Write, and return, the genres and the items' codes. Asserts what MovieLens-1M is known to have."""
-    items = artifacts.ITEMS.read(folder)
+    dataset, items = read_dataset(folder), artifacts.ITEMS.read(folder)
     genres = terms.genre_names(items)
     item_terms = terms.genre_codes(items, genres)
-    dataset = read_dataset(folder)
     published.expect(dataset.name, "items of genre 2", _of_second(item_terms), published.ML_1M_ADVENTURE_ITEMS)
     published.expect(dataset.name, "genres", len(genres), published.SETS[published.ML_1M].genres)
     artifacts.GENRES.write(folder, {Columns.GENRES: genres})
@@ -53,12 +52,12 @@ def genres_of_items(folder: Path) -> tuple[list[str], pd.DataFrame]:
     return genres, item_terms
 
 
-def say(folder: Path, rows: int, genres: list[str]) -> None:
+def say(folder: Path, rows: int, genres: list[str], item_terms: pd.DataFrame) -> None:
     """Print what was counted."""
     word = read_dataset(folder).word
     print(f"{rows:,} rows with {len(terms.statistic_columns(genres))} statistics over {len(genres)} {word}s")
     if len(genres) > 1:
-        print(f"{_of_second(artifacts.ITEM_TERMS.read(folder))} items of {word} 2, {genres[1]}")
+        print(f"{_of_second(item_terms)} items of {word} 2, {genres[1]}")
 
 
 def _of_second(item_terms: pd.DataFrame) -> int:

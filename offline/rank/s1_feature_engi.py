@@ -88,7 +88,7 @@ def recalled_lists(settings: Settings) -> None:
     spec, teachers = fit_teachers(inputs, recipe)
 
     # what the teachers recall at moments of the past, labelled: the ranker's training data
-    lists = stages.lists_asked(recipe).recalled(past, inputs.profiles, teachers)
+    lists = stages.lists_config(recipe).recalled(past, inputs.profiles, teachers)
     artifacts.LISTS.write(folder, lists.table(past.userids))
     # what the feature store is to hold
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))

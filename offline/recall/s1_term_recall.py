@@ -1,8 +1,8 @@
 """Step 3: each user's preferred genres, seen items and state, and the popular items.
 
 In industry: one of a dozen recall channels; a user's recent tags query an inverted index. A user's tags here are the
-genres clicked at least 3 times within the last 10 interactions. What that would have recalled is measured on the
-validation part of the training rows, with preferences from the rows before it; the held-out rows are not read.
+genres clicked at least 3 times within the last 10 interactions. Their recall is measured on the validation part of the
+training rows, with preferences from the rows before it; the held-out rows are not read.
 
 A user's state is what the channels read when a request comes: profile codes, and the events before the held-out ones.
 
@@ -29,7 +29,7 @@ from offline.data.sequences import user_states
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
-    dataset, genres = read_dataset(folder), artifacts.GENRES.read(folder)[Columns.GENRES]
+    genres, dataset = artifacts.GENRES.read(folder)[Columns.GENRES], read_dataset(folder)
     ratings, users, item_terms = (
         table.read(folder) for table in (artifacts.RATINGS, artifacts.USERS, artifacts.ITEM_TERMS)
     )

@@ -16,10 +16,8 @@ Expect: MovieLens-1M: 100 users; 20,000 pairs in 59 columns by the source's reci
 from data_exchange_center.release import ParityRecord, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.parity.compare import TOLERANCE, compare, offline_answers
-from offline_to_online.parity.offline_truth import offline_truth, recount
-from offline_to_online.parity.online_answers import online_answers
-from offline_to_online.parity.server_clients import server_clients
+from offline_to_online.parity.compare import TOLERANCE, compare, offline_answers, online_answers, server_clients
+from offline_to_online.parity.offline import offline_truth, recount
 from offline_to_online.releases import Stores, open_release, record_parity, require_loaded
 from offline_to_online.rows import request_time, sampled_users
 

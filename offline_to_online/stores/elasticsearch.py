@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk, scan
 from numpy.typing import NDArray
 
-from data_exchange_center import wire
+from data_exchange_center import plugins, wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.feature_kinds import Float32
 from data_exchange_center.fusion import Hits
@@ -26,6 +27,7 @@ from data_exchange_center.own_ids import OwnId
 from data_exchange_center.progress import progress
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
+from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores.base import ReleaseStore, elastic_client
@@ -122,9 +124,7 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
     def _load(self, manifest: Manifest, content: IndexContent) -> None:
         with elastic_client(self.settings) as client:
             if not holds(client, manifest.release, content.items):
-                from offline_to_online.stores import index_engine
-
-                kind, put = manifest.recipe.recall.index, index_engine.chosen(self.settings)
+                kind, put = manifest.recipe.recall.index, writer_of(self.settings)
                 write_items(client, manifest.release, content.items, manifest.vector_dims, kind, self._shards, put)
 
     def _check(self, manifest: Manifest, content: IndexContent) -> IndexReport:
@@ -176,6 +176,13 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
 
 
 # Load.
+
+
+def writer_of(settings: Settings) -> Callable[[Elasticsearch, str, Sequence[ItemRow]], None]:
+    """This step's `put_documents`, or a plugin that RECSYS_ENGINE names. Raises PluginError where there is none."""
+    if settings.engine == IN_MEMORY:
+        return put_documents
+    return partial(plugins.load("recsys.index", settings.engine), settings)
 
 
 def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:

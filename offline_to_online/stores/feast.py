@@ -17,12 +17,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -31,7 +31,7 @@ import requests
 import yaml
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
-from data_exchange_center import wire
+from data_exchange_center import plugins, wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.feature_kinds import Entity
 from data_exchange_center.features import FeatureSpec
@@ -40,11 +40,9 @@ from data_exchange_center.http import local_session
 from data_exchange_center.own_ids import OwnId, OwnIds
 from data_exchange_center.progress import progress
 from data_exchange_center.release import Manifest
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, StepError
-from offline_to_online.stores import feast_engine
 from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, ReleaseStore
-from offline_to_online.stores.feast_engine import Kind
 from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
 
 log = logging.getLogger(__name__)
@@ -58,6 +56,29 @@ _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
 _FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
 _JOB: Final = "offline_to_online.stores.feast_job"
+
+
+class FeastEngine(NamedTuple):
+    """What Feast's commands are run with: this Python and Feast's file store, or a plugin that RECSYS_ENGINE names.
+
+    Attributes:
+        python: which one they run in.
+        job: the module that runs them.
+        config: takes the place of what feature_store.yaml says; not for the feature server, which reads Redis alone.
+        variables: of the process; FEAST_OFFLINE_STORE is for definitions.py.
+    """
+
+    python: Callable[[Settings], Path]
+    job: str
+    config: Mapping[str, Any]
+    variables: Callable[[Settings], dict[str, str]]
+
+    @classmethod
+    def of(cls, settings: Settings) -> FeastEngine:
+        """The one that the settings name. Raises PluginError where there is none of that name."""
+        if settings.engine == IN_MEMORY:
+            return cls(lambda _: Path(sys.executable), _JOB, {}, lambda _: {"FEAST_OFFLINE_STORE": "file"})
+        return cast(FeastEngine, plugins.load("recsys.feast", settings.engine))
 
 
 @dataclass(frozen=True)
@@ -292,7 +313,7 @@ def _alone(repo: Path) -> Iterator[None]:
         yield
 
 
-def _for_commands(config: Path, registry: Path, kind: Kind) -> str:
+def _for_commands(config: Path, registry: Path, engine: FeastEngine) -> str:
     """feature_store.yaml with another registry, and with what the engine reads with.
 
     Quoted, as the original: Feast puts the environment's values in before it reads the YAML, and a password may have a
@@ -300,25 +321,25 @@ def _for_commands(config: Path, registry: Path, kind: Kind) -> str:
     """
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     values["registry"]["path"] = str(registry)
-    values |= kind.config
+    values |= engine.config
     return yaml.safe_dump(values, default_style='"')
 
 
 def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]) -> None:
     registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
-    kind = feast_engine.chosen(settings)
+    engine = FeastEngine.of(settings)
     if registry.is_file():
         shutil.copyfile(registry, copy)
     else:
         copy.unlink(missing_ok=True)
     with written_in_place(config) as temporary:
-        told = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), kind)
+        told = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), engine)
         temporary.write_text(told, encoding="utf-8")
     for command in commands:
         log.info("feast %s", " ".join(command))
     told = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
-    job = [str(kind.python(settings)), "-m", kind.job, told]
-    _run(settings, repo, commands[0][0], job, kind.variables(settings))
+    job = [str(engine.python(settings)), "-m", engine.job, told]
+    _run(settings, repo, commands[0][0], job, engine.variables(settings))
     copy.replace(registry)
 
 

@@ -51,10 +51,9 @@ from online.web.log_lines import log_as_json
 from online.web.metrics import Metrics
 from online.web.openapi import description, register_description
 from online.web.parts import Parts, only_reads, register_extras
-from online.web.tracing import Traces, provider
 
 # In the order in which they see a request, and an answer
-EXTRAS: Final = ("keys", "diversity", "explain", "events", "experiments", "page")
+EXTRAS: Final = ("tracing", "keys", "diversity", "explain", "events", "experiments", "page")
 
 
 def create_app(
@@ -75,14 +74,14 @@ def create_app(
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     metrics = Metrics(recommender.status, settings.server.threads, settings.metrics_dir)
-    traced = [Traces(provider(settings.tracing)).trace] if settings.tracing.endpoint else []
-    records.register_records(app, [*traced, log_request, metrics.count])
+    observers: list[records.Observer] = [log_request, metrics.count]
+    records.register_records(app, observers)
     metrics.register(app)
     register_guard(app, settings.server)
     register_errors(app)
     register_health(app, recommender)
     recommender.unhook()  # what another application has hung on it
-    parts = Parts(settings, recommender, metrics, stores or {}, recommender.recommend)
+    parts = Parts(settings, recommender, metrics, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
     register_extras(app, parts, EXTRAS)
     register_description(app, description(parts.request_model, recommender.answer_model, parts.paths, parts.models))

@@ -24,6 +24,7 @@ from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Hits
 from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest
+from data_exchange_center.vocabulary import Vocabulary
 from online.clients.base import Asks, Client, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeatureQuery, FeatureRows
@@ -154,11 +155,9 @@ class EncodedItems:
 
     def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
         """Which of ``wanted`` (m,) are here, and the rows of those, in the order wanted."""
-        if not len(self.itemids):
-            return np.zeros(len(wanted), dtype=np.bool_), self.rows
-        position = np.minimum(np.searchsorted(self.itemids, wanted), len(self.itemids) - 1)
-        known: NDArray[np.bool_] = self.itemids[position] == wanted
-        return known, self.rows[position[known]]
+        codes = Vocabulary(self.itemids).codes(wanted)
+        known = codes > 0
+        return known, self.rows[codes[known] - 1]
 
 
 def fetch_items(store: FeatureStore, spec: FeatureSpec, release: str, itemids: Sequence[int]) -> EncodedItems:

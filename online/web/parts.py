@@ -20,6 +20,7 @@ from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request, Stopwatch
 from online.web.body import EXPECTED
 from online.web.metrics import Metrics
+from online.web.records import Observer
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Parts:
 
     Attributes:
         stores: name of an extra -> where it keeps what it writes, if not in Redis.
+        observers: called with the record of each request that has its response, in this order.
         recommend: answers a request; an extra may put a function around it.
         preferred: a user's id, as text -> the release that is to answer instead of the live one, or None.
         request_model: what checks a request.
@@ -47,6 +49,7 @@ class Parts:
     recommender: Recommender
     metrics: Metrics
     stores: Mapping[str, Any]
+    observers: list[Observer]
     recommend: Callable[[Request, Stopwatch], Answer]
     preferred: Callable[[str], str | None] = lambda userid: None
     request_model: type[Request] = Request

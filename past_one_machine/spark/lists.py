@@ -29,8 +29,8 @@ from data_exchange_center.feature_kinds import OneHotFeature
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data.lists import NOTHING_LIKED, ListsAsked
-from offline.data.requests import Points, asked_later, request_points
+from offline.data.lists import NOTHING_LIKED, ListsConfig
+from offline.data.requests import Points, postponed, request_points
 from offline.data.sequences import Ints, Sequences, profile_codes, sequences
 from past_one_machine.spark import users
 from past_one_machine.spark.pairs import COLUMNS
@@ -39,7 +39,7 @@ from past_one_machine.spark.session import session
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-ASKED, CHANNELS = "asked.json", "channels.npz"
+ABOUT, CHANNELS = "about.json", "channels.npz"
 DRAWN_AT_ONCE: Final = 1 << 20
 LISTS_AT_ONCE: Final = 1000  # handed to Spark
 COUNTED: Final = {"part": pa.int32(), "requests": pa.int64()}
@@ -47,7 +47,7 @@ COUNTED: Final = {"part": pa.int32(), "requests": pa.int64()}
 
 @dataclass(frozen=True, eq=False)
 class Teaching:
-    """What lists are recalled by, as files: written where the teachers were fitted, read by each of Spark's tasks.
+    """Teachers and settings that lists are recalled by, as files: written by the twin, read by each of Spark's tasks.
 
     Attributes:
         profile: the profile's vocabularies.
@@ -55,7 +55,7 @@ class Teaching:
         teachers: in the recipe's order.
     """
 
-    asked: ListsAsked
+    config: ListsConfig
     profile: tuple[OneHotFeature, ...]
     itemids: Ints
     teachers: tuple[Channel, ...]
@@ -69,18 +69,18 @@ class Teaching:
             for name, array in each.arrays().items():
                 np.save(folder / f"{each.name}.{name}.npy", array, allow_pickle=False)
         about = {
-            "asked": asdict(self.asked),
+            "config": asdict(self.config),
             "profile": [feature.model_dump(mode="json") for feature in self.profile],
             "teachers": [each.name for each in self.teachers],
             "stored": [each.name for each in stored],
         }
-        (folder / ASKED).write_text(json.dumps(about), encoding="utf-8")
+        (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod
     @lru_cache(maxsize=1)
     def load(cls, folder: Path) -> Teaching:
         """Inverse of `save`; once in a process."""
-        about = json.loads((folder / ASKED).read_text(encoding="utf-8"))
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         channels = ChannelSet.unpack((folder / CHANNELS).read_bytes())
         known: dict[str, Channel] = {each.name: each for each in channels.channels}
         for name in about["stored"]:
@@ -90,7 +90,7 @@ class Teaching:
             )
             known[name] = StoredVectors(name, by_user, by_item, trained)
         return cls(
-            ListsAsked(**about["asked"] | {"weights": tuple(about["asked"]["weights"])}),
+            ListsConfig(**about["config"] | {"weights": tuple(about["config"]["weights"])}),
             tuple(OneHotFeature.model_validate(each) for each in about["profile"]),
             channels.itemids,
             tuple(known[name] for name in about["teachers"]),
@@ -107,9 +107,9 @@ class Teaching:
 
     def draws(self, before: int) -> np.random.Generator:
         """As it is when it has drawn for the users who come before."""
-        rng = np.random.default_rng(self.asked.seed)
+        rng = np.random.default_rng(self.config.seed)
         for begin in range(0, before, DRAWN_AT_ONCE):
-            rng.integers(0, self.asked.stride, min(DRAWN_AT_ONCE, before - begin))
+            rng.integers(0, self.config.stride, min(DRAWN_AT_ONCE, before - begin))
         return rng
 
     def draws_later(self, everybody: int, requests: int, begin: int) -> tuple[np.random.Generator, np.random.Generator]:
@@ -121,12 +121,12 @@ class Teaching:
 
     def requests(self, past: Sequences, draws: np.random.Generator) -> Points:
         """Of users at the moments at which they happened; the draws go on to the users after these."""
-        return self.asked.after_past(past, request_points(past, self.asked.stride, draws))
+        return self.config.after_past(past, request_points(past, self.config.stride, draws))
 
 
 @dataclass(frozen=True)
 class Lists:
-    """What a task makes.
+    """Training lists of a range of users, as a task makes them.
 
     Attributes:
         teaching: where a `Teaching` lies.
@@ -157,14 +157,14 @@ class Lists:
     def made(self, part: users.Users, everybody: int, requests: int, before: int) -> Iterator[pa.Table]:
         """The range's lists. ``before``: how many of all ``requests`` come before its own."""
         teaching = Teaching.load(self.teaching)
-        asked, draws, begin = teaching.asked, teaching.draws_later(everybody, requests, before), part.before
+        config, draws, begin = teaching.config, teaching.draws_later(everybody, requests, before), part.before
         for past, people, points in self.requests(part):
             profiles = profile_codes(teaching.profile, people)
             teachers = teaching.teachers_of(slice(begin, begin + len(people)))
             begin += len(people)
-            later = asked_later(points, asked.later, *draws)
+            later = postponed(points, config.later, *draws)
             for of_one in _by_user(later):
-                lists = asked.lists(past, of_one, profiles, teachers).table(past.userids)
+                lists = config.lists(past, of_one, profiles, teachers).table(past.userids)
                 for first in range(0, len(lists), self.at_once):
                     yield lists.select(list(artifacts.LISTS.columns)).slice(first, self.at_once)
 

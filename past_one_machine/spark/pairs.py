@@ -1,6 +1,6 @@
 """Counts of pairs of items on Spark, for the steps that fit models: each task adds up its users', then its items'.
 
-What a task holds, and what is read in the end, grows with the items. The twins of the steps that train run in the
+Memory of a task, and the result, grow with the items, not with the users. The twins of the steps that train run in the
 project's environment, where the models are; the counts come from a process of its own in Spark's.
 
 Run:    python -m past_one_machine.spark.pairs <folder> <share> [<window>]

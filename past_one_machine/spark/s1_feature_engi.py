@@ -35,7 +35,7 @@ def main(settings: Settings) -> None:
     spec, teachers = step.fit_teachers(inputs, recipe)
     past = inputs.data
     with tempfile.TemporaryDirectory(dir=folder, prefix=".lists.") as teaching:
-        Teaching(stages.lists_asked(recipe), inputs.profile, past.itemids, tuple(teachers)).save(Path(teaching))
+        Teaching(stages.lists_config(recipe), inputs.profile, past.itemids, tuple(teachers)).save(Path(teaching))
         run_job(settings, "past_one_machine.spark.lists", [teaching], "Spark did not make the training lists")
     run_job(settings, "past_one_machine.spark.features", [], "Spark did not make the features of users and items")
     step.write_about(settings, past, spec, teachers, read)

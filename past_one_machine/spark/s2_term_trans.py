@@ -41,7 +41,7 @@ def main(settings: Settings) -> None:
         of_users = users.run(spark, parts, newest, {**artifacts.USER_TERMS.columns, **statistics})
         users.write(artifacts.USER_TERMS, folder, of_users)
     artifacts.TERMS_REPORT.write(folder, provenance.made_from(folder, settings.recipe, provenance.TERMS))
-    step.say(folder, rows, genres)
+    step.say(folder, rows, genres, item_terms)
 
 
 if __name__ == "__main__":

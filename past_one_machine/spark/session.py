@@ -48,9 +48,9 @@ def session(settings: SparkSettings) -> Iterator[SparkSession]:
     try:
         spark = builder.getOrCreate()
     except Exception as error:
-        told = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
+        message = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
         raise StepError(
-            f"Spark does not start with RECSYS_SPARK__MASTER={settings.master}: {str(told).splitlines()[0]}"
+            f"Spark does not start with RECSYS_SPARK__MASTER={settings.master}: {str(message).splitlines()[0]}"
         ) from error
     try:
         yield spark

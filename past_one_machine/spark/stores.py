@@ -13,7 +13,7 @@ from elasticsearch import Elasticsearch
 
 from data_exchange_center.settings import Settings
 from offline_to_online.rows import ItemRow
-from offline_to_online.stores.feast_engine import Kind
+from offline_to_online.stores.feast import FeastEngine
 from past_one_machine.spark import environment
 
 
@@ -27,7 +27,7 @@ def _variables(settings: Settings) -> dict[str, str]:
     return {"FEAST_OFFLINE_STORE": "spark", **environment.variables(settings)}
 
 
-FEAST: Final = Kind(
+FEAST: Final = FeastEngine(
     environment.python,
     "past_one_machine.spark.feast_job",
     {"offline_store": {"type": "spark"}, "batch_engine": {"type": "spark.engine"}},

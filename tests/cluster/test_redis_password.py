@@ -18,12 +18,12 @@ from data_exchange_center import wire
 from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from extras.events.log import EventLog, Recording
+from extras.keys import rate
 from extras.keys.rate import PREFIX
 from offline_to_online.stores.base import redis_client
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from online.stack.feast.service import feast_environment
-from online.web import rate
 from tests.cluster.redis_cluster import masters, own_cluster, server_process
 
 PASSWORD: Final = "p@ss%w0rd$1"

@@ -47,7 +47,7 @@ def test_lists_and_features_are_made_by_jobs(settings: Settings, monkeypatch: py
 
     spec = step.statistics.list_spec(read_inputs(settings), settings.recipe, stages.ranker_of_lists(settings.recipe))
     monkeypatch.setattr(step, "fit_teachers", fit_teachers)
-    monkeypatch.setattr(stages, "lists_asked", lambda recipe: ASKED)
+    monkeypatch.setattr(stages, "lists_config", lambda recipe: ASKED)
     twin.main(settings)
     files = (artifacts.USER_FEATURES, artifacts.ITEM_FEATURES)
     found, lists = (

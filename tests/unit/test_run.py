@@ -66,3 +66,11 @@ def test_in_ci_a_skip_that_is_not_on_the_list_fails_the_run(ci: str, tmp_path: P
     assert ("SKIPPED IN CI, and not in allowed_skips.toml: test_b.py::test_it: for no reason" in done.stdout) == bool(
         ci
     )
+
+
+def test_every_test_can_be_imported() -> None:
+    """Those too that run against services alone."""
+    parts = [f"tests/{name}" for name in ("services", "browser", "e2e", "cluster", "containers")]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider", *parts]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5_000:]

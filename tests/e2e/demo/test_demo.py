@@ -139,7 +139,7 @@ def test_the_development_server_of_flask_answers_too(road: Road) -> None:
 
 def test_a_missing_artifact_names_the_step_to_run(road: Road) -> None:
     done = road.run(
-        "env", "RECSYS_EXCHANGE_DIR=/nonexistent/exchange", ".venv/bin/python", "offline/preprocess/s2_term_trans.py"
+        "env", "RECSYS_EXCHANGE_DIR=/nonexistent/exchange", ".venv/bin/python", "offline/preprocess/s1_data_split.py"
     )
     assert done.returncode != 0
     assert "s0_get_data.py" in done.stdout

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 
 import requests
 
 from data_exchange_center import artifacts
-from tests.e2e.road import ROOT, Road, itemids
+from tests.e2e.road import Road, itemids
 
 
 def test_the_sources_recipe_goes_live_beside_the_default_and_back(road: Road) -> None:
@@ -25,15 +23,3 @@ def test_the_sources_recipe_goes_live_beside_the_default_and_back(road: Road) ->
     seen = artifacts.USER_SEEN.read(road.settings.exchange_dir).set_index("userid").loc[1, "seen"]
     assert not set(itemids(answer)) & set(seen)
     assert itemids(road.go_back(first["release"])) == itemids(first)
-
-
-def test_replayed_users_find_the_default_better_and_nothing_between_a_release_and_itself(
-    road: Road, tmp_path: Path
-) -> None:
-    """After the one above, by which both recipes' releases stand in the stores. It fails where that is not found."""
-    replay = (str(ROOT / ".venv/bin/python"), "-m", "research.measure.experiment_replay")
-    done = road.run(*replay, "--users", "600", "--output", str(tmp_path / "experiments.json"))
-    assert done.returncode == 0, done.stdout
-    found = json.loads((tmp_path / "experiments.json").read_text())
-    assert all(each["warnings"] == [] for each in found["experiments"].values())
-    assert "replay-" not in road.run("make", "experiments").stdout  # all of it is taken back

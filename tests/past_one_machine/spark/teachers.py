@@ -8,12 +8,12 @@ import numpy as np
 
 from data_exchange_center.channels import Channel, HistorySum, StoredVectors
 from data_exchange_center.settings import Settings
-from offline.data.lists import ListsAsked
+from offline.data.lists import ListsConfig
 from offline.data.sequences import Inputs
 from offline.readers import read_inputs
 from past_one_machine.spark.lists import Lists, Teaching
 
-ASKED = ListsAsked(seed=3, past=0.3, stride=2, later=0.3, weights=(2, 1), size=12, history=4, horizon=5)
+ASKED = ListsConfig(seed=3, past=0.3, stride=2, later=0.3, weights=(2, 1), size=12, history=4, horizon=5)
 DIM = 6
 
 
@@ -42,9 +42,9 @@ def made_up(inputs: Inputs, seed: int = 0) -> tuple[Channel, ...]:
     return summed, StoredVectors("stored", users, table(rows, DIM), np.arange(rows) > 1)
 
 
-def saved(settings: Settings, folder: Path, asked: ListsAsked) -> Lists:
+def saved(settings: Settings, folder: Path, config: ListsConfig) -> Lists:
     """The job, in batches that end within users, and in lists that are handed on a few at a time."""
     inputs = read_inputs(settings)
     folder.mkdir()
-    Teaching(asked, inputs.profile, inputs.data.itemids, made_up(inputs)).save(folder)
+    Teaching(config, inputs.profile, inputs.data.itemids, made_up(inputs)).save(folder)
     return Lists(settings.exchange_dir, folder, inputs.dataset.positive_level, batch=37, at_once=10)

@@ -1,35 +1,84 @@
+"""Fusion and the ranker's features of it, against a plain loop."""
+
 from __future__ import annotations
+
+import math
+from statistics import fmean, pstdev
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.fusion import Hits, candidate_columns, fuse
+from data_exchange_center.fusion import NO_HITS, Hits, candidate_columns, fuse
 
-ids = st.lists(st.integers(1, 50), unique=True, min_size=0, max_size=20)
+listed = st.lists(st.tuples(st.integers(1, 30), st.integers(-8, 8)), unique_by=lambda pair: pair[0], max_size=12)
+Channel = list[tuple[int, float]]
 
 
 def hits(items: list[int]) -> Hits:
     return Hits(np.array(items, dtype=np.int64), np.linspace(2, 1, len(items)))
 
 
-@given(ids, ids, st.integers(1, 30))
-def test_fused_lists_are_the_union_cut_and_ordered(first: list[int], second: list[int], size: int) -> None:
-    fused = fuse([hits(first), hits(second)], [2, 1], size)
-    assert len(fused.ids) == min(size, len(set(first) | set(second)))
-    assert set(fused.ids) <= set(first) | set(second)
-    assert np.all(np.diff(fused.scores) <= 0)
-    assert fused.features.shape == (len(fused.ids), len(candidate_columns(("a", "b"))))
-    assert np.isfinite(fused.features).all()
+def plain(channels: list[Channel], weights: list[float], size: int) -> list[tuple[int, float, list[float]]]:
+    """(id, fused score, features) of each candidate, best first: the definition, candidate by candidate."""
+    found = []
+    for item in {item for channel in channels for item, _ in channel}:
+        total, features = 0.0, []
+        for channel, weight in zip(channels, weights, strict=True):
+            scores = [score for _, score in channel]
+            ranks = {id_: rank for rank, (id_, _) in enumerate(channel)}
+            if not channel:
+                features += [0.0, 0.0, 0.0]
+                continue
+            score = scores[ranks.get(item, -1)]  # of what is not listed, the last one's
+            spread = max(pstdev(scores), 1e-6)
+            features += [score, (score - fmean(scores)) / spread, math.log1p(ranks.get(item, len(channel)))]
+            total += weight / (61 + ranks[item]) if item in ranks else 0.0
+        found.append((item, total, features))
+    found.sort(key=lambda each: (-each[1], each[0]))
+    return [(item, total, [*row, math.log1p(place)]) for place, (item, total, row) in enumerate(found[:size])]
 
 
-def test_an_item_one_channel_missed_has_its_lowest_score_and_last_rank() -> None:
-    fused = fuse([hits([1, 2]), hits([3])], [2, 1], 10)
-    assert fused.ids.tolist() == [1, 2, 3]
-    assert fused.scores == pytest.approx([2 / 61, 2 / 62, 1 / 61], rel=1e-6)
-    names = candidate_columns(("a", "b"))
-    row = dict(zip(names, fused.features[2], strict=True))
-    assert row["a_score"] == 1
-    assert row["a_log_rank"] == pytest.approx(np.log1p(2))
-    assert row["b_log_rank"] == 0
+@given(
+    st.lists(listed, min_size=1, max_size=3), st.lists(st.integers(1, 4), min_size=3, max_size=3), st.integers(1, 20)
+)
+def test_fusion_is_what_a_plain_loop_gives(
+    given_lists: list[list[tuple[int, int]]], weights: list[int], size: int
+) -> None:
+    channels: list[Channel] = [sorted(each, key=lambda pair: -pair[1]) for each in given_lists]
+    own = [float(weight) for weight in weights[: len(channels)]]
+    fused = fuse(
+        [Hits(np.array([i for i, _ in c], np.int64), np.array([s for _, s in c], np.float64)) for c in channels],
+        own,
+        size,
+    )
+    expected = plain(channels, own, size)
+    assert fused.ids.tolist() == [item for item, _, _ in expected]
+    assert fused.scores == pytest.approx([score for _, score, _ in expected], rel=1e-6)
+    assert fused.scores.dtype == fused.features.dtype == np.float32
+    assert fused.features.shape == (len(expected), len(candidate_columns("abc"[: len(channels)])))
+    for row, (_, _, features) in zip(fused.features, expected, strict=True):
+        assert row.tolist() == pytest.approx(features, rel=1e-5, abs=1e-5)
+
+
+def test_columns_are_named_in_the_order_of_the_features() -> None:
+    assert candidate_columns(("a", "b")) == (
+        "a_score", "a_standing", "a_log_rank", "b_score", "b_standing", "b_log_rank", "fused_log_rank",
+    )  # fmt: skip
+    fused = fuse([hits([1, 2]), hits([3]), NO_HITS], [2, 1, 1], 10)
+    row = dict(zip(candidate_columns(("a", "b", "c")), fused.features[2].tolist(), strict=True))
+    assert (row["a_score"], row["a_standing"], row["b_log_rank"], row["c_score"]) == (1, -1, 0, 0)
+    assert row["a_log_rank"] == row["fused_log_rank"] == pytest.approx(np.log1p(2))
+
+
+def test_the_callers_lists_stay_as_they_are() -> None:
+    first = hits([3, 1, 2])
+    fuse([first], [1], 2)
+    assert first.ids.tolist() == [3, 1, 2]
+
+
+def test_answers_of_the_cache_may_not_be_mixed_up() -> None:
+    """The same length again, other weights."""
+    one, other = (fuse([hits([1, 2])], [weight], 2).scores.tolist() for weight in (1, 2))
+    assert other == pytest.approx([2 * score for score in one])

@@ -17,9 +17,8 @@ from data_exchange_center.recipes import VectorRecipe
 from data_exchange_center.release import Published
 from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline_to_online.parity.compare import Parity, compare, offline_answers
-from offline_to_online.parity.offline_truth import OfflineTruth, offline_truth, recount
-from offline_to_online.parity.online_answers import ServerClients, online_answers
+from offline_to_online.parity.compare import Parity, ServerClients, compare, offline_answers, online_answers
+from offline_to_online.parity.offline import OfflineTruth, offline_truth, recount
 from offline_to_online.rows import feature_frames, item_rows, request_time, user_rows
 from online.clients.base import Client
 from online.clients.elastic import ItemQuery

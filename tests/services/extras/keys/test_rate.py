@@ -7,10 +7,10 @@ import redis
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
+from extras.keys import rate
 from extras.keys.rate import PREFIX
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from online.web import rate
 
 
 def server(settings: Settings) -> FlaskClient:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data_exchange_center import artifacts
 from data_exchange_center.channels import LONG_AGO_S
 from data_exchange_center.feature_kinds import one_hot
-from offline.data.requests import Points, asked_later, histories, next_events, request_points, seen_before
+from offline.data.requests import Points, histories, next_events, postponed, request_points, seen_before
 from offline.data.sequences import Sequences, sequences, user_states
 
 
@@ -74,7 +74,7 @@ def test_a_request_sees_strictly_earlier_events(lengths: list[int], stride: int,
 def test_a_share_of_the_requests_comes_two_to_thirty_years_later_and_sees_the_same() -> None:
     data = made([400] * 5)
     points = request_points(data, 1, np.random.default_rng(0))
-    later = asked_later(points, 0.25, np.random.default_rng(1))
+    later = postponed(points, 0.25, np.random.default_rng(1))
     passed = later.times - points.times
     assert 0.2 < (passed > 0).mean() < 0.3
     assert passed[passed > 0].min() >= LONG_AGO_S
@@ -83,7 +83,7 @@ def test_a_share_of_the_requests_comes_two_to_thirty_years_later_and_sees_the_sa
     (items, *_, regime), (seen, *_) = histories(data, later, 9), histories(data, points, 9)
     assert np.array_equal(items, seen)
     assert (regime[passed > 0] == 1).all()
-    assert np.array_equal(asked_later(points, 0.0, np.random.default_rng(1)).times, points.times)
+    assert np.array_equal(postponed(points, 0.0, np.random.default_rng(1)).times, points.times)
 
 
 def test_returning_is_a_regime_of_its_own() -> None:

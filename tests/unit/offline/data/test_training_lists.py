@@ -7,11 +7,11 @@ import pytest
 
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data import lists
-from offline.data.lists import ListsAsked
+from offline.data.lists import ListsConfig
 from offline.data.requests import Points
 from tests.unit.offline.data.ratings import made_up_ratings
 
-ASKED = ListsAsked.of(DEFAULT, ListRankerRecipe(seed=7, stride=3, past=0.4, later=0.5))
+ASKED = ListsConfig.of(DEFAULT, ListRankerRecipe(seed=7, stride=3, past=0.4, later=0.5))
 DATA = made_up_ratings(users=30, events=12)
 
 

@@ -15,9 +15,8 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split, clicks, genre_flags, impressions
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.steps import CheckError
-from offline_to_online.parity.compare import Parity, compare
-from offline_to_online.parity.offline_truth import offline_truth, recount
-from offline_to_online.parity.online_answers import Answer
+from offline_to_online.parity.compare import Answer, Parity, compare
+from offline_to_online.parity.offline import offline_truth, recount
 from offline_to_online.parity.recount import RECOUNTS
 from online.clients.triton import ScoreQuery
 from tests.synthetic_release import write_artifacts

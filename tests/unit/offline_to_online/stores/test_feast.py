@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,15 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import feature_frames, newest_event
 from offline_to_online.stores import feast
-from offline_to_online.stores.feast import ENTITIES, FeastStore, _for_commands, compare, release_dir, write_features
-from offline_to_online.stores.feast_engine import KINDS
+from offline_to_online.stores.feast import (
+    ENTITIES,
+    FeastEngine,
+    FeastStore,
+    _for_commands,
+    compare,
+    release_dir,
+    write_features,
+)
 from online.stack.feast.service import STATIC_FILES
 from tests.synthetic_release import write_artifacts
 
@@ -134,7 +143,7 @@ def test_a_password_with_a_blank_and_a_hash_reaches_feast_whole(monkeypatch: pyt
     address = "redis:6379,db=1,password=p@ss w0rd #1 $x'"
     monkeypatch.setenv("FEAST_REDIS", address)
     monkeypatch.setenv("FEAST_REDIS_TYPE", "redis")
-    text = _for_commands(STATIC_FILES / "feature_store.yaml", Path("data/next.db"), KINDS["pandas"])
+    text = _for_commands(STATIC_FILES / "feature_store.yaml", Path("data/next.db"), FeastEngine.of(Settings()))
     config = yaml.safe_load(os.path.expandvars(text))
     assert config["online_store"]["connection_string"] == address
     assert config["registry"]["path"] == "data/next.db"
@@ -172,3 +181,27 @@ def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
     monkeypatch.setattr(feast.shutil, "rmtree", lambda path: found.append(sorted(each.name for each in path.iterdir())))
     FeastStore(settings).delete({folder.name})
     assert found == [["items.parquet", "users.parquet"]]
+
+
+def process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], dict[str, str], dict[str, Any]]:
+    """What is started for ``feast apply``: its command, its environment and its feature_store.yaml."""
+    started: list[tuple[list[str], dict[str, str], dict[str, Any]]] = []
+
+    def run(command: list[str], *, cwd: Path, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        ((_, name, feast),) = json.loads(command[-1])
+        assert feast == "apply"
+        (cwd / "data" / "registry.next.db").touch()
+        started.append((command[:-1], env, yaml.safe_load((cwd / name).read_text())))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    feast.run_feast(settings, ["apply"])
+    return started[0]
+
+
+def test_pandas_is_the_file_store_in_this_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command, variables, config = process(Settings(exchange_dir=tmp_path), monkeypatch)
+    assert command == [sys.executable, "-m", "offline_to_online.stores.feast_job"]
+    assert variables["FEAST_OFFLINE_STORE"] == "file"
+    assert config["offline_store"] == {"type": "file"}
+    assert "batch_engine" not in config

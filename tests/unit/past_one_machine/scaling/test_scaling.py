@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,11 +34,11 @@ class Steps:
 
 @pytest.fixture
 def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
-    found, source = Steps(), SimpleNamespace(declaration=SimpleNamespace(name="small"))
+    found, source = Steps(), SimpleNamespace(dataset=SimpleNamespace(base_name="small"))
     expanded: list[int] = []
     monkeypatch.setattr(scaling, "measured", found)
     monkeypatch.setattr(scaling, "at_hand", lambda _: tmp_path)
-    monkeypatch.setattr(scaling.sources, "opened", lambda _: nullcontext(source))
+    monkeypatch.setattr(scaling, "Source", SimpleNamespace(of=lambda _: source))
     monkeypatch.setattr(scaling, "expand", lambda source, factors, folder, name: expanded.append(factors.users))
     monkeypatch.setattr(
         scaling, "sizes", lambda _: {"events": 1000 * (expanded[-1] if expanded else 1), "users": 10, "items": 5}

@@ -11,18 +11,18 @@ import yaml
 
 from data_exchange_center.settings import Settings, SparkSettings
 from data_exchange_center.steps import StepError
-from offline_to_online.stores import feast, index_engine
+from offline_to_online.stores import elasticsearch, feast
 from online.stack.feast.service import feature_repo
 from past_one_machine.spark import environment
 from past_one_machine.spark.stores import FEAST
-from tests.unit.offline_to_online.stores.test_feast_engine import process
+from tests.unit.offline_to_online.stores.test_feast import process
 
 
 def test_a_job_writes_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[Any] = []
     monkeypatch.setattr(environment, "run_job", lambda *args: jobs.append(args))
     settings = Settings(engine="spark")
-    index_engine.chosen(settings)(Mock(), "abc", [Mock(), Mock()])
+    elasticsearch.writer_of(settings)(Mock(), "abc", [Mock(), Mock()])
     failed = "Spark did not load the 2 items into Elasticsearch"
     assert jobs == [(settings, "past_one_machine.spark.index_job", ["abc"], failed)]
 

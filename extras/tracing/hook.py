@@ -10,10 +10,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import request
+from flask import Flask, request
 
 from data_exchange_center.settings import TracingSettings
 from online.recommend.types import STAGES
+from online.web.parts import Parts
 from online.web.records import Record
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "recsys-server"
 _FAULT: Final = 500
+
+
+def register(app: Flask, parts: Parts) -> None:
+    """Trace requests, where the settings name a collector."""
+    if parts.settings.tracing.endpoint:
+        traces = Traces(provider(parts.settings.tracing))
+        parts.observers.insert(0, traces.trace)  # before the log, whose line has the trace's id
 
 
 def processor(settings: TracingSettings) -> SpanProcessor:
@@ -61,7 +69,7 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
 
     def trace(self, record: Record) -> None:
-        """Must be told before the log, so that the request's line has the trace's id."""
+        """Make a span of a request and of each of its stages."""
         from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
 
         now_ns = time.time_ns() - int(time.perf_counter() * 1e9)

@@ -14,10 +14,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from data_exchange_center.settings import Settings, TracingSettings
+from extras.tracing import hook as tracing
 from online.main.s1_server import create_app
-from online.web import tracing
 from online.web.log_lines import JsonLines
-from tests.unit.online.conftest import Fakes
+from tests.unit.extras.conftest import Fakes
+from tests.unit.online.conftest import plain
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -31,7 +32,9 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 def traced(fakes: Fakes, **more: float) -> FlaskClient:
     endpoint = TracingSettings(endpoint="http://127.0.0.1:1/v1/traces", **more)
-    return create_app(fakes.recommender, Settings().model_copy(update={"tracing": endpoint})).test_client()
+    app = create_app(fakes.recommender, plain(Settings().model_copy(update={"tracing": endpoint})))
+    tracing.register(app, app.extensions["recsys"])
+    return app.test_client()
 
 
 def by_name(memory: InMemorySpanExporter) -> dict[str, ReadableSpan]:
@@ -80,7 +83,7 @@ def test_who_is_not_sampled_leaves_no_span(fakes: Fakes, memory: InMemorySpanExp
 def test_without_the_setting_nothing_that_traces_is_imported() -> None:
     code = "import sys, online.main.s1_server; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "online.web.tracing" in done.stdout
+    assert "online.web.records" in done.stdout
     assert "opentelemetry.exporter" not in done.stdout
     assert "opentelemetry.sdk.trace" not in done.stdout
 

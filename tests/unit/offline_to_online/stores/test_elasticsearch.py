@@ -1,8 +1,11 @@
+"""The index in Elasticsearch: its mapping, and what its checks find."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,16 +13,66 @@ from elasticsearch import Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
-from data_exchange_center.recipes import SOURCE
+from data_exchange_center.plugins import PluginError
+from data_exchange_center.recipes import SOURCE, VectorIndex
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores import elasticsearch
-from offline_to_online.stores.elasticsearch import _overlap
+from offline_to_online.stores.elasticsearch import _check_document, _overlap, index_body
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "flat"])
+def test_the_index_ranks_every_channel_by_its_models_metric_on_exact_floats(kind: VectorIndex) -> None:
+    fields = index_body({"tower": 66, "ease": 18}, kind)["mappings"]["properties"]
+    for channel, dims in (("tower", 66), ("ease", 18)):
+        field = fields[vector_of(channel)]
+        assert field["dims"] == dims
+        assert field["similarity"] == "max_inner_product"
+        assert field["index_options"]["type"] == kind  # int8_hnsw, the default, would round
+
+
+FIELD = vector_of("fm")
+ROW = ItemRow(
+    itemid=7,
+    own_id="sku 7",
+    title="Film",
+    genres=(1, 2),
+    attributes={"brand": ["acme"], "price": 9.5},
+    vectors={FIELD: np.array([0.5, 0.25], np.float32)},
+)
+
+
+def test_a_document_equal_to_its_source_passes() -> None:
+    _check_document(ROW, ROW.document())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (wire.ITEM_OWN_ID, "7"),
+        (wire.ITEM_TITLE, "Other"),
+        (wire.ITEM_ATTRIBUTES, {"brand": ["acme"], "price": None}),
+        (wire.ITEM_GENRES, [1]),
+        (FIELD, [0.5, 0.26]),
+        (FIELD, None),
+        ("surplus", 1),
+    ],
+)
+def test_a_document_unlike_its_source_is_named(field: str, value: object) -> None:
+    with pytest.raises(CheckError, match=f"item 'sku 7', field '{field}'"):
+        _check_document(ROW, {**ROW.document(), field: value})
+
+
+def test_a_missing_document_is_named() -> None:
+    with pytest.raises(CheckError, match="item 'sku 7': no document"):
+        _check_document(ROW, None)
+
 
 (FM,) = SOURCE.recall.channels
-FIELD = vector_of(FM.name)
 NOTHING = np.empty(0, np.int32)
 
 
@@ -108,3 +161,16 @@ def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, 
             attempt()
     else:
         assert attempt() == (0, 1)
+
+
+def test_the_step_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+    monkeypatch.setattr(elasticsearch, "put_documents", lambda *args: written.append(args))
+    client, rows = Mock(), [Mock()]
+    elasticsearch.writer_of(Settings())(client, "abc", rows)
+    assert written == [(client, "abc", rows)]
+
+
+def test_an_engine_that_is_not_there_is_refused() -> None:
+    with pytest.raises(PluginError, match="No 'nothing' among the plugins"):
+        elasticsearch.writer_of(Settings(engine="nothing"))

@@ -1,0 +1,144 @@
+"""Rows that a release loads, read from the artifacts, and the users that checks sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.channels import BREAK_S, ChannelSet
+from data_exchange_center.columns import Columns, Split, vector_of
+from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
+from offline_to_online.rows import (
+    LONGEST,
+    item_places,
+    item_rows,
+    projected,
+    recall_state,
+    request_time,
+    sampled_users,
+    user_rows,
+)
+from tests.synthetic_release import write_artifacts
+from tests.unit.offline_to_online.user_rows import VECTOR, row_of
+
+
+def test_every_user_of_the_artifacts_is_a_row(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="source")
+    vectors = artifacts.USER_VECTORS.read(tmp_path)
+    vectors = vectors[vectors[Columns.USER] != 3]
+    vectors[VECTOR] = vectors[VECTOR].where(vectors[Columns.USER] != 4, None)
+    artifacts.USER_VECTORS.write(tmp_path, vectors)
+    rows = user_rows(tmp_path)
+    assert [row.userid for row in rows] == list(range(1, 61))
+    assert [row.userid for row in rows if not row.vectors] == [3, 4]
+    seen = artifacts.USER_SEEN.read(tmp_path).set_index(Columns.USER)[Columns.SEEN]
+    assert all(row.seen.tolist() == list(seen[row.userid]) for row in rows)
+
+
+def test_somebody_who_is_in_no_list_of_users_is_one_sentence(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="default")
+    users = artifacts.USERS.read(tmp_path)
+    artifacts.USERS.write(tmp_path, users[users[Columns.USER] != 7])
+    with pytest.raises(ArtifactError, match=r"users\.parquet: user number 7 is not in it.*s1_data_split\.py"):
+        user_rows(tmp_path)
+
+
+def test_a_history_is_the_newest_served_ratings_newest_first(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="default")
+    ratings = artifacts.RATINGS.read(tmp_path)
+    served = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
+    rows = user_rows(tmp_path)
+    assert len({len(row.history) for row in rows}) > 3
+    for row in rows:
+        newest = served[served[Columns.USER] == row.userid][::-1]
+        assert row.history.itemids.tolist() == newest[Columns.ITEM].tolist()
+        assert row.history.ratings.tolist() == newest[Columns.RATING].tolist()
+        assert row.history.times.tolist() == newest[Columns.TIMESTAMP].tolist()
+    assert all(row.vectors == {} for row in rows)  # made of the history when a request is answered
+
+
+def test_the_popular_list_keeps_its_order_and_the_channels_their_bytes(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="default")
+    state = recall_state(tmp_path, "tower")
+    assert [itemid for itemid, _ in state.popular] == artifacts.POPULAR.read(tmp_path)[Columns.ITEM].tolist()
+    scores = [score for _, score in state.popular]
+    assert scores == sorted(scores, reverse=True)
+    assert [channel.name for channel in ChannelSet.unpack(state.channels).channels] == ["tower", "ease"]
+
+
+@pytest.mark.parametrize("recipe", [SOURCE, DEFAULT], ids=lambda recipe: recipe.name)
+def test_items_without_a_vector_are_documents_without_one(tmp_path: Path, recipe: Recipe) -> None:
+    write_artifacts(tmp_path, recipe=recipe.name)
+    rows = item_rows(tmp_path)
+    vectors = artifacts.ITEM_VECTORS.read(tmp_path).set_index(Columns.ITEM)
+    assert [row.itemid for row in rows] == sorted(artifacts.ITEMS.read(tmp_path)[Columns.ITEM])
+    some = item_rows(tmp_path, (rows[2].itemid, rows[5].itemid))
+    assert [row.document() for row in some] == [row.document() for row in rows[2:6]]
+    for channel in recipe.recall.channels:
+        field = vector_of(channel.name)
+        trained = set(vectors.index[vectors[field].notna()])
+        assert {row.itemid for row in rows if field in row.document()} == trained
+        assert len(trained) < len(rows)
+
+
+def test_the_most_popular_items_with_a_vector_have_places_the_same_each_time(tmp_path: Path) -> None:
+    write_artifacts(tmp_path, recipe="default")
+    vectors = artifacts.ITEM_VECTORS.read(tmp_path).set_index(Columns.ITEM)[vector_of("tower")]
+    popular = [item for item in artifacts.POPULAR.read(tmp_path)[Columns.ITEM] if vectors[item] is not None]
+    places = item_places(tmp_path, "tower")
+    assert places["itemid"][: len(popular)].tolist() == popular
+    assert set(places["itemid"].tolist()) == set(vectors.dropna().index)
+    assert len(set(zip(places["x"].tolist(), places["y"].tolist(), strict=True))) > len(places) / 2
+    np.testing.assert_array_equal(places, item_places(tmp_path, "tower"))
+    few = item_places(tmp_path, "tower", most=7)
+    assert few["itemid"].tolist() == popular[:7]
+
+
+def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.eye(3, 6), 50, axis=0)  # three directions, which lie in one plane
+    places = projected((groups + rng.normal(scale=0.02, size=groups.shape)).astype(np.float32), rng.permutation(150))
+    assert places.shape == (150, 2)
+    assert np.abs(places).max() <= 1
+    centres = places.reshape(3, 50, 2).mean(axis=1)
+    within = np.linalg.norm(places - np.repeat(centres, 50, axis=0), axis=1).max()
+    between = min(np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert within < between / 3
+
+
+def test_popularity_is_no_direction_and_it_comes_out_the_same_each_time() -> None:
+    rng = np.random.default_rng(1)
+    ranks = rng.permutation(200)
+    vectors = rng.normal(size=(200, 8))
+    vectors[:, 7] = 20 - 4 * np.log1p(ranks)
+    places = projected(vectors.astype(np.float32), ranks)
+    np.testing.assert_array_equal(places, projected(vectors.astype(np.float32), ranks))
+    assert max(abs(np.corrcoef(places[:, axis], np.log1p(ranks))[0, 1]) for axis in (0, 1)) < 0.2
+
+
+def test_items_that_are_all_alike_are_in_one_place() -> None:
+    for each in (np.ones((5, 4), np.float32), np.zeros((5, 4), np.float32)):
+        assert (projected(each, np.arange(5)) == 0).all()
+
+
+def test_samples_hold_the_longest_histories_and_are_the_same_every_time() -> None:
+    rows = [row_of(userid, [], [1.0], list(range(1, userid + 1))) for userid in range(1, 201)]
+    rows.append(row_of(999, [], None, list(range(1, 999))))  # neither vector nor history: nothing to compare
+    sample = sampled_users(rows, 50)
+    userids = [row.userid for row in sample]
+    assert len(set(userids)) == 50
+    assert set(range(201 - LONGEST, 201)) <= set(userids)
+    assert 999 not in userids
+    assert userids == [row.userid for row in sampled_users(rows[::-1], 50)]
+
+
+def test_half_of_the_requests_fall_into_the_users_last_session_and_half_after_a_break() -> None:
+    rows = [row_of(userid, [], None, [], [(1, 5, 1_000_000)]) for userid in range(1, 101)]
+    ages = [row.history.ages(request_time(row))[0] for row in rows]
+    assert sum(age < BREAK_S for age in ages) == sum(age >= BREAK_S for age in ages) == 50
+    assert min(ages) > 0
+    assert request_time(row_of(1, [], None, [])) > 0  # nobody's history is empty in a sample, but it may be asked for
