@@ -62,7 +62,7 @@ def opened(settings: Settings, path: Path) -> dict[str, Any]:
         "command": "make bench-scale",
         "machine": machine(),
         "dataset": dataset,
-        "recipe": settings.recipe_name,
+        "recipe": settings.recipe.name,
     }
     if path.is_file():
         before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
