@@ -16,7 +16,7 @@ EVENT_MODELS: Final[tuple[type[BaseModel], ...]] = (
 _EVENT: Final = {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}
 _FEEDBACK: Final = [{"FeedbackType": "rating", "UserId": "1", "ItemId": "2858", "Value": 5}]
 _USERID: Final = {"name": "userid", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-_ERRORS: Final = (400, 401, 403, 408, 411, 429, 431, 500, 503)
+_ERRORS: Final = (400, 401, 403, 408, 411, 429, 500, 503)
 
 
 def _feedback(method: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ EXPERIMENTS: Final[dict[str, Any]] = {
         "post": operation(
             "start_experiment",
             "Start an experiment: from now on users are dealt to its arms' releases",
-            responses(ToldExperiment, 400, 401, 408, 411, 429, 431, 500, 503),
+            responses(ToldExperiment, 400, 401, 408, 411, 429, 500, 503),
             security=[{"key": []}],
             requestBody={"required": True, "content": json_of(Declaration, example=_EXAMPLE)},
         ),

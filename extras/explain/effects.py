@@ -53,9 +53,9 @@ def effects(
     ``reference``: the places whose mean replaces a column. Raises ServiceError.
     """
     ranked = evidence.ranked
-    if ranked.asked is None or ranked.rows is None:
+    if ranked.query is None or ranked.rows is None:
         return []
-    rows = ranked.asked.inputs.rows
+    rows = ranked.query.inputs.rows
     ours, others = ranked.rows[shown], rows[ranked.rows[reference]]
     found = _occluded(scorer, evidence, ours, others)
     return [_told(evidence, rows[row], found, k) for k, row in enumerate(ours[: len(found.by_column)])]
@@ -64,22 +64,22 @@ def effects(
 def _occluded(
     scorer: Asks[ScoreQuery, NDArray[np.float32]], evidence: Evidence, ours: NDArray[np.intp], others: Float32
 ) -> Occluded:
-    spec, asked = evidence.opened.spec, evidence.ranked.asked
-    assert asked is not None  # noqa: S101
-    columns = np.flatnonzero(np.ptp(asked.inputs.rows, axis=0) > 0).tolist()
+    spec, query = evidence.opened.spec, evidence.ranked.query
+    assert query is not None  # noqa: S101
+    columns = np.flatnonzero(np.ptp(query.inputs.rows, axis=0) > 0).tolist()
     categories = [n for n, feature in enumerate(spec.features) if isinstance(feature, OneHotFeature)]
     instead = others.mean(axis=0)
     instead[categories] = UNKNOWN
     histories = list(_without_each(evidence))
     ours = ours[: min(MAX_ITEMS, MAX_ROWS // (1 + len(columns) + len(histories)))]
-    mine = asked.inputs.rows[ours]
+    mine = query.inputs.rows[ours]
     changed = [mine]
     for column in columns:
         changed.append(mine.copy())
         changed[-1][:, column] = instead[column]
-    lists = [ModelInputs(np.concatenate(changed), asked.inputs.history)]
+    lists = [ModelInputs(np.concatenate(changed), query.inputs.history)]
     lists += [ModelInputs(mine, history) for history in histories]
-    scores = np.concatenate([scorer.call(replace(asked, inputs=inputs)) for inputs in lists]).reshape(-1, len(mine))
+    scores = np.concatenate([scorer.call(replace(query, inputs=inputs)) for inputs in lists]).reshape(-1, len(mine))
     moved = (scores[0] - scores[1:]).T
     return Occluded(columns, instead[columns], moved[:, : len(columns)], moved[:, len(columns) :])
 

@@ -94,7 +94,7 @@ def register(app: Flask, parts: Parts) -> None:
     described = operation(
         "why_not",
         "Why an item is not in a user's list",
-        responses(WhyNot, 400, 401, 408, 414, 429, 431, 500, 503),
+        responses(WhyNot, 400, 401, 408, 429, 500, 503),
         description="The list is made as for /ml/rec, strictly: without a service there is no answer.",
         security=KEY,
         parameters=parameters(WhyNotRequest),

@@ -92,7 +92,7 @@ class File:
 
     def text(self) -> BinaryIO:
         """The bytes of a CSV, unpacked."""
-        return gzip.open(self.path) if self.name.endswith(".gz") else self.path.open("rb")  # type: ignore[return-value]
+        return gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")  # type: ignore[return-value]
 
 
 def opened(connection: duckdb.DuckDBPyConnection, name: str, path: Path, delimiter: str | None = None) -> File:
@@ -187,15 +187,28 @@ class Table:
         for number, file in enumerate(self.files):
             texts = ", ".join(self._text(file, name, name in lists) for name in self.columns)
             source = _scan(file) + (f" LIMIT {limit}" if limit else "")
+            insert = f"INSERT INTO {self.name} SELECT {number}, row_number() OVER () - 1, {texts} FROM {source}"
             with _unreadable(file):
                 if file.is_csv:
                     self.connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-                self.connection.execute(
-                    f"INSERT INTO {self.name} SELECT {number}, row_number() OVER () - 1, {texts} FROM {source}",
-                    [str(file.path)],
-                )
+                try:
+                    self.connection.execute(insert, [str(file.path)])
+                except duckdb.InvalidInputException as error:
+                    if "invalid state" not in str(error):
+                        raise
+                    self._even_line_ends(file)
+                    self.connection.execute(insert, [str(file.path)])
             if file.is_csv:
                 self._expect_records(file)
+
+    def _even_line_ends(self, file: File) -> None:
+        """Copy a CSV whose lines end in several ways, which DuckDB does not read, to one where all end in a newline."""
+        folder = Path(self.one("SELECT path FROM duckdb_databases() WHERE database_name = 'data'")).parent
+        copy = folder / f"{self.name}-{self.files.index(file)}.csv"
+        with file.text() as old, copy.open("wb") as new:
+            for line in old:
+                new.write(line.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+        file.path = copy
 
     def _type(self, file: File, name: str) -> str:
         """The type of a column. Raises StepError where the file has none, or several, of that name."""

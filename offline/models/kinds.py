@@ -87,7 +87,7 @@ class PairExamples:
 
 @dataclass(frozen=True, eq=False)
 class ListExamples:
-    """Lists that recall made at moments of the past, and all that may be known beside them.
+    """Lists that recall made at moments of the past, and all else that may be known.
 
     Attributes:
         past: every event that may be known.

@@ -122,7 +122,7 @@ class KnownUsers:
 
     @property
     def forgotten(self) -> int:
-        """How often somebody was forgotten, as far as `follow` was told."""
+        """How often somebody was forgotten, as of the last `follow`."""
         return self._forgotten
 
     def follow(self, forgotten: int) -> None:

@@ -106,7 +106,7 @@ def model_inputs(
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class PendingRow:
     """A user's features, being fetched. ``userid``: the user's number; ``strict``, ``hurried``: as `Asking`."""
 
     release: str
@@ -125,7 +125,7 @@ class UserFeatures:
         self._breaker = breaker
         self._callers = {strict: ThreadPoolExecutor(1, "user-features") for strict in (False, True)}
         self._lock = threading.Lock()
-        self._waiting: list[Asked] = []
+        self._waiting: list[PendingRow] = []
 
     @property
     def waiting(self) -> int:
@@ -134,12 +134,12 @@ class UserFeatures:
 
     def ask(
         self, release: str, userid: int, deadline: Deadline, *, strict: bool = False, hurried: bool = False
-    ) -> Asked:
+    ) -> PendingRow:
         """Start fetching a user's row. Returns at once; `result` gives the row.
 
         ``deadline``: when the row is no longer waited for; the service's own timeout counts as well.
         """
-        wanted = Asked(release, userid, min(deadline, Deadline.after(self._store.timeout_s)), strict, hurried)
+        wanted = PendingRow(release, userid, min(deadline, Deadline.after(self._store.timeout_s)), strict, hurried)
         if not strict and (refusal := self._breaker.refusal) is not None:  # nobody queues for that
             wanted.rows.set_exception(refusal)
             return wanted
@@ -148,12 +148,12 @@ class UserFeatures:
         self._callers[strict].submit(self._call_next, strict)
         return wanted
 
-    def result(self, asked: Asked) -> FeatureRows:
+    def result(self, pending: PendingRow) -> FeatureRows:
         """The user's row, or no row. Raises ServiceError, at the deadline at the latest."""
         try:
-            return asked.rows.result(asked.deadline.left())
+            return pending.rows.result(pending.deadline.left())
         except (FutureTimeoutError, CancelledError) as error:
-            asked.rows.cancel()
+            pending.rows.cancel()
             raise ServiceError(self._store.service, OUT_OF_TIME) from error
 
     def _call_next(self, strict: bool) -> None:

@@ -21,7 +21,7 @@ from online.recommend.types import read_id
 
 log = logging.getLogger(__name__)
 
-FRESH_S = 0.5  # how long an answer serves whoever asks next, so that a flood of probes is none for the services
+FRESH_S = 0.5  # how long a result is reused, so that a flood of probes is none for the services
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: Releas
             userids = (
                 users.some_users(opened.release, opened.manifest.dataset.base_name, _USERS) if searches < WARM else []
             )
-            asked = cycle(userids)
+            requests = cycle(userids)
             while userids and searches < WARM and deadline.left():
-                for userid, _ in islice(asked, _AT_A_TIME):
+                for userid, _ in islice(requests, _AT_A_TIME):
                     _search(users, items, opened, userid, deadline)
                 searches = items.searches(opened.release)
     except ServiceError as error:
@@ -137,9 +137,9 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: Releas
 
 def _search(users: RedisUsers, items: ElasticItems, opened: Release, userid: str, deadline: Deadline) -> None:
     """What recall does for a request as of now. A cold service may need longer than a request waits for it."""
-    asked = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
+    query = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
     try:
-        if (user := users.call(asked).user) is not None:
+        if (user := users.call(query).user) is not None:
             recall(items, opened, opened.current(user, None), int(time.time()))
     except ServiceError as error:
         if error.what != OUT_OF_TIME or not deadline.left():

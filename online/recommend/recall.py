@@ -94,7 +94,7 @@ def fused_lists(recipe: RecallRecipe, lists: Mapping[str, Hits], size: int) -> F
 
 
 def user_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
-    """The vector each searched channel is asked with: the stored one, or the one computed from the user's history.
+    """The query vector of each searched channel: the stored one, or the one computed from the user's history.
 
     Raises StoredError for a vector that is not as wide as the index's, and where none can be computed.
     """

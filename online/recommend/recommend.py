@@ -37,7 +37,7 @@ from online.recommend.fallback import (
     last_features,
     recall_order,
 )
-from online.recommend.rank import Asked, UserFeatures, UserRow, rank, unranked, user_row
+from online.recommend.rank import PendingRow, UserFeatures, UserRow, rank, unranked, user_row
 from online.recommend.readiness import Readiness, SharedReadiness, Status, ask_all, warm_up_elasticsearch
 from online.recommend.recall import recall
 from online.recommend.release import Release, Releases, read_release
@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 
 # Of what is left when a stage begins. Redis usually takes 1 % of its share, and leaves the rest to those after it.
 STATE_SHARE = 0.4  # Redis
-RECALL_SHARE = 0.6  # Elasticsearch, and Feast beside it
+RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
 
@@ -229,13 +229,13 @@ class Recommender:
             user = hook(request, opened, user)
         # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
         # a channel, fused to (candidates,) unseen items with what recall says of each.
-        wanted = self._begin_features(turn, opened, user)
+        pending = self._begin_features(turn, opened, user)
         candidates = attempt(
             turn, last_try, lambda: self._recall(turn, opened, user),
             lambda error: exact_search(error, opened, user, request.timestamp),
         )  # fmt: skip
         row = attempt(
-            turn, last_try, lambda: self._features_of(turn, opened, wanted),
+            turn, last_try, lambda: self._features_of(turn, opened, pending),
             lambda error: last_features(error, self._known.features(opened.release, request.userid)),
         )  # fmt: skip
         if row.encoded is not None and stored.events:
@@ -333,19 +333,21 @@ class Recommender:
         with turn.watch.stage("elasticsearch"):
             return recall(self.within(self.items, turn, RECALL_SHARE), opened, user, turn.request.timestamp)
 
-    def _begin_features(self, turn: Turn, opened: Release, user: StoredUser) -> Asked | None:
+    def _begin_features(self, turn: Turn, opened: Release, user: StoredUser) -> PendingRow | None:
         """Start fetching a user's features; None for a stranger, who has none."""
         if not user.number:
             return None
         deadline = turn.deadline.share(RECALL_SHARE)
-        asked = self._user_features.ask(opened.release, user.number, deadline, strict=turn.strict, hurried=turn.hurried)
-        asked.rows.add_done_callback(turn.watch.until_done("feast"))
-        return asked
+        pending = self._user_features.ask(
+            opened.release, user.number, deadline, strict=turn.strict, hurried=turn.hurried
+        )
+        pending.rows.add_done_callback(turn.watch.until_done("feast"))
+        return pending
 
-    def _features_of(self, turn: Turn, opened: Release, wanted: Asked | None) -> UserRow:
-        if wanted is None:
+    def _features_of(self, turn: Turn, opened: Release, pending: PendingRow | None) -> UserRow:
+        if pending is None:
             return UserRow(opened.unknown_user)
-        row = user_row(opened.spec, self._user_features.result(wanted))
+        row = user_row(opened.spec, self._user_features.result(pending))
         if row.encoded is not None:
             self._known.keep_features(opened.release, turn.request.userid, row.encoded)
         return row
@@ -424,7 +426,7 @@ class Recommender:
         return self._background.submit(self._warm_up)
 
     def _warm_up(self) -> None:
-        try:  # to the end, so that it serves: a worker nobody has asked yet can answer while the next one is opened
+        try:  # to the end, so that it serves: a worker without requests so far can answer while the next one is opened
             opened = self.releases.live(wait_s=UNHURRIED_S)
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing to serve yet: %s", error)
@@ -439,7 +441,7 @@ class Recommender:
         self._known.forget(userid)
 
     def readiness(self) -> Readiness:
-        """Every service and the live release, asked about once for all who want to know at the same time."""
+        """Check every service and the live release, once for all callers at the same time."""
         return self._readiness.get()
 
     def _find_out_readiness(self) -> Readiness:

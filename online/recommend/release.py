@@ -245,7 +245,7 @@ class Releases:
 
     A release is in one of four states::
 
-        closed  -> opening   somebody asked for it (`open`)
+        closed  -> opening   it is requested (`open`)
         opening -> open      all of it was read
         opening -> failed    it could not be read; the next `open` after `REOPEN_S` tries again, or the next at once
                              while no release serves
@@ -293,7 +293,7 @@ class Releases:
         return self.serving is not None or self.saved is not None
 
     def is_live(self, opened: Release) -> bool:
-        """Whether Redis named this release when it was asked last."""
+        """Whether this was the live release at the last answer of Redis."""
         return self._live == opened.release
 
     @property
@@ -355,14 +355,14 @@ class Releases:
         serving = self.serving
         if serving is None:
             return self._with_user(self.live(users, wait_s), userid, users)
-        asked = self.preferred(preferred) or serving
-        answer, live = self._asked(userid, asked, users)
-        if asked is not serving:
+        chosen = self.preferred(preferred) or serving
+        answer, live = self._state_of(userid, chosen, users)
+        if chosen is not serving:
             if live != serving.release:
                 self._follow(live)
             if answer.kept:
-                return asked, answer.user
-            answer, live = self._asked(userid, serving, users)
+                return chosen, answer.user
+            answer, live = self._state_of(userid, serving, users)
         if live == serving.release:
             if answer.user is None and not answer.kept:  # not a stranger: Redis has lost what it held
                 raise StoredError("redis", f"holds release {serving.release} no longer, although it is live")
@@ -370,7 +370,7 @@ class Releases:
         opening = self.open(live)
         return self._switched(live, opening, serving, answer, userid, users, wait_s)
 
-    def _asked(self, userid: OwnId, opened: Release, users: Users) -> tuple[UserAnswer, str]:
+    def _state_of(self, userid: OwnId, opened: Release, users: Users) -> tuple[UserAnswer, str]:
         """A user under a release, and which one is live. Raises NoReleaseError, ServiceError."""
         answer = users.call(UserQuery.of(userid, opened.manifest))
         self._live, self.forgotten, self.experiments = answer.live, answer.forgotten, answer.experiments
@@ -416,7 +416,7 @@ class Releases:
         """What may answer after a service has failed on ``failed``; None: nothing may.
 
         The release that is live by now; or the same one with the version of the model that is published by now, when
-        what was asked for is ``gone``.
+        what was requested is ``gone``.
         """
         try:
             live = users.call(WHICH_IS_LIVE).live

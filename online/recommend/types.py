@@ -69,7 +69,7 @@ class Request(BaseModel):
     def before(self) -> int | None:
         """What happened before this second is known. None: all that was acknowledged, be it of this very second.
 
-        So whoever has just rated something and asks, naming no time, sees it count.
+        So a rating counts at once for a request that names no time.
         """
         return self.timestamp if "timestamp" in self.model_fields_set else None
 
@@ -260,7 +260,7 @@ class Ranked:
     itemids: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
     lacking: tuple[Lacking, ...] = ()
-    asked: ScoreQuery | None = None  # what the ranking model was asked; None where it did not rank
+    query: ScoreQuery | None = None  # to the ranking model; None where it did not rank
     rows: NDArray[np.intp] | None = None  # (n,) the items' rows of it
     order: NDArray[np.intp] | None = None  # (n,) places of the above as they are shown, where an extra has changed that
 
@@ -303,7 +303,7 @@ class Stopwatch:
             self._stages[name] = Stage(began, time.perf_counter() - began, failed)
 
     def until_done(self, name: str) -> Callable[[Future[Any]], None]:
-        """For a stage that runs beside the others: it ends when its future is done."""
+        """Time a stage that runs in parallel: it ends when its future is done."""
         began = time.perf_counter()
 
         def done(future: Future[Any]) -> None:

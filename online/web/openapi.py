@@ -47,7 +47,7 @@ def description(
                     "description": "The Content-Type is ignored; the body is read as JSON.",
                     "security": KEY,
                     "requestBody": {"required": True, "content": json_of(request, example=_EXAMPLE)},
-                    "responses": responses(answer, 400, 401, 404, 408, 411, 429, 431, 500, 503),
+                    "responses": responses(answer, 400, 401, 403, 404, 408, 411, 429, 500, 503),
                 }
             },
             "/healthz": {"get": operation("alive", "Whether this process runs", responses(Alive, 500))},

@@ -12,17 +12,15 @@ from online.web.answers import ErrorAnswer
 REF: Final = "#/components/schemas/{model}"
 KEY: Final[list[dict[str, list[str]]]] = [{}, {"key": []}]  # needed where the server wants one
 _ERRORS: Final = {
-    400: "Bad input; `field` says which.",
+    400: "Bad input, `field` says which; or the request is for another host.",
     401: "A key is needed, and none that is known was sent.",
-    403: "A page of another web site sent it, without a key.",
+    403: "Without a key: another web site's page that writes, or a strict request where others reach the server.",
     404: "There is no such path, or no such release.",
     405: "There is no such method here.",
-    408: "The request did not arrive in time.",
+    408: "The body did not arrive in time.",
     409: "Of this user so many events are kept that no more are taken which change what is recommended.",
     411: "The body's length is not said.",
-    414: "The request's line is too long.",
     429: "This client asks too often; `Retry-After` says when to ask again.",
-    431: "The request's headers are too large.",
     500: "A fault of the server, which its log has.",
     503: "A service is missing, no release is live, or the server has too much to do.",
 }

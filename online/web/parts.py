@@ -41,7 +41,7 @@ class Parts:
         preferred: a user's id, as text -> the release that is to answer instead of the live one, or None.
         request_model: what checks a request.
         expected: its fields -> what each must be, in words.
-        paths: of the OpenAPI document, beside the server's own.
+        paths: of the OpenAPI document, in addition to the server's own.
         models: whose schemas the document has, likewise.
     """
 

@@ -35,17 +35,13 @@ from data_exchange_center.files import parts_of, write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline import published
-from offline.ingestion import movielens, sources
-from offline.ingestion.ingest import ingest
-from offline.ingestion.sources import Source
 from past_one_machine.scaling import spark_log
 from past_one_machine.scaling.lines import line
 from past_one_machine.scaling.pictures import draw
 from past_one_machine.scaling.processes import cost_of
 from past_one_machine.spark import TWINS
 from past_one_machine.synthesis.__main__ import at_hand
-from past_one_machine.synthesis.expansion import Factors, expand
+from past_one_machine.synthesis.expansion import Factors, Source, expand
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +57,12 @@ Row = dict[str, Any]
 
 def opened(settings: Settings, path: Path) -> dict[str, Any]:
     """The report so far, if it is of this data, recipe and machine; else an empty one."""
-    with sources.opened(at_hand(settings)) as source:
-        dataset = _name(source)
+    dataset = Source.of(at_hand(settings)).dataset.base_name
     head = {
         "command": "make bench-scale",
         "machine": machine(),
         "dataset": dataset,
-        "recipe": settings.recipe_name,
+        "recipe": settings.recipe.name,
     }
     if path.is_file():
         before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -75,13 +70,6 @@ def opened(settings: Settings, path: Path) -> dict[str, Any]:
             return before
         log.warning("%s was measured on other data or on another machine: it is begun anew", path)
     return {**head, "rows": []}
-
-
-def _name(source: Source) -> str:
-    """As declared; MovieLens is told by its counts."""
-    if source.declaration != movielens.DECLARATION:
-        return source.declaration.name
-    return published.name_of(ingest(source.declaration, source.tables).dataset.counts)
 
 
 def missing(rows: Sequence[Row], engine: str, factor: int, steps: Sequence[provenance.Step]) -> bool:
@@ -124,9 +112,8 @@ def measure(settings: Settings, found: dict[str, Any], factor: int, training: bo
     with tempfile.TemporaryDirectory(dir=_scratch(settings)) as scratch:
         data = at_hand(settings)
         if factor > 1:
-            with sources.opened(data) as source:
-                data = Path(scratch) / "data"
-                expand(source, Factors.of(factor), data, f"{found['dataset']}-x{factor}")
+            source, data = Source.of(data), Path(scratch) / "data"
+            expand(source, Factors.of(factor), data, f"{found['dataset']}-x{factor}")
         for engine in left:
             found["rows"] = [row for row in found["rows"] if (row["engine"], row["factor"]) != (engine, factor)]
             folder = Path(scratch) / engine

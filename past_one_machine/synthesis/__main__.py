@@ -1,7 +1,7 @@
 """A larger data set out of the one at hand: ``make synthesise factor=16``, and what it keeps of its structure.
 
 Reads:  RECSYS_DATA, or what the first step has put into offline/raw
-Writes: folder=, or offline/synthetic/<name>-x<factor> in the exchange folder: Parquet parts and dataset.toml.
+Writes: folder=, or offline/synthetic/<name>-x<factor> in the exchange folder: what step 0 writes, in its place.
         With --figures, expansions in a folder that is removed, and pic/figures/synthesis.json
 Run:    make synthesise factor=16, then make offline RECSYS_DATA=<the folder that it prints>
 Expect: 16,003,344 events of 96,640 users for 15,532 items (MovieLens-1M)
@@ -23,29 +23,28 @@ from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.ingestion import sources
-from offline.ingestion.sources import Source
-from past_one_machine.synthesis.expansion import SEED, Factors, expand
-from past_one_machine.synthesis.structure import differences, of_expansion, of_source
+from past_one_machine.synthesis.expansion import SEED, Factors, Source, expand
+from past_one_machine.synthesis.structure import differences, of_source
 
 MEASURED: Final = (4, 16)  # factors of the figures
 
 
 def main(settings: Settings, factors: Factors, folder: Path | None, seed: int) -> None:
     path = at_hand(settings)
-    with sources.opened(path) as source:
-        name = f"{source.declaration.name}-x{factors.users}"
-        target = (folder or settings.offline_dir / "synthetic" / name).absolute()
-        if target.is_relative_to(path.absolute()):
-            raise StepError(f"{target} lies in the data set's own folder: name another folder=.")
-        expand(source, factors, target, name, seed)
-        show({"source": of_source(source), f"x {factors.users}": of_expansion(target)}, Console())
+    source = Source.of(path)
+    name = f"{source.dataset.base_name}-x{factors.users}"
+    target = (folder or settings.offline_dir / "synthetic" / name).absolute()
+    if target.is_relative_to(path.absolute()):
+        raise StepError(f"{target} lies in the data set's own folder: name another folder=.")
+    expand(source, factors, target, name, seed)
+    show({"source": of_source(source), f"x {factors.users}": of_source(Source.of(target))}, Console())
     print(f"Written: {target}. To train on it: make offline RECSYS_DATA={target}")  # noqa: T201
 
 
 def figures(settings: Settings) -> None:
     """Measure what expansions keep, and write it."""
-    with sources.opened(at_hand(settings)) as source, tempfile.TemporaryDirectory() as scratch:
+    source = Source.of(at_hand(settings))
+    with tempfile.TemporaryDirectory() as scratch:
         found = {"source": of_source(source)}
         for factor in MEASURED:
             found[f"x {factor}"] = _measured(source, factor, Path(scratch) / f"x{factor}")
@@ -55,8 +54,8 @@ def figures(settings: Settings) -> None:
 
 
 def _measured(source: Source, factor: int, folder: Path) -> dict[str, Any]:
-    expand(source, Factors.of(factor), folder, source.declaration.name)
-    return of_expansion(folder)
+    expand(source, Factors.of(factor), folder, source.dataset.name)
+    return of_source(Source.of(folder))
 
 
 def at_hand(settings: Settings) -> Path:

@@ -1,34 +1,32 @@
-"""The expansion, written: Parquet parts and a ``dataset.toml``, one part for each copy of the users and of the items.
+"""A larger data set of the same structure, written as step 0 writes data sets, a copy of the users at a time.
 
-The source is read again for each part, batch by batch, so memory holds the source's ids and one batch, however large
-the expansion is. User u of copy i has the number i * users + u + 1, item v of copy j j * items + v + 1, u and v in the
-order in which the source names them. Times, values and attributes are the source's own cells.
+User u of copy i has the number i * users + u + 1, item v of copy j j * items + v + 1, u and v in the order of their
+numbers in the source. Times, ratings and attributes are the source's own. Memory holds the source and the events of one
+copy, however large the expansion is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.files import folder_written_in_place
+from data_exchange_center.dataset import Dataset
+from data_exchange_center.files import folder_written_in_place, sha256
 from data_exchange_center.own_ids import MAX_INTEGER
 from data_exchange_center.progress import progress
 from data_exchange_center.steps import StepError
-from offline.ingestion.cells import Cells
-from offline.ingestion.declaration import DECLARATION, INTERACTIONS, ITEMS, USERS, ItemsTable, UsersTable
-from offline.ingestion.events import read_events
-from offline.ingestion.identifiers import Register
-from offline.ingestion.sources import Source
-from offline.ingestion.tables import Rows
-from past_one_machine.synthesis import declared
-from past_one_machine.synthesis.kronecker import Floats, Ints, coarse, copies
+from offline import movielens, published
+from offline.preprocess import s0_get_data
+from past_one_machine.synthesis.kronecker import coarse, copies
 
 SEED: Final = 20
 
@@ -54,128 +52,91 @@ class Factors:
         return cls(users, items)
 
 
-def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int = SEED) -> int:
-    """Write the expansion into ``folder``, which appears when it is whole. The number of its events.
+@dataclass(frozen=True)
+class Source:
+    """A data set in standard form: its description, and its tables as `artifacts.RAW`."""
 
-    Raises StepError for a source that is not as declared or that cannot be expanded so far, and for a folder that is
-    there already.
+    dataset: Dataset
+    ratings: pd.DataFrame
+    users: pd.DataFrame
+    items: pd.DataFrame
+
+    @classmethod
+    def of(cls, path: Path) -> Source:
+        """Read a data set as step 0 does. Raises StepError where it is none, or not as it should be."""
+        with TemporaryDirectory() as folder, movielens.files_of(path) as files:
+            dataset = s0_get_data.read(files, path, Path(folder))
+            if dataset.name == movielens.NAME:
+                dataset = dataset.model_copy(update={"name": published.name_of(dataset.counts)})
+            return cls(dataset, *(table.read(Path(folder)) for table in artifacts.RAW))
+
+
+def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int = SEED) -> int:
+    """Write the expansion into ``folder``, which appears when it is whole, and return the number of its events.
+
+    Raises StepError for a source that cannot be expanded so far, and for a folder that is there already.
     """
     if folder.exists():
         raise StepError(f"{folder} is there already: name another folder=, or remove it.")
-    known = _Known.of(source)
-    known.expect_room(factors)
-    with folder_written_in_place(folder) as temporary:
-        shares = coarse(known.pairs, factors.users, factors.items)
-        events = sum(
-            _write(temporary / declared.part(INTERACTIONS, copy), known.events(copy, shares[copy], seed))
-            for copy in progress(range(factors.users), "events", unit="part")
-        )
-        for table, of_table, times, register in (
-            (USERS, source.declaration.users, factors.users, known.users),
-            (ITEMS, source.declaration.items, factors.items, known.items),
-        ):
-            if of_table is not None:
-                for copy in range(times):
-                    rows = _listed(source.tables[table], of_table, copy, len(register))
-                    _write(temporary / declared.part(table, copy), rows)
-        text = declared.text(declared.expanded(source.declaration, name))
-        (temporary / DECLARATION).write_text(text, encoding="utf-8")
-    return events
+    _expect_room(source, factors)
+    users, items = len(source.users), len(source.items)
+    # places of users and items in the source, by event; the events are sorted by user and time
+    of_users = np.searchsorted(source.users[Columns.USER].to_numpy(), source.ratings[Columns.USER].to_numpy())
+    of_items = np.searchsorted(source.items[Columns.ITEM].to_numpy(), source.ratings[Columns.ITEM].to_numpy())
+    shares = coarse(lambda: [(of_users, of_items)], factors.users, factors.items)  # (copies of users, of items)
 
-
-@dataclass(frozen=True)
-class _Known:
-    """A source and the places of its ids."""
-
-    source: Source
-    users: Register
-    items: Register
-
-    @classmethod
-    def of(cls, source: Source) -> _Known:
-        """Raises StepError where the events are not as declared."""
-        users, items = Register(), Register()
-        listed: list[str | None] = []
-        for table, of_table, register in (
-            (USERS, source.declaration.users, users),
-            (ITEMS, source.declaration.items, items),
-        ):
-            listed.append(source.tables[table].name if of_table is not None else None)
-            if of_table is not None:
-                for batch in source.tables[table].batches([of_table.id]):
-                    register.enter(Cells(source.tables[table], of_table.id, 0, batch.column(0)).ids())
-        read_events(source.tables[INTERACTIONS], source.declaration.interactions, users, items, *listed)
-        return cls(source, users, items)
-
-    def expect_room(self, factors: Factors) -> None:
-        """Raise StepError where the source is too small for the factors, or its ids would run over."""
-        if factors.items > len(self.items):
-            raise StepError(f"items={factors.items}: the data set has {len(self.items):,} items, and at most so many.")
-        for what, times, register in (("factor", factors.users, self.users), ("items", factors.items, self.items)):
-            if times * len(register) > MAX_INTEGER:
-                raise StepError(f"{what}={times}: at most {MAX_INTEGER // len(register):,}, or ids run over.")
-
-    def pairs(self) -> Iterator[tuple[Ints, Ints]]:
-        """Places of users and items of all events, batch by batch."""
-        of = self.source.declaration.interactions
-        for batch in self.source.tables[INTERACTIONS].batches(_once([of.user, of.item])):
-            yield self._places(batch)
-
-    def events(self, copy: int, shares: Floats, seed: int) -> Iterator[pa.RecordBatch]:
-        """The events of a copy of the users, in the order of the source; whatever the batches, the same."""
-        random = np.random.default_rng([seed, copy])
-        of = self.source.declaration.interactions
-        cells = {Columns.TIMESTAMP: of.time} | ({} if of.value is None else {declared.VALUE: of.value})
-        for batch in self.source.tables[INTERACTIONS].batches(_once([of.user, of.item, *cells.values()])):
-            users, items = self._places(batch)
-            items = copies(shares, len(items), random) * len(self.items) + items + 1
-            columns: dict[str, pa.Array] = {
-                Columns.USER: pa.array(copy * len(self.users) + users + 1, pa.int64()),
-                Columns.ITEM: pa.array(items, pa.int64()),
+    def events() -> Iterator[pa.RecordBatch]:
+        for copy in progress(range(factors.users), "events", unit="part"):
+            random = np.random.default_rng([seed, copy])
+            chosen = copies(shares[copy], len(of_items), random)  # (events,) copies of items
+            columns = {
+                Columns.USER: (copy * users + of_users + 1).astype(np.int32),
+                Columns.ITEM: (chosen * items + of_items + 1).astype(np.int32),
+                Columns.RATING: source.ratings[Columns.RATING].to_numpy(),
+                Columns.TIMESTAMP: source.ratings[Columns.TIMESTAMP].to_numpy(),
             }
-            yield pa.record_batch(columns | {name: batch.column(column) for name, column in cells.items()})
+            yield pa.record_batch(columns, schema)
 
-    def _places(self, batch: pa.RecordBatch) -> tuple[Ints, Ints]:
-        of, rows = self.source.declaration.interactions, self.source.tables[INTERACTIONS]
-        users, items = (Cells(rows, column, 0, batch.column(column)).ids() for column in (of.user, of.item))
-        return self.users.enter(users), self.items.enter(items)
-
-
-def _listed(rows: Rows, of_table: UsersTable | ItemsTable, copy: int, size: int) -> Iterator[pa.RecordBatch]:
-    """A table of users or items for one copy of them. A copied item's title says which copy it is."""
-    title = of_table.title if isinstance(of_table, ItemsTable) else None
-    key = Columns.ITEM if isinstance(of_table, ItemsTable) else Columns.USER
-    cells = {name: spec.column or name for name, spec in of_table.attributes.items()}
-    first = copy * size + 1
-    for batch in rows.batches(_once([of_table.id, *([title] if title else []), *cells.values()])):
-        columns: dict[str, pa.Array] = {key: pa.array(np.arange(first, first + len(batch)), pa.int64())}
-        if title is not None:
-            titles = Cells(rows, title, 0, batch.column(title)).texts()
-            columns[Columns.TITLE] = _numbered(titles, copy)
-        yield pa.record_batch(columns | {name: batch.column(column) for name, column in cells.items()})
-        first += len(batch)
-
-
-def _numbered(titles: pa.Array, copy: int) -> pa.Array:
-    """``Toy Story`` -> ``Toy Story, copy 2``; the first is as it was, and what has no title gets none."""
-    if copy == 0:
-        return titles
-    return pa.array([f"{title}, copy {copy + 1}" if title else None for title in titles.to_pylist()], pa.string())
+    schema = pa.schema(list(artifacts.RAW_INTERACTIONS.columns.items()))
+    with folder_written_in_place(folder) as temporary:
+        artifacts.RAW_INTERACTIONS.write(temporary, pa.RecordBatchReader.from_batches(schema, events()))
+        artifacts.RAW_USERS.write(temporary, _copied(source.users, Columns.USER, factors.users))
+        artifacts.RAW_ITEMS.write(temporary, _copied(source.items, Columns.ITEM, factors.items))
+        sizes = {
+            "ratings": len(of_users) * factors.users,
+            "users": users * factors.users,
+            "items": items * factors.items,
+        }
+        described = source.dataset.model_copy(
+            update={
+                "name": name,
+                "origin": f"{source.dataset.name}, expanded",
+                "counts": {**source.dataset.counts, **sizes},
+                "sha256": {Path(table.path).name: sha256(table.at(temporary)) for table in artifacts.RAW},
+                "user_ids": "integer",
+                "item_ids": "integer",
+            }
+        )
+        artifacts.DATASET.write(temporary, described.model_dump(mode="json"))
+    return sizes["ratings"]
 
 
-def _once(names: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def _expect_room(source: Source, factors: Factors) -> None:
+    """Raise StepError where the source is too small for the factors, or its ids would run over."""
+    if factors.items > len(source.items):
+        raise StepError(f"items={factors.items}: the data set has {len(source.items):,} items, and at most so many.")
+    for what, times, table in (("factor", factors.users, source.users), ("items", factors.items, source.items)):
+        if times * len(table) > MAX_INTEGER:
+            raise StepError(f"{what}={times}: at most {MAX_INTEGER // len(table):,}, or ids run over.")
 
 
-def _write(path: Path, batches: Iterator[pa.RecordBatch]) -> int:
-    """How many rows were written."""
-    rows, writer = 0, None
-    try:
-        for batch in batches:
-            writer = writer or pq.ParquetWriter(path, batch.schema, compression="zstd")
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    finally:
-        if writer is not None:
-            writer.close()
-    return rows
+def _copied(table: pd.DataFrame, key: str, times: int) -> pd.DataFrame:
+    """A table so many times, with new ids. A copied item's title says which copy it is: ``Toy Story, copy 2``."""
+    made = pd.concat([table] * times, ignore_index=True)
+    made[key] = np.arange(1, len(made) + 1, dtype=np.int32)
+    if Columns.TITLE in table:
+        named = table[Columns.TITLE] != table[Columns.OWN_ID]  # an item without a title is called by its id
+        parts = [table[Columns.TITLE] + (f", copy {copy + 1}" if copy else "") for copy in range(times)]
+        titles = pd.concat([part.where(named) for part in parts], ignore_index=True)
+        made[Columns.TITLE] = titles.fillna(made[key].astype(str))
+    return made.assign(**{Columns.OWN_ID: made[key].astype(str)})

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import BREAK_S
-from offline.ingestion import sources
-from offline.ingestion.declaration import INTERACTIONS, ITEMS
-from offline.ingestion.events import read_events
-from offline.ingestion.identifiers import Register
-from offline.ingestion.listed import Catalogue, read_items
-from offline.ingestion.sources import Source
-from offline.ingestion.tables import PartedRows
+from data_exchange_center.columns import Columns
+from past_one_machine.synthesis.expansion import Source
 
 Ints = NDArray[np.int64]
 SHARES: Final = (0.01, 0.1)  # of the items with events, the most popular first
@@ -74,26 +68,13 @@ class Counts:
         }
 
 
-def of_source(source: Source, expansion: bool = False) -> dict[str, Any]:
-    """Summary of a data set. ``expansion``: each part has users of its own, and is forgotten before the next is read.
-
-    Raises StepError where it is not as declared.
-    """
-    declared, counts, rows = source.declaration, Counts(), source.tables[INTERACTIONS]
-    items = Register()
-    catalogue = read_items(source.tables[ITEMS], declared.items, items) if declared.items else Catalogue()
-    listed = source.tables[ITEMS].name if declared.items else None
-    for part in rows.parts if expansion and isinstance(rows, PartedRows) else [rows]:
-        events = read_events(part, declared.interactions, Register(), items, None, listed)
-        counts.add_events(events.users.astype(np.int64), events.items.astype(np.int64), events.times // 1_000_000)
-    counts.add_terms(catalogue.terms)
+def of_source(source: Source) -> dict[str, Any]:
+    """Summary of a data set."""
+    counts, ratings = Counts(), source.ratings
+    places = np.searchsorted(source.items[Columns.ITEM].to_numpy(), ratings[Columns.ITEM].to_numpy())
+    counts.add_events(ratings[Columns.USER].to_numpy(np.int64), places, ratings[Columns.TIMESTAMP].to_numpy())
+    counts.add_terms(source.items[Columns.GENRES].tolist())
     return counts.summary()
-
-
-def of_expansion(folder: Path) -> dict[str, Any]:
-    """Summary of what `expansion.expand` has written."""
-    with sources.opened(folder) as source:
-        return of_source(source, expansion=True)
 
 
 def differences(source: Mapping[str, Any], expanded: Mapping[str, Any]) -> dict[str, float]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from research.experiments.__main__ import experiment
 from rich.console import Console
 
 from data_exchange_center import artifacts, provenance
@@ -79,12 +78,6 @@ def test_a_shop_is_evaluated(shop_road: Settings) -> None:
     show(found, shown)
     assert "without a past, who are in no mean above" in shown.export_text()
     assert found["table"]["default: ranked"]["recall@50"] > found["table"]["popularity"]["recall@50"] / 2
-
-
-def test_experiments_with_the_sources_models_say_what_a_shop_lacks(shop_road: Settings, tmp_path: Path) -> None:
-    with pytest.raises(StepError, match=r"'source' learns to tell liked"):
-        experiment("ratings", shop_road, tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_share_of_each_user_is_held_out(shop_road: Settings) -> None:

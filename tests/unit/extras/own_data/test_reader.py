@@ -296,6 +296,16 @@ def test_a_bad_cell_is_named_in_a_file_whose_other_columns_are_no_text(tmp_path:
         read(tmp_path)
 
 
+def test_lines_may_end_in_several_ways(tmp_path: Path) -> None:
+    rows = ROWS.replace("\n", "\r\n", 2)
+    folder = written(tmp_path / "mixed")
+    (folder / "interactions.csv").write_bytes(rows.encode())
+    assert read(folder).ratings.equals(read(written(tmp_path / "even")).ratings)
+    (folder / "interactions.csv").write_bytes(rows.encode() + b"u,b,noon\n")
+    with pytest.raises(StepError, match=r"interactions\.csv, line 5, column 'at': .* found 'noon'"):
+        read(folder)
+
+
 def test_parquet_has_the_same_bounds_of_time(tmp_path: Path) -> None:
     folder = written(tmp_path)
     (folder / "interactions.csv").unlink()

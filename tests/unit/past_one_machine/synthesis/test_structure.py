@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from offline.ingestion import sources
 from past_one_machine.synthesis.__main__ import show
-from past_one_machine.synthesis.expansion import Factors, expand
-from past_one_machine.synthesis.structure import Counts, differences, of_expansion, of_source
+from past_one_machine.synthesis.expansion import Factors, Source, expand
+from past_one_machine.synthesis.structure import Counts, differences, of_source
 from tests.unit.offline.synthetic import made_up_movielens
 
 
@@ -30,10 +29,10 @@ def test_what_is_counted() -> None:
 
 def test_an_expansion_keeps_lengths_sessions_and_genres(tmp_path: Path) -> None:
     path = made_up_movielens(tmp_path / "films")
-    with sources.opened(path) as source:
-        before = of_source(source)
-        expand(source, Factors.of(9), tmp_path / "x9", "films-x9")
-    after = of_expansion(tmp_path / "x9")
+    source = Source.of(path)
+    before = of_source(source)
+    expand(source, Factors.of(9), tmp_path / "x9", "films-x9")
+    after = of_source(Source.of(tmp_path / "x9"))
     for same in ("events of a user", "events of a session", "sessions of a user"):
         assert after[same] == before[same]
     assert differences(before, after) == pytest.approx(dict.fromkeys(before["terms"], 0), abs=1e-12)
@@ -42,16 +41,8 @@ def test_an_expansion_keeps_lengths_sessions_and_genres(tmp_path: Path) -> None:
     assert before["popularity"]["gini"] < after["popularity"]["gini"] < 0.9  # a longer tail, of the same kind
 
 
-def test_a_whole_folder_and_its_parts_give_the_same(tmp_path: Path) -> None:
-    with sources.opened(made_up_movielens(tmp_path / "films")) as source:
-        expand(source, Factors.of(2), tmp_path / "x2", "films-x2")
-    with sources.opened(tmp_path / "x2") as source:
-        assert of_source(source) == of_expansion(tmp_path / "x2")
-
-
 def test_it_is_shown(tmp_path: Path) -> None:
-    with sources.opened(made_up_movielens(tmp_path / "films")) as source:
-        found = of_source(source)
+    found = of_source(Source.of(made_up_movielens(tmp_path / "films")))
     console = Console(width=200, file=io.StringIO())
     with console.capture() as shown:
         show({"source": found, "x 2": found}, console)

@@ -1,0 +1,117 @@
+"""What an extra may do: leave and add fields, see the user's state before recall and the answer before it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from flask import Flask
+from pydantic import Field
+
+from data_exchange_center import plugins
+from data_exchange_center.plugins import PluginError
+from data_exchange_center.settings import ServerSettings, Settings
+from online.clients.redis import StoredUser
+from online.main.s1_server import create_app
+from online.recommend.recommend import Answered
+from online.recommend.release import Release
+from online.recommend.types import Answer, Request
+from online.web.parts import Parts
+from tests.unit.online.conftest import Fakes, plain
+from tests.unit.online.world import AT, DefaultWorld
+
+pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+
+
+class ShopRequest(Request):
+    hidden: int = 0
+
+
+class ShopAnswer(Answer):
+    shop: str = Field(default="", exclude_if=lambda name: not name)
+
+
+def register(app: Flask, parts: Parts) -> None:
+    """Hide an item that a request names, and say so in the answer."""
+
+    def hide(request: Request, opened: Release, user: StoredUser) -> StoredUser:
+        hidden = request.hidden if isinstance(request, ShopRequest) else 0
+        return replace(user, seen=np.r_[user.seen, np.int32(hidden)])
+
+    def name(answered: Answered) -> None:
+        answered.more["shop"] = "ours"
+
+    parts.extend_request(ShopRequest, hidden="an item's number")
+    parts.extend_answer(ShopAnswer)
+    parts.recommender.before_recall.append(hide)
+    parts.recommender.before_answer.append(name)
+
+
+def post(app: Flask, **body: Any) -> Any:
+    return app.test_client().post("/ml/rec", json={"userid": 1, "timestamp": AT, **body})
+
+
+def test_an_extra_adds_fields_and_has_two_places_on_the_way_of_a_request(fakes: Fakes) -> None:
+    app = create_app(fakes.recommender, plain(Settings()))
+    before = post(app).json
+    best = before["item_list"][0]["itemid"]
+    assert post(app, hidden=best).status_code == 400
+    register(app, app.extensions["recsys"])
+    after = post(app, hidden=best).json
+    assert (after["shop"], "shop" in before) == ("ours", False)
+    assert best not in {item["itemid"] for item in after["item_list"]}
+    assert post(app, hidden="x").json["error"]["message"] == "hidden must be an item's number."
+
+
+def test_another_application_over_the_same_recommender_has_none_of_it(fakes: Fakes) -> None:
+    first = create_app(fakes.recommender, plain(Settings()))
+    register(first, first.extensions["recsys"])
+    assert "shop" not in post(create_app(fakes.recommender, plain(Settings()))).json
+
+
+def found_as(monkeypatch: pytest.MonkeyPatch, **extras: Any) -> list[str]:
+    """Pretend that these extras are installed; what is registered of them."""
+    registered: list[str] = []
+
+    def load(group: str, name: str) -> Any:
+        if isinstance(extras[name], Exception):
+            raise extras[name]
+        return lambda app, parts: registered.append(name)
+
+    monkeypatch.setattr(plugins, "find", lambda group: dict.fromkeys(extras, SimpleNamespace()))
+    monkeypatch.setattr(plugins, "load", load)
+    return registered
+
+
+def test_the_servers_own_come_first_in_their_order_and_others_after(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = found_as(monkeypatch, shop=None, page=None, keys=None)
+    create_app(fakes.recommender, Settings())
+    assert registered == ["keys", "page", "shop"]
+
+
+def test_one_that_needs_a_room_that_is_gone_is_left_out(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = ModuleNotFoundError("No module", name="extras.events")
+    registered = found_as(monkeypatch, experiments=gone, page=None)
+    create_app(fakes.recommender, Settings())
+    assert registered == ["page"]
+    assert "experiments is left out: there is no extras.events" in caplog.text
+    found_as(monkeypatch, page=ModuleNotFoundError("No module", name="rich"))
+    with pytest.raises(ModuleNotFoundError):
+        create_app(fakes.recommender, Settings())
+
+
+def test_a_setting_names_those_that_are_wanted(fakes: Fakes) -> None:
+    for wanted, expected in (
+        ("all", ("a", "b")), ("none", ()), ("b", ("b",)), ("b, c", ("b", "c")), ("all,c", ("a", "b", "c")),
+    ):  # fmt: skip
+        assert ServerSettings(extras=wanted).named_extras(("a", "b")) == expected
+    settings = Settings().model_copy(update={"server": ServerSettings(extras="nothing")})
+    with pytest.raises(PluginError, match=r"No 'nothing' among the plugins of 'recsys.server'"):
+        create_app(fakes.recommender, settings)
