@@ -49,7 +49,7 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
     itemids = np.concatenate([[0], holdout.past.itemids])
     return {
         "command": "make fingerprint",
-        "recipe": settings.recipe_name,
+        "recipe": settings.recipe.name,
         "dataset": release.dataset.name,
         "users": holdout.past.userids.tolist(),
         "parts": {part.path: part.sha256 for part in release.parts},

@@ -38,11 +38,13 @@ def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -
 
 def ease_channel(past: Sequences, recipe: EaseRecipe, lags: int, dataset: Dataset) -> HistorySum:
     """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
+    # Factors of the weights, (items + 1, dim) each.
     if past.n_items > recipe.low_rank_beyond:
         rows, columns = low_rank_ease(past.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
     else:
         rows, columns = low_rank(ease_of_pairs(past.seen_together(), recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
+    # An event's weight in a user's sum: by its rating, (rating codes,), times by its place, (lags,).
     dim, ratings = columns.shape[1], np.arange(dataset.rating_codes)
     rating_weight = np.where(ratings > dataset.positive_level, 1, 0.5) * (ratings > 0)
     lag = np.arange(1, lags + 1) ** -recipe.power
@@ -66,7 +68,7 @@ def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:
 
 def ease_of_pairs(together: sp.csr_matrix, l2: float) -> Float32:
     """EASE of `pairs.seen_together`."""
-    gram = together.toarray().astype(np.float64)
+    gram = together.toarray().astype(np.float64)  # (items + 1, items + 1)
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
     inverse /= -np.diag(inverse)  # in place: a catalogue's square in double precision is the most that a step holds

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_exchange_center.channels import StoredVectors, index_vectors, query_vectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DataRecipe, FMRecipe
+from data_exchange_center.vocabulary import Vocabulary
 from offline.data.sequences import Inputs, Sequences
 from offline.data.split import positions, trains, validation_mask
 from offline.models.kinds import Fitted
@@ -103,10 +103,10 @@ class FM(nn.Module):
 
 @dataclass(frozen=True)
 class FMData(Data):
-    """Codes of user and item, as the spec's: position in the vocabulary plus one, 0 for an id never trained."""
+    """Codes of user and item; 0 for an id never trained."""
 
-    users: NDArray[np.int32]  # sorted ids of the training rows
-    items: NDArray[np.int32]
+    users: Vocabulary  # of the training rows
+    items: Vocabulary
 
     @property
     def n_users(self) -> int:
@@ -131,20 +131,14 @@ def fm_data(past: Sequences, recipe: DataRecipe) -> FMData:
     own = is_train if past.recorded is None else ~past.recorded
     is_train[own] = trains(*positions(rows.loc[own, Columns.USER]), recipe.train_share)
     train, test = rows[is_train], rows[~is_train]
-    users, items = (np.unique(train[column].to_numpy()) for column in (Columns.USER, Columns.ITEM))
+    users, items = (Vocabulary.of(train[column]) for column in (Columns.USER, Columns.ITEM))
 
     def coded(part: pd.DataFrame) -> Rows:
-        codes = np.stack([codes_of(part[Columns.USER], users), codes_of(part[Columns.ITEM], items)], axis=1)
+        codes = np.stack([users.codes(part[Columns.USER]), items.codes(part[Columns.ITEM])], axis=1)  # (rows, 2)
         return Rows(torch.from_numpy(codes), torch.from_numpy(part[Columns.LABEL].to_numpy(np.float32)))
 
     held_out = validation_mask(train[Columns.USER], recipe.validation_share)
     return FMData(coded(train), held_out, coded(test), users, items)
-
-
-def codes_of(ids: pd.Series, vocabulary: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Position in the sorted ``vocabulary`` plus one; 0 for an id that it does not hold."""
-    position = pd.Index(vocabulary).get_indexer(pd.Index(ids))  # -1: not there
-    return position.astype(np.int64) + 1
 
 
 # --- Fit and export
@@ -155,12 +149,14 @@ def fit(recipe: FMRecipe, past: Sequences, _: Inputs, data: DataRecipe) -> Fitte
     rows = fm_data(past, data)
     fitted = fit_on_pairs(lambda: FM(rows.n_users, rows.n_items, recipe.dim), rows, recipe.train, "FM")
     model = fitted.model
+    # Vectors of the trained users and items, popularity and length as two more dimensions: (n, dim + 2).
     user_rows = query_vectors(model.user_factors()[1:].numpy())
     item_rows = index_vectors(model.item_factors()[1:].numpy(), model.item_bias()[1:].numpy())
+    # All users and items of the past in their order; NaN, or not trained, where the training rows have none.
     users = np.full((past.n_users, user_rows.shape[1]), np.nan, dtype=np.float32)
     items = np.zeros((past.n_items + 1, item_rows.shape[1]), dtype=np.float32)
     trained = np.zeros(past.n_items + 1, dtype=np.bool_)
-    users[np.searchsorted(past.userids, rows.users)] = user_rows
-    codes = np.searchsorted(past.itemids, rows.items) + 1
+    users[Vocabulary(past.userids).codes(rows.users.ids) - 1] = user_rows
+    codes = Vocabulary(past.itemids).codes(rows.items.ids)
     items[codes], trained[codes] = item_rows, True
     return Fitted(StoredVectors(recipe.name, users, items, trained), fitted.report())

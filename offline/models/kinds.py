@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from data_exchange_center import plugins
 from data_exchange_center.channels import Channel, VectorChannel
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import FeatureSpec, ModelInputs
+from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe
 from offline.data.lists import Lists, StoredFeatures
 from offline.data.sequences import Inputs, Sequences
@@ -87,7 +86,7 @@ class PairExamples:
 
 @dataclass(frozen=True, eq=False)
 class ListExamples:
-    """Lists that recall made at moments of the past, and all that may be known beside them.
+    """Lists that recall made at moments of the past, and all else that may be known.
 
     Attributes:
         past: every event that may be known.

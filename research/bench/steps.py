@@ -55,7 +55,7 @@ def report(settings: Settings) -> dict[str, Any]:
             "command": "make bench-offline",
             "machine": machine(),
             "dataset": artifacts.DATASET.read(exchange_dir)["name"],
-            "recipe": settings.recipe_name,
+            "recipe": settings.recipe.name,
             **costs,
             "peak_mb": round(watch.peak_mb),
             "auc": {name: found["auc"] for name, found in read_model_reports(exchange_dir).items() if found["auc"]},
@@ -113,7 +113,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 def main(settings: Settings) -> None:
     found = report(settings)
-    path = FIGURES / f"{named('offline_bench', settings.recipe_name)}.json"
+    path = FIGURES / f"{named('offline_bench', settings.recipe.name)}.json"
     write_json(path, found)
     show(found, Console())
     log.info("written: %s", path)

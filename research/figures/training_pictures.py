@@ -102,7 +102,7 @@ def main(settings: Settings) -> None:
         drawings["calibration"] = calibration
     with mpl.rc_context(STYLE):
         for name, draw in drawings.items():
-            path = PICTURES / f"{named(name, settings.recipe_name)}.png"
+            path = PICTURES / f"{named(name, settings.recipe.name)}.png"
             with written_in_place(path) as temporary:
                 draw(reports).savefig(temporary, dpi=130, format="png", metadata={"Software": None})
             log.info("written: %s", path)

@@ -21,7 +21,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
-from offline import movielens
+from offline import downloads
 from tests.datasets import dumped, parsed
 from tests.free_ports import shifted_ports
 
@@ -127,7 +127,7 @@ def processes_of(folder: Path) -> list[str]:
 def ml_100k(folder: Path) -> Path:
     """MovieLens-100K in a folder."""
     with tempfile.TemporaryDirectory() as temporary:
-        return dumped(parsed(movielens.download_ml_100k(Path(temporary))), folder)
+        return dumped(parsed(downloads.download_ml_100k(Path(temporary))), folder)
 
 
 @contextmanager

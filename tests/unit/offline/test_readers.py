@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
-from offline.readers import read_inputs, read_lists, read_with_holdout
-from past_one_machine.workers.group import Workers
+from offline.readers import read_inputs, read_with_holdout
 from tests.synthetic_release import write_artifacts
 
 LIST = Lists(
@@ -47,23 +45,6 @@ def test_the_holdout_is_read_only_where_it_is_asked_for(settings: Settings) -> N
 def test_without_artifacts_it_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"s1_data_split\.py: run that step first"):
         read_with_holdout(Settings(exchange_dir=tmp_path))
-
-
-def test_a_worker_reads_its_share_of_the_lists(settings: Settings) -> None:
-    past = read_inputs(settings).data
-    five = replace(LIST.take(np.zeros(5, np.int64)), lengths=np.arange(5, dtype=np.int32))
-    artifacts.LISTS.write(settings.exchange_dir, five.table(past.userids))
-    assert read_lists(settings, past).lengths.tolist() == [0, 1, 2, 3, 4]
-    shares = [Workers(rank=rank, world=2).reads_lists for rank in range(2)]
-    found = [read_lists(settings, past, share).lengths.tolist() for share in shares]
-    assert found == [[0, 1], [2, 3, 4]]
-
-
-def test_more_workers_than_lists_are_refused(settings: Settings) -> None:
-    past = read_inputs(settings).data
-    artifacts.LISTS.write(settings.exchange_dir, LIST.table(past.userids))
-    with pytest.raises(StepError, match="RECSYS_TRAINING__WORKERS"):
-        read_lists(settings, past, Workers(rank=0, world=2).reads_lists)
 
 
 def test_a_holdout_of_another_length_is_refused(settings: Settings) -> None:

@@ -13,7 +13,6 @@ import requests
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
-from extras.events import s1_log_to_parquet, s2_features_to_feast
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.stores.base import reaching
@@ -68,8 +67,6 @@ def nothing_runs(tmp_path: Path) -> Settings:
     ("step", "service"),
     [
         (s1_user_to_redis, "Redis"),
-        (s1_log_to_parquet, "Redis"),
-        (s2_features_to_feast, "Redis"),
         (s2_item_to_es, "Elasticsearch"),
         (s1_feature_to_feast, "Feast"),
         (s2_model_to_triton, "Triton"),

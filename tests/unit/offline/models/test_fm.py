@@ -11,7 +11,7 @@ from data_exchange_center.channels import index_vectors, query_vectors
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import RECIPES
 from offline.data.sequences import sequences
-from offline.models.fm import FM, codes_of, fm_data
+from offline.models.fm import FM, fm_data
 
 
 def test_fm_is_bias_weights_and_product() -> None:
@@ -45,11 +45,6 @@ def test_the_inner_product_is_the_order_of_the_fm() -> None:
         np.testing.assert_allclose(products - products[0], logits - logits[0], atol=1e-5)
 
 
-def test_an_id_outside_the_vocabulary_is_unknown() -> None:
-    codes = codes_of(pd.Series([9, 1, 4, 5]), np.array([1, 4, 9], dtype=np.int32))
-    assert codes.tolist() == [3, 1, 2, 0]
-
-
 @pytest.mark.parametrize("told", [0, 1, 3])
 def test_what_servers_were_told_trains_and_the_rest_is_split_as_without_it(told: int) -> None:
     """Wherever it happened: of user 2, in the middle."""
@@ -64,5 +59,5 @@ def test_what_servers_were_told_trains_and_the_rest_is_split_as_without_it(told:
     plain, joined = (fm_data(sequences(each, range(1, 31), 3), data) for each in (rows, both))
     tested = [made.test.inputs.shape[0] for made in (plain, joined)]
     assert tested == [4, 4]
-    assert set(joined.items) == set(plain.items) | set(more[Columns.ITEM])
+    assert set(joined.items.ids) == set(plain.items.ids) | set(more[Columns.ITEM])
     assert len(joined.train.labels) == len(plain.train.labels) + 2 * told
