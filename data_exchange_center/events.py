@@ -15,9 +15,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.history import History
-from data_exchange_center.own_ids import OwnId
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import Artifact, ArtifactError, Document
-from data_exchange_center.artifacts import ARTIFACTS
+from data_exchange_center.artifacts import ARTIFACTS, Artifact, ArtifactError, Document
 from data_exchange_center.files import sha256
 from data_exchange_center.recipes import Recipe
 

@@ -11,13 +11,12 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.artifact_kinds import Document, Table
+from data_exchange_center.artifacts import Document, Table
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, vector_of
-from data_exchange_center.dataset import Dataset, IdKind
+from data_exchange_center.dataset import Dataset, DatasetIds, IdKind, OwnIds
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import parts_of, sha256
-from data_exchange_center.own_ids import DatasetIds, OwnIds
 from data_exchange_center.release import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
 

@@ -1,13 +1,68 @@
-"""How a numbered step starts and ends: logging on, settings read, an error told in one sentence."""
+"""Run a command: arguments, logging, settings, progress, and an error in one sentence."""
 
 from __future__ import annotations
 
+import argparse
+import io
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO, TypeVar, overload
+
+from tqdm import tqdm
 
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings, load_settings
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """``"1,4,16"`` -> (1, 4, 16): ascending, each once; for ``type=`` of an argument.
+
+    Raises ArgumentTypeError, which argparse tells in one sentence, for anything but whole numbers from 1 on.
+    """
+    parts = text.split(",")
+    if all(each.strip().isdecimal() and int(each) > 0 for each in parts):
+        return tuple(sorted(set(map(int, parts))))
+    raise argparse.ArgumentTypeError(f"whole numbers from 1 on with commas between are expected, found {text!r}")
+
+
+Item = TypeVar("Item")
+
+LINE_EVERY_S = 10.0
+_LINE = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} gone, {remaining} to go{postfix}"
+
+
+@overload
+def progress(
+    iterable: Iterable[Item], desc: str = ..., *, stream: TextIO | None = ..., **options: Any
+) -> tqdm[Item]: ...
+@overload
+def progress(iterable: None = ..., desc: str = ..., *, stream: TextIO | None = ..., **options: Any) -> tqdm[Any]: ...
+def progress(
+    iterable: Iterable[Any] | None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any
+) -> tqdm[Any]:
+    """A tqdm over ``iterable``, or to be updated by hand. ``options``: tqdm's.
+
+    Where ``stream`` (standard error) is no terminal, what is over within ten seconds says nothing.
+    """
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        options |= {"mininterval": LINE_EVERY_S, "delay": LINE_EVERY_S, "miniters": 1, "bar_format": _LINE}
+    file = stream if stream.isatty() else _Lines(stream)
+    return tqdm(iterable, desc, file=file, **options)
+
+
+class _Lines(io.TextIOBase):
+    """Takes what tqdm draws over and over for lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if line := text.strip():
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        return len(text)
 
 
 class StepError(RecsysError):

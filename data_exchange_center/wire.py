@@ -1,18 +1,28 @@
-"""Names and byte layouts that a writer and a reader on two sides of a store must agree on."""
+"""Wire format: names, keys and byte layouts that a writer and a reader on two sides of a store must agree on.
+
+Redis: in a cluster, all that one request reads bears the tag of the user's partition (`event_partition`), so that it
+lies in one slot and one round trip to one server brings it. What belongs to no user (the live release, the running
+experiments, how often somebody was forgotten, whether a release is kept) lies there as a copy for each partition.
+Feast's own layout in Redis is here for deleting a user's features without Feast. Elasticsearch's similarity
+`max_inner_product` makes 1 + p of an inner product p, and 1 / (1 - p) where p is below zero: the order is the same.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.feature_kinds import Entity
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.features import Entity
+from data_exchange_center.recipes import VectorRecipe
 
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
@@ -173,3 +183,93 @@ MODEL_INPUT: Final = "ml_input"  # FP32 (rows, Widths.row): the columns of each 
 MODEL_HISTORY: Final = "ml_history"  # FP32 (1, Widths.history): the user's, once for all rows; where it has columns
 MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): probability of a click
 MAX_BATCH: Final = 256  # rows a request
+
+
+@dataclass(frozen=True, slots=True)
+class RedisLayout:
+    """The keys of one server, or those of a cluster."""
+
+    cluster: bool = False
+
+    def user(self, release: str, userid: OwnId) -> str:
+        """Hash: a user's state."""
+        if not self.cluster:
+            return user_key(release, userid)
+        return f"{user_prefix(release)}{_tag(event_partition(userid))}:{userid}"
+
+    def beside(self, key: str, userid: OwnId) -> str:
+        """Where a request for a user reads what belongs to no user."""
+        return f"{key}:{_tag(event_partition(userid))}" if self.cluster else key
+
+    def copies(self, key: str) -> tuple[str, ...]:
+        """All that `beside` may name, other than the key itself: none on one server."""
+        return tuple(f"{key}:{_tag(partition)}" for partition in range(EVENT_PARTITIONS * self.cluster))
+
+
+def replacement(key: str) -> str:
+    """What is made beside a key and then takes its place; in the same slot of a cluster."""
+    return f"{key}:new:{{{key}}}"
+
+
+def _tag(partition: int) -> str:
+    return f"{{{partition}}}"
+
+
+_WORD: Final = 0xFFFFFFFF
+
+
+def feast_online_key(number: int) -> bytes:
+    """Redis key, in Feast's database, of what all releases have of a user; version 3 of the layout."""
+    key = FEAST_KEY["user"].encode()
+    string, int64 = 2, 4  # of Feast's ValueType
+    parts = struct.pack("<III", 1, string, len(key)), key, struct.pack("<IIq", int64, 8, number)
+    return b"".join(parts) + FEAST_PROJECT.encode()
+
+
+def feast_fields(release: str, features: Iterable[str]) -> set[bytes]:
+    """The fields below that key which are a release's; ``features``: all that it stores of a user."""
+    view = feast_name(USER_SERVICE, release)
+    return {f"_ts:{view}".encode(), *(struct.pack("<I", _murmur3(f"{view}:{name}".encode())) for name in features)}
+
+
+def _murmur3(data: bytes) -> int:
+    """MurmurHash3 of 32 bits (Appleby, public domain), seed 0."""
+    value, whole = 0, len(data) // 4 * 4
+    for (block,) in struct.iter_unpack("<I", data[:whole]):
+        value = _rotated(value ^ _mixed(block), 13) * 5 + 0xE6546B64 & _WORD
+    value ^= _mixed(int.from_bytes(data[whole:], "little")) ^ len(data)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        value = (value ^ value >> shift) * factor & _WORD
+    return value ^ value >> 16
+
+
+def _mixed(block: int) -> int:
+    return _rotated(block * 0xCC9E2D51 & _WORD, 15) * 0x1B873593 & _WORD
+
+
+def _rotated(value: int, bits: int) -> int:
+    return (value << bits | value >> 32 - bits) & _WORD
+
+
+Products = TypeVar("Products", NDArray[np.float32], NDArray[np.float64])
+
+
+def score_of_product(products: Products) -> Products:
+    """Inner products -> the scores of a search by vector alone."""
+    return np.where(products >= 0, 1 + products, 1 / (1 - np.minimum(products, 0)))
+
+
+def product_of_score(scores: Products) -> Products:
+    """Inverse of `score_of_product`."""
+    return np.where(scores >= 1, scores - 1, 1 - 1 / scores)
+
+
+def hybrid_scores(products: Products, matches: NDArray[np.bool_], channel: VectorRecipe) -> NDArray[np.float64]:
+    """Inner products, and whether a genre matches -> the scores of a search by both; NaN for what neither finds.
+
+    A match earns the channel's term weight, a vector its vector weight times the score of the product.
+    """
+    has_vector = ~np.isnan(products)
+    near = np.where(has_vector, score_of_product(products), 0)
+    scores = channel.term_weight * matches + channel.vector_weight * near
+    return np.where(matches | has_vector, scores, np.nan)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.feature_kinds import NEVER, ElapsedFeature
+from data_exchange_center.features import NEVER, ElapsedFeature
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import UserStatistic
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import requests
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-from data_exchange_center.progress import progress
-from data_exchange_center.steps import StepError
+from data_exchange_center.steps import StepError, progress
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import Condition
+from data_exchange_center.artifacts import Condition
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError

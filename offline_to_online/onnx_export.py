@@ -14,8 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from data_exchange_center import wire
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import ModelInputs, Widths
+from data_exchange_center.features import Float32, ModelInputs, Widths
 from data_exchange_center.steps import CheckError
 
 if TYPE_CHECKING:  # four seconds to import, which only an export needs

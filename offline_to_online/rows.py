@@ -13,14 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts, wire
-from data_exchange_center.artifact_kinds import Table
+from data_exchange_center.artifacts import Table
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
-from data_exchange_center.dataset import Dataset
-from data_exchange_center.feature_kinds import Entity, Float32
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.dataset import Dataset, OwnId, OwnIds
+from data_exchange_center.features import Entity, FeatureSpec, Float32
 from data_exchange_center.history import History
-from data_exchange_center.own_ids import OwnId, OwnIds
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels, read_dataset, read_item_ids, read_user_ids
 from data_exchange_center.steps import CheckError

@@ -34,7 +34,7 @@ OWN_TARGETS = (
     "cluster",
     "past_one_machine",
     "containers",
-)  # they need more than the project's environment: make test-cluster, ...
+)  # make test-cluster, make test-containers; rooms: the gate's
 CLOSING = re.compile(
     r"^(?:=+ )?(\d+ (?:passed|failed|skipped|error|deselected)\b.* in [\d.]+s.*?)(?: =+)?$", re.MULTILINE
 )
@@ -51,12 +51,13 @@ SERVICES = {"services": f"{PYTEST} tests/services"}
 BROWSER = {"browser": f"{PYTEST} tests/browser"}
 CLUSTERS = {"clusters": "make test-clusters"}
 SPARK = {"spark": "make test-spark"}
+ROOMS = {"rooms": f"{PYTEST} tests/rooms --timeout 1800"} if (ROOT / "tests/rooms").is_dir() else {}
 CONTAINERS = {"containers": 'engine=$(.ci/engine start); eval "$engine"; make test-containers'}
 
 LANES = {
     "test": (DEMO, LINT | CORE),
     "full": (SERVICES, OUTER | BROWSER | E2E),
-    "gate": (SERVICES | CLUSTERS | BROWSER, LINT | UNIT | CONTAINERS | SPARK | E2E),
+    "gate": (SERVICES | CLUSTERS | BROWSER | ROOMS, LINT | UNIT | CONTAINERS | SPARK | E2E),
 }
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 
 # Of rarity beside similarity. Without it lists that differ within are more alike among users: fewer items are on
 # anybody's list, and more popular ones (pic/figures/tune_diversity.json).

@@ -11,7 +11,7 @@ from flask import Flask
 from numpy.typing import NDArray
 from pydantic import Field
 
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.vocabulary import Vocabulary
 from extras.diversity.diversity import diverse_order, rarity, similarity_rows

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.artifact_kinds import Artifact
+from data_exchange_center.artifacts import Artifact
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import sha256
 from data_exchange_center.http import local_session

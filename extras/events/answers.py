@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 
 
 class EventRecorded(BaseModel):

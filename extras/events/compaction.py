@@ -13,10 +13,9 @@ from itertools import chain
 
 import numpy as np
 
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.events import Logged, updated
 from data_exchange_center.history import History
-from data_exchange_center.own_ids import OwnId
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.recommend import Recommender

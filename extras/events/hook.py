@@ -8,7 +8,7 @@ from typing import Final
 from flask import Flask, Response, jsonify, request
 from werkzeug.routing import BaseConverter
 
-from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER
 from extras.events import incoming
 from extras.events.compaction import Compaction
 from extras.events.description import EVENT_MODELS, EVENTS

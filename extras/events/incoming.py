@@ -9,10 +9,9 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 
-from data_exchange_center.dataset import IdKind
+from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.events import Event
-from data_exchange_center.own_ids import MAX_BYTES, OwnId
 from online.recommend.types import MAX_TIMESTAMP, UserId
 
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's

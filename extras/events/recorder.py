@@ -17,9 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from data_exchange_center.dataset import Dataset, IdKind
+from data_exchange_center.dataset import MAX_INTEGER, Dataset, IdKind, OwnId, kind_of
 from data_exchange_center.events import Event
-from data_exchange_center.own_ids import MAX_INTEGER, OwnId, kind_of
 from extras.events.incoming import EventError
 from extras.events.log import Forgotten, Recording
 from online.recommend.release import Release

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from itertools import accumulate
 from typing import Final
 
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from extras.experiments.declaration import Declaration, Experiment, Ranges
 
 BUCKETS: Final = 10_000  # of a layer, and of an experiment

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from extras.experiments.dealing import arm_of, dealt
 from extras.experiments.declaration import Experiment, Experiments, unpack
 from extras.experiments.exposures import Exposure

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Self
 
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from online.clients.base import ServiceError
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.events import Event
-from data_exchange_center.own_ids import OwnId
 from extras.experiments.declaration import Experiment
 from extras.experiments.exposures import Exposure
 from extras.experiments.team_draft import FIRST, SECOND

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.feature_kinds import UNKNOWN, Float32, OneHotFeature
-from data_exchange_center.features import ModelInputs
+from data_exchange_center.features import UNKNOWN, Float32, ModelInputs, OneHotFeature
 from data_exchange_center.history import History
 from extras.explain import shapes
 from extras.explain.evidence import Evidence, Places

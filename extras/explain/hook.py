@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from flask import Flask, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.own_ids import MAX_BYTES
+from data_exchange_center.dataset import MAX_BYTES
 from extras.explain.evidence import Evidence
 from extras.explain.explain import Scorer, explained, explained_as_popular
 from extras.explain.shapes import Explanation, WhyNot

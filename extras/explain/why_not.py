@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
-from data_exchange_center.own_ids import OwnId
 from extras.explain.effects import effects
 from extras.explain.evidence import Evidence
 from extras.explain.explain import Scorer

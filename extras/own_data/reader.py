@@ -20,8 +20,7 @@ import pandas as pd
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, slugs
-from data_exchange_center.dataset import SEPARATOR, Dataset, IdKind, ItemNumber
-from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, SEPARATOR, Dataset, IdKind, ItemNumber
 from data_exchange_center.steps import StepError
 from extras.own_data import attributes, declaration, times
 from extras.own_data.attributes import Scale

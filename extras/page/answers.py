@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.dataset import Effect
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import Effect, OwnId
 
 
 class ShownItem(BaseModel):

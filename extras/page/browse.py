@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from numpy.typing import NDArray
 
-from data_exchange_center.own_ids import OwnId, own_id
+from data_exchange_center.dataset import OwnId, own_id
 from extras.page.queries import ItemsQuery, MapQuery, UserQuery, UsersQuery
 from extras.page.titles import TitleSearch
 from online.clients.base import StoredError

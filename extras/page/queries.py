@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.own_ids import MAX_BYTES
+from data_exchange_center.dataset import MAX_BYTES
 from online.clients.redis import COMPARED_USERS
 from online.recommend.types import RELEASE
 

@@ -20,12 +20,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import Encoded, FeatureSpec
+from data_exchange_center.features import Encoded, FeatureSpec, Float32
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
-from data_exchange_center.progress import progress
 from data_exchange_center.recipes import ListsRecipe, Recipe
-from data_exchange_center.steps import StepError
+from data_exchange_center.steps import StepError, progress
 from data_exchange_center.vocabulary import Vocabulary, top_k
 from offline.data.requests import Points, histories, next_events, postponed, request_points, requests_at, seen_before
 from offline.data.sequences import Inputs, Ints, Sequences

@@ -14,10 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import Dataset, IdKind
+from data_exchange_center.dataset import MAX_INTEGER, Dataset, IdKind, OwnId, own_id
 from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
-from data_exchange_center.own_ids import MAX_INTEGER, OwnId, own_id
 
 UNKNOWN: Final = "unknown"  # value of a profile that nobody declared
 _IS_NEW = "is_new"

@@ -11,8 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split, clicks, genre_flags, impressions
-from data_exchange_center.feature_kinds import DenseFeature, FlagFeature, Float32, one_hot
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import DenseFeature, FeatureSpec, FlagFeature, Float32, one_hot
 from offline.data import terms
 from offline.data.statistics import whole_numbers
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.feature_kinds import OneHotFeature, one_hot
+from data_exchange_center.features import OneHotFeature, one_hot
 from data_exchange_center.vocabulary import Vocabulary
 from offline.data import terms
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.figures import FIGURES, named
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine

@@ -25,12 +25,11 @@ import requests
 from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from data_exchange_center.dataset import DatasetIds, OwnId
 from data_exchange_center.http import local_session
-from data_exchange_center.own_ids import DatasetIds, OwnId
-from data_exchange_center.progress import progress
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center.steps import StepError, progress, run
 from offline.evaluation import report
 from offline.evaluation.evaluate import asked_for, evaluate, show, source_artifacts, write
 from offline.evaluation.replay import SHOWN, Answers, Holdout

@@ -22,12 +22,12 @@ from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
-from data_exchange_center.index_scores import hybrid_scores
-from data_exchange_center.progress import progress
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import progress
 from data_exchange_center.vocabulary import top_k
+from data_exchange_center.wire import hybrid_scores
 from offline.data import terms
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.metrics import Lists

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from data_exchange_center import plugins
 from data_exchange_center.channels import Channel, VectorChannel
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import FeatureSpec, ModelInputs
+from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe
 from offline.data.lists import Lists, StoredFeatures
 from offline.data.sequences import Inputs, Sequences

@@ -25,10 +25,10 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from data_exchange_center.frozen import Frozen
-from data_exchange_center.progress import progress
 from data_exchange_center.recipes import ListsRecipe, TrainRecipe
+from data_exchange_center.steps import progress
 from offline.data.lists import Lists, StoredFeatures, made_ahead, sampled
 from offline.data.sequences import Ints, Sequences
 from offline.data.split import validation_mask

@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts, plugins
-from data_exchange_center.artifact_kinds import Table
+from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import WITH_EVENTS, Dataset
 from data_exchange_center.files import sha256, written_in_place

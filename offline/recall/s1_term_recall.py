@@ -19,7 +19,7 @@ from typing import Any
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.feature_kinds import one_hot
+from data_exchange_center.features import one_hot
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run

@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.feature_kinds import Entity, Float32
-from data_exchange_center.features import Encoded, FeatureSpec
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.features import Encoded, Entity, FeatureSpec, Float32
 from data_exchange_center.fusion import Hits
-from data_exchange_center.own_ids import OwnId
-from data_exchange_center.progress import progress
 from data_exchange_center.release import Published
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import CheckError, StepError
+from data_exchange_center.steps import CheckError, StepError, progress
 from offline_to_online.parity.offline import Float64, OfflineTruth
 from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, redis_address
 from online.clients.base import Client, ServiceError

@@ -19,16 +19,15 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, vector_of
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import FeatureSpec, ModelInputs
+from data_exchange_center.dataset import OwnIds
+from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
-from data_exchange_center.index_scores import hybrid_scores
-from data_exchange_center.own_ids import OwnIds
 from data_exchange_center.recipes import DataRecipe, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels, read_item_ids
 from data_exchange_center.steps import CheckError
 from data_exchange_center.vocabulary import Vocabulary
+from data_exchange_center.wire import hybrid_scores
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline_to_online.parity.recount import recounted_items, recounted_states, recounted_users
 from offline_to_online.rows import UserRow, request_time, user_rows, vectors_by, vectors_of

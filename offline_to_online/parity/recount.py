@@ -16,8 +16,7 @@ import pandas as pd
 
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.columns import Columns, Split, clicks, impressions
-from data_exchange_center.feature_kinds import Entity, one_hot
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import Entity, FeatureSpec, one_hot
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.steps import CheckError

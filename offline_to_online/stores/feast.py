@@ -33,15 +33,13 @@ from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.columns import Columns
-from data_exchange_center.feature_kinds import Entity
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.dataset import OwnId, OwnIds
+from data_exchange_center.features import Entity, FeatureSpec
 from data_exchange_center.files import written_in_place
 from data_exchange_center.http import local_session
-from data_exchange_center.own_ids import OwnId, OwnIds
-from data_exchange_center.progress import progress
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import IN_MEMORY, Settings
-from data_exchange_center.steps import CheckError, StepError
+from data_exchange_center.steps import CheckError, StepError, progress
 from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, ReleaseStore
 from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
 

@@ -15,12 +15,11 @@ import redis
 from pydantic import ValidationError
 
 from data_exchange_center import wire
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.history import History
-from data_exchange_center.own_ids import OwnId
-from data_exchange_center.progress import progress
-from data_exchange_center.redis_layout import RedisLayout, replacement
 from data_exchange_center.release import Manifest, Published, why_unreadable
-from data_exchange_center.steps import CheckError, StepError
+from data_exchange_center.steps import CheckError, StepError, progress
+from data_exchange_center.wire import RedisLayout, replacement
 from offline_to_online.rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore, redis_address, redis_client
 from online.clients.redis_connection import at, move_live, set_copies

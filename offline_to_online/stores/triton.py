@@ -21,8 +21,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import ModelInputs, Widths
+from data_exchange_center.features import Float32, ModelInputs, Widths
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
-from data_exchange_center.index_scores import product_of_score
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
+from data_exchange_center.wire import product_of_score
 from online.clients.base import Client, GoneError
 from online.clients.http import http_to
 

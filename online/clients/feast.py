@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import orjson
 
 from data_exchange_center import wire
-from data_exchange_center.feature_kinds import Entity
+from data_exchange_center.features import Entity
 from data_exchange_center.settings import FeastSettings
 from online.clients.base import Client, GoneError
 from online.clients.http import http_to

@@ -14,11 +14,10 @@ from pydantic import ValidationError
 from data_exchange_center import wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.events import Logged, updated
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from data_exchange_center.history import History
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from online.clients.base import StoredError
 from online.clients.redis_connection import RedisClient, at, move_live

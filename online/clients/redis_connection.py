@@ -13,8 +13,8 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisCluste
 from redis.retry import Retry
 
 from data_exchange_center import wire
-from data_exchange_center.redis_layout import RedisLayout
 from data_exchange_center.settings import RedisSettings
+from data_exchange_center.wire import RedisLayout
 from online.clients.base import Client
 from online.clients.deadline import current
 

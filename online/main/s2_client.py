@@ -16,7 +16,7 @@ import re
 from rich.console import Console
 
 from data_exchange_center import steps
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from online.web.client import as_curl, ask, render

@@ -27,13 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.features import Encoded
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import NO_HITS, Hits
-from data_exchange_center.index_scores import hybrid_scores
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.recipes import VectorRecipe
+from data_exchange_center.wire import hybrid_scores
 from online.clients.base import GoneError, ServiceError, StoredError
 from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser

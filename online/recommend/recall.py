@@ -14,7 +14,7 @@ import numpy as np
 
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.release import Manifest

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.own_ids import OwnId, kind_of
+from data_exchange_center.dataset import OwnId, kind_of
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.base import Client, GoneError, ServiceError
 from online.clients.breaker import Asking, Breaker

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.dataset import IdKind
+from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Hits
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest
 from data_exchange_center.vocabulary import Vocabulary
 from online.clients.base import Asks, Client, ServiceError, StoredError

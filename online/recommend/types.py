@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
-from data_exchange_center.dataset import IdKind
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, kind_of, own_id
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.fusion import Hits
-from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER, OwnId, kind_of, own_id
 from online.clients.deadline import Deadline
 from online.clients.elastic import CatalogueItem
 from online.clients.triton import ScoreQuery

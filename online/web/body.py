@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.own_ids import MAX_BYTES, MAX_INTEGER
 from online.recommend.types import MAX_BUDGET_MS, MAX_SIZE, MAX_TIMESTAMP, MIN_BUDGET_MS, Request
 
 _BODY = "body"

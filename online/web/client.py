@@ -12,8 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.http import local_session
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.steps import StepError
 
 TIMEOUT_S = 10.0

@@ -6,8 +6,7 @@ Run     python -m past_one_machine.clusters.elasticsearch, as the supervisor doe
 
 from __future__ import annotations
 
-from data_exchange_center.service_settings import ELASTICSEARCH_NODES
-from data_exchange_center.settings import Settings, load_settings
+from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings, load_settings
 from online.stack.elasticsearch.service import home, node_command
 from past_one_machine.clusters.several import keep_running
 

@@ -14,8 +14,7 @@ from typing import Any, Final
 import redis
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from data_exchange_center.service_settings import REDIS_SERVERS
-from data_exchange_center.settings import Settings, load_settings
+from data_exchange_center.settings import REDIS_SERVERS, Settings, load_settings
 from online.stack.redis.service import client, server_command
 from online.stack.service import LOOPBACK, NotReadyError
 from past_one_machine.clusters.several import keep_running

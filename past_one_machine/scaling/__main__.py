@@ -29,12 +29,11 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.arguments import whole_numbers
 from data_exchange_center.figures import FIGURES, PICTURES
 from data_exchange_center.files import parts_of, write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
+from data_exchange_center.steps import run, whole_numbers
 from past_one_machine.scaling import spark_log
 from past_one_machine.scaling.lines import line
 from past_one_machine.scaling.pictures import draw

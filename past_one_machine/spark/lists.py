@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts
 from data_exchange_center.channels import Channel, ChannelSet, StoredVectors
 from data_exchange_center.columns import Columns
-from data_exchange_center.feature_kinds import OneHotFeature
+from data_exchange_center.features import OneHotFeature
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run

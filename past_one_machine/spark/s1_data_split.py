@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.artifact_kinds import Table
+from data_exchange_center.artifacts import Table
 from data_exchange_center.files import parts_of, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError

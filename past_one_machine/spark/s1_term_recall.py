@@ -15,7 +15,7 @@ from pyarrow import dataset as ds
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.feature_kinds import OneHotFeature, one_hot
+from data_exchange_center.features import OneHotFeature, one_hot
 from data_exchange_center.files import parts_of
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import Table
+from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.files import parts_of
 

@@ -19,11 +19,9 @@ import pyarrow as pa
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import MAX_INTEGER, Dataset
 from data_exchange_center.files import folder_written_in_place, sha256
-from data_exchange_center.own_ids import MAX_INTEGER
-from data_exchange_center.progress import progress
-from data_exchange_center.steps import StepError
+from data_exchange_center.steps import StepError, progress
 from offline import movielens, published
 from offline.preprocess import s0_get_data
 from past_one_machine.synthesis.kronecker import coarse, copies

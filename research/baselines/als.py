@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from data_exchange_center.progress import progress
+from data_exchange_center.steps import progress
 from offline.models.ease import Float32
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from online.clients.base import Client
 from online.clients.deadline import Deadline

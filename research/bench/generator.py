@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import httptools
 import uvloop
 
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.steps import StepError
 
 ANSWERED: Final = 0.99  # share of the requests that a measurement needs answered; with fewer it is no result

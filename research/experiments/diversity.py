@@ -21,11 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center.channels import Channel, VectorChannel
-from data_exchange_center.feature_kinds import Float32
-from data_exchange_center.progress import progress
+from data_exchange_center.features import Float32
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
+from data_exchange_center.steps import progress, run
 from extras.diversity.diversity import rarity
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.evaluate import head, write

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from extras.diversity.diversity import diverse_order
 from offline.evaluation.metrics import Floats
 

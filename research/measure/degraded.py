@@ -23,12 +23,11 @@ from rich.table import Table
 from tenacity import Retrying, retry_if_result, stop_after_delay
 
 from data_exchange_center import steps
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.machine import machine
-from data_exchange_center.own_ids import OwnId
-from data_exchange_center.progress import progress
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
+from data_exchange_center.steps import StepError, progress
 from offline.evaluation import metrics, replay
 from offline.evaluation.evaluate import write
 from offline.evaluation.metrics import Lists

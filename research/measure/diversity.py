@@ -25,12 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.machine import machine
-from data_exchange_center.own_ids import OwnId
-from data_exchange_center.progress import progress
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
+from data_exchange_center.steps import StepError, progress
 from extras.diversity.hook import STAGE, DiversityRequest
 from offline.evaluation import replay
 from offline.evaluation.evaluate import figure, write

@@ -20,11 +20,11 @@ from typing import Any, Final
 import numpy as np
 
 from data_exchange_center import steps
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.event_parts import EventParts
 from data_exchange_center.events import Event
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings

@@ -23,9 +23,8 @@ from elasticsearch import Elasticsearch
 from rich.console import Console
 
 from data_exchange_center import artifacts, wire
-from data_exchange_center.arguments import whole_numbers
 from data_exchange_center.channels import index_vectors
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
@@ -33,7 +32,7 @@ from data_exchange_center.recipes import VectorIndex
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center.steps import StepError, run, whole_numbers
 from offline_to_online.rows import ItemRow, item_rows, sampled_searches
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
 from online.clients.elastic import connect

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from extras.diversity.diversity import similarity_rows
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists

@@ -21,9 +21,9 @@ from rich.console import Console
 from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError

@@ -9,9 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import Dataset, DatasetIds, OwnId
 from data_exchange_center.events import Event
-from data_exchange_center.own_ids import DatasetIds, OwnId
 from offline.data.sequences import Sequences
 from research.measure.server_loop import Loop
 

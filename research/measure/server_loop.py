@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import requests
 
 from data_exchange_center import wire
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event
 from data_exchange_center.http import local_session
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.base import redis_client

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center.service_settings import ELASTICSEARCH_NODES
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
 from tests.cluster.redis_cluster import clustered
 from tests.free_ports import free_block, settings_on_free_ports
 from tests.own_stack import own_or_running_stack

@@ -10,8 +10,7 @@ import psutil
 import redis
 from pydantic import SecretStr
 
-from data_exchange_center.service_settings import REDIS_SERVERS
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import REDIS_SERVERS, Settings
 from online.stack.redis.service import REDIS
 from online.stack.supervision import members
 from tests.free_ports import free_block, settings_on_free_ports

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.progress import progress
+from data_exchange_center.steps import progress
 from online.stack.service import StackError, run
 
 LOCK: Final = Path(__file__).with_name("jars.lock")

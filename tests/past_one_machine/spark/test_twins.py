@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.artifact_kinds import Artifact, Table
+from data_exchange_center.artifacts import Artifact, Table
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.preprocess import s1_data_split, s2_term_trans

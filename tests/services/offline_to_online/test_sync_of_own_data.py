@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError

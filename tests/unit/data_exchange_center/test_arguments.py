@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from data_exchange_center.arguments import whole_numbers
+from data_exchange_center.steps import whole_numbers
 
 
 @pytest.mark.parametrize(

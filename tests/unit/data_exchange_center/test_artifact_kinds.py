@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_exchange_center.artifact_kinds import ArtifactError, Binary, Document, Table
+from data_exchange_center.artifacts import ArtifactError, Binary, Document, Table
 from data_exchange_center.files import sha256, written_in_place
 
 TABLE = Table("t/x.parquet", "maker.py", "test", {"userid": pa.int32(), "items": pa.list_(pa.int32())})

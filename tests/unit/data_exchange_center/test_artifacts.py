@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
-from data_exchange_center.artifacts import ARTIFACTS, RELEASE_PARTS
+from data_exchange_center.artifacts import ARTIFACTS, RELEASE_PARTS, ArtifactError
 
 
 def test_a_missing_file_names_the_step_that_makes_it(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.feature_kinds import MissingFeatureError
+from data_exchange_center.features import MissingFeatureError
 from data_exchange_center.steps import CheckError, StepError
 from offline.movielens import MalformedLineError
 from online.clients.base import GoneError, ServiceError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.event_parts import BEGINNING, Entry, EventParts
 from data_exchange_center.events import Event
 

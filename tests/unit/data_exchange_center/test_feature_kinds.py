@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.feature_kinds import UNKNOWN, DenseFeature, OneHotFeature
+from data_exchange_center.features import UNKNOWN, DenseFeature, OneHotFeature
 
 
 @given(vocabulary=st.sets(st.integers(-1000, 1000), min_size=1), values=st.lists(st.integers(-1100, 1100), min_size=1))

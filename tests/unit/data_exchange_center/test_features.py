@@ -4,16 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_exchange_center.feature_kinds import (
+from data_exchange_center.features import (
     NEVER,
     UNKNOWN,
     DenseFeature,
     ElapsedFeature,
+    Encoded,
+    FeatureSpec,
     HistoryFeature,
     MissingFeatureError,
     one_hot,
 )
-from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.history import History
 from offline.data.samples import rated_pairs_spec
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.index_scores import hybrid_scores, product_of_score, score_of_product
 from data_exchange_center.recipes import SOURCE
+from data_exchange_center.wire import hybrid_scores, product_of_score, score_of_product
 
 PRODUCTS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)
 

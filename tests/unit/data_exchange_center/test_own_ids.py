@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.own_ids import MAX_INTEGER, OwnIds, kind_of, own_id
+from data_exchange_center.dataset import MAX_INTEGER, OwnIds, kind_of, own_id
 
 numbers = st.lists(st.integers(1, MAX_INTEGER), unique=True, max_size=20)
 

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from data_exchange_center import progress as module
-from data_exchange_center.progress import progress
+from data_exchange_center import steps as module
+from data_exchange_center.steps import progress
 
 
 class Terminal(io.StringIO):

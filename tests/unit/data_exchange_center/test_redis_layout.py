@@ -4,7 +4,7 @@ import pytest
 from redis.crc import key_slot
 
 from data_exchange_center import wire
-from data_exchange_center.redis_layout import RedisLayout, replacement
+from data_exchange_center.wire import RedisLayout, replacement
 
 RELEASE = "aaaaaaaaaaaa"
 FOR_ALL = wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY, wire.manifest_key(RELEASE)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError, Binary, Document, Table
+from data_exchange_center.artifacts import ArtifactError, Binary, Document, Table
 from data_exchange_center.files import sha256
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release import Manifest

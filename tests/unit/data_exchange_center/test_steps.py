@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run

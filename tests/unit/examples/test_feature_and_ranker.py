@@ -13,7 +13,7 @@ import pytest
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.feature_kinds import DAY_S, NEVER, ElapsedFeature
+from data_exchange_center.features import DAY_S, NEVER, ElapsedFeature
 from data_exchange_center.recipes import RECIPES, EaseRecipe, ListRankerRecipe, RecallRecipe, Recipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts

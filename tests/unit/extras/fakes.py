@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Logged
-from data_exchange_center.own_ids import OwnId
 from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.changes import Kept, started, stopped
 from extras.experiments.declaration import Declaration, Experiment, Experiments, named, pack

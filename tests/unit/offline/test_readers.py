@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError

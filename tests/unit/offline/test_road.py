@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.artifact_kinds import Artifact, ArtifactError, Binary, Document, Table
+from data_exchange_center.artifacts import Artifact, ArtifactError, Binary, Document, Table
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.features import FeatureSpec

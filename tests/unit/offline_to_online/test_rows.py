@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.channels import BREAK_S, ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe

@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.columns import clicks, genre_flags, impressions, vector_of
-from data_exchange_center.dataset import IdKind
-from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
+from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
-from data_exchange_center.own_ids import MAX_BYTES, OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorRecipe
 from data_exchange_center.release import FORMAT, Manifest, Published
 from offline.data.samples import rated_pairs_spec

@@ -13,7 +13,7 @@ import redis
 from flask.testing import FlaskClient
 
 from data_exchange_center import wire
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center import wire
-from data_exchange_center.own_ids import DatasetIds, OwnId, OwnIds
+from data_exchange_center.dataset import DatasetIds, OwnId, OwnIds
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import ServerSettings, Settings
 from extras.events.log import EventLog

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from extras.diversity.diversity import diverse_order, rarity
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS
 from data_exchange_center.settings import ServerSettings, Settings
 from extras.diversity.diversity import diverse_order, rarity, similarity_rows

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_exchange_center.feature_kinds import Float32
+from data_exchange_center.features import Float32
 from extras.diversity.diversity import similarity_rows
 
 FLAGS = np.eye(4, dtype=np.float32)[np.arange(60) % 4]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import RedisSettings
 from extras.events import functions
 from extras.events.compaction import unneeded

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Event
-from data_exchange_center.own_ids import OwnId
 from extras.experiments.declaration import Arm, Experiment
 from extras.experiments.exposures import Exposure
 from extras.experiments.outcomes import Outcomes, joined

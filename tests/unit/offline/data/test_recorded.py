@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.event_parts import Entry, EventParts
 from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
-from data_exchange_center.own_ids import OwnId
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import published

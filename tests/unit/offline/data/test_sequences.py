@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import LONG_AGO_S
-from data_exchange_center.feature_kinds import one_hot
+from data_exchange_center.features import one_hot
 from offline.data.requests import Points, histories, next_events, postponed, request_points, seen_before
 from offline.data.sequences import Sequences, sequences, user_states
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.feature_kinds import ElapsedFeature, one_hot
+from data_exchange_center.features import ElapsedFeature, one_hot
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data import statistics
 from offline.data.sequences import Inputs, Sequences

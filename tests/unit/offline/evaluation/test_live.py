@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.dataset import IdKind
-from data_exchange_center.own_ids import DatasetIds, OwnId, OwnIds
+from data_exchange_center.dataset import DatasetIds, IdKind, OwnId, OwnIds
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import live, served

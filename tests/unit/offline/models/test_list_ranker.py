@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from data_exchange_center.channels import LONG_AGO_S
-from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.history import History
 from data_exchange_center.recipes import ListRankerRecipe
 from offline.data.sequences import Sequences

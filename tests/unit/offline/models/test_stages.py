@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from data_exchange_center.feature_kinds import one_hot
+from data_exchange_center.features import one_hot
 from data_exchange_center.recipes import (
     DEFAULT,
     SOURCE,

@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.channels import BREAK_S, Requests
-from data_exchange_center.feature_kinds import DenseFeature, HistoryFeature, one_hot
-from data_exchange_center.features import Encoded, FeatureSpec
+from data_exchange_center.features import DenseFeature, Encoded, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe, TowerRecipe
 from offline.data import lists as list_module

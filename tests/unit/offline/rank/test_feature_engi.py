@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from data_exchange_center.feature_kinds import DenseFeature
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import DenseFeature, FeatureSpec
 from data_exchange_center.steps import StepError
 from offline.rank.s1_feature_engi import named_apart
 

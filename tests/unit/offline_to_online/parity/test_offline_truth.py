@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifact_kinds import ArtifactError
+from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DEFAULT, RECIPES, SOURCE
 from data_exchange_center.release_parts import release_of_artifacts

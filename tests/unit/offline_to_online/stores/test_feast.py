@@ -15,8 +15,8 @@ import yaml
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.feature_kinds import Entity
-from data_exchange_center.own_ids import OwnIds
+from data_exchange_center.dataset import OwnIds
+from data_exchange_center.features import Entity
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.feature_kinds import DenseFeature, FlagFeature
-from data_exchange_center.features import Encoded
+from data_exchange_center.features import DenseFeature, Encoded, FlagFeature
 from online.clients.base import ServiceError
 from online.recommend.release import CHUNK, RETRY_S, VALUES, EncodedItems, ItemCache, fetch_items
 from tests.unit.online.fakes import FakeFeatures

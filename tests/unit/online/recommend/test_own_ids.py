@@ -9,7 +9,7 @@ import threading
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases
 from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, WrongIdError

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_exchange_center.dataset import DatasetIds, OwnId, OwnIds
 from data_exchange_center.events import Event
-from data_exchange_center.own_ids import DatasetIds, OwnId, OwnIds
 from offline.data.sequences import Sequences
 from research.measure.kept_results import KeptResults
 from research.measure.prequential import replay_all, summary

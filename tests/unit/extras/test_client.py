@@ -10,7 +10,7 @@ import requests
 from rich.console import Console
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from data_exchange_center.own_ids import OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.steps import StepError
 from online.main import s2_client
 from online.main.s1_server import create_app
