@@ -208,4 +208,6 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    from past_one_machine.spark import lists  # whose classes Spark's workers import; those of `__main__` they cannot
+
+    run(lists.main)
