@@ -62,12 +62,11 @@ def test_every_step_has_its_command() -> None:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
-def test_both_languages_show_the_same_commands_links_and_figures(pair: tuple[str, str]) -> None:
+def test_both_languages_show_the_same_commands_and_figures(pair: tuple[str, str]) -> None:
     english, chinese = map(text_of, pair)
     assert re.findall(r"<!-- figures: (\w+) -->", english) == re.findall(r"<!-- figures: (\w+) -->", chinese)
     shown = [[(c.text, bool(c.not_run), c.run_by) for c in readmes.commands(name)] for name in pair]
     assert shown[0] == shown[1]
-    assert english.count("](") == chinese.count("](")
 
 
 def test_every_command_is_run_by_a_test_or_says_why_not() -> None:
