@@ -128,10 +128,6 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 	$(call step,offline_to_online/rank,s3_check_offline_and_online.py)
 	$(call step,offline_to_online/release,s1_go_live.py)
 
-.PHONY: doctor
-doctor: setup ## what is done, stale or missing, what runs, what is live, and the one command to run next
-	@$(BIN)/python -m extras.doctor
-
 .PHONY: releases activate
 releases: setup ## the releases in the stores: which is live, which can be gone back to
 	@$(BIN)/python -m offline_to_online.releases list

@@ -251,9 +251,13 @@ class ServerSettings(ServiceSettings):
     extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"  # "all", "none", or some: "page,keys"
 
     def named_extras(self, there: Sequence[str]) -> tuple[str, ...]:
-        """Those of the server that the setting names: "all", "none", or some, with or without "all" among them."""
-        named = [name.strip() for name in self.extras.split(",") if name.strip() != "none"]
-        return tuple(each for name in named for each in (there if name == "all" else (name,)))
+        """Those of ``there`` that the setting names, in their order, each once; then names that are not there.
+
+        "all" stands for all of them, "none" for nothing.
+        """
+        named = dict.fromkeys(name.strip() for name in self.extras.split(",") if name.strip() != "none")
+        known = [name for name in there if "all" in named or name in named]
+        return (*known, *(name for name in named if name not in there and name != "all"))
 
     @property
     def url(self) -> str:

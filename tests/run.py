@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -110,7 +111,8 @@ class Runner:
         """End what runs, with time for each part to take its services down."""
         self._interrupted = True
         for process in list(self._running):
-            os.killpg(process.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.killpg(process.pid, signal.SIGINT)
 
 
 def summary(command: str, results: list[Result], seconds: int) -> None:

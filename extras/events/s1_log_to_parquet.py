@@ -6,7 +6,7 @@ at any moment, it goes on where its files end. Users who were forgotten are forg
 set has streams and a folder of its own: only its own events join it.
 
 Reads:  the streams ml:log:<data set>:{0} to ml:log:<data set>:{15} in Redis
-Writes: extras/events/<data set>/*.parquet in the exchange folder
+Writes: online/events/<data set>/*.parquet in the exchange folder
 Run:    cd extras/events && python s1_log_to_parquet.py
 Expect: how many events of each data set are new; run again at once, none is
 """

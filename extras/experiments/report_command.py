@@ -4,7 +4,7 @@ It may be asked for as often as one likes, and the experiment stopped as soon as
 those looks, a difference that is not there is found in at most 5 % of the experiments.
 
 Reads   the experiment, its log of exposures and users' events in Redis; the release's declaration of its data set
-Writes  data_exchange_center/extras/experiments/<name>.json, and <name>.png: the interval over time
+Writes  data_exchange_center/online/experiments/<name>.json, and <name>.png: the interval over time
 Run     make experiment name=ranker
 """
 

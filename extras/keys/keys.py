@@ -11,20 +11,19 @@ import logging
 import re
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
-from flask import Flask, current_app, request
+from flask import Flask, request
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Forbidden, Unauthorized
+from werkzeug.exceptions import Unauthorized
 
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import ServerSettings
 from online.web import records
-from online.web.guard import is_loopback
+from online.web.guard import is_loopback, view, writes
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,6 @@ NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 # Whoever starts and watches the server asks the first two; neither the API's description nor the page is a secret.
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PATH})
 _OPEN_FILES: Final = "/page/"  # of extras/page
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
 
 GORSE_HEADER: Final = "X-API-Key"  # what Gorse's clients send a key in
@@ -167,8 +165,6 @@ def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
         if not is_open(request.path) and (settings.keys_for == "all" or _needs_one(keys)):
             message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
             raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
-        if _writes() and _is_of_another_site():
-            raise Forbidden("Another web site may not write here without a key.")
 
 
 def warn_if_open(settings: ServerSettings) -> None:
@@ -182,23 +178,4 @@ def warn_if_open(settings: ServerSettings) -> None:
 
 def _needs_one(keys: Keys) -> bool:
     """Whether the request writes what only some may write."""
-    return _writes() and (keys.there_were_any() or not getattr(_view(), "open_at_first", False))
-
-
-def _writes() -> bool:
-    if request.method in _READS:
-        return False
-    view = _view()
-    return view is not None and not getattr(view, "only_reads", False)
-
-
-def _view() -> Callable[..., Any] | None:
-    return current_app.view_functions.get(request.endpoint or "")
-
-
-def _is_of_another_site() -> bool:
-    """Whether a browser says that a page from elsewhere sends the request, on behalf of who looks at it."""
-    if (site := request.headers.get("Sec-Fetch-Site")) is not None:
-        return site == "cross-site"
-    origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc != request.host
+    return writes() and (keys.there_were_any() or not getattr(view(), "open_at_first", False))

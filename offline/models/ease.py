@@ -67,7 +67,7 @@ def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:
 
 
 def ease_of_pairs(together: sp.csr_matrix, l2: float) -> Float32:
-    """EASE of `pairs.seen_together`."""
+    """EASE of `Sequences.seen_together`."""
     gram = together.toarray().astype(np.float64)  # (items + 1, items + 1)
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
@@ -125,7 +125,8 @@ def _factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
 def transition_factors(followers: sp.csr_matrix, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
     """Positive pointwise mutual information of an event and what is liked after it (Levy & Goldberg 2014), low rank.
 
-    ``followers``: `pairs.followers`. Returns factors of events and of candidates, (items + 1, min(dim, items)) each;
+    ``followers``: `Sequences.followers`. Returns factors of events and of candidates, (items + 1, min(dim, items))
+    each;
     row 0 is zero.
     """
     counts = followers.tocoo()  # no pair twice

@@ -10,7 +10,7 @@ It takes the first of these that is available:
 Feedback that the server has collected since, and `make events` has brought, is put beside the data set and merged by
 the next step, unless RECSYS_TRAIN_ON_EVENTS is off; forgotten users are left out even then.
 
-Reads:  RECSYS_DATA, or the network; extras/events/<data set>/*.parquet, where there are some
+Reads:  RECSYS_DATA, or the network; online/events/<data set>/*.parquet, where there are some
 Writes: offline/raw/dataset.json; offline/raw/{interactions,users,items}.parquet; offline/events.parquet
 Run:    cd offline/preprocess && python s0_get_data.py
 Expect: ml-1m: 1,000,209 ratings of 6,040 users for 3,883 items in 18 genres

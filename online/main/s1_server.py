@@ -14,8 +14,8 @@ GET, POST /ml/experiments, POST /ml/experiments/<name>/stop: which users are ans
 GET  /docs    the API's description, as a page; /openapi.json; /metrics for Prometheus
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 
-EXTRAS names what else hangs on the server (extras/<name>); RECSYS_SERVER__EXTRAS=events,page takes some of it, none
-takes nothing, and a folder that is not there is left out.
+EXTRAS names what else hangs on the server (extras/<name>); RECSYS_SERVER__EXTRAS=keys,events,page takes some of it,
+none takes nothing, and a folder that is not there is left out.
 
 Reads   the live release from the four services (`make sync` puts it there)
 Writes  data_exchange_center/online/server/last_release.json: its popular list, for when none of them answers
@@ -44,7 +44,7 @@ from online.web import body, records
 from online.web.access_log import log_request
 from online.web.asgi import Edge
 from online.web.errors import register_errors
-from online.web.guard import expect_may_be_strict, register_guard
+from online.web.guard import expect_keys_are_checked, expect_may_be_strict, guard_writes, register_guard
 from online.web.health import register_health
 from online.web.limits import MAX_BODY
 from online.web.log_lines import log_as_json
@@ -83,7 +83,8 @@ def create_app(
     recommender.unhook()  # what another application has hung on it
     parts = Parts(settings, recommender, metrics, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
-    register_extras(app, parts, EXTRAS)
+    expect_keys_are_checked(settings, register_extras(app, parts, EXTRAS))
+    guard_writes(app)
     register_description(app, description(parts.request_model, recommender.answer_model, parts.paths, parts.models))
 
     @app.post("/ml/rec")

@@ -75,15 +75,19 @@ class Parts:
         self.models += models
 
 
-def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
+def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> list[str]:
     """Register the extras that the settings name, those of this repository in the order of ``own``, then others.
 
-    One that is not here, or that needs one that is not, is left out. Raises PluginError for a name in the settings that
-    nothing bears.
+    One whose folder is not here, or that needs one that is not, is left out with a warning. Returns the names of those
+    that were registered. Raises PluginError for a name in the settings that nothing bears.
     """
     there = plugins.find(GROUP)
     every = [*(name for name in own if name in there), *(name for name in there if name not in own)]
+    registered = []
     for name in parts.settings.server.named_extras(every):
+        if name in own and name not in there:
+            log.warning("the extra %s is left out: its folder is not here", name)
+            continue
         try:
             register = plugins.load(GROUP, name)
         except ModuleNotFoundError as error:
@@ -92,6 +96,8 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
             log.warning("the extra %s is left out: there is no %s", name, error.name)
         else:
             register(app, parts)
+            registered.append(name)
+    return registered
 
 
 def only_reads(view: View) -> View:

@@ -109,7 +109,7 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
         assert requests_of(page(), 404, "not_found", "unmatched") == 30
         until(lambda: value(page(), "threads") == 6)
         former = master.children()
-        assert renewal.workers(settings) == {worker.pid for worker in former}
+        until(lambda: renewal.workers(settings) == {worker.pid for worker in former})
         former[0].kill()
         until(lambda: former[0].pid not in renewal.workers(settings) and len(renewal.workers(settings)) == 2)
         assert value(page(), "threads") == 6  # the dead one's threads are gone, the new one's have come

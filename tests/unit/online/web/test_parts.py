@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from online.main.s1_server import create_app
 from online.recommend.recommend import Answered
 from online.recommend.release import Release
 from online.recommend.types import Answer, Request
+from online.web.guard import UnguardedError
 from online.web.parts import Parts
 from tests.unit.online.conftest import Fakes, plain
 from tests.unit.online.world import AT, DefaultWorld
@@ -110,8 +112,40 @@ def test_one_that_needs_a_room_that_is_gone_is_left_out(
 def test_a_setting_names_those_that_are_wanted(fakes: Fakes) -> None:
     for wanted, expected in (
         ("all", ("a", "b")), ("none", ()), ("b", ("b",)), ("b, c", ("b", "c")), ("all,c", ("a", "b", "c")),
+        ("b,a", ("a", "b")), ("all,b", ("a", "b")), ("c,b,b", ("b", "c")),
     ):  # fmt: skip
         assert ServerSettings(extras=wanted).named_extras(("a", "b")) == expected
     settings = Settings().model_copy(update={"server": ServerSettings(extras="nothing")})
     with pytest.raises(PluginError, match=r"No 'nothing' among the plugins of 'recsys.server'"):
         create_app(fakes.recommender, settings)
+
+
+def test_a_named_one_whose_folder_is_gone_is_left_out(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    registered = found_as(monkeypatch, keys=None)
+    create_app(fakes.recommender, Settings().model_copy(update={"server": ServerSettings(extras="keys,page")}))
+    assert registered == ["keys"]
+    assert "page is left out: its folder is not here" in caplog.text
+
+
+@pytest.mark.parametrize("wanted", [{"keys_for": "all"}, {"rate": "20/second"}], ids=str)
+def test_a_server_that_asks_for_keys_does_not_start_without_what_checks_them(
+    fakes: Fakes, wanted: dict[str, Any]
+) -> None:
+    server = ServerSettings(extras="page", **wanted)
+    with pytest.raises(UnguardedError, match="name it in RECSYS_SERVER__EXTRAS"):
+        create_app(fakes.recommender, Settings().model_copy(update={"server": server}))
+
+
+def test_without_keys_nobody_may_write_what_needs_one_and_no_other_site_may_write_at_all(
+    fakes: Fakes, tmp_path: Path
+) -> None:
+    server = ServerSettings(extras="page,events")
+    settings = Settings(exchange_dir=tmp_path).model_copy(update={"server": server})
+    http = create_app(fakes.recommender, settings).test_client()
+    assert http.post("/ml/releases/000000000000/activate").status_code == 401
+    assert http.delete("/ml/user/1").status_code == 401
+    answer = http.post("/ml/event", json=[], headers={"Origin": "http://elsewhere.example"})
+    assert answer.status_code == 403
+    assert "Another web site" in answer.text
