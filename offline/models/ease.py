@@ -126,8 +126,7 @@ def transition_factors(followers: sp.csr_matrix, dim: int, seed: int = 0) -> tup
     """Positive pointwise mutual information of an event and what is liked after it (Levy & Goldberg 2014), low rank.
 
     ``followers``: `Sequences.followers`. Returns factors of events and of candidates, (items + 1, min(dim, items))
-    each;
-    row 0 is zero.
+    each; row 0 is zero.
     """
     counts = followers.tocoo()  # no pair twice
     liked, events = np.bincount(counts.col, counts.data), np.bincount(counts.row, counts.data)
