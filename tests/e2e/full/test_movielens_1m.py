@@ -14,7 +14,7 @@ from tests.e2e.road import DEMO_SECONDS, ROOT, Road, demo
 from tests.needs import not_tested
 
 COUNTS = {"positive": 575_281, "negative": 424_928, "train": 754_233, "test": 185_576, "holdout": 60_400}
-DATA = os.environ.get("RECSYS_DATA", "")
+DATA = os.environ.get("RECSYS_DATA", "")  # before the other tests' demo names its own
 
 pytestmark = pytest.mark.skipif(
     "ml-1m" not in DATA, reason=not_tested("MovieLens-1M", "make test-full RECSYS_DATA=/path/to/ml-1m.zip")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    with demo(tmp_path_factory.mktemp("million") / "exchange", 9_000) as road:
+    with demo(tmp_path_factory.mktemp("million") / "exchange", 9_000, RECSYS_DATA=DATA) as road:
         yield road
 
 
@@ -43,7 +43,7 @@ def test_fifty_films_none_of_them_seen(million: Road) -> None:
 
 def test_the_sources_recipe_reaches_the_sources_auc(tmp_path: Path) -> None:
     """Its steps assert the source's counts and AUC themselves."""
-    env = os.environ | {"RECSYS_EXCHANGE_DIR": str(tmp_path), "RECSYS_RECIPE": "source"}
+    env = os.environ | {"RECSYS_DATA": DATA, "RECSYS_EXCHANGE_DIR": str(tmp_path), "RECSYS_RECIPE": "source"}
     done = subprocess.run(
         ["make", "offline"], cwd=ROOT, env=env, text=True, timeout=DEMO_SECONDS, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
