@@ -7,10 +7,12 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -113,6 +115,28 @@ class Containers:
             assert self.recommend(1).status_code == 200
 
         ready()
+
+
+@contextmanager
+def while_docker_keeps_its_proxies(containers: Containers) -> Iterator[None]:
+    """Skip the test when the server is healthy and Docker's own process that publishes its port has died.
+
+    Docker 20.10 ends a port's proxy with the thread that started it; seen on busy machines, the container then runs on.
+    """
+    try:
+        yield
+    except (requests.ConnectionError, AssertionError):
+        port = str(containers.settings.server.port)
+        proxies = [
+            process
+            for process in psutil.process_iter(["name", "cmdline", "status"])
+            if process.info["name"] == "docker-proxy"
+            and process.info["status"] != psutil.STATUS_ZOMBIE
+            and port in (process.info["cmdline"] or ())
+        ]
+        if proxies or containers.inspect("server")["State"]["Health"]["Status"] != "healthy":
+            raise
+        pytest.skip("Docker lost the proxy of a published port")
 
 
 def left_behind(project: str) -> list[str]:

@@ -16,7 +16,7 @@ from data_exchange_center import artifacts
 from online.stack.catalogue import PROGRAMS, SERVICES, by_name
 from online.stack.service import LOOPBACK, Service
 from tests.asking import asked_all_the_while
-from tests.containers.conftest import PASSWORD, TOKEN, UID, Containers
+from tests.containers.conftest import PASSWORD, TOKEN, UID, Containers, while_docker_keeps_its_proxies
 
 ids = {"ids": lambda service: service.name}
 ENGINE = Path(os.environ.get("RECSYS_ENGINE_DIR", "/var/tmp/recsys-engine"))  # .ci/engine's
@@ -138,55 +138,57 @@ def ask(containers: Containers, userid: int) -> Any:
 
 
 def test_another_release_goes_live_under_load_and_back(containers: Containers) -> None:
-    exchange = containers.settings.exchange_dir
-    first, before = containers.recommend(1).json()["release"], containers.itemids()
-    preferences = artifacts.USER_PREFERENCES.read(exchange)
-    owner = artifacts.USER_PREFERENCES.at(exchange).stat()
+    with while_docker_keeps_its_proxies(containers):
+        exchange = containers.settings.exchange_dir
+        first, before = containers.recommend(1).json()["release"], containers.itemids()
+        preferences = artifacts.USER_PREFERENCES.read(exchange)
+        owner = artifacts.USER_PREFERENCES.at(exchange).stat()
 
-    def write(table: Any) -> None:
-        path = artifacts.USER_PREFERENCES.write(exchange, table)
-        os.chown(path, owner.st_uid, owner.st_gid)
+        def write(table: Any) -> None:
+            path = artifacts.USER_PREFERENCES.write(exchange, table)
+            os.chown(path, owner.st_uid, owner.st_gid)
 
-    try:
-        write(preferences.assign(genres=[[] for _ in preferences.index]))
-        with asked_all_the_while(lambda userid: containers.recommend(userid, size=10)) as answers:
-            printed = containers.steps("make", "sync")
-            second = printed.rpartition("is live")[0].split()[-1]
-            back = containers.steps("make", "activate", f"release={first}")
-    finally:
-        write(preferences)
-    assert first in back
-    assert {answer.status_code for answer in answers} == {200}
-    assert {first, second} >= {answer.json()["release"] for answer in answers}
-    assert second != first
-    containers.until_ready()
-    assert containers.itemids() == before
+        try:
+            write(preferences.assign(genres=[[] for _ in preferences.index]))
+            with asked_all_the_while(lambda userid: containers.recommend(userid, size=10)) as answers:
+                printed = containers.steps("make", "sync")
+                second = printed.rpartition("is live")[0].split()[-1]
+                back = containers.steps("make", "activate", f"release={first}")
+        finally:
+            write(preferences)
+        assert first in back
+        assert {answer.status_code for answer in answers} == {200}
+        assert {first, second} >= {answer.json()["release"] for answer in answers}
+        assert second != first
+        containers.until_ready()
+        assert containers.itemids() == before
 
 
 def test_what_the_containers_wrote_the_local_stack_serves_and_back(containers: Containers) -> None:
-    before = containers.itemids()
-    containers.succeeds("make", "docker-down")
-    try:
-        containers.succeeds("make", "up")
-        containers.succeeds("make", "serve")
+    with while_docker_keeps_its_proxies(containers):
+        before = containers.itemids()
+        containers.succeeds("make", "docker-down")
+        try:
+            containers.succeeds("make", "up")
+            containers.succeeds("make", "serve")
+            assert containers.itemids() == before
+        finally:
+            containers.succeeds("make", "down")
+        containers.succeeds("make", "docker-up")
+        containers.until_ready()
         assert containers.itemids() == before
-    finally:
-        containers.succeeds("make", "down")
-    containers.succeeds("make", "docker-up")
-    containers.until_ready()
-    assert containers.itemids() == before
-    owners = {path.lstat().st_uid for path in (containers.settings.exchange_dir / "online/redis").rglob("*")}
-    assert owners == {UID}
+        owners = {path.lstat().st_uid for path in (containers.settings.exchange_dir / "online/redis").rglob("*")}
+        assert owners == {UID}
 
 
 @pytest.mark.skipif(not (ENGINE / "pid").is_file(), reason="the engine is not the tests' own")
 def test_the_engine_restarts_and_brings_it_back(containers: Containers) -> None:
-    """Last of the tests that ask the stack: Docker 20.10 may lose a port's proxy minutes after its engine's restart."""
-    before = containers.itemids()
-    for command in ("stop", "start"):
-        containers.succeeds(".ci/engine", command)
-    containers.until_ready()
-    assert containers.itemids() == before
+    with while_docker_keeps_its_proxies(containers):
+        before = containers.itemids()
+        for command in ("stop", "start"):
+            containers.succeeds(".ci/engine", command)
+        containers.until_ready()
+        assert containers.itemids() == before
 
 
 class TestFaults:

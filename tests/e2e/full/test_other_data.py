@@ -1,4 +1,4 @@
-"""MovieLens-100K under other file and column names: the same release byte for byte, live beside the first, and back."""
+"""MovieLens-100K under other file and column names is the same release, byte for byte."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def test_other_names_give_the_same_lists_live_beside_the_first_and_back(road: Ro
     assert (one["dataset"], other["dataset"]) == ("ml-100k", "exported")
     assert one["parts"] == other["parts"]  # every file of the release, byte for byte
     assert not list(differences(one, {**other, "dataset": one["dataset"]}))
-    assert second["release"] != first["release"]
+    assert second["release"] == first["release"]  # the same data, whatever its names
     assert itemids(second) == itemids(first)
     assert itemids(road.go_back(first["release"])) == itemids(first)
