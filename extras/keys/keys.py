@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from flask import Flask, request
-from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Unauthorized
 
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import ServerSettings
 from online.web import records
-from online.web.guard import is_loopback, view, writes
+from online.web.guard import is_loopback, needs_a_key, view, writes
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 
 log = logging.getLogger(__name__)
@@ -163,8 +161,7 @@ def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
         if "key" in records.current().facts:
             return
         if not is_open(request.path) and (settings.keys_for == "all" or _needs_one(keys)):
-            message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
-            raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
+            raise needs_a_key()
 
 
 def warn_if_open(settings: ServerSettings) -> None:

@@ -49,10 +49,15 @@ def guard_writes(app: Flask) -> None:
         if "key" in records.current().facts or not writes():
             return
         if not getattr(view(), "open_at_first", False):
-            message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
-            raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
+            raise needs_a_key()
         if _is_of_another_site():
             raise Forbidden("Another web site may not write here without a key.")
+
+
+def needs_a_key() -> Unauthorized:
+    """The answer to a request without a good key where one is needed."""
+    message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
+    return Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
 
 
 class UnguardedError(RecsysError):
