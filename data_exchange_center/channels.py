@@ -112,7 +112,7 @@ class Channel(ABC):
 
     @property
     def events(self) -> int:
-        """How many of a user's newest events the requests bring."""
+        """Number of a user's newest events that requests carry."""
         return EVENTS
 
     @abstractmethod
@@ -123,9 +123,9 @@ class Channel(ABC):
         """
 
     def shares(self, requests: Requests, items: Ints) -> Shares | None:
-        """What the scores of (k,) item codes consist of, for one request; None where they are no sums.
+        """Split the scores of (k,) item codes into their parts, for one request; None where they are no sums.
 
-        Asked of items that it finds, and only where an answer is to be explained.
+        Called for items that it finds, and only where an answer is to be explained.
         """
         return None
 
@@ -250,7 +250,7 @@ class HistorySum(VectorChannel):
         return query_vectors(vectors)
 
     def _weights(self, requests: Requests) -> Iterator[Float32]:
-        """Of each event, (m, n): one array a field."""
+        """Yield the weights of the events, (m, n), field by field."""
         items, ratings, regime = requests.items[:, : self.events], requests.ratings[:, : self.events], requests.regimes
         for lag, rating_weight in zip(self.lag, self.rating_weight, strict=True):
             yield lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)
@@ -373,7 +373,7 @@ class ChannelSet:
         return found
 
     def shares(self, history: History, profile: Ints, timestamp: int, itemids: Ints) -> Mapping[str, Shares]:
-        """What the scores of (k,) ``itemids`` consist of, by channel; without the channels whose scores are no sums.
+        """Split the scores of (k,) ``itemids`` into their parts, by channel, for channels whose scores are sums.
 
         Unknown items are counted as padding: their shares mean nothing.
         """
