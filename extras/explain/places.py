@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_exchange_center.channels import Shares
 from data_exchange_center.fusion import Hits
 from extras.explain import shapes
-from extras.explain.evidence import Evidence, rank_on
+from extras.explain.evidence import Evidence, Shares, rank_on
 from extras.explain.shapes import ChannelPlace, EventShare, Place
 from online.recommend.types import Ranked
 

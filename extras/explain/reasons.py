@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_exchange_center.channels import Shares
 from data_exchange_center.fusion import RRF_K
-from extras.explain.evidence import Evidence
+from extras.explain.evidence import Evidence, Shares
 from extras.explain.sentences import reason_sentence
 from extras.explain.shapes import ChannelPlace, NamedItem, Reason, ReasonCode
 
