@@ -159,8 +159,9 @@ def interleaved(first: Answer, second: Answer, size: int, experiment: str) -> tu
         "reason": sentences(degraded, cold_start=cold_start),
     }
     for name in EACH_ITEM & type(first).model_fields.keys():
-        both = getattr(first, name) and getattr(second, name)
-        update[name] = [getattr(of_list[team], name)[place] for team, place in drafted.places] if both else []
+        entries = [getattr(each, name) for each in of_list]  # a list may have ended with the budget
+        kept = [(team, place) for team, place in drafted.places if place < len(entries[team])]
+        update[name] = [entries[team][place] for team, place in kept] if all(entries) else []
     return first.model_copy(update=update), drafted.teams
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.channels import BREAK_S, HistorySum, Requests, StoredVectors
-from extras.explain.evidence import shares_of
+from extras.explain.shares import shares_of
 from tests.unit.data_exchange_center.test_channels import ITEMS, channel, deeper, requests
 
 EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=9)  # more than the channel looks at
