@@ -29,13 +29,13 @@ from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
-from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError, progress
+from extras.events.event_parts import EventParts
 from extras.experiments.always_valid import ALPHA, difference_path
 from extras.experiments.declaration import (
     DAY_S,
