@@ -1,6 +1,6 @@
 """Explain each item of an answer: its place on every list of the request, a reason in words, and what moves its score.
 
-A channel's score is a sum over the user's history where the channel can take it apart (`Channel.shares`). The ranking
+A channel's score is a sum over the user's history where the channel can take it apart (`shares_of`). The ranking
 model's score is explained by occlusion: the score less the score with one thing taken away.
 """
 
@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import Shares
 from data_exchange_center.features import UNKNOWN, Float32, ModelInputs, OneHotFeature
 from data_exchange_center.fusion import RRF_K, Hits
 from data_exchange_center.history import History
@@ -31,6 +30,7 @@ from extras.explain.shapes import (
     ReasonCode,
     Sentence,
 )
+from extras.explain.shares import Shares, shares_by_channel
 from online.clients.base import Asks, ServiceError
 from online.clients.deadline import Deadline
 from online.clients.redis import StoredUser
@@ -77,7 +77,8 @@ class Evidence:
 
     def shares(self, itemids: NDArray[np.integer]) -> Mapping[str, Shares]:
         """The parts of (k,) items' scores by channel, of the channels whose scores are sums."""
-        return self.opened.channels.shares(self.user.history, self.user.profile, self.timestamp, itemids)
+        channels, user = self.opened.channels, self.user
+        return shares_by_channel(channels, user.history, user.profile, self.timestamp, itemids)
 
     @cached_property
     def events(self) -> dict[int, dict[str, Any]]:
