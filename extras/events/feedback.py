@@ -2,7 +2,7 @@
 
 Both steps find these functions in the entry points ``recsys.feedback``. A user's events become what `events.updated`
 makes of them, the function that a server applies them with: rated again, the newer rating counts; retracted, neither.
-So a model is trained on the histories that it will be asked with.
+So a model is trained on the same histories that requests carry.
 """
 
 from __future__ import annotations
