@@ -93,7 +93,7 @@ def noted_events_key(dataset: str, userid: OwnId) -> str:
 EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `extras.experiments.declaration.pack`; or absent
 ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: the same of those that ran, too
 EXPOSURE_USER: Final = "user"  # first field of an exposure's entry: `exposure_user`
-EXPOSURE: Final = "exposure"  # ... and the second: an `extras.experiments.exposures.Exposure`, packed
+EXPOSURE: Final = "exposure"  # ... and the second: an `extras.experiments.store.Exposure`, packed
 
 
 def exposure_user(dataset: str, userid: OwnId) -> str:

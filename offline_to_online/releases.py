@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from data_exchange_center.files import written_in_place
 from data_exchange_center.release import Manifest, ParityRecord, Published, why_unreadable
@@ -190,7 +190,8 @@ def overview(settings: Settings) -> Table:
     stores = Stores.of(settings)
     live, order = stores.redis.live(), stores.redis.history()
     held = {store.title: store.releases() for store in stores.all}
-    table = Table("release", "state", *held, title="releases")
+    columns = (Column(name, overflow="fold") for name in ("release", "state", *held))  # whole in a narrow terminal
+    table = Table(*columns, title="releases")
     known = set().union(*held.values())
     for release in (*(r for r in order if r in known), *sorted(known - set(order))):
         state = "live" if release == live else "was live" if release in order else "loaded"
