@@ -284,7 +284,7 @@ def test_a_step_whose_check_failed_keeps_the_release_from_going_live_until_it_is
 ) -> None:
     published = live(stack)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_check", fail_check)
+        patch.setattr(store, "check", fail_check)
         with pytest.raises(CheckError, match="as told"):
             step.main(second)
     refusal = f"not in {store.title}, or not wholly, or failed its check: run .*{step.__name__.split('.')[-1]}"
