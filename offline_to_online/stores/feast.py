@@ -110,8 +110,7 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
         (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
         self.expect_alive()
         write_features(settings, release, manifest.feature_spec, content.frames, content.at)
-        with written_in_place(own_ids_file(settings, release)) as temporary:
-            temporary.write_text(json.dumps({of: list(ids.items()) for of, ids in content.own_ids.items()}) + "\n")
+        write_own_ids(settings, release, content.own_ids)
         materialize(settings, release)
         followed = followed_file(settings, release)
         if followed.is_file():  # what events have changed since is not new to Feast
@@ -186,6 +185,12 @@ def release_dir(settings: Settings, release: str) -> Path:
 def own_ids_file(settings: Settings, release: str) -> Path:
     """Own ids of the release's users and items, to update its rows when the artifacts are another release's."""
     return release_dir(settings, release) / "own_ids.json"
+
+
+def write_own_ids(settings: Settings, release: str, own_ids: Mapping[Entity, OwnIds]) -> None:
+    with written_in_place(own_ids_file(settings, release)) as temporary:
+        pairs = {entity: list(ids.items()) for entity, ids in own_ids.items()}
+        temporary.write_text(json.dumps(pairs) + "\n", encoding="utf-8")
 
 
 def followed_file(settings: Settings, release: str) -> Path:
