@@ -24,7 +24,7 @@ SERVED: Final = "recsys.served"  # form -> `channels.Channel` as a release holds
 MODELS: Final = "recsys.models"  # kind -> how it is trained: see `offline.models.kinds`
 STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
 FEEDBACK: Final = "recsys.feedback"  # "collect" and "merge": what steps 0 and 1 do with servers' feedback
-RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.recount.Served`
+RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.Served`
 
 
 class PluginError(RecsysError, ValueError):

@@ -28,7 +28,7 @@ USERS = 2_500  # of whom the last five have events, one to five
 def state() -> RecallState:
     rows = [row_of(n, [], None, [], [(1, 5, at) for at in range(max(0, 5 - USERS + n))]) for n in range(1, USERS + 1)]
     places = np.array([(1, 0.5, -1.0), (2, 0.0, 1.0)], wire.PLACE)
-    return RecallState(tuple(replace(row, own_id=f"ü{row.userid}") for row in rows), (), b"channels", places)
+    return RecallState(tuple(replace(row, own_id=f"ü{row.number}") for row in rows), (), b"channels", places)
 
 
 def test_every_user_is_found_and_whoever_has_the_fewest_events_of_all(settings: Settings, state: RecallState) -> None:
