@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,12 +82,10 @@ class OneHotFeature(Frozen):
 class FlagFeature(Frozen):
     """One 0/1 column of a multi-hot feature."""
 
+    dtype: ClassVar[Dtype] = "int64"
+
     name: str
     entity: Entity
-
-    @property
-    def dtype(self) -> Dtype:
-        return "int64"
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
         """(n,) 0/1 -> (n,) float32. Raises MissingFeatureError for nulls."""
@@ -100,15 +98,13 @@ Transform = Literal["linear", "log1p"]
 class DenseFeature(Frozen):
     """A count, divided by ``scale`` so that the model sees 0..1; or the logarithm of 1 + count, divided by it."""
 
+    dtype: ClassVar[Dtype] = "int64"
+
     kind: Literal["number"] = "number"
     name: str
     entity: Entity
     scale: float
     transform: Transform = "linear"
-
-    @property
-    def dtype(self) -> Dtype:
-        return "int64"
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
         """(n,) counts -> (n,) value / scale. Raises MissingFeatureError for nulls."""
@@ -122,15 +118,13 @@ class ElapsedFeature(Frozen):
     the request.
     """
 
+    dtype: ClassVar[Dtype] = "int64"
+
     kind: Literal["elapsed"] = "elapsed"
     name: str
     entity: Entity
     scale: float
     transform: Transform = "linear"
-
-    @property
-    def dtype(self) -> Dtype:
-        return "int64"
 
     def moments(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
         """(n,) stored values -> (n,). Raises MissingFeatureError for nulls."""
@@ -362,10 +356,8 @@ class FeatureSpec(Frozen):
 
     @cached_property
     def _positions(self) -> dict[Entity, NDArray[np.intp]]:
-        def positions(entity: Entity) -> NDArray[np.intp]:
-            return np.array([i for i, f in enumerate(self.features) if f.entity == entity], dtype=np.intp)
-
-        return {"user": positions("user"), "item": positions("item")}
+        of = np.array([feature.entity for feature in self.features])
+        return {"user": np.flatnonzero(of == "user"), "item": np.flatnonzero(of == "item")}
 
     def encode_users(self, users: Frame) -> Encoded:
         """Raw user columns, n values each. Raises MissingFeatureError for nulls."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.events import Event
+from extras.events.events import Event
 from online.recommend.types import MAX_TIMESTAMP, UserId
 
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from data_exchange_center.dataset import MAX_INTEGER, Dataset, IdKind, OwnId, kind_of
-from data_exchange_center.events import Event
+from extras.events.events import Event
 from extras.events.incoming import EventError
 from extras.events.log import Forgotten, Recording
 from online.recommend.release import Release

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.events import Event
+from extras.events.events import Event
 from extras.experiments.declaration import Experiment
 from extras.experiments.exposures import Exposure
 from extras.experiments.team_draft import FIRST, SECOND

@@ -23,11 +23,11 @@ from rich.console import Console
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.events import Event, Logged
 from data_exchange_center.figures import STYLE
 from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.events.events import Event, Logged
 from extras.experiments.declaration import Experiment, named
 from extras.experiments.outcomes import Outcomes, joined
 from extras.experiments.pictures import over_time

@@ -20,12 +20,14 @@ from typing import Any, TypeVar
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from data_exchange_center import plugins, steps
+from data_exchange_center import artifacts, plugins, steps
+from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import IN_MEMORY, Settings, TrainingSettings
 from data_exchange_center.steps import StepError
 from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import fit_channel
+from offline.readers import read_inputs
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
 
@@ -99,6 +101,16 @@ def run_whole(step: str, settings: Settings) -> None:
     """
     twins = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
     importlib.import_module(twins.get(step, step).removesuffix(".py").replace("/", ".")).main(settings)
+
+
+def read_own_inputs(settings: Settings, workers: Workers) -> Inputs:
+    """`readers.read_inputs`, with the events of those users alone that a worker reads."""
+    users = artifacts.USERS.read(settings.exchange_dir, [Columns.USER])[Columns.USER].sort_values()
+    own = users.iloc[workers.reads(len(users))]
+    if len(own) == len(users):
+        return read_inputs(settings)
+    between = [(Columns.USER, ">=", own.iloc[0]), (Columns.USER, "<=", own.iloc[-1])] if len(own) else None
+    return read_inputs(settings, only=between or [(Columns.USER, "in", [])])
 
 
 def fit_together(past: Sequences, inputs: Inputs, recipe: Recipe) -> None:

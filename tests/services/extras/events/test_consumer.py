@@ -14,12 +14,12 @@ import pytest
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events import s1_log_to_parquet
 from extras.events.consumer import bring
 from extras.events.event_parts import Entry, EventParts
+from extras.events.events import Event
 from extras.events.log import EventLog, Recording
 
 FILMS = "films"  # a data set

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.events import Event
+from extras.events.events import Event
 from extras.experiments.declaration import Arm, Experiment
 from extras.experiments.exposures import Exposure
 from extras.experiments.outcomes import Outcomes, joined
