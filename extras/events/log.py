@@ -25,9 +25,9 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.settings import RedisSettings
-from data_exchange_center.wire import feast_fields, feast_online_key
 from extras.events import functions
 from extras.events.events import Event
+from extras.events.feast_layout import feast_fields, feast_online_key
 from extras.events.functions import Call
 from online.clients.deadline import Deadline
 from online.clients.redis_cluster import ClusterClient

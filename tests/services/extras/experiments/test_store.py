@@ -21,7 +21,7 @@ from extras.events.log import EventLog
 from extras.experiments import exposures
 from extras.experiments.declaration import Experiments
 from extras.experiments.exposures import Exposure, ExposureQueue
-from extras.experiments.store import ExperimentStore
+from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore
 from offline_to_online.stores.base import redis_client
 from online.clients.base import StoredError
 from online.clients.redis import RedisUsers
@@ -127,7 +127,7 @@ def test_exposures_wait_for_a_redis_that_is_killed(
 
 
 def test_what_another_version_wrote_is_told_and_not_overwritten(store: ExperimentStore, client: redis.Redis) -> None:
-    client.set(wire.ALL_EXPERIMENTS_KEY, '[{"name": "from the future"}]')
+    client.set(ALL_EXPERIMENTS_KEY, '[{"name": "from the future"}]')
     with pytest.raises(StoredError, match="cannot be read"):
         store.update(partial(started_one, name="ranker"))
     assert client.get(wire.EXPERIMENTS_KEY) is None
