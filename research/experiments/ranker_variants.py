@@ -47,7 +47,7 @@ class Parts:
         features = stored.spec.of("item")
         ids = np.array([feature.name == Columns.ITEM for feature in features])
         nothing = Encoded.none(features, len(stored.items))
-        values = np.where(ids, stored.items.values, nothing.values).astype(np.float32)
+        values = np.where(ids, stored.items.values, nothing.values)
         return replace(stored, items=replace(nothing, values=values))
 
     def _of_tables(self, frozen: FrozenTables) -> FrozenTables:
