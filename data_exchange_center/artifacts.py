@@ -175,7 +175,7 @@ class Binary(_File):
         return self.require(exchange_dir).read_bytes()
 
     def read_as(self, exchange_dir: Path, unpack: Callable[[bytes], Content]) -> Content:
-        """What ``unpack`` makes of the bytes. Raises ArtifactError where it raises ValueError."""
+        """Read the bytes by ``unpack``, whose ValueError becomes an ArtifactError."""
         try:
             return unpack(self.read(exchange_dir))
         except ValueError as error:
@@ -237,7 +237,7 @@ RAW = (RAW_INTERACTIONS, RAW_USERS, RAW_ITEMS)
 EVENTS = Table(
     "offline/events.parquet",
     _S0,
-    "What servers were told (`events.Event`) and `make events` has brought: own ids as text, place in the log; without "
+    "Feedback (`events.Event`) that `make events` has brought: own ids as text, place in the log; without "
     "an eventid, that a user was forgotten. Empty where it is not trained on.",
     {
         **dict.fromkeys(("eventid", "userid", "itemid", "type"), pa.string()),

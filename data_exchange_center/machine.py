@@ -11,7 +11,7 @@ import psutil
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory in GB, system and Python: what a reader needs beside a measured figure."""
+    """Processor, cores, memory in GB, system and Python, as stated by each measured figure."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -61,7 +61,7 @@ class Part(BaseModel):
 
 
 class ServiceSettings(Part):
-    """Settings that all services have."""
+    """Settings common to all services."""
 
     host: str = "127.0.0.1"
 
@@ -96,7 +96,7 @@ class RedisSettings(ServiceSettings):
     timeout_s: Seconds = 0.5
     feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
     cluster: bool = False  # Redis Cluster, which has one database; the local stack then starts six servers
-    nodes: Nodes = ""  # of a cluster, where it is asked first what nodes it has; empty: host and port
+    nodes: Nodes = ""  # of a cluster, to discover the others from; empty: host and port
     write_replicas: Annotated[int, Field(ge=0, le=5)] = 1  # of a cluster, that have an event before it is acknowledged
 
     @model_validator(mode="before")
@@ -122,7 +122,7 @@ class RedisSettings(ServiceSettings):
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Of the nodes of a cluster that clients connect to first, or of the one server."""
+        """Addresses of the cluster's first nodes, or of the one server."""
         return self._places(self.nodes, self.port, REDIS_SERVERS if self.cluster else 1)
 
 
@@ -141,11 +141,11 @@ class ElasticsearchSettings(ServiceSettings):
     cluster: bool = False  # several nodes; the local stack then starts three
     nodes: Nodes = ""  # of a cluster; empty: host and port
     shards: Annotated[int, Field(ge=1, le=1024)] = 1  # of an index that is made from now on
-    replicas: Annotated[int, Field(ge=0, le=10)] = 0  # copies of each shard beside the first, on other nodes
+    replicas: Annotated[int, Field(ge=0, le=10)] = 0  # further copies of each shard, on other nodes
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Of all nodes that are known; ``url``: of the first, for people."""
+        """HTTP URLs of all known nodes; ``url``: the first, for messages."""
         return self._urls(self.nodes, self.port, ELASTICSEARCH_NODES if self.cluster else 1, self.scheme)
 
     @property
@@ -168,7 +168,7 @@ class FeastSettings(ServiceSettings):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Of all feature servers, used round robin; each must know a release before it goes live."""
+        """HTTP URLs of the feature servers, used round robin; each must know a release before it goes live."""
         return self._urls(self.nodes, self.port)
 
     @property
@@ -190,7 +190,7 @@ class TritonSettings(ServiceSettings):
 
     @property
     def http_urls(self) -> tuple[str, ...]:
-        """HTTP URLs of the Triton servers that score, used round robin."""
+        """HTTP URLs of the Triton servers, used round robin."""
         return self._urls(self.http_nodes, self.http_port)
 
     @property
@@ -199,11 +199,11 @@ class TritonSettings(ServiceSettings):
 
     @property
     def grpc_addresses(self) -> tuple[str, ...]:
-        """Of every Triton that a new model is loaded into."""
+        """gRPC addresses of all Triton servers, each of which must load a new model."""
         return tuple(f"{host}:{port}" for host, port in self._places(self.nodes, self.grpc_port))
 
     @model_validator(mode="after")
-    def _whoever_is_asked_loads_models(self) -> Self:
+    def _scoring_nodes_load_models(self) -> Self:
         if len(self.http_urls) > len(self.grpc_addresses):
             raise ValueError(
                 f"http_nodes names {len(self.http_urls)} Tritons and nodes {len(self.grpc_addresses)}; name the gRPC "
@@ -233,7 +233,7 @@ class ServerSettings(ServiceSettings):
     allowed_hosts: str = (
         ""  # names that requests may be sent to, "a.example, .b.example"; empty: any, on loopback its own
     )
-    strict_for: Literal["keys", "all"] = "keys"  # who may send strict requests where others than this machine can ask
+    strict_for: Literal["keys", "all"] = "keys"  # who may send strict requests to a server open to other machines
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key
     keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
     key: SecretStr | None = None  # what the project's own client sends
@@ -249,7 +249,7 @@ class ServerSettings(ServiceSettings):
     extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"  # "all", "none", or some: "page,keys"
 
     def named_extras(self, there: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``there`` that the setting names, in their order, each once; then names that are not there.
+        """Names of ``there`` that the setting lists, in their order, each once; then unknown names.
 
         "all" stands for all of them, "none" for nothing.
         """
@@ -259,7 +259,7 @@ class ServerSettings(ServiceSettings):
 
     @property
     def url(self) -> str:
-        """Where a client on this machine finds the server."""
+        """URL of the server for clients on this machine."""
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (compared, not bound)
         return f"http://{host}:{self.port}"
 
@@ -379,12 +379,12 @@ class Settings(BaseSettings):
         return self.exchange_dir / "online" / service
 
     def events_dir(self, dataset: str) -> Path:
-        """Where `make events` keeps the log of a data set's events; ``dataset``: `Dataset.base_name`."""
+        """Folder in which `make events` keeps the log of a data set's events; ``dataset``: `Dataset.base_name`."""
         return self.service_dir("events") / dataset
 
     @property
     def keys_file(self) -> Path:
-        """Where the hashes of the server's keys are: in a folder of its own, which a container mounts."""
+        """File with the hashes of the server's keys, in a folder of its own, which a container mounts."""
         return self.server.keys_file or self.service_dir("keys") / "api_keys"
 
     @property
@@ -394,12 +394,12 @@ class Settings(BaseSettings):
 
     @property
     def metrics_dir(self) -> Path:
-        """Where the server's workers write what they count, to be added up."""
+        """Folder in which the server's workers write their metrics, to be added up."""
         return self.service_dir("server") / f"metrics-{self.server.port}"
 
     @property
     def started_workers_dir(self) -> Path:
-        """Where each of the server's workers leaves a mark, named by its pid, once it answers."""
+        """Folder in which each of the server's workers leaves a mark, named by its pid, once it answers."""
         return self.service_dir("server") / f"workers-{self.server.port}"
 
     def environment(self) -> dict[str, str]:

@@ -147,7 +147,7 @@ def _expect_ids(layout: Layout, data: MovieLens) -> None:
 
 
 class Layout(NamedTuple):
-    """How one edition of MovieLens is written.
+    """File layout of one edition of MovieLens.
 
     Attributes:
         files: names of ratings, users and items.

@@ -62,7 +62,7 @@ def read_with_holdout(settings: Settings) -> Inputs:
 
 
 def recorded_rows(settings: Settings) -> int:
-    """How many rows came from servers, and are trained on. Raises ArtifactError when the file is missing."""
+    """Number of feedback rows that are trained on. Raises ArtifactError when the file is missing."""
     split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
     return int((split == Split.RECORDED).sum())
 

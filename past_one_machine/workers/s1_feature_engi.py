@@ -10,15 +10,7 @@ from __future__ import annotations
 from data_exchange_center import provenance
 from data_exchange_center.settings import Settings
 from offline.models.stages import ranker_of_lists
-from past_one_machine.workers.group import Workers
-from past_one_machine.workers.launch import fit_together, read_own_inputs, run, run_whole
-
-
-def main(settings: Settings, workers: Workers) -> None:
-    if workers.first:
-        run_whole("offline/rank/s1_feature_engi.py", settings)
-    else:
-        train_with_the_first(settings, workers)
+from past_one_machine.workers.group import Workers, fit_together, read_own_inputs, run
 
 
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
@@ -30,4 +22,4 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run("offline/rank/s1_feature_engi.py", train_with_the_first)

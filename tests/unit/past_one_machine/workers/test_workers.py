@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
 from offline.models.training import Share
-from past_one_machine.workers import group, launch
+from offline.readers import read_inputs, read_lists
+from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
+from past_one_machine.workers.s2_model_train import read_own_lists, rows_of
 from tests.free_ports import free_ports
+from tests.unit.offline.test_readers import LIST, settings  # noqa: F401 (a fixture)
 from tests.unit.past_one_machine.workers import together
 from tests.unit.past_one_machine.workers.together import Trained
 
 
 @pytest.fixture(scope="module")
 def two() -> list[dict[str, Trained]]:
-    return launch.by_workers(TrainingSettings(workers=2, restarts=0), together.work)
+    return group.by_workers(TrainingSettings(workers=2, restarts=0), together.work)
 
 
 def test_both_have_the_same_weights(two: list[dict[str, Trained]]) -> None:
@@ -76,7 +84,7 @@ def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.M
 
 def test_workers_meet_after_a_restart_whoever_comes_first() -> None:
     """None looks for another where that one was before it died."""
-    assert launch.by_workers(TrainingSettings(workers=2, restarts=1), together.meet_after_a_restart) == [2, 2]
+    assert group.by_workers(TrainingSettings(workers=2, restarts=1), together.meet_after_a_restart) == [2, 2]
 
 
 def test_torchrun_must_not_share_its_store_where_it_starts_workers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,3 +110,30 @@ def test_mixed_precision_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_TRAINING__PRECISION", "mixed")
     with pytest.raises(ValueError, match="RECSYS_TRAINING__DEVICE=cuda"):
         Settings()
+
+
+def test_a_worker_reads_its_share_of_the_lists(settings: Settings) -> None:  # noqa: F811
+    past = read_inputs(settings).data
+    five = replace(LIST.take(np.zeros(5, np.int64)), lengths=np.arange(5, dtype=np.int32))
+    artifacts.LISTS.write(settings.exchange_dir, five.table(past.userids))
+    own = [read_own_lists(settings.exchange_dir, Workers(rank=rank, world=2)) for rank in range(2)]
+    assert [read_lists(settings, past, table).lengths.tolist() for table in own] == [[0, 1], [2, 3, 4]]
+
+
+def test_more_workers_than_lists_are_refused(settings: Settings) -> None:  # noqa: F811
+    past = read_inputs(settings).data
+    artifacts.LISTS.write(settings.exchange_dir, LIST.table(past.userids))
+    with pytest.raises(StepError, match="RECSYS_TRAINING__WORKERS"):
+        read_own_lists(settings.exchange_dir, Workers(rank=0, world=2))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("rows", [slice(0, 10), slice(0, 3), slice(2, 9), slice(9, 10), slice(4, 4)])
+def test_no_other_groups_of_rows_are_read(tmp_path: Path, parts: int, rows: slice) -> None:
+    """Of a file in groups of two rows, or of two such files."""
+    files = [tmp_path / f"part-{number}.parquet" for number in range(parts)]
+    for path, some in zip(files, np.split(np.arange(10), parts), strict=True):
+        pq.write_table(pa.table({"n": some}), path, row_group_size=2)
+    read = list(rows_of(files, rows))
+    assert [n for table in read for n in table["n"].to_pylist()] == list(range(10))[rows]
+    assert all(len(table) for table in read)
