@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from extras.events.answers import EventsAnswer, FeedbackAnswer, ForgottenAnswer
 from extras.events.incoming import FeedbackList, IncomingEvents
-from online.web.operations import KEY, json_of, operation, responses
+from online.web.openapi import KEY, json_of, operation, responses
 
 EVENT_MODELS: Final[tuple[type[BaseModel], ...]] = (
     IncomingEvents, FeedbackList, EventsAnswer, FeedbackAnswer, ForgottenAnswer,

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from extras.experiments.answers import ToldExperiment, ToldExperiments
 from extras.experiments.declaration import Declaration
-from online.web.operations import KEY, json_of, operation, responses
+from online.web.openapi import KEY, json_of, operation, responses
 
 EXPERIMENT_MODELS: Final[tuple[type[BaseModel], ...]] = (Declaration, ToldExperiment, ToldExperiments)
 _EXAMPLE: Final = {

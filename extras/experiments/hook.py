@@ -15,8 +15,7 @@ from extras.experiments.description import EXPERIMENT_MODELS, EXPERIMENTS
 from extras.experiments.experimenting import ExperimentAnswer, Experimenting, ExperimentRequest
 from extras.experiments.exposures import Exposure, ExposureQueue
 from extras.experiments.store import Change, ExperimentStore
-from online.web.body import validated
-from online.web.errors import error_response
+from online.web.guard import error_response, validated
 from online.web.parts import Parts
 
 _NAME: Final = "1 to 40 characters of a-z, 0-9, - and _, the first no dash"

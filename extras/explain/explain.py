@@ -14,7 +14,7 @@ from extras.explain.reasons import popular, reason
 from extras.explain.shapes import Explanation, Place
 from online.clients.base import Asks, ServiceError
 from online.clients.triton import ScoreQuery
-from online.recommend.recommend import Answered
+from online.recommend.recommend import Slate
 
 Scorer = Asks[ScoreQuery, NDArray[np.float32]]
 
@@ -55,11 +55,11 @@ def _effects(scorer: Scorer, evidence: Evidence, places: Places, strict: bool) -
         return []
 
 
-def explained_as_popular(answered: Answered) -> list[Explanation]:
+def explained_as_popular(slate: Slate) -> list[Explanation]:
     """The items of a popular list; what is shown is a list of its own where its order is kept."""
-    ranked, items, size = answered.ranked, answered.items, answered.turn.request.size
+    ranked, items, size = slate.ranked, slate.items, slate.turn.request.size
     places: list[tuple[Place, Place | None]]
-    if answered.opened is None or ranked.order is None:
+    if slate.opened is None or ranked.order is None:
         places = [(Place(rank=n, score=rounded(item.score), of=len(items)), None) for n, item in enumerate(items, 1)]
     else:
         whole = Hits(ranked.itemids, ranked.scores)

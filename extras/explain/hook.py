@@ -14,7 +14,7 @@ from extras.explain.explain import Scorer, explained, explained_as_popular
 from extras.explain.shapes import Explanation, WhyNot
 from extras.explain.stages import report
 from extras.explain.why_not import for_a_stranger, itemid_of, of_no_item, why_not
-from online.recommend.recommend import SCORES_SHARE, Answered, Recommender
+from online.recommend.recommend import SCORES_SHARE, Recommender, Slate
 from online.recommend.types import (
     MAX_SIZE,
     MAX_TIMESTAMP,
@@ -28,8 +28,8 @@ from online.recommend.types import (
     read_id,
 )
 from online.web import records
-from online.web.body import parse_query
-from online.web.operations import KEY, operation, parameters, responses
+from online.web.guard import parse_query
+from online.web.openapi import KEY, operation, parameters, responses
 from online.web.parts import Parts
 
 PATH: Final = "/ml/why-not"
@@ -90,7 +90,7 @@ def register(app: Flask, parts: Parts) -> None:
     recommender = parts.recommender
     parts.extend_request(ExplainRequest, stages="true or false")
     parts.extend_answer(ExplainAnswer)
-    recommender.before_answer.append(lambda answered: explain(recommender, answered))
+    recommender.before_answer.append(lambda slate: explain(recommender, slate))
     described = operation(
         "why_not",
         "Why an item is not in a user's list",
@@ -111,18 +111,18 @@ def register(app: Flask, parts: Parts) -> None:
         return Response(found.model_dump_json(), mimetype="application/json")
 
 
-def explain(recommender: Recommender, answered: Answered) -> None:
+def explain(recommender: Recommender, slate: Slate) -> None:
     """Add reasons and stages to an answer, where its request wants them. Raises ServiceError for a strict one."""
-    asked = answered.turn.request
+    asked = slate.turn.request
     if asked.explain is True:
-        evidence = evidence_of(answered)
+        evidence = evidence_of(slate)
         if evidence is None:
-            answered.more["explained"] = explained_as_popular(answered)
+            slate.more["explained"] = explained_as_popular(slate)
         else:
-            scorer = _scorer(recommender, answered.turn)
-            answered.more["explained"] = explained(scorer, evidence, asked.size, strict=asked.strict)
+            scorer = _scorer(recommender, slate.turn)
+            slate.more["explained"] = explained(scorer, evidence, asked.size, strict=asked.strict)
     if isinstance(asked, ExplainRequest) and asked.stages:
-        answered.more["stages"] = [StageReport(**each) for each in report(answered)]
+        slate.more["stages"] = [StageReport(**each) for each in report(slate)]
 
 
 def absent(
@@ -146,27 +146,25 @@ def absent(
     given = request.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
     asked = model.model_validate({**given, "userid": userid, "size": request.size, "strict": True})
     turn = recommender.turn(asked, watch, preferred)
-    answered = recommender.answered(turn)
-    for hook in recommender.before_answer:
-        hook(answered)
-    opened = answered.opened
+    slate = recommender.slate(turn)
+    opened = slate.opened
     assert opened is not None  # noqa: S101 (of a strict request)
     own_id = read_id("itemid", request.itemid, opened.manifest.dataset.item_ids)
     itemid = itemid_of(opened, own_id)
     if itemid is None:
         return of_no_item(opened, userid, own_id, request.size)
-    evidence = evidence_of(answered)
+    evidence = evidence_of(slate)
     if evidence is None:
-        return for_a_stranger(opened, answered.ranked, userid, itemid, request.size)
+        return for_a_stranger(opened, slate.ranked, userid, itemid, request.size)
     return why_not(_scorer(recommender, turn), evidence, userid, itemid, request.size)
 
 
-def evidence_of(answered: Answered) -> Evidence | None:
+def evidence_of(slate: Slate) -> Evidence | None:
     """None: the popular list has answered."""
-    if answered.opened is None or answered.user is None or answered.candidates is None:
+    if slate.opened is None or slate.user is None or slate.candidates is None:
         return None
-    timestamp = answered.turn.request.timestamp
-    return Evidence(answered.opened, answered.user, timestamp, answered.candidates, answered.ranked)
+    timestamp = slate.turn.request.timestamp
+    return Evidence(slate.opened, slate.user, timestamp, slate.candidates, slate.ranked)
 
 
 def _scorer(recommender: Recommender, turn: Turn) -> Scorer:

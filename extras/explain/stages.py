@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from online.clients.redis import StoredUser
-from online.recommend.recommend import Answered
+from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.recommend.types import Candidates, Ranked
 
 Facts = Mapping[str, Any]  # name -> a number, or numbers by name
 
 
-def report(answered: Answered) -> list[dict[str, Any]]:
+def report(slate: Slate) -> list[dict[str, Any]]:
     """The stages that were reached, in their order: when each began and how long it took, in milliseconds."""
-    turn, opened, ranked = answered.turn, answered.opened, answered.ranked
+    turn, opened, ranked = slate.turn, slate.opened, slate.ranked
     stages = turn.watch.stages
     # of a list that answers instead of something that failed, it is not known what Redis has said
-    known = answered.user is not None or not answered.lacking or ("redis" in stages and stages["redis"].failed)
-    given = _given(opened, answered.user, answered.candidates, len(ranked.itemids)) if opened and known else {}
+    known = slate.user is not None or not slate.lacking or ("redis" in stages and stages["redis"].failed)
+    given = _given(opened, slate.user, slate.candidates, len(ranked.itemids)) if opened and known else {}
     if ranked.order is not None:
         given["diversity"] = _reranked(ranked, turn.request.size)
     return [

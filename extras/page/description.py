@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from extras.page.answers import Activated, ItemMap, Items, KeptReleases, UserHistory, Users
 from extras.page.queries import Activation, ItemsQuery, MapQuery, UserQuery, UsersQuery
-from online.web.operations import KEY, operation, parameters, responses, text
+from online.web.openapi import KEY, operation, parameters, responses, text
 
 BROWSE_ANSWERS: Final[tuple[type[BaseModel], ...]] = (Users, UserHistory, Items, ItemMap, KeptReleases, Activated)
 

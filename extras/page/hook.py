@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from extras.page.browse import Browse
 from extras.page.description import BROWSE, BROWSE_ANSWERS
 from extras.page.queries import Activation, ItemsQuery, MapQuery, UserQuery, UsersQuery
-from online.web.body import parse_query
+from online.web.guard import parse_query
 from online.web.parts import Parts
 
 FILES_PATH: Final = "/page"

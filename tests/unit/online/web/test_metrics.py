@@ -10,8 +10,8 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
-from online.recommend.readiness import Status
-from online.web.metrics import Metrics
+from online.recommend.recommend import Status
+from online.web.records import Metrics
 from tests.metrics_page import requests_of, value
 from tests.needs import program
 from tests.unit.online.conftest import Fakes
