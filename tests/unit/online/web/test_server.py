@@ -282,7 +282,7 @@ def test_the_unexpected_is_500_without_its_insides(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("the insides")
 
-    monkeypatch.setattr(fakes.recommender, "answered", broken)
+    monkeypatch.setattr(fakes.recommender, "slate", broken)
     response = http.post("/ml/rec", json={"userid": 1})
     assert response.status_code == 500
     assert response.json is not None
