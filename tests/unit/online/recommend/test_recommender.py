@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
+from data_exchange_center.events import Event, Logged
 from data_exchange_center.fusion import Hits
 from online.clients.base import ServiceError
 from online.clients.deadline import Deadline
@@ -154,6 +155,19 @@ def test_someone_unknown_is_given_the_popular_list(fakes: Fakes) -> None:
     assert answer.outcomes == (Outcome.COLD_START,)
     assert [(item.itemid, round(item.score, 3)) for item in answer.item_list] == fakes.world.popular[:30]
     assert answer.cold_start
+
+
+@pytest.mark.parametrize(("itemid", "timestamp"), [(10**6, AT), (1, LAST_EVENT - 10)], ids=["unknown item", "before"])
+def test_a_stranger_whose_events_say_nothing_is_given_the_popular_list(
+    fakes: Fakes, itemid: int, timestamp: int
+) -> None:
+    """Events of items that the release does not know, and events that are not yet there at the request's time."""
+    event = Event("e", UNKNOWN_USER, itemid, "rating", LAST_EVENT, 5.0)
+    fakes.users.events[fakes.world.dataset, UNKNOWN_USER, "e"] = Logged(LAST_EVENT, (1, 0), event)
+    answer = ask(fakes, UNKNOWN_USER, timestamp=timestamp)
+    assert answer.cold_start
+    assert "knows nothing of this user" in answer.reason
+    assert [item.itemid for item in answer.item_list] == [number for number, _ in fakes.world.popular[:50]]
 
 
 @pytest.mark.parametrize("kind", [SourceWorld])

@@ -40,6 +40,15 @@ def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: F
     assert value(page, "requests_in_flight") == 0
 
 
+def test_what_a_client_gets_wrong_is_no_failure_of_a_service(http: FlaskClient) -> None:
+    assert http.post("/ml/rec", json={"userid": 1, "release": "cccccccccccc"}).status_code == 404
+    assert http.open("/ml/rec", method="OPTIONS").status_code == 405
+    page = http.get("/metrics").text
+    assert value(page, "stage_seconds_count", stage="redis") == 1
+    assert "recsys_stage_failures_total{" not in page
+    assert requests_of(page, 405, "method_not_allowed", "unmatched") == 1
+
+
 def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> None:
     assert "recsys_release_workers{" not in http.get("/metrics").text
     http.post("/ml/rec", json={"userid": 1})

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center import artifacts
+from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.events import Event
+from extras.events.event_parts import BEGINNING, Entry, EventParts
+
+
+def entry(place: int, user: int | str = 1, **fields: object) -> Entry:
+    event = Event(**({"eventid": f"e{place}", "userid": user, "itemid": 7, "type": "rating", "timestamp": 5} | fields))
+    return Entry((place, 0), user, event)
+
+
+def forget(place: int, user: int | str = 1) -> Entry:
+    return Entry((place, 0), user, None)
+
+
+def eventids(parts: EventParts) -> list[str]:
+    return parts.read()["eventid"].dropna().tolist()
+
+
+def test_what_is_appended_is_read_in_the_order_of_the_log(tmp_path: Path) -> None:
+    parts = EventParts(tmp_path / "events")
+    assert parts.last(3) == BEGINNING
+    assert parts.read().empty
+    parts.append(3, [entry(11), entry(900, "Zoë", itemid="a/b", value=4.5, recommendation="r1")])
+    parts.append(3, [entry(1_000)])
+    parts.append(4, [entry(12)])
+    assert (parts.last(3), parts.last(4), parts.last(5)) == ((1_000, 0), (12, 0), BEGINNING)
+    table = parts.read()
+    assert table["eventid"].tolist() == ["e11", "e12", "e900", "e1000"]
+    row = table.iloc[2]
+    assert (row.userid, row.itemid, row.value, row.recommendation) == ("Zoë", "a/b", 4.5, "r1")
+    artifacts.EVENTS.write(tmp_path, table)
+    assert artifacts.EVENTS.read(tmp_path).equals(table)
+
+
+def test_who_is_forgotten_is_in_no_file(tmp_path: Path) -> None:
+    parts = EventParts(tmp_path)
+    parts.append(3, [entry(1), entry(2, user=2)])
+    parts.append(3, [entry(3), forget(4), entry(5), entry(6, user=2)])
+    assert eventids(parts) == ["e2", "e5", "e6"]
+    table = parts.read()
+    assert table.loc[table["eventid"].isna(), "userid"].tolist() == ["1"]
+    assert b"e1" not in b"".join(path.read_bytes() for path in tmp_path.glob("*.parquet"))
+    parts.append(3, [forget(9, user=2)])
+    assert (eventids(parts), parts.last(3)) == (["e5"], (9, 0))
+
+
+def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
+    parts = EventParts(tmp_path)
+    parts.append(3, [entry(1)])
+    next(tmp_path.glob("*.parquet")).write_bytes(b"no parquet")
+    with pytest.raises(ArtifactError, match=r"Delete it and all later files of 03-\*\.parquet"):
+        parts.read()

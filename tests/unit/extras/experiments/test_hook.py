@@ -1,0 +1,348 @@
+"""Requests while experiments run, over HTTP and fakes, and the routes that start and stop them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center import wire
+from extras.experiments.declaration import Experiment, arm_of
+from extras.experiments.hook import team_draft
+from extras.experiments.store import FIRST, NEITHER, SECOND, Exposure
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, World
+
+OTHER = "bbbbbbbbbbbb"
+
+
+@pytest.fixture
+def kind() -> type[World]:
+    return DefaultWorld
+
+
+@pytest.fixture
+def both(fakes: Fakes, http: FlaskClient) -> Fakes:
+    """The live release, and another one that is open, too."""
+    fakes.add(type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7))
+    fakes.users.history.append(OTHER)
+    ask(http, strict=True)  # which waits until it is open, on a busy machine too
+    ask(http, strict=True, release=OTHER)
+    return fakes
+
+
+def ask(http: FlaskClient, userid: int = 1, **more: Any) -> Any:
+    response = http.post("/ml/rec", json={"userid": userid, **more})
+    assert response.status_code == 200, response.text
+    return response.json
+
+
+def start(fakes: Fakes, control: str | None = None, **given: Any) -> Experiment:
+    return fakes.store.run("ranker", control or fakes.world.release, OTHER, **given)
+
+
+def exposed(fakes: Fakes, count: int) -> list[Exposure]:
+    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+        with attempt:
+            assert len(fakes.store.exposed) >= count
+    assert len(fakes.store.exposed) == count
+    return fakes.store.exposed
+
+
+def ids(answer: Any) -> list[int]:
+    return [item["itemid"] for item in answer["item_list"]]
+
+
+def user_in(experiment: Experiment, arm: str) -> int:
+    return next(userid for userid in range(1, 13) if arm_of(experiment, userid) == arm)
+
+
+def test_without_an_experiment_nothing_is_told_logged_or_asked_for_more(http: FlaskClient, both: Fakes) -> None:
+    both.users.calls.clear()
+    assert "experiments" not in ask(http)
+    assert len(both.users.calls) == 1
+    assert both.store.exposed == []
+
+
+def test_users_are_answered_from_their_arms_in_one_round_trip(http: FlaskClient, both: Fakes) -> None:
+    experiment = start(both)
+    ask(http)  # by which the process hears of it
+    both.store.exposed.clear()
+    both.users.calls.clear()
+    answers = {userid: ask(http, userid) for userid in (*both.world.userids, UNKNOWN_USER)}
+    assert len(both.users.calls) == len(answers)
+    for userid, answer in answers.items():
+        arm = arm_of(experiment, userid)
+        assert answer["release"] == experiment.arms[arm].release
+        assert answer["experiments"] == [{"experiment": "ranker", "layer": "main", "arms": [arm]}]
+        assert ids(answer) == ids(ask(http, userid, release=answer["release"]))
+    assert len({answer["release"] for answer in answers.values()}) == 2
+    logged = {each.userid: each for each in exposed(both, len(answers))}
+    for userid, answer in answers.items():
+        each = logged[userid]
+        assert (each.recommendation, each.release) == (answer["recommendation"], answer["release"])
+        assert each.items == tuple(ids(answer))
+        assert (each.arm, each.as_dealt, each.teams) == (arm_of(experiment, userid), True, "")
+
+
+def test_a_stop_is_heard_of_with_the_next_request(http: FlaskClient, both: Fakes) -> None:
+    experiment = start(both)
+    userid = user_in(experiment, "treatment")
+    ask(http)
+    assert ask(http, userid)["release"] == OTHER
+    both.store.stop("ranker")
+    ask(http)
+    answer = ask(http, userid)
+    assert answer["release"] == both.world.release
+    assert "experiments" not in answer
+
+
+@pytest.mark.parametrize(
+    ("more", "takes_part", "counts"),
+    [
+        ({}, True, True),
+        ({"timestamp": AT}, True, False),
+        ({"timestamp": AT, "experiments": True}, True, True),
+        ({"experiments": False}, False, False),
+        ({"strict": True}, False, False),
+        ({"release": DefaultWorld().release}, False, False),
+    ],
+)
+def test_which_requests_take_part_and_which_count(
+    http: FlaskClient, both: Fakes, more: dict[str, Any], takes_part: bool, counts: bool
+) -> None:
+    experiment = start(both)
+    ask(http, experiments=False)
+    answer = ask(http, user_in(experiment, "treatment"), **more)
+    assert answer["release"] == (OTHER if takes_part else both.world.release)
+    assert ("experiments" in answer) == takes_part
+    exposed(both, int(counts))
+
+
+def test_an_arm_whose_release_is_gone_is_answered_by_the_live_one_and_says_so(http: FlaskClient, both: Fakes) -> None:
+    experiment = start(both)
+    ask(http, experiments=False)
+    for service in (both.users, both.items, both.features, both.scorer):
+        del service.worlds[OTHER]
+    answer = ask(http, user_in(experiment, "treatment"))
+    assert answer["release"] == both.world.release
+    assert "degraded" not in answer
+    (logged,) = exposed(both, 1)
+    assert (logged.arm, logged.release, logged.as_dealt) == ("treatment", both.world.release, False)
+
+
+def test_while_an_arm_is_being_opened_the_live_release_answers(http: FlaskClient, fakes: Fakes) -> None:
+    ask(http)
+    fakes.add(type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7))
+    gate = fakes.items.gate = threading.Event()
+    experiment = start(fakes)
+    userid = user_in(experiment, "treatment")
+    ask(http, experiments=False)
+    try:
+        assert ask(http, userid)["release"] == fakes.world.release
+    finally:
+        gate.set()
+    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+        with attempt:
+            assert ask(http, userid)["release"] == OTHER
+
+
+def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: FlaskClient, both: Fakes) -> None:
+    """No request looks for the live release then, and yet the process must not be left with the old one."""
+    experiment = start(both, control=OTHER)
+    ask(http, experiments=False)
+    both.users.live_release = OTHER
+    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+        with attempt:
+            ask(http, user_in(experiment, "control"))
+            assert both.recommender.status().release == OTHER
+
+
+@pytest.mark.parametrize("away", ["redis", "triton", "elasticsearch"])
+def test_without_a_service_the_arm_still_answers(http: FlaskClient, both: Fakes, away: str) -> None:
+    experiment = start(both)
+    ask(http)
+    userid = user_in(experiment, "treatment")
+    before = ask(http, userid)
+    both.service(away).down = True
+    answer = ask(http, userid)
+    assert answer["release"] == OTHER
+    assert answer["degraded"]
+    if away == "redis":  # from the state last known, which is the arm's
+        assert ids(answer) == ids(before)
+        assert answer["degraded"][0]["instead"] == "last_state"
+
+
+def test_two_lists_are_interleaved_and_only_the_log_says_whose_an_item_is(http: FlaskClient, both: Fakes) -> None:
+    start(both, kind="interleaved")
+    ask(http, experiments=False)
+    lists = [ids(ask(http, 1, release=release, size=20)) for release in (both.world.release, OTHER)]
+    answer = ask(http, 1, size=20, explain=True)
+    assert answer["experiments"] == [{"experiment": "ranker", "layer": "main", "arms": ["control", "treatment"]}]
+    assert [each["itemid"] for each in answer["explained"]] == ids(answer)
+    assert len(set(ids(answer))) == 20
+    (logged,) = exposed(both, 1)
+    assert logged.items == tuple(ids(answer))
+    assert (logged.arm, logged.as_dealt, len(logged.teams)) == ("", True, 20)
+    for item, team in zip(logged.items, logged.teams, strict=True):
+        assert item in lists[int(team)]
+    assert logged.teams.count("0") == logged.teams.count("1") == 10
+    assert ids(ask(http, 1, size=20)) == ids(answer)  # as long as the lists are the same
+
+
+def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_alone(
+    http: FlaskClient, both: Fakes
+) -> None:
+    start(both, kind="interleaved")
+    ask(http, experiments=False)
+    both.scorer.down = True
+    answer = ask(http, 1)
+    assert answer["release"] == both.world.release
+    assert answer["degraded"]
+    (logged,) = exposed(both, 1)
+    assert (logged.arm, logged.as_dealt, logged.teams) == ("control", False, "")
+
+
+def test_why_not_is_about_the_list_of_the_users_arm(http: FlaskClient, both: Fakes) -> None:
+    experiment = start(both)
+    ask(http, experiments=False)
+    for arm, of in experiment.arms.items():
+        told = http.get(f"/ml/why-not?userid={user_in(experiment, arm)}&itemid=4").json
+        assert told is not None
+        assert told["release"] == of.release
+
+
+def test_an_experiment_over_another_data_sets_releases_has_nobody_until_that_one_is_live_again(
+    http: FlaskClient, both: Fakes
+) -> None:
+    experiment = start(both)
+    userid = user_in(experiment, "treatment")
+    elsewhere = type(both.world)(release="cccccccccccc", name="another")
+    both.add(elsewhere)
+    ask(http, strict=True, release=elsewhere.release)
+    both.users.live_release = elsewhere.release
+    ask(http, experiments=False)
+    answer = ask(http, userid)
+    assert answer["release"] == elsewhere.release
+    assert "experiments" not in answer
+    told = http.get(f"/ml/why-not?userid={userid}&itemid=4").json
+    assert told is not None
+    assert told["release"] == elsewhere.release
+    exposed(both, 0)
+    both.users.live_release = both.world.release
+    ask(http, experiments=False)
+    assert "experiments" in ask(http, userid)
+
+
+def test_what_cannot_be_read_is_no_experiment(http: FlaskClient, both: Fakes) -> None:
+    both.users.experiments = b"[{}]"
+    for _ in range(2):
+        assert "experiments" not in ask(http)
+
+
+LIVE = DefaultWorld().release
+BODY = {"name": "ranker", "arms": {"control": {"release": LIVE}, "same": {"release": LIVE, "weight": 3}}}
+
+
+def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
+    assert with_a_key.get("/ml/experiments").json == {"experiments": []}
+    started = with_a_key.post("/ml/experiments", json=BODY)
+    assert started.status_code == 200, started.text
+    conforms(started.json, "ToldExperiment")
+    assert started.json is not None
+    assert [arm["share"] for arm in started.json["arms"]] == [0.25, 0.75]
+    there = with_a_key.get("/ml/experiments").json
+    conforms(there, "ToldExperiments")
+    assert there == {"experiments": [started.json]}
+    over = with_a_key.post("/ml/experiments/ranker/stop").json
+    assert over is not None
+    assert over["stopped"] is not None
+    assert with_a_key.get("/ml/experiments").json == {"experiments": [over]}
+
+
+def test_starting_and_stopping_need_a_key_and_looking_does_not(http: FlaskClient) -> None:
+    assert http.get("/ml/experiments").status_code == 200
+    for path, body in (("/ml/experiments", BODY), ("/ml/experiments/ranker/stop", None)):
+        assert http.post(path, json=body).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        ({}, "name", "name is missing; expected 1 to 40 characters"),
+        ({**BODY, "share": "half"}, "share", "share must be a number above 0"),
+        ({**BODY, "arms": {}}, "arms", "arms must be an object of 2 to 8 arms"),
+        ({**BODY, "kind": "interleaved"}, "body", "interleaved arms have no weights"),
+        ({**BODY, "buckets": []}, "buckets", "'buckets' is not a field of this request"),
+        ({**BODY, "arms": {**BODY["arms"], "new": {"release": "f" * 12}}}, "arms", "which is not kept"),  # type: ignore[dict-item]
+    ],
+)
+def test_what_is_wrong_with_a_declaration_is_said(with_a_key: FlaskClient, body: Any, field: str, message: str) -> None:
+    answer = with_a_key.post("/ml/experiments", json=body)
+    assert answer.status_code == 400
+    assert answer.json is not None
+    assert answer.json["error"]["field"] == field
+    assert message in answer.json["error"]["message"]
+
+
+def test_what_is_not_there_cannot_be_stopped(with_a_key: FlaskClient) -> None:
+    answer = with_a_key.post("/ml/experiments/nothing/stop")
+    assert answer.status_code == 400
+    assert "No experiment is called 'nothing'; there are: none" in answer.text
+
+
+def test_without_redis_it_says_so(with_a_key: FlaskClient, fakes: Fakes) -> None:
+    fakes.store.down = True
+    answer = with_a_key.get("/ml/experiments")
+    assert answer.status_code == 503
+    assert answer.json is not None
+    assert answer.json["error"]["service"] == "redis"
+
+
+LISTS = st.lists(st.integers(0, 30), unique=True, max_size=20)
+
+
+@given(LISTS, LISTS, st.integers(1, 25), st.integers())
+def test_every_item_once_and_both_teams_in_turns(first: list[int], second: list[int], size: int, seed: int) -> None:
+    drafted = team_draft(first, second, size, Random(seed))
+    lists = (first, second)
+    items = [lists[team][place] for team, place in drafted.places]
+    assert len(set(items)) == len(items) == len(drafted.teams) == min(size, len({*first, *second}))
+    counted = drafted.teams.rstrip(NEITHER)
+    assert NEITHER not in counted
+    for end in range(0, len(counted) + 1, 2):
+        assert counted[:end].count(FIRST) == counted[:end].count(SECOND)
+    for (team, _), named in zip(drafted.places, drafted.teams, strict=True):
+        assert named in (f"{team}", NEITHER)
+    for team, own in enumerate(lists):  # whoever picks takes its best that is left
+        picked = [place for by, place in drafted.places if by == team]
+        assert picked == sorted(picked)
+        for number, (by, place) in enumerate(drafted.places):
+            if by == team:
+                assert set(own[:place]) <= set(items[:number])
+
+
+@pytest.mark.parametrize("items", [[1, 2, 3, 4], [1]])
+def test_equal_lists_stay_as_they_are_and_each_item_counts_for_either_team_alike(items: list[int]) -> None:
+    teams: Counter[tuple[int, str]] = Counter()
+    rounds = 4_000
+    for seed in range(rounds):
+        drafted = team_draft(items, items, 50, Random(seed))
+        assert [items[place] for _, place in drafted.places] == items
+        teams.update(enumerate(drafted.teams))
+    for place in range(len(items)):
+        assert abs(teams[place, FIRST] - rounds / 2) < 5 * (rounds / 4) ** 0.5
+
+
+def test_who_has_nothing_leaves_the_list_to_the_other_without_credit() -> None:
+    drafted = team_draft([], [1, 2], 2, Random(0))
+    assert drafted.teams == NEITHER * 2
+    assert drafted.places == ((1, 0), (1, 1))

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from data_exchange_center import artifacts
+from data_exchange_center.release_parts import read_dataset
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.preprocess import s0_get_data, s1_data_split
+from past_one_machine.synthesis import Factors, Source, coarse, copies, differences, expand, of_source, show, structure
+from tests.made_up_data import shop
+from tests.unit.offline.synthetic import made_up_movielens
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up_movielens(tmp_path_factory.mktemp("films"))
+
+
+def expanded(path: Path, folder: Path, factor: int, items: int | None = None, seed: int = 1) -> Path:
+    expand(Source.of(path), Factors.of(factor, items), folder, f"films-x{factor}", seed)
+    return folder
+
+
+read = Source.of
+
+
+@pytest.mark.parametrize("factor", [4, 16])
+def test_there_are_exactly_so_many_times_the_rows(films: Path, tmp_path: Path, factor: int) -> None:
+    before, after = read(films).dataset.counts, read(expanded(films, tmp_path / "x", factor)).dataset.counts
+    times = {"ratings": factor, "users": factor, "items": round(factor**0.5), "genres": 1}
+    assert after == {what: count * times[what] for what, count in before.items()}
+
+
+def test_a_copied_user_does_what_the_user_did(films: Path, tmp_path: Path) -> None:
+    """In the same order, at the same times; with copies of the same films."""
+    before, after = read(films), read(expanded(films, tmp_path / "x", 3, items=2))
+    n_users, n_items = len(before.users), len(before.items)
+    order, films_in_order = before.users["userid"], before.items["itemid"]
+    rows = after.ratings.assign(
+        userid=np.array(order)[(after.ratings["userid"] - 1) % n_users],
+        itemid=np.array(films_in_order)[(after.ratings["itemid"] - 1) % n_items],
+    )
+    copy = (after.ratings["userid"] - 1) // n_users
+    for number in range(3):
+        one = rows[copy == number].sort_values("userid", kind="stable").reset_index(drop=True)
+        pd.testing.assert_frame_equal(one, before.ratings, check_dtype=False)
+    assert set((after.ratings["itemid"] - 1) // n_items) == {0, 1}
+    genres = after.items.set_index("itemid")["genres"]
+    assert genres[1] == genres[1 + n_items]
+    assert after.items["title"][n_items].endswith(", copy 2")
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(films: Path, tmp_path: Path) -> None:
+    folders = [expanded(films, tmp_path / str(n), 4, seed=seed) for n, seed in enumerate((7, 7, 8))]
+    contents = [{file.name: file.read_bytes() for file in folder.rglob("*.parquet")} for folder in folders]
+    assert contents[0] == contents[1]
+    assert contents[0].keys() == contents[2].keys()
+    assert contents[0]["interactions.parquet"] != contents[2]["interactions.parquet"]
+
+
+def test_the_steps_read_an_expansion(films: Path, tmp_path: Path) -> None:
+    settings = Settings(data=expanded(films, tmp_path / "x4", 4), exchange_dir=tmp_path / "exchange")
+    s0_get_data.main(settings)
+    s1_data_split.main(settings)
+    ratings = artifacts.RATINGS.read(settings.exchange_dir)
+    assert len(ratings) == 4 * len(read(films).ratings)
+    assert read_dataset(settings.exchange_dir).name == "films-x4"
+
+
+def test_memory_does_not_grow_with_the_expansion(films: Path, tmp_path: Path) -> None:
+    source = read(films)
+    larger = replace(source, ratings=pd.concat([source.ratings] * 50).sort_values(["userid", "timestamp"]))
+    peaks = []
+    for factor in (12, 48):  # more events than are written at once
+        tracemalloc.start()
+        expand(larger, Factors.of(factor, 2), tmp_path / str(factor), "made")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("factors", "sentence"),
+    [
+        ((1, None), "factor=1: at least 2"),
+        ((2, 0), "items=0: at least 1"),
+        ((2, 81), "items=81: the data set has 80 items"),
+        ((40_000_000, 2), "factor=40000000: at most 35,791,394"),
+    ],
+)
+def test_a_wrong_factor_is_said(films: Path, tmp_path: Path, factors: tuple[int, int | None], sentence: str) -> None:
+    with pytest.raises(StepError, match=sentence):
+        expanded(films, tmp_path / "x", *factors)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_left_alone(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine").write_text("mine")
+    with pytest.raises(StepError, match="is there already"):
+        expanded(films, tmp_path / "x", 2)
+    assert (tmp_path / "x" / "mine").read_text() == "mine"
+
+
+def test_a_bad_cell_leaves_nothing(films: Path, tmp_path: Path) -> None:
+    bad = shop(tmp_path / "shop")
+    with (bad / "interactions.csv").open("a") as file:
+        file.write("somebody,SKU,yesterday\n")
+    with pytest.raises(StepError, match=r"interactions\.csv, line 4002"):
+        expanded(bad, tmp_path / "x", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["shop"]
+
+
+def environment(data: Path, exchange: Path) -> dict[str, str]:
+    return os.environ | {"RECSYS_DATA": str(data), "RECSYS_EXCHANGE_DIR": str(exchange)}
+
+
+def test_an_interrupted_expansion_leaves_nothing(films: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "x"
+    arguments = [
+        sys.executable,
+        "-m",
+        "past_one_machine.synthesis",
+        "--factor",
+        "1000000",
+        "--items",
+        "1",
+        "--folder",
+        str(target),
+    ]
+    with subprocess.Popen(
+        arguments, env=environment(films, tmp_path / "e"), stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            while not list(tmp_path.glob("out/.x.*/offline/raw/.interactions.parquet.*")):
+                assert process.poll() is None, process.stderr and process.stderr.read()
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert said.strip().endswith("interrupted")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+USERS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
+ITEMS = np.array([0, 0, 1, 2, 0, 1, 2, 2, 3, 3])  # events of items: 3, 2, 3, 2
+
+
+def test_the_small_matrix_is_a_coarse_picture_of_the_data() -> None:
+    """Items 0 and 2 are the popular half; users 0 and 1 choose more of it than users 2 and 3."""
+    assert coarse(USERS, ITEMS, 2, 2) == pytest.approx(np.array([[5 / 7, 2 / 7], [1 / 3, 2 / 3]]))
+
+
+def test_groups_without_users_do_what_all_do() -> None:
+    found = coarse(USERS, ITEMS, 6, 2)
+    assert found[:4] == pytest.approx(np.array([[3 / 4, 1 / 4], [2 / 3, 1 / 3], [1 / 2, 1 / 2], [0, 1]]))
+    assert found[4:] == pytest.approx(np.array([[0.6, 0.4]] * 2))
+
+
+def test_copies_are_drawn_by_their_shares() -> None:
+    drawn = copies(np.array([0.5, 0.0, 0.3, 0.2]), 100_000, np.random.default_rng(0))
+    assert np.bincount(drawn, minlength=4) / 100_000 == pytest.approx([0.5, 0, 0.3, 0.2], abs=0.01)
+    short = np.array([0.3, 0.3, 0.3])  # as if rounding had lost some
+    assert copies(short, 10_000, np.random.default_rng(0)).max() == 2
+
+
+def test_what_is_counted() -> None:
+    users, items = np.array([1, 0, 1, 1, 5]), np.array([2, 2, 0, 2, 3])
+    found = structure(users, items, np.array([50, 7, 4_000, 3_650, 9]), [["a"], ["a"], ["a", "b"], [], ["b"]])
+    assert (found["events"], found["users"], found["items"]) == (5, 3, 3)
+    assert found["events of a user"] == {"p10": 1, "p50": 1, "p90": 3, "p99": 3, "most": 3}
+    assert found["events of a session"] == {"p10": 1, "p50": 1, "p90": 2, "p99": 2, "most": 2}  # of user 1: 2 and 1
+    assert found["sessions of a user"] == pytest.approx(4 / 3)
+    assert found["terms"] == {"a": 4 / 5, "b": 3 / 5}
+    assert found["popularity"] == {"top 1%": 3 / 5, "top 10%": 3 / 5, "gini": pytest.approx(4 / 15)}
+
+
+def test_an_expansion_keeps_lengths_sessions_and_genres(tmp_path: Path) -> None:
+    path = made_up_movielens(tmp_path / "films")
+    source = Source.of(path)
+    before = of_source(source)
+    expand(source, Factors.of(9), tmp_path / "x9", "films-x9")
+    after = of_source(Source.of(tmp_path / "x9"))
+    for same in ("events of a user", "events of a session", "sessions of a user"):
+        assert after[same] == before[same]
+    assert differences(before, after) == pytest.approx(dict.fromkeys(before["terms"], 0), abs=1e-12)
+    assert after["events"] == 9 * before["events"]
+    assert 2 < after["items"] / before["items"] <= 3
+    assert before["popularity"]["gini"] < after["popularity"]["gini"] < 0.9  # a longer tail, of the same kind
+
+
+def test_it_is_shown(tmp_path: Path) -> None:
+    found = of_source(Source.of(made_up_movielens(tmp_path / "films")))
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as shown:
+        show({"source": found, "x 2": found}, console)
+    assert f"{found['events']:,}" in shown.get()
+    assert "0.0000" in shown.get()
