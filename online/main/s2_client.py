@@ -1,4 +1,4 @@
-"""Ask the server for a user's recommendations and show them as a table.
+"""Request a user's recommendations from the server and show them as a table.
 
 Reads   the server of s1_server.py, over HTTP; where no user is named, users.parquet for the first one
 Writes  nothing
@@ -34,10 +34,10 @@ _ALWAYS = ("itemid", "score", "title")  # of an item; its other fields are the d
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(description="Ask the server for a user's recommendations.")
+    parser = argparse.ArgumentParser(description="Request a user's recommendations from the server.")
     parser.add_argument("--userid", type=userid, help='the data set\'s own id, in double quotes where "7" is no number')
     parser.add_argument("--size", type=int, default=50, help="how many items, 1 to 200")
-    parser.add_argument("--timestamp", type=int, help="as if asked then, in seconds since 1970; default: now")
+    parser.add_argument("--timestamp", type=int, help="as of then, in seconds since 1970; default: now")
     parser.add_argument(
         "--explain", action="store_true", help="show each item's place in what recall found, and why it is there"
     )
@@ -70,7 +70,7 @@ def userid(text: str) -> OwnId:
 
 
 def first_user(settings: Settings) -> OwnId:
-    """Whoever comes first in users.parquet. Raises ArtifactError when there is no such file."""
+    """Own id of the first user of users.parquet. Raises ArtifactError when there is no such file."""
     return next(iter(read_user_ids(settings.exchange_dir).values()))
 
 
@@ -84,9 +84,9 @@ def ask(
     diversity: float | None = None,
     key: str | None = None,
 ) -> dict[str, Any]:
-    """The server's answer.
+    """Request recommendations from the server.
 
-    ``timestamp``: as if asked then (seconds), instead of now; ``diversity``: 0 to 1, instead of the server's setting;
+    ``timestamp``: as of then (seconds), instead of now; ``diversity``: 0 to 1, instead of the server's setting;
     ``key``: where one is needed.
 
     Raises StepError with one sentence when there is none.
@@ -106,7 +106,7 @@ def ask(
     except requests.ConnectionError as error:
         raise StepError(f"No server answers at {url}. Start it with `make serve`, or name another: --url.") from error
     except requests.RequestException as error:
-        raise StepError(f"{url} is not an address that can be asked ({error}).") from error
+        raise StepError(f"{url} is not a usable address ({error}).") from error
     try:
         answer = response.json()
         if response.ok:
@@ -123,15 +123,14 @@ def ask(
 
 
 def as_curl(url: str, userid: OwnId) -> str:
-    """A command line that asks for a user."""
+    """A command line that requests recommendations for a user."""
     return f"curl -d {shlex.quote(json.dumps({'userid': userid}, ensure_ascii=False))} {url.rstrip('/')}/ml/rec"
 
 
 def render(answer: dict[str, Any]) -> Group:
     """A table; below it why the answer is not personal, if it is not, the release and the times.
 
-    Beside the titles whatever else the server says of the items; if `explain` was asked for, each item's place in
-    recall's lists, and why it is there.
+    Also shows the items' other fields; with `explain`, each item's place in recall's lists, and why it is there.
     """
     attributes = dict.fromkeys(name for item in answer["item_list"] for name in item if name not in _ALWAYS)
     lists = {name: _places(itemids) for name, itemids in answer.get("recall", {}).items()}

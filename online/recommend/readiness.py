@@ -1,4 +1,4 @@
-"""Whether the server could answer now and as well as it should, what it says of itself, and how it warms up."""
+"""Readiness: whether the server could answer now, in full or degraded; its status; its warm-up."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: Releas
 
 
 def _search(users: RedisUsers, items: ElasticItems, opened: Release, userid: str, deadline: Deadline) -> None:
-    """What recall does for a request as of now. A cold service may need longer than a request waits for it."""
+    """Recall as for a request as of now. A cold service may need longer than a request waits for it."""
     query = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
     try:
         if (user := users.call(query).user) is not None:

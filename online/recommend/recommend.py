@@ -100,7 +100,7 @@ class Slate:
 
     @property
     def items(self) -> list[Item]:
-        """Those that are shown."""
+        """Items that the answer shows."""
         if self.opened is None:
             return self.saved.item_list[: self.turn.request.size] if self.saved else []
         places = self.ranked.shown(self.turn.request.size)  # (size,)
@@ -108,7 +108,7 @@ class Slate:
         return [Item.of(self.opened.catalogue[itemid], score) for itemid, score in pairs]
 
     def recalled(self) -> dict[str, list[OwnId]]:
-        """What each channel found, and all of them together, by the items' own ids."""
+        """Lists of each channel, and of all of them together, by the items' own ids."""
         if self.opened is None or self.candidates is None:
             return {FUSED: []}
         lists = {
@@ -391,7 +391,7 @@ class Recommender:
         return found
 
     def _instead_of(self, turn: Turn, failed: Release, error: ServiceError) -> tuple[Release, StoredUser | None] | None:
-        """What may answer after a service has failed on ``failed``, as `Releases.instead_of`; not for a named one."""
+        """Another release, after a service has failed on ``failed``, as `Releases.instead_of`; not for a named one."""
         if turn.request.release is not None:
             return None
         users = self.within(self.users, turn, STATE_SHARE)
@@ -411,7 +411,7 @@ class Recommender:
     # --- the process
 
     def warm_up(self) -> Future[None]:
-        """Open the live release in the background, if there is one, and warm Elasticsearch up, before users ask."""
+        """Open the live release in the background, if there is one, and warm Elasticsearch up."""
         return self._background.submit(self._warm_up)
 
     def _warm_up(self) -> None:

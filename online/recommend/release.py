@@ -152,7 +152,7 @@ class EncodedItems:
     rows: Encoded  # n
 
     def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
-        """Which of ``wanted`` (m,) are here, and the rows of those, in the order wanted."""
+        """Mask of ``wanted`` (m,) that are here, and the rows of those, in the order wanted."""
         codes = Vocabulary(self.itemids).codes(wanted)
         known = codes > 0
         return known, self.rows[codes[known] - 1]

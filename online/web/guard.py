@@ -72,7 +72,7 @@ def register_guard(app: Flask, server: ServerSettings) -> None:
 def guard_writes(app: Flask) -> None:
     """Refuse writes without a key where they always need one, and those that another web site sends.
 
-    Register it after the extras: `extras.keys` notes a request's key first, and may ask for keys everywhere.
+    Register it after the extras: `extras.keys` notes a request's key first, and may require keys everywhere.
     """
 
     @app.before_request
@@ -111,7 +111,7 @@ def view() -> Callable[..., Any] | None:
 
 
 def _is_of_another_site() -> bool:
-    """Whether a browser says that a page from elsewhere sends the request, on behalf of who looks at it."""
+    """Whether the browser's headers say that a page of another site sends the request."""
     if (site := request.headers.get("Sec-Fetch-Site")) is not None:
         return site == "cross-site"
     origin = request.headers.get("Origin")
@@ -141,7 +141,7 @@ def is_loopback(host: str) -> bool:
 
 
 class UnguardedError(RecsysError):
-    """The settings ask for keys or rates, and the extra that checks them is left out."""
+    """The settings require keys or rates, and the extra that checks them is left out."""
 
 
 def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None:
@@ -151,7 +151,7 @@ def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None
     if wanted and "keys" not in extras:
         raise UnguardedError(
             "RECSYS_SERVER__KEYS_FOR=all, RECSYS_SERVER__RATE or the file of keys "
-            f"({settings.keys_file}) asks for the extra keys, and it is not among those that the server takes: name it "
+            f"({settings.keys_file}) needs the extra keys, and it is not among those that the server takes: name it "
             "in RECSYS_SERVER__EXTRAS, or take the settings and the file away."
         )
 
@@ -187,7 +187,7 @@ def validated(
     example: str,
     shape: str = "a JSON object",
 ) -> Parsed:
-    """What ``validate`` makes of a body. Raises BadRequestError.
+    """Parse a body by ``validate``. Raises BadRequestError.
 
     ``expected``: what each field must be; ``example``: of a body, and ``shape``: what it must be as a whole.
     """
@@ -221,7 +221,7 @@ def _explained(error: ValidationError, expected: Mapping[str, str], example: str
 
 
 def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
-    """Of an address, whose values are all text. Raises BadRequestError, which names the field."""
+    """Parse the query of an address, whose values are all text. Raises BadRequestError, which names the field."""
     for name, values in MultiDict(arguments).lists():
         if len(values) > 1:
             raise BadRequestError(name[:_SHOWN], f"{name[:_SHOWN]!r} is given {len(values)} times; once is meant.")
