@@ -1,6 +1,6 @@
 """Redis Cluster on this machine: six servers, three masters and a replica each, on ports one after the other.
 
-A master that writes waits for nobody; who must know that a replica has it asks (extras/events/functions.py). One that
+A master that writes waits for nobody; who must know that a replica has it asks (extras/events/log.py). One that
 has lost its replica, or sight of the others, goes on for a node's timeout at most before it refuses what it is asked.
 
 Run     python -m past_one_machine.clusters.redis, as the supervisor does (`make up` with RECSYS_REDIS__CLUSTER=true)
