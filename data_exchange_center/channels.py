@@ -88,7 +88,7 @@ class Channel(ABC):
 
     @property
     def events(self) -> int:
-        """How many of a user's newest events the requests bring."""
+        """Number of a user's newest events that requests carry."""
         return EVENTS
 
     @abstractmethod
@@ -219,7 +219,7 @@ class HistorySum(VectorChannel):
         return query_vectors(vectors)
 
     def weights(self, requests: Requests) -> Iterator[Float32]:
-        """Of each event, (m, n): one array a field."""
+        """Yield the weights of the events, (m, n), field by field."""
         items, ratings, regime = requests.items[:, : self.events], requests.ratings[:, : self.events], requests.regimes
         for lag, rating_weight in zip(self.lag, self.rating_weight, strict=True):
             yield lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)

@@ -5,7 +5,7 @@ Built-in ones are declared in this repository's pyproject.toml, an outsider's in
     [project.entry-points."recsys.recipes"]
     mine = "my_package.my_channel:MyRecipe"
 
-The core names no room to the right of it: it asks for a group. An entry point whose folder was taken away is skipped.
+The core names no room to the right of it: it looks a group up. An entry point whose folder was taken away is skipped.
 """
 
 from __future__ import annotations

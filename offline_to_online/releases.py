@@ -121,7 +121,7 @@ def require_loaded(stores: Stores, release: str) -> Place:
 def go_live(settings: Settings, release: str) -> set[str]:
     """Serve a release from now on, and delete those that are no longer kept. Returns the deleted ones.
 
-    A release is deleted in the order in which a request asks the stores, Redis first: a server that still holds it open
+    A release is deleted in the order in which a request reads the stores, Redis first: a server that has it open
     finds its user unknown and looks at the pointer, before it could miss an item or a feature.
 
     Raises StepError when the release is not whole, or has not passed the check of offline against online.

@@ -95,7 +95,7 @@ class EventParts:
                 self._write(path, table.filter(pc.invert(gone)))
 
     def files(self, partition: int | None = None) -> list[Path]:
-        """Of a partition or of all, in the order of the log."""
+        """Events of a partition or of all, in the order of the log."""
         return sorted(self.folder.glob("*.parquet" if partition is None else f"{partition:02d}-*.parquet"))
 
     def _read(self, path: Path) -> pa.Table:

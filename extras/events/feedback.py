@@ -2,7 +2,7 @@
 
 Both steps find these functions in the entry points ``recsys.feedback``. A user's events become what `events.updated`
 makes of them, the function that a server applies them with: rated again, the newer rating counts; retracted, neither.
-So a model is trained on the histories that it will be asked with.
+So a model is trained on the same histories that requests carry.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def merge(
 
 
 def _fits(text: str, kind: IdKind) -> bool:
-    """Whether it can be an id of the kind; of a data set whose ids are strings, every text can."""
+    """Whether a text can be an id of the kind: every text can where ids are strings."""
     return kind == "string" or (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_INTEGER)
 
 

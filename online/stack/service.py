@@ -81,7 +81,7 @@ def cluster_program(settings: Settings, service: str) -> Program:
             f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin in the group recsys.clusters starts several "
             f"nodes of {service}: unset it, or install one."
         )
-    command = (sys.executable, "-m", plugin.module)
+    command = (sys.executable, "-m", plugin.module, service)
     return Program(command, environment=settings.environment())
 
 
