@@ -42,7 +42,7 @@ class StoredError(ServiceError):
 
 
 class GoneError(StoredError):
-    """What was asked for is not there, or no longer: an index, a feature service, a version of a model."""
+    """The requested index, feature service or version of a model does not exist, or no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Pong:
 
 
 class Asks(Protocol[QueryIn, AnswerOut]):
-    """Whatever gives an answer to a query, or raises ServiceError."""
+    """A callable service: answers a query, or raises ServiceError."""
 
     def call(self, query: QueryIn, /) -> AnswerOut: ...
 
@@ -138,7 +138,7 @@ class Client(ABC, Generic[Query, Answer]):
         return False
 
     def _is_gone(self, error: Exception) -> bool:
-        """Whether the library's error says that what was asked for does not exist."""
+        """Whether the library's error says that the requested thing does not exist."""
         return False
 
     def _explain(self, error: Exception) -> str:

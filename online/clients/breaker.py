@@ -1,4 +1,4 @@
-"""Whether a service is asked at all: one that has just failed again and again is left alone for a moment."""
+"""Circuit breaker: a service that has failed several times in a row is not called for a moment."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from online.clients.base import OUT_OF_TIME, Answer, Client, Query, ServiceError
 from online.clients.deadline import FAIR_S, Deadline
 
 FAILURES = 3  # in a row, after which a service is left alone
-PROBE_S = 0.5  # how long; then one request at a time finds out whether it is well again
+PROBE_S = 0.5  # how long the breaker is open; then one request at a time probes the service
 
 Result = TypeVar("Result")
 
 
 class LeftAloneError(ServiceError):
-    """The service was not asked, as it has just failed again and again."""
+    """The service was not called, as its circuit breaker is open."""
 
 
 class Breaker:
-    """Of one service, shared by the threads of a process. States: closed, open (not asked), half_open (one may ask).
+    """Circuit breaker of one service, shared by threads. States: closed, open (no calls), half_open (one call probes).
 
     The library keeps the count and the clock. That one request at a time probes is added here: with a service that
     keeps silent, every other one would wait for it, too.
@@ -47,11 +47,11 @@ class Breaker:
         self._dead = why
 
     def call(self, ask: Callable[[], Result], *, fair: bool = True, always: bool = False) -> Result:
-        """What ``ask`` gives. Raises LeftAloneError, or what ``ask`` raises.
+        """Call ``ask``, and count how it ends. Raises LeftAloneError, or what ``ask`` raises.
 
         Args:
             fair: ``ask`` has enough time, so that running out of it counts as a failure.
-            always: ask even a service that is being left alone.
+            always: call a service even while the breaker is open.
         """
         probes = self._admit(always)
         try:
@@ -83,7 +83,7 @@ class Breaker:
 
     @property
     def refusal(self) -> LeftAloneError | None:
-        """What a call would be refused with that is made now; None: it would be made."""
+        """The error with which a call would be refused now; None: it would be made."""
         if self._dead:
             return LeftAloneError(self._service, self._dead)
         if self._circuit.closed or not (self._circuit.opened or self._probing):

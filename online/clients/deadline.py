@@ -1,4 +1,4 @@
-"""How long a call may take as a whole, however slowly its answer comes.
+"""Deadlines: how long a call may take as a whole, however slowly its answer comes.
 
 A timeout of a socket counts each read: a service that sends a byte every 50 ms never runs into it. A deadline is a
 moment. The client that calls sets it for its thread (`until`), and `sockets` let no operation go beyond it.
@@ -44,7 +44,7 @@ def current() -> Deadline | None:
 
 @contextmanager
 def until(deadline: Deadline) -> Iterator[None]:
-    """What this thread calls in the block ends by ``deadline``."""
+    """Calls of this thread in the block end by ``deadline``."""
     token = _current.set(deadline)
     try:
         yield

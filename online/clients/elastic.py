@@ -29,8 +29,8 @@ from data_exchange_center.wire import product_of_score
 from online.clients.base import Client, GoneError
 from online.clients.http import http_to
 
-# Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
-# apart. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
+# Scores are float32: next to the 1 that Elasticsearch adds, products of a hundredth would lose the digits in which they
+# differ. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
 _MAGNIFIED: Final = np.float32(1024)
 # Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
 # the smaller itemids, too, as an index is loaded in their order and merged to one segment.
@@ -118,7 +118,7 @@ _HEADERS = ("Accept: application/json", "Content-Type: application/x-ndjson")
 
 @dataclass(frozen=True, slots=True)
 class CatalogueItem:
-    """What is shown of an item."""
+    """Fields of an item that an answer shows."""
 
     own_id: OwnId
     title: str
@@ -127,7 +127,7 @@ class CatalogueItem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexedItem:
-    """What an item is found by."""
+    """Terms and vectors by which an item is found."""
 
     itemid: int
     terms: tuple[int, ...]  # genre codes
@@ -195,7 +195,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     def _search(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The answers to several searches in one round trip, or two.
 
-        A search by vector has several phases, and a shard is asked in all of them where it was asked in the first. A
+        A search by vector has several phases, and the shards of the first serve the others, too. A
         node that ends in between leaves an answer without its shards, though other nodes of a cluster have copies.
         """
         answers = self._searched(release, bodies)
@@ -219,13 +219,13 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         return found(answer, channel, by_vector_alone=by_vector_alone)
 
     def count(self, release: str, genre: int) -> int:
-        """How many items of a release have a genre code. Raises ServiceError."""
+        """Count a release's items with a genre code. Raises ServiceError."""
         with self._asking("count"):
             found = self._timely.count(index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: genre}})
             return int(found["count"])
 
     def searches(self, release: str) -> int:
-        """How many searches of a release's items were answered since Elasticsearch started. Raises ServiceError."""
+        """Count the searches of a release's items since Elasticsearch started. Raises ServiceError."""
         with self._asking("searches"):
             stats = self._timely.indices.stats(
                 index=wire.item_index(release), metric="search", filter_path="_all.total.search.query_total"
@@ -258,7 +258,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             after = hits[-1]["sort"]
 
     def indexed(self, release: str, itemids: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
-        """What some items of a release are found by, in no order. Raises ServiceError."""
+        """Read terms and vectors of some items of a release, in no order. Raises ServiceError."""
         fields = {name: vector_of(name) for name in channels}
         for start in range(0, len(itemids), _VECTORS):
             wanted = list(itemids[start : start + _VECTORS])
@@ -304,5 +304,5 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
 
 
 def _lacks_a_shard(answer: Mapping[str, Any]) -> bool:
-    """Of one of several searches: some shard, or all of them, did not answer."""
+    """Whether a search lacks the answer of some shard, or of all."""
     return bool(answer.get("_shards", {}).get("failed")) or answer["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -29,19 +29,19 @@ _UNREACHABLE: Final = frozenset({pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESO
 
 
 class UnreadableError(OSError):
-    """What came back is not HTTP, or the connection could not be made as it was told to."""
+    """The answer is not HTTP, or the connection could not be made as configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said: its status, and its body."""
+    """An HTTP response: status and body."""
 
     status: int
     body: bytes
 
 
 class _Received:
-    """What has come of one answer."""
+    """Received parts of one response."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -75,7 +75,7 @@ class Http:
         ``ca_certs``: a PEM file with the authorities that are believed, instead of the public ones.
         """
         self._url = url
-        self._headers = [*headers, "Expect:"]  # send a body at once, without asking whether it is welcome
+        self._headers = [*headers, "Expect:"]  # send a body at once, without waiting for 100 Continue
         self._timeout_s = timeout_s
         self._login = login
         self._ca_certs = ca_certs
@@ -86,7 +86,7 @@ class Http:
         return self._ask(path, None)
 
     def post(self, path: str, body: bytes, headers: Sequence[str] = ()) -> Answer:
-        """The answer, whatever its status. ``headers``: of this call, beside the connection's.
+        """Send a POST request, and return the answer whatever its status. ``headers``: besides the connection's.
 
         Raises TimeoutError, ConnectionRefusedError where nothing answers, ConnectionResetError where the connection
         ended before the whole answer was there, and UnreadableError, also for an answer of more than 16 MiB.
@@ -154,7 +154,7 @@ def _told(code: int, message: str) -> OSError:
     return UnreadableError(f"{message} (libcurl's error {code})")
 
 
-DOWN_S: Final = 2.0  # for which one that did not answer is asked only where no other does
+DOWN_S: Final = 2.0  # for which a node that did not answer is tried last
 
 
 def http_to(
@@ -165,13 +165,13 @@ def http_to(
     login: tuple[str, str] | None = None,
     ca_certs: Path | None = None,
 ) -> Http | Nodes:
-    """A client of whoever answers at these addresses; what else it is told goes to each `Http`."""
+    """A client of these addresses, round robin; the other arguments go to each `Http`."""
     nodes = [Http(url, headers, timeout_s=timeout_s, login=login, ca_certs=ca_certs) for url in urls]
     return Nodes(nodes) if len(nodes) > 1 else nodes[0]
 
 
 class Nodes:
-    """Like `Http`, of several. What is asked may be asked twice, so it only reads. Shared by threads."""
+    """Like `Http`, of several nodes. A request may be sent twice, so it only reads. Shared by threads."""
 
     def __init__(self, nodes: Sequence[Http]) -> None:
         self._nodes = list(nodes)
@@ -179,15 +179,15 @@ class Nodes:
         self._down_until = [0.0] * len(self._nodes)
 
     def get(self, path: str) -> Answer:
-        """Raises as `Http.get`, what the last one raised that was asked."""
+        """Raises as `Http.get`, the error of the last node that was tried."""
         return self._first(lambda node: node.get(path))
 
     def post(self, path: str, body: bytes, headers: Sequence[str] = ()) -> Answer:
-        """Raises as `Http.post`, what the last one raised that was asked."""
+        """Raises as `Http.post`, the error of the last node that was tried."""
         return self._first(lambda node: node.post(path, body, headers))
 
     def _first(self, ask: Callable[[Http], Answer]) -> Answer:
-        """The first answer. A node that took the whole time is not asked next; there is none left for another."""
+        """The first answer. Where a node took the whole time, none is left for another."""
         *others, last = self._in_turn()
         for place in others:
             try:

@@ -28,7 +28,7 @@ COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose id
 
 @dataclass(frozen=True, slots=True)
 class UserQuery:
-    """A user under one release, with what was sent since; `WHICH_IS_LIVE` asks only which release is live."""
+    """A user under one release, with feedback since; `WHICH_IS_LIVE` reads the live pointer alone."""
 
     userid: OwnId
     release: str | None
@@ -77,7 +77,7 @@ class UserAnswer:
     """``user=None``: Redis does not know that user under that release, and nothing was sent of this user since."""
 
     live: str | None  # None: nothing was ever activated
-    kept: bool  # Redis still holds the release that was asked for; where it does not, an unknown user means nothing
+    kept: bool  # Redis still holds the requested release; where it does not, an unknown user means nothing
     user: StoredUser | None
     forgotten: int = 0  # how often somebody was forgotten
     experiments: bytes | None = None  # those that run, packed; None: none does
@@ -141,7 +141,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             raise StoredError(self.service, f"holds a user {userid!r} that cannot be read ({error})") from error
 
     def published(self, release: str) -> Published | None:
-        """What a release is made of; None when it was never activated or is pruned. Raises ServiceError."""
+        """Read a release's manifest; None when it was never activated or is pruned. Raises ServiceError."""
         with self._asking("published"):
             raw = self._redis.get(wire.manifest_key(release))
         if raw is None:
@@ -154,7 +154,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             ) from error
 
     def channels(self, release: str) -> ChannelSet:
-        """How a release makes users' vectors of their histories. Raises ServiceError."""
+        """Read the channels by which a release makes users' vectors of histories. Raises ServiceError."""
         with self._asking("channels"):
             raw = self._redis.get(wire.channels_key(release))
             if raw is None:

@@ -124,7 +124,7 @@ def at(client: redis.Redis, key: str) -> Iterator[redis.Redis]:
 
 
 def server_of(client: redis.Redis, key: str) -> str:
-    """Which server has a key: what has the same answer can be asked in one round trip."""
+    """Name of the server that has a key: keys of one server can be read in one round trip."""
     return client.server_of(key) if isinstance(client, Partitioned) else ""
 
 

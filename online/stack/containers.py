@@ -25,7 +25,7 @@ ROOT_UID: Final = 0
 
 
 def mounted_folders(settings: Settings) -> list[Path]:
-    """Those that a service's container mounts, and the server's folder of keys."""
+    """Folders that a service's container mounts, and the server's folder of keys."""
     containers = [service.container for service in SERVICES if service.container]
     mounts = [settings.exchange_dir / "online" / folder for container in containers for folder in container.mounts]
     return [*mounts, settings.keys_file.parent]

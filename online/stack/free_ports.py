@@ -1,4 +1,4 @@
-"""Ports for a second stack beside one that may be running."""
+"""Ports for a second stack next to one that may be running."""
 
 from __future__ import annotations
 

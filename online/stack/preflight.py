@@ -1,4 +1,4 @@
-"""What must be right before anything starts; what is not is one sentence that says what mends it."""
+"""Checks before anything starts; each failure is one sentence that says what mends it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_software(settings: Settings, services: Iterable[Service]) -> None:
 
 
 def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
-    """Of what runs here, the server alone can be opened to others: it has keys. The four listen on loopback."""
+    """Refuse a host other than loopback for the four services: the server alone has keys."""
     for service in services:
         host = getattr(settings, service.group).host
         if host == _EVERYWHERE and service.name != "server":
@@ -111,7 +111,7 @@ def is_taken(port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Who listens on a port, as far as this user may know."""
+    """Process that listens on a port, as far as this user may know."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:

@@ -1,4 +1,4 @@
-"""What there is to know about a service, with Docker and without: one class a service.
+"""Description of a service, with Docker and without: one class a service.
 
 The local stack is started from these; `docker-compose.yml` and `.env` are written by hand and a test holds
 them against the same classes.
@@ -27,7 +27,7 @@ BIN: Final = Path(sys.executable).parent
 
 
 class StackError(RecsysError):
-    """The stack cannot do what was asked. The message says what is wrong, where, and what to do."""
+    """A command of the stack failed. The message says what is wrong, where, and what to do."""
 
 
 class NotReadyError(Exception):
@@ -87,7 +87,7 @@ def cluster_program(settings: Settings, service: str) -> Program:
 
 @dataclass(frozen=True)
 class Container:
-    """How the same service runs in a container: in its maker's image, or in the one that is built here."""
+    """The same service in a container: in its maker's image, or in the one that is built here."""
 
     image: str  # the maker's, without tag
     tag: str

@@ -1,4 +1,4 @@
-"""The node of the image that is built here, told what to do as Elasticsearch's own image is: by the environment.
+"""The node of the image that is built here, configured by the environment as Elasticsearch's own image is.
 
 Variables with a dot in their name are settings of the node (``cluster.name=recsys``); ES_JAVA_OPTS are Java's options.
 Reads   /jars, and the data that is mounted at /usr/share/elasticsearch/data
@@ -26,8 +26,8 @@ def settings_of(environment: Mapping[str, str]) -> dict[str, str]:
     """The node's settings. Raises SystemExit for what needs Elasticsearch's own image."""
     if environment.get(SECURITY, "false") != "false":
         sys.exit(f"{SECURITY} is {environment[SECURITY]!r}, but this image has no X-Pack: use the official image.")
-    told = {name: value for name, value in environment.items() if "." in name and not name.startswith("xpack.")}
-    return {**node_settings(HOME, 9200, 9300), "network.host": "0.0.0.0", **told}  # noqa: S104 (the container's network)
+    given = {name: value for name, value in environment.items() if "." in name and not name.startswith("xpack.")}
+    return {**node_settings(HOME, 9200, 9300), "network.host": "0.0.0.0", **given}  # noqa: S104 (its own network)
 
 
 def main() -> None:

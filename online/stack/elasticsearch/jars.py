@@ -51,7 +51,7 @@ def locked_jars(lock: Path = LOCK) -> tuple[Jar, ...]:
 def fetch(jar: Jar, folder: Path) -> bool:
     """Bring a jar unless its locked bytes are there already; True when it was brought.
 
-    It is written beside its place and renamed, so an interrupted download leaves nothing that looks whole.
+    It is written under a temporary name and renamed, so an interrupted download leaves nothing that looks whole.
     Raises StackError when it cannot be brought or is not what was locked.
     """
     from maven_artifact import Artifact, Downloader, RequestException  # where nothing is fetched, it is not installed

@@ -16,17 +16,17 @@ _HEALTH: Final = "http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&t
 
 
 def library(settings: Settings) -> Path:
-    """Where its jars lie once they are installed."""
+    """Folder of its installed jars."""
     return settings.services_dir / f"elasticsearch-{VERSION}"
 
 
 def home(settings: Settings) -> Path:
-    """Of the node, or of the nodes."""
+    """Folder of the node, or of the nodes."""
     return settings.service_dir("elasticsearch")
 
 
 def node_command(settings: Settings, folder: Path, http_port: int, transport_port: int) -> tuple[str, ...]:
-    """Of a node on this machine; ``folder``: its home."""
+    """Command of a node on this machine; ``folder``: its home."""
     return (
         sys.executable,
         *("-m", "online.stack.elasticsearch.node"),

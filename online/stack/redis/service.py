@@ -21,10 +21,10 @@ LINE: Final = "9.1"  # the release line of the wheel's binary and of the image; 
 IMAGE_TAG: Final = "9.1.4"
 # A write is on disk before it is acknowledged, so that neither `kill -9` nor a power cut loses an event.
 FLAGS: Final = ("--appendonly", "yes", "--appendfsync", "always")
-PASSWORD_FILE: Final = "/run/secrets/redis_password"  # noqa: S105 (where containers find it; empty: none is asked for)
+PASSWORD_FILE: Final = "/run/secrets/redis_password"  # noqa: S105 (where containers find it; empty: no password)
 # A password on the command line or in the environment would be shown by `docker inspect`. Protected mode would refuse
 # the other containers where there is no password; the port is published on loopback alone.
-# Two on one folder would write over each other: the container holds a lock as long as Redis runs; the local stack asks.
+# Two on one folder would write over each other: the container holds a lock while Redis runs; the local stack checks it.
 LOCK: Final = ".lock"
 _CONTAINER_COMMAND: Final = (
     f"""umask 077; exec 9> /data/{LOCK}; flock --nonblock --conflict-exit-code 75 9; """
@@ -60,14 +60,14 @@ def _config(settings: Settings) -> Path:
 
 
 def server_command(settings: Settings, port: int, folder: Path) -> tuple[str, ...]:
-    """Of a server on this machine."""
+    """Command of a server on this machine."""
     return (
         str(binary()),
         str(_config(settings)),
         *("--bind", LOOPBACK),
         *("--port", str(port)),
         *("--dir", str(folder)),
-        *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack is told by
+        *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack reads
         *FLAGS,
     )
 
@@ -96,10 +96,10 @@ def _require_whole(settings: Settings, connection: redis.Redis) -> None:
         raise NotReadyError("Redis Cluster is not formed yet")
     for host, port in settings.redis.addresses:
         with client(settings, port) as server:
-            told: Any = server.info("replication")
-            if told["role"] == "master" and not told["connected_slaves"]:
+            replication: Any = server.info("replication")
+            if replication["role"] == "master" and not replication["connected_slaves"]:
                 raise NotReadyError(f"Redis Cluster's server {host}:{port} has no replica yet")
-            if told["role"] == "slave" and told["master_link_status"] != "up":
+            if replication["role"] == "slave" and replication["master_link_status"] != "up":
                 raise NotReadyError(f"Redis Cluster's server {host}:{port} has not copied its master yet")
 
 
