@@ -46,7 +46,7 @@ from offline.data.lists import Lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models import training
 from offline.models.kinds import fit_channel
-from offline.models.training import Loop, Run, Share
+from offline.models.training import Run, Share, Trainer
 
 TIMEOUT: Final = datetime.timedelta(hours=2)  # of waiting for the others, who may be fitting something alone
 JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for them to be there; who waited longer is restarted
@@ -58,7 +58,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class Workers(Loop):
+class Workers(Trainer):
     """All workers, seen by one of them.
 
     Attributes:
@@ -274,14 +274,14 @@ def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[W
     device = _device(settings)
     if not dist.is_torchelastic_launched():
         alone = Workers(device=device, half=settings.half)
-        with training.using(alone):
+        with training.trained_by(alone):
             yield alone
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=JOINING)
     try:
         dist.set_timeout(TIMEOUT)
         workers = Workers(dist.get_rank(), dist.get_world_size(), device, settings.half, folder)
-        with training.using(workers):
+        with training.trained_by(workers):
             yield workers
         if folder is not None and workers.first:
             shutil.rmtree(folder, ignore_errors=True)
