@@ -30,6 +30,16 @@ def userid(text: str) -> OwnId:
     return quoted[1] if quoted else text
 
 
+def diversity(text: str) -> float:
+    """Read a number from 0 to 1. Raises ArgumentTypeError."""
+    try:
+        if 0 <= (number := float(text)) <= 1:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"a number from 0 to 1 is expected, found {text!r}")
+
+
 def first_user(settings: Settings) -> OwnId:
     """Own id of the first user of users.parquet. Raises ArtifactError when there is no such file."""
     return next(iter(read_user_ids(settings.exchange_dir).values()))
@@ -43,7 +53,7 @@ def main(settings: Settings) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="show each item's place in what recall found, and why it is there"
     )
-    parser.add_argument("--diversity", type=float, help="0, best first, to 1; default: the server's setting")
+    parser.add_argument("--diversity", type=diversity, help="0, best first, to 1; default: the server's setting")
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
     parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
     arguments = parser.parse_args()

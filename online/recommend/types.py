@@ -98,7 +98,7 @@ def check_userid(userid: OwnId, kind: IdKind) -> None:
         return
     if kind == "string":
         raise WrongIdError("userid", f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')
-    raise WrongIdError("userid", 'userid must be a whole number in this release, for example {"userid": 1}.')
+    raise WrongIdError("userid", 'userid must be a whole number from 1 on in this release, for example {"userid": 1}.')
 
 
 class UnknownReleaseError(RecsysError):

@@ -60,8 +60,8 @@ def test_an_unknown_string_is_given_the_popular_list(fakes: Fakes) -> None:
     ("kind", "userid", "said"),
     [
         (ShopWorld, 7, r'must be a string in this release, for example {"userid": "7"}'),
-        (DefaultWorld, "7", "must be a whole number in this release"),
-        (SourceWorld, "nobody", "must be a whole number in this release"),
+        (DefaultWorld, "7", "must be a whole number from 1 on in this release"),
+        (SourceWorld, "nobody", "must be a whole number from 1 on in this release"),
     ],
 )
 def test_an_id_of_the_wrong_kind_is_400_that_says_which_kind_there_is(
