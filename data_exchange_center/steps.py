@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
@@ -79,6 +81,18 @@ def system_problem(error: OSError) -> str:
     )
 
 
+def _lost_output() -> str | int | None:
+    """Exit code or sentence for a standard output that takes no more: a closed pipe, a full disk; None: it does."""
+    try:
+        if not sys.stdout.isatty():
+            print(flush=True)  # noqa: T201 (to find out)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more when it ends
+        broken = isinstance(error, BrokenPipeError)
+        return 128 + signal.SIGPIPE if broken else f"the output cannot be written: {error.strerror}."
+    return None
+
+
 def run(main: Callable[[Settings], None]) -> None:
     """Run a step's ``main``. A `RecsysError`, or what the system refuses, ends the process with one sentence.
 
@@ -88,11 +102,12 @@ def run(main: Callable[[Settings], None]) -> None:
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for every request
     try:
         main(load_settings())
+        sys.stdout.flush()
     except RecsysError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 (the message for the user)
         sys.exit(error.exit_code)
     except OSError as error:
         logging.getLogger(__name__).debug("where the system refused", exc_info=True)
-        sys.exit(system_problem(error))
+        sys.exit(_lost_output() or system_problem(error))
     except KeyboardInterrupt:
         sys.exit("interrupted")

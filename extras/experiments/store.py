@@ -21,8 +21,7 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
-from extras.events import functions
-from extras.events.functions import Call
+from extras.events.log import EXPOSE, Call, run
 from extras.experiments.declaration import Experiments, pack, unpack
 from online.clients.base import ServiceError, StoredError
 from online.clients.redis_connection import RedisClient, set_copies
@@ -124,7 +123,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
     def expose(self, exposures: Sequence[Exposure], kept: int = KEPT) -> None:
         """Append them to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
         with self._asking("expose"):
-            functions.run(self._redis, [_exposing(each, kept) for each in exposures])
+            run(self._redis, [_exposing(each, kept) for each in exposures])
 
     def exposures(self, experiment: str) -> Iterator[Exposure]:
         """Those of an experiment that the log still has, each partition's in their order. Raises ServiceError."""
@@ -177,7 +176,7 @@ def _set_running(client: redis.Redis, experiments: Experiments) -> None:
 def _exposing(each: Exposure, kept: int) -> Call:
     keys = wire.exposures_key(wire.event_partition(each.userid)), wire.user_events_key(each.dataset, each.userid)
     told = kept, each.answered, wire.exposure_user(each.dataset, each.userid), each.pack()
-    return Call(functions.EXPOSE, keys, told)
+    return Call(EXPOSE, keys, told)
 
 
 def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:

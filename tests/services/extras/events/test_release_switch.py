@@ -16,8 +16,7 @@ from data_exchange_center import wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
-from extras.events.consumer import bring
-from extras.events.event_parts import EventParts
+from extras.events.event_parts import EventParts, bring
 from extras.events.events import Event
 from extras.events.feedback import merge
 from extras.events.log import EventLog, Recording
