@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
-from data_exchange_center.events import Event, Logged
 from data_exchange_center.fusion import Hits
+from extras.events.events import Event, Logged
 from online.clients.base import ServiceError
 from online.clients.deadline import Deadline
 from online.clients.elastic import ItemQuery
