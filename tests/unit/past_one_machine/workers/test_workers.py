@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
+from offline import step_runner
 from offline.models.training import Share
 from offline.readers import read_inputs, read_lists
 from past_one_machine.workers import group
@@ -123,3 +124,10 @@ def test_more_workers_than_lists_are_refused(settings: Settings) -> None:  # noq
     artifacts.LISTS.write(settings.exchange_dir, LIST.table(past.userids))
     with pytest.raises(StepError, match="RECSYS_TRAINING__WORKERS"):
         read_lists(settings, past, Workers(rank=0, world=2).reads_lists)
+
+
+def test_several_workers_are_twins_of_the_steps_that_train() -> None:
+    assert step_runner.twins_of(Settings()) == {}
+    twins = step_runner.twins_of(Settings(training={"workers": 2}))
+    assert twins.keys() <= {step.path for step in provenance.STEPS}
+    assert all((step_runner.ROOT / twin).is_file() for twin in twins.values())
