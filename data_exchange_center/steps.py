@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TextIO, TypeVar, overload
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -28,18 +28,10 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     raise argparse.ArgumentTypeError(f"whole numbers from 1 on with commas between are expected, found {text!r}")
 
 
-Item = TypeVar("Item")
-
 LINE_EVERY_S = 10.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} gone, {remaining} to go{postfix}"
 
 
-@overload
-def progress(
-    iterable: Iterable[Item], desc: str = ..., *, stream: TextIO | None = ..., **options: Any
-) -> tqdm[Item]: ...
-@overload
-def progress(iterable: None = ..., desc: str = ..., *, stream: TextIO | None = ..., **options: Any) -> tqdm[Any]: ...
 def progress(
     iterable: Iterable[Any] | None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any
 ) -> tqdm[Any]:
@@ -48,10 +40,10 @@ def progress(
     Where ``stream`` (standard error) is no terminal, what is over within ten seconds says nothing.
     """
     stream = stream or sys.stderr
-    if not stream.isatty():
-        options |= {"mininterval": LINE_EVERY_S, "delay": LINE_EVERY_S, "miniters": 1, "bar_format": _LINE}
-    file = stream if stream.isatty() else _Lines(stream)
-    return tqdm(iterable, desc, file=file, **options)
+    if stream.isatty():
+        return tqdm(iterable, desc, file=stream, **options)
+    options |= {"mininterval": LINE_EVERY_S, "delay": LINE_EVERY_S, "miniters": 1, "bar_format": _LINE}
+    return tqdm(iterable, desc, file=_Lines(stream), **options)
 
 
 class _Lines(io.TextIOBase):

@@ -25,9 +25,9 @@ import redis
 from data_exchange_center import artifacts, wire
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.events import Event
 from data_exchange_center.files import written_in_place
 from data_exchange_center.steps import StepError
+from extras.events.events import Event
 
 Position = tuple[int, int]  # of an entry in its stream: milliseconds when it was acknowledged, and a count
 BEGINNING: Final[Position] = (0, 0)

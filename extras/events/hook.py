@@ -26,13 +26,12 @@ from extras.events.incoming import (
     of_one,
 )
 from extras.events.log import EventLog, TooManyEventsError
-from online.recommend.types import MAX_TIMESTAMP, read_id
+from online.recommend.types import MAX_TIMESTAMP, BadRequestError, read_id
 from online.web import records
-from online.web.body import BadRequestError, validated
-from online.web.errors import error_response
-from online.web.limits import MAX_EVENTS_BODY
-from online.web.operations import KEY, json_of, operation, responses
-from online.web.parts import Parts, open_at_first
+from online.web.asgi import MAX_EVENTS_BODY
+from online.web.guard import error_response, open_at_first, validated
+from online.web.openapi import KEY, json_of, operation, responses
+from online.web.parts import Parts
 
 _ID = f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes"
 _EXPECTED: Final = {

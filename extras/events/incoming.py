@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, IdKind, OwnId, kind_of
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.events import Event
+from extras.events.events import Event
 from extras.events.log import EventLog, Forgotten, Recording
 from online.recommend.release import Release
 from online.recommend.types import MAX_TIMESTAMP, UserId

@@ -25,10 +25,10 @@ from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.events import Event
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.settings import RedisSettings
-from data_exchange_center.wire import feast_fields, feast_online_key
+from extras.events.events import Event
+from extras.events.feast_layout import feast_fields, feast_online_key
 from online.clients.deadline import Deadline
 from online.clients.redis_cluster import ClusterClient
 from online.clients.redis_connection import RedisClient, at, connect, server_of

@@ -29,6 +29,7 @@ from online.clients.redis_connection import RedisClient, set_copies
 log = logging.getLogger(__name__)
 
 KEPT: Final = 12_500  # exposures a partition, about: 200,000 in all, some 100 MB of lists of fifty
+ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: as `wire.EXPERIMENTS_KEY`, of those that ran, too
 _AT_A_TIME: Final = 1_000
 ROOM: Final = 10_000  # exposures that wait for being written
 EVERY_S: Final = 0.2
@@ -85,21 +86,21 @@ class ExperimentStore(RedisClient[None, Experiments]):
     """All experiments that there are, oldest first; and what is written of them."""
 
     def _call(self, query: None) -> Experiments:
-        return self._unpacked(self._redis.get(wire.ALL_EXPERIMENTS_KEY))
+        return self._unpacked(self._redis.get(ALL_EXPERIMENTS_KEY))
 
     def update(self, change: Change) -> Experiments:
         """Change them in one step, whoever else does. Raises what ``change`` raises, and ServiceError."""
 
         def changed(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
-            experiments = change(self._unpacked(pipe.get(wire.ALL_EXPERIMENTS_KEY)))
+            experiments = change(self._unpacked(pipe.get(ALL_EXPERIMENTS_KEY)))
             pipe.multi()
-            pipe.set(wire.ALL_EXPERIMENTS_KEY, pack(experiments))
+            pipe.set(ALL_EXPERIMENTS_KEY, pack(experiments))
             if not self._layout.cluster:
                 _set_running(pipe, experiments)
             return experiments
 
         with self._asking("update"):
-            found: Any = self._redis.transaction(changed, wire.ALL_EXPERIMENTS_KEY, value_from_callable=True)
+            found: Any = self._redis.transaction(changed, ALL_EXPERIMENTS_KEY, value_from_callable=True)
             if self._layout.cluster:
                 self._follow()
         experiments: Experiments = found
@@ -108,7 +109,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
     def _follow(self) -> None:
         """In a cluster, where those that run lie elsewhere: bring them up to date, whoever else changes them."""
         experiments: Experiments | None = None
-        while (now := self._unpacked(self._redis.get(wire.ALL_EXPERIMENTS_KEY))) != experiments:
+        while (now := self._unpacked(self._redis.get(ALL_EXPERIMENTS_KEY))) != experiments:
             experiments = now
             _set_running(self._redis, experiments)
         set_copies(self._redis, self._layout, wire.EXPERIMENTS_KEY)
@@ -153,7 +154,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
 
     def _exposure(self, fields: dict[bytes, bytes]) -> Exposure:
         try:
-            return Exposure.unpack(fields[wire.EXPOSURE.encode()])
+            return Exposure.unpack(fields[b"exposure"])
         except (KeyError, TypeError, ValueError) as error:
             raise StoredError(self.service, "holds exposures that cannot be read") from error
 

@@ -24,8 +24,8 @@ from extras.page.browse import (
     Users,
     UsersQuery,
 )
-from online.web.body import parse_query
-from online.web.operations import KEY, operation, parameters, responses, text
+from online.web.guard import parse_query
+from online.web.openapi import KEY, operation, parameters, responses, text
 from online.web.parts import Parts
 
 FILES_PATH: Final = "/page"

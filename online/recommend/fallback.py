@@ -36,7 +36,7 @@ from data_exchange_center.wire import hybrid_scores
 from online.clients.base import GoneError, ServiceError, StoredError
 from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser
-from online.recommend.rank import UserRow, unranked
+from online.recommend.rank import UserRow
 from online.recommend.recall import popular_unseen, recall
 from online.recommend.types import (
     MAX_SIZE,
@@ -45,7 +45,6 @@ from online.recommend.types import (
     Lacking,
     NoReleaseError,
     Outcome,
-    Ranked,
     Turn,
     lacking,
 )
@@ -91,11 +90,6 @@ def exact_search(error: ServiceError, opened: Release, user: StoredUser, timesta
 def last_features(error: ServiceError, known: Encoded | None) -> UserRow:
     """A user's features without Feast: those last read, if any."""
     return UserRow(known, lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
-
-
-def recall_order(error: ServiceError, candidates: Candidates) -> Ranked:
-    """The ranked list without Triton."""
-    return unranked(candidates, lacks(error, Outcome.NOT_RANKED))
 
 
 @dataclass(slots=True)

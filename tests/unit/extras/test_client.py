@@ -15,9 +15,9 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.steps import StepError
 from online.main import s2_client
 from online.main.s1_server import create_app
+from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
-from online.web.body import EXPECTED, parse
-from online.web.client import as_curl, ask, render
+from online.web.guard import EXPECTED, parse
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER, ShopWorld
 

@@ -14,11 +14,11 @@ import pytest
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events import s1_log_to_parquet
 from extras.events.event_parts import Entry, EventParts, bring
+from extras.events.events import Event
 from extras.events.log import EventLog, Recording
 
 FILMS = "films"  # a data set

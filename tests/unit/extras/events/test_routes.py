@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from extras.keys import keys
 from online.main.s1_server import create_app
-from online.web.limits import MAX_EVENTS_BODY
+from online.web.asgi import MAX_EVENTS_BODY
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
 

@@ -16,7 +16,7 @@ from data_exchange_center.settings import ServerSettings, Settings
 from extras.keys import keys
 from extras.keys.keys import KeyProblemError
 from online.main.s1_server import create_app
-from online.web.parts import open_at_first
+from online.web.guard import open_at_first
 from tests.unit.extras.conftest import Fakes
 
 

@@ -10,8 +10,8 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
-from online.recommend.readiness import Status
-from online.web.metrics import Metrics
+from online.recommend.recommend import Status
+from online.web.records import Metrics
 from tests.metrics_page import requests_of, value
 from tests.needs import program
 from tests.unit.online.conftest import Fakes
@@ -38,6 +38,15 @@ def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: F
     assert value(page, "stage_seconds_count", stage="redis") == 5  # but for the bad one
     assert value(page, "stage_failures_total", stage="triton") == 1
     assert value(page, "requests_in_flight") == 0
+
+
+def test_what_a_client_gets_wrong_is_no_failure_of_a_service(http: FlaskClient) -> None:
+    assert http.post("/ml/rec", json={"userid": 1, "release": "cccccccccccc"}).status_code == 404
+    assert http.open("/ml/rec", method="OPTIONS").status_code == 405
+    page = http.get("/metrics").text
+    assert value(page, "stage_seconds_count", stage="redis") == 1
+    assert "recsys_stage_failures_total{" not in page
+    assert requests_of(page, 405, "method_not_allowed", "unmatched") == 1
 
 
 def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> None:
