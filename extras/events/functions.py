@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import redis
 
-from online.clients.redis_connection import at, server_of
+from online.clients.redis import Connected
 
 _SOURCE: Final = Path(__file__).with_name("functions.lua").read_text(encoding="utf-8")
 _DIGEST: Final = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
@@ -34,7 +34,7 @@ class TooFewReplicasError(redis.RedisError):
     """What was written is not on as many replicas as must have it, so it is not acknowledged."""
 
 
-def run(client: redis.Redis, calls: Sequence[Call], replicas: int = 0, timeout_s: float = 1.0) -> list[Any]:
+def run(client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: float = 1.0) -> list[Any]:
     """Results, in one round trip to each server that has any of the keys. Raises what a call raises.
 
     ``replicas``: how many must have received it within ``timeout_s``, beside the server that wrote it: else
@@ -42,10 +42,10 @@ def run(client: redis.Redis, calls: Sequence[Call], replicas: int = 0, timeout_s
     """
     groups: dict[str, list[int]] = {}
     for place, call in enumerate(calls):
-        groups.setdefault(server_of(client, call.keys[0]), []).append(place)
+        groups.setdefault(client.server_of(call.keys[0]), []).append(place)
     results: list[Any] = [None] * len(calls)
     for places in groups.values():
-        with at(client, calls[places[0]].keys[0]) as server:
+        with client.at(calls[places[0]].keys[0]) as server:
             answers = _run(server, [calls[place] for place in places], replicas, timeout_s)
         for place, answer in zip(places, answers, strict=True):
             results[place] = answer

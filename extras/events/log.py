@@ -29,9 +29,8 @@ from data_exchange_center.settings import RedisSettings
 from data_exchange_center.wire import feast_fields, feast_online_key
 from extras.events import functions
 from extras.events.functions import Call
-from online.clients.deadline import Deadline
-from online.clients.redis_cluster import ClusterClient
-from online.clients.redis_connection import RedisClient, connect
+from online.clients.base import Deadline, left_s
+from online.clients.redis import RedisClient, connect
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +163,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         return Forgotten(events, len(numbers))
 
     def _run(self, *calls: Call) -> list[Any]:
-        return functions.run(self._redis, calls, self._replicas, self._left_s())
+        return functions.run(self._redis, calls, self._replicas, left_s(self.timeout_s))
 
     def _manifest(self, release: str) -> Manifest | None:
         """What a release is made of; None: that is not known, so it may be of any data set."""
@@ -200,8 +199,9 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 threading.Thread(target=self._follow, name="rewrite", daemon=True).start()
 
     def _begin_rewrite(self) -> None:
-        everywhere = {"target_nodes": self._redis.get_nodes()} if isinstance(self._redis, ClusterClient) else {}
-        self._redis.execute_command("BGREWRITEAOF", **everywhere)  # type: ignore[no-untyped-call]
+        client: Any = self._redis
+        everywhere = {"target_nodes": client.get_nodes()} if self._layout.cluster else {}
+        client.execute_command("BGREWRITEAOF", **everywhere)
 
     def _follow(self) -> None:
         again = Retrying(stop=stop_after_delay(_REWRITE_S), wait=wait_fixed(0.5))

@@ -17,7 +17,7 @@ from extras.events.functions import Call
 from extras.experiments.declaration import Experiments, pack, unpack
 from extras.experiments.exposures import Exposure
 from online.clients.base import StoredError
-from online.clients.redis_connection import RedisClient, set_copies
+from online.clients.redis import RedisClient, set_copies
 
 KEPT: Final = 12_500  # exposures a partition, about: 200,000 in all, some 100 MB of lists of fifty
 _AT_A_TIME: Final = 1_000

@@ -22,7 +22,7 @@ from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import RedisLayout, replacement
 from offline_to_online.rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore, redis_address, redis_client
-from online.clients.redis_connection import at, move_live, set_copies
+from online.clients.redis import Connected, move_live, set_copies
 
 CHUNK: Final = 1_000  # users a round trip
 _LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
@@ -72,20 +72,20 @@ class RedisStore(ReleaseStore[RecallState, None]):
             client.set(wire.channels_key(release), content.channels)
             client.set(wire.places_key(release), content.places.tobytes())
 
-    def _replace(self, client: redis.Redis, release: str, rows: Sequence[UserRow]) -> None:
+    def _replace(self, client: Connected, release: str, rows: Sequence[UserRow]) -> None:
         """The hashes of users of one slot."""
         keys = [self.layout.user(release, row.own_id) for row in rows]
-        with at(client, keys[0]) as server, server.pipeline(transaction=True) as pipe:
+        with client.at(keys[0]) as server, server.pipeline(transaction=True) as pipe:
             for key, row in zip(keys, rows, strict=True):
                 pipe.delete(key)
                 pipe.hset(key, mapping=dict(row.fields()))
             pipe.execute()
 
-    def _rename(self, client: redis.Redis, keys: Mapping[str, str]) -> None:
+    def _rename(self, client: Connected, keys: Mapping[str, str]) -> None:
         """In one step, or in a cluster one after the other. ``keys``: made beside -> in whose place."""
         if self.layout.cluster:
             for made, key in keys.items():
-                with at(client, key) as server:
+                with client.at(key) as server:
                     server.rename(made, key)
             return
         with client.pipeline(transaction=True) as pipe:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import Literal
 
-from online.clients.base import OUT_OF_TIME, Client, Pong, ServiceError
-from online.clients.deadline import Deadline, until
+from online.clients.base import OUT_OF_TIME, Client, Deadline, Pong, ServiceError, until
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recall import recall

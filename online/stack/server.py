@@ -10,7 +10,7 @@ from data_exchange_center import VERSION
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
-from online.clients.redis_connection import connect
+from online.clients.redis import connect
 from online.stack.service import BIN, LOOPBACK, NeedsActionError, NotReadyError, Port, Program, Service, ask
 
 COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_asgi()")
