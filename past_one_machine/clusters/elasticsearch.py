@@ -7,21 +7,22 @@ Run     python -m past_one_machine.clusters.elasticsearch, as the supervisor doe
 from __future__ import annotations
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings, load_settings
-from online.stack.elasticsearch.service import home, node_command
+from online.stack.elasticsearch.service import node_command
+from online.stack.service import LOOPBACK
 from past_one_machine.clusters.several import keep_running
 
 
 def commands(settings: Settings) -> dict[str, tuple[str, ...]]:
     """By name; each node is told where all are."""
-    place = settings.elasticsearch
-    all_nodes = ",".join(str(place.transport_port + n) for n in range(ELASTICSEARCH_NODES))
+    place, home = settings.elasticsearch, settings.service_dir("elasticsearch")
+    names = [f"node-{n + 1}" for n in range(ELASTICSEARCH_NODES)]
+    hosts = [f"{LOOPBACK}:{place.transport_port + n}" for n in range(ELASTICSEARCH_NODES)]
+    cluster = f"discovery.seed_hosts={','.join(hosts)}", f"cluster.initial_master_nodes={','.join(names)}"
     return {
-        f"node-{n + 1}": (
-            *node_command(settings, home(settings) / f"node-{n + 1}", place.port + n, place.transport_port + n),
-            *("--name", f"node-{n + 1}"),
-            *("--cluster", all_nodes),
+        name: node_command(
+            settings, home / name, place.port + n, place.transport_port + n, f"node.name={name}", *cluster
         )
-        for n in range(ELASTICSEARCH_NODES)
+        for n, name in enumerate(names)
     }
 
 
