@@ -1,4 +1,4 @@
-"""What both sides agree on."""
+"""The contract of offline and online: settings, recipes, artifacts, features, releases."""
 
 from typing import Final
 

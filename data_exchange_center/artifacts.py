@@ -127,7 +127,7 @@ class Table(_File):
             raise self.wrong(path, f"cannot be read ({error})") from error
 
     def types(self, exchange_dir: Path) -> Mapping[str, pa.DataType]:
-        """Of all its columns, those that are not declared by name too. Raises ArtifactError as `read` does."""
+        """Types of all its columns, undeclared ones too. Raises ArtifactError as `read` does."""
         path = self.require(exchange_dir)
         try:
             parts = parts_of(path)
@@ -238,7 +238,7 @@ class Binary(_File):
         return self.require(exchange_dir).read_bytes()
 
     def read_as(self, exchange_dir: Path, unpack: Callable[[bytes], Content]) -> Content:
-        """What ``unpack`` makes of the bytes. Raises ArtifactError where it raises ValueError."""
+        """Read the bytes by ``unpack``, whose ValueError becomes an ArtifactError."""
         try:
             return unpack(self.read(exchange_dir))
         except ValueError as error:
@@ -301,7 +301,7 @@ RAW = (RAW_INTERACTIONS, RAW_USERS, RAW_ITEMS)
 EVENTS = Table(
     "offline/events.parquet",
     _S0,
-    "What servers were told (`events.Event`) and `make events` has brought: own ids as text, place in the log; without "
+    "Feedback (`events.Event`) that `make events` has brought: own ids as text, place in the log; without "
     "an eventid, that a user was forgotten. Empty where it is not trained on.",
     {
         "eventid": pa.string(),

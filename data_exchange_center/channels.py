@@ -26,7 +26,6 @@ from data_exchange_center.history import History
 from data_exchange_center.vocabulary import NOT_FOUND, Vocabulary, top_k
 
 Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 Ints = NDArray[np.integer]
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -76,29 +75,6 @@ def regimes(request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_
 
 
 @dataclass(frozen=True, eq=False)
-class Shares:
-    """The terms of one request's scores of k items, for explanations; their sum is the scores.
-
-    Attributes:
-        base: (k,) what every user would get.
-        popularity: (k,) of the item alone.
-        profile: (k, fields) in the order of `Dataset.profile`; no fields where the channel does not look at them.
-        events: (k, n) of the user's newest events, newest first.
-    """
-
-    base: Float64
-    popularity: Float64
-    profile: Float64
-    events: Float64
-
-    @property
-    def scores(self) -> Float64:
-        """(k,)."""
-        total: Float64 = self.base + self.popularity + self.profile.sum(axis=1) + self.events.sum(axis=1)
-        return total
-
-
-@dataclass(frozen=True, eq=False)
 class Channel(ABC):
     """A fitted channel, as it is served. Subclasses are frozen dataclasses of arrays and numbers.
 
@@ -112,7 +88,7 @@ class Channel(ABC):
 
     @property
     def events(self) -> int:
-        """How many of a user's newest events the requests bring."""
+        """Number of a user's newest events that requests carry."""
         return EVENTS
 
     @abstractmethod
@@ -121,13 +97,6 @@ class Channel(ABC):
 
         Training calls it from a thread of its own.
         """
-
-    def shares(self, requests: Requests, items: Ints) -> Shares | None:
-        """What the scores of (k,) item codes consist of, for one request; None where they are no sums.
-
-        Asked of items that it finds, and only where an answer is to be explained.
-        """
-        return None
 
     def arrays(self) -> Arrays:
         """All fields but the name, to be stored with the release."""
@@ -238,50 +207,22 @@ class HistorySum(VectorChannel):
         sums[0] = self.base[requests.regimes]
         for table, column in zip(self.profile, requests.profiles.T, strict=False):
             sums[0] += table[column]
-        for of_field, rows, weights in zip(sums, self.rows, self._weights(requests), strict=True):
+        for of_field, rows, weights in zip(sums, self.rows, self.weights(requests), strict=True):
             of_field += np.matmul(weights[:, None, :], rows[items])[:, 0]  # (m, 1, n) x (m, n, d)
         vectors: Float32 = sums.sum(axis=0)
         if self.hidden:
             up, bias, down = self.hidden
             units = np.matmul(sums, up).sum(axis=0) + bias
-            vectors += (units * _sigmoid(units)) @ down
+            vectors += (units * sigmoid(units)) @ down
         if not self.bias.any():
             vectors[~vectors.any(axis=1)] = np.nan
         return query_vectors(vectors)
 
-    def _weights(self, requests: Requests) -> Iterator[Float32]:
-        """Of each event, (m, n): one array a field."""
+    def weights(self, requests: Requests) -> Iterator[Float32]:
+        """Yield the weights of the events, (m, n), field by field."""
         items, ratings, regime = requests.items[:, : self.events], requests.ratings[:, : self.events], requests.regimes
         for lag, rating_weight in zip(self.lag, self.rating_weight, strict=True):
             yield lag[regime, : items.shape[1]] * rating_weight[regime[:, None], ratings] * (items > 0)
-
-    def shares(self, requests: Requests, items: Ints) -> Shares:
-        """The inner product of an item with each term of the user's sum.
-
-        Hidden units are linear but for their gates. With the gates as they are for this request, a term's share is
-        its own and what it brings through the units; their bias is everybody's.
-        """
-        found = self.items[items].astype(np.float64)  # (k, d)
-        codes = requests.items[0, : self.events]
-        terms = [
-            weights[0][:, None] * rows[codes] for rows, weights in zip(self.rows, self._weights(requests), strict=True)
-        ]
-        first = [table[code] for table, code in zip(self.profile, requests.profiles[0], strict=False)]
-        profile, base = np.reshape(first, (-1, found.shape[1])), self.base[requests.regimes[0]]
-        seen_by, of_all = [found] * len(terms), np.zeros(len(found))  # an item as each field sees it
-        if self.hidden:
-            up, bias, down = self.hidden
-            sums = np.stack([each.sum(axis=0) for each in terms])
-            sums[0] += base + profile.sum(axis=0)
-            gates = _sigmoid(np.einsum("fd,fdh->h", sums, up) + bias)
-            opened = (found @ down.T) * gates  # (k, h)
-            seen_by, of_all = [found + opened @ each.T for each in up], opened @ bias
-        return Shares(
-            base=seen_by[0] @ base + of_all,
-            popularity=self.bias[items].astype(np.float64),
-            profile=seen_by[0] @ profile.T,
-            events=np.sum([each @ term.T for each, term in zip(seen_by, terms, strict=True)], axis=0),
-        )
 
     def item_vectors(self) -> Float32:
         """(items + 1, d + 2)."""
@@ -302,7 +243,7 @@ class HistorySum(VectorChannel):
         return cls(name=name, **tables)
 
 
-def _sigmoid(values: NDArray[Any]) -> NDArray[Any]:
+def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
     halves: NDArray[Any] = 0.5 * (1 + np.tanh(0.5 * values))
     return halves
 
@@ -353,14 +294,14 @@ class ChannelSet:
         first for its best. ``profile``: (profile fields,) codes.
         """
         channels = [channel for channel in self.channels if isinstance(channel, VectorChannel)]
-        requests = self._requests(channels, history, profile, timestamp)
+        requests = self.requests(channels, history, profile, timestamp)
         vectors = {channel.name: channel.user_vectors(requests[channel.events])[0] for channel in channels}
         return {name: vector for name, vector in vectors.items() if not np.isnan(vector[0])}
 
     def scores(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
         """(items + 1,) by item code, for each channel without vectors: how one user's request scores the items."""
         channels = [channel for channel in self.channels if not isinstance(channel, VectorChannel)]
-        requests = self._requests(channels, history, profile, timestamp)
+        requests = self.requests(channels, history, profile, timestamp)
         return {channel.name: channel.scores(requests[channel.events])[0] for channel in channels}
 
     def lists(self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int) -> Mapping[str, Hits]:
@@ -372,16 +313,7 @@ class ChannelSet:
             found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
         return found
 
-    def shares(self, history: History, profile: Ints, timestamp: int, itemids: Ints) -> Mapping[str, Shares]:
-        """What the scores of (k,) ``itemids`` consist of, by channel; without the channels whose scores are no sums.
-
-        Unknown items are counted as padding: their shares mean nothing.
-        """
-        requests, codes = self._requests(self.channels, history, profile, timestamp), self.codes(itemids)
-        found = {channel.name: channel.shares(requests[channel.events], codes) for channel in self.channels}
-        return {name: shares for name, shares in found.items() if shares is not None}
-
-    def _requests(
+    def requests(
         self, channels: Sequence[Channel], history: History, profile: Ints, timestamp: int
     ) -> dict[int, Requests]:
         """By the number of events that a channel is given."""

@@ -29,14 +29,14 @@ class Columns:
     SCORE: Final = "score"
     PROFILE: Final = "profile"  # list of codes, one a profile field
     ITEMS: Final = "items"  # list of itemids, newest first
-    RATINGS: Final = "ratings"  # list, beside ITEMS
-    TIMES: Final = "times"  # list of seconds, beside ITEMS
+    RATINGS: Final = "ratings"  # list, parallel to ITEMS
+    TIMES: Final = "times"  # list of seconds, parallel to ITEMS
     EVENT_TIMESTAMP: Final = "event_timestamp"  # when a row of the feature store became true
     IMPRESSIONS: Final = "impressions"
     CLICKS: Final = "clicks"
     N_RATINGS: Final = "n_ratings"  # statistic of a user: how many events the history has
 
-    # what an attribute's column cannot be called: it lies beside these
+    # names that an attribute's column cannot have
     TAKEN: Final = frozenset(
         {*(USER, ITEM, OWN_ID, TITLE, GENRES, LABEL, SPLIT, EVENT_TIMESTAMP)}
         | {N_RATINGS, "ratings", "likes", "recent", "mean_rating_x100"}  # statistics; an item's without ``item_``
@@ -48,7 +48,7 @@ class Split:
 
     TRAIN: Final = "train"
     TEST: Final = "test"
-    RECORDED: Final = "recorded"  # what servers were told: trained on, whenever it happened
+    RECORDED: Final = "recorded"  # feedback collected by servers: trained on, whenever it happened
     HOLDOUT: Final = "holdout"  # every user's last events of the data set itself: read by evaluation alone
 
 
@@ -60,7 +60,7 @@ def slug(name: str) -> str:
 def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
     """A slug for each of different names: never empty, at most `LONGEST_SLUG` long, none twice and none ``taken``.
 
-    Where a plain `slug` will not do, eight digits of the name's hash follow: ``C++`` beside ``C`` is ``c_`` and these.
+    Where a plain `slug` is taken, eight digits of the name's hash follow: ``C++`` after ``C`` is ``c_`` and these.
     Of names with the same slug the first in alphabetical order has the plain one, in whatever order they come.
     """
     used, made = set(taken), {}

@@ -52,17 +52,17 @@ class OwnIds(Mapping[int, OwnId]):
 
 
 class DatasetIds(NamedTuple):
-    """What people call the users and items of a data set."""
+    """Own ids of the users and items of a data set."""
 
     users: OwnIds
     items: OwnIds
 
 
 IdKind = Literal["integer", "string"]
-# What an event does to its user's state, beside standing in the log: the item joins the history (and is seen); it is
-# not recommended any more; what was said of it before counts no longer; nothing.
+# Effect of an event on its user's state, besides its entry in the log: the item joins the history (and is seen); it is
+# not recommended any more; earlier events with it no longer count; none.
 Effect = Literal["rates", "hides", "retracts", "notes"]
-WITH_EVENTS = "+events"  # at the end of a data set's name: what servers were told has joined it
+WITH_EVENTS = "+events"  # at the end of a data set's name: feedback was merged
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 
 
@@ -71,7 +71,7 @@ class _Frozen(BaseModel):
 
 
 class HoldoutRule(_Frozen):
-    """How many of each user's last events are held out for evaluation: a number, or a share within bounds."""
+    """Number of each user's last events that are held out for evaluation, or a share within bounds."""
 
     last: int | None = Field(default=None, ge=1)
     share: float | None = Field(default=None, gt=0, lt=1)
@@ -83,7 +83,7 @@ class HoldoutRule(_Frozen):
         if (self.last is None) == (self.share is None):
             raise ValueError("either last or share must be given")
         if self.last is not None and (self.at_least, self.at_most) != (1, 10):
-            raise ValueError("at_least and at_most are bounds of a share; leave them out beside last")
+            raise ValueError("at_least and at_most are bounds of a share; leave them out where last is given")
         if self.at_least > self.at_most:
             raise ValueError(f"at_least is {self.at_least}, above at_most, which is {self.at_most}")
         return self
@@ -174,7 +174,7 @@ class Dataset(_Frozen):
 
     @property
     def has_values(self) -> bool:
-        """Whether events say how much; otherwise that they happened is all."""
+        """Whether events have values."""
         return len(self.levels) > 1
 
     @property
@@ -201,7 +201,7 @@ class Dataset(_Frozen):
 
     @property
     def word(self) -> str:
-        """What a term is called to people: a genre where that is all there is."""
+        """Name of terms for people: a genre where there is no other attribute."""
         return "genre" if self.terms == ("genres",) else "term"
 
     def term(self, attribute: str, value: str) -> str:

@@ -1,7 +1,7 @@
 """The root of the project's own errors: a mistake or a fault that a person can do something about.
 
-Whatever derives from `RecsysError` is told in one sentence, without a stack trace; anything else is a bug and keeps its
-stack trace. `data_exchange_center.steps.run` turns the sentence into the end of a process, `online.web.errors` into the
+A `RecsysError` is reported in one sentence, without a stack trace; any other exception is a bug and keeps its stack
+trace. `data_exchange_center.steps.run` turns the sentence into the end of a process, `online.web.errors` into the
 body of a response.
 """
 

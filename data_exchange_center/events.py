@@ -1,8 +1,8 @@
-"""What somebody did with an item while the server runs: how an event is kept, and what it makes of its user's state.
+"""Feedback of users while the server runs: how an event is stored, and how it updates its user's state.
 
-A release holds a user's state as its data set had it. What comes after is kept per user, beside the releases, and
-`updated` puts the two together whenever the state is read. It may be told events that the release knows already: an
-event is told by item, time and rating, and counts once. So nothing has to be carried from one release to the next.
+A release holds a user's state as its data set had it. Later events are kept per user, outside of releases, and
+`updated` merges the two whenever the state is read. It may get events that the release was trained on: an event is
+identified by item, time and rating, and counts once. So nothing has to be carried from one release to the next.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _history(
 
 
 def _replaced(old: History, last: Mapping[int, int]) -> NDArray[np.bool_]:
-    """(n,) the events about which something was said anew."""
+    """(n,) the events that a later one replaces or retracts."""
     replaced = np.isin(old.itemids, list(last))
     for place in np.flatnonzero(replaced).tolist():
         replaced[place] = old.times[place] <= last[int(old.itemids[place])]

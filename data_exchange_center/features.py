@@ -265,7 +265,7 @@ class Encoded:
 
 
 class Widths(NamedTuple):
-    """How many columns the served model's inputs have."""
+    """Numbers of columns of the served model's inputs."""
 
     row: int  # of each candidate
     history: int  # of the user's history; 0: the model has no such input
@@ -338,7 +338,7 @@ class FeatureSpec(Frozen):
 
     @property
     def widths(self) -> Widths:
-        """Of the served model's inputs."""
+        """Numbers of columns of the served model's inputs."""
         return Widths(self.history_slice.start, self.width - self.history_slice.start)
 
     @property
@@ -356,7 +356,7 @@ class FeatureSpec(Frozen):
         return tuple(feature for feature in self.features if feature.entity == entity)
 
     def stored(self, entity: Entity) -> tuple[Feature, ...]:
-        """What the feature store holds of one side: all but the entity's own id, which is its key."""
+        """Features that the feature store holds of one side: all but the entity's own id, which is its key."""
         key = Columns.USER if entity == "user" else Columns.ITEM
         return tuple(feature for feature in self.of(entity) if feature.name != key)
 

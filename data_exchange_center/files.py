@@ -15,7 +15,7 @@ from typing import Any
 
 @contextmanager
 def written_in_place(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well and vanishes otherwise.
+    """A temporary path next to ``path`` that replaces it when the block ends well and vanishes otherwise.
 
     ``mode``: the file's permissions from the moment that it is there; until then it is its owner's alone.
     """
@@ -35,7 +35,7 @@ def written_in_place(path: Path, mode: int = 0o644) -> Iterator[Path]:
 
 @contextmanager
 def folder_written_in_place(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that replaces it, file or folder, when the block ends well and vanishes
+    """A temporary folder next to ``path`` that replaces it, file or folder, when the block ends well and vanishes
     otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))

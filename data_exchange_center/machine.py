@@ -1,4 +1,4 @@
-"""The machine: what a reader needs beside a figure that was measured on it, and what memory it has to give."""
+"""The machine: its description, which stands by each measured figure, and its free memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTAINER_LIMITS: Final = (  # of control groups of version 2 and of version 1
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory in GB, system and Python: what a reader needs beside a measured figure."""
+    """Processor, cores, memory in GB, system and Python, as stated by each measured figure."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -5,7 +5,7 @@ Built-in ones are declared in this repository's pyproject.toml, an outsider's in
     [project.entry-points."recsys.recipes"]
     mine = "my_package.my_channel:MyRecipe"
 
-The core names no room to the right of it: it asks for a group. An entry point whose folder was taken away is skipped.
+The core names no room to the right of it: it looks a group up. An entry point whose folder was taken away is skipped.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ RECIPES: Final = "recsys.recipes"  # kind -> settings of a channel or ranker; th
 SERVED: Final = "recsys.served"  # form -> `channels.Channel` as a release holds it; the server imports it: numpy alone
 MODELS: Final = "recsys.models"  # kind -> how it is trained: see `offline.models.kinds`
 STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
+FEEDBACK: Final = "recsys.feedback"  # "collect" and "merge": what steps 0 and 1 do with servers' feedback
 RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.recount.Served`
 
 

@@ -40,11 +40,11 @@ class Step:
     report: Document | None = None
 
     def inputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
-        """What it reads with ``recipe``."""
+        """Files that it reads with ``recipe``."""
         return (*self.reads, *self.reads_for.get(recipe.ranker.examples, ()))
 
     def outputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
-        """What it writes with ``recipe``."""
+        """Files that it writes with ``recipe``."""
         return tuple(a for a in ARTIFACTS if a.made_by == self.path and a.examples in (None, recipe.ranker.examples))
 
 
@@ -141,6 +141,6 @@ def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:
 
 
 def _stamp(recipe: Recipe) -> dict[str, str]:
-    """How the index is built and searched is left out: nothing that a step writes depends on it."""
+    """The recipe without the index's settings, on which nothing that a step writes depends."""
     trained_by = recipe.model_dump_json(exclude={"recall": {"num_candidates", "index"}})
     return {"name": recipe.name, "sha256": hashlib.sha256(trained_by.encode()).hexdigest()}

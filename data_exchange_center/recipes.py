@@ -215,11 +215,11 @@ class DataRecipe(Frozen):
 # saves no time, and it is a poor one where popularity is a dimension and all vectors are equally long: EASE's channel
 # loses more than a quarter of its 256 candidates (pic/figures/vector_index.json).
 VectorIndex = Literal["flat", "hnsw"]
-_TAKEN: Final = ("fused", "popular")  # lists beside the channels'
+_TAKEN: Final = ("fused", "popular")  # names of other lists
 
 
 class RecallRecipe(Frozen):
-    """The channels, and what the server asks of Elasticsearch for those of them that are searched."""
+    """The channels, and how the server searches Elasticsearch for them."""
 
     channels: tuple[AnyChannelRecipe, ...]
     candidates: int = 200  # of each channel, and of all of them after fusion
@@ -254,7 +254,7 @@ class Recipe(Frozen):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What a data set must have, or the recipe cannot be trained on it."""
+        """Properties that a data set must have for the recipe to be trained on it."""
         return self.ranker.needs.union(*(channel.needs for channel in self.recall.channels))
 
 
@@ -265,7 +265,7 @@ SOURCE_DEEPFM = DeepFMRecipe(
     train=TrainRecipe(epochs=10, batch_size=4096, learning_rate=0.01, weight_decay=1e-5, schedule="one_cycle")
 )
 SOURCE = Recipe(name="source", recall=RecallRecipe(channels=(SOURCE_FM,)), ranker=SOURCE_DEEPFM)
-# Each of its numbers beside other values: pic/figures/tune_recipe.json, a row "<part>: <number> = <value>" each.
+# Each of its numbers against other values: pic/figures/tune_recipe.json, a row "<part>: <number> = <value>" each.
 DEFAULT = Recipe(
     name="default",
     # More candidates than the 200 that can be shown: the ranker brings up some of those that fusion put just below.

@@ -23,7 +23,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-# Of what the stores hold of a release, and of how its model is asked: another version of either is another number.
+# Version of the stores' layout and of the model's inputs: a change of either is another number.
 # 2: the ranking model is given the user's history once, in a tensor of its own.
 FORMAT: Final = 2
 
@@ -42,12 +42,12 @@ class ParityRecord(_Frozen):
     users: int
     pairs: int  # of user and candidate
     largest_difference: float  # between an offline and an online value, relative to the value or to 1
-    triton_model: str  # the model that was asked for scores
+    triton_model: str  # the model that gave the scores
     triton_version: int
 
 
 class Manifest(_Frozen):
-    """What a release is made of, what the server needs to open it, and whether it may go live.
+    """Description of a release: its parts, what the server needs to open it, and whether it may go live.
 
     One that another version of this project made, in another format, is invalid: `why_unreadable` says so.
     """
@@ -72,7 +72,7 @@ class Manifest(_Frozen):
 
 
 class Published(_Frozen):
-    """What is stored under `wire.manifest_key` in Redis when a release goes live: all that a server needs."""
+    """Value of `wire.manifest_key` in Redis, written when a release goes live: all that a server needs."""
 
     manifest: Manifest
     triton_model: str = wire.MODEL  # `wire.MODEL`, or a name with the widths where that one serves others
@@ -80,6 +80,6 @@ class Published(_Frozen):
 
 
 def why_unreadable(error: ValidationError) -> str:
-    """What is wrong with a manifest that was read, in a few words for people."""
+    """Explain in a few words what is wrong with a manifest."""
     first = error.errors()[0]
     return str(first.get("ctx", {}).get("error") or first["msg"])

@@ -59,7 +59,7 @@ def release_of_artifacts(settings: Settings) -> Manifest:
 
 
 def _vector_dims(settings: Settings) -> dict[str, int]:
-    """Of the channels that are searched. Raises ArtifactError when one of them has no vectors."""
+    """Vector dimensions of the searched channels. Raises ArtifactError when one of them has no vectors."""
     folder, table = settings.exchange_dir, artifacts.ITEM_VECTORS
     vectors = table.read(folder)
     dims = {}
@@ -91,12 +91,12 @@ def _validated(document: Document, exchange_dir: Path, model: type[Model], other
 
 
 def read_user_ids(exchange_dir: Path) -> OwnIds:
-    """What people call the users. Raises ArtifactError when a file is missing."""
+    """Own ids of the users. Raises ArtifactError when a file is missing."""
     return _own_ids(artifacts.USERS, exchange_dir, Columns.USER, read_dataset(exchange_dir).user_ids)
 
 
 def read_item_ids(exchange_dir: Path) -> OwnIds:
-    """What people call the items. Raises ArtifactError when a file is missing."""
+    """Own ids of the items. Raises ArtifactError when a file is missing."""
     return _own_ids(artifacts.ITEMS, exchange_dir, Columns.ITEM, read_dataset(exchange_dir).item_ids)
 
 

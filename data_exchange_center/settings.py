@@ -55,7 +55,7 @@ ELASTICSEARCH_NODES: Final = 3  # likewise
 
 
 class ServiceSettings(BaseModel):
-    """What all services have."""
+    """Settings common to all services."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -63,7 +63,7 @@ class ServiceSettings(BaseModel):
 
 
 def _addresses(nodes: str, host: str, port: int, here: int) -> tuple[Address, ...]:
-    """Where a service's nodes are: those that are named, or else ``here`` on this machine, or else host and port."""
+    """Addresses of a service's nodes: those named, or else ``here`` of them on this machine, or else host and port."""
     if nodes:
         named = (node.strip().rpartition(":") for node in nodes.split(","))
         return tuple((host, int(port)) for host, _, port in named)
@@ -75,7 +75,7 @@ def _http(addresses: tuple[Address, ...]) -> tuple[str, ...]:
 
 
 def _for_every_client(password: SecretStr) -> SecretStr:
-    """A password that Redis's configuration file and Feast's connection string can be told as it is."""
+    """Refuse a password that Feast's connection string cannot express."""
     text = password.get_secret_value()
     if unfit := re.search(r'[,"\\\x00-\x1f\x7f]', text):
         raise ValueError(f"it has {unfit[0]!r} in it, which Feast's connection string cannot express; choose another")
@@ -94,7 +94,7 @@ class RedisSettings(ServiceSettings):
     timeout_s: Seconds = 0.5
     feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
     cluster: bool = False  # Redis Cluster, which has one database; the local stack then starts six servers
-    nodes: Nodes = ""  # of a cluster, where it is asked first what nodes it has; empty: host and port
+    nodes: Nodes = ""  # of a cluster, to discover the others from; empty: host and port
     write_replicas: Annotated[int, Field(ge=0, le=5)] = 1  # of a cluster, that have an event before it is acknowledged
 
     @model_validator(mode="before")
@@ -120,7 +120,7 @@ class RedisSettings(ServiceSettings):
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Where a cluster is asked first, or the one server is."""
+        """Addresses of the cluster's first nodes, or of the one server."""
         return _addresses(self.nodes, self.host, self.port, REDIS_SERVERS if self.cluster else 1)
 
 
@@ -139,17 +139,17 @@ class ElasticsearchSettings(ServiceSettings):
     cluster: bool = False  # several nodes; the local stack then starts three
     nodes: Nodes = ""  # of a cluster; empty: host and port
     shards: Annotated[int, Field(ge=1, le=1024)] = 1  # of an index that is made from now on
-    replicas: Annotated[int, Field(ge=0, le=10)] = 0  # copies of each shard beside the first, on other nodes
+    replicas: Annotated[int, Field(ge=0, le=10)] = 0  # further copies of each shard, on other nodes
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Of all nodes that are known."""
+        """HTTP URLs of all known nodes."""
         places = _addresses(self.nodes, self.host, self.port, ELASTICSEARCH_NODES if self.cluster else 1)
         return tuple(f"{self.scheme}://{host}:{port}" for host, port in places)
 
     @property
     def url(self) -> str:
-        """Where a person would look."""
+        """The first address, for messages."""
         return self.urls[0]
 
     @model_validator(mode="after")
@@ -168,12 +168,12 @@ class FeastSettings(ServiceSettings):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Of all feature servers: each is asked in its turn, and must know a release before it goes live."""
+        """HTTP URLs of the feature servers, used round robin; each must know a release before it goes live."""
         return _http(_addresses(self.nodes, self.host, self.port, 1))
 
     @property
     def url(self) -> str:
-        """Where a person would look."""
+        """The first address, for messages."""
         return self.urls[0]
 
 
@@ -191,21 +191,21 @@ class TritonSettings(ServiceSettings):
 
     @property
     def http_urls(self) -> tuple[str, ...]:
-        """Of whoever is asked for scores, each in its turn."""
+        """HTTP URLs of the Triton servers, used round robin."""
         return _http(_addresses(self.http_nodes, self.host, self.http_port, 1))
 
     @property
     def http_url(self) -> str:
-        """Where a person would look."""
+        """The first address, for messages."""
         return self.http_urls[0]
 
     @property
     def grpc_addresses(self) -> tuple[str, ...]:
-        """Of every Triton that is to know a new model."""
+        """gRPC addresses of all Triton servers, each of which must load a new model."""
         return tuple(f"{host}:{port}" for host, port in _addresses(self.nodes, self.host, self.grpc_port, 1))
 
     @model_validator(mode="after")
-    def _whoever_is_asked_loads_models(self) -> Self:
+    def _scoring_nodes_load_models(self) -> Self:
         if len(self.http_urls) > len(self.grpc_addresses):
             raise ValueError(
                 f"http_nodes names {len(self.http_urls)} Tritons and nodes {len(self.grpc_addresses)}; name the gRPC "
@@ -235,7 +235,7 @@ class ServerSettings(ServiceSettings):
     allowed_hosts: str = (
         ""  # names that requests may be sent to, "a.example, .b.example"; empty: any, on loopback its own
     )
-    strict_for: Literal["keys", "all"] = "keys"  # who may send strict requests where others than this machine can ask
+    strict_for: Literal["keys", "all"] = "keys"  # who may send strict requests to a server open to other machines
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key
     keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
     key: SecretStr | None = None  # what the project's own client sends
@@ -251,7 +251,7 @@ class ServerSettings(ServiceSettings):
     extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"  # "all", "none", or some: "page,keys"
 
     def named_extras(self, there: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``there`` that the setting names, in their order, each once; then names that are not there.
+        """Names of ``there`` that the setting lists, in their order, each once; then unknown names.
 
         "all" stands for all of them, "none" for nothing.
         """
@@ -261,7 +261,7 @@ class ServerSettings(ServiceSettings):
 
     @property
     def url(self) -> str:
-        """Where a client on this machine finds the server."""
+        """URL of the server for clients on this machine."""
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (compared, not bound)
         return f"http://{host}:{self.port}"
 
@@ -309,7 +309,7 @@ class SparkSettings(BaseModel):
 
 
 class TrainingSettings(BaseModel):
-    """Who trains the tower and the rankers of lists; see past_one_machine."""
+    """Workers that train the tower and the rankers of lists; see past_one_machine."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -391,12 +391,12 @@ class Settings(BaseSettings):
         return self.exchange_dir / "online" / service
 
     def events_dir(self, dataset: str) -> Path:
-        """Where `make events` keeps the log of a data set's events; ``dataset``: `Dataset.base_name`."""
+        """Folder in which `make events` keeps the log of a data set's events; ``dataset``: `Dataset.base_name`."""
         return self.service_dir("events") / dataset
 
     @property
     def keys_file(self) -> Path:
-        """Where the hashes of the server's keys are: in a folder of its own, which a container mounts."""
+        """File with the hashes of the server's keys, in a folder of its own, which a container mounts."""
         return self.server.keys_file or self.service_dir("keys") / "api_keys"
 
     @property
@@ -406,12 +406,12 @@ class Settings(BaseSettings):
 
     @property
     def metrics_dir(self) -> Path:
-        """Where the server's workers write what they count, to be added up."""
+        """Folder in which the server's workers write their metrics, to be added up."""
         return self.service_dir("server") / f"metrics-{self.server.port}"
 
     @property
     def started_workers_dir(self) -> Path:
-        """Where each of the server's workers leaves a mark, named by its pid, once it answers."""
+        """Folder in which each of the server's workers leaves a mark, named by its pid, once it answers."""
         return self.service_dir("server") / f"workers-{self.server.port}"
 
     def environment(self) -> dict[str, str]:

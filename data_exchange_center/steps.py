@@ -97,7 +97,7 @@ def run(main: Callable[[Settings], None]) -> None:
     try:
         main(load_settings())
     except RecsysError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 (the sentence that a person is told)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 (the message for the user)
         sys.exit(error.exit_code)
     except OSError as error:
         logging.getLogger(__name__).debug("where the system refused", exc_info=True)

@@ -44,7 +44,7 @@ def user_key(release: str, userid: OwnId) -> str:
 
 
 def user_prefix(release: str) -> str:
-    """What the keys of a release's users begin with; the rest is the user's own id."""
+    """Prefix of the keys of a release's users; the rest is the user's own id."""
     return f"ml:{release}:user:"
 
 
@@ -58,7 +58,7 @@ def event_counts_key(release: str) -> str:
     return f"ml:{release}:event_counts"
 
 
-# What is done to a user is the user's, not a release's. It lies under keys that name the data set (`Dataset.base_name`,
+# Feedback belongs to the user, not to a release. It lies under keys that name the data set (`Dataset.base_name`,
 # in which there is neither a colon nor a brace), as another one may have a user of the same id. Their tag, {0} to {15},
 # puts a user's events and the log that holds them into one slot of a cluster, so that one function can write both.
 EVENT_PARTITIONS: Final = 16
@@ -70,7 +70,7 @@ FORGOTTEN_COUNT_KEY: Final = "ml:forgotten"  # string: how often somebody was fo
 
 
 def event_partition(userid: OwnId) -> int:
-    """Which of the logs has a user's events."""
+    """Number of the log that has a user's events."""
     return zlib.crc32(f"{userid}".encode()) % EVENT_PARTITIONS
 
 
@@ -93,7 +93,7 @@ def noted_events_key(dataset: str, userid: OwnId) -> str:
 EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `extras.experiments.declaration.pack`; or absent
 ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: the same of those that ran, too
 EXPOSURE_USER: Final = "user"  # first field of an exposure's entry: `exposure_user`
-EXPOSURE: Final = "exposure"  # ... and the second: an `extras.experiments.exposures.Exposure`, packed
+EXPOSURE: Final = "exposure"  # ... and the second: an `extras.experiments.store.Exposure`, packed
 
 
 def exposure_user(dataset: str, userid: OwnId) -> str:
@@ -156,7 +156,7 @@ ITEM_ID: Final = "itemid"  # the item's number
 ITEM_OWN_ID: Final = "id"
 ITEM_TITLE: Final = "title"
 ITEM_GENRES: Final = "genres"  # genre codes
-ITEM_ATTRIBUTES: Final = "attributes"  # what an answer shows of the item beside the title, by name
+ITEM_ATTRIBUTES: Final = "attributes"  # attributes that an answer shows, by name
 # ... and `columns.vector_of(channel)`, a dense vector a channel
 
 
@@ -200,16 +200,16 @@ class RedisLayout:
         return f"{user_prefix(release)}{_tag(event_partition(userid))}:{userid}"
 
     def beside(self, key: str, userid: OwnId) -> str:
-        """Where a request for a user reads what belongs to no user."""
+        """The copy of a common key in the slot of the user's events."""
         return f"{key}:{_tag(event_partition(userid))}" if self.cluster else key
 
     def copies(self, key: str) -> tuple[str, ...]:
-        """All that `beside` may name, other than the key itself: none on one server."""
+        """All copies that `beside` may name, other than the key itself: none on one server."""
         return tuple(f"{key}:{_tag(partition)}" for partition in range(EVENT_PARTITIONS * self.cluster))
 
 
 def replacement(key: str) -> str:
-    """What is made beside a key and then takes its place; in the same slot of a cluster."""
+    """Temporary key whose value then replaces the key's, in the same slot of a cluster."""
     return f"{key}:new:{{{key}}}"
 
 

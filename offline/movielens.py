@@ -152,7 +152,7 @@ def _expect_ids(layout: Layout, data: MovieLens) -> None:
 
 
 class Layout(NamedTuple):
-    """How one edition of MovieLens is written.
+    """File layout of one edition of MovieLens.
 
     Attributes:
         files: names of ratings, users and items.
@@ -261,7 +261,7 @@ def parse(layout: Layout, ratings: bytes, users: bytes, items: bytes) -> MovieLe
 
 
 def _body(file: str, content: bytes, header: str) -> bytes:
-    """What follows the header. Raises StepError where there is nothing, or another header."""
+    """Cut the header off. Raises StepError where there is nothing, or another header."""
     if not content.strip():
         raise StepError(f"{file} is empty: a row on every line expected.")
     if not header:

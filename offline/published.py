@@ -34,7 +34,7 @@ ML_1M_AUC = {"fm": 0.8081, "deepfm": 0.8206}  # kind of model -> the published t
 
 
 def name_of(counts: Mapping[str, int]) -> str:
-    """Which data set has these counts. Counts and not checksums: a copy with other line ends is the same data."""
+    """Name of the data set with these counts. No checksums: a copy with other line ends is the same data."""
     for name, known in SETS.items():
         if all(counts[what] == getattr(known, what) for what in ("ratings", "users", "items")):
             return name

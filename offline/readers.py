@@ -29,7 +29,7 @@ InputsReader = Callable[[Settings], Inputs]  # as `read_inputs`
 def read_inputs(
     settings: Settings, parts: Sequence[str] = PAST, share: Callable[[int], slice] = lambda _: slice(None)
 ) -> Inputs:
-    """``parts``: values of Split; evaluation alone asks for the held-out rows. ``share``: given the number of users,
+    """``parts``: values of Split; evaluation alone reads the held-out rows. ``share``: given the number of users,
     whose events are read; all users keep their place.
 
     Raises ArtifactError when a file is missing.
@@ -74,7 +74,7 @@ def read_with_holdout(settings: Settings) -> Inputs:
 
 
 def recorded_rows(settings: Settings) -> int:
-    """How many rows came from servers, and are trained on. Raises ArtifactError when the file is missing."""
+    """Number of feedback rows that are trained on. Raises ArtifactError when the file is missing."""
     split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
     return int((split == Split.RECORDED).sum())
 

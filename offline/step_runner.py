@@ -71,7 +71,7 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
     """All steps, into ``exchange_dir``, with the recipe and the data of the settings, in the order in which they end.
 
     The data is what RECSYS_DATA names, else what lies in the settings' own exchange folder. Raises StepError when a
-    step fails; those that run beside it are waited for.
+    step fails, once those that run at the same time have ended.
     """
     environment = _environment(settings, exchange_dir)
     twins = twins_of(settings)

@@ -71,7 +71,7 @@ def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file says of itself."""
+    """Metadata of a model file."""
 
     release: str | None  # None: it names none
     widths: Widths

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from data_exchange_center.files import written_in_place
 from data_exchange_center.release import Manifest, ParityRecord, Published, why_unreadable
@@ -121,7 +121,7 @@ def require_loaded(stores: Stores, release: str) -> Place:
 def go_live(settings: Settings, release: str) -> set[str]:
     """Serve a release from now on, and delete those that are no longer kept. Returns the deleted ones.
 
-    A release is deleted in the order in which a request asks the stores, Redis first: a server that still holds it open
+    A release is deleted in the order in which a request reads the stores, Redis first: a server that has it open
     finds its user unknown and looks at the pointer, before it could miss an item or a feature.
 
     Raises StepError when the release is not whole, or has not passed the check of offline against online.
@@ -190,7 +190,8 @@ def overview(settings: Settings) -> Table:
     stores = Stores.of(settings)
     live, order = stores.redis.live(), stores.redis.history()
     held = {store.title: store.releases() for store in stores.all}
-    table = Table("release", "state", *held, title="releases")
+    columns = (Column(name, overflow="fold") for name in ("release", "state", *held))  # whole in a narrow terminal
+    table = Table(*columns, title="releases")
     known = set().union(*held.values())
     for release in (*(r for r in order if r in known), *sorted(known - set(order))):
         state = "live" if release == live else "was live" if release in order else "loaded"

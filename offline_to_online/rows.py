@@ -41,10 +41,10 @@ _SEED: Final = 0
 
 @dataclass(frozen=True)
 class UserRow:
-    """What recall needs of one user."""
+    """Recall's state of one user."""
 
     userid: int  # the number
-    own_id: OwnId  # what people call the user, and the key in Redis
+    own_id: OwnId  # the data set's id, and the key in Redis
     genres: NDArray[np.int32]  # preferred genre codes, most clicked first; may be empty
     seen: NDArray[np.int32]  # itemids that are never recommended again
     profile: NDArray[np.int32]  # codes that the channels read
@@ -195,7 +195,7 @@ def projected(vectors: Float32, ranks: NDArray[np.integer]) -> NDArray[np.float6
 
 @dataclass(frozen=True)
 class ItemRow:
-    """What recall needs of one item, and what an answer shows of it."""
+    """Recall's index entry of one item, and its attributes in an answer."""
 
     itemid: int  # the number
     own_id: OwnId
@@ -244,7 +244,7 @@ def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> lis
 
 
 def _attributes(dataset: Dataset, items: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """What an answer shows of each item beside its title, by the attributes' declared names."""
+    """Attributes that an answer shows of each item, by their declared names."""
     shown_numbers = [number for number in dataset.numbers if number.shown]
     columns = [items[number.column].tolist() for number in shown_numbers]
     for terms, *values in zip(items[Columns.GENRES], *columns, strict=True):
@@ -274,7 +274,7 @@ def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.Dat
 
 
 def feature_ids(exchange_dir: Path) -> dict[Entity, OwnIds]:
-    """What people call the users and items whose features are numbered rows."""
+    """Own ids of the users and items whose features are numbered rows."""
     return {"user": read_user_ids(exchange_dir), "item": read_item_ids(exchange_dir)}
 
 
@@ -282,7 +282,7 @@ def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec, own_ids: Own
     names = [feature.name for feature in spec.stored(entity)]
     absent = [name for name in names if name not in frame.columns]
     if absent:
-        raise CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec asks for")
+        raise CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec has")
     stored = frame[[wire.FEAST_KEY[entity], *names]]
     nulls = stored.isna()
     if nulls.to_numpy().any():
@@ -302,7 +302,7 @@ def newest_event(exchange_dir: Path) -> pd.Timestamp:
     return min(pd.Timestamp(int(served.max()), unit="s", tz="UTC"), pd.Timestamp.now("UTC").floor("s"))
 
 
-# Which users the checks ask for, when, and with which vectors: the same ones for the same data.
+# Users, times and vectors of the checks' requests: the same ones for the same data.
 
 
 @dataclass(frozen=True)
@@ -330,7 +330,7 @@ def request_time(row: UserRow) -> int:
 
 
 def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp: int) -> dict[str, Float32]:
-    """What the server searches each channel with for this user: channel name -> vector.
+    """Vectors with which the server searches for this user: channel name -> vector.
 
     Raises CheckError for a vector that is not as wide as the index's.
     """

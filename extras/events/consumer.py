@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.event_parts import Entry, EventParts, Position
+from extras.events.event_parts import Entry, EventParts, Position
 from extras.events.stream import entry_of
 
 BATCH: Final = 10_000  # entries of a file, at most

@@ -11,10 +11,10 @@ Run:    cd extras/events && python s1_log_to_parquet.py
 Expect: how many events of each data set are new; run again at once, none is
 """
 
-from data_exchange_center.event_parts import EventParts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.events.consumer import bring, logged_datasets
+from extras.events.event_parts import EventParts
 from offline_to_online.stores.base import reaching, redis_address, redis_client
 
 

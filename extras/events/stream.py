@@ -9,9 +9,9 @@ from typing import Any, Final
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.event_parts import Entry
 from data_exchange_center.events import Event
 from data_exchange_center.steps import StepError
+from extras.events.event_parts import Entry
 
 _PAGE: Final = 1_000  # entries
 

@@ -21,8 +21,19 @@ from rich.table import Table
 
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
-from extras.experiments.changes import Kept, reshared, started, stopped
-from extras.experiments.declaration import Declaration, ExperimentError, Experiments, Kind, Metric, told
+from extras.experiments.declaration import (
+    EXPECTED,
+    Declaration,
+    ExperimentError,
+    Experiments,
+    Kept,
+    Kind,
+    Metric,
+    ToldExperiment,
+    reshared,
+    started,
+    stopped,
+)
 from extras.experiments.store import ExperimentStore
 from online.clients.redis import RedisUsers
 
@@ -37,8 +48,10 @@ def declared(arguments: argparse.Namespace, kept: Kept) -> Declaration:
         return Declaration.model_validate({**fields, "arms": arms(arguments.arms, kept)})
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"] if part != "[key]") or "kind"
-        raise ExperimentError(where, f"{where}: {problem['msg'].removeprefix('Value error, ')}") from error
+        if not problem["loc"]:  # arms that do not suit the kind
+            raise ExperimentError("kind", f"kind: {problem['msg'].removeprefix('Value error, ')}") from error
+        where = str(problem["loc"][0])
+        raise ExperimentError(where, f"{where} must be {EXPECTED[where]}") from error
 
 
 def arms(texts: Sequence[str], kept: Kept) -> dict[str, dict[str, Any]]:
@@ -64,9 +77,9 @@ def overview(experiments: Experiments) -> Table:
         column.overflow = "fold"
     table.columns[2].no_wrap = True
     for each in sorted(experiments, key=lambda each: (not each.runs, -each.started)):
-        arms = told(each)["arms"]
-        columns = ("\n".join(str(arm[name]) for arm in arms) for name in ("name", "release"))
-        shares = "\n".join(f"{arm['share']:.1%}" for arm in arms)
+        arms = ToldExperiment.of(each).arms
+        columns = ("\n".join(texts) for texts in ((arm.name for arm in arms), (arm.release for arm in arms)))
+        shares = "\n".join(f"{arm.share:.1%}" for arm in arms)
         until = _at(each.stopped) if each.stopped is not None else "runs"
         table.add_row(f"{each.name}\n{each.kind}, {each.layer}", *columns, shares, f"{_at(each.started)}\n{until}")
     return table

@@ -1,27 +1,53 @@
-"""What an experiment is: which users, which releases, what is measured, and since when it runs."""
+"""Experiments: their declaration, the users that are in them, and how they are started, stopped and resized.
+
+Users are dealt by hashes alone, so that every worker deals a user alike. A layer deals all users into buckets, and an
+experiment holds some of these; so the experiments of one layer have no user in common, and those of different layers
+are independent of each other (Tang et al. 2010, Overlapping Experiment Infrastructure). Within an experiment a hash of
+its own decides on the arm: who had the treatment of one experiment is no likelier to have that of the next one in the
+same buckets. Arms' weights never change, so that when an experiment's share does, users join or leave it, and nobody
+changes arms.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import accumulate
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
+from online.clients.redis import RedisUsers
 from online.recommend.types import RELEASE
 
-NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 MAX_ARMS: Final = 8
 DAY_S: Final = 86_400
+BUCKETS: Final = 10_000  # of a layer, and of an experiment
+KEPT: Final = 200  # experiments, those that run among them; of the others the oldest are dropped
 
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Kind = Literal["split", "interleaved"]
 Metric = Literal["hit", "hits", "gain"]
 Ranges = tuple[tuple[int, int], ...]  # [first, after the last) of buckets
 
+_NAME: Final = "1 to 40 characters of a-z, 0-9, - and _, the first no dash"
+EXPECTED: Final = {  # field of a declaration -> its values, in words
+    "name": _NAME,
+    "layer": _NAME,
+    "kind": 'for all users either "split" or, with two arms without weights, "interleaved"',
+    "share": "a number above 0 and at most 1: of the layer's users",
+    "arms": f'an object of 2 to {MAX_ARMS} arms, for example {{"control": {{"release": "4b39adab7df3", "weight": 1}}}}',
+    "metric": '"hit", "hits" or "gain"',
+    "horizon_s": f"a whole number of seconds from 60 to {90 * DAY_S}",
+    "planned_users": "a whole number from 100 to 100000000",
+}
+
 
 class ExperimentError(RecsysError):
-    """An experiment cannot be started or changed as asked.
+    """An experiment cannot be started or changed as requested.
 
     Attributes:
         field: which part of the declaration.
@@ -55,7 +81,7 @@ class Declaration(BaseModel):
     kind: Kind = "split"
     share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the layer's users
     arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=MAX_ARMS)]
-    metric: Metric = "gain"  # by which it is decided; the others are told beside it
+    metric: Metric = "gain"  # by which it is decided; the others are shown beside it
     horizon_s: Annotated[int, Field(ge=60, le=90 * DAY_S)] = DAY_S  # of a user, since the first answer
     planned_users: Annotated[int, Field(ge=100, le=100_000_000)] = 1_000  # the interval is narrowest at so many
 
@@ -100,7 +126,7 @@ def unpack(raw: bytes) -> Experiments:
 
 
 def named(experiments: Sequence[Experiment], name: str) -> Experiment:
-    """Raises ExperimentError."""
+    """Find an experiment. Raises ExperimentError."""
     for each in experiments:
         if each.name == name:
             return each
@@ -108,15 +134,187 @@ def named(experiments: Sequence[Experiment], name: str) -> Experiment:
     raise ExperimentError("name", f"No experiment is called {name!r}; there are: {there}")
 
 
-def told(experiment: Experiment) -> dict[str, Any]:
-    """As the API tells it: without buckets, with each arm's share of the layer's users."""
-    total = sum(arm.weight for arm in experiment.arms.values())
-    arms = [
-        {
-            "name": name,
-            "release": arm.release,
-            "share": round(experiment.share * (1.0 if experiment.kind == "interleaved" else arm.weight / total), 4),
-        }
-        for name, arm in experiment.arms.items()
-    ]
-    return {**experiment.model_dump(exclude={"buckets", "arms"}), "arms": arms}
+class ToldArm(BaseModel):
+    """An arm."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    release: str
+    share: float = Field(description="of the layer's users")
+
+
+class ToldExperiment(BaseModel):
+    """An experiment that runs, or that did."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    layer: str = Field(description="experiments of one layer have no user in common")
+    kind: Kind = Field(description="split: a user has one arm; interleaved: a list of both")
+    share: float = Field(description="of the layer's users")
+    dataset: str = Field(description="whose users they are")
+    arms: list[ToldArm] = Field(description="the control first")
+    metric: Metric = Field(description="by which it is decided")
+    horizon_s: int = Field(description="how long a user is watched, since the first answer")
+    planned_users: int = Field(description="the interval is narrowest at so many")
+    started: int = Field(description="seconds since 1970-01-01 UTC")
+    stopped: int | None = Field(description="null: it runs")
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> ToldExperiment:
+        """Without buckets, with each arm's share of the layer's users."""
+        total = 1 if experiment.kind == "interleaved" else sum(arm.weight for arm in experiment.arms.values())
+        arms = [
+            ToldArm(name=name, release=arm.release, share=round(experiment.share * arm.weight / total, 4))
+            for name, arm in experiment.arms.items()
+        ]
+        return cls(**experiment.model_dump(exclude={"buckets", "arms"}), arms=arms)
+
+
+# ------------------------------------------------------------------------------------------------ which users are in it
+
+
+def bucket(salt: str, userid: OwnId, purpose: bytes) -> int:
+    """0 to `BUCKETS` - 1, evenly; independent for another salt or purpose."""
+    digest = blake2b(str(userid).encode(), digest_size=8, key=salt.encode(), person=purpose).digest()
+    return int.from_bytes(digest) % BUCKETS
+
+
+def is_in(experiment: Experiment, userid: OwnId) -> bool:
+    """Tell whether the user's bucket of the layer is one of the experiment's."""
+    place = bucket(experiment.layer, userid, b"layer")
+    return any(first <= place < after for first, after in experiment.buckets)
+
+
+def arm_of(experiment: Declaration, userid: OwnId) -> str:
+    """The arm that a user of the experiment has; of an interleaved one, that which answers if the other cannot."""
+    place = bucket(experiment.name, userid, b"arm")
+    weights = [arm.weight for arm in experiment.arms.values()]
+    limits = zip(experiment.arms, accumulate(weights), strict=True)
+    return next(name for name, limit in limits if place * sum(weights) < limit * BUCKETS)
+
+
+def dealt(running: Iterable[Experiment], userid: OwnId) -> Experiment | None:
+    """The experiment that decides on a user's release: of those that have the user, the one started first.
+
+    A user is answered from one release, so whoever is in two layers' experiments is left out of the later one,
+    whichever arm it would have been: that leaves its arms as even as they were.
+    """
+    theirs = [each for each in running if is_in(each, userid)]
+    return min(theirs, key=lambda each: (each.started, each.name), default=None)
+
+
+def resized(held: Ranges, others: Sequence[Ranges], size: int) -> Ranges | None:
+    """``size`` buckets of a layer, as many of those ``held`` as can be; None: the others leave fewer.
+
+    So as few users as possible join or leave.
+    """
+    mine = _places(held)
+    free = sorted(set(range(BUCKETS)) - mine - {place for ranges in others for place in _places(ranges)})
+    kept = sorted(mine)[:size]
+    wanted = size - len(kept)
+    if wanted > len(free):
+        return None
+    ranges: list[tuple[int, int]] = []
+    for place in sorted([*kept, *free[:wanted]]):
+        if ranges and ranges[-1][1] == place:
+            ranges[-1] = (ranges[-1][0], place + 1)
+        else:
+            ranges.append((place, place + 1))
+    return tuple(ranges)
+
+
+def _n_free(others: Sequence[Ranges]) -> int:
+    """The number of buckets of a layer that its experiments leave."""
+    return BUCKETS - sum(len(_places(ranges)) for ranges in others)
+
+
+def _places(ranges: Ranges) -> set[int]:
+    return {place for first, after in ranges for place in range(first, after)}
+
+
+# -------------------------------------------------------------------------------------------------------------- changes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The releases that can be answered from.
+
+    Attributes:
+        datasets: release -> its data set, by `Dataset.base_name`: events that have joined it do not matter.
+    """
+
+    live: str | None
+    datasets: Mapping[str, str]
+
+    @classmethod
+    def by(cls, users: RedisUsers) -> Kept:
+        """Raises ServiceError."""
+        live, activated = users.activated()
+        published = [each for release in activated if (each := users.published(release)) is not None]
+        return cls(live, {each.manifest.release: each.manifest.dataset.base_name for each in published})
+
+
+def started(experiments: Experiments, declared: Declaration, kept: Kept, now: int) -> Experiments:
+    """With one more, which runs from now on. Raises ExperimentError."""
+    if any(each.name == declared.name for each in experiments):
+        raise ExperimentError(
+            "name", f"There is an experiment called {declared.name!r}", "Choose a new name: its log bears the name."
+        )
+    for name, arm in declared.arms.items():
+        if arm.release not in kept.datasets:
+            there = ", ".join(kept.datasets) or "none"
+            raise ExperimentError(
+                "arms", f"Arm {name!r} names release {arm.release}, which is not kept; the kept ones are: {there}"
+            )
+    datasets = {kept.datasets[arm.release] for arm in declared.arms.values()}
+    if len(datasets) > 1:
+        raise ExperimentError("arms", f"The arms' releases are of several data sets: {', '.join(sorted(datasets))}")
+    running = [each for each in experiments if each.runs]
+    for each in running:
+        if each.layer != declared.layer and _n_free([each.buckets]) == 0:
+            raise ExperimentError(
+                "layer", f"{each.name!r} has every user, so that none is left for layer {declared.layer!r}"
+            )
+    buckets = _buckets(experiments, declared, declared.share)
+    new = Experiment(**declared.model_dump(), dataset=datasets.pop(), buckets=buckets, started=now)
+    over = [each for each in experiments if not each.runs]
+    return (*over[max(len(over) + len(running) + 1 - KEPT, 0) :], *running, new)
+
+
+def stopped(experiments: Experiments, name: str, now: int) -> Experiments:
+    """With that one stopped. Raises ExperimentError."""
+    return _replaced(experiments, _running(experiments, name).model_copy(update={"stopped": now}))
+
+
+def reshared(experiments: Experiments, name: str, share: float) -> Experiments:
+    """With that one over another share of its layer's users. Raises ExperimentError."""
+    if not 0 < share <= 1:
+        raise ExperimentError("share", f"share must be above 0 and at most 1, not {share:g}")
+    changed = _running(experiments, name)
+    buckets = _buckets(experiments, changed, share, changed.buckets)
+    return _replaced(experiments, changed.model_copy(update={"share": share, "buckets": buckets}))
+
+
+def _running(experiments: Experiments, name: str) -> Experiment:
+    found = named(experiments, name)
+    if not found.runs:
+        raise ExperimentError("name", f"Experiment {name!r} is stopped")
+    return found
+
+
+def _buckets(experiments: Experiments, declared: Declaration, share: float, held: Ranges = ()) -> Ranges:
+    running = [each for each in experiments if each.runs and each.layer == declared.layer]
+    others = [each.buckets for each in running if each.name != declared.name]
+    if (buckets := resized(held, others, max(round(share * BUCKETS), 1))) is None:
+        raise ExperimentError(
+            "share",
+            f"{share:.2%} of layer {declared.layer!r} are asked for, and {_n_free(others) / BUCKETS:.2%} are left",
+            "Take a smaller share, another layer, or stop an experiment.",
+        )
+    return buckets
+
+
+def _replaced(experiments: Experiments, changed: Experiment) -> Experiments:
+    return tuple(changed if each.name == changed.name else each for each in experiments)

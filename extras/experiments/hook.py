@@ -1,54 +1,94 @@
-"""The routes by which experiments are looked up, started and stopped."""
+"""A/B tests over releases: users are answered from their arm's release, or from two releases in one list.
+
+`register` adds the routes by which experiments are looked up, started and stopped; `Experimenting` wraps how a request
+is answered; `interleaved` makes one answer of two.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import time
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from random import Random
+from typing import Any, Final, NamedTuple, TypeVar
 
 from flask import Flask, Response, jsonify, request
 from prometheus_client import Counter
+from pydantic import BaseModel, ConfigDict, Field
 
-from extras.experiments.changes import Kept, started, stopped
-from extras.experiments.declaration import DAY_S, MAX_ARMS, Declaration, ExperimentError, Experiments, named, told
-from extras.experiments.description import EXPERIMENT_MODELS, EXPERIMENTS
-from extras.experiments.experimenting import ExperimentAnswer, Experimenting, ExperimentRequest
-from extras.experiments.exposures import Exposure, ExposureQueue
-from extras.experiments.store import Change, ExperimentStore
+from data_exchange_center.dataset import OwnId
+from extras.experiments.declaration import (
+    EXPECTED,
+    Declaration,
+    Experiment,
+    ExperimentError,
+    Experiments,
+    Kept,
+    ToldExperiment,
+    arm_of,
+    dealt,
+    named,
+    started,
+    stopped,
+    unpack,
+)
+from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue
+from online.recommend.recommend import Recommender
+from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request, Stopwatch, WrongIdError, read_id, sentences
 from online.web.body import validated
 from online.web.errors import error_response
+from online.web.operations import KEY, json_of, operation, responses
 from online.web.parts import Parts
 
-_NAME: Final = "1 to 40 characters of a-z, 0-9, - and _, the first no dash"
-_EXPECTED: Final = {
-    "name": _NAME,
-    "layer": _NAME,
-    "kind": 'for all users either "split" or, with two arms without weights, "interleaved"',
-    "share": "a number above 0 and at most 1: of the layer's users",
-    "arms": f'an object of 2 to {MAX_ARMS} arms, for example {{"control": {{"release": "4b39adab7df3", "weight": 1}}}}',
-    "metric": '"hit", "hits" or "gain"',
-    "horizon_s": f"a whole number of seconds from 60 to {90 * DAY_S}",
-    "planned_users": "a whole number from 100 to 100000000",
-}
-_EXAMPLE: Final = (
-    'for example {"name": "ranker", "arms": {"control": {"release": "4b39adab7df3"}, '
-    '"treatment": {"release": "9c1f0e2a7b55"}}}'
-)
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item", bound=Hashable)
+
+FIRST_LIST = 0.5  # of the budget of an interleaved answer; what it leaves is the other's
+EACH_ITEM: Final = frozenset({"explained"})  # fields of answers, by other extras, with an entry for each item
+_ARMS: Final = {"control": {"release": "4b39adab7df3"}, "treatment": {"release": "9c1f0e2a7b55"}}
+_EXAMPLE: Final = {"name": "ranker", "arms": _ARMS}
+_NAME: Final = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
-class Store(Protocol):
-    """What keeps experiments."""
+class ExperimentRequest(Request):
+    """Whether an experiment may decide."""
 
-    def call(self, query: None, /) -> Experiments: ...
+    experiments: bool = True  # take part in those that run; said together with a timestamp, it counts as an exposure
 
-    def update(self, change: Change, /) -> Experiments: ...
 
-    def expose(self, exposures: Sequence[Exposure], /) -> None: ...
+class InExperiment(BaseModel):
+    """An experiment that had a part in an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    experiment: str
+    layer: str
+    arms: list[str] = Field(description="the user's one; both, where the list is interleaved of theirs")
+
+
+class ExperimentAnswer(Answer):
+    """With the experiment that had a part in it."""
+
+    experiments: list[InExperiment] = Field(
+        default=[],
+        description="what decided on the release; absent if none did",
+        exclude_if=lambda found: not found,
+    )
+
+
+class ToldExperiments(BaseModel):
+    """The experiments that there are, the oldest first."""
+
+    experiments: list[ToldExperiment]
 
 
 def register(app: Flask, parts: Parts) -> None:
     """Answer users from their arms' releases; `/ml/experiments`, `POST /ml/experiments/<name>/stop`."""
-    store: Store = parts.stores.get("experiments") or ExperimentStore(parts.settings.redis)
+    store: ExperimentStore = parts.stores.get("experiments") or ExperimentStore(parts.settings.redis)
     exposures = Counter(
         "recsys_exposures", "Answers of experiments, by what became of their entries in the log", ["result"],
         registry=parts.metrics.registry,
@@ -58,7 +98,7 @@ def register(app: Flask, parts: Parts) -> None:
     parts.extend_request(ExperimentRequest, experiments="true or false")
     parts.extend_answer(ExperimentAnswer)
     parts.recommend, parts.preferred = experimenting.recommend, experimenting.preferred
-    parts.describe(EXPERIMENTS, EXPERIMENT_MODELS)
+    parts.describe(_paths(), [Declaration, ToldExperiment, ToldExperiments])
     users = parts.recommender.users
 
     @app.errorhandler(ExperimentError)
@@ -67,16 +107,227 @@ def register(app: Flask, parts: Parts) -> None:
 
     @app.get("/ml/experiments")
     def experiments() -> Response:
-        return jsonify({"experiments": [told(each) for each in store.call(None)]})
+        return jsonify(ToldExperiments(experiments=[ToldExperiment.of(each) for each in store.call(None)]).model_dump())
 
     @app.post("/ml/experiments")
     def start() -> Response:
-        declared = validated(request.get_data(cache=False), Declaration.model_validate_json, _EXPECTED, _EXAMPLE)
+        example = f"for example {json.dumps(_EXAMPLE)}"
+        declared = validated(request.get_data(cache=False), Declaration.model_validate_json, EXPECTED, example)
         kept = Kept.by(users)
         there = store.update(lambda before: started(before, declared, kept, int(time.time())))
-        return jsonify(told(named(there, declared.name)))
+        return jsonify(ToldExperiment.of(named(there, declared.name)).model_dump())
 
     @app.post("/ml/experiments/<name>/stop")
     def stop(name: str) -> Response:
         there = store.update(lambda before: stopped(before, name, int(time.time())))
-        return jsonify(told(named(there, name)))
+        return jsonify(ToldExperiment.of(named(there, name)).model_dump())
+
+
+def _paths() -> dict[str, Any]:
+    """The routes, as OpenAPI describes them."""
+    look_up = operation(
+        "experiments",
+        "The experiments that run, and those that did",
+        responses(ToldExperiments, 401, 429, 500, 503),
+        security=KEY,
+    )
+    start = operation(
+        "start_experiment",
+        "Start an experiment: from now on users are dealt to its arms' releases",
+        responses(ToldExperiment, 400, 401, 408, 411, 429, 500, 503),
+        security=[{"key": []}],
+        requestBody={"required": True, "content": json_of(Declaration, example=_EXAMPLE)},
+    )
+    stop = operation(
+        "stop_experiment",
+        "Stop an experiment: everybody is answered from the live release again",
+        responses(ToldExperiment, 400, 401, 411, 429, 500, 503),
+        parameters=[_NAME],
+        security=[{"key": []}],
+    )
+    return {"/ml/experiments": {"get": look_up, "post": start}, "/ml/experiments/{name}/stop": {"post": stop}}
+
+
+# ------------------------------------------------------------------------------------------------- answering requests
+
+
+def takes_part(request: Request) -> bool:
+    """Whether an experiment may decide on the release: not where one is named, nor for checks and measurements."""
+    agrees = not isinstance(request, ExperimentRequest) or request.experiments
+    return agrees and request.release is None and not request.strict
+
+
+def is_exposure(request: Request) -> bool:
+    """Whether the answer counts in an experiment. One as of another time does where the request says so."""
+    given = request.model_fields_set
+    return takes_part(request) and ("timestamp" not in given or "experiments" in given)
+
+
+class Experimenting:
+    """A recommender whose users may be in experiments. Shared by threads; where none runs it costs nothing.
+
+    What runs is known from the answers that Redis gives to requests: a change is known to a process with the request
+    after the next.
+    """
+
+    def __init__(self, recommender: Recommender, expose: Callable[[Exposure], None]) -> None:
+        """``expose`` is told of every answer that an experiment had a part in, and returns at once."""
+        self._recommender = recommender
+        self._expose = expose
+        self._known: tuple[bytes | None, Experiments] = (None, ())
+
+    @property
+    def running(self) -> Experiments:
+        """As Redis said last."""
+        raw, experiments = self._known
+        packed = self._recommender.releases.experiments
+        if packed != raw:
+            try:
+                experiments = unpack(packed) if packed else ()
+            except ValueError:
+                log.exception("what Redis holds as experiments cannot be read, so none is run")
+                experiments = ()
+            self._known = packed, experiments
+        return experiments
+
+    def _dealt(self, userid: OwnId) -> Experiment | None:
+        """The experiment that a user of the data set that is served is in; another one's users are others."""
+        if (opened := self._recommender.releases.serving) is None:
+            return None
+        served = opened.manifest.dataset.base_name
+        return dealt((each for each in self.running if each.dataset == served), userid)
+
+    def recommend(self, request: Request, watch: Stopwatch | None = None) -> Answer:
+        """As `Recommender.recommend`."""
+        watch = watch or Stopwatch()
+        experiment = self._dealt(request.userid) if takes_part(request) else None
+        if experiment is None:
+            return self._recommender.recommend(request, watch)
+        answer, exposure = self._answered(experiment, request, watch)
+        self._recommender.count(answer)
+        if is_exposure(request):
+            self._expose(exposure)
+        return answer
+
+    def preferred(self, userid: str) -> str | None:
+        """The release of a user's arm, of the first arm where lists are interleaved; None: of no experiment."""
+        if (opened := self._recommender.releases.serving) is not None:
+            with suppress(WrongIdError):  # the recommender says so
+                own = read_id("userid", userid, opened.user_ids)
+                if (experiment := self._dealt(own)) is not None:
+                    arm = experiment.control if experiment.kind == "interleaved" else arm_of(experiment, own)
+                    return experiment.arms[arm].release
+        return None
+
+    def _answered(self, experiment: Experiment, request: Request, watch: Stopwatch) -> tuple[Answer, Exposure]:
+        if experiment.kind == "interleaved":
+            return self._interleaved(experiment, request, watch)
+        arm = arm_of(experiment, request.userid)
+        release = experiment.arms[arm].release
+        answer = self._recommender.answer(request, watch, release)
+        return _told(experiment, request, answer, arm, as_dealt=answer.release == release)
+
+    def _interleaved(self, experiment: Experiment, request: Request, watch: Stopwatch) -> tuple[Answer, Exposure]:
+        """The list that both arms draft; where one cannot give its own whole list, the first arm's alone."""
+        control, other = (arm.release for arm in experiment.arms.values())
+        first = self._recommender.answer(request, watch, control, FIRST_LIST)
+        second = first if other == control else self._recommender.answer(request, Stopwatch(watch.began), other)
+        lacking = {each.outcome for each in (*first.degraded, *second.degraded)} & WITHOUT_A_SERVICE
+        if (first.release, second.release) != (control, other) or lacking:
+            return _told(experiment, request, first, experiment.control, as_dealt=False)
+        answer, teams = interleaved(first, second, request.size, experiment.name)
+        answer.took_ms = {stage: round(ms, 2) for stage, ms in watch.took_ms().items()}
+        return _told(experiment, request, answer, "", as_dealt=True, teams=teams)
+
+
+def interleaved(first: Answer, second: Answer, size: int, experiment: str) -> tuple[Answer, str]:
+    """Two answers to a request as one, and its items' teams.
+
+    The coins are of the user and the lists: as long as those stay the same, the interleaved list does.
+    """
+    lists = [first.itemids, second.itemids]
+    drafted = team_draft(lists[0], lists[1], size, _coin(experiment, first.userid, lists))
+    of_list = (first, second)
+    degraded = list(dict.fromkeys((*first.degraded, *second.degraded)))
+    cold_start = first.cold_start and second.cold_start
+    update: dict[str, Any] = {
+        "item_list": [of_list[team].item_list[place] for team, place in drafted.places],
+        "degraded": degraded,
+        "cold_start": cold_start,
+        "reason": sentences(degraded, cold_start=cold_start),
+    }
+    for name in EACH_ITEM & type(first).model_fields.keys():
+        entries = [getattr(each, name) for each in of_list]  # a list may have ended with the budget
+        kept = [(team, place) for team, place in drafted.places if place < len(entries[team])]
+        update[name] = [entries[team][place] for team, place in kept] if all(entries) else []
+    return first.model_copy(update=update), drafted.teams
+
+
+def _coin(experiment: str, userid: OwnId, lists: Sequence[Sequence[OwnId]]) -> Random:
+    digest = blake2b(json.dumps([experiment, userid, *lists]).encode(), digest_size=8, person=b"coin").digest()
+    return Random(int.from_bytes(digest))  # noqa: S311 (no secret)
+
+
+def _told(
+    experiment: Experiment, request: Request, answer: Answer, arm: str, *, as_dealt: bool, teams: str = ""
+) -> tuple[Answer, Exposure]:
+    """The answer that says which arm it is of, and what is logged of it."""
+    part = InExperiment(
+        experiment=experiment.name, layer=experiment.layer, arms=[arm] if arm else list(experiment.arms)
+    )
+    exposure = Exposure(
+        experiment=experiment.name,
+        arm=arm,
+        recommendation=answer.recommendation,
+        dataset=experiment.dataset,
+        userid=request.userid,
+        release=answer.release,
+        as_dealt=as_dealt,
+        timestamp=request.timestamp,
+        answered=time.time_ns() // 1_000_000,
+        items=tuple(answer.itemids),
+        teams=teams,
+    )
+    return answer.model_copy(update={"experiments": [part]}), exposure
+
+
+class Drafted(NamedTuple):
+    """An interleaved list.
+
+    Attributes:
+        places: (list, place) of each item in it: 0 is the first list.
+        teams: one character an item: for which list it counts.
+    """
+
+    places: tuple[tuple[int, int], ...]
+    teams: str
+
+
+def team_draft(first: Sequence[Item], second: Sequence[Item], size: int, coin: Random) -> Drafted:
+    """Team draft (Radlinski, Kurup & Joachims 2008, How Does Clickthrough Data Reflect Retrieval Quality?).
+
+    The lists pick in turns, each its best item that is not there yet; in each round a coin says which picks first. So
+    an item that both have is as likely to count for one as for the other, at the same places in expectation.
+    """
+    lists, at, counts = (first, second), [0, 0], [0, 0]
+    taken: set[Item] = set()
+    places: list[tuple[int, int]] = []
+    teams: list[str] = []
+
+    def left(team: int) -> bool:
+        while at[team] < len(lists[team]) and lists[team][at[team]] in taken:
+            at[team] += 1
+        return at[team] < len(lists[team])
+
+    def pick(team: int, counted: bool) -> None:
+        taken.add(lists[team][at[team]])
+        places.append((team, at[team]))
+        teams.append((FIRST, SECOND)[team] if counted else NEITHER)
+        counts[team] += 1
+
+    while len(places) < size and left(0) and left(1):
+        pick(coin.randrange(2) if counts[0] == counts[1] else int(counts[0] > counts[1]), counted=True)
+    for team in (0, 1):
+        while len(places) < size and left(team):
+            pick(team, counted=False)
+    return Drafted(tuple(places), "".join(teams))

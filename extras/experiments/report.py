@@ -1,22 +1,233 @@
-"""What an experiment's outcomes say: users and means of each arm, differences, and what is wrong, if anything is."""
+"""Report what an experiment has found so far: each arm against the control, with an interval that holds at any time.
+
+It may be run as often as one likes, and the experiment stopped as soon as the interval leaves zero out: over all those
+looks, a difference that is not there is found in at most 5 % of the experiments.
+
+A user counts from the first answer on, for the experiment's horizon: liked items that stood on a list answered by then.
+Once that time is over, the user's values change no more, and not before are they part of the comparison: so each user
+enters once, with one value, as the intervals require. Everybody who was dealt to an arm counts for it, whatever release
+has answered: leaving out whom an arm could not answer would compare other users with each other.
+
+Reads   the experiment, its log of exposures and users' events in Redis; the release's declaration of its data set
+Writes  data_exchange_center/online/experiments/<name>.json, and <name>.png: the interval over time
+Run     make experiment name=ranker
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from typing import Any, Final
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from extras.experiments.always_valid import ALPHA, FIRST, Path, difference_path, mean_path, sample_ratio_p_value
-from extras.experiments.declaration import Experiment, told
-from extras.experiments.outcomes import BOTH, Outcomes
+from data_exchange_center import steps, wire
+from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.events import Event, Logged
+from data_exchange_center.figures import STYLE
+from data_exchange_center.files import write_json, written_in_place
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from extras.experiments.always_valid import ALPHA, Path, difference_path, mean_path, sample_ratio_p_value
+from extras.experiments.always_valid import FIRST as FEWEST
+from extras.experiments.declaration import Experiment, ToldExperiment, named
+from extras.experiments.store import FIRST, SECOND, ExperimentStore, Exposure
+from offline.evaluation.report import plain
+from offline_to_online.stores.base import TIMEOUT_S, reaching, redis_address, redis_client
+from online.clients.redis import RedisUsers
 
+BOTH: Final = ""  # the arm of a user whose lists are interleaved
+HEARD_S: Final = 60  # after an experiment is stopped, until every worker that is asked at all has heard of it
 SPLIT_METRICS: Final = ("hit", "hits", "gain")
 SUSPICIOUS: Final = 0.01  # p-value of the arms' sizes
 OFTEN: Final = 0.01  # share of the answers that were not as dealt
 _POINTS: Final = 200  # of a path that is kept
+_AT_A_TIME: Final = 500  # users whose events are read in one round trip
+SHADES: Final = ("#1f4e8c", "#d1622b", "#3a8f5c", "#7a4fa3", "#9aa3ad", "#b8860b", "#444444")
+
+
+def outcomes_of(settings: Settings, experiment: Experiment, dataset: Dataset, now: float) -> Outcomes:
+    """Join the logs in Redis. ``now``: in seconds. Raises ServiceError, StepError."""
+    with closing(ExperimentStore(settings.redis, TIMEOUT_S)) as store:
+        events_of = partial(_events_of, settings, experiment.dataset)
+        return joined(experiment, store.exposures(experiment.name), events_of, dataset, now)
+
+
+def _events_of(settings: Settings, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
+    """Events that change users' states, in their order. Raises StepError."""
+    events: dict[OwnId, list[Event]] = {}
+    with reaching("Redis", redis_address(settings)), redis_client(settings) as client:
+        for start in range(0, len(userids), _AT_A_TIME):
+            some = userids[start : start + _AT_A_TIME]
+            pipeline = client.pipeline(transaction=False)
+            for userid in some:
+                pipeline.hgetall(wire.user_events_key(dataset, userid))
+            for userid, stored in zip(some, pipeline.execute(), strict=True):
+                raws = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
+                logged = sorted(map(Logged.unpack, raws), key=lambda each: each[:2])
+                events[userid] = [each.event for each in logged]
+    return events
+
+
+def dataset_of(experiment: Experiment, users: RedisUsers) -> Dataset:
+    """The data set, by a kept release of the experiment or the live one. Raises ServiceError, StepError."""
+    live, _ = users.activated()
+    for release in (*(arm.release for arm in experiment.arms.values()), live):
+        published = users.published(release) if release is not None else None
+        if published is not None and published.manifest.dataset.base_name == experiment.dataset:
+            return published.manifest.dataset
+    raise StepError(
+        f"No release of data set {experiment.dataset} is kept that says what the events mean.",
+        "Load one with `make sync`.",
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- outcomes
+
+
+@dataclass(frozen=True)
+class Found:
+    """A liked item on a list: its place, from 1, and the team it was drafted by ("" where there are none)."""
+
+    place: int
+    team: str
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Users in the order of their first answer; those that are still watched are only counted.
+
+    Attributes:
+        arms: (users,) names.
+        values: metric -> (users,): "hit" whether anything was found, "hits" how many items, "gain" their discounted
+            sum, as in NDCG; "preference" of an interleaved list, -1 all for the first arm to 1 all for the second.
+        watched: users whose horizon is not over.
+        in_several: users who are in several arms, which must not be; they are left out.
+        exposures: how many answers there were; ``not_as_dealt``: in which the arm's release did not answer.
+    """
+
+    userids: Sequence[OwnId]
+    arms: NDArray[np.str_]
+    values: Mapping[str, NDArray[np.float64]]
+    watched: Mapping[str, int] = field(default_factory=dict)
+    in_several: int = 0
+    exposures: int = 0
+    not_as_dealt: int = 0
+
+
+def joined(
+    experiment: Experiment,
+    exposures: Iterable[Exposure],
+    events_of: Callable[[Sequence[OwnId]], Mapping[OwnId, Sequence[Event]]],
+    dataset: Dataset,
+    now: float,
+) -> Outcomes:
+    """``events_of``: what users did, events of one second as they came; ``now``: in seconds."""
+    of_user: dict[OwnId, dict[str, Exposure]] = {}
+    until = inf if experiment.stopped is None else (experiment.stopped + HEARD_S) * 1_000
+    for each in exposures:  # one that was written twice counts once
+        if each.answered <= until:
+            of_user.setdefault(each.userid, {}).setdefault(each.recommendation, each)
+    answers = {user: sorted(theirs.values(), key=_when) for user, theirs in of_user.items()}
+    order = sorted(answers, key=lambda user: (answers[user][0].answered, str(user)))
+    events = events_of(order)
+    userids: list[OwnId] = []
+    arms: list[str] = []
+    found: list[list[Found]] = []
+    watched: dict[str, int] = {}
+    in_several = 0
+    for user in order:
+        theirs = answers[user]
+        dealt = {BOTH} if experiment.kind == "interleaved" else {each.arm for each in theirs}
+        end = theirs[0].timestamp + experiment.horizon_s
+        if len(dealt) > 1:
+            in_several += 1
+        elif end > now:
+            (arm,) = dealt
+            watched[arm] = watched.get(arm, 0) + 1
+        else:
+            userids.append(user)
+            arms.extend(dealt)
+            found.append(credited(theirs, events.get(user, ()), dataset, end))
+    every = [each for theirs in answers.values() for each in theirs]
+    return Outcomes(
+        userids,
+        np.array(arms, np.str_),
+        {name: np.array([value(each) for each in found], np.float64) for name, value in METRICS.items()},
+        watched,
+        in_several,
+        len(every),
+        sum(not each.as_dealt for each in every),
+    )
+
+
+def credited(answers: Sequence[Exposure], events: Iterable[Event], dataset: Dataset, end: int) -> list[Found]:
+    """Each liked item that an answer had shown before, once, unless a later event takes that back or says otherwise.
+
+    It counts for the answer that the event names, else for the last one before it that has the item.
+    ``end``: the second after which nothing counts, taking back neither.
+    """
+    found: dict[OwnId, Found] = {}
+    for event in sorted(events, key=lambda each: each.timestamp):
+        if event.timestamp > end:
+            break
+        if unlikes(event, dataset):
+            found.pop(event.itemid, None)
+        if event.itemid in found or not likes(event, dataset):
+            continue
+        shown = [each for each in answers if each.timestamp <= event.timestamp and event.itemid in each.items]
+        if shown:
+            answer = next((each for each in shown if each.recommendation == event.recommendation), shown[-1])
+            place = answer.items.index(event.itemid)
+            found[event.itemid] = Found(place + 1, answer.teams[place] if answer.teams else "")
+    return list(found.values())
+
+
+def likes(event: Event, dataset: Dataset) -> bool:
+    code = dataset.code(event.value) if dataset.event_types.get(event.type) == "rates" else None
+    return code is not None and code > dataset.positive_level
+
+
+def unlikes(event: Event, dataset: Dataset) -> bool:
+    """Whether it takes back, or says otherwise than, an earlier event that `likes`."""
+    effect = dataset.event_types.get(event.type)
+    code = dataset.code(event.value) if effect == "rates" else None
+    return effect == "retracts" or (code is not None and code <= dataset.positive_level)
+
+
+def _when(exposure: Exposure) -> tuple[int, int]:
+    return exposure.timestamp, exposure.answered
+
+
+def _gain(found: Sequence[Found]) -> float:
+    return float(sum(1 / np.log2(each.place + 1) for each in found))
+
+
+def _preference(found: Sequence[Found]) -> float:
+    first, second = (sum(each.team == team for each in found) for team in (FIRST, SECOND))
+    return (second - first) / (first + second) if first + second else 0.0
+
+
+METRICS: Final[Mapping[str, Callable[[Sequence[Found]], float]]] = {
+    "hit": lambda found: float(bool(found)),
+    "hits": lambda found: float(len(found)),
+    "gain": _gain,
+    "preference": _preference,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- report
 
 
 def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
@@ -24,7 +235,7 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
     arms = [BOTH] if experiment.kind == "interleaved" else list(experiment.arms)
     users = {arm or "both": int((outcomes.arms == arm).sum()) for arm in arms}
     found: dict[str, Any] = {
-        "experiment": told(experiment),
+        "experiment": ToldExperiment.of(experiment).model_dump(),
         "exposures": outcomes.exposures,
         "users": users,
         "watched": sum(outcomes.watched.values()),
@@ -103,16 +314,16 @@ def show(found: Mapping[str, Any], console: Console) -> None:
     decisive = experiment["metric"]
     if experiment["kind"] == "interleaved":
         first, second = (arm["name"] for arm in experiment["arms"])
-        table = Table("preferred", "users", title=f"{second} against {first}, interleaved")
+        table = _table("preferred", "users", title=f"{second} against {first}, interleaved")
         for name, users in found["wins"].items():
             table.add_row(name, f"{users:,}")
         console.print(table)
-        concluded = verdict(second, found["preference"], f"{2 * FIRST} in all")
+        concluded = verdict(second, found["preference"], f"{2 * FEWEST} in all")
         console.print(f"preference for {second}: {_interval(found['preference'])}. {concluded}")
         return
     for arm, metrics in found["differences"].items():
         control = experiment["arms"][0]["name"]
-        table = Table("metric, a user", control, arm, "difference, 95 % at any time", title=f"{arm} against {control}")
+        table = _table("metric, a user", control, arm, "difference, 95 % at any time", title=f"{arm} against {control}")
         for metric, difference in metrics.items():
             means = found["means"][metric]
             shown = (f"{means[each]:.4f}" if each in means else "-" for each in (control, arm))
@@ -121,7 +332,12 @@ def show(found: Mapping[str, Any], console: Console) -> None:
         console.print(verdict(arm, metrics[decisive]))
 
 
-def verdict(arm: str, difference: Mapping[str, Any], needed: str = f"{FIRST} of each arm") -> str:
+def _table(*columns: str, title: str) -> Table:
+    """A table that a narrow terminal, or none, folds instead of cutting."""
+    return Table(*(Column(name, overflow="fold") for name in columns), title=title)
+
+
+def verdict(arm: str, difference: Mapping[str, Any], needed: str = f"{FEWEST} of each arm") -> str:
     """What may be concluded by now."""
     if not np.isfinite(difference["low"]):
         return f"Too few users yet: {needed} are needed."
@@ -133,4 +349,64 @@ def verdict(arm: str, difference: Mapping[str, Any], needed: str = f"{FIRST} of 
 
 
 def _interval(difference: Mapping[str, Any]) -> str:
+    if not difference["path"]:
+        return "no users yet"
+    if not np.isfinite(difference["low"]):
+        return f"{difference['estimate']:+.4f} (too few users for an interval)"
     return f"{difference['estimate']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
+
+
+def over_time(axes: Axes, found: Mapping[str, Any]) -> None:
+    """How the difference of each arm, by the metric that decides, came to be user by user."""
+    experiment = found["experiment"]
+    first, *others = (arm["name"] for arm in experiment["arms"])
+    if experiment["kind"] == "interleaved":
+        paths, what = {others[0]: found["preference"]}, "preference"
+    else:
+        paths = {arm: found["differences"][arm][experiment["metric"]] for arm in others}
+        what = f"difference in {experiment['metric']}"
+    for (arm, difference), shade in zip(paths.items(), SHADES, strict=False):
+        _path(axes, difference["path"], shade, f"{arm} against {first}")
+    axes.axhline(0, color="#333333", linewidth=1)
+    axes.set(title=f"{experiment['name']}: {what}, with its 95 % interval at any time", xlabel="users")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+
+
+def _path(axes: Axes, path: Mapping[str, Any], shade: str, label: str) -> None:
+    """From where there is an interval on: before, it is without end."""
+    if not path:
+        return
+    there = [place for place, low in enumerate(path["low"]) if low is not None and abs(low) != float("inf")]
+    users, estimate, low, high = (
+        [path[name][place] for place in there] for name in ("users", "estimate", "low", "high")
+    )
+    axes.plot(users, estimate, color=shade, label=label)
+    axes.fill_between(users, low, high, color=shade, alpha=0.2, linewidth=0)
+
+
+def main(settings: Settings) -> None:
+    """Raises ExperimentError, ServiceError, StepError."""
+    parser = argparse.ArgumentParser(prog="python -m extras.experiments.report", description=__doc__)
+    parser.add_argument("--name", required=True, help="of the experiment, as `make experiments` lists it")
+    name = parser.parse_args().name
+    with closing(ExperimentStore(settings.redis, TIMEOUT_S)) as store, closing(RedisUsers(settings.redis)) as users:
+        experiment = named(store.call(None), name)
+        dataset, is_cut = dataset_of(experiment, users), store.is_cut(experiment.started)
+    found = found_by(experiment, outcomes_of(settings, experiment, dataset, time.time()))
+    if is_cut:
+        found["warnings"].append("the log of exposures is full and keeps the oldest no longer; users may be missing")
+    console = Console()
+    show(found, console)
+    folder = settings.service_dir("experiments")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / f"{name}.json", plain(found))
+    with mpl.rc_context(STYLE), written_in_place(folder / f"{name}.png") as temporary:
+        figure = Figure(figsize=(9, 4.5), layout="constrained")
+        over_time(figure.subplots(), found)
+        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+    console.print(f"written: {folder / name}.json, {name}.png")
+
+
+if __name__ == "__main__":
+    steps.run(main)

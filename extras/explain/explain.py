@@ -1,78 +1,338 @@
-"""Why each item of an answer is where it is."""
+"""Explain each item of an answer: its place on every list of the request, a reason in words, and what moves its score.
+
+A channel's score is a sum over the user's history where the channel can take it apart (`shares_of`). The ranking
+model's score is explained by occlusion: the score less the score with one thing taken away.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.fusion import Hits
+from data_exchange_center.features import UNKNOWN, Float32, ModelInputs, OneHotFeature
+from data_exchange_center.fusion import RRF_K, Hits
+from data_exchange_center.history import History
 from extras.explain import shapes
-from extras.explain.effects import effects
-from extras.explain.evidence import Evidence, Places
-from extras.explain.places import channel_places, diversified, place, rounded
-from extras.explain.reasons import popular, reason
-from extras.explain.shapes import Explanation, Place
-from online.clients.base import Asks, ServiceError
+from extras.explain.shapes import (
+    ChannelPlace,
+    ColumnEffect,
+    EventEffect,
+    EventShare,
+    Explanation,
+    NamedItem,
+    Place,
+    Reason,
+    ReasonCode,
+    Sentence,
+)
+from extras.explain.shares import Shares, shares_by_channel
+from online.clients.base import Asks, Deadline, ServiceError
+from online.clients.redis import StoredUser
 from online.clients.triton import ScoreQuery
 from online.recommend.recommend import Answered
+from online.recommend.release import Release
+from online.recommend.types import Candidates, Ranked
 
 Scorer = Asks[ScoreQuery, NDArray[np.float32]]
+Places = NDArray[np.intp]  # on the ranked list, from 0
+
+MAX_ITEMS = 50  # with effects
+MAX_ROWS = 4096  # that the model scores for one explanation
+COLUMNS = 5  # effects listed for each item
+EVENTS = 5  # of the history listed for each channel and for the ranker
+_REASONS_SHARE = 0.5  # of the time that is left; the rest is for the model's effects
+_DIGITS = 7  # of a channel's score or share: rounded, hundreds of them still add up within 1e-5
+_EFFECT_DIGITS = 6  # of a probability that is a float32
+_NAMED = 2  # events in a sentence
 
 
-def explained(scorer: Scorer, evidence: Evidence, size: int, *, strict: bool) -> list[Explanation]:
-    """The ``size`` items that are shown, in their order.
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One user's answer on its way.
 
-    A scorer that does not answer is done without: ``effects`` are null. ``strict``: raises its ServiceError.
+    Attributes:
+        user: as a request at ``timestamp`` (seconds) sees them.
+        candidates: recall's, before those without features are left out.
+    """
+
+    opened: Release
+    user: StoredUser
+    timestamp: int
+    candidates: Candidates
+    ranked: Ranked
+
+    @classmethod
+    def of(cls, answered: Answered) -> Evidence | None:
+        """None where the popular list answers."""
+        if answered.opened is None or answered.user is None or answered.candidates is None:
+            return None
+        timestamp = answered.turn.request.timestamp
+        return cls(answered.opened, answered.user, timestamp, answered.candidates, answered.ranked)
+
+    def shares(self, itemids: NDArray[np.integer]) -> Mapping[str, Shares]:
+        """The parts of (k,) items' scores by channel, of the channels whose scores are sums."""
+        channels, user = self.opened.channels, self.user
+        return shares_by_channel(channels, user.history, user.profile, self.timestamp, itemids)
+
+    @cached_property
+    def events(self) -> dict[int, dict[str, Any]]:
+        """Position in the history, newest first -> an event whose item is in the catalogue."""
+        history, levels = self.user.history, self.opened.manifest.dataset.levels
+        rows = zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True)
+        return {
+            n: {"itemid": item.own_id, "title": item.title, "rating": levels[rating - 1], "timestamp": time}
+            for n, (itemid, rating, time) in enumerate(rows)
+            if (item := self.opened.catalogue.get(itemid)) is not None
+        }
+
+    def named(self, itemid: int) -> NamedItem:
+        """Name an item of the catalogue."""
+        item = self.opened.catalogue[itemid]
+        return NamedItem(itemid=item.own_id, title=item.title)
+
+
+def explained(scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline, *, strict: bool) -> list[Explanation]:
+    """Explain the ``size`` items that are shown, in their order, as far as the time until ``deadline`` reaches.
+
+    Without a scorer ``effects`` are null; ``strict``: its ServiceError is raised instead.
     """
     candidates, ranked = evidence.candidates, evidence.ranked
+    reasons_until = deadline.share(_REASONS_SHARE)
+    if not reasons_until.left():
+        return []
     fused, order = Hits(candidates.itemids, candidates.scores), Hits(ranked.itemids, ranked.scores)
     shares, places = evidence.shares(candidates.itemids), ranked.shown(size)
-    moved = _effects(scorer, evidence, places, strict)
-    told = []
-    for n, itemid in enumerate(ranked.itemids[places].tolist()):
+    explanations: list[Explanation] = []
+    for itemid in ranked.itemids[places].tolist():
+        if not reasons_until.left():
+            break
         k = int(np.flatnonzero(candidates.itemids == itemid)[0])
         channels = channel_places(evidence, candidates.by_channel, shares, itemid, k)
-        told.append(
+        explanations.append(
             Explanation(
                 itemid=evidence.opened.catalogue[itemid].own_id,
-                reason=reason(evidence, channels, shares, itemid, k),
+                reason=_reason(evidence, channels, shares, itemid, k),
                 channels=channels,
                 fused=place(fused, itemid),
                 ranked=place(order, itemid),
                 diversified=diversified(ranked, itemid),
-                effects=moved[n] if n < len(moved) else None,
             )
         )
-    return told
-
-
-def _effects(scorer: Scorer, evidence: Evidence, places: Places, strict: bool) -> list[shapes.Effects]:
     try:
-        return effects(scorer, evidence, places, slice(None))
+        found = effects(scorer, evidence, places[: len(explanations)], slice(None))
     except ServiceError:
         if strict:
             raise
-        return []
+        found = []
+    for explanation, moved in zip(explanations, found, strict=False):
+        explanation.effects = moved
+    return explanations
 
 
 def explained_as_popular(answered: Answered) -> list[Explanation]:
-    """The items of a popular list; what is shown is a list of its own where its order is kept."""
-    ranked, items, size = answered.ranked, answered.items, answered.turn.request.size
+    """Explain the items of a popular list."""
+    ranked, items = answered.ranked, answered.items
     places: list[tuple[Place, Place | None]]
-    if answered.opened is None or ranked.order is None:
-        places = [(Place(rank=n, score=rounded(item.score), of=len(items)), None) for n, item in enumerate(items, 1)]
+    if answered.opened is None:  # the list that was kept on disk
+        of = len(answered.popular)
+        places = [(Place(rank=n, score=_rounded(item.score), of=of), None) for n, item in enumerate(items, 1)]
     else:
-        whole = Hits(ranked.itemids, ranked.scores)
-        shown = ranked.itemids[ranked.shown(size)].tolist()
-        places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in shown]
+        whole, shown = Hits(ranked.itemids, ranked.scores), ranked.shown(answered.turn.request.size)
+        places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in ranked.itemids[shown].tolist()]
     return [
         Explanation(
-            itemid=item.itemid,
-            reason=popular(),
-            channels={},
-            fused=Place(of=0),
-            ranked=ranked_at,
-            diversified=shown_at,
+            itemid=item.itemid, reason=_worded("popular"), channels={}, fused=Place(of=0), ranked=at, diversified=now_at
         )
-        for item, (ranked_at, shown_at) in zip(items, places, strict=True)
+        for item, (at, now_at) in zip(items, places, strict=True)
     ]
+
+
+# ------------------------------------------------------------------------------------------------------- places, shares
+
+
+def place(found: Hits, itemid: int) -> Place:
+    """An item's rank, from 1, and score on a list; a list may go on without scores (NaN)."""
+    at = np.flatnonzero(found.ids == itemid)
+    if not len(at):
+        return Place(of=len(found.ids))
+    score = float(found.scores[at[0]])
+    return Place(rank=int(at[0]) + 1, score=None if np.isnan(score) else _rounded(score), of=len(found.ids))
+
+
+def diversified(ranked: Ranked, itemid: int) -> Place | None:
+    """An item's place in the order that is shown; None where that is the ranked list's own."""
+    if ranked.order is None:
+        return None
+    at = np.flatnonzero(ranked.itemids[ranked.order] == itemid)
+    return Place(rank=int(at[0]) + 1 if len(at) else None, of=len(ranked.order))
+
+
+def channel_places(
+    evidence: Evidence, lists: Mapping[str, Hits], shares: Mapping[str, Shares], itemid: int, k: int
+) -> dict[str, ChannelPlace]:
+    """An item's place by channel, with its shares where the channel found it: the ``k``-th of ``shares``."""
+    places = {}
+    for name, found in lists.items():
+        at = place(found, itemid)
+        sums = _shares(evidence, shares[name], k) if name in shares and at.rank else None
+        places[name] = ChannelPlace(**at.model_dump(), shares=sums)
+    return places
+
+
+def _shares(evidence: Evidence, shares: Shares, k: int) -> shapes.Shares:
+    """One item's shares, with the largest of its events by name."""
+    events = shares.events[k]
+    largest = [n for n in np.argsort(-np.abs(events), kind="stable").tolist() if n in evidence.events and events[n]]
+    largest = largest[:EVENTS]
+    fields = evidence.opened.manifest.dataset.profile
+    return shapes.Shares(
+        base=_rounded(shares.base[k]),
+        popularity=_rounded(shares.popularity[k]),
+        profile={name: _rounded(share) for name, share in zip(fields, shares.profile[k], strict=False)},
+        history=[EventShare(**evidence.events[n], share=_rounded(events[n])) for n in largest],
+        others=_rounded(np.delete(events, largest).sum()),
+    )
+
+
+def _rounded(score: float) -> float:
+    return round(float(score), _DIGITS)
+
+
+# -------------------------------------------------------------------------------------------------------------- reasons
+
+
+def _reason(
+    evidence: Evidence, places: Mapping[str, ChannelPlace], shares: Mapping[str, Shares], itemid: int, k: int
+) -> Reason:
+    """The reason why recall found an item. ``k``: its place among the candidates, which the shares are of.
+
+    It is taken from the channel that counts most in fusion of those that found the item. The channel's shares are
+    compared with those of the mean candidate: a part that all candidates have in common puts none before another.
+    """
+    channels = {channel.name: channel for channel in evidence.opened.manifest.recipe.recall.channels}
+    counts = {name: channels[name].fusion_weight / (RRF_K + at.rank) for name, at in places.items() if at.rank}
+    name = max(counts, key=counts.__getitem__, default=None)
+    sums = shares.get(name) if name else None
+    if sums is not None and (found := _of_shares(evidence, sums, k)):
+        return found
+    names, items = evidence.opened.spec.genres, evidence.opened.exact
+    terms = [names[code - 1] for code in evidence.user.terms if items.has_term(itemid, code)]  # preferred
+    if name is None or sums is not None:
+        return _worded("popular", values=terms)
+    by_terms = {channel.name for channel in evidence.opened.manifest.recipe.recall.searched if channel.term_weight > 0}
+    return _worded("terms", values=terms) if name in by_terms and terms else _worded("taste")
+
+
+def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
+    """The reason that a sum gives; None where popularity lifts the item most."""
+    dataset, history = evidence.opened.manifest.dataset, evidence.user.history
+    parts = {
+        "history": shares.events.sum(axis=1),  # (candidates,)
+        "profile": shares.profile.sum(axis=1),
+        "popular": shares.base + shares.popularity,
+    }
+    most = max(parts, key=lambda name: float(parts[name][k] - parts[name].mean()))
+    if most == "history":
+        lifts = shares.events[k] - shares.events.mean(axis=0)  # (events,)
+        order = np.argsort(-lifts, kind="stable").tolist()
+        best = [n for n in order if n in evidence.events and shares.events[k, n] > 0]
+        liked = [n for n in best if history.ratings[n] > dataset.positive_level]
+        items = [evidence.named(int(history.itemids[n])) for n in (liked or best)[:_NAMED]]
+        return _worded("liked" if liked else "rated", items=items) if best else None
+    if most == "profile":
+        lifts = shares.profile[k] - shares.profile.mean(axis=0)  # (fields,)
+        return _worded("profile", values=[dataset.profile[n] for n in np.argsort(-lifts)[:_NAMED] if lifts[n] > 0])
+    return None
+
+
+_REASONS: Final[dict[ReasonCode, tuple[str, str]]] = {
+    "liked": ("Because you liked {en}.", "因为你喜欢{zh}。"),
+    "rated": ("Because of what you rated lately: {en}.", "因为你最近评过{zh}。"),
+    "profile": ("Liked by people with the same {en} as yours.", "与你 {zh} 相同的人喜欢它。"),
+    "terms": ("Of a kind that you often like: {en}.", "属于你常喜欢的类型：{zh}。"),
+    "popular": ("Popular with everybody.", "大家都喜欢。"),
+    "taste": ("Near to your taste, as learned from your ratings.", "接近从你的评分中学到的口味。"),
+}
+_POPULAR_TERMS: Final = (
+    "Popular, and of a kind that you often like: {en}.",
+    "大家都喜欢，而且属于你常喜欢的类型：{zh}。",
+)
+
+
+def _worded(code: ReasonCode, items: list[NamedItem] | None = None, values: list[str] | None = None) -> Reason:
+    items, values = items or [], values or []
+    en, zh = _POPULAR_TERMS if code == "popular" and values else _REASONS[code]
+    words = [item.title for item in items] or [value.replace("_", " ") for value in values]
+    quoted = [f"《{item.title}》" for item in items] or values
+    sentence = Sentence(en=en.format(en=joined(words)), zh=zh.format(zh="、".join(quoted)))
+    return Reason(code=code, items=items, values=values, sentence=sentence)
+
+
+def joined(words: list[str]) -> str:
+    """Join words: a; a and b; a, b and c."""
+    return " and ".join([*([", ".join(words[:-1])] if words[:-1] else []), *words[-1:]])
+
+
+# -------------------------------------------------------------------------------------------------------------- effects
+
+
+def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places | slice) -> list[shapes.Effects]:
+    """The effects on the scores of the items in places ``shown`` of the ranked list, as far as `MAX_ROWS` reaches.
+
+    A column of the items' side or of recall is replaced by its mean over the items in places ``reference``, a category
+    by the unknown one; an event is left out of the history. Columns that are the same for the whole list (the user's)
+    move no item past another and are left out. None where the list is not ranked. Raises ServiceError.
+    """
+    query, spec = evidence.ranked.query, evidence.opened.spec
+    if query is None or evidence.ranked.rows is None or not len(shown):
+        return []
+    rows, ranked = query.inputs.rows, evidence.ranked.rows
+    columns = np.flatnonzero(np.ptp(rows, axis=0) > 0).tolist()
+    instead = rows[ranked[reference]].mean(axis=0)
+    instead[[n for n, feature in enumerate(spec.features) if isinstance(feature, OneHotFeature)]] = UNKNOWN
+    histories = list(_without_each(evidence))
+    mine = rows[ranked[shown][: min(MAX_ITEMS, MAX_ROWS // (1 + len(columns) + len(histories)))]]  # (k, width)
+    changed = [mine]
+    for column in columns:
+        changed.append(mine.copy())
+        changed[-1][:, column] = instead[column]
+    lists = [ModelInputs(np.concatenate(changed), query.inputs.history)]
+    lists += [ModelInputs(mine, history) for history in histories]
+    scores = np.concatenate([scorer.call(replace(query, inputs=inputs)) for inputs in lists]).reshape(-1, len(mine))
+    moved = (scores[0] - scores[1:]).T  # (k, columns + events)
+    return [
+        shapes.Effects(
+            columns=[
+                ColumnEffect(
+                    column=spec.columns[columns[n]],
+                    value=round(float(row[columns[n]]), _EFFECT_DIGITS),
+                    instead=round(float(instead[columns[n]]), _EFFECT_DIGITS),
+                    effect=round(float(by_column[n]), _EFFECT_DIGITS),
+                )
+                for n in _largest(by_column)[:COLUMNS]
+            ],
+            history=[
+                EventEffect(**evidence.events[n], effect=round(float(by_event[n]), _EFFECT_DIGITS))
+                for n in [n for n in _largest(by_event) if n in evidence.events][:EVENTS]
+            ],
+        )
+        for row, by_column, by_event in zip(mine, moved[:, : len(columns)], moved[:, len(columns) :], strict=True)
+    ]
+
+
+def _largest(effects: Float32) -> list[int]:
+    order: list[int] = np.argsort(-np.abs(effects), kind="stable").tolist()
+    return order
+
+
+def _without_each(evidence: Evidence) -> Iterator[Float32]:
+    """The model's history columns without the newest event, without the second newest, ..."""
+    spec, history = evidence.opened.spec, evidence.user.history
+    for n in range(min(len(history), spec.history.length) if spec.history else 0):
+        rest = History(*(np.delete(part, n) for part in (history.itemids, history.ratings, history.times)))
+        yield spec.encode_history(rest, evidence.timestamp)

@@ -1,19 +1,18 @@
-"""Explanations: why each item is in a list, why another is not, and what each stage of a request was given and gave."""
+"""Explanations: why each item is in a list, why another is not, and the input and output of each stage of a request."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from flask import Flask, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import MAX_BYTES
-from extras.explain.evidence import Evidence
-from extras.explain.explain import Scorer, explained, explained_as_popular
+from extras.explain.explain import Evidence, Scorer, explained, explained_as_popular
 from extras.explain.shapes import Explanation, WhyNot
-from extras.explain.stages import report
-from extras.explain.why_not import for_a_stranger, itemid_of, of_no_item, why_not
+from extras.explain.why_not import for_a_stranger, of_no_item, why_not
 from online.recommend.recommend import SCORES_SHARE, Answered, Recommender
 from online.recommend.types import (
     MAX_SIZE,
@@ -33,6 +32,7 @@ from online.web.operations import KEY, operation, parameters, responses
 from online.web.parts import Parts
 
 PATH: Final = "/ml/why-not"
+Facts = Mapping[str, int | dict[str, int]]  # counts, by what is counted
 
 
 class ExplainRequest(Request):
@@ -59,7 +59,7 @@ class ExplainAnswer(Answer):
 
     explained: list[Explanation] = Field(
         default=[],
-        description="with explain: true: why each item is there, in the order of item_list",
+        description="with explain: true: why each item is there, in the order of item_list, as far as time reaches",
         exclude_if=lambda found: not found,
     )
     stages: list[StageReport] = Field(
@@ -104,35 +104,35 @@ def register(app: Flask, parts: Parts) -> None:
     @app.get(PATH)
     def look_up() -> Response:
         record = records.current()
-        asked = parse_query(WhyNotRequest, request.args)
-        record.facts |= {"user": asked.userid, "item": asked.itemid}
-        found = absent(recommender, parts.request_model, asked, record.watch, parts.preferred(asked.userid))
+        query = parse_query(WhyNotRequest, request.args)
+        record.facts |= {"user": query.userid, "item": query.itemid}
+        found = absent(recommender, parts.request_model, query, record.watch, parts.preferred(query.userid))
         record.facts |= {"release": found.release}
         return Response(found.model_dump_json(), mimetype="application/json")
 
 
 def explain(recommender: Recommender, answered: Answered) -> None:
-    """Add reasons and stages to an answer, where its request wants them. Raises ServiceError for a strict one."""
-    asked = answered.turn.request
-    if asked.explain is True:
-        evidence = evidence_of(answered)
-        if evidence is None:
+    """Add reasons and stages to an answer whose request wants them. Raises ServiceError for a strict one."""
+    turn, wanted = answered.turn, answered.turn.request
+    if wanted.explain is True:
+        if (evidence := Evidence.of(answered)) is None:
             answered.more["explained"] = explained_as_popular(answered)
         else:
-            scorer = _scorer(recommender, answered.turn)
-            answered.more["explained"] = explained(scorer, evidence, asked.size, strict=asked.strict)
-    if isinstance(asked, ExplainRequest) and asked.stages:
-        answered.more["stages"] = [StageReport(**each) for each in report(answered)]
+            scorer = _scorer(recommender, turn)
+            found = explained(scorer, evidence, wanted.size, turn.deadline, strict=wanted.strict)
+            answered.more["explained"] = found
+    if isinstance(wanted, ExplainRequest) and wanted.stages:
+        answered.more["stages"] = _stages(answered)
 
 
 def absent(
     recommender: Recommender,
     model: type[Request],
-    request: WhyNotRequest,
+    query: WhyNotRequest,
     watch: Stopwatch,
     preferred: str | None = None,
 ) -> WhyNot:
-    """Why an item is not in the list that a user would get now, found out by making that list.
+    """Explain why an item is not in the list that a user would get now, by making that list.
 
     Args:
         model: of the request for that list.
@@ -141,34 +141,88 @@ def absent(
     Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
     """
     serving = recommender.releases.serving or recommender.releases.live()
-    userid = read_id("userid", request.userid, serving.user_ids)
+    userid = read_id("userid", query.userid, serving.user_ids)
     # what is not given: as of now, as the server has it
-    given = request.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
-    asked = model.model_validate({**given, "userid": userid, "size": request.size, "strict": True})
-    turn = recommender.turn(asked, watch, preferred)
+    given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
+    made = model.model_validate({**given, "userid": userid, "size": query.size, "strict": True})
+    turn = recommender.turn(made, watch, preferred)
     answered = recommender.answered(turn)
     for hook in recommender.before_answer:
         hook(answered)
     opened = answered.opened
     assert opened is not None  # noqa: S101 (of a strict request)
-    own_id = read_id("itemid", request.itemid, opened.manifest.dataset.item_ids)
-    itemid = itemid_of(opened, own_id)
-    if itemid is None:
-        return of_no_item(opened, userid, own_id, request.size)
-    evidence = evidence_of(answered)
-    if evidence is None:
-        return for_a_stranger(opened, answered.ranked, userid, itemid, request.size)
-    return why_not(_scorer(recommender, turn), evidence, userid, itemid, request.size)
-
-
-def evidence_of(answered: Answered) -> Evidence | None:
-    """None: the popular list has answered."""
-    if answered.opened is None or answered.user is None or answered.candidates is None:
-        return None
-    timestamp = answered.turn.request.timestamp
-    return Evidence(answered.opened, answered.user, timestamp, answered.candidates, answered.ranked)
+    own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
+    if (itemid := opened.numbers.get(own_id)) is None:
+        return of_no_item(opened, userid, own_id, query.size)
+    if (evidence := Evidence.of(answered)) is None:
+        return for_a_stranger(opened, answered.ranked, userid, itemid, query.size)
+    return why_not(_scorer(recommender, turn), evidence, userid, itemid, query.size)
 
 
 def _scorer(recommender: Recommender, turn: Turn) -> Scorer:
-    """The scorer once more. That so many rows take too long says nothing of it."""
+    """The scorer, for more rows than usual: that they take too long is no failure of it."""
     return recommender.within(recommender.scorer, replace(turn, hurried=True), SCORES_SHARE)
+
+
+def _stages(answered: Answered) -> list[StageReport]:
+    """The stages that were reached, in their order, with what each was sent and what came back."""
+    turn, ranked = answered.turn, answered.ranked
+    stages = turn.watch.stages
+    # where a list stands in for something that failed, Redis's answer is not known
+    known = answered.user is not None or not answered.lacking or ("redis" in stages and stages["redis"].failed)
+    facts = _facts(answered) if known else {}
+    if ranked.order is not None:
+        shown = ranked.shown(turn.request.size)
+        brought_up = int((shown >= len(shown)).sum())  # they would not have been shown
+        facts["diversity"] = {"items": len(ranked.itemids)}, {"shown": len(shown), "brought_up": brought_up}
+    return [
+        StageReport(
+            stage=name,
+            began_ms=round((stage.began - turn.watch.began) * 1e3, 2),
+            took_ms=round(stage.seconds * 1e3, 2),
+            failed=stage.failed,
+            sent=dict(facts[name][0]) if name in facts else {},
+            received=dict(facts[name][1]) if name in facts and not stage.failed else {},
+        )
+        for name, stage in stages.items()
+    ]
+
+
+def _facts(answered: Answered) -> dict[str, tuple[Facts, Facts]]:
+    """Stage -> counts of its input and of its output."""
+    opened, user, candidates = answered.opened, answered.user, answered.candidates
+    if opened is None:
+        return {}
+    if user is None:
+        return {"redis": ({"users": 1}, {"users": 0})}
+    parts: dict[str, Any] = {
+        "history": user.history, "seen": user.seen, "terms": user.terms, "profile": user.profile
+    }  # fmt: skip
+    state = {name: len(part) for name, part in parts.items()}
+    facts: dict[str, tuple[Facts, Facts]] = {"redis": ({"users": 1}, {"users": 1, **state})}
+    if candidates is None:
+        return facts
+    recall, spec, rows = opened.manifest.recipe.recall, opened.spec, len(answered.ranked.itemids)
+    found = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
+    facts["elasticsearch"] = (
+        {
+            "searches": len({channel.name for channel in recall.searched}),
+            "vectors": dict(opened.manifest.vector_dims),
+            "excluded": len(user.seen),
+            "size": recall.candidates,
+        },
+        {"found": found, "fused": len(candidates.itemids)},
+    )
+    facts["feast"] = ({"users": 1}, {"features": len(spec.stored("user"))})
+    columns = {
+        "one_hot": len(spec.one_hot), "multi_hot": len(spec.multi_hot), "dense": len(spec.dense),
+        "recall": len(spec.candidate),
+    }  # fmt: skip
+    sent: Facts = {
+        "rows": rows,
+        "width": spec.widths.row,
+        "columns": {name: n for name, n in columns.items() if n},
+        "history": spec.widths.history,  # once for all rows
+    }
+    facts["triton"] = (sent, {"scores": rows})
+    return facts

@@ -245,8 +245,7 @@ def channel_hits(
 
 
 def _ends(points: Points) -> list[int]:
-    """Where chunks end: none has more than `CHUNK` points, nor, unless it is a single one, has seen more than `SEEN`
-    events."""
+    """Ends of chunks: of at most `CHUNK` points which, unless it is a single one, have seen at most `SEEN` events."""
     ends: list[int] = []
     begin = seen = 0
     for n, events in enumerate(points.positions.tolist()):

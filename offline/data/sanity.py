@@ -1,4 +1,4 @@
-"""What would make nonsense of a data set is said before anything is trained on it."""
+"""Sanity checks of a data set, before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def expect_room(events: int, memory_gb: float) -> None:
 
 @dataclass(frozen=True)
 class Counted:
-    """What is counted of ratings that are labelled and split; the past is what is not held out.
+    """Counts of labelled and split ratings; the past is all but the holdout.
 
     Attributes:
         events, liked, past, past_liked: events; those that are liked; those of the past, and liked ones of these.
@@ -111,10 +111,10 @@ def expect_sense(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
 
 
 def _known(ratings: pd.DataFrame, held_out: pd.Series) -> int:
-    """How many users have an event that the request of evaluation sees."""
-    asked = ratings[held_out].groupby(Columns.USER)[Columns.TIMESTAMP].min()
+    """Number of users with an event that the evaluation's request sees."""
+    requested = ratings[held_out].groupby(Columns.USER)[Columns.TIMESTAMP].min()
     past = ratings[~held_out]
-    times = past[Columns.USER].map(asked).fillna(np.inf).to_numpy()
+    times = past[Columns.USER].map(requested).fillna(np.inf).to_numpy()
     seen = happened(past[Columns.TIMESTAMP].to_numpy(), times)
     return int(past[Columns.USER][seen].nunique())
 

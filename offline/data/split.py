@@ -21,8 +21,8 @@ def label_and_split(
     Args:
         recorded: (rows,) those that came from servers: never held out, and not counted by the rule; None: none.
     """
-    told = np.zeros(len(ratings), np.bool_) if recorded is None else recorded
-    frame = ratings.assign(**{Columns.SPLIT: np.where(told, Split.RECORDED, "")})
+    feedback = np.zeros(len(ratings), np.bool_) if recorded is None else recorded
+    frame = ratings.assign(**{Columns.SPLIT: np.where(feedback, Split.RECORDED, "")})
     frame = frame.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     own = (frame[Columns.SPLIT] != Split.RECORDED).to_numpy()
     position, size = positions(frame.loc[own, Columns.USER])
@@ -60,7 +60,7 @@ def validation_mask(users: pd.Series, share: float) -> NDArray[np.bool_]:
 
 
 def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of every row its position (from 0) among its user's rows, and how many those are. ``users`` is sorted."""
+    """Position of every row among its user's rows, from 0, and their number. ``users`` is sorted."""
     ids = users.to_numpy()
     starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.array([], dtype=np.int64)
     sizes = np.diff(np.r_[starts, len(ids)])

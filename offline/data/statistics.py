@@ -122,7 +122,7 @@ STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
 
 
 def statistics() -> tuple[UserStatistic | ItemStatistic, ...]:
-    """Those of this project, then those of other packages."""
+    """Statistics of this project, then those of other packages."""
     others = (plugins.load(plugins.STATISTICS, name) for name in plugins.find(plugins.STATISTICS))
     return (*STATISTICS, *others)
 

@@ -1,1 +1,1 @@
-"""How good the recommendations are: metrics, baselines and the offline replay of what users went on to like."""
+"""Evaluation: metrics, baselines and the offline replay of held-out events."""

@@ -1,8 +1,8 @@
-"""How good the recommendations of the artifacts are: ``make evaluate-offline``, after ``make offline``.
+"""Evaluate the recommendations of the artifacts: ``make evaluate-offline``, after ``make offline``.
 
 Computes, with exact search, what the artifacts recommend at the time of every user's first held-out rating, and
 compares it with what the user liked among the held-out ten. Only the baselines are fitted; with --with-source the
-source's recipe too, the first time, and stands beside the one that is measured.
+source's recipe too, the first time, for comparison.
 
 Reads:  the artifacts of `make offline`
 Writes: pic/figures/evaluation_offline.json (another recipe's or published data set's: with its name);

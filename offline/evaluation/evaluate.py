@@ -1,6 +1,6 @@
 """Evaluate one recipe's artifacts, or the server that runs them: systems, report, comparison.
 
-The source's recipe is put beside it on demand: its steps are run once on the same data, and their artifacts are kept.
+The source's recipe is compared on demand: its steps are run once on the same data, and their artifacts are kept.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ Ask = Callable[[Holdout], Answers]  # queries a running server for every user
 def evaluate(
     settings: Settings, command: str, ask: Ask | None = None, source: Settings | None = None
 ) -> dict[str, Any]:
-    """The report of what the artifacts answer, or, with ``ask``, of what the server that serves them answers.
+    """Report on the answers of the artifacts or, with ``ask``, of the server that serves them.
 
     Args:
         command: that a reader can repeat.
-        ask: the running server; what exact search over the same artifacts answers is then put beside it.
-        source: settings of the source's artifacts on the same data, to put beside another recipe's.
+        ask: the running server, to be compared with exact search over the same artifacts.
+        source: settings of the source's artifacts on the same data, as a baseline.
 
     Raises ArtifactError or StepError when `make offline` has not run, and what ``ask`` raises.
     """
@@ -59,8 +59,8 @@ def evaluate(
     recorded = recorded_rows(settings)
     if recorded:
         log.warning(
-            "%d events of servers were trained on, and most came after the held-out ones: what is measured here is "
-            "better than what a stranger to them would get. No figure is written; "
+            "%d events of servers were trained on, and most came after the held-out ones: these metrics are "
+            "better than without them. No figure is written; "
             "RECSYS_TRAIN_ON_EVENTS=false make offline trains without them.",
             recorded,
         )
@@ -72,7 +72,7 @@ def evaluate(
         with timed("answers of the server", seconds):
             answers = ask(holdout)
     with timed("answers at other times", seconds):
-        asked = {when: (at, (ask or exactly)(at)) for when, at in later(holdout).items()}
+        moved = {when: (at, (ask or exactly)(at)) for when, at in later(holdout).items()}
     with timed("baselines", seconds):
         systems = baselines(holdout, SHOWN)
     if source and name != SOURCE.name:
@@ -95,7 +95,7 @@ def evaluate(
             "clock": clock_table(
                 {
                     when: (at, {"recall": found_then.fused, "ranked": found_then.ranked})
-                    for when, (at, found_then) in {SITTING: (holdout, answers), **asked}.items()
+                    for when, (at, found_then) in {SITTING: (holdout, answers), **moved}.items()
                 }
             ),
             **found,
@@ -104,7 +104,7 @@ def evaluate(
 
 
 def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[str, Any]:
-    """What changes between exact search over the artifacts and the running server.
+    """Compare the running server with exact search over the artifacts.
 
     Per stage: share of exact search's items that the server returns too (mean over users), number of users whose lists
     are identical, and the mean difference of every headline metric.
@@ -148,7 +148,7 @@ def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def head(command: str, settings: Settings, recipe: Recipe, users: Holdout | None = None) -> dict[str, Any]:
-    """How every report begins: what a reader can repeat, where it was measured, on what.
+    """Head of every report: command, machine, data set, recipe.
 
     ``users``: where it is said how many of them have something to be found.
     """
@@ -158,7 +158,7 @@ def head(command: str, settings: Settings, recipe: Recipe, users: Holdout | None
 
 
 def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> Path:
-    """Where a report is kept: named by its recipe where that is not the default, by its data set where not ML-1M.
+    """File of a report: named by its recipe where that is not the default, by its data set where not ML-1M.
 
     Of a data set that is not published it is not a figure of this project, and lies with the artifacts.
     """
@@ -216,7 +216,7 @@ def source_artifacts(settings: Settings) -> Settings:
 
 
 def _current(kept: Settings, settings: Settings) -> bool:
-    """Whether one run of the source's recipe, on the data of ``settings``, made what is kept."""
+    """Whether the kept artifacts are of one run of the source's recipe, on the data of ``settings``."""
     try:
         release_of_artifacts(kept)
     except ArtifactError:
@@ -226,7 +226,7 @@ def _current(kept: Settings, settings: Settings) -> bool:
 
 
 def asked_for(description: str | None) -> bool:
-    """Whether the command line of an evaluation asks for the source's recipe beside the one that is measured."""
+    """Parse the command line of an evaluation: whether to measure the source's recipe too."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--with-source", action="store_true", help="measure the source's recipe too")
     given: bool = parser.parse_args().with_source

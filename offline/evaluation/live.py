@@ -1,8 +1,7 @@
-"""How good the recommendations of the running server are: ``make evaluate``, after ``make up sync serve``.
+"""Evaluate the recommendations of the running server: ``make evaluate``, after ``make up sync serve``.
 
-Asks the server over HTTP for every user, at the moment of the user's first held-out rating, and looks for what the
-user liked among the held-out ten. What exact search over the same artifacts answers stands beside it, with
---with-source the source's recipe too.
+Sends a request over HTTP for every user, as of the user's first held-out rating, and looks for the liked items among
+the held-out ten. Exact search over the same artifacts is the baseline, with --with-source the source's recipe too.
 
 Reads:  the server; the artifacts of `make offline` that it serves
 Writes: pic/figures/evaluation.json (another recipe's or published data set's: with its name);
@@ -44,11 +43,11 @@ Body = Mapping[str, Any]
 def server_answers(
     url: str, release: str, channels: Sequence[str], size: int, holdout: Holdout, own_ids: DatasetIds
 ) -> Answers:
-    """What the server at ``url`` answers every user.
+    """Request the recommendations of every user from the server at ``url``.
 
     Args:
         release: the one it has to serve; ``channels``: names of its recall channels; ``size``: candidates.
-        own_ids: what the server and people call the users and items.
+        own_ids: own ids of the users and items, which the server uses.
 
     Raises StepError when there is no server, when it serves another release, or when an answer is malformed.
     """

@@ -53,7 +53,7 @@ class Holdout:
     slices: Mapping[str, NDArray[np.bool_]]
 
     def asked_at(self, times: Ints) -> Holdout:
-        """The same targets, asked for at ``times`` (users,), none before those of `holdout_of`."""
+        """The same targets, for requests at ``times`` (users,), none before those of `holdout_of`."""
         return replace(self, known=as_of(self.past, times), times=times)
 
     def judged(self, lists: Lists) -> Lists:
@@ -61,7 +61,7 @@ class Holdout:
         return _kept(lists, self._judges(lists), 0)
 
     def judged_answers(self, answers: Answers) -> Answers:
-        """All lists `judged`, each score beside its item, and then as long as they are shown."""
+        """All lists `judged`, with their scores, and then cut to the length that is shown."""
         judges = self._judges(answers.ranked)
         judged = Answers(
             {name: self.judged(lists) for name, lists in answers.channels.items()},
@@ -84,7 +84,7 @@ class Holdout:
 
 
 def as_of(data: Sequences, times: Ints) -> Sequences:
-    """What a request of each user at ``times`` (users,) sees."""
+    """Events that a request of each user at ``times`` (users,) sees."""
     return data.select(happened(data.times, times[data.users]))
 
 
@@ -97,8 +97,8 @@ def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
 def holdout_of(past: Sequences, future: Sequences) -> Holdout:
     """The same users' events before and from the request on. Users without a past are in no slice by time."""
     before, times = (np.zeros(past.n_users, dtype=np.int64) for _ in range(2))
-    asked = future.lengths > 0
-    times[asked] = future.times[future.starts[:-1][asked]]
+    requested = future.lengths > 0
+    times[requested] = future.times[future.starts[:-1][requested]]
     known = as_of(past, times)
     has_past = known.lengths > 0
     before[has_past] = past.times[past.starts[1:][has_past] - 1]
@@ -126,13 +126,13 @@ def holdout_of(past: Sequences, future: Sequences) -> Holdout:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a recommender returned for every user: item codes, best first, 0 where a list is shorter.
+    """Answers of a recommender for every user: item codes, best first, 0 where a list is shorter.
 
     Attributes:
         channels: name -> (users, candidates) of each recall channel.
         fused: (users, candidates) of all channels, in recall's order.
         ranked: (users, candidates; of a server `SHOWN` or fewer) the best of these, in the ranker's order.
-        scores: the ranker's, beside ``ranked``.
+        scores: the ranker's, parallel to ``ranked``.
     """
 
     channels: Mapping[str, Lists]

@@ -1,6 +1,6 @@
 """Report on several recommenders as JSON: metrics, funnel, slices, the same at other times, thresholds.
 
-Their lists come from artifacts or from a running server. `clock_table` asks for the same targets in the sitting (as of
+Their lists come from artifacts or from a running server. `clock_table` requests the same targets in the sitting (as of
 the second of the first held-out rating, when most users are in the middle of rating films), an hour later and now.
 `check` holds the default recipe to its thresholds: `make evaluate` and `make evaluate-offline` fail below them.
 """
@@ -71,7 +71,7 @@ def summary(holdout: Holdout, lists: Lists) -> dict[str, float]:
 
 
 def without_past(holdout: Holdout, systems: Mapping[str, Lists]) -> dict[str, Any]:
-    """How many users have liked something in the holdout and have no past, and the headline means over them alone."""
+    """Number of users without a past who liked something in the holdout, and the headline means over them alone."""
     users = int(np.count_nonzero(np.diff(holdout.cold.indptr)))
     table = {
         name: {key: metrics.mean(value, resamples=1).mean for key, value in _headlines(holdout.cold, lists).items()}
@@ -225,19 +225,19 @@ MEASURES = ("recall@200", "recall@50", "ndcg@50")
 
 
 def later(holdout: Holdout) -> dict[str, Holdout]:
-    """The holdout asked for an hour later, and now."""
+    """The holdout with requests an hour later, and now."""
     now = np.full_like(holdout.times, int(time.time()))
     return {HOUR_LATER: holdout.asked_at(holdout.times + BREAK_S), NOW: holdout.asked_at(now)}
 
 
-def clock_table(asked: Mapping[str, tuple[Holdout, Mapping[str, Lists]]]) -> dict[str, Any]:
+def clock_table(holdouts: Mapping[str, tuple[Holdout, Mapping[str, Lists]]]) -> dict[str, Any]:
     """Everybody or a slice -> system -> when -> how many users, and means.
 
     Args:
-        asked: when -> the holdout as it was asked then, and each system's lists.
+        holdouts: when -> the holdout with requests then, and each system's lists.
     """
     found: dict[str, Any] = {row: {} for row in (EVERYBODY, *ROWS)}
-    for when, (holdout, systems) in asked.items():
+    for when, (holdout, systems) in holdouts.items():
         inside = {EVERYBODY: np.ones(holdout.past.n_users, dtype=bool)} | {row: holdout.slices[row] for row in ROWS}
         for name, lists in systems.items():
             values = per_user(holdout.relevance, holdout.judged(lists))
@@ -295,7 +295,7 @@ def _missed(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} of the {kind} list is {value:.4f} and should be at least {floor:.3f}"
         if value > ceiling:
             yield f"{name} of the {kind} list is {value:.4f}, above {ceiling:.3f}: was the holdout trained on?"
-    if found["dataset"] == "ml-1m":  # of the smaller one it cannot be told apart from chance
+    if found["dataset"] == "ml-1m":  # of the smaller one it cannot be distinguished from chance
         for name in BETTER_RANKED:
             change, p_value = (found["ranking"][name][key] for key in ("difference", "p_value"))
             if not (change > 0 and p_value < P_VALUE):

@@ -40,7 +40,7 @@ CHUNK = 16  # users at once
 
 
 class State(NamedTuple):
-    """What is stored about a user to answer a request."""
+    """Stored state of a user, from which a request is answered."""
 
     history: History
     profile: Ints | None  # codes; None: nothing is stored

@@ -121,7 +121,7 @@ class ListRankerConfig(BaseModel):
 
     @property
     def features(self) -> int:
-        """How many columns go in as they are."""
+        """Number of columns that go in as they are."""
         return self.feature_columns[1] - self.feature_columns[0]
 
 

@@ -34,12 +34,12 @@ def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitte
 
 
 def channels_of(fitted: Sequence[FittedChannel]) -> tuple[Channel, ...]:
-    """What is served of them."""
+    """Served forms of fitted channels."""
     return tuple(each.channel for each in fitted)
 
 
 def channel_set(channels: Sequence[Channel], past: Sequences) -> ChannelSet:
-    """Those that compute something when a request comes: all but the vectors that are stored by user."""
+    """Channels that compute something at a request: all but those with a stored vector for each user."""
     return ChannelSet(past.itemids, tuple(each for each in channels if not isinstance(each, StoredVectors)))
 
 
@@ -125,10 +125,10 @@ def fit_teachers(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Chann
 
 
 def lists_of(teachers: Sequence[Channel], past: Sequences, inputs: Inputs, recipe: Recipe) -> Lists:
-    """What the teachers recall at the requests. Raises StepError when no list holds anything liked."""
+    """Recall the teachers' lists at the requests. Raises StepError when no list holds anything liked."""
     return lists_config(recipe).recalled(past, inputs.profiles, teachers)
 
 
 def lists_config(recipe: Recipe) -> ListsConfig:
-    """What the recipe's ranker is trained on."""
+    """Settings of the lists that the recipe's ranker is trained on."""
     return ListsConfig.of(recipe, ranker_of_lists(recipe))

@@ -268,7 +268,7 @@ class _Batch(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """Of all targets."""
+        """Sum of the targets' weights."""
         return float(self.weights[self.targets[0]].sum())
 
 

@@ -1,4 +1,4 @@
-"""How networks are trained: one loop for all of them, then the two kinds of examples, rated pairs and recalled lists.
+"""Training of networks: one loop for all of them, then the two kinds of examples, rated pairs and recalled lists.
 
 The same arguments give the same weights, bit for bit, on one machine: every operation used is deterministic on the CPU
 at a fixed number of threads.

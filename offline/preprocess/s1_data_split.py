@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.columns import Split
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.machine import free_memory_gb
@@ -28,7 +28,6 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
-from offline.data.recorded import merge
 from offline.data.sanity import Counted, counted, expect_room, expect_sense
 from offline.data.split import label_and_split
 
@@ -40,17 +39,20 @@ def main(settings: Settings) -> None:
     rows = pq.read_metadata(artifacts.RAW_INTERACTIONS.at(folder)).num_rows
     expect_room(rows, settings.pandas.memory_gb or free_memory_gb())
 
-    # the data set, and the server's feedback in it
+    # the data set, and the server's feedback merged into it by the extra that collects it
     ratings, users, items = (table.read(folder) for table in artifacts.RAW)
-    merged = merge(dataset, ratings, users, items, artifacts.EVENTS.read(folder))
+    recorded = None  # (rows,) which ratings are feedback
+    if len(events := artifacts.EVENTS.read(folder)):
+        merged = plugins.load(plugins.FEEDBACK, "merge")(dataset, ratings, users, items, events)
+        ratings, users, recorded = merged.ratings, merged.users, merged.recorded
 
     # labels, and who may see which row
-    split = label_and_split(merged.ratings, dataset, settings.recipe.data.train_share, merged.recorded)
+    split = label_and_split(ratings, dataset, settings.recipe.data.train_share, recorded)
     found = counted(split)
     check(found, dataset, settings.recipe)
 
     artifacts.RATINGS.write(folder, split)
-    artifacts.USERS.write(folder, merged.users)
+    artifacts.USERS.write(folder, users)
     artifacts.ITEMS.write(folder, items)
     artifacts.SPLIT_REPORT.write(folder, read)
     say(found)

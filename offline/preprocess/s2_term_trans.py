@@ -61,7 +61,7 @@ def say(folder: Path, rows: int, genres: list[str], item_terms: pd.DataFrame) ->
 
 
 def _of_second(item_terms: pd.DataFrame) -> int:
-    """How many items have the second genre."""
+    """Number of items with the second genre."""
     return sum(2 in codes for codes in item_terms[Columns.GENRES])
 
 

@@ -208,7 +208,7 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far apart the two sides are, at most, per group of columns."""
+    """Largest differences of the two sides, per group of columns."""
 
     pairs: int
     users: int

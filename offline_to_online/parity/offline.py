@@ -67,11 +67,11 @@ class RecallTruth:
         return candidate_columns([channel.name for channel in self.manifest.recipe.recall.channels])
 
     def scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
-        """What each channel gives every item for a request at ``timestamp``: channel name -> (items,).
+        """Score every item by each channel for a request at ``timestamp``: channel name -> (items,).
 
         Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
         """
-        asked = vectors_of(self.manifest, self.channels, user, timestamp)
+        vectors = vectors_of(self.manifest, self.channels, user, timestamp)
         codes = self.channels.codes(self.itemids)
         scored = self.channels.scores(user.history, user.profile, timestamp)
         given = {
@@ -79,7 +79,7 @@ class RecallTruth:
             for name, values in scored.items()
         }
         searched = {
-            channel.name: self._search(channel, asked.get(channel.name), user)
+            channel.name: self._search(channel, vectors.get(channel.name), user)
             for channel in self.manifest.recipe.recall.searched
         }
         return {channel.name: (given | searched)[channel.name] for channel in self.manifest.recipe.recall.channels}
@@ -184,7 +184,7 @@ class OfflineTruth:
     model: ScoringModel
 
     def inputs(self, userid: int, timestamp: int, fused: Fused) -> ModelInputs:
-        """What the model is given of one user's candidates. Raises KeyError for an id that is not there."""
+        """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""
         user, items = self.users.loc[[userid]], self.items.loc[fused.ids.tolist()]
         return self.spec.model_inputs(
             self.spec.encode_users(_columns(user)),

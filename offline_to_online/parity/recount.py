@@ -1,4 +1,4 @@
-"""What the server's state should be, counted again, straight from the ratings.
+"""The server's expected state, counted again, straight from the ratings.
 
 The offline steps have counted all of this already. It is counted again here, by other code, so that a mistake in the
 artifacts themselves, a wrong window for example, is found too, and not only a difference between two copies of them.
@@ -57,7 +57,7 @@ def _profiles(people: pd.DataFrame, names: Sequence[str]) -> dict[int, np.ndarra
 
 @dataclass(frozen=True)
 class Served:
-    """What statistics are counted from, and for which users or items.
+    """Ratings that statistics are counted from, and the users or items they are counted for.
 
     Attributes:
         ratings: the train and test rows of the users, or of all.
@@ -68,7 +68,7 @@ class Served:
     ids: pd.Index
 
     def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
-        """How many ratings each id has, or how many of some ``rows``; 0 where none."""
+        """Number of ratings of each id, or of those of some ``rows``; 0 where none."""
         ratings = self.ratings if rows is None else self.ratings[rows]
         return ratings.groupby(by).size().reindex(self.ids, fill_value=0)
 

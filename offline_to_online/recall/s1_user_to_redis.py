@@ -2,7 +2,7 @@
 
 Industry keeps what a request needs about its user in a key-value store that answers in a fraction of a millisecond.
 A vector that a channel learned for a user is stored; the other channels compute theirs from the history when a request
-is answered, with tables that are stored beside the users. So is the page's map of the items: their vectors, projected.
+is answered, with tables that are stored with the users. So is the page's map of the items: their vectors, projected.
 All of it is loaded under the release's own keys, so nothing that is being served changes.
 
 Reads:  data_exchange_center/offline/user_state, user_preferences, user_vectors, user_seen, popular and item_vectors

@@ -42,7 +42,7 @@ class ReleaseStore(ABC, Generic[Content, Report]):
     A release is marked as checked once everything that was loaded has been read back and compared with its source;
     loading it again takes the mark away first. Without the mark a release does not go live.
 
-    Every method raises StepError, naming the service and its address, when the service does not do what it is asked.
+    Every method raises StepError, naming the service and its address, when the service fails.
     """
 
     title: ClassVar[str]  # the service's name in a sentence
@@ -54,7 +54,7 @@ class ReleaseStore(ABC, Generic[Content, Report]):
     @property
     @abstractmethod
     def address(self) -> str:
-        """Where the service is, as a person would look for it."""
+        """Address of the service, for messages."""
 
     @contextmanager
     def reaching(self) -> Iterator[None]:
@@ -130,7 +130,7 @@ def reaching(name: str, address: str) -> Iterator[None]:
         yield
     except _SERVICE_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise StepError(f"{name} at {address} did not do what was asked ({reason})", START_SERVICES) from error
+        raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
 
 
 def redis_address(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""The items' genres and vectors in Elasticsearch: an index a release, checked by asking for them as the server does.
+"""The items' genres and vectors in Elasticsearch: an index a release, checked by the server's own queries.
 
 An index holds an inverted index of genre codes, and a vector index a recall channel. It carries the mark ``complete``
 in its mapping once everything is in it. One without the mark is the leftover of an interrupted load and is deleted; one
@@ -65,14 +65,14 @@ ONE: Final = Shards()
 
 @dataclass(frozen=True)
 class IndexContent:
-    """What goes into a release's index, and what it must then find."""
+    """Content of a release's index, and searches that it must answer."""
 
     items: Sequence[ItemRow]
     searches: Mapping[str, Sequence[Search]]  # channel name -> searches of some users
 
 
 class SelfCheck(NamedTuple):
-    """Outcome of asking with every item's own vector."""
+    """Outcome of searching with every item's own vector."""
 
     first: int  # items that their vector finds first
     tied: int  # items that tie with the one that is found first
@@ -100,7 +100,7 @@ class VectorCheck:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What the checks of an index have found."""
+    """Findings of an index's checks."""
 
     genres: Mapping[int, int]  # genre code -> items
     channels: Mapping[str, tuple[SelfCheck, VectorCheck]]  # by channel name
@@ -407,7 +407,7 @@ def check_candidates(
     if outcome.mean_overlap < MIN_OVERLAP or outcome.min_overlap < MIN_OF_ONE:
         raise CheckError(
             f"the index finds {outcome.mean_overlap:.4f} of the model's exact {recall.candidates} candidates of "
-            f"channel {channel.name} over {outcome.users} users; at least {MIN_OVERLAP} is asked (worst: user "
+            f"channel {channel.name} over {outcome.users} users; at least {MIN_OVERLAP} is required (worst: user "
             f"{outcome.worst!r}, {outcome.min_overlap:.4f}; at least {MIN_OF_ONE}). "
             "Raise num_candidates in the recipe"
         )
@@ -526,6 +526,6 @@ def search(
 
 def _body(release: str, search: Search, recall: RecallRecipe, channel: VectorRecipe) -> dict[str, Any]:
     query = ItemQuery(release, recall, {channel.name: search.vector}, seen=search.seen)
-    asked = channel_query(channel, query, unseen_filter(search.seen))
-    assert asked is not None  # noqa: S101
-    return search_body(asked, recall.candidates)
+    body = channel_query(channel, query, unseen_filter(search.seen))
+    assert body is not None  # noqa: S101
+    return search_body(body, recall.candidates)

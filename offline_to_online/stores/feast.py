@@ -48,8 +48,8 @@ ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
 CHUNK: Final = 500  # entities a request
 _READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
 _FIELDS: Final = "fields.json"
-_UNAPPLIED: Final = ".unapplied"  # file in the repository: something has changed that Feast was not told of yet
-_CHECKED: Final = "checked"  # file beside a release's others: all of it was read back through the feature server
+_UNAPPLIED: Final = ".unapplied"  # file in the repository: changes that `feast apply` has not seen yet
+_CHECKED: Final = "checked"  # file of a release: all of it was read back through the feature server
 _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
 _FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
@@ -57,7 +57,7 @@ _JOB: Final = "offline_to_online.stores.feast_job"
 
 
 class FeastEngine(NamedTuple):
-    """What Feast's commands are run with: this Python and Feast's file store, or a plugin that RECSYS_ENGINE names.
+    """Environment of Feast's commands: this Python and Feast's file store, or a plugin that RECSYS_ENGINE names.
 
     Attributes:
         python: which one they run in.
@@ -116,7 +116,7 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
         wait_until_known(self.settings, manifest.release)
 
     def _check(self, manifest: Manifest, content: FeatureContent) -> int:
-        """What the registry believes to be loaded may be lost in the online store: then all of it is loaded again."""
+        """Load all of it again where the online store has lost rows that the registry has as loaded."""
         release = manifest.release
         try:
             check_features(self.settings, release, content.frames, content.own_ids)
@@ -177,7 +177,7 @@ def checked_mark(settings: Settings, release: str) -> Path:
 
 
 def own_ids_file(settings: Settings, release: str) -> Path:
-    """What people call the release's users and items."""
+    """File with the own ids of the release's users and items."""
     return release_dir(settings, release) / "own_ids.json"
 
 
@@ -209,7 +209,7 @@ def write_features(
 
 
 def write_own_ids(settings: Settings, release: str, own_ids: Mapping[Entity, OwnIds]) -> None:
-    """For whoever brings the release's rows up to date when the artifacts are another release's."""
+    """Keep own ids with the release, to update its rows when the artifacts are another release's."""
     with written_in_place(own_ids_file(settings, release)) as temporary:
         pairs = {entity: list(ids.items()) for entity, ids in own_ids.items()}
         temporary.write_text(json.dumps(pairs) + "\n", encoding="utf-8")
@@ -331,12 +331,12 @@ def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]
     else:
         copy.unlink(missing_ok=True)
     with written_in_place(config) as temporary:
-        told = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), engine)
-        temporary.write_text(told, encoding="utf-8")
+        config_text = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), engine)
+        temporary.write_text(config_text, encoding="utf-8")
     for command in commands:
         log.info("feast %s", " ".join(command))
-    told = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
-    job = [str(engine.python(settings)), "-m", engine.job, told]
+    arguments = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
+    job = [str(engine.python(settings)), "-m", engine.job, arguments]
     _run(settings, repo, commands[0][0], job, engine.variables(settings))
     copy.replace(registry)
 
@@ -364,7 +364,7 @@ def _run(settings: Settings, repo: Path, what: str, command: Sequence[str], vari
 
 
 def ask(settings: Settings, service: str, key: str, ids: Sequence[int], url: str = "") -> requests.Response:
-    """A feature server's answer for one feature service, as the README's curl asks it; ``url``: not the first's."""
+    """Query a feature server for one feature service, as the README's curl does; ``url``: not the first's."""
     with local_session() as session:
         return session.post(
             f"{url or settings.feast.url}/get-online-features",

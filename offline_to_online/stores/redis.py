@@ -1,7 +1,7 @@
 """Recall state in Redis, under the release's keys: one hash a user, the popular list, the channels, the map.
 
 The key `wire.users_key` is the mark: it is written once everything was read back, so an interrupted load, or one that
-failed its check, is told apart from a whole one. The pointer `wire.LIVE_KEY` lies here too: moving it is going live.
+failed its check, is distinguished from a whole one. The pointer `wire.LIVE_KEY` lies here too: moving it is going live.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
     def _load(self, manifest: Manifest, content: RecallState) -> None:
         """A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half.
 
-        So are the lists of the users, which are made beside the old ones.
+        So are the lists of the users, which are made under temporary keys.
         """
         release = manifest.release
         lists = wire.ids_key(release), wire.event_counts_key(release)
@@ -82,7 +82,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             pipe.execute()
 
     def _rename(self, client: Connected, keys: Mapping[str, str]) -> None:
-        """In one step, or in a cluster one after the other. ``keys``: made beside -> in whose place."""
+        """Rename in one step, or in a cluster one after the other. ``keys``: temporary -> final."""
         if self.layout.cluster:
             for made, key in keys.items():
                 with client.at(key) as server:
@@ -103,7 +103,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
         return groups.values()
 
     def remembered(self, users: Sequence[UserRow], dataset: str) -> tuple[UserRow, ...]:
-        """Those of a data set whom nobody has asked a server to forget. Raises as `remembered_ids`."""
+        """Users of a data set who were not forgotten. Raises as `remembered_ids`."""
         kept = self.remembered_ids([row.own_id for row in users], dataset)
         return tuple(row for row in users if row.own_id in kept)
 
@@ -205,7 +205,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             set_copies(client, self.layout, key)
 
     def published(self, release: str) -> Published:
-        """What was written when the release went live. Raises StepError when it never did or is gone."""
+        """Manifest and model version as of going live. Raises StepError when the release never did or is gone."""
         with self.reaching(), redis_client(self.settings) as client:
             raw = read(client, wire.manifest_key(release))
         if raw is None:

@@ -1,9 +1,9 @@
 """The ranking model in Triton: a version a release, in one model repository with Docker and without.
 
 One configuration describes all versions of a model, so they have inputs of the same widths (numbers of columns).
-Releases of other widths, which is another data set's genres or another kind of ranker, stand beside it under a name of
-their own. A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
-version is never overwritten, since it may be served. Beside the folders, ``.checked-<version>`` holds the sha256 of the
+Releases of other widths, which is another data set's genres or another kind of ranker, have a name of their
+own. A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
+version is never overwritten, since it may be served. The file ``.checked-<version>`` holds the sha256 of the
 model.onnx that passed every check.
 """
 
@@ -49,7 +49,7 @@ instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where a release's model stands in Triton."""
+    """Name and version of a release's model in Triton."""
 
     model: str  # `wire.MODEL`, or that and a width
     version: int
@@ -70,7 +70,7 @@ class ModelContent:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """Where the model stands, and how far its scores are from PyTorch's at most."""
+    """The model's place, and the largest difference of its scores to PyTorch's."""
 
     place: Place
     difference: float
@@ -253,7 +253,7 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
             self._mark_of(place).unlink(missing_ok=True)
 
     def _is_checked(self, release: str) -> bool:
-        """Whether the model that lies here, and no other, passed every check."""
+        """Whether this very model passed every check."""
         place = self.find(release)
         if place is None or not (mark := self._mark_of(place)).is_file():
             return False
@@ -285,7 +285,7 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
         return self.repository / place.model / str(place.version)
 
     def find(self, release: str) -> Place | None:
-        """Where a release's model stands, its newest one; None when there is none."""
+        """Place of a release's newest model; None when there is none."""
         places = [place for place, model in self.versions().items() if model.release == release]
         return max(places, key=lambda place: place.version, default=None)
 

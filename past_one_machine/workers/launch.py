@@ -79,7 +79,7 @@ def _work(main: Main) -> int:
         steps.run(partial(_join, main))
     except SystemExit as end:
         if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)  # noqa: T201 (the sentence that a person is told)
+            print(end.code, file=sys.stderr)  # noqa: T201 (the message for the user)
             return 1
         return end.code or 0
     return 0

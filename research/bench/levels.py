@@ -64,7 +64,7 @@ def table(levels: Sequence[Level]) -> Table:
     """Times in ms; the stages' are the server's medians, and overlap."""
     shown = Table(box=box.SIMPLE, pad_edge=False)
     for name in ("in flight", "answered", "degraded", "refused", "requests/s", "p50", "p99", *STAGES):
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", overflow="fold")
     for level in levels:
         stages = (f"{level.stage_p50_ms.get(stage, float('nan')):.1f}" for stage in STAGES)
         figures = (f"{level.requests_per_s:.1f}", f"{level.p50_ms:.1f}", f"{level.p99_ms:.1f}")

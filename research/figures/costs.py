@@ -312,7 +312,7 @@ def waterfall(figure: Figure) -> str:
     ratio = "A single request takes {ratio} times its slowest chain of bare calls ({chain} ms)."
     said = ratio.format(ratio=figure["p50_over_chain"], chain=figure["bare_ms"]["chain"])
     share = f"Our own server's share of the processor time: {shares}."
-    picture = f"![{WATERFALL_PICTURE}](../../pic/waterfall.png)"
+    picture = f"![{WATERFALL_PICTURE}](pic/waterfall.png)"
     return f"{picture}\n\n{table(head, rows)}\n\n{said} {share} {measured(figure)}"
 
 
@@ -326,7 +326,7 @@ def shed(figure: Figure) -> str:
     ]
     best = "Best rate: {rate} requests/s; loads are times that, goodput a share of it."
     said = best.format(rate=figure["best"]["requests_per_s"])
-    picture = f"![{SHED_PICTURE}](../../pic/shed.png)"
+    picture = f"![{SHED_PICTURE}](pic/shed.png)"
     return f"{picture}\n\n{table(head, rows)}\n\n{said} {measured(figure)}"
 
 

@@ -23,7 +23,7 @@ from data_exchange_center.figures import FIGURES, PICTURES, STYLE
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.experiments.pictures import replayed
+from extras.experiments.report import over_time
 from research.measure.list_diversity import COST
 
 log = logging.getLogger(__name__)
@@ -195,6 +195,15 @@ def _intervals(parts: Sequence[Found]) -> tuple[list[float], list[list[float]]]:
 def _shades(names: Sequence[str]) -> list[str]:
     greys = iter(("#c9ced4", "#9aa3ad", "#6b7480"))
     return [next(greys) if colour(name) == BASELINE else colour(name) for name in names]
+
+
+def replayed(found: Found) -> Figure:
+    """A panel an experiment: left that which must come out even, right that which must not."""
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    panels = figure.subplots(2, 2)
+    for axes, each in zip(panels.flat, found["experiments"].values(), strict=True):
+        over_time(axes, each)
+    return figure
 
 
 PICTURE: dict[str, tuple[str, Callable[[Found], Figure]]] = {

@@ -95,7 +95,7 @@ def table(levels: Sequence[dict[str, Any]]) -> Table:
     shown = Table(box=box.SIMPLE, pad_edge=False)
     parts = ("server", "redis", "elasticsearch", "feast", "triton")
     for name in ("level", "", "answered", "degraded", "refused", "requests/s", "p50", "p99", "processor", *parts):
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", overflow="fold")
     for level in levels:
         for name in (THIS, OTHER):
             of = level[name]

@@ -29,20 +29,26 @@ from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
-from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import write_json
 from data_exchange_center.machine import machine
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError, progress
+from extras.events.event_parts import EventParts
 from extras.experiments.always_valid import ALPHA, difference_path
-from extras.experiments.changes import Kept, started, stopped
-from extras.experiments.dealing import arm_of
-from extras.experiments.declaration import DAY_S, Declaration, Experiment, Kind, named
-from extras.experiments.outcomes import Outcomes
-from extras.experiments.report import SUSPICIOUS, found_by, show
-from extras.experiments.report_command import Logs
+from extras.experiments.declaration import (
+    DAY_S,
+    Declaration,
+    Experiment,
+    Kept,
+    Kind,
+    arm_of,
+    named,
+    started,
+    stopped,
+)
+from extras.experiments.report import SUSPICIOUS, Outcomes, found_by, outcomes_of, show
 from extras.experiments.store import ExperimentStore
 from offline.evaluation.evaluate import write
 from offline.evaluation.live import expect_release
@@ -84,7 +90,7 @@ PLANNED: Final = {
 
 
 def replay(
-    settings: Settings, logs: Logs, data: Replay, users: Sequence[int], releases: Mapping[str, str], each: Each
+    settings: Settings, data: Replay, users: Sequence[int], releases: Mapping[str, str], each: Each
 ) -> dict[str, tuple[Experiment, Outcomes]]:
     """Run the four experiments on ``users``, each by its name in `PLANNED`, and take all of it back.
 
@@ -106,7 +112,7 @@ def replay(
             _all(each, partial(_told, data=data), users, "what they did then")
             experiments = {title: named(store.call(None), planned.name) for title, planned in PLANNED.items()}
             return {
-                title: (experiment, _outcomes(logs, experiment, data, len(users)))
+                title: (experiment, _outcomes(settings, experiment, data, len(users)))
                 for title, experiment in experiments.items()
             }
         finally:
@@ -165,11 +171,11 @@ def _taken_back(loop: ServerLoop, user: int, data: Replay) -> None:
     loop.take_back(data.userid(user), PREFIX)
 
 
-def _outcomes(logs: Logs, experiment: Experiment, data: Replay, n_users: int) -> Outcomes:
+def _outcomes(settings: Settings, experiment: Experiment, data: Replay, n_users: int) -> Outcomes:
     """Once all exposures are in the log."""
 
     def read() -> Outcomes:
-        return logs.outcomes(experiment, data.dataset, inf)  # nobody is watched: all that they did is told
+        return outcomes_of(settings, experiment, data.dataset, inf)  # nobody is watched: all that they did is told
 
     try:
         again = retry_if_result(lambda outcomes: len(outcomes.userids) < n_users)
@@ -229,12 +235,11 @@ def main(settings: Settings) -> None:
     base_name = inputs.dataset.base_name
     with (
         EventParts(settings.events_dir(base_name)).locked(),
-        closing(Logs(settings)) as logs,
         loops(settings, live or releases[DEFAULT.name], base_name) as each,
     ):
         for recipe, release in releases.items():  # on every worker, so that no answer is of another release
             _all(each, partial(_until_open, data=data, release=release), users[:64], f"{recipe}'s release")
-        outcomes = replay(settings, logs, data, users, releases, each)
+        outcomes = replay(settings, data, users, releases, each)
     experiments = {title: found_by(*pair) for title, pair in outcomes.items()}
     measured = {
         "command": f"make experiment-replay{f' users={size}' if size else ''}",

@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps
-from data_exchange_center.event_parts import EventParts
 from data_exchange_center.machine import machine
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
+from extras.events.event_parts import EventParts
 from offline.evaluation.evaluate import write
 from offline.evaluation.live import IN_FLIGHT, expect_release
 from offline.evaluation.metrics import mean

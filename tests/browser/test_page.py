@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from tenacity import Retrying, stop_after_delay
 
-from extras.experiments.dealing import arm_of
+from extras.experiments.declaration import arm_of
 from tests.browser.conftest import Said, Site
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import LONG_HISTORY_USER

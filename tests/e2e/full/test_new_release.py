@@ -39,7 +39,7 @@ def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_
         artifacts.USER_PREFERENCES.write(folder, preferences)
         back = road.run("make", "sync", seconds=900)
     assert back.returncode == 0, back.stdout
-    assert itemids(answer_of_another_release(road, second["release"])) == itemids(first)
+    assert itemids(road.wait_for_release(first["release"])) == itemids(first)
 
 
 def test_a_release_that_fails_its_check_never_goes_live(road: Road) -> None:

@@ -12,9 +12,9 @@ import pandas as pd
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
-from data_exchange_center.event_parts import EventParts
 from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings, SparkSettings
+from extras.events.event_parts import EventParts
 from offline.data.split import label_and_split
 
 NOW: Final = 1_600_000_000

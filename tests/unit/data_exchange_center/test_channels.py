@@ -1,4 +1,4 @@
-"""Served channels of a release: user vectors, lists and shares; and the .npz that holds them."""
+"""Served channels of a release: user vectors and lists; and the .npz that holds them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_exchange_center.channels import (
-    BREAK_S,
     ChannelSet,
     HistorySum,
     Requests,
-    StoredVectors,
     index_vectors,
     regimes,
 )
@@ -147,42 +143,3 @@ def test_every_item_vector_finds_itself_first() -> None:
     items = index_vectors(random.normal(size=(300, 4)).astype(np.float32), random.normal(size=300))
     assert (np.argmax(items @ items.T, axis=1) == np.arange(300)).all()
     np.testing.assert_allclose(np.linalg.norm(items, axis=1), np.linalg.norm(items[0]), rtol=1e-6)
-
-
-EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=9)  # more than the channel looks at
-
-
-@pytest.mark.parametrize("one", [channel(), deeper()], ids=["sum", "with hidden units"])
-@given(EVENTS, st.integers(0, 2), st.integers(0, 1), st.sampled_from([1, BREAK_S]))
-def test_shares_add_up_to_the_score_of_every_item(
-    one: HistorySum, events: list[tuple[int, int]], gender: int, age: int, ago: int
-) -> None:
-    n = len(events)
-    history = np.array(events, np.int64).reshape(n, 2).T
-    requests = Requests(
-        history[:1], history[1:], np.zeros((1, n), np.int64), np.array([n]), np.array([[gender, age]]), np.array([ago])
-    )
-    shares = one.shares(requests, np.arange(ITEMS + 1))
-    assert shares.events.shape == (ITEMS + 1, min(n, one.events))
-    assert shares.profile.shape == (ITEMS + 1, 2)
-    expected = (one.user_vectors(requests) @ one.item_vectors().T)[0]
-    np.testing.assert_allclose(shares.scores[1:], expected[1:], atol=1e-5)
-    assert (shares.events[:, history[0, : one.events] == 0] == 0).all()  # an unknown item carries nothing
-
-
-def test_a_set_of_channels_gives_shares_of_items_by_their_ids() -> None:
-    one, history, profile = channel(), History(np.array([30, 50]), np.array([5, 2]), np.array([9, 8])), np.array([1, 0])
-    shares = ChannelSet(ITEMIDS, (one,)).shares(history, profile, 10, np.array([90, 10]))["tower"]
-    weights = one.lag[:, 0, :2] * one.rating_weight[:, 0, [5, 2]]  # (fields, events)
-    terms = (weights[:, :, None] * one.rows[:, [3, 5]]).sum(axis=0)
-    assert shares.events == pytest.approx(one.items[[9, 1]] @ terms.T, abs=1e-5)
-    assert shares.profile[:, 0] == pytest.approx(one.items[[9, 1]] @ one.profile[0][1], abs=1e-5)
-    assert shares.base == pytest.approx(one.items[[9, 1]] @ one.base[0], abs=1e-5)
-    assert shares.popularity == pytest.approx(one.bias[[9, 1]])
-
-
-def test_a_channel_whose_scores_are_no_sums_has_none() -> None:
-    one = channel()
-    learned = StoredVectors("fm", one.items, one.items, one.trained)
-    history = History(np.array([30]), np.array([5]), np.array([9]))
-    assert set(ChannelSet(ITEMIDS, (one, learned)).shares(history, np.array([1, 1]), 10, ITEMIDS)) == {"tower"}

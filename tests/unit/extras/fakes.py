@@ -8,10 +8,8 @@ from typing import Any
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.events import Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
-from extras.experiments.changes import Kept, started, stopped
-from extras.experiments.declaration import Declaration, Experiment, Experiments, named, pack
-from extras.experiments.exposures import Exposure
-from extras.experiments.store import Change
+from extras.experiments.declaration import Declaration, Experiment, Experiments, Kept, named, pack, started, stopped
+from extras.experiments.store import Change, Exposure
 from online.clients.base import Client
 from tests.unit.online.fakes import Fake, FakeUsers
 

@@ -187,11 +187,11 @@ def test_a_store_that_fails_meanwhile_is_a_line_and_not_the_end(settings: Settin
     held = stores(settings)
 
     def fail(_: str) -> bool:
-        raise StepError("Redis at here did not do what was asked", "Start it.")
+        raise StepError("Redis at here failed", "Start it.")
 
     held.redis.is_checked = fail  # type: ignore[method-assign]
     found = examine(settings, clients(), held)
-    assert state(found, "release") == ("unknown", "Redis at here did not do what was asked")
+    assert state(found, "release") == ("unknown", "Redis at here failed")
 
 
 def test_the_exit_code_is_1_unless_all_is_well(

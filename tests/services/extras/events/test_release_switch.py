@@ -14,13 +14,13 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.columns import Columns
-from data_exchange_center.event_parts import EventParts
 from data_exchange_center.events import Event
 from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
 from extras.events.consumer import bring
+from extras.events.event_parts import EventParts
+from extras.events.feedback import merge
 from extras.events.log import EventLog, Recording
-from offline.data.recorded import merge
 from offline_to_online.rows import UserRow
 from offline_to_online.stores.base import redis_client
 from online.clients.redis import RedisUsers, StoredUser, UserQuery

@@ -16,8 +16,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from extras.experiments.dealing import arm_of
-from extras.experiments.declaration import Declaration
+from extras.experiments.declaration import Declaration, arm_of
 from extras.experiments.store import ExperimentStore
 from extras.keys import keys
 from online.main.s1_server import create_app

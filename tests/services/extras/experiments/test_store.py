@@ -18,10 +18,9 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.events.log import EventLog
-from extras.experiments import exposures
+from extras.experiments import store as exposures
 from extras.experiments.declaration import Experiments
-from extras.experiments.exposures import Exposure, ExposureQueue
-from extras.experiments.store import ExperimentStore
+from extras.experiments.store import ExperimentStore, Exposure, ExposureQueue
 from offline_to_online.stores.base import redis_client
 from online.clients.base import StoredError
 from online.clients.redis import RedisUsers

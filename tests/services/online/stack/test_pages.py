@@ -114,7 +114,7 @@ class TestTriton:
 
 
 class TestElasticsearch:
-    """It has no password here. Of DNS rebinding: online/README.md."""
+    """It has no password here. Of DNS rebinding: online/stack/README.md."""
 
     @pytest.fixture
     def index(self, stack: Settings) -> Iterator[str]:

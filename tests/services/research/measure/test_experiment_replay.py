@@ -17,7 +17,6 @@ from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import ServerSettings, Settings
 from extras.events.log import EventLog
 from extras.experiments.report import found_by
-from extras.experiments.report_command import Logs
 from extras.experiments.store import ExperimentStore
 from extras.keys import keys
 from offline.data.sequences import Sequences
@@ -104,13 +103,13 @@ def test_they_are_run_reported_and_taken_back(settings: Settings, tmp_path: Path
             assert http.post("/ml/rec", json={"userid": 1, "strict": True, **named}).status_code == 200
         data = everybody(world)
         some = [row for row, number in enumerate(data.data.userids.tolist()) if number != NO_FEATURES_USER]
-        with closing(Loop(settings, world.dataset, http)) as loop, closing(Logs(settings)) as logs:
+        with closing(Loop(settings, world.dataset, http)) as loop:
 
             def each(of: Callable[[Any, int], Any], some: Sequence[int]) -> Iterator[Any]:
                 return (of(loop, user) for user in some)
 
             releases = {SOURCE.name: OTHER, DEFAULT.name: world.release}
-            found = replay(settings, logs, data, some, releases, each)
+            found = replay(settings, data, some, releases, each)
         with redis_client(settings) as client, closing(ExperimentStore(settings.redis)) as store:
             assert store.call(None) == ()
             assert all(not client.hlen(wire.user_events_key(world.dataset, userid)) for userid in world.userids)

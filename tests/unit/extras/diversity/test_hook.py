@@ -78,12 +78,6 @@ def test_without_diversity_the_answer_is_what_it_was(fakes: Fakes, http: FlaskCl
     assert body() == body(diversity=0) == body(diversity=None)
 
 
-def test_an_explained_popular_list_in_its_own_order_is_a_list_of_its_own(fakes: Fakes) -> None:
-    explained = ask(fakes, 0, UNKNOWN_USER, size=20, explain=True).explained
-    assert explained is not None
-    assert [(each.ranked.rank, each.ranked.of) for each in explained] == [(n, 20) for n in range(1, 21)]
-
-
 def test_the_answer_says_what_it_was_made_with_and_how_long_that_took(fakes: Fakes, http: FlaskClient) -> None:
     asked = {"userid": USER, "timestamp": AT, "size": 20, "diversity": 0.5, "explain": True, "stages": True}
     answer = http.post("/ml/rec", json=asked).json
@@ -201,6 +195,15 @@ def test_why_not_speaks_of_the_list_that_is_asked_about(fakes: Fakes, http: Flas
             assert f"number {shown.index(itemid) + 1} of" in found["sentence"]["en"]
         assert "None" not in str(found["sentence"])
     assert {"in_the_list", "too_alike", "ranked_below"} <= codes
+
+
+def test_why_not_says_to_a_stranger_too_that_an_item_is_too_much_like_others(fakes: Fakes) -> None:
+    popular, shown = itemids(ask(fakes, 0, UNKNOWN_USER)), itemids(ask(fakes, 0.7, UNKNOWN_USER))
+    itemid = next(each for each in popular if each not in shown)
+    query = WhyNotRequest(userid=str(UNKNOWN_USER), itemid=str(itemid), timestamp=AT, diversity=0.7)
+    found = absent(fakes.recommender, fakes.parts.request_model, query, Stopwatch())
+    assert found.code == "too_alike"
+    assert f"number {popular.index(itemid) + 1} of" in found.sentence.en
 
 
 @pytest.mark.parametrize("text", ["2", "-0.1", "x", "nan", "1e9", "", "0.1.2"])

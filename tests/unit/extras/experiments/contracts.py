@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from extras.experiments.changes import Kept, started, stopped
-from extras.experiments.declaration import Declaration, ExperimentError, Experiments, unpack
+from extras.experiments.declaration import Declaration, ExperimentError, Experiments, Kept, started, stopped, unpack
 from extras.experiments.store import ExperimentStore
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers
 

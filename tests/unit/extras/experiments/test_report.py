@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,154 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 
-from extras.experiments.outcomes import Outcomes
-from extras.experiments.pictures import over_time, replayed
-from extras.experiments.report import found_by, show, verdict
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.events import Event
+from data_exchange_center.steps import StepError
+from extras.experiments.declaration import Arm, Experiment
+from extras.experiments.report import Outcomes, dataset_of, found_by, joined, over_time, show
+from extras.experiments.store import Exposure
 from offline.evaluation.report import plain
-from tests.unit.extras.experiments.test_outcomes import OTHER, RELEASE, experiment
+from tests.datasets import STARS
+from tests.unit.online.fakes import FakeUsers
+from tests.unit.online.world import DefaultWorld
+
+RELEASE, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+HOUR, LONG_AFTER = 3_600, 10**9
+
+
+def experiment(kind: str = "split") -> Experiment:
+    arms = {"control": Arm(release=RELEASE), "treatment": Arm(release=OTHER)}
+    fields: dict[str, Any] = {"name": "ranker", "kind": kind, "arms": arms, "horizon_s": HOUR, "started": 0}
+    return Experiment.model_validate({**fields, "dataset": "films", "buckets": ((0, 10_000),)})
+
+
+def shown(userid: OwnId, at: int, items: Sequence[OwnId], arm: str = "control", **more: Any) -> Exposure:
+    fields: dict[str, Any] = {
+        "recommendation": f"{userid}@{at}",
+        "dataset": "films",
+        "release": RELEASE,
+        "as_dealt": True,
+        "answered": at * 1_000,
+        **more,
+    }
+    return Exposure(experiment="ranker", arm=arm, userid=userid, timestamp=at, items=tuple(items), **fields)
+
+
+def rated(item: OwnId, at: int, value: float = 5.0, **more: Any) -> Event:
+    return Event(f"{item}@{at}", 1, item, "rating", at, value, **more)
+
+
+def found(
+    exposures: Sequence[Exposure],
+    events: Mapping[OwnId, Sequence[Event]],
+    kind: str = "split",
+    now: float = LONG_AFTER,
+) -> Outcomes:
+    return joined(experiment(kind), exposures, lambda users: {u: events.get(u, ()) for u in users}, STARS, now)
+
+
+def test_a_liked_item_counts_where_it_was_shown_before() -> None:
+    outcomes = found([shown(1, 100, [7, 8, 9])], {1: [rated(9, 200), rated(7, 100), rated(5, 150)]})
+    assert outcomes.values["hits"].tolist() == [2]
+    assert outcomes.values["gain"] == pytest.approx([1 / np.log2(2) + 1 / np.log2(4)])
+    assert outcomes.values["hit"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        rated(7, 99),  # before it was shown
+        rated(7, 100 + HOUR + 1),  # after the horizon
+        rated(7, 200, value=2.0),  # not liked
+        Event("e", 1, 7, "view", 200),
+        rated(70, 200),  # not shown
+    ],
+)
+def test_nothing_else_counts(event: Event) -> None:
+    outcomes = found([shown(1, 100, [7, 8])], {1: [event]})
+    assert {name: values.tolist() for name, values in outcomes.values.items()} == {
+        "hit": [0], "hits": [0], "gain": [0], "preference": [0]
+    }  # fmt: skip
+
+
+def undone(item: OwnId, at: int) -> Event:
+    return Event(f"undo {item}@{at}", 1, item, "undo", at)
+
+
+@pytest.mark.parametrize(
+    ("events", "hits"),
+    [
+        ([rated(7, 200), undone(7, 300)], 0),
+        ([rated(7, 200), rated(7, 300, value=1.0)], 0),
+        ([rated(7, 200, value=1.0), rated(7, 300)], 1),
+        ([rated(7, 200), undone(7, 300), rated(7, 400)], 1),
+        ([rated(7, 200), undone(8, 300)], 1),
+        ([rated(7, 200), undone(7, 100 + HOUR + 1)], 1),  # after the horizon
+        ([rated(7, 200), undone(7, 200)], 0),  # of one second, the later in the log
+    ],
+)
+def test_what_the_user_says_last_within_the_horizon_counts(events: list[Event], hits: int) -> None:
+    assert found([shown(1, 100, [7, 8])], {1: events}).values["hits"].tolist() == [hits]
+
+
+def test_an_item_counts_once_for_the_answer_that_is_named_or_else_the_last_before_it() -> None:
+    answers = [shown(1, 100, [7, 8]), shown(1, 200, [9, 8, 7]), shown(1, 300, [7])]
+    assert found(answers, {1: [rated(7, 250), rated(7, 260)]}).values["gain"] == pytest.approx([0.5])
+    named = rated(7, 250, recommendation="1@100")
+    assert found(answers, {1: [named]}).values["gain"].tolist() == [1]
+
+
+def test_what_was_written_twice_is_one_answer() -> None:
+    answers = [shown(1, 100, [7]), shown(1, 100, [7])]
+    assert found(answers, {}).exposures == 1
+
+
+def test_users_come_in_the_order_of_their_first_answers_and_those_without_an_event_count() -> None:
+    answers = [shown(2, 300, [7], "treatment"), shown(1, 400, [7]), shown(2, 100, [7], "treatment")]
+    outcomes = found(answers, {1: [rated(7, 500)]})
+    assert outcomes.userids == [2, 1]
+    assert outcomes.arms.tolist() == ["treatment", "control"]
+    assert outcomes.values["hit"].tolist() == [0, 1]
+
+
+def test_a_user_enters_when_the_horizon_is_over() -> None:
+    answers = [shown(1, 100, [7]), shown(2, 200, [7])]
+    outcomes = found(answers, {}, now=100 + HOUR)
+    assert outcomes.userids == [1]
+    assert outcomes.watched == {"control": 1}
+    assert found([], {}).userids == []
+
+
+def test_what_is_answered_after_the_end_does_not_count_but_for_the_minute_until_every_worker_has_heard() -> None:
+    answers = [shown(1, 100, [7]), shown(1, 261, [8]), shown(2, 260, [7]), shown(3, 261, [7])]
+    over = experiment().model_copy(update={"stopped": 200})
+    outcomes = joined(over, answers, lambda _: {1: [rated(8, 300)]}, STARS, LONG_AFTER)
+    assert (outcomes.userids, outcomes.exposures) == ([1, 2], 2)
+    assert outcomes.values["hits"].tolist() == [0, 0]
+
+
+def test_who_is_in_several_arms_is_left_out() -> None:
+    outcomes = found([shown(1, 100, [7]), shown(1, 200, [7], "treatment"), shown(2, 100, [7])], {})
+    assert (outcomes.userids, outcomes.in_several) == ([2], 1)
+
+
+def test_a_user_counts_for_the_arm_whatever_release_has_answered() -> None:
+    outcomes = found([shown(1, 100, [7], "treatment", as_dealt=False)], {1: [rated(7, 200)]})
+    assert outcomes.arms.tolist() == ["treatment"]
+    assert outcomes.not_as_dealt == 1
+
+
+@pytest.mark.parametrize(
+    ("liked", "preference"), [([], 0), ([7], -1), ([8], 1), ([7, 8], 0), ([7, 8, 9], -1 / 3), ([6], 0), ([6, 8], 1)]
+)
+def test_of_an_interleaved_list_the_teams_are_compared(liked: list[int], preference: float) -> None:
+    """An item of neither team is nobody's."""
+    answer = shown(1, 100, [7, 8, 9, 6], "", teams="010-")
+    outcomes = found([answer], {1: [rated(item, 200) for item in liked]}, "interleaved")
+    assert outcomes.values["preference"] == pytest.approx([preference])
+    alone = shown(1, 90, [7], "control", as_dealt=False)
+    assert found([answer, alone], {}, "interleaved").in_several == 0
+
 
 USERS = 2_000
 
@@ -90,6 +234,8 @@ def test_few_users_say_nothing_and_can_be_shown_and_drawn(n: int, kind: str) -> 
     few = outcomes(0.0, n=n)
     found = found_by(experiment(kind), few if kind == "split" else replace(few, arms=np.full(n, "")))
     assert f"Too few users yet: {'100 of each arm' if kind == 'split' else '200 in all'} are needed" in printed(found)
+    assert "nan" not in printed(found)
+    assert "inf" not in printed(found)
     over_time(Figure().subplots(), plain(found))
 
 
@@ -102,14 +248,15 @@ def test_the_path_is_drawn_from_the_first_interval_on() -> None:
     assert users[-1] == USERS
 
 
-def test_each_replayed_experiment_has_a_panel() -> None:
-    split, interleaved = found_by(experiment(), outcomes(0.4)), found_by(experiment("interleaved"), preferences(0.2))
-    figure = replayed(plain({"experiments": {"one": split, "two": interleaved, "three": split, "four": interleaved}}))
-    assert ["difference in gain" in axes.get_title() for axes in figure.axes] == [True, False, True, False]
+LIVE = "cccccccccccc"
 
 
-def test_verdicts() -> None:
-    assert verdict("new", {"low": float("-inf"), "high": float("inf")}).startswith("Too few users")
-    assert verdict("new", {"low": 0.1, "high": 0.2}) == "new is better."
-    assert verdict("new", {"low": -0.2, "high": -0.1}) == "new is worse."
-    assert {RELEASE, OTHER} == {arm.release for arm in experiment().arms.values()}
+def live(name: str) -> FakeUsers:
+    """A release of that data set alone is kept."""
+    return FakeUsers(DefaultWorld(release=LIVE, name=name), live=LIVE)
+
+
+def test_the_live_release_says_what_events_mean_where_it_is_of_the_experiments_data_set() -> None:
+    assert dataset_of(experiment(), live("films")).base_name == "films"  # type: ignore[arg-type]
+    with pytest.raises(StepError, match="No release of data set films is kept"):
+        dataset_of(experiment(), live("books"))  # type: ignore[arg-type]

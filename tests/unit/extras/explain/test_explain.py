@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_exchange_center.history import History
-from extras.explain.effects import MAX_ITEMS, MAX_ROWS
+from extras.explain.explain import MAX_ITEMS, MAX_ROWS
 from extras.explain.shapes import Explanation, Shares
 from online.clients.base import ServiceError
-from online.recommend.types import Answer, Request
+from online.recommend.types import Answer, Request, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import AT, LATER, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld, SourceWorld
 
@@ -176,6 +177,19 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
 def test_who_is_unknown_is_told_of_popularity(fakes: Fakes) -> None:
     for each in explained(fakes, UNKNOWN_USER, 5):
         assert (each.reason.code, each.channels, each.fused.rank, each.effects) == ("popular", {}, None, None)
+
+
+def test_a_strangers_items_have_their_places_on_the_whole_popular_list(fakes: Fakes) -> None:
+    told = explained(fakes, UNKNOWN_USER, 3)
+    assert [(each.ranked.rank, each.ranked.of) for each in told] == [(n, len(fakes.world.popular)) for n in (1, 2, 3)]
+
+
+def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
+    asked(fakes)
+    request = Request(userid=8, timestamp=AT, explain=True, budget_ms=20)
+    late = fakes.recommender.recommend(request, Stopwatch(time.perf_counter() - 1))
+    assert len(late.item_list) == 50
+    assert late.explained == []
 
 
 def test_where_the_model_does_not_rank_recall_is_explained(fakes: Fakes) -> None:

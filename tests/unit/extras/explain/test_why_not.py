@@ -12,9 +12,18 @@ from online.clients.base import ServiceError
 from online.recommend.types import Request, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
-from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, ShopWorld
+from tests.unit.online.world import AT, SOURCE, UNKNOWN_USER, DefaultWorld, Recipe, ShopWorld, SourceWorld
 
 USER = 8
+
+
+class NarrowWorld(SourceWorld):
+    """A search that goes on with few items."""
+
+    @property
+    def recipe(self) -> Recipe:
+        recall = SOURCE.recall.model_copy(update={"candidates": 5, "num_candidates": 10})
+        return SOURCE.model_copy(update={"recall": recall})
 
 
 def why_not(fakes: Fakes, itemid: int, userid: int = USER, size: int = 50, timestamp: int = AT) -> WhyNot:
@@ -86,7 +95,7 @@ def test_what_no_channel_has_among_its_first(fakes: Fakes) -> None:
     world = fakes.world
     found = world.recalled(USER).ids
     vectors = world.user_vectors(USER)
-    for itemid in set(world.trained) - set(found.tolist()) - set(world.seen[USER]):
+    for itemid in sorted(set(world.trained) - set(found.tolist()) - set(world.seen[USER])):
         answer = why_not(fakes, itemid)
         assert answer.code in ("not_found", "not_fused")
         for name, at in answer.channels.items():
@@ -111,6 +120,23 @@ def test_what_was_never_trained(fakes: Fakes) -> None:
     assert item not in fakes.world.seen[USER]
     assert found.code == "never_trained"
     assert {at.rank for at in found.channels.values()} == {None}
+
+
+@pytest.mark.parametrize("kind", [SourceWorld])
+def test_what_preferred_terms_may_bring_in_is_not_said_to_be_out_of_reach(fakes: Fakes) -> None:
+    item = fakes.world.no_vector_item
+    fakes.world.genres[item] = ()
+    found = why_not(fakes, item)
+    assert found.code == "never_trained"
+    assert found.sentence.en.endswith("so no channel can find it for a user who prefers none of its kinds.")
+
+
+@pytest.mark.parametrize("kind", [NarrowWorld])
+def test_every_item_with_a_vector_has_a_rank_however_far_from_the_cut(fakes: Fakes) -> None:
+    unseen = sorted(set(fakes.world.trained) - set(fakes.world.seen[USER]))
+    ranks = [at.rank for itemid in unseen for at in why_not(fakes, itemid).channels.values()]
+    assert None not in ranks
+    assert len(set(ranks)) == len(unseen)
 
 
 def test_what_has_no_features(fakes: Fakes) -> None:

@@ -88,7 +88,7 @@ def test_a_load_or_check_that_ends_early_leaves_no_mark(error: Exception | None)
 def test_an_error_of_the_services_client_names_the_service_and_its_address() -> None:
     store = Shelf()
     store.error = redis.ConnectionError("refused")
-    with pytest.raises(StepError, match=r"Shelf at nowhere:1 did not do what was asked \(refused\)\. .*make up"):
+    with pytest.raises(StepError, match=r"Shelf at nowhere:1 failed \(refused\)\. .*make up"):
         store.sync(MANIFEST, "films")
 
 

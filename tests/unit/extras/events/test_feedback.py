@@ -13,17 +13,18 @@ from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.event_parts import Entry, EventParts
 from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.events.event_parts import Entry, EventParts
+from extras.events.feedback import Merged, merge
 from offline import published
-from offline.data.recorded import Merged, merge
 from offline.preprocess import s0_get_data, s1_data_split
 from offline.readers import read_inputs, read_with_holdout, recorded_rows
 from tests.datasets import Tables, tables_of
 from tests.made_up_data import shop
+from tests.unit.offline.synthetic import made_up_movielens
 
 NOW = 2_000_000_000
 
@@ -32,6 +33,11 @@ def join(data: Tables, events: pd.DataFrame) -> tuple[Tables, Merged]:
     """The data set with the events in it, and what became of them."""
     merged = merge(*data, events)
     return data._replace(ratings=merged.ratings, users=merged.users), merged
+
+
+@pytest.fixture
+def movielens(tmp_path: Path) -> Callable[..., Path]:
+    return lambda: made_up_movielens(tmp_path / "ml")
 
 
 @pytest.fixture

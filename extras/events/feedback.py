@@ -1,7 +1,8 @@
-"""Merge feedback collected by the server into the data set, by the server's own rules.
+"""Train on feedback of the server: step 0 takes it from Parquet, step 1 merges it into the data set.
 
-A user's events become what `events.updated` makes of them, the function that a server applies them with: rated again,
-the newer rating counts; retracted, neither. So a model is trained on the histories that it will be asked with.
+Both steps find these functions in the entry points ``recsys.feedback``. A user's events become what `events.updated`
+makes of them, the function that a server applies them with: rated again, the newer rating counts; retracted, neither.
+So a model is trained on the same histories that requests carry.
 """
 
 from __future__ import annotations
@@ -13,14 +14,45 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import MAX_INTEGER, Dataset, IdKind, OwnId, own_id
+from data_exchange_center.dataset import MAX_INTEGER, WITH_EVENTS, Dataset, IdKind, OwnId, own_id
 from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
+from data_exchange_center.settings import Settings
+from extras.events.event_parts import EventParts
 
 UNKNOWN: Final = "unknown"  # value of a profile that nobody declared
 _IS_NEW = "is_new"
 _RATING = [Columns.ITEM, Columns.RATING, Columns.TIMESTAMP]
+
+
+def collect(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """Write `artifacts.EVENTS`, the feedback on this data set that `make events` has brought.
+
+    Returns the data set under the name and with the counts that it has once step 1 has merged the feedback, and lines
+    that say what becomes of it.
+    """
+    folder = settings.exchange_dir
+    events = EventParts(settings.events_dir(dataset.name)).read()
+    if not settings.train_on_events:
+        events = events[events["eventid"].isna()]  # a forgotten user stays forgotten
+    ratings, users, items = (table.read(folder) for table in artifacts.RAW)
+    merged = merge(dataset, ratings, users, items, events)
+    artifacts.EVENTS.write(folder, events)
+    lines = []
+    if merged.changed:
+        counts = {**dataset.counts, "ratings": len(merged.ratings), "users": len(merged.users)}
+        dataset = dataset.model_copy(update={"name": dataset.name + WITH_EVENTS, "counts": counts})
+        strangers = f", of {merged.strangers:,} users who are new" if merged.strangers else ""
+        out = "RECSYS_TRAIN_ON_EVENTS=false leaves it out"
+        lines = [f"feedback of the server: {merged.rated:,} ratings{strangers}; {out}"]
+    left_out = {
+        "events left out: the data set has no item of that id": merged.unknown_items,
+        "events left out: their ids are of another kind than the data set's": merged.other_ids,
+        "users left out: they were forgotten": merged.forgotten,
+    }
+    return dataset, [*lines, *(f"{count:,} {what}" for what, count in left_out.items() if count)]
 
 
 @dataclass(frozen=True)
@@ -95,7 +127,7 @@ def merge(
 
 
 def _fits(text: str, kind: IdKind) -> bool:
-    """Whether it can be an id of the kind; of a data set whose ids are strings, every text can."""
+    """Whether a text can be an id of the kind: every text can where ids are strings."""
     return kind == "string" or (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_INTEGER)
 
 

@@ -1,19 +1,24 @@
-"""Requests while experiments run, over HTTP and fakes: who is answered from which release, and what is logged of it."""
+"""Requests while experiments run, over HTTP and fakes, and the routes that start and stop them."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
-from extras.experiments.dealing import arm_of
-from extras.experiments.declaration import Experiment
-from extras.experiments.exposures import Exposure
+from extras.experiments.declaration import Experiment, arm_of
+from extras.experiments.hook import team_draft
+from extras.experiments.store import FIRST, NEITHER, SECOND, Exposure
 from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, World
 
 OTHER = "bbbbbbbbbbbb"
@@ -191,9 +196,6 @@ def test_two_lists_are_interleaved_and_only_the_log_says_whose_an_item_is(http: 
         assert item in lists[int(team)]
     assert logged.teams.count("0") == logged.teams.count("1") == 10
     assert ids(ask(http, 1, size=20)) == ids(answer)  # as long as the lists are the same
-    assert (
-        "01" not in http.post("/ml/rec", json={"userid": 1, "size": 20}).text.replace(answer["recommendation"], "")[:0]
-    )
 
 
 def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_alone(
@@ -244,3 +246,103 @@ def test_what_cannot_be_read_is_no_experiment(http: FlaskClient, both: Fakes) ->
     both.users.experiments = b"[{}]"
     for _ in range(2):
         assert "experiments" not in ask(http)
+
+
+LIVE = DefaultWorld().release
+BODY = {"name": "ranker", "arms": {"control": {"release": LIVE}, "same": {"release": LIVE, "weight": 3}}}
+
+
+def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
+    assert with_a_key.get("/ml/experiments").json == {"experiments": []}
+    started = with_a_key.post("/ml/experiments", json=BODY)
+    assert started.status_code == 200, started.text
+    conforms(started.json, "ToldExperiment")
+    assert started.json is not None
+    assert [arm["share"] for arm in started.json["arms"]] == [0.25, 0.75]
+    there = with_a_key.get("/ml/experiments").json
+    conforms(there, "ToldExperiments")
+    assert there == {"experiments": [started.json]}
+    over = with_a_key.post("/ml/experiments/ranker/stop").json
+    assert over is not None
+    assert over["stopped"] is not None
+    assert with_a_key.get("/ml/experiments").json == {"experiments": [over]}
+
+
+def test_starting_and_stopping_need_a_key_and_looking_does_not(http: FlaskClient) -> None:
+    assert http.get("/ml/experiments").status_code == 200
+    for path, body in (("/ml/experiments", BODY), ("/ml/experiments/ranker/stop", None)):
+        assert http.post(path, json=body).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        ({}, "name", "name is missing; expected 1 to 40 characters"),
+        ({**BODY, "share": "half"}, "share", "share must be a number above 0"),
+        ({**BODY, "arms": {}}, "arms", "arms must be an object of 2 to 8 arms"),
+        ({**BODY, "kind": "interleaved"}, "body", "interleaved arms have no weights"),
+        ({**BODY, "buckets": []}, "buckets", "'buckets' is not a field of this request"),
+        ({**BODY, "arms": {**BODY["arms"], "new": {"release": "f" * 12}}}, "arms", "which is not kept"),  # type: ignore[dict-item]
+    ],
+)
+def test_what_is_wrong_with_a_declaration_is_said(with_a_key: FlaskClient, body: Any, field: str, message: str) -> None:
+    answer = with_a_key.post("/ml/experiments", json=body)
+    assert answer.status_code == 400
+    assert answer.json is not None
+    assert answer.json["error"]["field"] == field
+    assert message in answer.json["error"]["message"]
+
+
+def test_what_is_not_there_cannot_be_stopped(with_a_key: FlaskClient) -> None:
+    answer = with_a_key.post("/ml/experiments/nothing/stop")
+    assert answer.status_code == 400
+    assert "No experiment is called 'nothing'; there are: none" in answer.text
+
+
+def test_without_redis_it_says_so(with_a_key: FlaskClient, fakes: Fakes) -> None:
+    fakes.store.down = True
+    answer = with_a_key.get("/ml/experiments")
+    assert answer.status_code == 503
+    assert answer.json is not None
+    assert answer.json["error"]["service"] == "redis"
+
+
+LISTS = st.lists(st.integers(0, 30), unique=True, max_size=20)
+
+
+@given(LISTS, LISTS, st.integers(1, 25), st.integers())
+def test_every_item_once_and_both_teams_in_turns(first: list[int], second: list[int], size: int, seed: int) -> None:
+    drafted = team_draft(first, second, size, Random(seed))
+    lists = (first, second)
+    items = [lists[team][place] for team, place in drafted.places]
+    assert len(set(items)) == len(items) == len(drafted.teams) == min(size, len({*first, *second}))
+    counted = drafted.teams.rstrip(NEITHER)
+    assert NEITHER not in counted
+    for end in range(0, len(counted) + 1, 2):
+        assert counted[:end].count(FIRST) == counted[:end].count(SECOND)
+    for (team, _), named in zip(drafted.places, drafted.teams, strict=True):
+        assert named in (f"{team}", NEITHER)
+    for team, own in enumerate(lists):  # whoever picks takes its best that is left
+        picked = [place for by, place in drafted.places if by == team]
+        assert picked == sorted(picked)
+        for number, (by, place) in enumerate(drafted.places):
+            if by == team:
+                assert set(own[:place]) <= set(items[:number])
+
+
+@pytest.mark.parametrize("items", [[1, 2, 3, 4], [1]])
+def test_equal_lists_stay_as_they_are_and_each_item_counts_for_either_team_alike(items: list[int]) -> None:
+    teams: Counter[tuple[int, str]] = Counter()
+    rounds = 4_000
+    for seed in range(rounds):
+        drafted = team_draft(items, items, 50, Random(seed))
+        assert [items[place] for _, place in drafted.places] == items
+        teams.update(enumerate(drafted.teams))
+    for place in range(len(items)):
+        assert abs(teams[place, FIRST] - rounds / 2) < 5 * (rounds / 4) ** 0.5
+
+
+def test_who_has_nothing_leaves_the_list_to_the_other_without_credit() -> None:
+    drafted = team_draft([], [1, 2], 2, Random(0))
+    assert drafted.teams == NEITHER * 2
+    assert drafted.places == ((1, 0), (1, 1))

@@ -1,4 +1,4 @@
-"""The log of events as Parquet: what a running server was told, kept for the next training.
+"""The log of events as Parquet: feedback collected by servers, kept for the next training.
 
 Each partition of the log is a row of files, named by the place of the last entry that is in them. A file appears whole
 or not at all, so the newest name says how far the partition has been read: there is no other record that could differ
@@ -87,7 +87,7 @@ class EventParts:
                 self._write(path, table.filter(pc.invert(gone)))
 
     def files(self, partition: int | None = None) -> list[Path]:
-        """Of a partition or of all, in the order of the log."""
+        """Events of a partition or of all, in the order of the log."""
         return sorted(self.folder.glob("*.parquet" if partition is None else f"{partition:02d}-*.parquet"))
 
     def _read(self, path: Path) -> pa.Table:

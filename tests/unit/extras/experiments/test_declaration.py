@@ -2,15 +2,138 @@ from __future__ import annotations
 
 import argparse
 import io
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from rich.console import Console
+from scipy import stats
 
-from extras.experiments.__main__ import declared, overview
-from extras.experiments.changes import KEPT, Kept, reshared, started, stopped
-from extras.experiments.declaration import Declaration, ExperimentError, Experiments, named, pack, told, unpack
+from extras.experiments.__main__ import arms, declared, overview
+from extras.experiments.declaration import (
+    BUCKETS,
+    KEPT,
+    Arm,
+    Declaration,
+    Experiment,
+    ExperimentError,
+    Experiments,
+    Kept,
+    Ranges,
+    ToldExperiment,
+    arm_of,
+    bucket,
+    dealt,
+    is_in,
+    named,
+    pack,
+    reshared,
+    resized,
+    started,
+    stopped,
+    unpack,
+)
+
+CONTROL, TREATMENT = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+USERS = range(1, 20_001)
+STRANGE = 1e-6  # a p-value that no sound deal has: the users are always the same ones
+
+
+def experiment(name: str = "ranker", layer: str = "main", **given: object) -> Experiment:
+    fields = {
+        "dataset": "films",
+        "buckets": ((0, BUCKETS),),
+        "started": 0,
+        "arms": {"a": Arm(release=CONTROL), "b": Arm(release=TREATMENT)},
+    }
+    return Experiment.model_validate({"name": name, "layer": layer, **fields, **given})
+
+
+@pytest.mark.parametrize("salt", ["main", "home", "ranker"])
+@pytest.mark.parametrize("purpose", [b"layer", b"arm"])
+def test_users_are_dealt_evenly(salt: str, purpose: bytes) -> None:
+    counts = [0] * 100
+    for userid in USERS:
+        counts[bucket(salt, userid, purpose) * 100 // BUCKETS] += 1
+    assert stats.chisquare(counts).pvalue > STRANGE
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(("main", b"layer"), ("home", b"layer")), (("main", b"layer"), ("main", b"arm")), (("a", b"arm"), ("b", b"arm"))],
+)
+def test_layers_and_experiments_are_independent(first: tuple[str, bytes], second: tuple[str, bytes]) -> None:
+    together = [[0] * 10 for _ in range(10)]
+    for userid in USERS:
+        one, other = (bucket(salt, userid, purpose) * 10 // BUCKETS for salt, purpose in (first, second))
+        together[one][other] += 1
+    assert stats.chi2_contingency(together).pvalue > STRANGE
+
+
+def test_a_users_arm_is_the_same_wherever_it_is_asked_for() -> None:
+    """Written down, as it must not change from one version to the next while an experiment runs."""
+    known = {1: "a", 3: "b", 7: "a", "u-8f3a": "b", "陌生人": "a"}
+    assert {userid: arm_of(experiment(), userid) for userid in known} == known
+
+
+def test_arms_get_users_by_their_weights() -> None:
+    arms = {"a": Arm(release=CONTROL, weight=3), "b": Arm(release=TREATMENT), "c": Arm(release=CONTROL, weight=4)}
+    counts = dict.fromkeys(arms, 0)
+    for userid in USERS:
+        counts[arm_of(experiment(arms=arms), userid)] += 1
+    expected = [len(USERS) * arm.weight / 8 for arm in arms.values()]
+    assert stats.chisquare(list(counts.values()), expected).pvalue > STRANGE
+
+
+def test_experiments_of_a_layer_have_no_user_in_common() -> None:
+    first, second = experiment("first", buckets=((0, 3_000),)), experiment("second", buckets=((3_000, 10_000),))
+    assert all(is_in(first, userid) != is_in(second, userid) for userid in USERS)
+
+
+def test_of_two_layers_the_experiment_that_was_started_first_decides() -> None:
+    old, new = experiment("old", buckets=((0, 5_000),), started=1), experiment("new", "home", started=2)
+    for userid in USERS[:1_000]:
+        assert dealt([new, old], userid) == (old if is_in(old, userid) else new)
+    assert dealt([], 1) is None
+
+
+def size(ranges: Ranges) -> int:
+    assert all(0 <= first < after <= BUCKETS for first, after in ranges)
+    assert all(after < first for (_, after), (first, _) in pairwise(ranges))  # neither overlapping nor touching
+    return sum(after - first for first, after in ranges)
+
+
+@given(st.lists(st.integers(1, 4_000), min_size=1, max_size=8), st.integers(1, BUCKETS))
+def test_as_few_users_as_possible_move(sizes: list[int], wanted: int) -> None:
+    """Experiments come, the second one goes, and the first is resized."""
+    held: list[Ranges] = []
+    for each in sizes:
+        if (ranges := resized((), held, each)) is None:
+            assert size_of(held) + each > BUCKETS
+        else:
+            assert size(ranges) == each
+            held.append(ranges)
+    mine, others = held[0], held[2:]
+    changed = resized(mine, others, wanted)
+    if changed is None:
+        assert size_of(others) + wanted > BUCKETS
+        return
+    assert size(changed) == wanted
+    before, after, taken = places(mine), places(changed), {place for each in others for place in places(each)}
+    assert not after & taken
+    assert before <= after or after <= before
+
+
+def size_of(held: list[Ranges]) -> int:
+    return sum(size(each) for each in held)
+
+
+def places(ranges: Ranges) -> set[int]:
+    return {place for first, after in ranges for place in range(first, after)}
+
 
 LIVE, BEFORE, OTHER_DATA = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
 THERE = Kept(LIVE, {LIVE: "ml-1m", BEFORE: "ml-1m", OTHER_DATA: "shop"})
@@ -48,7 +171,7 @@ def test_one_is_started_resized_and_stopped_and_stays_known() -> None:
         (
             {"arms": {**ARMS, "new": {"release": "dddddddddddd"}}},
             "arms",
-            "'new' names release dddddddddddd, which is not",
+            "'new' names release dddddddddddd, which is not kept; the kept ones are: aaaa",
         ),
         ({"arms": {**ARMS, "new": {"release": OTHER_DATA}}}, "arms", "several data sets: ml-1m, shop"),
         ({"share": 0.5}, "share", "50.00% of layer 'main' are asked for, and 40.00% are left"),
@@ -105,9 +228,9 @@ def test_a_declaration_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> 
 
 def test_arms_are_told_with_their_shares_of_the_layer() -> None:
     arms = {"control": {"release": LIVE, "weight": 3}, "treatment": {"release": BEFORE}}
-    shares = [arm["share"] for arm in told(running(declaration(arms=arms, share=0.5))[0])["arms"]]
+    shares = [arm.share for arm in ToldExperiment.of(running(declaration(arms=arms, share=0.5))[0]).arms]
     assert shares == [0.375, 0.125]
-    shares = [arm["share"] for arm in told(running(declaration(kind="interleaved", share=0.5))[0])["arms"]]
+    shares = [arm.share for arm in ToldExperiment.of(running(declaration(kind="interleaved", share=0.5))[0]).arms]
     assert shares == [0.5, 0.5]
 
 
@@ -127,8 +250,9 @@ def test_the_command_line_declares_the_same() -> None:
         ({"arms": ["control"]}, "is no arm"),
         ({"arms": ["control=live", "control=live"]}, "there twice"),
         ({"arms": ["control=live:x", "new=live"]}, "is no arm"),
-        ({"arms": ["control=live:0", "new=live"]}, "arms.control.weight: "),
-        ({"share": 2.0}, "share: "),
+        ({"arms": ["control=live:0", "new=live"]}, "arms must be an object of 2 to 8 arms"),
+        ({"share": 2.0}, "share must be a number above 0"),
+        ({"name": "x2;id"}, "name must be 1 to 40 characters of a-z, 0-9, - and _"),
         ({"kind": "interleaved"}, "kind: interleaved arms have no weights"),
     ],
 )
@@ -152,3 +276,14 @@ def test_a_narrow_terminal_shows_every_experiment_whole() -> None:
 def test_live_needs_a_live_release() -> None:
     with pytest.raises(ExperimentError, match="No release is live"):
         declared(arguments(), Kept(None, {}))
+
+
+LIVE, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+
+
+@pytest.mark.parametrize("texts", [["control=live:3", f"new={OTHER}"], [f"control=live:3  new={OTHER}"]])
+def test_arms_may_come_as_one_text_as_make_hands_them_over(texts: list[str]) -> None:
+    assert arms(texts, Kept(LIVE, {})) == {
+        "control": {"release": LIVE, "weight": 3},
+        "new": {"release": OTHER, "weight": 1},
+    }
