@@ -76,7 +76,7 @@ def cluster_program(settings: Settings, service: str) -> Program:
             f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin in the group recsys.clusters starts several "
             f"nodes of {service}: unset it, or install one."
         )
-    return Program((sys.executable, "-m", plugin.module), environment=settings.environment())
+    return Program((sys.executable, "-m", plugin.module, service), environment=settings.environment())
 
 
 class Service(ABC):

@@ -3,20 +3,29 @@
 Each worker has the events of its own users. All of them draw the same order of all examples, and compute, of each
 batch, what is theirs; gradients are those of the mean over the whole batch. So any number of workers takes the steps
 that one would take, but for rounding, and for dropout, which each draws for itself.
+
+A twin of a step starts as many workers as the settings say, as ``torchrun --standalone`` does; all are restarted when
+one dies. For several machines start it with torchrun itself on each of them: it finds that it was launched. torchrun's
+agent keeps the workers' addresses in a store that outlives them. So that restarted workers do not look for each other
+where they died (github.com/pytorch/pytorch/issues/135712), each start has a store of its own here.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import importlib
 import json
 import os
 import shutil
+import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -24,14 +33,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.autograd.function import once_differentiable
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from data_exchange_center import plugins, steps
 from data_exchange_center.files import written_in_place
 from data_exchange_center.frozen import Frozen
-from data_exchange_center.settings import TrainingSettings
+from data_exchange_center.recipes import Recipe
+from data_exchange_center.settings import IN_MEMORY, Settings, TrainingSettings
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.models import training
+from offline.models.kinds import fit_channel
 from offline.models.training import Loop, Run, Share
 
 TIMEOUT: Final = datetime.timedelta(hours=2)  # of waiting for the others, who may be fitting something alone
@@ -40,6 +54,7 @@ JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for them to be ther
 OWN_STORE: Final = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 CPU: Final = torch.device("cpu")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,12 +191,73 @@ def _load(run: Run, state: dict[str, Any]) -> None:
     run.losses[:] = state["losses"]
 
 
-# --- A group of processes
+# --- A step's workers
 
 
-def launched() -> bool:
-    """Whether torchrun, or `launch.run`, has started this process."""
-    return dist.is_torchelastic_launched()
+def run(step: str, others: Callable[[Settings, Workers], None]) -> None:
+    """Run a step by as many workers as the settings say; see `steps.run`.
+
+    Args:
+        step: path of its script: the first worker runs it, or the twin that RECSYS_ENGINE has of it.
+        others: the part of the other workers, a function of the script's module.
+    """
+    steps.run(partial(_launch, step, others))
+
+
+def _launch(step: str, others: Callable[[Settings, Workers], None], settings: Settings) -> None:
+    if settings.training.workers == 1 or dist.is_torchelastic_launched():
+        _join(step, others, settings)
+    elif failed := max(by_workers(settings.training, _work, step, others)):
+        sys.exit(failed)
+
+
+def by_workers(settings: TrainingSettings, work: Callable[..., Result], *arguments: Any) -> list[Result]:
+    """Results of ``work`` in each worker, in their order. All are restarted when one dies.
+
+    Raises StepError when that happens more often than the settings allow.
+    """
+    os.environ[OWN_STORE] = "1"
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=settings.workers,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=settings.restarts,
+        monitor_interval=0.2,
+    )
+    try:
+        results = elastic_launch(config, work)(*arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise StepError(
+            f"worker {rank} has died, with exit code {failure.exitcode}, and {settings.restarts} restarts were of no "
+            "use: what it printed above says why; RECSYS_TRAINING__RESTARTS allows more."
+        ) from error
+    return [results[rank] for rank in sorted(results)]
+
+
+def _work(step: str, others: Callable[[Settings, Workers], None]) -> int:
+    """A worker's life: exit code. What a step refuses, it would refuse again: no reason to restart it."""
+    try:
+        steps.run(partial(_join, step, others))
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)  # noqa: T201 (the sentence for the user)
+            return 1
+        return end.code or 0
+    return 0
+
+
+def _join(step: str, others: Callable[[Settings, Workers], None], settings: Settings) -> None:
+    folder = settings.offline_dir / f"checkpoints-{Path(sys.argv[0]).stem}"
+    with joined(settings.training, folder) as workers:
+        if workers.first:
+            twins = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
+            importlib.import_module(twins.get(step, step).removesuffix(".py").replace("/", ".")).main(settings)
+        else:
+            others(settings, workers)
 
 
 @contextmanager
@@ -196,7 +272,7 @@ def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[W
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ.get("TORCHELASTIC_MAX_RESTARTS") != "0":
         raise StepError(f"torchrun --max-restarts needs --rdzv-backend c10d and {OWN_STORE}=1, on every machine.")
     device = _device(settings)
-    if not launched():
+    if not dist.is_torchelastic_launched():
         alone = Workers(device=device, half=settings.half)
         with training.using(alone):
             yield alone
@@ -224,6 +300,13 @@ def _device(settings: TrainingSettings) -> torch.device:
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+def fit_together(past: Sequences, inputs: Inputs, recipe: Recipe) -> None:
+    """A worker's part in the channels that all workers train; the first fits all channels, in the same order."""
+    for channel in recipe.recall.channels:
+        if channel.together:
+            fit_channel(channel, past, inputs, recipe.data)
 
 
 # --- Batch normalisation over the rows of all workers: torch's SyncBatchNorm does the same, on GPUs alone

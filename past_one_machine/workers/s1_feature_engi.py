@@ -11,15 +11,7 @@ from data_exchange_center import provenance
 from data_exchange_center.settings import Settings
 from offline.models.stages import ranker_of_lists
 from offline.readers import read_inputs
-from past_one_machine.workers.group import Workers
-from past_one_machine.workers.launch import fit_together, run, run_whole
-
-
-def main(settings: Settings, workers: Workers) -> None:
-    if workers.first:
-        run_whole("offline/rank/s1_feature_engi.py", settings)
-    else:
-        train_with_the_first(settings, workers)
+from past_one_machine.workers.group import Workers, fit_together, run
 
 
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
@@ -31,4 +23,4 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run("offline/rank/s1_feature_engi.py", train_with_the_first)

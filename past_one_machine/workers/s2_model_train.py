@@ -11,15 +11,7 @@ from data_exchange_center import provenance
 from data_exchange_center.settings import Settings
 from offline.models.kinds import fit_ranker
 from offline.rank import s2_model_train
-from past_one_machine.workers.group import Workers
-from past_one_machine.workers.launch import run, run_whole
-
-
-def main(settings: Settings, workers: Workers) -> None:
-    if workers.first:
-        run_whole("offline/rank/s2_model_train.py", settings)
-    else:
-        train_with_the_first(settings, workers)
+from past_one_machine.workers.group import Workers, run
 
 
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
@@ -30,4 +22,4 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run("offline/rank/s2_model_train.py", train_with_the_first)

@@ -10,15 +10,7 @@ from __future__ import annotations
 from data_exchange_center import provenance
 from data_exchange_center.settings import Settings
 from offline.readers import read_inputs
-from past_one_machine.workers.group import Workers
-from past_one_machine.workers.launch import fit_together, run, run_whole
-
-
-def main(settings: Settings, workers: Workers) -> None:
-    if workers.first:
-        run_whole("offline/recall/s2_vector_recall.py", settings)
-    else:
-        train_with_the_first(settings, workers)
+from past_one_machine.workers.group import Workers, fit_together, run
 
 
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
@@ -29,4 +21,4 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run("offline/recall/s2_vector_recall.py", train_with_the_first)

@@ -28,7 +28,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.readers import read_model_reports
 from offline.step_runner import run_steps
-from past_one_machine.scaling.watch import Watch
+from past_one_machine.scaling import Watch
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from data_exchange_center.figures import FIGURES
-from past_one_machine.scaling import serving as serving_costs
-from past_one_machine.scaling.estimate import TARGETS, Estimate, estimates
+from past_one_machine.estimate import TARGETS, Estimate, of_serving, of_steps
 from research.figures.tables import Figure, block, measured, not_measured, read, shown, table
 
 
@@ -406,12 +405,12 @@ def estimate(synthesis: Figure) -> str:
 def _estimate(synthesis: Figure, there: Mapping[str, Figure | None]) -> Iterator[str]:
     yield "**The steps, each night**"
     if scale := there[SCALE]:
-        yield _of_targets([estimates(scale, users) for users, _ in TARGETS])
+        yield _of_targets([of_steps(scale, users) for users, _ in TARGETS])
     yield _told(SCALE, there)
     yield "**Serving**"
     source = synthesis["rows"]["source"]
     events = source["events"] / source["users"]
-    of_targets = [serving_costs.estimates(*target, events, there[WATERFALL], there[GROWTH]) for target in TARGETS]
+    of_targets = [of_serving(*target, events, there[WATERFALL], there[GROWTH]) for target in TARGETS]
     yield _of_targets(of_targets)
     for name in (WATERFALL, GROWTH):
         yield _told(name, there)

@@ -1,4 +1,4 @@
-"""HAProxy as `past_one_machine.clusters.balancer` configures it; a test that wants it is skipped without one."""
+"""HAProxy as `past_one_machine.balancer` configures it; a test that wants it is skipped without one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from online.stack.preflight import is_taken
 from online.stack.service import LOOPBACK
-from past_one_machine.clusters.balancer import Front, render
+from past_one_machine.balancer import render
 from tests.free_ports import free_ports
 from tests.needs import program
 
@@ -21,7 +21,7 @@ def balanced(kind: str, addresses: Sequence[str], folder: Path) -> Iterator[str]
     """Its own address, before some others. It logs to a file in the folder."""
     haproxy = program("haproxy")
     (port,), path = free_ports(1), folder / "haproxy.cfg"
-    path.write_text(render([Front(kind, port, tuple(addresses))]))
+    path.write_text(render(kind, port, addresses))
     with (folder / "haproxy.log").open("w") as log:
         process = subprocess.Popen([haproxy, "-db", "-f", str(path)], stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -8,9 +8,11 @@ from contextlib import closing
 import pytest
 import redis
 
+from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.events.log import EventLog
 from offline_to_online.stores.base import redis_client
+from offline_to_online.stores.triton import TritonStore
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_or_running_stack
 from tests.services.own_redis import own_redis
@@ -21,6 +23,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a running stack: on free ports, under a temporary exchange folder."""
     with own_or_running_stack(lambda: settings_on_free_ports(tmp_path_factory.mktemp("exchange"))) as settings:
         yield settings
+
+
+def _clear(stack: Settings) -> None:
+    with redis_client(stack) as client:
+        client.delete(wire.LIVE_KEY, wire.HISTORY_KEY)
+    models = TritonStore(stack)
+    models.delete(models.releases())
+
+
+@pytest.fixture(scope="module")
+def clean_stack(stack: Settings) -> Iterator[Settings]:
+    """The stack with nothing live and no model in Triton, when the module begins and after it."""
+    _clear(stack)
+    yield stack
+    _clear(stack)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -18,10 +17,8 @@ from data_exchange_center.settings import Settings
 from offline_to_online.parity.compare import Answer
 from offline_to_online.release import s1_go_live
 from offline_to_online.releases import Stores
-from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.feast import ask
 from offline_to_online.stores.redis import RedisStore
-from offline_to_online.stores.triton import TritonStore
 from tests.services.offline_to_online.killed_at import writes
 from tests.services.offline_to_online.releases import LOADS, SYNC, answer, live, same, written
 
@@ -46,20 +43,13 @@ def synced(settings: Settings) -> Published:
     return live(settings)
 
 
-def clear(settings: Settings) -> None:
-    with redis_client(settings) as client:
-        client.delete(wire.LIVE_KEY, wire.HISTORY_KEY)
-    TritonStore(settings).delete(set(TritonStore(settings).releases()))
-
-
 @pytest.fixture(scope="module")
-def standing(stack: Settings) -> Iterator[Standing]:
-    synced(written(stack, "source", 11))
-    published = synced(written(stack, "source", 12))
-    answers = answer(stack, published)
-    settings = written(stack, "source", 13)
-    yield Standing(settings, release_of_artifacts(settings).release, published, answers)
-    clear(stack)
+def standing(clean_stack: Settings) -> Standing:
+    synced(written(clean_stack, "source", 11))
+    published = synced(written(clean_stack, "source", 12))
+    answers = answer(clean_stack, published)
+    settings = written(clean_stack, "source", 13)
+    return Standing(settings, release_of_artifacts(settings).release, published, answers)
 
 
 @pytest.mark.parametrize("step", LOADS, ids=lambda step: step.__name__.rpartition(".")[2])

@@ -1,6 +1,6 @@
 """Releases whose ids are strings, or that have hundreds of categories, through the whole sync and the server.
 
-After `test_sync`, which begins before anything is live. The tests run in order.
+The tests run in order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from data_exchange_center.steps import CheckError
 from offline_to_online.rank import s3_check_offline_and_online
 from offline_to_online.releases import go_back
 from offline_to_online.stores.base import redis_client
-from offline_to_online.stores.triton import TritonStore
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, NoReleaseError, Outcome, Request, WrongIdError
 from tests.own_ids import item_of, name_by_strings, user_of
@@ -37,15 +36,12 @@ def synced(settings: Settings) -> str:
 
 
 @pytest.fixture(scope="module")
-def named(stack: Settings) -> Iterator[Settings]:
+def named(clean_stack: Settings) -> Settings:
     """Settings of a release whose users and items have strings for ids."""
-    settings = stack.model_copy(update={"recipe_name": "default"})
+    settings = clean_stack.model_copy(update={"recipe_name": "default"})
     write_artifacts(settings.exchange_dir, recipe="default", seed=11)
     name_by_strings(settings.exchange_dir, "default")
-    yield settings
-    TritonStore(stack).delete(set(TritonStore(stack).releases()))
-    with redis_client(stack) as client:
-        client.delete(wire.LIVE_KEY, wire.HISTORY_KEY)
+    return settings
 
 
 @pytest.fixture(scope="module")

@@ -87,9 +87,9 @@ def patient(stack: Settings) -> Settings:
     return stack.model_copy(update=longer)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def worlds(stack: Settings) -> dict[type[World], World]:
-    """One of each kind, side by side in every service."""
+    """One of each kind, side by side in every service; loaded once for each `conftest.py` that has this fixture."""
     loaded = {}
     for kind in ALL_KINDS:
         bare = kind()
@@ -103,9 +103,9 @@ def worlds(stack: Settings) -> dict[type[World], World]:
     return loaded
 
 
-@pytest.fixture(scope="package", params=ALL_KINDS, ids=lambda kind: kind.__name__)
+@pytest.fixture(scope="module", params=ALL_KINDS, ids=lambda kind: kind.__name__)
 def world(stack: Settings, worlds: dict[type[World], World], request: pytest.FixtureRequest) -> Iterator[World]:
-    """The one that is live. What was live before is live again afterwards."""
+    """The one that is live for a module. What was live before is live again afterwards."""
     world = worlds[request.param]
     with redis.Redis(port=stack.redis.port) as client:
         before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.HISTORY_KEY, 0, -1)

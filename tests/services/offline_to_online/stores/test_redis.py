@@ -18,7 +18,7 @@ from offline_to_online.rows import RecallState
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import RedisUsers
-from past_one_machine.scaling.serving import user_bytes
+from past_one_machine.estimate import user_bytes
 from tests.unit.offline_to_online.user_rows import row_of
 
 RELEASE = "aaaaaaaaaaaa"

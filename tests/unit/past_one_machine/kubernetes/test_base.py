@@ -23,7 +23,7 @@ from online.stack.redis.service import FLAGS as REDIS_FLAGS
 from online.stack.service import ROOT
 from online.stack.triton.service import FLAGS as TRITON_FLAGS
 from online.stack.triton.service import restricted
-from past_one_machine.clusters.redis import NODE_TIMEOUT_MS
+from past_one_machine.clusters import NODE_TIMEOUT_MS
 from tests.needs import program
 
 BASE: Final = ROOT / "past_one_machine/kubernetes/base"

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
 from offline.models.training import Share
-from past_one_machine.workers import group, launch
+from offline.readers import read_inputs, read_lists
+from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
 from tests.free_ports import free_ports
+from tests.unit.offline.test_readers import LIST, settings  # noqa: F401 (a fixture)
 from tests.unit.past_one_machine.workers import together
 from tests.unit.past_one_machine.workers.together import Trained
 
 
 @pytest.fixture(scope="module")
 def two() -> list[dict[str, Trained]]:
-    return launch.by_workers(TrainingSettings(workers=2, restarts=0), together.work)
+    return group.by_workers(TrainingSettings(workers=2, restarts=0), together.work)
 
 
 def test_both_have_the_same_weights(two: list[dict[str, Trained]]) -> None:
@@ -76,7 +80,7 @@ def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.M
 
 def test_workers_meet_after_a_restart_whoever_comes_first() -> None:
     """None looks for another where that one was before it died."""
-    assert launch.by_workers(TrainingSettings(workers=2, restarts=1), together.meet_after_a_restart) == [2, 2]
+    assert group.by_workers(TrainingSettings(workers=2, restarts=1), together.meet_after_a_restart) == [2, 2]
 
 
 def test_torchrun_must_not_share_its_store_where_it_starts_workers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,3 +106,20 @@ def test_mixed_precision_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_TRAINING__PRECISION", "mixed")
     with pytest.raises(ValueError, match="RECSYS_TRAINING__DEVICE=cuda"):
         Settings()
+
+
+def test_a_worker_reads_its_share_of_the_lists(settings: Settings) -> None:  # noqa: F811
+    past = read_inputs(settings).data
+    five = replace(LIST.take(np.zeros(5, np.int64)), lengths=np.arange(5, dtype=np.int32))
+    artifacts.LISTS.write(settings.exchange_dir, five.table(past.userids))
+    assert read_lists(settings, past).lengths.tolist() == [0, 1, 2, 3, 4]
+    shares = [Workers(rank=rank, world=2).reads_lists for rank in range(2)]
+    found = [read_lists(settings, past, share).lengths.tolist() for share in shares]
+    assert found == [[0, 1], [2, 3, 4]]
+
+
+def test_more_workers_than_lists_are_refused(settings: Settings) -> None:  # noqa: F811
+    past = read_inputs(settings).data
+    artifacts.LISTS.write(settings.exchange_dir, LIST.table(past.userids))
+    with pytest.raises(StepError, match="RECSYS_TRAINING__WORKERS"):
+        read_lists(settings, past, Workers(rank=0, world=2).reads_lists)

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from data_exchange_center.figures import FIGURES
-from past_one_machine.scaling import pictures as scaling_pictures
+from past_one_machine import scaling
 from research.figures import evaluation_pictures, readme, serving, training_pictures
 from research.figures.tables import BLOCKS
 
@@ -35,7 +35,7 @@ def test_a_picture_of_the_evaluation_is_drawn_from_its_file(picture: str) -> Non
 
 
 @pytest.mark.parametrize(("file", "draw"), [
-    ("waterfall.json", serving.waterfall), ("shed.json", serving.shed), ("scale.json", scaling_pictures.costs),
+    ("waterfall.json", serving.waterfall), ("shed.json", serving.shed), ("scale.json", scaling.picture),
 ])  # fmt: skip
 def test_a_picture_of_a_benchmark_is_drawn_from_its_file(file: str, draw: Callable[[Any], Figure]) -> None:
     check_drawn(draw(json.loads((FIGURES / file).read_text(encoding="utf-8"))))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from past_one_machine.scaling.lines import line
+from past_one_machine.scaling import line
 
 
 def test_a_fixed_cost_and_one_for_each_event_are_found() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from data_exchange_center import artifacts
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.preprocess import s0_get_data, s1_data_split
-from past_one_machine.synthesis.expansion import Factors, Source, expand
+from past_one_machine.synthesis import Factors, Source, coarse, copies, differences, expand, of_source, show, structure
 from tests.made_up_data import shop
 from tests.unit.offline.synthetic import made_up_movielens
 
@@ -154,3 +156,59 @@ def test_an_interrupted_expansion_leaves_nothing(films: Path, tmp_path: Path) ->
     assert process.returncode == 1
     assert said.strip().endswith("interrupted")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+USERS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
+ITEMS = np.array([0, 0, 1, 2, 0, 1, 2, 2, 3, 3])  # events of items: 3, 2, 3, 2
+
+
+def test_the_small_matrix_is_a_coarse_picture_of_the_data() -> None:
+    """Items 0 and 2 are the popular half; users 0 and 1 choose more of it than users 2 and 3."""
+    assert coarse(USERS, ITEMS, 2, 2) == pytest.approx(np.array([[5 / 7, 2 / 7], [1 / 3, 2 / 3]]))
+
+
+def test_groups_without_users_do_what_all_do() -> None:
+    found = coarse(USERS, ITEMS, 6, 2)
+    assert found[:4] == pytest.approx(np.array([[3 / 4, 1 / 4], [2 / 3, 1 / 3], [1 / 2, 1 / 2], [0, 1]]))
+    assert found[4:] == pytest.approx(np.array([[0.6, 0.4]] * 2))
+
+
+def test_copies_are_drawn_by_their_shares() -> None:
+    drawn = copies(np.array([0.5, 0.0, 0.3, 0.2]), 100_000, np.random.default_rng(0))
+    assert np.bincount(drawn, minlength=4) / 100_000 == pytest.approx([0.5, 0, 0.3, 0.2], abs=0.01)
+    short = np.array([0.3, 0.3, 0.3])  # as if rounding had lost some
+    assert copies(short, 10_000, np.random.default_rng(0)).max() == 2
+
+
+def test_what_is_counted() -> None:
+    users, items = np.array([1, 0, 1, 1, 5]), np.array([2, 2, 0, 2, 3])
+    found = structure(users, items, np.array([50, 7, 4_000, 3_650, 9]), [["a"], ["a"], ["a", "b"], [], ["b"]])
+    assert (found["events"], found["users"], found["items"]) == (5, 3, 3)
+    assert found["events of a user"] == {"p10": 1, "p50": 1, "p90": 3, "p99": 3, "most": 3}
+    assert found["events of a session"] == {"p10": 1, "p50": 1, "p90": 2, "p99": 2, "most": 2}  # of user 1: 2 and 1
+    assert found["sessions of a user"] == pytest.approx(4 / 3)
+    assert found["terms"] == {"a": 4 / 5, "b": 3 / 5}
+    assert found["popularity"] == {"top 1%": 3 / 5, "top 10%": 3 / 5, "gini": pytest.approx(4 / 15)}
+
+
+def test_an_expansion_keeps_lengths_sessions_and_genres(tmp_path: Path) -> None:
+    path = made_up_movielens(tmp_path / "films")
+    source = Source.of(path)
+    before = of_source(source)
+    expand(source, Factors.of(9), tmp_path / "x9", "films-x9")
+    after = of_source(Source.of(tmp_path / "x9"))
+    for same in ("events of a user", "events of a session", "sessions of a user"):
+        assert after[same] == before[same]
+    assert differences(before, after) == pytest.approx(dict.fromkeys(before["terms"], 0), abs=1e-12)
+    assert after["events"] == 9 * before["events"]
+    assert 2 < after["items"] / before["items"] <= 3
+    assert before["popularity"]["gini"] < after["popularity"]["gini"] < 0.9  # a longer tail, of the same kind
+
+
+def test_it_is_shown(tmp_path: Path) -> None:
+    found = of_source(Source.of(made_up_movielens(tmp_path / "films")))
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as shown:
+        show({"source": found, "x 2": found}, console)
+    assert f"{found['events']:,}" in shown.get()
+    assert "0.0000" in shown.get()

@@ -1,1 +1,0 @@
-"""Several nodes of a service on this machine, as a cluster."""

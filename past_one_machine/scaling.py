@@ -1,0 +1,353 @@
+"""Measure what the offline steps cost as the data grows, in both engines: ``make bench-scale``.
+
+The data set at hand is expanded by each factor (`past_one_machine.synthesis`), and every step runs on it as a user
+runs it, in a process of its own, with pandas and with Spark. Measured are seconds, processor seconds, the peak memory
+of all its processes together and, of Spark, the bytes shuffled. Written when an engine is through with a size: an
+interrupted run resumes from there.
+
+Reads:  RECSYS_DATA, or what the first step has put into offline/raw
+Writes: pic/figures/scale.json, pic/scale.png
+Run:    make bench-scale [factors=1,4,16] [training_to=1]
+Expect: a quarter of an hour on MovieLens-1M, without training; with it, five minutes more for each million ratings
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import matplotlib as mpl
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from scipy.optimize import nnls
+
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.figures import COLOURS, FIGURES, PICTURES, STYLE
+from data_exchange_center.files import parts_of, write_json, written_in_place
+from data_exchange_center.machine import machine
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run, whole_numbers
+from offline.step_runner import ROOT
+from past_one_machine.spark import TWINS
+from past_one_machine.synthesis import Factors, Source, at_hand, expand
+
+log = logging.getLogger(__name__)
+
+OUTPUT: Final = FIGURES / "scale.json"
+PICTURE: Final = PICTURES / "scale.png"
+FACTORS: Final = (1, 4, 16)
+ENGINES: Final = ("pandas", "spark")
+PREPARING: Final = (provenance.GET_DATA, provenance.SPLIT, provenance.TERMS, provenance.TERM_RECALL)
+TRAINING: Final = (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER)  # measured with pandas
+MEASURES: Final = ("seconds", "cpu_seconds", "peak_mb")
+EVERY_S: Final = 0.2  # memory is looked at
+SPARK_CONF: Final = ROOT / "past_one_machine/spark/conf"  # a step's Spark is configured by it otherwise
+DASHES: Final = {"pandas": "-", "spark": "--"}
+PANELS: Final = {"seconds": "seconds", "peak_mb": "peak memory, MB"}
+Row = dict[str, Any]
+
+
+def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
+    found = opened(settings, OUTPUT)
+    for factor in factors:
+        measure(settings, found, factor, factor <= training_to, OUTPUT)
+    show(found, Console())
+    log.info("written: %s", OUTPUT)
+    if len({row["events"] for row in found["rows"]}) > 1:
+        with mpl.rc_context(STYLE), written_in_place(PICTURE) as temporary:
+            picture(found).savefig(temporary, dpi=130, format="png", metadata={"Software": None})
+        log.info("written: %s", PICTURE)
+
+
+def opened(settings: Settings, path: Path) -> dict[str, Any]:
+    """The report so far, if it is of this data, recipe and machine; else an empty one."""
+    dataset = Source.of(at_hand(settings)).dataset.base_name
+    head = {
+        "command": "make bench-scale",
+        "machine": machine(),
+        "dataset": dataset,
+        "recipe": settings.recipe.name,
+    }
+    if path.is_file():
+        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if all(before.get(name) == value for name, value in head.items()):
+            return before
+        log.warning("%s was measured on other data or on another machine: it is begun again", path)
+    return {**head, "rows": []}
+
+
+def measure(settings: Settings, found: dict[str, Any], factor: int, training: bool, path: Path) -> None:
+    """Add the rows of one factor that are missing to the report, an engine at a time."""
+    steps = {engine: (*PREPARING, *(TRAINING if training and engine == "pandas" else ())) for engine in ENGINES}
+    known = {(row["engine"], row["step"]) for row in found["rows"] if row["factor"] == factor}
+    left = [engine for engine in ENGINES if not {(engine, step.path) for step in steps[engine]} <= known]
+    if not left:
+        return
+    beside = settings.offline_dir / "scaling"  # beside the artifacts: /tmp may be memory
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=beside) as scratch:
+        data = at_hand(settings)
+        if factor > 1:
+            source, data = Source.of(data), Path(scratch) / "data"
+            expand(source, Factors.of(factor), data, f"{found['dataset']}-x{factor}")
+        for engine in left:
+            folder = Path(scratch) / engine
+            rows = []
+            for step in steps[engine]:
+                rows.append(row := {"factor": factor, **measured(settings, data, engine, step.path, folder)})
+                log.info("x %d, %s, %s: %.1f s, %.0f MB", factor, engine, step.path, row["seconds"], row["peak_mb"])
+            others = [row for row in found["rows"] if (row["engine"], row["factor"]) != (engine, factor)]
+            found["rows"] = [*others, *({**row, **sizes(folder)} for row in rows)]
+            found["lines"] = lines(found["rows"])
+            write_json(path, found)
+
+
+def measured(settings: Settings, data: Path, engine: str, step: str, folder: Path) -> Row:
+    """Run a step; ``folder``: the exchange folder of this and the steps before."""
+    environment = os.environ | {
+        "RECSYS_EXCHANGE_DIR": str(folder),
+        "RECSYS_DATA": str(data),
+        "RECSYS_ENGINE": engine,
+        "RECSYS_RECIPE": settings.recipe_name,
+    }
+    if engine == "pandas":
+        return {"step": step, "engine": engine, **cost_of(step, environment)}
+    with tempfile.TemporaryDirectory() as kept:
+        cost = cost_of(TWINS.get(step, step), environment | spark_log(Path(kept)))
+        return {"step": step, "engine": engine, **cost, **shuffled(Path(kept))}
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Events, users and items of the artifacts, from the Parquet files' own heads."""
+    tables = {"events": artifacts.RATINGS, "users": artifacts.USERS, "items": artifacts.ITEMS}
+    parts = {name: parts_of(table.require(folder)) for name, table in tables.items()}
+    return {name: sum(pq.read_metadata(part).num_rows for part in each) for name, each in parts.items()}
+
+
+# A step in a process of its own, and what it and all that it starts take.
+
+
+def cost_of(step: str, environment: Mapping[str, str]) -> dict[str, float]:
+    """Run one step to its end. Returns `MEASURES`. Raises StepError with the last lines of its output when it fails."""
+    path = ROOT / step
+    with tempfile.TemporaryFile("w+") as said:
+        begin = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, path.name], cwd=path.parent, env=dict(environment), stdout=said, stderr=subprocess.STDOUT
+        )
+        with Watch(process.pid) as watch:
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.monotonic() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            last = "".join(said.readlines()[-10:])
+            raise StepError(f"{step} failed with exit code {process.returncode}; its last lines:\n{last}")
+    cpu_seconds = max(usage.ru_utime + usage.ru_stime, watch.cpu_seconds)
+    return dict(zip(MEASURES, (round(seconds, 2), round(cpu_seconds, 2), round(watch.peak_mb, 1)), strict=True))
+
+
+class Watch(threading.Thread):
+    """Looks at a process and its descendants from when it is entered until it is left.
+
+    Attributes:
+        peak_mb: of the memory that they held together. It is proportional set size: a page that several share counts
+            once.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.peak_mb = 0.0
+        self._root = psutil.Process(pid)
+        self._cpu: dict[psutil.Process, float] = {}  # processor seconds when a process was last seen
+        self._over = threading.Event()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all that were seen."""
+        return sum(self._cpu.values())
+
+    def run(self) -> None:
+        while not self._over.wait(EVERY_S):
+            self._look()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self.join()
+
+    def _look(self) -> None:
+        held = 0.0
+        try:
+            processes = [self._root, *self._root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return
+        for process in processes:
+            try:
+                memory, used = process.memory_full_info(), process.cpu_times()
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+            held += getattr(memory, "pss", memory.rss) / 2**20  # Linux alone knows the former
+            self._cpu[process] = used.user + used.system
+        self.peak_mb = max(self.peak_mb, held)
+
+
+# Spark's own event log, one JSON object a line; see Spark's monitoring guide, "Executor Task Metrics".
+
+
+def spark_log(folder: Path) -> dict[str, str]:
+    """Variables that make a step's Spark keep its log in ``folder``/log."""
+    conf = folder / "conf"
+    shutil.copytree(SPARK_CONF, conf)
+    (folder / "log").mkdir()
+    options = {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": (folder / "log").as_uri(),
+        "spark.eventLog.compress": "false",
+    }
+    (conf / "spark-defaults.conf").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
+    return {"SPARK_CONF_DIR": str(conf)}
+
+
+def shuffled(folder: Path) -> dict[str, int]:
+    """Bytes written for other tasks to read, and bytes that did not fit into memory, by the log that was kept here.
+
+    Failed tasks, whose work was done again, are counted too.
+    """
+    tasks = list(_tasks(folder / "log"))
+    return {
+        "written": sum(metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"] for metrics in tasks),
+        "spilled": sum(metrics["Disk Bytes Spilled"] for metrics in tasks),
+    }
+
+
+def _tasks(folder: Path) -> Iterator[Mapping[str, Any]]:
+    for path in sorted(each for each in folder.rglob("*") if each.is_file() and not each.name.startswith(".")):
+        with path.open(encoding="utf-8") as events:
+            for event_line in events:
+                event = json.loads(event_line)
+                if event["Event"] == "SparkListenerTaskEnd" and event.get("Task Metrics"):
+                    yield event["Task Metrics"]
+
+
+# Straight lines through what was measured: a fixed cost, and one for each event.
+
+
+@dataclass(frozen=True)
+class Line:
+    """cost = fixed + each * events, with neither below zero.
+
+    ``off``: the largest distance of a measurement from the line, as a share of the measurement; ``exponent``: of the
+    power law between the two largest sizes, 1 where a cost grows as its data does; None with one size.
+    """
+
+    fixed: float
+    each: float
+    off: float
+    exponent: float | None
+
+    def at(self, events: float) -> float:
+        return self.fixed + self.each * events
+
+
+def line(events: Sequence[int], costs: Sequence[float]) -> Line:
+    """The line with the least squares of *relative* distances: a small size counts as much as a large one.
+
+    Raises ValueError for no measurement, or for one of nothing.
+    """
+    sizes, found = np.asarray(events, dtype=np.float64), np.asarray(costs, dtype=np.float64)
+    if not len(sizes) or (found <= 0).any() or (sizes <= 0).any():
+        raise ValueError(f"a line needs costs above zero of events above zero, found {costs} of {events}")
+    (fixed, each), _ = nnls(np.stack([1 / found, sizes / found], axis=1), np.ones(len(found)))
+    off = float(np.abs((fixed + each * sizes) / found - 1).max())
+    exponent = None
+    if len(set(sizes.tolist())) > 1:
+        small, large = np.argsort(sizes)[-2:]
+        exponent = float(np.log(found[large] / found[small]) / np.log(sizes[large] / sizes[small]))
+    return Line(float(fixed), float(each), off, exponent)
+
+
+def lines(rows: Sequence[Row]) -> list[Row]:
+    """Of each engine and step, a line through each measure over the events."""
+    of: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        of[row["engine"], row["step"]].append(row)
+    found = []
+    for (engine, step), each in of.items():
+        events = [row["events"] for row in each]
+        measures = [*MEASURES, "written"] if "written" in each[0] else MEASURES
+        through = {name: asdict(line(events, [max(row[name], 1e-3) for row in each])) for name in measures}
+        found.append({"engine": engine, "step": step, **through})
+    return found
+
+
+# The table and the picture.
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """A line for each step, engine and factor."""
+    table = Table(title=f"steps on expansions of {found['dataset']}, {found['machine']['cores']} cores")
+    for name in ("step", "engine", "events", "seconds", "CPU s", "peak MB", "shuffled MB"):
+        table.add_column(name, justify="left" if name in ("step", "engine") else "right")
+    for row in sorted(found["rows"], key=lambda row: (row["step"], row["engine"], row["factor"])):
+        written = f"{row['written'] / 2**20:.1f}" if "written" in row else "-"
+        values = (f"{row['seconds']:.1f}", f"{row['cpu_seconds']:.1f}", f"{row['peak_mb']:.0f}", written)
+        table.add_row(row["step"], row["engine"], f"{row['events']:,}", *values)
+    console.print(table)
+
+
+def picture(found: Mapping[str, Any]) -> Figure:
+    """``found``: the report. The steps that were measured at several sizes, with every engine."""
+    figure = Figure(figsize=(14, 5.2), layout="constrained")
+    panels = list(figure.subplots(1, len(PANELS)))
+    for axes, (measure, title) in zip(panels, PANELS.items(), strict=True):
+        _panel(axes, found, measure)
+        axes.set(title=title, xlabel="events", xscale="log", yscale="log")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=10)
+    return figure
+
+
+def _panel(axes: Axes, found: Mapping[str, Any], measure: str) -> None:
+    sizes = sorted({row["events"] for row in found["rows"]})
+    grown = [each for each in found["lines"] if each[measure]["exponent"] is not None]
+    steps = list(dict.fromkeys(each["step"] for each in grown))
+    for each in grown:
+        rows = [row for row in found["rows"] if (row["step"], row["engine"]) == (each["step"], each["engine"])]
+        colour = COLOURS[steps.index(each["step"]) % len(COLOURS)]
+        axes.plot([row["events"] for row in rows], [row[measure] for row in rows], "o", color=colour)
+        events = np.geomspace(sizes[0], sizes[-1], 50)
+        along = [Line(**each[measure]).at(size) for size in events]
+        label = f"{Path(each['step']).stem}, {each['engine']}"
+        axes.plot(events, along, DASHES[each["engine"]], color=colour, label=label)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--factors", type=whole_numbers, default=FACTORS)
+    parser.add_argument("--training-to", type=int, default=1, help="the largest factor that models are trained on")
+    given = parser.parse_args()
+    run(lambda settings: main(settings, given.factors, given.training_to))

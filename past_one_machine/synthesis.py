@@ -1,0 +1,330 @@
+"""Make a larger data set of the same structure out of the one at hand: ``make synthesise factor=16``.
+
+Belletti et al. 2019 (*Scalable Realistic Recommendation Datasets through Fractal Expansions*, arXiv:1901.08910), whose
+expansion of MovieLens-20M is MLPerf's data, take the Kronecker product of the users-by-items matrix R with a small copy
+of R. Entry (i, j) of the small matrix K says how densely block (i, j) of the large one, a copy of R with users and
+items of its own, is filled: what holds between users and items holds between groups of them, too.
+
+Here each row of K sums to one, and is read as a distribution: user (i, u) of the large data set does what user u of the
+small one did, at the same times, and each event is with one of the copies j of its item, drawn from K[i]. So a user
+keeps length, sessions, ratings and genres, an expansion by a factor has exactly that many times the events, and what
+the product adds is on the items' side: a copy of an item is as popular as the item times its group, a longer tail.
+
+User u of copy i has the number i * users + u + 1, item v of copy j j * items + v + 1, u and v in the order of their
+numbers in the source. Memory holds the source and the events of one copy, however large the expansion is.
+
+Reads:  RECSYS_DATA, or what the first step has put into offline/raw
+Writes: folder=, or offline/synthetic/<name>-x<factor> in the exchange folder: what step 0 writes, in its place.
+        With --figures, expansions in a folder that is removed, and pic/figures/synthesis.json
+Run:    make synthesise factor=16, then make offline RECSYS_DATA=<the folder that it prints>
+Expect: 16,003,344 events of 96,640 users for 15,532 items (MovieLens-1M)
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import BREAK_S
+from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import MAX_INTEGER, Dataset
+from data_exchange_center.figures import FIGURES
+from data_exchange_center.files import folder_written_in_place, sha256, write_json
+from data_exchange_center.machine import machine
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, progress, run
+from offline import movielens, published
+from offline.preprocess import s0_get_data
+
+SEED: Final = 20
+Ints = NDArray[np.integer]
+Floats = NDArray[np.float64]
+MEASURED: Final = (4, 16)  # factors of the figures
+SHARES: Final = (0.01, 0.1)  # of the items with events, the most popular first
+QUANTILES: Final = (10, 50, 90, 99)
+
+
+def main(settings: Settings, factors: Factors, folder: Path | None, seed: int) -> None:
+    path = at_hand(settings)
+    source = Source.of(path)
+    name = f"{source.dataset.base_name}-x{factors.users}"
+    target = (folder or settings.offline_dir / "synthetic" / name).absolute()
+    if target.is_relative_to(path.absolute()):
+        raise StepError(f"{target} lies in the data set's own folder: name another folder=.")
+    expand(source, factors, target, name, seed)
+    show({"source": of_source(source), f"x {factors.users}": of_source(Source.of(target))}, Console())
+    print(f"Written: {target}. To train on it: make offline RECSYS_DATA={target}")  # noqa: T201
+
+
+def figures(settings: Settings) -> None:
+    """Measure what expansions keep, and write it."""
+    source = Source.of(at_hand(settings))
+    found = {"source": of_source(source)}
+    with TemporaryDirectory() as scratch:
+        for factor in MEASURED:
+            folder = Path(scratch) / f"x{factor}"
+            expand(source, Factors.of(factor), folder, source.dataset.name)
+            found[f"x {factor}"] = of_source(Source.of(folder))
+    show(found, Console())
+    report = {"command": "make synthesise figures=1", "dataset": settings.data and settings.data.stem}
+    write_json(FIGURES / "synthesis.json", {**report, "machine": machine(), "seed": SEED, "rows": found})
+
+
+def at_hand(settings: Settings) -> Path:
+    """Where the data set is. Raises StepError where there is none."""
+    path = settings.data or settings.offline_dir / "raw"
+    if settings.data is None and not path.is_dir():
+        raise StepError(
+            f"no data set is at hand: name one in RECSYS_DATA, or run offline/preprocess/s0_get_data.py, which puts "
+            f"one into {path}."
+        )
+    return path
+
+
+# The expansion.
+
+
+@dataclass(frozen=True)
+class Factors:
+    """How many copies of the users, and with them of the events, and how many of the items."""
+
+    users: int
+    items: int
+
+    @classmethod
+    def of(cls, users: int, items: int | None = None) -> Factors:
+        """``items``: left out, the root of ``users``: a data set that has grown has more users, and some more items.
+
+        Raises StepError for what is no expansion.
+        """
+        if users < 2:
+            raise StepError(f"factor={users}: at least 2 is needed, a whole number; factor=1 is the data set itself.")
+        items = round(users**0.5) if items is None else items
+        if items < 1:
+            raise StepError(f"items={items}: at least 1 is needed, a whole number.")
+        return cls(users, items)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set in standard form: its description, and its tables as `artifacts.RAW`."""
+
+    dataset: Dataset
+    ratings: pd.DataFrame
+    users: pd.DataFrame
+    items: pd.DataFrame
+
+    @classmethod
+    def of(cls, path: Path) -> Source:
+        """Read a data set as step 0 does. Raises StepError where it is none, or not as it should be."""
+        with TemporaryDirectory() as folder, movielens.files_of(path) as files:
+            dataset = s0_get_data.read(files, path, Path(folder))
+            if dataset.name == movielens.NAME:
+                dataset = dataset.model_copy(update={"name": published.name_of(dataset.counts)})
+            return cls(dataset, *(table.read(Path(folder)) for table in artifacts.RAW))
+
+
+def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int = SEED) -> int:
+    """Write the expansion into ``folder``, which appears when it is whole, and return the number of its events.
+
+    Raises StepError for a source that cannot be expanded so far, and for a folder that is there already.
+    """
+    if folder.exists():
+        raise StepError(f"{folder} is there already: name another folder=, or remove it.")
+    _expect_room(source, factors)
+    users, items = len(source.users), len(source.items)
+    # places of users and items in the source, by event; the events are sorted by user and time
+    of_users = np.searchsorted(source.users[Columns.USER].to_numpy(), source.ratings[Columns.USER].to_numpy())
+    of_items = np.searchsorted(source.items[Columns.ITEM].to_numpy(), source.ratings[Columns.ITEM].to_numpy())
+    shares = coarse(of_users, of_items, factors.users, factors.items)  # (copies of users, of items)
+
+    def events() -> Iterator[pa.RecordBatch]:
+        for copy in progress(range(factors.users), "events", unit="part"):
+            random = np.random.default_rng([seed, copy])
+            chosen = copies(shares[copy], len(of_items), random)  # (events,) copies of items
+            columns = {
+                Columns.USER: (copy * users + of_users + 1).astype(np.int32),
+                Columns.ITEM: (chosen * items + of_items + 1).astype(np.int32),
+                Columns.RATING: source.ratings[Columns.RATING].to_numpy(),
+                Columns.TIMESTAMP: source.ratings[Columns.TIMESTAMP].to_numpy(),
+            }
+            yield pa.record_batch(columns, schema)
+
+    schema = pa.schema(list(artifacts.RAW_INTERACTIONS.columns.items()))
+    with folder_written_in_place(folder) as temporary:
+        artifacts.RAW_INTERACTIONS.write(temporary, pa.RecordBatchReader.from_batches(schema, events()))
+        artifacts.RAW_USERS.write(temporary, _copied(source.users, Columns.USER, factors.users))
+        artifacts.RAW_ITEMS.write(temporary, _copied(source.items, Columns.ITEM, factors.items))
+        sizes = {
+            "ratings": len(of_users) * factors.users,
+            "users": users * factors.users,
+            "items": items * factors.items,
+        }
+        described = source.dataset.model_copy(
+            update={
+                "name": name,
+                "origin": f"{source.dataset.name}, expanded",
+                "counts": {**source.dataset.counts, **sizes},
+                "sha256": {Path(table.path).name: sha256(table.at(temporary)) for table in artifacts.RAW},
+                "user_ids": "integer",
+                "item_ids": "integer",
+            }
+        )
+        artifacts.DATASET.write(temporary, described.model_dump(mode="json"))
+    return sizes["ratings"]
+
+
+def coarse(users: Ints, items: Ints, user_groups: int, item_groups: int) -> Floats:
+    """(user_groups, item_groups) the share of each group of users' events that is with each group of items.
+
+    Items are grouped by popularity and users by how far down they choose, both in groups of equal size, the most
+    popular first. A group of users with nobody in it, where there are fewer users than groups, does what all do.
+
+    Args:
+        users, items: (events,) their places, from 0.
+    """
+    by_popularity = np.argsort(-np.bincount(items), kind="stable")
+    group = np.empty(len(by_popularity), np.int64)
+    for number, members in enumerate(np.array_split(by_popularity, item_groups)):
+        group[members] = number
+    counts = np.zeros((int(users.max()) + 1, item_groups))
+    np.add.at(counts, (users, group[items]), 1)
+    total = counts.sum(axis=1)
+    active = np.flatnonzero(total)
+    depth = counts[active] @ np.arange(item_groups) / total[active]
+    order = active[np.argsort(depth, kind="stable")]
+    everybody = counts.sum(axis=0) / total.sum()
+    found = [counts[some].sum(axis=0) for some in np.array_split(order, user_groups)]
+    return np.array([row / row.sum() if row.sum() else everybody for row in found])
+
+
+def copies(shares: Floats, events: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """(events,) which copy of its item each event is with; ``shares``: a row of the small matrix."""
+    drawn = np.searchsorted(np.cumsum(shares), random.random(events), side="right")
+    return np.minimum(drawn, len(shares) - 1)  # a sum of shares may end just below one
+
+
+def _expect_room(source: Source, factors: Factors) -> None:
+    """Raise StepError where the source is too small for the factors, or its ids would run over."""
+    if factors.items > len(source.items):
+        raise StepError(f"items={factors.items}: the data set has {len(source.items):,} items, and at most so many.")
+    for what, times, table in (("factor", factors.users, source.users), ("items", factors.items, source.items)):
+        if times * len(table) > MAX_INTEGER:
+            raise StepError(f"{what}={times}: at most {MAX_INTEGER // len(table):,}, or ids run over.")
+
+
+def _copied(table: pd.DataFrame, key: str, times: int) -> pd.DataFrame:
+    """A table so many times, with new ids. A copied item's title says which copy it is: ``Toy Story, copy 2``."""
+    made = pd.concat([table] * times, ignore_index=True)
+    made[key] = np.arange(1, len(made) + 1, dtype=np.int32)
+    if Columns.TITLE in table:
+        named = table[Columns.TITLE] != table[Columns.OWN_ID]  # an item without a title is called by its id
+        parts = [table[Columns.TITLE] + (f", copy {copy + 1}" if copy else "") for copy in range(times)]
+        titles = pd.concat([part.where(named) for part in parts], ignore_index=True)
+        made[Columns.TITLE] = titles.fillna(made[key].astype(str))
+    return made.assign(**{Columns.OWN_ID: made[key].astype(str)})
+
+
+# The structure that an expansion keeps: popularity of items, lengths and sessions of users, genres of what they see.
+
+
+def of_source(source: Source) -> dict[str, Any]:
+    """Sizes, shares and quantiles of a data set."""
+    ratings = source.ratings
+    items = np.searchsorted(source.items[Columns.ITEM].to_numpy(), ratings[Columns.ITEM].to_numpy())
+    users, seconds = ratings[Columns.USER].to_numpy(np.int64), ratings[Columns.TIMESTAMP].to_numpy()
+    return structure(users, items, seconds, source.items[Columns.GENRES].tolist())
+
+
+def structure(users: Ints, items: Ints, seconds: Ints, terms: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """The same of (events,) users, items' places from 0 and times; ``terms``: of each item."""
+    order = np.lexsort((seconds, users))
+    users, seconds = users[order], seconds[order]
+    begins = np.append(True, users[1:] != users[:-1])
+    lengths = _runs(begins)  # (users,)
+    begins[1:] |= np.diff(seconds) >= BREAK_S
+    sessions = _runs(begins)  # (sessions,)
+    counts = np.bincount(items, minlength=len(terms))  # (items,)
+    popular, of_terms = np.sort(counts[counts > 0])[::-1], Counter[str]()
+    for count, names in zip(counts.tolist(), terms, strict=True):
+        of_terms.update(dict.fromkeys(names, count))
+    top = {f"top {share:.0%}": popular[: max(1, round(share * len(popular)))].sum() / len(users) for share in SHARES}
+    return {
+        "events": len(users),
+        "users": len(lengths),
+        "items": len(popular),
+        "popularity": {**{name: float(share) for name, share in top.items()}, "gini": _gini(popular[::-1])},
+        "events of a user": _quantiles(lengths),
+        "events of a session": _quantiles(sessions),
+        "sessions of a user": len(sessions) / len(lengths),
+        "terms": {name: count / len(users) for name, count in sorted(of_terms.items())},
+    }
+
+
+def _runs(begins: NDArray[np.bool_]) -> Ints:
+    """(events,) where a run begins -> (runs,) how long each is."""
+    return np.diff(np.append(np.flatnonzero(begins), len(begins)))
+
+
+def _quantiles(numbers: Ints) -> dict[str, int]:
+    """The smallest that so many percent do not exceed."""
+    found = np.percentile(numbers, QUANTILES, method="inverted_cdf")
+    return {**{f"p{q}": int(n) for q, n in zip(QUANTILES, found, strict=True)}, "most": int(numbers.max())}
+
+
+def _gini(ascending: Ints) -> float:
+    """0: all have the same; 1: one has all."""
+    n, total = len(ascending), float(ascending.sum())
+    return float((2 * np.arange(1, n + 1) - n - 1) @ ascending / (n * total))
+
+
+def differences(source: Mapping[str, Any], expanded: Mapping[str, Any]) -> dict[str, float]:
+    """Term -> share of the events with it in the expansion, less that in the source."""
+    return {name: expanded["terms"].get(name, 0.0) - share for name, share in source["terms"].items()}
+
+
+def show(found: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """A column for each data set."""
+    table = Table("", *found, title="What an expansion keeps")
+    first = next(iter(found.values()))
+    for name in ("events", "users", "items"):
+        table.add_row(name, *(f"{each[name]:,}" for each in found.values()))
+    for name in first["popularity"]:
+        table.add_row(f"popularity: {name}", *(f"{each['popularity'][name]:.3f}" for each in found.values()))
+    for name in ("events of a user", "events of a session"):
+        quantiles = (", ".join(f"{q} {n:,}" for q, n in each[name].items()) for each in found.values())
+        table.add_row(name, *quantiles)
+    table.add_row("sessions of a user", *(f"{each['sessions of a user']:.2f}" for each in found.values()))
+    if first["terms"]:
+        most = (max(map(abs, differences(first, each).values())) for each in found.values())
+        table.add_row("a term's share differs by at most", *(f"{each:.4f}" for each in most))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--factor", type=int, help="so many times the users and the events")
+    parser.add_argument("--items", type=int, help="so many times the items; left out: the root of the factor")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--figures", action="store_true")
+    given = parser.parse_args()
+    if given.figures:
+        run(figures)
+    elif given.factor is None:
+        parser.error("name a factor: make synthesise factor=16")
+    else:
+        run(lambda settings: main(settings, Factors.of(given.factor, given.items), given.folder, given.seed))
