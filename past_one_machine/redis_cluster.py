@@ -1,7 +1,7 @@
-"""Redis Cluster: a client that asks for the cluster's nodes when it is first used, and again when they have changed.
+"""Redis Cluster: a client that discovers the cluster's nodes when it is first used, and again when they have changed.
 
-Whoever reads or writes in one slot takes a plain client of the server that has it (`ClusterClient.at`): its pipelines
-cost what they cost with a single server. Everything else is redis-py's own client of a cluster.
+For one slot, `ClusterClient.at` gives a plain client of the server that has it: its pipelines cost the same as with a
+single server. Everything else is redis-py's own client of a cluster.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from redis.retry import Retry
 from data_exchange_center.settings import RedisSettings
 from online.clients.redis import ERRORS, MOVED, TimelyConnection
 
-_LOOK_AGAIN_S: Final = 0.2  # how often the cluster is asked for its nodes, at most, while one of them does not answer
+_LOOK_AGAIN_S: Final = 0.2  # at least between two discoveries, while a node does not answer
 
 
 class ClusterClient:
@@ -32,7 +32,7 @@ class ClusterClient:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._cluster: RedisCluster | None = None
-        self._looked = 0.0  # when the cluster was asked for its nodes
+        self._looked = 0.0  # when the nodes were discovered
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connected(), name)
@@ -68,7 +68,7 @@ class ClusterClient:
     def at(self, key: str) -> Iterator[redis.Redis]:
         """A client of the server that has the key, for that key's slot.
 
-        An error that says that another server has it by now has the cluster asked again, before the next use.
+        An error that says that another server has it by now leads to a new discovery, before the next use.
         """
         cluster = self._connected()
         try:
@@ -78,7 +78,7 @@ class ClusterClient:
             raise
 
     def _look_again(self, cluster: RedisCluster) -> None:
-        """One thread at a time asks; an error of it is not the caller's, who has one already."""
+        """Discover the nodes, one thread at a time; its errors are dropped, as the caller has one already."""
         if not self._lock.acquire(blocking=False):
             return
         try:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 OUT_OF_TIME = "did not answer in time"
 FAIR_S = 0.03  # a call that ran out of time says nothing of the service if it had less than that
 FAILURES = 3  # in a row, after which a service is left alone
-PROBE_S = 0.5  # how long; then one request at a time finds out whether it is well again
+PROBE_S = 0.5  # how long the breaker is open; then one request at a time probes the service
 
 Query = TypeVar("Query")
 Answer = TypeVar("Answer")
@@ -53,11 +53,11 @@ class StoredError(ServiceError):
 
 
 class GoneError(StoredError):
-    """An index, a feature service or a version of a model is not there, or no longer."""
+    """The requested index, feature service or version of a model does not exist, or no longer."""
 
 
 class LeftAloneError(ServiceError):
-    """The service was not called, as it has just failed again and again."""
+    """The service was not called, as its circuit breaker is open."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,7 +98,7 @@ def left_s(otherwise: float) -> float:
 
 @contextmanager
 def until(deadline: Deadline) -> Iterator[None]:
-    """Limit the calls that this thread makes in the block."""
+    """Calls of this thread in the block end by ``deadline``."""
     token = _current.set(deadline)
     try:
         yield
@@ -231,7 +231,7 @@ class Breaker:
 
     @property
     def refusal(self) -> LeftAloneError | None:
-        """The error of a call that is made now; None: it would be made."""
+        """The error with which a call would be refused now; None: it would be made."""
         if self._dead:
             return LeftAloneError(self._service, self._dead)
         if self._circuit.closed or not (self._circuit.opened or self._probing):
@@ -241,11 +241,11 @@ class Breaker:
         return LeftAloneError(self._service, f"is left alone for a moment: it {why}")
 
     def call(self, ask: Callable[[], Answer], *, fair: bool = True, always: bool = False) -> Answer:
-        """Return what ``ask`` returns. Raises LeftAloneError, or what ``ask`` raises.
+        """Call ``ask``, and count how it ends. Raises LeftAloneError, or what ``ask`` raises.
 
         Args:
             fair: ``ask`` has enough time, so that running out of it counts as a failure.
-            always: call even a service that is being left alone.
+            always: call a service even while the breaker is open.
         """
         with self._lock:
             if (refusal := self.refusal) is not None and (self._dead or not always):

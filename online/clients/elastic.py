@@ -25,8 +25,8 @@ from data_exchange_center.wire import product_of_score
 from online.clients.base import Client, GoneError
 from online.clients.http import Answer, Http
 
-# Scores are float32: beside the 1 that Elasticsearch adds, products of a hundredth would lose the digits that tell them
-# apart. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
+# Scores are float32: next to the 1 that Elasticsearch adds, products of a hundredth would lose the digits in which they
+# differ. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
 _MAGNIFIED: Final = np.float32(1024)
 # Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
 # the smaller itemids, too, as an index is loaded in their order and merged to one segment.
@@ -114,7 +114,7 @@ _LINES = "Content-Type: application/x-ndjson"
 
 @dataclass(frozen=True, slots=True)
 class CatalogueItem:
-    """What is shown of an item."""
+    """Fields of an item that an answer shows."""
 
     own_id: OwnId
     title: str
@@ -123,7 +123,7 @@ class CatalogueItem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexedItem:
-    """What an item is found by."""
+    """Terms and vectors by which an item is found."""
 
     itemid: int
     terms: tuple[int, ...]  # genre codes
@@ -204,7 +204,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         return list(page["hits"]["hits"])
 
     def searches(self, release: str) -> int:
-        """How many searches of a release's items were answered since Elasticsearch started. Raises ServiceError."""
+        """Count the searches of a release's items since Elasticsearch started. Raises ServiceError."""
         with self._asking("searches"):
             count = "_all.total.search.query_total"
             stats = self._read(self._http.get(f"/{wire.item_index(release)}/_stats/search?filter_path={count}"))
@@ -225,7 +225,7 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             page["search_after"] = hits[-1]["sort"]
 
     def indexed(self, release: str, itemids: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
-        """What some items of a release are found by, in no order. Raises ServiceError."""
+        """Read terms and vectors of some items of a release, in no order. Raises ServiceError."""
         fields = {name: vector_of(name) for name in channels}
         for start in range(0, len(itemids), _VECTORS):
             wanted = list(itemids[start : start + _VECTORS])
@@ -252,5 +252,5 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
 
 
 def _lacks_a_shard(answer: Mapping[str, Any]) -> bool:
-    """Of one of several searches: some shard, or all of them, did not answer."""
+    """Whether a search lacks the answer of some shard, or of all."""
     return bool(answer.get("_shards", {}).get("failed")) or answer["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -32,7 +32,7 @@ class FeatureQuery:
 class FeatureRows:
     """Raw values, the entity's own id among the columns, of the ids that have every feature."""
 
-    ids: tuple[int, ...]  # complete rows, in the order asked
+    ids: tuple[int, ...]  # complete rows, in the order of the query
     columns: Mapping[str, list[Any]]  # feature name -> one value for each of `ids`
     missing: Mapping[int, tuple[str, ...]]  # id -> features without a value; such an id is not in `ids`
 
@@ -84,7 +84,7 @@ def feature_rows(key: str, ids: Sequence[int], answer: Mapping[str, Any]) -> Fea
         name: result["values"] for name, result in zip(names, answer["results"], strict=True)
     }
     if any(len(values) != len(ids) for values in columns.values()) or columns.get(key) != list(ids):
-        raise ValueError(f"rows of {key} are not the ones asked for")
+        raise ValueError(f"rows of {key} are not the requested ones")
     missing: dict[int, list[str]] = {}
     for name, values in columns.items():
         if None in values:

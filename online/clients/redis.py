@@ -183,7 +183,7 @@ class RedisClient(Client[Query, Answer]):
 
 @dataclass(frozen=True, slots=True)
 class UserQuery:
-    """A user under one release, with what was sent since; `WHICH_IS_LIVE` asks only which release is live."""
+    """A user under one release, with feedback since; `WHICH_IS_LIVE` reads the live pointer alone."""
 
     userid: OwnId
     release: str | None
@@ -232,7 +232,7 @@ class UserAnswer:
     """``user=None``: Redis does not know that user under that release, and nothing was sent of this user since."""
 
     live: str | None  # None: nothing was ever activated
-    kept: bool  # Redis still holds the release that was asked for; where it does not, an unknown user means nothing
+    kept: bool  # Redis still holds the requested release; where it does not, an unknown user means nothing
     user: StoredUser | None
     forgotten: int = 0  # how often somebody was forgotten
     experiments: bytes | None = None  # those that run, packed; None: none does
@@ -296,11 +296,11 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             raise StoredError(self.service, f"holds a user {userid!r} that cannot be read ({error})") from error
 
     def published(self, release: str) -> Published | None:
-        """What a release is made of; None when it was never activated or is pruned. Raises ServiceError."""
+        """Read a release's manifest; None when it was never activated or is pruned. Raises ServiceError."""
         return self._stored("a manifest", release, wire.manifest_key(release), Published.model_validate_json)
 
     def channels(self, release: str) -> ChannelSet:
-        """How a release makes users' vectors of their histories. Raises ServiceError."""
+        """Read the channels by which a release makes users' vectors of histories. Raises ServiceError."""
         channels = self._stored("recall channels", release, wire.channels_key(release), ChannelSet.unpack)
         if channels is None:
             raise StoredError(self.service, f"holds no recall channels of release {release}")

@@ -87,7 +87,7 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
 
 
 def _request(inputs: ModelInputs) -> tuple[bytes, bytes]:
-    """What is asked, as JSON, and the numbers that follow it."""
+    """Body of a scoring request: JSON, and the numbers that follow it."""
     tensors = {name: values.astype("<f4", copy=False).tobytes() for name, values in inputs.by_name.items()}
     described = [
         {

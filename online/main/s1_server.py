@@ -1,7 +1,7 @@
 """The server: recalls, ranks and returns the top N for a user, through Redis, Elasticsearch, Feast and Triton.
 
-POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as if asked
-              then, not now), "explain" (true: why each item is there; "recall": what the channels found, alone),
+POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as of then,
+              not now), "explain" (true: why each item is there; "recall": what the channels found, alone),
               "budget_ms" (20 to 10000: how long the answer may take), "strict" (true: rather an error than an answer
               that lacks a service), "release" (a kept one instead of the live one), "stages" (true: what each service
               was sent and what came back), "experiments" (false: take part in none)
@@ -91,11 +91,11 @@ def create_app(
     @only_reads
     def recommend() -> Response:
         record = records.current()
-        asked = body.parse(request.get_data(cache=False), parts.request_model, parts.expected)
-        if asked.strict:
+        wanted = body.parse(request.get_data(cache=False), parts.request_model, parts.expected)
+        if wanted.strict:
             expect_may_be_strict(settings.server, record.facts)
-        record.facts |= {"user": asked.userid, "size": asked.size}
-        answer = parts.recommend(asked, record.watch)
+        record.facts |= {"user": wanted.userid, "size": wanted.size}
+        answer = parts.recommend(wanted, record.watch)
         record.facts["recommendation"] = answer.recommendation
         record.answered(answer)
         return Response(answer.model_dump_json(), mimetype="application/json")

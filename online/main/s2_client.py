@@ -1,4 +1,4 @@
-"""Ask the server for a user's recommendations and show them as a table.
+"""Request a user's recommendations from the server and show them as a table.
 
 Reads   the server of s1_server.py, over HTTP; where no user is named, users.parquet for the first one
 Writes  nothing
@@ -31,15 +31,15 @@ def userid(text: str) -> OwnId:
 
 
 def first_user(settings: Settings) -> OwnId:
-    """Whoever comes first in users.parquet. Raises ArtifactError when there is no such file."""
+    """Own id of the first user of users.parquet. Raises ArtifactError when there is no such file."""
     return next(iter(read_user_ids(settings.exchange_dir).values()))
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(description="Ask the server for a user's recommendations.")
+    parser = argparse.ArgumentParser(description="Request a user's recommendations from the server.")
     parser.add_argument("--userid", type=userid, help='the data set\'s own id, in double quotes where "7" is no number')
     parser.add_argument("--size", type=int, default=50, help="how many items, 1 to 200")
-    parser.add_argument("--timestamp", type=int, help="as if asked then, in seconds since 1970; default: now")
+    parser.add_argument("--timestamp", type=int, help="as of then, in seconds since 1970; default: now")
     parser.add_argument(
         "--explain", action="store_true", help="show each item's place in what recall found, and why it is there"
     )

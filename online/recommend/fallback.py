@@ -1,4 +1,4 @@
-"""Fallbacks: what an answer is made of while a service is away.
+"""Fallbacks: the parts of an answer while a service is away.
 
 | away | instead |
 |---|---|
@@ -8,8 +8,8 @@
 | Triton | recall's order |
 | all, at the start | the popular list of the release that was opened last, on the server's disk |
 
-Every answer says what it lacks. A strict request gets the error instead. So does the first try of one that asks for
-something that is gone: then a newer release may be there to answer, which is better than doing without.
+Every answer says what it lacks. A strict request gets the error instead. So does the first try of one for
+a release that is gone: then a newer release may be there to answer, which is better than doing without.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Found = TypeVar("Found")
 
 
 def attempt(turn: Turn, last_try: bool, stage: Callable[[], Found], instead: Callable[[ServiceError], Found]) -> Found:
-    """What a stage of a request gives, or what there is instead while its service is away.
+    """Run a stage of a request, or its fallback while its service is away.
 
     ``last_try``: there is no other release to answer from. Raises ServiceError for a strict request, and for what is
     gone before the last try.
@@ -73,7 +73,7 @@ def attempt(turn: Turn, last_try: bool, stage: Callable[[], Found], instead: Cal
 
 
 def lacks(error: ServiceError | NoReleaseError, outcome: Outcome) -> Lacking:
-    """What an answer lacks because of an error. Releases are known by Redis."""
+    """Describe what an answer lacks because of an error. Releases are known by Redis."""
     if isinstance(error, ServiceError):
         return lacking(outcome, error.service, error.what)
     return lacking(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
@@ -121,11 +121,11 @@ class KnownUsers:
 
     @property
     def forgotten(self) -> int:
-        """How often somebody was forgotten, as of the last `follow`."""
+        """Number of users forgotten so far, as of the last `follow`."""
         return self._forgotten
 
     def follow(self, forgotten: int) -> None:
-        """Where somebody was forgotten since, by whichever process, nothing is known of anybody."""
+        """Drop all known states where a user was forgotten since, by any process."""
         if forgotten > self._forgotten:
             with self._lock:
                 self._forgotten = max(forgotten, self._forgotten)
@@ -234,7 +234,7 @@ class ExactItems:
         return self._best(scores, query.recall.candidates)
 
     def _matches(self, terms: Sequence[int]) -> NDArray[np.bool_]:
-        """Which items have at least one of the terms."""
+        """Mark the items with at least one of the terms."""
         matches = np.zeros(len(self.itemids), np.bool_)
         for code in terms:
             if code in self.terms:

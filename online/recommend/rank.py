@@ -95,7 +95,7 @@ def unranked(candidates: Candidates, why: Lacking | None) -> Ranked:
 def model_inputs(
     spec: FeatureSpec, user: Encoded, items: Encoded, candidates: Candidates, history: History, timestamp: int
 ) -> ModelInputs:
-    """What the ranking model sees of one user's n candidates at ``timestamp`` (seconds).
+    """Assemble the ranking model's inputs of one user's n candidates at ``timestamp`` (seconds).
 
     ``user``: one; ``items``: n, in the order of ``candidates``.
     """
@@ -138,7 +138,7 @@ class UserFeatures:
         ``deadline``: when the row is no longer waited for; the service's own timeout counts as well.
         """
         wanted = PendingRow(release, userid, min(deadline, Deadline.after(self._store.timeout_s)), strict, hurried)
-        if not strict and (refusal := self._breaker.refusal) is not None:  # nobody queues for that
+        if not strict and (refusal := self._breaker.refusal) is not None:  # fail at once, without a place in the queue
             wanted.rows.set_exception(refusal)
             return wanted
         with self._lock:

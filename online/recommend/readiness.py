@@ -1,4 +1,4 @@
-"""Whether the server could answer now and as well as it should, what it says of itself, and how it warms up."""
+"""Readiness: whether the server could answer now, in full or degraded; its status; its warm-up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRESH_S = 0.5  # how long a result is reused, so that a flood of probes is none 
 
 @dataclass(frozen=True)
 class Readiness:
-    """What is there and what is missing."""
+    """State of the release and of each service."""
 
     release: str | None  # the live one
     recipe: str | None
@@ -60,7 +60,7 @@ def _ask(client: Client[object, object]) -> tuple[str, Pong | ServiceError]:
 
 
 class SharedReadiness:
-    """Finds out once for all who ask at the same time, or soon after. Shared by threads."""
+    """Probes once for all callers at the same time, or soon after. Shared by threads."""
 
     def __init__(self, find_out: Callable[[], Readiness]) -> None:
         self._find_out = find_out
@@ -135,7 +135,7 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: Releas
 
 
 def _search(users: RedisUsers, items: ElasticItems, opened: Release, userid: str, deadline: Deadline) -> None:
-    """What recall does for a request as of now. A cold service may need longer than a request waits for it."""
+    """Recall as for a request as of now. A cold service may need longer than a request waits for it."""
     query = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
     try:
         if (user := users.call(query).user) is not None:

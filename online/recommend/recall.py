@@ -47,7 +47,7 @@ def recall(items: Items, opened: Release, user: StoredUser, timestamp: int) -> C
 
 
 def _shown(found: Candidates, opened: Release) -> Candidates:
-    """Those that are in the catalogue."""
+    """Candidates that are in the catalogue."""
     itemids = found.itemids.tolist()
     if opened.catalogue.keys() >= set(itemids):
         return found
@@ -59,7 +59,7 @@ def _shown(found: Candidates, opened: Release) -> Candidates:
 def channel_candidates(
     items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int
 ) -> Candidates:
-    """What the channels find, fused; may be empty. Raises ServiceError, StoredError for a state that is unusable.
+    """Fuse the channels' lists; may be empty. Raises ServiceError, StoredError for a state that is unusable.
 
     A searched channel that has neither a vector nor preferred genres for this user is left out.
     """

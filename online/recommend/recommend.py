@@ -95,7 +95,7 @@ class Answered:
 
     @property
     def items(self) -> list[Item]:
-        """Those that are shown."""
+        """Items that the answer shows."""
         if self.opened is None:
             return self.popular[: self.turn.request.size]
         places = self.ranked.shown(self.turn.request.size)  # (size,)
@@ -103,7 +103,7 @@ class Answered:
         return [Item.of(self.opened.catalogue[itemid], score) for itemid, score in pairs]
 
     def recalled(self) -> dict[str, list[OwnId]]:
-        """What each channel found, and all of them together, by the items' own ids."""
+        """Lists of each channel, and of all of them together, by the items' own ids."""
         if self.opened is None or self.candidates is None:
             return {FUSED: []}
         catalogue = self.opened.catalogue
@@ -131,7 +131,7 @@ class Recommender:
     ) -> None:
         """``last``: where the popular list is kept for the time when nothing answers."""
         self.users, self.items, self.features, self.scorer = users, items, features, scorer
-        self.clients: tuple[Client[Any, Any], ...] = (users, items, features, scorer)  # as a request asks them
+        self.clients: tuple[Client[Any, Any], ...] = (users, items, features, scorer)  # in the order of a request
         self.breakers = {client.service: Breaker(client.service) for client in self.clients}
         self.unhook()
         self._server = server
@@ -194,7 +194,7 @@ class Recommender:
         return self._leaving(answered)
 
     def answered(self, turn: Turn) -> Answered:
-        """What the answer to a request is made of. Raises as `recommend`, and ServiceError."""
+        """Make all parts of the answer to a request. Raises as `recommend`, and ServiceError."""
         # The user's state, from Redis, and with it which release answers.
         opened, user, lacking = self._state(turn)
         if kind_of(turn.request.userid) != opened.user_ids:
@@ -380,7 +380,7 @@ class Recommender:
         return fresh, user
 
     def _instead_of(self, turn: Turn, failed: Release, error: ServiceError) -> tuple[Release, StoredUser | None] | None:
-        """What may answer after a service has failed on ``failed``, as `Releases.instead_of`; not for a named one."""
+        """Another release, after a service has failed on ``failed``, as `Releases.instead_of`; not for a named one."""
         if turn.request.release is not None:
             return None
         users = self.within(self.users, turn, STATE_SHARE)
@@ -411,7 +411,7 @@ class Recommender:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How many answers had which outcome since this process began."""
+        """Number of answers by outcome since this process began."""
         with self._count_lock:
             return dict(self._counts)
 
@@ -420,7 +420,7 @@ class Recommender:
         self.breakers[service].declare_dead(why)
 
     def warm_up(self) -> Future[None]:
-        """Open the live release in the background, if there is one, and warm Elasticsearch up, before users ask."""
+        """Open the live release in the background, if there is one, and warm Elasticsearch up."""
         return self._background.submit(self._warm_up)
 
     def _warm_up(self) -> None:
@@ -451,7 +451,7 @@ class Recommender:
         return Readiness(live.release, live.recipe.name, None, services, answers_without=True)
 
     def status(self) -> Status:
-        """This process as it is now; asks no service."""
+        """Status of this process, without a call to any service."""
         opened, count = self.releases.serving, self.releases.open_count
         return Status(
             release=opened.release if opened else None,

@@ -153,7 +153,7 @@ class EncodedItems:
     rows: Encoded  # n
 
     def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
-        """Which of ``wanted`` (m,) are here, and the rows of those, in the order wanted."""
+        """Mask of ``wanted`` (m,) that are here, and the rows of those, in the order wanted."""
         codes = Vocabulary(self.itemids).codes(wanted)
         known = codes > 0
         return known, self.rows[codes[known] - 1]
@@ -412,7 +412,7 @@ class Releases:
     def instead_of(
         self, failed: Release, userid: OwnId, users: Users, *, gone: bool, wait_s: float | None
     ) -> tuple[Release, StoredUser | None] | None:
-        """What may answer after a service has failed on ``failed``; None: nothing may.
+        """Find a release to answer after a service has failed on ``failed``; None: there is none.
 
         The release that is live by now; or the same one with the version of the model that is published by now, when
         what was requested is ``gone``.

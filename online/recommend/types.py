@@ -115,7 +115,7 @@ class NoReleaseError(RecsysError):
 
 
 class Outcome(StrEnum):
-    """What can happen to a request that is answered. All but `PERSONAL` is logged, and said in the answer."""
+    """Outcome of a request that is answered. All but `PERSONAL` is logged, and stated in the answer."""
 
     PERSONAL = "personal"
     COLD_START = "cold_start"
@@ -228,7 +228,7 @@ def new_name() -> str:
 
 
 def sentences(degraded: Sequence[Lacking], *, cold_start: bool) -> str:
-    """What an answer lacks, and why it is not personal, in sentences."""
+    """Explain in sentences what an answer lacks, and why it is not personal."""
     return " ".join([*([_UNKNOWN_USER] if cold_start else []), *(each.sentence for each in degraded)])
 
 
@@ -268,7 +268,7 @@ class Ranked:
         return np.arange(len(self.itemids))[:size] if self.order is None else self.order[:size]
 
 
-STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that ask a service
+STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that call a service
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +281,9 @@ class Stage:
 
 
 class Stopwatch:
-    """How long each stage of one request took; they may overlap. A stage that is repeated replaces its first run.
+    """Timings of one request's stages; they may overlap. A stage that is repeated replaces its first run.
 
-    Whoever makes it reads the stages of a request that failed, too.
+    The caller that makes it can read the stages of a request that failed, too.
     """
 
     def __init__(self, began: float | None = None) -> None:
@@ -317,7 +317,7 @@ class Stopwatch:
 
     @property
     def stages(self) -> Mapping[str, Stage]:
-        """Those that have ended, in the order of a request; those of extras come last."""
+        """Stages that have ended, in the order of a request; those of extras come last."""
         known = {name: self._stages[name] for name in STAGES if name in self._stages}
         return known | self._stages
 

@@ -58,7 +58,7 @@ def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) 
             supervisor.run(service)
         elif renew and service is SERVER and service in services:
             server.renew(settings, supervisor)
-    # A server that was only started again may have no release to serve yet: nobody asked for it to be ready.
+    # A server that was only restarted may have no release to serve yet: the command does not wait for it.
     awaited = [s for s in catalogue.PROGRAMS if s in services or (s in stopped and s is not SERVER)]
     with _console.status("") as line:
         for service in awaited:

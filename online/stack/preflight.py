@@ -1,4 +1,4 @@
-"""What must be right before anything starts; what is not is one sentence that says what mends it."""
+"""Checks before anything starts; each failure is one sentence that says what mends it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_software(settings: Settings, services: Iterable[Service]) -> None:
 
 
 def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
-    """Of what runs here, the server alone can be opened to others: it has keys. The four listen on loopback."""
+    """Refuse a host other than loopback for the four services: the server alone has keys."""
     for service in services:
         host, variable = getattr(settings, service.name).host, f"RECSYS_{service.name.upper()}__HOST"
         if host == _EVERYWHERE and service.name != "server":

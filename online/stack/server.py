@@ -77,7 +77,7 @@ def renew(settings: Settings, supervisor: Supervisor) -> None:
         _until(lambda: len(workers(settings) - before), settings.server.workers)
     except RetryError as error:
         raise StackError(
-            f"the server's new workers do not answer after {SERVER.ready_within_s:g} s, so the old ones go on beside "
+            f"the server's new workers do not answer after {SERVER.ready_within_s:g} s, so the old ones go on with "
             f"them: see {SERVER.log(settings)}"
         ) from error
     for number in range(1, len(before) + 1):

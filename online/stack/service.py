@@ -26,7 +26,7 @@ BIN: Final = Path(sys.executable).parent
 
 
 class StackError(RecsysError):
-    """The stack cannot do what was asked. The message says what is wrong, where, and what to do."""
+    """A command of the stack failed. The message says what is wrong, where, and what to do."""
 
 
 class NotReadyError(Exception):

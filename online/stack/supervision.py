@@ -37,7 +37,7 @@ def folder(settings: Settings) -> Path:
 
 
 def socket(settings: Settings) -> Path:
-    """Where supervisord is spoken to: its folder, or the system's temporary folder when that path is too long."""
+    """Socket of supervisord: in its folder, or in the system's temporary folder when that path is too long."""
     path = folder(settings).resolve() / "supervisor.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES:
         return path
@@ -50,7 +50,7 @@ def log(settings: Settings) -> Path:
 
 
 def describe(service: Service, settings: Settings) -> str:
-    """What `launch.py` runs for a service, as JSON. Raises StackError."""
+    """Command and environment that `launch.py` runs for a service, as JSON. Raises StackError."""
     program = service.program(settings)
     environment = {**program.environment, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
     return json.dumps({"command": program.command, "directory": str(ROOT), "environment": environment}, indent=1)
@@ -121,7 +121,7 @@ class Supervisor:
         Retrying(stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(0.05), retry=unlike)(lambda: self.running)
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """What supervisord knows of each program, by name."""
+        """Supervisord's information on each program, by name."""
         return {info["name"]: info for info in self._rpc.getAllProcessInfo()} if self.running else {}
 
     def run(self, service: Service) -> None:

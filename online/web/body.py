@@ -1,4 +1,4 @@
-"""What a request asks for, in its body or its address, or one sentence that says what is wrong with it."""
+"""Parsing of a request's body or address, or one sentence that says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def validated(
     example: str,
     shape: str = "a JSON object",
 ) -> Parsed:
-    """What ``validate`` makes of a body. Raises BadRequestError.
+    """Parse a body by ``validate``. Raises BadRequestError.
 
     ``expected``: what each field must be; ``example``: of a body, and ``shape``: what it must be as a whole.
     """
@@ -68,7 +68,7 @@ def validated(
 
 
 def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
-    """Of an address, whose values are all text. Raises BadRequestError, which names the field."""
+    """Parse the query of an address, whose values are all text. Raises BadRequestError, which names the field."""
     try:
         return model.model_validate(dict(arguments), strict=False)
     except ValidationError as error:

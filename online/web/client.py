@@ -1,4 +1,4 @@
-"""A client of the server's API: ask, and print the answer."""
+"""A client of the server's API: send a request, and print the answer."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def ask(
     diversity: float | None = None,
     key: str | None = None,
 ) -> dict[str, Any]:
-    """The server's answer.
+    """Request recommendations from the server.
 
-    ``timestamp``: as if asked then (seconds), instead of now; ``diversity``: 0 to 1, instead of the server's setting;
+    ``timestamp``: as of then (seconds), instead of now; ``diversity``: 0 to 1, instead of the server's setting;
     ``key``: where one is needed.
 
     Raises StepError with one sentence when there is none.
@@ -52,7 +52,7 @@ def ask(
     except requests.ConnectionError as error:
         raise StepError(f"No server answers at {url}. Start it with `make serve`, or name another: --url.") from error
     except requests.RequestException as error:
-        raise StepError(f"{url} is not an address that can be asked ({error}).") from error
+        raise StepError(f"{url} is not a usable address ({error}).") from error
     try:
         answer = response.json()
         if response.ok:
@@ -69,15 +69,14 @@ def ask(
 
 
 def as_curl(url: str, userid: OwnId) -> str:
-    """A command line that asks for a user."""
+    """A command line that requests recommendations for a user."""
     return f"curl -d {shlex.quote(json.dumps({'userid': userid}, ensure_ascii=False))} {url.rstrip('/')}/ml/rec"
 
 
 def render(answer: dict[str, Any]) -> Group:
     """A table; below it why the answer is not personal, if it is not, the release and the times.
 
-    Beside the titles whatever else the server says of the items; if `explain` was asked for, each item's place in
-    recall's lists, and why it is there.
+    Also shows the items' other fields; with `explain`, each item's place in recall's lists, and why it is there.
     """
     attributes = dict.fromkeys(name for item in answer["item_list"] for name in item if name not in _ALWAYS)
     lists = {name: _places(itemids) for name, itemids in answer.get("recall", {}).items()}

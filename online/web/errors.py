@@ -16,7 +16,7 @@ from online.web.body import BadRequestError
 from online.web.limits import MAX_BODY, body_too_large
 
 log = logging.getLogger(__name__)
-_TOLD = ("allow", "www-authenticate")  # which methods there are; that a key is needed
+_KEPT = ("allow", "www-authenticate")  # which methods there are; that a key is needed
 
 
 def error_response(status: int, code: str, message: str, **more: Any) -> Response:
@@ -69,8 +69,8 @@ def register_errors(app: Flask) -> None:
         if isinstance(error, ClientDisconnected) or error.code == 400:
             return error_response(400, "bad_request", "The body could not be read to its end.", field="body")
         response = error_response(error.code or 500, error.name.lower().replace(" ", "_"), error.description or "")
-        told = error.get_headers(request.environ)
-        response.headers.extend((name, value) for name, value in told if name.lower() in _TOLD)
+        headers = error.get_headers(request.environ)
+        response.headers.extend((name, value) for name, value in headers if name.lower() in _KEPT)
         return response
 
     @app.errorhandler(Exception)

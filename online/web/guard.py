@@ -41,7 +41,7 @@ def register_guard(app: Flask, server: ServerSettings) -> None:
 def guard_writes(app: Flask) -> None:
     """Refuse writes without a key where they always need one, and those that another web site sends.
 
-    Register it after the extras: `extras.keys` notes a request's key first, and may ask for keys everywhere.
+    Register it after the extras: `extras.keys` notes a request's key first, and may require keys everywhere.
     """
 
     @app.before_request
@@ -61,7 +61,7 @@ def needs_a_key() -> Unauthorized:
 
 
 class UnguardedError(RecsysError):
-    """The settings ask for keys or rates, and the extra that checks them is left out."""
+    """The settings require keys or rates, and the extra that checks them is left out."""
 
 
 def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None:
@@ -71,7 +71,7 @@ def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None
     if wanted and "keys" not in extras:
         raise UnguardedError(
             "RECSYS_SERVER__KEYS_FOR=all, RECSYS_SERVER__RATE or the file of keys "
-            f"({settings.keys_file}) asks for the extra keys, and it is not among those that the server takes: name it "
+            f"({settings.keys_file}) needs the extra keys, and it is not among those that the server takes: name it "
             "in RECSYS_SERVER__EXTRAS, or take the settings and the file away."
         )
 
@@ -90,7 +90,7 @@ def view() -> Callable[..., Any] | None:
 
 
 def _is_of_another_site() -> bool:
-    """Whether a browser says that a page from elsewhere sends the request, on behalf of who looks at it."""
+    """Whether the browser's headers say that a page of another site sends the request."""
     if (site := request.headers.get("Sec-Fetch-Site")) is not None:
         return site == "cross-site"
     origin = request.headers.get("Origin")

@@ -1,4 +1,4 @@
-"""How large a request may be, and when it was there."""
+"""Limits of a request's size, and the time of its arrival."""
 
 from typing import Final
 

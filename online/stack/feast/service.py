@@ -15,7 +15,7 @@ from online.stack.service import BIN, LOOPBACK, Port, Program, Service
 VERSION: Final = "0.67.0"
 STATIC_FILES: Final = Path(__file__).with_name("feature_repo")
 FLAGS: Final = (
-    *("--registry_ttl_sec", "2"),  # how soon a newly applied release can be asked for
+    *("--registry_ttl_sec", "2"),  # how soon a newly applied release is known
     *("--workers", "1"),
     *("--max-requests", "0"),  # its default ends a worker every thousand requests, and with one worker the service
     "--no-access-log",
@@ -27,7 +27,7 @@ def feature_repo(settings: Settings) -> Path:
 
 
 def feast_environment(settings: Settings) -> dict[str, str]:
-    """What feature_store.yaml reads from the environment; `feast apply` needs it as much as `feast serve`."""
+    """Environment that feature_store.yaml reads, in `feast apply` and `feast serve`."""
     redis = settings.redis
     address = ",".join(f"{host}:{port}" for host, port in redis.addresses)
     if not redis.cluster:  # which has one database

@@ -1,7 +1,7 @@
 """Write the entry points of pyproject.toml where Python looks for them, in an image without the project's wheel.
 
 Reads   pyproject.toml in the working directory
-Writes  recsys_pipeline.dist-info/{METADATA,entry_points.txt} beside it, on PYTHONPATH
+Writes  recsys_pipeline.dist-info/{METADATA,entry_points.txt} next to it, on PYTHONPATH
 Run     python online/stack/images/entry_points.py
 """
 

@@ -40,14 +40,14 @@ def _config(settings: Settings) -> Path:
 
 
 def server_command(settings: Settings, port: int, folder: Path) -> tuple[str, ...]:
-    """Of a server on this machine."""
+    """Command of a server on this machine."""
     return (
         str(binary()),
         str(_config(settings)),
         *("--bind", LOOPBACK),
         *("--port", str(port)),
         *("--dir", str(folder)),
-        *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack is told by
+        *("--set-proc-title", "no"),  # a new title would overwrite the environment that the stack reads
         *FLAGS,
     )
 
@@ -76,10 +76,10 @@ def _require_whole(settings: Settings, connection: redis.Redis) -> None:
         raise NotReadyError("Redis Cluster is not formed yet")
     for host, port in settings.redis.addresses:
         with client(settings, port) as server:
-            told: Any = server.info("replication")
-            if told["role"] == "master" and not told["connected_slaves"]:
+            replication: Any = server.info("replication")
+            if replication["role"] == "master" and not replication["connected_slaves"]:
                 raise NotReadyError(f"Redis Cluster's server {host}:{port} has no replica yet")
-            if told["role"] == "slave" and told["master_link_status"] != "up":
+            if replication["role"] == "slave" and replication["master_link_status"] != "up":
                 raise NotReadyError(f"Redis Cluster's server {host}:{port} has not copied its master yet")
 
 

@@ -79,7 +79,7 @@ def _loader_finds_libpython() -> bool:
 
 
 def stamp() -> str:
-    """What `ready_file` says of an environment that is whole and up to date."""
+    """Content of `ready_file` for an environment that is whole and up to date."""
     return f"{PYTHON} {sha256(REQUIREMENTS)}\n"
 
 
@@ -106,7 +106,7 @@ def check_libpython() -> None:
 
 
 def own_libpython(settings: Settings) -> Path:
-    """Where the stub finds this Python's library under the name that it asks for.
+    """Folder in which the stub finds this Python's library under the name that it loads.
 
     For Python 3.13 the wheel brings a libpython of its own, of the first 3.13, which cannot load the standard library
     of a later one. The link in this folder, to this Python's, is found before it. Other versions bring none.

@@ -1,4 +1,4 @@
-"""Entities, feature views and feature services, made from what the sync step wrote beside this file.
+"""Entities, feature views and feature services, made from the files that the sync step wrote to this folder.
 
 releases/<release>/fields.json  {"user": [[name, dtype], ...], "item": [...]}; dtype: a name of feast.types ("Int64")
 releases/<release>/users.parquet, items.parquet  the fields, the entity's id and event_timestamp (UTC)
