@@ -1,18 +1,13 @@
-"""The machine: its description, which stands by each measured figure, and its free memory."""
+"""The machine that a figure was measured on."""
 
 from __future__ import annotations
 
 import os
 import platform
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import psutil
-
-CONTAINER_LIMITS: Final = (  # of control groups of version 2 and of version 1
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 
 
 def machine() -> dict[str, Any]:
@@ -27,10 +22,3 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
     }
-
-
-def free_memory_gb() -> float:
-    """GB (1e9 bytes) that can be had without swapping, and no more than a container may take as a whole."""
-    limits = [path.read_text().strip() for path in CONTAINER_LIMITS if path.is_file()]
-    allowed = [int(each) for each in limits if each.isdecimal()]  # "max": no limit
-    return float(min([psutil.virtual_memory().available, *allowed]) / 1e9)

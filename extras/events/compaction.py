@@ -14,8 +14,8 @@ from itertools import chain
 import numpy as np
 
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.events import Logged, updated
 from data_exchange_center.history import History
+from extras.events.events import Logged, updated
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.recommend import Recommender

@@ -20,8 +20,8 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from data_exchange_center.wire import feast_fields, feast_online_key
-from extras.events.stream import entries
+from extras.events.event_parts import entries
+from extras.events.feast_layout import feast_fields, feast_online_key
 from offline_to_online.releases import require_parity
 from offline_to_online.stores import feast
 from offline_to_online.stores.base import TIMEOUT_S

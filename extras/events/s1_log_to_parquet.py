@@ -13,8 +13,7 @@ Expect: how many events of each data set are new; run again at once, none is
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from extras.events.consumer import bring, logged_datasets
-from extras.events.event_parts import EventParts
+from extras.events.event_parts import EventParts, bring, logged_datasets
 from offline_to_online.stores.base import reaching, redis_address, redis_client
 
 

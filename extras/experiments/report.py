@@ -34,11 +34,11 @@ from rich.table import Column, Table
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.events import Event, Logged
 from data_exchange_center.figures import STYLE
 from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.events.events import Event, Logged
 from extras.experiments.always_valid import ALPHA, Path, difference_path, mean_path, sample_ratio_p_value
 from extras.experiments.always_valid import FIRST as FEWEST
 from extras.experiments.declaration import Experiment, ToldExperiment, named

@@ -21,7 +21,7 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import ServerSettings
 from online.web import records
-from online.web.guard import is_loopback, needs_a_key, view, writes
+from online.web.guard import is_loopback, needs_a_key, writes
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 
 log = logging.getLogger(__name__)
@@ -154,13 +154,16 @@ def note_keys(app: Flask, keys: Keys) -> None:
 
 
 def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
-    """Refuse what comes without a good key where the settings want one: for everything, or for what writes."""
+    """Refuse requests without a good key where one is wanted: all, or writes once a key was handed out.
+
+    Writes that always need one are refused by the server itself (`online.web.guard`).
+    """
 
     @app.before_request
     def check() -> None:
         if "key" in records.current().facts:
             return
-        if not is_open(request.path) and (settings.keys_for == "all" or _needs_one(keys)):
+        if not is_open(request.path) and (settings.keys_for == "all" or (writes() and keys.there_were_any())):
             raise needs_a_key()
 
 
@@ -171,8 +174,3 @@ def warn_if_open(settings: ServerSettings) -> None:
             "the server listens on %s and answers whoever reaches it; RECSYS_SERVER__KEYS_FOR=all asks for a key",
             settings.host,
         )
-
-
-def _needs_one(keys: Keys) -> bool:
-    """Whether the request writes what only some may write."""
-    return writes() and (keys.there_were_any() or not getattr(view(), "open_at_first", False))

@@ -3,13 +3,11 @@
 A *term* is a genre. An impression of a genre is an interaction with an item that has it, a click is an impression
 with a positive label. Ratings are sorted by user and time (ties in file order), as `split.label_and_split` leaves them.
 
-A user's statistics follow from the user's own rows, and counts add up over users: all functions may be called with some
-users after the other.
+A user's statistics follow from the user's own rows: all functions may be called with some users after the other.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -25,8 +23,8 @@ from offline.data.split import validation_mask
 Int8 = NDArray[np.int8]
 # columns of `artifacts.RATINGS` that terms are counted from
 COUNTED_FROM: Final = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
-PREFERENCE, CANDIDATES, RECALL = "preference", "candidates", "recall"  # of `outcomes`
-OUTCOMES: Final = ["what", "found", "of"]
+# of a user: whether there is a preferred genre; how many candidates; how many of the items clicked next are among them
+OUTCOMES: Final = ["preferring", "candidates", "found", "wanted"]
 
 # --- genres of items --------------------------------------------------------------------------------------------------
 
@@ -193,23 +191,22 @@ def fit_and_validation(ratings: pd.DataFrame, validation_share: float) -> tuple[
 def outcomes(
     ratings: pd.DataFrame, item_terms: pd.DataFrame, n_genres: int, popular: pd.DataFrame, recipe: Recipe
 ) -> pd.DataFrame:
-    """Preferences as they stand before the validation rows, against what those rows click: `outcomes_of` users.
+    """Recall by the genres preferred before the validation rows, against what those rows click: a row a user.
 
-    ``popular``: `popularity` of the rows before the validation part.
+    ``popular``: `popularity` of the rows before the validation part. Returns the columns `OUTCOMES`.
     """
-    # preferences before the validation rows
     flags = genre_flags(item_terms, n_genres)
     fit, validation = fit_and_validation(_with_item(ratings, item_terms), recipe.data.validation_share)
+    # what is known of each user before the validation rows
     users, state = newest_terms(fit, flags, recipe.data.window)
-    scores = popular.set_index(Columns.ITEM)[Columns.SCORE].reindex(item_terms[Columns.ITEM], fill_value=0)
-    return outcomes_of(
-        preferred_codes(state[:, n_genres:], recipe.data.clicks_for_preference),
-        flags,
-        scores.to_numpy(np.float32),
-        _items_of(fit, users),
-        _items_of(validation[validation[Columns.LABEL] == 1], users),
-        recipe.recall.candidates,
-    )
+    preferred = preferred_codes(state[:, n_genres:], recipe.data.clicks_for_preference)
+    seen, wanted = _items_of(fit, users), _items_of(validation[validation[Columns.LABEL] == 1], users)
+    # what recall finds
+    popular_items = popular.set_index(Columns.ITEM)[Columns.SCORE]
+    scores = popular_items.reindex(item_terms[Columns.ITEM], fill_value=0).to_numpy(np.float32)
+    size = recipe.recall.candidates
+    rows = [outcome_of(*user, flags, scores, size) for user in zip(preferred, seen, wanted, strict=True)]
+    return pd.DataFrame(rows, columns=OUTCOMES, dtype=np.int64)
 
 
 def _items_of(rows: pd.DataFrame, users: NDArray[np.int32]) -> list[NDArray[np.int64]]:
@@ -218,69 +215,41 @@ def _items_of(rows: pd.DataFrame, users: NDArray[np.int32]) -> list[NDArray[np.i
     return [lists.get(user, np.array([], dtype=np.int64)) for user in users]
 
 
-def outcomes_of(
-    preferred: Sequence[Sequence[int]],
+def outcome_of(
+    preferred: Sequence[int],
+    seen: NDArray[np.int64],
+    wanted: NDArray[np.int64],
     flags: Int8,
     scores: NDArray[np.float32],
-    history: Sequence[NDArray[np.int64]],
-    targets: Sequence[NDArray[np.int64]],
     size: int,
-) -> pd.DataFrame:
-    """Count what term recall finds of what users go on to click.
+) -> tuple[int, int, int, int]:
+    """One user's row of `OUTCOMES`; items are row numbers of ``flags``.
 
-    A user's candidates are the unseen items that have a preferred genre, those with more of them first, then the more
-    popular. Items are row numbers of ``flags``.
+    Candidates are the unseen items that have a preferred genre, those with more of them first, then the more popular.
 
     Args:
-        preferred: genre codes of each user.
+        preferred: genre codes.
+        wanted: items the user clicks afterwards.
         flags: (items, genres) 0/1.
         scores: (items,) popularity.
-        history: items each user has seen.
-        targets: items each user clicks afterwards; users without one are left out of the recall.
         size: how many candidates are taken.
-
-    Returns:
-        `what`, `found`, `of`, `users`: how many users had a `PREFERENCE` (found 1) or none (0), so many `CANDIDATES`
-        (found), so many of what they went on to click among them (`RECALL`: found, of).
     """
-    rows: list[tuple[str, int, int]] = []
-    for codes, seen, wanted in zip(preferred, history, targets, strict=True):
-        matches = flags[:, np.asarray(codes, dtype=np.int64) - 1].sum(axis=1, dtype=np.float32)  # (items,)
-        matches[seen] = 0
-        rows += [(PREFERENCE, int(len(codes) > 0), 1), (CANDIDATES, int((matches > 0).sum()), len(flags))]
-        if len(wanted):
-            ranking = np.where(matches > 0, matches + scores, -1.0)  # a popularity is at most 1: it breaks ties
-            top = np.argpartition(-ranking, min(size, len(ranking)) - 1)[:size]
-            rows.append((RECALL, int(np.isin(wanted, top[ranking[top] >= 0]).sum()), len(wanted)))
-    return add_up(pd.DataFrame(rows, columns=OUTCOMES).assign(users=1))
+    matches = flags[:, np.asarray(preferred, dtype=np.int64) - 1].sum(axis=1, dtype=np.float32)  # (items,)
+    matches[seen] = 0
+    ranking = np.where(matches > 0, matches + scores, -1.0)  # a popularity is at most 1: it breaks ties
+    top = np.argpartition(-ranking, min(size, len(ranking)) - 1)[:size]
+    found = np.isin(wanted, top[ranking[top] >= 0])
+    return int(len(preferred) > 0), int((matches > 0).sum()), int(found.sum()), len(wanted)
 
 
-def add_up(counts: pd.DataFrame) -> pd.DataFrame:
-    """`outcomes` of some users and others -> of all of them, in order."""
-    total: pd.DataFrame = counts.groupby(OUTCOMES)["users"].sum().astype(np.int64).reset_index()
-    return total.astype({"found": np.int64, "of": np.int64})
-
-
-def recall_report(counts: pd.DataFrame, size: int) -> dict[str, Any]:
+def recall_report(users: pd.DataFrame, size: int) -> dict[str, Any]:
     """`outcomes` -> share of users with a preference, quantiles of the number of candidates, mean recall@size over the
     users who went on to click something."""
-    preference, candidates, recall = (counts[counts["what"] == what] for what in (PREFERENCE, CANDIDATES, RECALL))
-    targets, preferring = int(recall["users"].sum()), preference.set_index("found")["users"]
-    total = float((recall["found"] / recall["of"] * recall["users"]).sum())
+    with_target = users[users["wanted"] > 0]
     return {
-        "users": int(candidates["users"].sum()),
-        "share_with_preference": float(preferring.get(1, 0) / preferring.sum()) if len(preferring) else math.nan,
-        "candidates": {f"p{q}": _percentile(candidates["found"], candidates["users"], q) for q in (10, 50, 90)},
-        f"recall_at_{size}": total / targets if targets else None,
-        "users_with_target": targets,
+        "users": len(users),
+        "share_with_preference": float(users["preferring"].mean()),
+        "candidates": {f"p{q}": float(users["candidates"].quantile(q / 100)) for q in (10, 50, 90)},
+        f"recall_at_{size}": float((with_target["found"] / with_target["wanted"]).mean()) if len(with_target) else None,
+        "users_with_target": len(with_target),
     }
-
-
-def _percentile(values: pd.Series, counts: pd.Series, q: int) -> float:
-    """As `numpy.percentile` of ``values``, ascending, each there ``counts`` times; NaN of none."""
-    until = counts.to_numpy().cumsum()
-    if not len(until):
-        return math.nan
-    place = (until[-1] - 1) * q / 100
-    below, above = values.to_numpy()[np.searchsorted(until, [np.floor(place), np.ceil(place)], side="right")]
-    return float(below + (above - below) * (place % 1))

@@ -131,33 +131,6 @@ def diversity(lists: Lists, features: Floats) -> Floats:
     return out
 
 
-def calibration_error(lists: Lists, history: sp.csr_matrix, flags: Floats, smoothing: float = 0.01) -> Floats:
-    """(users,) bits by which the genres of a list miss the shares that they have in the user's history; 0 at best.
-
-    Kullback-Leibler divergence of the list's shares from the history's, smoothed by these (Steck, "Calibrated
-    Recommendations", RecSys 2018, section 3). An item's share is spread evenly over its genres. NaN without either.
-
-    Args:
-        history: (users, items + 1) 0/1.
-        flags: (items + 1, genres) 0/1.
-    """
-    counts = flags.sum(axis=1, keepdims=True)
-    shares = np.divide(flags, counts, out=np.zeros_like(flags), where=counts > 0)
-    wanted = normalised(np.asarray(history @ shares))
-    given = normalised(np.stack([shares[codes[codes > 0]].sum(axis=0) for codes in lists]))
-    smooth = (1 - smoothing) * given + smoothing * wanted
-    ratio = np.divide(wanted, smooth, out=np.ones_like(wanted), where=wanted > 0)
-    errors: Floats = (wanted * np.log2(ratio)).sum(axis=1)
-    return errors
-
-
-def normalised(rows: Floats) -> Floats:
-    """Shares; NaN where there is nothing."""
-    total = rows.sum(axis=1, keepdims=True)
-    shares: Floats = np.divide(rows, total, out=np.full_like(rows, np.nan, dtype=np.float64), where=total > 0)
-    return shares
-
-
 @dataclass(frozen=True)
 class Estimate:
     """A mean over users with its bootstrap interval."""

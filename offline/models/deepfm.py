@@ -36,25 +36,6 @@ class DeepFMConfig(BaseModel):
     hidden: tuple[int, ...]
     dropout: float
 
-    @classmethod
-    def of(cls, spec: FeatureSpec, recipe: DeepFMRecipe) -> DeepFMConfig:
-        """The configuration for the columns of ``spec``; the ids are its first two one-hot features."""
-        cardinalities = tuple(feature.cardinality for feature in spec.one_hot)
-        return cls(
-            wide=cardinalities[:2],
-            narrow=cardinalities[2:],
-            n_flags=len(spec.multi_hot),
-            n_dense=len(spec.dense),
-            id_dim=recipe.id_dim,
-            side_dim=recipe.side_dim,
-            hidden=recipe.hidden,
-            dropout=recipe.dropout,
-        )
-
-    @property
-    def width(self) -> int:
-        return len(self.wide) + len(self.narrow) + self.n_flags + self.n_dense
-
 
 class DeepFM(Ranker):
     """This project's variant: ids have wider factors than the side fields (gender, age, occupation, every genre).
@@ -111,7 +92,17 @@ class DeepFM(Ranker):
 
     @classmethod
     def configure(cls, recipe: DeepFMRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
-        return DeepFMConfig.of(spec, recipe).model_dump(mode="json")
+        cardinalities = tuple(feature.cardinality for feature in spec.one_hot)
+        return DeepFMConfig(
+            wide=cardinalities[:2],  # the ids are the first two one-hot features
+            narrow=cardinalities[2:],
+            n_flags=len(spec.multi_hot),
+            n_dense=len(spec.dense),
+            id_dim=recipe.id_dim,
+            side_dim=recipe.side_dim,
+            hidden=recipe.hidden,
+            dropout=recipe.dropout,
+        ).model_dump(mode="json")
 
     @classmethod
     def build(cls, config: Mapping[str, Any]) -> Self:
@@ -121,5 +112,5 @@ class DeepFM(Ranker):
     def fit(cls, recipe: DeepFMRecipe, examples: PairExamples) -> FittedRanker:
         """Trained twice: without the validation rows, to see how it does, then on all training rows."""
         config = cls.configure(recipe, examples.spec, examples.dataset, {})
-        fitted = fit_on_pairs(lambda: cls.build(config), examples.data, recipe.train, "DeepFM")
-        return FittedRanker(fitted.model, config, fitted.report())
+        model, report = fit_on_pairs(lambda: cls.build(config), examples.data, recipe.train, "DeepFM")
+        return FittedRanker(model, config, report)

@@ -21,7 +21,6 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, svds
 
 from data_exchange_center.channels import HistorySum
-from data_exchange_center.dataset import Dataset
 from data_exchange_center.recipes import DataRecipe, EaseRecipe
 from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import Fitted
@@ -32,12 +31,7 @@ SMOOTHING = 0.75  # of how often an item is liked, as in word2vec: the rare do n
 
 
 def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Fit the channel."""
-    return Fitted(ease_channel(past, recipe, data.history, inputs.dataset))
-
-
-def ease_channel(past: Sequences, recipe: EaseRecipe, lags: int, dataset: Dataset) -> HistorySum:
-    """EASE-SVD: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
+    """Fit the channel: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
     # Factors of the weights, (items + 1, dim) each.
     if past.n_items > recipe.low_rank_beyond:
         rows, columns = low_rank_ease(past.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
@@ -45,13 +39,14 @@ def ease_channel(past: Sequences, recipe: EaseRecipe, lags: int, dataset: Datase
         rows, columns = low_rank(ease_of_pairs(past.seen_together(), recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
     # An event's weight in a user's sum: by its rating, (rating codes,), times by its place, (lags,).
-    dim, ratings = columns.shape[1], np.arange(dataset.rating_codes)
+    dataset, dim = inputs.dataset, columns.shape[1]
+    ratings = np.arange(dataset.rating_codes)
     rating_weight = np.where(ratings > dataset.positive_level, 1, 0.5) * (ratings > 0)
-    lag = np.arange(1, lags + 1) ** -recipe.power
-    return HistorySum(
+    lag = np.arange(1, data.history + 1) ** -recipe.power
+    channel = HistorySum(
         name=recipe.name,
         rows=rows[None],
-        lag=np.broadcast_to(lag, (1, 2, lags)).astype(np.float32),
+        lag=np.broadcast_to(lag, (1, 2, data.history)).astype(np.float32),
         rating_weight=np.broadcast_to(rating_weight, (1, 2, dataset.rating_codes)).astype(np.float32),
         base=np.zeros((2, dim), dtype=np.float32),
         profile=(),
@@ -59,6 +54,7 @@ def ease_channel(past: Sequences, recipe: EaseRecipe, lags: int, dataset: Datase
         bias=np.zeros(len(columns), dtype=np.float32),
         trained=past.rated(),
     )
+    return Fitted(channel)
 
 
 def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:

@@ -9,7 +9,6 @@ Served: `StoredVectors`, one learned vector a user; an item's bias is one more d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,12 +17,13 @@ from torch import Tensor, nn
 
 from data_exchange_center.channels import StoredVectors, index_vectors, query_vectors
 from data_exchange_center.columns import Columns
+from data_exchange_center.features import Float32
 from data_exchange_center.recipes import DataRecipe, FMRecipe
 from data_exchange_center.vocabulary import Vocabulary
 from offline.data.sequences import Inputs, Sequences
 from offline.data.split import positions, trains, validation_mask
 from offline.models.kinds import Fitted
-from offline.models.training import Data, Rows, fit_on_pairs
+from offline.models.training import PairsData, Rows, fit_on_pairs
 
 INIT_STD = 0.01
 
@@ -73,6 +73,7 @@ class FM(nn.Module):
     """
 
     def __init__(self, n_users: int, n_items: int, dim: int) -> None:
+        """``n_users`` and ``n_items`` count the unknown one."""
         super().__init__()
         self.n_users = n_users
         self.bias = nn.Parameter(torch.zeros(1))
@@ -85,41 +86,23 @@ class FM(nn.Module):
         logits: Tensor = self.bias + self.linear(codes).sum(dim=1) + interaction
         return logits
 
-    def user_factors(self) -> Tensor:
-        """(n_users, dim), the unknown user first."""
-        return self.factors.table.weight.detach()[: self.n_users]
-
-    def item_factors(self) -> Tensor:
-        """(n_items, dim), the unknown item first."""
-        return self.factors.table.weight.detach()[self.n_users :]
-
-    def item_bias(self) -> Tensor:
-        """(n_items,), the unknown item first."""
-        return self.linear.table.weight.detach()[self.n_users :, 0]
+    def vectors(self) -> tuple[Float32, Float32]:
+        """(n_users - 1, dim + 2) and (n_items - 1, dim + 2) of the known: their product is the FM's order of items."""
+        factors, weights = self.factors.table.weight.detach(), self.linear.table.weight.detach()
+        items = slice(self.n_users + 1, None)
+        return query_vectors(factors[1 : self.n_users].numpy()), index_vectors(
+            factors[items].numpy(), weights[items, 0].numpy()
+        )
 
 
-# --- Training data
+# --- Fit
 
 
-@dataclass(frozen=True)
-class FMData(Data):
-    """Codes of user and item; 0 for an id never trained."""
+def fm_data(past: Sequences, recipe: DataRecipe) -> tuple[PairsData, Vocabulary, Vocabulary]:
+    """(rows, 2) codes of user and item, 0 for an id never trained, and the trained users and items.
 
-    users: Vocabulary  # of the training rows
-    items: Vocabulary
-
-    @property
-    def n_users(self) -> int:
-        """Rows of the user table: the known and the unknown."""
-        return len(self.users) + 1
-
-    @property
-    def n_items(self) -> int:
-        return len(self.items) + 1
-
-
-def fm_data(past: Sequences, recipe: DataRecipe) -> FMData:
-    """(rows, 2) int64 codes. ``past``: everything before the held-out rows."""
+    ``past``: everything before the held-out rows.
+    """
     rows = pd.DataFrame(
         {
             Columns.USER: past.userids[past.users].astype(np.int32),
@@ -138,25 +121,18 @@ def fm_data(past: Sequences, recipe: DataRecipe) -> FMData:
         return Rows(torch.from_numpy(codes), torch.from_numpy(part[Columns.LABEL].to_numpy(np.float32)))
 
     held_out = validation_mask(train[Columns.USER], recipe.validation_share)
-    return FMData(coded(train), held_out, coded(test), users, items)
-
-
-# --- Fit and export
+    return PairsData(coded(train), held_out, coded(test)), users, items
 
 
 def fit(recipe: FMRecipe, past: Sequences, _: Inputs, data: DataRecipe) -> Fitted:
-    """Fit the channel. Rows 0 of the FM's tables, the unknown user and item, are not exported."""
-    rows = fm_data(past, data)
-    fitted = fit_on_pairs(lambda: FM(rows.n_users, rows.n_items, recipe.dim), rows, recipe.train, "FM")
-    model = fitted.model
-    # Vectors of the trained users and items, popularity and length as two more dimensions: (n, dim + 2).
-    user_rows = query_vectors(model.user_factors()[1:].numpy())
-    item_rows = index_vectors(model.item_factors()[1:].numpy(), model.item_bias()[1:].numpy())
-    # All users and items of the past in their order; NaN, or not trained, where the training rows have none.
-    users = np.full((past.n_users, user_rows.shape[1]), np.nan, dtype=np.float32)
-    items = np.zeros((past.n_items + 1, item_rows.shape[1]), dtype=np.float32)
+    """Fit the channel; NaN, or not trained, where the training rows have none of a user or item."""
+    rows, users, items = fm_data(past, data)
+    model, report = fit_on_pairs(lambda: FM(len(users) + 1, len(items) + 1, recipe.dim), rows, recipe.train, "FM")
+    user_rows, item_rows = model.vectors()
+    all_users = np.full((past.n_users, user_rows.shape[1]), np.nan, dtype=np.float32)
+    all_users[Vocabulary(past.userids).codes(users.ids) - 1] = user_rows
+    all_items = np.zeros((past.n_items + 1, item_rows.shape[1]), dtype=np.float32)
     trained = np.zeros(past.n_items + 1, dtype=np.bool_)
-    users[Vocabulary(past.userids).codes(rows.users.ids) - 1] = user_rows
-    codes = Vocabulary(past.itemids).codes(rows.items.ids)
-    items[codes], trained[codes] = item_rows, True
-    return Fitted(StoredVectors(recipe.name, users, items, trained), fitted.report())
+    codes = Vocabulary(past.itemids).codes(items.ids)
+    all_items[codes], trained[codes] = item_rows, True
+    return Fitted(StoredVectors(recipe.name, all_users, all_items, trained), report)

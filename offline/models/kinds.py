@@ -23,7 +23,7 @@ from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe
 from offline.data.lists import Lists, StoredFeatures
 from offline.data.sequences import Inputs, Sequences
-from offline.models.training import Data, curves, train_on_lists
+from offline.models.training import PairsData, curves, train_on_lists
 
 Config = Mapping[str, Any]  # JSON: "kind", and what sizes the network
 
@@ -38,21 +38,6 @@ class Fitted:
     channel: Channel
     report: Mapping[str, Any] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, eq=False)
-class FittedChannel:
-    """A fitted channel.
-
-    Attributes:
-        recipe: its settings.
-        channel: what is served of it.
-        report: configuration, curves and metrics, for JSON.
-    """
-
-    recipe: ChannelRecipe
-    channel: Channel
-    report: Mapping[str, Any]
-
     def __str__(self) -> str:
         if not isinstance(self.channel, VectorChannel):
             return "scores the items when a request comes"
@@ -60,16 +45,15 @@ class FittedChannel:
         return f"{trained.sum():,} of {len(trained):,} items, {dim} dimensions"
 
 
-def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> FittedChannel:
-    """Fit a channel by its kind, on ``past``: events of the users and items of ``inputs``, nothing later.
+def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+    """Fit a channel by its kind, on ``past``: events of the users and items of ``inputs``. Its report has the recipe.
 
     Raises TypeError for a kind of which the index would hold vectors that nobody searches, or none to search.
     """
     fitted: Fitted = plugins.load(plugins.MODELS, recipe.kind)(recipe, past, inputs, data)
     if isinstance(fitted.channel, VectorChannel) != isinstance(recipe, VectorRecipe):
         raise TypeError(f"{recipe.kind}: a VectorRecipe is served by a VectorChannel, and only a VectorRecipe is")
-    report = {"recipe": recipe.model_dump(mode="json"), **curves([]), **fitted.report}
-    return FittedChannel(recipe, fitted.channel, report)
+    return Fitted(fitted.channel, {"recipe": recipe.model_dump(mode="json"), **curves([]), **fitted.report})
 
 
 # --- Rankers
@@ -81,7 +65,7 @@ class PairExamples:
 
     spec: FeatureSpec
     dataset: Dataset
-    data: Data
+    data: PairsData
 
 
 @dataclass(frozen=True, eq=False)

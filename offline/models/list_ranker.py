@@ -13,11 +13,9 @@ past; afterwards they are replaced by tables of the whole past. Exported as it i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -29,8 +27,8 @@ from data_exchange_center.channels import LONG_AGO_S, Channel, HistorySum
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.recipes import ListRankerRecipe, Recipe
-from offline.data.lists import Lists, StoredFeatures
+from data_exchange_center.recipes import ListRankerRecipe
+from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Sequences
 from offline.models.ease import transition_factors
 from offline.models.kinds import Config, FittedRanker, ListExamples, Ranker
@@ -38,6 +36,7 @@ from offline.models.training import curves, first_rating_weights, train_on_lists
 
 Float32 = NDArray[np.float32]
 Factors = tuple[Float32, Float32]
+Tables = Mapping[str, Float32]
 
 AGE_EDGES_S = (60.0, 600.0, 3600.0, 86400.0, 30 * 86400.0, float(LONG_AGO_S))
 AGES = len(AGE_EDGES_S) + 1  # buckets
@@ -45,26 +44,6 @@ SUMMARIES = 5  # of a history: length, share liked, mean rating, age of the newe
 
 
 # --- Network
-
-
-@dataclass(frozen=True)
-class FrozenTables:
-    """Tables of the ranker that are not trained: fitted on the past, and replaced by a newer fit without retraining.
-
-    Attributes:
-        factors: a pair a similarity: (items + 1, d) of events, (items + 1, d) of candidates; row 0 is zero.
-        crosses: per crossed user field, (codes, items + 1) log-odds of an item among users with that code.
-    """
-
-    factors: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
-    crosses: tuple[NDArray[np.float32], ...]
-
-    def named(self) -> dict[str, NDArray[Any]]:
-        """By the name of its buffer."""
-        tables: dict[str, NDArray[Any]] = {f"cross{number}": table for number, table in enumerate(self.crosses)}
-        for number, (events, candidates) in enumerate(self.factors):
-            tables |= {f"events{number}": events, f"candidates{number}": candidates}
-        return tables
 
 
 class ListRankerConfig(BaseModel):
@@ -87,43 +66,6 @@ class ListRankerConfig(BaseModel):
     feature_columns: tuple[int, int]  # included, excluded: what goes in as it is
     history_column: int  # the first of codes, ratings, ages
 
-    @classmethod
-    def of(
-        cls, spec: FeatureSpec, recipe: ListRankerRecipe, factors: Sequence[int], dataset: Dataset
-    ) -> ListRankerConfig:
-        """For the columns of ``spec``, whose users' one-hot fields are crossed with the items.
-
-        ``factors``: dimensions of each similarity.
-
-        Raises ValueError when the spec has no history.
-        """
-        if spec.history is None:
-            raise ValueError("a list ranker needs a FeatureSpec with a history")
-        names = [feature.name for feature in spec.one_hot]
-        crossed = [n for n, feature in enumerate(spec.one_hot) if feature.entity == "user"]
-        item = names.index(Columns.ITEM)
-        items = spec.one_hot[item].cardinality - 1
-        return cls(
-            items=items,
-            factors=tuple(factors),
-            crosses=tuple(spec.one_hot[n].cardinality for n in crossed),
-            history=spec.history.length,
-            kernels=recipe.kernels,
-            hidden=recipe.hidden,
-            dropout=recipe.dropout,
-            levels=len(dataset.levels),
-            positive_level=dataset.positive_level,
-            item_column=item,
-            crossed_columns=tuple(crossed),
-            feature_columns=(len(spec.one_hot), spec.candidate_slice.stop),
-            history_column=spec.history_slice.start,
-        )
-
-    @property
-    def features(self) -> int:
-        """Number of columns that go in as they are."""
-        return self.feature_columns[1] - self.feature_columns[0]
-
 
 class ListRanker(Ranker):
     """History, candidates and their features -> one score a candidate."""
@@ -145,10 +87,11 @@ class ListRanker(Ranker):
         self.register_buffer("edges", torch.tensor(AGE_EDGES_S), persistent=False)
         lag = torch.arange(1, config.history + 1).float()
         self.lag = nn.Parameter((lag ** torch.linspace(-2.0, 0.0, k)[:, None]).repeat(n, 1, 1))  # (n, kernels, lags)
-        first = first_rating_weights(config.levels, config.positive_level, (0.5, 0.5, 0.7), (1.0, 1.0))
-        self.rating_weight = nn.Parameter(first.repeat(n, k, 1))
+        weights = first_rating_weights(config.levels, config.positive_level, (0.5, 0.5, 0.7), (1.0, 1.0))
+        self.rating_weight = nn.Parameter(weights.repeat(n, k, 1))
         self.age = nn.Parameter(torch.ones(n, k, AGES))
-        width = n * k + SUMMARIES + config.features + len(config.crosses)
+        first, after = config.feature_columns
+        width = n * k + SUMMARIES + after - first + len(config.crosses)
         self.norm = nn.BatchNorm1d(width, momentum=0.02)
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise((width, *config.hidden)):
@@ -157,16 +100,14 @@ class ListRanker(Ranker):
         self.skip = nn.Linear(width, 1, bias=False)
         nn.init.zeros_(self.skip.weight)
 
-    def set_tables(self, frozen: FrozenTables) -> None:
+    def set_tables(self, tables: Tables) -> None:
         """Copy fitted tables in. Raises ValueError when their shapes are not the configuration's."""
-        tables = frozen.named()
         shapes = {name: tuple(table.shape) for name, table in tables.items()}
         own = {name: tuple(buffer.shape) for name, buffer in self.named_buffers(recurse=False) if name != "edges"}
         if shapes != own:
             raise ValueError(f"these tables have shapes {shapes}; the ranker has {own}")
-        with torch.no_grad():
-            for name, table in tables.items():
-                self.get_buffer(name).copy_(torch.from_numpy(np.array(table)))
+        for name, table in tables.items():
+            self.get_buffer(name).copy_(torch.from_numpy(np.array(table)))
 
     def affinities(self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor) -> Tensor:
         """(m, lags) each, (m, c) -> (m, c, similarities * kernels)."""
@@ -195,123 +136,102 @@ class ListRanker(Ranker):
         age = torch.log1p(ages[:, 0].clamp(min=0)) / 10 * (1 - long_ago)
         return torch.stack([torch.log1p(count), liked, mean, age, long_ago], dim=1)
 
-    def score(self, affinities: Tensor, summary: Tensor, features: Tensor, crosses: Sequence[Tensor]) -> Tensor:
-        """(n, similarities * kernels), (n, SUMMARIES), (n, features), (n, 1) each -> (n, 1)."""
-        hidden = self.norm(torch.cat([affinities, summary, features, *crosses], dim=1))
-        scores: Tensor = self.mlp(hidden) + self.skip(hidden)
-        return scores
-
     def forward(self, rows: Tensor) -> Tensor:
         """(m, c, `FeatureSpec.width`) assembled rows, the c of a list being of one user -> (m, c, 1) scores."""
-        config = self.config
+        config, c = self.config, rows.shape[1]
         first = rows[:, 0]  # (m, width): the user's columns are those of every row
         history = first[:, config.history_column : config.history_column + 3 * config.history]
         events, ratings, ages = torch.split(history, config.history, dim=1)  # (m, lags) each
-        scores = self.score_candidates(
-            events.long(),
-            ratings.long(),
-            ages,
-            rows[:, :, config.item_column].long(),
-            first[:, list(config.crossed_columns)].long(),
-            rows[:, :, config.feature_columns[0] : config.feature_columns[1]],
-        )
-        return scores.unsqueeze(-1)
-
-    def score_candidates(
-        self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor, fields: Tensor, features: Tensor
-    ) -> Tensor:
-        """(m, lags) x 3, (m, c) codes, (m, crossed fields) codes, (m, c, features) -> (m, c) scores."""
+        events, ratings = events.long(), ratings.long()
+        candidates = rows[:, :, config.item_column].long()  # (m, c)
         crosses = [
-            self.get_buffer(f"cross{number}")[fields[:, number, None], candidates].view(-1, 1)
-            for number in range(len(self.config.crosses))
+            self.get_buffer(f"cross{number}")[first[:, column, None].long(), candidates].unsqueeze(-1)
+            for number, column in enumerate(config.crossed_columns)
         ]
-        summary = self.summary(events, ratings, ages)[:, None].expand(-1, candidates.shape[1], -1)
-        affinities = self.affinities(events, ratings, ages, candidates)
-        scores = self.score(affinities.flatten(0, 1), summary.flatten(0, 1), features.flatten(0, 1), crosses)
-        return scores.view(candidates.shape)
+        hidden = torch.cat(
+            [
+                self.affinities(events, ratings, ages, candidates),  # (m, c, similarities * kernels)
+                self.summary(events, ratings, ages)[:, None].expand(-1, c, -1),  # (m, c, SUMMARIES)
+                rows[:, :, config.feature_columns[0] : config.feature_columns[1]],  # (m, c, features)
+                *crosses,  # (m, c, 1) each
+            ],
+            dim=2,
+        )
+        hidden = self.norm(hidden.flatten(0, 1))  # (m * c, width)
+        scores: Tensor = self.mlp(hidden) + self.skip(hidden)
+        return scores.view(*candidates.shape, 1)
 
     # --- Fit and rebuild
 
     @classmethod
     def configure(cls, recipe: ListRankerRecipe, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
-        return ListRankerConfig.of(spec, recipe, trained["factors"], dataset).model_dump(mode="json")
+        """See `Ranker.configure`; of ``trained`` only "factors" is read. Raises ValueError without a history."""
+        if spec.history is None:
+            raise ValueError("a list ranker needs a FeatureSpec with a history")
+        names = [feature.name for feature in spec.one_hot]
+        crossed = [n for n, feature in enumerate(spec.one_hot) if feature.entity == "user"]
+        item = names.index(Columns.ITEM)
+        return ListRankerConfig(
+            items=spec.one_hot[item].cardinality - 1,
+            factors=tuple(trained["factors"]),
+            crosses=tuple(spec.one_hot[n].cardinality for n in crossed),
+            history=spec.history.length,
+            kernels=recipe.kernels,
+            hidden=recipe.hidden,
+            dropout=recipe.dropout,
+            levels=len(dataset.levels),
+            positive_level=dataset.positive_level,
+            item_column=item,
+            crossed_columns=tuple(crossed),
+            feature_columns=(len(spec.one_hot), spec.candidate_slice.stop),
+            history_column=spec.history_slice.start,
+        ).model_dump(mode="json")
 
     @classmethod
-    def build(cls, config: Mapping[str, Any]) -> Self:
+    def build(cls, config: Config) -> Self:
         return cls(ListRankerConfig.model_validate(config))
 
     @classmethod
     def fit(cls, recipe: ListRankerRecipe, examples: ListExamples) -> FittedRanker:
-        """Trained on the teachers' lists; its tables are those of the whole past."""
+        """Train on the teachers' lists with what was known then; afterwards its tables are those of the whole past."""
         past, inputs, spec = examples.past, examples.inputs, examples.spec
-        then = RankerInputs.after(past.earlier(recipe.past), examples.teachers, inputs, spec, examples.recipe, recipe)
-        now = partial(frozen_tables, past, examples.channels, inputs, spec, recipe)
-        network, losses = train_then_renew(examples.lists, then, now, recipe, inputs.dataset)
-        report = {**curves(losses), "lists": len(examples.lists)}
-        return FittedRanker(network, network.config.model_dump(mode="json"), report)
+        known = past.earlier(recipe.past)
+        tables = fitted_tables(known, examples.teachers, inputs, spec, recipe)
+        factors = [table.shape[1] for name, table in tables.items() if name.startswith("candidates")]
+        config = cls.configure(recipe, spec, inputs.dataset, {"factors": factors})
+
+        def build() -> ListRanker:
+            network = cls.build(config)
+            network.set_tables(tables)
+            return network
+
+        stored = StoredFeatures.of(known, inputs, spec, examples.recipe)
+        with ThreadPoolExecutor(1) as pool:  # another thread makes the newer tables meanwhile
+            newer = pool.submit(fitted_tables, past, examples.channels, inputs, spec, recipe)
+            network, losses = train_on_lists(build, examples.lists, stored, recipe)
+            network.set_tables(newer.result())
+        return FittedRanker(network, config, {**curves(losses), "lists": len(examples.lists)})
 
 
-@dataclass(frozen=True, eq=False)
-class RankerInputs:
-    """A list ranker's inputs besides the lists, as they are at the end of some past."""
-
-    stored: StoredFeatures
-    frozen: FrozenTables
-
-    @classmethod
-    def after(
-        cls,
-        past: Sequences,
-        channels: Sequence[Channel],
-        inputs: Inputs,
-        spec: FeatureSpec,
-        recipe: Recipe,
-        ranker: ListRankerRecipe,
-    ) -> RankerInputs:
-        """``channels`` are fitted on ``past``; ``ranker``: the recipe's."""
-        frozen = frozen_tables(past, channels, inputs, spec, ranker)
-        return cls(StoredFeatures.of(past, inputs, spec, recipe), frozen)
+# --- Tables that are not trained: fitted on a past, and replaced by those of a newer past without training again
 
 
-def train_then_renew(
-    lists: Lists, then: RankerInputs, now: Callable[[], FrozenTables], ranker: ListRankerRecipe, dataset: Dataset
-) -> tuple[ListRanker, list[float]]:
-    """Train with the inputs of ``then``, when the lists were recalled; then put the tables of ``now`` in place, which
-    another thread makes meanwhile."""
-    factors = [candidates.shape[1] for _, candidates in then.frozen.factors]
-    config = ListRankerConfig.of(then.stored.spec, ranker, factors, dataset)
+def fitted_tables(
+    past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, recipe: ListRankerRecipe
+) -> Tables:
+    """Buffers of a `ListRanker` by name.
 
-    def build() -> ListRanker:
-        network = ListRanker(config)
-        network.set_tables(then.frozen)
-        return network
-
-    with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(now)
-        network, losses = train_on_lists(build, lists, then.stored, ranker)
-        network.set_tables(made.result())
-    return network, losses
-
-
-# --- The frozen tables: item similarities and crossed statistics
-
-
-def frozen_tables(
-    past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, ranker: ListRankerRecipe
-) -> FrozenTables:
-    """Similarities of channels, genres, numbers and of what follows what; crossed log-odds."""
-    crossed = _crossed(spec)
-    followed = transition_factors(past.followers(ranker.horizon), ranker.transitions_dim, ranker.seed)
+    Of each similarity ``events{n}`` and ``candidates{n}``, (items + 1, d) whose row 0 is zero: those of the channels,
+    genres and numbers, and of what follows what; of each of the user's one-hot fields ``cross{n}``: `crossed_log_odds`.
+    """
+    crossed = [feature.name for feature in spec.one_hot if feature.name != Columns.ITEM]
     fields = zip(inputs.codes(crossed).T, crossed, strict=True)
     sizes = {feature.name: feature.cardinality for feature in inputs.profile}
-    return FrozenTables(
-        (*similarities(channels, inputs), followed),
-        tuple(crossed_log_odds(past, codes, sizes[name]) for codes, name in fields),
-    )
-
-
-def _crossed(spec: FeatureSpec) -> list[str]:
-    return [feature.name for feature in spec.one_hot if feature.name != Columns.ITEM]
+    tables = {f"cross{n}": crossed_log_odds(past, codes, sizes[name]) for n, (codes, name) in enumerate(fields)}
+    followed = transition_factors(past.followers(recipe.horizon), recipe.transitions_dim, recipe.seed)
+    for n, (events, candidates) in enumerate((*similarities(channels, inputs), followed)):
+        tables |= {f"events{n}": events, f"candidates{n}": candidates}
+    return tables
 
 
 def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int, prior: float = 5.0) -> Float32:

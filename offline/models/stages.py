@@ -1,26 +1,20 @@
-"""Both stages of a recipe: all its channels, the lists that they make, and the ranker that learns from these lists.
-
-The numbered steps call the parts one by one, with files between them; `fit_stages` does the same in one go.
-"""
+"""All channels of a recipe, as they are stored, and the lists that a ranker learns from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import nn
 
 from data_exchange_center.channels import Channel, ChannelSet, StoredVectors, VectorChannel
 from data_exchange_center.columns import Columns, vector_of
-from data_exchange_center.recipes import ListRankerRecipe, ListsRecipe, Recipe
+from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError
-from offline.data.lists import Lists, ListsConfig, StoredFeatures
+from offline.data.lists import ListsConfig
 from offline.data.sequences import Inputs, Sequences
-from offline.data.statistics import list_spec
-from offline.models.kinds import FittedChannel, ListExamples, fit_channel, fit_ranker
+from offline.models.kinds import Fitted, fit_channel
 
 Float32 = NDArray[np.float32]
 
@@ -28,12 +22,12 @@ Float32 = NDArray[np.float32]
 # --- Recall
 
 
-def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[FittedChannel, ...]:
+def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitted, ...]:
     """All channels of the recipe, in its order. ``past``: events of the users and items of ``inputs``."""
     return tuple(fit_channel(channel, past, inputs, recipe.data) for channel in recipe.recall.channels)
 
 
-def channels_of(fitted: Sequence[FittedChannel]) -> tuple[Channel, ...]:
+def channels_of(fitted: Sequence[Fitted]) -> tuple[Channel, ...]:
     """Served forms of fitted channels."""
     return tuple(each.channel for each in fitted)
 
@@ -67,31 +61,7 @@ def _rows(vectors: Float32, there: NDArray[np.bool_]) -> list[Float32 | None]:
     return [row if known else None for row, known in zip(vectors, there, strict=True)]
 
 
-# --- Ranking of lists
-
-
-@dataclass(frozen=True, eq=False)
-class Stages:
-    """Fitted channels and ranker, and the ranker's features of users and items.
-
-    `training.ranked` orders the lists of `data.lists.recall_lists` by them.
-    """
-
-    channels: tuple[Channel, ...]
-    ranker: nn.Module
-    stored: StoredFeatures
-    losses: Sequence[float]  # of the ranker, by epoch
-
-
-def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
-    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
-    ranker = ranker_of_lists(recipe)
-    teachers, lists = training_lists(past, inputs, recipe)
-    channels = channels_of(fit_channels(past, inputs, recipe))
-    spec = list_spec(inputs, recipe, ranker)
-    fitted = fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
-    losses = [epoch["loss"] for epoch in fitted.report["epochs"]]
-    return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe), losses)
+# --- The training lists of the ranker
 
 
 def ranker_of_lists(recipe: Recipe) -> ListsRecipe:
@@ -101,32 +71,10 @@ def ranker_of_lists(recipe: Recipe) -> ListsRecipe:
     return recipe.ranker
 
 
-def list_recipe(recipe: Recipe) -> ListRankerRecipe:
-    """The recipe's ranker, where it is the `ListRanker`, whose parts are taken out one by one; else a StepError."""
-    ranker = ranker_of_lists(recipe)
-    if not isinstance(ranker, ListRankerRecipe):
-        raise StepError(f"recipe {recipe.name!r}: a ranker of kind {ranker.kind!r} has other parts.")
-    return ranker
-
-
-def training_lists(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
-    """Teachers, and lists that they recall at requests later than anything they know.
-
-    Raises StepError when no list holds anything liked.
-    """
-    teachers = fit_teachers(past, inputs, recipe)
-    return teachers, lists_of(teachers, past, inputs, recipe)
-
-
 def fit_teachers(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Channel, ...]:
     """The recipe's channels fitted on the first part of each user's past, so none of the ranker's targets was in the
     data that its inputs were fitted on."""
     return channels_of(fit_channels(past.earlier(ranker_of_lists(recipe).past), inputs, recipe))
-
-
-def lists_of(teachers: Sequence[Channel], past: Sequences, inputs: Inputs, recipe: Recipe) -> Lists:
-    """Recall the teachers' lists at the requests. Raises StepError when no list holds anything liked."""
-    return lists_config(recipe).recalled(past, inputs.profiles, teachers)
 
 
 def lists_config(recipe: Recipe) -> ListsConfig:

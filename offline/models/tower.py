@@ -15,28 +15,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from data_exchange_center.channels import HistorySum
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.recipes import DataRecipe, TowerRecipe
 from data_exchange_center.steps import StepError
+from data_exchange_center.vocabulary import Vocabulary
 from offline.data.requests import Points, histories, next_events, request_points, seen_before
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.models.ease import transition_factors
 from offline.models.kinds import Fitted
-from offline.models.losses import chances, drawn, next_item_loss, sampled_item_loss, within
-from offline.models.training import THREADS, Run, curves, first_rating_weights, loop
+from offline.models.training import THREADS, Run, current_trainer, curves, first_rating_weights
 
 Float32 = NDArray[np.float32]
 
 REGIMES = 2  # 0: the session goes on; 1: the user comes back after a break
 START_SCALE = np.float32(0.3)  # of the factors that a tower begins with
+EXCLUDED = -1e4  # logit of an item that is left out of the softmax
+SMOOTHING = 0.75  # of how often an item is liked, for its chance to be sampled
 
 
 # --- Network
@@ -201,10 +204,10 @@ def train_tower(
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    now = loop()
-    everything, data = data, now.own_events(data)
+    trainer = current_trainer()
+    everything, data = data, trainer.own_events(data)  # all, and of several processes this one's
     own_clicks = torch.from_numpy(np.bincount(data.items[data.liked], minlength=data.n_items + 1))
-    clicks = now.sum(own_clicks).numpy().astype(np.float32)  # (items + 1,)
+    clicks = trainer.sum(own_clicks).numpy().astype(np.float32)  # (items + 1,)
 
     # The network, started from what follows what; its loss over all items, or over a sample of many.
     shape = TowerShape(
@@ -220,13 +223,13 @@ def train_tower(
     )
     model = Tower(shape, genres, clicks, recipe.dropout)
     chance = chances(clicks, recipe.sampled_items) if data.n_items > recipe.sampled_beyond else None
-    if recipe.start == "followers" and now.first:  # it has all events, and other processes begin as it does
+    if recipe.start == "followers" and trainer.first:  # it has all events, and other processes begin as it does
         factors = transition_factors(everything.followers(recipe.horizon), recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
-    loss_of = now.placed(_Loss(model, torch.from_numpy(profiles), chance))
+    loss_of = trainer.placed(_Loss(model, torch.from_numpy(profiles), chance))
     optimizer = _optimizer(model, recipe)
     points = request_points(data, recipe.stride, np.random.default_rng(recipe.seed))
-    batches = -(-now.numbered(len(points)).total // recipe.batch_size)
+    batches = -(-trainer.numbered(len(points)).total // recipe.batch_size)
     if not batches:
         raise StepError("no user has rated two items before the held-out ones: there is nothing to train the tower on.")
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
@@ -234,19 +237,18 @@ def train_tower(
     def batches_of(epoch: int) -> Iterator[_Batch]:
         """Requests at other moments each time, in random order; of each batch, those that are this process's."""
         points = request_points(data, recipe.stride, rng)
-        own = now.numbered(len(points))
+        own = trainer.numbered(len(points))
         for_samples = np.random.default_rng([recipe.seed, epoch])  # all processes draw the same
         for index in np.array_split(rng.permutation(own.total), batches):
             sample = None if chance is None else drawn(chance, for_samples)
             yield _batch(data, points.take(own.of(index)), lags, recipe, sample)
 
-    losses = now.train(
+    losses = trainer.train(
         Run(model, optimizer, schedule, rng),
         loss_of,
-        recipe.epochs,
+        recipe,
         batches,
         batches_of,
-        recipe=recipe,
         title="tower",
         data=(data.starts, data.items, data.ratings, data.times),
         by_target=True,
@@ -338,3 +340,133 @@ def _optimizer(model: Tower, recipe: TowerRecipe) -> torch.optim.Optimizer:
         {"params": free, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+# --- Losses: softmax over the items that a user has not seen, all of them or a sample
+#
+# Over all items, with the gradient in closed form: the logits are one array that is worked on in place; autograd would
+# go over as many numbers a dozen times.
+#
+# Over a sample, for catalogues whose logits, a row for each request, do not fit into memory. A batch's requests share
+# one sample. Each item is in it with a chance of its own, independently of the others, and then counts 1 / chance
+# times: its logit less the logarithm of the chance, the logQ correction (Bengio & Senecal 2008; Yi et al. 2019). So a
+# denominator's expectation is the sum over all items (Horvitz & Thompson 1952). A request's own targets are always in
+# its denominator, and count once. Where every chance is 1 both losses are equal.
+
+
+def next_item_loss(
+    users: Tensor,
+    items: Tensor,
+    bias: Tensor,
+    seen: tuple[Tensor, Tensor],
+    targets: tuple[Tensor, Tensor],
+    weights: Tensor,
+) -> Tensor:
+    """Weighted cross-entropy of the targets, summed: (m, d) users, (n, d) items and their (n,) biases -> ().
+
+    Args:
+        seen: (row, item) of what is left out of the denominators; item 0, padding, is always left out.
+        targets: (row, item) of what was liked next; a row may have several, or none.
+        weights: (m,) of each target of a row.
+    """
+    loss: Tensor = _NextItemLoss.apply(users, items, bias, *seen, *targets, weights)
+    return loss
+
+
+class _NextItemLoss(torch.autograd.Function):
+    """sum over rows r of weight_r * (count_r * logsumexp(logits_r) - its targets' logits); count_r: of its targets."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        users: Tensor,
+        items: Tensor,
+        bias: Tensor,
+        seen_rows: Tensor,
+        seen_items: Tensor,
+        target_rows: Tensor,
+        target_items: Tensor,
+        weights: Tensor,
+    ) -> Tensor:
+        logits = torch.addmm(bias, users, items.T).float()  # (m, n)
+        flat, width = logits.view(-1), logits.shape[1]
+        flat[seen_rows * width + seen_items] = EXCLUDED
+        logits[:, 0] = EXCLUDED
+        at = target_rows * width + target_items
+        of_target = weights[target_rows]
+        chosen = (of_target * flat[at]).sum()  # no product of vectors: where autocast is on, it is one of bfloat16
+        counts = torch.bincount(target_rows, minlength=len(users)) * weights
+        top = logits.amax(dim=1)
+        total = logits.sub_(top[:, None]).exp_().sum(dim=1)
+        loss = (counts * (top + total.log())).sum() - chosen
+        gradient = logits.mul_((counts / total)[:, None])  # of the loss by the logits, but for the targets' own part
+        gradient.view(-1).index_add_(0, at, -of_target)
+        ctx.save_for_backward(users, items, gradient)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
+        users, items, gradient = ctx.saved_tensors
+        by_users, by_items, by_bias = gradient @ items, gradient.T @ users, gradient.sum(dim=0)
+        return outer * by_users, outer * by_items, outer * by_bias, None, None, None, None, None
+
+
+def chances(liked: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+    """(items + 1,) how often each is liked, row 0 padding -> (items + 1,) the chance of each to be in a batch's sample.
+
+    They grow with what is liked, up to 1, none is 0, and their sum is ``size``, or the number of items where that is
+    less. Item 0, which no denominator counts, is always drawn: a sample is never empty.
+    """
+    weights = (liked[1:] + 1.0) ** SMOOTHING
+    falling = np.sort(weights)[::-1]
+    certain = np.arange(min(size, len(weights)))  # if so many of the most liked are always drawn
+    share = (size - certain) / np.cumsum(falling[::-1])[::-1][certain]  # what is left, over the others' weights
+    enough = share * falling[certain] <= 1
+    whole = size >= len(weights)
+    chance = np.ones(len(weights)) if whole else np.minimum(share[enough.argmax()] * weights, 1)
+    return np.concatenate([[1.0], chance])
+
+
+def drawn(chance: NDArray[np.float64], rng: np.random.Generator) -> Ints:
+    """Codes of one batch's sample, ascending."""
+    return np.flatnonzero(rng.random(len(chance)) < chance)
+
+
+def within(sample: Ints, pairs: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+    """(row, item) -> (row, position in the sample) of those items that are in it."""
+    rows, items = pairs
+    codes = Vocabulary(sample).codes(items)
+    there = codes > 0
+    return rows[there], codes[there] - 1
+
+
+def sampled_item_loss(
+    users: Tensor,
+    items: Tensor,
+    bias: Tensor,
+    left_out: tuple[Tensor, Tensor],
+    targets: tuple[Tensor, Tensor],
+    weights: Tensor,
+) -> Tensor:
+    """Weighted cross-entropy of the targets, summed: (m, d) users, (k, d) items of the sample, (k,) biases -> ().
+
+    Args:
+        bias: each item's, less the logarithm of its chance.
+        left_out: (row, position in the sample) of what is not counted: what was seen, and the row's own targets. The
+            first of the sample, padding, never is.
+        targets: row and logit of what was liked next; a row may have several, or none.
+        weights: (m,) of each target of a row.
+    """
+    rows, of_target = targets
+    logits = torch.addmm(bias, users, items.T).float()  # (m, k)
+    excluded = torch.zeros_like(logits, dtype=torch.bool)
+    excluded[left_out] = True
+    excluded[:, 0] = True
+    logits = logits.masked_fill(excluded, EXCLUDED)
+    top = logits.detach().amax(dim=1).scatter_reduce(0, rows, of_target.detach(), "amax")
+    own = (of_target - top[rows]).exp()
+    total = (logits - top[:, None]).exp().sum(dim=1).index_add(0, rows, own)
+    counts = torch.bincount(rows, minlength=len(users)) * weights
+    loss: Tensor = (counts * (top + total.log())).sum() - (weights[rows] * of_target).sum()
+    return loss

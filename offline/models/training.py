@@ -1,21 +1,20 @@
-"""Training of networks: one loop for all of them, then the two kinds of examples, rated pairs and recalled lists.
+"""Train networks: the `Trainer` and its loop, then the two kinds of examples, rated pairs and recalled lists.
 
 The same arguments give the same weights, bit for bit, on one machine: every operation used is deterministic on the CPU
 at a fixed number of threads.
 
-`Loop` trains in a single process on the CPU. ``past_one_machine/workers`` puts another one in its place (`using`), by
-which several processes, each with its share of the data, train one model, on GPUs too. A network's training reads its
-share through the loop (`Loop.own_events`, `Loop.own_lists`), draws batches of all examples, and takes the share's part.
+Tower and list ranker train by the `current_trainer`. It is a single process; ``past_one_machine/workers`` puts in its
+place one of several processes, each with its share of the data, that train one model, on GPUs too. So a network's
+training takes its share of the data from the trainer, draws batches of all examples, and computes the share's part.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import Float32
 from data_exchange_center.frozen import Frozen
-from data_exchange_center.recipes import ListsRecipe, TrainRecipe
+from data_exchange_center.recipes import ListsRecipe, TowerRecipe, TrainRecipe
 from data_exchange_center.steps import progress
 from offline.data.lists import Lists, StoredFeatures, made_ahead, sampled
 from offline.data.sequences import Ints, Sequences
@@ -42,15 +41,7 @@ EXCLUDED = np.float32(-1e4)  # added to the score of what is left out of the sof
 Model = TypeVar("Model", bound=nn.Module)
 
 
-# --- The loop
-
-
-class Batch(Protocol):
-    """A named tuple of tensors."""
-
-    @property
-    def weight(self) -> float:
-        """The divisor that makes a mean of the batch's loss: the number or the weight of its targets."""
+# --- The trainer
 
 
 @dataclass(frozen=True)
@@ -80,8 +71,8 @@ class Run:
     losses: list[float] = field(default_factory=list)
 
 
-class Loop:
-    """Trains in this process alone, on the CPU, without checkpoints."""
+class Trainer:
+    """Train a network in this process alone, on the CPU, without checkpoints; subclasses train it elsewhere."""
 
     @property
     def first(self) -> bool:
@@ -133,70 +124,63 @@ class Loop:
         self,
         run: Run,
         loss_of: nn.Module,
-        epochs: int,
+        recipe: TowerRecipe | ListsRecipe,
         batches: int,
         epoch_of: Callable[[int], Iterable[Any]],
         *,
-        recipe: Frozen,
         title: str,
-        data: Sequence[NDArray[Any]] = (),
+        data: Sequence[NDArray[Any]],
         by_target: bool = False,
-        watch: Callable[[], Mapping[str, float]] = dict,
     ) -> list[float]:
-        """Run the epochs; returns each one's loss.
+        """Run the recipe's epochs; returns each one's loss.
 
         Args:
-            run: model, optimizer, schedule and random state.
             loss_of: `placed`; its forward makes a loss of a batch, summed over the batch's targets.
             batches: of an epoch.
-            epoch_of: number of the epoch -> its batches, each a `Batch`.
-            recipe: of the model; its ``seed`` is the run's.
+            epoch_of: number of the epoch -> its batches, each a named tuple of tensors with a ``weight``, the number
+                or the weight of its targets.
             data: see `resume`.
             by_target: an epoch's loss is the mean over its targets; else over its batches.
-            watch: called after each epoch: further metrics for the progress bar.
         """
         save = self.resume(run, recipe, data)
-        with progress(total=epochs * batches, desc=title, unit="batch", disable=not self.first) as bar:
-            for epoch in range(len(run.losses), epochs):
-                self.begin(getattr(recipe, "seed", 0), epoch)
+        with progress(total=recipe.epochs * batches, desc=title, unit="batch", disable=not self.first) as bar:
+            for epoch in range(len(run.losses), recipe.epochs):
+                self.begin(recipe.seed, epoch)
                 run.model.train()
                 total = torch.zeros(2, dtype=torch.float64)  # losses, and what they are divided by
                 for batch in epoch_of(epoch):
-                    weight = batch.weight
                     with self.precision():
                         loss = loss_of(self.on_device(batch))
-                        mean = self.mean(loss, weight)
+                        mean = self.mean(loss, batch.weight)
                     run.optimizer.zero_grad(set_to_none=True)
                     torch.autograd.backward(mean)
                     run.optimizer.step()
                     run.schedule.step()
-                    total += torch.tensor([loss.item(), weight] if by_target else [mean.item(), 1.0])
+                    total += torch.tensor([loss.item(), batch.weight] if by_target else [mean.item(), 1.0])
                     bar.update()
                 losses, divisor = self.sum(total).tolist()
                 run.losses.append(losses / (divisor or 1))
                 save()
-                shown = {"loss": run.losses[-1], **watch()}
-                bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()}, refresh=False)
+                bar.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
         return run.losses
 
 
-ALONE: Final = Loop()
-_loop: ContextVar[Loop] = ContextVar("loop", default=ALONE)
+_trainer: ContextVar[Trainer] = ContextVar("trainer", default=Trainer())  # noqa: B039 (it has no state)
 
 
-def loop() -> Loop:
-    """The loop that trains now."""
-    return _loop.get()
+def current_trainer() -> Trainer:
+    """The `Trainer` of this process, or one of several that train together where `trained_by` has set it."""
+    return _trainer.get()
 
 
 @contextmanager
-def using(other: Loop) -> Iterator[None]:
-    """Train by another loop."""
-    token = _loop.set(other)
+def trained_by(trainer: Trainer) -> Iterator[None]:
+    """Train, inside the block, by another trainer."""
+    token = _trainer.set(trainer)
     try:
         yield
     finally:
-        _loop.reset(token)
+        _trainer.reset(token)
 
 
 def curves(losses: Sequence[float]) -> dict[str, Any]:
@@ -230,54 +214,59 @@ class Rows(NamedTuple):
     inputs: Tensor  # (rows, ...)
     labels: Tensor  # (rows,) float32
 
-    @property
-    def weight(self) -> float:
-        """1: their loss is a mean already."""
-        return 1.0
-
     def take(self, mask: NDArray[np.bool_]) -> Rows:
         index = torch.from_numpy(np.flatnonzero(mask))
         return Rows(self.inputs[index], self.labels[index])
 
 
-@dataclass(frozen=True)
-class Data:
-    """Rows to train on, rows to report on, and which of the former are set aside to choose on."""
+class PairsData(NamedTuple):
+    """Rows to train on, which of them are set aside to choose on (True: validation), and rows to report on."""
 
     train: Rows
-    held_out: NDArray[np.bool_]  # of the training rows: True for validation
+    held_out: NDArray[np.bool_]
     test: Rows
 
 
-class Epoch(NamedTuple):
-    """Loss and metrics of an epoch."""
+def pairs_data(inputs: Float32, ratings: pd.DataFrame, validation_share: float) -> PairsData:
+    """``inputs`` (rows, width), one for every row of ``ratings`` (userid, label, split)."""
+    labels = ratings[Columns.LABEL].to_numpy(np.float32)
+    is_train = (ratings[Columns.SPLIT] != Split.TEST).to_numpy()
+    train, test = (
+        Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
+    )
+    return PairsData(train, validation_mask(ratings.loc[is_train, Columns.USER], validation_share), test)
 
-    epoch: int  # from 1
-    loss: float  # mean over the epoch's batches
-    auc: dict[str, float]  # of every watched part
 
+def fit_on_pairs(
+    build: Callable[[], Model], data: PairsData, recipe: TrainRecipe, title: str
+) -> tuple[Model, dict[str, Any]]:
+    """Train without the held-out rows and evaluate on them after every epoch; then train on all training rows.
 
-class _CrossEntropy(nn.Module):
-    """Binary cross-entropy of a batch of `Rows`, their mean."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, rows: Rows) -> Tensor:
-        return nn.functional.binary_cross_entropy_with_logits(self.model(rows.inputs)[:, 0], rows.labels)
+    Nothing is chosen here, on the test rows least of all: epochs and settings are the recipe's. The report has the
+    first run's epochs, the second's AUC and calibration.
+    """
+    held_out = data.train.take(data.held_out)
+    _, epochs = train_on_pairs(build, data.train.take(~data.held_out), recipe, f"{title}, validation", held_out)
+    model, _ = train_on_pairs(build, data.train, recipe, f"{title}, all training rows")
+    return model, {
+        "auc": {
+            "train": auc(model, data.train),
+            "validation": epochs[-1]["auc"]["validation"],
+            "test": auc(model, data.test),
+        },
+        "epochs": epochs,
+        "calibration": calibration(predict(model, data.test.inputs), data.test.labels.numpy()),
+    }
 
 
 def train_on_pairs(
-    build: Callable[[], Model], rows: Rows, recipe: TrainRecipe, watch: dict[str, Rows], title: str
-) -> tuple[Model, list[Epoch]]:
-    """Build a model and train it on ``rows`` with Adam; after every epoch its AUC on each part of ``watch`` is taken.
+    build: Callable[[], Model], rows: Rows, recipe: TrainRecipe, title: str, watched: Rows | None = None
+) -> tuple[Model, list[dict[str, Any]]]:
+    """A model trained on ``rows`` with Adam, and of each epoch the loss and the AUC on the rows that are watched.
 
     Args:
         build: makes the model; called with the random state seeded.
-        rows: training rows.
         recipe: epochs, batch size, optimizer and seed.
-        watch: name -> rows the model is evaluated on, never trained on (unless they are its training rows).
         title: label of the progress bar.
     """
     torch.set_num_threads(THREADS)
@@ -292,31 +281,23 @@ def train_on_pairs(
         steps = recipe.epochs * batches
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     shuffle = torch.Generator().manual_seed(recipe.seed)
-    metrics: list[dict[str, float]] = []
-
-    def batches_of(_: int) -> Iterator[Rows]:
-        for index in torch.split(torch.randperm(len(rows.labels), generator=shuffle), recipe.batch_size):
-            yield Rows(rows.inputs.index_select(0, index), rows.labels.index_select(0, index))
-
-    def watched() -> dict[str, float]:
-        metrics.append({name: auc(model, part) for name, part in watch.items()})
-        return metrics[-1]
-
-    run = Run(model, optimizer, schedule, np.random.default_rng(recipe.seed))
-    losses = ALONE.train(
-        run, _CrossEntropy(model), recipe.epochs, batches, batches_of, recipe=recipe, title=title, watch=watched
-    )
-    return model, [Epoch(n, *each) for n, each in enumerate(zip(losses, metrics, strict=True), start=1)]
-
-
-def pairs_data(inputs: Float32, ratings: pd.DataFrame, validation_share: float) -> Data:
-    """``inputs`` (rows, width), one for every row of ``ratings`` (userid, label, split)."""
-    labels = ratings[Columns.LABEL].to_numpy(np.float32)
-    is_train = (ratings[Columns.SPLIT] != Split.TEST).to_numpy()
-    train, test = (
-        Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
-    )
-    return Data(train, validation_mask(ratings.loc[is_train, Columns.USER], validation_share), test)
+    epochs: list[dict[str, Any]] = []
+    with progress(total=recipe.epochs * batches, desc=title, unit="batch") as bar:
+        for epoch in range(1, recipe.epochs + 1):
+            model.train()
+            losses = 0.0
+            for index in torch.split(torch.randperm(len(rows.labels), generator=shuffle), recipe.batch_size):
+                logits = model(rows.inputs.index_select(0, index))[:, 0]
+                loss = nn.functional.binary_cross_entropy_with_logits(logits, rows.labels.index_select(0, index))
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                optimizer.step()
+                schedule.step()
+                losses += loss.item()
+                bar.update()
+            found = {} if watched is None else {"validation": auc(model, watched)}
+            epochs.append({"epoch": epoch, "loss": losses / (batches or 1), "auc": found})
+    return model, epochs
 
 
 def predict(model: nn.Module, inputs: Tensor) -> NDArray[np.float32]:
@@ -329,49 +310,12 @@ def predict(model: nn.Module, inputs: Tensor) -> NDArray[np.float32]:
     return logits
 
 
-def auc(model: nn.Module, rows: Rows) -> float:
-    """Area under the ROC curve; nan where the rows hold only one label."""
+def auc(model: nn.Module, rows: Rows) -> float | None:
+    """Area under the ROC curve; None where the rows hold only one label."""
     labels = rows.labels.numpy()
     if len(labels) == 0 or labels.min() == labels.max():
-        return float("nan")
+        return None
     return float(roc_auc_score(labels, predict(model, rows.inputs)))
-
-
-@dataclass(frozen=True)
-class FittedOnPairs(Generic[Model]):
-    """A model trained on all training rows, and how good it is."""
-
-    model: Model
-    epochs: list[Epoch]  # of the run without the validation rows
-    auc: dict[str, float]  # train and test: this model; validation: the run without the validation rows
-    calibration: dict[str, Any]  # of this model on the test rows
-
-    def report(self) -> dict[str, Any]:
-        """For JSON: nan is null, and nothing depends on the clock."""
-        return {
-            "auc": {part: _number(value) for part, value in self.auc.items()},
-            "epochs": [
-                {"epoch": e.epoch, "loss": e.loss, "auc": {k: _number(v) for k, v in e.auc.items()}}
-                for e in self.epochs
-            ],
-            "calibration": self.calibration,
-        }
-
-
-def fit_on_pairs(build: Callable[[], Model], data: Data, recipe: TrainRecipe, title: str) -> FittedOnPairs[Model]:
-    """Train without the held-out rows and evaluate on them after every epoch; then train on all training rows.
-
-    Nothing is chosen here, on the test rows least of all: epochs and settings are the recipe's.
-    """
-    watch = {"validation": data.train.take(data.held_out)}
-    _, epochs = train_on_pairs(build, data.train.take(~data.held_out), recipe, watch, f"{title}, validation")
-    model, _ = train_on_pairs(build, data.train, recipe, {}, f"{title}, all training rows")
-    scores = {
-        "train": auc(model, data.train),
-        "validation": epochs[-1].auc["validation"],
-        "test": auc(model, data.test),
-    }
-    return FittedOnPairs(model, epochs, scores, calibration(predict(model, data.test.inputs), data.test.labels.numpy()))
 
 
 def calibration(logits: NDArray[np.float32], labels: NDArray[np.float32], bins: int = 20) -> dict[str, Any]:
@@ -387,10 +331,6 @@ def calibration(logits: NDArray[np.float32], labels: NDArray[np.float32], bins: 
         "rows": [len(part) for part in parts],
         "log_loss": float(log_loss(labels, probability, labels=[0, 1])),
     }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 # --- Lists: softmax over each list, liked candidates against all others except the disliked (Cao et al. 2007, ListNet)
@@ -437,10 +377,10 @@ def train_on_lists(
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    model, now = build(), loop()
-    lists = now.own_lists(lists)
-    own = now.numbered(len(lists))
-    loss_of = now.placed(_ListLoss(model))
+    model, trainer = build(), current_trainer()
+    lists = trainer.own_lists(lists)
+    own = trainer.numbered(len(lists))
+    loss_of = trainer.placed(_ListLoss(model))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
@@ -458,23 +398,16 @@ def train_on_lists(
                 liked=torch.from_numpy(sample.lists.liked),
             )
 
-    losses = now.train(
+    losses = trainer.train(
         Run(model, optimizer, schedule, rng),
         loss_of,
-        recipe.epochs,
+        recipe,
         batches,
         lambda epoch: made_ahead(batches_of(epoch)),
-        recipe=recipe,
         title="ranker",
         data=(lists.candidates, lists.liked, lists.features),
     )
     return model.cpu().eval(), losses
-
-
-def list_scores(model: nn.Module, lists: Lists, stored: StoredFeatures) -> Tensor:
-    """(m, c) scores."""
-    scores: Tensor = model(torch.from_numpy(stored.rows(lists)))[..., 0]
-    return scores
 
 
 def ranked(model: nn.Module, lists: Lists, stored: StoredFeatures, batch_size: int = 256) -> NDArray[np.int64]:
@@ -484,6 +417,7 @@ def ranked(model: nn.Module, lists: Lists, stored: StoredFeatures, batch_size: i
     with torch.inference_mode():
         for start in range(0, len(lists), batch_size):
             part = lists.take(np.arange(start, min(start + batch_size, len(lists))))
-            scores = np.where(part.candidates > 0, list_scores(model, part, stored).numpy(), -np.inf)
+            scores = model(torch.from_numpy(stored.rows(part)))[..., 0].numpy()  # (m, c)
+            scores = np.where(part.candidates > 0, scores, -np.inf)
             out.append(np.take_along_axis(part.candidates, np.argsort(-scores, axis=1, kind="stable"), axis=1))
     return np.concatenate(out)

@@ -34,17 +34,17 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     inputs = read_inputs(settings)
     past = inputs.data
     fitted = stages.fit_channels(past, inputs, recipe)
-    for channel in fitted:
-        published.expect_learned(dataset, channel.recipe.kind, channel.report)
+    for channel, one in zip(recipe.recall.channels, fitted, strict=True):
+        published.expect_learned(dataset, channel.kind, one.report)
 
     served = stages.channels_of(fitted)
     artifacts.USER_VECTORS.write(folder, stages.user_vectors(served, past))
     artifacts.ITEM_VECTORS.write(folder, stages.item_vectors(served, past))
     artifacts.CHANNELS.write(folder, stages.channel_set(served, past).pack())
-    reports = {channel.recipe.name: channel.report for channel in fitted}
+    reports = {one.channel.name: one.report for one in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
-    for channel in fitted:
-        print(f"{channel.recipe.name}: {channel}{published.summary(channel.report)}")
+    for one in fitted:
+        print(f"{one.channel.name}: {one}{published.summary(one.report)}")
 
 
 if __name__ == "__main__":

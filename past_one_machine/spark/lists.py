@@ -195,7 +195,7 @@ def write(spark: SparkSession, lists: Lists, partitions: int) -> None:
     def made(part: users.Users) -> Iterator[pa.Table]:
         yield from lists.made(part, everybody, before[-1], before[number[part]])
 
-    with artifacts.LISTS.in_parts(folder) as there:
+    with users.in_parts(artifacts.LISTS, folder) as there:
         users.run(spark, parts, made, artifacts.LISTS.columns).write.mode("overwrite").parquet(there.as_uri())
         if not users.rows_in(there):
             raise StepError(NOTHING_LIKED)

@@ -28,7 +28,7 @@ from past_one_machine.spark.session import session
 READ: Final = [*terms.COUNTED_FROM, Columns.RATING]
 EVERYBODY: Final = 0  # no item's number: how many users there are
 CLICKS: Final = {Columns.ITEM: pa.int32(), "users": pa.int64()}
-COUNTS: Final = {"what": pa.string(), "found": pa.int64(), "of": pa.int64(), "users": pa.int64()}
+OUTCOMES: Final = dict.fromkeys(terms.OUTCOMES, pa.int64())
 
 
 def main(settings: Settings) -> None:
@@ -78,7 +78,7 @@ def main(settings: Settings) -> None:
 
         artifacts.POPULAR.write(folder, popularity(fit=False))
         popular_in_fit = popularity(fit=True)
-        found = terms.add_up(users.run(spark, parts, outcomes, COUNTS).toPandas())
+        found = users.run(spark, parts, outcomes, OUTCOMES).toPandas()
     validation = terms.recall_report(found, recipe.recall.candidates)
     preferring, everybody = _preferring(settings)
     step.write_report(settings, preferring / everybody, everybody, validation)

@@ -7,6 +7,7 @@ user, and a row for each of its users. The driver reads the users' numbers, four
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.files import parts_of
+from data_exchange_center.files import folder_written_in_place, parts_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -158,12 +159,27 @@ def run(
     return spark.range(0, len(parts), 1, len(parts)).mapInArrow(of_tasks, from_arrow_schema(schema))
 
 
+@contextmanager
+def in_parts(table: Table, exchange_dir: Path) -> Iterator[Path]:
+    """A folder that Spark writes parts of a table into, in the order of their names.
+
+    It takes the table's place when the block ends well. Raises ArtifactError when the columns are not those declared.
+    """
+    path = table.at(exchange_dir)
+    with folder_written_in_place(path) as temporary:
+        yield temporary
+        parts = parts_of(temporary)
+        table.expect_columns(parts, path)
+        for other in set(temporary.iterdir()) - set(parts):
+            other.unlink()  # marks and checksums of Spark
+
+
 def write(table: Table, exchange_dir: Path, rows: DataFrame) -> int:
     """Write an artifact in parts, whole or not at all. How many rows it has.
 
     Spark keeps what a task has written apart until the task has ended well, so a part is there once.
     """
-    with table.in_parts(exchange_dir) as folder:
+    with in_parts(table, exchange_dir) as folder:
         rows.write.mode("overwrite").parquet(folder.as_uri())
     return rows_in(table.at(exchange_dir))
 

@@ -36,7 +36,8 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from data_exchange_center import plugins, steps
+from data_exchange_center import artifacts, plugins, steps
+from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
 from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import Recipe
@@ -46,7 +47,8 @@ from offline.data.lists import Lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models import training
 from offline.models.kinds import fit_channel
-from offline.models.training import Loop, Run, Share
+from offline.models.training import Run, Share, Trainer
+from offline.readers import read_inputs
 
 TIMEOUT: Final = datetime.timedelta(hours=2)  # of waiting for the others, who may be fitting something alone
 JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for them to be there; who waited longer is restarted
@@ -58,7 +60,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class Workers(Loop):
+class Workers(Trainer):
     """All workers, seen by one of them.
 
     Attributes:
@@ -274,14 +276,14 @@ def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[W
     device = _device(settings)
     if not dist.is_torchelastic_launched():
         alone = Workers(device=device, half=settings.half)
-        with training.using(alone):
+        with training.trained_by(alone):
             yield alone
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=JOINING)
     try:
         dist.set_timeout(TIMEOUT)
         workers = Workers(dist.get_rank(), dist.get_world_size(), device, settings.half, folder)
-        with training.using(workers):
+        with training.trained_by(workers):
             yield workers
         if folder is not None and workers.first:
             shutil.rmtree(folder, ignore_errors=True)
@@ -300,6 +302,16 @@ def _device(settings: TrainingSettings) -> torch.device:
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+def read_own_inputs(settings: Settings, workers: Workers) -> Inputs:
+    """`readers.read_inputs`, with the events of those users alone that a worker reads."""
+    users = artifacts.USERS.read(settings.exchange_dir, [Columns.USER])[Columns.USER].sort_values()
+    own = users.iloc[workers.reads(len(users))]
+    if len(own) == len(users):
+        return read_inputs(settings)
+    between = [(Columns.USER, ">=", own.iloc[0]), (Columns.USER, "<=", own.iloc[-1])] if len(own) else None
+    return read_inputs(settings, only=between or [(Columns.USER, "in", [])])
 
 
 def fit_together(past: Sequences, inputs: Inputs, recipe: Recipe) -> None:

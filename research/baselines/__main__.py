@@ -33,8 +33,7 @@ from research.baselines.contest import Contest
 from research.baselines.report import Report, measured, values
 from research.baselines.transformers import FIRST, transformers
 from research.baselines.weighted import classical
-from research.experiments.fitted import CHOSEN_ON, before_the_last
-from research.experiments.resumable import digest
+from research.experiments.fitted import CHOSEN_ON, before_the_last, digest
 
 RECALL, RANKED = "fused recall", "fused recall and ranker"
 

@@ -15,7 +15,7 @@ from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import per_user, plain, summary
 from research.baselines.search import SELECTED_BY, Measured
-from research.experiments.resumable import packed, resumed, unpacked
+from research.experiments.fitted import packed, resumed, unpacked
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Comparisons beside the pipeline: tuning, seeds, ablations, another split, rating prediction."""
+"""Comparisons beside the pipeline: tuning, seeds, other splits."""

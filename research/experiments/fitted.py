@@ -1,29 +1,65 @@
-"""Recommenders that an experiment has fitted in memory, evaluated at the end of each user's past."""
+"""Recommenders fitted in memory and evaluated at the end of each user's past; reports that the next run resumes.
+
+A numbered step writes files between what is fitted here in one go.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+import hashlib
+import json
+import logging
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from data_exchange_center.channels import Channel
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from offline.data.lists import Lists as RecallLists
-from offline.data.lists import channel_hits, recall_lists
+from offline.data.lists import StoredFeatures, channel_hits, recall_lists
 from offline.data.requests import Points
 from offline.data.sequences import Inputs, Sequences
+from offline.data.statistics import list_spec
 from offline.evaluation import replay
-from offline.evaluation.metrics import Lists
+from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout
-from offline.models.stages import Stages, ranker_of_lists
+from offline.models.kinds import ListExamples, fit_ranker
+from offline.models.stages import channels_of, fit_channels, fit_teachers, lists_config, ranker_of_lists
 from offline.models.training import ranked
 from offline.readers import read_with_holdout
 
+log = logging.getLogger(__name__)
+
 CHOSEN_ON = "the ten before the last ten"
+SAME = ("cuts", "recipe")  # of a report that is resumed
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """Fitted channels and ranker, and the ranker's features of users and items."""
+
+    channels: tuple[Channel, ...]
+    ranker: nn.Module
+    stored: StoredFeatures
+
+
+def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
+    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
+    ranker = ranker_of_lists(recipe)
+    teachers = fit_teachers(past, inputs, recipe)
+    lists = lists_config(recipe).recalled(past, inputs.profiles, teachers)
+    channels = channels_of(fit_channels(past, inputs, recipe))
+    spec = list_spec(inputs, recipe, ranker)
+    fitted = fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
+    return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,3 +123,38 @@ def systems(stages: Stages, requests: EvalRequests, recipe: Recipe) -> dict[str,
         "recall": requests.lists(recalled.candidates, size),
         "ranked": requests.lists(ranked(stages.ranker, recalled, stages.stored), size),
     }
+
+
+# --- Reports that grow while a command runs, and that the next run resumes
+
+
+def resumed(path: Path, head: Mapping[str, Any], kept: tuple[str, ...]) -> dict[str, Any]:
+    """``head`` with what ``path`` has of ``kept``, each {} where it has none, or is a report of something else."""
+    found: dict[str, Any] = {**head, **{name: {} for name in kept}}
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if all(before.get(name) == head[name] for name in SAME):
+            return found | {name: before.get(name, {}) for name in kept}
+        log.warning("%s is of other data, or was asked otherwise: it is begun anew", path)
+    return found
+
+
+def digest(*cuts: Holdout) -> str:
+    """Of what is asked and what is wanted: figures of other cuts are not compared."""
+    found = hashlib.sha256()
+    for cut in cuts:
+        for column in (cut.times, cut.known.lengths, cut.relevance.indptr, cut.relevance.indices):
+            found.update(np.ascontiguousarray(column, dtype=np.int64).tobytes())
+    return found.hexdigest()[:16]
+
+
+def packed(of_users: Floats) -> str:
+    """Thousandths of values between 0 and 1, deflated, as text: to be compared later, without a fit; NaN stays."""
+    whole = np.where(np.isnan(of_users), -1, np.round(np.nan_to_num(of_users) * 1000)).astype("<i2")
+    return base64.b64encode(zlib.compress(whole.tobytes(), 9)).decode()
+
+
+def unpacked(text: str) -> Floats:
+    """What was `packed`, to three digits."""
+    whole = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<i2").astype(np.float64)
+    return np.where(whole < 0, np.nan, whole / 1000)

@@ -38,10 +38,9 @@ from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
 from offline.evaluation.report import per_user, plain, summary
 from offline.models.kinds import ListExamples, fit_channel, fit_ranker
-from offline.models.stages import lists_config, lists_of, ranker_of_lists
+from offline.models.stages import lists_config, ranker_of_lists
 from offline.models.training import ranked
-from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last
-from research.experiments.resumable import digest, packed, resumed, unpacked
+from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last, digest, packed, resumed, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +187,8 @@ class Trial:
         asked = lists_config(recipe)
         if not self.newest or self.newest[0][:2] != (asked, teachers):
             self.newest.clear()  # before others are made: they are hundreds of megabytes
-            made = lists_of(teachers, self.requests.holdout.past, self.requests.inputs, recipe)
+            past, profiles = self.requests.holdout.past, self.requests.inputs.profiles
+            made = asked.recalled(past, profiles, teachers)
             self.newest.append((asked, teachers, made))
         return self.newest[0][2]
 

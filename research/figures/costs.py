@@ -73,7 +73,7 @@ def _auc(figure: Figure, model: str) -> str:
 
 @block("offline", "offline_bench.json")
 def offline(figure: Figure) -> str:
-    """Seconds, share of the cores and memory of every offline step, beside the source's seconds."""
+    """Seconds, share of the cores and memory of every offline step, and the source's seconds."""
     head = ("step", "from second", "seconds", "of the cores", "peak MB", "source's seconds")
     rows = [_step_row(f"`{step['step']}`", step) for step in figure["steps"]]
     rows += [
@@ -194,7 +194,7 @@ def _cut_short(part: object) -> str:
 
 
 SPEED = (
-    "From an event's acknowledgement to an answer that knows it, beside {rate} requests/s: p50 {p50} ms, p99 {p99} ms"
+    "From an event's acknowledgement to an answer that knows it, under {rate} requests/s: p50 {p50} ms, p99 {p99} ms"
     " ({events} events). In batches of {batch}: {per_s} events/s ({sent} events)."
 )
 
@@ -224,7 +224,7 @@ SOAKED = (
 )
 
 
-SAME_SERVICES = "Both servers asked the same services."
+SAME_SERVICES = "Both servers used the same services."
 
 
 OWN_SERVICES = "Each server had services of its own."
@@ -242,7 +242,7 @@ FIRST = "The first {requests} requests after each of {starts} starts, at {rate} 
 
 @block("serving", "serving.json")
 def serving(figure: Figure) -> str:
-    """Requests per second and latency by concurrency, beside the source's."""
+    """Requests per second and latency by concurrency, and the source's."""
     head = ("concurrency", *COUNTS, "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
     source = {level["concurrency"]: level for level in read(SOURCE)["serving"]}
     rows = []
@@ -256,7 +256,7 @@ def serving(figure: Figure) -> str:
 
 @block("against", "serving_against.json")
 def against(figure: Figure) -> str:
-    """This checkout beside another commit, level by level; then where a request's time went, and goes."""
+    """This checkout against another commit, level by level; then where a request's time went, and goes."""
     keys = ("requests_per_s", "p50_ms", "p99_ms")
     times = ("requests/s, times", "p50, times", "p99, times", "processor time, times")
     head = ("level", *COUNTS, "other refused", "requests/s", "p50 ms", "p99 ms", *times)

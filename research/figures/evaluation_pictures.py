@@ -1,9 +1,8 @@
 """Pictures of the evaluation, drawn from the figures that its commands wrote: ``make evaluation-pictures``.
 
-Reads:  pic/figures/evaluation.json, evaluation_ablation.json, evaluation_live_events.json, diversity.json and
-        experiments.json beside it
-Writes: pic/evaluation.png (systems), pic/funnel.png, pic/slices.png, pic/ablation.png, pic/live_events.png,
-        pic/diversity.png, pic/experiments.png
+Reads:  pic/figures/evaluation.json, evaluation_live_events.json, diversity.json and experiments.json
+Writes: pic/evaluation.png (systems), pic/funnel.png, pic/slices.png, pic/live_events.png, pic/diversity.png,
+        pic/experiments.png
 Run:    python -m research.figures.evaluation_pictures
 """
 
@@ -24,7 +23,7 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import over_time
-from research.measure.list_diversity import COST
+from research.measure.diversity import COST
 
 log = logging.getLogger(__name__)
 
@@ -110,27 +109,6 @@ def slices(found: Found) -> Figure:
     return figure
 
 
-def ablation(found: Found) -> Figure:
-    """What was tried, group by group; the dashed line is the recipe as it is."""
-    rows = found["rows"]
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    shades = dict(zip(groups, (BASELINE, CHANNEL, SOURCE, "#3a8f5c", OURS), strict=False))
-    figure = Figure(figsize=(15, 0.34 * len(rows) + 1.6), layout="constrained")
-    panels: list[Axes] = list(figure.subplots(1, len(METRICS), sharey=True))
-    reference = next(row for row in rows if row["name"] == found["reference"])
-    for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
-        values = [row[metric] for row in rows]
-        axes.barh(range(len(rows)), values, color=[shades[row["group"]] for row in rows], height=0.72)
-        axes.axvline(reference[metric], color="#333333", linestyle="--", linewidth=1)
-        for place, value in enumerate(values):
-            axes.annotate(f"{value:.3f}", (value, place), (4, 0), textcoords="offset points", va="center", bbox=LABEL)
-        axes.set(title=title, yticks=range(len(rows)), yticklabels=[row["name"] for row in rows])
-        axes.set_xlim(0, max(values) * 1.15)
-        axes.grid(visible=False, axis="y")
-    panels[0].invert_yaxis()
-    return figure
-
-
 def live_events(found: Found) -> Figure:
     """Held-out event by event, how often the next liked film is among fifty; and strangers by number of events."""
     figure = Figure(figsize=(14, 4.5), layout="constrained")
@@ -210,7 +188,6 @@ PICTURE: dict[str, tuple[str, Callable[[Found], Figure]]] = {
     "evaluation.png": ("evaluation.json", systems),
     "funnel.png": ("evaluation.json", funnel),
     "slices.png": ("evaluation.json", slices),
-    "ablation.png": ("evaluation_ablation.json", ablation),
     "live_events.png": ("evaluation_live_events.json", live_events),
     "diversity.png": ("diversity.json", diversity),
     "experiments.png": ("experiments.json", replayed),

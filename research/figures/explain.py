@@ -3,7 +3,7 @@
 Requests of the first users in turns: plain, with what recall found, explained. Titles and ratings are left out: the
 data set may not be passed on.
 
-Reads   the server that runs (`make serve`), users.parquet for who is asked for
+Reads   the server that runs (`make serve`), users.parquet for the users
 Writes  pic/figures/explain.json
 Run     make explain-figures
 """
@@ -35,7 +35,7 @@ HIDDEN = ("itemid", "title", "rating", "timestamp")  # of an event of a user
 
 
 def timed(session: requests.Session, url: str, userids: list[OwnId]) -> dict[str, float]:
-    """Median milliseconds of each way to ask, every user asked for in each way, one after the other."""
+    """Median milliseconds of each kind of request, every user in each kind, one after the other."""
     took: dict[str, list[float]] = {way: [] for way in WAYS}
     for warm in (True, False):
         for userid in userids:

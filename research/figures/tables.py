@@ -14,16 +14,17 @@ from data_exchange_center.figures import FIGURES
 Figure = dict[str, Any]
 Draw = Callable[[Figure], str]
 
-# Studies that have ended: their figures stay, their code is in this commit.
-ENDED: Final = (
-    "make tune",
-    "make seeds",
-    "make ratings",
-    "make tune-later",
-    "make evaluate-large",
-    "make evaluate-ties",
-)
-ENDED_AT: Final = "8f65f0c"
+# Studies that have ended: their figures stay, their code is in a commit.
+ENDED: Final = {
+    "make tune": "8f65f0c",
+    "make seeds": "8f65f0c",
+    "make ratings": "8f65f0c",
+    "make tune-later": "8f65f0c",
+    "make evaluate-large": "8f65f0c",
+    "make evaluate-ties": "8f65f0c",
+    "make tune-diversity": "edc4eee",
+    "make ablations with_source=1": "edc4eee",
+}
 
 BLOCKS: Final[dict[str, tuple[str, Draw]]] = {}
 
@@ -80,10 +81,7 @@ def measured(figure: Figure) -> str:
     data = f"; data: {figure['dataset']}" if "dataset" in figure else ""
     versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
     services = f"; service versions: {versions}" if versions else ""
-    ended = figure["command"] in ENDED
-    how = (
-        f"Measured by a study that has ended, its code is in commit {ENDED_AT},"
-        if ended
-        else f"Measured by `{figure['command']}`"
-    )
+    how = f"Measured by `{figure['command']}`"
+    if figure["command"] in ENDED:
+        how = f"Measured by a study that has ended, its code is in commit {ENDED[figure['command']]},"
     return f"{how} on {where}{data}{services}."

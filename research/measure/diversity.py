@@ -2,10 +2,10 @@
 
 Every user, or some, is asked for at the moment of the first held-out rating, without diversity and at eleven
 strengths. Beside what the lists are worth stands how long re-ranking takes, with one request at a time. Which strength
-costs less than 1 % of the NDCG was found out on other ratings, by `make tune-diversity`; here is what it costs.
+costs less than 1 % of the NDCG was found on other ratings, by a study that has ended; here is what it costs.
 
-Reads   the live release in the services; data_exchange_center/offline (the held-out ratings); what
-        `make tune-diversity` has written
+Reads   the live release in the services; data_exchange_center/offline (the held-out ratings);
+        pic/figures/tune_diversity.json
 Writes  pic/figures/diversity.json (another recipe's or data set's: with its name)
 Run     make evaluate-diversity, after make up sync; users=1000: of so many users, drawn at random with a fixed seed
 """
@@ -14,26 +14,29 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.features import Float32
 from data_exchange_center.machine import machine
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
+from extras.diversity.diversity import similarity_rows
 from extras.diversity.hook import STAGE, DiversityRequest
-from offline.evaluation import replay
+from offline.evaluation import metrics, replay
 from offline.evaluation.evaluate import figure, write
-from offline.evaluation.metrics import Lists
+from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
 from offline.evaluation.served import ExactIndex
@@ -41,7 +44,6 @@ from offline.readers import read_with_holdout
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Stopwatch
 from research.measure.degraded import recommender_of
-from research.measure.list_diversity import Kinds, lost, measures, summary
 from research.measure.some_users import parse_users, sample
 
 ASKED = 75  # items: more than the fifty that are judged, as what is neither known nor a target is taken off
@@ -108,7 +110,7 @@ def chosen(settings: Settings, dataset: str) -> float:
     """The strength that costs less than 1 %, by validation. Raises StepError where that was not measured."""
     path = figure({"recipe": settings.recipe.name, "dataset": dataset}, settings, "tune_diversity")
     if not path.is_file():
-        raise StepError(f"{path} is missing, which says what diversity may cost.", "Run `make tune-diversity`.")
+        raise StepError(f"{path} is missing, which says what diversity may cost.")
     return float(json.loads(path.read_text(encoding="utf-8"))["chosen"])
 
 
@@ -154,3 +156,90 @@ def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     steps.run(main)
+
+
+# --- What lists are worth, and how different, new and fitting they are
+
+
+K: Final = 50
+NDCG: Final = f"ndcg@{K}"
+COST: Final = 0.01  # share of the NDCG that diversity may cost
+
+
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """What items are, by code; row 0 is padding.
+
+    Attributes:
+        vectors: channel -> (items + 1, dim), NaN for an item without one.
+        flags: (items + 1, genres) 0/1.
+    """
+
+    vectors: Mapping[str, Float32]
+    flags: Float32
+
+    def rows(self, *, by_vectors: bool = True, by_genres: bool = True) -> Float32:
+        """(items + 1, d) as the server compares items; or by one of the two alone."""
+        flags = self.flags if by_genres else np.zeros((len(self.flags), 0), np.float32)
+        return similarity_rows(list(self.vectors.values()) if by_vectors else [], flags)
+
+
+def measures(holdout: Holdout, lists: Lists, kinds: Kinds) -> dict[str, Floats]:
+    """(users,) each, of lists of `K` or more: NDCG and recall of what is `Holdout.judged`, the others of what is shown.
+
+    A calibration error of 0 has the genres of the list in the shares of the user's history.
+    """
+    judged, shown = holdout.judged(lists), lists[:, :K]
+    asked = (shown > 0).any(axis=1)
+    found = {
+        NDCG: metrics.ndcg(judged, holdout.relevance, K),
+        f"recall@{K}": metrics.recall(judged, holdout.relevance, K),
+        "diversity by vectors": metrics.diversity(shown, kinds.rows(by_genres=False).astype(np.float64)),
+        "diversity by genres": metrics.diversity(shown, kinds.rows(by_vectors=False).astype(np.float64)),
+        "novelty": metrics.novelty(shown, holdout.popularity),
+        "calibration error": calibration_error(shown, holdout.known.seen(), kinds.flags.astype(np.float64)),
+    }
+    return {name: np.where(asked, values, np.nan) for name, values in found.items()}
+
+
+def summary(holdout: Holdout, lists: Lists, kinds: Kinds, first: Mapping[str, Floats] | None) -> dict[str, Any]:
+    """Means over users with their intervals, coverage, and the paired change of the NDCG to ``first``'s, if any."""
+    found = measures(holdout, lists, kinds)
+    n_items = holdout.relevance.shape[1] - 1
+    return {
+        **{name: asdict(metrics.mean(values)) for name, values in found.items()},
+        f"coverage@{K}": metrics.coverage(lists[:, :K], n_items),
+        **({"change": asdict(metrics.compare(found[NDCG], first[NDCG]))} if first else {}),
+    }
+
+
+def calibration_error(lists: Lists, history: sp.csr_matrix, flags: Floats, smoothing: float = 0.01) -> Floats:
+    """(users,) bits by which the genres of a list miss the shares that they have in the user's history; 0 at best.
+
+    Kullback-Leibler divergence of the list's shares from the history's, smoothed by these (Steck, "Calibrated
+    Recommendations", RecSys 2018, section 3). An item's share is spread evenly over its genres. NaN without either.
+
+    Args:
+        history: (users, items + 1) 0/1.
+        flags: (items + 1, genres) 0/1.
+    """
+    counts = flags.sum(axis=1, keepdims=True)
+    shares = np.divide(flags, counts, out=np.zeros_like(flags), where=counts > 0)
+    wanted = normalised(np.asarray(history @ shares))
+    given = normalised(np.stack([shares[codes[codes > 0]].sum(axis=0) for codes in lists]))
+    smooth = (1 - smoothing) * given + smoothing * wanted
+    ratio = np.divide(wanted, smooth, out=np.ones_like(wanted), where=wanted > 0)
+    errors: Floats = (wanted * np.log2(ratio)).sum(axis=1)
+    return errors
+
+
+def normalised(rows: Floats) -> Floats:
+    """Shares; NaN where there is nothing."""
+    total = rows.sum(axis=1, keepdims=True)
+    shares: Floats = np.divide(rows, total, out=np.full_like(rows, np.nan, dtype=np.float64), where=total > 0)
+    return shares
+
+
+def lost(row: Mapping[str, Any], first: Mapping[str, Any]) -> float:
+    """Share of the NDCG of ``first``, a `summary`, that another one lacks."""
+    return float(1 - row[NDCG]["mean"] / first[NDCG]["mean"])

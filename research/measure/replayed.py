@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.dataset import Dataset, DatasetIds, OwnId
-from data_exchange_center.events import Event
+from extras.events.events import Event
 from offline.data.sequences import Sequences
 from research.measure.server_loop import Loop
 

@@ -9,10 +9,10 @@ import requests
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.events import Event
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.events.events import Event
 from offline_to_online.stores.base import redis_client
 
 TIMEOUT_S = 30.0

@@ -104,7 +104,7 @@ def test_ranges_of_users_are_read_alone_and_in_order(tmp_path: Path) -> None:
     """From tables in parts, too, in batches of every size."""
     folder = world().split(tmp_path).exchange_dir
     ratings, people = (table.read(folder) for table in (artifacts.RATINGS, artifacts.USERS))
-    with artifacts.RATINGS.in_parts(folder) as parts:
+    with users.in_parts(artifacts.RATINGS, folder) as parts:
         for number, rows in enumerate((ratings[:200], ratings[200:205], ratings[205:])):
             rows.to_parquet(parts / f"part-{number}.parquet", index=False, row_group_size=50)
     for size in (1, 7, 1000):

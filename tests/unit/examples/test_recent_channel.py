@@ -32,7 +32,6 @@ from examples.recent_channel import DAY_S, RecentRecipe
 from offline.evaluation.evaluate import evaluate
 from offline_to_online.rows import item_rows, sampled_searches
 from offline_to_online.stores.elasticsearch import index_body
-from research.experiments import ablations, recipe_seeds
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.synthetic import made_up_movielens
 from tests.unit.offline_to_online.online_side import OnlineSide
@@ -113,13 +112,6 @@ def test_the_evaluation_has_a_row_of_it(walked: Settings) -> None:
     name = walked.recipe.name
     assert {f"{name}: channel recent", f"{name}: recall", f"{name}: ranked"} <= found["table"].keys()
     assert found["funnel"]["10"]["channels"]["recent"]["found"] > 0
-
-
-@pytest.mark.parametrize("walked", [MINE], indirect=True, ids=["mine"])
-def test_the_experiments_measure_the_recipe_at_hand(walked: Settings) -> None:
-    rows = {row["name"] for row in ablations.measure(walked, MINE)["rows"]}
-    assert {"ease", "recent", "fm", "RRF 2:1:1", "ease, cosine instead of inner product"} <= rows
-    assert recipe_seeds.with_seed(MINE, 3).recall.channels[1] == RECENT
 
 
 def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import io
 import shlex
 import threading
@@ -14,9 +15,9 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.steps import StepError
 from online.main import s2_client
 from online.main.s1_server import create_app
+from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
-from online.web.body import EXPECTED, parse
-from online.web.client import as_curl, ask, render
+from online.web.guard import EXPECTED, parse
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER, ShopWorld
 
@@ -86,6 +87,13 @@ def test_no_proxy_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_userid_is_a_number_or_a_string_as_it_is_typed(typed: str, asked: OwnId) -> None:
     assert s2_client.userid(typed) == asked
     assert type(s2_client.userid(typed)) is type(asked)
+
+
+@pytest.mark.parametrize("typed", ["nan", "inf", "-0.1", "1.5", "much"])
+def test_a_diversity_is_a_number_from_0_to_1(typed: str) -> None:
+    assert s2_client.diversity("0.5") == 0.5
+    with pytest.raises(argparse.ArgumentTypeError, match="a number from 0 to 1 is expected, found"):
+        s2_client.diversity(typed)
 
 
 @pytest.mark.parametrize("userid", [1, *STRANGE_IDS])

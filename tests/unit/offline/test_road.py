@@ -30,7 +30,7 @@ from offline.data.lists import StoredFeatures, recall_lists
 from offline.data.requests import Points
 from offline.models.fm import fm_data
 from offline.models.kinds import load_ranker, score
-from offline.models.training import list_scores, pairs_data
+from offline.models.training import pairs_data
 from offline.readers import PAST, read_inputs, read_samples
 from tests.datasets import dumped, parsed
 from tests.unit.offline.synthetic import made_up_movielens
@@ -274,10 +274,10 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
 
 
 def test_stored_vectors_carry_the_bias(source: Settings) -> None:
-    data = fm_data(read_inputs(source).data, source.recipe.data)
+    data, known, _ = fm_data(read_inputs(source).data, source.recipe.data)
     assert data.train.inputs.min() == 1  # every id of the training rows is known
     users = np.stack(artifacts.USER_VECTORS.read(source.exchange_dir)[vector_of("fm")].dropna().to_list())
-    assert users.shape == (len(data.users), 18)
+    assert users.shape == (len(known), 18)
     assert set(map(tuple, users[:, 16:])) == {(1.0, 0.0)}
 
 
@@ -340,7 +340,7 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
     stored = StoredFeatures.of(past, everything, spec, default.recipe)
     served = torch.from_numpy(score(model, inputs))
     with torch.no_grad():
-        taught = torch.sigmoid(list_scores(model.ranker, lists, stored))[0, :n]
+        taught = torch.sigmoid(model.ranker(torch.from_numpy(stored.rows(lists))))[0, :n, 0]
     assert served.std() > 0.001
     torch.testing.assert_close(served, taught, atol=2e-3, rtol=0)  # training lists hold features in half precision
 

@@ -14,11 +14,10 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.columns import Columns
-from data_exchange_center.events import Event
 from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
-from extras.events.consumer import bring
-from extras.events.event_parts import EventParts
+from extras.events.event_parts import EventParts, bring
+from extras.events.events import Event
 from extras.events.feedback import merge
 from extras.events.log import EventLog, Recording
 from offline_to_online.rows import UserRow

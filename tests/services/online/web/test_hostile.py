@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from data_exchange_center.settings import Settings
-from online.web.limits import MAX_BODY
+from online.web.asgi import MAX_BODY
 from tests.metrics_page import value
 from tests.services.online.gunicorn_server import running
 

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from extras.keys import keys
 from online.main.s1_server import create_app
-from online.web.limits import MAX_EVENTS_BODY
+from online.web.asgi import MAX_EVENTS_BODY
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
 
@@ -143,6 +143,7 @@ BAD = {
         b'{"eventid": "b", "userid": 1, "itemid": 4, "type": "bought"}]',
         "[1].type",
     ),
+    "one of a list": (b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "bought"}]', "[0].type"),
 }  # fmt: skip
 
 
@@ -187,7 +188,7 @@ def test_gorses_shape(http: FlaskClient, fakes: Fakes) -> None:
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [({"UserId": "bob"}, "[0].UserId"), ({"ItemId": "-1"}, "[0].ItemId"), ({"Timestamp": "yesterday"}, "[0].Timestamp"),
-     ({"FeedbackType": "star"}, "type"), ({"Value": None}, "value")],
+     ({"FeedbackType": "star"}, "[0].FeedbackType"), ({"Value": None}, "[0].Value")],
 )  # fmt: skip
 def test_gorses_shape_is_checked_as_ours(http: FlaskClient, fakes: Fakes, wrong: dict[str, Any], field: str) -> None:
     sent = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24", **wrong}

@@ -16,7 +16,7 @@ from data_exchange_center.settings import Settings
 from extras.keys import keys
 from extras.keys.keys import KeyProblemError
 from online.main.s1_server import create_app
-from online.web.parts import open_at_first
+from online.web.guard import open_at_first
 from tests.unit.extras.conftest import Fakes
 
 
@@ -176,6 +176,8 @@ def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
     assert again.returncode == 1
     assert "Traceback" not in again.stderr
     assert keys.Keys(tmp_path / "online/keys/api_keys").owner(key) == "shop"
+    command(tmp_path, "--revoke", "shop")
+    assert "was revoked, and what writes still needs one" in command(tmp_path).stdout
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from data_exchange_center.recipes import EaseRecipe
-from offline.data.sequences import Sequences
+from data_exchange_center.channels import HistorySum
+from data_exchange_center.recipes import DataRecipe, EaseRecipe
+from offline.data.sequences import Inputs, Sequences
 from offline.models import ease as item_item
-from offline.models.ease import ease, ease_channel, low_rank, low_rank_ease, transition_factors
+from offline.models.ease import ease, fit, low_rank, low_rank_ease, transition_factors
 from tests.datasets import STARS
 
 USERS, ITEMS, L2 = 80, 30, 5.0
@@ -33,6 +36,12 @@ def past() -> Sequences:
         liked=ratings > 3,
         times=np.arange(len(users)),
     )
+
+
+def channel_of(past: Sequences, recipe: EaseRecipe) -> HistorySum:
+    channel = fit(recipe, past, cast(Inputs, SimpleNamespace(dataset=STARS)), DataRecipe(history=5)).channel
+    assert isinstance(channel, HistorySum)
+    return channel
 
 
 def weights(factors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -75,11 +84,11 @@ def test_only_a_catalogue_that_is_larger_is_fitted_the_low_rank_way(
     past: Sequences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = EaseRecipe(dim=4, l2=L2, eigenvectors=3)
-    exact = ease_channel(past, recipe.model_copy(update={"low_rank_beyond": ITEMS}), 5, STARS)
+    exact = channel_of(past, recipe.model_copy(update={"low_rank_beyond": ITEMS}))
     expected = weights(low_rank(ease(past.seen(), L2), 4))
     assert weights((exact.rows[0], exact.items)) == pytest.approx(expected, abs=1e-5)
     monkeypatch.setattr(item_item, "ease_of_pairs", lambda *_: pytest.fail("items x items"))
-    approximate = ease_channel(past, recipe.model_copy(update={"low_rank_beyond": ITEMS - 1}), 5, STARS)
+    approximate = channel_of(past, recipe.model_copy(update={"low_rank_beyond": ITEMS - 1}))
     found = weights((approximate.rows[0], approximate.items))
     assert found == pytest.approx(weights(low_rank_ease(past.seen(), 3, L2, 4)), abs=1e-5)
     assert found != pytest.approx(expected, abs=1e-2)
@@ -89,7 +98,7 @@ def test_an_item_that_nobody_rated_is_not_trained(past: Sequences) -> None:
     rated = past.select(past.items != 7)
     recipe = EaseRecipe(dim=4, l2=L2, low_rank_beyond=0, eigenvectors=6)
     for each in (recipe, recipe.model_copy(update={"low_rank_beyond": ITEMS})):
-        channel = ease_channel(rated, each, 5, STARS)
+        channel = channel_of(rated, each)
         assert np.flatnonzero(~channel.trained).tolist() == [0, 7]
         assert np.isfinite(channel.items).all()
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 
-from data_exchange_center.channels import index_vectors, query_vectors
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import RECIPES
 from offline.data.sequences import sequences
@@ -24,10 +23,9 @@ def test_fm_is_bias_weights_and_product() -> None:
             model.bias
             + model.linear.table.weight[2]
             + model.linear.table.weight[3 + 1]
-            + (model.user_factors()[2] * model.item_factors()[1]).sum()
+            + (model.factors.table.weight[2] * model.factors.table.weight[3 + 1]).sum()
         )
         assert model(torch.tensor([[2, 1]])).item() == pytest.approx(expected.item(), rel=1e-5)
-        assert model.item_bias()[1] == model.linear.table.weight[4, 0]
 
 
 def test_the_inner_product_is_the_order_of_the_fm() -> None:
@@ -36,8 +34,7 @@ def test_the_inner_product_is_the_order_of_the_fm() -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
-    users = query_vectors(model.user_factors()[1:].numpy())
-    items = index_vectors(model.item_factors()[1:].numpy(), model.item_bias()[1:].numpy())
+    users, items = model.vectors()
     for user in range(5):
         codes = torch.tensor([[user + 1, item + 1] for item in range(40)])
         logits = model(codes)[:, 0].detach().numpy()
@@ -55,9 +52,9 @@ def test_what_servers_were_told_trains_and_the_rest_is_split_as_without_it(told:
     more[Columns.TIMESTAMP] = np.where(more[Columns.USER] == 1, 9_999, 1_450)
     both = pd.concat([rows, more.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.RECORDED})])
     both = both.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
-    data = RECIPES["source"].data
-    plain, joined = (fm_data(sequences(each, range(1, 31), 3), data) for each in (rows, both))
-    tested = [made.test.inputs.shape[0] for made in (plain, joined)]
-    assert tested == [4, 4]
-    assert set(joined.items.ids) == set(plain.items.ids) | set(more[Columns.ITEM])
-    assert len(joined.train.labels) == len(plain.train.labels) + 2 * told
+    recipe = RECIPES["source"].data
+    plain, joined = (fm_data(sequences(each, range(1, 31), 3), recipe) for each in (rows, both))
+    (data, _, items), (more_data, _, more_items) = plain, joined
+    assert [len(made.test.labels) for made in (data, more_data)] == [4, 4]
+    assert set(more_items.ids) == set(items.ids) | set(more[Columns.ITEM])
+    assert len(more_data.train.labels) == len(data.train.labels) + 2 * told

@@ -14,7 +14,7 @@ from data_exchange_center.history import History
 from data_exchange_center.recipes import ListRankerRecipe
 from offline.data.sequences import Sequences
 from offline.models.kinds import load_ranker, score, weights_to_bytes
-from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig, crossed_log_odds
+from offline.models.list_ranker import ListRanker, ListRankerConfig, crossed_log_odds
 from tests.datasets import STARS
 
 ITEMS, LENGTH, CANDIDATES = 30, 5, 12
@@ -31,7 +31,7 @@ SPEC = FeatureSpec(
     history=HistoryFeature(length=LENGTH),
 )
 RECIPE = ListRankerRecipe(kernels=3, hidden=(8, 4))
-CONFIG = ListRankerConfig.of(SPEC, RECIPE, factors=(4, 2, 3), dataset=STARS)
+CONFIG = ListRankerConfig.model_validate(ListRanker.configure(RECIPE, SPEC, STARS, {"factors": (4, 2, 3)}))
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +69,16 @@ def test_a_served_list_scores_as_in_training(ranker: ListRanker, events: int) ->
     assert len(set(found.tolist())) == CANDIDATES
 
 
-def test_knowledge_is_renewed_and_must_fit(ranker: ListRanker) -> None:
-    factors = tuple((np.ones((ITEMS + 1, d), np.float32), np.ones((ITEMS + 1, d), np.float32)) for d in (4, 2, 3))
-    crosses = (np.ones((3, ITEMS + 1), np.float32), np.ones((4, ITEMS + 1), np.float32))
+def test_tables_are_replaced_and_must_fit() -> None:
+    shapes = {f"{side}{n}": (ITEMS + 1, d) for n, d in enumerate((4, 2, 3)) for side in ("events", "candidates")}
+    shapes |= {"cross0": (3, ITEMS + 1), "cross1": (4, ITEMS + 1)}
+    tables = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     other = ListRanker(CONFIG)
-    other.set_tables(FrozenTables(factors, crosses))
+    other.set_tables(tables)
     assert other.get_buffer("events1").unique().tolist() == [1.0]
-    with pytest.raises(ValueError, match="shapes"):
-        other.set_tables(FrozenTables(factors[:2], crosses))
-    with pytest.raises(ValueError, match="shapes"):
-        other.set_tables(FrozenTables(factors, crosses[:1]))
+    for name in ("events2", "cross1"):
+        with pytest.raises(ValueError, match="shapes"):
+            other.set_tables({each: table for each, table in tables.items() if each != name})
 
 
 def test_an_affinity_is_a_weighted_sum_over_the_history(ranker: ListRanker) -> None:
@@ -114,7 +114,7 @@ def test_weights_of_another_kind_are_refused(ranker: ListRanker) -> None:
 
 def test_a_spec_without_history_has_no_list_ranker() -> None:
     with pytest.raises(ValueError, match="history"):
-        ListRankerConfig.of(SPEC.model_copy(update={"history": None}), ListRankerRecipe(), (4,), STARS)
+        ListRanker.configure(RECIPE, SPEC.model_copy(update={"history": None}), STARS, {"factors": (4,)})
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from offline.models.losses import EXCLUDED, chances, drawn, next_item_loss, sampled_item_loss, within
+from offline.models.tower import EXCLUDED, chances, drawn, next_item_loss, sampled_item_loss, within
 
 ROWS, ITEMS, DIM = 7, 12, 4
 SEEN = (torch.tensor([0, 0, 3, 6]), torch.tensor([1, 2, 5, 11]))

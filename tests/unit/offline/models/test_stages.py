@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from data_exchange_center.channels import Channel
 from data_exchange_center.features import one_hot
 from data_exchange_center.recipes import (
     DEFAULT,
     SOURCE,
     EaseRecipe,
     ListRankerRecipe,
+    ListsRecipe,
     RecallRecipe,
     Recipe,
     TowerRecipe,
@@ -26,18 +27,19 @@ from offline.data.requests import Points
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.models import list_ranker
-from offline.models.kinds import ListExamples, fit_ranker
-from offline.models.list_ranker import FrozenTables, ListRanker, RankerInputs, train_then_renew
+from offline.models.kinds import FittedRanker, ListExamples, fit_ranker
+from offline.models.list_ranker import ListRanker
 from offline.models.stages import (
     channel_set,
     channels_of,
     fit_channels,
-    fit_stages,
+    fit_teachers,
     item_vectors,
-    training_lists,
+    lists_config,
+    ranker_of_lists,
     user_vectors,
 )
-from offline.models.training import ranked
+from offline.models.training import ranked, train_on_lists
 from tests.datasets import STARS
 
 USERS, ITEMS, EVENTS = 40, 30, 22  # the last user has rated nothing, the last item nobody
@@ -92,13 +94,26 @@ def test_every_kind_of_channel_gives_what_its_artifacts_need(inputs: Inputs) -> 
     assert set(fitted[2].report["auc"]) == {"train", "validation", "test"}
 
 
+def taught(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
+    teachers = fit_teachers(past, inputs, recipe)
+    return teachers, lists_config(recipe).recalled(past, inputs.profiles, teachers)
+
+
+def fitted_ranker(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], FittedRanker]:
+    ranker, channels = ranker_of_lists(recipe), channels_of(fit_channels(past, inputs, recipe))
+    spec = list_spec(inputs, recipe, ranker)
+    teachers, lists = taught(past, inputs, recipe)
+    return channels, fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
+
+
 def test_a_list_ranker_takes_channels_of_any_form(inputs: Inputs) -> None:
     """Stored vectors beside those that are made of histories: each teaches with what it knew then."""
     fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
     recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(RECIPE.recall.channels[1], fm), candidates=9)})
-    stages = fit_stages(inputs.data.before_last(4), inputs, recipe)
-    assert stages.losses[-1] < stages.losses[0]
-    assert [channel.form for channel in stages.channels] == ["history_sum", "stored_vectors"]
+    channels, ranker = fitted_ranker(inputs.data.before_last(4), inputs, recipe)
+    losses = [epoch["loss"] for epoch in ranker.report["epochs"]]
+    assert losses[-1] < losses[0]
+    assert [channel.form for channel in channels] == ["history_sum", "stored_vectors"]
 
 
 def part_ways(past: Sequences) -> Sequences:
@@ -113,8 +128,8 @@ def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
     """People who part ways after what the teachers know are taught by the same teachers, on other lists."""
     past, turned = inputs.data, part_ways(inputs.data)
     cut = past.earlier(RANKER.past).lengths
-    teachers, lists = training_lists(past, inputs, RECIPE)
-    again, others = training_lists(turned, inputs, RECIPE)
+    teachers, lists = taught(past, inputs, RECIPE)
+    again, others = taught(turned, inputs, RECIPE)
     for one, two in zip(teachers, again, strict=True):
         assert np.array_equal(one.items, two.items)
         assert np.array_equal(one.rows, two.rows)
@@ -125,44 +140,51 @@ def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
 
 def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever came later, it learns with the same statistics, crosses and transitions; then they are of everything."""
-    told: list[tuple[StoredFeatures, FrozenTables]] = []
+    known: list[tuple[StoredFeatures, ListRanker]] = []
 
-    def train(lists: Lists, then: RankerInputs, now: Callable, *settings: Any) -> tuple[ListRanker, list[float]]:
-        told.append((then.stored, then.frozen))
-        return train_then_renew(lists, then, now, *settings)
+    def train(
+        build: Callable[[], ListRanker], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
+    ) -> tuple[ListRanker, list[float]]:
+        known.append((stored, build()))
+        return train_on_lists(build, lists, stored, recipe)
 
-    monkeypatch.setattr(list_ranker, "train_then_renew", train)
-    teachers, lists = training_lists(inputs.data, inputs, RECIPE)
+    monkeypatch.setattr(list_ranker, "train_on_lists", train)
+    teachers, lists = taught(inputs.data, inputs, RECIPE)
     spec = list_spec(inputs, RECIPE, RANKER)
     one, two = (
         fit_ranker(RANKER, ListExamples(past, inputs, RECIPE, spec, teachers, teachers, lists)).network
         for past in (inputs.data, part_ways(inputs.data))
     )
-    (stored, known), (stored_then, known_then) = told
+    (stored, then), (stored_then, same) = known
     assert np.array_equal(stored.items.values, stored_then.items.values)
-    assert all(map(np.array_equal, known.crosses, known_then.crosses))
+    crosses = [name for name, _ in then.named_buffers() if name.startswith("cross")]
+    assert all(torch.equal(then.get_buffer(name), same.get_buffer(name)) for name in crosses)
     # What follows what, as products: where singular values are equal, the factors may be turned between two runs.
-    transitions, transitions_then = (rows @ columns.T for rows, columns in (known.factors[-1], known_then.factors[-1]))
-    assert transitions == pytest.approx(transitions_then, abs=1e-5)
+    last = len(then.config.factors) - 1
+    transitions, again = (
+        (each.get_buffer(f"events{last}") @ each.get_buffer(f"candidates{last}").T).numpy() for each in (then, same)
+    )
+    assert transitions == pytest.approx(again, abs=1e-5)
     assert np.abs(transitions).max() > 1
     assert not torch.equal(one.get_buffer("cross0"), two.get_buffer("cross0"))
+    assert not torch.equal(one.get_buffer("cross0"), then.get_buffer("cross0"))
 
 
-def test_all_stages_reorder_what_was_recalled(inputs: Inputs) -> None:
+def test_a_ranker_reorders_what_was_recalled(inputs: Inputs) -> None:
     past = inputs.data.before_last(5)
-    stages = fit_stages(past, inputs, RECIPE)
-    assert stages.losses[-1] < stages.losses[0]
+    channels, ranker = fitted_ranker(past, inputs, RECIPE)
     first = inputs.data.starts[:-2] + past.lengths[:-1]  # of each user's events after the past
     points = Points(np.arange(USERS - 1), past.lengths[:-1], inputs.data.times[first])
-    lists = recall_lists(inputs.data, points, inputs.profiles, stages.channels, (2, 1), size=8, history=5)
-    order = ranked(stages.ranker, lists, stages.stored)
+    lists = recall_lists(inputs.data, points, inputs.profiles, channels, (2, 1), size=8, history=5)
+    stored = StoredFeatures.of(past, inputs, list_spec(inputs, RECIPE, RANKER), RECIPE)
+    order = ranked(ranker.network, lists, stored)
     assert np.array_equal(np.sort(order, axis=1), np.sort(lists.candidates, axis=1))
     assert not np.array_equal(order, lists.candidates)
 
 
-def test_what_is_no_list_ranker_is_one_sentence(inputs: Inputs) -> None:
+def test_what_is_no_list_ranker_is_one_sentence() -> None:
     with pytest.raises(StepError, match="'deepfm' is not trained on lists"):
-        fit_stages(inputs.data, inputs, SOURCE)
+        ranker_of_lists(SOURCE)
 
 
 def test_the_default_has_what_a_list_ranker_needs() -> None:

@@ -16,14 +16,14 @@ from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.channels import BREAK_S, Requests
 from data_exchange_center.features import DenseFeature, Encoded, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import candidate_columns
-from data_exchange_center.recipes import EaseRecipe, ListRankerRecipe, TowerRecipe
+from data_exchange_center.recipes import DataRecipe, EaseRecipe, ListRankerRecipe, TowerRecipe
 from offline.data import lists as list_module
 from offline.data.lists import Lists, StoredFeatures, recall_lists
 from offline.data.requests import Points, request_points, requests_at
 from offline.data.sequences import Inputs, Sequences
+from offline.models import ease
 from offline.models import tower as training
-from offline.models.ease import ease_channel
-from offline.models.list_ranker import FrozenTables, ListRanker, ListRankerConfig, crossed_log_odds, similarities
+from offline.models.list_ranker import ListRanker, Tables, crossed_log_odds, similarities
 from offline.models.tower import Tower, TowerShape, target_weights, train_tower
 from offline.models.training import ranked, train_on_lists
 from tests.datasets import STARS
@@ -67,18 +67,21 @@ def tower(data: Sequences) -> Tower:
 
 @pytest.fixture(scope="module")
 def lists(data: Sequences, tower: Tower) -> Lists:
-    ease = ease_channel(data.before_last(3), EaseRecipe(dim=8, l2=1.0), LAGS, STARS)
-    channels = (tower.channel("tower", TRAINED), ease)
+    known = Inputs(STARS, data, ("a", "b"), GENRES, np.zeros((ITEMS + 1, 0)), pd.DataFrame(), (), PROFILES)
+    other = ease.fit(EaseRecipe(dim=8, l2=1.0), data.before_last(3), known, DataRecipe(history=LAGS)).channel
+    channels = (tower.channel("tower", TRAINED), other)
     points = request_points(data, 3, np.random.default_rng(0))
     return recall_lists(data, points, PROFILES, channels, (2, 1), size=10, history=LAGS, horizon=3)
 
 
 @pytest.fixture(scope="module")
-def knowledge(data: Sequences, tower: Tower) -> FrozenTables:
+def tables(data: Sequences, tower: Tower) -> Tables:
     years = np.arange(1960.0, 1960 + ITEMS + 1)[:, None]
     inputs = Inputs(STARS, data, ("a", "b"), GENRES, years, pd.DataFrame(), (), PROFILES)
-    factors = similarities((tower.channel("tower", TRAINED),), inputs)
-    return FrozenTables(factors, (crossed_log_odds(data, PROFILES[:, 0], 3),))
+    found = {"cross0": crossed_log_odds(data, PROFILES[:, 0], 3)}
+    for n, (events, candidates) in enumerate(similarities((tower.channel("tower", TRAINED),), inputs)):
+        found |= {f"events{n}": events, f"candidates{n}": candidates}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -251,9 +254,7 @@ def test_lists_hold_nothing_seen(data: Sequences, lists: Lists) -> None:
     assert not (lists.candidates[:, :, None] == lists.events[:, None]).any()
 
 
-def test_ranker_beats_the_recalled_order_it_is_trained_on(
-    lists: Lists, knowledge: FrozenTables, stored: StoredFeatures
-) -> None:
+def test_ranker_beats_the_recalled_order_it_is_trained_on(lists: Lists, tables: Tables, stored: StoredFeatures) -> None:
     rng = np.random.default_rng(0)
     shuffled = rng.permuted(np.tile(np.arange(10), (len(lists), 1)), axis=1)  # an order that knows nothing
     rows = np.arange(len(lists))[:, None]
@@ -265,11 +266,12 @@ def test_ranker_beats_the_recalled_order_it_is_trained_on(
         features=np.zeros_like(lists.features),
     )
     recipe = ListRankerRecipe(history=LAGS, kernels=2, hidden=(16,), epochs=6, batch_size=32)
-    config = ListRankerConfig.of(SPEC, recipe, [table.shape[1] for table, _ in knowledge.factors], STARS)
+    factors = [table.shape[1] for name, table in tables.items() if name.startswith("events")]
+    config = ListRanker.configure(recipe, SPEC, STARS, {"factors": factors})
 
     def build() -> ListRanker:
-        network = ListRanker(config)
-        network.set_tables(knowledge)
+        network = ListRanker.build(config)
+        network.set_tables(tables)
         return network
 
     model, losses = train_on_lists(build, worse, stored, recipe)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from data_exchange_center.recipes import TrainRecipe
 from offline.models.fm import FM
 from offline.models.kinds import weights_to_bytes
-from offline.models.training import Data, Rows, auc, calibration, fit_on_pairs, predict, train_on_pairs
+from offline.models.training import PairsData, Rows, auc, calibration, fit_on_pairs, predict, train_on_pairs
 
 RECIPE = TrainRecipe(epochs=3, batch_size=64, learning_rate=0.02, weight_decay=1e-5, schedule="one_cycle")
 
@@ -28,19 +26,19 @@ def build() -> FM:
 
 def test_a_pattern_is_learnt_and_generalises() -> None:
     recipe = RECIPE.model_copy(update={"epochs": 12})
-    data = Data(learnable(), np.arange(2000) % 10 == 0, learnable(seed=1))
-    fitted = fit_on_pairs(build, data, recipe, "FM")
-    assert fitted.auc["test"] > 0.95
-    assert fitted.auc["validation"] > 0.95
-    assert [epoch.epoch for epoch in fitted.epochs] == list(range(1, 13))
-    assert fitted.epochs[-1].loss < fitted.epochs[0].loss
+    data = PairsData(learnable(), np.arange(2000) % 10 == 0, learnable(seed=1))
+    _, report = fit_on_pairs(build, data, recipe, "FM")
+    assert report["auc"]["test"] > 0.95
+    assert report["auc"]["validation"] > 0.95
+    assert [epoch["epoch"] for epoch in report["epochs"]] == list(range(1, 13))
+    assert report["epochs"][-1]["loss"] < report["epochs"][0]["loss"]
 
 
 def test_the_test_rows_have_no_say() -> None:
     other = Rows(learnable(seed=1).inputs, 1 - learnable(seed=1).labels)
     held_out = np.arange(2000) % 10 == 0
     models = [
-        fit_on_pairs(build, Data(learnable(), held_out, test), RECIPE, "FM").model
+        fit_on_pairs(build, PairsData(learnable(), held_out, test), RECIPE, "FM")[0]
         for test in (learnable(seed=1), other)
     ]
     assert weights_to_bytes(models[0]) == weights_to_bytes(models[1])
@@ -50,7 +48,7 @@ def test_the_test_rows_have_no_say() -> None:
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(schedule: str) -> None:
     recipe = RECIPE.model_copy(update={"schedule": schedule})
     first, again, other = (
-        weights_to_bytes(train_on_pairs(build, learnable(), recipe.model_copy(update={"seed": seed}), {}, "FM")[0])
+        weights_to_bytes(train_on_pairs(build, learnable(), recipe.model_copy(update={"seed": seed}), "FM")[0])
         for seed in (0, 0, 1)
     )
     assert first == again
@@ -61,8 +59,8 @@ def test_auc_is_undefined_without_both_labels() -> None:
     rows = learnable()
     model = build()
     assert auc(model, rows) == roc_auc_score(rows.labels, predict(model, rows.inputs))
-    assert math.isnan(auc(model, Rows(rows.inputs, torch.ones(len(rows.labels)))))
-    assert math.isnan(auc(model, Rows(rows.inputs[:0], rows.labels[:0])))
+    assert auc(model, Rows(rows.inputs, torch.ones(len(rows.labels)))) is None
+    assert auc(model, Rows(rows.inputs[:0], rows.labels[:0])) is None
 
 
 def test_calibration_of_a_true_probability_is_the_diagonal() -> None:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from data_exchange_center import VERSION
 from online.recommend.types import Answer, Request
-from online.web.body import EXPECTED, BadRequestError, parse
+from online.web.guard import EXPECTED, BadRequestError, parse
 from online.web.openapi import description
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER

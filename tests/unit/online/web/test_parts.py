@@ -17,7 +17,7 @@ from data_exchange_center.plugins import PluginError
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.redis import StoredUser
 from online.main.s1_server import create_app
-from online.recommend.recommend import Answered
+from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.recommend.types import Answer, Request
 from online.web.guard import UnguardedError
@@ -43,8 +43,8 @@ def register(app: Flask, parts: Parts) -> None:
         hidden = request.hidden if isinstance(request, ShopRequest) else 0
         return replace(user, seen=np.r_[user.seen, np.int32(hidden)])
 
-    def name(answered: Answered) -> None:
-        answered.more["shop"] = "ours"
+    def name(slate: Slate) -> None:
+        slate.more["shop"] = "ours"
 
     parts.extend_request(ShopRequest, hidden="an item's number")
     parts.extend_answer(ShopAnswer)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from online.recommend import readiness
 from online.recommend.types import Outcome, Request
 from online.recommend.types import lacking as lacking_of
-from online.web.body import EXPECTED, BadRequestError, parse
-from online.web.limits import COMPLETE_SINCE, MAX_BODY
+from online.web.asgi import COMPLETE_SINCE, MAX_BODY
+from online.web.guard import EXPECTED, BadRequestError, parse
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER
 
@@ -282,7 +282,7 @@ def test_the_unexpected_is_500_without_its_insides(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("the insides")
 
-    monkeypatch.setattr(fakes.recommender, "answer", broken)
+    monkeypatch.setattr(fakes.recommender, "slate", broken)
     response = http.post("/ml/rec", json={"userid": 1})
     assert response.status_code == 500
     assert response.json is not None

@@ -100,7 +100,7 @@ def ranker() -> Trained:
         disliked=(features[:, :, 1] > 1) & ~liked,
     )
     recipe = ListRankerRecipe(epochs=3, batch_size=2, sampled=8, learning_rate=0.02)
-    now = training.loop()
+    now = training.current_trainer()
     if isinstance(now, Workers) and not now.first:  # the first has them all
         lists = lists.take(np.arange(m)[now.reads_lists(m)])
     network, losses = train_on_lists(Network, lists, cast(StoredFeatures, Features()), recipe)

@@ -19,7 +19,7 @@ from research.baselines.contest import FUSION, Contest
 from research.baselines.contract import Fitted, Rival, Setting
 from research.baselines.fused import fused, greedy
 from research.baselines.report import Report
-from research.experiments.resumable import digest, packed, unpacked
+from research.experiments.fitted import digest, packed, unpacked
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 NDCG = "ndcg@10"  # lists of thirty have none at 50

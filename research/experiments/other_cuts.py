@@ -1,0 +1,207 @@
+"""The recipe with other seeds, at one moment for all users, and on everybody's last rating.
+
+Run:  make evaluate-seeds   three seeds on the last ten: how much of a figure is chance. The recipe's own is read from
+                            the artifacts, for the others everything is fitted here (a quarter of an hour)
+      make evaluate-global  the split per user lets a model learn from what other users did later. Here everything is
+                            fitted on ratings before one time T; targets are the first ten ratings from T on of each
+                            user who had rated something before (ten minutes)
+      make evaluate-last    the last rating, liked or not, as papers measure it. Nothing is fitted: the models do not
+                            know the nine ratings before it, only the histories hold them. Once the request names its
+                            time, and sees what happened strictly before that second. Once the time is withheld, as it
+                            is from most published models: the history is all that precedes the last rating in the
+                            file, and the request comes a second after the newest of it (two minutes)
+
+Reads:  the artifacts of `make offline`
+Writes: pic/figures/evaluation_{seeds,global,last}.json (of another recipe than the default: with its name)
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+from rich.console import Console
+
+from data_exchange_center.as_of import happened
+from data_exchange_center.dataset import HoldoutRule
+from data_exchange_center.frozen import Frozen
+from data_exchange_center.history import History
+from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline.data.sequences import Ints, Sequences
+from offline.evaluation import metrics, replay, served
+from offline.evaluation.evaluate import head, show, write
+from offline.evaluation.metrics import Lists
+from offline.evaluation.replay import SHOWN, Holdout
+from offline.evaluation.report import EVERYBODY, SITTING, clock_table, later, plain, summary
+from offline.evaluation.served import State, baselines
+from offline.models.stages import ranker_of_lists
+from offline.readers import read_with_holdout
+from research.experiments.fitted import EvalRequests, fit_stages, systems
+
+Part = TypeVar("Part", bound=Frozen)
+SEEDS = (1, 2)  # beside the recipe's own
+BEFORE = 0.9  # share of all ratings that lie before T
+LAST = HoldoutRule(last=1)
+CUTS = (10, 50, 200)
+Summaries = Mapping[str, Mapping[str, float]]  # system -> metric -> mean over users
+
+
+# --- Seeds
+
+
+def with_seed(part: Part, seed: int) -> Part:
+    """A recipe, or a part of one, with another seed wherever one is drawn from."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(of, value))
+        return with_seed(value, seed) if isinstance(value, Frozen) else value
+
+    fields = {name: getattr(part, name) for name in type(part).model_fields}
+    return part.model_copy(update={name: seed if name == "seed" else of(value) for name, value in fields.items()})
+
+
+def by_seed(settings: Settings, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
+    """System -> metric -> the value of every seed, the recipe's own first, their mean and their spread."""
+    inputs, recipe = read_with_holdout(settings), settings.recipe
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    answers = served.answers(settings, holdout)
+    alone = {f"channel {name}": lists for name, lists in answers.channels.items()}
+    runs = [{**alone, "recall": answers.fused, "ranked": answers.ranked}]
+    for seed in seeds:
+        seeded = with_seed(recipe, seed)
+        runs.append(systems(fit_stages(holdout.past, inputs, seeded), EvalRequests(holdout, inputs), seeded))
+    return {
+        **head("make evaluate-seeds", settings, recipe),
+        "seeds": [ranker_of_lists(recipe).seed, *seeds],
+        "systems": spread([{name: summary(holdout, lists) for name, lists in found.items()} for found in runs]),
+    }
+
+
+def spread(runs: Sequence[Summaries]) -> dict[str, Any]:
+    """Summaries, one a seed -> system -> metric -> by_seed, mean, standard deviation of the sample."""
+
+    def of(values: list[float]) -> dict[str, Any]:
+        return {"by_seed": values, "mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+
+    return {name: {metric: of([run[name][metric] for run in runs]) for metric in row} for name, row in runs[0].items()}
+
+
+# --- One moment for all
+
+
+def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
+    """Everything before ``time``, and the next ``horizon`` events of those who had rated something by then."""
+    before = happened(data.times, time)
+    known = data.select(before).lengths
+    first = np.repeat(known, data.lengths)  # position of each user's first event from the time on
+    following = ~before & (first > 0) & (data.positions < first + horizon)
+    return replay.holdout_of(data.select(before), data.select(following))
+
+
+def at_one_moment(settings: Settings) -> dict[str, Any]:
+    """Both splits' table, and the gap between them."""
+    inputs, recipe = read_with_holdout(settings), settings.recipe
+    data, rule = inputs.data, inputs.dataset.holdout
+    per_user = replay.hold_out(data, rule)
+    answers = served.answers(settings, per_user)
+    one = {**baselines(per_user, SHOWN), "recall": answers.fused, "ranked": answers.ranked}
+    time = int(np.quantile(data.times, BEFORE))
+    holdout = holdout_at(data, time, rule.longest)
+    stages = fit_stages(holdout.past, inputs, recipe)
+    fitted = systems(stages, EvalRequests(holdout, inputs), recipe)
+    asked = {when: (at, systems(stages, EvalRequests(at, inputs), recipe)) for when, at in later(holdout).items()}
+    split, moment = (
+        {name: summary(cut, lists) for name, lists in found.items()}
+        for cut, found in ((per_user, one), (holdout, {**baselines(holdout, SHOWN), **fitted}))
+    )
+    return {
+        **head("make evaluate-global", settings, recipe, holdout),
+        "time": time,
+        "ratings before": int(happened(data.times, time).sum()),
+        "returning users": int((holdout.slices["returning"] & (np.diff(holdout.relevance.indptr) > 0)).sum()),
+        "clock": {EVERYBODY: clock_table({SITTING: (holdout, fitted), **asked})[EVERYBODY]},
+        "table": moment,
+        "per user": split,
+        "gap": {
+            name: {metric: moment[name][metric] - value for metric, value in row.items()} for name, row in split.items()
+        },
+    }
+
+
+# --- The last rating
+
+
+def last_ratings(data: Sequences) -> Holdout:
+    """Each user's last rating is the target, liked or not."""
+    holdout = replay.hold_out(data, LAST)
+    return replace(holdout, relevance=sp.csr_matrix(holdout.relevance + holdout.disliked))
+
+
+def without_time(holdout: Holdout) -> Holdout:
+    """The same, asked for a second after the newest rating of the past."""
+    past, newest = holdout.past, np.zeros(holdout.past.n_users, dtype=np.int64)
+    there = past.lengths > 0
+    newest[there] = past.times[past.starts[1:][there] - 1]
+    return holdout.asked_at(newest + 1)
+
+
+def states(holdout: Holdout, stored: Sequence[State]) -> list[State]:
+    """The stored profiles with all events that each request sees."""
+    known = holdout.known
+
+    def own(events: Ints) -> list[Ints]:
+        return [part[::-1] for part in np.split(events, known.starts[1:-1])]
+
+    events = zip(own(known.itemids[known.items - 1]), own(known.ratings), own(known.times), strict=True)
+    return [State(History(*each), user.profile) for each, user in zip(events, stored, strict=True)]
+
+
+def hit_rates(holdout: Holdout, lists: Lists) -> dict[str, float]:
+    """Hit rates and NDCG over all users with a target; one item is relevant, so recall is the hit rate."""
+    judged, wanted = holdout.judged(lists), holdout.relevance
+    found = {f"hr@{k}": metrics.hit_rate(judged, wanted, k) for k in CUTS}
+    found["ndcg@10"] = metrics.ndcg(judged, wanted, 10)
+    return {name: float(np.nanmean(values)) for name, values in found.items()}
+
+
+def of_the_last(settings: Settings) -> dict[str, Any]:
+    """Recall's order and the ranker's, with the time of the request and without it."""
+    named = last_ratings(read_with_holdout(settings).data)
+    stored = served.read_states(settings.exchange_dir, named.past)
+    table = {}
+    for how, holdout in (("with", named), ("without", without_time(named))):
+        answers = served.answers(settings, holdout, states(holdout, stored))
+        table[f"recall, {how} the time"] = hit_rates(holdout, answers.fused)
+        table[f"ranked, {how} the time"] = hit_rates(holdout, answers.ranked)
+    return {
+        **head("make evaluate-last", settings, settings.recipe, named),
+        "first of its second": int(named.slices["first of its second"].sum()),
+        "table": table,
+    }
+
+
+def main(settings: Settings, what: str) -> None:
+    release_of_artifacts(settings)  # that they are of one run
+    if what != "last":
+        ranker_of_lists(settings.recipe)  # before minutes are spent
+    found = plain({"seeds": by_seed, "global": at_one_moment, "last": of_the_last}[what](settings))
+    write(found, settings, f"evaluation_{what}")
+    if what == "seeds":
+        rows = found["systems"].items()
+        means = {name: {metric: value["mean"] for metric, value in row.items()} for name, row in rows}
+        found |= {"users": len(found["seeds"]), "table": means}
+    show(found, Console())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("seeds", "global", "last"))
+    given = parser.parse_args()
+    run(lambda settings: main(settings, given.what))
