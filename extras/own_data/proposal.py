@@ -311,7 +311,7 @@ class Column:
         return re.search(rf"(^|[^a-z])({names})s?(_?id)?([^a-z]|$)", words) is not None
 
     def separator(self) -> str | None:
-        """What stands between several values in a cell; None where there seem to be single ones."""
+        """Separator of several values in a cell; None where there seem to be single ones."""
         if self.lists or self.given.empty:
             return None
         ranked = ((rank, mark) for mark in SEPARATORS if (rank := self._separated_by(mark)))
