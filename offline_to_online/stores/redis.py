@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from itertools import groupby, islice
 from typing import Any, ClassVar, Final, TypeVar
 
-import redis
 from pydantic import ValidationError
 
 from data_exchange_center import wire
@@ -53,7 +52,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
         return RedisLayout(self.settings.redis.cluster)
 
     @contextmanager
-    def client(self) -> Iterator[redis.Redis]:
+    def client(self) -> Iterator[Connected]:
         with self.reaching(), redis_client(self.settings) as client:
             yield client
 
@@ -206,7 +205,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             ) from error
 
 
-def read(client: redis.Redis, key: str) -> bytes | None:
+def read(client: Connected, key: str) -> bytes | None:
     """A string's bytes; None when there is no such key."""
     raw: Any = client.get(key)  # typed for the asynchronous client too
     return bytes(raw) if raw is not None else None
