@@ -13,8 +13,9 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import count, takewhile
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -33,7 +34,6 @@ EVENTS: Final = 100  # newest events that a channel is given, where it says noth
 BREAK_S: Final = 3600  # a request this long after the user's last event starts a new session
 LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it the clock tells a ranker nothing: the data is old
 CONTINUES, RETURNS = 0, 1  # regimes
-_TUPLES: Final = "profile", "hidden"  # fields of a `HistorySum` that are several arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +99,23 @@ class Channel(ABC):
         """
 
     def arrays(self) -> Arrays:
-        """All fields but the name, to be stored with the release."""
-        return {each.name: np.asarray(getattr(self, each.name)) for each in fields(self) if each.name != "name"}
+        """All fields but the name, to be stored with the release; of a tuple an array each, numbered, at the end."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "name"}
+        several = {f"{key}{n}": part for key, value in values.items() if isinstance(value, tuple)
+                   for n, part in enumerate(value)}  # fmt: skip
+        return {key: np.asarray(value) for key, value in values.items() if not isinstance(value, tuple)} | several
 
     @classmethod
     def of(cls, name: str, arrays: Arrays) -> Self:
         """Inverse of `arrays`; single numbers are numbers again. Raises KeyError when one is absent."""
-        stored = {each.name: arrays[each.name] for each in fields(cls) if each.name != "name"}
-        return cls(name=name, **{key: value if value.ndim else value.item() for key, value in stored.items()})
+        values: dict[str, Any] = {}
+        for key, kind in ((each.name, str(each.type)) for each in fields(cls) if each.name != "name"):
+            if kind.startswith("tuple"):
+                parts = takewhile(arrays.__contains__, (f"{key}{n}" for n in count()))
+                values[key] = tuple(arrays[part] for part in parts)
+            else:
+                values[key] = arrays[key] if arrays[key].ndim else arrays[key].item()
+        return cls(name=name, **values)
 
 
 class VectorChannel(Channel):
@@ -227,20 +236,6 @@ class HistorySum(VectorChannel):
     def item_vectors(self) -> Float32:
         """(items + 1, d + 2)."""
         return index_vectors(self.items, self.bias, self.trained)
-
-    def arrays(self) -> Arrays:
-        """One for each profile field, and for each part of a hidden layer."""
-        several = {f"{part}{n}": each for part in _TUPLES for n, each in enumerate(getattr(self, part))}
-        rest = super(HistorySum, replace(self, profile=(), hidden=())).arrays()
-        return {key: array for key, array in rest.items() if key not in _TUPLES} | several
-
-    @classmethod
-    def of(cls, name: str, arrays: Arrays) -> Self:
-        tables: dict[str, Any] = {key: array for key, array in arrays.items() if not key.startswith(_TUPLES)}
-        for part in _TUPLES:
-            parts = sum(key.startswith(part) for key in arrays)
-            tables[part] = tuple(arrays[f"{part}{n}"] for n in range(parts))
-        return cls(name=name, **tables)
 
 
 def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
