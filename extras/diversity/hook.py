@@ -77,7 +77,7 @@ class Diversifier:
 
 @dataclass(frozen=True, eq=False)
 class SimilarItems:
-    """How alike the items of a release are, and how rare, of those that the server holds copies of.
+    """Similarity and rarity of a release's items that the server holds copies of.
 
     Attributes:
         itemids: (n,), ascending.

@@ -1,4 +1,4 @@
-"""Which of a user's events change nothing any more, so that no request need read them.
+"""Compaction: find the events of a user that change nothing any more, so that no request need read them.
 
 Two kinds do not: those that a later event of the same item has replaced, and those that all kept releases have been
 trained on. Both stay in the log. What is lost with them is what the user's state was in between: as of an earlier

@@ -49,7 +49,7 @@ MOST_COUNTING: Final = 2_000  # events of a user that change the state: each req
 
 
 class TooManyEventsError(RecsysError):
-    """Of a user, so many events are kept that no more are taken which change the state."""
+    """The user has too many events that change the state: no more of them are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What there was of a user."""
+    """Data of a user that was deleted."""
 
     events: int  # that were sent
     releases: int  # that had a state of the user
@@ -122,8 +122,10 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         calls = []
         for userid, places in of_user.items():
             events = [query.events[place] for place in places]
-            told = [part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))]
-            calls.append(Call(RECORD, _keys(query.dataset, userid), (self._most, *told)))
+            packed = [
+                part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))
+            ]
+            calls.append(Call(RECORD, _keys(query.dataset, userid), (self._most, *packed)))
         answers = [_FULL] * len(query.events)
         for places, of_one in zip(of_user.values(), self._run(*calls), strict=True):
             if of_one != [_FULL]:
@@ -144,7 +146,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
 
         After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
-        drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
+        drops it from its append-only file soon after, by a rewrite. Raises ServiceError.
         """
         with self._asking("forget"):
             exposures = wire.exposures_key(wire.event_partition(userid))
@@ -174,7 +176,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         return run(self._redis, calls, self._replicas, self._left_s())
 
     def _manifest(self, release: str) -> Manifest | None:
-        """What a release is made of; None: that is not known, so it may be of any data set."""
+        """Manifest of a release; None: unknown, so it may be of any data set."""
         raw: Any = self._redis.get(wire.manifest_key(release))
         try:
             return Published.model_validate_json(raw or b"").manifest
@@ -194,12 +196,12 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 self._features.hdel(key, *gone)
 
     def _number(self, key: str) -> int | None:
-        """Who a release's state of a user says the user is in the feature store; None: there is no state."""
+        """Number of the user in the feature store, by a release's state of the user; None: there is no state."""
         raw: Any = self._redis.hget(key, wire.USER_NUMBER)
         return int(wire.unpack_ids(raw)[0]) if raw is not None else None
 
     def _rewrite(self) -> None:
-        """Where a rewrite is under way, which may have begun before, another one follows it."""
+        """Rewrite the append-only file; another rewrite follows one under way, which may have begun before."""
         try:
             self._begin_rewrite()
         except redis.ResponseError:

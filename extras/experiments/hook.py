@@ -170,7 +170,7 @@ class Experimenting:
     """
 
     def __init__(self, recommender: Recommender, expose: Callable[[Exposure], None]) -> None:
-        """``expose`` is told of every answer that an experiment had a part in, and returns at once."""
+        """``expose`` gets every answer that an experiment had a part in, and returns at once."""
         self._recommender = recommender
         self._expose = expose
         self._known: tuple[bytes | None, Experiments] = (None, ())

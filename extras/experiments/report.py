@@ -48,7 +48,7 @@ from offline_to_online.stores.base import TIMEOUT_S, reaching, redis_address, re
 from online.clients.redis import RedisUsers
 
 BOTH: Final = ""  # the arm of a user whose lists are interleaved
-HEARD_S: Final = 60  # after an experiment is stopped, until every worker that is asked at all has heard of it
+HEARD_S: Final = 60  # after an experiment is stopped, until every worker with requests knows
 SPLIT_METRICS: Final = ("hit", "hits", "gain")
 SUSPICIOUS: Final = 0.01  # p-value of the arms' sizes
 OFTEN: Final = 0.01  # share of the answers that were not as dealt
@@ -338,7 +338,7 @@ def _table(*columns: str, title: str) -> Table:
 
 
 def verdict(arm: str, difference: Mapping[str, Any], needed: str = f"{FEWEST} of each arm") -> str:
-    """What may be concluded by now."""
+    """Conclusion so far."""
     if not np.isfinite(difference["low"]):
         return f"Too few users yet: {needed} are needed."
     if difference["low"] > 0:
@@ -357,7 +357,7 @@ def _interval(difference: Mapping[str, Any]) -> str:
 
 
 def over_time(axes: Axes, found: Mapping[str, Any]) -> None:
-    """How the difference of each arm, by the metric that decides, came to be user by user."""
+    """Draw the difference of each arm, by the metric that decides, user by user."""
     experiment = found["experiment"]
     first, *others = (arm["name"] for arm in experiment["arms"])
     if experiment["kind"] == "interleaved":

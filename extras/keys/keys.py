@@ -1,4 +1,4 @@
-"""Who may ask: keys that are handed out one by one, kept as hashes, and checked again as soon as their file changes.
+"""API keys: issued one by one, kept as hashes, and read again as soon as their file changes.
 
 A key is 32 random bytes, so its SHA-256 tells nobody anything, and a slow hash as for passwords is not needed.
 """
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 PREFIX: Final = "recsys_"  # by which a key that was committed somewhere can be found
 NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
-# Whoever starts and watches the server asks the first two; neither the API's description nor the page is a secret.
+# The first two are for supervision; neither the API's description nor the page is a secret.
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PATH})
 _OPEN_FILES: Final = "/page/"  # of extras/page
 _LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
@@ -168,9 +168,9 @@ def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
 
 
 def warn_if_open(settings: ServerSettings) -> None:
-    """Say so where others than this machine may ask, and nobody is asked for a key."""
+    """Warn where other machines can reach the server, and no key is required."""
     if settings.keys_for != "all" and not is_loopback(settings.host):
         log.warning(
-            "the server listens on %s and answers whoever reaches it; RECSYS_SERVER__KEYS_FOR=all asks for a key",
+            "the server listens on %s and answers anyone who reaches it; RECSYS_SERVER__KEYS_FOR=all requires a key",
             settings.host,
         )

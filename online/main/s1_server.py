@@ -67,7 +67,7 @@ def create_app(
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
     app.config |= {"MAX_CONTENT_LENGTH": MAX_BODY, "PROVIDE_AUTOMATIC_OPTIONS": False}
     # Each request gets a record, is refused or answered, and then logged and counted.
-    metrics = records.Metrics(recommender.status, settings.server.threads, settings.metrics_dir)
+    metrics = records.Metrics(recommender, settings.server.threads, settings.metrics_dir)
     observers: list[records.Observer] = [records.log_request, metrics.count]
     records.register_records(app, observers)
     metrics.register(app)

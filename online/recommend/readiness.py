@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle, islice
+from itertools import cycle
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -58,7 +58,7 @@ class Readiness:
         self._found: Ready | None = None
         self._stale_at = 0.0  # in seconds of `time.monotonic`
 
-    def get(self) -> Ready:
+    def __call__(self) -> Ready:
         """As it is now, or was `FRESH_S` ago at most."""
         with self._lock:
             if self._found is None or time.monotonic() >= self._stale_at:
@@ -109,29 +109,19 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: Releas
     Nothing is searched where it has answered so many already: by the checks of `make sync`, or by requests.
     ``within_s``: seconds, 0 for not at all. Raises ServiceError, unless it is that time is over.
     """
-    if not within_s:
-        return
-    started, deadline = time.perf_counter(), Deadline.after(within_s)
-    searches = before = None
-    try:
-        with until(deadline):
-            searches = before = items.searches(opened.release)
-            userids = (
-                users.some_users(opened.release, opened.manifest.dataset.base_name, _USERS) if searches < WARM else []
-            )
-            requests = cycle(userids)
-            while userids and searches < WARM and deadline.left():
-                for userid, _ in islice(requests, _AT_A_TIME):
-                    _search(users, items, opened, userid, deadline)
-                searches = items.searches(opened.release)
-    except ServiceError as error:
-        if error.what != OUT_OF_TIME:
-            raise
-    if searches != before:
-        log.info(
-            "warmed Elasticsearch up: %d searches of release %s since its start, %d of them in the last %.1f s",
-            searches, opened.release, (searches or 0) - (before or 0), time.perf_counter() - started,
-        )  # fmt: skip
+    deadline, dataset = Deadline.after(within_s), opened.manifest.dataset.base_name
+    with until(deadline):
+        try:
+            if not within_s or items.searches(opened.release) >= WARM:
+                return
+            for count, (userid, _) in enumerate(cycle(users.some_users(opened.release, dataset, _USERS)), 1):
+                _search(users, items, opened, userid, deadline)
+                if count % _AT_A_TIME == 0 and items.searches(opened.release) >= WARM:
+                    break
+        except ServiceError as error:
+            if error.what != OUT_OF_TIME:
+                raise
+    log.info("warmed Elasticsearch up for release %s", opened.release)
 
 
 def _search(users: RedisUsers, items: ElasticItems, opened: Release, userid: str, deadline: Deadline) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,7 +37,7 @@ from online.recommend.fallback import (
     last_features,
 )
 from online.recommend.rank import PendingRow, UserFeatures, UserRow, rank, unranked, user_row
-from online.recommend.readiness import Readiness, Ready, warm_up_elasticsearch
+from online.recommend.readiness import Readiness, warm_up_elasticsearch
 from online.recommend.recall import recall
 from online.recommend.release import Release, Releases, read_release
 from online.recommend.types import (
@@ -119,18 +119,6 @@ class Slate:
         return {name: [shown[each].own_id for each in ids.tolist() if each in shown] for name, ids in lists.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """A moment of one process."""
-
-    release: str | None  # that requests are answered from; None until the first is open
-    recipe: str | None
-    items_fetched_at: float | None  # Unix seconds: since when its films' features are at hand
-    open_releases: int
-    waiting_for_features: int  # requests whose user's features are not being fetched yet
-    breakers: Mapping[str, str] = field(default_factory=dict)  # service -> "closed", "half_open" or "open"
-
-
 class Recommender:
     """Two stages composed over four clients. Made once per process, shared by its threads.
 
@@ -156,14 +144,14 @@ class Recommender:
         self.unhook()
         self._server = server
         self._background = ThreadPoolExecutor(2, "background")
-        self._user_features = UserFeatures(features, self.breakers[features.service])
+        self.user_features = UserFeatures(features, self.breakers[features.service])
         self._known = KnownUsers(server.known_users, server.last_state_max_age_s)
         read = partial(
             read_release, users, items, features,
             background=self._background, ttl_s=server.item_cache_ttl_s, exact_items=server.exact_items,
         )  # fmt: skip
         self.releases = Releases(users, read, self._background, last)
-        self._readiness = Readiness(self.releases, self.clients, self.breakers)
+        self.readiness = Readiness(self.releases, self.clients, self.breakers)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Recommender:
@@ -231,9 +219,14 @@ class Recommender:
     def _slate(self, turn: Turn) -> Slate:
         # The user's state, from Redis, and with it which release answers.
         opened, user, lacking = self._state(turn)
-        if kind_of(turn.request.userid) != opened.user_ids:
-            opened, user = self._of_another_kind(turn, opened)
-            lacking = ()
+        userid = turn.request.userid
+        if kind_of(userid) != opened.user_ids and not self.releases.is_live(opened):
+            # Nothing can answer but the release that is going live, if its users have such ids: it is waited for.
+            patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
+            users = self.within(self.users, patient, STATE_SHARE)
+            opened = self.releases.live(users)
+            user, lacking = users.call(UserQuery.of(userid, opened.manifest)).user, ()
+        check_userid(userid, opened.user_ids)
         try:
             return self._ranked(turn, opened, user, lacking, last_try=self.releases.reopened_lately)
         except ServiceError as error:
@@ -242,7 +235,7 @@ class Recommender:
             if instead is None and turn.strict:
                 raise
             opened, user = instead or (opened, user)
-            check_userid(turn.request.userid, opened.user_ids)
+            check_userid(userid, opened.user_ids)
             return self._ranked(turn, opened, user, lacking, last_try=True)
 
     def _ranked(
@@ -349,7 +342,7 @@ class Recommender:
         if not user.number:
             return None
         deadline = turn.deadline.share(RECALL_SHARE)
-        pending = self._user_features.ask(
+        pending = self.user_features.ask(
             opened.release, user.number, deadline, strict=turn.strict, hurried=turn.hurried
         )
         pending.rows.add_done_callback(turn.watch.until_done("feast"))
@@ -358,7 +351,7 @@ class Recommender:
     def _features_of(self, turn: Turn, opened: Release, pending: PendingRow | None) -> UserRow:
         if pending is None:
             return UserRow(opened.unknown_user)
-        row = user_row(opened.spec, self._user_features.result(pending))
+        row = user_row(opened.spec, self.user_features.result(pending))
         if row.encoded is not None:
             self._known.keep_features(opened.release, turn.request.userid, row.encoded)
         return row
@@ -371,24 +364,6 @@ class Recommender:
             return rank(scorer, opened, row.encoded, user.history, candidates, turn.request.timestamp)
 
     # --- where the first release cannot answer
-
-    def _of_another_kind(self, turn: Turn, opened: Release) -> tuple[Release, StoredUser | None]:
-        """The release that is going live, for an id of another kind than this one's: nothing else can answer it.
-
-        Raises WrongIdError, and NoReleaseError while it is not known of which kind the other release's ids are.
-        """
-        userid = turn.request.userid
-        if self.releases.is_live(opened):  # so that no other is going live
-            check_userid(userid, opened.user_ids)
-        patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
-        found = self.releases.instead_of(opened, userid, self.within(self.users, patient, STATE_SHARE), None)
-        if found is None:
-            raise NoReleaseError(
-                f"Release {opened.release} has no user {userid!r}, and the one that is going live "
-                "cannot be read yet. Please ask again."
-            )
-        check_userid(userid, found[0].user_ids)
-        return found
 
     def _instead_of(self, turn: Turn, failed: Release, error: ServiceError) -> tuple[Release, StoredUser | None] | None:
         """Another release, after a service has failed on ``failed``, as `Releases.instead_of`; not for a named one."""
@@ -425,32 +400,12 @@ class Recommender:
         except ServiceError as error:
             log.warning("Elasticsearch is not warmed up: %s", error)
 
-    def declare_dead(self, service: str, why: str | None = "is declared dead") -> None:
-        """Answer without a service from now on; ``why=None``: with it again. To measure what that is worth."""
-        self.breakers[service].declare_dead(why)
-
     def forget(self, userid: OwnId) -> None:
         """Let this process know nothing of a user any more; what the services hold is not touched."""
         self._known.forget(userid)
 
-    def readiness(self) -> Ready:
-        """Check every service and the live release, once for all callers at the same time."""
-        return self._readiness.get()
-
-    def status(self) -> Status:
-        """This process as it is now; calls no service."""
-        opened = self.releases.serving
-        return Status(
-            release=opened.release if opened else None,
-            recipe=opened.manifest.recipe.name if opened else None,
-            items_fetched_at=opened.items.fetched_at if opened else None,
-            open_releases=self.releases.open_count,
-            waiting_for_features=self._user_features.waiting,
-            breakers={name: breaker.state for name, breaker in self.breakers.items()},
-        )
-
     def close(self) -> None:
-        self._user_features.close()
+        self.user_features.close()
         self._background.shutdown()
         for client in self.clients:
             client.close()

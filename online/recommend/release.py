@@ -187,24 +187,16 @@ class ItemCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Fetches at once. Raises what ``fetch`` raises."""
-        self._fetch = fetch
-        self._ttl_s = ttl_s
-        self._background = background
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._refreshing = False
+        self._fetch, self._ttl_s, self._background, self._clock = fetch, ttl_s, background, clock
+        self._refreshing = threading.Lock()
         self._items = fetch()
         self.fetched_at = time.time()  # Unix seconds, of the copy at hand
         self._stale_at = clock() + ttl_s
 
     def current(self) -> EncodedItems:
         """The copy at hand; a refresh is started when it is stale."""
-        if self._clock() >= self._stale_at:
-            with self._lock:
-                due = not self._refreshing and self._clock() >= self._stale_at
-                self._refreshing = self._refreshing or due
-            if due:
-                self._background.submit(self._refresh)
+        if self._clock() >= self._stale_at and self._refreshing.acquire(blocking=False):
+            self._background.submit(self._refresh)
         return self._items
 
     def _refresh(self) -> None:
@@ -213,20 +205,15 @@ class ItemCache:
             fresh, held = self._fetch(), self._items
             lost = int((~np.isin(held.itemids, fresh.itemids)).sum())
             if lost:  # of a release nothing is taken away, so the store is at fault
-                log.warning(
-                    "%d of %d items have lost their features, the copy at hand is kept", lost, len(held.itemids)
-                )
+                message = "%d of %d items have lost their features, the copy at hand is kept"
+                log.warning(message, lost, len(held.itemids))
             else:
-                self._items, wait_s = fresh, self._ttl_s
-                self.fetched_at = time.time()
-        except ServiceError as error:
-            log.warning("item features could not be refreshed, the ones at hand serve on: %s", error)
+                self._items, self.fetched_at, wait_s = fresh, time.time(), self._ttl_s
         except Exception:
             log.exception("item features could not be refreshed, the ones at hand serve on")
         finally:
-            with self._lock:
-                self._stale_at = self._clock() + wait_s
-                self._refreshing = False
+            self._stale_at = self._clock() + wait_s
+            self._refreshing.release()
 
 
 class Releases:
@@ -349,7 +336,7 @@ class Releases:
         return self.live()
 
     def instead_of(
-        self, failed: Release, userid: OwnId, users: Users, wait_s: float | None, *, gone: bool = False
+        self, failed: Release, userid: OwnId, users: Users, wait_s: float | None, *, gone: bool
     ) -> tuple[Release, StoredUser | None] | None:
         """The release that is live by now, after a service has failed on ``failed``; None: still that one, or none.
 

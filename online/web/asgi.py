@@ -14,12 +14,12 @@ import asyncio
 import io
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from flask import Flask
+from flask import Flask, Response
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -163,21 +163,9 @@ class Edge:
         return await pool.run(self._in_a_thread, _environ(scope, body))
 
     def _in_a_thread(self, environ: dict[str, Any]) -> Answer:
-        status, headers = 500, Headers()
-
-        def start(line: str, pairs: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
-            nonlocal status
-            status = int(line.split(" ", 1)[0])
-            headers[:] = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
-            return _no_write
-
-        parts: Iterable[bytes] = self._app(environ, start)
-        try:
-            body = b"".join(parts)
-        finally:
-            if (close := getattr(parts, "close", None)) is not None:
-                close()
-        return status, headers, body
+        response = Response.from_app(self._app, environ, buffered=True)
+        pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        return response.status_code, pairs, response.get_data()
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -222,7 +210,3 @@ def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
             key, text = f"HTTP_{name}", value.decode("latin-1")
             environ[key] = f"{environ[key]},{text}" if key in environ else text
     return environ
-
-
-def _no_write(_: bytes) -> object:
-    raise NotImplementedError("Flask returns its answers and never writes them")

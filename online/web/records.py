@@ -24,7 +24,7 @@ from flask import Flask, Response, g, has_request_context, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from online.recommend.recommend import Status
+from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Outcome, Stopwatch
 from online.web.asgi import COMPLETE_SINCE
 
@@ -158,16 +158,16 @@ _SAMPLED_EVERY_S: Final = 1.0
 class Metrics:
     """Counters and gauges of one process."""
 
-    def __init__(self, status: Callable[[], Status], threads: int, folder: Path) -> None:
+    def __init__(self, recommender: Recommender, threads: int, folder: Path) -> None:
         """Make them; extras add theirs to ``registry``.
 
         Args:
-            status: of the process; called about once a second.
+            recommender: whose state is sampled about once a second.
             threads: how many requests the process can answer at once.
             folder: of gunicorn's workers; `page` is of all of them where the environment names it.
         """
         self._together = os.environ.get(_TOGETHER) == str(folder)
-        self._status = status
+        self._recommender = recommender
         self._sampled_at = 0.0
         self._served: tuple[str, str] | None = None
         own = self.registry = CollectorRegistry()
@@ -237,14 +237,14 @@ class Metrics:
     def sample(self) -> None:
         """Take down how the process is doing now."""
         self._sampled_at = time.monotonic()
-        now = self._status()
-        self._waiting.set(now.waiting_for_features)
-        self._open_releases.set(now.open_releases)
-        if now.items_fetched_at is not None:
-            self._items_fetched.set(now.items_fetched_at)
-        for service, state in now.breakers.items():
-            self._breaker.labels(service).set(_BREAKER_STATES[state])
-        serving = (now.release, now.recipe or "") if now.release else None
+        releases, opened = self._recommender.releases, self._recommender.releases.serving
+        self._waiting.set(self._recommender.user_features.waiting)
+        self._open_releases.set(releases.open_count)
+        for service, breaker in self._recommender.breakers.items():
+            self._breaker.labels(service).set(_BREAKER_STATES[breaker.state])
+        if opened is not None:
+            self._items_fetched.set(opened.items.fetched_at)
+        serving = (opened.release, opened.manifest.recipe.name) if opened else None
         if serving != self._served:
             if self._served is not None:
                 self._release.labels(*self._served).set(0)

@@ -535,19 +535,6 @@ def test_readiness_names_every_service(fakes: Fakes) -> None:
     assert list(readiness.services) == ["redis", "elasticsearch", "feast", "triton"]
 
 
-def test_status_says_what_is_served_and_asks_nobody(fakes: Fakes) -> None:
-    assert fakes.recommender.status().release is None
-    before = time.time()
-    fakes.recommender.recommend(Request(userid=1))
-    for name in ("redis", "elasticsearch", "feast", "triton"):
-        fakes.service(name).down = True
-    status = fakes.recommender.status()
-    assert (status.release, status.recipe) == (fakes.world.release, fakes.world.recipe.name)
-    assert status.items_fetched_at is not None
-    assert before <= status.items_fetched_at <= time.time()
-    assert (status.open_releases, status.waiting_for_features) == (1, 0)
-
-
 def test_the_stages_of_a_request_that_fails_are_known(fakes: Fakes) -> None:
     fakes.recommender.recommend(Request(userid=1))
     fakes.scorer.down = True

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
-from online.recommend.recommend import Status
-from online.web.records import Metrics
 from tests.metrics_page import requests_of, value
 from tests.needs import program
 from tests.unit.online.conftest import Fakes
@@ -69,15 +66,10 @@ def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> Non
     assert value(page, "release_workers", release=other.release, recipe=recipe) == 1
 
 
-def test_breakers_are_told_as_numbers(tmp_path: Path) -> None:
-    status = Status(None, None, None, 0, 0)
-    metrics = Metrics(
-        lambda: replace(status, breakers={"redis": "open", "feast": "half_open", "triton": "closed"}), 1, tmp_path
-    )
-    metrics.sample()
-    page = metrics.page().decode()
-    states = {name: value(page, "breaker_state", service=name) for name in ("redis", "feast", "triton")}
-    assert states == {"redis": 2, "feast": 1, "triton": 0}
+def test_breakers_are_told_as_numbers(http: FlaskClient, fakes: Fakes) -> None:
+    fakes.recommender.breakers["redis"].declare_dead("is dead")
+    page = http.get("/metrics").text
+    assert [value(page, "breaker_state", service=name) for name in ("redis", "triton")] == [2, 0]
 
 
 def test_a_process_tells_of_itself_where_another_program_shares_its_numbers(
