@@ -134,4 +134,3 @@ def log_as_json() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for each search otherwise
