@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,12 +106,7 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
         check_alive(self.settings)
         spec = manifest.feature_spec
         write_features(self.settings, manifest.release, spec, content.frames, content.at)
-        write_own_ids(self.settings, manifest.release, content.own_ids)
         materialize(self.settings, manifest.release)
-        followed = followed_file(self.settings, manifest.release)
-        if followed.is_file():  # what events have changed since is not new to Feast
-            _materialize_again(self.settings, manifest.release)
-            followed.unlink()
         wait_until_known(self.settings, manifest.release)
 
     def _check(self, manifest: Manifest, content: FeatureContent) -> int:
@@ -176,16 +170,6 @@ def checked_mark(settings: Settings, release: str) -> Path:
     return release_dir(settings, release) / _CHECKED
 
 
-def own_ids_file(settings: Settings, release: str) -> Path:
-    """File with the own ids of the release's users and items."""
-    return release_dir(settings, release) / "own_ids.json"
-
-
-def followed_file(settings: Settings, release: str) -> Path:
-    """Up to which place of the log of events the release's rows in the online store are; absent: as loaded."""
-    return release_dir(settings, release) / "followed.json"
-
-
 def write_features(
     settings: Settings, release: str, spec: FeatureSpec, frames: dict[Entity, pd.DataFrame], at: pd.Timestamp
 ) -> None:
@@ -206,19 +190,6 @@ def write_features(
     fields = {entity: [[feature.name, _FEAST[feature.dtype]] for feature in spec.stored(entity)] for entity in ENTITIES}
     with written_in_place(folder / _FIELDS) as temporary:
         temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
-
-
-def write_own_ids(settings: Settings, release: str, own_ids: Mapping[Entity, OwnIds]) -> None:
-    """Keep own ids with the release, to update its rows when the artifacts are another release's."""
-    with written_in_place(own_ids_file(settings, release)) as temporary:
-        pairs = {entity: list(ids.items()) for entity, ids in own_ids.items()}
-        temporary.write_text(json.dumps(pairs) + "\n", encoding="utf-8")
-
-
-def numbers(settings: Settings, release: str) -> dict[Entity, dict[OwnId, int]]:
-    """Own id -> number."""
-    pairs = json.loads(own_ids_file(settings, release).read_text(encoding="utf-8"))
-    return {entity: {own: number for number, own in pairs[entity]} for entity in ENTITIES}
 
 
 def releases_in(settings: Settings) -> set[str]:
@@ -285,22 +256,6 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     repo = prepare_feast_repo(settings)
     with _alone(repo):
         _run_feast(settings, repo, commands)
-
-
-def write_users(settings: Settings, release: str, feature: str, values: Mapping[int, int]) -> None:
-    """Write users' rows to the online store, as they were loaded but for one feature: user number -> value.
-
-    Raises StepError with Feast's last words.
-    """
-    repo, key = feature_repo(settings), wire.FEAST_KEY["user"]
-    rows = pd.read_parquet(release_dir(settings, release) / "users.parquet", filters=[(key, "in", list(values))])
-    rows[feature] = rows[key].map(values)
-    rows[Columns.EVENT_TIMESTAMP] = pd.Timestamp.now("UTC")
-    with _alone(repo), tempfile.NamedTemporaryFile(suffix=".parquet", dir=repo / "data") as file:
-        rows.to_parquet(file.name)
-        view = wire.feast_name(wire.USER_SERVICE, release)
-        job = [sys.executable, "-m", _JOB, json.dumps([["write", view, file.name]])]
-        _run(settings, repo, "write_to_online_store", job, {})
 
 
 @contextmanager
