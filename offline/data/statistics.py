@@ -2,7 +2,7 @@
 
 A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statistics``: its column (name, entity, how a
 stored value becomes the input) and how it is counted. The `FeatureSpec`, the training lists, Feast, Triton and the
-server follow from it; ``offline_to_online/parity/recount.py`` counts it once more, in another way, to check.
+server follow from it; ``offline_to_online/parity.py`` counts it once more, in another way, to check.
 """
 
 from __future__ import annotations
