@@ -127,9 +127,6 @@ def statistics() -> tuple[UserStatistic | ItemStatistic, ...]:
     return (*STATISTICS, *others)
 
 
-CROSSED: Final = (Columns.GENDER, Columns.AGE)  # profile fields that the ranker crosses with items
-
-
 def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpec:
     """Item code and crossed fields; statistics and numbers; fusion's columns; history.
 

@@ -25,17 +25,16 @@ from rich.console import Console
 from data_exchange_center import artifacts, wire
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import FIGURES
+from data_exchange_center.figures import FIGURES, machine
 from data_exchange_center.files import write_json
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import VectorIndex
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run, whole_numbers
 from offline_to_online.rows import ItemRow, item_rows, sampled_searches
+from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
-from online.clients.elastic import connect
 from research.measure.index import SCRATCH, searched, show
 
 log = logging.getLogger(__name__)
@@ -125,7 +124,7 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
         "candidates": manifest.recipe.recall.candidates,
         "rows": [],
     }
-    with ElasticsearchStore(settings).reaching(), connect(settings.elasticsearch, timeout_s=WAITS_S) as client:
+    with ElasticsearchStore(settings).reaching(), elastic_client(settings, WAITS_S) as client:
         try:
             for row in measure(client, settings, manifest, sizes):
                 found["rows"].append(row)
