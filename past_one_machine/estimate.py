@@ -20,12 +20,12 @@ from past_one_machine.scaling import Line
 TARGETS: Final = ((10_000_000, 1_000_000), (100_000_000, 10_000_000))  # users, items
 CORES: Final = 16  # of a machine
 MACHINE_GB: Final = 64
-MACHINE_PER_HOUR: Final = 0.80  # US dollars: an assumption, of the size of what clouds ask on demand
+MACHINE_PER_HOUR: Final = 0.80  # US dollars: an assumption, about the on-demand price of clouds
 WINDOW_HOURS: Final = 1.0  # in which a night's steps have to be over
 
 SEEN_BYTES: Final = 4  # of an item that is not recommended again: an int32
 USER_BYTES: Final = 500  # of Redis's own, a user: key, hash and fields, and two entries in sorted sets
-COPIES: Final = 2  # of what the stores hold: the one that is asked, and a replica
+COPIES: Final = 2  # of what the stores hold: the one that answers, and a replica
 REQUESTS_A_DAY: Final = 5  # of a user: an assumption
 PEAK: Final = 3  # the busiest second, in times of the mean: an assumption
 BUSY: Final = 0.5  # share of the cores that a peak may take: the rest is for a machine that falls out
@@ -46,7 +46,7 @@ class Estimate(NamedTuple):
 
 
 def of_steps(found: Figure, users: int) -> list[Estimate]:
-    """Of the steps that run on Spark. ``found``: as `past_one_machine.scaling` writes it."""
+    """Estimate of the steps that run on Spark. ``found``: as `past_one_machine.scaling` writes it."""
     source = next(row for row in found["rows"] if row["factor"] == 1)
     of_spark = {each["step"]: each for each in found["lines"] if each["engine"] == "spark"}
     of_pandas = [each for each in found["lines"] if each["engine"] == "pandas" and each["step"] in of_spark]
@@ -82,7 +82,7 @@ def user_bytes(events: float) -> float:
 def of_serving(
     users: int, items: int, events: float, waterfall: Figure | None, growth: Figure | None
 ) -> list[Estimate]:
-    """What can be said: numbers whose figures are not there are left out.
+    """Rows of the estimate, without numbers whose figures are missing.
 
     Args:
         events: of a user.
@@ -145,7 +145,7 @@ def _of_index(items: int, rate: float, growth: Figure) -> list[Estimate]:
 
 
 def _quickest_of_the_largest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of the largest catalogue, the rows of the index that searches all channels in the least time, one a channel.
+    """Rows of the index that searches all channels of the largest catalogue in the least time, one a channel.
 
     Of each index and channel, the smallest breadth that finds enough; an index with a channel in which none does is
     left out. A flat one finds everything. A catalogue in which no index is left, as it was not measured to the end,

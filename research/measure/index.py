@@ -1,4 +1,4 @@
-"""What an HNSW graph loses and saves against an exhaustive vector search: ``make bench-index``.
+"""Compare an HNSW graph with an exhaustive vector search: ``make bench-index``.
 
 The release's vectors go into an index of their own: as a flat list, as an HNSW graph (Malkov and Yashunin 2016), and as
 a graph in each of several shards. All are searched with the vectors of the same users and compared with the model's
@@ -66,7 +66,7 @@ def searched(
     recall: RecallRecipe,
     channel: VectorRecipe,
 ) -> dict[str, Any]:
-    """What the index finds of a channel's exact candidates among ``rows``, and milliseconds a search."""
+    """Share of a channel's exact candidates among ``rows`` that the index finds, and milliseconds a search."""
     outcome = elasticsearch.compare_candidates(client, SCRATCH, searches, rows, recall, channel)  # also warms up
     took = milliseconds(client, searches, recall, channel.name)
     return {
@@ -79,7 +79,7 @@ def searched(
 
 
 def milliseconds(client: Elasticsearch, searches: Sequence[Search], recall: RecallRecipe, name: str) -> list[float]:
-    """How long each user's search takes, one after the other."""
+    """Milliseconds of each user's search, one after the other."""
     channel = next(channel for channel in recall.searched if channel.name == name)
     took = []
     for search in searches:
@@ -90,7 +90,7 @@ def milliseconds(client: Elasticsearch, searches: Sequence[Search], recall: Reca
 
 
 def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
-    table = Table(title="vector search, beside the model's exact candidates")
+    table = Table(title="vector search, against the model's exact candidates")
     for name in rows[0]:
         table.add_column(name, justify="left" if name in ("index", "channel") else "right")
     for row in rows:
