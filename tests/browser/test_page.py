@@ -439,6 +439,12 @@ def test_chinese(page: Page) -> None:
     expect(page.get_by_role("button", name="English")).to_be_visible()
 
 
+def test_the_apis_description_fits_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{page.url}docs")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_an_address_that_names_no_view_shows_the_list(page: Page) -> None:
     for name in ("constructor", "__proto__", "toString", "nowhere"):
         page.evaluate("location.hash = 'status'")
