@@ -320,7 +320,7 @@ POPULAR = Table(
     {**_item, Columns.SCORE: pa.float32()},
 )
 TERM_RECALL_REPORT = Document(
-    "offline/term_recall_report.json", _S1_TERM_RECALL, "What term recall would have recalled."
+    "offline/term_recall_report.json", _S1_TERM_RECALL, "Share of users with preferred genres."
 )
 
 # --- Step 4: recall channels

@@ -391,9 +391,7 @@ class FeatureSpec(Frozen):
         lists at once have one more dimension in front: (m, 1) users and times, (m, n) items.
         Raises ValueError when candidates or history are missing, or are given where the spec has none.
         """
-        self._expect(candidates, history)
-        rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)
-        self._fill(rows, users, items, timestamps, candidates)
+        rows = self._rows(self.width, users, items, timestamps, candidates, history)
         rows[..., self.history_slice] = history
         return rows
 
@@ -406,22 +404,25 @@ class FeatureSpec(Frozen):
         history: Float32 = _NOTHING,
     ) -> ModelInputs:
         """One user's list of n items, of the values that `assemble` puts into (n, width) rows. Raises as it does."""
-        self._expect(candidates, history)
-        rows = np.empty((len(items), self.widths.row), dtype=np.float32)
-        self._fill(rows, user, items, timestamp, candidates)
-        return ModelInputs(rows, history)
+        return ModelInputs(self._rows(self.widths.row, user, items, timestamp, candidates, history), history)
 
-    def _expect(self, candidates: Float32, history: Float32) -> None:
+    def _rows(
+        self,
+        width: int,
+        users: Encoded,
+        items: Encoded,
+        timestamps: int | NDArray[np.integer],
+        candidates: Float32,
+        history: Float32,
+    ) -> Float32:
+        """(..., n, width) rows with all columns but the history's."""
         if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.widths.history:
             raise ValueError(
                 f"{candidates.shape[-1]} candidate and {history.shape[-1]} history columns are given; the spec has "
                 f"{len(self.candidate)} and {self.widths.history}"
             )
-
-    def _fill(
-        self, rows: Float32, users: Encoded, items: Encoded, timestamps: int | NDArray[np.integer], candidates: Float32
-    ) -> None:
-        """All columns but the history's."""
+        rows = np.empty((*items.values.shape[:-1], width), dtype=np.float32)
         rows[..., self._positions["user"]] = users.at(timestamps)
         rows[..., self._positions["item"]] = items.at(timestamps)
         rows[..., self.candidate_slice] = candidates
+        return rows

@@ -26,7 +26,7 @@ STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.Us
 # Events that servers were sent: "unpack" and "apply" in a state of a user, "collect" (step 0) and "merge" (step 1) in a
 # data set; `extras.events` brings them
 FEEDBACK: Final = "recsys.feedback"
-RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.recount.Served`
+RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.Served`
 
 
 class PluginError(RecsysError, ValueError):

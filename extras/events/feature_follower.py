@@ -102,7 +102,7 @@ def _counts(
 
 def _drop_forgotten(settings: Settings, manifest: Manifest, users: Mapping[OwnId, int]) -> None:
     """Drop rows of users who were forgotten while the rows were written: the mark comes before the row's deletion."""
-    gone = users.keys() - RedisStore(settings).remembered_ids(list(users), manifest.dataset.base_name)
+    gone = users.keys() - RedisStore(settings).remembered(list(users), manifest.dataset.base_name)
     fields: set[Any] = feast_fields(manifest.release, _stored(manifest))  # bytes will do
     with closing(connect(settings.redis, timeout_s=TIMEOUT_S, db=settings.redis.feast_db)) as features:
         for own in gone:

@@ -9,22 +9,18 @@ A user's statistics follow from the user's own rows: all functions may be called
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second
-from data_exchange_center.columns import Columns, Split, clicks, impressions
-from data_exchange_center.recipes import Recipe
-from offline.data.split import validation_mask
+from data_exchange_center.columns import Columns, clicks, impressions
 
 Int8 = NDArray[np.int8]
 # columns of `artifacts.RATINGS` that terms are counted from
 COUNTED_FROM: Final = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
-# of a user: whether there is a preferred genre; how many candidates; how many of the items clicked next are among them
-OUTCOMES: Final = ["preferring", "candidates", "found", "wanted"]
 
 # --- genres of items --------------------------------------------------------------------------------------------------
 
@@ -138,7 +134,7 @@ def _window_sums(interactions: pd.DataFrame, flags: Int8, begin: NDArray[np.int6
     return sums
 
 
-# --- recall by terms --------------------------------------------------------------------------------------------------
+# --- state of users ---------------------------------------------------------------------------------------------------
 
 
 def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) -> pd.DataFrame:
@@ -179,77 +175,3 @@ def popularity(clicked: pd.Series, users: int) -> pd.DataFrame:
     share = clicked.sort_index() / users
     table: pd.DataFrame = share.astype("float32").rename(Columns.SCORE).reset_index()
     return table.sort_values([Columns.SCORE, Columns.ITEM], ascending=[False, True], ignore_index=True)
-
-
-def fit_and_validation(ratings: pd.DataFrame, validation_share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training rows without the validation part, and that part."""
-    train = ratings[ratings[Columns.SPLIT] == Split.TRAIN]
-    held_out = validation_mask(train[Columns.USER], validation_share)
-    return train[~held_out], train[held_out]
-
-
-def outcomes(
-    ratings: pd.DataFrame, item_terms: pd.DataFrame, n_genres: int, popular: pd.DataFrame, recipe: Recipe
-) -> pd.DataFrame:
-    """Recall by the genres preferred before the validation rows, against what those rows click: a row a user.
-
-    ``popular``: `popularity` of the rows before the validation part. Returns the columns `OUTCOMES`.
-    """
-    flags = genre_flags(item_terms, n_genres)
-    fit, validation = fit_and_validation(_with_item(ratings, item_terms), recipe.data.validation_share)
-    # what is known of each user before the validation rows
-    users, state = newest_terms(fit, flags, recipe.data.window)
-    preferred = preferred_codes(state[:, n_genres:], recipe.data.clicks_for_preference)
-    seen, wanted = _items_of(fit, users), _items_of(validation[validation[Columns.LABEL] == 1], users)
-    # what recall finds
-    popular_items = popular.set_index(Columns.ITEM)[Columns.SCORE]
-    scores = popular_items.reindex(item_terms[Columns.ITEM], fill_value=0).to_numpy(np.float32)
-    size = recipe.recall.candidates
-    rows = [outcome_of(*user, flags, scores, size) for user in zip(preferred, seen, wanted, strict=True)]
-    return pd.DataFrame(rows, columns=OUTCOMES, dtype=np.int64)
-
-
-def _items_of(rows: pd.DataFrame, users: NDArray[np.int32]) -> list[NDArray[np.int64]]:
-    """The items of every user's rows, in the order of ``users``."""
-    lists = {user: part.to_numpy() for user, part in rows.groupby(Columns.USER)["item"]}
-    return [lists.get(user, np.array([], dtype=np.int64)) for user in users]
-
-
-def outcome_of(
-    preferred: Sequence[int],
-    seen: NDArray[np.int64],
-    wanted: NDArray[np.int64],
-    flags: Int8,
-    scores: NDArray[np.float32],
-    size: int,
-) -> tuple[int, int, int, int]:
-    """One user's row of `OUTCOMES`; items are row numbers of ``flags``.
-
-    Candidates are the unseen items that have a preferred genre, those with more of them first, then the more popular.
-
-    Args:
-        preferred: genre codes.
-        wanted: items the user clicks afterwards.
-        flags: (items, genres) 0/1.
-        scores: (items,) popularity.
-        size: how many candidates are taken.
-    """
-    matches = flags[:, np.asarray(preferred, dtype=np.int64) - 1].sum(axis=1, dtype=np.float32)  # (items,)
-    matches[seen] = 0
-    ranking = np.where(matches > 0, matches + scores, -1.0)  # a popularity is at most 1: it breaks ties
-    top = np.argpartition(-ranking, min(size, len(ranking)) - 1)[:size]
-    found = np.isin(wanted, top[ranking[top] >= 0])
-    return int(len(preferred) > 0), int((matches > 0).sum()), int(found.sum()), len(wanted)
-
-
-def recall_report(users: pd.DataFrame, size: int) -> dict[str, Any]:
-    """`outcomes` -> share of users with a preference, quantiles of the number of candidates, mean recall@size over the
-    users who went on to click something."""
-    with_target = users[users["wanted"] > 0]
-    return {
-        "users": len(users),
-        "share_with_preference": float(users["preferring"].mean()),
-        "candidates": {f"p{q}": float(users["candidates"].quantile(q / 100)) for q in (10, 50, 90)},
-        f"recall_at_{size}": float((with_target["found"] / with_target["wanted"]).mean()) if len(with_target) else None,
-        "users_with_target": len(with_target),
-    }

@@ -29,8 +29,8 @@ from offline.data import statistics
 from offline.data.sequences import Ints, sequences
 from offline.data.statistics import RECENT, Overall
 from past_one_machine.spark import users
+from past_one_machine.spark.environment import session
 from past_one_machine.spark.pairs import COLUMNS
-from past_one_machine.spark.session import session
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -33,8 +33,8 @@ from offline.data.lists import NOTHING_LIKED, ListsConfig
 from offline.data.requests import Points, postponed, request_points
 from offline.data.sequences import Ints, Sequences, profile_codes, sequences
 from past_one_machine.spark import users
+from past_one_machine.spark.environment import session
 from past_one_machine.spark.pairs import COLUMNS
-from past_one_machine.spark.session import session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -25,7 +25,7 @@ from offline.data.sanity import Counted, counted
 from offline.data.split import label_and_split
 from offline.preprocess import s1_data_split as step
 from past_one_machine.spark import environment, users
-from past_one_machine.spark.session import session
+from past_one_machine.spark.environment import session
 
 
 def main(settings: Settings) -> None:

@@ -6,6 +6,8 @@ user, and a row for each of its users. The driver reads the users' numbers, four
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ import pyarrow.parquet as pq
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.files import folder_written_in_place, parts_of
+from data_exchange_center.files import parts_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -157,6 +159,25 @@ def run(
                     yield from made.cast(schema).replace_schema_metadata(None).to_batches(AT_ONCE)
 
     return spark.range(0, len(parts), 1, len(parts)).mapInArrow(of_tasks, from_arrow_schema(schema))
+
+
+@contextmanager
+def folder_written_in_place(path: Path) -> Iterator[Path]:
+    """A temporary folder next to ``path`` that replaces it, file or folder, when the block ends well and vanishes
+    otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.is_dir():
+            path.rename(temporary.with_name(f"{temporary.name}.before"))
+        elif path.exists():
+            path.unlink()
+        temporary.rename(path)
+    finally:
+        for left in (temporary, temporary.with_name(f"{temporary.name}.before")):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

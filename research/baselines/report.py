@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data_exchange_center.figures import machine
 from data_exchange_center.files import write_json
-from data_exchange_center.machine import machine
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from data_exchange_center.figures import FIGURES
-from past_one_machine.estimate import TARGETS, Estimate, of_serving, of_steps
-from research.figures.tables import Figure, block, measured, not_measured, read, shown, table
+from research.figures.tables import Figure, block, measured, read, shown, table
 
 
 @block("demo", "demo.json")
@@ -31,7 +29,7 @@ def demo_time(figure: Figure) -> str:
 
 @block("printed", "demo_output.json")
 def printed(figure: Figure) -> str:
-    """Output of `make demo`, cut short."""
+    """What `make demo` prints, cut short."""
     return "```text\n" + "\n".join(figure["printed"]) + "\n```"
 
 
@@ -44,7 +42,7 @@ def sync(figure: Figure) -> str:
 
 @block("containers", "containers.json")
 def containers(figure: Figure) -> str:
-    """Each container's image, the part of it that others share, its start and its memory."""
+    """Of each container: its image, how much of it the others share, its start and its memory."""
     head = ("container", "image MB", "of them shared", "seconds to healthy", "memory MB")
     keys = ("size_mb", "shared_mb", "seconds_to_healthy", "memory_mb")
     rows = [(f"`{row['service']}`", *(row[key] for key in keys)) for row in figure["containers"]]
@@ -109,7 +107,7 @@ def _test_score(found: Figure, metric: str) -> str | None:
 
 @block("index", "vector_index.json")
 def index(figure: Figure) -> str:
-    """Share of the exact candidates that a graph of vectors finds, and milliseconds of a search."""
+    """What a graph of vectors finds of the exact candidates, and how long a search takes."""
     head = ("channel", "index", "shards", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
     rows = [
         (
@@ -129,7 +127,7 @@ def index(figure: Figure) -> str:
 
 @block("synthesis", "synthesis.json")
 def synthesis(figure: Figure) -> str:
-    """Structure of expansions and of their source: a column for each."""
+    """What expansions keep of the structure of their source: a column for each."""
     found = figure["rows"]
     source = found["source"]
 
@@ -201,7 +199,7 @@ SPEED = (
 
 @block("event_speed", "events.json")
 def speed(figure: Figure) -> str:
-    """Time from an event to an answer that knows it, and events per second."""
+    """How soon an answer knows an event, and how many are taken."""
     changed, batches = (figure["changed answer"], figure["batches"])
     said = SPEED.format(
         rate=f"{changed['requests_per_s']:g}",
@@ -271,7 +269,7 @@ def against(figure: Figure) -> str:
 
 
 def _before_and_now(figure: Figure) -> str:
-    """Wall and processor time of each part for a request, at the first two levels."""
+    """Of each part, at the first two levels: what a request takes of it, and what it costs it."""
     head, columns = (["part"], [])
     for level in figure["levels"][:2]:
         for key, name in (("stage_p50_ms", "wall ms"), ("processor_ms", "processor ms")):
@@ -286,7 +284,7 @@ def _before_and_now(figure: Figure) -> str:
 
 @block("waterfall", "waterfall.json")
 def waterfall(figure: Figure) -> str:
-    """Time of each stage alone, its waiting under load, and processor time of its client and its service."""
+    """Of each stage: how long it takes alone, what it waits under load, what it costs its client and its service."""
     levels = figure["levels"]
     alone, clients = (levels[0], figure["server_ms"])
     waits = [f"waits, {level['in_flight']} in flight" for level in levels[1:]]
@@ -317,7 +315,7 @@ def waterfall(figure: Figure) -> str:
 
 @block("shed", "shed.json")
 def shed(figure: Figure) -> str:
-    """Results of requests beyond the best rate."""
+    """What becomes of requests beyond the best rate."""
     head = ("load", "goodput", "refused", "degraded", "p50 ms", "p99 ms")
     rows = [
         (f"{p['factor']:g}", *(f"{p[key]:.0%}" for key in ("goodput", "shed", "degraded")), p["p50_ms"], p["p99_ms"])
@@ -360,10 +358,7 @@ def cold_start(figure: Figure) -> str:
     return shown(figure, head, rows, said)
 
 
-SCALE, GROWTH, WATERFALL, SYNTHESIS = ("scale.json", "index_growth.json", "waterfall.json", "synthesis.json")
-
-
-@block("scale", SCALE)
+@block("scale", "scale.json")
 def scale(figure: Figure) -> str:
     """Seconds and peak memory of each step and engine at each size, and how they grow."""
     factors = sorted({row["factor"] for row in figure["rows"]})
@@ -392,53 +387,9 @@ def _step(figure: Figure, line: Figure, factors: Sequence[int]) -> Sequence[obje
     return (f"`{line['step']}`", line["engine"], *cells, seconds, memory, shuffled)
 
 
-@block("estimate", SYNTHESIS)
-def estimate(synthesis: Figure) -> str:
-    """Machines and money for data that is not at hand, each number with its formula.
-
-    ``synthesis``: says how many events a user has. What needs a figure that is not there is left out, and named.
-    """
-    there = {name: read(name) if (FIGURES / name).is_file() else None for name in (SCALE, WATERFALL, GROWTH)}
-    return "\n\n".join(_estimate(synthesis, there))
-
-
-def _estimate(synthesis: Figure, there: Mapping[str, Figure | None]) -> Iterator[str]:
-    yield "**The steps, each night**"
-    if scale := there[SCALE]:
-        yield _of_targets([of_steps(scale, users) for users, _ in TARGETS])
-    yield _told(SCALE, there)
-    yield "**Serving**"
-    source = synthesis["rows"]["source"]
-    events = source["events"] / source["users"]
-    of_targets = [of_serving(*target, events, there[WATERFALL], there[GROWTH]) for target in TARGETS]
-    yield _of_targets(of_targets)
-    for name in (WATERFALL, GROWTH):
-        yield _told(name, there)
-
-
-def _of_targets(columns: Sequence[Sequence[Estimate]]) -> str:
-    targets = (f"{users:,} users x {items:,} items" for users, items in TARGETS)
-    rows = [
-        (first.name, first.formula, *(f"{_plain(each.value)} {each.unit}".strip() for each in row))
-        for row in zip(*columns, strict=True)
-        for first in row[:1]
-    ]
-    return table(("", "reckoned as", *targets), rows)
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _told(name: str, there: Mapping[str, Figure | None]) -> str:
-    """Source of a figure, or that it is missing."""
-    figure = there[name]
-    return not_measured(name) if figure is None else measured(figure)
-
-
-@block("index_growth", GROWTH)
+@block("index_growth", "index_growth.json")
 def index_growth(figure: Figure) -> str:
-    """Recall and costs of a vector search as the catalogue grows."""
+    """What a vector search finds and takes as the catalogue grows."""
     head = ("items", "index", "channel", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
     more = ("seconds to load", "bytes an item")
     keys = ("index", "channel", "num_candidates", "found", "found by the worst served", "p50_ms", "p99_ms")

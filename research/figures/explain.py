@@ -20,10 +20,9 @@ import requests
 
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES
+from data_exchange_center.figures import FIGURES, machine
 from data_exchange_center.files import write_json
 from data_exchange_center.http import local_session
-from data_exchange_center.machine import machine
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import load_settings
 

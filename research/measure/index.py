@@ -1,4 +1,4 @@
-"""Compare an HNSW graph with an exhaustive vector search: ``make bench-index``.
+"""What an HNSW graph loses and saves against an exhaustive vector search: ``make bench-index``.
 
 The release's vectors go into an index of their own: as a flat list, as an HNSW graph (Malkov and Yashunin 2016), and as
 a graph in each of several shards. All are searched with the vectors of the same users and compared with the model's
@@ -21,18 +21,16 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES
+from data_exchange_center.figures import FIGURES, machine
 from data_exchange_center.files import write_json
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.rows import ItemRow, Search, item_rows, sampled_searches
-from offline_to_online.stores import elasticsearch
 from offline_to_online.stores.base import elastic_client
-from offline_to_online.stores.elasticsearch import ElasticsearchStore, Shards, delete_index, write_items
+from offline_to_online.stores.elasticsearch import ChannelIndex, ElasticsearchStore, delete_index, write_items
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +48,7 @@ def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> It
     searches = sampled_searches(settings.exchange_dir, manifest, USERS)
     for kind, shards in INDICES:
         delete_index(client, SCRATCH)
-        write_items(client, SCRATCH, rows, manifest.vector_dims, kind, Shards(shards))
+        write_items(client, SCRATCH, rows, manifest.vector_dims, kind, shards)
         for channel in recall.searched:
             for breadth in BREADTHS[kind]:
                 asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
@@ -66,9 +64,10 @@ def searched(
     recall: RecallRecipe,
     channel: VectorRecipe,
 ) -> dict[str, Any]:
-    """Share of a channel's exact candidates among ``rows`` that the index finds, and milliseconds a search."""
-    outcome = elasticsearch.compare_candidates(client, SCRATCH, searches, rows, recall, channel)  # also warms up
-    took = milliseconds(client, searches, recall, channel.name)
+    """What the index finds of a channel's exact candidates among ``rows``, and milliseconds a search."""
+    index = ChannelIndex(client, SCRATCH, rows, recall, channel)
+    outcome = index.compare(searches)  # also warms up
+    took = milliseconds(index, searches)
     return {
         "num_candidates": recall.num_candidates,
         "found": round(outcome.mean_overlap, 4),
@@ -78,19 +77,18 @@ def searched(
     }
 
 
-def milliseconds(client: Elasticsearch, searches: Sequence[Search], recall: RecallRecipe, name: str) -> list[float]:
-    """Milliseconds of each user's search, one after the other."""
-    channel = next(channel for channel in recall.searched if channel.name == name)
+def milliseconds(index: ChannelIndex, searches: Sequence[Search]) -> list[float]:
+    """How long each user's search takes, one after the other."""
     took = []
     for search in searches:
         begin = time.perf_counter()
-        elasticsearch.search(client, SCRATCH, [search], recall, channel)
+        index.search([search])
         took.append((time.perf_counter() - begin) * 1e3)
     return took
 
 
 def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
-    table = Table(title="vector search, against the model's exact candidates")
+    table = Table(title="vector search, beside the model's exact candidates")
     for name in rows[0]:
         table.add_column(name, justify="left" if name in ("index", "channel") else "right")
     for row in rows:

@@ -25,9 +25,8 @@ from rich.console import Console
 from data_exchange_center import artifacts, wire
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import FIGURES
+from data_exchange_center.figures import FIGURES, machine
 from data_exchange_center.files import write_json
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import VectorIndex
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts

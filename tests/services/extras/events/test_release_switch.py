@@ -55,9 +55,8 @@ def load(client: redis.Redis, release: str, data: Tables) -> None:
     for number, rows in data.ratings.groupby(Columns.USER):
         columns = (rows[name].to_numpy(np.int64)[::-1] for name in (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP))
         history = History(*columns)
-        row = UserRow(
-            int(number), int(number), nothing, np.unique(history.itemids).astype(np.int32), nothing, history, {}
-        )
+        seen = np.unique(history.itemids).astype(np.int32)
+        row = UserRow(int(number), (), seen, nothing, history, {}, own_id=int(number))
         client.hset(wire.user_key(release, int(number)), mapping=row.fields())
     client.set(wire.manifest_key(release), "{}")
 

@@ -64,6 +64,17 @@ def test_an_event_of_this_very_second_is_known_to_who_names_no_time(http: FlaskC
     assert best in items(ask(http, timestamp=now))
 
 
+def test_a_stranger_whose_events_say_nothing_is_given_the_popular_list(http: FlaskClient, fakes: Fakes) -> None:
+    """Events of items that the release does not know, and events that are not yet there at the request's time."""
+    now = int(time.time())
+    send(http, {**EVENT, "userid": UNKNOWN_USER, "itemid": 10**6, "timestamp": now - 10})
+    send(http, {**EVENT, "eventid": "a2", "userid": UNKNOWN_USER, "timestamp": now})
+    answer = ask(http, UNKNOWN_USER, timestamp=now)
+    assert answer["cold_start"]
+    assert "knows nothing of this user" in answer["reason"]
+    assert items(answer) == [item for item, _ in fakes.world.popular[:50]]
+
+
 def test_a_stranger_has_a_personal_list_from_the_first_event_on(http: FlaskClient, fakes: Fakes) -> None:
     popular = ask(http, UNKNOWN_USER)
     assert popular["cold_start"] is True

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.recipes import DEFAULT
 from offline.data import terms
 
 N_ITEMS, N_GENRES = 6, 3
@@ -104,7 +103,6 @@ def test_some_users_after_the_other_have_what_all_have_at_once(ratings: pd.DataF
     """So a task of a cluster may call these with the users that it holds."""
     about = {"item_terms": ITEM_TERMS, "genres": ["a", "b"], "window": 4}
     users = pd.Series(np.arange(0, 12, dtype=np.int32), name=Columns.USER)
-    popular = terms.popularity(*terms.clicked_items(ratings))
     some = [(ratings[ratings[Columns.USER] == user], users[users == user]) for user in users]
 
     def together(of_some: list[pd.DataFrame]) -> pd.DataFrame:
@@ -116,10 +114,6 @@ def test_some_users_after_the_other_have_what_all_have_at_once(ratings: pd.DataF
         terms.seen_items,
     ):
         pd.testing.assert_frame_equal(together([function(*each) for each in some]), function(ratings, users))
-    outcomes = [terms.outcomes(rows, ITEM_TERMS, 2, popular, DEFAULT) for rows, _ in some]
-    expected = terms.outcomes(ratings, ITEM_TERMS, 2, popular, DEFAULT)
-    assert len(expected)
-    pd.testing.assert_frame_equal(together(outcomes), expected)
     assert terms.impression_terms(ratings[:0], **about).dtypes.equals(terms.impression_terms(ratings, **about).dtypes)
 
 
@@ -148,16 +142,3 @@ def test_popularity_is_the_share_of_users_who_clicked() -> None:
     past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.LABEL])
     found = terms.popularity(*terms.clicked_items(past))
     assert found.to_numpy().tolist() == [[5, 0.5], [7, 0.5], [9, 0.25], [8, 0.0]]
-
-
-def test_recall_counts_unseen_items_of_preferred_genres() -> None:
-    flags = np.array([[1, 0], [1, 1], [1, 0], [0, 1]], dtype=np.int8)
-    scores, none = np.array([0.1, 0.2, 0.9, 0.3], dtype=np.float32), np.array([], dtype=np.int64)
-    people = [([1], np.array([1]), np.array([0, 3])), ([], none, np.array([2])), ([1, 2], none, np.array([1]))]
-    users = [terms.outcome_of(*each, flags, scores, size=1) for each in people]
-    report = terms.recall_report(pd.DataFrame(users, columns=terms.OUTCOMES), 1)
-    # user 1: candidates 0 and 2, the more popular 2 is not wanted; user 2: none; user 3: item 1 has both genres
-    assert report["recall_at_1"] == pytest.approx(1 / 3)
-    assert report["share_with_preference"] == pytest.approx(2 / 3)
-    assert report["candidates"]["p50"] == 2
-    assert (report["users"], report["users_with_target"]) == (3, 3)
