@@ -19,8 +19,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
-from online.clients.base import Client
-from online.clients.deadline import Deadline
+from online.clients.base import Client, Deadline
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
 from online.clients.redis import RedisUsers

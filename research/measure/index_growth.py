@@ -33,8 +33,8 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run, whole_numbers
 from offline_to_online.rows import ItemRow, item_rows, sampled_searches
+from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
-from online.clients.elastic import connect
 from research.measure.index import SCRATCH, searched, show
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
         "candidates": manifest.recipe.recall.candidates,
         "rows": [],
     }
-    with ElasticsearchStore(settings).reaching(), connect(settings.elasticsearch, timeout_s=WAITS_S) as client:
+    with ElasticsearchStore(settings).reaching(), elastic_client(settings, WAITS_S) as client:
         try:
             for row in measure(client, settings, manifest, sizes):
                 found["rows"].append(row)

@@ -16,7 +16,7 @@ from typing import Final
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from online.stack.free_ports import on_free_ports
+from online.stack.catalogue import on_free_ports
 from research.bench.asking import becomes_ready
 
 log = logging.getLogger(__name__)
