@@ -1,4 +1,4 @@
-"""What the images are built from: all of the code, and none of the data."""
+"""Build context of the images: all of the code, and none of the data."""
 
 from __future__ import annotations
 
