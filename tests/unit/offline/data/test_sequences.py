@@ -46,7 +46,9 @@ def test_cuts_are_whole_and_histories_are_the_past(lengths: list[int], last: int
         kept = own[: max(n - last, 0)]
         assert past.items[past.starts[user] : past.starts[user + 1]].tolist() == kept
         newest = kept[::-1][:width]
-        assert past.histories(width)[0][user].tolist() == newest + [0] * (width - len(newest))
+        assert past.histories_at(np.arange(past.n_users), past.lengths, width)[0][user].tolist() == newest + [0] * (
+            width - len(newest)
+        )
 
 
 @settings(max_examples=50, deadline=None)
