@@ -167,15 +167,6 @@ def test_data_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr == f"RECSYS_DATA names {tmp_path}/none.zip, which does not exist.\n"
 
 
-def test_data_is_mounted_for_the_steps(tmp_path: Path) -> None:
-    data = tmp_path / "ml-1m.zip"
-    data.touch()
-    done = said_by(tmp_path, WELL, "run", "make", "offline", RECSYS_DATA=str(data))
-    assert done.returncode == 0, done.stderr
-    call = asked(tmp_path)[-1]
-    assert f"--volume {data}:/data/ml-1m.zip:ro --env RECSYS_DATA=/data/ml-1m.zip steps make offline" in call
-
-
 class TestPaths:
     """Docker takes a relative path for the name of a volume, and mounts an empty one."""
 

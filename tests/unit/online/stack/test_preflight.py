@@ -41,10 +41,6 @@ def listener(settings: Settings) -> Iterator[int]:
         yield settings.triton.grpc_port
 
 
-def test_free_ports_pass(settings: Settings) -> None:
-    preflight.check_ports(settings, SERVICES)
-
-
 def test_a_taken_port_names_port_service_holder_and_setting(settings: Settings, listener: int) -> None:
     with pytest.raises(StackError) as error:
         preflight.check_ports(settings, SERVICES)
