@@ -10,9 +10,9 @@ GET  /docs    the API's description, as a page; /openapi.json
 
 From extras:
 GET  /        a page for people, by /ml/users, /ml/history, /ml/items, /ml/map and /ml/releases
-POST /ml/releases/<release>/activate: serve an earlier release again
+POST /ml/releases/<release>/activate: go back to it
 GET  /ml/why-not?userid=1&itemid=2858  why an item is not in that list. Optional: size, timestamp, diversity
-POST /ml/event  {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}, or a list of such: feedback,
+POST /ml/event  {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}, or a list: feedback,
               on disk when it is acknowledged, known to the next answer. /api/feedback takes Gorse's shape
 DELETE /ml/user/1  forgets a user
 GET, POST /ml/experiments, POST /ml/experiments/<name>/stop: which users are answered from which release
