@@ -13,7 +13,7 @@ from offline.models.ease import Float32
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """What is fitted of the items, and how users are solved for.
+    """Item factors, and the solver for users.
 
     Attributes:
         items: (items + 1, dim).

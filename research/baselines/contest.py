@@ -1,4 +1,4 @@
-"""The contest: each rival's search for a setting, its row on the last ten, and the best fusion."""
+"""The comparison: each baseline's search for a setting, its row on the last ten, and the best fusion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FUSION: Final = "the best fusion of them"
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """Where choices are made, where they are measured, and what is known so far."""
+    """Holdouts for choices and for measurements, and the report so far."""
 
     chosen_on: Holdout
     measured_on: Holdout
@@ -57,7 +57,7 @@ class Contest:
         self.report.set_row(name, row, values(self.measured_on, found.lists))
 
     def fuse(self, rivals: Sequence[Rival]) -> None:
-        """The row of the best fusion of the rivals as they are chosen, unless it is there."""
+        """Add the row of the best fusion of the baselines as they are chosen, unless it is there."""
         members = {rival.name: dict(best(self.report.tried(rival.name), rival)) for rival in rivals}
         row, whole = self.report.row(FUSION), all(self.report.found["rows"][rival.name]["searched"] for rival in rivals)
         if row is not None and row["setting"]["of"] == members and row["searched"] == whole:

@@ -1,4 +1,4 @@
-"""What a rival is: lists fitted on a past with a setting, and the settings that are tried."""
+"""Baseline interface: lists fitted on a past with a setting, and the settings that are tried."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Setting = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a rival recommends.
+    """Lists of a fitted baseline.
 
     Attributes:
         lists: (users, `SIZE`) codes, best first, nothing that the request knows; 0 pads.
-        seconds: that the training took, asking left out.
+        seconds: of training, without inference.
     """
 
     lists: Lists
@@ -33,7 +33,7 @@ class Rival:
     Attributes:
         first: the setting that is tried first.
         others: setting -> other values, in the order that they are tried.
-        fit: trains on the past of a holdout, with one setting, and asks for all its requests.
+        fit: trains on the past of a holdout, with one setting, and answers all its requests.
         rounds: of the search, at most: how often each setting is looked at again.
     """
 

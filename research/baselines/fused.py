@@ -1,4 +1,4 @@
-"""The best fusion of rivals by reciprocal ranks (Cormack, Clarke & Buettcher 2009)."""
+"""The best fusion of baselines by reciprocal ranks (Cormack, Clarke & Buettcher 2009)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from offline.models.ease import Float32
 from research.baselines.contract import SIZE
 
 WEIGHTS: Final = (0.25, 0.5, 1.0, 2.0)  # of a list that joins; the first list has 1
-Weights = dict[str, float]  # rival -> weight
+Weights = dict[str, float]  # baseline -> weight
 
 
 def reciprocal_ranks(lists: Lists, n_items: int) -> Float32:
@@ -37,7 +37,7 @@ def greedy(
     """The best single list; then, as long as it helps, the list and weight that help most. Also all that was tried.
 
     Args:
-        value: of a list, the higher the better; asked on the ratings that choices are made on.
+        value: of a list, the higher the better, on the ratings that choices are made on.
     """
     tried = [({name: 1.0}, value(each)) for name, each in lists.items()]
     chosen, best = max(tried, key=lambda each: each[1])

@@ -1,4 +1,4 @@
-"""The report on rivals, written whenever something is measured: what an ended run has done is not done again."""
+"""The report on baselines, written whenever something is measured, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def measured(holdout: Holdout, lists: Lists) -> dict[str, Any]:
 
 
 class Report:
-    """One file: what was tried of each rival, and a row for each on the last ten."""
+    """One file: the tried settings of each baseline, and its row on the last ten."""
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
         """``head``: with the `digest` of the cuts as ``cuts``."""
@@ -57,7 +57,7 @@ class Report:
 
     @property
     def release(self) -> str | None:
-        """Which release the rows are compared with; None before `refer_to`."""
+        """Release that the rows are compared with; None before `refer_to`."""
         release: str | None = self.found["own"].get("release")
         return release
 

@@ -1,4 +1,4 @@
-"""The search for a rival's setting: one value at a time is changed, for as long as that helps."""
+"""The search for a baseline's setting: one value at a time is changed, for as long as that helps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def searched(rival: Rival, tried: list[Measured], measure: Callable[[Setting], M
     """Try what is not in ``tried`` yet, giving each as soon as it is measured.
 
     Coordinate search, deterministic: each setting in turn takes each of its values, the others being the best so far;
-    again, until a whole round changes nothing. Whoever gives back ``tried`` with what was given goes on where it ended.
+    again, until a whole round changes nothing. Given ``tried`` with its earlier results, it resumes where it ended.
     """
     known = {_key(each["setting"]): each for each in tried}
 

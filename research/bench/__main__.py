@@ -1,4 +1,4 @@
-"""How fast the server answers: requests per second, p50, p99 and the median of each stage, at several concurrencies.
+"""Benchmark the server: requests per second, p50, p99 and the median of each stage, at several concurrencies.
 
 The load comes from a process of its own, over kept-alive connections, for real users drawn at random, a different one
 for each request (the server caches no answer). They are as anybody sends them, at once after each answer: what is

@@ -1,4 +1,4 @@
-"""What a benchmark asks, of whom, and what a reader needs to know beside its figures."""
+"""The load of a benchmark, its arguments, and the facts stated with its figures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of the server at ``url``: requests of random ``userids`` at several concurrencies."""
+    """Load on the server at ``url``: requests of random ``userids`` at several concurrencies."""
 
     url: str
     userids: Sequence[OwnId]
@@ -70,7 +70,7 @@ class Load:
 
 
 def ready(url: str) -> dict[str, Any]:
-    """What the server says of itself: release, recipe and services."""
+    """Status of the server: release, recipe and services."""
     with local_session() as session:
         return dict(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json())
 
@@ -94,7 +94,7 @@ def becomes_ready(url: str, within_s: float = 120.0) -> bool:
 
 
 def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader needs to know beside the figures."""
+    """Machine, data set and versions, stated with the figures."""
     server = settings.server
     return {
         "machine": machine(),
@@ -113,7 +113,7 @@ def known_userids(settings: Settings) -> list[OwnId]:
 
 
 def parse_load(settings: Settings, parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Load]:
-    """The arguments that every benchmark has, beside its own; and the load they describe."""
+    """Parse the arguments that every benchmark has, besides its own, and the load they describe."""
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
     parser.add_argument("--requests", type=int, default=1_000, help="of each level; default: %(default)s")
     parser.add_argument("--warm-up", type=int, default=300, help="requests before each level; default: %(default)s")

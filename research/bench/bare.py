@@ -2,7 +2,7 @@
 
 The server's recommender runs in this process, one request at a time, over clients that keep each query and take the
 time. Then the same queries are sent again by the same clients, one call at a time and nothing between them: no server
-that asks these services can be faster than the slowest chain of those, Redis, then the slower of Elasticsearch and
+that calls these services can be faster than the slowest chain of those, Redis, then the slower of Elasticsearch and
 Feast, then Triton.
 """
 

@@ -1,11 +1,11 @@
-"""What it is worth to warm Elasticsearch up: the first requests after its start, without and with it.
+"""Benchmark Elasticsearch's warm-up: the first requests after its start, without and with it.
 
-Elasticsearch is started anew, then the server; when that is ready, requests come at a fixed rate, as anybody sends
+Elasticsearch is restarted, then the server; when that is ready, requests come at a fixed rate, as anybody sends
 them: with the server's own budget, not strict. Without a warm-up and with the settings' own, in turns.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; the server, over HTTP
 Writes  pic/figures/cold_start.json
-Run     make bench-cold-start, with the services up and a release live: Elasticsearch and the server are started anew
+Run     make bench-cold-start, with the services up and a release live: Elasticsearch and the server are restarted
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Start(NamedTuple):
 
 
 def start(settings: Settings, ask: Generator, drawn: Drawn) -> Start:
-    """Elasticsearch and the server started anew, and what came of the first requests. Raises StackError."""
+    """Restart Elasticsearch and the server, and measure the first requests. Raises StackError."""
     commands.down(settings, [SERVER])
     commands.restart(settings, [ELASTICSEARCH])
     began = time.monotonic()

@@ -45,7 +45,7 @@ class Turn:
 
     @property
     def processor_ms(self) -> float:
-        """Of all parts together, for an answered request."""
+        """Processor milliseconds of all parts together, for an answered request."""
         return 1e3 * sum(self.used_s.values()) / len(self.run.good)
 
 
@@ -72,7 +72,7 @@ def summary(turns: Sequence[Turn]) -> dict[str, Any]:
 
 
 def ratios(this: Sequence[Turn], other: Sequence[Turn]) -> dict[str, float]:
-    """How many times the other's: the median over pairs of neighbouring turns, which background load hits alike.
+    """Ratio to the other side: the median over pairs of neighbouring turns, which background load hits alike.
 
     The 99th percentiles are those of all turns together.
     """
@@ -90,7 +90,7 @@ def ratios(this: Sequence[Turn], other: Sequence[Turn]) -> dict[str, float]:
 
 
 def comparison(taken: Mapping[str, Mapping[str, Sequence[Turn]]]) -> list[dict[str, Any]]:
-    """Of each level: both sides, and the first's ratios to the second. ``taken``: side -> level -> its turns."""
+    """Both sides at each level, and the first's ratios to the second. ``taken``: side -> level -> its turns."""
     (this, of_this), (other, of_other) = taken.items()
     return [
         {

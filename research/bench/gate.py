@@ -8,7 +8,7 @@ from typing import Any, Final
 from research.bench.generator import ANSWERED
 
 AT_MOST: Final = 1.1  # times the other's p50 and processor time
-MORE: Final = 0.01  # of the requests, that are degraded beside the other's
+MORE: Final = 0.01  # share of requests that may be degraded beyond the other's
 _JUDGED: Final = {"p50_ms": ("p50", "stage_p50_ms"), "processor_ms": ("processor time", "processor_ms")}
 _SUMS: Final = ("all", "total")
 

@@ -44,7 +44,7 @@ class Answered:
     seconds: float  # as the client saw it: since it was due
     status: int = HTTPStatus.OK
     release: str = ""
-    took_ms: dict[str, float] | None = None  # as the server told it
+    took_ms: dict[str, float] | None = None  # as the answer states it
     degraded: tuple[str, ...] = ()  # the services that the answer lacks
     error: str = ""  # the body where it is no answer
 
@@ -55,7 +55,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of some requests."""
+    """Results of some requests."""
 
     seconds: float  # from the first request to the last answer
     answers: tuple[Answered, ...]  # in the order in which they came
@@ -79,10 +79,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to ask, and how."""
+    """Server and kind of requests."""
 
     url: str
-    strict: bool = False  # an error rather than an answer that lacks a service; otherwise as anybody asks
+    strict: bool = False  # an error rather than an answer that lacks a service; otherwise the default
 
     def request(self, userid: OwnId) -> bytes:
         where = urlsplit(self.url)
@@ -191,7 +191,7 @@ async def _closed_loop(target: Target, userids: Sequence[OwnId], in_flight: int)
     left, came = iter(userids), []
 
     async def client(connections: _Connections) -> None:
-        for userid in left:  # shared: who is free asks for the next one
+        for userid in left:  # shared: a free connection takes the next one
             request = target.request(userid)
             began = time.perf_counter()
             status, body = await connections.ask(request)
@@ -232,7 +232,7 @@ def _read(seconds: float, status: int, body: bytes) -> Answered:
 
 
 def generate(target: Target, userids: Sequence[OwnId], *, in_flight: int = 0, per_s: float = 0.0) -> Run:
-    """Ask for every user once: ``in_flight`` at a time, or ``per_s`` a second. In this process; see `generator`."""
+    """Send a request for every user: ``in_flight`` at a time, or ``per_s`` a second. See `generator`."""
     used, began = time.process_time(), time.perf_counter()
     if per_s:
         came = uvloop.run(_fixed_rate(target, userids, per_s))

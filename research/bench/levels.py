@@ -1,4 +1,4 @@
-"""What was measured at one level of load: a number of requests in flight, or a rate."""
+"""Measurements at one level of load: a number of requests in flight, or a rate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STAGES = ("redis", "elasticsearch", "feast", "triton", "total")
 
 @dataclass(frozen=True)
 class Level:
-    """What was measured at one concurrency."""
+    """Measurements at one concurrency."""
 
     concurrency: int
     requests: int
@@ -30,17 +30,17 @@ class Level:
 
 
 def percentile_ms(answers: Sequence[Answered], percent: float) -> float:
-    """Of the answers' latency."""
+    """Percentile of the answers' latency, in milliseconds."""
     return round(float(np.percentile([answer.seconds for answer in answers], percent)) * 1e3, 2)
 
 
 def stage_medians_ms(answers: Sequence[Answered]) -> dict[str, float]:
-    """What the server says of its stages, which overlap."""
-    told = [answer.took_ms for answer in answers if answer.took_ms]
+    """Median milliseconds of the server's stages, which overlap."""
+    timed = [answer.took_ms for answer in answers if answer.took_ms]
     return {
-        stage: round(float(np.median([took[stage] for took in told if stage in took])), 2)
+        stage: round(float(np.median([took[stage] for took in timed if stage in took])), 2)
         for stage in STAGES
-        if any(stage in took for took in told)
+        if any(stage in took for took in timed)
     }
 
 

@@ -1,6 +1,6 @@
-"""How fast this checkout's server answers beside that of another commit, in one run on one machine.
+"""Compare this checkout's server with that of another commit, in one run on one machine.
 
-The other commit gets a worktree and an environment of its own. Its server asks the same services, for the same release,
+The other commit gets a worktree and an environment of its own. Its server uses the same services, for the same release,
 where it differs from this checkout in nothing that these are made of; otherwise it has services and a release of its
 own. What only the other one needs is held (SIGSTOP). The turns alternate, over several rounds, so background load hits
 both.
@@ -71,7 +71,7 @@ def one_turn(ask: Generator, side: Side, loading: Loading, drawn: Drawn, request
 
 
 def idle_parts(sides: Mapping[str, Side], active: str) -> dict[str, Part]:
-    """What nobody needs while it is ``active``'s turn."""
+    """Processes that are not needed while it is ``active``'s turn."""
     needed = sides[active].parts.values()
     (idle,) = (side for name, side in sides.items() if name != active)
     return {name: part for name, part in idle.parts.items() if part not in needed}
@@ -112,7 +112,7 @@ def table(levels: Sequence[dict[str, Any]]) -> Table:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m research.measure.against", description="This server beside another commit's, in turns."
+        prog="python -m research.measure.against", description="This server against another commit's, in turns."
     )
     parser.add_argument("commit", nargs="?", help="what git calls it; default: where this branch left origin/main")
     parser.add_argument("--exchange", type=Path, help="that commit's exchange folder, trained with its own code")
@@ -154,7 +154,7 @@ def main(settings: Settings) -> None:
     levels = comparison(taken)
     console = Console()
     console.print(table(levels))
-    console.print("both servers asked the same services" if shared else "each server had services of its own")
+    console.print("both servers used the same services" if shared else "each server had services of its own")
     about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
     measured = {"same_services": shared, "rounds": given.rounds, "requests": given.requests, "levels": levels}
     if none := unanswered(levels, THIS):

@@ -1,4 +1,4 @@
-"""What a vector search costs and loses as a catalogue grows: ``make bench-index items=3883,60000,1000000``.
+"""Measure a vector search as a catalogue grows: ``make bench-index items=3883,60000,1000000``.
 
 The release's items are multiplied: a copy has the vectors of its original, moved at random by a part of what the
 channel's vectors differ among themselves, made equally long again. Real users' vectors then search them, exactly (flat)

@@ -1,4 +1,4 @@
-"""What was found of each user, kept in a file, so that a run that was ended goes on where it was."""
+"""Results of each user, kept in a file, so that an interrupted run resumes."""
 
 from __future__ import annotations
 

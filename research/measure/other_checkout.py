@@ -1,4 +1,4 @@
-"""Another commit of this repository that runs beside this checkout: its code, its environment, its server.
+"""Another commit of this repository that runs next to this checkout: its code, its environment, its server.
 
 Services and release are its own, too, unless it differs from this checkout in nothing that these are made of.
 """
@@ -53,7 +53,7 @@ def before_this_branch() -> str:
 
 
 def same_services(commit: str) -> bool:
-    """Whether the commit's server can ask the services that run here: nothing they are made of has changed since."""
+    """Whether the commit's server can use the services that run here: nothing they are made of has changed since."""
     return _git("diff", "--quiet", commit, "--", *_OF_THE_SERVICES).returncode == 0
 
 
@@ -69,7 +69,7 @@ class OtherCheckout:
     ) -> None:
         """``exchange``: its exchange folder, where it has been trained or even loaded before.
 
-        None: a new one, with a copy of this checkout's artifacts. ``shares_services``: its server asks the services
+        None: a new one, with a copy of this checkout's artifacts. ``shares_services``: its server uses the services
         that run here, for the release that is live in them.
         """
         self.commit = commit

@@ -1,8 +1,8 @@
-"""What it is worth that the next answer knows the last event: the held-out events replayed through the running server.
+"""Evaluate answers event by event: the held-out events replayed through the running server.
 
-Of each user the held-out events come one after the other: the server is asked as of each one's second, the list is held
-against that event, then the server is told. Beside that: told 1 or 5 events late, and never. And strangers: each is
-told the last few events that a user had before the held-out ones, and asked for what that user liked next.
+Each user's held-out events come one after the other: a request as of each one's second, whose list is compared with
+that event, then the event itself. For comparison: events sent 1 or 5 late, and never. And strangers, who have the last
+few events that a user had before the held-out ones, and that user's next liked items as targets.
 
 The events are taken back afterwards. `make events` waits so long. A run that was ended goes on where it was, as long as
 the same release is served.
@@ -91,7 +91,7 @@ def _summary(found: Sequence[Floats]) -> dict[str, Any]:
 
 @contextmanager
 def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
-    """Users are asked for by a few threads, each with connections of its own; a user by one thread."""
+    """A few threads send the requests, each with connections of its own; a user has one thread."""
     free: SimpleQueue[ServerLoop] = SimpleQueue()
     with ExitStack() as ends:
         for _ in range(IN_FLIGHT):

@@ -1,4 +1,4 @@
-"""How fast the server answers with one recipe and with the other, in one run: the releases take turns.
+"""Compare the server's speed with one recipe and with the other, in one run: the releases take turns.
 
 The newest release of each recipe that stands in the stores is put live (`make releases` lists them), measured as
 `make bench` measures, and exchanged for the other, several times over; so background load affects both equally.
@@ -49,7 +49,7 @@ class Loaded(NamedTuple):
 
 
 def loaded_releases(settings: Settings) -> tuple[list[Loaded], str | None]:
-    """What stands in the stores, the newest activation first; and the release that is live. Raises StepError."""
+    """Releases in the stores, the newest activation first, and the live one. Raises StepError."""
     store = RedisStore(settings)
     manifests = [(release, store.published(release).manifest) for release in store.history()]
     found = [Loaded(release, manifest.recipe.name, manifest.dataset.name) for release, manifest in manifests]
@@ -64,7 +64,7 @@ def newest_releases(loaded: Sequence[Loaded], dataset: str) -> dict[str, str]:
         if not releases:
             raise StepError(
                 f"No release of the recipe {recipe!r} on {dataset} stands in the stores. Make one with "
-                f"`RECSYS_RECIPE={recipe} make offline sync`; the other recipe's stays beside it."
+                f"`RECSYS_RECIPE={recipe} make offline sync`; the other recipe's stays loaded."
             )
         found[recipe] = releases[0]
     return found

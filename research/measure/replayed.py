@@ -64,7 +64,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What was found of one user.
+    """Results of one user.
 
     Attributes:
         ranks: a name of `LATE` -> as `replayed` gives it.

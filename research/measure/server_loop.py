@@ -1,4 +1,4 @@
-"""A running server as somebody uses it who asks and tells, and how nothing of that stays."""
+"""A running server under requests and events, and the removal of those events."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ TIMEOUT_S = 30.0
 
 
 class Loop(Protocol):
-    """What a measurement does with a server."""
+    """Operations of a measurement on a server."""
 
     def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        """The recommended items as of a second (None: of now, with all that was told), best first."""
+        """Request the recommended items as of a second (None: of now, with all events), best first."""
 
     def tell(self, events: Sequence[Event]) -> None:
         """Record events; the next answer knows them."""
 
     def take_back(self, userid: OwnId, prefix: str) -> None:
-        """As if a user's events whose eventids begin with ``prefix`` had never been told."""
+        """Remove a user's events whose eventids begin with ``prefix``."""
 
 
 class ServerLoop:
@@ -63,15 +63,15 @@ class ServerLoop:
         log = wire.event_log_key(self._dataset, wire.event_partition(userid))
         key = wire.user_events_key(self._dataset, userid)
         stored: Any = self._redis.hgetall(key)
-        told = {name: raw for name, raw in stored.items() if name.startswith(prefix.encode())}
-        if told:
+        sent = {name: raw for name, raw in stored.items() if name.startswith(prefix.encode())}
+        if sent:
             pipeline = self._redis.pipeline(transaction=True)
-            pipeline.hdel(key, *told)
-            pipeline.xdel(log, *(raw.partition(b" ")[0] for raw in told.values()))
+            pipeline.hdel(key, *sent)
+            pipeline.xdel(log, *(raw.partition(b" ")[0] for raw in sent.values()))
             pipeline.execute()
 
     def post(self, path: str, body: object) -> dict[str, Any]:
-        """What the server answers. Raises StepError."""
+        """Post a body, and read the answer. Raises StepError."""
         try:
             response = self._http.post(f"{self._url}{path}", json=body, timeout=TIMEOUT_S)
             answer: dict[str, Any] = response.json()

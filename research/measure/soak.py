@@ -43,7 +43,7 @@ _WARM_UP: Final = 0.3  # of the run, or two switches if those take longer
 
 
 class Plan(NamedTuple):
-    """How long, how much, how often."""
+    """Plan of a soak: minutes, rate, switches."""
 
     seconds: float
     per_s: float
