@@ -15,10 +15,7 @@ from offline.evaluation import metrics, replay
 from offline.evaluation.replay import Holdout
 from offline.evaluation.served import popular_lists
 from research.baselines import report as reports
-from research.baselines.contest import FUSION, Contest
-from research.baselines.contract import Fitted, Rival, Setting
-from research.baselines.fused import fused, greedy
-from research.baselines.report import Report
+from research.baselines.contest import FUSION, Contest, Fitted, Report, Rival, Setting, fused, greedy
 from research.experiments.fitted import digest, packed, unpacked
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from research.bench.compare import Loading, Turn, comparison, ratios, summary
-from research.bench.generator import Answered, Run
+from research.bench.against import Loading, Turn, comparison, ratios, summary
+from research.bench.load import Answered, Run
 
 
 def turn(ms: float, server_ms: float, *, requests: int = 10, refused: int = 0) -> Turn:

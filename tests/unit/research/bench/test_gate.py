@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from research.bench.gate import grown, unanswered
+from research.bench.against import grown, unanswered
 
 COUNTS = {"answered": 990, "degraded": 10, "refused": 10, "failed": 0}
 BEFORE = {

@@ -8,8 +8,7 @@ import pytest
 
 from data_exchange_center.steps import StepError
 from research.bench import generator
-from research.bench.asking import Load
-from research.bench.generator import LOST, Target, expect_answers, generate
+from research.bench.load import LOST, Load, Target, expect_answers, generate
 from tests.free_ports import free_ports
 from tests.unit.online.answering import Handler, answering
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from research.bench.growth import Sample, grown, growth
 from research.bench.processes import Use
+from research.bench.soak import Sample, grown, growth
 
 
 def samples(*rss_mb: float) -> list[Sample]:

@@ -7,12 +7,10 @@ import psutil
 import pytest
 
 from data_exchange_center.steps import StepError
-from research.bench.asking import Drawn
-from research.bench.compare import Loading, comparison
-from research.bench.generator import Answered, Run, Target
+from research.bench.against import OTHER, THIS, Loading, Side, comparison, idle_parts, one_turn, table, take_turns
+from research.bench.load import Answered, Drawn, Run, Target
 from research.bench.processes import Part
 from research.measure import against
-from research.measure.against import OTHER, THIS, Side, idle_parts, one_turn, table, take_turns
 
 
 class Asks:
