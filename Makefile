@@ -35,12 +35,12 @@ ROOMS := $(patsubst %/Makefile,%,$(wildcard */Makefile */*/Makefile online/stack
 listed = grep -hE '^[a-z0-9-]+:.*\#\# ' $(1) | awk -F ':.*\#\# ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 .PHONY: help
-help: ## list the targets (room=research: those that a room brings)
+help: ## list the targets (room=research: a room's own)
 	@$(call listed,$(if $(room),$(room)/Makefile,Makefile))
 	@$(if $(room),,echo "Rooms bring more: $(foreach room,$(ROOMS),make help room=$(room);)")
 
 .PHONY: setup setup-dev setup-research
-setup: .venv/.ready $(SERVICES)/.ready ## make the environment (.venv), bring the services' software (.services)
+setup: .venv/.ready $(SERVICES)/.ready ## make the environment (.venv), download the services' software (.services)
 setup-dev: setup .venv/.dev # what tests and lint need, too
 setup-research: setup .venv/.research # what measurements and pictures need, too
 
@@ -55,7 +55,7 @@ if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurep
 endef
 export python_fits
 
-# An environment of another Python is made anew when the requirements change.
+# An environment of another Python is replaced when the requirements change.
 .venv/.ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c "$$python_fits"
 	@[[ ! -e .venv || "$$($(BIN)/python -V 2>&1)" == "$$($(PYTHON) -V)" ]] || rm -rf .venv
@@ -66,14 +66,14 @@ export python_fits
 	@rm -rf recsys_pipeline.egg-info # left by an earlier build, it would hide the entry points of this one
 	@touch $@
 
-# A lock file names all that is needed, and leaves out on purpose what some packages ask for: see [tool.uv] in pyproject.toml.
+# A lock file names all that is needed, without some packages' unused dependencies: see [tool.uv] in pyproject.toml.
 install = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes
 .venv/.dev .venv/.research: .venv/.%: .venv/.ready requirements-%.txt
 	$(install) --requirement requirements-$*.txt
 	@touch $@
 
 .PHONY: services
-services: .venv/.ready ## bring what is missing of the services' software: Elasticsearch, Triton
+services: .venv/.ready ## download missing software of the services: Elasticsearch, Triton
 	$(BIN)/python -m online.stack.install
 
 $(SERVICES)/.ready: .venv/.ready online/stack/elasticsearch/jars.lock online/stack/triton/requirements.txt
@@ -82,11 +82,11 @@ $(SERVICES)/.ready: .venv/.ready online/stack/elasticsearch/jars.lock online/sta
 
 compile = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links
 compile_all = $(compile) pyproject.toml --universal --generate-hashes --no-annotate
-unneeded := --no-emit-package mypy --no-emit-package types-greenlet # Feast asks for SQLAlchemy's stubs and their checker
+unneeded := --no-emit-package mypy --no-emit-package types-greenlet # Feast depends on SQLAlchemy's stubs and their checker
 # $(call compile_image,image,sources): what an image installs, in the versions of requirements.txt
 compile_image = $(compile) $(2) --constraint requirements-dev.txt --generate-hashes --no-annotate --output-file online/stack/images/$(1).txt
 .PHONY: lock
-lock: ## pin the Python packages again: requirements*.txt, and in the same versions those of the images (upgrade=1: to the newest)
+lock: ## pin the Python packages again: requirements*.txt and the images' (upgrade=1: to the newest)
 	$(compile_all) --group dev --output-file requirements-dev.txt $(if $(upgrade),--upgrade)
 	$(compile_all) --group research --constraint requirements-dev.txt --output-file requirements-research.txt
 	$(compile_all) --group stack --constraint requirements-dev.txt $(unneeded) --output-file requirements.txt
@@ -102,7 +102,7 @@ lock: ## pin the Python packages again: requirements*.txt, and in the same versi
 	$(call compile_image,steps,pyproject.toml --group steps --group make) $(unneeded)
 
 .PHONY: lint
-lint: setup-dev ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs' links and figures
+lint: setup-dev ## run ruff, mypy, import-linter, shellcheck, hadolint; check the READMEs' links and figures
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -115,12 +115,12 @@ lint: setup-dev ## ruff, mypy, import-linter, shellcheck, hadolint; the READMEs'
 # --- the pipeline -----------------------------------------------------------------------------------------------------
 
 .PHONY: offline
-offline: .venv/.ready ## the seven offline steps: data, split, statistics, recall, features, ranking model
+offline: .venv/.ready ## run the seven offline steps: data, split, statistics, recall, features, ranking model
 	@$(BIN)/python -m offline.step_runner
 
 
 .PHONY: sync
-sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
+sync: ## load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
 	$(call step,offline_to_online/recall,s1_user_to_redis.py)
 	$(call step,offline_to_online/recall,s2_item_to_es.py)
 	$(call step,offline_to_online/rank,s1_feature_to_feast.py)
@@ -129,7 +129,7 @@ sync: ## offline to online: load Redis, Elasticsearch, Feast and Triton, check, 
 	$(call step,offline_to_online/release,s1_go_live.py)
 
 .PHONY: releases activate
-releases: setup ## the releases in the stores: which is live, which can be gone back to
+releases: setup ## list the releases in the stores, the live one and those to go back to
 	@$(BIN)/python -m offline_to_online.releases list
 
 activate: setup ## serve an earlier release again: make activate release=<id>
@@ -137,7 +137,7 @@ activate: setup ## serve an earlier release again: make activate release=<id>
 	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
 
 .PHONY: demo
-demo: setup ## the whole pipeline: data, training, services, sync, server, fifty films for the first user
+demo: setup ## run the whole pipeline: data, training, services, sync, server, fifty films for the first user
 	$(call timed,offline,$(MAKE) --no-print-directory offline)
 	$(call timed,services,$(MAKE) --no-print-directory up)
 	$(call timed,sync,$(MAKE) --no-print-directory sync)
@@ -148,10 +148,10 @@ demo: setup ## the whole pipeline: data, training, services, sync, server, fifty
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
 .PHONY: evaluate evaluate-offline
-evaluate: setup ## what the running server recommends against what users liked, into pic/figures/ (with_source=1: the source too)
+evaluate: setup ## evaluate the running server on the held-out ratings, into pic/figures/ (with_source=1: the source too)
 	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
 
-evaluate-offline: setup ## the same from the artifacts, searched exactly, no services
+evaluate-offline: setup ## evaluate the artifacts by exact search, without services
 	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
 
 # --- the services -----------------------------------------------------------------------------------------------------
@@ -167,52 +167,52 @@ down: setup ## stop them and the server; the data stays
 restart: setup ## stop and start them
 	@$(BIN)/python -m online.stack restart $(service)
 
-status: setup ## what runs: version, ports, pid, since when, memory, ready or not
+status: setup ## list the running services: version, ports, pid, start, memory, readiness
 	@$(BIN)/python -m online.stack status
 
-logs: setup ## the end of every log
+logs: setup ## print the end of every log
 	@$(BIN)/python -m online.stack logs $(service)
 
-serve: setup ## start the Flask server under gunicorn, or start it anew
+serve: setup ## start the Flask server under gunicorn, or restart it
 	@$(BIN)/python -m online.stack serve
 
 # --- the same in containers: images=built (default) or images=official; no Python is needed on this machine ----------
 
 .PHONY: docker-demo docker-up docker-down docker-status docker-logs
-docker-demo: ## make demo in containers: build the images, start them, train, sync, fifty films for the first user
+docker-demo: ## run the demo in containers: build the images, start them, train, sync, fifty films
 	@online/stack/docker.sh demo
 
-docker-up: ## the four services and the server in containers
+docker-up: ## start the four services and the server in containers
 	@online/stack/docker.sh up
 
-docker-down: ## end the containers; the data stays
+docker-down: ## stop the containers; the data stays
 	@online/stack/docker.sh down
 
-docker-status: ## which containers run, how they are, what memory they take
+docker-status: ## list the containers: state, health, memory
 	@online/stack/docker.sh status
 
-docker-logs: ## the end of what they said: make docker-logs service=triton
+docker-logs: ## print the end of the containers' logs (service=triton: of one)
 	@online/stack/docker.sh logs $(service)
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-full test-unit
-test: setup-dev ## lint, unit tests, the demo with MovieLens-100K on the real services, the page in a browser (six minutes)
+test: setup-dev ## run lint, unit tests, the demo with MovieLens-100K on the real services, the page in a browser (six minutes)
 	@$(BIN)/python -m tests.run test
 
-test-full: setup-dev ## what `make test` leaves out (half an hour); room=events: all tests of that room, and no others
+test-full: setup-dev ## run what `make test` leaves out (half an hour; room=events: all tests of that room alone)
 	@$(BIN)/python -m tests.run full $(room)
 
 outer := tests/unit/research tests/unit/past_one_machine
-test-unit: setup-dev ## no services, two minutes; of=core: without research and what is past one machine, of=outer: these alone
+test-unit: setup-dev ## run the unit tests, without services (two minutes; of=core: without research and past one machine, of=outer: these alone)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter outer,$(of)),$(outer),tests/unit) $(if $(filter core,$(of)),$(outer:%=--ignore %)) -q --numprocesses 2 --dist loadfile
 
 .PHONY: fuzz
-fuzz: setup-dev ## ten thousand requests made from the API's description, right and wrong ones (two minutes; cases=<how many>; url=<server>: of a running one)
+fuzz: setup-dev ## send ten thousand valid and invalid requests made from the API's description (two minutes; cases=<number>; url=<running server>)
 	FUZZ_CASES=$(or $(cases),10000) FUZZ_URL=$(url) $(BIN)/python -m pytest tests/unit/extras/test_fuzz.py -q --timeout 3600
 
 .PHONY: test-cluster test-clusters test-spark
-test-cluster: setup-dev ## past one machine: the services as clusters, nodes killed under load; Spark gives what pandas gives (it needs Python 3.11)
+test-cluster: setup-dev ## test clusters with nodes killed under load, and Spark against pandas (needs Python 3.11)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-clusters test-spark
 
 test-clusters: setup-dev
@@ -224,7 +224,7 @@ test-spark: setup-dev
 	OMP_NUM_THREADS=1 nice "$$python" -m pytest tests/past_one_machine/spark -q --timeout 1800
 
 .PHONY: test-containers
-test-containers: setup-dev ## the containers for real, where there is a Docker engine (.ci/engine can start one)
+test-containers: setup-dev ## test the real containers, where there is a Docker engine (.ci/engine can start one)
 	$(BIN)/python -m pytest tests/containers -q --timeout 1800
 
 include $(ROOMS:=/Makefile)

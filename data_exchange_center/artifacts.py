@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.files import folder_written_in_place, parts_of, write_json, written_in_place
+from data_exchange_center.files import parts_of, write_json, written_in_place
 
 Content = TypeVar("Content")
 Condition = tuple[str, str, Any]  # column, comparison, value: ("userid", ">=", 7)
@@ -70,25 +69,14 @@ class Table(_File):
         A reader may bring more rows than memory holds.
         """
         path = self.at(exchange_dir)
-        if not isinstance(frame, pd.DataFrame):
-            names = frame.schema.names
-            schema = self._schema(names, dict(zip(names, frame.schema.types, strict=True)), path)
-            if isinstance(frame, pa.RecordBatchReader):
-                with (
-                    written_in_place(path) as temporary,
-                    pq.ParquetWriter(temporary, schema, compression="zstd") as file,
-                ):
-                    for group in _groups(frame, self.rows_together):
-                        file.write_table(group.cast(schema), row_group_size=self.rows_together)
-                return path
-            table = frame.cast(schema)
-        else:
-            found = {str(name): self._type(column) for name, column in frame.items() if name not in self.columns}
-            schema = self._schema(list(frame.columns), found, path)
-            table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-        table = table.replace_schema_metadata(None)
-        with written_in_place(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd", row_group_size=self.rows_together)
+        if isinstance(frame, pd.DataFrame):
+            found = {str(name): self._type(column) for name, column in frame.items()}
+            frame = pa.Table.from_pandas(frame, self._schema(found, path), preserve_index=False)
+        schema = self._schema(dict(zip(frame.schema.names, frame.schema.types, strict=True)), path)
+        groups = _groups(frame, self.rows_together) if isinstance(frame, pa.RecordBatchReader) else [frame]
+        with written_in_place(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as file:
+            for group in groups:
+                file.write_table(group.cast(schema), row_group_size=self.rows_together)
         return path
 
     def read(
@@ -99,11 +87,7 @@ class Table(_File):
         return frame
 
     def read_arrow(
-        self,
-        exchange_dir: Path,
-        columns: list[str] | None = None,
-        only: Sequence[Condition] | None = None,
-        share: Callable[[int], slice] | None = None,
+        self, exchange_dir: Path, columns: list[str] | None = None, only: Sequence[Condition] | None = None
     ) -> pa.Table:
         """The table, or some of its columns and rows. Raises ArtifactError when it is missing or not as declared.
 
@@ -111,56 +95,24 @@ class Table(_File):
 
         Args:
             only: what holds of every row that is read; where statistics say that none is like that, nothing is read.
-            share: given how many rows there are, which of them are read, instead of ``only``.
         """
         path = self.require(exchange_dir)
         try:
             parts = parts_of(path)
-            self._expect_columns(parts, path)
-            tables = (
-                (pq.read_table(part, columns=columns, filters=only) for part in parts)
-                if share is None
-                else _rows(parts, columns, share)
-            )
-            return pa.concat_tables(tables)
+            self.expect_columns(parts, path)
+            return pa.concat_tables(pq.read_table(part, columns=columns, filters=only) for part in parts)
         except (pa.ArrowException, OSError) as error:
             raise self.wrong(path, f"cannot be read ({error})") from error
 
-    def types(self, exchange_dir: Path) -> Mapping[str, pa.DataType]:
-        """Types of all its columns, undeclared ones too. Raises ArtifactError as `read` does."""
-        path = self.require(exchange_dir)
-        try:
-            parts = parts_of(path)
-            self._expect_columns(parts, path)
-            return {field.name: field.type for field in pq.read_schema(parts[0])}
-        except (pa.ArrowException, OSError) as error:
-            raise self.wrong(path, f"cannot be read ({error})") from error
-
-    @contextmanager
-    def in_parts(self, exchange_dir: Path) -> Iterator[Path]:
-        """A folder that an engine writes parts into, in the order of their names.
-
-        It takes the table's place when the block ends well. Raises ArtifactError when the columns are not those
-        declared.
-        """
-        path = self.at(exchange_dir)
-        with folder_written_in_place(path) as temporary:
-            yield temporary
-            parts = parts_of(temporary)
-            self._expect_columns(parts, path)
-            for other in set(temporary.iterdir()) - set(parts):
-                other.unlink()  # marks and checksums of the engine
-
-    def _expect_columns(self, parts: Sequence[Path], path: Path) -> None:
-        for part in parts:
-            fields = [(field.name, field.type) for field in pq.read_schema(part)]
-            schema, found = pa.schema(fields), dict(fields)  # an engine may say more: that there is no null
-            if schema != self._schema(schema.names, found, path):
-                raise self.wrong(
-                    path, f"its columns are not as expected: {schema.to_string(show_field_metadata=False)}"
-                )
+    def expect_columns(self, parts: Sequence[Path], path: Path) -> None:
+        """Raise ArtifactError unless there are parts, each with the columns that are declared."""
         if not parts:
             raise self.wrong(path, "holds no part")
+        for part in parts:
+            fields = {field.name: field.type for field in pq.read_schema(part)}  # an engine may say more: no nulls
+            schema = pa.schema(list(fields.items()))
+            if schema != self._schema(fields, path):
+                raise self.wrong(path, f"its columns are not as expected: {schema.to_string()}")
 
     def _type(self, column: pd.Series) -> pa.DataType | None:
         """The type of a column that is not declared by name: strings where the table may hold some."""
@@ -169,13 +121,13 @@ class Table(_File):
             return pa.string()
         return next((each for each in self.open_ended if each != pa.string()), None)
 
-    def _schema(self, names: list[str], found: Mapping[str, pa.DataType | None], path: Path) -> pa.Schema:
-        """``found``: the types of columns that are not declared by name."""
-        absent = [name for name in self.columns if name not in names]
-        surplus = [name for name in names if name not in self.columns and found[name] not in self.open_ended]
+    def _schema(self, found: Mapping[str, pa.DataType | None], path: Path) -> pa.Schema:
+        """The declared types of columns in the order of ``found``; of others the type that is found."""
+        absent = [name for name in self.columns if name not in found]
+        surplus = [name for name, kind in found.items() if name not in self.columns and kind not in self.open_ended]
         if absent or surplus:
             raise self.wrong(path, f"columns {absent} are absent and {surplus} unexpected")
-        return pa.schema([(name, self.columns.get(name, found.get(name))) for name in names])
+        return pa.schema([(name, self.columns.get(name, kind)) for name, kind in found.items()])
 
 
 def _groups(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
@@ -187,21 +139,6 @@ def _groups(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
             yield waiting.slice(0, rows).combine_chunks()
             waiting = waiting.slice(rows)
     yield waiting.combine_chunks()
-
-
-def _rows(parts: Sequence[Path], columns: list[str] | None, share: Callable[[int], slice]) -> Iterator[pa.Table]:
-    """Some of the rows of all parts; a group of rows that has none of them is not read."""
-    files = [pq.ParquetFile(part) for part in parts]
-    yield files[0].schema_arrow.empty_table().select(columns or files[0].schema_arrow.names)
-    total = sum(file.metadata.num_rows for file in files)
-    begin, end, _ = share(total).indices(total)  # counted from the first row of each group in turn
-    for file in files:
-        for number in range(file.num_row_groups):
-            size = file.metadata.row_group(number).num_rows
-            first, last = max(begin, 0), min(end, size)
-            if first < last:
-                yield file.read_row_group(number, columns).slice(first, last - first)
-            begin, end = begin - size, end - size
 
 
 @dataclass(frozen=True)
@@ -256,46 +193,45 @@ _S2_VECTOR_RECALL = "offline/recall/s2_vector_recall.py"
 _S1_FEATURES = "offline/rank/s1_feature_engi.py"
 _S2_MODEL = "offline/rank/s2_model_train.py"
 
-_ids = pa.list_(pa.int32())
-_vector = pa.list_(pa.float32())
+_user, _item = {Columns.USER: pa.int32()}, {Columns.ITEM: pa.int32()}
+_ids, _levels, _vector = pa.list_(pa.int32()), pa.list_(pa.int8()), pa.list_(pa.float32())
+_event = {**_user, **_item, Columns.RATING: pa.int8(), Columns.TIMESTAMP: pa.int64()}
+_own_user = {**_user, Columns.OWN_ID: pa.string()}
+_own_item = {
+    **_item,
+    Columns.OWN_ID: pa.string(),
+    Columns.TITLE: pa.string(),
+    Columns.GENRES: pa.list_(pa.string()),
+}
+_profile, _numbers = (pa.string(), pa.int32()), (pa.float64(),)
 
+# --- Step 0: the data set in standard form, as step 1 (or its twin on Spark) reads it
 DATASET = Document(
     "offline/raw/dataset.json",
     _S0,
     "The Dataset that lies here: name, origin, sha256 of its tables; kinds of ids, levels, attributes, holdout.",
 )
-# The data set in standard form: what step 0 makes of any source, and step 1 (or its twin on Spark) begins with.
 RAW_INTERACTIONS = Table(
     "offline/raw/interactions.parquet",
     _S0,
     "Every event of the data set itself, sorted by user and time; of the same time in the order of the source, which "
     "may be finer than the seconds kept here: so the order of the rows counts. Ratings are codes of `Dataset.levels`, "
     "1 where events have no value.",
-    {
-        Columns.USER: pa.int32(),
-        Columns.ITEM: pa.int32(),
-        Columns.RATING: pa.int8(),
-        Columns.TIMESTAMP: pa.int64(),
-    },
+    _event,
 )
 RAW_USERS = Table(
     "offline/raw/users.parquet",
     _S0,
     "Every user of the data set itself, by number: own id and profile, as in `USERS`.",
-    {Columns.USER: pa.int32(), Columns.OWN_ID: pa.string()},
-    open_ended=(pa.string(), pa.int32()),
+    _own_user,
+    _profile,
 )
 RAW_ITEMS = Table(
     "offline/raw/items.parquet",
     _S0,
     "Every item, by number: own id, title, terms and numbers, as in `ITEMS`.",
-    {
-        Columns.ITEM: pa.int32(),
-        Columns.OWN_ID: pa.string(),
-        Columns.TITLE: pa.string(),
-        Columns.GENRES: pa.list_(pa.string()),
-    },
-    open_ended=(pa.float64(),),
+    _own_item,
+    _numbers,
 )
 RAW = (RAW_INTERACTIONS, RAW_USERS, RAW_ITEMS)
 EVENTS = Table(
@@ -304,125 +240,105 @@ EVENTS = Table(
     "Feedback (`events.Event`) that `make events` has brought: own ids as text, place in the log; without "
     "an eventid, that a user was forgotten. Empty where it is not trained on.",
     {
-        "eventid": pa.string(),
-        "userid": pa.string(),
-        "itemid": pa.string(),
-        "type": pa.string(),
-        "value": pa.float64(),
-        "timestamp": pa.int64(),
-        "recommendation": pa.string(),
-        "acknowledged_ms": pa.int64(),
-        "sequence": pa.int64(),
+        **dict.fromkeys(("eventid", "userid", "itemid", "type"), pa.string()),
+        **{"value": pa.float64(), "timestamp": pa.int64(), "recommendation": pa.string()},
+        **{"acknowledged_ms": pa.int64(), "sequence": pa.int64()},
     },
 )
+
+# --- Step 1: labels and split
 RATINGS = Table(
     "offline/ratings.parquet",
     _S1_SPLIT,
     "Every rating, labelled and split, sorted by user and time (ties in file order).",
-    {
-        Columns.USER: pa.int32(),
-        Columns.ITEM: pa.int32(),
-        Columns.RATING: pa.int8(),
-        Columns.TIMESTAMP: pa.int64(),
-        Columns.LABEL: pa.int8(),
-        Columns.SPLIT: pa.string(),
-    },
+    {**_event, Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
 )
 USERS = Table(
     "offline/users.parquet",
     _S1_SPLIT,
     "Every user's own id and profile, a column for each of `Dataset.profile`.",
-    {Columns.USER: pa.int32(), Columns.OWN_ID: pa.string()},
-    open_ended=(pa.string(), pa.int32()),
+    _own_user,
+    _profile,
 )
 ITEMS = Table(
     "offline/items.parquet",
     _S1_SPLIT,
     "Every item's own id, title (the own id where it has none) and terms; a column for each of `Dataset.numbers`.",
-    {
-        Columns.ITEM: pa.int32(),
-        Columns.OWN_ID: pa.string(),
-        Columns.TITLE: pa.string(),
-        Columns.GENRES: pa.list_(pa.string()),
-    },
-    open_ended=(pa.float64(),),
+    _own_item,
+    _numbers,
 )
 SPLIT_REPORT = Document("offline/split_report.json", _S1_SPLIT, "What the split was made from (sha256).")
-GENRES = Document(
-    "offline/genres.json",
-    _S2_TERMS,
-    "Genre names in code order; code = position + 1.",
-)
+
+# --- Step 2: genre statistics
+GENRES = Document("offline/genres.json", _S2_TERMS, "Genre names in code order; code = position + 1.")
 TERMS_REPORT = Document("offline/terms_report.json", _S2_TERMS, "What the terms were counted from (sha256).")
 IMPRESSION_TERMS = Table(
     "offline/impression_terms.parquet",
     _S2_TERMS,
     "One row a train or test rating, in the order of ratings.parquet: the user's genre impressions and clicks over the "
     "last interactions strictly before it.",
-    {Columns.USER: pa.int32(), Columns.ITEM: pa.int32()},
-    open_ended=(pa.int8(),),
+    {**_user, **_item},
+    (pa.int8(),),
 )
 USER_TERMS = Table(
     "offline/user_terms.parquet",
     _S2_TERMS,
     "Every user's newest genre impressions and clicks, as they are served.",
-    {Columns.USER: pa.int32()},
-    open_ended=(pa.int8(),),
+    _user,
+    (pa.int8(),),
 )
 ITEM_TERMS = Table(
-    "offline/item_terms.parquet",
-    _S2_TERMS,
-    "Every item's genre codes.",
-    {Columns.ITEM: pa.int32(), Columns.GENRES: _ids},
+    "offline/item_terms.parquet", _S2_TERMS, "Every item's genre codes.", {**_item, Columns.GENRES: _ids}
 )
+
+# --- Step 3: state of each user, popular items
 USER_PREFERENCES = Table(
     "offline/user_preferences.parquet",
     _S1_TERM_RECALL,
     "Each user's preferred genres as codes, most clicked first; empty where no genre was clicked often enough.",
-    {Columns.USER: pa.int32(), Columns.GENRES: _ids},
+    {**_user, Columns.GENRES: _ids},
 )
 USER_SEEN = Table(
     "offline/user_seen.parquet",
     _S1_TERM_RECALL,
     "The items each user has rated (train and test rows), which are never recommended again.",
-    {Columns.USER: pa.int32(), Columns.SEEN: _ids},
+    {**_user, Columns.SEEN: _ids},
 )
 USER_STATE = Table(
     "offline/user_state.parquet",
     _S1_TERM_RECALL,
     "Every user's profile codes, as the channels read them, and events, newest first (train and test rows).",
     {
-        Columns.USER: pa.int32(),
-        Columns.PROFILE: _ids,
-        Columns.ITEMS: _ids,
-        Columns.RATINGS: pa.list_(pa.int8()),
-        Columns.TIMES: pa.list_(pa.int64()),
+        **_user,
+        **{Columns.PROFILE: _ids, Columns.ITEMS: _ids, Columns.RATINGS: _levels, Columns.TIMES: pa.list_(pa.int64())},
     },
 )
 POPULAR = Table(
     "offline/popular.parquet",
     _S1_TERM_RECALL,
     "Items by the share of users who clicked them, best first: what cold-start users are served.",
-    {Columns.ITEM: pa.int32(), Columns.SCORE: pa.float32()},
+    {**_item, Columns.SCORE: pa.float32()},
 )
 TERM_RECALL_REPORT = Document(
-    "offline/term_recall_report.json", _S1_TERM_RECALL, "What term recall would have recalled."
+    "offline/term_recall_report.json", _S1_TERM_RECALL, "Share of users with preferred genres."
 )
+
+# --- Step 4: recall channels
 USER_VECTORS = Table(
     "offline/user_vectors.parquet",
     _S2_VECTOR_RECALL,
     "The user vectors that are stored: a column `vector_of(channel)` for every channel that learns one for each user; "
     "their inner product with an item vector is the model's ranking.",
-    {Columns.USER: pa.int32()},
-    open_ended=(_vector,),
+    _user,
+    (_vector,),
 )
 ITEM_VECTORS = Table(
     "offline/item_vectors.parquet",
     _S2_VECTOR_RECALL,
     "A column `vector_of(channel)` for every channel, its vectors all of the same length; null for an item that the "
     "channel was never trained on.",
-    {Columns.ITEM: pa.int32()},
-    open_ended=(_vector,),
+    _item,
+    (_vector,),
     rows_together=1 << 16,
 )
 CHANNELS = Binary(
@@ -433,17 +349,15 @@ CHANNELS = Binary(
 RECALL_REPORT = Document(
     "offline/recall_report.json", _S2_VECTOR_RECALL, "By channel name: configuration, curves, metrics."
 )
-FEATURE_SPEC = Document(
-    "offline/feature_spec.json",
-    _S1_FEATURES,
-    "The FeatureSpec of the ranking model.",
-)
+
+# --- Step 5: features, and what the ranker is trained on
+FEATURE_SPEC = Document("offline/feature_spec.json", _S1_FEATURES, "The FeatureSpec of the ranking model.")
 SAMPLES = Table(
     "offline/samples.parquet",
     _S1_FEATURES,
     "One row a train or test rating: label, split and the encoded input columns.",
     {Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
-    open_ended=(pa.float32(),),
+    (pa.float32(),),
     examples="pairs",
 )
 TEACHER_CHANNELS = Binary(
@@ -458,17 +372,9 @@ LISTS = Table(
     "What the ranker is trained on: lists of the teacher channels at later moments, with the history before and what "
     "was liked after, by item code. Features are the bytes of halves, candidate after candidate.",
     {
-        Columns.USER: pa.int32(),
-        "times": pa.int64(),
-        "lengths": pa.int32(),
-        "statistics": pa.list_(pa.int64()),
-        "events": _ids,
-        "ratings": pa.list_(pa.int8()),
-        "ages": _ids,
-        "candidates": _ids,
-        "liked": pa.list_(pa.bool_()),
-        "disliked": pa.list_(pa.bool_()),
-        "features": pa.binary(),
+        **{**_user, "times": pa.int64(), "lengths": pa.int32(), "statistics": pa.list_(pa.int64())},
+        **{"events": _ids, "ratings": _levels, "ages": _ids, "candidates": _ids},
+        **{"liked": pa.list_(pa.bool_()), "disliked": pa.list_(pa.bool_()), "features": pa.binary()},
     },
     examples="lists",
     rows_together=4096,  # some 20 MB
@@ -477,17 +383,19 @@ USER_FEATURES = Table(
     "offline/user_features.parquet",
     _S1_FEATURES,
     "Every user's newest raw feature values: profile (strings or whole numbers) and statistics.",
-    {Columns.USER: pa.int32()},
-    open_ended=(pa.string(), pa.int64()),
+    _user,
+    (pa.string(), pa.int64()),
 )
 ITEM_FEATURES = Table(
     "offline/item_features.parquet",
     _S1_FEATURES,
     "Every item's raw feature values: genre flags or statistics.",
-    {Columns.ITEM: pa.int32()},
-    open_ended=(pa.int64(),),
+    _item,
+    (pa.int64(),),
 )
 FEATURES_REPORT = Document("offline/features_report.json", _S1_FEATURES, "What the features were made from (sha256).")
+
+# --- Step 6: the ranker
 RANK_WEIGHTS = Binary("offline/ranker.pt", _S2_MODEL, "State dict of the ranking model.")
 RANK_REPORT = Document("offline/ranker_report.json", _S2_MODEL, "The ranking model: configuration, curves, metrics.")
 
@@ -495,19 +403,6 @@ ARTIFACTS: tuple[Artifact, ...] = tuple(value for value in list(globals().values
 
 # What goes live. The release's id is made of their bytes.
 RELEASE_PARTS: tuple[Artifact, ...] = (
-    USERS,
-    ITEMS,
-    GENRES,
-    ITEM_TERMS,
-    USER_PREFERENCES,
-    USER_SEEN,
-    POPULAR,
-    USER_VECTORS,
-    ITEM_VECTORS,
-    CHANNELS,
-    USER_STATE,
-    FEATURE_SPEC,
-    USER_FEATURES,
-    ITEM_FEATURES,
-    RANK_WEIGHTS,
+    *(USERS, ITEMS, GENRES, ITEM_TERMS, USER_PREFERENCES, USER_SEEN, POPULAR, USER_VECTORS, ITEM_VECTORS, CHANNELS),
+    *(USER_STATE, FEATURE_SPEC, USER_FEATURES, ITEM_FEATURES, RANK_WEIGHTS),
 )

@@ -13,8 +13,9 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import count, takewhile
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -33,7 +34,6 @@ EVENTS: Final = 100  # newest events that a channel is given, where it says noth
 BREAK_S: Final = 3600  # a request this long after the user's last event starts a new session
 LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it the clock tells a ranker nothing: the data is old
 CONTINUES, RETURNS = 0, 1  # regimes
-_TUPLES: Final = "profile", "hidden"  # fields of a `HistorySum` that are several arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +99,23 @@ class Channel(ABC):
         """
 
     def arrays(self) -> Arrays:
-        """All fields but the name, to be stored with the release."""
-        return {each.name: np.asarray(getattr(self, each.name)) for each in fields(self) if each.name != "name"}
+        """All fields but the name, to be stored with the release; of a tuple an array each, numbered, at the end."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "name"}
+        several = {f"{key}{n}": part for key, value in values.items() if isinstance(value, tuple)
+                   for n, part in enumerate(value)}  # fmt: skip
+        return {key: np.asarray(value) for key, value in values.items() if not isinstance(value, tuple)} | several
 
     @classmethod
     def of(cls, name: str, arrays: Arrays) -> Self:
         """Inverse of `arrays`; single numbers are numbers again. Raises KeyError when one is absent."""
-        stored = {each.name: arrays[each.name] for each in fields(cls) if each.name != "name"}
-        return cls(name=name, **{key: value if value.ndim else value.item() for key, value in stored.items()})
+        values: dict[str, Any] = {}
+        for key, kind in ((each.name, str(each.type)) for each in fields(cls) if each.name != "name"):
+            if kind.startswith("tuple"):
+                parts = takewhile(arrays.__contains__, (f"{key}{n}" for n in count()))
+                values[key] = tuple(arrays[part] for part in parts)
+            else:
+                values[key] = arrays[key] if arrays[key].ndim else arrays[key].item()
+        return cls(name=name, **values)
 
 
 class VectorChannel(Channel):
@@ -202,17 +211,20 @@ class HistorySum(VectorChannel):
         Where the sum is zero and popularity has no part, every item would get the same score: NaN. A linear item-item
         model, for example, knows nothing about a user without a history.
         """
-        items = requests.items[:, : self.events]
+        items = requests.items[:, : self.events]  # (m, n)
+        # the first field's sum begins with the base row and the profile's rows
         sums = np.zeros((len(self.rows), len(requests), self.items.shape[1]), np.float32)  # (fields, m, d)
         sums[0] = self.base[requests.regimes]
         for table, column in zip(self.profile, requests.profiles.T, strict=False):
             sums[0] += table[column]
+        # each field adds the weighted rows of the history
         for of_field, rows, weights in zip(sums, self.rows, self.weights(requests), strict=True):
             of_field += np.matmul(weights[:, None, :], rows[items])[:, 0]  # (m, 1, n) x (m, n, d)
-        vectors: Float32 = sums.sum(axis=0)
+        vectors: Float32 = sums.sum(axis=0)  # (m, d)
+        # hidden units read the sums and are added
         if self.hidden:
             up, bias, down = self.hidden
-            units = np.matmul(sums, up).sum(axis=0) + bias
+            units = np.matmul(sums, up).sum(axis=0) + bias  # (m, h)
             vectors += (units * sigmoid(units)) @ down
         if not self.bias.any():
             vectors[~vectors.any(axis=1)] = np.nan
@@ -227,20 +239,6 @@ class HistorySum(VectorChannel):
     def item_vectors(self) -> Float32:
         """(items + 1, d + 2)."""
         return index_vectors(self.items, self.bias, self.trained)
-
-    def arrays(self) -> Arrays:
-        """One for each profile field, and for each part of a hidden layer."""
-        several = {f"{part}{n}": each for part in _TUPLES for n, each in enumerate(getattr(self, part))}
-        rest = super(HistorySum, replace(self, profile=(), hidden=())).arrays()
-        return {key: array for key, array in rest.items() if key not in _TUPLES} | several
-
-    @classmethod
-    def of(cls, name: str, arrays: Arrays) -> Self:
-        tables: dict[str, Any] = {key: array for key, array in arrays.items() if not key.startswith(_TUPLES)}
-        for part in _TUPLES:
-            parts = sum(key.startswith(part) for key in arrays)
-            tables[part] = tuple(arrays[f"{part}{n}"] for n in range(parts))
-        return cls(name=name, **tables)
 
 
 def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
@@ -273,7 +271,7 @@ class StoredVectors(VectorChannel):
 
 @dataclass(frozen=True, eq=False)
 class ChannelSet:
-    """Channels over one vocabulary of items.
+    """All channels of a release that compute something when a request comes, over one vocabulary of items.
 
     Attributes:
         itemids: (items,) ascending; the code of ``itemids[c - 1]`` is c.
@@ -287,36 +285,13 @@ class ChannelSet:
         """Codes of ``itemids``, any shape; 0 for an unknown item."""
         return Vocabulary(self.itemids).codes(itemids)
 
-    def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
-        """One user's vector for each channel that has vectors, (d,), for a request at ``timestamp`` (seconds).
-
-        A channel that knows nothing about the user is left out: fusion would take whichever items the index returned
-        first for its best. ``profile``: (profile fields,) codes.
-        """
-        channels = [channel for channel in self.channels if isinstance(channel, VectorChannel)]
-        requests = self.requests(channels, history, profile, timestamp)
-        vectors = {channel.name: channel.user_vectors(requests[channel.events])[0] for channel in channels}
-        return {name: vector for name, vector in vectors.items() if not np.isnan(vector[0])}
-
-    def scores(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
-        """(items + 1,) by item code, for each channel without vectors: how one user's request scores the items."""
-        channels = [channel for channel in self.channels if not isinstance(channel, VectorChannel)]
-        requests = self.requests(channels, history, profile, timestamp)
-        return {channel.name: channel.scores(requests[channel.events])[0] for channel in channels}
-
-    def lists(self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int) -> Mapping[str, Hits]:
-        """The best ``size`` unseen items, as itemids, by each channel without vectors; for one user's request."""
-        found = {}
-        for name, scores in self.scores(history, profile, timestamp).items():
-            codes = self.codes(seen)
-            (hits,) = top_k(scores[None].copy(), size, np.zeros(len(codes), np.int64), codes)
-            found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
-        return found
-
     def requests(
         self, channels: Sequence[Channel], history: History, profile: Ints, timestamp: int
     ) -> dict[int, Requests]:
-        """By the number of events that a channel is given."""
+        """One user's request at ``timestamp`` (seconds), by the number of events that a channel is given.
+
+        ``profile``: (profile fields,) codes.
+        """
         lengths = {channel.events for channel in channels}
         codes = self.codes(history.itemids[: max(lengths, default=0)])
         return {
@@ -330,6 +305,31 @@ class ChannelSet:
             )
             for events in lengths
         }
+
+    def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+        """The user's vector for each channel that has vectors, (d,): queries of the index.
+
+        A channel that knows nothing about the user is left out: fusion would take whichever items the index returned
+        first for its best.
+        """
+        channels = [channel for channel in self.channels if isinstance(channel, VectorChannel)]
+        requests = self.requests(channels, history, profile, timestamp)
+        vectors = {channel.name: channel.user_vectors(requests[channel.events])[0] for channel in channels}
+        return {name: vector for name, vector in vectors.items() if not np.isnan(vector[0])}
+
+    def scores(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+        """(items + 1,) scores by item code, for each channel without vectors."""
+        channels = [channel for channel in self.channels if not isinstance(channel, VectorChannel)]
+        requests = self.requests(channels, history, profile, timestamp)
+        return {channel.name: channel.scores(requests[channel.events])[0] for channel in channels}
+
+    def lists(self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int) -> Mapping[str, Hits]:
+        """The best ``size`` unseen items, as itemids, of each channel without vectors."""
+        found, codes = {}, self.codes(seen)
+        for name, scores in self.scores(history, profile, timestamp).items():
+            (hits,) = top_k(scores[None].copy(), size, np.zeros(len(codes), np.int64), codes)
+            found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
+        return found
 
     def pack(self) -> bytes:
         """An .npz, without pickle."""

@@ -32,8 +32,6 @@ class Columns:
     RATINGS: Final = "ratings"  # list, parallel to ITEMS
     TIMES: Final = "times"  # list of seconds, parallel to ITEMS
     EVENT_TIMESTAMP: Final = "event_timestamp"  # when a row of the feature store became true
-    IMPRESSIONS: Final = "impressions"
-    CLICKS: Final = "clicks"
     N_RATINGS: Final = "n_ratings"  # statistic of a user: how many events the history has
 
     # names that an attribute's column cannot have

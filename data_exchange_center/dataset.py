@@ -13,7 +13,9 @@ from typing import Final, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from data_exchange_center.frozen import Frozen
 
 OwnId: TypeAlias = int | str
 MAX_BYTES: Final = 512  # of a string id, in UTF-8
@@ -66,11 +68,7 @@ WITH_EVENTS = "+events"  # at the end of a data set's name: feedback was merged
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class HoldoutRule(_Frozen):
+class HoldoutRule(Frozen):
     """Number of each user's last events that are held out for evaluation, or a share within bounds."""
 
     last: int | None = Field(default=None, ge=1)
@@ -104,7 +102,7 @@ class HoldoutRule(_Frozen):
         return self.last if self.last is not None else self.at_most
 
 
-class ItemNumber(_Frozen):
+class ItemNumber(Frozen):
     """A numeric attribute of items, and how models read it.
 
     Attributes:
@@ -130,7 +128,7 @@ class ItemNumber(_Frozen):
         return np.where(known, np.rint(np.where(known, values, 0) / self.unit), 0).astype(np.int64)
 
 
-class Dataset(_Frozen):
+class Dataset(Frozen):
     """One data set.
 
     Attributes:

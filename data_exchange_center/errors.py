@@ -1,7 +1,7 @@
 """The root of the project's own errors: a mistake or a fault that a person can do something about.
 
 A `RecsysError` is reported in one sentence, without a stack trace; any other exception is a bug and keeps its stack
-trace. `data_exchange_center.steps.run` turns the sentence into the end of a process, `online.web.errors` into the
+trace. `data_exchange_center.steps.run` turns the sentence into the end of a process, `online.web.guard` into the
 body of a response.
 """
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,12 +82,10 @@ class OneHotFeature(Frozen):
 class FlagFeature(Frozen):
     """One 0/1 column of a multi-hot feature."""
 
+    dtype: ClassVar[Dtype] = "int64"
+
     name: str
     entity: Entity
-
-    @property
-    def dtype(self) -> Dtype:
-        return "int64"
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
         """(n,) 0/1 -> (n,) float32. Raises MissingFeatureError for nulls."""
@@ -100,15 +98,13 @@ Transform = Literal["linear", "log1p"]
 class DenseFeature(Frozen):
     """A count, divided by ``scale`` so that the model sees 0..1; or the logarithm of 1 + count, divided by it."""
 
+    dtype: ClassVar[Dtype] = "int64"
+
     kind: Literal["number"] = "number"
     name: str
     entity: Entity
     scale: float
     transform: Transform = "linear"
-
-    @property
-    def dtype(self) -> Dtype:
-        return "int64"
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
         """(n,) counts -> (n,) value / scale. Raises MissingFeatureError for nulls."""
@@ -122,21 +118,19 @@ class ElapsedFeature(Frozen):
     the request.
     """
 
+    dtype: ClassVar[Dtype] = "int64"
+
     kind: Literal["elapsed"] = "elapsed"
     name: str
     entity: Entity
     scale: float
     transform: Transform = "linear"
 
-    @property
-    def dtype(self) -> Dtype:
-        return "int64"
+    def encode(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
+        """(n,) stored moments, as they are, for `at`. Raises MissingFeatureError for nulls."""
+        return _without_nulls(self.name, values).astype(np.float64)
 
-    def moments(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
-        """(n,) stored values -> (n,). Raises MissingFeatureError for nulls."""
-        return _without_nulls(self.name, values).astype(np.int64)
-
-    def encode(self, moments: NDArray[np.int64], timestamps: int | NDArray[np.integer]) -> Float32:
+    def at(self, moments: NDArray[np.floating], timestamps: int | NDArray[np.integer]) -> Float32:
         """Moments, any shape, at requests of times (seconds) that broadcast to it -> model inputs."""
         elapsed = np.where(moments == NEVER, 0, np.maximum(np.asarray(timestamps, np.int64) - moments, 0))
         return _scaled(elapsed / DAY_S, self.transform, self.scale)
@@ -199,69 +193,54 @@ class Encoded:
 
     Attributes:
         features: one for each column.
-        values: (n, features) model inputs; a column of an `ElapsedFeature` is empty.
-        moments: position of such a column -> (n,) what the stores hold.
+        values: (n, features) model inputs; of an `ElapsedFeature` the moments, and all columns then in 64 bits.
     """
 
     features: tuple[Feature, ...]
-    values: Float32
-    moments: Mapping[int, NDArray[np.int64]]
+    values: NDArray[np.floating]
 
     @classmethod
     def of(cls, features: tuple[Feature, ...], frame: Frame) -> Encoded:
         """Raw columns, n values each. Raises MissingFeatureError for nulls."""
-        timed = {n: feature for n, feature in enumerate(features) if isinstance(feature, ElapsedFeature)}
-        moments = {n: feature.moments(frame[feature.name]) for n, feature in timed.items()}
-        columns = [
-            np.zeros(moments[n].shape, np.float32) if isinstance(feature, ElapsedFeature)
-            else feature.encode(frame[feature.name])
-            for n, feature in enumerate(features)
-        ]  # fmt: skip
-        return cls(features, np.stack(columns, axis=1), moments)
+        return cls(features, np.stack([feature.encode(frame[feature.name]) for feature in features], axis=1))
 
     @classmethod
     def none(cls, features: tuple[Feature, ...], rows: int = 0) -> Encoded:
         """``rows`` rows of padding: zeros, and moments that have not come."""
-        timed = [n for n, feature in enumerate(features) if isinstance(feature, ElapsedFeature)]
-        nothing = np.zeros((rows, len(features)), np.float32)
-        return cls(features, nothing, {n: np.full(rows, NEVER, np.int64) for n in timed})
+        empty = [np.float64(NEVER) if isinstance(feature, ElapsedFeature) else np.float32(0) for feature in features]
+        return cls(features, np.tile(np.array(empty), (rows, 1)))
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, index: Any) -> Encoded:
         """Some rows, by any numpy index into them: a mask, positions of any shape, ``[:, None]``."""
-        return Encoded(self.features, self.values[index], {n: column[index] for n, column in self.moments.items()})
+        return Encoded(self.features, self.values[index])
 
     def having(self, name: str, values: Sequence[Any]) -> Encoded:
-        """The same with other raw values, n, of a feature that does not depend on the time; without it, the same."""
+        """The same with other raw values, n, of one feature; without that feature, the same."""
         place = next((n for n, each in enumerate(self.features) if each.name == name), None)
         if place is None:
             return self
-        feature = self.features[place]
-        assert not isinstance(feature, ElapsedFeature)  # noqa: S101
         changed = self.values.copy()
-        changed[:, place] = feature.encode(values)
-        return Encoded(self.features, changed, self.moments)
+        changed[:, place] = self.features[place].encode(values)
+        return Encoded(self.features, changed)
 
-    def at(self, timestamps: int | NDArray[np.integer]) -> Float32:
+    def at(self, timestamps: int | NDArray[np.integer]) -> NDArray[np.floating]:
         """(..., features) model inputs at requests of times (seconds), one or any that broadcast to the rows."""
-        if not self.moments:
+        timed = [(n, feature) for n, feature in enumerate(self.features) if isinstance(feature, ElapsedFeature)]
+        if not timed:
             return self.values
         shape = np.broadcast_shapes(self.values.shape[:-1], np.shape(timestamps))
-        rows = np.array(np.broadcast_to(self.values, (*shape, self.values.shape[-1])))
-        for n, moments in self.moments.items():
-            feature = self.features[n]
-            assert isinstance(feature, ElapsedFeature)  # noqa: S101
-            rows[..., n] = feature.encode(moments, timestamps)
+        rows = np.broadcast_to(self.values, (*shape, self.values.shape[-1])).astype(np.float32)
+        for n, feature in timed:
+            rows[..., n] = feature.at(self.values[..., n], timestamps)
         return rows
 
     @classmethod
     def joined(cls, parts: Sequence[Encoded]) -> Encoded:
         """One below the other; at least one."""
-        first = parts[0]
-        moments = {n: np.concatenate([part.moments[n] for part in parts]) for n in first.moments}
-        return cls(first.features, np.concatenate([part.values for part in parts]), moments)
+        return cls(parts[0].features, np.concatenate([part.values for part in parts]))
 
 
 class Widths(NamedTuple):
@@ -362,10 +341,8 @@ class FeatureSpec(Frozen):
 
     @cached_property
     def _positions(self) -> dict[Entity, NDArray[np.intp]]:
-        def positions(entity: Entity) -> NDArray[np.intp]:
-            return np.array([i for i, f in enumerate(self.features) if f.entity == entity], dtype=np.intp)
-
-        return {"user": positions("user"), "item": positions("item")}
+        of = np.array([feature.entity for feature in self.features])
+        return {"user": np.flatnonzero(of == "user"), "item": np.flatnonzero(of == "item")}
 
     def encode_users(self, users: Frame) -> Encoded:
         """Raw user columns, n values each. Raises MissingFeatureError for nulls."""
@@ -414,9 +391,7 @@ class FeatureSpec(Frozen):
         lists at once have one more dimension in front: (m, 1) users and times, (m, n) items.
         Raises ValueError when candidates or history are missing, or are given where the spec has none.
         """
-        self._expect(candidates, history)
-        rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)
-        self._fill(rows, users, items, timestamps, candidates)
+        rows = self._rows(self.width, users, items, timestamps, candidates, history)
         rows[..., self.history_slice] = history
         return rows
 
@@ -429,22 +404,25 @@ class FeatureSpec(Frozen):
         history: Float32 = _NOTHING,
     ) -> ModelInputs:
         """One user's list of n items, of the values that `assemble` puts into (n, width) rows. Raises as it does."""
-        self._expect(candidates, history)
-        rows = np.empty((len(items), self.widths.row), dtype=np.float32)
-        self._fill(rows, user, items, timestamp, candidates)
-        return ModelInputs(rows, history)
+        return ModelInputs(self._rows(self.widths.row, user, items, timestamp, candidates, history), history)
 
-    def _expect(self, candidates: Float32, history: Float32) -> None:
+    def _rows(
+        self,
+        width: int,
+        users: Encoded,
+        items: Encoded,
+        timestamps: int | NDArray[np.integer],
+        candidates: Float32,
+        history: Float32,
+    ) -> Float32:
+        """(..., n, width) rows with all columns but the history's."""
         if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.widths.history:
             raise ValueError(
                 f"{candidates.shape[-1]} candidate and {history.shape[-1]} history columns are given; the spec has "
                 f"{len(self.candidate)} and {self.widths.history}"
             )
-
-    def _fill(
-        self, rows: Float32, users: Encoded, items: Encoded, timestamps: int | NDArray[np.integer], candidates: Float32
-    ) -> None:
-        """All columns but the history's."""
+        rows = np.empty((*items.values.shape[:-1], width), dtype=np.float32)
         rows[..., self._positions["user"]] = users.at(timestamps)
         rows[..., self._positions["item"]] = items.at(timestamps)
         rows[..., self.candidate_slice] = candidates
+        return rows

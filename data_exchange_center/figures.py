@@ -1,9 +1,13 @@
-"""Folders of measured figures and of pictures, file names by recipe, and one look for all plots."""
+"""Measured figures: their folder and names, the machine they were measured on, one look for all plots."""
 
 from __future__ import annotations
 
+import os
+import platform
 from pathlib import Path
 from typing import Any, Final
+
+import psutil
 
 from data_exchange_center.recipes import DEFAULT
 
@@ -25,3 +29,17 @@ STYLE: Any = {
 def named(kind: str, recipe: str) -> str:
     """``kind`` for the default recipe, ``kind_recipe`` for another."""
     return kind if recipe == DEFAULT.name else f"{kind}_{recipe}"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory in GB, system and Python, as stated by each measured figure."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return {
+        "cpu": model or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }

@@ -33,25 +33,6 @@ def written_in_place(path: Path, mode: int = 0o644) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def folder_written_in_place(path: Path) -> Iterator[Path]:
-    """A temporary folder next to ``path`` that replaces it, file or folder, when the block ends well and vanishes
-    otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.is_dir():
-            path.rename(temporary.with_name(f"{temporary.name}.before"))
-        elif path.exists():
-            path.unlink()
-        temporary.rename(path)
-    finally:
-        for left in (temporary, temporary.with_name(f"{temporary.name}.before")):
-            shutil.rmtree(left, ignore_errors=True)
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """``content`` as readable JSON, whole or not at all."""
     with written_in_place(path) as temporary:

@@ -54,3 +54,11 @@ class History:
     @classmethod
     def empty(cls) -> History:
         return cls.unpack(b"")
+
+
+def state_as_of(history: History, seen: NDArray[np.int32], second: int | None) -> tuple[History, NDArray[np.int32]]:
+    """A user's history and seen items as a request at ``second`` sees them; None: all of them."""
+    if second is None:
+        return history, seen
+    known = history.as_of(second)
+    return known, seen[~np.isin(seen, np.setdiff1d(history.itemids, known.itemids))]

@@ -23,8 +23,10 @@ RECIPES: Final = "recsys.recipes"  # kind -> settings of a channel or ranker; th
 SERVED: Final = "recsys.served"  # form -> `channels.Channel` as a release holds it; the server imports it: numpy alone
 MODELS: Final = "recsys.models"  # kind -> how it is trained: see `offline.models.kinds`
 STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
-FEEDBACK: Final = "recsys.feedback"  # "collect" and "merge": what steps 0 and 1 do with servers' feedback
-RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.recount.Served`
+# Events that servers were sent: "unpack" and "apply" in a state of a user, "collect" (step 0) and "merge" (step 1) in a
+# data set; `extras.events` brings them
+FEEDBACK: Final = "recsys.feedback"
+RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.Served`
 
 
 class PluginError(RecsysError, ValueError):

@@ -66,7 +66,6 @@ TERM_RECALL = Step(
         artifacts.RATINGS,
         artifacts.USERS,
         artifacts.USER_TERMS,
-        artifacts.ITEM_TERMS,
         artifacts.GENRES,
     ),
     report=artifacts.TERM_RECALL_REPORT,

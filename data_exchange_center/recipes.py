@@ -68,7 +68,11 @@ class FMRecipe(VectorRecipe):
 
 
 class TowerRecipe(VectorRecipe):
-    """Two towers, trained by a softmax over items; user vector: profile, weighted sums over the history, a layer."""
+    """Two towers, trained by a softmax over items; user vector: profile, weighted sums over the history, a layer.
+
+    Trained at request points: moments in a user's past when a request could have come. The model sees the events before
+    such a moment, and those liked after it are its targets (drawn by `offline/data/requests.py`).
+    """
 
     together: ClassVar[bool] = True
 

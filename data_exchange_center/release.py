@@ -11,24 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
+from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import Recipe
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
 
 # Version of the stores' layout and of the model's inputs: a change of either is another number.
 # 2: the ranking model is given the user's history once, in a tensor of its own.
 FORMAT: Final = 2
 
 
-class Part(_Frozen):
+class Part(Frozen):
     """One file of a release."""
 
     path: str  # below the exchange folder
@@ -36,7 +32,7 @@ class Part(_Frozen):
     bytes: int
 
 
-class ParityRecord(_Frozen):
+class ParityRecord(Frozen):
     """That offline and online agree on a release, as `offline_to_online/rank/s3_check_offline_and_online.py` found."""
 
     users: int
@@ -46,7 +42,7 @@ class ParityRecord(_Frozen):
     triton_version: int
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """Description of a release: its parts, what the server needs to open it, and whether it may go live.
 
     One that another version of this project made, in another format, is invalid: `why_unreadable` says so.
@@ -71,7 +67,7 @@ class Manifest(_Frozen):
         return value
 
 
-class Published(_Frozen):
+class Published(Frozen):
     """Value of `wire.manifest_key` in Redis, written when a release goes live: all that a server needs."""
 
     manifest: Manifest

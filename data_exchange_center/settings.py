@@ -54,28 +54,30 @@ REDIS_SERVERS: Final = 6  # of a cluster on this machine, on ports one after the
 ELASTICSEARCH_NODES: Final = 3  # likewise
 
 
-class ServiceSettings(BaseModel):
-    """Settings common to all services."""
+class Part(BaseModel):
+    """A part of the tree."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+
+class ServiceSettings(Part):
+    """Settings common to all services."""
+
     host: str = "127.0.0.1"
 
+    def _places(self, nodes: str, port: int, here: int = 1) -> tuple[Address, ...]:
+        """Addresses of the nodes that are named, or else of ``here`` on this machine, or else host and port."""
+        if nodes:
+            named = (node.strip().rpartition(":") for node in nodes.split(","))
+            return tuple((host, int(port)) for host, _, port in named)
+        return tuple((self.host, port + n) for n in range(here if self.host in _LOOPBACK else 1))
 
-def _addresses(nodes: str, host: str, port: int, here: int) -> tuple[Address, ...]:
-    """Addresses of a service's nodes: those named, or else ``here`` of them on this machine, or else host and port."""
-    if nodes:
-        named = (node.strip().rpartition(":") for node in nodes.split(","))
-        return tuple((host, int(port)) for host, _, port in named)
-    return tuple((host, port + n) for n in range(here if host in _LOOPBACK else 1))
-
-
-def _http(addresses: tuple[Address, ...]) -> tuple[str, ...]:
-    return tuple(f"http://{host}:{port}" for host, port in addresses)
+    def _urls(self, nodes: str, port: int, here: int = 1, scheme: str = "http") -> tuple[str, ...]:
+        return tuple(f"{scheme}://{host}:{port}" for host, port in self._places(nodes, port, here))
 
 
 def _for_every_client(password: SecretStr) -> SecretStr:
-    """Refuse a password that Feast's connection string cannot express."""
+    """Reject passwords that redis.conf or Feast's connection string would need to escape."""
     text = password.get_secret_value()
     if unfit := re.search(r'[,"\\\x00-\x1f\x7f]', text):
         raise ValueError(f"it has {unfit[0]!r} in it, which Feast's connection string cannot express; choose another")
@@ -121,7 +123,7 @@ class RedisSettings(ServiceSettings):
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Addresses of the cluster's first nodes, or of the one server."""
-        return _addresses(self.nodes, self.host, self.port, REDIS_SERVERS if self.cluster else 1)
+        return self._places(self.nodes, self.port, REDIS_SERVERS if self.cluster else 1)
 
 
 class ElasticsearchSettings(ServiceSettings):
@@ -143,13 +145,11 @@ class ElasticsearchSettings(ServiceSettings):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """HTTP URLs of all known nodes."""
-        places = _addresses(self.nodes, self.host, self.port, ELASTICSEARCH_NODES if self.cluster else 1)
-        return tuple(f"{self.scheme}://{host}:{port}" for host, port in places)
+        """HTTP URLs of all known nodes; ``url``: the first, for messages."""
+        return self._urls(self.nodes, self.port, ELASTICSEARCH_NODES if self.cluster else 1, self.scheme)
 
     @property
     def url(self) -> str:
-        """The first address, for messages."""
         return self.urls[0]
 
     @model_validator(mode="after")
@@ -169,11 +169,10 @@ class FeastSettings(ServiceSettings):
     @property
     def urls(self) -> tuple[str, ...]:
         """HTTP URLs of the feature servers, used round robin; each must know a release before it goes live."""
-        return _http(_addresses(self.nodes, self.host, self.port, 1))
+        return self._urls(self.nodes, self.port)
 
     @property
     def url(self) -> str:
-        """The first address, for messages."""
         return self.urls[0]
 
 
@@ -192,17 +191,16 @@ class TritonSettings(ServiceSettings):
     @property
     def http_urls(self) -> tuple[str, ...]:
         """HTTP URLs of the Triton servers, used round robin."""
-        return _http(_addresses(self.http_nodes, self.host, self.http_port, 1))
+        return self._urls(self.http_nodes, self.http_port)
 
     @property
     def http_url(self) -> str:
-        """The first address, for messages."""
         return self.http_urls[0]
 
     @property
     def grpc_addresses(self) -> tuple[str, ...]:
         """gRPC addresses of all Triton servers, each of which must load a new model."""
-        return tuple(f"{host}:{port}" for host, port in _addresses(self.nodes, self.host, self.grpc_port, 1))
+        return tuple(f"{host}:{port}" for host, port in self._places(self.nodes, self.grpc_port))
 
     @model_validator(mode="after")
     def _scoring_nodes_load_models(self) -> Self:
@@ -266,19 +264,15 @@ class ServerSettings(ServiceSettings):
         return f"http://{host}:{self.port}"
 
 
-class MonitoringSettings(BaseModel):
+class MonitoringSettings(Part):
     """Prometheus and Grafana, on this machine alone."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     prometheus_port: Port = 9090
     grafana_port: Port = 3000
 
 
-class TracingSettings(BaseModel):
+class TracingSettings(Part):
     """OpenTelemetry: where the server sends traces, if anywhere."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""  # http://127.0.0.1:4318/v1/traces; empty: none
     share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the requests whose caller has not decided
@@ -288,19 +282,15 @@ class TracingSettings(BaseModel):
 IN_MEMORY: Final = "pandas"  # the engine that the core has
 
 
-class PandasSettings(BaseModel):
+class PandasSettings(Part):
     """The engine pandas."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     # GB (1e9 bytes) that a data set may take; left out: what is free. What takes more is refused before it is read
     memory_gb: Annotated[float, Field(gt=0)] | None = None
 
 
-class SparkSettings(BaseModel):
+class SparkSettings(Part):
     """The engine Spark; its software is brought by `make spark`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     # local[2], local-cluster[2,1,1024], spark://host:7077
     master: Annotated[str, Field(pattern=r"^(local(-cluster)?\[[\d,*]+\]|(spark|k8s)://\S+|yarn)$")] = "local[2]"
@@ -308,10 +298,8 @@ class SparkSettings(BaseModel):
     driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")] = "1g"
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(Part):
     """Workers that train the tower and the rankers of lists; see past_one_machine."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     workers: Annotated[int, Field(ge=1)] = 1  # processes on this machine, each with its share of the data
     restarts: Annotated[int, Field(ge=0)] = 3  # of all of them, when one has died

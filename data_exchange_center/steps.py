@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TextIO, TypeVar, overload
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -26,18 +28,10 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     raise argparse.ArgumentTypeError(f"whole numbers from 1 on with commas between are expected, found {text!r}")
 
 
-Item = TypeVar("Item")
-
 LINE_EVERY_S = 10.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} gone, {remaining} to go{postfix}"
 
 
-@overload
-def progress(
-    iterable: Iterable[Item], desc: str = ..., *, stream: TextIO | None = ..., **options: Any
-) -> tqdm[Item]: ...
-@overload
-def progress(iterable: None = ..., desc: str = ..., *, stream: TextIO | None = ..., **options: Any) -> tqdm[Any]: ...
 def progress(
     iterable: Iterable[Any] | None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any
 ) -> tqdm[Any]:
@@ -46,10 +40,10 @@ def progress(
     Where ``stream`` (standard error) is no terminal, what is over within ten seconds says nothing.
     """
     stream = stream or sys.stderr
-    if not stream.isatty():
-        options |= {"mininterval": LINE_EVERY_S, "delay": LINE_EVERY_S, "miniters": 1, "bar_format": _LINE}
-    file = stream if stream.isatty() else _Lines(stream)
-    return tqdm(iterable, desc, file=file, **options)
+    if stream.isatty():
+        return tqdm(iterable, desc, file=stream, **options)
+    options |= {"mininterval": LINE_EVERY_S, "delay": LINE_EVERY_S, "miniters": 1, "bar_format": _LINE}
+    return tqdm(iterable, desc, file=_Lines(stream), **options)
 
 
 class _Lines(io.TextIOBase):
@@ -87,6 +81,18 @@ def system_problem(error: OSError) -> str:
     )
 
 
+def _lost_output() -> str | int | None:
+    """Exit code or sentence for a standard output that takes no more: a closed pipe, a full disk; None: it does."""
+    try:
+        if not sys.stdout.isatty():
+            print(flush=True)  # noqa: T201 (to find out)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more when it ends
+        broken = isinstance(error, BrokenPipeError)
+        return 128 + signal.SIGPIPE if broken else f"the output cannot be written: {error.strerror}."
+    return None
+
+
 def run(main: Callable[[Settings], None]) -> None:
     """Run a step's ``main``. A `RecsysError`, or what the system refuses, ends the process with one sentence.
 
@@ -96,11 +102,12 @@ def run(main: Callable[[Settings], None]) -> None:
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for every request
     try:
         main(load_settings())
+        sys.stdout.flush()
     except RecsysError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 (the message for the user)
         sys.exit(error.exit_code)
     except OSError as error:
         logging.getLogger(__name__).debug("where the system refused", exc_info=True)
-        sys.exit(system_problem(error))
+        sys.exit(_lost_output() or system_problem(error))
     except KeyboardInterrupt:
         sys.exit("interrupted")

@@ -3,16 +3,15 @@
 Redis: in a cluster, all that one request reads bears the tag of the user's partition (`event_partition`), so that it
 lies in one slot and one round trip to one server brings it. What belongs to no user (the live release, the running
 experiments, how often somebody was forgotten, whether a release is kept) lies there as a copy for each partition.
-Feast's own layout in Redis is here for deleting a user's features without Feast. Elasticsearch's similarity
+Elasticsearch's similarity
 `max_inner_product` makes 1 + p of an inner product p, and 1 / (1 - p) where p is below zero: the order is the same.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -91,9 +90,6 @@ def noted_events_key(dataset: str, userid: OwnId) -> str:
 
 
 EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `extras.experiments.declaration.pack`; or absent
-ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: the same of those that ran, too
-EXPOSURE_USER: Final = "user"  # first field of an exposure's entry: `exposure_user`
-EXPOSURE: Final = "exposure"  # ... and the second: an `extras.experiments.store.Exposure`, packed
 
 
 def exposure_user(dataset: str, userid: OwnId) -> str:
@@ -215,42 +211,6 @@ def replacement(key: str) -> str:
 
 def _tag(partition: int) -> str:
     return f"{{{partition}}}"
-
-
-_WORD: Final = 0xFFFFFFFF
-
-
-def feast_online_key(number: int) -> bytes:
-    """Redis key, in Feast's database, of what all releases have of a user; version 3 of the layout."""
-    key = FEAST_KEY["user"].encode()
-    string, int64 = 2, 4  # of Feast's ValueType
-    parts = struct.pack("<III", 1, string, len(key)), key, struct.pack("<IIq", int64, 8, number)
-    return b"".join(parts) + FEAST_PROJECT.encode()
-
-
-def feast_fields(release: str, features: Iterable[str]) -> set[bytes]:
-    """The fields below that key which are a release's; ``features``: all that it stores of a user."""
-    view = feast_name(USER_SERVICE, release)
-    return {f"_ts:{view}".encode(), *(struct.pack("<I", _murmur3(f"{view}:{name}".encode())) for name in features)}
-
-
-def _murmur3(data: bytes) -> int:
-    """MurmurHash3 of 32 bits (Appleby, public domain), seed 0."""
-    value, whole = 0, len(data) // 4 * 4
-    for (block,) in struct.iter_unpack("<I", data[:whole]):
-        value = _rotated(value ^ _mixed(block), 13) * 5 + 0xE6546B64 & _WORD
-    value ^= _mixed(int.from_bytes(data[whole:], "little")) ^ len(data)
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        value = (value ^ value >> shift) * factor & _WORD
-    return value ^ value >> 16
-
-
-def _mixed(block: int) -> int:
-    return _rotated(block * 0xCC9E2D51 & _WORD, 15) * 0x1B873593 & _WORD
-
-
-def _rotated(value: int, bits: int) -> int:
-    return (value << bits | value >> 32 - bits) & _WORD
 
 
 Products = TypeVar("Products", NDArray[np.float32], NDArray[np.float64])

@@ -21,7 +21,7 @@ from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import UserStatistic
 
 if TYPE_CHECKING:
-    from offline_to_online.parity.recount import Served
+    from offline_to_online.parity import Served
 
 
 def first_event(events: Sequences, users: Ints, counts: Ints) -> Ints:

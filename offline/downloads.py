@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import requests
-from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
+from data_exchange_center.files import written_in_place
 from data_exchange_center.steps import StepError, progress
 
 log = logging.getLogger(__name__)
@@ -35,48 +35,27 @@ def download(folder: Path) -> tuple[Path, str]:
 
 
 def download_ml_1m(folder: Path) -> Path:
-    """GroupLens's ml-1m.zip in ``folder``, checked. A broken download is resumed, a wrong one restarted once.
+    """GroupLens's ml-1m.zip in ``folder``, checked.
 
-    Raises requests.RequestException when GroupLens cannot be reached, StepError when what it sends is wrong.
+    Raises requests.RequestException when GroupLens cannot be reached, StepError when it sends something else.
     """
     target = folder / "ml-1m.zip"
     if target.is_file() and _digest(target, "md5") == GROUPLENS_MD5:
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "ml-1m.zip.part"
-    for _ in range(2):
-        _fetch(GROUPLENS_URL, part)
-        if _digest(part, "md5") == GROUPLENS_MD5:
-            return part.replace(target)
-        log.warning("%s is not what GroupLens published (its MD5 is another); starting over", part)
-        part.unlink()
-    raise StepError(
-        f"{GROUPLENS_URL} does not send the published file. Fetch it another way and name it in RECSYS_DATA."
-    )
-
-
-@retry(
-    stop=stop_after_attempt(3),
-    reraise=True,
-    retry=retry_if_exception_type((requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout)),
-)
-def _fetch(url: str, part: Path) -> None:
-    """Append what ``part`` lacks of ``url``; begin again where the server does not know ranges."""
-    done = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # all of it is here
-        response.raise_for_status()
-        done = done if response.status_code == requests.codes.partial_content else 0
-        total = int(response.headers.get("Content-Length", 0)) + done
-        with (
-            part.open("ab" if done else "wb") as file,
-            progress(total=total or None, initial=done, unit="B", unit_scale=True, desc=part.stem) as bar,
-        ):
-            for chunk in response.iter_content(1 << 16):
-                file.write(chunk)
-                bar.update(len(chunk))
+    with written_in_place(target) as temporary:
+        with requests.get(GROUPLENS_URL, stream=True, timeout=TIMEOUT_S) as response, temporary.open("wb") as file:
+            response.raise_for_status()
+            total = int(response.headers.get("Content-Length", 0)) or None
+            with progress(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
+                for chunk in response.iter_content(1 << 16):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+        if _digest(temporary, "md5") != GROUPLENS_MD5:
+            raise StepError(
+                f"{GROUPLENS_URL} does not send the published file: its MD5 is another. Fetch it another way and name "
+                "it in RECSYS_DATA."
+            )
+    return target
 
 
 def download_ml_100k(folder: Path) -> Path:

@@ -15,7 +15,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -125,27 +125,22 @@ def release_year(title: str) -> float:
 
 def _expect_ids(layout: Layout, data: MovieLens) -> None:
     """Raise StepError for an id that is listed twice, a rating of an id that is not listed, a time in the future."""
-    first = 2 if layout.headers else 1  # line of the first row
-    rated, listed = layout.files[0], {Columns.USER: layout.files[1], Columns.ITEM: layout.files[2]}
-    for table, key in ((data.users, Columns.USER), (data.items, Columns.ITEM)):
-        if (twice := table[key].duplicated()).any():
-            row = int(twice.argmax())
+    rated, *listed = layout.files
+    for table, file, key in ((data.users, listed[0], Columns.USER), (data.items, listed[1], Columns.ITEM)):
+        ids, rated_ids = table[key], data.ratings[key]
+        for row in np.flatnonzero(ids.duplicated())[:1]:
+            before = layout.first + int((ids == ids[row]).argmax())
             raise StepError(
-                f"{listed[key]}, line {first + row}: {key} {table[key][row]} is there already, in line "
-                f"{first + int((table[key] == table[key][row]).argmax())}; list every id once."
+                f"{file}, line {layout.first + row}: {key} {ids[row]} is there already, in line {before}; list every "
+                "id once."
             )
-        if not (known := data.ratings[key].isin(table[key])).all():
-            row = int((~known).argmax())
-            found = data.ratings[key][row]
-            raise StepError(
-                f"{rated}, line {first + row}: a {key} that is listed in {listed[key]} expected, found {found}."
-            )
-    if (ahead := data.ratings[Columns.TIMESTAMP] > time.time() + AHEAD_S).any():
-        row = int(ahead.argmax())
-        raise StepError(
-            f"{rated}, line {first + row}: a time that is not in the future expected, in seconds since 1970, "
-            f"found {data.ratings[Columns.TIMESTAMP][row]}."
-        )
+        for row in np.flatnonzero(~rated_ids.isin(ids))[:1]:
+            expected = f"a {key} that is listed in {file}"
+            raise StepError(f"{rated}, line {layout.first + row}: {expected} expected, found {rated_ids[row]}.")
+    times = data.ratings[Columns.TIMESTAMP]
+    for row in np.flatnonzero(times > time.time() + AHEAD_S)[:1]:
+        expected = "a time that is not in the future expected, in seconds since 1970"
+        raise StepError(f"{rated}, line {layout.first + row}: {expected}, found {times[row]}.")
 
 
 # ------------------------------------------------------------------------------------------------------------- layouts
@@ -158,17 +153,23 @@ class Layout(NamedTuple):
         files: names of ratings, users and items.
         between: the fields of a rating.
         user: a line of users, with groups ``id``, ``gender``, ``age`` and ``job``; ``user_expected``: in words.
-        item: a line of items -> id, title and genres; None where it is malformed; ``item_expected``: in words.
-        headers: the first line of each file, where files have one.
+        item: a line of items, with groups ``id``, ``title``, and ``genres``, ``flags`` or ``words``, where these are 19
+            flags or lie between spaces; ``year``, where the title is without it; ``item_expected``: in words.
+        headers: the first line of each file; empty where files have none.
     """
 
     files: tuple[str, str, str]
     between: str
-    user: re.Pattern[str]
+    user: str
     user_expected: str
-    item: Callable[[str], tuple[int, str, list[str]] | None]
+    item: str
     item_expected: str
-    headers: tuple[str, ...] = ()
+    headers: tuple[str, str, str] = ("", "", "")
+
+    @property
+    def first(self) -> int:
+        """Line of the first row."""
+        return 2 if self.headers[0] else 1
 
 
 NO_GENRE = "(no genres listed)"  # how GroupLens spells an empty list
@@ -176,53 +177,29 @@ GENRES = (  # the flags of u.item, in its order
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
     *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
-_MOVIE = re.compile(r"(\d{1,9})::(.+)::([^:]*)")
-
-
-def _of_1m(line: str) -> tuple[int, str, list[str]] | None:
-    match = _MOVIE.fullmatch(line)
-    return match and (int(match[1]), match[2], [genre for genre in match[3].split("|") if genre not in ("", NO_GENRE)])
-
-
-def _of_grouplens(line: str) -> tuple[int, str, list[str]] | None:
-    fields = line.split("|")
-    flags = fields[5:]
-    if len(flags) != len(GENRES) or not fields[0].isdecimal() or not set(flags) <= {"0", "1"}:
-        return None
-    return int(fields[0]), fields[1], [genre for genre, flag in zip(GENRES, flags, strict=True) if flag == "1"]
-
-
-def _of_recbole(line: str) -> tuple[int, str, list[str]] | None:
-    fields = line.split("\t")
-    if len(fields) != 4 or not (fields[0].isdecimal() and fields[1]):
-        return None
-    itemid, title, year, genres = fields
-    return int(itemid), f"{title} ({year})" if year.isdecimal() else title, genres.split()
-
-
 LAYOUTS: Final = (
     Layout(
         ("ratings.dat", "users.dat", "movies.dat"),
         "::",
-        re.compile(r"(?P<id>\d{1,9})::(?P<gender>[^:]+)::(?P<age>\d{1,3})::(?P<job>[^:]+)(?:::.*)?"),
+        r"(?P<id>\d{1,9})::(?P<gender>[^:]+)::(?P<age>\d{1,3})::(?P<job>[^:]+)(?:::.*)?",
         "userid::gender::age::occupation::zip-code",
-        _of_1m,
+        r"(?P<id>\d{1,9})::(?P<title>.+)::(?P<genres>[^:]*)",
         "itemid::title::genre|genre",
     ),
     Layout(
         ("u.data", "u.user", "u.item"),
         "\t",
-        re.compile(r"(?P<id>\d{1,9})\|(?P<age>\d{1,3})\|(?P<gender>[^|]+)\|(?P<job>[^|]+)\|[^|]*"),
+        r"(?P<id>\d{1,9})\|(?P<age>\d{1,3})\|(?P<gender>[^|]+)\|(?P<job>[^|]+)\|[^|]*",
         "userid|age|gender|occupation|zip-code",
-        _of_grouplens,
+        r"(?P<id>\d{1,9})\|(?P<title>[^|]*)(?:\|[^|]*){3}\|(?P<flags>[01](?:\|[01]){18})",
         "itemid|title|dates|address and 19 genre flags",
     ),
     Layout(
         ("ml-100k.inter", "ml-100k.user", "ml-100k.item"),
         "\t",
-        re.compile(r"(?P<id>\d{1,9})\t(?P<age>\d{1,3})\t(?P<gender>[^\t]+)\t(?P<job>[^\t]+)\t[^\t]*"),
+        r"(?P<id>\d{1,9})\t(?P<age>\d{1,3})\t(?P<gender>[^\t]+)\t(?P<job>[^\t]+)\t[^\t]*",
         "userid, age, gender, occupation and zip-code between tabs",
-        _of_recbole,
+        r"(?P<id>\d{1,9})\t(?P<title>[^\t]+)\t(?P<year>[^\t]*)\t(?P<words>[^\t]*)",
         "itemid, title, year and genres between tabs",
         (
             "user_id:token\titem_id:token\trating:float\ttimestamp:float",
@@ -239,29 +216,37 @@ def layout_of(files: Mapping[str, Any]) -> Layout | None:
     return next((layout for layout in LAYOUTS if all(name in files for name in layout.files)), None)
 
 
-def parse(layout: Layout, ratings: bytes, users: bytes, items: bytes) -> MovieLens:
+def parse(layout: Layout, *contents: bytes) -> MovieLens:
     """The content of the three files -> tables. Raises MalformedLineError and StepError."""
-    first = 2 if layout.headers else 1  # line of the first row
-
-    def user(line: str) -> tuple[int, str, int, str] | None:
-        match = layout.user.fullmatch(line)
-        return match and (int(match["id"]), match["gender"], int(match["age"]), match["job"])
-
-    head, user_head, item_head = layout.headers or ("", "", "")
-    rated = _ratings(layout, _body(layout.files[0], ratings, head), first)
-    people = _rows(layout.files[1], _body(layout.files[1], users, user_head), user, layout.user_expected, first)
-    films = _rows(layout.files[2], _body(layout.files[2], items, item_head), layout.item, layout.item_expected, first)
-    of_users = pd.DataFrame(people, columns=[Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION])
-    of_items = pd.DataFrame(films, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES])
+    rated, people, films = map(_body, layout.files, contents, layout.headers)
+    ratings = _ratings(layout, rated)
+    users = [
+        (int(user["id"]), user["gender"], int(user["age"]), user["job"])
+        for user in _rows(layout, layout.files[1], people, layout.user, layout.user_expected)
+    ]
+    items = [_item(item) for item in _rows(layout, layout.files[2], films, layout.item, layout.item_expected)]
+    of_users = pd.DataFrame(users, columns=[Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION])
+    of_items = pd.DataFrame(items, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES])
     return MovieLens(
-        rated,
+        ratings,
         of_users.astype({Columns.USER: "int32", Columns.AGE: "int32"}),
         of_items.astype({Columns.ITEM: "int32"}),
     )
 
 
+def _item(found: Mapping[str, str]) -> tuple[int, str, list[str]]:
+    """Id, title with the year, genres."""
+    year = found.get("year", "")
+    title = f"{found['title']} ({year})" if year.isdecimal() else found["title"]
+    if "flags" in found:
+        genres = [genre for genre, flag in zip(GENRES, found["flags"].split("|"), strict=True) if flag == "1"]
+    else:
+        genres = found["genres"].split("|") if "genres" in found else found["words"].split()
+    return int(found["id"]), title, [genre for genre in genres if genre not in ("", NO_GENRE)]
+
+
 def _body(file: str, content: bytes, header: str) -> bytes:
-    """Cut the header off. Raises StepError where there is nothing, or another header."""
+    """The rows below the header. Raises StepError where there is nothing, or another header."""
     if not content.strip():
         raise StepError(f"{file} is empty: a row on every line expected.")
     if not header:
@@ -272,14 +257,9 @@ def _body(file: str, content: bytes, header: str) -> bytes:
     return body
 
 
-def _ratings(layout: Layout, content: bytes, first: int) -> pd.DataFrame:
+def _ratings(layout: Layout, content: bytes) -> pd.DataFrame:
     """Arrow reads the million lines at once; only when it stumbles are they walked one by one to name the bad one."""
-    types = {
-        Columns.USER: pa.int32(),
-        Columns.ITEM: pa.int32(),
-        Columns.RATING: pa.int8(),
-        Columns.TIMESTAMP: pa.int64(),
-    }
+    types = artifacts.RAW_INTERACTIONS.columns
     try:
         table = pacsv.read_csv(
             pa.BufferReader(content.replace(layout.between.encode(), b"\t")),
@@ -296,24 +276,24 @@ def _ratings(layout: Layout, content: bytes, first: int) -> pd.DataFrame:
     good = re.compile(rb"\d{1,9}%(s)b\d{1,9}%(s)b[1-5]%(s)b\d{1,11}" % {b"s": layout.between.encode()})
     expected = "four whole numbers, userid, itemid, a rating of 1 to 5 and timestamp, "
     expected += f"with {layout.between!r} between them"
-    for number, line in enumerate(content.splitlines(), start=first):
+    for number, line in enumerate(content.splitlines(), start=layout.first):
         if not good.fullmatch(line):
             raise MalformedLineError(layout.files[0], number, line.decode("latin-1"), expected)
     raise StepError(f"{layout.files[0]} cannot be read: {expected} expected on every line.")
 
 
-def _rows(file: str, content: bytes, read_line: Callable[[str], Any], expected: str, first: int) -> list[Any]:
+def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str) -> Iterator[dict[str, str]]:
+    """The groups of the pattern in each line. Raises MalformedLineError for a line that is another."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("iso-8859-1")
-    rows = []
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=first):  # a title may hold other ends
-        row = read_line(line.removesuffix("\r"))
-        if row is None:
-            raise MalformedLineError(file, number, line, expected)
-        rows.append(row)
-    return rows
+    lines = text.removesuffix("\n").split("\n")  # a title may hold other ends
+    for number, line in enumerate(lines, start=layout.first):
+        found = re.fullmatch(pattern, line.removesuffix("\r"))
+        if found is None:
+            raise MalformedLineError(file, number, line.removesuffix("\r"), expected)
+        yield found.groupdict()
 
 
 # ------------------------------------------------------------------------ where files come from: folder, zip

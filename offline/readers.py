@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import Condition
@@ -26,32 +27,19 @@ OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
 InputsReader = Callable[[Settings], Inputs]  # as `read_inputs`
 
 
-def read_inputs(
-    settings: Settings, parts: Sequence[str] = PAST, share: Callable[[int], slice] = lambda _: slice(None)
-) -> Inputs:
-    """``parts``: values of Split; evaluation alone reads the held-out rows. ``share``: given the number of users,
-    whose events are read; all users keep their place.
+def read_inputs(settings: Settings, parts: Sequence[str] = PAST, only: Sequence[Condition] | None = None) -> Inputs:
+    """Read what the models are fitted on. All users and items have a place, with events or without.
+
+    Args:
+        parts: values of `Split`; evaluation alone reads the held-out rows.
+        only: conditions on the rows of `artifacts.RATINGS`.
 
     Raises ArtifactError when a file is missing.
     """
     folder = settings.exchange_dir
     users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
-    own = _events_of(users, share(len(users)))
-    ratings = artifacts.RATINGS.read(folder, only=own)
-    ratings = ratings[ratings[Columns.SPLIT].isin(parts)]
-    return make_inputs(ratings, users, items, read_dataset(folder))
-
-
-def _events_of(users: pd.DataFrame, part: slice) -> list[Condition] | None:
-    """Conditions on ratings; None: all of them. ``part``: of the users in order."""
-    if part == slice(None):
-        return None
-    own = users[Columns.USER].sort_values().iloc[part]
-    return (
-        [(Columns.USER, "in", [])]
-        if own.empty
-        else [(Columns.USER, ">=", own.iloc[0]), (Columns.USER, "<=", own.iloc[-1])]
-    )
+    ratings = artifacts.RATINGS.read(folder, only=only)
+    return make_inputs(ratings[ratings[Columns.SPLIT].isin(parts)], users, items, read_dataset(folder))
 
 
 def read_with_holdout(settings: Settings) -> Inputs:
@@ -115,19 +103,14 @@ def read_samples(settings: Settings) -> tuple[Float32, pd.DataFrame, FeatureSpec
     return table[list(spec.columns)].to_numpy(np.float32), ratings, spec
 
 
-def read_lists(settings: Settings, past: Sequences, share: Callable[[int], slice] | None = None) -> Lists:
-    """The lists that a ranker is trained on. ``share``: given how many there are, which of them are read.
+def read_lists(settings: Settings, past: Sequences, table: pa.Table | None = None) -> Lists:
+    """The lists that a ranker is trained on; ``table``: some of `artifacts.LISTS`, None: all.
 
-    Raises ArtifactError when they are missing, or not of the past's users, StepError when the share has none.
+    Raises ArtifactError when they are missing, or not of the past's users.
     """
-    table = artifacts.LISTS.read_arrow(settings.exchange_dir, share=share)
-    if share is not None and not len(table):
-        raise StepError(
-            "the ranker has fewer training lists than workers: start fewer of them, or a single one, by "
-            "RECSYS_TRAINING__WORKERS."
-        )
+    found = artifacts.LISTS.read_arrow(settings.exchange_dir) if table is None else table
     try:
-        return Lists.of_table(table, past.userids)
+        return Lists.of_table(found, past.userids)
     except ValueError as error:
         raise artifacts.LISTS.wrong(artifacts.LISTS.at(settings.exchange_dir), str(error)) from error
 

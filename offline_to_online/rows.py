@@ -39,27 +39,17 @@ _SEED: Final = 0
 # Users and the popular list, for Redis.
 
 
-@dataclass(frozen=True)
-class UserRow:
-    """Recall's state of one user."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class UserRow(StoredUser):
+    """What recall needs of one user, as the server reads it from Redis."""
 
-    userid: int  # the number
-    own_id: OwnId  # the data set's id, and the key in Redis
-    genres: NDArray[np.int32]  # preferred genre codes, most clicked first; may be empty
-    seen: NDArray[np.int32]  # itemids that are never recommended again
-    profile: NDArray[np.int32]  # codes that the channels read
-    history: History
-    vectors: Mapping[str, NDArray[np.float32]]  # by `vector_of(channel)`; absent where a channel has none for the user
-
-    def stored(self) -> StoredUser:
-        """The user as the server reads it from Redis."""
-        return StoredUser(self.userid, tuple(self.genres.tolist()), self.seen, self.profile, self.history, self.vectors)
+    own_id: OwnId  # what people call the user, and the key in Redis
 
     def fields(self) -> dict[str, bytes]:
         """The hash's fields."""
         return {
-            wire.USER_NUMBER: wire.pack_ids([self.userid]),
-            wire.USER_TERM: wire.pack_ids(self.genres),
+            wire.USER_NUMBER: wire.pack_ids([self.number]),
+            wire.USER_TERM: wire.pack_ids(self.terms),
             wire.USER_FILTER: wire.pack_ids(self.seen),
             wire.USER_PROFILE: wire.pack_ids(self.profile),
             wire.USER_HISTORY: self.history.pack(),
@@ -95,7 +85,7 @@ def user_rows(exchange_dir: Path) -> list[UserRow]:
     own_ids = read_user_ids(exchange_dir)
     genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
     seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
-    vectors = stored_vectors(exchange_dir)
+    vectors = vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
     states = artifacts.USER_STATE.read(exchange_dir).set_index(Columns.USER)
     profiles = states[Columns.PROFILE].to_dict()
     histories = {
@@ -109,9 +99,9 @@ def user_rows(exchange_dir: Path) -> list[UserRow]:
         raise artifacts.USERS.wrong(artifacts.USERS.at(exchange_dir), f"user number {min(strangers)} is not in it")
     return [
         UserRow(
-            userid=userid,
+            number=userid,
             own_id=own_ids[userid],
-            genres=_ids(genres.get(userid)),
+            terms=tuple(_ids(genres.get(userid)).tolist()),
             seen=_ids(seen.get(userid)),
             profile=_ids(profiles.get(userid)),
             history=histories.get(userid, History.empty()),
@@ -119,11 +109,6 @@ def user_rows(exchange_dir: Path) -> list[UserRow]:
         )
         for userid in userids
     ]
-
-
-def stored_vectors(exchange_dir: Path) -> dict[int, dict[str, NDArray[np.float32]]]:
-    """Users' learned vectors: userid -> `vector_of(channel)` -> vector."""
-    return vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
 
 
 def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, NDArray[np.float32]]]:
@@ -202,9 +187,7 @@ class ItemRow:
     title: str
     genres: tuple[int, ...]  # codes
     attributes: Mapping[str, Any]  # by name: a list of values, a number, or None where the item has none
-    vectors: Mapping[
-        str, NDArray[np.float32]
-    ]  # by `vector_of(channel)`; absent where the channel was not trained on it
+    vectors: Mapping[str, Float32]  # by `vector_of(channel)`; absent where the channel was not trained on it
 
     def document(self) -> dict[str, Any]:
         return {
@@ -317,16 +300,16 @@ class Search:
 def sampled_users(rows: Sequence[UserRow], size: int) -> list[UserRow]:
     """Up to ``size`` users known to recall: those with the longest histories, and others at random."""
     known = [row for row in rows if row.vectors or len(row.history)]
-    by_history = sorted(known, key=lambda row: (-len(row.seen), row.userid))
+    by_history = sorted(known, key=lambda row: (-len(row.seen), row.number))
     longest, rest = by_history[:LONGEST], by_history[LONGEST:]
     order = np.random.default_rng(_SEED).permutation(len(rest))[: max(0, size - len(longest))]
-    return sorted((*longest[:size], *(rest[i] for i in order)), key=lambda row: row.userid)
+    return sorted((*longest[:size], *(rest[i] for i in order)), key=lambda row: row.number)
 
 
 def request_time(row: UserRow) -> int:
     """Time of a check's request for a user, in seconds: for half of them within their last session, else days later."""
     last = int(row.history.times[0]) if len(row.history) else 0
-    return last + (SOON_S if row.userid % 2 else LATER_S)
+    return last + (SOON_S if row.number % 2 else LATER_S)
 
 
 def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp: int) -> dict[str, Float32]:
@@ -335,7 +318,7 @@ def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp
     Raises CheckError for a vector that is not as wide as the index's.
     """
     try:
-        return user_vectors(manifest, channels, row.stored(), timestamp)
+        return user_vectors(manifest, channels, row, timestamp)
     except ServiceError as error:
         raise CheckError(f"user {row.own_id!r}: {error.what}") from error
 

@@ -1,7 +1,7 @@
 """Run a service as several nodes on this machine, a cluster: each is restarted when it ends, all are stopped together.
 
 Redis Cluster: six servers, three masters and a replica each, on ports one after the other. A master that writes waits
-for nobody; a client that must know that a replica has it waits itself (extras/events/functions.py). A master that has
+for nobody; a client that must know that a replica has it waits itself (extras/events/log.py). A master that has
 lost its replica, or sight of the others, goes on for a node's timeout at most before it refuses requests.
 Elasticsearch: three nodes, each of which may be master and holds data.
 

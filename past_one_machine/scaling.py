@@ -41,9 +41,8 @@ from rich.table import Table
 from scipy.optimize import nnls
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.figures import COLOURS, FIGURES, PICTURES, STYLE
+from data_exchange_center.figures import COLOURS, FIGURES, PICTURES, STYLE, machine
 from data_exchange_center.files import parts_of, write_json, written_in_place
-from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run, whole_numbers
 from offline.step_runner import ROOT

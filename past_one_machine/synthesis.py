@@ -41,13 +41,13 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import MAX_INTEGER, Dataset
-from data_exchange_center.figures import FIGURES
-from data_exchange_center.files import folder_written_in_place, sha256, write_json
-from data_exchange_center.machine import machine
+from data_exchange_center.figures import FIGURES, machine
+from data_exchange_center.files import sha256, write_json
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress, run
 from offline import movielens, published
 from offline.preprocess import s0_get_data
+from past_one_machine.spark.users import folder_written_in_place
 
 SEED: Final = 20
 Ints = NDArray[np.integer]

@@ -24,9 +24,8 @@ import requests
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES
+from data_exchange_center.figures import FIGURES, machine
 from data_exchange_center.files import write_json
-from data_exchange_center.machine import machine
 from data_exchange_center.settings import load_settings
 
 COMPOSE_FILES: Final = {"built": "docker-compose.yml:docker-compose.build.yml", "official": "docker-compose.yml"}

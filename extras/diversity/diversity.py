@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.features import Float32
 
-# Of rarity beside similarity. Without it lists that differ within are more alike among users: fewer items are on
+# Weight of rarity. Without it lists that differ within are more alike among users: fewer items are on
 # anybody's list, and more popular ones (pic/figures/tune_diversity.json).
 RARITY: Final = 0.5
 
@@ -79,6 +79,6 @@ def similarity_rows(vectors: Sequence[Float32], flags: Float32) -> Float32:
 
 
 def _directions(rows: Float32) -> NDArray[np.float64]:
-    """Of length 1, or 0 where there is none."""
+    """Rows scaled to length 1; zero rows stay zero."""
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, np.inf)

@@ -16,7 +16,7 @@ from data_exchange_center.fusion import Hits
 from data_exchange_center.vocabulary import Vocabulary
 from extras.diversity.diversity import diverse_order, rarity, similarity_rows
 from online.recommend.fallback import ExactItems
-from online.recommend.recommend import Answered
+from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.recommend.types import Answer, Ranked, Request
 from online.web.parts import Parts
@@ -56,17 +56,17 @@ class Diversifier:
         # Made when the first request wants it, in some ten milliseconds for four thousand items
         self._similar: WeakKeyDictionary[Release, SimilarItems] = WeakKeyDictionary()
 
-    def __call__(self, answered: Answered) -> None:
-        request, opened = answered.turn.request, answered.opened
+    def __call__(self, slate: Slate) -> None:
+        request, opened = slate.turn.request, slate.opened
         wanted = request.diversity if isinstance(request, DiversityRequest) else None
         wanted = self._default if wanted is None else wanted
         if not wanted or opened is None:
             return
-        with answered.turn.watch.stage(STAGE):
+        with slate.turn.watch.stage(STAGE):
             pool = max(request.size, opened.manifest.recipe.recall.candidates)  # of a popular list as of any other
-            answered.ranked = diversified(self._items(opened), answered.ranked, wanted, request.size, pool)
-        if answered.ranked.order is not None:
-            answered.more["diversity"] = wanted
+            slate.ranked = diversified(self._items(opened), slate.ranked, wanted, request.size, pool)
+        if slate.ranked.order is not None:
+            slate.more["diversity"] = wanted
 
     def _items(self, opened: Release) -> SimilarItems:
         similar = self._similar.get(opened)
@@ -77,7 +77,7 @@ class Diversifier:
 
 @dataclass(frozen=True, eq=False)
 class SimilarItems:
-    """How alike the items of a release are, and how rare, of those that the server holds copies of.
+    """Similarity and rarity of a release's items that the server holds copies of.
 
     Attributes:
         itemids: (n,), ascending.

@@ -1,4 +1,4 @@
-"""What is done, what is stale, what runs, what is live, and the one command to run next: ``make doctor``.
+"""Report done and stale steps, running services, the live release, and the command to run next: ``make doctor``.
 
 Reads:  the artifacts and what each step says it was run on; the four services, and what they hold; the server
 Writes: nothing

@@ -1,4 +1,4 @@
-"""Which of a user's events change nothing any more, so that no request need read them.
+"""Compaction: find the events of a user that change nothing any more, so that no request need read them.
 
 Two kinds do not: those that a later event of the same item has replaced, and those that all kept releases have been
 trained on. Both stay in the log. What is lost with them is what the user's state was in between: as of an earlier
@@ -14,8 +14,8 @@ from itertools import chain
 import numpy as np
 
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.events import Logged, updated
 from data_exchange_center.history import History
+from extras.events.events import Logged, updated
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.recommend import Recommender

@@ -1,14 +1,17 @@
-"""The log of events as Parquet: feedback collected by servers, kept for the next training.
+"""Read the log of events in Redis, and keep it as Parquet for the next training; nothing is repeated and nothing lost.
 
 Each partition of the log is a row of files, named by the place of the last entry that is in them. A file appears whole
 or not at all, so the newest name says how far the partition has been read: there is no other record that could differ
-from it.
+from it. Killed at any moment, or after files were lost, a consumer resumes where its folder ends; several, each with a
+folder of its own, read the same log.
 """
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,15 +20,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import redis
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, wire
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.events import Event
 from data_exchange_center.files import written_in_place
+from data_exchange_center.steps import StepError
+from extras.events.events import Event
 
 Position = tuple[int, int]  # of an entry in its stream: milliseconds when it was acknowledged, and a count
 BEGINNING: Final[Position] = (0, 0)
+BATCH: Final = 10_000  # entries of a file, at most
+_PAGE: Final = 1_000  # entries read at a time
+_LOG: Final = re.compile(rb"ml:log:([^{]+):\{\d+\}")
 SCHEMA: Final = pa.schema(list(artifacts.EVENTS.columns.items()))
 
 
@@ -116,3 +124,67 @@ def _row(entry: Entry) -> dict[str, Any]:
         return row | {"timestamp": 0}
     names: Iterable[str] = ("eventid", "type", "value", "timestamp", "recommendation")
     return row | {"itemid": str(event.itemid)} | {name: getattr(event, name) for name in names}
+
+
+# ------------------------------------------------------------------------------------------------ the log in Redis
+
+
+def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    """An entry of a log as it lies in Redis. Raises StepError for one that cannot be read."""
+    milliseconds, _, count = raw.decode().partition("-")
+    position = int(milliseconds), int(count)
+    try:
+        if (forgotten := fields.get(wire.LOG_FORGET.encode())) is not None:
+            return Entry(position, json.loads(forgotten), None)
+        event = Event.unpack(fields[wire.LOG_EVENT.encode()])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StepError(
+            f"entry {raw.decode()} of {key} in Redis is no event ({error}). It was written by another version or by "
+            f"hand: take it out with `XDEL {key} {raw.decode()}` and run this step again."
+        ) from error
+    return Entry(position, event.userid, event)
+
+
+def entries(client: redis.Redis, log_key: str, after: str | None = None) -> Iterator[Entry]:
+    """A stream's entries, from the beginning or after a place. Raises StepError for one that cannot be read."""
+    while True:
+        page: Any = client.xrange(log_key, min=f"({after}" if after else "-", count=_PAGE)
+        yield from (entry_of(log_key, raw, fields) for raw, fields in page)
+        if len(page) < _PAGE:
+            return
+        after = page[-1][0].decode()
+
+
+class Brought(NamedTuple):
+    """How much of the log was new."""
+
+    events: int
+    forgotten: int  # users
+
+    def __add__(self, other: Brought) -> Brought:  # type: ignore[override]
+        return Brought(self.events + other.events, self.forgotten + other.forgotten)
+
+
+def logged_datasets(client: redis.Redis) -> list[str]:
+    """The data sets that have a log, by their `Dataset.base_name`."""
+    found = (_LOG.fullmatch(key) for key in client.scan_iter("ml:log:*", count=5_000))
+    return sorted({match.group(1).decode() for match in found if match})
+
+
+def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BATCH) -> Brought:
+    """Write what is new in a data set's log to ``parts``. Raises StepError for an entry that cannot be read."""
+    brought = Brought(0, 0)
+    with parts.locked():
+        for partition in range(wire.EVENT_PARTITIONS):
+            key = wire.event_log_key(dataset, partition)
+            while entries := _next(client, key, parts.last(partition), batch):
+                parts.append(partition, entries)
+                events = sum(entry.event is not None for entry in entries)
+                brought += Brought(events, len(entries) - events)
+    return brought
+
+
+def _next(client: redis.Redis, key: str, last: Position, batch: int) -> list[Entry]:
+    milliseconds, count = last
+    entries: Any = client.xrange(key, min=f"({milliseconds}-{count}", count=batch)
+    return [entry_of(key, raw, fields) for raw, fields in entries]

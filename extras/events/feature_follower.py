@@ -20,8 +20,8 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from data_exchange_center.wire import feast_fields, feast_online_key
-from extras.events.stream import entries
+from extras.events.event_parts import entries
+from extras.events.feast_layout import feast_fields, feast_online_key
 from offline_to_online.releases import require_parity
 from offline_to_online.stores import feast
 from offline_to_online.stores.base import TIMEOUT_S
@@ -31,7 +31,7 @@ from online.clients.redis_connection import connect
 
 
 class Followed(NamedTuple):
-    """What became of a release's rows."""
+    """Result of updating a release's rows."""
 
     release: str
     users: int  # whose rows were written
@@ -101,8 +101,8 @@ def _counts(
 
 
 def _drop_forgotten(settings: Settings, manifest: Manifest, users: Mapping[OwnId, int]) -> None:
-    """Of those too who were forgotten while their rows were written: the mark comes before the row's deletion."""
-    gone = users.keys() - RedisStore(settings).remembered_ids(list(users), manifest.dataset.base_name)
+    """Drop rows of users who were forgotten while the rows were written: the mark comes before the row's deletion."""
+    gone = users.keys() - RedisStore(settings).remembered(list(users), manifest.dataset.base_name)
     fields: set[Any] = feast_fields(manifest.release, _stored(manifest))  # bytes will do
     with closing(connect(settings.redis, timeout_s=TIMEOUT_S, db=settings.redis.feast_db)) as features:
         for own in gone:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import MAX_INTEGER, WITH_EVENTS, Dataset, IdKind, OwnId, own_id
-from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
 from extras.events.event_parts import EventParts
+from extras.events.events import Event, Logged, updated
 
 UNKNOWN: Final = "unknown"  # value of a profile that nobody declared
 _IS_NEW = "is_new"

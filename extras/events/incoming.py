@@ -1,19 +1,34 @@
-"""Events as they are sent: this server's own shape, and that of Gorse's API."""
+"""Events as they are sent, in this server's own shape and in Gorse's, and what becomes of them.
+
+Of a batch, where one event is refused, none is recorded; where too many are kept of a user, none of that user's.
+The odd cases:
+
+- an item that the release does not know is recorded, and counts as soon as a release knows it;
+- a user whom the release does not know is a stranger, whose list is personal from the first event on;
+- an event may be late, by any time, and events may come in any order: each counts when it happened;
+- one from the future is refused, but for `AHEAD_S`, by which a sender's clock may be wrong;
+- a type that the data set does not declare is refused, and so is a rating without a value or with another one.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 
-from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, IdKind, OwnId, kind_of
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.events import Event
+from extras.events.events import Event
+from extras.events.log import EventLog, Forgotten, Recording
+from online.recommend.release import Release
 from online.recommend.types import MAX_TIMESTAMP, UserId
 
+AHEAD_S: Final = 60
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
 MAX_EVENTS: Final = 500  # of a batch
 _GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set no time
@@ -24,12 +39,35 @@ class EventError(RecsysError):
     """An event cannot be what it says.
 
     Attributes:
-        field: which part of it, as ``[3].type`` for the fourth of a batch.
+        field: which part of it, as ``[3].type`` for the fourth of a list.
     """
 
     def __init__(self, field: str, message: str) -> None:
         self.field = field
         super().__init__(message)
+
+
+FieldName = Callable[[int, str], str]  # an event's place in what was sent, a field -> how its sender calls it
+
+
+def of_one(place: int, name: str) -> str:
+    """Name a field of a single event."""
+    return name
+
+
+def of_list(place: int, name: str) -> str:
+    """Name a field of an event of a list."""
+    return f"[{place}].{name}"
+
+
+def of_feedback(place: int, name: str) -> str:
+    """Name a field of an event of Gorse's."""
+    return f"[{place}].{_GORSE[name]}"
+
+
+_GORSE: Final = {
+    "userid": "UserId", "itemid": "ItemId", "type": "FeedbackType", "value": "Value", "timestamp": "Timestamp"
+}  # fmt: skip
 
 
 def _now() -> int:
@@ -128,3 +166,65 @@ def _own(text: str, kind: IdKind, field: str) -> OwnId:
     if not (text.isascii() and text.isdecimal()):
         raise EventError(field, f"{field} must be a whole number in this data set, written as a string.")
     return int(text)
+
+
+class EventRecorded(BaseModel):
+    """What became of an event."""
+
+    eventid: str
+    new: bool = Field(description="false: one of this id was recorded before, and this one changes nothing")
+    known_item: bool = Field(description="false: it counts as soon as a release knows the item")
+
+
+class Recorder:
+    """Shared by the threads of a process."""
+
+    def __init__(self, log: EventLog, opened: Callable[[], Release], clock: Callable[[], float] = time.time) -> None:
+        """``opened``: the release whose data set says what an event may be."""
+        self._log = log
+        self._opened = opened
+        self._clock = clock
+
+    @property
+    def dataset(self) -> Dataset:
+        """Raises ServiceError, NoReleaseError."""
+        return self._opened().manifest.dataset
+
+    def record(self, events: Sequence[Event], field: FieldName = of_one) -> list[EventRecorded]:
+        """Record events; ``field``: how their sender calls a field of the event in a place.
+
+        Raises EventError, TooManyEventsError, and ServiceError or NoReleaseError: after these two it is right to send
+        the same again.
+        """
+        opened = self._opened()
+        dataset = opened.manifest.dataset
+        for place, event in enumerate(events):
+            check(event, dataset, self._clock(), partial(field, place))
+        noted = {name for name, effect in dataset.event_types.items() if effect == "notes"}
+        new = self._log.call(Recording(dataset.base_name, events, noted))
+        return [
+            EventRecorded(eventid=event.eventid, new=is_new, known_item=event.itemid in opened.numbers)
+            for event, is_new in zip(events, new, strict=True)
+        ]
+
+    def forget(self, userid: OwnId) -> Forgotten:
+        """Raises ServiceError, NoReleaseError."""
+        return self._log.forget(userid, self.dataset.base_name)
+
+
+def check(event: Event, dataset: Dataset, now: float, field: Callable[[str], str]) -> None:
+    """Raise EventError for an event that the data set cannot have. ``field``: how the sender calls a field."""
+    for name, own, kind in (("userid", event.userid, dataset.user_ids), ("itemid", event.itemid, dataset.item_ids)):
+        if kind_of(own) != kind or not (kind == "string" or 1 <= int(own) <= MAX_INTEGER):
+            what = "string" if kind == "string" else "whole number"
+            raise EventError(field(name), f"{field(name)} must be a {what} in this data set.")
+    effect, where = dataset.event_types.get(event.type), field("type")
+    if effect is None:
+        raise EventError(where, f"{where} must be one of: {', '.join(sorted(dataset.event_types))}.")
+    if effect == "rates" and dataset.code(event.value) is None:
+        levels = "a number" if dataset.binned else f"one of {', '.join(f'{level:g}' for level in dataset.levels)}"
+        where = field("value")
+        raise EventError(where, f"{where} must be {levels}, as an event of type {event.type} rates.")
+    if event.timestamp > now + AHEAD_S:
+        where = field("timestamp")
+        raise EventError(where, f"{where} is in the future; it is seconds since 1970-01-01 UTC.")

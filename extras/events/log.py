@@ -9,11 +9,13 @@ event counts once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import redis
@@ -23,18 +25,23 @@ from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.events import Event
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.settings import RedisSettings
-from data_exchange_center.wire import feast_fields, feast_online_key
-from extras.events import functions
-from extras.events.functions import Call
+from extras.events.events import Event
+from extras.events.feast_layout import feast_fields, feast_online_key
 from online.clients.deadline import Deadline
 from online.clients.redis_cluster import ClusterClient
-from online.clients.redis_connection import RedisClient, connect
+from online.clients.redis_connection import RedisClient, at, connect, server_of
 
 log = logging.getLogger(__name__)
 
+_SOURCE: Final = Path(__file__).with_name("functions.lua").read_text(encoding="utf-8")
+_DIGEST: Final = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
+_LIBRARY: Final = f"#!lua name=recsys_{_DIGEST}\n{_SOURCE.replace('DIGEST', _DIGEST)}"
+RECORD: Final = f"recsys_record_{_DIGEST}"
+COMPACT: Final = f"recsys_compact_{_DIGEST}"
+FORGET: Final = f"recsys_forget_{_DIGEST}"
+EXPOSE: Final = f"recsys_expose_{_DIGEST}"
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
 _FULL: Final = -1  # what the function answers where too many are there
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
@@ -42,7 +49,7 @@ MOST_COUNTING: Final = 2_000  # events of a user that change the state: each req
 
 
 class TooManyEventsError(RecsysError):
-    """Of a user, so many events are kept that no more are taken which change the state."""
+    """The user has too many events that change the state: no more of them are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What there was of a user."""
+    """Data of a user that was deleted."""
 
     events: int  # that were sent
     releases: int  # that had a state of the user
@@ -115,8 +122,10 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         calls = []
         for userid, places in of_user.items():
             events = [query.events[place] for place in places]
-            told = [part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))]
-            calls.append(Call(functions.RECORD, _keys(query.dataset, userid), (self._most, *told)))
+            packed = [
+                part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))
+            ]
+            calls.append(Call(RECORD, _keys(query.dataset, userid), (self._most, *packed)))
         answers = [_FULL] * len(query.events)
         for places, of_one in zip(of_user.values(), self._run(*calls), strict=True):
             if of_one != [_FULL]:
@@ -129,7 +138,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         gone = self._unneeded(userid, dataset)
         if gone:
             with self._asking("compact"):
-                self._run(Call(functions.COMPACT, _keys(dataset, userid), tuple(gone)))
+                self._run(Call(COMPACT, _keys(dataset, userid), tuple(gone)))
             log.info("user %r: %d events change nothing any more", userid, len(gone))
         return bool(gone)
 
@@ -137,12 +146,12 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
 
         After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
-        drops it from its append-only file soon after, by writing that anew. Raises ServiceError.
+        drops it from its append-only file soon after, by a rewrite. Raises ServiceError.
         """
         with self._asking("forget"):
             exposures = wire.exposures_key(wire.event_partition(userid))
             told = (json.dumps(userid), wire.exposure_user(dataset, userid))
-            (events,) = self._run(Call(functions.FORGET, (*_keys(dataset, userid), exposures), told))
+            (events,) = self._run(Call(FORGET, (*_keys(dataset, userid), exposures), told))
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.lrange(wire.HISTORY_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)
@@ -164,10 +173,10 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         return Forgotten(events, len(numbers))
 
     def _run(self, *calls: Call) -> list[Any]:
-        return functions.run(self._redis, calls, self._replicas, self._left_s())
+        return run(self._redis, calls, self._replicas, self._left_s())
 
     def _manifest(self, release: str) -> Manifest | None:
-        """What a release is made of; None: that is not known, so it may be of any data set."""
+        """Manifest of a release; None: unknown, so it may be of any data set."""
         raw: Any = self._redis.get(wire.manifest_key(release))
         try:
             return Published.model_validate_json(raw or b"").manifest
@@ -187,12 +196,12 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 self._features.hdel(key, *gone)
 
     def _number(self, key: str) -> int | None:
-        """Who a release's state of a user says the user is in the feature store; None: there is no state."""
+        """Number of the user in the feature store, by a release's state of the user; None: there is no state."""
         raw: Any = self._redis.hget(key, wire.USER_NUMBER)
         return int(wire.unpack_ids(raw)[0]) if raw is not None else None
 
     def _rewrite(self) -> None:
-        """Where a rewrite is under way, which may have begun before, another one follows it."""
+        """Rewrite the append-only file; another rewrite follows one under way, which may have begun before."""
         try:
             self._begin_rewrite()
         except redis.ResponseError:
@@ -220,3 +229,59 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
 def _keys(dataset: str, userid: OwnId) -> tuple[str, str, str]:
     log = wire.event_log_key(dataset, wire.event_partition(userid))
     return log, wire.user_events_key(dataset, userid), wire.noted_events_key(dataset, userid)
+
+
+# ------------------------------------------------------------------------------------------- functions in Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Of a function: its keys are of one slot, so in a cluster one server can run it."""
+
+    function: str
+    keys: tuple[str, ...]
+    arguments: tuple[Any, ...]
+
+
+class TooFewReplicasError(redis.RedisError):
+    """What was written is not on as many replicas as must have it, so it is not acknowledged."""
+
+
+def run(client: redis.Redis, calls: Sequence[Call], replicas: int = 0, timeout_s: float = 1.0) -> list[Any]:
+    """Results, in one round trip to each server that has any of the keys. Raises what a call raises.
+
+    ``replicas``: how many must have received it within ``timeout_s``, beside the server that wrote it: else
+    TooFewReplicasError. The functions are loaded where they are missing.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, call in enumerate(calls):
+        groups.setdefault(server_of(client, call.keys[0]), []).append(place)
+    results: list[Any] = [None] * len(calls)
+    for places in groups.values():
+        with at(client, calls[places[0]].keys[0]) as server:
+            answers = _run(server, [calls[place] for place in places], replicas, timeout_s)
+        for place, answer in zip(places, answers, strict=True):
+            results[place] = answer
+    return results
+
+
+def _run(server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: float) -> list[Any]:
+    results = _send(server, calls, replicas, timeout_s)
+    if any("Function not found" in str(each) for each in results if isinstance(each, redis.ResponseError)):
+        server.function_load(_LIBRARY, replace=True)
+        results = _send(server, calls, replicas, timeout_s)
+    for each in results:
+        if isinstance(each, Exception):
+            raise each
+    if replicas and (copied := results.pop()) < replicas:
+        raise TooFewReplicasError(f"on {copied} replicas instead of {replicas} within {timeout_s:g} s")
+    return results
+
+
+def _send(server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: float) -> list[Any]:
+    pipeline = server.pipeline(transaction=False)
+    for call in calls:
+        pipeline.fcall(call.function, len(call.keys), *call.keys, *call.arguments)
+    if replicas:  # of what this connection has written; the answer is awaited a little longer
+        pipeline.execute_command("WAIT", replicas, max(1, int(timeout_s * 800)))  # type: ignore[no-untyped-call]
+    return list(pipeline.execute(raise_on_error=False))

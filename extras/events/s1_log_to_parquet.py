@@ -1,8 +1,8 @@
-"""Bring what servers were told since the last time to Parquet: the next `make offline` trains on it.
+"""Export feedback collected since the last run to Parquet: the next `make offline` trains on it.
 
 In industry a stream of events is read by many consumers, each with a place of its own: one keeps features fresh, one
 fills the warehouse that models are trained from. Here a consumer of the Redis streams is that second one. Killed
-at any moment, it goes on where its files end. Users who were forgotten are forgotten in these files, too. Every data
+at any moment, it resumes where its files end. Users who were forgotten are forgotten in these files, too. Every data
 set has streams and a folder of its own: only its own events join it.
 
 Reads:  the streams ml:log:<data set>:{0} to ml:log:<data set>:{15} in Redis
@@ -13,8 +13,7 @@ Expect: how many events of each data set are new; run again at once, none is
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from extras.events.consumer import bring, logged_datasets
-from extras.events.event_parts import EventParts
+from extras.events.event_parts import EventParts, bring, logged_datasets
 from offline_to_online.stores.base import reaching, redis_address, redis_client
 
 

@@ -1,4 +1,4 @@
-"""Have users' features in Feast follow what servers were told: in industry, the work of a stream processor.
+"""Update users' features in Feast from collected feedback: in industry, the work of a stream processor.
 
 It reads the log from where it was last, takes each user once, however many the events, counts what the user's state
 says by now, and writes `n_ratings` with Feast's own API, straight into its online store. The feature server sees it

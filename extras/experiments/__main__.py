@@ -41,7 +41,7 @@ LIVE = "live"  # in place of a release's id
 
 
 def declared(arguments: argparse.Namespace, kept: Kept) -> Declaration:
-    """What the command line asks for. Raises ExperimentError."""
+    """Declaration of an experiment from the command line. Raises ExperimentError."""
     given = ("name", "layer", "kind", "share", "metric", "horizon_s", "planned_users")
     fields = {name: value for name in given if (value := getattr(arguments, name)) is not None}
     try:
@@ -71,7 +71,7 @@ def arms(texts: Sequence[str], kept: Kept) -> dict[str, dict[str, Any]]:
 
 
 def overview(experiments: Experiments) -> Table:
-    """Those that run first, a line an arm."""
+    """Table of experiments, running ones first, a line an arm."""
     table = Table("experiment", "arm", "release", "share", "from, to (UTC)", title="experiments")
     for column in table.columns:
         column.overflow = "fold"

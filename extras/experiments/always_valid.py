@@ -1,6 +1,6 @@
-"""Intervals and a test that hold however often somebody looks: for experiments that are watched while they run.
+"""Always-valid intervals and a test (confidence sequences): for experiments that are watched while they run.
 
-Whoever looks at ordinary 95 % intervals every day, and stops when one leaves zero out, finds a difference where there
+Looking at ordinary 95 % intervals every day, and stopping when one leaves zero out, finds a difference where there
 is none far more often than in 5 % of the experiments. A confidence sequence misses the truth in at most 5 % of them, at
 any time at all.
 """
@@ -47,7 +47,7 @@ class Path:
 
 
 def mean_path(values: Floats, planned: int, alpha: float = ALPHA) -> Path:
-    """Of the mean of (n,) values, in the order in which they came.
+    """Confidence sequence of the mean of (n,) values, in their order of arrival.
 
     The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2024), Time-uniform central
     limit theory and asymptotic confidence sequences, with a Gaussian mixture, whose parameter is chosen so that it is
@@ -59,7 +59,7 @@ def mean_path(values: Floats, planned: int, alpha: float = ALPHA) -> Path:
 
 
 def difference_path(values: Floats, treated: NDArray[np.bool_], planned: int, alpha: float = ALPHA) -> Path:
-    """Of the treated users' mean less the others', after each of (n,) users in the order in which they came.
+    """Confidence sequence of the difference of the treated users' mean to the others', user by user, (n,).
 
     The same sequence, for the variance of a difference of two means.
     """
@@ -72,7 +72,7 @@ def difference_path(values: Floats, treated: NDArray[np.bool_], planned: int, al
 
 
 def sample_ratio_p_value(counts: NDArray[np.integer], shares: Floats) -> float:
-    """How well (arms,) counts of users fit the shares they were dealt by: small where something loses users.
+    """P-value of (arms,) counts of users against their shares: small where something loses users of an arm.
 
     The sequential multinomial test of Lindon & Malek (2022), Anytime-valid inference for multinomial count data: the
     inverse of the Bayes factor against a Dirichlet prior around the shares.

@@ -64,11 +64,11 @@ class Arm(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     release: Annotated[str, Field(pattern=RELEASE)]
-    weight: Annotated[int, Field(ge=1, le=1_000)] = 1  # of a split: its part of the users, beside the other arms'
+    weight: Annotated[int, Field(ge=1, le=1_000)] = 1  # of a split: its part of the users, relative to the other arms'
 
 
 class Declaration(BaseModel):
-    """An experiment as somebody asks for it. Its first arm is the control, against which the others are measured.
+    """A declared experiment. Its first arm is the control, against which the others are measured.
 
     A split gives each user one arm, for as long as it runs. An interleaved one gives everybody a list that both arms
     have drafted from theirs in turns.
@@ -81,7 +81,7 @@ class Declaration(BaseModel):
     kind: Kind = "split"
     share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the layer's users
     arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=MAX_ARMS)]
-    metric: Metric = "gain"  # by which it is decided; the others are shown beside it
+    metric: Metric = "gain"  # by which it is decided; the others are reported, too
     horizon_s: Annotated[int, Field(ge=60, le=90 * DAY_S)] = DAY_S  # of a user, since the first answer
     planned_users: Annotated[int, Field(ge=100, le=100_000_000)] = 1_000  # the interval is narrowest at so many
 
@@ -198,7 +198,7 @@ def arm_of(experiment: Declaration, userid: OwnId) -> str:
 def dealt(running: Iterable[Experiment], userid: OwnId) -> Experiment | None:
     """The experiment that decides on a user's release: of those that have the user, the one started first.
 
-    A user is answered from one release, so whoever is in two layers' experiments is left out of the later one,
+    A user is answered from one release, so a user in two layers' experiments is left out of the later one,
     whichever arm it would have been: that leaves its arms as even as they were.
     """
     theirs = [each for each in running if is_in(each, userid)]
@@ -310,7 +310,7 @@ def _buckets(experiments: Experiments, declared: Declaration, share: float, held
     if (buckets := resized(held, others, max(round(share * BUCKETS), 1))) is None:
         raise ExperimentError(
             "share",
-            f"{share:.2%} of layer {declared.layer!r} are asked for, and {_n_free(others) / BUCKETS:.2%} are left",
+            f"{share:.2%} of layer {declared.layer!r} are wanted, and {_n_free(others) / BUCKETS:.2%} are free",
             "Take a smaller share, another layer, or stop an experiment.",
         )
     return buckets

@@ -38,9 +38,8 @@ from extras.experiments.declaration import (
 from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue
 from online.recommend.recommend import Recommender
 from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request, Stopwatch, WrongIdError, read_id, sentences
-from online.web.body import validated
-from online.web.errors import error_response
-from online.web.operations import KEY, json_of, operation, responses
+from online.web.guard import error_response, validated
+from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -171,7 +170,7 @@ class Experimenting:
     """
 
     def __init__(self, recommender: Recommender, expose: Callable[[Exposure], None]) -> None:
-        """``expose`` is told of every answer that an experiment had a part in, and returns at once."""
+        """``expose`` gets every answer that an experiment had a part in, and returns at once."""
         self._recommender = recommender
         self._expose = expose
         self._known: tuple[bytes | None, Experiments] = (None, ())
@@ -204,7 +203,6 @@ class Experimenting:
         if experiment is None:
             return self._recommender.recommend(request, watch)
         answer, exposure = self._answered(experiment, request, watch)
-        self._recommender.count(answer)
         if is_exposure(request):
             self._expose(exposure)
         return answer
@@ -224,14 +222,14 @@ class Experimenting:
             return self._interleaved(experiment, request, watch)
         arm = arm_of(experiment, request.userid)
         release = experiment.arms[arm].release
-        answer = self._recommender.answer(request, watch, release)
+        answer = self._recommender.recommend(request, watch, release)
         return _told(experiment, request, answer, arm, as_dealt=answer.release == release)
 
     def _interleaved(self, experiment: Experiment, request: Request, watch: Stopwatch) -> tuple[Answer, Exposure]:
         """The list that both arms draft; where one cannot give its own whole list, the first arm's alone."""
         control, other = (arm.release for arm in experiment.arms.values())
-        first = self._recommender.answer(request, watch, control, FIRST_LIST)
-        second = first if other == control else self._recommender.answer(request, Stopwatch(watch.began), other)
+        first = self._recommender.recommend(request, watch, control, FIRST_LIST)
+        second = first if other == control else self._recommender.recommend(request, Stopwatch(watch.began), other)
         lacking = {each.outcome for each in (*first.degraded, *second.degraded)} & WITHOUT_A_SERVICE
         if (first.release, second.release) != (control, other) or lacking:
             return _told(experiment, request, first, experiment.control, as_dealt=False)

@@ -34,11 +34,11 @@ from rich.table import Column, Table
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.events import Event, Logged
 from data_exchange_center.figures import STYLE
 from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.events.events import Event, Logged
 from extras.experiments.always_valid import ALPHA, Path, difference_path, mean_path, sample_ratio_p_value
 from extras.experiments.always_valid import FIRST as FEWEST
 from extras.experiments.declaration import Experiment, ToldExperiment, named
@@ -48,7 +48,7 @@ from offline_to_online.stores.base import TIMEOUT_S, reaching, redis_address, re
 from online.clients.redis import RedisUsers
 
 BOTH: Final = ""  # the arm of a user whose lists are interleaved
-HEARD_S: Final = 60  # after an experiment is stopped, until every worker that is asked at all has heard of it
+HEARD_S: Final = 60  # after an experiment is stopped, until every worker with requests knows
 SPLIT_METRICS: Final = ("hit", "hits", "gain")
 SUSPICIOUS: Final = 0.01  # p-value of the arms' sizes
 OFTEN: Final = 0.01  # share of the answers that were not as dealt
@@ -338,7 +338,7 @@ def _table(*columns: str, title: str) -> Table:
 
 
 def verdict(arm: str, difference: Mapping[str, Any], needed: str = f"{FEWEST} of each arm") -> str:
-    """What may be concluded by now."""
+    """Conclusion so far."""
     if not np.isfinite(difference["low"]):
         return f"Too few users yet: {needed} are needed."
     if difference["low"] > 0:
@@ -357,7 +357,7 @@ def _interval(difference: Mapping[str, Any]) -> str:
 
 
 def over_time(axes: Axes, found: Mapping[str, Any]) -> None:
-    """How the difference of each arm, by the metric that decides, came to be user by user."""
+    """Draw the difference of each arm, by the metric that decides, user by user."""
     experiment = found["experiment"]
     first, *others = (arm["name"] for arm in experiment["arms"])
     if experiment["kind"] == "interleaved":

@@ -1,4 +1,4 @@
-"""Experiments in Redis: declared beside the pointer to the live release, exposures in streams beside the log of events.
+"""Experiments in Redis: declarations next to the live pointer, exposures in streams next to the log of events.
 
 Those that run are one value, which servers read in the round trip that every request makes anyway: they know of a
 change with the next request, and where none runs there is nothing to read. An exposure says who was answered from which
@@ -21,8 +21,7 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
-from extras.events import functions
-from extras.events.functions import Call
+from extras.events.log import EXPOSE, Call, run
 from extras.experiments.declaration import Experiments, pack, unpack
 from online.clients.base import ServiceError, StoredError
 from online.clients.redis_connection import RedisClient, set_copies
@@ -30,6 +29,7 @@ from online.clients.redis_connection import RedisClient, set_copies
 log = logging.getLogger(__name__)
 
 KEPT: Final = 12_500  # exposures a partition, about: 200,000 in all, some 100 MB of lists of fifty
+ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: as `wire.EXPERIMENTS_KEY`, of those that ran, too
 _AT_A_TIME: Final = 1_000
 ROOM: Final = 10_000  # exposures that wait for being written
 EVERY_S: Final = 0.2
@@ -86,30 +86,30 @@ class ExperimentStore(RedisClient[None, Experiments]):
     """All experiments that there are, oldest first; and what is written of them."""
 
     def _call(self, query: None) -> Experiments:
-        return self._unpacked(self._redis.get(wire.ALL_EXPERIMENTS_KEY))
+        return self._unpacked(self._redis.get(ALL_EXPERIMENTS_KEY))
 
     def update(self, change: Change) -> Experiments:
-        """Change them in one step, whoever else does. Raises what ``change`` raises, and ServiceError."""
+        """Change the experiments in one transaction. Raises what ``change`` raises, and ServiceError."""
 
         def changed(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
-            experiments = change(self._unpacked(pipe.get(wire.ALL_EXPERIMENTS_KEY)))
+            experiments = change(self._unpacked(pipe.get(ALL_EXPERIMENTS_KEY)))
             pipe.multi()
-            pipe.set(wire.ALL_EXPERIMENTS_KEY, pack(experiments))
+            pipe.set(ALL_EXPERIMENTS_KEY, pack(experiments))
             if not self._layout.cluster:
                 _set_running(pipe, experiments)
             return experiments
 
         with self._asking("update"):
-            found: Any = self._redis.transaction(changed, wire.ALL_EXPERIMENTS_KEY, value_from_callable=True)
+            found: Any = self._redis.transaction(changed, ALL_EXPERIMENTS_KEY, value_from_callable=True)
             if self._layout.cluster:
                 self._follow()
         experiments: Experiments = found
         return experiments
 
     def _follow(self) -> None:
-        """In a cluster, where those that run lie elsewhere: bring them up to date, whoever else changes them."""
+        """In a cluster, update the copies of the running experiments, until nobody else has changed them."""
         experiments: Experiments | None = None
-        while (now := self._unpacked(self._redis.get(wire.ALL_EXPERIMENTS_KEY))) != experiments:
+        while (now := self._unpacked(self._redis.get(ALL_EXPERIMENTS_KEY))) != experiments:
             experiments = now
             _set_running(self._redis, experiments)
         set_copies(self._redis, self._layout, wire.EXPERIMENTS_KEY)
@@ -123,10 +123,10 @@ class ExperimentStore(RedisClient[None, Experiments]):
     def expose(self, exposures: Sequence[Exposure], kept: int = KEPT) -> None:
         """Append them to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
         with self._asking("expose"):
-            functions.run(self._redis, [_exposing(each, kept) for each in exposures])
+            run(self._redis, [_exposing(each, kept) for each in exposures])
 
     def exposures(self, experiment: str) -> Iterator[Exposure]:
-        """Those of an experiment that the log still has, each partition's in their order. Raises ServiceError."""
+        """Exposures of an experiment that the log still has, each partition's in order. Raises ServiceError."""
         return (exposure for _, _, exposure in self._logged() if exposure.experiment == experiment)
 
     def remove(self, experiment: str) -> None:
@@ -154,7 +154,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
 
     def _exposure(self, fields: dict[bytes, bytes]) -> Exposure:
         try:
-            return Exposure.unpack(fields[wire.EXPOSURE.encode()])
+            return Exposure.unpack(fields[b"exposure"])
         except (KeyError, TypeError, ValueError) as error:
             raise StoredError(self.service, "holds exposures that cannot be read") from error
 
@@ -162,8 +162,8 @@ class ExperimentStore(RedisClient[None, Experiments]):
         """Whether the log may have dropped exposures since this second; ``kept``: as `expose`. Raises ServiceError."""
         with self._asking("is_cut"):
             keys = [wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
-            told: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
-        return any(is_cut(each, since, kept) for each in told)
+            streams: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
+        return any(is_cut(each, since, kept) for each in streams)
 
 
 def _set_running(client: redis.Redis, experiments: Experiments) -> None:
@@ -175,8 +175,8 @@ def _set_running(client: redis.Redis, experiments: Experiments) -> None:
 
 def _exposing(each: Exposure, kept: int) -> Call:
     keys = wire.exposures_key(wire.event_partition(each.userid)), wire.user_events_key(each.dataset, each.userid)
-    told = kept, each.answered, wire.exposure_user(each.dataset, each.userid), each.pack()
-    return Call(functions.EXPOSE, keys, told)
+    arguments = kept, each.answered, wire.exposure_user(each.dataset, each.userid), each.pack()
+    return Call(EXPOSE, keys, arguments)
 
 
 def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
@@ -203,7 +203,7 @@ class ExposureQueue:
         count: Callable[[str, int], None] = lambda _, __: None,
         room: int = ROOM,
     ) -> None:
-        """``write`` raises ServiceError; ``count`` is told how many were "written" and "dropped"."""
+        """``write`` raises ServiceError; ``count`` gets how many were "written" and "dropped"."""
         self._write = write
         self._count = count
         self._room = room

@@ -35,7 +35,7 @@ from online.clients.base import Asks, ServiceError
 from online.clients.deadline import Deadline
 from online.clients.redis import StoredUser
 from online.clients.triton import ScoreQuery
-from online.recommend.recommend import Answered
+from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.recommend.types import Candidates, Ranked
 
@@ -68,12 +68,12 @@ class Evidence:
     ranked: Ranked
 
     @classmethod
-    def of(cls, answered: Answered) -> Evidence | None:
+    def of(cls, slate: Slate) -> Evidence | None:
         """None where the popular list answers."""
-        if answered.opened is None or answered.user is None or answered.candidates is None:
+        if slate.opened is None or slate.user is None or slate.candidates is None:
             return None
-        timestamp = answered.turn.request.timestamp
-        return cls(answered.opened, answered.user, timestamp, answered.candidates, answered.ranked)
+        timestamp = slate.turn.request.timestamp
+        return cls(slate.opened, slate.user, timestamp, slate.candidates, slate.ranked)
 
     def shares(self, itemids: NDArray[np.integer]) -> Mapping[str, Shares]:
         """The parts of (k,) items' scores by channel, of the channels whose scores are sums."""
@@ -135,15 +135,15 @@ def explained(scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline,
     return explanations
 
 
-def explained_as_popular(answered: Answered) -> list[Explanation]:
+def explained_as_popular(slate: Slate) -> list[Explanation]:
     """Explain the items of a popular list."""
-    ranked, items = answered.ranked, answered.items
+    ranked, items = slate.ranked, slate.items
     places: list[tuple[Place, Place | None]]
-    if answered.opened is None:  # the list that was kept on disk
-        of = len(answered.popular)
+    if slate.opened is None:  # the list that was kept on disk
+        of = len(slate.saved.item_list) if slate.saved else 0
         places = [(Place(rank=n, score=_rounded(item.score), of=of), None) for n, item in enumerate(items, 1)]
     else:
-        whole, shown = Hits(ranked.itemids, ranked.scores), ranked.shown(answered.turn.request.size)
+        whole, shown = Hits(ranked.itemids, ranked.scores), ranked.shown(slate.turn.request.size)
         places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in ranked.itemids[shown].tolist()]
     return [
         Explanation(

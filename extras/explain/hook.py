@@ -13,7 +13,7 @@ from data_exchange_center.dataset import MAX_BYTES
 from extras.explain.explain import Evidence, Scorer, explained, explained_as_popular
 from extras.explain.shapes import Explanation, WhyNot
 from extras.explain.why_not import for_a_stranger, of_no_item, why_not
-from online.recommend.recommend import SCORES_SHARE, Answered, Recommender
+from online.recommend.recommend import SCORES_SHARE, Recommender, Slate
 from online.recommend.types import (
     MAX_SIZE,
     MAX_TIMESTAMP,
@@ -27,8 +27,8 @@ from online.recommend.types import (
     read_id,
 )
 from online.web import records
-from online.web.body import parse_query
-from online.web.operations import KEY, operation, parameters, responses
+from online.web.guard import parse_query
+from online.web.openapi import KEY, operation, parameters, responses
 from online.web.parts import Parts
 
 PATH: Final = "/ml/why-not"
@@ -90,7 +90,7 @@ def register(app: Flask, parts: Parts) -> None:
     recommender = parts.recommender
     parts.extend_request(ExplainRequest, stages="true or false")
     parts.extend_answer(ExplainAnswer)
-    recommender.before_answer.append(lambda answered: explain(recommender, answered))
+    recommender.before_answer.append(lambda slate: explain(recommender, slate))
     described = operation(
         "why_not",
         "Why an item is not in a user's list",
@@ -111,18 +111,18 @@ def register(app: Flask, parts: Parts) -> None:
         return Response(found.model_dump_json(), mimetype="application/json")
 
 
-def explain(recommender: Recommender, answered: Answered) -> None:
+def explain(recommender: Recommender, slate: Slate) -> None:
     """Add reasons and stages to an answer whose request wants them. Raises ServiceError for a strict one."""
-    turn, wanted = answered.turn, answered.turn.request
+    turn, wanted = slate.turn, slate.turn.request
     if wanted.explain is True:
-        if (evidence := Evidence.of(answered)) is None:
-            answered.more["explained"] = explained_as_popular(answered)
+        if (evidence := Evidence.of(slate)) is None:
+            slate.more["explained"] = explained_as_popular(slate)
         else:
             scorer = _scorer(recommender, turn)
             found = explained(scorer, evidence, wanted.size, turn.deadline, strict=wanted.strict)
-            answered.more["explained"] = found
+            slate.more["explained"] = found
     if isinstance(wanted, ExplainRequest) and wanted.stages:
-        answered.more["stages"] = _stages(answered)
+        slate.more["stages"] = _stages(slate)
 
 
 def absent(
@@ -146,16 +146,14 @@ def absent(
     given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
     made = model.model_validate({**given, "userid": userid, "size": query.size, "strict": True})
     turn = recommender.turn(made, watch, preferred)
-    answered = recommender.answered(turn)
-    for hook in recommender.before_answer:
-        hook(answered)
-    opened = answered.opened
+    slate = recommender.slate(turn)
+    opened = slate.opened
     assert opened is not None  # noqa: S101 (of a strict request)
     own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
     if (itemid := opened.numbers.get(own_id)) is None:
         return of_no_item(opened, userid, own_id, query.size)
-    if (evidence := Evidence.of(answered)) is None:
-        return for_a_stranger(opened, answered.ranked, userid, itemid, query.size)
+    if (evidence := Evidence.of(slate)) is None:
+        return for_a_stranger(opened, slate.ranked, userid, itemid, query.size)
     return why_not(_scorer(recommender, turn), evidence, userid, itemid, query.size)
 
 
@@ -164,13 +162,13 @@ def _scorer(recommender: Recommender, turn: Turn) -> Scorer:
     return recommender.within(recommender.scorer, replace(turn, hurried=True), SCORES_SHARE)
 
 
-def _stages(answered: Answered) -> list[StageReport]:
+def _stages(slate: Slate) -> list[StageReport]:
     """The stages that were reached, in their order, with what each was sent and what came back."""
-    turn, ranked = answered.turn, answered.ranked
+    turn, ranked = slate.turn, slate.ranked
     stages = turn.watch.stages
     # where a list stands in for something that failed, Redis's answer is not known
-    known = answered.user is not None or not answered.lacking or ("redis" in stages and stages["redis"].failed)
-    facts = _facts(answered) if known else {}
+    known = slate.user is not None or not slate.lacking or ("redis" in stages and stages["redis"].failed)
+    facts = _facts(slate) if known else {}
     if ranked.order is not None:
         shown = ranked.shown(turn.request.size)
         brought_up = int((shown >= len(shown)).sum())  # they would not have been shown
@@ -188,9 +186,9 @@ def _stages(answered: Answered) -> list[StageReport]:
     ]
 
 
-def _facts(answered: Answered) -> dict[str, tuple[Facts, Facts]]:
+def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
     """Stage -> counts of its input and of its output."""
-    opened, user, candidates = answered.opened, answered.user, answered.candidates
+    opened, user, candidates = slate.opened, slate.user, slate.candidates
     if opened is None:
         return {}
     if user is None:
@@ -202,7 +200,7 @@ def _facts(answered: Answered) -> dict[str, tuple[Facts, Facts]]:
     facts: dict[str, tuple[Facts, Facts]] = {"redis": ({"users": 1}, {"users": 1, **state})}
     if candidates is None:
         return facts
-    recall, spec, rows = opened.manifest.recipe.recall, opened.spec, len(answered.ranked.itemids)
+    recall, spec, rows = opened.manifest.recipe.recall, opened.spec, len(slate.ranked.itemids)
     found = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
     facts["elasticsearch"] = (
         {

@@ -28,7 +28,10 @@ def main(settings: Settings) -> None:
         keys.revoke(path, arguments.revoke)
         print(f"{arguments.revoke}'s key is good no longer.")  # noqa: T201
     else:
-        print("\n".join(keys.read(path)) or f"There is no key in {path}.")  # noqa: T201
+        none = f"There is no key in {path}."
+        if path.exists():
+            none = f"Every key in {path} was revoked, and what writes still needs one: make api-key name=<whose>."
+        print("\n".join(keys.read(path)) or none)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Keys and rates: who may ask, and how often."""
+"""API keys and rate limits."""
 
 from __future__ import annotations
 

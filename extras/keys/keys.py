@@ -1,4 +1,4 @@
-"""Who may ask: keys that are handed out one by one, kept as hashes, and checked again as soon as their file changes.
+"""API keys: issued one by one, kept as hashes, and read again as soon as their file changes.
 
 A key is 32 random bytes, so its SHA-256 tells nobody anything, and a slow hash as for passwords is not needed.
 """
@@ -21,14 +21,14 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import ServerSettings
 from online.web import records
-from online.web.guard import is_loopback, needs_a_key, view, writes
+from online.web.guard import is_loopback, needs_a_key, writes
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "recsys_"  # by which a key that was committed somewhere can be found
 NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
-# Whoever starts and watches the server asks the first two; neither the API's description nor the page is a secret.
+# The first two are for supervision; neither the API's description nor the page is a secret.
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PATH})
 _OPEN_FILES: Final = "/page/"  # of extras/page
 _LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
@@ -154,25 +154,23 @@ def note_keys(app: Flask, keys: Keys) -> None:
 
 
 def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
-    """Refuse what comes without a good key where the settings want one: for everything, or for what writes."""
+    """Refuse requests without a good key where one is wanted: all, or writes once a key was handed out.
+
+    Writes that always need one are refused by the server itself (`online.web.guard`).
+    """
 
     @app.before_request
     def check() -> None:
         if "key" in records.current().facts:
             return
-        if not is_open(request.path) and (settings.keys_for == "all" or _needs_one(keys)):
+        if not is_open(request.path) and (settings.keys_for == "all" or (writes() and keys.there_were_any())):
             raise needs_a_key()
 
 
 def warn_if_open(settings: ServerSettings) -> None:
-    """Say so where others than this machine may ask, and nobody is asked for a key."""
+    """Warn where other machines can reach the server, and no key is required."""
     if settings.keys_for != "all" and not is_loopback(settings.host):
         log.warning(
-            "the server listens on %s and answers whoever reaches it; RECSYS_SERVER__KEYS_FOR=all asks for a key",
+            "the server listens on %s and answers anyone who reaches it; RECSYS_SERVER__KEYS_FOR=all requires a key",
             settings.host,
         )
-
-
-def _needs_one(keys: Keys) -> bool:
-    """Whether the request writes what only some may write."""
-    return writes() and (keys.there_were_any() or not getattr(view(), "open_at_first", False))

@@ -1,7 +1,7 @@
-"""How often a client may ask, where the settings limit it: by its key, or by its address where it has none.
+"""Rate limit, where the settings have one: by a client's key, or by its address where it has none.
 
 Counted in Redis, so that all workers count together; where Redis does not answer, each worker counts by itself. One
-that starts while no server of a cluster answers does so until it is started anew.
+that starts while no server of a cluster answers does so until it is restarted.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from extras.keys.keys import is_open
 from online.clients.deadline import Deadline, until
 from online.clients.redis_connection import TimelyConnection
 from online.web import records
-from online.web.errors import error_response
-from online.web.metrics import PATH
+from online.web.guard import error_response
+from online.web.records import METRICS_PATH
 
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "recsys:rate"
-_TIMEOUT_S: Final = 0.1  # after which each worker counts by itself, and asks again now and then
+_TIMEOUT_S: Final = 0.1  # after which each worker counts by itself, and retries now and then
 
 
 class _Connection(TimelyConnection):
@@ -38,7 +38,7 @@ class _Connection(TimelyConnection):
 
 
 def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None:
-    """Answer 429 to whoever asks more often than ``server.rate``; health and metrics are never counted."""
+    """Answer 429 to clients above ``server.rate``; health and metrics are never counted."""
 
     @app.errorhandler(RateLimitExceeded)
     def too_many(error: RateLimitExceeded) -> Response:
@@ -63,10 +63,10 @@ def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> N
 
     try:
         limiter = counting_in(_address(redis), **_options(redis))
-    except RedisClusterException as error:  # a cluster is asked for its nodes at once, a single server with a request
-        log.warning("this worker counts requests by itself until it is started anew: %s", error)
+    except RedisClusterException as error:  # a cluster is connected at once, a single server with a request
+        log.warning("this worker counts requests by itself until it is restarted: %s", error)
         limiter = counting_in("memory://")
-    limiter.request_filter(lambda: is_open(request.path) or request.path == PATH)
+    limiter.request_filter(lambda: is_open(request.path) or request.path == METRICS_PATH)
 
 
 def _client() -> str:

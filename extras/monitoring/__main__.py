@@ -27,7 +27,7 @@ KEPT: Final = "7d"
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """What Prometheus is told, with the addresses of this machine."""
+    """Prometheus's configuration, with the addresses of this machine."""
     config: dict[str, Any] = yaml.safe_load((HERE / CONFIG).read_text(encoding="utf-8"))
     ports = {"recsys": settings.server.port, "triton": settings.triton.metrics_port}
     for job in config["scrape_configs"]:

@@ -74,7 +74,7 @@ def fields(lists: Sequence[Sequence[str]], most: int = MOST_FIELDS) -> dict[str,
 
 
 def item_number(name: str, column: str, spec: AttributeSpec, values: NDArray[np.float64]) -> ItemNumber:
-    """How models read a numeric attribute: as declared, else fitted to its values, of which a few may lie far out."""
+    """Scale of a numeric attribute: as declared, else fitted to its values, of which a few may lie far out."""
     known = values[~np.isnan(values)]
     unit = _unit(known)
     sizes = np.abs(known) / unit if len(known) else np.zeros(1)

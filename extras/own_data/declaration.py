@@ -32,7 +32,7 @@ class AttributeSpec(_Frozen):
 
     Attributes:
         column: in the file; left out where it is called as the attribute is.
-        values: how many values are told apart: of a categorical or multi-valued one the most frequent, of a user's
+        values: how many values are distinguished: of a categorical or multi-valued one the most frequent, of a user's
             numeric one the intervals that hold equally many users.
         shown: of an item's numeric one, whether answers have it.
         scale, centres, width: of an item's numeric one, as in `ItemNumber`; made of the values where they are left out.

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import duckdb
 import numpy as np
@@ -59,23 +59,17 @@ VALUE_NAMES: Final = r"rating|stars?|score|value|grade|vote|points?"
 TITLE_NAMES: Final = r"title|name|label|headline"
 
 
-@dataclass(frozen=True)
-class Looked:
+class Looked(NamedTuple):
     """A file, and a sample of its columns."""
 
     file: File
     columns: Mapping[str, Column]
 
-    @property
-    def name(self) -> str:
-        return self.file.name
 
-
-@dataclass(frozen=True)
-class Interactions:
+class Interactions(NamedTuple):
     """The file of events, and the roles of its columns."""
 
-    file: Looked
+    looked: Looked
     user: Column
     item: Column
     time: Column
@@ -92,23 +86,25 @@ def propose(folder: Path) -> str:
         looked = [_look(connection, name, files[name]) for name in sorted(files) if name.endswith(READ)]
     if not looked:
         raise StepError(f"{folder} holds no file that ends with {', '.join(READ)}.")
-    events = next((found for file in looked if (found := _interactions(file))), None)
+    events = next((found for each in looked if (found := _interactions(each))), None)
     if events is None:
-        seen = "; ".join(f"{file.name}: {', '.join(file.columns)}" for file in looked)
+        seen = "; ".join(f"{file.name}: {', '.join(columns)}" for file, columns in looked)
         raise StepError(
             f"no file of {folder} looks like interactions, with a column each for user, item and time. Found: {seen}. "
             f"Write {DECLARATION} by hand, as the chapter 'Your own data' shows."
         )
-    _expect_header(events.file)
-    others = [file for file in looked if file is not events.file]
-    lines = [*_head(folder), *_of_interactions(events)]
-    lines += [
+    others = [each for each in looked if each is not events.looked]
+    name = "".join(mark if mark.isalnum() or mark in "._-" else "-" for mark in folder.resolve().name) or "my-data"
+    lines = [
+        "# Proposed from the first rows of each file. Read it, correct it: every line here is a guess.",
+        f"name = {_toml(name)}",
+        *_of_interactions(events),
         *_of_listed(USERS, events.user, events.item, others),
         *_of_listed(ITEMS, events.item, events.user, others),
+        *_of_holdout(events),
     ]
-    lines += _of_holdout(events)
     text = "\n".join(lines) + "\n"
-    declaration.parse(text)  # what is written can be read
+    declaration.parse(text)  # it can be read
     return text
 
 
@@ -156,8 +152,8 @@ def _unit_of_numbers(numbers: pd.Series) -> TimeUnit | None:
     return None
 
 
-def _interactions(file: Looked) -> Interactions | None:
-    columns = list(file.columns.values())
+def _interactions(looked: Looked) -> Interactions | None:
+    columns = list(looked.columns.values())
     times = [column for column in columns if column.unit]
     time = first_called(times, TIME_NAMES) or next(iter(times), None)
     rest = [column for column in columns if column is not time]
@@ -169,33 +165,24 @@ def _interactions(file: Looked) -> Interactions | None:
     if not (time and user and item):
         return None
     left = [column for column in rest if column not in (user, item) and column.is_numeric]
-    return Interactions(file, user, item, time, first_called(left, VALUE_NAMES))
-
-
-def _expect_header(file: Looked) -> None:
-    """Raise StepError where the first line of a table seems to be its first row."""
-    for name in file.columns:
-        if re.match(r"\s*[-+]?\d", name):
-            raise StepError(
-                f"{file.name} seems to have no header, as a column is called {name!r}: "
-                "put the names of the columns on its first line."
-            )
-
-
-def _head(folder: Path) -> Iterator[str]:
-    name = "".join(mark if mark.isalnum() or mark in "._-" else "-" for mark in folder.resolve().name) or "my-data"
-    yield "# Proposed from the first rows of each file. Read it, correct it: every line here is a guess."
-    yield f"name = {_toml(name)}"
+    return Interactions(looked, user, item, time, first_called(left, VALUE_NAMES))
 
 
 def _file(looked: Looked) -> Iterator[str]:
-    yield f"file = {_toml(looked.name)}"
+    """The keys of a file. Raises StepError where its first line seems to be its first row."""
+    for name in looked.columns:
+        if re.match(r"\s*[-+]?\d", name):
+            raise StepError(
+                f"{looked.file.name} seems to have no header, as a column is called {name!r}: "
+                "put the names of the columns on its first line."
+            )
+    yield f"file = {_toml(looked.file.name)}"
     if looked.file.delimiter != ",":
         yield f"delimiter = {_toml(looked.file.delimiter)}"
 
 
 def _of_interactions(events: Interactions) -> Iterator[str]:
-    yield from ("", f"[{INTERACTIONS}]  # who did something with what, and when", *_file(events.file))
+    yield from ("", f"[{INTERACTIONS}]  # who did something with what, and when", *_file(events.looked))
     for key, column in (("user", events.user), ("item", events.item), ("time", events.time)):
         shown = ", ".join(repr(str(cell)[:SHOWN]) for cell in column.given.unique()[:3])
         yield f"{key} = {_toml(column.name)}  # like {shown}"
@@ -216,8 +203,7 @@ def _of_listed(table: str, of_events: Column, not_of: Column, others: list[Looke
         key = key_of(looked.columns, of_events.cells)
         if key is None or key.name == not_of.name:
             continue
-        _expect_header(looked)
-        yield from ("", f"[{table}]  # every {_one(table)} once", *_file(looked), f"id = {_toml(key.name)}")
+        yield from ("", f"[{table}]  # every {table[:-1]} once", *_file(looked), f"id = {_toml(key.name)}")
         rest = [column for column in looked.columns.values() if column is not key]
         if table == ITEMS and (title := first_called(rest, TITLE_NAMES)):
             rest.remove(title)
@@ -250,10 +236,6 @@ def _of_holdout(events: Interactions) -> Iterator[str]:
     yield f"share = 0.1  # or last = 10; a user has {sizes.median():g} events (median of the rows looked at)"
     if (sizes == 1).mean() > 0.5:
         yield "at_least = 0  # most users have a single event: it is left to learn from"
-
-
-def _one(table: str) -> str:
-    return table.removesuffix("s")
 
 
 def _data(folder: Path) -> str:
@@ -311,7 +293,7 @@ class Column:
         return re.search(rf"(^|[^a-z])({names})s?(_?id)?([^a-z]|$)", words) is not None
 
     def separator(self) -> str | None:
-        """What stands between several values in a cell; None where there seem to be single ones."""
+        """Separator of several values in a cell; None where there seem to be single ones."""
         if self.lists or self.given.empty:
             return None
         ranked = ((rank, mark) for mark in SEPARATORS if (rank := self._separated_by(mark)))

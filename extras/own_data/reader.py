@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,87 +66,89 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         raise StepError(f"{where / DECLARATION} is not UTF-8 ({error}).") from error
     declared = declaration.parse(text, str(where / DECLARATION))
     with database() as connection:
-        users, profile = _users(connection, declared.users, files, where)
-        items, catalogue = _items(connection, declared.items, files, where)
-        events = _events(connection, declared.interactions, files, where, users, items)
+        source = _Source(connection, files, where)
+        users, profile, crossed = _users(source, declared.users)
+        items, catalogue, terms, numbers = _items(source, declared.items)
+        events = _events(source, declared.interactions, users, items)
         scale = _scale(events, declared.interactions)
-        kinds = _number_ids(connection, users, "userid"), _number_ids(connection, items, "itemid")
-        people = _frame(connection, users, "userid", Columns.USER)
-        things = _frame(connection, items, "itemid", Columns.ITEM)
+        user_ids, people = _numbered(events, users, "userid", Columns.USER)
+        item_ids, things = _numbered(events, items, "itemid", Columns.ITEM)
 
         # attributes are in the order of the rows of their table, and so are the frames
-        people = people.assign(**profile.columns).sort_values(Columns.USER, ignore_index=True)
-        titles = catalogue.titles or [None] * len(things)
-        things[Columns.TITLE] = [title or own_id for title, own_id in zip(titles, things[Columns.OWN_ID], strict=True)]
-        things[Columns.GENRES] = list(catalogue.terms) or [[] for _ in range(len(things))]
-        for number, values in zip(catalogue.numbers, catalogue.values, strict=True):
-            things[number.column] = values
+        people = people.assign(**profile).sort_values(Columns.USER, ignore_index=True)
+        nothing: dict[str, Any] = {
+            Columns.TITLE: [None] * len(things),
+            Columns.GENRES: [[] for _ in range(len(things))],
+        }
+        things = things.assign(**(nothing | catalogue))
+        titles = zip(things[Columns.TITLE], things[Columns.OWN_ID], strict=True)
+        things[Columns.TITLE] = [title or own_id for title, own_id in titles]
         things = things.sort_values(Columns.ITEM, ignore_index=True)
 
         _write_events(events, scale, exchange_dir)
         artifacts.RAW_USERS.write(exchange_dir, people)
         artifacts.RAW_ITEMS.write(exchange_dir, things)
-        terms = {term for terms in catalogue.terms for term in terms}
-        counts = {"ratings": len(events), "users": len(people), "items": len(things), "genres": len(terms)}
+        n_terms = things[Columns.GENRES].explode().nunique()
         return Dataset(
             name=declared.name,
             origin="",
-            counts=counts,
+            counts={"ratings": len(events), "users": len(people), "items": len(things), "genres": n_terms},
             sha256={},
-            user_ids=kinds[0],
-            item_ids=kinds[1],
+            user_ids=user_ids,
+            item_ids=item_ids,
             levels=scale.values,
             binned=scale.binned,
             positive_level=scale.positive,
-            profile=tuple(profile.columns),
-            crossed=profile.crossed,
-            terms=catalogue.term_attributes,
-            numbers=catalogue.numbers,
+            profile=tuple(profile),
+            crossed=crossed,
+            terms=terms,
+            numbers=numbers,
             holdout=declared.holdout,
             events=declared.events,
         )
 
 
-# --------------------------------------------------------------------------------------------------------------- tables
+@dataclass(frozen=True)
+class _Source:
+    """The files of a data set, and the database that they are loaded into."""
 
+    connection: duckdb.DuckDBPyConnection
+    files: Files
+    where: Path  # for messages
 
-def _table(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    of_table: InteractionsTable | UsersTable | ItemsTable,
-    columns: Mapping[str, str],
-    files: Files,
-    where: Path,
-    lists: Sequence[str] = (),
-) -> Table:
-    """Load a declared table. ``columns``: names in DuckDB -> in the files. Raises StepError as `Table.load` does."""
-    names = files_of_table(where, name, of_table.file, files)
-    table = Table(
-        connection, name, [opened(connection, each, files[each], of_table.delimiter) for each in names], columns
-    )
-    table.load(lists)
-    return table
+    def table(
+        self,
+        name: str,
+        declared: InteractionsTable | UsersTable | ItemsTable,
+        columns: Mapping[str, str],
+        lists: Sequence[str] = (),
+    ) -> Table:
+        """Load a declared table. ``columns``: names in DuckDB -> in the files. Raises StepError as `Table.load`."""
+        names = self._files_of(name, declared.file)
+        opened_files = [opened(self.connection, each, self.files[each], declared.delimiter) for each in names]
+        table = Table(self.connection, name, opened_files, columns)
+        table.load(lists)
+        if not len(table):
+            each = "an event" if name == INTERACTIONS else "for every id"
+            raise StepError(f"{table.label} holds no row under its header: a row {each} is expected.")
+        return table
 
-
-def files_of_table(where: Path, table: str, declared: str | None, files: Files) -> list[str]:
-    """The file of a table, or its parts in the order of their names.
-
-    Raises StepError where there is none, or where several could be meant.
-    """
-    if declared is not None and MANY in declared:
-        if found := sorted(fnmatch.filter(files, declared)):
+    def _files_of(self, table: str, declared: str | None) -> list[str]:
+        """Names of the files of a table, in order. Raises StepError where there is none, or several it may be."""
+        if declared is not None and MANY in declared:
+            if found := sorted(fnmatch.filter(self.files, declared)):
+                return found
+            raise StepError(f"{self.where} holds no file like {declared}, which [{table}] in {DECLARATION} speaks of.")
+        names = [declared] if declared else [f"{table}{ending}" for ending in ENDINGS]
+        found = [name for name in names if name in self.files]
+        if len(found) == 1:
             return found
-        raise StepError(f"{where} holds no file like {declared}, which [{table}] in {DECLARATION} speaks of.")
-    names = [declared] if declared else [f"{table}{ending}" for ending in ENDINGS]
-    found = [name for name in names if name in files]
-    if len(found) == 1:
-        return found
-    if found:
-        raise StepError(f'{where} holds {" and ".join(found)}: say which with file = "..." in [{table}].')
-    there = ", ".join(sorted(set(files) - {DECLARATION})) or "nothing else"
-    raise StepError(
-        f"{where} holds no {' or '.join(names)}, which [{table}] in {DECLARATION} speaks of; it holds {there}."
-    )
+        if found:
+            raise StepError(f'{self.where} holds {" and ".join(found)}: say which with file = "..." in [{table}].')
+        there = ", ".join(sorted(set(self.files) - {DECLARATION})) or "nothing else"
+        raise StepError(
+            f"{self.where} holds no {' or '.join(names)}, which [{table}] in {DECLARATION} speaks of; it holds {there}."
+        )
 
 
 def _expect_ids(table: Table, column: str) -> None:
@@ -158,97 +160,61 @@ def _expect_ids(table: Table, column: str) -> None:
 # ------------------------------------------------------------------------------------------------------ users and items
 
 
-@dataclass
-class Profile:
-    """Attributes of users, in the order of their table; ``crossed`` are names of its columns."""
-
-    columns: Mapping[str, pd.Series] = field(default_factory=dict)
-    crossed: tuple[str, ...] = ()
-
-
-@dataclass
-class Catalogue:
-    """Attributes of items, in the order of their table.
-
-    Attributes:
-        titles: None where there is none.
-        terms: of each item, in the order of the attributes.
-        term_attributes: names of the attributes that the terms are of.
-        numbers, values: the numeric attributes, and (items,) of each, NaN where unknown.
-    """
-
-    titles: Sequence[str | None] = ()
-    terms: Sequence[Sequence[str]] = ()
-    term_attributes: tuple[str, ...] = ()
-    numbers: tuple[ItemNumber, ...] = ()
-    values: tuple[np.ndarray[Any, Any], ...] = ()
-
-
-def _users(
-    connection: duckdb.DuckDBPyConnection, declared: UsersTable | None, files: Files, where: Path
-) -> tuple[Table | None, Profile]:
-    """The table of users, and their attributes as categories."""
+def _users(source: _Source, declared: UsersTable | None) -> tuple[Table | None, dict[str, pd.Series], tuple[str, ...]]:
+    """The table of users; its attributes as columns of categories, in the table's order; those that are crossed."""
     if declared is None:
-        return None, Profile()
-    table, read = _listed(connection, USERS, declared, "userid", files, where)
+        return None, {}, ()
+    table, read = _listed(source, USERS, declared, "userid")
     columns: dict[str, pd.Series] = {}  # by name, before it is a column
-    plain = []
     for name, values in read.items():
         spec = declared.attributes[name]
         if spec.kind == "multi-valued":
             fields = attributes.fields(values, spec.values or attributes.MOST_FIELDS)
             columns |= {f"{name} {value}": column for value, column in fields.items()}
-            continue
-        plain.append(name)
-        if spec.kind == "numeric":
+        elif spec.kind == "numeric":
             columns[name] = attributes.intervals(values, spec.values or attributes.INTERVALS)
         else:
             is_text = f"a{list(declared.attributes).index(name)}" in table.texts
             most = spec.values or attributes.MOST_CATEGORIES
             columns[name] = attributes.categories(values, most, numbers=not is_text)
     named = dict(zip(columns, slugs(list(columns), Columns.TAKEN), strict=True))
+    plain = [name for name in read if declared.attributes[name].kind != "multi-valued"]
     crossed = plain[:2] if declared.crossed is None else declared.crossed
-    profile = {named[name]: column for name, column in columns.items()}
-    return table, Profile(profile, tuple(named[name] for name in crossed))
+    return table, {named[name]: column for name, column in columns.items()}, tuple(named[name] for name in crossed)
 
 
 def _items(
-    connection: duckdb.DuckDBPyConnection, declared: ItemsTable | None, files: Files, where: Path
-) -> tuple[Table | None, Catalogue]:
-    """The table of items, and their attributes as terms and numbers."""
+    source: _Source, declared: ItemsTable | None
+) -> tuple[Table | None, dict[str, Any], tuple[str, ...], tuple[ItemNumber, ...]]:
+    """The table of items; title, terms and numbers as columns; the attributes that the terms are of; the numbers."""
     if declared is None:
-        return None, Catalogue()
-    table, read = _listed(connection, ITEMS, declared, "itemid", files, where, declared.title)
-    titles = read.pop(Columns.TITLE, [None] * len(table))
+        return None, {}, (), ()
+    table, read = _listed(source, ITEMS, declared, "itemid", declared.title)
+    catalogue: dict[str, Any] = {}
+    if declared.title is not None:
+        catalogue[Columns.TITLE] = read.pop(Columns.TITLE)
     specs = {name: declared.attributes[name] for name in read}
     of_terms = [name for name, spec in specs.items() if spec.kind != "numeric"]
     terms: list[list[str]] = [[] for _ in range(len(table))]
     for name in of_terms:
-        spec, lists = specs[name], read[name]
-        if spec.kind == "categorical":
+        lists = read[name]
+        if specs[name].kind == "categorical":
             lists = [[value] if value else [] for value in lists]
-        values_of_all = (value for values in lists for value in values)
-        kept = set(attributes.frequent(values_of_all, spec.values or attributes.MOST_TERMS))
+        values = (value for values in lists for value in values)
+        kept = set(attributes.frequent(values, specs[name].values or attributes.MOST_TERMS))
         before = "" if len(of_terms) == 1 else f"{name}{SEPARATOR}"  # as `Dataset.term`
-        for own, values in zip(terms, lists, strict=True):
-            own += [before + value for value in values if value in kept]
+        for own, values_of_one in zip(terms, lists, strict=True):
+            own += [before + value for value in values_of_one if value in kept]
+    catalogue[Columns.GENRES] = terms
     numeric = [name for name, spec in specs.items() if spec.kind == "numeric"]
-    numbers = [
-        attributes.item_number(name, column, specs[name], read[name])
-        for name, column in zip(numeric, slugs(numeric, Columns.TAKEN), strict=True)
-    ]
-    values = tuple(read[name] for name in numeric)
-    return table, Catalogue(titles, terms, tuple(of_terms), tuple(numbers), values)
+    columns = dict(zip(numeric, slugs(numeric, Columns.TAKEN), strict=True))
+    numbers = [attributes.item_number(name, columns[name], specs[name], read[name]) for name in numeric]
+    catalogue |= {columns[name]: read[name] for name in numeric}
+    return table, catalogue, tuple(of_terms), tuple(numbers)
 
 
 def _listed(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    declared: UsersTable | ItemsTable,
-    key: str,
-    files: Files,
-    where: Path,
-    title: str | None = None,
+    source: _Source, name: str, declared: UsersTable | ItemsTable, key: str, title: str | None = None
 ) -> tuple[Table, dict[str, Any]]:
     """A table that lists ids, and attribute -> values: texts, lists of texts, or an array of numbers.
 
@@ -259,34 +225,31 @@ def _listed(
         specs[Columns.TITLE] = AttributeSpec(kind="categorical", column=title)
     columns = {f"a{number}": spec.column or each for number, (each, spec) in enumerate(specs.items())}
     lists = [column for column, spec in zip(columns, specs.values(), strict=True) if spec.kind == "multi-valued"]
-    table = _table(connection, name, declared, {key: declared.id, **columns}, files, where, lists)
-    if not len(table):
-        raise StepError(f"{table.label} holds no row under its header: a row for every id is expected.")
+    table = source.table(name, declared, {key: declared.id, **columns}, lists)
     _expect_ids(table, key)
     _expect_once(table, key)
+    largest = attributes.LARGEST_STORED
+    expressions = [key]
     for column, spec in zip(columns, specs.values(), strict=True):
-        if spec.kind == "numeric":
-            number = f"TRY_CAST({column} AS DOUBLE)"
-            table.expect(f"{column} IS NULL OR isfinite({number})", column, "a number")
-            largest = attributes.LARGEST_STORED
-            table.expect(
-                f"{column} IS NULL OR abs({number}) <= {largest}",
-                column,
-                f"a number of at most {largest:.0e} either way",
-            )
-    expressions = [
-        f"TRY_CAST({column} AS DOUBLE)" if spec.kind == "numeric" else column
-        for column, spec in zip(columns, specs.values(), strict=True)
-    ]
-    query = f"SELECT {', '.join([key, *expressions])} FROM {name} ORDER BY file, row"
-    _, *found = zip(*connection.execute(query).fetchall(), strict=True)
+        if spec.kind != "numeric":
+            expressions.append(column)
+            continue
+        number = f"TRY_CAST({column} AS DOUBLE)"
+        table.expect(f"{column} IS NULL OR isfinite({number})", column, "a number")
+        bounded = f"{column} IS NULL OR abs({number}) <= {largest}"
+        table.expect(bounded, column, f"a number of at most {largest:.0e} either way")
+        expressions.append(number)
+    rows = table.connection.execute(f"SELECT {', '.join(expressions)} FROM {name} ORDER BY file, row").fetchall()
+    _, *found = zip(*rows, strict=True)
     read: dict[str, Any] = {}
     for (each, spec), values in zip(specs.items(), found, strict=True):
-        if spec.kind == "numeric":
-            read[each] = np.array(values, np.float64)  # None: NaN
-        else:
-            multi = spec.kind == "multi-valued"
-            read[each] = [_values(cell, declared.separator) for cell in values] if multi else list(values)
+        match spec.kind:
+            case "numeric":
+                read[each] = np.array(values, np.float64)  # None: NaN
+            case "multi-valued":
+                read[each] = [_values(cell, declared.separator) for cell in values]
+            case "categorical":
+                read[each] = list(values)
     return table, read
 
 
@@ -312,15 +275,8 @@ def _expect_once(table: Table, key: str) -> None:
 # --------------------------------------------------------------------------------------------------------------- events
 
 
-def _events(
-    connection: duckdb.DuckDBPyConnection,
-    declared: InteractionsTable,
-    files: Files,
-    where: Path,
-    users: Table | None,
-    items: Table | None,
-) -> Table:
-    """The table of events, checked, with ``micros`` and ``number`` (the value, 0 without one) added.
+def _events(source: _Source, declared: InteractionsTable, users: Table | None, items: Table | None) -> Table:
+    """The table of events, checked; ``timed`` has them with ``micros`` and ``number`` (the value, 0 without one).
 
     Raises StepError for a cell that is not as declared, an id that is not listed, no events, too many of one user, too
     few users or items.
@@ -328,9 +284,7 @@ def _events(
     columns = {"userid": declared.user, "itemid": declared.item, "time": declared.time}
     if declared.value is not None:
         columns["value"] = declared.value
-    events = _table(connection, INTERACTIONS, declared, columns, files, where)
-    if not len(events):
-        raise StepError(f"{events.label} holds no row under its header: a row an event is expected.")
+    events = source.table(INTERACTIONS, declared, columns)
     for column, listed in (("userid", users), ("itemid", items)):
         _expect_ids(events, column)
         if listed is not None:
@@ -358,7 +312,7 @@ def _events(
             raise StepError(
                 f"{file} holds {met} {what}; at least {FEWEST} are needed: there is nothing to recommend otherwise."
             )
-    connection.execute(
+    source.connection.execute(
         f"CREATE TABLE timed AS SELECT file, row, userid, itemid, {micros} AS micros, {number} AS number "
         f"FROM {INTERACTIONS}"
     )
@@ -407,13 +361,14 @@ def _write_events(events: Table, scale: Scale, exchange_dir: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------------ ids
 
 
-def _number_ids(connection: duckdb.DuckDBPyConnection, listed: Table | None, key: str) -> IdKind:
-    """Give every own id a number, in a table ``<key>_numbers``.
+def _numbered(events: Table, listed: Table | None, key: str, column: str) -> tuple[IdKind, pd.DataFrame]:
+    """Give every own id a number, in a table ``<key>_numbers``; and numbers and ids as a frame.
 
     "integer" where every own id is a whole number from 1 to `MAX_INTEGER` and stands for itself; else "string", and the
-    ids are numbered from 1 in their order: as numbers where all are whole, else as text.
+    ids are numbered from 1 in their order: as numbers where all are whole, else as text. The frame is in the order of
+    the table that lists the ids, else by number.
     """
-    source = listed.name if listed is not None else INTERACTIONS
+    connection, source = events.connection, (listed or events).name
     ids = f"(SELECT DISTINCT {key} AS id FROM {source})"
     whole, small = connection.execute(
         f"SELECT bool_and(regexp_full_match(id, '-?(0|[1-9][0-9]*)')), "
@@ -425,13 +380,8 @@ def _number_ids(connection: duckdb.DuckDBPyConnection, listed: Table | None, key
     order = f"{digits}, id DESC" if whole else "id"
     number = "CAST(id AS INTEGER)" if kind == "integer" else f"CAST(row_number() OVER (ORDER BY {order}) AS INTEGER)"
     connection.execute(f"CREATE TABLE {key}_numbers AS SELECT id, {number} AS number FROM {ids}")
-    return kind
-
-
-def _frame(connection: duckdb.DuckDBPyConnection, listed: Table | None, key: str, column: str) -> pd.DataFrame:
-    """Numbers and own ids: in the order of the table that lists them, else by number."""
     query = f"SELECT number, id FROM {key}_numbers ORDER BY number"
     if listed is not None:
-        query = f"SELECT number, id FROM {listed.name} JOIN {key}_numbers ON {key} = id ORDER BY file, row"
+        query = f"SELECT number, id FROM {source} JOIN {key}_numbers ON {key} = id ORDER BY file, row"
     found = connection.execute(query).fetchnumpy()
-    return pd.DataFrame({column: np.asarray(found["number"], np.int32), Columns.OWN_ID: found["id"]})
+    return kind, pd.DataFrame({column: np.asarray(found["number"], np.int32), Columns.OWN_ID: found["id"]})

@@ -61,19 +61,19 @@ class File:
         return not self.name.endswith(".parquet")
 
     def where(self, row: int) -> str:
-        """How a person finds a row, counted from 0: ``interactions.csv, line 7``.
+        """The name by which a person finds a row, counted from 0: ``interactions.csv, line 7``.
 
         Counted again from the top of a CSV: a value in quotes may run over several lines.
         """
         if not self.is_csv:
             return f"{self.name}, row {row + 1}"
-        line, _ = next(islice(self.records("replace"), row + 1, None), (row + 2, []))
+        line, _ = next(islice(self.records(), row + 1, None), (row + 2, []))
         return f"{self.name}, line {line}"
 
-    def records(self, errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
-        """The line that each record of a CSV begins at, and its values; ``errors``: of bytes that are not UTF-8."""
+    def records(self) -> Iterator[tuple[int, list[str]]]:
+        """The line that each record of a CSV begins at, and its values."""
         with self.text() as file:
-            lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors, newline="")
+            lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
             reader, begin = csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote), 1
             csv.field_size_limit(LINE)
             for record in reader:
@@ -81,18 +81,23 @@ class File:
                     yield begin, record
                 begin = reader.line_num + 1
 
-    def line_at(self, byte: int) -> int:
-        """The line of a CSV that a byte is in."""
-        line = 1
-        with self.text() as file:
-            while byte > 0 and (block := file.read(min(byte, 1 << 20))):
-                line += block.count(b"\n")
-                byte -= len(block)
-        return line
-
     def text(self) -> BinaryIO:
         """The bytes of a CSV, unpacked."""
         return gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")  # type: ignore[return-value]
+
+    def scan(self, strict: bool = True) -> str:
+        """The SQL that reads the file, whose path is its parameter. Columns of a CSV are called by their place.
+
+        ``strict``: refuse what is no proper CSV; lines that end in several ways are none.
+        """
+        if not self.is_csv:
+            return "read_parquet(?)"
+        columns = ", ".join(f"c{number}: 'VARCHAR'" for number in range(len(self.columns)))
+        return (
+            f"read_csv(?, columns = {{{columns}}}, auto_detect = false, header = true, delim = {quoted(self.delimiter)}"
+            f", quote = {quoted(self.quote)}, escape = {quoted(self.quote)}, nullstr = '', max_line_size = {LINE}, "
+            f"strict_mode = {strict}, store_rejects = true, rejects_limit = {_REJECTS})"
+        )
 
 
 def opened(connection: duckdb.DuckDBPyConnection, name: str, path: Path, delimiter: str | None = None) -> File:
@@ -112,13 +117,13 @@ def opened(connection: duckdb.DuckDBPyConnection, name: str, path: Path, delimit
         with file.text() as content:
             line = content.readline(LINE)
         try:
-            first = line.decode("utf-8-sig")
+            header = line.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise StepError(f"{name}, line 1 is not UTF-8: save the file as UTF-8.") from None
-        if not first.strip():
+        if not header.strip():
             raise StepError(f"{name} is empty: a header with the names of the columns is expected.")
-        file.delimiter, file.quote = _dialect(connection, path, first, delimiter)
-        _, file.columns = next(file.records("replace"))
+        file.delimiter, file.quote = _dialect(connection, path, header, delimiter)
+        _, file.columns = next(file.records())
         file.types = ["VARCHAR"] * len(file.columns)
     return file
 
@@ -138,7 +143,7 @@ def _dialect(connection: duckdb.DuckDBPyConnection, path: Path, header: str, del
 
 @contextmanager
 def _unreadable(file: File) -> Iterator[None]:
-    """Turn what DuckDB and gzip say of damaged files into one sentence."""
+    """Turn the errors of DuckDB and gzip about damaged files into one sentence."""
     try:
         yield
     except (duckdb.Error, OSError, EOFError) as error:
@@ -167,7 +172,7 @@ class Table:
 
     @property
     def label(self) -> str:
-        """What a message calls the table: its file, or the first of them and how many there are."""
+        """The table's file in messages, or the first of them and how many there are."""
         more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
         return f"{self.files[0].name}{more}"
 
@@ -180,35 +185,24 @@ class Table:
 
         Raises StepError for a column that is absent and for a malformed line.
         """
-        kinds = dict.fromkeys(self.columns, "VARCHAR") | dict.fromkeys(lists, "VARCHAR[]")
         lists = [name for name in lists if any(self._type(file, name).endswith("[]") for file in self.files)]
-        shape = ", ".join(f"{name} {kinds[name] if name in lists else 'VARCHAR'}" for name in self.columns)
+        shape = ", ".join(f"{name} {'VARCHAR[]' if name in lists else 'VARCHAR'}" for name in self.columns)
         self.connection.execute(f"CREATE OR REPLACE TABLE {self.name} (file INTEGER, row BIGINT, {shape})")
         for number, file in enumerate(self.files):
             texts = ", ".join(self._text(file, name, name in lists) for name in self.columns)
-            source = _scan(file) + (f" LIMIT {limit}" if limit else "")
-            insert = f"INSERT INTO {self.name} SELECT {number}, row_number() OVER () - 1, {texts} FROM {source}"
+            select = f"INSERT INTO {self.name} SELECT {number}, row_number() OVER () - 1, {texts} FROM"
+            some = f" LIMIT {limit}" if limit else ""
             with _unreadable(file):
                 if file.is_csv:
                     self.connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
                 try:
-                    self.connection.execute(insert, [str(file.path)])
-                except duckdb.InvalidInputException as error:
+                    self.connection.execute(f"{select} {file.scan()}{some}", [str(file.path)])
+                except duckdb.InvalidInputException as error:  # lines that end in several ways
                     if "invalid state" not in str(error):
                         raise
-                    self._even_line_ends(file)
-                    self.connection.execute(insert, [str(file.path)])
+                    self.connection.execute(f"{select} {file.scan(strict=False)}{some}", [str(file.path)])
             if file.is_csv:
                 self._expect_records(file)
-
-    def _even_line_ends(self, file: File) -> None:
-        """Copy a CSV whose lines end in several ways, which DuckDB does not read, to one where all end in a newline."""
-        folder = Path(self.one("SELECT path FROM duckdb_databases() WHERE database_name = 'data'")).parent
-        copy = folder / f"{self.name}-{self.files.index(file)}.csv"
-        with file.text() as old, copy.open("wb") as new:
-            for line in old:
-                new.write(line.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
-        file.path = copy
 
     def _type(self, file: File, name: str) -> str:
         """The type of a column. Raises StepError where the file has none, or several, of that name."""
@@ -245,12 +239,11 @@ class Table:
     def _expect_records(self, file: File) -> None:
         """Raise StepError for the first malformed record of a CSV that was just read, if there is one."""
         found = self.connection.execute(
-            "SELECT line_byte_position, error_type, csv_line, error_message FROM reject_errors "
-            "ORDER BY line_byte_position, column_idx LIMIT 1"
+            "SELECT line, error_type, csv_line, error_message FROM reject_errors ORDER BY line, column_idx LIMIT 1"
         ).fetchone()
         if found is None:
             return
-        byte, kind, text, message = found
+        record, kind, text, message = found  # records are counted from 1, the header among them
         match kind:
             case "MISSING COLUMNS" | "TOO MANY COLUMNS":
                 there = re.search(r"Found: (\d+)", message)
@@ -264,7 +257,7 @@ class Table:
                 what = " is not UTF-8: save the file as UTF-8."
             case _:
                 what = f" cannot be read: {message}"
-        raise StepError(f"{file.name}, line {file.line_at(byte)}{what}")
+        raise StepError(f"{file.where(record - 2)}{what}")
 
     def first(self, condition: str) -> tuple[int, int] | None:
         """File and row of the first row for which ``condition`` holds."""
@@ -279,12 +272,11 @@ class Table:
 
     def cell(self, place: tuple[int, int], column: str) -> str:
         """The text of a cell, empty where there is nothing."""
-        query = f"SELECT CAST({column} AS VARCHAR) FROM {self.name} WHERE file = ? AND row = ?"
-        (found,) = self.connection.execute(query, list(place)).fetchone() or (None,)
+        found = self.one(f"SELECT CAST({column} AS VARCHAR) FROM {self.name} WHERE file = ? AND row = ?", *place)
         return found or ""
 
     def refuse(self, place: tuple[int, int], column: str, expected: str, hint: str = "") -> NoReturn:
-        """Raise StepError for a cell. ``hint``: follows what was found."""
+        """Raise StepError for a cell. ``hint``: follows its text in the message."""
         found = self.cell(place, column)
         shown = repr(found[:60]) if found else "nothing"
         raise StepError(f"{self.at(place, column)}: {expected} expected, found {shown}{hint}.")
@@ -300,18 +292,6 @@ class Table:
 
     def __len__(self) -> int:
         return int(self.one(f"SELECT count(*) FROM {self.name}"))
-
-
-def _scan(file: File) -> str:
-    """The SQL that reads a file, whose path is its parameter. Columns of a CSV are called by their place."""
-    if not file.is_csv:
-        return "read_parquet(?)"
-    columns = ", ".join(f"c{number}: 'VARCHAR'" for number in range(len(file.columns)))
-    return (
-        f"read_csv(?, columns = {{{columns}}}, auto_detect = false, header = true, delim = {quoted(file.delimiter)}, "
-        f"quote = {quoted(file.quote)}, escape = {quoted(file.quote)}, nullstr = '', max_line_size = {LINE}, "
-        f"store_rejects = true, rejects_limit = {_REJECTS})"
-    )
 
 
 def quoted(text: str) -> str:

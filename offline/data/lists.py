@@ -15,8 +15,7 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
@@ -33,7 +32,6 @@ Item = TypeVar("Item")
 
 CHUNK = 512  # request points scored at once
 SEEN = 1 << 22  # events that these see as rated, all together
-ARRAY = 1 << 30  # bytes of an Arrow array at most: it counts what its rows hold by 32 bits
 _OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids; bytes of halves
 NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: there is nothing to train the ranker on."
 
@@ -76,7 +74,7 @@ class ListsConfig:
         )
 
     def requests(self, past: Sequences) -> Points:
-        """Draw the requests of all users of ``past``; some of them come years later."""
+        """Draw the request points of all users of ``past``; some of them are moved years later."""
         rng = np.random.default_rng(self.seed)
         return postponed(self.after_past(past, request_points(past, self.stride, rng)), self.later, rng)
 
@@ -142,19 +140,22 @@ class Lists:
     def table(self, userids: Ints) -> pa.Table:
         """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OTHERWISE}
-        columns = {name: arrow_column(array) for name, array in arrays.items()}
-        users, features = userids[self.users].astype(np.int32), bytes_column(self.features)
-        return pa.table({Columns.USER: users, **columns, "features": features})
+        columns = {name: pa.array(array if array.ndim == 1 else list(array)) for name, array in arrays.items()}
+        features = pa.array([row.tobytes() for row in self.features], pa.binary())
+        return pa.table({Columns.USER: userids[self.users].astype(np.int32), **columns, "features": features})
 
     @classmethod
     def of_table(cls, table: pa.Table, userids: Ints) -> Lists:
         """Inverse of `table`. Raises ValueError where a list is of none of the users, or two differ in size."""
-        ids = table[Columns.USER].to_numpy()
-        codes = Vocabulary(userids).codes(ids)
+        codes = Vocabulary(userids).codes(table[Columns.USER].to_numpy())
         if not codes.any() or not codes.all():
             raise ValueError("these are no lists of these users")
-        columns = {field.name: array_of(table[field.name]) for field in fields(cls) if field.name not in _OTHERWISE}
-        features = bytes_array(table["features"], np.float16)
+        arrays = {field.name: table[field.name] for field in fields(cls) if field.name not in _OTHERWISE}
+        columns = {
+            name: np.stack(column.to_numpy()) if pa.types.is_list(column.type) else column.to_numpy()
+            for name, column in arrays.items()
+        }
+        features = np.stack([np.frombuffer(each.as_buffer(), np.float16) for each in table["features"]])
         shape = *columns["candidates"].shape, -1
         return cls(users=(codes - 1).astype(np.int32), features=features.reshape(shape), **columns)
 
@@ -356,62 +357,6 @@ class StoredFeatures:
 
 def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
     return {str(name): column.to_numpy() for name, column in frame.items()}
-
-
-def arrow_column(rows: NDArray[Any]) -> pa.ChunkedArray:
-    """(m,) numbers; (m, n): m lists of n."""
-    if rows.ndim == 1:
-        return pa.chunked_array([rows])
-    lists = (pa.ListArray.from_arrays(_offsets(*part.shape), part.ravel()) for part in _pieces(rows))
-    return pa.chunked_array(lists, pa.list_(pa.from_numpy_dtype(rows.dtype)))
-
-
-def array_of(column: pa.ChunkedArray) -> NDArray[Any]:
-    """(m,) of a column of numbers, (m, n) of one of lists. Raises ValueError when lists differ in size."""
-    if not pa.types.is_list(column.type):
-        numbers: NDArray[Any] = column.to_numpy()
-        return numbers
-    size = _size(pc.list_value_length(column))
-    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate(flat).reshape(len(column), size)
-
-
-def bytes_column(rows: NDArray[Any]) -> pa.ChunkedArray:
-    """(m, ...) -> the bytes of each of the m."""
-    return pa.chunked_array((_bytes(part) for part in _pieces(rows)), pa.binary())
-
-
-def bytes_array(column: pa.ChunkedArray, dtype: DTypeLike) -> NDArray[Any]:
-    """(m, n) numbers of m times the bytes of n. Raises ValueError when they differ in size, or are no such numbers."""
-    size = _size(pc.binary_length(column))
-    flat = []
-    for chunk in column.chunks:
-        offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset :][: len(chunk) + 1]
-        flat.append(np.frombuffer(chunk.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
-    return np.concatenate(flat).reshape(len(column), size).view(dtype)
-
-
-def _size(sizes: pa.ChunkedArray) -> int:
-    """The one that all are; 0 of none. Raises ValueError when they differ."""
-    found: list[int] = sizes.unique().to_pylist()
-    if len(found) > 1:
-        raise ValueError("rows of one column differ in size")
-    return found[0] if found else 0
-
-
-def _pieces(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """(m, ...) -> some of the m after the other, as many as an Arrow array may hold."""
-    size = max(ARRAY // max(rows[:1].nbytes, 1), 1)
-    return (np.ascontiguousarray(rows[begin : begin + size]) for begin in range(0, len(rows), size))
-
-
-def _bytes(rows: NDArray[Any]) -> pa.BinaryArray:
-    offsets = _offsets(len(rows), rows[:1].nbytes)
-    return pa.Array.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(rows)])
-
-
-def _offsets(m: int, n: int) -> NDArray[np.int32]:
-    return np.arange(m + 1, dtype=np.int32) * np.int32(n)
 
 
 def made_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:

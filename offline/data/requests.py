@@ -1,6 +1,7 @@
 """Request points: moments in a user's past when a request could have come, and what the user rated next.
 
-A request sees the past as of its second (`data_exchange_center.as_of`).
+Models of lists and of next items are trained at them: the input is what a request sees, the past as of its second
+(`data_exchange_center.as_of`), and the events from that second on say what was wanted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `
 
 @dataclass(frozen=True)
 class Points:
-    """m requests.
+    """m request points.
 
     Attributes:
         users: (m,) positions in ``Sequences.userids``.

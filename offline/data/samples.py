@@ -1,4 +1,4 @@
-"""Rows for the ranking model: what the stores will hold, and what the model is trained on."""
+"""Training data of the source's ranker: a row a rated pair, encoded as the user stood before the rating."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split, clicks, genre_flags, impressions
 from data_exchange_center.features import DenseFeature, FeatureSpec, FlagFeature, Float32, one_hot
@@ -24,7 +23,7 @@ class RatedPairs:
         ratings: userid, itemid, timestamp, label and split of every row.
         spec: the columns.
         rows: (rows, spec.width) encoded, the user's statistics as they stood before the rating.
-        user_features, item_features: newest raw values.
+        user_features, item_features: newest raw values, as the feature store is to hold them.
     """
 
     ratings: pd.DataFrame
@@ -51,20 +50,12 @@ def rated_pairs(
         profile: columns of ``users``.
         terms_before: `artifacts.IMPRESSION_TERMS`, a row for each of ``ratings``.
         newest_terms: `artifacts.USER_TERMS`.
+        item_terms: `artifacts.ITEM_TERMS`.
     """
-    spec = build_spec(ratings, users, profile, genres, window)
-    of_users, of_items = user_features(profiles(users, profile), newest_terms), item_features(item_terms, genres)
-    times = ratings[Columns.TIMESTAMP].to_numpy()
-    return RatedPairs(ratings, spec, encode(terms_before, times, of_users, of_items, spec), of_users, of_items)
-
-
-def build_spec(
-    ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[str], genres: Sequence[str], window: int
-) -> FeatureSpec:
-    """The columns of the model, with the vocabularies of the training rows. ``profile``: columns of ``users``."""
+    # the columns, with the vocabularies of the training rows
     train = ratings[ratings[Columns.SPLIT] != Split.TEST]
     trained = users[users[Columns.USER].isin(train[Columns.USER])]
-    return rated_pairs_spec(
+    spec = rated_pairs_spec(
         users=train[Columns.USER].unique().tolist(),
         items=train[Columns.ITEM].unique().tolist(),
         profile={name: trained[name].unique().tolist() for name in profile},
@@ -72,47 +63,22 @@ def build_spec(
         window=window,
     )
 
-
-def user_features(users: pd.DataFrame, user_terms: pd.DataFrame) -> pd.DataFrame:
-    """Every user's newest raw values: `profiles` and the statistics; whole numbers are int64."""
-    return whole_numbers(users.merge(user_terms, on=Columns.USER, how="left", validate="1:1"))
-
-
-def profiles(users: pd.DataFrame, profile: Sequence[str]) -> pd.DataFrame:
-    """`artifacts.USERS`, some or all -> userid and profile, raw."""
-    return whole_numbers(users[[Columns.USER, *profile]])
-
-
-def item_features(item_terms: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """Every item's raw values: itemid and a 0/1 column a genre."""
+    # newest raw values; whole numbers are int64
+    of_users = users[[Columns.USER, *profile]].merge(newest_terms, on=Columns.USER, how="left", validate="1:1")
+    of_users = whole_numbers(of_users)
     flags = terms.genre_flags(item_terms, len(genres)).astype("int64")
-    table = pd.DataFrame(flags, columns=genre_flags(genres))
-    table.insert(0, Columns.ITEM, item_terms[Columns.ITEM].to_numpy())
-    return table
+    of_items = pd.DataFrame(flags, columns=genre_flags(genres))
+    of_items.insert(0, Columns.ITEM, item_terms[Columns.ITEM].to_numpy())
 
-
-def encode(
-    impression_terms: pd.DataFrame,
-    times: NDArray[np.int64],
-    users: pd.DataFrame,
-    items: pd.DataFrame,
-    spec: FeatureSpec,
-) -> Float32:
-    """(rows, spec.width) inputs, one row for every row of ``impression_terms``, at ``times`` (rows,) in seconds.
-
-    Profile and flags are those of the row's user and item; the statistics are the row's own, as they stood before it.
-    ``users`` and ``items`` are sorted by id.
-    """
-    user_row = np.searchsorted(users[Columns.USER], impression_terms[Columns.USER])
-    item_row = np.searchsorted(items[Columns.ITEM], impression_terms[Columns.ITEM])
-    statistics = impression_terms.drop(columns=[Columns.USER, Columns.ITEM])
-    profile = {name: values[user_row] for name, values in _columns(users).items() if name not in statistics}
-    encoded_users = spec.encode_users(profile | _columns(statistics))
-    return spec.assemble(encoded_users, spec.encode_items(_columns(items))[item_row], times)
-
-
-def _columns(frame: pd.DataFrame) -> dict[str, Any]:
-    return {str(name): column.to_numpy() for name, column in frame.items()}
+    # rows: profile and flags of the rating's user and item, statistics as they stood before it
+    user_row = np.searchsorted(of_users[Columns.USER], ratings[Columns.USER])
+    item_row = np.searchsorted(of_items[Columns.ITEM], ratings[Columns.ITEM])
+    people = {name: of_users[name].to_numpy()[user_row] for name in (Columns.USER, *profile)}
+    before = {name: terms_before[name].to_numpy() for name in terms.statistic_columns(genres)}
+    encoded_items = spec.encode_items({str(name): column.to_numpy() for name, column in of_items.items()})
+    times = ratings[Columns.TIMESTAMP].to_numpy()
+    rows = spec.assemble(spec.encode_users(people | before), encoded_items[item_row], times)
+    return RatedPairs(ratings, spec, rows, of_users, of_items)
 
 
 def rated_pairs_spec(
@@ -123,10 +89,7 @@ def rated_pairs_spec(
     genres: Sequence[str],
     window: int,
 ) -> FeatureSpec:
-    """The spec of the source's columns. Vocabularies are the distinct values of the training rows.
-
-    ``profile``: column -> values.
-    """
+    """The spec of the source's columns. Vocabularies are the distinct values; ``profile``: column -> values."""
     return FeatureSpec(
         one_hot=(
             one_hot(Columns.USER, "user", users),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from data_exchange_center.as_of import happened
 from data_exchange_center.columns import Columns, Split
@@ -20,8 +22,10 @@ MOST_HELD_OUT: Final = 1 / 3  # of all events
 MOST_WITHOUT_PAST: Final = 1 / 2  # of all users with events
 FEWEST_WITH_PAST: Final = 2
 REMEDY: Final = "give the data set a smaller holdout ([holdout] in dataset.toml)"
-
-
+CONTAINER_LIMITS: Final = (  # of control groups of version 2 and of version 1
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 EVENT_BYTES: Final = 250  # of memory that a step holds at once, by `make bench-scale`: the largest slope over events
 
 
@@ -35,6 +39,13 @@ def expect_room(events: int, memory_gb: float) -> None:
             "Compute with RECSYS_ENGINE=spark, which `make spark` installs; or, where there is more memory than that, "
             f"say how much with RECSYS_PANDAS__MEMORY_GB={math.ceil(needed)}.",
         )
+
+
+def free_memory_gb() -> float:
+    """GB (1e9 bytes) that can be had without swapping, and no more than a container may take as a whole."""
+    limits = [path.read_text().strip() for path in CONTAINER_LIMITS if path.is_file()]
+    allowed = [int(each) for each in limits if each.isdecimal()]  # "max": no limit
+    return float(min([psutil.virtual_memory().available, *allowed]) / 1e9)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statistics``: its column (name, entity, how a
 stored value becomes the input) and how it is counted. The `FeatureSpec`, the training lists, Feast, Triton and the
-server follow from it; ``offline_to_online/parity/recount.py`` counts it once more, in another way, to check.
+server follow from it; ``offline_to_online/parity.py`` counts it once more, in another way, to check.
 """
 
 from __future__ import annotations
@@ -125,9 +125,6 @@ def statistics() -> tuple[UserStatistic | ItemStatistic, ...]:
     """Statistics of this project, then those of other packages."""
     others = (plugins.load(plugins.STATISTICS, name) for name in plugins.find(plugins.STATISTICS))
     return (*STATISTICS, *others)
-
-
-CROSSED: Final = (Columns.GENDER, Columns.AGE)  # profile fields that the ranker crosses with items
 
 
 def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpec:

@@ -3,30 +3,24 @@
 A *term* is a genre. An impression of a genre is an interaction with an item that has it, a click is an impression
 with a positive label. Ratings are sorted by user and time (ties in file order), as `split.label_and_split` leaves them.
 
-A user's statistics follow from the user's own rows, and counts add up over users: all functions may be called with some
-users after the other.
+A user's statistics follow from the user's own rows: all functions may be called with some users after the other.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center.as_of import first_of_second
-from data_exchange_center.columns import Columns, Split, clicks, impressions
-from data_exchange_center.recipes import Recipe
-from offline.data.split import validation_mask
+from data_exchange_center.columns import Columns, clicks, impressions
 
 Int8 = NDArray[np.int8]
 # columns of `artifacts.RATINGS` that terms are counted from
 COUNTED_FROM: Final = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
-PREFERENCE, CANDIDATES, RECALL = "preference", "candidates", "recall"  # of `outcomes`
-OUTCOMES: Final = ["what", "found", "of"]
 
 # --- genres of items --------------------------------------------------------------------------------------------------
 
@@ -140,7 +134,7 @@ def _window_sums(interactions: pd.DataFrame, flags: Int8, begin: NDArray[np.int6
     return sums
 
 
-# --- recall by terms --------------------------------------------------------------------------------------------------
+# --- state of users ---------------------------------------------------------------------------------------------------
 
 
 def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) -> pd.DataFrame:
@@ -181,106 +175,3 @@ def popularity(clicked: pd.Series, users: int) -> pd.DataFrame:
     share = clicked.sort_index() / users
     table: pd.DataFrame = share.astype("float32").rename(Columns.SCORE).reset_index()
     return table.sort_values([Columns.SCORE, Columns.ITEM], ascending=[False, True], ignore_index=True)
-
-
-def fit_and_validation(ratings: pd.DataFrame, validation_share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training rows without the validation part, and that part."""
-    train = ratings[ratings[Columns.SPLIT] == Split.TRAIN]
-    held_out = validation_mask(train[Columns.USER], validation_share)
-    return train[~held_out], train[held_out]
-
-
-def outcomes(
-    ratings: pd.DataFrame, item_terms: pd.DataFrame, n_genres: int, popular: pd.DataFrame, recipe: Recipe
-) -> pd.DataFrame:
-    """Preferences as they stand before the validation rows, against what those rows click: `outcomes_of` users.
-
-    ``popular``: `popularity` of the rows before the validation part.
-    """
-    # preferences before the validation rows
-    flags = genre_flags(item_terms, n_genres)
-    fit, validation = fit_and_validation(_with_item(ratings, item_terms), recipe.data.validation_share)
-    users, state = newest_terms(fit, flags, recipe.data.window)
-    scores = popular.set_index(Columns.ITEM)[Columns.SCORE].reindex(item_terms[Columns.ITEM], fill_value=0)
-    return outcomes_of(
-        preferred_codes(state[:, n_genres:], recipe.data.clicks_for_preference),
-        flags,
-        scores.to_numpy(np.float32),
-        _items_of(fit, users),
-        _items_of(validation[validation[Columns.LABEL] == 1], users),
-        recipe.recall.candidates,
-    )
-
-
-def _items_of(rows: pd.DataFrame, users: NDArray[np.int32]) -> list[NDArray[np.int64]]:
-    """The items of every user's rows, in the order of ``users``."""
-    lists = {user: part.to_numpy() for user, part in rows.groupby(Columns.USER)["item"]}
-    return [lists.get(user, np.array([], dtype=np.int64)) for user in users]
-
-
-def outcomes_of(
-    preferred: Sequence[Sequence[int]],
-    flags: Int8,
-    scores: NDArray[np.float32],
-    history: Sequence[NDArray[np.int64]],
-    targets: Sequence[NDArray[np.int64]],
-    size: int,
-) -> pd.DataFrame:
-    """Count what term recall finds of what users go on to click.
-
-    A user's candidates are the unseen items that have a preferred genre, those with more of them first, then the more
-    popular. Items are row numbers of ``flags``.
-
-    Args:
-        preferred: genre codes of each user.
-        flags: (items, genres) 0/1.
-        scores: (items,) popularity.
-        history: items each user has seen.
-        targets: items each user clicks afterwards; users without one are left out of the recall.
-        size: how many candidates are taken.
-
-    Returns:
-        `what`, `found`, `of`, `users`: how many users had a `PREFERENCE` (found 1) or none (0), so many `CANDIDATES`
-        (found), so many of what they went on to click among them (`RECALL`: found, of).
-    """
-    rows: list[tuple[str, int, int]] = []
-    for codes, seen, wanted in zip(preferred, history, targets, strict=True):
-        matches = flags[:, np.asarray(codes, dtype=np.int64) - 1].sum(axis=1, dtype=np.float32)  # (items,)
-        matches[seen] = 0
-        rows += [(PREFERENCE, int(len(codes) > 0), 1), (CANDIDATES, int((matches > 0).sum()), len(flags))]
-        if len(wanted):
-            ranking = np.where(matches > 0, matches + scores, -1.0)  # a popularity is at most 1: it breaks ties
-            top = np.argpartition(-ranking, min(size, len(ranking)) - 1)[:size]
-            rows.append((RECALL, int(np.isin(wanted, top[ranking[top] >= 0]).sum()), len(wanted)))
-    return add_up(pd.DataFrame(rows, columns=OUTCOMES).assign(users=1))
-
-
-def add_up(counts: pd.DataFrame) -> pd.DataFrame:
-    """`outcomes` of some users and others -> of all of them, in order."""
-    total: pd.DataFrame = counts.groupby(OUTCOMES)["users"].sum().astype(np.int64).reset_index()
-    return total.astype({"found": np.int64, "of": np.int64})
-
-
-def recall_report(counts: pd.DataFrame, size: int) -> dict[str, Any]:
-    """`outcomes` -> share of users with a preference, quantiles of the number of candidates, mean recall@size over the
-    users who went on to click something."""
-    preference, candidates, recall = (counts[counts["what"] == what] for what in (PREFERENCE, CANDIDATES, RECALL))
-    targets, preferring = int(recall["users"].sum()), preference.set_index("found")["users"]
-    total = float((recall["found"] / recall["of"] * recall["users"]).sum())
-    return {
-        "users": int(candidates["users"].sum()),
-        "share_with_preference": float(preferring.get(1, 0) / preferring.sum()) if len(preferring) else math.nan,
-        "candidates": {f"p{q}": _percentile(candidates["found"], candidates["users"], q) for q in (10, 50, 90)},
-        f"recall_at_{size}": total / targets if targets else None,
-        "users_with_target": targets,
-    }
-
-
-def _percentile(values: pd.Series, counts: pd.Series, q: int) -> float:
-    """As `numpy.percentile` of ``values``, ascending, each there ``counts`` times; NaN of none."""
-    until = counts.to_numpy().cumsum()
-    if not len(until):
-        return math.nan
-    place = (until[-1] - 1) * q / 100
-    below, above = values.to_numpy()[np.searchsorted(until, [np.floor(place), np.ceil(place)], side="right")]
-    return float(below + (above - below) * (place % 1))

@@ -20,9 +20,8 @@ from rich.table import Table
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.figures import FIGURES, named
+from data_exchange_center.figures import FIGURES, machine, named
 from data_exchange_center.files import write_json
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings

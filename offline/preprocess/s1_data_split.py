@@ -22,13 +22,12 @@ import pyarrow.parquet as pq
 from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.columns import Split
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.machine import free_memory_gb
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
-from offline.data.sanity import Counted, counted, expect_room, expect_sense
+from offline.data.sanity import Counted, counted, expect_room, expect_sense, free_memory_gb
 from offline.data.split import label_and_split
 
 

@@ -5,9 +5,9 @@ defines the columns, their order and their encoding; training and the server bot
 
 Recipe source: rated pairs. With 18 genres: 5 one-hot (userid, itemid, gender, age, occupation), 18 multi-hot (genres),
 36 dense (statistics as they stood before the rating).
-Recipe default: lists. Channels fitted on the first 60 % of each user's past, the teachers, answer requests at
-later moments, and their fused lists are labelled with what the user liked next: the ranker learns to order what recall
-returns.
+Recipe default: lists. Channels fitted on the first 60 % of each user's past, the teachers, answer requests at request
+points (moments in the user's past when a request could have come) that lie later, and their fused lists are labelled
+with what the user liked next: the ranker learns to order what recall returns.
 
 Reads:  offline/raw/dataset.json, offline/{ratings,users}.parquet;
         source: offline/{item_terms,user_terms,impression_terms}.parquet, offline/genres.json;

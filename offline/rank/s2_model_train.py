@@ -18,7 +18,7 @@ Expect: source: test AUC about 0.822, asserted to be at least 0.8206; default: a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pyarrow as pa
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import ChannelSet
@@ -53,11 +53,9 @@ def rated_pairs(settings: Settings) -> PairExamples:
 
 
 def recalled_lists(
-    settings: Settings, read_inputs: InputsReader = read_inputs, share: Callable[[int], slice] | None = None
+    settings: Settings, read_inputs: InputsReader = read_inputs, table: pa.Table | None = None
 ) -> ListExamples:
-    """Read what the step before made for a ranker of lists.
-
-    ``share``: given how many lists there are, which of them are read; None: all.
+    """Read what the step before made for a ranker of lists; ``table``: some of `artifacts.LISTS`, None: all.
 
     Raises StepError when the step's statistics are others by now.
     """
@@ -74,7 +72,7 @@ def recalled_lists(
         spec=spec,
         teachers=artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
         channels=artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels,
-        lists=read_lists(settings, inputs.data, share),
+        lists=read_lists(settings, inputs.data, table),
     )
 
 

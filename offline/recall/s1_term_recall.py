@@ -1,21 +1,18 @@
 """Step 3: each user's preferred genres, seen items and state, and the popular items.
 
 In industry: one of a dozen recall channels; a user's recent tags query an inverted index. A user's tags here are the
-genres clicked at least 3 times within the last 10 interactions. Their recall is measured on the validation part of the
-training rows, with preferences from the rows before it; the held-out rows are not read.
+genres clicked at least 3 times within the last 10 interactions; recipe source searches the index by them. The held-out
+rows are not read.
 
 A user's state is what the channels read when a request comes: profile codes, and the events before the held-out ones.
 
-Reads:  offline/raw/dataset.json, offline/{ratings,users,user_terms,item_terms}.parquet, offline/genres.json
+Reads:  offline/raw/dataset.json, offline/{ratings,users,user_terms}.parquet, offline/genres.json
 Writes: offline/{user_preferences,user_seen,user_state,popular}.parquet, offline/term_recall_report.json
 Run:    cd offline/recall && python s1_term_recall.py
-Expect: 78.2% of 6,040 users have a preferred genre; validation recall@200 0.3491 with the source's 200
-        candidates (MovieLens-1M)
+Expect: 78.2% of 6,040 users have a preferred genre (MovieLens-1M)
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns, Split
@@ -30,9 +27,7 @@ from offline.data.sequences import user_states
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
     genres, dataset = artifacts.GENRES.read(folder)[Columns.GENRES], read_dataset(folder)
-    ratings, users, item_terms = (
-        table.read(folder) for table in (artifacts.RATINGS, artifacts.USERS, artifacts.ITEM_TERMS)
-    )
+    ratings, users = artifacts.RATINGS.read(folder), artifacts.USERS.read(folder)
     past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
 
     # what the server reads of each user: preferred genres, seen items, profile and history
@@ -44,27 +39,15 @@ def main(settings: Settings) -> None:
     artifacts.USER_STATE.write(folder, user_states(past, users, profile))
     # what users who are not known are served
     artifacts.POPULAR.write(folder, terms.popularity(*terms.clicked_items(past)))
-
-    # what recall by genres finds of the validation rows, with what came before them
-    fit, _ = terms.fit_and_validation(past, recipe.data.validation_share)
-    popular = terms.popularity(*terms.clicked_items(fit))
-    outcomes = terms.outcomes(past, item_terms, len(genres), popular, recipe)
-    validation = terms.recall_report(outcomes, recipe.recall.candidates)
-    write_report(settings, float((preferences[Columns.GENRES].str.len() > 0).mean()), len(users), validation)
+    write_report(settings, float((preferences[Columns.GENRES].str.len() > 0).mean()), len(users))
 
 
-def write_report(settings: Settings, with_preference: float, users: int, validation: dict[str, Any]) -> None:
-    """Write and print the share of users with a preference, and what was recalled in validation."""
-    folder, size = settings.exchange_dir, settings.recipe.recall.candidates
+def write_report(settings: Settings, with_preference: float, users: int) -> None:
+    """Write and print the share of users with a preference."""
+    folder = settings.exchange_dir
     read = provenance.made_from(folder, settings.recipe, provenance.TERM_RECALL)
-    content = {"served_share_with_preference": with_preference, "validation": validation, **read}
-    artifacts.TERM_RECALL_REPORT.write(folder, content)
+    artifacts.TERM_RECALL_REPORT.write(folder, {"served_share_with_preference": with_preference, **read})
     print(f"{with_preference:.1%} of {users:,} users have a preferred {read_dataset(folder).word}")
-    recall = validation[f"recall_at_{size}"]
-    print(
-        f"validation: {validation['candidates']['p50']:.0f} candidates (median), "
-        f"recall@{size} {'-' if recall is None else f'{recall:.4f}'}"
-    )
 
 
 if __name__ == "__main__":

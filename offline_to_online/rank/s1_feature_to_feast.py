@@ -29,7 +29,7 @@ def main(settings: Settings) -> None:
     store = FeastStore(settings)
     store.expect_alive()
     users = frames["user"]
-    kept = RedisStore(settings).remembered_ids(list(own_ids["user"].values()), manifest.dataset.base_name)
+    kept = RedisStore(settings).remembered(list(own_ids["user"].values()), manifest.dataset.base_name)
     frames["user"] = users[users[Columns.USER].map(own_ids["user"]).isin(kept)]
     status = store.sync(manifest, FeatureContent(frames, newest_event(settings.exchange_dir), own_ids))
     print(f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source")

@@ -17,7 +17,7 @@ from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
-from offline_to_online.parity.offline import offline_truth
+from offline_to_online.parity import offline_truth
 from offline_to_online.releases import open_release
 from offline_to_online.stores.triton import ModelContent, TritonStore
 
@@ -27,7 +27,7 @@ LISTS = 100
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
     store = TritonStore(settings)
-    store.check_alive()
+    store.expect_alive()
     truth = offline_truth(settings.exchange_dir, manifest)
     widths, lists = truth.spec.widths, truth.sampled_lists(LISTS)
     onnx = export_onnx(truth.model, widths, manifest.release)

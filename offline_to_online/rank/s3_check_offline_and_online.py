@@ -16,8 +16,15 @@ Expect: MovieLens-1M: 100 users; 20,000 pairs in 59 columns by the source's reci
 from data_exchange_center.release import ParityRecord, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.parity.compare import TOLERANCE, compare, offline_answers, online_answers, server_clients
-from offline_to_online.parity.offline import offline_truth, recount
+from offline_to_online.parity import (
+    TOLERANCE,
+    compare,
+    offline_answers,
+    offline_truth,
+    online_answers,
+    recount,
+    server_clients,
+)
 from offline_to_online.releases import Stores, open_release, record_parity, require_loaded
 from offline_to_online.rows import request_time, sampled_users
 
@@ -28,9 +35,10 @@ def main(settings: Settings) -> None:
     manifest = open_release(settings)
     truth = offline_truth(settings.exchange_dir, manifest)
     stores = Stores.of(settings)
-    states, dataset = list(truth.states.values()), manifest.dataset.base_name
-    known = stores.redis.remembered(states, dataset)  # excluded: who was forgotten is a stranger online
-    userids = [row.userid for row in sampled_users(known, USERS)]
+    users = [row.own_id for row in truth.states.values()]
+    known = stores.redis.remembered(users, manifest.dataset.base_name)  # excluded: forgotten users are strangers online
+    states = [row for row in truth.states.values() if row.own_id in known]
+    userids = [row.number for row in sampled_users(states, USERS)]
     truth = recount(settings.exchange_dir, truth, manifest.recipe.data, userids)
     place = require_loaded(stores, manifest.release)
     published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)

@@ -31,9 +31,11 @@ def main(settings: Settings) -> None:
     mapped = manifest.recipe.recall.searched[0].name
     state, channels = recall_state(settings.exchange_dir, mapped), read_channels(settings.exchange_dir)
     store = RedisStore(settings)
-    users, address = store.remembered(state.users, manifest.dataset.base_name), store.address
+    known = store.remembered([row.own_id for row in state.users], manifest.dataset.base_name)
+    users = tuple(row for row in state.users if row.own_id in known)
     store.sync(manifest, replace(state, users=users))
-    print(f"release {manifest.release}: {len(users):,} users in Redis at {address}, each read back equal to its source")
+    at = store.address
+    print(f"release {manifest.release}: {len(users):,} users in Redis at {at}, each read back equal to its source")
     if len(users) < len(state.users):
         print(f"  left out, as they were forgotten: {len(state.users) - len(users):,}")
     print(f"  with a history: {sum(len(row.history) > 0 for row in users):,}")
@@ -43,7 +45,7 @@ def main(settings: Settings) -> None:
     print(f"  channels that compute vectors from histories: {', '.join(vectors) or 'none'}")
     if others:
         print(f"  channels that score the items when a request comes: {', '.join(others)}")
-    print(f"  with preferred {manifest.dataset.word}s: {sum(len(row.genres) > 0 for row in users):,}")
+    print(f"  with preferred {manifest.dataset.word}s: {sum(len(row.terms) > 0 for row in users):,}")
     print(f"  seen items in the filters: {sum(len(row.seen) for row in users):,}")
     print(f"  popular list: {len(state.popular):,} items")
     print(f"  on the map, by the vectors of {mapped}: {len(state.places):,} items")

@@ -1,10 +1,10 @@
-"""The one shape of the four stores that hold releases side by side: load, check, list, activate, delete."""
+"""The shape of the four stores that hold releases side by side: load, check, activate, delete."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, Final, Generic, TypeVar
 
 import elasticsearch
@@ -41,11 +41,11 @@ class ReleaseStore(ABC, Generic[Content, Report]):
     A release is marked as checked once everything that was loaded has been read back and compared with its source;
     loading it again takes the mark away first. Without the mark a release does not go live.
 
-    Every method raises StepError, naming the service and its address, when the service fails.
+    Every method raises StepError, naming the service and its address, when a request to the service fails.
     """
 
     title: ClassVar[str]  # the service's name in a sentence
-    step: ClassVar[str]  # what loads it, below the repository
+    step: ClassVar[str]  # path of the step that loads it
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -53,44 +53,31 @@ class ReleaseStore(ABC, Generic[Content, Report]):
     @property
     @abstractmethod
     def address(self) -> str:
-        """Address of the service, for messages."""
+        """Where the service is, as a person would look for it."""
 
-    @contextmanager
-    def reaching(self) -> Iterator[None]:
-        """Turn the errors of the service's client into a StepError."""
-        with reaching(self.title, self.address):
-            yield
+    def reaching(self) -> AbstractContextManager[None]:
+        return reaching(self.title, self.address)
 
     def sync(self, manifest: Manifest, content: Content) -> Report:
         """Load a release and check it. Loading the release that is served again is safe. Raises CheckError."""
         self.load(manifest, content)
         return self.check(manifest, content)
 
+    @abstractmethod
     def load(self, manifest: Manifest, content: Content) -> None:
         """Write all of a release, without a mark."""
-        with self.reaching():
-            self._unmark(manifest.release)
-            self._load(manifest, content)
 
+    @abstractmethod
     def check(self, manifest: Manifest, content: Content) -> Report:
         """Read all of a release back, compare it with its source, and mark it. Raises CheckError naming the row."""
-        with self.reaching():
-            report = self._check(manifest, content)
-            self._mark(manifest.release)
-            return report
 
+    @abstractmethod
     def is_checked(self, release: str) -> bool:
         """Whether the release is whole and passed its check when it was last loaded."""
-        with self.reaching():
-            return self._is_checked(release)
 
+    @abstractmethod
     def releases(self) -> set[str]:
         """Ids of the releases that have anything here, whole or not."""
-        with self.reaching():
-            return self._releases()
-
-    def wait_until_served(self, release: str) -> None:
-        """Return once the service answers for a checked release. Raises CheckError when it does not come to that."""
 
     @abstractmethod
     def activate(self, release: str) -> None:
@@ -100,26 +87,11 @@ class ReleaseStore(ABC, Generic[Content, Report]):
     def delete(self, releases: Collection[str]) -> None:
         """Delete all that these releases have here, and what interrupted loads have left behind."""
 
+    def wait_until_served(self, release: str) -> None:
+        """Return once the service answers for a checked release. Raises CheckError when it does not come to that."""
+
     def settle(self) -> None:
         """Make what `activate` and `delete` have changed known to the service, where that takes a command."""
-
-    @abstractmethod
-    def _load(self, manifest: Manifest, content: Content) -> None: ...
-
-    @abstractmethod
-    def _check(self, manifest: Manifest, content: Content) -> Report: ...
-
-    @abstractmethod
-    def _mark(self, release: str) -> None: ...
-
-    @abstractmethod
-    def _unmark(self, release: str) -> None: ...
-
-    @abstractmethod
-    def _is_checked(self, release: str) -> bool: ...
-
-    @abstractmethod
-    def _releases(self) -> set[str]: ...
 
 
 @contextmanager
@@ -129,7 +101,7 @@ def reaching(name: str, address: str) -> Iterator[None]:
         yield
     except _SERVICE_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
+        raise StepError(f"{name} at {address} did not do what was asked ({reason})", START_SERVICES) from error
 
 
 def redis_address(settings: Settings) -> str:

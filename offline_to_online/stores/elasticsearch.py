@@ -1,4 +1,4 @@
-"""The items' genres and vectors in Elasticsearch: an index a release, checked by the server's own queries.
+"""Items' genres and vectors in Elasticsearch: an index a release, checked by searching it as the server does.
 
 An index holds an inverted index of genre codes, and a vector index a recall channel. It carries the mark ``complete``
 in its mapping once everything is in it. One without the mark is the leftover of an interrupted load and is deleted; one
@@ -9,9 +9,11 @@ when they are not what they should be. The mark ``checked`` follows once all of 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -44,7 +46,6 @@ MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
 SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 TOLERANCE: Final = 1e-5  # between the index's and the model's product, relative to the product or to 1
-_NOTHING: Final = np.empty(0, dtype=np.int32)
 _SHOWN_ONLY: Final = {"index": False, "doc_values": False}
 _OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
     "hnsw": {"type": "hnsw", "m": 16, "ef_construction": 100},
@@ -53,19 +54,9 @@ _OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
 Ints = NDArray[np.integer]
 
 
-class Shards(NamedTuple):
-    """Into how many parts an index is cut, and how many more copies there are of each."""
-
-    parts: int = 1
-    replicas: int = 0
-
-
-ONE: Final = Shards()
-
-
 @dataclass(frozen=True)
 class IndexContent:
-    """Content of a release's index, and searches that it must answer."""
+    """What goes into a release's index, and what it must then find."""
 
     items: Sequence[ItemRow]
     searches: Mapping[str, Sequence[Search]]  # channel name -> searches of some users
@@ -100,7 +91,7 @@ class VectorCheck:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """Findings of an index's checks."""
+    """What the checks of an index have found."""
 
     genres: Mapping[int, int]  # genre code -> items
     channels: Mapping[str, tuple[SelfCheck, VectorCheck]]  # by channel name
@@ -113,63 +104,56 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
     step: ClassVar[str] = "offline_to_online/recall/s2_item_to_es.py"
 
     @property
-    def _shards(self) -> Shards:
-        return Shards(self.settings.elasticsearch.shards, self.settings.elasticsearch.replicas)
-
-    @property
     def address(self) -> str:
         return ", ".join(self.settings.elasticsearch.urls)
 
-    def _load(self, manifest: Manifest, content: IndexContent) -> None:
-        with elastic_client(self.settings) as client:
-            if not holds(client, manifest.release, content.items):
-                kind, put = manifest.recipe.recall.index, writer_of(self.settings)
-                write_items(client, manifest.release, content.items, manifest.vector_dims, kind, self._shards, put)
+    @contextmanager
+    def client(self) -> Iterator[Elasticsearch]:
+        with self.reaching(), elastic_client(self.settings) as client:
+            yield client
 
-    def _check(self, manifest: Manifest, content: IndexContent) -> IndexReport:
-        release, recall, items = manifest.release, manifest.recipe.recall, content.items
-        with elastic_client(self.settings) as client:
-            check_documents(client, release, items)
-            return IndexReport(
-                genres=check_genres(client, release, items),
-                channels={
-                    channel.name: (
-                        check_self_first(client, release, items, recall, channel),
-                        check_candidates(client, release, content.searches[channel.name], items, recall, channel),
-                    )
-                    for channel in recall.searched
-                },
-            )
-
-    def _mark(self, release: str) -> None:
-        with elastic_client(self.settings) as client:
-            put_marks(client, release, {**marks_of(client, release), CHECKED: True})
-            if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
-                point_alias(client, release)
-
-    def _unmark(self, release: str) -> None:
-        with elastic_client(self.settings) as client:
+    def load(self, manifest: Manifest, content: IndexContent) -> None:
+        release, items = manifest.release, content.items
+        with self.client() as client:
             marks = marks_of(client, release)
             if marks.get(CHECKED):
                 put_marks(client, release, {**marks, CHECKED: False})
+            if not (marks.get(COMPLETE) and _holds(client, release, items)):
+                place, kind = self.settings.elasticsearch, manifest.recipe.recall.index
+                put = writer_of(self.settings)
+                write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas, put)
 
-    def _is_checked(self, release: str) -> bool:
-        with elastic_client(self.settings) as client:
+    def check(self, manifest: Manifest, content: IndexContent) -> IndexReport:
+        release, recall, items = manifest.release, manifest.recipe.recall, content.items
+        with self.client() as client:
+            check_documents(client, release, items)
+            genres = check_genres(client, release, items)
+            channels = {}
+            for channel in recall.searched:
+                index = ChannelIndex(client, release, items, recall, channel)
+                channels[channel.name] = (index.check_self_first(), index.check(content.searches[channel.name]))
+            put_marks(client, release, {**marks_of(client, release), CHECKED: True})
+            if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
+                _point_alias(client, release)
+        return IndexReport(genres, channels)
+
+    def is_checked(self, release: str) -> bool:
+        with self.client() as client:
             marks = marks_of(client, release)
             return bool(marks.get(COMPLETE) and marks.get(CHECKED))
 
-    def _releases(self) -> set[str]:
-        with elastic_client(self.settings) as client:
+    def releases(self) -> set[str]:
+        with self.client() as client:
             indices = client.indices.get(index=f"{wire.ITEM_ALIAS}-*", features="settings")
             return {name.removeprefix(f"{wire.ITEM_ALIAS}-") for name in indices}
 
     def activate(self, release: str) -> None:
         """Move the alias that people search."""
-        with self.reaching(), elastic_client(self.settings) as client:
-            point_alias(client, release)
+        with self.client() as client:
+            _point_alias(client, release)
 
     def delete(self, releases: Collection[str]) -> None:
-        with self.reaching(), elastic_client(self.settings) as client:
+        with self.client() as client:
             for release in releases:
                 delete_index(client, release)
 
@@ -195,7 +179,8 @@ def write_items(
     rows: Sequence[ItemRow],
     dims: Mapping[str, int],
     kind: VectorIndex,
-    shards: Shards = ONE,
+    shards: int = 1,
+    replicas: int = 0,
     put: Callable[[Elasticsearch, str, Sequence[ItemRow]], None] = put_documents,
 ) -> None:
     """Load every item into the release's index, searchable on every copy when this returns, and mark it complete.
@@ -205,18 +190,28 @@ def write_items(
     index = wire.item_index(release)
     if not marks_of(client, release).get(COMPLETE):
         delete_index(client, release)
-        client.indices.create(index=index, **index_body(dims, kind, shards))
+        client.indices.create(index=index, **index_body(dims, kind, shards, replicas))
     put(client, release, rows)
-    _delete_surplus(client, index, rows)
     client.indices.refresh(index=index)
+    if client.count(index=index)["count"] != len(rows):  # only a hand could have put others there
+        wanted = {str(row.itemid) for row in rows}
+        surplus = [hit["_id"] for hit in scan(client, index=index, _source=False) if hit["_id"] not in wanted]
+        bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))
+        client.indices.refresh(index=index)
     client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel and shard: all are reached
     client.indices.put_settings(index=index, settings={"refresh_interval": "1s"})
     client.indices.refresh(index=index)
-    _wait_for_copies(client, index)
+    patient = client.options(ignore_status=408)
+    health = patient.cluster.health(index=index, wait_for_status="green", timeout=COPIES_WITHIN)
+    if health["timed_out"]:
+        raise CheckError(
+            f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
+            "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, delete the index and sync again"
+        )
     put_marks(client, release, {COMPLETE: True, "items": len(rows)})
 
 
-def index_body(dims: Mapping[str, int], kind: VectorIndex, shards: Shards = ONE) -> dict[str, Any]:
+def index_body(dims: Mapping[str, int], kind: VectorIndex, shards: int = 1, replicas: int = 0) -> dict[str, Any]:
     """Settings and mapping. ``dims``: width of each channel's vectors; ``kind``: how they are searched."""
     vectors = {
         vector_of(channel): {
@@ -230,11 +225,7 @@ def index_body(dims: Mapping[str, int], kind: VectorIndex, shards: Shards = ONE)
         for channel, width in dims.items()
     }
     return {
-        "settings": {
-            "number_of_shards": shards.parts,
-            "number_of_replicas": shards.replicas,
-            "refresh_interval": "-1",
-        },
+        "settings": {"number_of_shards": shards, "number_of_replicas": replicas, "refresh_interval": "-1"},
         "mappings": {
             "dynamic": "strict",
             "properties": {
@@ -254,31 +245,8 @@ def _actions(index: str, rows: Sequence[ItemRow]) -> Iterator[dict[str, Any]]:
         yield {"_index": index, "_id": str(row.itemid), "_source": row.document()}
 
 
-def _delete_surplus(client: Elasticsearch, index: str, rows: Sequence[ItemRow]) -> None:
-    """Delete documents that are not of this release: only a hand could have put them there."""
-    client.indices.refresh(index=index)
-    if client.count(index=index)["count"] == len(rows):
-        return
-    wanted = {str(row.itemid) for row in rows}
-    surplus = [hit["_id"] for hit in scan(client, index=index, _source=False) if hit["_id"] not in wanted]
-    bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))
-
-
-def _wait_for_copies(client: Elasticsearch, index: str) -> None:
-    health = client.options(ignore_status=408).cluster.health(
-        index=index, wait_for_status="green", timeout=COPIES_WITHIN
-    )
-    if health["timed_out"]:
-        raise CheckError(
-            f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
-            "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, delete the index and sync again"
-        )
-
-
-def holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:
-    """Whether the release's index is complete and equal to its source, so that nothing need be written."""
-    if not marks_of(client, release).get(COMPLETE):
-        return False
+def _holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:
+    """Whether the release's index is equal to its source, so that nothing need be written."""
     try:
         check_documents(client, release, rows)
     except CheckError as error:
@@ -302,7 +270,7 @@ def put_marks(client: Elasticsearch, release: str, marks: Mapping[str, Any]) -> 
     client.indices.put_mapping(index=wire.item_index(release), meta=marks)
 
 
-def point_alias(client: Elasticsearch, release: str) -> None:
+def _point_alias(client: Elasticsearch, release: str) -> None:
     """In one step, so that no search finds nothing."""
     actions: list[dict[str, Any]] = [
         {"remove": {"index": f"{wire.ITEM_ALIAS}-*", "alias": wire.ITEM_ALIAS, "must_exist": False}},
@@ -349,128 +317,131 @@ def _check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
 
 def check_genres(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> dict[int, int]:
     """For every genre code, the number of items a term query finds equals the truth's. Returns code -> items."""
-    index = wire.item_index(release)
-    truth: dict[int, int] = {}
-    for row in rows:
-        for code in row.genres:
-            truth[code] = truth.get(code, 0) + 1
-    for code, wanted in sorted(truth.items()):
-        got = client.count(index=index, query={"term": {wire.ITEM_GENRES: code}})["count"]
+    truth = dict(sorted(Counter(code for row in rows for code in row.genres).items()))
+    for code, wanted in truth.items():
+        got = client.count(index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: code}})["count"]
         if got != wanted:
             raise CheckError(f"genre {code}: the index finds {got} items, the source has {wanted} of {len(rows)}")
-    return dict(sorted(truth.items()))
+    return truth
 
 
 # Check that the vector index ranks as the model does, channel by channel.
 
 
-def check_self_first(
-    client: Elasticsearch, release: str, rows: Sequence[ItemRow], recall: RecallRecipe, channel: VectorRecipe
-) -> SelfCheck:
-    """Every item's stored vector finds that item first.
+@dataclass(frozen=True)
+class ChannelIndex:
+    """A channel's vectors in a release's index, and those of the source."""
 
-    All item vectors have one length, so no other item can have a larger inner product with an item than the item
-    itself; an item with (nearly) the very same vector can only tie. A tie within `SAME_SCORE` is counted apart.
-    """
-    itemids, vectors = _vectors(rows, channel)
-    own_ids = _own_ids(rows)
-    narrow = recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 10})
-    searches = [Search(0, vector, _NOTHING) for vector in vectors]
-    tied = 0
-    answers = _msearch(client, release, searches, narrow, channel, "items find themselves")
-    for itemid, vector, hits in zip(itemids.tolist(), vectors.astype(np.float64), answers, strict=True):
-        if not len(hits.ids):
-            raise CheckError(f"item {own_ids[itemid]!r}: its own vector of channel {channel.name} finds nothing")
-        if hits.ids[0] == itemid:
-            continue
-        tied += 1
-        own, best = vector @ vector, float(hits.scores[0])
-        if not np.isclose(own, best, rtol=SAME_SCORE):
+    client: Elasticsearch
+    release: str
+    rows: Sequence[ItemRow]  # by number
+    recall: RecallRecipe
+    channel: VectorRecipe
+
+    @cached_property
+    def own_ids(self) -> dict[int, OwnId]:
+        return {row.itemid: row.own_id for row in self.rows}
+
+    @cached_property
+    def vectors(self) -> tuple[Ints, Float32]:
+        """Numbers (n,), ascending, and vectors (n, dim) of the items that the channel knows."""
+        field = vector_of(self.channel.name)
+        known = [(row.itemid, row.vectors[field]) for row in self.rows if field in row.vectors]
+        return np.array([itemid for itemid, _ in known], dtype=np.int64), np.stack([vector for _, vector in known])
+
+    def search(self, searches: Sequence[Search], what: str = "searches", breadth: int | None = None) -> list[Hits]:
+        """The server's own searches, with no genres in them: the vector alone; scores as inner products.
+
+        ``breadth``: candidates that are looked at, if not as many as the recipe says.
+        """
+        name, recall = self.channel.name, self.recall
+        if breadth is not None:
+            recall = recall.model_copy(update={"num_candidates": breadth, "candidates": 10})
+        header = {"index": wire.item_index(self.release)}
+        answers = []
+        for start in progress(range(0, len(searches), MSEARCH), desc=f"{what}, {name}", unit="batch", leave=False):
+            parts: list[Mapping[str, Any]] = []
+            for each in searches[start : start + MSEARCH]:
+                query = ItemQuery(self.release, recall, {name: each.vector}, seen=each.seen)
+                asked = channel_query(self.channel, query, unseen_filter(each.seen))
+                assert asked is not None  # noqa: S101
+                parts += [header, search_body(asked, recall.candidates)]
+            for answer in self.client.msearch(searches=parts)["responses"]:
+                if "error" in answer:
+                    reason = answer["error"].get("reason", answer["error"])
+                    raise CheckError(f"Elasticsearch refused a search: {reason}")
+                answers.append(found(answer, self.channel, by_vector_alone=True))
+        return answers
+
+    def check_self_first(self) -> SelfCheck:
+        """Every item's stored vector finds that item first.
+
+        All item vectors have one length, so no other item can have a larger inner product with an item than the item
+        itself; an item with (nearly) the very same vector can only tie. A tie within `SAME_SCORE` is counted apart.
+        """
+        itemids, vectors = self.vectors
+        tied, nothing = 0, np.empty(0, dtype=np.int32)
+        answers = self.search([Search(0, each, nothing) for each in vectors], "items find themselves", SELF_CANDIDATES)
+        for itemid, vector, hits in zip(itemids.tolist(), vectors.astype(np.float64), answers, strict=True):
+            who = f"item {self.own_ids[itemid]!r}: its own vector of channel {self.channel.name} finds"
+            if not len(hits.ids):
+                raise CheckError(f"{who} nothing")
+            if hits.ids[0] == itemid:
+                continue
+            tied += 1
+            own, best = vector @ vector, float(hits.scores[0])
+            if not np.isclose(own, best, rtol=SAME_SCORE):
+                raise CheckError(
+                    f"{who} item {self.own_ids[int(hits.ids[0])]!r} first, their inner product being {best:.6f}, its "
+                    f"own with itself {own:.6f}"
+                )
+        return SelfCheck(first=len(itemids) - tied, tied=tied)
+
+    def check(self, searches: Sequence[Search]) -> VectorCheck:
+        """`compare`, and enough of the exact candidates are found."""
+        outcome = self.compare(searches)
+        if outcome.mean_overlap < MIN_OVERLAP or outcome.min_overlap < MIN_OF_ONE:
             raise CheckError(
-                f"item {own_ids[itemid]!r}: its own vector of channel {channel.name} finds item "
-                f"{own_ids[int(hits.ids[0])]!r} first, their inner product being {best:.6f}, its own with itself "
-                f"{own:.6f}"
+                f"the index finds {outcome.mean_overlap:.4f} of the model's exact {self.recall.candidates} candidates "
+                f"of channel {self.channel.name} over {outcome.users} users; at least {MIN_OVERLAP} is required "
+                f"(worst: user {outcome.worst!r}, {outcome.min_overlap:.4f}; at least {MIN_OF_ONE}). "
+                "Raise num_candidates in the recipe"
             )
-    return SelfCheck(first=len(itemids) - tied, tied=tied)
+        return outcome
 
+    def compare(self, searches: Sequence[Search]) -> VectorCheck:
+        """The index's candidates against the model's exact ones by inner product, seen items left out on both sides.
 
-def check_candidates(
-    client: Elasticsearch,
-    release: str,
-    searches: Sequence[Search],
-    rows: Sequence[ItemRow],
-    recall: RecallRecipe,
-    channel: VectorRecipe,
-) -> VectorCheck:
-    """`compare_candidates`, and enough of the exact candidates are found."""
-    outcome = compare_candidates(client, release, searches, rows, recall, channel)
-    if outcome.mean_overlap < MIN_OVERLAP or outcome.min_overlap < MIN_OF_ONE:
-        raise CheckError(
-            f"the index finds {outcome.mean_overlap:.4f} of the model's exact {recall.candidates} candidates of "
-            f"channel {channel.name} over {outcome.users} users; at least {MIN_OVERLAP} is required (worst: user "
-            f"{outcome.worst!r}, {outcome.min_overlap:.4f}; at least {MIN_OF_ONE}). "
-            "Raise num_candidates in the recipe"
+        Raises CheckError for a seen item, or a score that is not the inner product.
+        """
+        (itemids, vectors), candidates = self.vectors, self.recall.candidates
+        exact, shares, gap = vectors.astype(np.float64), [], 0.0
+        for search, hits in zip(searches, self.search(searches, "users' candidates"), strict=True):
+            if leaked := sorted({*hits.ids.tolist()} & {*search.seen.tolist()}):
+                names = [self.own_ids[item] for item in leaked[:5]]
+                raise CheckError(f"user {search.userid!r}: the seen filter let items {names} through")
+            products = exact @ search.vector.astype(np.float64)  # (items,)
+            shares.append(_overlap(itemids, products, search.seen, hits.ids, candidates))
+            wanted = products[np.searchsorted(itemids, hits.ids)]  # (found,)
+            gaps = np.abs(hits.scores - wanted) / np.maximum(1, np.abs(wanted))
+            if len(gaps) and not gaps.max() <= TOLERANCE:
+                worst = int(gaps.argmax())
+                raise CheckError(
+                    f"user {search.userid!r}, item {self.own_ids[int(hits.ids[worst])]!r}, channel "
+                    f"{self.channel.name}: the index ranks by {hits.scores[worst]:.6f}, the model's inner product is "
+                    f"{wanted[worst]:.6f}"
+                )
+            gap = max(gap, float(gaps.max(initial=0.0)))
+        share = np.asarray(shares)
+        return VectorCheck(
+            users=len(share),
+            candidates=candidates,
+            mean_overlap=float(share.mean()),
+            min_overlap=float(share.min()),
+            worst=searches[int(share.argmin())].userid,
+            exact=int((share == 1).sum()),
+            gap=gap,
         )
-    return outcome
-
-
-def compare_candidates(
-    client: Elasticsearch,
-    release: str,
-    searches: Sequence[Search],
-    rows: Sequence[ItemRow],
-    recall: RecallRecipe,
-    channel: VectorRecipe,
-) -> VectorCheck:
-    """The index's candidates against the model's exact ones by inner product, seen items left out on both sides.
-
-    Raises CheckError for a seen item, or a score that is not the inner product.
-    """
-    itemids, vectors = _vectors(rows, channel)
-    own_ids, exact = _own_ids(rows), vectors.astype(np.float64)
-    shares, gaps = [], []
-    answers = _msearch(client, release, searches, recall, channel, "users' candidates")
-    for search, hits in zip(searches, answers, strict=True):
-        leaked = sorted({*hits.ids.tolist()} & {*search.seen.tolist()})
-        if leaked:
-            raise CheckError(
-                f"user {search.userid!r}: the seen filter let items {[own_ids[item] for item in leaked[:5]]} through"
-            )
-        products = exact @ search.vector.astype(np.float64)
-        shares.append(_overlap(itemids, products, search.seen, hits.ids, recall.candidates))
-        gaps.append(_score_gap(search.userid, channel.name, itemids, products, hits, own_ids))
-    share = np.asarray(shares)
-    return VectorCheck(
-        users=len(share),
-        candidates=recall.candidates,
-        mean_overlap=float(share.mean()),
-        min_overlap=float(share.min()),
-        worst=searches[int(share.argmin())].userid,
-        exact=int((share == 1).sum()),
-        gap=max(gaps),
-    )
-
-
-def _score_gap(
-    userid: OwnId,
-    channel: str,
-    itemids: Ints,
-    products: NDArray[np.float64],
-    hits: Hits,
-    own_ids: Mapping[int, OwnId],
-) -> float:
-    """Largest relative difference of a search's scores from the model's products. Raises CheckError beyond what
-    float32 explains.
-    """
-    wanted = products[np.searchsorted(itemids, hits.ids)]
-    gaps = np.abs(hits.scores - wanted) / np.maximum(1, np.abs(wanted))
-    if len(gaps) and not gaps.max() <= TOLERANCE:
-        worst = int(gaps.argmax())
-        raise CheckError(
-            f"user {userid!r}, item {own_ids[int(hits.ids[worst])]!r}, channel {channel}: the index ranks by "
-            f"{hits.scores[worst]:.6f}, the model's inner product is {wanted[worst]:.6f}"
-        )
-    return float(gaps.max(initial=0.0))
 
 
 def _overlap(itemids: Ints, products: NDArray[np.float64], seen: Ints, found: Ints, candidates: int) -> float:
@@ -482,50 +453,3 @@ def _overlap(itemids: Ints, products: NDArray[np.float64], seen: Ints, found: In
     last = np.partition(products[open_], -wanted)[-wanted]
     good = itemids[open_ & (products >= last - SAME_SCORE * abs(last))]
     return int(np.isin(found, good).sum()) / wanted
-
-
-def _own_ids(rows: Sequence[ItemRow]) -> dict[int, OwnId]:
-    return {row.itemid: row.own_id for row in rows}
-
-
-def _vectors(rows: Sequence[ItemRow], channel: VectorRecipe) -> tuple[Ints, Float32]:
-    """Items' numbers, ascending, and vectors (n, dim) of the items that the channel knows."""
-    field = vector_of(channel.name)
-    known = [(row.itemid, row.vectors[field]) for row in rows if field in row.vectors]
-    return np.array([itemid for itemid, _ in known], dtype=np.int64), np.stack([vector for _, vector in known])
-
-
-def _msearch(
-    client: Elasticsearch,
-    release: str,
-    searches: Sequence[Search],
-    recall: RecallRecipe,
-    channel: VectorRecipe,
-    what: str,
-) -> list[Hits]:
-    """`search`, `MSEARCH` of them a request."""
-    label = f"{what}, {channel.name}"
-    starts = progress(range(0, len(searches), MSEARCH), desc=label, unit="batch", leave=False)
-    chunks = (searches[start : start + MSEARCH] for start in starts)
-    return [hits for chunk in chunks for hits in search(client, release, chunk, recall, channel)]
-
-
-def search(
-    client: Elasticsearch, release: str, searches: Sequence[Search], recall: RecallRecipe, channel: VectorRecipe
-) -> list[Hits]:
-    """The server's own search in one request, with no genres in it: the vector alone; scores as inner products."""
-    header = {"index": wire.item_index(release)}
-    parts = [part for one in searches for part in (header, _body(release, one, recall, channel))]
-    answers = []
-    for answer in client.msearch(searches=parts)["responses"]:
-        if "error" in answer:
-            raise CheckError(f"Elasticsearch refused a search: {answer['error'].get('reason', answer['error'])}")
-        answers.append(found(answer, channel, by_vector_alone=True))
-    return answers
-
-
-def _body(release: str, search: Search, recall: RecallRecipe, channel: VectorRecipe) -> dict[str, Any]:
-    query = ItemQuery(release, recall, {channel.name: search.vector}, seen=search.seen)
-    body = channel_query(channel, query, unseen_filter(search.seen))
-    assert body is not None  # noqa: S101
-    return search_body(body, recall.candidates)

@@ -48,6 +48,7 @@ ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
 CHUNK: Final = 500  # entities a request
 _READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
 _FIELDS: Final = "fields.json"
+_LIVE: Final = "live.json"  # file in the repository: the release behind ml_user and ml_item
 _UNAPPLIED: Final = ".unapplied"  # file in the repository: changes that `feast apply` has not seen yet
 _CHECKED: Final = "checked"  # file of a release: all of it was read back through the feature server
 _ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
@@ -99,69 +100,79 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
         return self.settings.feast.url
 
     def expect_alive(self) -> None:
-        """Raises StepError where the feature server does not answer."""
-        with self.reaching():
-            check_alive(self.settings)
+        """Raises StepError where a feature server does not answer."""
+        with self.reaching(), local_session() as session:
+            for url in self.settings.feast.urls:
+                session.get(f"{url}/health", timeout=self.settings.feast.timeout_s).raise_for_status()
 
-    def _load(self, manifest: Manifest, content: FeatureContent) -> None:
-        check_alive(self.settings)
-        spec = manifest.feature_spec
-        write_features(self.settings, manifest.release, spec, content.frames, content.at)
-        write_own_ids(self.settings, manifest.release, content.own_ids)
-        materialize(self.settings, manifest.release)
-        followed = followed_file(self.settings, manifest.release)
+    def load(self, manifest: Manifest, content: FeatureContent) -> None:
+        settings, release = self.settings, manifest.release
+        (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
+        self.expect_alive()
+        write_features(settings, release, manifest.feature_spec, content.frames, content.at)
+        write_own_ids(settings, release, content.own_ids)
+        materialize(settings, release)
+        followed = followed_file(settings, release)
         if followed.is_file():  # what events have changed since is not new to Feast
-            _materialize_again(self.settings, manifest.release)
+            _materialize_again(settings, release)
             followed.unlink()
-        wait_until_known(self.settings, manifest.release)
+        with self.reaching():
+            wait_until_known(settings, release)
 
-    def _check(self, manifest: Manifest, content: FeatureContent) -> int:
-        """Load all of it again where the online store has lost rows that the registry has as loaded."""
-        release = manifest.release
-        try:
-            check_features(self.settings, release, content.frames, content.own_ids)
-        except CheckError as error:
-            log.warning("%s: loading all of release %s again", error, release)
-            _materialize_again(self.settings, release)
-            check_features(self.settings, release, content.frames, content.own_ids)
-        wait_until_known(self.settings, None)
-        answer = ask(self.settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
-        answer.raise_for_status()
+    def check(self, manifest: Manifest, content: FeatureContent) -> int:
+        """What the registry believes to be loaded may be lost in the online store: then all of it is loaded again."""
+        settings, release = self.settings, manifest.release
+        with self.reaching():
+            try:
+                check_features(settings, release, content.frames, content.own_ids)
+            except CheckError as error:
+                log.warning("%s: loading all of release %s again", error, release)
+                _materialize_again(settings, release)
+                check_features(settings, release, content.frames, content.own_ids)
+            wait_until_known(settings, None)
+            answer = ask(settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
+            answer.raise_for_status()
+        (release_dir(settings, release) / _CHECKED).touch()
         return answer.status_code
 
-    def _mark(self, release: str) -> None:
-        checked_mark(self.settings, release).touch()
+    def is_checked(self, release: str) -> bool:
+        return (release_dir(self.settings, release) / _CHECKED).is_file()
 
-    def _unmark(self, release: str) -> None:
-        checked_mark(self.settings, release).unlink(missing_ok=True)
-
-    def _is_checked(self, release: str) -> bool:
-        return checked_mark(self.settings, release).is_file()
-
-    def _releases(self) -> set[str]:
-        return releases_in(self.settings)
+    def releases(self) -> set[str]:
+        folder = feature_repo(self.settings) / "releases"
+        return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
     def wait_until_served(self, release: str) -> None:
+        self.expect_alive()
         with self.reaching():
-            check_alive(self.settings)
             wait_until_known(self.settings, release)
 
     def activate(self, release: str) -> None:
         """Put the release behind the services ``ml_user`` and ``ml_item``; `settle` makes it known."""
-        alone = releases_in(self.settings) == {release}  # then it is behind them already
-        before = live_release(self.settings) or (release if alone else None)
-        if before != release:
-            note_change(self.settings)
-        point_live(self.settings, release)
+        alone = self.releases() == {release}  # then it is behind them already
+        if (live_release(self.settings) or (release if alone else None)) != release:
+            self._note_change()
+        with written_in_place(feature_repo(self.settings) / _LIVE) as temporary:
+            temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
 
     def delete(self, releases: Collection[str]) -> None:
         """Take releases out of the repository; `settle` then drops their views and their rows in Redis."""
         for release in releases:
-            note_change(self.settings)
-            delete_release(self.settings, release)
+            self._note_change()
+            folder = release_dir(self.settings, release)
+            (folder / _FIELDS).unlink(missing_ok=True)  # first what makes it visible to Feast: a kill may follow
+            shutil.rmtree(folder)
+
+    def _note_change(self) -> None:
+        """Say that `settle` has something to do. Before the change, so that it is not forgotten by a kill."""
+        (feature_repo(self.settings) / _UNAPPLIED).touch()
 
     def settle(self) -> None:
-        apply(self.settings)
+        """Run ``feast apply``, which takes seconds, if a change was noted."""
+        noted = feature_repo(self.settings) / _UNAPPLIED
+        if noted.exists():
+            run_feast(self.settings, ["apply"])
+            noted.unlink()
 
 
 # The repository: files of each release.
@@ -171,14 +182,15 @@ def release_dir(settings: Settings, release: str) -> Path:
     return feature_repo(settings) / "releases" / release
 
 
-def checked_mark(settings: Settings, release: str) -> Path:
-    """The file that says that a release was registered, loaded and read back to the end."""
-    return release_dir(settings, release) / _CHECKED
-
-
 def own_ids_file(settings: Settings, release: str) -> Path:
-    """File with the own ids of the release's users and items."""
+    """Own ids of the release's users and items, to update its rows when the artifacts are another release's."""
     return release_dir(settings, release) / "own_ids.json"
+
+
+def write_own_ids(settings: Settings, release: str, own_ids: Mapping[Entity, OwnIds]) -> None:
+    with written_in_place(own_ids_file(settings, release)) as temporary:
+        pairs = {entity: list(ids.items()) for entity, ids in own_ids.items()}
+        temporary.write_text(json.dumps(pairs) + "\n", encoding="utf-8")
 
 
 def followed_file(settings: Settings, release: str) -> Path:
@@ -208,57 +220,19 @@ def write_features(
         temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
 
 
-def write_own_ids(settings: Settings, release: str, own_ids: Mapping[Entity, OwnIds]) -> None:
-    """Keep own ids with the release, to update its rows when the artifacts are another release's."""
-    with written_in_place(own_ids_file(settings, release)) as temporary:
-        pairs = {entity: list(ids.items()) for entity, ids in own_ids.items()}
-        temporary.write_text(json.dumps(pairs) + "\n", encoding="utf-8")
-
-
 def numbers(settings: Settings, release: str) -> dict[Entity, dict[OwnId, int]]:
     """Own id -> number."""
     pairs = json.loads(own_ids_file(settings, release).read_text(encoding="utf-8"))
     return {entity: {own: number for number, own in pairs[entity]} for entity in ENTITIES}
 
 
-def releases_in(settings: Settings) -> set[str]:
-    folder = feature_repo(settings) / "releases"
-    return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
-
-
 def live_release(settings: Settings) -> str | None:
     """The release behind the services ``ml_user`` and ``ml_item``."""
-    path = feature_repo(settings) / "live.json"
+    path = feature_repo(settings) / _LIVE
     return str(json.loads(path.read_text(encoding="utf-8"))["live"]) if path.is_file() else None
 
 
-def point_live(settings: Settings, release: str) -> None:
-    """Say which release stands behind ``ml_user`` and ``ml_item``; ``feast apply`` makes it known."""
-    with written_in_place(feature_repo(settings) / "live.json") as temporary:
-        temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
-
-
-def delete_release(settings: Settings, release: str) -> None:
-    """Take a release out of the repository: first what makes it visible to Feast, as this may be interrupted."""
-    folder = release_dir(settings, release)
-    (folder / _FIELDS).unlink(missing_ok=True)
-    shutil.rmtree(folder)
-
-
 # Feast's commands.
-
-
-def note_change(settings: Settings) -> None:
-    """Say that `apply` has something to tell Feast. Before the change, so that it is not forgotten by a kill."""
-    (feature_repo(settings) / _UNAPPLIED).touch()
-
-
-def apply(settings: Settings) -> None:
-    """Run ``feast apply`` if a change was noted: it takes seconds."""
-    noted = feature_repo(settings) / _UNAPPLIED
-    if noted.exists():
-        run_feast(settings, ["apply"])
-        noted.unlink()
 
 
 def materialize(settings: Settings, release: str) -> None:
@@ -282,9 +256,22 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
 
     The server sees the outcome of all commands at once, or, when one fails, of none.
     """
-    repo = prepare_feast_repo(settings)
+    repo, engine = prepare_feast_repo(settings), FeastEngine.of(settings)
+    registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
     with _alone(repo):
-        _run_feast(settings, repo, commands)
+        if registry.is_file():
+            shutil.copyfile(registry, copy)
+        else:
+            copy.unlink(missing_ok=True)
+        with written_in_place(config) as temporary:
+            text = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), engine)
+            temporary.write_text(text, encoding="utf-8")
+        for command in commands:
+            log.info("feast %s", " ".join(command))
+        told = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
+        job = [str(engine.python(settings)), "-m", engine.job, told]
+        _run(settings, repo, commands[0][0], job, engine.variables(settings))
+        copy.replace(registry)
 
 
 def write_users(settings: Settings, release: str, feature: str, values: Mapping[int, int]) -> None:
@@ -323,24 +310,6 @@ def _for_commands(config: Path, registry: Path, engine: FeastEngine) -> str:
     return yaml.safe_dump(values, default_style='"')
 
 
-def _run_feast(settings: Settings, repo: Path, commands: Sequence[Sequence[str]]) -> None:
-    registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
-    engine = FeastEngine.of(settings)
-    if registry.is_file():
-        shutil.copyfile(registry, copy)
-    else:
-        copy.unlink(missing_ok=True)
-    with written_in_place(config) as temporary:
-        config_text = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), engine)
-        temporary.write_text(config_text, encoding="utf-8")
-    for command in commands:
-        log.info("feast %s", " ".join(command))
-    arguments = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
-    job = [str(engine.python(settings)), "-m", engine.job, arguments]
-    _run(settings, repo, commands[0][0], job, engine.variables(settings))
-    copy.replace(registry)
-
-
 def _run(settings: Settings, repo: Path, what: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
     """A process of Feast's; ``what`` it is to do, for what an error says. Raises StepError with Feast's last words."""
     done = subprocess.run(
@@ -371,12 +340,6 @@ def ask(settings: Settings, service: str, key: str, ids: Sequence[int], url: str
             json={"feature_service": service, "entities": {key: list(ids)}},
             timeout=TIMEOUT_S,
         )
-
-
-def check_alive(settings: Settings) -> None:
-    with local_session() as session:
-        for url in settings.feast.urls:
-            session.get(f"{url}/health", timeout=settings.feast.timeout_s).raise_for_status()
 
 
 def wait_until_known(settings: Settings, release: str | None) -> None:

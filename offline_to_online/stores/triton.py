@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -93,8 +94,11 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
 
     # Load: write a version, have Triton read it, wait until it answers.
 
-    def _load(self, manifest: Manifest, content: ModelContent) -> None:
-        self.publish(manifest.release, content.widths, content.onnx)
+    def load(self, manifest: Manifest, content: ModelContent) -> None:
+        with self.reaching():
+            if (place := self.find(manifest.release)) is not None:
+                self._mark_of(place).unlink(missing_ok=True)
+            self.publish(manifest.release, content.widths, content.onnx)
 
     def publish(self, release: str, widths: Widths, onnx: bytes) -> Place:
         """Write the release's version and return where it stands once Triton answers with it.
@@ -106,7 +110,7 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
         place = self.write_version(release, widths, onnx)
         try:
             self._mark_of(place).unlink(missing_ok=True)
-            self.load_model(place.model)
+            self.command("load", place.model)
             self.wait_until_ready(place)
         except BaseException:  # an interrupt as well: it would make every later load fail
             if place not in before:
@@ -123,7 +127,8 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
         if known and (self.folder_of(known) / MODEL_FILE).read_bytes() == onnx:
             self._configure(known.model, widths)
             return known
-        model = self.model_for(widths)
+        taken = {place.model: model.widths for place, model in self.versions().items()}
+        model = wire.MODEL if taken.get(wire.MODEL, widths) == widths else f"{wire.MODEL}_{widths}"
         folder = self.repository / model
         folder.mkdir(parents=True, exist_ok=True)
         used = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
@@ -143,16 +148,11 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
             with written_in_place(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
-    def load_model(self, model: str) -> None:
-        """Have Triton read a model's folder again. Versions that stay keep answering meanwhile. Raises CheckError."""
-        self._command(model, "load")
+    def command(self, what: Literal["load", "unload"], model: str) -> None:
+        """Have Triton read a model's folder again, or unload it. Versions that stay keep answering. Raises CheckError.
 
-    def unload_model(self, model: str) -> None:
-        """Have Triton unload a model and all its versions. Raises CheckError."""
-        self._command(model, "unload")
-
-    def _command(self, model: str, what: Literal["load", "unload"]) -> None:
-        """By gRPC: by HTTP, every connection on the same of Triton's few threads waits until it is done."""
+        By gRPC: by HTTP, every connection on the same of Triton's few threads waits until it is done.
+        """
         key, headers = self.settings.repository_key_file, {}
         if key.is_file():
             headers[f"triton-grpc-protocol-{KEY_HEADER}"] = key.read_text(encoding="utf-8").strip()
@@ -192,18 +192,21 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
 
     # Check: what Triton announces, and what it scores.
 
-    def _check(self, manifest: Manifest, content: ModelContent) -> ModelReport:
-        place = self.place_of(manifest.release)
-        self._check_metadata(place, content.widths)
-        return ModelReport(place, self._check_scores(place, content.lists, content.scores))
+    def check(self, manifest: Manifest, content: ModelContent) -> ModelReport:
+        with self.reaching():
+            place = self.place_of(manifest.release)
+            self._check_metadata(place, content.widths)
+            difference = self._check_scores(place, content.lists, content.scores)
+            self.mark_checked(place)
+        return ModelReport(place, difference)
 
     def _check_metadata(self, place: Place, widths: Widths) -> None:
         """Names, types and shapes that Triton announces are those of `wire` and the spec. Raises CheckError."""
         metadata: dict[str, Any] = _get(self._url(place)).json()
         config: dict[str, Any] = _get(f"{self._url(place)}/config").json()
-        inputs = {wire.MODEL_INPUT: [-1, widths.row], wire.MODEL_HISTORY: [1, widths.history]}
-        if not widths.history:
-            del inputs[wire.MODEL_HISTORY]
+        inputs = {wire.MODEL_INPUT: [-1, widths.row]}
+        if widths.history:
+            inputs[wire.MODEL_HISTORY] = [1, widths.history]
         wanted = {
             "name": place.model,
             "inputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in inputs.items()],
@@ -222,16 +225,14 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
 
         Returns the largest difference. Raises CheckError, or StepError when Triton does not answer.
         """
-        client = TritonScores(self.settings.triton.model_copy(update={"timeout_s": TIMEOUT_S}))
-        try:
-            scores = [client.call(ScoreQuery(inputs, place.version, place.model)) for inputs in lists]
-        except ServiceError as error:
-            raise StepError(f"Triton at {self.address} {error.what}: see `make status` and `make logs`") from error
-        finally:
-            client.close()
+        with closing(TritonScores(self.settings.triton.model_copy(update={"timeout_s": TIMEOUT_S}))) as client:
+            try:
+                scores = [client.call(ScoreQuery(inputs, place.version, place.model)) for inputs in lists]
+            except ServiceError as error:
+                raise StepError(f"Triton at {self.address} {error.what}: see `make status` and `make logs`") from error
         return max(largest_difference("Triton", *pair, TOLERANCE) for pair in zip(scores, truth, strict=True))
 
-    def check_alive(self) -> None:
+    def expect_alive(self) -> None:
         """Fail now rather than after the export. Raises StepError."""
         with self.reaching():
             for url in self.settings.triton.http_urls:
@@ -240,19 +241,12 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
     def _mark_of(self, place: Place) -> Path:
         return self.repository / place.model / f".checked-{place.version}"
 
-    def _mark(self, release: str) -> None:
-        self.mark_checked(self.place_of(release))
-
     def mark_checked(self, place: Place) -> None:
         """Say that the model at this place passed every check."""
         with written_in_place(self._mark_of(place)) as temporary:
             temporary.write_text(sha256(self.folder_of(place) / MODEL_FILE), encoding="utf-8")
 
-    def _unmark(self, release: str) -> None:
-        if (place := self.find(release)) is not None:
-            self._mark_of(place).unlink(missing_ok=True)
-
-    def _is_checked(self, release: str) -> bool:
+    def is_checked(self, release: str) -> bool:
         """Whether this very model passed every check."""
         place = self.find(release)
         if place is None or not (mark := self._mark_of(place)).is_file():
@@ -276,11 +270,6 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
         ]
         return {place: read_model_file(self.folder_of(place) / MODEL_FILE) for place in sorted(found)}
 
-    def model_for(self, widths: Widths) -> str:
-        """Name of the model that a release with inputs of these widths belongs to."""
-        taken = {place.model: model.widths for place, model in self.versions().items()}
-        return wire.MODEL if taken.get(wire.MODEL, widths) == widths else f"{wire.MODEL}_{widths}"
-
     def folder_of(self, place: Place) -> Path:
         return self.repository / place.model / str(place.version)
 
@@ -295,7 +284,7 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
             raise StepError(f"release {release} has no model in Triton: run {self.step}")
         return place
 
-    def _releases(self) -> set[str]:
+    def releases(self) -> set[str]:
         return {model.release for model in self.versions().values() if model.release}
 
     def _url(self, place: Place) -> str:
@@ -324,10 +313,10 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
             used = {place.model for place in found if place not in removed}
             for model in self.models():
                 if model not in used:
-                    self.unload_model(model)
+                    self.command("unload", model)
                     shutil.rmtree(self.repository / model)
                 elif any(place.model == model for place in removed):
-                    self.load_model(model)
+                    self.command("load", model)
 
 
 def max_batch_size(widths: Widths) -> int:

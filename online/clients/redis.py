@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from data_exchange_center import wire
+from data_exchange_center import plugins, wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.events import Logged, updated
 from data_exchange_center.features import Float32
-from data_exchange_center.history import History
+from data_exchange_center.history import History, state_as_of
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from online.clients.base import StoredError
 from online.clients.redis_connection import RedisClient, at, move_live
@@ -55,19 +54,23 @@ class StoredUser:
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
     history: History
     vectors: Mapping[str, Float32]  # `vector_of(channel)` -> (dim,), of the channels that learned one for this user
-    events: tuple[Logged, ...] = ()  # that a server was sent, in any order
+    events: tuple[Any, ...] = ()  # feedback that a server was sent, in any order, as its extra unpacks it
 
     @classmethod
-    def stranger(cls, events: tuple[Logged, ...]) -> StoredUser:
+    def stranger(cls, events: tuple[Any, ...]) -> StoredUser:
         nothing = np.empty(0, np.int32)
         return cls(0, (), nothing, nothing, History.empty(), {}, events)
 
     def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
-        """The user as a request sees it, with the events applied; ``before`` as in `events.updated`.
+        """The user as a request sees it, with the events applied that came before a second; None: all.
 
         That is history and seen items; all else is as it was last stored. ``items``: own id -> number.
         """
-        history, seen = updated(self.history, self.seen, self.events, items, dataset, before)
+        if self.events:
+            applied = plugins.load(plugins.FEEDBACK, "apply")
+            history, seen = applied(self.history, self.seen, self.events, items, dataset, before)
+        else:
+            history, seen = state_as_of(self.history, self.seen, before)
         profile = self.profile if self.number else np.zeros(len(dataset.profile), np.int32)  # 0: unknown
         return replace(self, history=history, seen=seen, profile=profile, events=())
 
@@ -117,9 +120,14 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             return replace(self._decode(userid, stored), events=events)
         return StoredUser.stranger(events) if events and kept else None
 
-    def _events(self, userid: OwnId, stored: Mapping[bytes, bytes]) -> tuple[Logged, ...]:
+    def _events(self, userid: OwnId, stored: Mapping[bytes, bytes]) -> tuple[Any, ...]:
+        """Without the extra that takes events, none."""
+        packed = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
+        if not packed or "unpack" not in plugins.find(plugins.FEEDBACK):
+            return ()
+        unpack = plugins.load(plugins.FEEDBACK, "unpack")
         try:
-            return tuple(Logged.unpack(raw) for name, raw in stored.items() if name != wire.FORGOTTEN.encode())
+            return tuple(unpack(raw) for raw in packed)
         except (TypeError, ValueError) as error:
             raise StoredError(self.service, f"holds events of user {userid!r} that cannot be read") from error
 

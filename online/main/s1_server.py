@@ -40,17 +40,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from data_exchange_center.settings import Settings, load_settings
 from online.recommend.recommend import Recommender
 from online.recommend.release import OPENING_WAIT_S
-from online.web import body, records
-from online.web.access_log import log_request
-from online.web.asgi import Edge
-from online.web.errors import register_errors
-from online.web.guard import expect_keys_are_checked, expect_may_be_strict, guard_writes, register_guard
-from online.web.health import register_health
-from online.web.limits import MAX_BODY
-from online.web.log_lines import log_as_json
-from online.web.metrics import Metrics
-from online.web.openapi import description, register_description
-from online.web.parts import Parts, only_reads, register_extras
+from online.web import guard, records
+from online.web.asgi import MAX_BODY, Edge
+from online.web.openapi import Alive, description, register_description
+from online.web.parts import Parts, register_extras
 
 # In the order in which they see a request, and an answer
 EXTRAS: Final = ("tracing", "keys", "diversity", "explain", "events", "experiments", "page")
@@ -65,40 +58,50 @@ def create_app(
     """
     settings = settings or load_settings()
     if recommender is None:
-        log_as_json()
+        records.log_as_json()
         recommender = Recommender.from_settings(settings)
         with suppress(FutureTimeoutError):  # no request comes in before; services that are away hold nobody up
             recommender.warm_up().result(OPENING_WAIT_S + settings.server.warm_up_s)
     app = Flask(__name__)
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    metrics = Metrics(recommender.status, settings.server.threads, settings.metrics_dir)
-    observers: list[records.Observer] = [log_request, metrics.count]
+    app.config |= {"MAX_CONTENT_LENGTH": MAX_BODY, "PROVIDE_AUTOMATIC_OPTIONS": False}
+    # Each request gets a record, is refused or answered, and then logged and counted.
+    metrics = records.Metrics(recommender, settings.server.threads, settings.metrics_dir)
+    observers: list[records.Observer] = [records.log_request, metrics.count]
     records.register_records(app, observers)
     metrics.register(app)
-    register_guard(app, settings.server)
-    register_errors(app)
-    register_health(app, recommender)
+    guard.register_guard(app, settings.server)
+    guard.register_errors(app)
+    # The extras add routes, and fields to requests and answers; what the API is described with comes after them.
     recommender.unhook()  # what another application has hung on it
     parts = Parts(settings, recommender, metrics, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
-    expect_keys_are_checked(settings, register_extras(app, parts, EXTRAS))
-    guard_writes(app)
+    guard.expect_keys_are_checked(settings, register_extras(app, parts, EXTRAS))
+    guard.guard_writes(app)
     register_description(app, description(parts.request_model, recommender.answer_model, parts.paths, parts.models))
 
     @app.post("/ml/rec")
-    @only_reads
+    @guard.only_reads
     def recommend() -> Response:
         record = records.current()
-        wanted = body.parse(request.get_data(cache=False), parts.request_model, parts.expected)
+        wanted = guard.parse(request.get_data(cache=False), parts.request_model, parts.expected)
         if wanted.strict:
-            expect_may_be_strict(settings.server, record.facts)
+            guard.expect_may_be_strict(settings.server, record.facts)
         record.facts |= {"user": wanted.userid, "size": wanted.size}
         answer = parts.recommend(wanted, record.watch)
-        record.facts["recommendation"] = answer.recommendation
-        record.answered(answer)
+        record.recommended(answer)
         return Response(answer.model_dump_json(), mimetype="application/json")
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return Response(Alive(alive=True).model_dump_json(), mimetype="application/json")
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        ready = recommender.readiness()
+        status = 503 if ready.status == "unready" else 200
+        return Response(ready.model_dump_json(exclude_unset=True), status, mimetype="application/json")
 
     return app
 

@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -36,7 +36,7 @@ from data_exchange_center.wire import hybrid_scores
 from online.clients.base import GoneError, ServiceError, StoredError
 from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser
-from online.recommend.rank import UserRow, unranked
+from online.recommend.rank import UserRow
 from online.recommend.recall import popular_unseen, recall
 from online.recommend.types import (
     MAX_SIZE,
@@ -45,7 +45,6 @@ from online.recommend.types import (
     Lacking,
     NoReleaseError,
     Outcome,
-    Ranked,
     Turn,
     lacking,
 )
@@ -93,11 +92,6 @@ def last_features(error: ServiceError, known: Encoded | None) -> UserRow:
     return UserRow(known, lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
 
 
-def recall_order(error: ServiceError, candidates: Candidates) -> Ranked:
-    """The ranked list without Triton."""
-    return unranked(candidates, lacks(error, Outcome.NOT_RANKED))
-
-
 @dataclass(slots=True)
 class _Known:
     state: StoredUser
@@ -116,26 +110,21 @@ class KnownUsers:
         self._max_age_s = state_max_age_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._forgotten = 0
+        self.forgotten = 0  # how often somebody was, as of the last `follow`
         self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
-
-    @property
-    def forgotten(self) -> int:
-        """Number of users forgotten so far, as of the last `follow`."""
-        return self._forgotten
 
     def follow(self, forgotten: int) -> None:
         """Drop all known states where a user was forgotten since, by any process."""
-        if forgotten > self._forgotten:
+        if forgotten > self.forgotten:
             with self._lock:
-                self._forgotten = max(forgotten, self._forgotten)
+                self.forgotten = max(forgotten, self.forgotten)
                 self._users.clear()
 
     def keep_state(self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0) -> None:
         """Remember a state that was just read; ``forgotten``: before it was. Not where somebody was forgotten since."""
         key = (release, userid)
         with self._lock:
-            if forgotten < self._forgotten:
+            if forgotten < self.forgotten:
                 return
             before = self._users.get(key)
             self._users[key] = _Known(state, self._clock(), before.features if before else None)
@@ -165,9 +154,6 @@ class KnownUsers:
         """The features as they were read last, however long ago: within a release only counts change."""
         known = self._users.get((release, userid))
         return known.features if known else None
-
-    def __len__(self) -> int:
-        return len(self._users)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,59 +194,36 @@ class ExactItems:
 
     def has_term(self, itemid: int, code: int) -> bool:
         """Whether an item that is held here has a term."""
-        positions = self.terms.get(code)
-        return positions is not None and _is_among(self.itemids[positions], itemid)
+        return itemid in self.itemids[self.terms.get(code, [])]
 
     def has_vector(self, itemid: int) -> bool:
         """Whether an item has a vector of any channel, so that the release was trained on it, or is not held here."""
-        if not _is_among(self.itemids, itemid):
-            return True
-        position = np.searchsorted(self.itemids, itemid)
-        return any(not np.isnan(vectors[position]).any() for vectors in self.vectors.values())
+        rows = np.flatnonzero(self.itemids == itemid)
+        return not len(rows) or any(not np.isnan(vectors[rows]).any() for vectors in self.vectors.values())
 
     def _search(self, channel: VectorRecipe, query: ItemQuery, unseen: NDArray[np.bool_]) -> Hits:
         vector, terms = query.vectors.get(channel.name), query.terms if channel.term_weight > 0 else ()
         if vector is None and not terms:
             return NO_HITS
-        products = np.full(len(self.itemids), np.nan, np.float32)
+        scores: NDArray[np.floating] = np.full(len(self.itemids), np.nan, np.float32)  # (n,) products; NaN: not found
         if vector is not None:
-            products[unseen] = self.vectors[channel.name][unseen] @ vector
-        if not terms:
-            return self._best(products.astype(np.float64), query.recall.candidates)
-        nearest = np.full_like(products, np.nan)
-        kept = _highest(products, query.recall.num_candidates)
-        nearest[kept] = products[kept]
-        scores = hybrid_scores(nearest, self._matches(terms) & unseen, channel)
-        return self._best(scores, query.recall.candidates)
-
-    def _matches(self, terms: Sequence[int]) -> NDArray[np.bool_]:
-        """Mark the items with at least one of the terms."""
-        matches = np.zeros(len(self.itemids), np.bool_)
-        for code in terms:
-            if code in self.terms:
-                matches[self.terms[code]] = True
-        return matches
-
-    def _best(self, scores: NDArray[np.float64], size: int) -> Hits:
-        kept = _highest(scores, size)
-        order = kept[np.lexsort((self.itemids[kept], -scores[kept]))]
-        return Hits(self.itemids[order], scores[order])
+            scores[unseen] = self.vectors[channel.name][unseen] @ vector
+        if terms:  # the nearest items, and those that have at least one of the terms
+            nearest = np.full_like(scores, np.nan)
+            best = _best(scores, query.recall.num_candidates)
+            nearest[best] = scores[best]
+            matches = np.zeros(len(scores), np.bool_)
+            for code in terms:
+                matches[self.terms.get(code, [])] = True
+            scores = hybrid_scores(nearest, matches & unseen, channel)
+        best = _best(scores, query.recall.candidates)
+        return Hits(self.itemids[best], scores[best].astype(np.float64))
 
 
-def _is_among(ascending: NDArray[np.int64], itemid: int) -> bool:
-    position = np.searchsorted(ascending, itemid)
-    return bool(position < len(ascending) and ascending[position] == itemid)
-
-
-def _highest(scores: NDArray[np.floating], n: int) -> NDArray[np.intp]:
-    """Positions of the ``n`` highest scores, in no order; of equal ones those that come first. NaN is no score."""
-    found = np.flatnonzero(~np.isnan(scores))
-    if len(found) <= n:
-        return found
-    known = scores[found]
-    least = np.partition(known, len(found) - n)[len(found) - n]
-    better, equal = found[known > least], found[known == least]
-    return np.concatenate([better, equal[: n - len(better)]])
+def _best(scores: NDArray[np.floating], size: int) -> NDArray[np.intp]:
+    """Positions of the ``size`` highest scores, best first; of equal ones those that come first. NaN is no score."""
+    order: NDArray[np.intp] = np.argsort(-scores, kind="stable")[:size]  # NaN last
+    return order[: np.count_nonzero(~np.isnan(scores[order]))]
 
 
 class SavedPopular(BaseModel):

@@ -107,13 +107,13 @@ def model_inputs(
 
 @dataclass(frozen=True, eq=False)
 class PendingRow:
-    """A user's features, being fetched. ``userid``: the user's number; ``strict``, ``hurried``: as `Asking`."""
+    """The features of the user of a number, being fetched; ``strict``, ``hurried``: as of `Asking`."""
 
     release: str
     userid: int
     deadline: Deadline
-    strict: bool = False
-    hurried: bool = False
+    strict: bool
+    hurried: bool
     rows: Future[FeatureRows] = field(default_factory=Future)
 
 
@@ -160,16 +160,15 @@ class UserFeatures:
         """Fetch the rows of all waiting requests of a kind, unless an earlier call has done so already."""
         with self._lock:
             alike = [wanted for wanted in self._waiting if wanted.strict == strict]
-            release = alike[0].release if alike else None
-            batch = [wanted for wanted in alike if wanted.release == release][:MAX_USERS]
+            batch = [wanted for wanted in alike if wanted.release == alike[0].release][:MAX_USERS]
             self._waiting = [wanted for wanted in self._waiting if wanted not in batch]
         batch = [wanted for wanted in batch if wanted.rows.set_running_or_notify_cancel()]  # excluded: gave up
         if not batch:
             return
+        last = max(batch, key=lambda wanted: wanted.deadline)
+        store = Asking(self._store, self._breaker, last.deadline, strict, last.hurried)
         try:
-            last = max(batch, key=lambda wanted: wanted.deadline)
-            store = Asking(self._store, self._breaker, last.deadline, strict, last.hurried)
-            answer = store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
+            answer = store.call(FeatureQuery("user", last.release, tuple(sorted({wanted.userid for wanted in batch}))))
             rows = [_row(answer, wanted.userid) for wanted in batch]
         except BaseException as error:
             for wanted in batch:

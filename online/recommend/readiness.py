@@ -5,96 +5,95 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import cycle, islice
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from typing import Any, Literal
 
-from online.clients.base import OUT_OF_TIME, Client, Pong, ServiceError
+from pydantic import BaseModel, Field
+
+from online.clients.base import OUT_OF_TIME, Client, ServiceError
+from online.clients.breaker import Breaker
 from online.clients.deadline import Deadline, until
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recall import recall
-from online.recommend.release import Release
-from online.recommend.types import read_id
+from online.recommend.release import Release, Releases
+from online.recommend.types import NoReleaseError, read_id
 
 log = logging.getLogger(__name__)
 
 FRESH_S = 0.5  # how long a result is reused, so that a flood of probes is none for the services
 
 
-@dataclass(frozen=True)
-class Readiness:
-    """State of the release and of each service."""
+class ServiceState(BaseModel):
+    """Whether a service answers, and which version it is."""
 
-    release: str | None  # the live one
+    ready: bool
+    version: str = ""
+    took_ms: float = 0
+    message: str = Field(default="", description="why it does not")
+    breaker: Literal["closed", "half_open", "open"] = Field(description="open: it is not asked for a moment")
+
+
+class Ready(BaseModel):
+    """Whether the server could answer now, and how well."""
+
+    status: Literal["ready", "degraded", "unready"] = Field(description="degraded: it answers, without something")
+    ready: bool = Field(description="everything is there")
+    release: str | None
     recipe: str | None
-    release_problem: str | None
-    services: Mapping[str, Pong | ServiceError]
-    answers_without: bool = False  # there is something to answer with whatever is missing
-
-    @property
-    def ready(self) -> bool:
-        """Everything is there."""
-        return self.release_problem is None and all(isinstance(pong, Pong) for pong in self.services.values())
-
-    @property
-    def status(self) -> Literal["ready", "degraded", "unready"]:
-        """Degraded: it answers, and its answers say what they lack."""
-        if self.ready:
-            return "ready"
-        return "degraded" if self.answers_without else "unready"
+    message: str = ""
+    services: dict[str, ServiceState]
 
 
-def ask_all(clients: Sequence[Client[object, object]]) -> dict[str, Pong | ServiceError]:
-    """Every service at once: its version, or what is wrong with it."""
-    with ThreadPoolExecutor(len(clients)) as pool:
-        return dict(pool.map(_ask, clients))
+class Readiness:
+    """Of the services and the live release, found out once for all who ask at the same time, or soon after."""
 
-
-def _ask(client: Client[object, object]) -> tuple[str, Pong | ServiceError]:
-    try:
-        return client.service, client.ping()
-    except ServiceError as error:
-        return client.service, error
-
-
-class SharedReadiness:
-    """Probes once for all callers at the same time, or soon after. Shared by threads."""
-
-    def __init__(self, find_out: Callable[[], Readiness]) -> None:
-        self._find_out = find_out
+    def __init__(
+        self, releases: Releases, clients: Sequence[Client[Any, Any]], breakers: Mapping[str, Breaker]
+    ) -> None:
+        self._releases, self._clients, self._breakers = releases, clients, breakers
         self._lock = threading.Lock()
-        self._found: Future[Readiness] | None = None  # being found out, or found
+        self._found: Ready | None = None
         self._stale_at = 0.0  # in seconds of `time.monotonic`
 
-    def get(self) -> Readiness:
-        """As it is now, or was `FRESH_S` ago at most. Raises what finding out raises."""
+    def __call__(self) -> Ready:
+        """As it is now, or was `FRESH_S` ago at most."""
         with self._lock:
-            found = self._found
-            mine = found is None or (found.done() and time.monotonic() >= self._stale_at)
-            if found is None or mine:
-                found = self._found = Future()
-        if mine:
-            try:
-                found.set_result(self._find_out())
+            if self._found is None or time.monotonic() >= self._stale_at:
+                self._found = self._find_out()
                 self._stale_at = time.monotonic() + FRESH_S
-            except BaseException as error:
-                found.set_exception(error)
-        return found.result()
+            return self._found
 
+    def _find_out(self) -> Ready:
+        with ThreadPoolExecutor(len(self._clients)) as pool:
+            services = dict(pool.map(self._state_of, self._clients))  # all at once
+        live = problem = None
+        try:
+            live = self._releases.live().manifest
+        except (ServiceError, NoReleaseError) as error:
+            problem = str(error)
+        ready = live is not None and all(service.ready for service in services.values())
+        answers = live is not None or self._releases.something_to_answer_with
+        return Ready(
+            status="ready" if ready else "degraded" if answers else "unready",
+            ready=ready,
+            release=live.release if live else None,
+            recipe=live.recipe.name if live else None,
+            **({"message": problem} if problem else {}),
+            services=services,
+        )
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """A moment of one process."""
-
-    release: str | None  # that requests are answered from; None until the first is open
-    recipe: str | None
-    items_fetched_at: float | None  # Unix seconds: since when its films' features are at hand
-    open_releases: int
-    waiting_for_features: int  # requests whose user's features are not being fetched yet
-    breakers: Mapping[str, str] = field(default_factory=dict)  # service -> "closed", "half_open" or "open"
+    def _state_of(self, client: Client[Any, Any]) -> tuple[str, ServiceState]:
+        """A service's version, or what is wrong with it."""
+        found: dict[str, Any] = {"breaker": self._breakers[client.service].state}
+        try:
+            pong = client.ping()
+            found |= {"ready": True, "version": pong.version, "took_ms": round(pong.took_ms, 2)}
+        except ServiceError as error:
+            found |= {"ready": False, "message": f"{error.service} {error.what}."}
+        return client.service, ServiceState(**found)
 
 
 # --- a cold Elasticsearch searches slowly until Java has compiled what a search runs
@@ -110,29 +109,19 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: Releas
     Nothing is searched where it has answered so many already: by the checks of `make sync`, or by requests.
     ``within_s``: seconds, 0 for not at all. Raises ServiceError, unless it is that time is over.
     """
-    if not within_s:
-        return
-    started, deadline = time.perf_counter(), Deadline.after(within_s)
-    searches = before = None
-    try:
-        with until(deadline):
-            searches = before = items.searches(opened.release)
-            userids = (
-                users.some_users(opened.release, opened.manifest.dataset.base_name, _USERS) if searches < WARM else []
-            )
-            requests = cycle(userids)
-            while userids and searches < WARM and deadline.left():
-                for userid, _ in islice(requests, _AT_A_TIME):
-                    _search(users, items, opened, userid, deadline)
-                searches = items.searches(opened.release)
-    except ServiceError as error:
-        if error.what != OUT_OF_TIME:
-            raise
-    if searches != before:
-        log.info(
-            "warmed Elasticsearch up: %d searches of release %s since its start, %d of them in the last %.1f s",
-            searches, opened.release, (searches or 0) - (before or 0), time.perf_counter() - started,
-        )  # fmt: skip
+    deadline, dataset = Deadline.after(within_s), opened.manifest.dataset.base_name
+    with until(deadline):
+        try:
+            if not within_s or items.searches(opened.release) >= WARM:
+                return
+            for count, (userid, _) in enumerate(cycle(users.some_users(opened.release, dataset, _USERS)), 1):
+                _search(users, items, opened, userid, deadline)
+                if count % _AT_A_TIME == 0 and items.searches(opened.release) >= WARM:
+                    break
+        except ServiceError as error:
+            if error.what != OUT_OF_TIME:
+                raise
+    log.info("warmed Elasticsearch up for release %s", opened.release)
 
 
 def _search(users: RedisUsers, items: ElasticItems, opened: Release, userid: str, deadline: Deadline) -> None:

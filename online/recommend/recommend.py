@@ -7,8 +7,7 @@ Redis -> Elasticsearch, and Feast meanwhile -> Triton. What there is instead of 
 from __future__ import annotations
 
 import logging
-import threading
-from collections import Counter
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -26,19 +25,19 @@ from online.clients.breaker import Asking, Breaker
 from online.clients.deadline import Deadline, until
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from online.clients.redis import RedisUsers, StoredUser, UserQuery
+from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from online.recommend.fallback import (
     KnownUsers,
     LastRelease,
+    SavedPopular,
     attempt,
     exact_search,
     lacks,
     last_features,
-    recall_order,
 )
 from online.recommend.rank import PendingRow, UserFeatures, UserRow, rank, unranked, user_row
-from online.recommend.readiness import Readiness, SharedReadiness, Status, ask_all, warm_up_elasticsearch
+from online.recommend.readiness import Readiness, warm_up_elasticsearch
 from online.recommend.recall import recall
 from online.recommend.release import Release, Releases, read_release
 from online.recommend.types import (
@@ -56,7 +55,6 @@ from online.recommend.types import (
     Turn,
     UnknownReleaseError,
     check_userid,
-    new_name,
     sentences,
 )
 
@@ -66,6 +64,7 @@ log = logging.getLogger(__name__)
 STATE_SHARE = 0.4  # Redis
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
+OPENING_SHARE = 0.5  # for a release that is being opened, where nothing else can answer
 UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
 
 Query = TypeVar("Query")
@@ -73,15 +72,15 @@ Found = TypeVar("Found")
 
 
 @dataclass(slots=True, eq=False)
-class Answered:
+class Slate:
     """All that an answer is made of. An extra may change it before the answer leaves.
 
     Attributes:
         opened: the release; None where there is only the popular list that was kept on disk.
-        user: as the request sees them; None: a stranger.
+        user: as the request sees them; None: nothing is known of them, and the popular list answers.
         candidates: None where the popular list answers.
         ranked: with ``order`` where an extra shows the items in another one.
-        popular: what the disk has, where ``opened`` is None.
+        saved: the popular list from the disk, where ``opened`` is None.
         more: fields that extras add to the answer.
     """
 
@@ -91,15 +90,19 @@ class Answered:
     candidates: Candidates | None
     ranked: Ranked
     lacking: tuple[Lacking, ...] = ()
-    popular: list[Item] = field(default_factory=list)
-    release: str = ""
+    saved: SavedPopular | None = None
     more: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def popular(cls, turn: Turn, opened: Release, lacking: tuple[Lacking, ...]) -> Slate:
+        """A release's popular list."""
+        return cls(turn, opened, None, None, Ranked(opened.popular.ids, opened.popular.scores), lacking)
 
     @property
     def items(self) -> list[Item]:
         """Items that the answer shows."""
         if self.opened is None:
-            return self.popular[: self.turn.request.size]
+            return self.saved.item_list[: self.turn.request.size] if self.saved else []
         places = self.ranked.shown(self.turn.request.size)  # (size,)
         pairs = zip(self.ranked.itemids[places].tolist(), self.ranked.scores[places].tolist(), strict=True)
         return [Item.of(self.opened.catalogue[itemid], score) for itemid, score in pairs]
@@ -108,9 +111,12 @@ class Answered:
         """Lists of each channel, and of all of them together, by the items' own ids."""
         if self.opened is None or self.candidates is None:
             return {FUSED: []}
-        catalogue = self.opened.catalogue
-        lists = self.candidates.lists()
-        return {name: [catalogue[each].own_id for each in ids if each in catalogue] for name, ids in lists.items()}
+        lists = {
+            FUSED: self.candidates.itemids,
+            **{name: hits.ids for name, hits in self.candidates.by_channel.items()},
+        }
+        shown = self.opened.catalogue
+        return {name: [shown[each].own_id for each in ids.tolist() if each in shown] for name, ids in lists.items()}
 
 
 class Recommender:
@@ -118,7 +124,7 @@ class Recommender:
 
     Attributes:
         before_recall: what extras do to a user's state before it is used: (request, release, user) -> user.
-        before_answer: what they do to an answer before it leaves, in this order.
+        before_answer: what they do to a slate before the answer leaves, in this order.
         answer_model: `Answer`, with the fields that extras have added.
     """
 
@@ -133,21 +139,19 @@ class Recommender:
     ) -> None:
         """``last``: where the popular list is kept for the time when nothing answers."""
         self.users, self.items, self.features, self.scorer = users, items, features, scorer
-        self.clients: tuple[Client[Any, Any], ...] = (users, items, features, scorer)  # in the order of a request
+        self.clients: tuple[Client[Any, Any], ...] = (users, items, features, scorer)  # as a request calls them
         self.breakers = {client.service: Breaker(client.service) for client in self.clients}
         self.unhook()
         self._server = server
         self._background = ThreadPoolExecutor(2, "background")
-        self._user_features = UserFeatures(features, self.breakers[features.service])
+        self.user_features = UserFeatures(features, self.breakers[features.service])
         self._known = KnownUsers(server.known_users, server.last_state_max_age_s)
         read = partial(
             read_release, users, items, features,
             background=self._background, ttl_s=server.item_cache_ttl_s, exact_items=server.exact_items,
         )  # fmt: skip
         self.releases = Releases(users, read, self._background, last)
-        self._readiness = SharedReadiness(self._find_out_readiness)
-        self._count_lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self.readiness = Readiness(self.releases, self.clients, self.breakers)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Recommender:
@@ -164,69 +168,92 @@ class Recommender:
     def unhook(self) -> None:
         """Leave the extras out."""
         self.before_recall: list[Callable[[Request, Release, StoredUser], StoredUser]] = []
-        self.before_answer: list[Callable[[Answered], None]] = []
+        self.before_answer: list[Callable[[Slate], None]] = []
         self.answer_model: type[Answer] = Answer
 
     # --- a request
 
-    def recommend(self, request: Request, watch: Stopwatch | None = None) -> Answer:
+    def recommend(
+        self, request: Request, watch: Stopwatch | None = None, preferred: str | None = None, share: float = 1.0
+    ) -> Answer:
         """The best unseen items, within the request's budget, which runs since ``watch`` began.
 
         Services that do not answer are done without, and the answer says so; a strict request gets their ServiceError.
+
+        Args:
+            preferred: the release that answers instead of the live one, where it can.
+            share: of what is left of the budget.
+
         Raises WrongIdError, UnknownReleaseError, and NoReleaseError or ServiceError where there is nothing at all to
         answer with.
         """
-        answer = self.answer(request, watch or Stopwatch())
-        self.count(answer)
-        return answer
+        turn = self.turn(request, watch or Stopwatch(), preferred, share)
+        slate = self.slate(turn)
+        degraded = [*slate.lacking, *slate.ranked.lacking]
+        cold_start = slate.user is None and not slate.lacking
+        return self.answer_model.model_construct(
+            userid=request.userid,
+            release=slate.opened.release if slate.opened else slate.saved.release if slate.saved else "",
+            recommendation=uuid.uuid4().hex,
+            cold_start=cold_start,
+            item_list=slate.items,
+            degraded=degraded,
+            reason=sentences(degraded, cold_start=cold_start),
+            recall=slate.recalled() if request.explain else {},
+            **slate.more,
+            took_ms={stage: round(ms, 2) for stage, ms in turn.watch.took_ms().items()},
+        )
 
-    def answer(self, request: Request, watch: Stopwatch, preferred: str | None = None, share: float = 1.0) -> Answer:
-        """As `recommend`, but counted nowhere.
-
-        ``preferred``: the release that answers instead of the live one, where it can; ``share``: of what is left of the
-        budget.
-        """
-        turn = self.turn(request, watch, preferred, share)
+    def slate(self, turn: Turn) -> Slate:
+        """What the answer to a request is made of, after extras have seen it. Raises as `recommend`."""
         try:
-            answered = self.answered(turn)
+            slate = self._slate(turn)
         except (ServiceError, NoReleaseError) as error:
-            if request.strict or request.release or (instead := self._popular(turn, error)) is None:
+            if turn.strict or turn.request.release or (instead := self._popular(turn, error)) is None:
                 raise
-            answered = instead
-        return self._leaving(answered)
+            slate = instead
+        for hook in self.before_answer:
+            hook(slate)
+        return slate
 
-    def answered(self, turn: Turn) -> Answered:
-        """Make all parts of the answer to a request. Raises as `recommend`, and ServiceError."""
+    def _slate(self, turn: Turn) -> Slate:
         # The user's state, from Redis, and with it which release answers.
         opened, user, lacking = self._state(turn)
-        if kind_of(turn.request.userid) != opened.user_ids:
-            opened, user = self._of_another_kind(turn, opened)
-            lacking = ()
-        if user is None:  # nothing is known of this user
-            return Answered(turn, opened, None, None, popular_list(opened), lacking)
+        userid = turn.request.userid
+        if kind_of(userid) != opened.user_ids and not self.releases.is_live(opened):
+            # Nothing can answer but the release that is going live, if its users have such ids: it is waited for.
+            patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
+            users = self.within(self.users, patient, STATE_SHARE)
+            opened = self.releases.live(users)
+            user, lacking = users.call(UserQuery.of(userid, opened.manifest)).user, ()
+        check_userid(userid, opened.user_ids)
         try:
-            return self._ranked(turn, opened, user, lacking, last_try=False)
+            return self._ranked(turn, opened, user, lacking, last_try=self.releases.reopened_lately)
         except ServiceError as error:
             # Another release may answer, if the live one has changed meanwhile: once.
             instead = self._instead_of(turn, opened, error)
             if instead is None and turn.strict:
                 raise
             opened, user = instead or (opened, user)
-            check_userid(turn.request.userid, opened.user_ids)
-            if user is None:
-                return Answered(turn, opened, None, None, popular_list(opened), lacking)
+            check_userid(userid, opened.user_ids)
             return self._ranked(turn, opened, user, lacking, last_try=True)
 
     def _ranked(
-        self, turn: Turn, opened: Release, stored: StoredUser, lacking: tuple[Lacking, ...], *, last_try: bool
-    ) -> Answered:
-        """A user's candidates, ranked. Raises ServiceError, as `attempt` does."""
-        last_try = last_try or not self.releases.may_be_renewed(opened)
+        self, turn: Turn, opened: Release, stored: StoredUser | None, lacking: tuple[Lacking, ...], *, last_try: bool
+    ) -> Slate:
+        """A user's candidates, ranked; of a user of whom nothing is known the popular list.
+
+        Raises ServiceError, as `attempt` does.
+        """
         request = turn.request
+        if stored is None:
+            return Slate.popular(turn, opened, lacking)
         # The user as of the request's time: events since the release are part of history and seen items.
         user = opened.current(stored, request.before)
         for hook in self.before_recall:
             user = hook(request, opened, user)
+        if not (user.number or len(user.history) or len(user.seen)):  # a stranger, all of whose events change nothing
+            return Slate.popular(turn, opened, lacking)
         # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
         # a channel, fused to (candidates,) unseen items with what recall says of each.
         pending = self._begin_features(turn, opened, user)
@@ -246,29 +273,9 @@ class Recommender:
         # The ranking model's scores, by Triton, give the order.
         ranked = attempt(
             turn, last_try, lambda: self._rank(turn, opened, row, user, candidates),
-            lambda error: recall_order(error, candidates),
+            lambda error: unranked(candidates, lacks(error, Outcome.NOT_RANKED)),
         )  # fmt: skip
-        return Answered(turn, opened, user, candidates, ranked, lacking)
-
-    def _leaving(self, answered: Answered) -> Answer:
-        """The answer, after extras have seen it."""
-        for hook in self.before_answer:
-            hook(answered)
-        turn, opened = answered.turn, answered.opened
-        degraded = [*answered.lacking, *answered.ranked.lacking]
-        cold_start = answered.user is None and not answered.lacking
-        return self.answer_model.model_construct(
-            userid=turn.request.userid,
-            release=opened.release if opened is not None else answered.release,
-            recommendation=new_name(),
-            cold_start=cold_start,
-            item_list=answered.items,
-            degraded=degraded,
-            reason=sentences(degraded, cold_start=cold_start),
-            recall=answered.recalled() if turn.request.explain else {},
-            **answered.more,
-            took_ms={stage: round(ms, 2) for stage, ms in turn.watch.took_ms().items()},
-        )
+        return Slate(turn, opened, user, candidates, ranked, lacking)
 
     # --- its stages
 
@@ -293,13 +300,15 @@ class Recommender:
         Where there is none either, None and what is lacking. A request that names its release gets that one or an
         error. Raises ServiceError, NoReleaseError, UnknownReleaseError, WrongIdError.
         """
-        if turn.request.release is not None:
-            return *self._named(turn, turn.request.release), ()
         userid, users = turn.request.userid, self.within(self.users, turn, STATE_SHARE)
+        if turn.request.release is not None:
+            return *self._named(turn, turn.request.release, users), ()
+        patient = turn.strict or not self.releases.something_to_answer_with
+        wait_s = None if patient else 0.0 if self.releases.serving else turn.deadline.share(OPENING_SHARE).left()
         forgotten = self._known.forgotten
         try:
             with turn.watch.stage("redis"):
-                opened, user = self.releases.user(userid, users, self._wait_s(turn), turn.preferred)
+                opened, user = self.releases.user(userid, users, wait_s, turn.preferred)
             self._known.follow(self.releases.forgotten)
         except (ServiceError, NoReleaseError) as error:
             serving = self.releases.preferred(turn.preferred)
@@ -313,21 +322,16 @@ class Recommender:
             self._known.forget(userid, opened.release)
         return opened, user, ()
 
-    def _named(self, turn: Turn, release: str) -> tuple[Release, StoredUser | None]:
-        userid, users = turn.request.userid, self.within(self.users, turn, STATE_SHARE)
+    def _named(
+        self, turn: Turn, release: str, users: Asking[UserQuery, UserAnswer]
+    ) -> tuple[Release, StoredUser | None]:
         with turn.watch.stage("redis"):
             opened = self.releases.named(release, None if turn.strict else turn.deadline.share(STATE_SHARE).left())
-            check_userid(userid, opened.user_ids)
-            answer = users.call(UserQuery.of(userid, opened.manifest))
-        if answer.user is None and not answer.kept:
-            raise UnknownReleaseError(release)
+            check_userid(turn.request.userid, opened.user_ids)
+            answer = users.call(UserQuery.of(turn.request.userid, opened.manifest))
+            if answer.user is None and not answer.kept:
+                raise UnknownReleaseError(release)
         return opened, answer.user
-
-    def _wait_s(self, turn: Turn) -> float | None:
-        """How long a request waits for a release that is being opened: not at all while another one can answer."""
-        if turn.strict or not self.releases.something_to_answer_with:
-            return None
-        return 0.0 if self.releases.serving else turn.deadline.share(0.5).left()
 
     def _recall(self, turn: Turn, opened: Release, user: StoredUser) -> Candidates:
         with turn.watch.stage("elasticsearch"):
@@ -338,7 +342,7 @@ class Recommender:
         if not user.number:
             return None
         deadline = turn.deadline.share(RECALL_SHARE)
-        pending = self._user_features.ask(
+        pending = self.user_features.ask(
             opened.release, user.number, deadline, strict=turn.strict, hurried=turn.hurried
         )
         pending.rows.add_done_callback(turn.watch.until_done("feast"))
@@ -347,7 +351,7 @@ class Recommender:
     def _features_of(self, turn: Turn, opened: Release, pending: PendingRow | None) -> UserRow:
         if pending is None:
             return UserRow(opened.unknown_user)
-        row = user_row(opened.spec, self._user_features.result(pending))
+        row = user_row(opened.spec, self.user_features.result(pending))
         if row.encoded is not None:
             self._known.keep_features(opened.release, turn.request.userid, row.encoded)
         return row
@@ -361,65 +365,25 @@ class Recommender:
 
     # --- where the first release cannot answer
 
-    def _of_another_kind(self, turn: Turn, opened: Release) -> tuple[Release, StoredUser | None]:
-        """The release that is going live, for an id of another kind than this one's: nothing else can answer it.
-
-        Raises WrongIdError, and NoReleaseError while it is not known of which kind the other release's ids are.
-        """
-        userid = turn.request.userid
-        if self.releases.is_live(opened):  # so that no other is going live
-            check_userid(userid, opened.user_ids)
-        patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
-        users = self.within(self.users, patient, STATE_SHARE)
-        found = self.releases.instead_of(opened, userid, users, gone=False, wait_s=None)
-        if found is None:
-            raise NoReleaseError(
-                f"Release {opened.release} has no user {userid!r}, and the one that is going live "
-                "cannot be read yet. Please ask again."
-            )
-        fresh, user = found
-        check_userid(userid, fresh.user_ids)
-        return fresh, user
-
     def _instead_of(self, turn: Turn, failed: Release, error: ServiceError) -> tuple[Release, StoredUser | None] | None:
         """Another release, after a service has failed on ``failed``, as `Releases.instead_of`; not for a named one."""
         if turn.request.release is not None:
             return None
         users = self.within(self.users, turn, STATE_SHARE)
-        wait_s = None if turn.strict else turn.deadline.share(0.5).left()
-        gone = isinstance(error, GoneError)
+        wait_s = None if turn.strict else turn.deadline.share(OPENING_SHARE).left()
         with until(turn.deadline):
-            return self.releases.instead_of(failed, turn.request.userid, users, gone=gone, wait_s=wait_s)
+            gone = isinstance(error, GoneError)
+            return self.releases.instead_of(failed, turn.request.userid, users, wait_s, gone=gone)
 
-    def _popular(self, turn: Turn, error: ServiceError | NoReleaseError) -> Answered | None:
+    def _popular(self, turn: Turn, error: ServiceError | NoReleaseError) -> Slate | None:
         """The popular list of the release that serves, or of the one that was opened last; None: there is none."""
         serving, saved, lacking = self.releases.serving, self.releases.saved, (lacks(error, Outcome.POPULAR),)
         if serving is not None:
-            return Answered(turn, serving, None, None, popular_list(serving), lacking)
-        if saved is not None:
-            nothing = Ranked(np.empty(0, np.int64), np.empty(0, np.float32))
-            return Answered(turn, None, None, None, nothing, lacking, saved.item_list, saved.release)
-        return None
+            return Slate.popular(turn, serving, lacking)
+        nothing = Ranked(np.empty(0, np.int64), np.empty(0, np.float32))
+        return Slate(turn, None, None, None, nothing, lacking, saved) if saved is not None else None
 
     # --- the process
-
-    def count(self, answer: Answer) -> None:
-        """Count how a recommendation ended."""
-        names = [outcome.value for outcome in answer.outcomes] or [Outcome.PERSONAL.value]
-        with self._count_lock:
-            self._counts.update(names)
-        if answer.outcomes:
-            log.info("user %r: %s", answer.userid, ", ".join(names))
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """Number of answers by outcome since this process began."""
-        with self._count_lock:
-            return dict(self._counts)
-
-    def declare_dead(self, service: str, why: str | None = "is declared dead") -> None:
-        """Answer without a service from now on; ``why=None``: with it again. To measure what that is worth."""
-        self.breakers[service].declare_dead(why)
 
     def warm_up(self) -> Future[None]:
         """Open the live release in the background, if there is one, and warm Elasticsearch up."""
@@ -440,37 +404,8 @@ class Recommender:
         """Let this process know nothing of a user any more; what the services hold is not touched."""
         self._known.forget(userid)
 
-    def readiness(self) -> Readiness:
-        """Check every service and the live release, once for all callers at the same time."""
-        return self._readiness.get()
-
-    def _find_out_readiness(self) -> Readiness:
-        services = ask_all(self.clients)
-        try:
-            live = self.releases.live().manifest
-        except (ServiceError, NoReleaseError) as error:
-            return Readiness(None, None, str(error), services, self.releases.something_to_answer_with)
-        return Readiness(live.release, live.recipe.name, None, services, answers_without=True)
-
-    def status(self) -> Status:
-        """Status of this process, without a call to any service."""
-        opened, count = self.releases.serving, self.releases.open_count
-        return Status(
-            release=opened.release if opened else None,
-            recipe=opened.manifest.recipe.name if opened else None,
-            items_fetched_at=opened.items.fetched_at if opened else None,
-            open_releases=count,
-            waiting_for_features=self._user_features.waiting,
-            breakers={name: breaker.state for name, breaker in self.breakers.items()},
-        )
-
     def close(self) -> None:
-        self._user_features.close()
+        self.user_features.close()
         self._background.shutdown()
         for client in self.clients:
             client.close()
-
-
-def popular_list(opened: Release) -> Ranked:
-    """A release's popular list."""
-    return Ranked(opened.popular.ids, opened.popular.scores)

@@ -5,8 +5,8 @@ The models are the ones that the API describes, and extras add fields to two of 
 
 from __future__ import annotations
 
+import re
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -73,11 +73,11 @@ class Request(BaseModel):
         return self.timestamp if "timestamp" in self.model_fields_set else None
 
 
-class WrongIdError(RecsysError):
-    """An id is not of the kind that the release's users, or items, have.
+class BadRequestError(RecsysError):
+    """The request cannot be understood.
 
     Attributes:
-        field: which one.
+        field: one of the request's fields, an unknown field's name, or ``body`` for the whole.
     """
 
     def __init__(self, field: str, message: str) -> None:
@@ -85,9 +85,13 @@ class WrongIdError(RecsysError):
         super().__init__(message)
 
 
+class WrongIdError(BadRequestError):
+    """An id is not of the kind that the release's users, or items, have."""
+
+
 def read_id(field: str, text: str, kind: IdKind) -> OwnId:
     """An id of an address, as the release has them. Raises WrongIdError."""
-    if kind == "integer" and not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_INTEGER):
+    if kind == "integer" and not (re.fullmatch(r"[1-9]\d{0,9}", text, re.ASCII) and int(text) <= MAX_INTEGER):
         raise WrongIdError(field, f"{field} must be a whole number from 1 to {MAX_INTEGER} in this release.")
     return own_id(text, kind)
 
@@ -98,7 +102,7 @@ def check_userid(userid: OwnId, kind: IdKind) -> None:
         return
     if kind == "string":
         raise WrongIdError("userid", f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')
-    raise WrongIdError("userid", 'userid must be a whole number in this release, for example {"userid": 1}.')
+    raise WrongIdError("userid", 'userid must be a whole number from 1 on in this release, for example {"userid": 1}.')
 
 
 class UnknownReleaseError(RecsysError):
@@ -222,11 +226,6 @@ class Answer(BaseModel):
         return [item.itemid for item in self.item_list]
 
 
-def new_name() -> str:
-    """A name for an answer, which no other one has."""
-    return uuid.uuid4().hex
-
-
 def sentences(degraded: Sequence[Lacking], *, cold_start: bool) -> str:
     """Explain in sentences what an answer lacks, and why it is not personal."""
     return " ".join([*([_UNKNOWN_USER] if cold_start else []), *(each.sentence for each in degraded)])
@@ -246,10 +245,6 @@ class Candidates:
     def only(self, kept: NDArray[np.bool_]) -> Candidates:
         """Some of them, in the same order, with the features they had among all."""
         return replace(self, itemids=self.itemids[kept], scores=self.scores[kept], features=self.features[kept])
-
-    def lists(self) -> dict[str, list[int]]:
-        """Items' numbers in recall's order: of the candidates, and of each channel alone."""
-        return {FUSED: self.itemids.tolist(), **{name: hits.ids.tolist() for name, hits in self.by_channel.items()}}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -294,10 +289,14 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
-        failed = True
+        failed = False
         try:
             yield
-            failed = False
+        except (BadRequestError, UnknownReleaseError):  # the client's, and no failure of the service
+            raise
+        except BaseException:
+            failed = True
+            raise
         finally:
             self._stages[name] = Stage(began, time.perf_counter() - began, failed)
 

@@ -43,7 +43,7 @@ choose_notes() {
     { mkdir -p "$folder" && [[ -w $folder ]]; } 2> /dev/null || export BUILDX_CONFIG=${BUILDX_CONFIG:-$scratch/buildx}
 }
 
-# Where data is written. Those who ask for none get the checkout's.
+# Where data is written; the default is the checkout's.
 choose_folder() {
     exchange=$(absolute "${RECSYS_EXCHANGE_DIR:-$PWD/data_exchange_center}")
     export RECSYS_EXCHANGE_DIR=$exchange
@@ -59,7 +59,7 @@ first_file() {
     done
 }
 
-# Where packages come from and whom to trust is told to the build as this machine's pip is told.
+# Package index and certificates of the build, as configured for this machine's pip.
 choose_build_secrets() {
     local pip_conf ca_certs
     pip_conf=${RECSYS_BUILD_PIP_CONF:-$(first_file "${PIP_CONFIG_FILE:-}" "${HOME:-/nonexistent}/.config/pip/pip.conf" /etc/pip.conf)}

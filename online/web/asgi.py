@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from flask import Flask
+from flask import Flask, Response
 from prometheus_client import Counter
+from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.settings import ServerSettings
-from online.web.limits import COMPLETE_SINCE, MAX_BODY, MAX_EVENTS_BODY, WITH_EVENTS, body_too_large
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -32,11 +31,46 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 Answer = tuple[int, Headers, bytes]  # status, headers, body
 
+MAX_BODY: Final = 16 * 1024  # bytes; a request needs forty
+MAX_EVENTS_BODY: Final = 256 * 1024  # of the paths that take a list of events
+WITH_EVENTS: Final = ("/ml/event", "/api/feedback")
+# In a request's WSGI environment: since when it is complete, in seconds of `time.perf_counter`. The wait for a thread
+# counts. Flask's own server does not set it.
+COMPLETE_SINCE: Final = "recsys.complete_since"
 WATCHES: Final = ("/healthz", "/metrics")  # answered by threads of their own, also while all others are busy
 WATCHERS: Final = 8  # of them at once
 RETRY_AFTER_S: Final = 1
 
 refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
+
+
+class Error(BaseModel):
+    """What went wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: str = Field(description="for programs")
+    message: str = Field(description="a sentence for people")
+    field: str = Field(default="", description="400: which field of the request, or body")
+    service: str = Field(default="", description="503: which service")
+
+
+class ErrorAnswer(BaseModel):
+    """Every error has this shape."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    error: Error
+
+
+def error_body(code: str, message: str, **more: str) -> str:
+    """An error as JSON. ``more``: ``field`` or ``service``, where there is one."""
+    return ErrorAnswer(error=Error(code=code, message=message, **more)).model_dump_json(exclude_unset=True)
+
+
+def body_too_large(most: int) -> str:
+    """The error's sentence where a body is larger than ``most`` bytes."""
+    return f"The body is larger than {most} bytes."
 
 
 class Refusal(NamedTuple):
@@ -45,13 +79,12 @@ class Refusal(NamedTuple):
     status: int
     code: str
     message: str
-    field: str | None = None
+    field: str = ""
 
     def answer(self) -> Answer:
-        """In the shape of every other error. The connection ends with it where the body has not been read."""
+        """As every other error. The connection ends with it where the body has not been read."""
         refused.labels(self.code).inc()
-        field = {"field": self.field} if self.field else {}
-        body = json.dumps({"error": {"code": self.code, **field, "message": self.message}}).encode()
+        body = error_body(self.code, self.message, **({"field": self.field} if self.field else {})).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         if self is OVERLOADED:
             headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
@@ -130,21 +163,9 @@ class Edge:
         return await pool.run(self._in_a_thread, _environ(scope, body))
 
     def _in_a_thread(self, environ: dict[str, Any]) -> Answer:
-        status, headers = 500, Headers()
-
-        def start(line: str, pairs: list[tuple[str, str]], _: object = None) -> Callable[[bytes], object]:
-            nonlocal status
-            status = int(line.split(" ", 1)[0])
-            headers[:] = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
-            return _no_write
-
-        parts: Iterable[bytes] = self._app(environ, start)
-        try:
-            body = b"".join(parts)
-        finally:
-            if (close := getattr(parts, "close", None)) is not None:
-                close()
-        return status, headers, body
+        response = Response.from_app(self._app, environ, buffered=True)
+        pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        return response.status_code, pairs, response.get_data()
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -189,7 +210,3 @@ def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
             key, text = f"HTTP_{name}", value.decode("latin-1")
             environ[key] = f"{environ[key]},{text}" if key in environ else text
     return environ
-
-
-def _no_write(_: bytes) -> object:
-    raise NotImplementedError("Flask returns its answers and never writes them")

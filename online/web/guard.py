@@ -1,4 +1,4 @@
-"""Refuse requests: for another host's name, from another machine, writes of other web sites, strict ones without a key.
+"""A request's way in: who may send it, what may stand in it, and the one sentence that says what is wrong with it.
 
 A web page that is open on this machine may send requests to a server on 127.0.0.1, under a name that its owner points
 there (DNS rebinding): its browser then takes the answer for the page's own. The name gives it away.
@@ -6,34 +6,65 @@ there (DNS rebinding): its browser then takes the answer for the page's own. The
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, request
-from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Forbidden, Unauthorized
+from flask import Flask, Response, current_app, request
+from pydantic import BaseModel, ValidationError
+from werkzeug.datastructures import MultiDict, WWWAuthenticate
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    Forbidden,
+    HTTPException,
+    RequestEntityTooLarge,
+    SecurityError,
+    Unauthorized,
+)
 
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import ServerSettings, Settings
+from online.clients.base import ServiceError
+from online.recommend.release import OpeningError
+from online.recommend.types import (
+    MAX_BUDGET_MS,
+    MAX_SIZE,
+    MAX_TIMESTAMP,
+    MIN_BUDGET_MS,
+    BadRequestError,
+    NoReleaseError,
+    Request,
+    UnknownReleaseError,
+)
 from online.web import records
+from online.web.asgi import MAX_BODY, body_too_large, error_body
 
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+log = logging.getLogger(__name__)
+
+Parsed = TypeVar("Parsed")
+AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
+View = TypeVar("View", bound=Callable[..., Any])
+
+# --- who may send it
+
+_READS: Final = frozenset({"GET", "HEAD"})
 _OURS: Final = ["localhost", "127.0.0.1"]  # werkzeug matches no IPv6 address
 
 
 def register_guard(app: Flask, server: ServerSettings) -> None:
     """Refuse other hosts' requests (400, by Flask), and other machines' where the settings open the server to none."""
+    closed = is_loopback(server.host) and not server.proxies
     if allowed := [host.strip() for host in server.allowed_hosts.split(",") if host.strip()]:
         app.config["TRUSTED_HOSTS"] = allowed
-    elif is_loopback(server.host) and not server.proxies:
+    elif closed:
         app.config["TRUSTED_HOSTS"] = [*_OURS, server.host]
 
     @app.before_request
     def only_this_machine() -> None:
         """Flask's own server listens where its command line says, whatever the settings say."""
-        closed = is_loopback(server.host) and not server.proxies
         if closed and request.remote_addr and not is_loopback(request.remote_addr):
             raise Forbidden("This server answers its own machine alone; RECSYS_SERVER__HOST=0.0.0.0 opens it.")
 
@@ -54,26 +85,16 @@ def guard_writes(app: Flask) -> None:
             raise Forbidden("Another web site may not write here without a key.")
 
 
-def needs_a_key() -> Unauthorized:
-    """The answer to a request without a good key where one is needed."""
-    message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
-    return Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
+def only_reads(view: View) -> View:
+    """Mark a POST that changes nothing. Any other one counts as a write, which needs a key."""
+    view.only_reads = True  # type: ignore[attr-defined]
+    return view
 
 
-class UnguardedError(RecsysError):
-    """The settings require keys or rates, and the extra that checks them is left out."""
-
-
-def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None:
-    """Raise UnguardedError where the settings want what `extras.keys` does, and it is not among ``extras``."""
-    server = settings.server
-    wanted = server.keys_for == "all" or server.rate or settings.keys_file.exists()
-    if wanted and "keys" not in extras:
-        raise UnguardedError(
-            "RECSYS_SERVER__KEYS_FOR=all, RECSYS_SERVER__RATE or the file of keys "
-            f"({settings.keys_file}) needs the extra keys, and it is not among those that the server takes: name it "
-            "in RECSYS_SERVER__EXTRAS, or take the settings and the file away."
-        )
+def open_at_first(view: View) -> View:
+    """Mark a view that writes, but needs a key only once a first one was handed out, from then on."""
+    view.open_at_first = True  # type: ignore[attr-defined]
+    return view
 
 
 def writes() -> bool:
@@ -97,6 +118,12 @@ def _is_of_another_site() -> bool:
     return origin is not None and urlsplit(origin).netloc != request.host
 
 
+def needs_a_key() -> Unauthorized:
+    """The answer to a request without a good key where one is needed."""
+    message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
+    return Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
+
+
 def expect_may_be_strict(server: ServerSettings, facts: Mapping[str, Any]) -> None:
     """Raise Forbidden for a strict request to an open server, from a client without a key: it has no budget.
 
@@ -111,3 +138,158 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+class UnguardedError(RecsysError):
+    """The settings require keys or rates, and the extra that checks them is left out."""
+
+
+def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None:
+    """Raise UnguardedError where the settings want what `extras.keys` does, and it is not among ``extras``."""
+    server = settings.server
+    wanted = server.keys_for == "all" or server.rate or settings.keys_file.exists()
+    if wanted and "keys" not in extras:
+        raise UnguardedError(
+            "RECSYS_SERVER__KEYS_FOR=all, RECSYS_SERVER__RATE or the file of keys "
+            f"({settings.keys_file}) needs the extra keys, and it is not among those that the server takes: name it "
+            "in RECSYS_SERVER__EXTRAS, or take the settings and the file away."
+        )
+
+
+# --- what may stand in it
+
+_BODY = "body"
+_SHOWN = 40  # characters of a user's field name that are echoed
+_EXAMPLE = 'for example {"userid": 1, "size": 50}'
+EXPECTED: Final = {
+    "userid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
+    "size": f"a whole number from 1 to {MAX_SIZE}",
+    "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
+    "explain": 'true, false or "recall"',
+    "budget_ms": f"a whole number of milliseconds from {MIN_BUDGET_MS} to {MAX_BUDGET_MS}",
+    "strict": "true or false",
+    "release": "a release's id, twelve characters of 0-9 and a-f",
+}
+
+
+def parse(body: bytes, model: type[Request], expected: Mapping[str, str]) -> Request:
+    """Read a request. Raises BadRequestError. The Content-Type is ignored, so that a plain `curl -d` works.
+
+    ``expected``: as of `validated`.
+    """
+    return validated(body, model.model_validate_json, expected, _EXAMPLE)
+
+
+def validated(
+    body: bytes,
+    validate: Callable[[bytes], Parsed],
+    expected: Mapping[str, str],
+    example: str,
+    shape: str = "a JSON object",
+) -> Parsed:
+    """Parse a body by ``validate``. Raises BadRequestError.
+
+    ``expected``: what each field must be; ``example``: of a body, and ``shape``: what it must be as a whole.
+    """
+    if not body.strip():
+        raise BadRequestError(_BODY, f"The body is empty; expected {shape}, {example}.")
+    try:
+        return validate(body)
+    except ValidationError as error:
+        raise _explained(error, expected, example, shape) from error
+
+
+def _explained(error: ValidationError, expected: Mapping[str, str], example: str, shape: str) -> BadRequestError:
+    kind, path, message = _first(error)
+    if kind == "json_invalid":
+        return BadRequestError(_BODY, f"The body is not JSON ({message}); expected {shape}, {example}.")
+    where = f"[{path[0]}]." if path and isinstance(path[0], int) else ""  # of a list
+    path = path[1:] if where else path
+    if not path:
+        of_the_whole = message.removeprefix("Value error, ") if kind == "value_error" else None
+        return BadRequestError(
+            where[:-1] or _BODY, f"{of_the_whole or f'The body is not as expected: {shape}, {example}'}."
+        )
+    name = str(path[0])
+    field = where + name
+    if kind == "missing":
+        return BadRequestError(field, f"{field} is missing; expected {expected[name]}.")
+    if name not in expected:
+        shown = field if len(name) <= _SHOWN else field[: len(where) + _SHOWN] + "..."
+        return BadRequestError(shown, f"{shown!r} is not a field of this request; there are: {', '.join(expected)}.")
+    return BadRequestError(field, f"{field} must be {expected[name]}.")
+
+
+def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
+    """Parse the query of an address, whose values are all text. Raises BadRequestError, which names the field."""
+    for name, values in MultiDict(arguments).lists():
+        if len(values) > 1:
+            raise BadRequestError(name[:_SHOWN], f"{name[:_SHOWN]!r} is given {len(values)} times; once is meant.")
+    try:
+        return model.model_validate(dict(arguments), strict=False)
+    except ValidationError as error:
+        kind, path, message = _first(error)
+        field = str(path[0])
+        if (known := model.model_fields.get(field)) is None:
+            field, there = field[:_SHOWN], ", ".join(model.model_fields)
+            raise BadRequestError(field, f"There is no {field!r} here; there are: {there}.") from error
+        what = "is missing; expected" if kind == "missing" else "must be"
+        raise BadRequestError(field, f"{field} {what} {known.description or message}.") from error
+
+
+def _first(error: ValidationError) -> tuple[str, tuple[int | str, ...], str]:
+    """Kind, path and message of the first thing that is wrong."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return problem["type"], problem["loc"], problem["msg"]
+
+
+# --- every error in one JSON shape: {"error": {"code", "message", ...}}
+
+_KEPT = ("allow", "www-authenticate")  # headers: which methods there are; that a key is needed
+
+
+def error_response(status: int, code: str, message: str, **more: Any) -> Response:
+    """The response of an error. ``more``: ``field`` or ``service``."""
+    record = records.current()
+    record.outcome = code
+    record.facts |= more
+    return Response(error_body(code, message, **more), status, mimetype="application/json")
+
+
+def register_errors(app: Flask) -> None:
+    """Translate what the recommender and Flask raise. Nothing else reaches the user of the API."""
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        match error:
+            case BadRequestError():
+                return error_response(400, "bad_request", str(error), field=error.field)
+            case UnknownReleaseError():
+                return error_response(404, "unknown_release", str(error), field="release")
+            case ServiceError():
+                message = f"{error.service} {error.what}."
+                return error_response(503, "service_unavailable", message, service=error.service)
+            case OpeningError():
+                response = error_response(503, "release_opening", str(error))
+                response.headers["Retry-After"] = "1"
+                return response
+            case NoReleaseError():
+                return error_response(503, "no_release", str(error))
+            case RequestEntityTooLarge():
+                message = body_too_large(request.max_content_length or MAX_BODY)
+                return error_response(400, "bad_request", message, field=_BODY)
+            case SecurityError():
+                message = (
+                    "This server is not the host that the request names; RECSYS_SERVER__ALLOWED_HOSTS names its own."
+                )
+                return error_response(400, "unknown_host", message)
+            case ClientDisconnected() | HTTPException(code=400):
+                return error_response(400, "bad_request", "The body could not be read to its end.", field=_BODY)
+            case HTTPException():
+                code = error.name.lower().replace(" ", "_")
+                response = error_response(error.code or 500, code, error.description or "")
+                headers = error.get_headers(request.environ)
+                response.headers.extend((name, value) for name, value in headers if name.lower() in _KEPT)
+                return response
+        log.error("unexpected error in request %s", records.current().id, exc_info=error)
+        return error_response(500, "internal_error", "Something went wrong; the log has it under this request id.")

@@ -1,4 +1,8 @@
-"""The API's description: `/openapi.json`, made of the models that check requests, and a page to read it, `/docs`."""
+"""The API's description: `/openapi.json`, made of the models that check requests and are returned, and `/docs`.
+
+Put together here and not by flask-openapi3, apiflask or spectree: they read a view's models when it is decorated, and
+a body by its Content-Type, where extras add fields to a request and its answer later and any Content-Type is read.
+"""
 
 from __future__ import annotations
 
@@ -10,84 +14,43 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from data_exchange_center import VERSION
+from online.recommend.readiness import Ready
 from online.recommend.types import Answer, Request
-from online.web.answers import Alive, ErrorAnswer, Ready
-from online.web.operations import KEY, REF, json_of, operation, responses, text
+from online.web.asgi import ErrorAnswer
 
 DESCRIPTION_PATH: Final = "/openapi.json"
 PAGE_PATH: Final = "/docs"
+REF: Final = "#/components/schemas/{model}"
+KEY: Final[list[dict[str, list[str]]]] = [{}, {"key": []}]  # needed where the server wants one
 # The page's own style and script, the server it came from, and nothing else.
 _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
 _EXAMPLE: Final = {"userid": 1, "size": 5}
+_ERRORS: Final = {
+    400: "Bad input, `field` says which; or the request is for another host.",
+    401: "A key is needed, and none that is known was sent.",
+    403: "Without a key: another web site's page that writes, or a strict request where others reach the server.",
+    404: "There is no such path, or no such release.",
+    405: "There is no such method here.",
+    408: "The body did not arrive in time.",
+    409: "Of this user so many events are kept that no more are taken which change what is recommended.",
+    411: "The body's length is not said.",
+    429: "This client asks too often; `Retry-After` says when to ask again.",
+    500: "A fault of the server, which its log has.",
+    503: "A service is missing, no release is live, or the server has too much to do.",
+}
 
 
-def description(
-    request: type[Request], answer: type[Answer], paths: Mapping[str, Any], models: Sequence[type[BaseModel]]
-) -> dict[str, Any]:
-    """The document, in OpenAPI 3.1.
+class Alive(BaseModel):
+    """This process runs."""
 
-    ``request``, ``answer``: with the fields of extras; ``paths``, ``models``: theirs alone.
-    """
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "recsys_pipeline",
-            "version": VERSION,
-            "description": "Recommendations by Redis, Elasticsearch, Feast and Triton. Every error has one shape.",
-        },
-        "paths": {
-            "/ml/rec": {
-                "post": {
-                    "operationId": "recommend",
-                    "summary": "The best items that a user has not seen",
-                    "description": "The Content-Type is ignored; the body is read as JSON.",
-                    "security": KEY,
-                    "requestBody": {"required": True, "content": json_of(request, example=_EXAMPLE)},
-                    "responses": responses(answer, 400, 401, 403, 404, 408, 411, 429, 500, 503),
-                }
-            },
-            "/healthz": {"get": operation("alive", "Whether this process runs", responses(Alive, 500))},
-            "/readyz": {
-                "get": operation(
-                    "ready",
-                    "Whether the server could answer now, and each service's version",
-                    responses(Ready, 500) | {"503": {"description": "It could not.", "content": json_of(Ready)}},
-                )
-            },
-            **paths,
-            "/metrics": {
-                "get": operation(
-                    "metrics",
-                    "Numbers for Prometheus",
-                    text("Prometheus's text format.", "text/plain"),
-                    security=KEY,
-                )
-            },
-            DESCRIPTION_PATH: {
-                "get": operation("describe", "This description", text("OpenAPI 3.1.", "application/json"))
-            },
-            PAGE_PATH: {"get": operation("read", "This description, to be read", text("A page.", "text/html"))},
-        },
-        "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": _schemas((request, answer, ErrorAnswer, Alive, Ready, *models)),
-        },
-    }
-
-
-def _schemas(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    """Schemas of requests as they are checked, of answers as they are written."""
-    _, schema = models_json_schema([(model, "validation") for model in models], ref_template=REF)
-    definitions: dict[str, Any] = schema["$defs"]
-    return definitions
+    alive: bool
 
 
 def register_description(app: Flask, content: Mapping[str, Any]) -> None:
-    """Serve the document, which `description` makes, and the page."""
+    """Serve the document, which `description` makes, and the page that shows it."""
     pages = Blueprint("description", __name__, template_folder="templates")
 
     @pages.get(DESCRIPTION_PATH)
@@ -101,3 +64,87 @@ def register_description(app: Flask, content: Mapping[str, Any]) -> None:
         return response
 
     app.register_blueprint(pages)
+
+
+def description(
+    request: type[Request], answer: type[Answer], paths: Mapping[str, Any], models: Sequence[type[BaseModel]]
+) -> dict[str, Any]:
+    """The document, in OpenAPI 3.1.
+
+    ``request``, ``answer``: with the fields of extras; ``paths``, ``models``: theirs alone.
+    """
+    every: list[type[BaseModel]] = [request, answer, ErrorAnswer, Alive, Ready, *models]
+    _, schemas = models_json_schema([(model, "validation") for model in every], ref_template=REF)
+    recommend = operation(
+        "recommend",
+        "The best items that a user has not seen",
+        responses(answer, 400, 401, 403, 404, 408, 411, 429, 500, 503),
+        description="The Content-Type is ignored; the body is read as JSON.",
+        security=KEY,
+        requestBody={"required": True, "content": json_of(request, example=_EXAMPLE)},
+    )
+    ready = responses(Ready, 500) | {"503": {"description": "It could not.", "content": json_of(Ready)}}
+    metrics = text("Prometheus's text format.", "text/plain")
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "recsys_pipeline",
+            "version": VERSION,
+            "description": "Recommendations by Redis, Elasticsearch, Feast and Triton. Every error has one shape.",
+        },
+        "paths": {
+            "/ml/rec": {"post": recommend},
+            "/healthz": {"get": operation("alive", "Whether this process runs", responses(Alive, 500))},
+            "/readyz": {
+                "get": operation("ready", "Whether the server could answer now, and each service's version", ready)
+            },
+            **paths,
+            "/metrics": {"get": operation("metrics", "Numbers for Prometheus", metrics, security=KEY)},
+            DESCRIPTION_PATH: {
+                "get": operation("describe", "This description", text("OpenAPI 3.1.", "application/json"))
+            },
+            PAGE_PATH: {"get": operation("read", "This description, to be read", text("A page.", "text/html"))},
+        },
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas["$defs"],
+        },
+    }
+
+
+# --- what the description of an operation is made of
+
+
+def operation(name: str, summary: str, responses: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    return {"operationId": name, "summary": summary, **more, "responses": responses}
+
+
+def responses(answer: type[BaseModel], *statuses: int) -> dict[str, Any]:
+    """An answer, and the errors that there may be instead."""
+    said = (answer.__doc__ or "").splitlines()[0]
+    return {"200": {"description": said, "content": json_of(answer)}, **_errors(*statuses)}
+
+
+def text(what: str, mimetype: str) -> dict[str, Any]:
+    """The responses of what is no JSON of ours."""
+    schema = {"type": "object"} if mimetype == "application/json" else {"type": "string"}
+    return {"200": {"description": what, "content": {mimetype: {"schema": schema}}}, **_errors(401, 429, 500)}
+
+
+def _errors(*statuses: int) -> dict[str, Any]:
+    return {str(status): {"description": _ERRORS[status], "content": json_of(ErrorAnswer)} for status in statuses}
+
+
+def json_of(model: type[BaseModel], **more: Any) -> dict[str, Any]:
+    """A body, by its model."""
+    return {"application/json": {"schema": {"$ref": REF.format(model=model.__name__)}, **more}}
+
+
+def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, Any]]:
+    """The fields of a model, as what stands in an address."""
+    schema = query.model_json_schema()
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": place, "required": name in required, "description": each["description"], "schema": each}
+        for name, each in schema["properties"].items()
+    ]

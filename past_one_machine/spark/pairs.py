@@ -31,8 +31,7 @@ from data_exchange_center.steps import run
 from offline.data.sequences import Inputs, Sequences, sequences
 from offline.readers import read_inputs
 from past_one_machine.spark import users
-from past_one_machine.spark.environment import run_job
-from past_one_machine.spark.session import session
+from past_one_machine.spark.environment import run_job, session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -25,7 +25,7 @@ from offline.data.sanity import Counted, counted
 from offline.data.split import label_and_split
 from offline.preprocess import s1_data_split as step
 from past_one_machine.spark import environment, users
-from past_one_machine.spark.session import session
+from past_one_machine.spark.environment import session
 
 
 def main(settings: Settings) -> None:
@@ -45,7 +45,7 @@ def main(settings: Settings) -> None:
         for rows, _ in events(part):
             yield label_and_split(rows, dataset, share)
 
-    with session(settings.spark) as spark, artifacts.RATINGS.in_parts(folder) as there:
+    with session(settings.spark) as spark, users.in_parts(artifacts.RATINGS, folder) as there:
         made = users.run(spark, parts, split, artifacts.RATINGS.columns)
         made.write.mode("overwrite").parquet(there.as_uri())
         found = added_up(counted(rows) for rows in _some_users(there))

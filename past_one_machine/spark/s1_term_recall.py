@@ -23,18 +23,16 @@ from offline.data import terms
 from offline.data.sequences import user_states
 from offline.recall import s1_term_recall as step
 from past_one_machine.spark import environment, users
-from past_one_machine.spark.session import session
+from past_one_machine.spark.environment import session
 
 READ: Final = [*terms.COUNTED_FROM, Columns.RATING]
 EVERYBODY: Final = 0  # no item's number: how many users there are
 CLICKS: Final = {Columns.ITEM: pa.int32(), "users": pa.int64()}
-COUNTS: Final = {"what": pa.string(), "found": pa.int64(), "of": pa.int64(), "users": pa.int64()}
 
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
     genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
-    item_terms = artifacts.ITEM_TERMS.read(folder)
     profile = [_feature(settings, name) for name in read_dataset(folder).profile]
     parts = users.ranges(folder, settings.spark.partitions)
     some_users = partial(users.some_users, folder, columns=READ, batch=users.BATCH)
@@ -51,17 +49,11 @@ def main(settings: Settings) -> None:
         for ratings, people in some_users(part):
             yield user_states(users.past_of(ratings), people, profile)
 
-    def clicks(part: users.Users, fit: bool) -> Iterator[pd.DataFrame]:
-        share = recipe.data.validation_share
+    def clicks(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, _ in some_users(part):
-            past = users.past_of(ratings)
-            clicked, people = terms.clicked_items(terms.fit_and_validation(past, share)[0] if fit else past)
+            clicked, people = terms.clicked_items(users.past_of(ratings))
             counts = pd.concat([clicked, pd.Series({EVERYBODY: people})])
             yield counts.rename("users").rename_axis(Columns.ITEM).reset_index()
-
-    def outcomes(part: users.Users) -> Iterator[pd.DataFrame]:
-        for ratings, _ in some_users(part):
-            yield terms.outcomes(ratings, item_terms, len(genres), popular_in_fit, recipe)
 
     with session(settings.spark) as spark:
         for table, made in (
@@ -71,17 +63,11 @@ def main(settings: Settings) -> None:
         ):
             users.write(table, folder, users.run(spark, parts, made, table.columns))
 
-        def popularity(fit: bool) -> pd.DataFrame:
-            rows = users.run(spark, parts, partial(clicks, fit=fit), CLICKS).groupBy(Columns.ITEM).sum("users")
-            total = rows.toDF(*CLICKS).toPandas().astype({Columns.ITEM: "int32"}).set_index(Columns.ITEM)["users"]
-            return terms.popularity(total.drop(EVERYBODY), int(total[EVERYBODY]))
-
-        artifacts.POPULAR.write(folder, popularity(fit=False))
-        popular_in_fit = popularity(fit=True)
-        found = terms.add_up(users.run(spark, parts, outcomes, COUNTS).toPandas())
-    validation = terms.recall_report(found, recipe.recall.candidates)
+        rows = users.run(spark, parts, clicks, CLICKS).groupBy(Columns.ITEM).sum("users")
+        total = rows.toDF(*CLICKS).toPandas().astype({Columns.ITEM: "int32"}).set_index(Columns.ITEM)["users"]
+        artifacts.POPULAR.write(folder, terms.popularity(total.drop(EVERYBODY), int(total[EVERYBODY])))
     preferring, everybody = _preferring(settings)
-    step.write_report(settings, preferring / everybody, everybody, validation)
+    step.write_report(settings, preferring / everybody, everybody)
 
 
 def _feature(settings: Settings, column: str) -> OneHotFeature:

@@ -1,26 +1,63 @@
 """Elasticsearch and Feast loaded by Spark: what RECSYS_ENGINE=spark puts in the place of the stores' own loading.
 
-Executors read the release's files themselves, send documents to Elasticsearch, and write rows to Redis as Feast's
-Spark store and compute engine do.
+Executors read the release's files themselves, send documents to Elasticsearch in bulk, and write rows to Redis as
+Feast's Spark store and compute engine do. A document lies under its item's number, so that a task that is tried again
+writes over what it has sent. The driver reads the items' numbers, four bytes each, and of each task how many documents
+it has sent. All executors must see the exchange folder under the same path, and reach the services.
+
+Run:    python -m past_one_machine.spark.stores index <release>, or as `offline_to_online.stores.feast_job`, in Spark's
+        environment
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+import numpy as np
+import pyarrow as pa
 from elasticsearch import Elasticsearch
 
-from data_exchange_center.settings import Settings
-from offline_to_online.rows import ItemRow
+from data_exchange_center import artifacts, steps
+from data_exchange_center.columns import Columns
+from data_exchange_center.settings import Settings, load_settings
+from offline_to_online.rows import ItemRow, item_rows
+from offline_to_online.stores import elasticsearch
+from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.feast import FeastEngine
 from past_one_machine.spark import environment
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+AT_ONCE: Final = 20_000  # items of a task at most
+SENT: Final = pa.schema([("documents", pa.int64())])
 
 
 def put_documents(settings: Settings, _: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
     """Send a release's documents; the job makes its rows of the same files."""
     failed = f"Spark did not load the {len(rows)} items into Elasticsearch"
-    environment.run_job(settings, "past_one_machine.spark.index_job", [release], failed)
+    environment.run_job(settings, "past_one_machine.spark.stores", ["index", release], failed)
+
+
+def send(spark: SparkSession, settings: Settings, release: str) -> None:
+    """Send every item's document into the release's index, which is there, in a task for each range of items."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    itemids = artifacts.ITEMS.read(settings.exchange_dir, [Columns.ITEM])[Columns.ITEM].to_numpy()
+    tasks = max(settings.spark.partitions, -(-len(itemids) // AT_ONCE))
+    parts = [(int(part[0]), int(part[-1])) for part in np.array_split(np.sort(itemids), tasks) if len(part)]
+
+    def sent(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number in (each for batch in batches for each in batch.column(0).to_pylist()):
+            rows = item_rows(settings.exchange_dir, parts[number])
+            with elastic_client(settings) as client:
+                elasticsearch.put_documents(client, release, rows)
+            yield pa.record_batch([pa.array([len(rows)], pa.int64())], schema=SENT)
+
+    spark.range(0, len(parts), 1, len(parts)).mapInArrow(sent, from_arrow_schema(SENT)).collect()  # a row a task
 
 
 def _variables(settings: Settings) -> dict[str, str]:
@@ -29,7 +66,22 @@ def _variables(settings: Settings) -> dict[str, str]:
 
 FEAST: Final = FeastEngine(
     environment.python,
-    "past_one_machine.spark.feast_job",
+    "past_one_machine.spark.stores",
     {"offline_store": {"type": "spark"}, "batch_engine": {"type": "spark.engine"}},
     _variables,
 )
+
+
+def _index(settings: Settings, release: str) -> None:
+    with environment.session(settings.spark) as spark:
+        send(spark, settings, release)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "index":
+        steps.run(partial(_index, release=sys.argv[2]))
+    else:  # Feast's Spark store and engine take the session that there is
+        from offline_to_online.stores import feast_job
+
+        with environment.session(load_settings().spark):
+            feast_job.main(sys.argv[1])

@@ -6,7 +6,10 @@ user, and a row for each of its users. The driver reads the users' numbers, four
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -158,12 +161,46 @@ def run(
     return spark.range(0, len(parts), 1, len(parts)).mapInArrow(of_tasks, from_arrow_schema(schema))
 
 
+@contextmanager
+def folder_written_in_place(path: Path) -> Iterator[Path]:
+    """A temporary folder next to ``path`` that replaces it, file or folder, when the block ends well and vanishes
+    otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.is_dir():
+            path.rename(temporary.with_name(f"{temporary.name}.before"))
+        elif path.exists():
+            path.unlink()
+        temporary.rename(path)
+    finally:
+        for left in (temporary, temporary.with_name(f"{temporary.name}.before")):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def in_parts(table: Table, exchange_dir: Path) -> Iterator[Path]:
+    """A folder that Spark writes parts of a table into, in the order of their names.
+
+    It takes the table's place when the block ends well. Raises ArtifactError when the columns are not those declared.
+    """
+    path = table.at(exchange_dir)
+    with folder_written_in_place(path) as temporary:
+        yield temporary
+        parts = parts_of(temporary)
+        table.expect_columns(parts, path)
+        for other in set(temporary.iterdir()) - set(parts):
+            other.unlink()  # marks and checksums of Spark
+
+
 def write(table: Table, exchange_dir: Path, rows: DataFrame) -> int:
     """Write an artifact in parts, whole or not at all. How many rows it has.
 
     Spark keeps what a task has written apart until the task has ended well, so a part is there once.
     """
-    with table.in_parts(exchange_dir) as folder:
+    with in_parts(table, exchange_dir) as folder:
         rows.write.mode("overwrite").parquet(folder.as_uri())
     return rows_in(table.at(exchange_dir))
 

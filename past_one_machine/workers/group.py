@@ -36,7 +36,8 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from data_exchange_center import plugins, steps
+from data_exchange_center import artifacts, plugins, steps
+from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
 from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import Recipe
@@ -47,6 +48,7 @@ from offline.data.sequences import Inputs, Sequences
 from offline.models import training
 from offline.models.kinds import fit_channel
 from offline.models.training import Run, Share, Trainer
+from offline.readers import read_inputs
 
 TIMEOUT: Final = datetime.timedelta(hours=2)  # of waiting for the others, who may be fitting something alone
 JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for them to be there; who waited longer is restarted
@@ -300,6 +302,16 @@ def _device(settings: TrainingSettings) -> torch.device:
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+def read_own_inputs(settings: Settings, workers: Workers) -> Inputs:
+    """`readers.read_inputs`, with the events of those users alone that a worker reads."""
+    users = artifacts.USERS.read(settings.exchange_dir, [Columns.USER])[Columns.USER].sort_values()
+    own = users.iloc[workers.reads(len(users))]
+    if len(own) == len(users):
+        return read_inputs(settings)
+    between = [(Columns.USER, ">=", own.iloc[0]), (Columns.USER, "<=", own.iloc[-1])] if len(own) else None
+    return read_inputs(settings, only=between or [(Columns.USER, "in", [])])
 
 
 def fit_together(past: Sequences, inputs: Inputs, recipe: Recipe) -> None:

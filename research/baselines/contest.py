@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from data_exchange_center.figures import machine
 from data_exchange_center.files import write_json
 from data_exchange_center.fusion import RRF_K
-from data_exchange_center.machine import machine
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout

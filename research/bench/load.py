@@ -34,8 +34,8 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.figures import machine
 from data_exchange_center.http import local_session
-from data_exchange_center.machine import machine
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError

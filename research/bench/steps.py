@@ -21,9 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.figures import FIGURES, named
+from data_exchange_center.figures import FIGURES, machine, named
 from data_exchange_center.files import write_json
-from data_exchange_center.machine import machine
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.readers import read_model_reports

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from data_exchange_center.figures import FIGURES
-from past_one_machine.estimate import TARGETS, Estimate, of_serving, of_steps
-from research.figures.tables import Figure, block, measured, not_measured, read, shown, table
+from research.figures.tables import Figure, block, measured, read, shown, table
 
 
 @block("demo", "demo.json")
@@ -73,7 +71,7 @@ def _auc(figure: Figure, model: str) -> str:
 
 @block("offline", "offline_bench.json")
 def offline(figure: Figure) -> str:
-    """Seconds, share of the cores and memory of every offline step, beside the source's seconds."""
+    """Seconds, share of the cores and memory of every offline step, and the source's seconds."""
     head = ("step", "from second", "seconds", "of the cores", "peak MB", "source's seconds")
     rows = [_step_row(f"`{step['step']}`", step) for step in figure["steps"]]
     rows += [
@@ -194,7 +192,7 @@ def _cut_short(part: object) -> str:
 
 
 SPEED = (
-    "From an event's acknowledgement to an answer that knows it, beside {rate} requests/s: p50 {p50} ms, p99 {p99} ms"
+    "From an event's acknowledgement to an answer that knows it, under {rate} requests/s: p50 {p50} ms, p99 {p99} ms"
     " ({events} events). In batches of {batch}: {per_s} events/s ({sent} events)."
 )
 
@@ -224,7 +222,7 @@ SOAKED = (
 )
 
 
-SAME_SERVICES = "Both servers asked the same services."
+SAME_SERVICES = "Both servers used the same services."
 
 
 OWN_SERVICES = "Each server had services of its own."
@@ -242,7 +240,7 @@ FIRST = "The first {requests} requests after each of {starts} starts, at {rate} 
 
 @block("serving", "serving.json")
 def serving(figure: Figure) -> str:
-    """Requests per second and latency by concurrency, beside the source's."""
+    """Requests per second and latency by concurrency, and the source's."""
     head = ("concurrency", *COUNTS, "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
     source = {level["concurrency"]: level for level in read(SOURCE)["serving"]}
     rows = []
@@ -256,7 +254,7 @@ def serving(figure: Figure) -> str:
 
 @block("against", "serving_against.json")
 def against(figure: Figure) -> str:
-    """This checkout beside another commit, level by level; then where a request's time went, and goes."""
+    """This checkout against another commit, level by level; then where a request's time went, and goes."""
     keys = ("requests_per_s", "p50_ms", "p99_ms")
     times = ("requests/s, times", "p50, times", "p99, times", "processor time, times")
     head = ("level", *COUNTS, "other refused", "requests/s", "p50 ms", "p99 ms", *times)
@@ -360,10 +358,7 @@ def cold_start(figure: Figure) -> str:
     return shown(figure, head, rows, said)
 
 
-SCALE, GROWTH, WATERFALL, SYNTHESIS = ("scale.json", "index_growth.json", "waterfall.json", "synthesis.json")
-
-
-@block("scale", SCALE)
+@block("scale", "scale.json")
 def scale(figure: Figure) -> str:
     """Seconds and peak memory of each step and engine at each size, and how they grow."""
     factors = sorted({row["factor"] for row in figure["rows"]})
@@ -392,51 +387,7 @@ def _step(figure: Figure, line: Figure, factors: Sequence[int]) -> Sequence[obje
     return (f"`{line['step']}`", line["engine"], *cells, seconds, memory, shuffled)
 
 
-@block("estimate", SYNTHESIS)
-def estimate(synthesis: Figure) -> str:
-    """Machines and money for data that is not at hand, each number with its formula.
-
-    ``synthesis``: says how many events a user has. What needs a figure that is not there is left out, and named.
-    """
-    there = {name: read(name) if (FIGURES / name).is_file() else None for name in (SCALE, WATERFALL, GROWTH)}
-    return "\n\n".join(_estimate(synthesis, there))
-
-
-def _estimate(synthesis: Figure, there: Mapping[str, Figure | None]) -> Iterator[str]:
-    yield "**The steps, each night**"
-    if scale := there[SCALE]:
-        yield _of_targets([of_steps(scale, users) for users, _ in TARGETS])
-    yield _told(SCALE, there)
-    yield "**Serving**"
-    source = synthesis["rows"]["source"]
-    events = source["events"] / source["users"]
-    of_targets = [of_serving(*target, events, there[WATERFALL], there[GROWTH]) for target in TARGETS]
-    yield _of_targets(of_targets)
-    for name in (WATERFALL, GROWTH):
-        yield _told(name, there)
-
-
-def _of_targets(columns: Sequence[Sequence[Estimate]]) -> str:
-    targets = (f"{users:,} users x {items:,} items" for users, items in TARGETS)
-    rows = [
-        (first.name, first.formula, *(f"{_plain(each.value)} {each.unit}".strip() for each in row))
-        for row in zip(*columns, strict=True)
-        for first in row[:1]
-    ]
-    return table(("", "reckoned as", *targets), rows)
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _told(name: str, there: Mapping[str, Figure | None]) -> str:
-    """Where a figure comes from, or that it is not there."""
-    figure = there[name]
-    return not_measured(name) if figure is None else measured(figure)
-
-
-@block("index_growth", GROWTH)
+@block("index_growth", "index_growth.json")
 def index_growth(figure: Figure) -> str:
     """What a vector search finds and takes as the catalogue grows."""
     head = ("items", "index", "channel", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")

@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES
+from data_exchange_center.figures import FIGURES, machine
 from data_exchange_center.files import write_json
 from data_exchange_center.http import local_session
-from data_exchange_center.machine import machine
 from data_exchange_center.settings import load_settings
 
 log = logging.getLogger(__name__)

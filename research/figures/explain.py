@@ -3,7 +3,7 @@
 Requests of the first users in turns: plain, with what recall found, explained. Titles and ratings are left out: the
 data set may not be passed on.
 
-Reads   the server that runs (`make serve`), users.parquet for who is asked for
+Reads   the server that runs (`make serve`), users.parquet for the users
 Writes  pic/figures/explain.json
 Run     make explain-figures
 """
@@ -20,10 +20,9 @@ import requests
 
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES
+from data_exchange_center.figures import FIGURES, machine
 from data_exchange_center.files import write_json
 from data_exchange_center.http import local_session
-from data_exchange_center.machine import machine
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import load_settings
 
@@ -35,7 +34,7 @@ HIDDEN = ("itemid", "title", "rating", "timestamp")  # of an event of a user
 
 
 def timed(session: requests.Session, url: str, userids: list[OwnId]) -> dict[str, float]:
-    """Median milliseconds of each way to ask, every user asked for in each way, one after the other."""
+    """Median milliseconds of each kind of request, every user in each kind, one after the other."""
     took: dict[str, list[float]] = {way: [] for way in WAYS}
     for warm in (True, False):
         for userid in userids:

@@ -81,7 +81,7 @@ def headline(figure: Figure) -> str:
             )
         )
     slices = figure["slices"]["default: ranked"]
-    people = "{same} of {users} users are asked for within a running session, {back} come back after a break."
+    people = "{same} of {users} users have their request within a running session, {back} come back after a break."
     users = (slices[name]["recall@200"]["users"] for name in ("same session", "returning"))
     same, returned = (f"{count:,}" for count in users)
     note = people.format(same=same, back=returned, users=f"{figure['users']:,}")
@@ -182,7 +182,7 @@ def exact(figure: Figure) -> str:
 
 @block("labelled", "evaluation.json")
 def labelled(figure: Figure) -> str:
-    """AUC and GAUC of both recipes' rankers over their candidates, beside recall's order of the same."""
+    """AUC and GAUC of both recipes' rankers over their candidates, and of recall's order of the same."""
     figures = {"source": read("evaluation_source.json"), "default": figure}
     head = ("", *("rows", "AUC", "GAUC", "GAUC of recall's order"))
     rows = []
@@ -226,20 +226,20 @@ CLOCKED = {
 
 @block("clock", "evaluation.json")
 def clock(figure: Figure) -> str:
-    """The same targets asked for at three times; last, those of the split at one moment for all."""
-    asked = dict(figure["clock"])
+    """The same targets requested at three times; last, those of the split at one moment for all."""
+    clock = dict(figure["clock"])
     if (FIGURES / "evaluation_global.json").is_file():
-        asked["one moment for all"] = read("evaluation_global.json").get("clock", {}).get("all", {})
+        clock["one moment for all"] = read("evaluation_global.json").get("clock", {}).get("all", {})
     rows = [
         (CLOCKED[row], name, *(_three(found) for found in systems[system].values()))
-        for row, systems in asked.items()
+        for row, systems in clock.items()
         for system, name in (("recall", "fused recall"), ("ranked", "fused recall and ranker"))
         if system in systems
     ]
-    times = [f"asked {when}" for when in asked["all"]["ranked"]]
-    recall, ranked, back = asked["all"]["recall"], asked["all"]["ranked"], asked["returning"]["ranked"]
+    times = [str(when) for when in clock["all"]["ranked"]]
+    recall, ranked, back = clock["all"]["recall"], clock["all"]["ranked"], clock["returning"]["ranked"]
     worth = (
-        "recall@200 / recall@50 / NDCG@50. Asked now instead of in the sitting, recall's order keeps "
+        "recall@200 / recall@50 / NDCG@50. With a request now instead of in the sitting, recall's order keeps "
         f"{_kept(recall)} of its NDCG@50 on the sitting's targets and the ranker's {_kept(ranked)}. Of those who come "
         f"back after an hour, to whom the clock says the same at any time, the ranker keeps {_kept(back)}."
     )
@@ -248,7 +248,7 @@ def clock(figure: Figure) -> str:
 
 @block("last", "evaluation_last.json")
 def last(figure: Figure) -> str:
-    """Leave-one-out, beside what was published of others."""
+    """Leave-one-out, and published figures of others."""
     names = {"hr@10": "HR@10", "ndcg@10": "NDCG@10", "hr@50": "HR@50", "hr@200": "HR@200"}
 
     def row(label: str, found: Mapping[str, float | None]) -> tuple[str, ...]:
@@ -285,7 +285,7 @@ def seeds(figure: Figure) -> str:
 
 @block("global", "evaluation_global.json")
 def one_moment(figure: Figure) -> str:
-    """The split at one moment for all users beside the split per user: all of its users, and those who come back."""
+    """The split at one moment for all users against the split per user: all of its users, and those who come back."""
     per_user, one = ("split per user", "split at one moment")
     head = ["list"]
     for metric, label in METRICS.items():
@@ -297,13 +297,13 @@ def one_moment(figure: Figure) -> str:
         values += [each[metric] for metric in ("recall@50", "ndcg@50") for each in (found, figure["table"][system])]
         rows.append((name_of(system), *(f"{value:.3f}" for value in values)))
     people = "At one moment: {users} users, {returning} of them back after an hour or more."
-    asked = people.format(users=figure["users"], returning=figure["returning users"])
-    return shown(figure, head, rows, asked)
+    counts = people.format(users=figure["users"], returning=figure["returning users"])
+    return shown(figure, head, rows, counts)
 
 
 @block("ties", "evaluation_ties.json")
 def ties(figure: Figure) -> str:
-    """The recipe as it is beside the same fitted and asked with the events of each second in random order."""
+    """The recipe as it is against the same with the events of each second in random order."""
     differences = figure["ndcg@50, shuffled to as it is"]
     pairs = ((label, each) for label in METRICS.values() for each in ("as it is", "shuffled"))
     head = ("list", *map(", ".join, pairs), "NDCG@50, difference")
@@ -319,7 +319,7 @@ def ties(figure: Figure) -> str:
 
 
 def _three(found: Mapping[str, Any]) -> str:
-    """The headline metrics of one cell; a dash where nobody was asked or the lists are too short."""
+    """The headline metrics of one cell; a dash where there are no users or the lists are too short."""
     return " / ".join(f"{found[m]:.3f}" if found.get(m) is not None else "-" for m in METRICS)
 
 
@@ -365,7 +365,7 @@ EXPECTED = (
 
 @block("rivals", "rivals.json")
 def rivals(figure: Figure) -> str:
-    """Every rival beside the recipe, which comes last."""
+    """Every tuned baseline, and the recipe, which comes last."""
     columns = ("NDCG@50 to the recipe's, paired", "trained for", "tuned")
     head = ("list", *METRICS.values(), RETURNING, *columns)
     there = {name: figure["rows"][name] for name in EXPECTED if name in figure["rows"]}
@@ -408,7 +408,7 @@ def _trained(seconds: float) -> str:
 
 REPLAYED = (
     "{users} users, {events} liked events, one after the other; means over users. Strangers: recall@50 of what a user"
-    " liked in the held-out part, by how many of the events before it the server was told ({strangers} users)."
+    " liked in the held-out part, by how many of the events before it the server had ({strangers} users)."
 )
 
 
@@ -416,8 +416,11 @@ REPLAYED = (
 def live_events(figure: Figure) -> str:
     """The replay, variant by variant; strangers by number of events."""
     metrics = ("hit@10", "hit@50", "ndcg@50")
-    rows = [(name, *(span(found[metric]) for metric in metrics)) for name, found in figure["replay"].items()]
-    replay = table(("the server is told of an event", "HR@10", "HR@50", "NDCG@50"), rows)
+    rows = [
+        (name.replace("told", "").strip(), *(span(found[metric]) for metric in metrics))
+        for name, found in figure["replay"].items()
+    ]
+    replay = table(("the server gets an event", "HR@10", "HR@50", "NDCG@50"), rows)
     strangers = figure["strangers"]
     values = [span(found) for found in strangers.values()]
     by_number = table(("events of a stranger", *strangers), [("recall@50", *values)])
@@ -440,14 +443,14 @@ def degraded(figure: Figure) -> str:
 
 SAID = (
     "Split: the gain of a user's liked items. Interleaved: the preference for the second arm. In brackets the 95 % "
-    "interval, which holds at any time. {users} users, each asked for once in every experiment. Dealt anew, {wrong} "
+    "interval, which holds at any time. {users} users, one request each in every experiment. Assigned again, {wrong} "
     "of {redealt} A/A experiments ever left zero out."
 )
 
 
 @block("experiments", "experiments.json")
 def experiments(figure: Figure) -> str:
-    """Each experiment's result, and after how many users it could be told."""
+    """Each experiment's result, and after how many users it was known."""
     recipes = {release: recipe for recipe, release in figure["releases"].items()}
     rows = []
     for title, found in figure["experiments"].items():
@@ -478,7 +481,7 @@ MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novel
 
 COST = (
     "By validation {chosen} is the largest value that costs less than 1 %; on the last ten it costs {cost} of the "
-    "NDCG@50 ({low} to {high}). {users} users, {asked} items asked for; re-ranking takes {p50} ms, p99 {p99} ms."
+    "NDCG@50 ({low} to {high}). {users} users, lists of {asked} items; re-ranking takes {p50} ms, p99 {p99} ms."
 )
 
 
@@ -551,7 +554,7 @@ def tuned(figure: Figure) -> str:
     lines = [(part, f"`{setting}`", ", ".join(said)) for (part, setting), said in rows.items()]
     own = {stage: f"{found['ndcg@50']:.4f}" for stage, found in figure["as it is"].items()}
     note = NOTE.format(**{"recall": "-", "ranked": "-", **own}, users=f"{figure['users']:,}")
-    head = ("part", "number", "beside other values")
+    head = ("part", "number", "other values")
     return shown(figure, head, lines, note)
 
 

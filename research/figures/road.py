@@ -34,7 +34,7 @@ def box(axes: Axes, x: float, y: float, width: float, height: float, title: str,
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], label: str = "", bend: float = 0.0) -> None:
-    """An arrow, with an optional label beside its middle."""
+    """An arrow, with an optional label at its middle."""
     axes.add_patch(
         FancyArrowPatch(
             start, end, arrowstyle="-|>", mutation_scale=13, color=INK, lw=1.2, connectionstyle=f"arc3,rad={bend}"

@@ -24,7 +24,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.machine import machine
+from data_exchange_center.figures import machine
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
@@ -97,7 +97,7 @@ def answers(
     """(users, `K`) item codes, 0 where a list is shorter, and for users who are not asked for."""
     lists = np.zeros((holdout.past.n_users, K), dtype=np.int64)
     for service in case.away:
-        recommender.declare_dead(service)
+        recommender.breakers[service].declare_dead("is declared dead")
     try:
         users = [(userids[row], int(holdout.times[row])) for row in rows]
         asked = _asked(recommender, case, users)
@@ -105,7 +105,7 @@ def answers(
             lists[user, : len(ids)] = np.searchsorted(holdout.past.itemids, ids) + 1
     finally:
         for service in case.away:
-            recommender.declare_dead(service, None)
+            recommender.breakers[service].declare_dead(None)
     return lists
 
 
@@ -137,7 +137,8 @@ def recommender_of(settings: Settings, known_users: int, release: str) -> Recomm
 
     def opened() -> str | None:
         recommender.warm_up().result()
-        return recommender.status().release
+        serving = recommender.releases.serving
+        return serving.release if serving else None
 
     live = opening(opened)
     if live != release:

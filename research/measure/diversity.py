@@ -28,7 +28,7 @@ from rich.table import Table
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Float32
-from data_exchange_center.machine import machine
+from data_exchange_center.figures import machine
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress

@@ -21,7 +21,6 @@ import numpy as np
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.events import Event
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.release import Manifest
@@ -29,6 +28,7 @@ from data_exchange_center.release_parts import read_own_ids, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.event_parts import EventParts
+from extras.events.events import Event
 from offline.evaluation.live import expect_release
 from research.bench.load import Drawn, Target, expect_answers, facts, generator, known_userids, ready
 from research.measure.live_events import Loop, ServerLoop

@@ -29,8 +29,8 @@ from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
+from data_exchange_center.figures import machine
 from data_exchange_center.files import write_json
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings

@@ -30,17 +30,15 @@ from rich.table import Table
 from data_exchange_center import artifacts, wire
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import FIGURES
+from data_exchange_center.figures import FIGURES, machine
 from data_exchange_center.files import write_json
-from data_exchange_center.machine import machine
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run, whole_numbers
 from offline_to_online.rows import ItemRow, Search, item_rows, sampled_searches
-from offline_to_online.stores import elasticsearch
-from offline_to_online.stores.elasticsearch import ElasticsearchStore, Shards, delete_index, write_items
+from offline_to_online.stores.elasticsearch import ChannelIndex, ElasticsearchStore, delete_index, write_items
 from online.clients.elastic import connect
 
 log = logging.getLogger(__name__)
@@ -62,7 +60,7 @@ def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> It
     searches = sampled_searches(settings.exchange_dir, manifest, USERS)
     for kind, shards in INDICES:
         delete_index(client, SCRATCH)
-        write_items(client, SCRATCH, rows, manifest.vector_dims, kind, Shards(shards))
+        write_items(client, SCRATCH, rows, manifest.vector_dims, kind, shards)
         for channel in recall.searched:
             for breadth in BREADTHS[kind]:
                 asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
@@ -146,8 +144,9 @@ def searched(
     channel: VectorRecipe,
 ) -> dict[str, Any]:
     """What the index finds of a channel's exact candidates among ``rows``, and milliseconds a search."""
-    outcome = elasticsearch.compare_candidates(client, SCRATCH, searches, rows, recall, channel)  # also warms up
-    took = milliseconds(client, searches, recall, channel.name)
+    index = ChannelIndex(client, SCRATCH, rows, recall, channel)
+    outcome = index.compare(searches)  # also warms up
+    took = milliseconds(index, searches)
     return {
         "num_candidates": recall.num_candidates,
         "found": round(outcome.mean_overlap, 4),
@@ -157,13 +156,12 @@ def searched(
     }
 
 
-def milliseconds(client: Elasticsearch, searches: Sequence[Search], recall: RecallRecipe, name: str) -> list[float]:
+def milliseconds(index: ChannelIndex, searches: Sequence[Search]) -> list[float]:
     """How long each user's search takes, one after the other."""
-    channel = next(channel for channel in recall.searched if channel.name == name)
     took = []
     for search in searches:
         begin = time.perf_counter()
-        elasticsearch.search(client, SCRATCH, [search], recall, channel)
+        index.search([search])
         took.append((time.perf_counter() - begin) * 1e3)
     return took
 

@@ -33,13 +33,13 @@ from rich.table import Table
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, DatasetIds, OwnId
-from data_exchange_center.events import Event
+from data_exchange_center.figures import machine
 from data_exchange_center.http import local_session
-from data_exchange_center.machine import machine
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.events.event_parts import EventParts
+from extras.events.events import Event
 from offline.data.sequences import Sequences
 from offline.evaluation.evaluate import write
 from offline.evaluation.live import IN_FLIGHT, expect_release

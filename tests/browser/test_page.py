@@ -432,8 +432,37 @@ def test_chinese(page: Page) -> None:
     for name in ("为什么没有？", "对比", "请求之路", "地图", "状态"):
         view(page, name)
         expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+    assert not re.search(r"[一-鿿][,:;] |[,:;] ?[一-鿿]", page.locator("main").inner_text())
+    view(page, "请求之路")
+    assert ", " not in page.locator("main").inner_text()
     page.reload()
     expect(page.get_by_role("button", name="English")).to_be_visible()
+
+
+def test_the_apis_description_fits_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{page.url}docs")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_an_address_that_names_no_view_shows_the_list(page: Page) -> None:
+    for name in ("constructor", "__proto__", "toString", "nowhere"):
+        page.evaluate("location.hash = 'status'")
+        expect(page.locator("#status-title")).to_be_visible()
+        page.evaluate(f"location.hash = '{name}'")
+        expect(page.locator("#list-title")).to_be_visible()
+
+
+def test_a_request_given_up_while_its_body_comes_is_no_dead_server(page: Page) -> None:
+    error = page.evaluate(
+        """async () => {
+            const { api } = await import("/page/api.js");
+            const given_up = () => Promise.reject(new DOMException("", "AbortError"));
+            window.fetch = async () => ({ ok: true, status: 200, json: given_up });
+            return api.users({}).catch((error) => error.name);
+        }"""
+    )
+    assert error == "AbortError"
 
 
 def test_the_keyboard_reaches_everything(page: Page) -> None:

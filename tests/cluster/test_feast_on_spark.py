@@ -11,7 +11,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings, SparkSettings
-from data_exchange_center.wire import feast_online_key
+from extras.events.feast_layout import feast_online_key
 from offline_to_online.rows import feature_frames, feature_ids, newest_event
 from offline_to_online.stores import feast
 from offline_to_online.stores.feast import FeastStore, FeatureContent

@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
-from extras.events import consumer
+from extras.events import event_parts as consumer
 from extras.events.event_parts import EventParts
+from extras.events.events import Event
 from extras.events.log import EventLog, Recording
 from extras.experiments.store import ExperimentStore
 from offline_to_online.stores.base import redis_client

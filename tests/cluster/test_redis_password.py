@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from data_exchange_center import wire
-from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
+from extras.events.events import Event
 from extras.events.log import EventLog, Recording
 from extras.keys import rate
 from extras.keys.rate import PREFIX

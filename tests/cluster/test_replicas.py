@@ -28,6 +28,7 @@ from online.stack.triton.service import TRITON
 from tests.cluster.beside import PATIENCE_S, Beside
 from tests.cluster.haproxy import balanced
 from tests.free_ports import free_ports
+from tests.metrics_page import value
 from tests.services.offline_to_online.releases import SYNC, live, written
 from tests.services.online.faults import kill
 from tests.services.online.load import Answered, Load, few, load
@@ -99,8 +100,8 @@ class Replica(Beside):
     def answered(self) -> int:
         """How many requests since it was started."""
         with local_session() as session:
-            said = session.get(f"http://{self.address}/readyz", timeout=10).json()
-        return sum(said["outcomes"].values())
+            page = session.get(f"http://{self.address}/metrics", timeout=10).text
+        return int(value(page, "request_seconds_count", endpoint="/ml/rec"))
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Road:
     def wait_for_release(self, release: str) -> dict[str, Any]:
         """User 1's first answer of a release: each worker opens it when it is asked."""
         for attempt in Retrying(
-            stop=stop_after_delay(30), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError)
+            stop=stop_after_delay(120), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError)
         ):
             with attempt:
                 answers = [self.recommend(userid).json() for userid in range(1, 9)]

@@ -36,7 +36,8 @@ async function once(path, { method = "GET", body, signal } = {}) {
   let answer;
   try {
     answer = await response.json();
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error; // given up while its body was on its way
     throw new Problem("no_server", `status ${response.status}`);
   }
   // /readyz answers 503 with its whole report

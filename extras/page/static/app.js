@@ -17,7 +17,7 @@ import { preferred, speaker } from "./words.js";
 const SIZE = 50;
 const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, road: Road, map: ItemMap, status: Status };
 
-const viewOf = (hash) => (hash.slice(1) in VIEWS ? hash.slice(1) : "list");
+const viewOf = (hash) => (Object.hasOwn(VIEWS, hash.slice(1)) ? hash.slice(1) : "list");
 
 const liveOf = ({ releases }) => releases.find((each) => each.live);
 

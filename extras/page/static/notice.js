@@ -17,6 +17,6 @@ export const Lacking = ({ t, answer }) => {
   return html`
     <div class="notice warn" role="status">
       <strong>${t("degraded")}</strong>
-      <ul>${answer.degraded.map((each) => html`<li>${each.service} ${each.reason}: ${t(`instead_${each.instead}`)}</li>`)}</ul>
+      <ul>${answer.degraded.map((each) => html`<li>${each.service} ${each.reason}${t("colon")}${t(`instead_${each.instead}`)}</li>`)}</ul>
     </div>`;
 };

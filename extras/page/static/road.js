@@ -3,7 +3,7 @@ import { html } from "./html.js";
 import { Lacking } from "./notice.js";
 
 // {tower: 66} -> "tower: 66 numbers"
-const each = (t, word, counts) => Object.entries(counts).map(([name, n]) => t(word, { name, n })).join(", ");
+const each = (t, word, counts) => Object.entries(counts).map(([name, n]) => t(word, { name, n })).join(t("comma"));
 
 const TOLD = {
   redis: (t, { received }) => ({
@@ -19,7 +19,7 @@ const TOLD = {
   triton: (t, { sent, received }) => ({
     sent: sent.columns && t("triton_sent", {
       ...sent, once: sent.history ? t("triton_once", { n: sent.history }) : "",
-      columns: Object.entries(sent.columns).map(([kind, n]) => t("of", { name: t(`column_${kind}`), n })).join(", "),
+      columns: Object.entries(sent.columns).map(([kind, n]) => t("of", { name: t(`column_${kind}`), n })).join(t("comma")),
     }),
     received: received.scores && t("triton_received", received),
   }),

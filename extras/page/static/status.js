@@ -6,14 +6,14 @@ import { Notice } from "./notice.js";
 const Service = ({ t, name, state }) => html`
   <li class=${state.ready ? "service good" : "service bad"}>
     <h3>${name} <span class="state">${t(state.ready ? "ready" : "notReady")}</span></h3>
-    <p class="quiet">${state.ready ? `${t("version")} ${state.version}, ${t("ms", { n: state.took_ms })}` : state.message}</p>
-    <p class="quiet">${t("breaker")}: ${t(`breaker_${state.breaker}`)}</p>
+    <p class="quiet">${state.ready ? `${t("version")} ${state.version}${t("comma")}${t("ms", { n: state.took_ms })}` : state.message}</p>
+    <p class="quiet">${t("breaker")}${t("colon")}${t(`breaker_${state.breaker}`)}</p>
   </li>`;
 
 const Release = ({ t, release, activate }) => html`
   <li class="release">
     <h3>${release.release} ${release.live && html`<span class="state">${t("live")}</span>`}</h3>
-    <p class="quiet">${t("recipe")} ${release.recipe} · ${release.dataset} · ${t("channels")} ${release.channels.join(", ")} · ${t("ranker")} ${release.ranker}</p>
+    <p class="quiet">${t("recipe")} ${release.recipe} · ${release.dataset} · ${t("channels")} ${release.channels.join(t("comma"))} · ${t("ranker")} ${release.ranker}</p>
     ${!release.live && html`<button onClick=${() => activate(release.release)}>${t("activate")}</button>`}
   </li>`;
 
@@ -23,8 +23,8 @@ const Experiment = ({ t, experiment, user, mine }) => html`
     <h3>${experiment.name} <span class="state">${t(`kind_${experiment.kind}`)}</span></h3>
     <p class="quiet">${t("layer")} ${experiment.layer} · ${t("shareOfUsers", { share: percent(experiment.share) })}</p>
     <ul class="arms">${experiment.arms.map((arm) => html`
-      <li key=${arm.name}>${arm.name}: ${arm.release}, ${percent(arm.share)}</li>`)}</ul>
-    ${user != null && html`<p>${t("user", { user })}: ${mine ? mine.arms.join(" + ") : t("noArm")}</p>`}
+      <li key=${arm.name}>${arm.name}${t("colon")}${arm.release}${t("comma")}${percent(arm.share)}</li>`)}</ul>
+    ${user != null && html`<p>${t("user", { user })}${t("colon")}${mine ? mine.arms.join(" + ") : t("noArm")}</p>`}
   </li>`;
 
 const percent = (share) => `${Math.round(share * 1000) / 10} %`;

@@ -59,7 +59,7 @@ export class WhyNot extends Component {
         ${found && html`<ul class="found wide" aria-label=${t("titles")}>${found.map((each) => {
           const { title, year } = named(each);
           return html`<li key=${each.itemid}><button aria-pressed=${each.itemid === item?.itemid} onClick=${() => this.choose(each)}>
-            ${title} <span class="quiet">${year} ${tags(each).join(", ")}</span></button></li>`;
+            ${title} <span class="quiet">${year} ${tags(each).join(t("comma"))}</span></button></li>`;
         })}</ul>`}
         ${problem && html`<${Notice} t=${t} problem=${problem} again=${item && (() => this.ask())} />`}
         ${told && html`

@@ -17,7 +17,7 @@ PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
 def answer_of_another_release(road: Road, former: str) -> dict[str, Any]:
     """Each worker answers from the former release until it has opened the new one, which it does while it is asked."""
     retrying = Retrying(
-        stop=stop_after_delay(30), wait=wait_fixed(0.1), retry=retry_if_result(lambda a: a["release"] == former)
+        stop=stop_after_delay(120), wait=wait_fixed(0.1), retry=retry_if_result(lambda a: a["release"] == former)
     )
     answer: dict[str, Any] = retrying(lambda: road.recommend(1).json())
     return answer

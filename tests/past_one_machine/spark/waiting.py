@@ -17,8 +17,8 @@ import pyarrow as pa
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import SparkSettings
 from past_one_machine.spark import lists
+from past_one_machine.spark.environment import session
 from past_one_machine.spark.lists import Lists
-from past_one_machine.spark.session import session
 from past_one_machine.spark.users import Users
 
 PATIENCE_S = 300

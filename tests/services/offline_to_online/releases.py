@@ -10,7 +10,7 @@ import numpy as np
 from data_exchange_center.release import Published
 from data_exchange_center.release_parts import read_item_ids
 from data_exchange_center.settings import Settings
-from offline_to_online.parity.compare import Answer, online_answers, server_clients
+from offline_to_online.parity import Answer, online_answers, server_clients
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.release import s1_go_live

@@ -36,7 +36,7 @@ from offline_to_online.release import s1_go_live
 from offline_to_online.releases import Stores, go_back, require_loaded
 from offline_to_online.rows import item_rows
 from offline_to_online.stores import feast
-from offline_to_online.stores.base import ReleaseStore, elastic_client, redis_client
+from offline_to_online.stores.base import elastic_client, redis_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore, read
@@ -270,21 +270,21 @@ def test_a_half_loaded_release_does_not_go_live_and_a_rerun_replaces_it(
 
 
 @pytest.mark.parametrize(
-    ("step", "store"),
+    ("step", "store", "compared"),
     [
-        (s1_user_to_redis, RedisStore),
-        (s2_item_to_es, ElasticsearchStore),
-        (s1_feature_to_feast, FeastStore),
-        (s2_model_to_triton, TritonStore),
+        (s1_user_to_redis, RedisStore, "offline_to_online.stores.redis.check_user"),
+        (s2_item_to_es, ElasticsearchStore, "offline_to_online.stores.elasticsearch.check_genres"),
+        (s1_feature_to_feast, FeastStore, "offline_to_online.stores.feast.check_features"),
+        (s2_model_to_triton, TritonStore, "offline_to_online.stores.triton.TritonStore._check_metadata"),
     ],
     ids=lambda value: getattr(value, "title", ""),
 )
 def test_a_step_whose_check_failed_keeps_the_release_from_going_live_until_it_is_run_again(
-    stack: Settings, ids: dict[str, str], second: Settings, step: ModuleType, store: type[ReleaseStore[Any, Any]]
+    stack: Settings, ids: dict[str, str], second: Settings, step: ModuleType, store: type[Any], compared: str
 ) -> None:
     published = live(stack)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_check", fail_check)
+        patch.setattr(compared, fail_check)
         with pytest.raises(CheckError, match="as told"):
             step.main(second)
     refusal = f"not in {store.title}, or not wholly, or failed its check: run .*{step.__name__.split('.')[-1]}"

@@ -14,7 +14,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.release import Published
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline_to_online.parity.compare import Answer
+from offline_to_online.parity import Answer
 from offline_to_online.release import s1_go_live
 from offline_to_online.releases import Stores
 from offline_to_online.stores.feast import ask

@@ -1,17 +1,13 @@
 """Files are written whole or not at all, and a missing or wrong one says which step mends it."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from data_exchange_center.artifacts import ArtifactError, Binary, Document, Table
-from data_exchange_center.files import sha256, written_in_place
+from data_exchange_center.files import written_in_place
 
 TABLE = Table("t/x.parquet", "maker.py", "test", {"userid": pa.int32(), "items": pa.list_(pa.int32())})
 OPEN = Table("t/open.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=(pa.int8(),))
@@ -30,35 +26,6 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path, frame: pd.DataFram
     assert back["userid"].tolist() == [1, 2]
     assert [list(items) for items in back["items"]] == [[3, 4], []]
     assert TABLE.read(tmp_path, columns=["userid"]).columns.tolist() == ["userid"]
-
-
-@pytest.mark.parametrize("parts", [1, 2])
-@pytest.mark.parametrize("rows", [slice(None), slice(0, 3), slice(2, 9), slice(9, 10), slice(4, 4)])
-def test_some_rows_of_a_table_are_read_and_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, rows: slice
-) -> None:
-    """Of a file in groups of two rows, or of two such files."""
-    frame = pd.DataFrame({"userid": np.arange(10), "items": [[n] * n for n in range(10)]})
-    table = replace(TABLE, rows_together=2)
-    if parts == 1:
-        table.write(tmp_path, frame)
-    else:
-        with table.in_parts(tmp_path) as folder:
-            for number, some in enumerate((frame[:5], frame[5:])):
-                table.write(tmp_path / "scratch", some).rename(folder / f"part-{number}.parquet")
-    read, of_file = [], pq.ParquetFile.read_row_group
-
-    def watched(file: pq.ParquetFile, number: int, *args: Any) -> pa.Table:
-        found = of_file(file, number, *args)
-        read.extend(found["userid"].to_pylist())
-        return found
-
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", watched)
-    found = table.read_arrow(tmp_path, share=lambda total: rows if total == 10 else slice(0)).to_pandas()
-    pd.testing.assert_frame_equal(found, table.read(tmp_path)[rows].reset_index(drop=True))
-    assert len(read) <= len(frame[rows]) + 2
-    userids = table.read_arrow(tmp_path, ["userid"], share=lambda _: rows)["userid"].to_pylist()
-    assert userids == found["userid"].tolist()
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path, frame: pd.DataFrame) -> None:
@@ -139,36 +106,3 @@ def test_a_binary_is_unpacked_or_named_as_wrong(tmp_path: Path) -> None:
     numbers.write(tmp_path, b"twelve")
     with pytest.raises(ArtifactError, match=r"n\.bin: cannot be read .*maker\.py: run that step again"):
         numbers.read_as(tmp_path, int)
-
-
-def test_a_table_in_parts_is_read_as_one_and_replaces_a_file(tmp_path: Path, frame: pd.DataFrame) -> None:
-    """And a file replaces it."""
-    path = TABLE.write(tmp_path, frame)
-    digest = sha256(path)
-    with TABLE.in_parts(tmp_path) as folder:
-        for number, rows in enumerate((frame[:1], frame[1:])):
-            TABLE.write(tmp_path / "other", rows).rename(folder / f"part-{number:05d}-x.zstd.parquet")
-        (folder / "_SUCCESS").touch()
-    assert TABLE.read(tmp_path)["userid"].tolist() == [1, 2]
-    assert [file.name[:10] for file in sorted(path.iterdir())] == ["part-00000", "part-00001"]
-    assert sha256(path) != digest
-    TABLE.write(tmp_path, frame)
-    assert sha256(path) == digest
-
-
-def test_that_an_engine_says_there_is_no_null_changes_nothing(tmp_path: Path) -> None:
-    table = pa.table({"userid": [7]}, pa.schema([pa.field("userid", pa.int32(), nullable=False)]))
-    with OPEN.in_parts(tmp_path) as folder:
-        pq.write_table(table, folder / "part-0.parquet")
-    assert OPEN.read(tmp_path)["userid"].tolist() == [7]
-
-
-def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="holds no part"), TABLE.in_parts(tmp_path):
-        pass
-    with (
-        pytest.raises(ArtifactError, match=r"columns \['items'\] are absent and \['other'\] unexpected"),
-        TABLE.in_parts(tmp_path) as folder,
-    ):
-        pd.DataFrame({"userid": [1], "other": [2]}).to_parquet(folder / "part-0.parquet")
-    assert not TABLE.at(tmp_path).exists()

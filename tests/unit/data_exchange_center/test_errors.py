@@ -15,7 +15,7 @@ from online.clients.base import GoneError, ServiceError
 from online.recommend.release import OpeningError
 from online.recommend.types import NoReleaseError
 from online.stack.service import StackError
-from online.web.body import BadRequestError
+from online.web.guard import BadRequestError
 
 
 @pytest.mark.parametrize(

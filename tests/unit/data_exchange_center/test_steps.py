@@ -1,6 +1,9 @@
 """A step ends on a user's mistake with one sentence."""
 
 import errno
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,23 @@ def test_a_full_disk_is_a_sentence() -> None:
 
     with pytest.raises(SystemExit, match=r"No space left on device.*make room"):
         run(main)
+
+
+PRINTS = "from data_exchange_center.steps import run; run(lambda _: print('x' * 100_000))"
+
+
+def test_a_reader_who_has_enough_ends_a_command_without_a_word() -> None:
+    command = f"{sys.executable} -c {shlex.quote(PRINTS)} | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "x", "")
+
+
+def test_an_output_that_is_full_is_a_sentence_about_it() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PRINTS], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "the output cannot be written: No space left on device.\n")
 
 
 def test_an_os_error_that_the_system_did_not_raise_is_a_bug() -> None:

@@ -27,7 +27,7 @@ from offline.evaluation.evaluate import evaluate
 from offline.rank import s2_model_train
 from offline.readers import read_inputs, read_lists
 from offline_to_online.onnx_export import check_onnx, export_onnx
-from offline_to_online.parity.recount import RECOUNTS, Served
+from offline_to_online.parity import RECOUNTS, Served
 from offline_to_online.rows import feature_frames, newest_event
 from offline_to_online.stores import feast
 from offline_to_online.stores.triton import config_pbtxt

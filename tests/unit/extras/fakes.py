@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.events import Logged
+from extras.events.events import Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.declaration import Declaration, Experiment, Experiments, Kept, named, pack, started, stopped
 from extras.experiments.store import Change, Exposure

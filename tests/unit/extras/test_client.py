@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import argparse
 import io
 import shlex
 import threading
 from collections.abc import Iterator
 
 import pytest
-import requests
 from rich.console import Console
 from werkzeug.serving import BaseWSGIServer, make_server
 
@@ -14,9 +14,9 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.steps import StepError
 from online.main import s2_client
 from online.main.s1_server import create_app
+from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
-from online.web.body import EXPECTED, parse
-from online.web.client import as_curl, ask, render
+from online.web.guard import EXPECTED, parse
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER, ShopWorld
 
@@ -88,6 +88,13 @@ def test_a_userid_is_a_number_or_a_string_as_it_is_typed(typed: str, asked: OwnI
     assert type(s2_client.userid(typed)) is type(asked)
 
 
+@pytest.mark.parametrize("typed", ["nan", "inf", "-0.1", "1.5", "much"])
+def test_a_diversity_is_a_number_from_0_to_1(typed: str) -> None:
+    assert s2_client.diversity("0.5") == 0.5
+    with pytest.raises(argparse.ArgumentTypeError, match="a number from 0 to 1 is expected, found"):
+        s2_client.diversity(typed)
+
+
 @pytest.mark.parametrize("userid", [1, *STRANGE_IDS])
 def test_a_shell_reads_the_curl_as_it_is_meant(userid: OwnId) -> None:
     program, option, body, address = shlex.split(as_curl("http://127.0.0.1:5000/", userid))
@@ -143,9 +150,3 @@ def test_somebody_elses_server_is_told_apart() -> None:
 def test_no_url_is_told() -> None:
     with pytest.raises(StepError, match="not an address"):
         ask("nonsense", 1, 50)
-
-
-def test_ten_megabytes_get_their_answer_and_no_broken_pipe(url: str) -> None:
-    response = requests.post(f"{url}/ml/rec", data=b"x" * 10_000_000, timeout=10)
-    assert response.status_code == 400
-    assert response.json()["error"]["field"] == "body"

@@ -186,9 +186,9 @@ def test_100k_reads_the_same_from_both_of_its_layouts() -> None:
 
 def test_a_malformed_line_of_100k_is_named() -> None:
     with pytest.raises(MalformedLineError, match=r"u\.data, line 2"):
-        movielens.parse(GROUPLENS, b"1\t2\t5\t1\n1\t2\n", b"1|24|M|x|1\n", b"")
+        movielens.parse(GROUPLENS, b"1\t2\t5\t1\n1\t2\n", b"1|24|M|x|1\n", b"x")
     with pytest.raises(MalformedLineError, match=r"ml-100k\.inter, line 1: the header"):
-        movielens.parse(RECBOLE, b"1\t2\t5\t1\n", b"", b"")
+        movielens.parse(RECBOLE, b"1\t2\t5\t1\n", b"x", b"x")
 
 
 @pytest.mark.parametrize("title", ["Nothing", "(1990) Later"])

@@ -164,10 +164,3 @@ def test_every_step_in_the_folders_is_run() -> None:
         for path in (step_runner.ROOT / "offline" / folder).glob("s*.py")
     }
     assert steps == {step.path for step in provenance.STEPS}
-
-
-def test_several_workers_are_twins_of_the_steps_that_train() -> None:
-    assert step_runner.twins_of(Settings()) == {}
-    twins = step_runner.twins_of(Settings(training={"workers": 2}))
-    assert twins.keys() <= {step.path for step in provenance.STEPS}
-    assert all((step_runner.ROOT / twin).is_file() for twin in twins.values())

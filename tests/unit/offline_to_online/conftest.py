@@ -10,7 +10,7 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.onnx_export import export_onnx
-from offline_to_online.parity.offline import OfflineTruth, offline_truth
+from offline_to_online.parity import OfflineTruth, offline_truth
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline_to_online.online_side import OnlineSide
 

@@ -17,8 +17,16 @@ from data_exchange_center.recipes import VectorRecipe
 from data_exchange_center.release import Published
 from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline_to_online.parity.compare import Parity, ServerClients, compare, offline_answers, online_answers
-from offline_to_online.parity.offline import OfflineTruth, offline_truth, recount
+from offline_to_online.parity import (
+    OfflineTruth,
+    Parity,
+    ServerClients,
+    compare,
+    offline_answers,
+    offline_truth,
+    online_answers,
+    recount,
+)
 from offline_to_online.rows import feature_frames, item_rows, request_time, user_rows
 from online.clients.base import Client
 from online.clients.elastic import ItemQuery
@@ -45,7 +53,7 @@ class FakeUsers(_Fake):
 
     def _call(self, query: UserQuery) -> UserAnswer:
         row = self.rows.get(query.userid)
-        return UserAnswer(live=None, kept=True, user=None if row is None else row.stored())
+        return UserAnswer(live=None, kept=True, user=row)
 
 
 class FakeItems(_Fake):

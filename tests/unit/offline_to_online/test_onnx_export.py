@@ -13,7 +13,7 @@ from data_exchange_center.steps import CheckError
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.kinds import load_ranker, weights_to_bytes
 from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx, read_model_file
-from offline_to_online.parity.offline import OfflineTruth
+from offline_to_online.parity import OfflineTruth
 
 
 def test_the_export_is_in_the_pinned_dialect_with_the_promised_names(exported: bytes, truth: OfflineTruth) -> None:

@@ -38,7 +38,7 @@ def test_an_unchanged_side_agrees(side: OnlineSide) -> None:
 
 
 def test_rows_know_both(named: Path) -> None:
-    assert all(row.own_id == user_of(row.userid) for row in user_rows(named))
+    assert all(row.own_id == user_of(row.number) for row in user_rows(named))
     for row in item_rows(named):
         assert row.own_id == row.title == item_of(row.itemid)
         assert row.document()["id"] == row.own_id

@@ -33,10 +33,10 @@ def test_every_user_of_the_artifacts_is_a_row(tmp_path: Path) -> None:
     vectors[VECTOR] = vectors[VECTOR].where(vectors[Columns.USER] != 4, None)
     artifacts.USER_VECTORS.write(tmp_path, vectors)
     rows = user_rows(tmp_path)
-    assert [row.userid for row in rows] == list(range(1, 61))
-    assert [row.userid for row in rows if not row.vectors] == [3, 4]
+    assert [row.number for row in rows] == list(range(1, 61))
+    assert [row.number for row in rows if not row.vectors] == [3, 4]
     seen = artifacts.USER_SEEN.read(tmp_path).set_index(Columns.USER)[Columns.SEEN]
-    assert all(row.seen.tolist() == list(seen[row.userid]) for row in rows)
+    assert all(row.seen.tolist() == list(seen[row.number]) for row in rows)
 
 
 def test_somebody_who_is_in_no_list_of_users_is_one_sentence(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_history_is_the_newest_served_ratings_newest_first(tmp_path: Path) -> 
     rows = user_rows(tmp_path)
     assert len({len(row.history) for row in rows}) > 3
     for row in rows:
-        newest = served[served[Columns.USER] == row.userid][::-1]
+        newest = served[served[Columns.USER] == row.number][::-1]
         assert row.history.itemids.tolist() == newest[Columns.ITEM].tolist()
         assert row.history.ratings.tolist() == newest[Columns.RATING].tolist()
         assert row.history.times.tolist() == newest[Columns.TIMESTAMP].tolist()
@@ -129,11 +129,11 @@ def test_samples_hold_the_longest_histories_and_are_the_same_every_time() -> Non
     rows = [row_of(userid, [], [1.0], list(range(1, userid + 1))) for userid in range(1, 201)]
     rows.append(row_of(999, [], None, list(range(1, 999))))  # neither vector nor history: nothing to compare
     sample = sampled_users(rows, 50)
-    userids = [row.userid for row in sample]
+    userids = [row.number for row in sample]
     assert len(set(userids)) == 50
     assert set(range(201 - LONGEST, 201)) <= set(userids)
     assert 999 not in userids
-    assert userids == [row.userid for row in sampled_users(rows[::-1], 50)]
+    assert userids == [row.number for row in sampled_users(rows[::-1], 50)]
 
 
 def test_half_of_the_requests_fall_into_the_users_last_session_and_half_after_a_break() -> None:

@@ -23,9 +23,9 @@ def row_of(
     rated: list[tuple[int, int, int]] | None = None,
 ) -> UserRow:
     return UserRow(
-        userid=userid,
+        number=userid,
         own_id=userid,
-        genres=np.asarray(genres, np.int32),
+        terms=tuple(genres),
         seen=np.asarray(seen, np.int32),
         profile=np.asarray([1, 2], np.int32),
         history=history_of(rated or []),

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.events import Logged
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
+from extras.events.events import Logged
 from online.clients.base import Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows

@@ -14,12 +14,11 @@ import pytest
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events import s1_log_to_parquet
-from extras.events.consumer import bring
-from extras.events.event_parts import Entry, EventParts
+from extras.events.event_parts import Entry, EventParts, bring
+from extras.events.events import Event
 from extras.events.log import EventLog, Recording
 
 FILMS = "films"  # a data set
@@ -27,7 +26,7 @@ BRING_SOME = """
 import os, signal
 from extras.events.event_parts import EventParts
 from data_exchange_center.settings import load_settings
-from extras.events.consumer import bring
+from extras.events.event_parts import bring
 from offline_to_online.stores.base import redis_client
 
 class Mortal(EventParts):

@@ -11,12 +11,12 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.columns import Columns
-from data_exchange_center.events import Event
 from data_exchange_center.release import Manifest, ParityRecord
 from data_exchange_center.release_parts import read_item_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.wire import feast_online_key
 from extras.events import s2_features_to_feast
+from extras.events.events import Event
+from extras.events.feast_layout import feast_online_key
 from extras.events.feature_follower import follow
 from extras.events.log import EventLog, Recording
 from offline_to_online.rank import s1_feature_to_feast

@@ -17,9 +17,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.events import Event
 from data_exchange_center.settings import Settings
-from data_exchange_center.wire import feast_fields, feast_online_key
+from extras.events.events import Event
+from extras.events.feast_layout import feast_fields, feast_online_key
 from extras.events.log import EventLog, Recording, TooManyEventsError
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore

@@ -14,11 +14,10 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.columns import Columns
-from data_exchange_center.events import Event
 from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
-from extras.events.consumer import bring
-from extras.events.event_parts import EventParts
+from extras.events.event_parts import EventParts, bring
+from extras.events.events import Event
 from extras.events.feedback import merge
 from extras.events.log import EventLog, Recording
 from offline_to_online.rows import UserRow
@@ -56,9 +55,8 @@ def load(client: redis.Redis, release: str, data: Tables) -> None:
     for number, rows in data.ratings.groupby(Columns.USER):
         columns = (rows[name].to_numpy(np.int64)[::-1] for name in (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP))
         history = History(*columns)
-        row = UserRow(
-            int(number), int(number), nothing, np.unique(history.itemids).astype(np.int32), nothing, history, {}
-        )
+        seen = np.unique(history.itemids).astype(np.int32)
+        row = UserRow(int(number), (), seen, nothing, history, {}, own_id=int(number))
         client.hset(wire.user_key(release, int(number)), mapping=row.fields())
     client.set(wire.manifest_key(release), "{}")
 

@@ -17,7 +17,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.experiments.declaration import Declaration, arm_of
-from extras.experiments.store import ExperimentStore
+from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore
 from extras.keys import keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
@@ -52,7 +52,7 @@ def two(patient: Settings, world: World, worlds: dict[type[World], World], tmp_p
         try:
             yield Two(settings, keys.add(path, "test"), world, other, store)
         finally:
-            client.delete(wire.EXPERIMENTS_KEY, wire.ALL_EXPERIMENTS_KEY)
+            client.delete(wire.EXPERIMENTS_KEY, ALL_EXPERIMENTS_KEY)
             client.delete(*(wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)))
 
 

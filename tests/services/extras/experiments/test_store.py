@@ -20,7 +20,7 @@ from data_exchange_center.settings import Settings
 from extras.events.log import EventLog
 from extras.experiments import store as exposures
 from extras.experiments.declaration import Experiments
-from extras.experiments.store import ExperimentStore, Exposure, ExposureQueue
+from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore, Exposure, ExposureQueue
 from offline_to_online.stores.base import redis_client
 from online.clients.base import StoredError
 from online.clients.redis import RedisUsers
@@ -126,7 +126,7 @@ def test_exposures_wait_for_a_redis_that_is_killed(
 
 
 def test_what_another_version_wrote_is_told_and_not_overwritten(store: ExperimentStore, client: redis.Redis) -> None:
-    client.set(wire.ALL_EXPERIMENTS_KEY, '[{"name": "from the future"}]')
+    client.set(ALL_EXPERIMENTS_KEY, '[{"name": "from the future"}]')
     with pytest.raises(StoredError, match="cannot be read"):
         store.update(partial(started_one, name="ranker"))
     assert client.get(wire.EXPERIMENTS_KEY) is None

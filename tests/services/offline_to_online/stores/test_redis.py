@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import redis
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
@@ -18,7 +17,6 @@ from offline_to_online.rows import RecallState
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import RedisUsers
-from past_one_machine.estimate import user_bytes
 from tests.unit.offline_to_online.user_rows import row_of
 
 RELEASE = "aaaaaaaaaaaa"
@@ -30,7 +28,7 @@ USERS = 2_500  # of whom the last five have events, one to five
 def state() -> RecallState:
     rows = [row_of(n, [], None, [], [(1, 5, at) for at in range(max(0, 5 - USERS + n))]) for n in range(1, USERS + 1)]
     places = np.array([(1, 0.5, -1.0), (2, 0.0, 1.0)], wire.PLACE)
-    return RecallState(tuple(replace(row, own_id=f"ü{row.userid}") for row in rows), (), b"channels", places)
+    return RecallState(tuple(replace(row, own_id=f"ü{row.number}") for row in rows), (), b"channels", places)
 
 
 def test_every_user_is_found_and_whoever_has_the_fewest_events_of_all(settings: Settings, state: RecallState) -> None:
@@ -77,15 +75,3 @@ def test_the_lists_are_deleted_with_the_release(settings: Settings, state: Recal
     store.delete([RELEASE])
     with redis_client(settings) as client:
         assert not client.exists(wire.ids_key(RELEASE), wire.event_counts_key(RELEASE))
-
-
-@pytest.mark.parametrize("events", [10, 100, 1000])
-def test_a_user_takes_the_memory_that_estimates_say(settings: Settings, client: redis.Redis, events: int) -> None:
-    history = [(item, 5, 1_000_000_000 + item) for item in range(1, events + 1)]
-    rows = tuple(row_of(n, [1, 2, 3], None, list(range(1, events + 1)), history) for n in range(1, USERS + 1))
-    store, state = RedisStore(settings), RecallState(rows, (), b"channels", np.empty(0, wire.PLACE))
-    store.delete([RELEASE])
-    before = client.info("memory")["used_memory"]
-    store.load(MANIFEST, state)
-    taken = (client.info("memory")["used_memory"] - before) / USERS
-    assert taken == pytest.approx(user_bytes(events), rel=0.15)

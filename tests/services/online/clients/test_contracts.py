@@ -55,11 +55,11 @@ class TestTritonScores(contracts.TritonScoresContract):
         query = ScoreQuery(contracts.random_inputs(world, 1), 900, world.model)
         shutil.copytree(folder / str(world.model_version), cleared)
         try:
-            TritonStore(stack).load_model(world.model)
+            TritonStore(stack).command("load", world.model)
             assert client.call(query).shape == (1,)
         finally:
             shutil.rmtree(cleared)
-            TritonStore(stack).load_model(world.model)
+            TritonStore(stack).command("load", world.model)
         with pytest.raises(GoneError) as raised:
             client.call(query)
         assert raised.value.service == "triton"

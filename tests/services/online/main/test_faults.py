@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -114,31 +113,3 @@ def test_all_four_at_once(behind: Behind, world: World) -> None:
         lacking = {each["service"]: each["instead"] for each in answer["degraded"]}
         assert lacking.keys() == set(PORTS)
     behind.whole(2 * RECOVERY_S)
-
-
-@pytest.mark.parametrize("seed", [1])
-def test_random_faults(behind: Behind, world: World, seed: int) -> None:
-    """Whatever goes wrong next: an answer, in time; what it lacks is a service that a fault has met."""
-    behind.whole(10)
-    rng = random.Random(seed)
-    met: dict[str, float] = {}
-    strays: list[dict[str, str]] = []
-    times: list[float] = []
-    try:
-        for _ in range(40):
-            name, fault = rng.choice(list(PORTS)), rng.choice([*FAULTS, Fault.NONE, Fault.NONE, Fault.NONE])
-            behind.proxies[name].fault = fault
-            answer, seconds = behind.ask(rng.choice(world.userids[:2]))
-            times.append(seconds)
-            now = time.monotonic()
-            met |= {each: now for each, proxy in behind.proxies.items() if proxy.fault is not Fault.NONE}
-            for lacking in answer.get("degraded", []):
-                if now - met.get(lacking["service"], -10) >= RECOVERY_S:
-                    strays.append(lacking)
-    finally:
-        for proxy in behind.proxies.values():
-            proxy.fault = Fault.NONE
-    behind.whole(2 * RECOVERY_S)
-    check_times(times)
-    assert {each["reason"] for each in strays} <= {OUT_OF_TIME}, strays
-    assert len(strays) <= 2, "a busy machine may delay one answer or two, no more"

@@ -18,19 +18,15 @@ from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from online.recommend.release import OPENING_WAIT_S
-from tests.free_ports import settings_on_free_ports
 from tests.services.online.faults import paused
 from tests.unit.online.world import (
     AT,
     BLANK_USER,
     LATER,
     LONG_HISTORY_USER,
-    NO_FEATURES_USER,
     NO_TERMS_USER,
     NO_VECTOR_USER,
-    UNKNOWN_USER,
     DefaultWorld,
-    SourceWorld,
     World,
 )
 
@@ -128,27 +124,6 @@ def test_why_not_counts_as_the_index_does(http: FlaskClient, world: World) -> No
         assert found["code"] in ("not_found", "not_fused")
 
 
-def test_named_outcomes(http: FlaskClient, world: World) -> None:
-    unknown = asked(http, world.own_user(UNKNOWN_USER))
-    assert unknown["cold_start"] is True
-    assert "popular" in unknown["reason"]
-    lacking = asked(http, world.own_user(NO_FEATURES_USER))["degraded"]
-    assert [each["instead"] for each in lacking] == ["recall_order"]
-    blank = asked(http, world.own_user(BLANK_USER))
-    if isinstance(world, SourceWorld):
-        assert blank["degraded"][0]["instead"] == "popular_unseen"
-    else:
-        assert "degraded" not in blank  # recalled for by profile
-
-
-def test_ready(http: FlaskClient, world: World) -> None:
-    response = http.get("/readyz")
-    assert response.status_code == 200, response.text
-    assert response.json is not None
-    assert (response.json["release"], response.json["recipe"]) == (world.release, world.recipe.name)
-    assert all(service["version"] for service in response.json["services"].values())
-
-
 @ONE_WORLD
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_strict_request_beside_a_paused_service_is_503_within_its_timeout_and_the_next_request_after_it_succeeds(
@@ -171,23 +146,6 @@ def test_a_strict_request_beside_a_paused_service_is_503_within_its_timeout_and_
     after = asked(http, 1)
     assert after["item_list"] == before["item_list"]
     check_waited(waited, getattr(patient, name).timeout_s)
-
-
-@ONE_WORLD
-@pytest.mark.parametrize("name", SERVICES)
-def test_a_strict_request_without_a_service_is_503_with_its_name(
-    patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
-    nobody = getattr(settings_on_free_ports(tmp_path_factory.mktemp("nobody")), name)
-    nobody = nobody.model_copy(update={"timeout_s": getattr(patient, name).timeout_s})
-    with server(patient.model_copy(update={name: nobody})) as http:
-        started = time.perf_counter()
-        response = http.post("/ml/rec", json={"userid": 1, "strict": True})
-        waited = time.perf_counter() - started
-    assert response.status_code == 503
-    assert response.json is not None
-    assert response.json["error"]["service"] == name
-    check_waited([waited], getattr(patient, name).timeout_s + 1.0)  # opening the release, up to where it fails
 
 
 @ONE_WORLD

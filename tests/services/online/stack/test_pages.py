@@ -102,9 +102,9 @@ class TestTriton:
         (folder / "1/model.py").write_text(SOURCE)
         (folder / "config.pbtxt").write_text(CONFIG_TEXT)
         try:
-            TritonStore(stack).load_model(MODEL)
+            TritonStore(stack).command("load", MODEL)
             TritonStore(stack).wait_until_ready(Place(MODEL, 1))
-            TritonStore(stack).unload_model(MODEL)
+            TritonStore(stack).command("unload", MODEL)
         finally:
             shutil.rmtree(folder)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
 from extras.events.compaction import replaced, trained_on, unneeded
+from extras.events.events import Event, Logged, updated
 from online.clients.redis import StoredUser
 from tests.datasets import STARS
 

@@ -6,8 +6,8 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.events import Event
 from extras.events.event_parts import BEGINNING, Entry, EventParts
+from extras.events.events import Event
 
 
 def entry(place: int, user: int | str = 1, **fields: object) -> Entry:

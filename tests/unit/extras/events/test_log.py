@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
 from data_exchange_center.settings import RedisSettings
-from extras.events import functions
+from extras.events import log as functions
 from extras.events.compaction import unneeded
-from extras.events.functions import Call
-from extras.events.log import MOST_COUNTING, EventLog, Recording, TooManyEventsError
+from extras.events.events import Event, Logged, updated
+from extras.events.log import MOST_COUNTING, Call, EventLog, Recording, TooManyEventsError
 from online.clients import deadline
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser

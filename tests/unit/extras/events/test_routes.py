@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from extras.keys import keys
 from online.main.s1_server import create_app
-from online.web.limits import MAX_EVENTS_BODY
+from online.web.asgi import MAX_EVENTS_BODY
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
 
@@ -62,6 +62,17 @@ def test_an_event_of_this_very_second_is_known_to_who_names_no_time(http: FlaskC
     send(http, {**EVENT, "itemid": best, "timestamp": now + 5})  # a clock that is a little ahead
     assert best not in items(ask(http))
     assert best in items(ask(http, timestamp=now))
+
+
+def test_a_stranger_whose_events_say_nothing_is_given_the_popular_list(http: FlaskClient, fakes: Fakes) -> None:
+    """Events of items that the release does not know, and events that are not yet there at the request's time."""
+    now = int(time.time())
+    send(http, {**EVENT, "userid": UNKNOWN_USER, "itemid": 10**6, "timestamp": now - 10})
+    send(http, {**EVENT, "eventid": "a2", "userid": UNKNOWN_USER, "timestamp": now})
+    answer = ask(http, UNKNOWN_USER, timestamp=now)
+    assert answer["cold_start"]
+    assert "knows nothing of this user" in answer["reason"]
+    assert items(answer) == [item for item, _ in fakes.world.popular[:50]]
 
 
 def test_a_stranger_has_a_personal_list_from_the_first_event_on(http: FlaskClient, fakes: Fakes) -> None:
@@ -143,6 +154,7 @@ BAD = {
         b'{"eventid": "b", "userid": 1, "itemid": 4, "type": "bought"}]',
         "[1].type",
     ),
+    "one of a list": (b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "bought"}]', "[0].type"),
 }  # fmt: skip
 
 
@@ -187,7 +199,7 @@ def test_gorses_shape(http: FlaskClient, fakes: Fakes) -> None:
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [({"UserId": "bob"}, "[0].UserId"), ({"ItemId": "-1"}, "[0].ItemId"), ({"Timestamp": "yesterday"}, "[0].Timestamp"),
-     ({"FeedbackType": "star"}, "type"), ({"Value": None}, "value")],
+     ({"FeedbackType": "star"}, "[0].FeedbackType"), ({"Value": None}, "[0].Value")],
 )  # fmt: skip
 def test_gorses_shape_is_checked_as_ours(http: FlaskClient, fakes: Fakes, wrong: dict[str, Any], field: str) -> None:
     sent = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24", **wrong}

@@ -174,7 +174,7 @@ def test_one_is_started_resized_and_stopped_and_stays_known() -> None:
             "'new' names release dddddddddddd, which is not kept; the kept ones are: aaaa",
         ),
         ({"arms": {**ARMS, "new": {"release": OTHER_DATA}}}, "arms", "several data sets: ml-1m, shop"),
-        ({"share": 0.5}, "share", "50.00% of layer 'main' are asked for, and 40.00% are left"),
+        ({"share": 0.5}, "share", "50.00% of layer 'main' are wanted, and 40.00% are free"),
     ],
 )
 def test_what_cannot_be_started_says_why(more: dict[str, Any], field: str, message: str) -> None:

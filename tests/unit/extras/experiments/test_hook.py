@@ -163,7 +163,7 @@ def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: Flask
     for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
         with attempt:
             ask(http, user_in(experiment, "control"))
-            assert both.recommender.status().release == OTHER
+            assert both.recommender.releases.serving.release == OTHER
 
 
 @pytest.mark.parametrize("away", ["redis", "triton", "elasticsearch"])

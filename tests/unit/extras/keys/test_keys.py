@@ -12,11 +12,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import ServerSettings, Settings
 from extras.keys import keys
 from extras.keys.keys import KeyProblemError
 from online.main.s1_server import create_app
-from online.web.parts import open_at_first
+from online.web.guard import open_at_first
 from tests.unit.extras.conftest import Fakes
 
 
@@ -176,6 +176,8 @@ def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
     assert again.returncode == 1
     assert "Traceback" not in again.stderr
     assert keys.Keys(tmp_path / "online/keys/api_keys").owner(key) == "shop"
+    command(tmp_path, "--revoke", "shop")
+    assert "was revoked, and what writes still needs one" in command(tmp_path).stdout
 
 
 @pytest.mark.parametrize(
@@ -187,3 +189,16 @@ def test_a_server_that_is_open_to_others_says_so(
 ) -> None:
     keys.warn_if_open(Settings().server.model_copy(update={"host": host, "keys_for": keys_for}))
     assert len(caplog.records) == (said if keys_for == "writes" else 0)
+
+
+def test_without_keys_nobody_may_write_what_needs_one_and_no_other_site_may_write_at_all(
+    fakes: Fakes, tmp_path: Path
+) -> None:
+    server = ServerSettings(extras="page,events")
+    settings = Settings(exchange_dir=tmp_path).model_copy(update={"server": server})
+    http = create_app(fakes.recommender, settings).test_client()
+    assert http.post("/ml/releases/000000000000/activate").status_code == 401
+    assert http.delete("/ml/user/1").status_code == 401
+    answer = http.post("/ml/event", json=[], headers={"Origin": "http://elsewhere.example"})
+    assert answer.status_code == 403
+    assert "Another web site" in answer.text

@@ -21,6 +21,7 @@ from online.stack.service import StackError
 from online.web.asgi import refused
 from tests.free_ports import settings_on_free_ports
 from tests.needs import program
+from tests.readmes import ROOT
 from tests.unit.extras.conftest import Fakes
 
 HERE = Path(__file__).parent
@@ -123,3 +124,14 @@ def test_without_prometheus_it_is_one_sentence(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(StackError, match="apt install prometheus"):
         monitoring.main(Settings(exchange_dir=tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "port"), [("prometheus", 9090), ("grafana", 3000)])
+def test_composes_monitoring_is_where_the_settings_say(name: str, port: int) -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    service = compose["services"][name]
+    assert service["ports"] == [f"127.0.0.1:${{RECSYS_MONITORING__{name.upper()}_PORT:-{port}}}:{port}"]
+    assert getattr(Settings().monitoring, f"{name}_port") == port
+    for mount in service["volumes"]:
+        source = mount.split(":")[0]
+        assert (ROOT / source).is_file() if source.startswith("./") else source in compose["volumes"]

@@ -42,6 +42,14 @@ def test_users_are_found_by_how_their_id_begins_and_that_very_id_comes_first(htt
     assert got(http, "/ml/users?q=x", "Users")["users"] == []
 
 
+def test_a_user_known_by_events_alone_is_found_by_the_whole_id_and_blanks_do_not_count(http: FlaskClient) -> None:
+    assert got(http, f"/ml/users?q={UNKNOWN_USER}", "Users")["users"] == []
+    event = {"eventid": "a", "userid": UNKNOWN_USER, "itemid": 4, "type": "rating", "value": 5}
+    assert http.post("/ml/event", json=event).status_code == 200
+    for text in (f"{UNKNOWN_USER}", f"{UNKNOWN_USER}%20"):
+        assert got(http, f"/ml/users?q={text}", "Users")["users"] == [{"userid": UNKNOWN_USER, "events": 1}]
+
+
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
 def test_ids_may_be_any_text(http: FlaskClient, fakes: Fakes) -> None:
     assert got(http, "/ml/users?q=u-8", "Users")["users"][0]["userid"] == "u-8f3a"
@@ -149,7 +157,7 @@ def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> No
         itemids = [item["itemid"] for item in answer["item_list"]]
         scores = [item["score"] for item in answer["item_list"]]
         assert scores == pytest.approx(world.expected_scores(1, itemids, AT), rel=1e-5)
-    assert fakes.recommender.status().release == fakes.world.release
+    assert fakes.recommender.releases.serving.release == fakes.world.release
     assert got(http, f"/ml/history?userid=1&release={OTHER}", "UserHistory")["release"] == OTHER
 
 

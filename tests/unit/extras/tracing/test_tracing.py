@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from data_exchange_center.settings import Settings, TracingSettings
 from extras.tracing import hook as tracing
 from online.main.s1_server import create_app
-from online.web.log_lines import JsonLines
+from online.web.records import JsonLines
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.conftest import plain
 

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.recipes import DEFAULT
 from offline.data import terms
 
 N_ITEMS, N_GENRES = 6, 3
@@ -104,7 +103,6 @@ def test_some_users_after_the_other_have_what_all_have_at_once(ratings: pd.DataF
     """So a task of a cluster may call these with the users that it holds."""
     about = {"item_terms": ITEM_TERMS, "genres": ["a", "b"], "window": 4}
     users = pd.Series(np.arange(0, 12, dtype=np.int32), name=Columns.USER)
-    popular = terms.popularity(*terms.clicked_items(ratings))
     some = [(ratings[ratings[Columns.USER] == user], users[users == user]) for user in users]
 
     def together(of_some: list[pd.DataFrame]) -> pd.DataFrame:
@@ -116,10 +114,6 @@ def test_some_users_after_the_other_have_what_all_have_at_once(ratings: pd.DataF
         terms.seen_items,
     ):
         pd.testing.assert_frame_equal(together([function(*each) for each in some]), function(ratings, users))
-    outcomes = [terms.outcomes(rows, ITEM_TERMS, 2, popular, DEFAULT) for rows, _ in some]
-    expected = terms.outcomes(ratings, ITEM_TERMS, 2, popular, DEFAULT)
-    assert len(expected)
-    pd.testing.assert_frame_equal(terms.add_up(pd.concat(outcomes)), expected)
     assert terms.impression_terms(ratings[:0], **about).dtypes.equals(terms.impression_terms(ratings, **about).dtypes)
 
 
@@ -148,29 +142,3 @@ def test_popularity_is_the_share_of_users_who_clicked() -> None:
     past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.LABEL])
     found = terms.popularity(*terms.clicked_items(past))
     assert found.to_numpy().tolist() == [[5, 0.5], [7, 0.5], [9, 0.25], [8, 0.0]]
-
-
-def test_recall_counts_unseen_items_of_preferred_genres() -> None:
-    flags = np.array([[1, 0], [1, 1], [1, 0], [0, 1]], dtype=np.int8)
-    none = np.array([], dtype=np.int64)
-    counts = terms.outcomes_of(
-        preferred=[[1], [], [1, 2]],
-        flags=flags,
-        scores=np.array([0.1, 0.2, 0.9, 0.3], dtype=np.float32),
-        history=[np.array([1]), none, none],
-        targets=[np.array([0, 3]), np.array([2]), np.array([1])],
-        size=1,
-    )
-    report = terms.recall_report(counts, 1)
-    # user 1: candidates 0 and 2, the more popular 2 is not wanted; user 2: none; user 3: item 1 has both genres
-    assert report["recall_at_1"] == pytest.approx(1 / 3)
-    assert report["share_with_preference"] == pytest.approx(2 / 3)
-    assert report["candidates"]["p50"] == 2
-    assert (report["users"], report["users_with_target"]) == (3, 3)
-
-
-@given(counts=st.lists(st.integers(0, 40), min_size=1, max_size=30))
-def test_quantiles_of_counts_are_those_of_what_is_counted(counts: list[int]) -> None:
-    rows = pd.DataFrame([(terms.CANDIDATES, each, 99) for each in counts], columns=terms.OUTCOMES)
-    found = terms.recall_report(terms.add_up(rows.assign(users=1)), 1)["candidates"]
-    assert found == pytest.approx({f"p{q}": np.percentile(counts, q) for q in (10, 50, 90)})

@@ -13,7 +13,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DEFAULT, RECIPES, SOURCE
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline_to_online.parity.offline import LIST, OfflineTruth, offline_truth, recount
+from offline_to_online.parity import LIST, OfflineTruth, offline_truth, recount
 from tests.synthetic_release import write_artifacts, write_inputs
 from tests.unit.offline_to_online.online_side import USERS
 

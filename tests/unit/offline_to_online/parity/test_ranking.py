@@ -15,9 +15,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split, clicks, genre_flags, impressions
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.steps import CheckError
-from offline_to_online.parity.compare import Answer, Parity, compare
-from offline_to_online.parity.offline import offline_truth, recount
-from offline_to_online.parity.recount import RECOUNTS
+from offline_to_online.parity import RECOUNTS, Answer, Parity, compare, offline_truth, recount
 from online.clients.triton import ScoreQuery
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline_to_online.online_side import USERS, FakeRanker, OnlineSide
@@ -153,5 +151,5 @@ def test_a_statistic_that_nobody_counts_again_is_refused(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(RECOUNTS, "item_likes")
-    with pytest.raises(CheckError, match=r"feature 'item_likes' is counted in one place only.*parity/recount\.py"):
+    with pytest.raises(CheckError, match=r"feature 'item_likes' is counted in one place only.*/parity\.py"):
         OnlineSide(folders["default"], "default")

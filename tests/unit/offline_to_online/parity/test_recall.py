@@ -75,7 +75,7 @@ def test_the_last_ten_in_the_histories_are_caught(folders: dict[str, Path], hist
     by_user = ratings.groupby(Columns.USER)
 
     def leak(row: UserRow) -> UserRow:
-        rows = by_user.get_group(row.userid)[::-1]
+        rows = by_user.get_group(row.number)[::-1]
         names = (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
         return replace(row, history=History(*(rows[name].to_numpy(np.int64) for name in names)))
 
@@ -176,7 +176,7 @@ def test_a_stale_vector_is_caught(side: OnlineSide) -> None:
 
 
 def test_other_preferred_genres_are_caught(side: OnlineSide) -> None:
-    change_users(side, lambda row: replace(row, genres=row.genres[1:]))
+    change_users(side, lambda row: replace(row, terms=row.terms[1:]))
     with pytest.raises(CheckError, match=r"column 'fm_score'"):
         side.check()
 
@@ -201,7 +201,7 @@ def test_who_has_seen_all_items_has_no_candidates_on_either_side(folders: dict[s
     everything = side.truth.recall.itemids.astype(np.int32)
     replete = replace(side.truth.states[USERS[4]], seen=everything)
     side.users.rows[replete.own_id] = replete
-    side.truth = replace(side.truth, states={**side.truth.states, replete.userid: replete})
+    side.truth = replace(side.truth, states={**side.truth.states, replete.number: replete})
     before = OnlineSide(folders[recipe], recipe).check()
     after = side.check()
     assert after.users == before.users

@@ -22,7 +22,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores import elasticsearch
-from offline_to_online.stores.elasticsearch import _check_document, _overlap, index_body
+from offline_to_online.stores.elasticsearch import ChannelIndex, VectorCheck, _check_document, _overlap, index_body
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "flat"])
@@ -131,15 +131,15 @@ USERS = range(1, 201)
 
 def check_of(
     monkeypatch: pytest.MonkeyPatch, hits: list[Hits], candidates: int, seen: Sequence[int] = ()
-) -> Callable[[], elasticsearch.VectorCheck]:
+) -> Callable[[], VectorCheck]:
     """The check of 200 items whose inner product with every user is their id, the index answering with ``hits``."""
     rows = [ItemRow(n, n, "", (), {}, {FIELD: np.array([n], np.float32)}) for n in range(1, 201)]
     ones = np.ones(1, np.float32)
     searches = [Search(user, ones, np.array(seen, np.int32)) for user, _ in zip(USERS, hits, strict=False)]
-    monkeypatch.setattr(elasticsearch, "_msearch", lambda *_: hits)
+    monkeypatch.setattr(ChannelIndex, "search", lambda *_: hits)
     recall = SOURCE.recall.model_copy(update={"candidates": candidates})
     client = cast(Elasticsearch, None)
-    return partial(elasticsearch.check_candidates, client, "aaaaaaaaaaaa", searches, rows, recall, FM)
+    return partial(ChannelIndex(client, "aaaaaaaaaaaa", rows, recall, FM).check, searches)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def check_of(
 def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str) -> None:
     row = ItemRow(1, 1, "", (), {}, {FIELD: np.array([0.6, 0.8], np.float32)})
     other = ItemRow(2, "two", "", (), {}, {})
-    monkeypatch.setattr(elasticsearch, "_msearch", lambda *_: [hits])
+    monkeypatch.setattr(ChannelIndex, "search", lambda *_: [hits])
     client = cast(Elasticsearch, None)
-    attempt = partial(elasticsearch.check_self_first, client, "aaaaaaaaaaaa", [row, other], SOURCE.recall, FM)
+    attempt = ChannelIndex(client, "aaaaaaaaaaaa", [row, other], SOURCE.recall, FM).check_self_first
     if said:
         with pytest.raises(CheckError, match=said):
             attempt()

@@ -22,7 +22,7 @@ from data_exchange_center import wire
 from data_exchange_center.features import Widths
 from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError
-from offline_to_online.parity.offline import OfflineTruth
+from offline_to_online.parity import OfflineTruth
 from offline_to_online.stores.triton import MODEL_FILE, Place, TritonStore, config_pbtxt
 
 
@@ -139,7 +139,6 @@ def test_another_width_stands_beside_the_first_under_a_name_of_its_own(
     assert TritonStore(settings).write_version("aaaaaaaaaaaa", widths, exported) == Place("ml_rec", 1)
     assert TritonStore(settings).write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
     assert TritonStore(settings).write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
-    assert TritonStore(settings).model_for(widths) == "ml_rec"
     assert TritonStore(settings).models() == ["ml_rec", name]
     for model, columns in (("ml_rec", widths), (name, wider)):
         text = (settings.service_dir("triton") / model / "config.pbtxt").read_text()
@@ -150,7 +149,7 @@ def test_another_width_stands_beside_the_first_under_a_name_of_its_own(
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The commands that Triton would have been sent, in order."""
     calls: list[tuple[str, str]] = []
-    monkeypatch.setattr(TritonStore, "_command", lambda _, model, what: calls.append((what, model)))
+    monkeypatch.setattr(TritonStore, "command", lambda _, what, model: calls.append((what, model)))
     return calls
 
 
@@ -237,19 +236,19 @@ def served(repository: Repository, tmp_path: Path) -> Iterator[Settings]:
 
 
 def test_the_secret_is_sent_where_there_is_one(served: Settings, repository: Repository) -> None:
-    TritonStore(served).load_model("ml_rec")
+    TritonStore(served).command("load", "ml_rec")
     served.repository_key_file.parent.mkdir(parents=True)
     served.repository_key_file.write_text("hush\n")
-    TritonStore(served).load_model("ml_rec")
+    TritonStore(served).command("load", "ml_rec")
     assert repository.keys == [None, "hush"]
 
 
 def test_models_are_loaded_and_unloaded_by_grpc(served: Settings, repository: Repository) -> None:
-    TritonStore(served).load_model("ml_rec")
-    TritonStore(served).unload_model("ml_rec")
+    TritonStore(served).command("load", "ml_rec")
+    TritonStore(served).command("unload", "ml_rec")
     assert repository.told == [("load", "ml_rec"), ("unload", "ml_rec")]
 
 
 def test_what_cannot_be_loaded_is_told_with_the_reason(served: Settings) -> None:
     with pytest.raises(CheckError, match=r"cannot load ml_rec_62: failed to load 'ml_rec_62'"):
-        TritonStore(served).load_model("ml_rec_62")
+        TritonStore(served).command("load", "ml_rec_62")

@@ -185,10 +185,10 @@ def test_a_budget_below_the_servers_own_takes_a_slow_service_from_nobody_else(
     for _ in range(FAILURES + 2):
         hurried = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=2_000))
         assert hurried.degraded[0].reason == OUT_OF_TIME
-    assert fakes.recommender.status().breakers[slow] == "closed"
+    assert fakes.recommender.breakers[slow].state == "closed"
     for _ in range(FAILURES):
         ask(fakes)
-    assert fakes.recommender.status().breakers[slow] == "open"
+    assert fakes.recommender.breakers[slow].state == "open"
 
 
 @pytest.mark.parametrize("gone", SERVICES)

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from data_exchange_center.dataset import OwnId
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases
-from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, WrongIdError
-from online.web.log_lines import JsonLines
+from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, WrongIdError, read_id
+from online.web.records import JsonLines
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
 
@@ -60,8 +60,8 @@ def test_an_unknown_string_is_given_the_popular_list(fakes: Fakes) -> None:
     ("kind", "userid", "said"),
     [
         (ShopWorld, 7, r'must be a string in this release, for example {"userid": "7"}'),
-        (DefaultWorld, "7", "must be a whole number in this release"),
-        (SourceWorld, "nobody", "must be a whole number in this release"),
+        (DefaultWorld, "7", "must be a whole number from 1 on in this release"),
+        (SourceWorld, "nobody", "must be a whole number from 1 on in this release"),
     ],
 )
 def test_an_id_of_the_wrong_kind_is_400_that_says_which_kind_there_is(
@@ -72,6 +72,13 @@ def test_an_id_of_the_wrong_kind_is_400_that_says_which_kind_there_is(
     error = response.get_json()["error"]
     assert (error["code"], error["field"]) == ("bad_request", "userid")
     assert said in error["message"]
+
+
+@pytest.mark.parametrize("text", ["01", "0700021", "+1", " 1", "\u0661", "1.0", "2147483648", "9" * 5_000, ""])
+def test_an_id_in_an_address_is_written_in_one_way(text: str) -> None:
+    with pytest.raises(WrongIdError, match="whole number"):
+        read_id("userid", text, "integer")
+    assert (read_id("userid", "700021", "integer"), read_id("userid", "01", "string")) == (700021, "01")
 
 
 @pytest.mark.parametrize("kind", [SourceWorld])
@@ -138,7 +145,6 @@ def test_a_userid_stays_on_its_line_of_the_log(http: FlaskClient, caplog: pytest
     with caplog.at_level(logging.INFO):
         http.post("/ml/rec", json={"userid": "un\nknown"})
     (access,) = [record for record in caplog.records if record.name == "online.access"]
-    lines = [JsonLines().format(access), *(record.getMessage() for record in caplog.records)]
-    assert json.loads(lines[0])["user"] == "un\nknown"
-    assert any("cold_start" in line for line in lines[1:])
-    assert not any("\n" in line for line in lines)
+    line = JsonLines().format(access)
+    assert json.loads(line)["user"] == "un\nknown"
+    assert "\n" not in line

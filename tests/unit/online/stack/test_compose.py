@@ -158,19 +158,6 @@ def test_nothing_is_published_beyond_this_machine(compose: dict[str, Any], build
             assert "network_mode" not in service or service["network_mode"] == "none"
 
 
-@pytest.mark.parametrize(("name", "port"), [("prometheus", 9090), ("grafana", 3000)])
-def test_monitoring_is_where_the_settings_say(
-    compose: dict[str, Any], tags: dict[str, str], name: str, port: int
-) -> None:
-    service = compose["services"][name]
-    assert service["ports"] == [f"127.0.0.1:${{RECSYS_MONITORING__{name.upper()}_PORT:-{port}}}:{port}"]
-    assert getattr(Settings().monitoring, f"{name}_port") == port
-    assert re.fullmatch(rf"[\w./-]+/{name}:v?\d+\.\d+\.\d+", interpolated(service["image"], tags))
-    for mount in service["volumes"]:
-        source = mount.split(":")[0]
-        assert (ROOT / source).is_file() if source.startswith("./") else source in compose["volumes"]
-
-
 @pytest.mark.parametrize("service", PROGRAMS, **ids)
 def test_default_ports_of_the_settings_are_the_containers(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     for port in service.ports:

@@ -6,7 +6,7 @@ import logging
 import pytest
 from flask.testing import FlaskClient
 
-from online.web.log_lines import JsonLines
+from online.web.records import JsonLines
 from tests.unit.online.conftest import Fakes
 
 

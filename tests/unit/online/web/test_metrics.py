@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
-from online.recommend.readiness import Status
-from online.web.metrics import Metrics
 from tests.metrics_page import requests_of, value
 from tests.needs import program
 from tests.unit.online.conftest import Fakes
@@ -40,6 +37,15 @@ def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: F
     assert value(page, "requests_in_flight") == 0
 
 
+def test_what_a_client_gets_wrong_is_no_failure_of_a_service(http: FlaskClient) -> None:
+    assert http.post("/ml/rec", json={"userid": 1, "release": "cccccccccccc"}).status_code == 404
+    assert http.open("/ml/rec", method="OPTIONS").status_code == 405
+    page = http.get("/metrics").text
+    assert value(page, "stage_seconds_count", stage="redis") == 1
+    assert "recsys_stage_failures_total{" not in page
+    assert requests_of(page, 405, "method_not_allowed", "unmatched") == 1
+
+
 def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> None:
     assert "recsys_release_workers{" not in http.get("/metrics").text
     http.post("/ml/rec", json={"userid": 1})
@@ -60,15 +66,10 @@ def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> Non
     assert value(page, "release_workers", release=other.release, recipe=recipe) == 1
 
 
-def test_breakers_are_told_as_numbers(tmp_path: Path) -> None:
-    status = Status(None, None, None, 0, 0)
-    metrics = Metrics(
-        lambda: replace(status, breakers={"redis": "open", "feast": "half_open", "triton": "closed"}), 1, tmp_path
-    )
-    metrics.sample()
-    page = metrics.page().decode()
-    states = {name: value(page, "breaker_state", service=name) for name in ("redis", "feast", "triton")}
-    assert states == {"redis": 2, "feast": 1, "triton": 0}
+def test_breakers_are_told_as_numbers(http: FlaskClient, fakes: Fakes) -> None:
+    fakes.recommender.breakers["redis"].declare_dead("is dead")
+    page = http.get("/metrics").text
+    assert [value(page, "breaker_state", service=name) for name in ("redis", "triton")] == [2, 0]
 
 
 def test_a_process_tells_of_itself_where_another_program_shares_its_numbers(

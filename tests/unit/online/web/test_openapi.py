@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from importlib import metadata
 from typing import Any
 
 import jsonschema
@@ -14,10 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from data_exchange_center import VERSION
-from online.recommend.types import Answer, Request
-from online.web.body import EXPECTED, BadRequestError, parse
-from online.web.openapi import description
+from online.recommend.types import Request
+from online.web.guard import EXPECTED, BadRequestError, parse
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
 
@@ -126,12 +123,3 @@ def test_the_page_needs_no_network_and_shows_every_field(http: FlaskClient) -> N
         assert name in page.ids
         for field in schema.get("properties", ()):
             assert f"<code>{field}</code>" in response.text
-
-
-def test_the_description_needs_no_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "version", absent)
-    monkeypatch.setattr(metadata, "distribution", absent)
-    assert description(Request, Answer, {}, [])["info"]["version"] == VERSION

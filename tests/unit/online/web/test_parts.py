@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +16,7 @@ from data_exchange_center.plugins import PluginError
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.redis import StoredUser
 from online.main.s1_server import create_app
-from online.recommend.recommend import Answered
+from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.recommend.types import Answer, Request
 from online.web.guard import UnguardedError
@@ -43,8 +42,8 @@ def register(app: Flask, parts: Parts) -> None:
         hidden = request.hidden if isinstance(request, ShopRequest) else 0
         return replace(user, seen=np.r_[user.seen, np.int32(hidden)])
 
-    def name(answered: Answered) -> None:
-        answered.more["shop"] = "ours"
+    def name(slate: Slate) -> None:
+        slate.more["shop"] = "ours"
 
     parts.extend_request(ShopRequest, hidden="an item's number")
     parts.extend_answer(ShopAnswer)
@@ -136,16 +135,3 @@ def test_a_server_that_asks_for_keys_does_not_start_without_what_checks_them(
     server = ServerSettings(extras="page", **wanted)
     with pytest.raises(UnguardedError, match="name it in RECSYS_SERVER__EXTRAS"):
         create_app(fakes.recommender, Settings().model_copy(update={"server": server}))
-
-
-def test_without_keys_nobody_may_write_what_needs_one_and_no_other_site_may_write_at_all(
-    fakes: Fakes, tmp_path: Path
-) -> None:
-    server = ServerSettings(extras="page,events")
-    settings = Settings(exchange_dir=tmp_path).model_copy(update={"server": server})
-    http = create_app(fakes.recommender, settings).test_client()
-    assert http.post("/ml/releases/000000000000/activate").status_code == 401
-    assert http.delete("/ml/user/1").status_code == 401
-    answer = http.post("/ml/event", json=[], headers={"Origin": "http://elsewhere.example"})
-    assert answer.status_code == 403
-    assert "Another web site" in answer.text

@@ -24,7 +24,7 @@ def test_a_job_writes_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(engine="spark")
     elasticsearch.writer_of(settings)(Mock(), "abc", [Mock(), Mock()])
     failed = "Spark did not load the 2 items into Elasticsearch"
-    assert jobs == [(settings, "past_one_machine.spark.index_job", ["abc"], failed)]
+    assert jobs == [(settings, "past_one_machine.spark.stores", ["index", "abc"], failed)]
 
 
 def test_feast_has_its_spark_store_and_engine_in_sparks_environment(
@@ -34,7 +34,7 @@ def test_feast_has_its_spark_store_and_engine_in_sparks_environment(
     monkeypatch.setattr("past_one_machine.spark.stores.FEAST", kind)
     settings = Settings(exchange_dir=tmp_path, engine="spark", spark=SparkSettings(master="local[3]", partitions=5))
     command, variables, config = process(settings, monkeypatch)
-    assert command == [str(tmp_path / "python"), "-m", "past_one_machine.spark.feast_job"]
+    assert command == [str(tmp_path / "python"), "-m", "past_one_machine.spark.stores"]
     assert variables["FEAST_OFFLINE_STORE"] == "spark"
     assert (variables["RECSYS_SPARK__MASTER"], variables["RECSYS_SPARK__PARTITIONS"]) == ("local[3]", "5")
     assert (config["offline_store"], config["batch_engine"]) == ({"type": "spark"}, {"type": "spark.engine"})

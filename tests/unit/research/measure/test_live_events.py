@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.dataset import DatasetIds, OwnId, OwnIds
-from data_exchange_center.events import Event
+from extras.events.events import Event
 from offline.data.sequences import Sequences
 from research.measure.live_events import (
     GIVEN,

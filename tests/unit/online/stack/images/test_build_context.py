@@ -21,9 +21,10 @@ def is_sent(file: str) -> bool:
     return sent
 
 
-@pytest.mark.parametrize(
-    "package", ["data_exchange_center", "offline", "offline_to_online", "online", "extras", "research"]
-)
+PACKAGES = ("data_exchange_center", "offline", "offline_to_online", "online", "extras", "research")
+
+
+@pytest.mark.parametrize("package", [package for package in PACKAGES if (ROOT / package).is_dir()])
 def test_all_of_the_code_is_in_the_images(package: str) -> None:
     tracked = subprocess.run(
         ["git", "ls-files", f"{package}/*.py"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center.files import folder_written_in_place
+from past_one_machine.spark.users import folder_written_in_place
 
 
 @pytest.mark.parametrize("before", ["nothing", "a file", "a folder"])

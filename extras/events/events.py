@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.history import History
+from data_exchange_center.history import History, state_as_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,7 @@ def updated(
     Args:
         before: as of this second: only events of an earlier one count; None: all do.
     """
-    if before is not None:
-        known = history.as_of(before)
-        seen = seen[~np.isin(seen, np.setdiff1d(history.itemids, known.itemids))]
-        history = known
+    history, seen = state_as_of(history, seen, before)
     ordered = sorted((each for each in events if before is None or each.time < before), key=lambda each: each[:2])
     last: dict[int, int] = {}  # item -> the time up to which what the history says of it is replaced
     rated: dict[int, list[tuple[int, int]]] = {}  # item -> its new (time, rating)

@@ -8,8 +8,8 @@ import pytest
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.events import Event, Logged, updated
 from data_exchange_center.history import History
+from extras.events.events import Event, Logged, updated
 from tests.datasets import STARS
 
 CLICKS = STARS.model_copy(update={"levels": (1.0,), "positive_level": 0})

@@ -1,0 +1,630 @@
+"""Parity: offline against online, the same candidates, column by column and in the score.
+
+Online are the server's own functions over its own clients. Offline are the artifacts, in double precision where it
+counts: recall's scores are exact inner products over all items, the ranking model's inputs are features through the
+spec, its scores are PyTorch's. What the server's state should be is counted again, straight from the ratings and by
+other code than the offline steps', so that a mistake in the artifacts themselves, a wrong window for example, is found
+too, and not only a difference between two copies of them. The last ratings of each user, which are held out for
+evaluation, are never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from pickle import UnpicklingError  # what PyTorch raises for bytes that are no weights; nothing is unpickled
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_exchange_center import artifacts, plugins
+from data_exchange_center.channels import ChannelSet, VectorChannel
+from data_exchange_center.columns import Columns, Split, clicks, impressions, vector_of
+from data_exchange_center.dataset import OwnId, OwnIds
+from data_exchange_center.features import Encoded, Entity, FeatureSpec, Float32, ModelInputs, one_hot
+from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
+from data_exchange_center.history import History
+from data_exchange_center.recipes import DataRecipe, VectorRecipe
+from data_exchange_center.release import Manifest, Published
+from data_exchange_center.release_parts import read_channels, read_dataset, read_item_ids
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import CheckError, StepError, progress
+from data_exchange_center.vocabulary import Vocabulary
+from data_exchange_center.wire import hybrid_scores
+from offline.data.sequences import profile_codes
+from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
+from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
+from offline_to_online.rows import UserRow, request_time, user_rows, vectors_by, vectors_of
+from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, redis_address
+from online.clients.base import Client, ServiceError
+from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
+from online.clients.redis import RedisUsers, UserAnswer, UserQuery
+from online.clients.triton import ScoreQuery, TritonScores
+from online.recommend.rank import model_inputs
+from online.recommend.recall import channel_candidates
+
+TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
+SCORE: Final = "score"
+SHOWN: Final = 2  # disagreements of a group of columns in a message
+LIST: Final = 10  # candidates in a sampled list, at most
+_ITEMS_A_REQUEST: Final = 500
+Float64 = NDArray[np.float64]
+Ints = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request's candidates in recall's order, with what recall and the model say of them."""
+
+    own_id: OwnId  # of the user
+    userid: int  # the user's number, as Redis says
+    timestamp: int  # of the request, seconds
+    found: Mapping[str, NDArray[np.integer]]  # channel name -> items, best first
+    itemids: NDArray[np.int64]  # (n,) candidates
+    recalled: Float32  # (n, columns of fusion)
+    rows: Float32  # (n, width) model inputs, the history in every row
+    scores: Float32  # (n,) probabilities
+
+
+# Online: what the server answers.
+
+
+class ServerClients(NamedTuple):
+    """The server's clients of the four services that a recommendation is made from."""
+
+    users: Client[UserQuery, UserAnswer]
+    channels: Callable[[str], ChannelSet]  # of a release, from Redis
+    items: Client[ItemQuery, tuple[Hits, ...]]
+    features: Client[FeatureQuery, FeatureRows]
+    ranker: Client[ScoreQuery, NDArray[np.float32]]
+
+
+@contextmanager
+def server_clients(settings: Settings) -> Iterator[ServerClients]:
+    """The clients, closed at the end. A ServiceError becomes a StepError that names the service's address."""
+    addresses = {
+        "redis": redis_address(settings),
+        "elasticsearch": settings.elasticsearch.url,
+        "feast": settings.feast.url,
+        "triton": settings.triton.http_url,
+    }
+    redis, elasticsearch, feast, triton = (
+        getattr(settings, service).model_copy(update={"timeout_s": TIMEOUT_S}) for service in addresses
+    )
+    with ExitStack() as stack:
+        users = stack.enter_context(closing(RedisUsers(redis)))
+        items = stack.enter_context(closing(ElasticItems(elasticsearch)))
+        features = stack.enter_context(closing(FeastFeatures(feast)))
+        ranker = stack.enter_context(closing(TritonScores(triton)))
+        try:
+            yield ServerClients(users, users.channels, items, features, ranker)
+        except ServiceError as error:
+            address = addresses.get(error.service, "its address")
+            raise StepError(f"{error.service} at {address} {error.what}", START_SERVICES) from error
+
+
+def online_answers(
+    clients: ServerClients, published: Published, timestamps: Mapping[OwnId, int], item_ids: Mapping[int, OwnId]
+) -> list[Answer]:
+    """Every candidate of every user (own id -> time of the request), as the server would rank it.
+
+    Somebody who has seen all that the channels could find has no candidates. ``item_ids``: number -> own id, for what
+    an error says.
+
+    Raises CheckError when a user or a value is not there; ServiceError when a service does not answer.
+    """
+    manifest = published.manifest
+    spec, release, channels = manifest.feature_spec, manifest.release, clients.channels(manifest.release)
+    recalled = {}
+    for own_id, timestamp in progress(timestamps.items(), "candidates", leave=False):
+        stored = clients.users.call(UserQuery.of(own_id, manifest)).user
+        if stored is None:
+            raise CheckError(f"user {own_id!r}: Redis does not know this user under release {release}")
+        recalled[own_id] = stored, channel_candidates(clients.items, manifest, channels, stored, timestamp)
+    itemids = sorted({int(itemid) for _, found in recalled.values() for itemid in found.itemids})
+    parts = [Encoded.none(spec.of("item"))]
+    for start in range(0, len(itemids), _ITEMS_A_REQUEST):
+        query = FeatureQuery("item", release, itemids[start : start + _ITEMS_A_REQUEST])
+        parts.append(spec.encode_items(_whole("item", clients.features.call(query), item_ids)))
+    items = Encoded.joined(parts)
+    answers = []
+    for own_id, (stored, found) in progress(recalled.items(), "scores", leave=False):
+        row = clients.features.call(FeatureQuery("user", release, [stored.number]))
+        user = spec.encode_users(_whole("user", row, {stored.number: own_id}))
+        item_rows = items[np.searchsorted(itemids, found.itemids)]
+        inputs = model_inputs(spec, user, item_rows, found, stored.history, timestamps[own_id])
+        scores = clients.ranker.call(ScoreQuery(inputs, published.triton_version, published.triton_model))
+        by_channel = {name: hits.ids for name, hits in found.by_channel.items()}
+        asked = own_id, stored.number, timestamps[own_id], by_channel
+        answers.append(Answer(*asked, found.itemids, found.features, inputs.joined(), scores))
+    return answers
+
+
+def _whole(entity: Entity, answer: FeatureRows, own_ids: Mapping[int, OwnId]) -> dict[str, list[object]]:
+    for key, names in answer.missing.items():
+        raise CheckError(f"column {names[0]!r}, {entity} {own_ids[key]!r}: online has no value (null)")
+    return dict(answer.columns)
+
+
+# Offline: what each channel gives every item.
+
+
+@dataclass(frozen=True)
+class RecallTruth:
+    """The channels of a release over all its items.
+
+    Attributes:
+        manifest: names the channels and their weights.
+        channels: those that compute something when a request comes.
+        itemids: (items,) ascending numbers.
+        own_ids: what people call the items.
+        vectors: searched channel -> (items, dim), not numbers where the channel does not know the item.
+        genres: (items, genres) whether an item has the genre of code column + 1.
+    """
+
+    manifest: Manifest
+    channels: ChannelSet
+    itemids: Ints
+    own_ids: OwnIds
+    vectors: Mapping[str, Float64]
+    genres: NDArray[np.bool_]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of `Fused.features`."""
+        return candidate_columns([channel.name for channel in self.manifest.recipe.recall.channels])
+
+    def scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
+        """What each channel gives every item for a request at ``timestamp``: channel name -> (items,).
+
+        Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
+        """
+        asked = vectors_of(self.manifest, self.channels, user, timestamp)
+        codes = self.channels.codes(self.itemids)
+        scored = self.channels.scores(user.history, user.profile, timestamp)
+        given = {
+            name: np.where((codes > 0) & np.isfinite(values[codes]), values[codes], np.nan).astype(np.float64)
+            for name, values in scored.items()
+        }
+        searched = {
+            channel.name: self._search(channel, asked.get(channel.name), user)
+            for channel in self.manifest.recipe.recall.searched
+        }
+        return {channel.name: (given | searched)[channel.name] for channel in self.manifest.recipe.recall.channels}
+
+    def _search(self, channel: VectorRecipe, vector: NDArray[np.float32] | None, user: UserRow) -> Float64:
+        unknown = np.full(len(self.itemids), np.nan)
+        products = self.vectors[channel.name] @ vector.astype(np.float64) if vector is not None else unknown
+        if channel.term_weight <= 0 or not len(user.terms):
+            return products
+        matches = np.asarray(self.genres[:, np.asarray(user.terms) - 1].any(axis=1))
+        return hybrid_scores(np.where(self._near_enough(products, user.seen), products, np.nan), matches, channel)
+
+    def _near_enough(self, products: Float64, seen: Ints) -> NDArray[np.bool_]:
+        """(items,) whether an item is among the neighbours that a search by vector and genres looks at."""
+        there = np.where(np.isin(self.itemids, seen), np.nan, products)
+        order = np.argsort(-there, kind="stable")  # not a number: last
+        near = np.zeros(len(products), dtype=bool)
+        near[order[: self.manifest.recipe.recall.num_candidates]] = True
+        return near & ~np.isnan(there)
+
+    def fused(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Fused:
+        """Fusion of the lists that the index gave, best first, with offline scores. ``found``: channel name -> ids."""
+        recipe = self.manifest.recipe.recall
+        hits = [
+            Hits(found[channel.name], scores[channel.name][self.positions(found[channel.name])])
+            for channel in recipe.channels
+        ]
+        return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
+
+    def findable(self, scores: Mapping[str, Float64], seen: Ints) -> Ints:
+        """Unseen items that at least one channel can find, by `scores`."""
+        known = ~np.isnan(np.stack(list(scores.values()))).all(axis=0)
+        return np.setdiff1d(self.itemids[known], seen)
+
+    def positions(self, itemids: Ints) -> NDArray[np.intp]:
+        """Rows of items. Raises CheckError for an unknown one."""
+        codes = Vocabulary(self.itemids).codes(itemids)
+        if not codes.all():
+            raise CheckError(
+                f"Elasticsearch found an item with the number {itemids[codes == 0][0]}, which none of the items has"
+            )
+        return codes - 1
+
+    def disorder(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Iterator[str]:
+        """One sentence a channel whose list is not in the order of its offline scores, beyond what is a tie."""
+        for name, ids in found.items():
+            ranked = scores[name][self.positions(ids)]
+            if np.isnan(ranked).any():
+                yield f"channel {name!r} found item {self._own(ids, np.isnan(ranked).argmax())}, which it does not know"
+                continue
+            best_after = np.maximum.accumulate(ranked[::-1])[::-1]
+            late = best_after - ranked > TOLERANCE * np.maximum(1, np.abs(ranked))
+            if late.any():
+                first = int(late.argmax())
+                worst = first + int(ranked[first:].argmax())
+                yield (
+                    f"channel {name!r} found item {self._own(ids, first)} ({ranked[first]:.6g} offline) before item "
+                    f"{self._own(ids, worst)} ({ranked[worst]:.6g})"
+                )
+
+    def _own(self, ids: Ints, position: np.intp | int) -> str:
+        return repr(self.own_ids[int(ids[position])])
+
+
+def recall_truth(exchange_dir: Path, manifest: Manifest) -> RecallTruth:
+    """From the artifacts. Channels that compute user vectors also compute their item vectors."""
+    channels = read_channels(exchange_dir)
+    terms = artifacts.ITEM_TERMS.read(exchange_dir).sort_values(Columns.ITEM)
+    itemids = terms[Columns.ITEM].to_numpy(np.int64)
+    genres = np.zeros((len(itemids), len(manifest.feature_spec.genres)), dtype=bool)
+    for row, codes in enumerate(terms[Columns.GENRES]):
+        genres[row, np.asarray(codes, dtype=np.int64) - 1] = True
+    stored = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
+    vectors = {}
+    for name, width in manifest.vector_dims.items():
+        rows = vectors[name] = np.full((len(itemids), width), np.nan)
+        for row, itemid in enumerate(itemids.tolist()):
+            if (vector := stored.get(itemid, {}).get(vector_of(name))) is not None:
+                rows[row] = vector
+    codes = channels.codes(itemids)
+    for channel in channels.channels:
+        if not isinstance(channel, VectorChannel):
+            continue
+        known = channel.trained[codes]
+        vectors[channel.name][known] = channel.item_vectors()[codes[known]]
+        vectors[channel.name][~known] = np.nan
+    return RecallTruth(manifest, channels, itemids, read_item_ids(exchange_dir), vectors, genres)
+
+
+# Offline: features and the ranking model.
+
+
+@dataclass(frozen=True)
+class OfflineTruth:
+    """Raw features by id, recall, the contract that encodes what they say, and the model that scores it."""
+
+    spec: FeatureSpec
+    users: pd.DataFrame  # index userid; one column a stored user feature, and userid
+    items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
+    states: Mapping[int, UserRow]  # by number
+    recall: RecallTruth
+    model: ScoringModel
+
+    def inputs(self, userid: int, timestamp: int, fused: Fused) -> ModelInputs:
+        """What the model is given of one user's candidates. Raises KeyError for an id that is not there."""
+        user, items = self.users.loc[[userid]], self.items.loc[fused.ids.tolist()]
+        return self.spec.model_inputs(
+            self.spec.encode_users(_columns(user)),
+            self.spec.encode_items(_columns(items)),
+            timestamp,
+            self.spec.encode_candidates(self.recall.columns, fused.features),
+            self.spec.encode_history(self.states[userid].history, timestamp),
+        )
+
+    def scores(self, inputs: ModelInputs) -> Float32:
+        """(n,) probabilities."""
+        return score(self.model, inputs)
+
+    def sampled_lists(self, n: int, seed: int = 0) -> list[ModelInputs]:
+        """Short lists of random items that recall might have found for n users, the same for the same data."""
+        random = np.random.default_rng(seed)
+        users = random.choice(sorted({*self.users.index} & {*self.states}), n)
+        return [inputs for userid in users if len(inputs := self._some_list(int(userid), random))]
+
+    def _some_list(self, userid: int, random: np.random.Generator) -> ModelInputs:
+        state = self.states[userid]
+        timestamp = request_time(state)
+        scores = self.recall.scores(state, timestamp)
+        found: dict[str, Ints] = dict.fromkeys(scores, self.recall.itemids[:0])
+        reached = np.flatnonzero(~np.isnan(np.stack(list(scores.values()))).all(axis=0))
+        some = random.choice(reached, min(LIST, len(reached)), replace=False) if len(reached) else reached
+        for name, values in scores.items():
+            ranked = some[np.argsort(-values[some], kind="stable")]
+            found[name] = self.recall.itemids[ranked[~np.isnan(values[ranked])]]
+        return self.inputs(userid, timestamp, self.recall.fused(scores, found))
+
+
+def _columns(frame: pd.DataFrame) -> Mapping[str, Any]:
+    return {name: frame[name].to_numpy() for name in frame.columns}
+
+
+def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
+    """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
+    return OfflineTruth(
+        spec=manifest.feature_spec,
+        users=artifacts.USER_FEATURES.read(exchange_dir).set_index(Columns.USER, drop=False),
+        items=artifacts.ITEM_FEATURES.read(exchange_dir).set_index(Columns.ITEM, drop=False),
+        states={row.number: row for row in user_rows(exchange_dir)},
+        recall=recall_truth(exchange_dir, manifest),
+        model=_model(exchange_dir, manifest),
+    )
+
+
+def _model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
+    """The trained model. Raises ArtifactError when weights, configuration, recipe and spec do not belong together."""
+    weights = artifacts.RANK_WEIGHTS
+    try:
+        config = artifacts.RANK_REPORT.read(exchange_dir).get("model") or {}
+        model = load_ranker(weights.read(exchange_dir), config)
+    except (ValueError, RuntimeError, UnpicklingError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise weights.wrong(weights.at(exchange_dir), f"cannot be loaded as its report says ({reason})") from error
+    ranker = manifest.recipe.ranker
+    if config["kind"] != ranker.kind or config != ranker_class(ranker.kind).configure(
+        ranker, manifest.feature_spec, manifest.dataset, config
+    ):
+        raise weights.wrong(weights.at(exchange_dir), "was trained with another feature spec or recipe")
+    return model
+
+
+def offline_answers(truth: OfflineTruth, online: Sequence[Answer]) -> list[Answer]:
+    """The same requests from artifacts, ratings and the PyTorch model.
+
+    Which items each channel found, and in which order, is taken from online; what they are worth is not. Raises
+    CheckError for a seen item, and where fusion gives another list.
+    """
+    return [_offline_answer(truth, answer) for answer in online]
+
+
+def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
+    state, who = truth.states.get(online.userid), f"user {online.own_id!r}"
+    if state is None or state.own_id != online.own_id:
+        raise CheckError(f"{who}: Redis gives the number {online.userid}, which is somebody else's or nobody's")
+    own_ids = truth.recall.own_ids
+    seen = sorted(set(online.itemids.tolist()) & set(state.seen.tolist()))
+    if seen:
+        raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5]]}")
+    scores = truth.recall.scores(state, online.timestamp)
+    if not len(online.itemids) and len(left := truth.recall.findable(scores, state.seen)):
+        raise CheckError(f"{who}: no channel found anything, and {len(left)} items that they know are unseen")
+    fused = truth.recall.fused(scores, online.found)
+    if not np.array_equal(fused.ids, online.itemids):
+        ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.ids, online.itemids))
+        raise CheckError(
+            f"{who}: fusion gives {ours}... offline and {theirs}... online "
+            f"({len(fused.ids)} and {len(online.itemids)} items)"
+        )
+    inputs = truth.inputs(online.userid, online.timestamp, fused)
+    return replace(
+        online,
+        itemids=fused.ids,
+        recalled=fused.features,
+        rows=inputs.joined(),
+        scores=truth.scores(inputs),
+    )
+
+
+# Offline: what the ratings say, counted again.
+
+
+def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids: Sequence[int]) -> OfflineTruth:
+    """The truth about these users, with everything countable counted again from the ratings.
+
+    Raises ArtifactError for a user without features.
+    """
+    absent = sorted({*userids} - {*truth.users.index})
+    if absent:
+        path = artifacts.USER_FEATURES.at(exchange_dir)
+        raise artifacts.USER_FEATURES.wrong(
+            path, f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it"
+        )
+    return replace(
+        truth,
+        users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec, recipe.window),
+        items=recounted_items(exchange_dir, truth.items, truth.spec),
+        states=recounted_states(exchange_dir, userids),
+    )
+
+
+def served_ratings(exchange_dir: Path) -> pd.DataFrame:
+    """Train and test rows, sorted by user and time."""
+    ratings = artifacts.RATINGS.read(exchange_dir)
+    return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
+
+
+def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, UserRow]:
+    """Recall's rows of some users, their history, profile and seen items counted again. What a model learned stays."""
+    served = served_ratings(exchange_dir)
+    of_user = served[served[Columns.USER].isin(userids)].groupby(Columns.USER)
+    profiles = _profiles(artifacts.USERS.read(exchange_dir), read_dataset(exchange_dir).profile)
+    rows = {row.number: row for row in user_rows(exchange_dir)}
+    states = {}
+    for userid in userids:
+        events = of_user.get_group(userid) if userid in of_user.groups else served.iloc[:0]
+        columns = (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
+        states[userid] = replace(
+            rows[userid],
+            seen=np.unique(events[Columns.ITEM].to_numpy(np.int32)),
+            profile=profiles[userid],
+            history=History(*(events[column].to_numpy(np.int64)[::-1] for column in columns)),
+        )
+    return states
+
+
+def _profiles(people: pd.DataFrame, names: Sequence[str]) -> dict[int, np.ndarray]:
+    codes = profile_codes([one_hot(name, "user", people[name].tolist()) for name in names], people).astype(np.int32)
+    return dict(zip(people[Columns.USER].tolist(), codes, strict=True))
+
+
+@dataclass(frozen=True)
+class Served:
+    """What statistics are counted from, and for which users or items.
+
+    Attributes:
+        ratings: the train and test rows of the users, or of all.
+        ids: userids or itemids.
+    """
+
+    ratings: pd.DataFrame
+    ids: pd.Index
+
+    def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
+        """How many ratings each id has, or how many of some ``rows``; 0 where none."""
+        ratings = self.ratings if rows is None else self.ratings[rows]
+        return ratings.groupby(by).size().reindex(self.ids, fill_value=0)
+
+
+def _recent(served: Served) -> pd.Series:
+    times = served.ratings[Columns.TIMESTAMP]
+    return served.size(Columns.ITEM, times > np.quantile(times, RECENT))
+
+
+def _mean_rating(served: Served) -> pd.Series:
+    total = served.ratings.groupby(Columns.ITEM)[Columns.RATING].sum().reindex(served.ids, fill_value=0)
+    mean = (total + PRIOR * served.ratings[Columns.RATING].mean()) / (served.size(Columns.ITEM) + PRIOR)
+    return (HUNDREDS * mean).round().astype(np.int64)
+
+
+# Every statistic of `offline.data.statistics.STATISTICS` by its column's name, of each of `Served.ids`; those of other
+# packages are in the entry points ``recsys.recounts``.
+RECOUNTS: dict[str, Callable[[Served], pd.Series]] = {
+    "n_ratings": lambda served: served.size(Columns.USER),
+    "item_ratings": lambda served: served.size(Columns.ITEM),
+    "item_likes": lambda served: served.size(Columns.ITEM, served.ratings[Columns.LABEL] == 1),
+    "item_recent": _recent,
+    "item_mean_rating_x100": _mean_rating,
+}
+
+
+def recounted_users(exchange_dir: Path, users: pd.DataFrame, spec: FeatureSpec, window: int) -> pd.DataFrame:
+    """``users`` (index userid) with every statistic of the spec counted again. Raises CheckError where none can be.
+
+    What is no statistic of `RECOUNTS` is one of genres: over the newest ``window`` ratings of a user, how often each
+    genre was rated (impressions), and how often liked (clicks).
+    """
+    genres, served = spec.genres, served_ratings(exchange_dir)
+    served = served[served[Columns.USER].isin(users.index)]
+    shown, clicked = impressions(genres), clicks(genres)
+    counted = pd.DataFrame(0, users.index, [*shown, *clicked])
+    newest = served.groupby(Columns.USER).tail(window)
+    codes = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
+    for userid, itemid, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
+        for code in codes.get(itemid, ()):
+            counted.loc[userid, shown[code - 1]] += 1
+            counted.loc[userid, clicked[code - 1]] += label
+    return _counted_again(users, spec, "user", Served(served, users.index), counted)
+
+
+def recounted_items(exchange_dir: Path, items: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+    """``items`` (index itemid) with every statistic of the spec, and every number, counted again.
+
+    Raises CheckError where one cannot be.
+    """
+    known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
+    numbers = {
+        number_column(number.column): number.stored(known[number.column].to_numpy(np.float64))
+        for number in read_dataset(exchange_dir).numbers
+    }
+    served = Served(served_ratings(exchange_dir), items.index)
+    return _counted_again(items, spec, "item", served, pd.DataFrame(numbers, items.index))
+
+
+def _counted_again(
+    frame: pd.DataFrame, spec: FeatureSpec, entity: Entity, served: Served, counted: pd.DataFrame
+) -> pd.DataFrame:
+    """``frame`` with the numbers of one side counted again: those in ``counted`` are, the others by `RECOUNTS`."""
+    columns = {}
+    for name in (feature.name for feature in spec.dense if feature.entity == entity):
+        if name in counted:
+            columns[name] = counted[name]
+        elif name in RECOUNTS:
+            columns[name] = RECOUNTS[name](served)
+        elif name in plugins.find(plugins.RECOUNTS):
+            columns[name] = plugins.load(plugins.RECOUNTS, name)(served)
+        else:
+            raise CheckError(
+                f"feature {name!r} is counted in one place only, so nothing can be checked: say in RECOUNTS of "
+                "offline_to_online/parity.py, or in an entry point recsys.recounts, how it is counted again"
+            )
+    return frame.assign(**columns)
+
+
+# One against the other.
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far apart the two sides are, at most, per group of columns."""
+
+    pairs: int
+    users: int
+    groups: dict[str, float]
+
+
+def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineTruth) -> Parity:
+    """All columns one by one, then the score, then the order of each channel's list.
+
+    Raises CheckError naming column, user, item and both values.
+    """
+    # (pairs,) of users and items, one below the other
+    userids = np.repeat([answer.userid for answer in offline], [len(answer.itemids) for answer in offline])
+    itemids = np.concatenate([answer.itemids for answer in offline])
+    if not len(itemids):
+        raise CheckError(f"none of {len(offline)} users has a candidate that both sides could be compared by")
+    ours, theirs = _columns_of(offline, truth), _columns_of(online, truth)
+    gaps = {
+        column: np.nan_to_num(np.abs(values - theirs[column]) / np.maximum(1, np.abs(values)), nan=np.inf)
+        for column, values in ours.items()
+    }
+    wrong, groups = [], _groups(truth)
+    for columns in groups.values():
+        differ = [column for column in columns if gaps[column].max(initial=0) > TOLERANCE]
+        for column in differ[:SHOWN]:
+            worst = int(gaps[column].argmax())
+            user = truth.states[int(userids[worst])].own_id
+            item = truth.recall.own_ids[int(itemids[worst])]
+            wrong.append(
+                f"column {column!r}, user {user!r}, item {item!r}: offline {ours[column][worst]:.6g}, online "
+                f"{theirs[column][worst]:.6g} ({int((gaps[column] > TOLERANCE).sum()):,} of {len(itemids):,} pairs "
+                "differ)"
+            )
+        if len(differ) > SHOWN:
+            wrong.append(f"and {len(differ) - SHOWN} more columns like them")
+    wrong += list(_disorder(truth, online))[:SHOWN]
+    if wrong:
+        raise CheckError(f"offline and online disagree by more than {TOLERANCE}: " + "; ".join(wrong))
+    largest = {
+        name if name == SCORE else f"{name} ({len(columns)} columns)": max(float(gaps[each].max()) for each in columns)
+        for name, columns in groups.items()
+        if columns
+    }
+    return Parity(len(itemids), len(offline), largest)
+
+
+def _columns_of(answers: Sequence[Answer], truth: OfflineTruth) -> dict[str, Float64]:
+    """Every column of all pairs by name, (pairs,): the model's first; what fusion says beyond that; the score."""
+    rows = np.concatenate([answer.rows for answer in answers])  # (pairs, width)
+    if rows.shape[1] != truth.spec.width:
+        raise CheckError(f"the model's inputs have {rows.shape[1]} columns, the spec {truth.spec.width}")
+    recalled = np.concatenate([answer.recalled for answer in answers])  # (pairs, columns of fusion)
+    columns = {
+        **dict(zip(truth.recall.columns, recalled.T, strict=True)),
+        **dict(zip(truth.spec.columns, rows.T, strict=True)),
+        SCORE: np.concatenate([answer.scores for answer in answers]),
+    }
+    return {name: values.astype(np.float64) for name, values in columns.items()}
+
+
+def _disorder(truth: OfflineTruth, online: Sequence[Answer]) -> Iterator[str]:
+    for answer in online:
+        scores = truth.recall.scores(truth.states[answer.userid], answer.timestamp)
+        for what in truth.recall.disorder(scores, answer.found):
+            yield f"user {answer.own_id!r}: {what}"
+
+
+def _groups(truth: OfflineTruth) -> dict[str, Sequence[str]]:
+    spec = truth.spec
+    return {
+        "one-hot": [feature.name for feature in spec.one_hot],
+        "multi-hot": [feature.name for feature in spec.multi_hot],
+        "dense": [feature.name for feature in spec.dense],
+        "candidate": truth.recall.columns,
+        "history": spec.columns[spec.history_slice],
+        SCORE: [SCORE],
+    }

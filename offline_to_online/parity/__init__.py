@@ -1,1 +1,0 @@
-"""Offline against online: the same candidates, compared column by column and in the score."""
