@@ -23,7 +23,7 @@ import redis
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, REDIS_SERVERS, Settings, load_settings
-from online.stack.elasticsearch.service import home, node_command
+from online.stack.elasticsearch.service import node_command
 from online.stack.redis.service import client, server_command
 from online.stack.service import LOOPBACK, NotReadyError
 
@@ -79,15 +79,15 @@ def keep_running(commands: Mapping[str, Sequence[str]], once_started: Callable[[
 
 def elasticsearch_nodes(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Commands by name; each node knows the ports of all."""
-    place = settings.elasticsearch
-    all_nodes = ",".join(str(place.transport_port + n) for n in range(ELASTICSEARCH_NODES))
+    place, home = settings.elasticsearch, settings.service_dir("elasticsearch")
+    names = [f"node-{n + 1}" for n in range(ELASTICSEARCH_NODES)]
+    hosts = [f"{LOOPBACK}:{place.transport_port + n}" for n in range(ELASTICSEARCH_NODES)]
+    cluster = f"discovery.seed_hosts={','.join(hosts)}", f"cluster.initial_master_nodes={','.join(names)}"
     return {
-        f"node-{n + 1}": (
-            *node_command(settings, home(settings) / f"node-{n + 1}", place.port + n, place.transport_port + n),
-            *("--name", f"node-{n + 1}"),
-            *("--cluster", all_nodes),
+        name: node_command(
+            settings, home / name, place.port + n, place.transport_port + n, f"node.name={name}", *cluster
         )
-        for n in range(ELASTICSEARCH_NODES)
+        for n, name in enumerate(names)
     }
 
 

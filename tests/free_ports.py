@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_exchange_center.settings import Settings
-from online.stack.catalogue import PROGRAMS
-from online.stack.free_ports import free_ports as free_ports
-from online.stack.free_ports import on_free_ports
+from online.stack.catalogue import PROGRAMS, on_free_ports
+from online.stack.catalogue import free_ports as free_ports
 from online.stack.preflight import is_taken
 
 

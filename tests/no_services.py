@@ -53,9 +53,9 @@ def services_refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     global _reached
     connection, channel = Http._connection, grpc.insecure_channel
 
-    def connection_elsewhere(http: Http) -> Any:
-        _refuse(urlsplit(http._url).port)
-        return connection(http)
+    def connection_elsewhere(http: Http, url: str) -> Any:
+        _refuse(urlsplit(url).port)
+        return connection(http, url)
 
     def channel_elsewhere(target: str, *arguments: Any, **more: Any) -> Any:
         _refuse(int(target.rpartition(":")[2]))

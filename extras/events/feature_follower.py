@@ -26,8 +26,7 @@ from offline_to_online.releases import require_parity
 from offline_to_online.stores import feast
 from offline_to_online.stores.base import TIMEOUT_S
 from offline_to_online.stores.redis import RedisStore
-from online.clients.redis import RedisUsers, UserQuery
-from online.clients.redis_connection import connect
+from online.clients.redis import RedisUsers, UserQuery, connect
 
 
 class Followed(NamedTuple):

@@ -29,9 +29,8 @@ from data_exchange_center.release import Manifest, Published
 from data_exchange_center.settings import RedisSettings
 from extras.events.events import Event
 from extras.events.feast_layout import feast_fields, feast_online_key
-from online.clients.deadline import Deadline
-from online.clients.redis_cluster import ClusterClient
-from online.clients.redis_connection import RedisClient, at, connect, server_of
+from online.clients.base import Deadline, left_s
+from online.clients.redis import Connected, RedisClient, connect
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +172,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         return Forgotten(events, len(numbers))
 
     def _run(self, *calls: Call) -> list[Any]:
-        return run(self._redis, calls, self._replicas, self._left_s())
+        return run(self._redis, calls, self._replicas, left_s(self.timeout_s))
 
     def _manifest(self, release: str) -> Manifest | None:
         """Manifest of a release; None: unknown, so it may be of any data set."""
@@ -209,8 +208,9 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 threading.Thread(target=self._follow, name="rewrite", daemon=True).start()
 
     def _begin_rewrite(self) -> None:
-        everywhere = {"target_nodes": self._redis.get_nodes()} if isinstance(self._redis, ClusterClient) else {}
-        self._redis.execute_command("BGREWRITEAOF", **everywhere)  # type: ignore[no-untyped-call]
+        client: Any = self._redis
+        everywhere = {"target_nodes": client.get_nodes()} if self._layout.cluster else {}
+        client.execute_command("BGREWRITEAOF", **everywhere)
 
     def _follow(self) -> None:
         again = Retrying(stop=stop_after_delay(_REWRITE_S), wait=wait_fixed(0.5))
@@ -247,7 +247,7 @@ class TooFewReplicasError(redis.RedisError):
     """What was written is not on as many replicas as must have it, so it is not acknowledged."""
 
 
-def run(client: redis.Redis, calls: Sequence[Call], replicas: int = 0, timeout_s: float = 1.0) -> list[Any]:
+def run(client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: float = 1.0) -> list[Any]:
     """Results, in one round trip to each server that has any of the keys. Raises what a call raises.
 
     ``replicas``: how many must have received it within ``timeout_s``, beside the server that wrote it: else
@@ -255,10 +255,10 @@ def run(client: redis.Redis, calls: Sequence[Call], replicas: int = 0, timeout_s
     """
     groups: dict[str, list[int]] = {}
     for place, call in enumerate(calls):
-        groups.setdefault(server_of(client, call.keys[0]), []).append(place)
+        groups.setdefault(client.server_of(call.keys[0]), []).append(place)
     results: list[Any] = [None] * len(calls)
     for places in groups.values():
-        with at(client, calls[places[0]].keys[0]) as server:
+        with client.at(calls[places[0]].keys[0]) as server:
             answers = _run(server, [calls[place] for place in places], replicas, timeout_s)
         for place, answer in zip(places, answers, strict=True):
             results[place] = answer

@@ -24,7 +24,7 @@ from data_exchange_center.dataset import OwnId
 from extras.events.log import EXPOSE, Call, run
 from extras.experiments.declaration import Experiments, pack, unpack
 from online.clients.base import ServiceError, StoredError
-from online.clients.redis_connection import RedisClient, set_copies
+from online.clients.redis import RedisClient, set_copies
 
 log = logging.getLogger(__name__)
 

@@ -31,8 +31,7 @@ from extras.explain.shapes import (
     Sentence,
 )
 from extras.explain.shares import Shares, shares_by_channel
-from online.clients.base import Asks, ServiceError
-from online.clients.deadline import Deadline
+from online.clients.base import Asks, Deadline, ServiceError
 from online.clients.redis import StoredUser
 from online.clients.triton import ScoreQuery
 from online.recommend.recommend import Slate

@@ -17,8 +17,8 @@ from redis.retry import Retry
 
 from data_exchange_center.settings import RedisSettings, ServerSettings
 from extras.keys.keys import is_open
-from online.clients.deadline import Deadline, until
-from online.clients.redis_connection import TimelyConnection
+from online.clients.base import Deadline, until
+from online.clients.redis import TimelyConnection
 from online.web import records
 from online.web.guard import error_response
 from online.web.records import METRICS_PATH

@@ -10,14 +10,15 @@ from typing import ClassVar, Final, Generic, TypeVar
 import elasticsearch
 import redis
 import requests
+from elastic_transport.client_utils import DEFAULT
 from elasticsearch.helpers import BulkIndexError
+from elasticsearch.serializer import OrjsonSerializer
 from redis.exceptions import RedisClusterException
 
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from online.clients.elastic import connect as connect_elasticsearch
-from online.clients.redis_connection import connect as connect_redis
+from online.clients.redis import Connected, connect
 
 Content = TypeVar("Content")  # what a step hands over to be loaded
 Report = TypeVar("Report")  # what a check that passed has found
@@ -108,10 +109,20 @@ def redis_address(settings: Settings) -> str:
     return ", ".join(f"{host}:{port}" for host, port in settings.redis.addresses)
 
 
-def redis_client(settings: Settings) -> redis.Redis:
-    """A client for database 0, where the user state lives."""
-    return connect_redis(settings.redis, timeout_s=TIMEOUT_S)
+def redis_client(settings: Settings) -> Connected:
+    """Return a client for database 0, where the user state lives."""
+    return connect(settings.redis, timeout_s=TIMEOUT_S)
 
 
-def elastic_client(settings: Settings) -> elasticsearch.Elasticsearch:
-    return connect_elasticsearch(settings.elasticsearch, timeout_s=TIMEOUT_S)
+def elastic_client(settings: Settings, timeout_s: float = TIMEOUT_S) -> elasticsearch.Elasticsearch:
+    """Return a client that retries nothing, but for another node of a cluster where one cannot be reached."""
+    place = settings.elasticsearch
+    return elasticsearch.Elasticsearch(
+        list(place.urls),
+        basic_auth=(place.user, place.password.get_secret_value()) if place.password else None,
+        ca_certs=str(place.ca_certs) if place.ca_certs else DEFAULT,
+        request_timeout=timeout_s,
+        max_retries=len(place.urls) - 1,
+        retry_on_timeout=False,
+        serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
+    )

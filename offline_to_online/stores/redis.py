@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from itertools import groupby, islice
 from typing import Any, ClassVar, Final, TypeVar
 
-import redis
 from pydantic import ValidationError
 
 from data_exchange_center import wire
@@ -24,7 +23,7 @@ from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import RedisLayout, replacement
 from offline_to_online.rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore, redis_address, redis_client
-from online.clients.redis_connection import at, move_live, set_copies
+from online.clients.redis import Connected, move_live, set_copies
 
 Row = TypeVar("Row")
 CHUNK: Final = 1_000  # users a round trip
@@ -53,7 +52,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
         return RedisLayout(self.settings.redis.cluster)
 
     @contextmanager
-    def client(self) -> Iterator[redis.Redis]:
+    def client(self) -> Iterator[Connected]:
         with self.reaching(), redis_client(self.settings) as client:
             yield client
 
@@ -75,7 +74,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
                     pipe.zadd(replacement(counts), {str(row.own_id): len(row.history) for row in chunk})
                     pipe.execute()
             for key in (ids, counts) if content.users else ():
-                with at(client, key) as server:
+                with client.at(key) as server:
                     server.rename(replacement(key), key)
             client.set(wire.popular_key(release), json.dumps([list(entry) for entry in content.popular]))
             client.set(wire.channels_key(release), content.channels)
@@ -84,10 +83,10 @@ class RedisStore(ReleaseStore[RecallState, None]):
     def _slot(self, row: UserRow) -> int:
         return wire.event_partition(row.own_id) if self.layout.cluster else 0
 
-    def _replace(self, client: redis.Redis, release: str, rows: Sequence[UserRow]) -> None:
+    def _replace(self, client: Connected, release: str, rows: Sequence[UserRow]) -> None:
         """Write the hashes of users of one slot."""
         keys = [self.layout.user(release, row.own_id) for row in rows]
-        with at(client, keys[0]) as server, server.pipeline(transaction=True) as pipe:
+        with client.at(keys[0]) as server, server.pipeline(transaction=True) as pipe:
             for key, row in zip(keys, rows, strict=True):
                 pipe.delete(key)
                 pipe.hset(key, mapping=dict(row.fields()))
@@ -206,7 +205,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             ) from error
 
 
-def read(client: redis.Redis, key: str) -> bytes | None:
+def read(client: Connected, key: str) -> bytes | None:
     """A string's bytes; None when there is no such key."""
     raw: Any = client.get(key)  # typed for the asynchronous client too
     return bytes(raw) if raw is not None else None

@@ -12,10 +12,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 import orjson
-from elastic_transport.client_utils import DEFAULT
-from elasticsearch import ApiError, Elasticsearch, NotFoundError, TransportError
-from elasticsearch.exceptions import SerializationError
-from elasticsearch.serializer import OrjsonSerializer
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
@@ -27,7 +23,7 @@ from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from data_exchange_center.wire import product_of_score
 from online.clients.base import Client, GoneError
-from online.clients.http import http_to
+from online.clients.http import Answer, Http
 
 # Scores are float32: next to the 1 that Elasticsearch adds, products of a hundredth would lose the digits in which they
 # differ. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
@@ -108,12 +104,12 @@ def found(answer: Mapping[str, Any], channel: VectorRecipe, *, by_vector_alone: 
     return Hits(keys[:, 1].astype(np.int64), inner_products(scores, channel) if by_vector_alone else scores)
 
 
-_CONNECTIONS = 64  # per process; more than threads use them at once
 _VECTORS = 500  # documents per request when their vectors are read, too
 _PAGE = 2000  # documents per request when the catalogue is read
 _SHOWN = [wire.ITEM_ID, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
 _NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{FOUND}"
-_HEADERS = ("Accept: application/json", "Content-Type: application/x-ndjson")
+_JSON = "Content-Type: application/json"
+_LINES = "Content-Type: application/x-ndjson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,45 +130,23 @@ class IndexedItem:
     vectors: Mapping[str, Float32]  # channel -> (dim,), of the channels that have one
 
 
-def connect(settings: ElasticsearchSettings, *, timeout_s: float | None = None) -> Elasticsearch:
-    """A client that retries nothing, but for another node of a cluster where one cannot be reached.
-
-    ``timeout_s``: of an answer, instead of the settings'.
-    """
-    password = settings.password
-    return Elasticsearch(
-        list(settings.urls),
-        basic_auth=(settings.user, password.get_secret_value()) if password else None,
-        ca_certs=str(settings.ca_certs) if settings.ca_certs else DEFAULT,
-        request_timeout=timeout_s or settings.timeout_s,
-        max_retries=len(settings.urls) - 1,
-        retry_on_timeout=False,
-        connections_per_node=_CONNECTIONS,
-        serializers={"application/json": OrjsonSerializer()},  # hundreds of hits an answer
-    )
-
-
 class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     """One search a channel that has vectors, all of them in one round trip.
 
     The answer has one `Hits` for each channel of `RecallRecipe.searched`, in its order; a channel without vector and
     genres finds nothing.
     Scores of a search by vector alone are inner products; those of a search by genres too are Elasticsearch's sums.
+    It speaks HTTP by libcurl: Elasticsearch's own client costs more time than the search.
     """
 
     service: ClassVar[str] = "elasticsearch"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (ApiError, TransportError, SerializationError, OSError)
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
         self.timeout_s = settings.timeout_s
         self._copies = settings.cluster
-        self._es = connect(settings)
         password = settings.password
         login = (settings.user, password.get_secret_value()) if password else None
-        # a request's own way: the client of Elasticsearch costs more time than the search
-        self._searches = http_to(
-            settings.urls, _HEADERS, timeout_s=settings.timeout_s, login=login, ca_certs=settings.ca_certs
-        )
+        self._http = Http(*settings.urls, timeout_s=settings.timeout_s, login=login, ca_certs=settings.ca_certs)
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         unseen = unseen_filter(query.seen)
@@ -184,123 +158,97 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
         if not asked:
             return (NO_HITS,) * len(query.recall.searched)
         bodies = [search_body(search, query.recall.candidates) for search in asked.values()]
-        answers = dict(zip(asked, self._search(query.release, bodies), strict=True))
+        answers = self._msearch(query.release, bodies)
+        # A search by vector has several phases, and a shard is called in all of them where it was called in the first:
+        # a node that ends in between leaves an answer without its shards, though other nodes of a cluster have copies.
+        if self._copies and any(map(_lacks_a_shard, answers)):
+            answers = self._msearch(query.release, bodies)
+        of_channel = dict(zip(asked, answers, strict=True))
         return tuple(
-            self._hits(answers[channel.name], channel, "knn" in asked[channel.name])
+            self._hits(of_channel[channel.name], channel, "knn" in asked[channel.name])
             if channel.name in asked
             else NO_HITS
             for channel in query.recall.searched
         )
 
-    def _search(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The answers to several searches in one round trip, or two.
-
-        A search by vector has several phases, and the shards of the first serve the others, too. A
-        node that ends in between leaves an answer without its shards, though other nodes of a cluster have copies.
-        """
-        answers = self._searched(release, bodies)
-        if self._copies and any(map(_lacks_a_shard, answers)):
-            return self._searched(release, bodies)
-        return answers
-
-    def _searched(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _msearch(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Send several searches in one round trip."""
         lines = (b"{}\n%b\n" % orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in bodies)
-        answer = self._searches.post(f"/{wire.item_index(release)}/_msearch?filter_path={_NEEDED}", b"".join(lines))
-        if answer.status != HTTPStatus.OK:
-            raise self._wrong(f"answered with status {answer.status}")
-        return list(orjson.loads(answer.body)["responses"])
+        path = f"/{wire.item_index(release)}/_msearch?filter_path={_NEEDED}"
+        return list(self._read(self._http.post(path, b"".join(lines), _LINES))["responses"])
 
     def _hits(self, answer: dict[str, Any], channel: VectorRecipe, by_vector_alone: bool) -> Hits:
         if "error" in answer:
             if answer["status"] == HTTPStatus.NOT_FOUND:
                 raise GoneError(self.service, "has no items of this release")
             raise self._wrong(f"refused the search of channel {channel.name} ({answer['error']['type']})")
-        self._whole(answer)
+        self._require_whole(answer)
         return found(answer, channel, by_vector_alone=by_vector_alone)
 
-    def count(self, release: str, genre: int) -> int:
-        """Count a release's items with a genre code. Raises ServiceError."""
-        with self._asking("count"):
-            found = self._timely.count(index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: genre}})
-            return int(found["count"])
+    def _read(self, answer: Answer) -> dict[str, Any]:
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise GoneError(self.service, "has no items of this release")
+        if answer.status != HTTPStatus.OK:
+            raise self._wrong(f"answered with status {answer.status}")
+        return dict(orjson.loads(answer.body))
+
+    def _require_whole(self, found: Mapping[str, Any]) -> None:
+        if found.get("timed_out") or found.get("_shards", {}).get("failed"):
+            raise self._wrong("answered from a part of its index only")
+
+    def _search(self, release: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Send one search; its hits."""
+        path, request = f"/{wire.item_index(release)}/_search", orjson.dumps({"track_total_hits": False, **body})
+        page = self._read(self._http.post(path, request, _JSON))
+        self._require_whole(page)
+        return list(page["hits"]["hits"])
 
     def searches(self, release: str) -> int:
         """Count the searches of a release's items since Elasticsearch started. Raises ServiceError."""
         with self._asking("searches"):
-            stats = self._timely.indices.stats(
-                index=wire.item_index(release), metric="search", filter_path="_all.total.search.query_total"
-            )
+            count = "_all.total.search.query_total"
+            stats = self._read(self._http.get(f"/{wire.item_index(release)}/_stats/search?filter_path={count}"))
             return int(stats["_all"]["total"]["search"]["query_total"])
 
     def catalogue(self, release: str) -> dict[int, CatalogueItem]:
         """Every item of a release by its number. Raises ServiceError."""
         items: dict[int, CatalogueItem] = {}
-        after: list[int] | None = None
+        page = {"size": _PAGE, "sort": [{wire.ITEM_ID: "asc"}], "_source": _SHOWN}
         while True:
             with self._asking("catalogue"):
-                page = self._timely.search(
-                    index=wire.item_index(release),
-                    size=_PAGE,
-                    sort=[{wire.ITEM_ID: "asc"}],
-                    search_after=after,
-                    source_includes=_SHOWN,
-                    track_total_hits=False,
-                ).body
-                self._whole(page)
-            hits = page["hits"]["hits"]
-            for hit in hits:
-                source = hit["_source"]
-                items[source[wire.ITEM_ID]] = CatalogueItem(
-                    source[wire.ITEM_OWN_ID], source[wire.ITEM_TITLE], source[wire.ITEM_ATTRIBUTES]
-                )
+                hits = self._search(release, page)
+                for hit in hits:
+                    itemid, *shown = (hit["_source"][field] for field in _SHOWN)
+                    items[itemid] = CatalogueItem(*shown)
             if len(hits) < _PAGE:
                 return items
-            after = hits[-1]["sort"]
+            page["search_after"] = hits[-1]["sort"]
 
     def indexed(self, release: str, itemids: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
         """Read terms and vectors of some items of a release, in no order. Raises ServiceError."""
         fields = {name: vector_of(name) for name in channels}
         for start in range(0, len(itemids), _VECTORS):
             wanted = list(itemids[start : start + _VECTORS])
+            body = {
+                "size": len(wanted),
+                "query": {"terms": {wire.ITEM_ID: wanted}},
+                "_source": [wire.ITEM_ID, wire.ITEM_GENRES, *fields.values()],
+            }
             with self._asking("indexed"):
-                page = self._timely.search(
-                    index=wire.item_index(release),
-                    size=len(wanted),
-                    query={"terms": {wire.ITEM_ID: wanted}},
-                    source_includes=[wire.ITEM_ID, wire.ITEM_GENRES, *fields.values()],
-                    track_total_hits=False,
-                ).body
-                self._whole(page)
-                sources = [hit["_source"] for hit in page["hits"]["hits"]]
+                sources = [hit["_source"] for hit in self._search(release, body)]
             for source in sources:
                 vectors = {name: np.array(source[at], np.float32) for name, at in fields.items() if source.get(at)}
                 yield IndexedItem(source[wire.ITEM_ID], tuple(source.get(wire.ITEM_GENRES, ())), vectors)
 
-    def _whole(self, found: dict[str, Any]) -> None:
-        if found.get("timed_out") or found.get("_shards", {}).get("failed"):
-            raise self._wrong("answered from a part of its index only")
-
     def _ping(self) -> str:
-        health = self._timely.cluster.health(filter_path="status")
+        health = self._read(self._http.get("/_cluster/health?filter_path=status"))
         if health["status"] == "red":
             raise self._wrong("is up, but its cluster is red")
-        nodes = self._timely.nodes.info(metric="http", filter_path="nodes.*.version")
-        return ", ".join(sorted({node["version"] for node in nodes["nodes"].values()}))
-
-    @property
-    def _timely(self) -> Elasticsearch:
-        """The library's client, for what no user waits for; each read of a socket has the time that is left."""
-        return self._es.options(request_timeout=self._left_s())
-
-    def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, ConnectionResetError)
-
-    def _is_gone(self, error: Exception) -> bool:
-        return isinstance(error, NotFoundError)
+        nodes = self._read(self._http.get("/_nodes/http?filter_path=nodes.*.version"))["nodes"]
+        return ", ".join(sorted({node["version"] for node in nodes.values()}))
 
     def close(self) -> None:
-        self._es.close()
-        self._searches.close()
+        self._http.close()
 
 
 def _lacks_a_shard(answer: Mapping[str, Any]) -> bool:

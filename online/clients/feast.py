@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 import orjson
@@ -15,9 +14,9 @@ from data_exchange_center import wire
 from data_exchange_center.features import Entity
 from data_exchange_center.settings import FeastSettings
 from online.clients.base import Client, GoneError
-from online.clients.http import http_to
+from online.clients.http import Http
 
-_HEADERS = ("Accept: application/json", "Content-Type: application/json")
+_JSON = "Content-Type: application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,10 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
     """`POST /get-online-features` by feature service."""
 
     service: ClassVar[str] = "feast"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
 
     def __init__(self, settings: FeastSettings) -> None:
         self.timeout_s = settings.timeout_s
-        self._http = http_to(settings.urls, _HEADERS, timeout_s=settings.timeout_s)
+        self._http = Http(*settings.urls, timeout_s=settings.timeout_s)
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]
@@ -54,7 +52,7 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
             "feature_service": wire.feast_name(name, query.release) if query.release else name,
             "entities": {key: list(query.ids)},
         }
-        answer = self._http.post("/get-online-features", orjson.dumps(asked))
+        answer = self._http.post("/get-online-features", orjson.dumps(asked), _JSON)
         if answer.status == HTTPStatus.NOT_FOUND:
             raise GoneError(self.service, "has no features of this release")
         if answer.status != HTTPStatus.OK:
@@ -64,25 +62,19 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
         except (KeyError, ValueError, TypeError) as error:
             raise self._wrong(f"answered with something that is no feature table ({error!r})") from error
 
-    def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, ConnectionResetError)
-
     def _ping(self) -> str:
         answer = self._http.get("/health")
         if answer.status != HTTPStatus.OK:
             raise self._wrong(f"answered its health check with status {answer.status}")
-        return _version()
+        try:
+            return version(
+                "feast"
+            )  # it does not say its own; where the package is here, too, the two are pinned together
+        except PackageNotFoundError:  # the server's own image
+            return "not said"
 
     def close(self) -> None:
         self._http.close()
-
-
-def _version() -> str:
-    """Feast does not say its version. Where its package is installed here, too, the two are pinned together."""
-    try:
-        return installed_version("feast")
-    except PackageNotFoundError:  # the server's own image
-        return "not said"
 
 
 def feature_rows(key: str, ids: Sequence[int], answer: Mapping[str, Any]) -> FeatureRows:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import certifi
 import pycurl
 
-from online.clients.deadline import current
+from online.clients.base import left_s
 
+DOWN_S: Final = 2.0  # for which a server that did not answer is called only where no other does
 _BUFFER: Final = 128 * 1024  # bytes that are handed over at once
 _MOST: Final = 16 * 1024 * 1024  # bytes of an answer; those that a request waits for have far less
 _LOST: Final = frozenset(
@@ -29,80 +30,102 @@ _UNREACHABLE: Final = frozenset({pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESO
 
 
 class UnreadableError(OSError):
-    """The answer is not HTTP, or the connection could not be made as configured."""
+    """The answer is not HTTP or too long, or the connection could not be made as it was to be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP response: status and body."""
+    """A server's status, and the body."""
 
     status: int
     body: bytes
 
 
-class _Received:
-    """Received parts of one response."""
+@dataclass(slots=True)
+class _Node:
+    """One server, and the kept-alive connections to it that no thread is using."""
 
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.too_large = False
-        self._left = _MOST
+    url: str  # scheme, host and port
+    down_until: float = 0.0
+    idle: deque[pycurl.Curl] = field(default_factory=deque)
 
-    def take(self, part: bytes) -> int | None:
-        """Called by libcurl, which ends the call unless all bytes are taken (None: they are)."""
-        self._left -= len(part)
-        if self._left < 0:
-            self.too_large = True
-            return 0
-        self.parts.append(part)
-        return None
+    def close(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self.idle.pop().close()
 
 
 class Http:
-    """Kept-alive connections to one server, as many as threads use at once. Shared by threads, not across a fork."""
+    """Kept-alive connections, as many as threads use at once. Shared by threads, not across a fork.
+
+    Of several servers each is called in its turn, past those that do not answer. So a call may be made twice: it only
+    reads.
+    """
 
     def __init__(
         self,
-        url: str,
-        headers: Sequence[str] = (),
-        *,
+        *urls: str,
         timeout_s: float,
         login: tuple[str, str] | None = None,
         ca_certs: Path | None = None,
     ) -> None:
-        """``url``: scheme, host and port; ``timeout_s``: of a call without a deadline.
+        """Connect to nobody yet.
 
-        ``ca_certs``: a PEM file with the authorities that are believed, instead of the public ones.
+        Args:
+            timeout_s: of a call without a deadline.
+            login: user and password.
+            ca_certs: a PEM file with the authorities that are believed, instead of the public ones.
         """
-        self._url = url
-        self._headers = [*headers, "Expect:"]  # send a body at once, without waiting for 100 Continue
+        self._nodes = [_Node(url) for url in urls]
+        self._turn = itertools.count()
         self._timeout_s = timeout_s
         self._login = login
         self._ca_certs = ca_certs
-        self._idle: deque[pycurl.Curl] = deque()
 
     def get(self, path: str) -> Answer:
         """Raises as `post`."""
-        return self._ask(path, None)
+        return self._call(path, None, ())
 
-    def post(self, path: str, body: bytes, headers: Sequence[str] = ()) -> Answer:
-        """Send a POST request, and return the answer whatever its status. ``headers``: besides the connection's.
+    def post(self, path: str, body: bytes, *headers: str) -> Answer:
+        """Return the answer, whatever its status.
 
         Raises TimeoutError, ConnectionRefusedError where nothing answers, ConnectionResetError where the connection
         ended before the whole answer was there, and UnreadableError, also for an answer of more than 16 MiB.
         """
-        return self._ask(path, body, headers)
+        return self._call(path, body, headers)
 
-    def _ask(self, path: str, body: bytes | None, headers: Sequence[str] = ()) -> Answer:
+    def _call(self, path: str, body: bytes | None, headers: Sequence[str]) -> Answer:
+        # Round robin, and those that did not answer lately last
+        first, now = next(self._turn), time.monotonic()
+        nodes = [self._nodes[(first + n) % len(self._nodes)] for n in range(len(self._nodes))]
+        *others, last = sorted(nodes, key=lambda node: node.down_until > now)
+        for node in others:
+            try:
+                return self._perform(node, path, body, headers)
+            except ConnectionError:
+                if not left_s(self._timeout_s):
+                    raise
+        return self._perform(last, path, body, headers)
+
+    def _perform(self, node: _Node, path: str, body: bytes | None, headers: Sequence[str]) -> Answer:
         try:
-            curl = self._idle.pop()  # used last, so that the others may be closed by the server
+            curl = node.idle.pop()  # used last, so that the others may be closed by the server
         except IndexError:
-            curl = self._connection()
-        received = _Received()
-        curl.setopt(pycurl.URL, self._url + path)
-        curl.setopt(pycurl.HTTPHEADER, [*self._headers, *headers])
-        curl.setopt(pycurl.WRITEFUNCTION, received.take)
-        curl.setopt(pycurl.TIMEOUT_MS, max(1, int(self._left_s() * 1e3)))
+            curl = self._connection(node.url)
+        parts: list[bytes] = []
+        size = 0
+
+        def take(part: bytes) -> int | None:
+            """Keep a part of the answer; libcurl ends the call unless all bytes are taken (None: they are)."""
+            nonlocal size
+            size += len(part)
+            parts.append(part)
+            return 0 if size > _MOST else None
+
+        curl.setopt(pycurl.URL, node.url + path)
+        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])  # send a body at once, without asking for leave
+        curl.setopt(pycurl.WRITEFUNCTION, take)
+        curl.setopt(pycurl.TIMEOUT_MS, max(1, int(left_s(self._timeout_s) * 1e3)))
         if body is None:
             curl.setopt(pycurl.HTTPGET, 1)
         else:
@@ -111,21 +134,20 @@ class Http:
             curl.perform()
         except pycurl.error as error:
             curl.close()
-            if received.too_large:
+            if size > _MOST:
                 raise UnreadableError(f"an answer of more than {_MOST} bytes") from error
             if error.args[0] in _UNREACHABLE | _LOST:
-                self.close()  # the others lead to the same server; new ones look its name up again
-            raise _told(*error.args) from error
-        answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(received.parts))
-        self._idle.append(curl)
-        return answer
+                node.close()  # the other connections lead to the same server; new ones look its name up again
+            raised = _as_oserror(*error.args)
+            if not isinstance(raised, UnreadableError):
+                node.down_until = time.monotonic() + DOWN_S
+            raise raised from error
+        node.down_until = 0.0
+        node.idle.append(curl)
+        return Answer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(parts))
 
-    def _left_s(self) -> float:
-        deadline = current()
-        return self._timeout_s if deadline is None else deadline.left()
-
-    def _connection(self) -> pycurl.Curl:
-        """For one thread at a time. It is connected when it is used first, and again where the server has hung up."""
+    def _connection(self, url: str) -> pycurl.Curl:
+        """For one thread at a time. It connects when it is used first, and again where the server has hung up."""
         curl = pycurl.Curl()
         curl.setopt(pycurl.NOSIGNAL, 1)  # as threads use it
         curl.setopt(pycurl.PROXY, "")  # none between us and our own service, whatever the environment names
@@ -138,13 +160,12 @@ class Http:
 
     def close(self) -> None:
         """Close the connections that no thread is using."""
-        with suppress(IndexError):
-            while True:
-                self._idle.pop().close()
+        for node in self._nodes:
+            node.close()
 
 
-def _told(code: int, message: str) -> OSError:
-    """libcurl's error as Python says it."""
+def _as_oserror(code: int, message: str) -> OSError:
+    """Name libcurl's error as Python does."""
     if code == pycurl.E_OPERATION_TIMEDOUT:
         return TimeoutError(message)
     if code in _UNREACHABLE:
@@ -152,67 +173,3 @@ def _told(code: int, message: str) -> OSError:
     if code in _LOST:
         return ConnectionResetError(message)
     return UnreadableError(f"{message} (libcurl's error {code})")
-
-
-DOWN_S: Final = 2.0  # for which a node that did not answer is tried last
-
-
-def http_to(
-    urls: Sequence[str],
-    headers: Sequence[str] = (),
-    *,
-    timeout_s: float,
-    login: tuple[str, str] | None = None,
-    ca_certs: Path | None = None,
-) -> Http | Nodes:
-    """A client of these addresses, round robin; the other arguments go to each `Http`."""
-    nodes = [Http(url, headers, timeout_s=timeout_s, login=login, ca_certs=ca_certs) for url in urls]
-    return Nodes(nodes) if len(nodes) > 1 else nodes[0]
-
-
-class Nodes:
-    """Like `Http`, of several nodes. A request may be sent twice, so it only reads. Shared by threads."""
-
-    def __init__(self, nodes: Sequence[Http]) -> None:
-        self._nodes = list(nodes)
-        self._turn = itertools.count()
-        self._down_until = [0.0] * len(self._nodes)
-
-    def get(self, path: str) -> Answer:
-        """Raises as `Http.get`, the error of the last node that was tried."""
-        return self._first(lambda node: node.get(path))
-
-    def post(self, path: str, body: bytes, headers: Sequence[str] = ()) -> Answer:
-        """Raises as `Http.post`, the error of the last node that was tried."""
-        return self._first(lambda node: node.post(path, body, headers))
-
-    def _first(self, ask: Callable[[Http], Answer]) -> Answer:
-        """The first answer. Where a node took the whole time, none is left for another."""
-        *others, last = self._in_turn()
-        for place in others:
-            try:
-                return self._ask(place, ask)
-            except ConnectionError:
-                if (deadline := current()) is not None and not deadline.left():
-                    raise
-        return self._ask(last, ask)
-
-    def _in_turn(self) -> list[int]:
-        """Round robin, and those that did not answer lately last."""
-        first, now = next(self._turn), time.monotonic()
-        places = [(first + n) % len(self._nodes) for n in range(len(self._nodes))]
-        return sorted(places, key=lambda place: self._down_until[place] > now)
-
-    def _ask(self, place: int, ask: Callable[[Http], Answer]) -> Answer:
-        try:
-            answer = ask(self._nodes[place])
-        except (ConnectionError, TimeoutError):
-            self._down_until[place] = time.monotonic() + DOWN_S
-            raise
-        self._down_until[place] = 0.0
-        return answer
-
-    def close(self) -> None:
-        """Close the connections that no thread is using."""
-        for node in self._nodes:
-            node.close()

@@ -1,15 +1,24 @@
-"""Redis: which release is live, and what a user has seen, rated and likes."""
+"""Redis: which release is live, and what a user has seen, rated and likes.
+
+First the connections, which retry nothing and keep the deadline of their thread; then the user's state.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
+import redis
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from redis.backoff import NoBackoff
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException
+from redis.retry import Retry
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.channels import ChannelSet
@@ -18,11 +27,157 @@ from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.history import History, state_as_of
 from data_exchange_center.release import Manifest, Published, why_unreadable
-from online.clients.base import StoredError
-from online.clients.redis_connection import RedisClient, at, move_live
+from data_exchange_center.settings import RedisSettings
+from data_exchange_center.wire import RedisLayout
+from online.clients.base import Answer, Client, Query, StoredError, current
 
-_VECTOR = vector_of("")  # how the names of the fields with vectors begin
+Stored = TypeVar("Stored")
+
+_VECTOR: Final = vector_of("")  # how the names of the fields with vectors begin
 COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose ids begin alike
+# Of redis-py, whose error where no node says who has which slot is none of its RedisErrors.
+ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
+# What says that another server has the slot by now, or will have it soon.
+MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError, redis.TimeoutError)
+
+
+class _TimelySocket(socket.socket):
+    """A socket whose operations end by the deadline of their thread, or by its own timeout where that is shorter.
+
+    A timeout counts each read alone, so redis-py would follow a server that sends a byte now and then for ever. Waiting
+    for the call in a thread would keep the deadline as well, but leave the thread with that server.
+    """
+
+    def _within(self, operation: Callable[..., Any], *arguments: Any) -> Any:
+        deadline, own = current(), self.gettimeout()
+        if deadline is None or (own is not None and own <= deadline.left()):
+            return operation(*arguments)
+        if not (left := deadline.left()):
+            raise TimeoutError("the deadline is over")
+        self.settimeout(left)
+        try:
+            return operation(*arguments)
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(own)
+
+    def recv(self, *arguments: Any) -> bytes:
+        return bytes(self._within(super().recv, *arguments))
+
+    def recv_into(self, *arguments: Any) -> int:
+        return int(self._within(super().recv_into, *arguments))
+
+    def sendall(self, *arguments: Any) -> None:
+        self._within(super().sendall, *arguments)
+
+
+class TimelyConnection(redis.Connection):
+    """A connection of redis-py's pool that keeps the deadline of the thread that uses it, while it is made, too."""
+
+    def _connect(self) -> socket.socket:  # what each kind of redis-py's connections defines
+        configured = self.socket_connect_timeout
+        if (deadline := current()) is not None:
+            self.socket_connect_timeout = max(min(configured or deadline.left(), deadline.left()), 1e-3)
+        try:
+            plain = super()._connect()  # type: ignore[no-untyped-call]
+        finally:
+            self.socket_connect_timeout = configured
+        timely = _TimelySocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        timely.settimeout(self.socket_timeout)
+        return timely
+
+
+class Connected(redis.Redis):
+    """redis-py's client of one server; a cluster's has the same methods."""
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[redis.Redis]:
+        """A client of the server that has a key: one pipeline or transaction is for keys of one slot alone."""
+        yield self
+
+    def server_of(self, key: str) -> str:
+        """The server that has a key: keys with the same answer can be read in one round trip."""
+        return ""
+
+
+def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> Connected:
+    """Return a client that retries nothing.
+
+    Args:
+        timeout_s: of an answer, instead of the settings'.
+        db: of one server; a cluster has one.
+    """
+    if settings.cluster:
+        return plugins.load("recsys.redis", "cluster")(settings, timeout_s or settings.timeout_s)  # type: ignore[no-any-return]
+    pool = redis.ConnectionPool(
+        TimelyConnection,
+        host=settings.host,
+        port=settings.port,
+        db=db,
+        password=settings.password.get_secret_value() if settings.password else None,
+        socket_timeout=timeout_s or settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
+    client = Connected(connection_pool=pool)
+    client.auto_close_connection_pool = True
+    return client
+
+
+def set_copies(client: redis.Redis, layout: RedisLayout, key: str) -> None:
+    """Bring a cluster's copies of a string up to date: they are what it is, or absent as it is."""
+    while copies := layout.copies(key):
+        now: Any = client.get(key)  # typed for the asynchronous client too
+        with client.pipeline(transaction=False) as pipe:
+            for copy in copies:
+                if now is None:
+                    pipe.delete(copy)
+                else:
+                    pipe.set(copy, now)
+            pipe.execute()
+        if client.get(key) == now:  # nobody else has changed it meanwhile
+            return
+
+
+def move_live(client: Connected, layout: RedisLayout, release: str) -> None:
+    """Have a release served from now on; it is the newest of those that were activated.
+
+    On one server in one step. In a cluster, users of different partitions are answered from it some milliseconds after
+    each other, each from one release; after an interruption it is right to do the same again.
+    """
+    with client.at(wire.HISTORY_KEY) as server, server.pipeline(transaction=True) as pipe:
+        if not layout.cluster:
+            pipe.set(wire.LIVE_KEY, release)
+        pipe.lrem(wire.HISTORY_KEY, 0, release)
+        pipe.lpush(wire.HISTORY_KEY, release)
+        pipe.ltrim(wire.HISTORY_KEY, 0, wire.KEPT_RELEASES - 1)
+        pipe.execute()
+    if layout.cluster:
+        client.set(wire.LIVE_KEY, release)
+        set_copies(client, layout, wire.LIVE_KEY)
+
+
+class RedisClient(Client[Query, Answer]):
+    """A client of the database where the user state lies. Subclasses write `_call`."""
+
+    service: ClassVar[str] = "redis"
+    library_errors: ClassVar[tuple[type[Exception], ...]] = ERRORS
+
+    def __init__(self, settings: RedisSettings, timeout_s: float | None = None) -> None:
+        """``timeout_s``: of a call, if not as the settings say."""
+        self.timeout_s = timeout_s or settings.timeout_s
+        self._redis = connect(settings, timeout_s=timeout_s)
+        self._layout = RedisLayout(settings.cluster)
+
+    def _is_lost(self, error: Exception) -> bool:
+        return isinstance(error, MOVED) and not isinstance(error, redis.TimeoutError)
+
+    def _ping(self) -> str:
+        info: dict[str, object] = self._redis.info("server")  # type: ignore[assignment]
+        return str(info.get("valkey_version", info["redis_version"]))
+
+    def close(self) -> None:
+        self._redis.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +248,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         userid, layout = query.userid, self._layout
         for_all = wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY
         keys = [layout.beside(key, userid) for key in for_all]
-        with at(self._redis, keys[0]) as server:
+        with self._redis.at(keys[0]) as server:
             pipeline = server.pipeline(transaction=False)
             pipeline.mget(*keys)
             if query.release is not None and query.dataset is not None:
@@ -150,52 +305,43 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
 
     def published(self, release: str) -> Published | None:
         """Read a release's manifest; None when it was never activated or is pruned. Raises ServiceError."""
-        with self._asking("published"):
-            raw = self._redis.get(wire.manifest_key(release))
-        if raw is None:
-            return None
-        try:
-            return Published.model_validate_json(raw)  # type: ignore[arg-type]  # bytes, as nothing decodes
-        except ValidationError as error:
-            raise StoredError(
-                self.service, f"holds a manifest of release {release} that cannot be read ({why_unreadable(error)})"
-            ) from error
+        return self._stored("a manifest", release, wire.manifest_key(release), Published.model_validate_json)
 
     def channels(self, release: str) -> ChannelSet:
         """Read the channels by which a release makes users' vectors of histories. Raises ServiceError."""
-        with self._asking("channels"):
-            raw = self._redis.get(wire.channels_key(release))
-            if raw is None:
-                raise StoredError(self.service, f"holds no recall channels of release {release}")
-        try:
-            return ChannelSet.unpack(raw)  # type: ignore[arg-type]  # bytes, as nothing decodes
-        except ValueError as error:
-            raise StoredError(
-                self.service, f"holds recall channels of release {release} that cannot be read"
-            ) from error
+        channels = self._stored("recall channels", release, wire.channels_key(release), ChannelSet.unpack)
+        if channels is None:
+            raise StoredError(self.service, f"holds no recall channels of release {release}")
+        return channels
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         """(itemid, score), best first; empty when the release has none. Raises ServiceError."""
-        with self._asking("popular"):
-            raw = self._redis.get(wire.popular_key(release))
-        try:
-            return [(int(itemid), float(score)) for itemid, score in json.loads(raw or "[]")]  # type: ignore[arg-type]
-        except (ValueError, TypeError) as error:
-            raise StoredError(self.service, f"holds a popular list of release {release} that cannot be read") from error
+
+        def read(raw: bytes) -> list[tuple[int, float]]:
+            return [(int(itemid), float(score)) for itemid, score in json.loads(raw)]
+
+        return self._stored("a popular list", release, wire.popular_key(release), read) or []
 
     def places(self, release: str) -> NDArray[Any]:
         """(n,) of `wire.PLACE`: the items on the release's map. Raises ServiceError."""
-        with self._asking("places"):
-            raw: Any = self._redis.get(wire.places_key(release))
-        if raw is None:
-            raise StoredError(
-                self.service,
-                f"holds no map of release {release}; offline_to_online/recall/s1_user_to_redis.py writes it",
-            )
+        places = self._stored("a map", release, wire.places_key(release), lambda raw: np.frombuffer(raw, wire.PLACE))
+        if places is None:
+            raise self._not_written("map", release)
+        return places
+
+    def _stored(self, what: str, release: str, key: str, read: Callable[[bytes], Stored]) -> Stored | None:
+        """Read a value of a release; None where there is none."""
+        with self._asking(what):
+            raw: Any = self._redis.get(key)  # typed for the asynchronous client too
         try:
-            return np.frombuffer(raw, wire.PLACE)
-        except ValueError as error:
-            raise StoredError(self.service, f"holds a map of release {release} that cannot be read") from error
+            return read(raw) if raw is not None else None
+        except (ValueError, TypeError) as error:
+            why = f" ({why_unreadable(error)})" if isinstance(error, ValidationError) else ""
+            raise StoredError(self.service, f"holds {what} of release {release} that cannot be read{why}") from error
+
+    def _not_written(self, what: str, release: str) -> StoredError:
+        step = "offline_to_online/recall/s1_user_to_redis.py"
+        return StoredError(self.service, f"holds no {what} of release {release}; {step} writes it")
 
     def activated(self) -> tuple[str | None, list[str]]:
         """The live release, and those that can be gone back to, newest activation first. Raises ServiceError."""
@@ -230,11 +376,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
                 numbers: Any = self._redis.zmscore(counts, ids) if ids else []
                 found = [(each, number) for each, number in zip(ids, numbers, strict=True) if number is not None]
             if not found and not (prefix and self._redis.exists(counts)):
-                raise StoredError(
-                    self.service,
-                    f"holds no list of the users of release {release}; "
-                    "offline_to_online/recall/s1_user_to_redis.py writes it",
-                )
+                raise self._not_written("list of the users", release)
             pipeline = self._redis.pipeline(transaction=False)
             for each, _ in found:
                 pipeline.hexists(wire.user_events_key(dataset, each.decode()), wire.FORGOTTEN)

@@ -18,7 +18,7 @@ from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
 from online.clients.base import Client, GoneError
-from online.clients.http import Answer, http_to
+from online.clients.http import Answer, Http
 
 _FLOAT: Final = "FP32"
 _BYTES: Final = 4  # of such a number
@@ -41,11 +41,10 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
     """One list's inputs -> (n,) probabilities, in requests of at most `wire.MAX_BATCH` rows, one after the other."""
 
     service: ClassVar[str] = "triton"
-    library_errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
 
     def __init__(self, settings: TritonSettings) -> None:
         self.timeout_s = settings.timeout_s
-        self._http = http_to(settings.http_urls, timeout_s=settings.timeout_s)
+        self._http = Http(*settings.http_urls, timeout_s=settings.timeout_s)
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
         starts = range(0, len(query.inputs), wire.MAX_BATCH)
@@ -57,7 +56,7 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
     def _part(self, query: ScoreQuery, inputs: ModelInputs) -> NDArray[np.float32]:
         head, numbers = _request(inputs)
         path = f"/v2/models/{query.model}/versions/{query.version}/infer"
-        answer = self._http.post(path, head + numbers, (f"{_HEAD_LENGTH}: {len(head)}",))
+        answer = self._http.post(path, head + numbers, f"{_HEAD_LENGTH}: {len(head)}")
         if answer.status != HTTPStatus.OK:
             if any(why in answer.body for why in _GONE):
                 raise GoneError(self.service, "does not serve the model of this release")
@@ -82,9 +81,6 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
             if answer.status != HTTPStatus.OK:
                 raise self._wrong(f"answered {path} with status {answer.status}")
         return str(orjson.loads(answer.body)["version"])
-
-    def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, ConnectionResetError)
 
     def close(self) -> None:
         self._http.close()

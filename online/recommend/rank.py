@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
 from data_exchange_center.history import History
-from online.clients.base import OUT_OF_TIME, Asks, Client, ServiceError
-from online.clients.breaker import Asking, Breaker
-from online.clients.deadline import Deadline
+from online.clients.base import OUT_OF_TIME, Asking, Asks, Breaker, Client, Deadline, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.triton import ScoreQuery
 from online.recommend.types import Candidates, Lacking, Outcome, Ranked, lacking

@@ -12,9 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from online.clients.base import OUT_OF_TIME, Client, ServiceError
-from online.clients.breaker import Breaker
-from online.clients.deadline import Deadline, until
+from online.clients.base import OUT_OF_TIME, Breaker, Client, Deadline, ServiceError, until
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recall import recall

@@ -20,9 +20,7 @@ from numpy.typing import NDArray
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId, kind_of
 from data_exchange_center.settings import ServerSettings, Settings
-from online.clients.base import Client, GoneError, ServiceError
-from online.clients.breaker import Asking, Breaker
-from online.clients.deadline import Deadline, until
+from online.clients.base import Asking, Breaker, Client, Deadline, GoneError, ServiceError, until
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery

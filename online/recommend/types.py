@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, kind_of, own_id
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.fusion import Hits
-from online.clients.deadline import Deadline
+from online.clients.base import Deadline
 from online.clients.elastic import CatalogueItem
 from online.clients.triton import ScoreQuery
 

@@ -6,5 +6,4 @@ from data_exchange_center.settings import load_settings
 from online.stack.commands import main
 from online.stack.service import run
 
-if __name__ == "__main__":
-    run(lambda: main(sys.argv[1:], load_settings()), interrupted="interrupted; `make down` stops what was started")
+run(lambda: main(sys.argv[1:], load_settings()), interrupted="interrupted; `make down` stops what was started")

@@ -10,10 +10,9 @@ import argparse
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
 from rich.box import SIMPLE_HEAD
@@ -29,7 +28,7 @@ from tenacity import (
 )
 
 from data_exchange_center.settings import Settings
-from online.stack import catalogue, preflight, renewal
+from online.stack import catalogue, preflight, server
 from online.stack.server import SERVER
 from online.stack.service import NeedsActionError, NotReadyError, Service, StackError
 from online.stack.supervision import Supervisor, members
@@ -58,7 +57,7 @@ def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) 
         if service in stopped or (service in services and service.name not in running):
             supervisor.run(service)
         elif renew and service is SERVER and service in services:
-            renewal.renew(settings, supervisor)
+            server.renew(settings, supervisor)
     # A server that was only restarted may have no release to serve yet: the command does not wait for it.
     awaited = [s for s in catalogue.PROGRAMS if s in services or (s in stopped and s is not SERVER)]
     with _console.status("") as line:
@@ -112,16 +111,17 @@ def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Servic
         ) from error
 
 
-def tail(path: Path, lines: int) -> str:
-    """The last lines of a text file; of one that does not exist, a sentence that says so."""
+def _last_words(settings: Settings, service: Service) -> str:
+    path = service.log(settings)
     if not path.is_file():
         return f"({path} does not exist)"
     with path.open(encoding="utf-8", errors="replace") as file:
-        return "".join(deque(file, lines)).rstrip()
+        return f"The end of {path}:\n{''.join(deque(file, 20)).rstrip()}"
 
 
-def _last_words(settings: Settings, service: Service) -> str:
-    return f"The end of {service.log(settings)}:\n{tail(service.log(settings), 20)}"
+def serve(settings: Settings) -> None:
+    """Start the server. Where one runs, with these settings, new workers take over and nobody is turned away."""
+    up(settings, [SERVER], renew=True)
 
 
 def down(settings: Settings, services: Sequence[Service] | None) -> None:
@@ -146,19 +146,37 @@ def restart(settings: Settings, services: Sequence[Service]) -> None:
     up(settings, services)
 
 
-def serve(settings: Settings) -> None:
-    """Start the server. Where one runs, with these settings, new workers take over and nobody is turned away."""
-    up(settings, [SERVER], renew=True)
-
-
 def status(settings: Settings) -> bool:
-    """Print the table; True when every service of the four is ready."""
-    table, ready = status_table(settings, Supervisor(settings))
+    """Print the table; True when each of the four services is ready, and the server if it was started."""
+    processes = Supervisor(settings).processes()
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("service", "ready", "version", "ports", "pid", "since", "memory"):
+        table.add_column(heading, no_wrap=True)
+    waiting = []
+    for service in catalogue.PROGRAMS:
+        info = processes.get(service.name, {})
+        ports = " ".join(str(port.number(settings)) for port in service.ports)
+        state, reason, version = info.get("statename", "STOPPED"), None, "-"
+        if not (pid := info.get("pid", 0)):
+            reason = "stopped" if state == "STOPPED" else f"ended ({state.lower()}), see {service.log(settings)}"
+            table.add_row(service.name, "stopped" if state == "STOPPED" else "no", "-", ports, "-", "-", "-")
+        else:
+            since = datetime.fromtimestamp(info["start"]).astimezone().strftime("%m-%d %H:%M")
+            try:
+                version = service.version(settings)
+            except NotReadyError as error:
+                reason = str(error)
+            ready = "no" if reason else "yes"
+            table.add_row(service.name, ready, version, ports, str(pid), since, f"{_memory_mb(pid):.0f} MB")
+        if reason and not (service is SERVER and reason == "stopped"):
+            waiting.append(f"{service.title}: {reason}")
+    table.caption = "\n".join([str(settings.exchange_dir), *waiting])
+    table.caption_justify = "left"
     Console().print(table)
-    return ready
+    return not waiting
 
 
-def memory_mb(pid: int) -> float:
+def _memory_mb(pid: int) -> float:
     """Memory of a process and its descendants in MB; pages they share are counted once."""
     try:
         process = psutil.Process(pid)
@@ -166,43 +184,6 @@ def memory_mb(pid: int) -> float:
         return sum(member.memory_full_info().pss for member in family) / 1e6
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return 0.0
-
-
-def status_table(settings: Settings, supervisor: Supervisor) -> tuple[Table, bool]:
-    """The table, and whether each of the four services is ready. The server counts once it has been started."""
-    processes = supervisor.processes()
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("service", "ready", "version", "ports", "pid", "since", "memory"):
-        table.add_column(heading, no_wrap=True)
-    waiting, all_ready = [], True
-    for service in catalogue.PROGRAMS:
-        info = processes.get(service.name, {})
-        row, reason = _row(settings, service, info)
-        table.add_row(*row)
-        if reason and not (service is SERVER and reason == "stopped"):
-            all_ready = False
-            waiting.append(f"{service.title}: {reason}")
-    table.caption = "\n".join([str(settings.exchange_dir), *waiting])
-    table.caption_justify = "left"
-    return table, all_ready
-
-
-def _row(settings: Settings, service: Service, info: dict[str, Any]) -> tuple[list[str], str | None]:
-    """A service's row, and why it is not ready."""
-    ports = " ".join(str(port.number(settings)) for port in service.ports)
-    pid = info.get("pid", 0)
-    if not pid:
-        state = str(info.get("statename", "STOPPED"))
-        stopped = "stopped" if state == "STOPPED" else f"ended ({state.lower()}), see {service.log(settings)}"
-        return [service.name, "stopped" if state == "STOPPED" else "no", "-", ports, "-", "-", "-"], stopped
-    since = datetime.fromtimestamp(info["start"]).astimezone().strftime("%m-%d %H:%M")
-    reason: str | None = None
-    try:
-        version = service.version(settings)
-    except NotReadyError as error:
-        version, reason = "-", str(error)
-    ready = "no" if reason else "yes"
-    return [service.name, ready, version, ports, str(pid), since, f"{memory_mb(pid):.0f} MB"], reason
 
 
 def logs(settings: Settings, services: Sequence[Service], lines: int, follow: bool) -> None:
@@ -214,26 +195,26 @@ def logs(settings: Settings, services: Sequence[Service], lines: int, follow: bo
     os.execvp("tail", ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *paths])  # noqa: S606
 
 
-def _parser() -> argparse.ArgumentParser:
+def main(arguments: Sequence[str], settings: Settings) -> None:
+    """Carry one command out. Raises StackError; ends with exit code 1 when `status` finds something not ready."""
     parser = argparse.ArgumentParser(prog="python -m online.stack", description=__doc__)
     parser.add_argument("command", choices=["up", "down", "restart", "status", "logs", "serve"])
     names = [service.name for service in catalogue.PROGRAMS]
     parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(names)}; default: all")
     parser.add_argument("--lines", type=int, default=40, help="logs: how many lines of each")
     parser.add_argument("--follow", action="store_true", help="logs: go on printing")
-    return parser
-
-
-def main(arguments: Sequence[str], settings: Settings) -> None:
-    """Carry one command out. Raises StackError; ends with exit code 1 when `status` finds something not ready."""
-    options = _parser().parse_args(arguments)
+    options = parser.parse_args(arguments)
     chosen = [catalogue.by_name(name) for name in options.services]
-    commands: dict[str, Callable[[], object]] = {
-        "up": lambda: up(settings, chosen or catalogue.SERVICES),
-        "serve": lambda: serve(settings),
-        "down": lambda: down(settings, chosen or None),
-        "restart": lambda: restart(settings, chosen or catalogue.SERVICES),
-        "logs": lambda: logs(settings, chosen or catalogue.PROGRAMS, options.lines, options.follow),
-        "status": lambda: sys.exit(0 if status(settings) else 1),
-    }
-    commands[options.command]()
+    match options.command:
+        case "up":
+            up(settings, chosen or catalogue.SERVICES)
+        case "serve":
+            serve(settings)
+        case "down":
+            down(settings, chosen or None)
+        case "restart":
+            restart(settings, chosen or catalogue.SERVICES)
+        case "logs":
+            logs(settings, chosen or catalogue.PROGRAMS, options.lines, options.follow)
+        case "status":
+            sys.exit(0 if status(settings) else 1)

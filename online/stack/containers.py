@@ -10,12 +10,10 @@ Run     python -m online.stack.containers
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from data_exchange_center.settings import Settings, load_settings
-from online.stack.catalogue import SERVICES
 from online.stack.feast.service import prepare_feast_repo
 from online.stack.service import StackError, run
 from online.stack.triton.service import repository_key
@@ -24,41 +22,13 @@ USER_VARIABLE: Final = "RECSYS_UID"
 ROOT_UID: Final = 0
 
 
-def mounted_folders(settings: Settings) -> list[Path]:
-    """Folders that a service's container mounts, and the server's folder of keys."""
-    containers = [service.container for service in SERVICES if service.container]
-    mounts = [settings.exchange_dir / "online" / folder for container in containers for folder in container.mounts]
-    return [*mounts, settings.keys_file.parent]
-
-
-def written_folders(settings: Settings) -> list[Path]:
-    """The folders that a container writes to: below them everything belongs to the containers' user."""
-    return [settings.offline_dir, settings.release_dir, settings.exchange_dir / "online"]
-
-
-def container_user(environment: dict[str, str]) -> int:
-    """Raises StackError for what is no user, and for root."""
-    said = environment.get(USER_VARIABLE, "")
-    if not said.isdecimal() or int(said) == ROOT_UID:
-        raise StackError(
-            f"{USER_VARIABLE} is {said!r}, and the containers run as a user with a number, who is not root: "
-            f"`export {USER_VARIABLE}=$(id -u)`, or 1000 where you are root."
-        )
-    return int(said)
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """Everything in a folder. What vanishes meanwhile, since a service is at work in it, is left out."""
-    for parent, folders, files in os.walk(folder):
-        yield from (Path(parent) / name for name in (*folders, *files))
-
-
 def hand_over(folder: Path, uid: int) -> None:
     """Give what is root's below a folder, and the folder, to ``uid``. Raises StackError for somebody else's files.
 
     Root's are those that Docker made for a missing folder, or a local stack that was run by root.
     """
-    for path in (folder, *_below(folder)):
+    inside = (Path(parent) / name for parent, folders, files in os.walk(folder) for name in (*folders, *files))
+    for path in (folder, *inside):
         try:
             owner = path.lstat().st_uid
             if owner == ROOT_UID:
@@ -72,16 +42,22 @@ def hand_over(folder: Path, uid: int) -> None:
             )
 
 
-def main(settings: Settings, environment: dict[str, str]) -> None:
-    """Safe to repeat; what lies in the folders stays. Raises StackError."""
-    uid = container_user(environment)
-    for folder in (*written_folders(settings), *mounted_folders(settings)):
+def main(settings: Settings, user: str) -> None:
+    """Safe to repeat; what lies in the folders stays. Raises StackError, also for a user who is none, or root."""
+    if not user.isdecimal() or int(user) == ROOT_UID:
+        raise StackError(
+            f"{USER_VARIABLE} is {user!r}, and the containers run as a user with a number, who is not root: "
+            f"`export {USER_VARIABLE}=$(id -u)`, or 1000 where you are root."
+        )
+    written = settings.offline_dir, settings.release_dir, settings.exchange_dir / "online"
+    mounted = (settings.service_dir(name) for name in ("redis", "elasticsearch/data", "triton"))
+    for folder in (*written, *mounted, settings.keys_file.parent):
         folder.mkdir(parents=True, exist_ok=True)
     prepare_feast_repo(settings)
     repository_key(settings)
-    for folder in written_folders(settings):
-        hand_over(folder, uid)
+    for folder in written:
+        hand_over(folder, int(user))
 
 
 if __name__ == "__main__":
-    run(lambda: main(load_settings(), dict(os.environ)), interrupted="interrupted")
+    run(lambda: main(load_settings(), os.environ.get(USER_VARIABLE, "")), interrupted="interrupted")

@@ -6,6 +6,7 @@ import fcntl
 import shutil
 import socket
 from collections.abc import Iterable
+from typing import Final
 
 import psutil
 
@@ -14,21 +15,21 @@ from online.stack.redis.service import LOCK
 from online.stack.service import LOOPBACK, Service, StackError
 from online.stack.triton.service import check_libpython, check_python
 
-NEEDED_BYTES = 2 * 10**9
-_LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1")
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 (compared, not bound)
+NEEDED_BYTES: Final = 2 * 10**9
+_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 (compared, not bound)
 
 
 def check(settings: Settings, services: Iterable[Service]) -> None:
     """Raises StackError with the first thing that keeps these services from being started."""
     services = tuple(services)
+    names = {service.name for service in services}
     check_python()
     check_software(settings, services)
-    if any(service.name == "triton" for service in services):
+    if "triton" in names:
         check_libpython()
     check_hosts(settings, services)
     check_disk(settings)
-    if any(service.name == "redis" for service in services):
+    if "redis" in names:
         check_containers(settings)
     check_ports(settings, services)
 
@@ -42,17 +43,16 @@ def check_software(settings: Settings, services: Iterable[Service]) -> None:
 def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
     """Refuse a host other than loopback for the four services: the server alone has keys."""
     for service in services:
-        host = getattr(settings, service.group).host
+        host, variable = getattr(settings, service.name).host, f"RECSYS_{service.name.upper()}__HOST"
         if host == _EVERYWHERE and service.name != "server":
             raise StackError(
-                f"RECSYS_{service.group.upper()}__HOST is {host!r}, which would open {service.title} to everybody, and "
-                f"the local {service.title} listens on {LOOPBACK} alone: unset it; to open the server, set "
-                "RECSYS_SERVER__HOST."
+                f"{variable} is {host!r}, which would open {service.title} to everybody, and the local {service.title} "
+                f"listens on {LOOPBACK} alone: unset it; to open the server, set RECSYS_SERVER__HOST."
             )
-        if host not in (*_LOOPBACK_NAMES, _EVERYWHERE):
+        if host not in (LOOPBACK, "localhost", "::1", _EVERYWHERE):
             raise StackError(
-                f"RECSYS_{service.group.upper()}__HOST is {host!r}, but the local stack runs on this machine: "
-                "unset it, or use Docker for services elsewhere."
+                f"{variable} is {host!r}, but the local stack runs on this machine: unset it, or use Docker for "
+                "services elsewhere."
             )
         if service.name == "elasticsearch" and settings.elasticsearch.scheme != "http":
             raise StackError(
@@ -63,8 +63,7 @@ def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
 def check_disk(settings: Settings) -> None:
     folder = settings.exchange_dir
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < NEEDED_BYTES:
+    if (free := shutil.disk_usage(folder).free) < NEEDED_BYTES:
         raise StackError(
             f"the disk of {folder} has {free / 1e9:.1f} GB free and {NEEDED_BYTES / 1e9:.0f} GB are needed: "
             "make room, or choose another folder with RECSYS_EXCHANGE_DIR."
@@ -87,17 +86,16 @@ def check_containers(settings: Settings) -> None:
 
 def check_ports(settings: Settings, services: Iterable[Service]) -> None:
     claimed: dict[int, str] = {}
-    for service in services:
-        for port in service.ports:
-            for number in port.numbers(settings):
-                if number in claimed:
-                    raise StackError(f"{port.variable} and {claimed[number]} are both {number}: change one of them.")
-                claimed[number] = port.variable
-                if is_taken(number):
-                    raise StackError(
-                        f"port {number}, which {service.title} needs, is taken by {holder(number)}: "
-                        f"stop that, or choose another port with {port.variable}."
-                    )
+    taking = ((each, port, number) for each in services for port in each.ports for number in port.numbers(settings))
+    for service, port, number in taking:
+        if number in claimed:
+            raise StackError(f"{port.variable} and {claimed[number]} are both {number}: change one of them.")
+        claimed[number] = port.variable
+        if is_taken(number):
+            raise StackError(
+                f"port {number}, which {service.title} needs, is taken by {holder(number)}: "
+                f"stop that, or choose another port with {port.variable}."
+            )
 
 
 def is_taken(port: int) -> bool:
@@ -111,12 +109,11 @@ def is_taken(port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Process that listens on a port, as far as this user may know."""
+    """The process that listens on a port, as far as this user may know."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
-                if connection.pid is None:
-                    break
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid is not None:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         pass

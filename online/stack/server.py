@@ -1,24 +1,33 @@
-"""The Flask server, as the stack runs it: gunicorn over the app factory."""
+"""The server, as the stack runs it: gunicorn over the app factory.
+
+`make serve` where it runs already adds new workers, then takes the old ones away. gunicorn's own signals do it: TTIN
+adds a worker, which imports the code as it is now, TTOU takes the oldest away once it has answered what it had in hand.
+All of them accept from one socket, so no request is lost.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
+import psutil
 import requests
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import VERSION
-from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
-from online.clients.redis_connection import connect
-from online.stack.service import BIN, LOOPBACK, NeedsActionError, NotReadyError, Port, Program, Service, ask
+from online.clients.redis import connect
+from online.stack.service import BIN, ROOT, NeedsActionError, NotReadyError, Port, Program, Service, StackError
+
+if TYPE_CHECKING:
+    from online.stack.supervision import Supervisor
 
 COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_asgi()")
-
-
-def _release_is_live(settings: Settings) -> bool:
-    with connect(settings.redis) as redis:
-        return bool(redis.exists(LIVE_KEY))
+_TRIAL: Final = "import os; from online.main.s1_server import create_app; create_app(); os._exit(0)"
 
 
 class Server(Service):
@@ -26,12 +35,8 @@ class Server(Service):
 
     name = "server"
     title = "The server"
-    group = "server"
     ports = (Port(("server", "port"), 5000),)
     ready_within_s = 60.0
-
-    def prepare(self, settings: Settings) -> None:
-        """Do nothing."""
 
     def missing(self, settings: Settings) -> str | None:
         return None if (BIN / "gunicorn").is_file() else f"gunicorn is missing from {BIN}"
@@ -41,19 +46,67 @@ class Server(Service):
 
     def version(self, settings: Settings) -> str:
         """Ready are its services and a release, or NotReadyError says what the server says is missing."""
-        port = settings.server.port
-        ask("The server", port, "/healthz")
-        try:
-            with local_session() as session:
-                answer = session.get(f"http://{LOOPBACK}:{port}/readyz", timeout=10).json()
-        except (requests.RequestException, ValueError) as error:
-            raise NotReadyError(f"the server does not answer to /readyz on port {port} yet") from error
+        self.ask(settings, "/healthz")
+        statuses = (requests.codes.ok, requests.codes.service_unavailable)
+        answer = self.ask(settings, "/readyz", timeout_s=10, statuses=statuses).json()
         if answer["ready"]:
             return VERSION
         absent = [service["message"] for service in answer["services"].values() if not service["ready"]]
-        if not absent and not _release_is_live(settings):
-            raise NeedsActionError(answer["message"])
+        if not absent:
+            with connect(settings.redis) as redis:
+                if not redis.exists(LIVE_KEY):
+                    raise NeedsActionError(answer["message"])
         raise NotReadyError(" ".join(absent) or answer.get("message", "a release is being opened"))
 
 
 SERVER: Final = Server()
+
+
+def renew(settings: Settings, supervisor: Supervisor) -> None:
+    """Have new workers take over in a server that runs, with the code as it is now. Returns when they have.
+
+    Raises StackError; if the code does not start, before the server that runs is touched.
+    """
+    _try_to_start(settings)
+    before, gunicorn = workers(settings), psutil.Process(supervisor.processes()[SERVER.name]["pid"])
+    children = len(gunicorn.children())
+    try:  # signals of one kind do not queue: each is sent when the last one has had its effect
+        for number in range(1, settings.server.workers + 1):
+            supervisor.signal(SERVER, "TTIN")
+            _until(lambda: len(gunicorn.children()), children + number)
+        _until(lambda: len(workers(settings) - before), settings.server.workers)
+    except RetryError as error:
+        raise StackError(
+            f"the server's new workers do not answer after {SERVER.ready_within_s:g} s, so the old ones go on with "
+            f"them: see {SERVER.log(settings)}"
+        ) from error
+    for number in range(1, len(before) + 1):
+        supervisor.signal(SERVER, "TTOU")
+        _until(lambda: len(before - workers(settings)), number)
+
+
+def workers(settings: Settings) -> set[int]:
+    """Process ids of the workers that answer; gunicorn's configuration keeps a file for each."""
+    return {int(path.name) for path in settings.started_workers_dir.iterdir()}
+
+
+def _until(count: Callable[[], int], at_least: int) -> None:
+    """Raises RetryError."""
+    within = stop_after_delay(SERVER.ready_within_s)
+    Retrying(stop=within, wait=wait_fixed(0.1), retry=retry_if_result(lambda now: now < at_least))(count)
+
+
+def _try_to_start(settings: Settings) -> None:
+    """Start the application in a process of its own: a worker that does not start ends gunicorn, and all others."""
+    again = "The server that runs goes on. Mend the code, then run `make serve` again."
+    environment = {**os.environ, **SERVER.program(settings).environment, "RECSYS_SERVER__WARM_UP_S": "0"}
+    command, within_s = [sys.executable, "-c", _TRIAL], SERVER.ready_within_s
+    try:
+        tried = subprocess.run(
+            command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=within_s
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StackError(f"the server's code did not start within {error.timeout:g} s. {again}") from error
+    if tried.returncode:
+        end = "\n".join(tried.stderr.strip().splitlines()[-20:])
+        raise StackError(f"the server's code does not start. {again} The end of what it said:\n{end}")

@@ -1,14 +1,13 @@
-"""Description of a service, with Docker and without: one class a service.
+"""What there is to know about a service of the local stack: one class a service, which the commands start and ask.
 
-The local stack is started from these; `docker-compose.yml` and `.env` are written by hand and a test holds
-them against the same classes.
+In containers the same services are described by docker-compose.yml and .env; a test holds the two against each other.
 """
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final
@@ -48,16 +47,12 @@ class Port:
 
     def number(self, settings: Settings) -> int:
         group, name = self.setting
-        number: int = getattr(getattr(settings, group), name)
-        return number
+        return int(getattr(getattr(settings, group), name))
 
     def numbers(self, settings: Settings) -> range:
         """All that the service takes."""
-        first = self.number(settings)
-        return range(first, first + (self.in_a_row if self._is_of_a_cluster(settings) else 1))
-
-    def _is_of_a_cluster(self, settings: Settings) -> bool:
-        return bool(getattr(getattr(settings, self.setting[0]), "cluster", False))
+        cluster = getattr(getattr(settings, self.setting[0]), "cluster", False)
+        return range(self.number(settings), self.number(settings) + (self.in_a_row if cluster else 1))
 
     @property
     def variable(self) -> str:
@@ -81,37 +76,18 @@ def cluster_program(settings: Settings, service: str) -> Program:
             f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin in the group recsys.clusters starts several "
             f"nodes of {service}: unset it, or install one."
         )
-    command = (sys.executable, "-m", plugin.module, service)
-    return Program(command, environment=settings.environment())
-
-
-@dataclass(frozen=True)
-class Container:
-    """The same service in a container: in its maker's image, or in the one that is built here."""
-
-    image: str  # the maker's, without tag
-    tag: str
-    tag_variable: str  # its name in .env
-    command: tuple[str, ...]  # empty: the image's own
-    mounts: Mapping[str, str]  # folder below the exchange folder's online/ -> path in the container
-    healthcheck: tuple[str, ...]  # in the maker's image
-    built_healthcheck: tuple[str, ...]  # in the image built here, which has neither curl nor valkey-cli
-    environment: Mapping[str, str] = field(default_factory=dict)
-    secrets: tuple[str, ...] = ()  # names of files in /run/secrets
+    return Program((sys.executable, "-m", plugin.module, service), environment=settings.environment())
 
 
 class Service(ABC):
-    """A service of the stack: what there is to know about it, with Docker and without."""
+    """A program of the stack."""
 
-    name: ClassVar[str]  # program name, folder name and compose service name
+    name: ClassVar[str]  # of its program, its folder, its group in `Settings` and its container
     title: ClassVar[str]  # how it is called in a sentence
-    group: ClassVar[str]  # its group in `Settings`
     ports: ClassVar[tuple[Port, ...]]
     ready_within_s: ClassVar[float] = 120.0
-    container: ClassVar[Container | None] = None  # None: built from this repository
 
-    @abstractmethod
-    def prepare(self, settings: Settings) -> None:
+    def prepare(self, settings: Settings) -> None:  # noqa: B027 (the server has nothing to prepare)
         """Lay out folders and static files before it starts. Safe to repeat."""
 
     @abstractmethod
@@ -129,6 +105,20 @@ class Service(ABC):
     def log(self, settings: Settings) -> Path:
         return settings.service_dir("logs") / f"{self.name}.log"
 
+    def ask(
+        self, settings: Settings, path: str, timeout_s: float = 2.0, statuses: Collection[int] = (requests.codes.ok,)
+    ) -> requests.Response:
+        """GET from its first port. Raises NotReadyError unless it answers with one of ``statuses``."""
+        port = self.ports[0].number(settings)
+        try:
+            with local_session() as session:
+                response = session.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s)
+        except requests.RequestException as error:
+            raise NotReadyError(f"{self.title} does not answer on port {port} yet") from error
+        if response.status_code not in statuses:
+            raise NotReadyError(f"{self.title} answers {response.status_code} to {path}")
+        return response
+
 
 def run(command: Callable[[], None], *, interrupted: str) -> None:
     """Run a command of the stack; what it cannot do, or the system refuses, ends the process with one sentence."""
@@ -140,15 +130,3 @@ def run(command: Callable[[], None], *, interrupted: str) -> None:
         sys.exit(system_problem(error))
     except KeyboardInterrupt:
         sys.exit(interrupted)
-
-
-def ask(service: str, port: int, path: str, timeout_s: float = 2.0) -> requests.Response:
-    """GET from a service on this machine. Raises NotReadyError unless it answers 200."""
-    try:
-        with local_session() as session:
-            response = session.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s)
-    except requests.RequestException as error:
-        raise NotReadyError(f"{service} does not answer on port {port} yet") from error
-    if response.status_code != requests.codes.ok:
-        raise NotReadyError(f"{service} answers {response.status_code} to {path}")
-    return response

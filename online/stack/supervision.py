@@ -12,8 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from xmlrpc.client import Fault, ServerProxy
@@ -54,6 +54,16 @@ def describe(service: Service, settings: Settings) -> str:
     program = service.program(settings)
     environment = {**program.environment, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
     return json.dumps({"command": program.command, "directory": str(ROOT), "environment": environment}, indent=1)
+
+
+@contextmanager
+def _said_of(service: Service, done: str, *no_matter: int) -> Iterator[None]:
+    """Turn supervisord's faults into StackError, but for those that do not matter."""
+    try:
+        yield
+    except Fault as fault:
+        if fault.faultCode not in no_matter:
+            raise StackError(f"{service.title} could not be {done}: {fault.faultString}") from fault
 
 
 class Supervisor:
@@ -102,9 +112,8 @@ class Supervisor:
         try:
             self._until(running=True)
         except RetryError as error:
-            raise StackError(
-                f"supervisord does not answer: see {log(self._settings)}, then run `make down`."
-            ) from error
+            what = f"supervisord does not answer: see {log(self._settings)}, then run `make down`."
+            raise StackError(what) from error
 
     def _until(self, *, running: bool) -> None:
         """Wait for supervisord to answer, or to answer no more. Raises RetryError."""
@@ -117,28 +126,19 @@ class Supervisor:
 
     def run(self, service: Service) -> None:
         """Start a program, unless it runs."""
-        try:
+        with _said_of(service, "started", Faults.ALREADY_STARTED):
             self._rpc.startProcess(service.name, False)
-        except Fault as fault:
-            if fault.faultCode != Faults.ALREADY_STARTED:
-                raise StackError(f"{service.title} could not be started: {fault.faultString}") from fault
 
     def signal(self, service: Service, name: str) -> None:
         """Send a signal to a program that runs. Raises StackError."""
-        try:
+        with _said_of(service, f"sent {name}"):
             self._rpc.signalProcess(service.name, name)
-        except Fault as fault:
-            raise StackError(f"{service.title} could not be sent {name}: {fault.faultString}") from fault
 
     def stop(self, service: Service) -> None:
         """Stop a program and wait for its end, unless it is stopped."""
-        if not self.running:
-            return
-        try:
-            self._rpc.stopProcess(service.name, True)
-        except Fault as fault:
-            if fault.faultCode not in (Faults.NOT_RUNNING, Faults.BAD_NAME):
-                raise StackError(f"{service.title} could not be stopped: {fault.faultString}") from fault
+        if self.running:
+            with _said_of(service, "stopped", Faults.NOT_RUNNING, Faults.BAD_NAME):
+                self._rpc.stopProcess(service.name, True)
 
     def shutdown(self) -> None:
         """End every program and supervisord itself, and whatever of the stack is left behind after that."""

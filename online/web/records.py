@@ -143,7 +143,6 @@ def log_as_json() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for each search otherwise
 
 
 # --- the metrics

@@ -37,7 +37,7 @@ from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from online.stack.free_ports import on_free_ports
+from online.stack.catalogue import on_free_ports
 from research.bench.load import (
     ANSWERED,
     Answered,

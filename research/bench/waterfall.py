@@ -32,8 +32,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.settings import Settings
-from online.clients.base import Client
-from online.clients.deadline import Deadline
+from online.clients.base import Client, Deadline
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
 from online.clients.redis import RedisUsers

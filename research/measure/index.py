@@ -38,8 +38,8 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run, whole_numbers
 from offline_to_online.rows import ItemRow, Search, item_rows, sampled_searches
+from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ChannelIndex, ElasticsearchStore, delete_index, write_items
-from online.clients.elastic import connect
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
         "candidates": manifest.recipe.recall.candidates,
         "rows": [],
     }
-    with ElasticsearchStore(settings).reaching(), connect(settings.elasticsearch, timeout_s=WAITS_S) as client:
+    with ElasticsearchStore(settings).reaching(), elastic_client(settings, WAITS_S) as client:
         rows = measure_growth(client, settings, manifest, sizes) if sizes else measure(client, settings, manifest)
         try:
             for row in rows:

@@ -22,8 +22,7 @@ from extras.experiments.store import ExperimentStore
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
-from online.clients.redis import RedisUsers, UserQuery
-from online.clients.redis_connection import set_copies
+from online.clients.redis import RedisUsers, UserQuery, set_copies
 from tests.cluster.redis_cluster import masters, own_cluster, server_process
 from tests.unit.extras.experiments.contracts import ExperimentStoreContract
 

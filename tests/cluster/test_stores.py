@@ -92,7 +92,7 @@ def asked(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def node_process(settings: Settings, number: int) -> psutil.Process:
     for process in members(settings):
         command = process.cmdline()
-        if "online.stack.elasticsearch.node" in command and f"node-{number}" in command:
+        if "online.stack.elasticsearch.node" in command and f"node.name=node-{number}" in command:
             return process
     raise AssertionError(f"no node {number}")
 

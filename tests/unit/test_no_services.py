@@ -17,8 +17,9 @@ from data_exchange_center.settings import (
     Settings,
     TritonSettings,
 )
+from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.redis import RedisStore
-from online.clients.elastic import connect as connect_elasticsearch
+from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
 from online.clients.redis import RedisUsers
 from online.clients.triton import TritonScores
@@ -26,7 +27,7 @@ from tests.no_services import PORTS, ServiceReachedError, services_refused
 
 
 def _elasticsearch() -> None:
-    with connect_elasticsearch(ElasticsearchSettings(), timeout_s=1.0) as client:
+    with elastic_client(Settings(), timeout_s=1.0) as client:
         client.info()
 
 
@@ -34,7 +35,8 @@ pytest_plugins = ("pytester",)
 REACHING: dict[str, tuple[int, Callable[[], object]]] = {
     "Redis, the server's client": (6379, lambda: RedisUsers(RedisSettings()).ping()),
     "Redis, a step's": (6379, lambda: RedisStore(Settings()).live()),
-    "Elasticsearch": (9200, _elasticsearch),
+    "Elasticsearch, the server's client": (9200, lambda: ElasticItems(ElasticsearchSettings()).ping()),
+    "Elasticsearch, a step's": (9200, _elasticsearch),
     "Feast": (6566, lambda: FeastFeatures(FeastSettings()).ping()),
     "Triton by HTTP": (8000, lambda: TritonScores(TritonSettings()).ping()),
     "Triton by gRPC": (8001, lambda: grpc.insecure_channel(TritonSettings().grpc_addresses[0])),

@@ -7,27 +7,22 @@ Run     python -m online.stack.elasticsearch.jars FOLDER
 
 from __future__ import annotations
 
-import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.steps import progress
 from online.stack.service import StackError, run
 
 LOCK: Final = Path(__file__).with_name("jars.lock")
-# A plugin has a class loader of its own: its jars must not be on the module path too.
-_PLUGIN: Final = re.compile(r"(netty-|transport-netty4-)")
 
 
-@dataclass(frozen=True)
-class Jar:
+class Jar(NamedTuple):
     """One line of jars.lock: ``group:artifact:version sha256``."""
 
     coordinate: str
@@ -40,25 +35,25 @@ class Jar:
 
     @property
     def in_plugin(self) -> bool:
-        return bool(_PLUGIN.match(self.filename))
+        """A plugin has a class loader of its own: its jars must not be on the class path too."""
+        return self.filename.startswith(("netty-", "transport-netty4-"))
 
 
 @cache
-def locked_jars(lock: Path = LOCK) -> tuple[Jar, ...]:
-    return tuple(Jar(*line.split()) for line in lock.read_text(encoding="utf-8").splitlines() if line)
+def locked_jars() -> tuple[Jar, ...]:
+    return tuple(Jar(*line.split()) for line in LOCK.read_text(encoding="utf-8").splitlines() if line)
 
 
-def fetch(jar: Jar, folder: Path) -> bool:
-    """Bring a jar unless its locked bytes are there already; True when it was brought.
+def fetch(jar: Jar, folder: Path) -> None:
+    """Bring a jar unless its locked bytes are there; an interrupted download leaves nothing that looks whole.
 
-    It is written under a temporary name and renamed, so an interrupted download leaves nothing that looks whole.
     Raises StackError when it cannot be brought or is not what was locked.
     """
     from maven_artifact import Artifact, Downloader, RequestException  # where nothing is fetched, it is not installed
 
     path = folder / jar.filename
     if path.is_file() and sha256(path) == jar.sha256:
-        return False
+        return
     with written_in_place(path) as temporary:
         try:
             Downloader().download(Artifact.parse(jar.coordinate), str(temporary))
@@ -67,13 +62,11 @@ def fetch(jar: Jar, folder: Path) -> bool:
                 f"{jar.coordinate} could not be brought from Maven Central ({error}): is the network there? "
                 "Run `make services` again; what was brought already is kept."
             ) from error
-        found = sha256(temporary)
-        if found != jar.sha256:
+        if (found := sha256(temporary)) != jar.sha256:
             raise StackError(
                 f"{jar.coordinate}: sha256 is {found}, {LOCK.name} says {jar.sha256}. "
                 "The download is not what was locked: run `make services` again."
             )
-    return True
 
 
 def fetch_all(folder: Path) -> None:
@@ -81,9 +74,8 @@ def fetch_all(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     jars = locked_jars()
     with redirect_stdout(StringIO()), ThreadPoolExecutor(8) as pool:  # the downloader prints two lines a jar
-        list(
-            progress(pool.map(lambda jar: fetch(jar, folder), jars), total=len(jars), desc="Elasticsearch", unit="jar")
-        )
+        fetched = pool.map(lambda jar: fetch(jar, folder), jars)
+        list(progress(fetched, total=len(jars), desc="Elasticsearch", unit="jar"))
 
 
 if __name__ == "__main__":

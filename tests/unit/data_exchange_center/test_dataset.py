@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
+from data_exchange_center.dataset import MAX_INTEGER, Dataset, HoldoutRule, ItemNumber, OwnIds, kind_of, own_id
 from tests.datasets import STARS
 
 LENGTHS = st.lists(st.integers(0, 400), max_size=20)
@@ -37,17 +37,13 @@ def test_a_share_of_what_it_divides_is_whole(percent: int, length: int) -> None:
     [
         ({"share": 0.1, "at_least": 20}, "at_least is 20, above at_most, which is 10"),
         ({"last": 5, "at_most": 2}, "at_least and at_most are bounds of a share"),
-        ({"last": 5, "at_least": 2}, "at_least and at_most are bounds of a share"),
+        ({}, "either last or share"),
+        ({"last": 3, "share": 0.1}, "either last or share"),
     ],
 )
 def test_bounds_that_cannot_hold_are_refused(rule: dict[str, float], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         HoldoutRule.model_validate(rule)
-
-
-def test_the_longest_holdout_is_known() -> None:
-    assert HoldoutRule(last=7).longest == 7
-    assert HoldoutRule(share=0.1, at_most=5).longest == 5
 
 
 def test_a_number_is_stored_in_its_unit_and_zero_where_unknown() -> None:
@@ -71,7 +67,25 @@ def test_it_comes_back_from_json() -> None:
     assert STARS.rating_codes == 6
 
 
-@pytest.mark.parametrize("rule", [{}, {"last": 3, "share": 0.1}])
-def test_a_holdout_is_a_number_or_a_share(rule: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match="either last or share"):
-        HoldoutRule.model_validate(rule)
+numbers = st.lists(st.integers(1, MAX_INTEGER), unique=True, max_size=20)
+
+
+@given(st.lists(st.text(min_size=1), unique=True, max_size=20))
+def test_strings_of_any_content_go_both_ways(texts: list[str]) -> None:
+    known = OwnIds(range(1, len(texts) + 1), texts, "string")
+    assert list(known.values()) == texts
+    assert all(known[number] == text for text, number in known.numbers.items())
+    assert {kind_of(own) for own in known.values()} <= {"string"}
+
+
+def test_a_string_of_digits_stays_one() -> None:
+    assert own_id("7", "string") == "7"
+    assert own_id("7", "integer") == 7
+
+
+def test_a_number_that_nobody_has_is_not_there() -> None:
+    known = OwnIds([1], ["u-1"], "string")
+    assert 2 not in known
+    assert "u-2" not in known.numbers
+    with pytest.raises(ValueError, match="zip"):
+        OwnIds([1, 2], ["u-1"], "string")

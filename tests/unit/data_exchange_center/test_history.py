@@ -40,7 +40,3 @@ def test_nobody_has_a_negative_age() -> None:
 @given(events, st.integers(0, 2**40))
 def test_a_request_sees_what_is_older_than_its_second(rows: list[tuple[int, int, int]], second: int) -> None:
     assert rows_of(history(rows).as_of(second)) == [row for row in rows if row[2] < second]
-
-
-def test_an_empty_history_is_a_history() -> None:
-    assert len(History.empty()) == 0

@@ -1,6 +1,10 @@
 """A step ends on a user's mistake with one sentence."""
 
-import errno
+from __future__ import annotations
+
+import argparse
+import io
+import pickle
 import shlex
 import subprocess
 import sys
@@ -8,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from data_exchange_center import steps as module
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center.steps import StepError, progress, run, whole_numbers
 
 
 class FullError(RecsysError):
@@ -42,14 +47,6 @@ def test_a_folder_that_cannot_be_made_is_a_sentence_with_its_path(tmp_path: Path
     assert str(file / "online") in str(caught.value)
     assert "RECSYS_EXCHANGE_DIR" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_full_disk_is_a_sentence() -> None:
-    def main(settings: Settings) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(SystemExit, match=r"No space left on device.*make room"):
-        run(main)
 
 
 PRINTS = "from data_exchange_center.steps import run; run(lambda _: print('x' * 100_000))"
@@ -85,8 +82,62 @@ def test_a_bug_keeps_its_stack_trace() -> None:
         run(main)
 
 
-def test_main_is_given_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECSYS_SERVER__PORT", "5123")
-    seen: list[Settings] = []
-    run(seen.append)
-    assert seen[0].server.port == 5123
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    stream = Terminal()
+    assert list(progress(range(3), "films", stream=stream, unit="film", mininterval=0)) == [0, 1, 2]
+    assert "\r" in stream.getvalue()
+    assert "3/3" in stream.getvalue()
+
+
+def test_a_file_gets_nothing_of_what_is_over_soon() -> None:
+    stream = io.StringIO()
+    assert list(progress(range(3), "films", stream=stream, leave=False)) == [0, 1, 2]
+    assert stream.getvalue() == ""
+
+
+def test_a_file_gets_lines_and_no_carriage_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINE_EVERY_S", 1e-9)
+    stream = io.StringIO()
+    with progress(total=4, desc="ranker", unit="batch", stream=stream) as bar:
+        for loss in range(4):
+            bar.set_postfix(loss=loss, refresh=False)
+            bar.update()
+    lines = stream.getvalue().splitlines()
+    assert "\r" not in stream.getvalue()
+    assert lines[1].startswith("ranker: 2 of 4 batch (50%), 00:00 gone, 00:00 to go, loss=1")
+    assert lines[-1].startswith("ranker: 4 of 4")
+    assert all(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("4", (4,)), ("1,4,16", (1, 4, 16)), ("60000, 3883", (3883, 60_000)), ("4,1,4", (1, 4))],
+)
+def test_numbers_are_ascending_and_each_is_there_once(text: str, numbers: tuple[int, ...]) -> None:
+    assert whole_numbers(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", ",", "4,", "0", "1,0", "-1", "1.5", "1;4", "four", "²"])
+def test_anything_else_is_one_sentence(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--factors", type=whole_numbers)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--factors={text}"])
+    assert f"whole numbers from 1 on with commas between are expected, found {text!r}" in capsys.readouterr().err
+
+
+def test_the_message_is_the_problem_and_the_remedy() -> None:
+    error = StepError("Redis does not answer", "Run `make up`.")
+    assert str(error) == "Redis does not answer. Run `make up`."
+    assert (error.problem, error.remedy) == ("Redis does not answer", "Run `make up`.")
+    assert str(StepError("x is missing: run s1")) == "x is missing: run s1"
+
+
+def test_an_error_crosses_processes_whole() -> None:
+    there = pickle.loads(pickle.dumps(StepError("Redis does not answer", "Run `make up`.")))
+    assert (str(there), there.remedy) == ("Redis does not answer. Run `make up`.", "Run `make up`.")

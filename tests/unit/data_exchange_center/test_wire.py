@@ -1,10 +1,16 @@
 """Byte layouts of the stores."""
 
+from __future__ import annotations
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.crc import key_slot
 
 from data_exchange_center import wire
+from data_exchange_center.recipes import SOURCE
+from data_exchange_center.wire import RedisLayout, hybrid_scores, product_of_score, replacement, score_of_product
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False)))
@@ -25,3 +31,68 @@ def test_names_of_two_releases_never_meet() -> None:
     names = {f(release) for release in ("a1", "b2") for f in (wire.manifest_key, wire.popular_key, wire.item_index)}
     assert len(names) == 6
     assert wire.user_key("a1", 1) != wire.user_key("a1", 11)
+
+
+PRODUCTS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)
+
+
+@given(PRODUCTS)
+def test_scores_are_positive_in_the_order_of_the_products_and_lead_back_to_them(values: list[float]) -> None:
+    products = np.array(values)
+    scores = score_of_product(products)
+    assert (scores > 0).all()
+    assert (np.diff(scores[np.argsort(products)]) >= 0).all()
+    np.testing.assert_allclose(product_of_score(scores), products, rtol=1e-9, atol=1e-9)
+
+
+def test_elasticsearchs_own_examples() -> None:
+    np.testing.assert_array_equal(score_of_product(np.array([0.0, 2.0, -1.0, -3.0])), [1.0, 3.0, 0.5, 0.25])
+    assert np.isnan(score_of_product(np.array([np.nan]))).all()
+    assert score_of_product(np.zeros(1, np.float32)).dtype == np.float32
+
+
+@pytest.mark.filterwarnings("error")
+def test_genres_and_vectors_add_up() -> None:
+    channel = SOURCE.recall.channels[0].model_copy(update={"term_weight": 2.0, "vector_weight": 0.5})
+    products = np.array([1.0, -1.0, np.nan, np.nan])
+    scores = hybrid_scores(products, np.array([True, False, True, False]), channel)
+    np.testing.assert_array_equal(scores, [2.0 + 0.5 * 2.0, 0.5 * 0.5, 2.0, np.nan])
+
+
+RELEASE = "aaaaaaaaaaaa"
+FOR_ALL = wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY, wire.manifest_key(RELEASE)
+
+
+def slot(key: str) -> int:
+    return key_slot(key.encode())
+
+
+@pytest.mark.parametrize("userid", [1, "anna", "{x}", "}{", "a:b"])
+def test_in_a_cluster_all_that_a_request_reads_is_in_one_slot(userid: int | str) -> None:
+    layout, log = RedisLayout(cluster=True), wire.event_log_key("films", wire.event_partition(userid))
+    keys = {layout.user(RELEASE, userid), wire.user_events_key("films", userid), log}
+    keys |= {wire.noted_events_key("films", userid), wire.exposures_key(wire.event_partition(userid))}
+    keys |= {layout.beside(key, userid) for key in FOR_ALL}
+    assert len({slot(key) for key in keys}) == 1
+
+
+def test_every_partition_has_a_copy_of_what_is_for_all() -> None:
+    layout = RedisLayout(cluster=True)
+    for key in FOR_ALL:
+        read = {layout.beside(key, userid) for userid in range(1_000)}
+        assert read == set(layout.copies(key))
+        assert len(read) == wire.EVENT_PARTITIONS
+        assert key not in read
+
+
+def test_on_one_server_the_keys_are_what_they_were() -> None:
+    layout = RedisLayout()
+    assert layout.user(RELEASE, "anna") == f"ml:{RELEASE}:user:anna"
+    assert [layout.beside(key, "anna") for key in FOR_ALL] == list(FOR_ALL)
+    assert all(layout.copies(key) == () for key in FOR_ALL)
+
+
+def test_what_replaces_a_key_is_in_its_slot_and_of_its_release() -> None:
+    for key in (wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)):
+        assert slot(replacement(key)) == slot(key)
+        assert replacement(key).startswith(f"ml:{RELEASE}:")

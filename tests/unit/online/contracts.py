@@ -251,11 +251,6 @@ class ElasticItemsContract(SearchContract):
         with pytest.raises(GoneError):
             list(client.indexed(NOWHERE, world.itemids, channels))
 
-    def test_count_of_a_genre(self, client: ElasticItems, world: World) -> None:
-        for genre in (1, 2, 3, 4):
-            assert client.count(world.release, genre) == sum(genre in codes for codes in world.genres.values())
-        assert client.count(world.release, 77) == 0
-
     def test_searches_are_counted(self, client: ElasticItems, world: World) -> None:
         before = client.searches(world.release)
         client.call(self._query(world, 1))

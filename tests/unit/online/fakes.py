@@ -146,7 +146,7 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
     def _world(self, release: str) -> World:
         self._seen()
         if release not in self.worlds:
-            raise GoneError(self.service, "answered with an error (NotFoundError)")
+            raise GoneError(self.service, "has no items of this release")
         return self.worlds[release]
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
@@ -156,10 +156,6 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
             world.search(channel, query.vectors.get(channel.name), query.terms, query.seen, query.recall.candidates)
             for channel in query.recall.searched
         )
-
-    def count(self, release: str, genre: int) -> int:
-        with self._asking("count"):
-            return sum(genre in codes for codes in self._world(release).genres.values())
 
     def searches(self, release: str) -> int:
         with self._asking("searches"):

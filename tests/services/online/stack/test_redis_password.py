@@ -9,21 +9,20 @@ from pathlib import Path
 
 import pytest
 import redis
+import yaml
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from online.stack.catalogue import by_name
-from online.stack.redis.service import PASSWORD_FILE, binary
-from online.stack.service import LOOPBACK
+from online.stack.redis.service import binary
+from online.stack.service import LOOPBACK, ROOT
 from tests.free_ports import settings_on_free_ports
 
 
 def container_command(service: str, secret: Path, **changes: str) -> list[str]:
     """What the container runs, on this machine: the secret elsewhere, and some words of the shell's line replaced."""
-    container = by_name(service).container
-    assert container
-    shell, option, line = container.command
-    for old, new in {"$$": "$", PASSWORD_FILE: str(secret), **changes}.items():
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    shell, option, line = compose["services"][service]["command"]
+    for old, new in {"$$": "$", "/run/secrets/redis_password": str(secret), **changes}.items():
         assert old in line
         line = line.replace(old, new)
     return [shell, option, line]

@@ -15,7 +15,7 @@ import requests
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings, Settings
-from online.stack import renewal
+from online.stack import server as stack_server
 from online.web.asgi import RETRY_AFTER_S
 from tests.free_ports import settings_on_free_ports
 from tests.metrics_page import requests_of, value
@@ -109,9 +109,9 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
         assert requests_of(page(), 404, "not_found", "unmatched") == 30
         until(lambda: value(page(), "threads") == 6)
         former = master.children()
-        until(lambda: renewal.workers(settings) == {worker.pid for worker in former})
+        until(lambda: stack_server.workers(settings) == {worker.pid for worker in former})
         former[0].kill()
-        until(lambda: former[0].pid not in renewal.workers(settings) and len(renewal.workers(settings)) == 2)
+        until(lambda: former[0].pid not in stack_server.workers(settings) and len(stack_server.workers(settings)) == 2)
         assert value(page(), "threads") == 6  # the dead one's threads are gone, the new one's have come
         assert requests_of(page(), 404, "not_found", "unmatched") == 30  # what the dead one counted stays
         left = [path.name for path in settings.service_dir("server").rglob("*.db")]

@@ -17,7 +17,7 @@ from extras.events import log as functions
 from extras.events.compaction import unneeded
 from extras.events.events import Event, Logged, updated
 from extras.events.log import MOST_COUNTING, Call, EventLog, Recording, TooManyEventsError
-from online.clients import deadline
+from online.clients import base
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser
 from tests.datasets import STARS
@@ -34,10 +34,11 @@ class MadeUpRedis:
         self.counting = counting  # user -> eventids
         self.now = 0.0
         monkeypatch.setattr(functions, "run", self.run)
-        monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: self.now))
+        clock = SimpleNamespace(monotonic=lambda: self.now, perf_counter=lambda: self.now)
+        monkeypatch.setattr(base, "time", clock)
 
     def run(self, client: Any, calls: Sequence[Call], replicas: int, timeout_s: float) -> list[Any]:
-        current = deadline.current()
+        current = base.current()
         assert current is not None
         if not current.left():
             raise TimeoutError
@@ -70,7 +71,7 @@ def test_what_is_not_needed_may_take_longer_to_find_than_redis_may_to_answer(mon
     there = MadeUpRedis(monkeypatch, {7: {each.event.eventid for each in user.events}})
 
     def slowly(userid: OwnId, dataset: str) -> set[str]:
-        assert deadline.current() is None
+        assert base.current() is None
         there.now += 3.0  # a release was opened
         return unneeded([(user, release)])  # type: ignore[list-item]
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Event
+
 import numpy as np
+import pytest
 
 from data_exchange_center.channels import HistorySum
-from offline.data.lists import recall_lists
+from offline.data.lists import Lists, made_ahead, recall_lists, sampled
 from offline.data.requests import Points
 from offline.data.sequences import Sequences
 
@@ -21,3 +28,115 @@ def test_an_age_beyond_the_four_bytes_is_the_longest_there_is() -> None:
     points, nobody = Points(np.array([0, 0]), np.array([1, 2]), times[1:]), np.zeros((1, 0), int)
     found = recall_lists(data, points, nobody, [channel], [1.0], size=2, history=2)
     assert found.ages.tolist() == [[40, 0], [2**31 - 1, 2**31 - 1]]
+
+
+PATIENCE_S = 20
+
+
+def test_all_are_there_in_their_order() -> None:
+    assert list(made_ahead(iter(range(5)))) == list(range(5))
+    assert not list(made_ahead(iter(())))
+
+
+def test_the_next_is_made_while_one_is_used() -> None:
+    made = [Event() for _ in range(3)]
+
+    def items() -> Iterator[int]:
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    for number in made_ahead(items()):
+        assert all(event.wait(PATIENCE_S) for event in made[: number + 2])
+        assert not any(event.is_set() for event in made[number + 2 :])
+
+
+def test_who_stops_early_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    found = made_ahead(itertools.count())
+    assert next(found) == 0
+    (started,) = set(threading.enumerate()) - before
+    found.close()
+    assert not started.is_alive()
+
+
+def test_what_fails_is_raised_where_it_is_used() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("the second")
+
+    found = made_ahead(items())
+    assert next(found) == 1
+    with pytest.raises(ValueError, match="the second"):
+        next(found)
+
+
+LISTS, SIZE = 50, 40
+NOTHING = np.zeros((LISTS, 3), np.int32)
+
+
+@pytest.fixture
+def lists() -> Lists:
+    """Features are the candidate's place; the last ten places of the first list are padding."""
+    rng = np.random.default_rng(0)
+    candidates = rng.permuted(np.tile(np.arange(1, SIZE + 1, dtype=np.int32), (LISTS, 1)), axis=1)
+    candidates[0, 30:] = 0
+    rated = rng.random((LISTS, SIZE))
+    return Lists(
+        users=NOTHING[:, 0],
+        times=NOTHING[:, 0].astype(np.int64),
+        lengths=NOTHING[:, 0],
+        statistics=NOTHING.astype(np.int64),
+        events=NOTHING,
+        ratings=NOTHING.astype(np.int8),
+        ages=NOTHING,
+        candidates=candidates,
+        features=np.tile(np.arange(SIZE, dtype=np.float16)[:, None], (LISTS, 1, 1)),
+        liked=(rated < 0.1) & (candidates > 0),
+        disliked=(rated > 0.9) & (candidates > 0),
+    )
+
+
+def test_the_liked_are_always_there_and_the_disliked_are_not(lists: Lists) -> None:
+    sample = sampled(lists, 20, np.random.default_rng(1)).lists
+    assert sample.candidates.shape == (LISTS, 20)
+    assert sample.liked.sum() == lists.liked.sum()
+    assert not sample.disliked.any()  # there are others enough
+    assert (sample.candidates > 0).all()
+    places = sample.features[..., 0].astype(int)
+    assert (np.diff(places, axis=1) > 0).all()  # in fused order, nothing twice
+    for row, kept in enumerate(places):
+        assert np.array_equal(lists.candidates[row, kept], sample.candidates[row])
+
+
+def test_others_are_drawn_each_time_and_the_same_with_the_same_seed(lists: Lists) -> None:
+    rng = np.random.default_rng(1)
+    one, two = (sampled(lists, 20, rng).lists.candidates for _ in range(2))
+    assert not np.array_equal(one, two)
+    assert np.array_equal(one, sampled(lists, 20, np.random.default_rng(1)).lists.candidates)
+
+
+def test_its_weights_are_those_of_all_that_could_be_taken(lists: Lists) -> None:
+    sample = sampled(lists, 20, np.random.default_rng(1))
+    assert (sample.log_weights[sample.lists.liked] == 0).all()
+    everything = (~lists.disliked & (lists.candidates > 0)).sum(axis=1)
+    assert np.exp(sample.log_weights).sum(axis=1) == pytest.approx(everything, rel=1e-5)
+
+
+def test_the_whole_list_stands_for_itself(lists: Lists) -> None:
+    sample = sampled(lists, SIZE + 10, np.random.default_rng(1))
+    assert np.array_equal(sample.lists.candidates, lists.candidates)
+    assert not sample.log_weights.any()
+
+
+def test_a_list_of_nothing_but_dislikes_is_taken_as_it_is(lists: Lists) -> None:
+    bad = replace(lists, liked=np.zeros_like(lists.liked), disliked=lists.candidates > 0)
+    assert not sampled(bad, 20, np.random.default_rng(1)).log_weights.any()
+
+
+def test_a_list_has_the_same_sample_whoever_draws_for_it(lists: Lists) -> None:
+    whole = sampled(lists, 16, np.random.default_rng(0))
+    own = np.arange(LISTS) % 3 == 0
+    part = sampled(lists.take(own), 16, np.random.default_rng(0), own)
+    assert np.array_equal(part.lists.candidates, whole.lists.candidates[own])
+    assert np.array_equal(part.log_weights, whole.log_weights[own])

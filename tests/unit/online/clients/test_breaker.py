@@ -5,9 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from online.clients import breaker as module
-from online.clients.base import OUT_OF_TIME, GoneError, ServiceError
-from online.clients.breaker import FAILURES, Breaker, LeftAloneError
+from online.clients import base as module
+from online.clients.base import FAILURES, OUT_OF_TIME, Breaker, GoneError, LeftAloneError, ServiceError
 
 
 class Service:

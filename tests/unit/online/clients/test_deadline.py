@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import socket
 import threading
 import time
 from contextlib import closing
@@ -14,12 +13,10 @@ import pytest
 
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
-from online.clients.base import OUT_OF_TIME, Client, ServiceError
-from online.clients.deadline import Deadline, current, until
+from online.clients.base import OUT_OF_TIME, Client, Deadline, ServiceError, current, until
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
-from online.clients.redis import RedisUsers, UserQuery
-from online.clients.redis_connection import DeadlineSocket
+from online.clients.redis import RedisUsers, TimelyConnection, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.trickling import service
 from tests.unit.online.world import SourceWorld
@@ -134,18 +131,13 @@ def test_a_deadline_is_its_threads_own() -> None:
     assert current() is None
 
 
-def test_a_sockets_own_timeout_counts_where_it_is_shorter_and_is_kept() -> None:
-    ours, theirs = socket.socketpair()
-    with DeadlineSocket.over(ours) as limited, theirs:
-        limited.settimeout(0.02)
-        with until(Deadline.after(5)), pytest.raises(TimeoutError):
-            limited.recv(1)
-        limited.settimeout(5)
-        with until(Deadline.after(0.02)), pytest.raises(TimeoutError):
-            limited.recv(1)
-        assert limited.gettimeout() == 5
-        theirs.sendall(b"x")
-        assert limited.recv(1) == b"x"
+def test_a_connections_own_timeout_counts_where_it_is_shorter_and_is_kept() -> None:
+    with service(b"") as port, TimelyConnection(port=port)._connect() as socket:
+        for own, deadline in ((0.02, 5.0), (5.0, 0.02)):
+            socket.settimeout(own)
+            with until(Deadline.after(deadline)), pytest.raises(TimeoutError):
+                socket.recv(1)
+            assert socket.gettimeout() == own
 
 
 def test_a_call_within_a_deadline_ends_by_it_though_it_has_none_of_its_own() -> None:

@@ -1,46 +1,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import certifi
 import numpy as np
 import pytest
-from elasticsearch import Elasticsearch
 
 from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe
-from data_exchange_center.settings import ElasticsearchSettings, Settings
-from offline_to_online.stores.base import elastic_client
+from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import GoneError, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
 from online.clients.http import Answer
 from tests.unit.online.world import DefaultWorld, SourceWorld
-
-
-def of_the_server(settings: ElasticsearchSettings) -> Elasticsearch:
-    return ElasticItems(settings)._es
-
-
-def of_the_steps(settings: ElasticsearchSettings) -> Elasticsearch:
-    return elastic_client(Settings(elasticsearch=settings))
-
-
-@pytest.mark.parametrize("client", [of_the_server, of_the_steps])
-@pytest.mark.parametrize("ca_certs", [None, Path(certifi.where())])
-def test_it_speaks_https_with_the_given_authority(client: object, ca_certs: Path | None) -> None:
-    assert callable(client)
-    settings = ElasticsearchSettings(host="search.example", scheme="https", ca_certs=ca_certs)
-    config = client(settings).transport.node_pool.get().config
-    assert (config.scheme, config.host, config.verify_certs) == ("https", "search.example", True)
-    assert config.ca_certs == (str(ca_certs) if ca_certs else None)
-
-
-@pytest.mark.parametrize("client", [of_the_server, of_the_steps])
-def test_it_speaks_http_unless_told_otherwise(client: object) -> None:
-    assert callable(client)
-    config = client(ElasticsearchSettings()).transport.node_pool.get().config
-    assert (config.scheme, config.host, config.port) == ("http", "127.0.0.1", 9200)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.5])
@@ -86,7 +57,7 @@ def test_an_error_inside_the_answer_to_several_searches_is_told(
 ) -> None:
     client, world = ElasticItems(ElasticsearchSettings()), DefaultWorld()
     told = Answer(200, json.dumps({"responses": [WHOLE, answer]}).encode())
-    monkeypatch.setattr(client._searches, "post", lambda *_: told)
+    monkeypatch.setattr(client._http, "post", lambda *_: told)
     with pytest.raises(ServiceError, match=message) as raised:
         client.call(ItemQuery(world.release, world.recipe.recall, world.user_vectors(1)))
     assert type(raised.value) is error
@@ -104,9 +75,7 @@ def test_what_a_node_that_ended_has_left_unanswered_is_asked_once_more(
     client, world = ElasticItems(ElasticsearchSettings(cluster=cluster)), DefaultWorld()
     query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1))
     told = iter([[WHOLE, lacking], [WHOLE, WHOLE], [WHOLE, lacking], [WHOLE, lacking]])
-    monkeypatch.setattr(
-        client._searches, "post", lambda *_: Answer(200, json.dumps({"responses": next(told)}).encode())
-    )
+    monkeypatch.setattr(client._http, "post", lambda *_: Answer(200, json.dumps({"responses": next(told)}).encode()))
     if cluster:
         assert len(client.call(query)) == len(query.recall.searched)
     with pytest.raises(ServiceError, match=r"a part of its index|refused the search"):

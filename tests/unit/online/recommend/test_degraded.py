@@ -12,9 +12,7 @@ import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
-from online.clients.base import OUT_OF_TIME, ServiceError
-from online.clients.breaker import FAILURES, PROBE_S
-from online.clients.deadline import Deadline
+from online.clients.base import FAILURES, OUT_OF_TIME, PROBE_S, Deadline, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender

@@ -15,8 +15,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.fusion import Hits
-from online.clients.base import ServiceError
-from online.clients.deadline import Deadline
+from online.clients.base import Deadline, ServiceError
 from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases

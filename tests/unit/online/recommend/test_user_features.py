@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from online.clients import breaker
-from online.clients.base import ServiceError
-from online.clients.breaker import FAILURES, Breaker, LeftAloneError
-from online.clients.deadline import Deadline
+from online.clients import base
+from online.clients.base import FAILURES, Breaker, Deadline, LeftAloneError, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.rank import MAX_USERS, UserFeatures
 from tests.unit.online.fakes import FakeFeatures
@@ -119,7 +117,7 @@ def test_who_is_strict_is_waited_for_by_nobody_else(store: SlowFeatures, feature
 def test_nobody_queues_behind_the_call_that_finds_out_whether_a_dead_service_is_well_again(
     store: SlowFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "PROBE_S", 0.05)
+    monkeypatch.setattr(base, "PROBE_S", 0.05)
     features = UserFeatures(store, Breaker("feast"))
     store.down = True
     store.go.set()

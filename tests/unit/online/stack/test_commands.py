@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.settings import Settings
-from online.stack import commands, preflight, renewal
+from online.stack import commands, preflight, server
 from online.stack.catalogue import SERVICES, by_name
 from online.stack.service import Service
 from tests.free_ports import settings_on_free_ports
@@ -98,7 +98,7 @@ def test_new_workers_take_over_in_a_server_that_runs(
     renewed: bool,
 ) -> None:
     supervisor.alive, supervisor.changed, asked = {"redis", *alive}, changed, []
-    monkeypatch.setattr(renewal, "renew", lambda *_: asked.append("renewed"))
+    monkeypatch.setattr(server, "renew", lambda *_: asked.append("renewed"))
     commands.serve(settings)
     assert supervisor.alive == {"redis", "server"}
     assert asked == (["renewed"] if renewed else [])

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_exchange_center.settings import Settings
 from online.stack import containers
-from online.stack.containers import USER_VARIABLE, container_user
 from online.stack.feast.service import STATIC_FILES
-from online.stack.service import StackError
+from online.stack.service import ROOT, StackError
 
 
 @pytest.fixture
@@ -40,11 +40,12 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 def test_folders_are_made_and_feasts_static_files_put_in_place(
     tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
 ) -> None:
-    settings = Settings(exchange_dir=tmp_path)
-    containers.main(settings, {USER_VARIABLE: "1234"})
-    names = ["redis", "elasticsearch/data", "feast/feature_repo", "triton", "secrets/triton", "keys"]
-    assert containers.mounted_folders(settings) == [tmp_path / "online" / name for name in names]
-    assert all(folder.is_dir() for folder in containers.mounted_folders(settings))
+    containers.main(Settings(exchange_dir=tmp_path), "1234")
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    mounts = [mount for service in compose.values() for mount in service.get("volumes", ())]
+    mounted = {tmp_path / each.split("}/")[1].split(":")[0] for each in mounts if "}/" in each}
+    assert len(mounted) == 6
+    assert all(folder.is_dir() for folder in mounted)
     for name in ("feature_store.yaml", "definitions.py", ".feastignore"):
         assert (tmp_path / "online/feast/feature_repo" / name).read_bytes() == (STATIC_FILES / name).read_bytes()
     assert {tmp_path / name for name in ("offline", "offline_to_online", "online", "online/redis")} <= set(given)
@@ -60,7 +61,7 @@ def test_what_lies_there_stays_and_only_roots_files_are_handed_over(
     folder.mkdir(parents=True)
     for name in ("mine.aof", "roots.aof"):
         (folder / name).write_bytes(b"kept")
-    containers.main(Settings(exchange_dir=tmp_path), {USER_VARIABLE: "1234"})
+    containers.main(Settings(exchange_dir=tmp_path), "1234")
     assert given[folder / "roots.aof"] == 1234
     assert folder / "mine.aof" not in given
     assert (folder / "mine.aof").read_bytes() == (folder / "roots.aof").read_bytes() == b"kept"
@@ -73,10 +74,10 @@ def test_somebody_elses_file_is_one_sentence_that_says_whose(
     (tmp_path / "online/redis").mkdir(parents=True)
     (tmp_path / "online/redis/theirs.aof").touch()
     with pytest.raises(StackError, match=r"theirs\.aof belongs to user 4321.* run as user 1234.*RECSYS_UID=4321"):
-        containers.main(Settings(exchange_dir=tmp_path), {USER_VARIABLE: "1234"})
+        containers.main(Settings(exchange_dir=tmp_path), "1234")
 
 
 @pytest.mark.parametrize("said", ["0", "", "me", "-1"])
-def test_who_is_no_user_or_root_is_refused(said: str) -> None:
+def test_who_is_no_user_or_root_is_refused(tmp_path: Path, said: str) -> None:
     with pytest.raises(StackError, match=r"RECSYS_UID.*1000 where you are root"):
-        container_user({USER_VARIABLE: said})
+        containers.main(Settings(exchange_dir=tmp_path), said)

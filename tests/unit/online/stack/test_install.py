@@ -54,24 +54,28 @@ def settings(tmp_path: Path) -> Settings:
     return settings_on_free_ports(tmp_path).model_copy(update={"services_dir": tmp_path / "services"})
 
 
+def fetch(settings: Settings) -> None:
+    jars.fetch_all(service.library(settings))
+
+
 def test_every_jar_is_brought_once(settings: Settings, repository: Repository) -> None:
-    install.install_elasticsearch(settings)
+    fetch(settings)
     assert len(repository.asked) == 20
     assert service.ELASTICSEARCH.missing(settings) is None
-    install.install_elasticsearch(settings)
+    fetch(settings)
     assert len(repository.asked) == 20
 
 
 def test_an_interrupted_installation_goes_on_where_it_was(settings: Settings, repository: Repository) -> None:
     repository.fails_after = 7
     with pytest.raises(StackError, match="could not be brought from Maven Central"):
-        install.install_elasticsearch(settings)
+        fetch(settings)
     left = list(service.library(settings).iterdir())
     assert all(path.read_bytes() == CONTENT for path in left)  # nothing that is half written
     assert service.ELASTICSEARCH.missing(settings) is not None
 
     repository.fails_after = None
-    install.install_elasticsearch(settings)
+    fetch(settings)
     assert service.ELASTICSEARCH.missing(settings) is None
     assert len(repository.asked) == 20  # none was brought twice
 
@@ -79,14 +83,14 @@ def test_an_interrupted_installation_goes_on_where_it_was(settings: Settings, re
 def test_bytes_that_are_not_the_locked_ones_are_refused(settings: Settings, repository: Repository) -> None:
     repository.content = b"something else"
     with pytest.raises(StackError, match=r"part\d+:1.0: sha256 is .*, jars.lock says"):
-        install.install_elasticsearch(settings)
+        fetch(settings)
     assert list(service.library(settings).iterdir()) == []
 
 
 def test_a_damaged_jar_is_brought_again(tmp_path: Path, repository: Repository) -> None:
     jar = service.locked_jars()[0]
     (tmp_path / jar.filename).write_bytes(b"damaged")
-    assert jars.fetch(jar, tmp_path)
+    jars.fetch(jar, tmp_path)
     assert (tmp_path / jar.filename).read_bytes() == CONTENT
 
 

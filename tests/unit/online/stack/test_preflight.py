@@ -114,11 +114,11 @@ def test_missing_software_says_make_services(settings: Settings, tmp_path: Path)
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_no_service_of_the_four_is_opened_to_others(settings: Settings, service: Service) -> None:
-    opened = getattr(settings, service.group).model_copy(update={"host": "0.0.0.0"})
+    opened = getattr(settings, service.name).model_copy(update={"host": "0.0.0.0"})
     with pytest.raises(StackError) as error:
-        preflight.check_hosts(settings.model_copy(update={service.group: opened}), SERVICES)
+        preflight.check_hosts(settings.model_copy(update={service.name: opened}), SERVICES)
     text = sentence(error)
-    for part in (f"RECSYS_{service.group.upper()}__HOST is '0.0.0.0'", service.title, "127.0.0.1 alone", "unset it"):
+    for part in (f"RECSYS_{service.name.upper()}__HOST is '0.0.0.0'", service.title, "127.0.0.1 alone", "unset it"):
         assert part in text
 
 

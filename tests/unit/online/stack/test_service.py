@@ -9,9 +9,10 @@ from threading import Thread
 
 import pytest
 
-from data_exchange_center.settings import ServerSettings, Settings
+from data_exchange_center.settings import FeastSettings, ServerSettings, Settings
+from online.stack.feast.service import FEAST
 from online.stack.server import SERVER
-from online.stack.service import NotReadyError, ask
+from online.stack.service import NotReadyError
 from tests.free_ports import free_ports
 
 
@@ -38,16 +39,17 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         listening.shutdown()
 
 
+def feast_on(port: int) -> Settings:
+    return Settings(feast=FeastSettings(port=port))
+
+
 def test_no_proxy_stands_before_a_service(port: int) -> None:
-    assert ask("Feast", port, "/healthz").json() == {"ready": True}
-
-
-def test_no_proxy_stands_before_the_server(port: int) -> None:
+    assert FEAST.ask(feast_on(port), "/healthz").json() == {"ready": True}
     assert SERVER.version(Settings(server=ServerSettings(port=port)))
 
 
 def test_another_status_and_no_answer_are_told_apart(port: int) -> None:
     with pytest.raises(NotReadyError, match="Feast answers 404 to /nothing"):
-        ask("Feast", port, "/nothing")
+        FEAST.ask(feast_on(port), "/nothing")
     with pytest.raises(NotReadyError, match="does not answer on port"):
-        ask("Feast", *free_ports(1), "/healthz")
+        FEAST.ask(feast_on(*free_ports(1)), "/healthz")

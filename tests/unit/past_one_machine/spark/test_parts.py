@@ -10,7 +10,7 @@ import pytest
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.files import sha256
 from past_one_machine.spark.users import in_parts
-from tests.unit.data_exchange_center.test_artifact_kinds import OPEN, TABLE, frame  # noqa: F401 (a fixture)
+from tests.unit.data_exchange_center.test_artifacts import OPEN, TABLE, frame  # noqa: F401 (a fixture)
 
 
 def test_a_table_in_parts_is_read_as_one_and_replaces_a_file(tmp_path: Path, frame: pd.DataFrame) -> None:  # noqa: F811

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from online.stack.elasticsearch import container, node
+from online.stack.elasticsearch import node
 from online.stack.elasticsearch.jars import Jar
 
 JARS = (Jar("org.example:server:2.0", "0"), Jar("org.example:netty-buffer:2.0", "0"))
@@ -36,13 +36,18 @@ def test_a_plugins_jars_leave_the_class_path_and_those_of_an_earlier_version_go(
     assert (home / "data/kept").exists()
 
 
-def test_the_image_is_told_by_the_environment_as_elasticsearchs_own() -> None:
-    values = container.settings_of({"cluster.name": "mine", "xpack.security.enabled": "false", "PATH": "/bin"})
-    assert values["cluster.name"] == "mine"
+def test_a_node_is_alone_unless_it_is_given_others() -> None:
+    assert node.node_settings(Path("/home"), {})["discovery.type"] == "single-node"
+    given = {
+        "cluster.initial_master_nodes": "node-1,node-2",
+        "network.host": "0.0.0.0",
+        "xpack.security.enabled": "false",
+    }
+    values = node.node_settings(Path("/home"), given)
     assert values["network.host"] == "0.0.0.0"
-    assert not [name for name in values if name.startswith("xpack") or name == "PATH"]
+    assert not {"discovery.type", "xpack.security.enabled"} & set(values)
 
 
 def test_security_needs_the_official_image() -> None:
     with pytest.raises(SystemExit, match=r"xpack\.security\.enabled is 'true'.*official image"):
-        container.settings_of({"xpack.security.enabled": "true"})
+        node.node_settings(Path("/home"), {"xpack.security.enabled": "true"})

@@ -19,7 +19,7 @@ from redis.exceptions import ClusterDownError
 from redis.retry import Retry
 
 from data_exchange_center.settings import RedisSettings
-from online.clients.redis_connection import ERRORS, MOVED, TimelyConnection
+from online.clients.redis import ERRORS, MOVED, TimelyConnection
 
 _LOOK_AGAIN_S: Final = 0.2  # at least between two discoveries, while a node does not answer
 

@@ -6,8 +6,9 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 import trustme
 
-from online.clients.deadline import Deadline, until
+from online.clients import http as http_module
+from online.clients.base import Deadline, until
 from online.clients.http import Answer, Http, UnreadableError
 
 
@@ -113,8 +115,8 @@ def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     url, handler = echo
-    with closing(Http(url, ["Content-Type: application/x-ndjson"], timeout_s=5, login=("elastic", "söcret"))) as http:
-        http.post("/200", b"{}" * 2_000)
+    with closing(Http(url, timeout_s=5, login=("elastic", "söcret"))) as http:
+        http.post("/200", b"{}" * 2_000, "Content-Type: application/x-ndjson")
     assert handler.headers_seen["Content-Type"] == "application/x-ndjson"
     assert handler.headers_seen["Authorization"] == f"Basic {b64encode('elastic:söcret'.encode()).decode()}"
     assert "Expect" not in handler.headers_seen
@@ -122,12 +124,11 @@ def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(
 
 def test_headers_of_one_call_are_not_those_of_the_next(echo: tuple[str, type[Echo]]) -> None:
     url, handler = echo
-    with closing(Http(url, ["Accept: application/json"], timeout_s=5)) as http:
-        http.post("/200", b"{}", ["X-One: 1"])
-        assert (handler.headers_seen["X-One"], handler.headers_seen["Accept"]) == ("1", "application/json")
+    with closing(Http(url, timeout_s=5)) as http:
+        http.post("/200", b"{}", "X-One: 1")
+        assert handler.headers_seen["X-One"] == "1"
         http.get("/200")
         assert "X-One" not in handler.headers_seen
-        assert handler.headers_seen["Accept"] == "application/json"
 
 
 def hang_up(client: socket.socket) -> None:
@@ -248,3 +249,77 @@ def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Pat
         wrong_name = f"https://127.0.0.1:{server.server_port}"
         with closing(Http(wrong_name, timeout_s=5, ca_certs=ca_certs)) as http, pytest.raises(UnreadableError):
             http.get("/200")
+
+
+@contextmanager
+def named(*names: str) -> Iterator[list[str]]:
+    """Servers that answer with their names, by URL."""
+
+    def answer(name: str) -> Callable[[socket.socket], None]:
+        return lambda client: client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode())
+
+    with ExitStack() as servers:
+        yield [servers.enter_context(talking(answer(name))) for name in names]
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """The URL of a port that is held and that nobody listens on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+def asked(http: Http, times: int) -> Counter[str]:
+    return Counter(http.get("/").body.decode() for _ in range(times))
+
+
+def test_of_several_each_is_called_in_its_turn() -> None:
+    with named("a", "b", "c") as urls, closing(Http(*urls, timeout_s=5)) as http:
+        assert asked(http, 9) == {"a": 3, "b": 3, "c": 3}
+
+
+def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while() -> None:
+    calls: list[int] = []
+
+    def reset(client: socket.socket) -> None:
+        calls.append(1)
+        hang_up(client)
+
+    with (
+        nobody() as refusing,
+        talking(reset) as resetting,
+        named("b", "c") as urls,
+        closing(Http(refusing, resetting, *urls, timeout_s=5)) as http,
+    ):
+        assert set(asked(http, 30)) == {"b", "c"}
+    assert len(calls) == 1
+
+
+def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_module, "DOWN_S", 0.0)
+    gone = True
+
+    def talk(client: socket.socket) -> None:
+        if not gone:
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nback")
+
+    with talking(talk) as url, named("b") as (other,), closing(Http(url, other, timeout_s=5)) as http:
+        assert asked(http, 4) == {"b": 4}
+        gone = False
+        assert asked(http, 4) == {"back": 2, "b": 2}
+
+
+def test_one_that_takes_all_the_time_costs_one_answer() -> None:
+    over = threading.Event()
+    with talking(lambda _: over.wait(10) and None) as slow, named("b") as (other,):
+        with closing(Http(slow, other, timeout_s=5)) as http:
+            with until(Deadline.after(0.05)), pytest.raises(TimeoutError):
+                http.get("/")
+            assert asked(http, 5) == {"b": 5}
+        over.set()
+
+
+def test_where_none_answers_the_last_ones_error_is_raised() -> None:
+    with nobody() as a, nobody() as b, closing(Http(a, b, timeout_s=5)) as http, pytest.raises(ConnectionRefusedError):
+        http.get("/")

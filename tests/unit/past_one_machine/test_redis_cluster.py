@@ -13,7 +13,7 @@ from redis.exceptions import RedisClusterException
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
-from online.clients.redis_cluster import ClusterClient
+from past_one_machine.redis_cluster import ClusterClient
 from tests.free_ports import free_ports
 
 
