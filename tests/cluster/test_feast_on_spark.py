@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from data_exchange_center.columns import Columns
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings, SparkSettings
-from extras.events.feast_layout import feast_online_key
 from offline_to_online.rows import feature_frames, feature_ids, newest_event
 from offline_to_online.stores import feast
 from offline_to_online.stores.feast import FeastStore, FeatureContent
@@ -89,11 +87,8 @@ def test_executors_write_what_the_file_store_writes(
 def test_what_redis_has_lost_the_file_store_loads_again(
     settings: Settings, manifest: Manifest, content: FeatureContent, by_files: dict[bytes, dict[bytes, bytes]]
 ) -> None:
-    """And a user's row is then brought up to date: neither minds that Spark has registered the release."""
+    """It does not mind that Spark has registered the release."""
     with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as client:
         client.flushdb()
-    feast.write_users(settings, manifest.release, Columns.N_RATINGS, {3: 77})
-    (row,) = rows(settings)
-    assert row == feast_online_key(3)
     FeastStore(settings.model_copy(update={"engine": "pandas"})).check(manifest, content)
     assert rows(settings) == by_files
