@@ -90,7 +90,7 @@ def register(app: Flask, parts: Parts) -> None:
     store: ExperimentStore = parts.stores.get("experiments") or ExperimentStore(parts.settings.redis)
     exposures = Counter(
         "recsys_exposures", "Answers of experiments, by what became of their entries in the log", ["result"],
-        registry=parts.metrics.registry,
+        registry=parts.registry,
     )  # fmt: skip
     queue = ExposureQueue(store.expose, lambda result, count: exposures.labels(result).inc(count))
     experimenting = Experimenting(parts.recommender, queue.put)

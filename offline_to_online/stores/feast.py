@@ -114,7 +114,7 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
             wait_until_known(settings, release)
 
     def check(self, manifest: Manifest, content: FeatureContent) -> int:
-        """What the registry believes to be loaded may be lost in the online store: then all of it is loaded again."""
+        """Load all of it again where the online store has lost rows that the registry has as loaded."""
         settings, release = self.settings, manifest.release
         with self.reaching():
             try:

@@ -46,7 +46,7 @@ from online.web.openapi import Alive, description, register_description
 from online.web.parts import Parts, register_extras
 
 # In the order in which they see a request, and an answer
-EXTRAS: Final = ("tracing", "keys", "diversity", "explain", "events", "experiments", "page")
+EXTRAS: Final = ("tracing", "monitoring", "keys", "diversity", "explain", "events", "experiments", "page")
 
 
 def create_app(
@@ -66,16 +66,14 @@ def create_app(
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
     app.config |= {"MAX_CONTENT_LENGTH": MAX_BODY, "PROVIDE_AUTOMATIC_OPTIONS": False}
-    # Each request gets a record, is refused or answered, and then logged and counted.
-    metrics = records.Metrics(recommender, settings.server.threads, settings.metrics_dir)
-    observers: list[records.Observer] = [records.log_request, metrics.count]
+    # Each request gets a record, is refused or answered, and then logged.
+    observers: list[records.Observer] = [records.log_request]
     records.register_records(app, observers)
-    metrics.register(app)
     guard.register_guard(app, settings.server)
     guard.register_errors(app)
     # The extras add routes, and fields to requests and answers; what the API is described with comes after them.
     recommender.unhook()  # what another application has hung on it
-    parts = Parts(settings, recommender, metrics, stores or {}, observers, recommender.recommend)
+    parts = Parts(settings, recommender, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
     guard.expect_keys_are_checked(settings, register_extras(app, parts, EXTRAS))
     guard.guard_writes(app)

@@ -1,4 +1,4 @@
-"""Rivals that weigh what a user has had: popularity, item-kNN, EASE, a Markov chain, iALS."""
+"""Baselines that weigh a user's history: popularity, item-kNN, EASE, a Markov chain, iALS."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def weighted_histories(known: Sequences, setting: Setting) -> sp.csr_matrix:
 
 
 class Kept(Generic[Model]):
-    """What was fitted last, for settings that differ in nothing that it depends on."""
+    """Cache of the last fitted model, for settings that differ in nothing that it depends on."""
 
     def __init__(self, fit: Callable[[Sequences, Setting], Model], of: Mapping[str, Any]) -> None:
         self._fit, self._of = fit, tuple(of)
@@ -65,14 +65,14 @@ def rival(
     of_model: Of,
     of_request: Of,
 ) -> Rival:
-    """A rival that scores all items; ``of_model``: the settings that its model depends on."""
+    """A baseline that scores all items; ``of_model``: the settings that its model depends on."""
     kept = Kept(fit, of_model)
 
     def fitted(holdout: Holdout, setting: Setting) -> Fitted:
         model, seconds = kept(holdout.past, setting)
         return Fitted(best_unseen(scores(holdout, model, setting), holdout.past.seen(), SIZE), seconds)
 
-    every = {**of_request, **of_model}  # in this order: the model is fitted anew as seldom as may be
+    every = {**of_request, **of_model}  # in this order the model is fitted as seldom as possible
     first = {setting: values[0] for setting, values in every.items()}
     return Rival(name, first, {setting: values[1:] for setting, values in every.items()}, fitted)
 
@@ -194,7 +194,7 @@ def classical() -> tuple[Rival, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """What is fitted of the items, and how users are solved for.
+    """Item factors, and the solver for users.
 
     Attributes:
         items: (items + 1, dim).

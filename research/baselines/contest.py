@@ -1,4 +1,4 @@
-"""The contest: each rival's search for a setting, its row on the last ten, and the best fusion."""
+"""The comparison: each baseline's search for a setting, its row on the last ten, and the best fusion."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FUSION: Final = "the best fusion of them"
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """Where choices are made, where they are measured, and what is known so far."""
+    """Holdouts for choices and for measurements, and the report so far."""
 
     chosen_on: Holdout
     measured_on: Holdout
@@ -66,7 +66,7 @@ class Contest:
         self.report.set_row(name, row, values(self.measured_on, found.lists))
 
     def fuse(self, rivals: Sequence[Rival]) -> None:
-        """The row of the best fusion of the rivals as they are chosen, unless it is there."""
+        """Add the row of the best fusion of the baselines as they are chosen, unless it is there."""
         members = {rival.name: dict(best(self.report.tried(rival.name), rival)) for rival in rivals}
         row, whole = self.report.row(FUSION), all(self.report.found["rows"][rival.name]["searched"] for rival in rivals)
         if row is not None and row["setting"]["of"] == members and row["searched"] == whole:
@@ -93,11 +93,11 @@ Setting = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a rival recommends.
+    """Lists of a fitted baseline.
 
     Attributes:
         lists: (users, `SIZE`) codes, best first, nothing that the request knows; 0 pads.
-        seconds: that the training took, asking left out.
+        seconds: of training, without inference.
     """
 
     lists: Lists
@@ -111,7 +111,7 @@ class Rival:
     Attributes:
         first: the setting that is tried first.
         others: setting -> other values, in the order that they are tried.
-        fit: trains on the past of a holdout, with one setting, and asks for all its requests.
+        fit: trains on the past of a holdout, with one setting, and answers all its requests.
         rounds: of the search, at most: how often each setting is looked at again.
     """
 
@@ -141,7 +141,7 @@ def searched(rival: Rival, tried: list[Measured], measure: Callable[[Setting], M
     """Try what is not in ``tried`` yet, giving each as soon as it is measured.
 
     Coordinate search, deterministic: each setting in turn takes each of its values, the others being the best so far;
-    again, until a whole round changes nothing. Whoever gives back ``tried`` with what was given goes on where it ended.
+    again, until a whole round changes nothing. Given ``tried`` with its earlier results, it resumes where it ended.
     """
     known = {_setting_key(each["setting"]): each for each in tried}
 
@@ -186,7 +186,7 @@ def measured(holdout: Holdout, lists: Lists) -> dict[str, Any]:
 
 
 class Report:
-    """One file: what was tried of each rival, and a row for each on the last ten."""
+    """One file: the tried settings of each baseline, and its row on the last ten."""
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
         """``head``: with the `digest` of the cuts as ``cuts``."""
@@ -212,7 +212,7 @@ class Report:
 
     @property
     def release(self) -> str | None:
-        """Which release the rows are compared with; None before `refer_to`."""
+        """Release that the rows are compared with; None before `refer_to`."""
         release: str | None = self.found["own"].get("release")
         return release
 
@@ -235,7 +235,7 @@ class Report:
 
 
 WEIGHTS: Final = (0.25, 0.5, 1.0, 2.0)  # of a list that joins; the first list has 1
-Weights = dict[str, float]  # rival -> weight
+Weights = dict[str, float]  # baseline -> weight
 
 
 def reciprocal_ranks(lists: Lists, n_items: int) -> Float32:
@@ -258,7 +258,7 @@ def greedy(
     """The best single list; then, as long as it helps, the list and weight that help most. Also all that was tried.
 
     Args:
-        value: of a list, the higher the better; asked on the ratings that choices are made on.
+        value: of a list, the higher the better, on the ratings that choices are made on.
     """
     tried = [({name: 1.0}, value(each)) for name, each in lists.items()]
     chosen, best = max(tried, key=lambda each: each[1])

@@ -39,7 +39,7 @@ COMMON: Final[Setting] = {
     "batch_size": 32,
     "seed": 0,
 }
-# What a training is told by, and in which order other values are tried: what matters most comes first.
+# Settings of a training, and the order in which other values are tried: the most important first.
 FIRST: Final[Mapping[str, Setting]] = {
     ESASREC: {**COMMON, "dim": 64, "negatives": 1024, "temperature": 1.0},
     HSTU: {**COMMON, "dim": 50, "negatives": 1024, "temperature": 0.05},

@@ -1,6 +1,6 @@
-"""How fast this checkout's server answers beside that of another commit, in one run on one machine.
+"""Compare this checkout's server with that of another commit, in one run on one machine.
 
-The other commit gets a worktree and an environment of its own. Its server asks the same services, for the same release,
+The other commit gets a worktree and an environment of its own. Its server uses the same services, for the same release,
 where it differs from this checkout in nothing that these are made of; otherwise it has services and a release of its
 own. What only the other one needs is held (SIGSTOP). The turns alternate, over several rounds, so background load hits
 both.
@@ -85,7 +85,7 @@ def one_turn(ask: Generator, side: Side, loading: Loading, drawn: Drawn, request
 
 
 def idle_parts(sides: Mapping[str, Side], active: str) -> dict[str, Part]:
-    """What nobody needs while it is ``active``'s turn."""
+    """Processes that are not needed while it is ``active``'s turn."""
     needed = sides[active].parts.values()
     (idle,) = (side for name, side in sides.items() if name != active)
     return {name: part for name, part in idle.parts.items() if part not in needed}
@@ -161,7 +161,7 @@ class Turn:
 
     @property
     def processor_ms(self) -> float:
-        """Of all parts together, for an answered request."""
+        """Processor milliseconds of all parts together, for an answered request."""
         return 1e3 * sum(self.used_s.values()) / len(self.run.good)
 
 
@@ -188,7 +188,7 @@ def summary(turns: Sequence[Turn]) -> dict[str, Any]:
 
 
 def ratios(this: Sequence[Turn], other: Sequence[Turn]) -> dict[str, float]:
-    """How many times the other's: the median over pairs of neighbouring turns, which background load hits alike.
+    """Ratio to the other side: the median over pairs of neighbouring turns, which background load hits alike.
 
     The 99th percentiles are those of all turns together.
     """
@@ -206,7 +206,7 @@ def ratios(this: Sequence[Turn], other: Sequence[Turn]) -> dict[str, float]:
 
 
 def comparison(taken: Mapping[str, Mapping[str, Sequence[Turn]]]) -> list[dict[str, Any]]:
-    """Of each level: both sides, and the first's ratios to the second. ``taken``: side -> level -> its turns."""
+    """Both sides at each level, and the first's ratios to the second. ``taken``: side -> level -> its turns."""
     (this, of_this), (other, of_other) = taken.items()
     return [
         {
@@ -223,7 +223,7 @@ def comparison(taken: Mapping[str, Mapping[str, Sequence[Turn]]]) -> list[dict[s
 
 
 AT_MOST: Final = 1.1  # times the other's p50 and processor time
-MORE: Final = 0.01  # of the requests, that are degraded beside the other's
+MORE: Final = 0.01  # share of requests that may be degraded beyond the other's
 _JUDGED: Final = {"p50_ms": ("p50", "stage_p50_ms"), "processor_ms": ("processor time", "processor_ms")}
 _SUMS: Final = ("all", "total")
 
@@ -304,7 +304,7 @@ def before_this_branch() -> str:
 
 
 def same_services(commit: str) -> bool:
-    """Whether the commit's server can ask the services that run here: nothing they are made of has changed since."""
+    """Whether the commit's server can use the services that run here: nothing they are made of has changed since."""
     return _git("diff", "--quiet", commit, "--", *_OF_THE_SERVICES).returncode == 0
 
 
@@ -320,7 +320,7 @@ class OtherCheckout:
     ) -> None:
         """``exchange``: its exchange folder, where it has been trained or even loaded before.
 
-        None: a new one, with a copy of this checkout's artifacts. ``shares_services``: its server asks the services
+        None: a new one, with a copy of this checkout's artifacts. ``shares_services``: its server uses the services
         that run here, for the release that is live in them.
         """
         self.commit = commit
@@ -465,7 +465,7 @@ def main(settings: Settings) -> None:
     levels = comparison(taken)
     console = Console()
     console.print(table(levels))
-    console.print("both servers asked the same services" if shared else "each server had services of its own")
+    console.print("both servers used the same services" if shared else "each server had services of its own")
     about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
     measured = {"same_services": shared, "rounds": given.rounds, "requests": given.requests, "levels": levels}
     if none := unanswered(levels, THIS):

@@ -54,7 +54,7 @@ class Answered:
     seconds: float  # as the client saw it: since it was due
     status: int = HTTPStatus.OK
     release: str = ""
-    took_ms: dict[str, float] | None = None  # as the server told it
+    took_ms: dict[str, float] | None = None  # as the answer states it
     degraded: tuple[str, ...] = ()  # the services that the answer lacks
     error: str = ""  # the body where it is no answer
 
@@ -65,7 +65,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of some requests."""
+    """Results of some requests."""
 
     seconds: float  # from the first request to the last answer
     answers: tuple[Answered, ...]  # in the order in which they came
@@ -89,10 +89,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to ask, and how."""
+    """Server and kind of requests."""
 
     url: str
-    strict: bool = False  # an error rather than an answer that lacks a service; otherwise as anybody asks
+    strict: bool = False  # an error rather than an answer that lacks a service; otherwise the default
 
     def request(self, userid: OwnId) -> bytes:
         where = urlsplit(self.url)
@@ -201,7 +201,7 @@ async def _closed_loop(target: Target, userids: Sequence[OwnId], in_flight: int)
     left, came = iter(userids), []
 
     async def client(connections: _Connections) -> None:
-        for userid in left:  # shared: who is free asks for the next one
+        for userid in left:  # shared: a free connection takes the next one
             request = target.request(userid)
             began = time.perf_counter()
             status, body = await connections.ask(request)
@@ -242,7 +242,7 @@ def _read(seconds: float, status: int, body: bytes) -> Answered:
 
 
 def generate(target: Target, userids: Sequence[OwnId], *, in_flight: int = 0, per_s: float = 0.0) -> Run:
-    """Ask for every user once: ``in_flight`` at a time, or ``per_s`` a second. In this process; see `generator`."""
+    """Send a request for every user: ``in_flight`` at a time, or ``per_s`` a second. See `generator`."""
     used, began = time.process_time(), time.perf_counter()
     if per_s:
         came = uvloop.run(_fixed_rate(target, userids, per_s))
@@ -287,17 +287,17 @@ STAGES = ("redis", "elasticsearch", "feast", "triton", "total")
 
 
 def percentile_ms(answers: Sequence[Answered], percent: float) -> float:
-    """Of the answers' latency."""
+    """Percentile of the answers' latency, in milliseconds."""
     return round(float(np.percentile([answer.seconds for answer in answers], percent)) * 1e3, 2)
 
 
 def stage_medians_ms(answers: Sequence[Answered]) -> dict[str, float]:
-    """What the server says of its stages, which overlap."""
-    told = [answer.took_ms for answer in answers if answer.took_ms]
+    """Median milliseconds of the server's stages, which overlap."""
+    timed = [answer.took_ms for answer in answers if answer.took_ms]
     return {
-        stage: round(float(np.median([took[stage] for took in told if stage in took])), 2)
+        stage: round(float(np.median([took[stage] for took in timed if stage in took])), 2)
         for stage in STAGES
-        if any(stage in took for took in told)
+        if any(stage in took for took in timed)
     }
 
 
@@ -320,7 +320,7 @@ class Drawn:
 
 
 def ready(url: str) -> dict[str, Any]:
-    """What the server says of itself: release, recipe and services."""
+    """Status of the server: release, recipe and services."""
     with local_session() as session:
         return dict(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json())
 
@@ -344,7 +344,7 @@ def becomes_ready(url: str, within_s: float = 120.0) -> bool:
 
 
 def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader needs to know beside the figures."""
+    """Machine, data set and versions, stated with the figures."""
     server = settings.server
     return {
         "machine": machine(),

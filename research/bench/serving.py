@@ -1,4 +1,4 @@
-"""How fast the server answers: requests per second, p50, p99 and the median of each stage, at several concurrencies.
+"""Benchmark the server: requests per second, p50, p99 and the median of each stage, at several concurrencies.
 
 The load comes from a process of its own, over kept-alive connections, for real users drawn at random, a different one
 for each request (the server caches no answer). They are as anybody sends them, at once after each answer: what is
@@ -145,7 +145,7 @@ class Loaded(NamedTuple):
 
 
 def loaded_releases(settings: Settings) -> tuple[list[Loaded], str | None]:
-    """What stands in the stores, the newest activation first; and the release that is live. Raises StepError."""
+    """Releases in the stores, the newest activation first, and the live one. Raises StepError."""
     store = RedisStore(settings)
     manifests = [(release, store.published(release).manifest) for release in store.history()]
     found = [Loaded(release, manifest.recipe.name, manifest.dataset.name) for release, manifest in manifests]
@@ -160,7 +160,7 @@ def newest_releases(loaded: Sequence[Loaded], dataset: str) -> dict[str, str]:
         if not releases:
             raise StepError(
                 f"No release of the recipe {recipe!r} on {dataset} stands in the stores. Make one with "
-                f"`RECSYS_RECIPE={recipe} make offline sync`; the other recipe's stays beside it."
+                f"`RECSYS_RECIPE={recipe} make offline sync`; the other recipe's stays loaded."
             )
         found[recipe] = releases[0]
     return found

@@ -1,4 +1,4 @@
-"""What the server does with more than it can: open loop, from half of its best rate to ten times of it.
+"""Overload benchmark: open loop, from half of the server's best rate to ten times of it.
 
 The best rate is the most whole answers a second that a closed loop gets. Then requests come at a fixed rate, whatever
 becomes of those before them. Goodput is whole answers a second; what lacks a service is counted apart. An accepted
@@ -66,7 +66,7 @@ def _whole(run: Run) -> list[Answered]:
 
 
 def point(run: Run, factor: float, best: dict[str, float]) -> dict[str, Any]:
-    """What became of requests at ``factor`` times the best rate."""
+    """Results at ``factor`` times the best rate."""
     whole = _whole(run)
     count = len(run.answers)
     return {

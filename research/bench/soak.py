@@ -58,7 +58,7 @@ _WARM_UP: Final = 0.3  # of the run, or two switches if those take longer
 
 
 class Plan(NamedTuple):
-    """How long, how much, how often."""
+    """Plan of a soak: minutes, rate, switches."""
 
     seconds: float
     per_s: float
@@ -151,7 +151,7 @@ _WINDOW: Final = 0.2  # of the samples after the warm-up: the first ones are hel
 
 @dataclass(frozen=True)
 class Sample:
-    """What every process uses at one moment."""
+    """Resources of every process at one moment."""
 
     at_s: float  # since the run began
     uses: Mapping[str, Use]  # "<part> <number>" -> what it uses
@@ -168,7 +168,7 @@ def sample(parts: Mapping[str, Part], at_s: float) -> Sample:
 
 
 def growth(samples: Sequence[Sample], warm_up_s: float) -> list[dict[str, Any]]:
-    """Of each process: medians of its first samples after the warm-up, and of its last ones."""
+    """Medians of each process's first samples after the warm-up, and of its last ones."""
     counted = [each for each in samples if each.at_s >= warm_up_s]
     window = max(1, round(_WINDOW * len(counted)))
     first, last = counted[:window], counted[-window:]

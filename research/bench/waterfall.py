@@ -1,4 +1,4 @@
-"""Where a request's time goes: of each stage how long it takes, how long it waits, and what it costs in processor time.
+"""Break a request's time down by stage: duration, waiting, and processor time.
 
 Of each number of requests in flight: the wall time of each stage as the server tells it; what of that is waiting, which
 is what it takes more than when it is alone; the processor time of each process of the stack, for an answered request.
@@ -72,7 +72,7 @@ def one_level(ask: Generator, target: Target, parts: Mapping[str, Part], drawn: 
 
 
 def own_wall_ms(answer: Answered) -> float:
-    """What an answer took besides its slowest chain of calls: our own code, and waiting for a processor in it."""
+    """Time of an answer besides its slowest chain of calls: our own code, and waiting for a processor in it."""
     took = dict.fromkeys(STAGES, 0.0) | dict(answer.took_ms or {})
     return took["total"] - took["redis"] - max(took["elasticsearch"], took["feast"]) - took["triton"]
 

@@ -69,7 +69,7 @@ def systems(found: Found) -> Figure:
 
 
 def funnel(found: Found) -> Figure:
-    """What each stage still holds, a panel a cut; the darker end of a channel's bar is found by no other."""
+    """Draw the share that each stage holds, a panel a cut; the dark end of a channel's bar is found by no other."""
     cuts = ("200", "50", "10")
     channels = list(found["funnel"][cuts[0]]["channels"])
     names = [*(f"channel {name}" for name in channels), "any channel", "fused", "ranked"]

@@ -143,7 +143,7 @@ def searched(
     recall: RecallRecipe,
     channel: VectorRecipe,
 ) -> dict[str, Any]:
-    """What the index finds of a channel's exact candidates among ``rows``, and milliseconds a search."""
+    """Share of a channel's exact candidates among ``rows`` that the index finds, and milliseconds a search."""
     index = ChannelIndex(client, SCRATCH, rows, recall, channel)
     outcome = index.compare(searches)  # also warms up
     took = milliseconds(index, searches)
@@ -157,7 +157,7 @@ def searched(
 
 
 def milliseconds(index: ChannelIndex, searches: Sequence[Search]) -> list[float]:
-    """How long each user's search takes, one after the other."""
+    """Milliseconds of each user's search, one after the other."""
     took = []
     for search in searches:
         begin = time.perf_counter()
@@ -167,7 +167,7 @@ def milliseconds(index: ChannelIndex, searches: Sequence[Search]) -> list[float]
 
 
 def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
-    table = Table(title="vector search, beside the model's exact candidates")
+    table = Table(title="vector search, against the model's exact candidates")
     for name in rows[0]:
         table.add_column(name, justify="left" if name in ("index", "channel") else "right")
     for row in rows:

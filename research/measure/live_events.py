@@ -1,8 +1,8 @@
-"""What it is worth that the next answer knows the last event: the held-out events replayed through the running server.
+"""Evaluate answers event by event: the held-out events replayed through the running server.
 
-Of each user the held-out events come one after the other: the server is asked as of each one's second, the list is held
-against that event, then the server is told. Beside that: told 1 or 5 events late, and never. And strangers: each is
-told the last few events that a user had before the held-out ones, and asked for what that user liked next.
+Each user's held-out events come one after the other: a request as of each one's second, whose list is compared with
+that event, then the event itself. For comparison: events sent 1 or 5 late, and never. And strangers, who have the last
+few events that a user had before the held-out ones, and that user's next liked items as targets.
 
 The events are taken back afterwards. `make events` waits so long. A run that was ended goes on where it was, as long as
 the same release is served.
@@ -97,7 +97,7 @@ def _of_ranks(found: Sequence[Floats]) -> dict[str, Any]:
 
 @contextmanager
 def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
-    """Users are asked for by a few threads, each with connections of its own; a user by one thread."""
+    """A few threads send the requests, each with connections of its own; a user has one thread."""
     free: SimpleQueue[ServerLoop] = SimpleQueue()
     with ExitStack() as ends:
         for _ in range(IN_FLIGHT):
@@ -183,7 +183,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What was found of one user.
+    """Results of one user.
 
     Attributes:
         ranks: a name of `LATE` -> as `replayed` gives it.
@@ -302,16 +302,16 @@ TIMEOUT_S = 30.0
 
 
 class Loop(Protocol):
-    """What a measurement does with a server."""
+    """Operations of a measurement on a server."""
 
     def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        """The recommended items as of a second (None: of now, with all that was told), best first."""
+        """Request the recommended items as of a second (None: of now, with all events), best first."""
 
     def tell(self, events: Sequence[Event]) -> None:
         """Record events; the next answer knows them."""
 
     def take_back(self, userid: OwnId, prefix: str) -> None:
-        """As if a user's events whose eventids begin with ``prefix`` had never been told."""
+        """Remove a user's events whose eventids begin with ``prefix``."""
 
 
 class ServerLoop:
@@ -346,15 +346,15 @@ class ServerLoop:
         log = wire.event_log_key(self._dataset, wire.event_partition(userid))
         key = wire.user_events_key(self._dataset, userid)
         stored: Any = self._redis.hgetall(key)
-        told = {name: raw for name, raw in stored.items() if name.startswith(prefix.encode())}
-        if told:
+        sent = {name: raw for name, raw in stored.items() if name.startswith(prefix.encode())}
+        if sent:
             pipeline = self._redis.pipeline(transaction=True)
-            pipeline.hdel(key, *told)
-            pipeline.xdel(log, *(raw.partition(b" ")[0] for raw in told.values()))
+            pipeline.hdel(key, *sent)
+            pipeline.xdel(log, *(raw.partition(b" ")[0] for raw in sent.values()))
             pipeline.execute()
 
     def post(self, path: str, body: object) -> dict[str, Any]:
-        """What the server answers. Raises StepError."""
+        """Post a body, and read the answer. Raises StepError."""
         try:
             response = self._http.post(f"{self._url}{path}", json=body, timeout=TIMEOUT_S)
             answer: dict[str, Any] = response.json()
