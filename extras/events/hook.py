@@ -16,7 +16,6 @@ from extras.events.compaction import Compaction
 from extras.events.incoming import (
     MAX_EVENTS,
     MAX_NAME,
-    EventError,
     EventRecorded,
     FeedbackList,
     IncomingEvents,
@@ -115,10 +114,6 @@ def register(app: Flask, parts: Parts) -> None:
     recorder = Recorder(log, lambda: release_for_events(recommender))
     app.url_map.converters["any_text"] = AnyText
     parts.describe(_paths(), [IncomingEvents, FeedbackList, EventsAnswer, FeedbackAnswer, ForgottenAnswer])
-
-    @app.errorhandler(EventError)
-    def wrong_event(error: EventError) -> Response:
-        return error_response(400, "bad_request", str(error), field=error.field)
 
     @app.errorhandler(TooManyEventsError)
     def too_many_events(error: TooManyEventsError) -> Response:
