@@ -2,7 +2,7 @@
 
 Stores cannot hold days that grow until the request comes, so they hold the moment, and the column is an
 `ElapsedFeature`: the model sees the days from the moment to the request. The parity check counts it a second time, in
-another way; a statistic without a second count is refused. pyproject.toml beside it declares both. To try it:
+another way; a statistic without a second count is refused. pyproject.toml next to it declares both. To try it:
 
     pip install --editable examples
     make demo

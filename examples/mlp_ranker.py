@@ -1,7 +1,7 @@
 """A ranker of your own: an MLP over the statistics and recall's scores of each candidate, without the history.
 
 One file holds its settings and its network; fitting by a softmax over the lists that recall makes comes with `Ranker`.
-pyproject.toml beside it declares them. To try it:
+pyproject.toml next to it declares them. To try it:
 
     pip install --editable examples
     python -m examples.mlp_ranker > mlp.json

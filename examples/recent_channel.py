@@ -1,7 +1,7 @@
 """A recall channel of your own: the items liked most in the days before the request.
 
 It has no vector, and its list depends on the time of the request. One file holds its settings, its fit and what is
-served of it; pyproject.toml beside it declares them. To try it:
+served of it; pyproject.toml next to it declares them. To try it:
 
     pip install --editable examples
     python -m examples.recent_channel > recent.json

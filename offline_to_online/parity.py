@@ -180,11 +180,11 @@ class RecallTruth:
         return candidate_columns([channel.name for channel in self.manifest.recipe.recall.channels])
 
     def scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
-        """What each channel gives every item for a request at ``timestamp``: channel name -> (items,).
+        """Score every item by each channel for a request at ``timestamp``: channel name -> (items,).
 
         Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
         """
-        asked = vectors_of(self.manifest, self.channels, user, timestamp)
+        vectors = vectors_of(self.manifest, self.channels, user, timestamp)
         codes = self.channels.codes(self.itemids)
         scored = self.channels.scores(user.history, user.profile, timestamp)
         given = {
@@ -192,7 +192,7 @@ class RecallTruth:
             for name, values in scored.items()
         }
         searched = {
-            channel.name: self._search(channel, asked.get(channel.name), user)
+            channel.name: self._search(channel, vectors.get(channel.name), user)
             for channel in self.manifest.recipe.recall.searched
         }
         return {channel.name: (given | searched)[channel.name] for channel in self.manifest.recipe.recall.channels}
@@ -297,7 +297,7 @@ class OfflineTruth:
     model: ScoringModel
 
     def inputs(self, userid: int, timestamp: int, fused: Fused) -> ModelInputs:
-        """What the model is given of one user's candidates. Raises KeyError for an id that is not there."""
+        """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""
         user, items = self.users.loc[[userid]], self.items.loc[fused.ids.tolist()]
         return self.spec.model_inputs(
             self.spec.encode_users(_columns(user)),
@@ -454,7 +454,7 @@ def _profiles(people: pd.DataFrame, names: Sequence[str]) -> dict[int, np.ndarra
 
 @dataclass(frozen=True)
 class Served:
-    """What statistics are counted from, and for which users or items.
+    """Ratings that statistics are counted from, and the users or items they are counted for.
 
     Attributes:
         ratings: the train and test rows of the users, or of all.
@@ -465,7 +465,7 @@ class Served:
     ids: pd.Index
 
     def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
-        """How many ratings each id has, or how many of some ``rows``; 0 where none."""
+        """Number of ratings of each id, or of those of some ``rows``; 0 where none."""
         ratings = self.ratings if rows is None else self.ratings[rows]
         return ratings.groupby(by).size().reindex(self.ids, fill_value=0)
 
@@ -550,7 +550,7 @@ def _counted_again(
 
 @dataclass(frozen=True)
 class Parity:
-    """How far apart the two sides are, at most, per group of columns."""
+    """Largest differences of the two sides, per group of columns."""
 
     pairs: int
     users: int

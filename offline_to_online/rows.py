@@ -43,7 +43,7 @@ _SEED: Final = 0
 class UserRow(StoredUser):
     """What recall needs of one user, as the server reads it from Redis."""
 
-    own_id: OwnId  # what people call the user, and the key in Redis
+    own_id: OwnId  # the data set's id, and the key in Redis
 
     def fields(self) -> dict[str, bytes]:
         """The hash's fields."""

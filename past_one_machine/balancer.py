@@ -42,7 +42,7 @@ defaults
 """
 
 
-# kind of server -> its health check, with GET, and HAProxy's condition for what may be asked twice
+# kind of server -> its health check, with GET, and HAProxy's condition for requests that may be sent twice
 KINDS: Final = {
     "server": ("/readyz", "{ method GET } || { path /ml/rec }"),
     "feast": ("/health", "{ method GET } || { path /get-online-features }"),

@@ -101,9 +101,9 @@ def measure(settings: Settings, found: dict[str, Any], factor: int, training: bo
     left = [engine for engine in ENGINES if not {(engine, step.path) for step in steps[engine]} <= known]
     if not left:
         return
-    beside = settings.offline_dir / "scaling"  # beside the artifacts: /tmp may be memory
-    beside.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=beside) as scratch:
+    folder = settings.offline_dir / "scaling"  # next to the artifacts: /tmp may be memory
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         data = at_hand(settings)
         if factor > 1:
             source, data = Source.of(data), Path(scratch) / "data"
@@ -182,7 +182,7 @@ class Watch(threading.Thread):
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all that were seen."""
+        """Processor seconds of all processes that were seen."""
         return sum(self._cpu.values())
 
     def run(self) -> None:
@@ -291,7 +291,7 @@ def line(events: Sequence[int], costs: Sequence[float]) -> Line:
 
 
 def lines(rows: Sequence[Row]) -> list[Row]:
-    """Of each engine and step, a line through each measure over the events."""
+    """Fit a line through each measure over the events, for each engine and step."""
     of: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         of[row["engine"], row["step"]].append(row)

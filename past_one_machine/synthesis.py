@@ -99,7 +99,7 @@ def at_hand(settings: Settings) -> Path:
 
 @dataclass(frozen=True)
 class Factors:
-    """How many copies of the users, and with them of the events, and how many of the items."""
+    """Numbers of copies of the users, and with them of the events, and of the items."""
 
     users: int
     items: int

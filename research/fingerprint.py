@@ -1,4 +1,4 @@
-"""What a recipe's artifacts give, as digests to compare two versions of the code by: ``make fingerprint``.
+"""Digests of a recipe's artifacts, to compare two versions of the code: ``make fingerprint``.
 
 Every user is replayed at the time of the first held-out rating, as in `make evaluate-offline`. Of each user's lists
 (each channel's candidates, the fused ones, the ranker's order) a digest is kept, of the ranker's scores the best, the

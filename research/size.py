@@ -1,7 +1,7 @@
 """Count the code: lines and files of each room, what importing the server and each step loads, the change since a ref.
 
 Reads   the tracked Python files; for the change, those of a git ref
-Run     make size              (against=<ref>: beside that commit's)
+Run     make size              (against=<ref>: compared with that commit)
 Expect  one table of rooms, one of entry points
 """
 

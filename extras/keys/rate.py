@@ -20,8 +20,8 @@ from extras.keys.keys import is_open
 from online.clients.base import Deadline, until
 from online.clients.redis import TimelyConnection
 from online.web import records
+from online.web.asgi import WATCHES
 from online.web.guard import error_response
-from online.web.records import METRICS_PATH
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def register_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> N
     except RedisClusterException as error:  # a cluster is connected at once, a single server with a request
         log.warning("this worker counts requests by itself until it is restarted: %s", error)
         limiter = counting_in("memory://")
-    limiter.request_filter(lambda: is_open(request.path) or request.path == METRICS_PATH)
+    limiter.request_filter(lambda: is_open(request.path) or request.path in WATCHES)
 
 
 def _client() -> str:

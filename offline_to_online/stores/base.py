@@ -54,7 +54,7 @@ class ReleaseStore(ABC, Generic[Content, Report]):
     @property
     @abstractmethod
     def address(self) -> str:
-        """Where the service is, as a person would look for it."""
+        """Address of the service, for messages."""
 
     def reaching(self) -> AbstractContextManager[None]:
         return reaching(self.title, self.address)
@@ -102,7 +102,7 @@ def reaching(name: str, address: str) -> Iterator[None]:
         yield
     except _SERVICE_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise StepError(f"{name} at {address} did not do what was asked ({reason})", START_SERVICES) from error
+        raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
 
 
 def redis_address(settings: Settings) -> str:

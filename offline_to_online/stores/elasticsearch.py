@@ -56,7 +56,7 @@ Ints = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class IndexContent:
-    """What goes into a release's index, and what it must then find."""
+    """Content of a release's index, and searches that it must answer."""
 
     items: Sequence[ItemRow]
     searches: Mapping[str, Sequence[Search]]  # channel name -> searches of some users
@@ -91,7 +91,7 @@ class VectorCheck:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What the checks of an index have found."""
+    """Findings of an index's checks."""
 
     genres: Mapping[int, int]  # genre code -> items
     channels: Mapping[str, tuple[SelfCheck, VectorCheck]]  # by channel name

@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,17 +109,12 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
         (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
         self.expect_alive()
         write_features(settings, release, manifest.feature_spec, content.frames, content.at)
-        write_own_ids(settings, release, content.own_ids)
         materialize(settings, release)
-        followed = followed_file(settings, release)
-        if followed.is_file():  # what events have changed since is not new to Feast
-            _materialize_again(settings, release)
-            followed.unlink()
         with self.reaching():
             wait_until_known(settings, release)
 
     def check(self, manifest: Manifest, content: FeatureContent) -> int:
-        """What the registry believes to be loaded may be lost in the online store: then all of it is loaded again."""
+        """Load all of it again where the online store has lost rows that the registry has as loaded."""
         settings, release = self.settings, manifest.release
         with self.reaching():
             try:
@@ -182,22 +176,6 @@ def release_dir(settings: Settings, release: str) -> Path:
     return feature_repo(settings) / "releases" / release
 
 
-def own_ids_file(settings: Settings, release: str) -> Path:
-    """Own ids of the release's users and items, to update its rows when the artifacts are another release's."""
-    return release_dir(settings, release) / "own_ids.json"
-
-
-def write_own_ids(settings: Settings, release: str, own_ids: Mapping[Entity, OwnIds]) -> None:
-    with written_in_place(own_ids_file(settings, release)) as temporary:
-        pairs = {entity: list(ids.items()) for entity, ids in own_ids.items()}
-        temporary.write_text(json.dumps(pairs) + "\n", encoding="utf-8")
-
-
-def followed_file(settings: Settings, release: str) -> Path:
-    """Up to which place of the log of events the release's rows in the online store are; absent: as loaded."""
-    return release_dir(settings, release) / "followed.json"
-
-
 def write_features(
     settings: Settings, release: str, spec: FeatureSpec, frames: dict[Entity, pd.DataFrame], at: pd.Timestamp
 ) -> None:
@@ -218,12 +196,6 @@ def write_features(
     fields = {entity: [[feature.name, _FEAST[feature.dtype]] for feature in spec.stored(entity)] for entity in ENTITIES}
     with written_in_place(folder / _FIELDS) as temporary:
         temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
-
-
-def numbers(settings: Settings, release: str) -> dict[Entity, dict[OwnId, int]]:
-    """Own id -> number."""
-    pairs = json.loads(own_ids_file(settings, release).read_text(encoding="utf-8"))
-    return {entity: {own: number for number, own in pairs[entity]} for entity in ENTITIES}
 
 
 def live_release(settings: Settings) -> str | None:
@@ -272,22 +244,6 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
         job = [str(engine.python(settings)), "-m", engine.job, told]
         _run(settings, repo, commands[0][0], job, engine.variables(settings))
         copy.replace(registry)
-
-
-def write_users(settings: Settings, release: str, feature: str, values: Mapping[int, int]) -> None:
-    """Write users' rows to the online store, as they were loaded but for one feature: user number -> value.
-
-    Raises StepError with Feast's last words.
-    """
-    repo, key = feature_repo(settings), wire.FEAST_KEY["user"]
-    rows = pd.read_parquet(release_dir(settings, release) / "users.parquet", filters=[(key, "in", list(values))])
-    rows[feature] = rows[key].map(values)
-    rows[Columns.EVENT_TIMESTAMP] = pd.Timestamp.now("UTC")
-    with _alone(repo), tempfile.NamedTemporaryFile(suffix=".parquet", dir=repo / "data") as file:
-        rows.to_parquet(file.name)
-        view = wire.feast_name(wire.USER_SERVICE, release)
-        job = [sys.executable, "-m", _JOB, json.dumps([["write", view, file.name]])]
-        _run(settings, repo, "write_to_online_store", job, {})
 
 
 @contextmanager

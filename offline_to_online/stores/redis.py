@@ -1,7 +1,7 @@
 """Recall state in Redis, under the release's keys: one hash a user, the popular list, the channels, the map.
 
 The key `wire.users_key` is the mark: it is written once everything was read back, so an interrupted load, or one that
-failed its check, is told apart from a whole one. The pointer `wire.LIVE_KEY` lies here too: moving it is going live.
+failed its check, is distinguished from a whole one. The pointer `wire.LIVE_KEY` lies here too: moving it is going live.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             set_copies(client, self.layout, key)
 
     def published(self, release: str) -> Published:
-        """What was written when the release went live. Raises StepError when it never did or is gone."""
+        """Manifest and model version as of going live. Raises StepError when the release never did or is gone."""
         with self.client() as client:
             raw = read(client, wire.manifest_key(release))
         if raw is None:

@@ -84,7 +84,6 @@ def description(
         requestBody={"required": True, "content": json_of(request, example=_EXAMPLE)},
     )
     ready = responses(Ready, 500) | {"503": {"description": "It could not.", "content": json_of(Ready)}}
-    metrics = text("Prometheus's text format.", "text/plain")
     return {
         "openapi": "3.1.0",
         "info": {
@@ -99,7 +98,6 @@ def description(
                 "get": operation("ready", "Whether the server could answer now, and each service's version", ready)
             },
             **paths,
-            "/metrics": {"get": operation("metrics", "Numbers for Prometheus", metrics, security=KEY)},
             DESCRIPTION_PATH: {
                 "get": operation("describe", "This description", text("OpenAPI 3.1.", "application/json"))
             },

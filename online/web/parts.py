@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flask import Flask
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, create_model
 
 from data_exchange_center import plugins
@@ -19,7 +20,7 @@ from data_exchange_center.settings import Settings
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request, Stopwatch
 from online.web.guard import EXPECTED
-from online.web.records import Metrics, Observer
+from online.web.records import Observer
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Parts:
     Attributes:
         stores: name of an extra -> where it keeps what it writes, if not in Redis.
         observers: called with the record of each request that has its response, in this order.
+        registry: of metrics, which extras/monitoring shows.
         recommend: answers a request; an extra may put a function around it.
         preferred: a user's id, as text -> the release that is to answer instead of the live one, or None.
         request_model: what checks a request.
@@ -45,10 +47,10 @@ class Parts:
 
     settings: Settings
     recommender: Recommender
-    metrics: Metrics
     stores: Mapping[str, Any]
     observers: list[Observer]
     recommend: Callable[[Request, Stopwatch], Answer]
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     preferred: Callable[[str], str | None] = lambda userid: None
     request_model: type[Request] = Request
     expected: dict[str, str] = field(default_factory=lambda: dict(EXPECTED))

@@ -1,30 +1,21 @@
-"""One request as it is seen from outside: its record, and the log and metrics that are made of it.
+"""One request as it is seen from outside: its record, and its line in the log; extras observe records, too.
 
-The log is JSON, one object a line, one line a request. `/metrics` is one page for all of gunicorn's workers: each
-writes its numbers to files of its own in the folder that PROMETHEUS_MULTIPROC_DIR names (online/gunicorn_conf.py), and
-whichever is asked adds them up. Without that folder, as under Flask's own server, a process tells of itself alone.
-Labels have few values: endpoints, codes, services; never a user, an id or a path.
+The log is JSON, one object a line, one line a request.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from flask import Flask, Response, g, has_request_context, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Outcome, Stopwatch
 from online.web.asgi import COMPLETE_SINCE
 
@@ -143,118 +134,3 @@ def log_as_json() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
-# --- the metrics
-
-METRICS_PATH: Final = "/metrics"
-_TOGETHER: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
-_BREAKER_STATES: Final = {"closed": 0, "half_open": 1, "open": 2}
-_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.15, 0.25, 0.3, 0.5, 1.0, 2.5, 5.0)  # seconds
-_SAMPLED_EVERY_S: Final = 1.0
-
-
-class Metrics:
-    """Counters and gauges of one process."""
-
-    def __init__(self, recommender: Recommender, threads: int, folder: Path) -> None:
-        """Make them; extras add theirs to ``registry``.
-
-        Args:
-            recommender: whose state is sampled about once a second.
-            threads: how many requests the process can answer at once.
-            folder: of gunicorn's workers; `page` is of all of them where the environment names it.
-        """
-        self._together = os.environ.get(_TOGETHER) == str(folder)
-        self._recommender = recommender
-        self._sampled_at = 0.0
-        self._served: tuple[str, str] | None = None
-        own = self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "recsys_requests", "Requests, by the answer's status and outcome (the code, for an error)",
-            ["endpoint", "status", "outcome"], registry=own,
-        )  # fmt: skip
-        self._seconds = Histogram(
-            "recsys_request_seconds", "Time to a request's answer", ["endpoint"], buckets=_BUCKETS, registry=own
-        )
-        self._stage_seconds = Histogram(
-            "recsys_stage_seconds", "Time a request spent with one service, or on diversity",
-            ["stage"], buckets=_BUCKETS, registry=own,
-        )  # fmt: skip
-        self._stage_failures = Counter(
-            "recsys_stage_failures", "Stages that ended without the service's answer", ["stage"], registry=own
-        )
-        self._degradations = Counter(
-            "recsys_degradations", "What answers lacked; one answer may lack several things", ["reason"], registry=own
-        )
-        self._in_flight = self._gauge("requests_in_flight", "Requests being answered")
-        self._waiting = self._gauge("waiting_for_features", "Requests whose user's features are not being fetched yet")
-        self._gauge("threads", "Requests that can be answered at once").set(threads)
-        self._release = self._gauge("release_workers", "Processes that answer from a release", "release", "recipe")
-        self._open_releases = self._gauge("open_releases", "Releases a process holds in memory", mode="livemax")
-        self._items_fetched = self._gauge(
-            "items_fetched_timestamp_seconds", "When the oldest copy of the films' features was fetched", mode="livemin"
-        )
-        self._breaker = self._gauge("breaker_state", "0 closed, 1 half open, 2 open", "service", mode="livemax")
-
-    def _gauge(self, name: str, what: str, *labels: str, mode: str = "livesum") -> Gauge:
-        """``mode``: how the values of several processes become one."""
-        return Gauge(f"recsys_{name}", what, labels, registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]
-
-    def register(self, app: Flask) -> None:
-        """Count what is in flight, and answer `GET /metrics`."""
-
-        @app.before_request
-        def begin() -> None:
-            if request.path != METRICS_PATH:
-                g.in_flight = True
-                self._in_flight.inc()
-
-        @app.teardown_request
-        def end(_: BaseException | None) -> None:
-            if g.pop("in_flight", False):
-                self._in_flight.dec()
-
-        @app.get(METRICS_PATH)
-        def metrics() -> Response:
-            self.sample()
-            return Response(self.page(), content_type=CONTENT_TYPE_LATEST)
-
-    def count(self, record: Record) -> None:
-        """A request that has its response."""
-        self._requests.labels(record.endpoint, record.status, record.outcome).inc()
-        self._seconds.labels(record.endpoint).observe(record.seconds)
-        for name, stage in record.watch.stages.items():
-            self._stage_seconds.labels(name).observe(stage.seconds)
-            if stage.failed:
-                self._stage_failures.labels(name).inc()
-        for reason in record.degradations:
-            self._degradations.labels(reason).inc()
-        if time.monotonic() - self._sampled_at >= _SAMPLED_EVERY_S:
-            self.sample()
-
-    def sample(self) -> None:
-        """Take down how the process is doing now."""
-        self._sampled_at = time.monotonic()
-        releases, opened = self._recommender.releases, self._recommender.releases.serving
-        self._waiting.set(self._recommender.user_features.waiting)
-        self._open_releases.set(releases.open_count)
-        for service, breaker in self._recommender.breakers.items():
-            self._breaker.labels(service).set(_BREAKER_STATES[breaker.state])
-        if opened is not None:
-            self._items_fetched.set(opened.items.fetched_at)
-        serving = (opened.release, opened.manifest.recipe.name) if opened else None
-        if serving != self._served:
-            if self._served is not None:
-                self._release.labels(*self._served).set(0)
-            if serving is not None:
-                self._release.labels(*serving).set(1)
-            self._served = serving
-
-    def page(self) -> bytes:
-        """All processes' numbers, in Prometheus's text format."""
-        registry = self.registry
-        if self._together:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)

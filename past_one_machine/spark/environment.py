@@ -121,7 +121,7 @@ def session(settings: SparkSettings) -> Iterator[SparkSession]:
 
 
 def _stamp() -> str:
-    """What the environment was made of. Executors find the project's entry points as they were at its installation."""
+    """Stamp of the environment's inputs. Executors see the project's entry points as of its installation."""
     points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     digest = hashlib.sha256(json.dumps(points, sort_keys=True).encode()).hexdigest()
     return f"{PYTHON[0]}.{PYTHON[1]} {sha256(REQUIREMENTS)} {digest} {ROOT}\n"

@@ -120,7 +120,7 @@ class Teaching:
         return when, which
 
     def requests(self, past: Sequences, draws: np.random.Generator) -> Points:
-        """Of users at the moments at which they happened; the draws go on to the users after these."""
+        """Request points of users, at their own moments; the draws go on to the users after these."""
         return self.config.after_past(past, request_points(past, self.config.stride, draws))
 
 
@@ -142,7 +142,7 @@ class Lists:
     at_once: int = LISTS_AT_ONCE
 
     def requests(self, part: users.Users) -> Iterator[tuple[Sequences, pd.DataFrame, Points]]:
-        """Of the range's users, some after the other: their past, their rows, and their requests."""
+        """Past, rows and requests of the range's users, some users after the other."""
         teaching = Teaching.load(self.teaching)
         draws = teaching.draws(part.before)
         for ratings, people in users.some_users(self.exchange_dir, part, COLUMNS, batch=self.batch):
@@ -151,7 +151,7 @@ class Lists:
             yield past, people, teaching.requests(past, draws)
 
     def counted(self, part: users.Users) -> int:
-        """How many requests the range's users have."""
+        """Number of requests of the range's users."""
         return sum(len(points) for *_, points in self.requests(part))
 
     def made(self, part: users.Users, everybody: int, requests: int, before: int) -> Iterator[pa.Table]:

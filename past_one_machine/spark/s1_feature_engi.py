@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
 
 
 def lists_and_liked(folder: Path) -> tuple[int, int]:
-    """How many lists were written, and how many of their candidates were liked next."""
+    """Number of written lists, and of their candidates that were liked next."""
     parts = [pq.ParquetFile(part) for part in parts_of(artifacts.LISTS.require(folder))]
     liked = sum(
         pc.sum(batch.column(0).flatten()).as_py() or 0

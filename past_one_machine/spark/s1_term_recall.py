@@ -78,7 +78,7 @@ def _feature(settings: Settings, column: str) -> OneHotFeature:
 
 
 def _preferring(settings: Settings) -> tuple[int, int]:
-    """How many users have a preferred genre, of how many."""
+    """Number of users with a preferred genre, and of all users."""
     lists = artifacts.USER_PREFERENCES.read_arrow(settings.exchange_dir, [Columns.GENRES])[Columns.GENRES]
     return sum(len(each) > 0 for each in lists), len(lists)
 

@@ -86,12 +86,12 @@ class Workers(Trainer):
         return Share(total * self.rank // self.world, total * (self.rank + 1) // self.world, total)
 
     def reads(self, users: int) -> slice:
-        """Of ``users`` in order, those whose events the worker reads: its own; the first, who also works alone, all."""
+        """Slice of ``users`` whose events the worker reads: its own; the first, who also works alone, all."""
         own = self.share(users)
         return slice(None) if self.first else slice(own.begin, own.end)
 
     def reads_lists(self, total: int) -> slice:
-        """Of ``total`` training lists, those that a worker reads; the first, who runs the step itself, reads all."""
+        """Slice of ``total`` training lists that a worker reads; the first, who runs the step itself, reads all."""
         own = self.share(total)
         return slice(own.begin, own.end)
 
@@ -116,7 +116,7 @@ class Workers(Trainer):
         return Share(int(ends[self.rank]) - own, int(ends[self.rank]), int(ends[-1]))
 
     def sum(self, values: Tensor) -> Tensor:
-        """Of a tensor on the CPU, the same for all workers."""
+        """Sum of a tensor on the CPU over all workers."""
         if self.world > 1:
             dist.all_reduce(values := values.clone())
         return values
@@ -355,7 +355,7 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
         return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        """What rows are normalised by in evaluation."""
+        """Update the running statistics that evaluation normalises by."""
         momentum = self.momentum or 0.0
         for running, value in ((self.running_mean, mean), (self.running_var, variance)):
             if running is not None:

@@ -1,1 +1,1 @@
-"""Recommenders of others, as strong as they can be made, beside the recipe: ``make rivals``."""
+"""Strong baselines and models of other libraries, tuned as the recipe is: ``make rivals``."""

@@ -1,6 +1,6 @@
-"""Rivals of the recipe, tuned and measured as it is: ``make rivals``, after ``make offline``.
+"""Baselines, tuned and measured as the recipe is: ``make rivals``, after ``make offline``.
 
-Every rival gets the same past, users, candidates and clock as the recipe: a request sees what happened strictly before
+Every baseline has the recipe's past, users, candidates and clock: a request sees what happened strictly before
 its second. Settings are chosen on the ten ratings before the last ten, with models fitted on what precedes those; then
 the chosen setting is fitted on all but the last ten, and measured there. The transformers are RecTools', in an
 environment of their own that is made when it is first needed (some gigabytes). Whatever is measured is written at once,
@@ -29,10 +29,9 @@ from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Floats
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
-from research.baselines.contest import Contest
-from research.baselines.report import Report, measured, values
+from research.baselines.classical import classical
+from research.baselines.contest import Contest, Report, measured, values
 from research.baselines.transformers import FIRST, transformers
-from research.baselines.weighted import classical
 from research.experiments.fitted import CHOSEN_ON, before_the_last, digest
 
 RECALL, RANKED = "fused recall", "fused recall and ranker"
@@ -74,7 +73,7 @@ def main(settings: Settings, only: Sequence[str]) -> None:
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
-    """One line a rival."""
+    """One line a baseline."""
     table = Table(title=f"{found['users']:,} users of {found['dataset']}")
     metrics = list(found["references"][RANKED])
     for name in ("", *metrics, "to the recipe", "trained for", "settings tried"):

@@ -186,7 +186,7 @@ def fitted(folder: Path, job: dict[str, Any], dataset: Dataset) -> TransformerMo
     found._build_model_from_dataset(dataset)
     found.fit_trainer = trainer()
     again = kept.checkpoint if kept.past["losses"] else None
-    found.lightning_model.is_fitted = again is not None  # else its weights are drawn anew
+    found.lightning_model.is_fitted = again is not None  # else its weights are initialised again
     found.fit_trainer.fit(found.lightning_model, found.data_preparator.get_dataloader_train(), ckpt_path=again)
     found.is_fitted = True
     return found

@@ -34,7 +34,7 @@ def ports(settings: Settings) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Use:
-    """What a process, or several together, use at one moment."""
+    """Resources of a process, or of several together, at one moment."""
 
     processor_s: float  # since they began
     rss_mb: float
@@ -54,7 +54,7 @@ class Part:
         return sum(self._use_of(process).processor_s for process in self.processes)
 
     def use(self) -> dict[str, Use]:
-        """Of each process, by its pid. Raises StepError when one has ended."""
+        """Resources of each process, by its pid. Raises StepError when one has ended."""
         return {str(process.pid): self._use_of(process) for process in self.processes}
 
     def _use_of(self, process: psutil.Process) -> Use:
@@ -86,7 +86,7 @@ def parts_of(settings: Settings) -> dict[str, Part]:
 
 
 def listening() -> dict[int, list[psutil.Process]]:
-    """Who listens on each port. Asked process by process: a socket that several have inherited is all theirs."""
+    """Processes that listen on each port, looked up process by process: several may have inherited one socket."""
     found: dict[int, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):

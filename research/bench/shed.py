@@ -1,4 +1,4 @@
-"""What the server does with more than it can: open loop, from half of its best rate to ten times of it.
+"""Overload benchmark: open loop, from half of the server's best rate to ten times of it.
 
 The best rate is the most whole answers a second that a closed loop gets. Then requests come at a fixed rate, whatever
 becomes of those before them. Goodput is whole answers a second; what lacks a service is counted apart. An accepted
@@ -25,9 +25,20 @@ from data_exchange_center import steps
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.settings import Settings
-from research.bench.asking import Drawn, facts, known_userids, reaching, ready
-from research.bench.generator import Answered, Generator, Run, Target, expect_answers, generator
-from research.bench.levels import percentile_ms
+from research.bench.load import (
+    Answered,
+    Drawn,
+    Generator,
+    Run,
+    Target,
+    expect_answers,
+    facts,
+    generator,
+    known_userids,
+    percentile_ms,
+    reaching,
+    ready,
+)
 
 OUTPUT: Final = FIGURES / "shed.json"
 CLOSED: Final = (4, 16, 64)  # in flight, of which the best counts
@@ -55,7 +66,7 @@ def _whole(run: Run) -> list[Answered]:
 
 
 def point(run: Run, factor: float, best: dict[str, float]) -> dict[str, Any]:
-    """What became of requests at ``factor`` times the best rate."""
+    """Results at ``factor`` times the best rate."""
     whole = _whole(run)
     count = len(run.answers)
     return {

@@ -1,4 +1,4 @@
-"""How long every offline step takes and how much memory it needs, as a user runs it: ``make bench-offline``.
+"""Measure time and memory of every offline step, as a user runs it: ``make bench-offline``.
 
 Each step runs in its own process, on a fresh exchange folder that is removed afterwards; steps that can run at the same
 time do. Measured are wall-clock seconds, processor seconds, the share of the machine's cores that this is, each step's
@@ -62,7 +62,7 @@ def report(settings: Settings) -> dict[str, Any]:
 
 
 def cost(steps: Sequence[Mapping[str, Any]], cores: int) -> dict[str, Any]:
-    """What the steps took, each and all, in the order of the pipeline; ``steps``: as `run_steps` measured them."""
+    """Costs of the steps, each and all, in the order of the pipeline; ``steps``: as `run_steps` measured them."""
     first = min(step["began"] for step in steps)
     places = [step.path for step in provenance.STEPS]
     rows = [

@@ -1,1 +1,1 @@
-"""Comparisons beside the pipeline: tuning, seeds, other splits."""
+"""Comparisons outside the pipeline: tuning, seeds, other splits."""

@@ -71,7 +71,7 @@ class EvalRequests:
 
     @property
     def data(self) -> Sequences:
-        """What the requests see a part of."""
+        """All events before the holdout, of which a request sees a part."""
         return self.holdout.past
 
     @property
@@ -81,7 +81,7 @@ class EvalRequests:
         return Points(users, self.holdout.known.lengths[users], self.holdout.times[users])
 
     def hits(self, channel: Channel, size: int) -> list[Hits]:
-        """What a channel finds at every point."""
+        """Hits of a channel at every point."""
         return list(channel_hits(self.data, self.points, self.inputs.profiles, channel, size))
 
     def recalled(self, channels: Sequence[Channel], recipe: Recipe, size: int) -> RecallLists:
@@ -100,7 +100,7 @@ class EvalRequests:
 
 
 def before_the_last(settings: Settings) -> EvalRequests:
-    """Where choices are made: requests for the ratings before the last ones. The held-out ones are gone from here on.
+    """Requests that choices are made on, for the ratings before the last ones. The held-out ones are gone from here on.
 
     Raises ArtifactError or StepError when preprocessing has not run.
     """
@@ -135,12 +135,12 @@ def resumed(path: Path, head: Mapping[str, Any], kept: tuple[str, ...]) -> dict[
         before = json.loads(path.read_text(encoding="utf-8"))
         if all(before.get(name) == head[name] for name in SAME):
             return found | {name: before.get(name, {}) for name in kept}
-        log.warning("%s is of other data, or was asked otherwise: it is begun anew", path)
+        log.warning("%s is of other data, or of other requests: it is begun again", path)
     return found
 
 
 def digest(*cuts: Holdout) -> str:
-    """Of what is asked and what is wanted: figures of other cuts are not compared."""
+    """Digest of requests and targets: figures of other cuts are not compared."""
     found = hashlib.sha256()
     for cut in cuts:
         for column in (cut.times, cut.known.lengths, cut.relevance.indptr, cut.relevance.indices):
@@ -155,6 +155,6 @@ def packed(of_users: Floats) -> str:
 
 
 def unpacked(text: str) -> Floats:
-    """What was `packed`, to three digits."""
+    """Unpack what `packed` made, to three digits."""
     whole = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<i2").astype(np.float64)
     return np.where(whole < 0, np.nan, whole / 1000)

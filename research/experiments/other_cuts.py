@@ -45,7 +45,7 @@ from offline.readers import read_with_holdout
 from research.experiments.fitted import EvalRequests, fit_stages, systems
 
 Part = TypeVar("Part", bound=Frozen)
-SEEDS = (1, 2)  # beside the recipe's own
+SEEDS = (1, 2)  # besides the recipe's own
 BEFORE = 0.9  # share of all ratings that lie before T
 LAST = HoldoutRule(last=1)
 CUTS = (10, 50, 200)
@@ -145,7 +145,7 @@ def last_ratings(data: Sequences) -> Holdout:
 
 
 def without_time(holdout: Holdout) -> Holdout:
-    """The same, asked for a second after the newest rating of the past."""
+    """The same, with requests a second after the newest rating of the past."""
     past, newest = holdout.past, np.zeros(holdout.past.n_users, dtype=np.int64)
     there = past.lengths > 0
     newest[there] = past.times[past.starts[1:][there] - 1]

@@ -1,9 +1,9 @@
-"""Every number of a recipe beside other values: ``make tune-recipe``, on the ten ratings before the last ten.
+"""Compare every number of a recipe with other values: ``make tune-recipe``, on the ten ratings before the last ten.
 
 One number at a time is changed, everything else is as the recipe has it. Numbers of recall are judged by the fused
 lists; those of the ranker, and how many candidates it gets, by the ranked ones; each paired with the recipe as it is.
 Other seeds say what is chance. Each row is written as soon as it is measured, and an ended run goes on from there;
-after a change of the recipe it begins anew, after one of its ranker alone with what is judged by the ranked lists.
+after a change of the recipe it begins again, after one of its ranker alone with what is judged by the ranked lists.
 
 Reads:  offline/{ratings,items,users}.parquet
 Writes: pic/figures/tune_recipe.json (of another recipe than the default: with its name)
@@ -157,9 +157,9 @@ def changes(recipe: Recipe) -> Iterator[Change]:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What is fitted for a recipe with a change; channels as the recipe has them are fitted once.
+    """Fits a recipe with a change; channels as the recipe has them are fitted once.
 
-    Of the training lists the newest are kept: most numbers of the ranker leave them as they are.
+    The newest training lists are kept: most numbers of the ranker leave them as they are.
     """
 
     requests: EvalRequests

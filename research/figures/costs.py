@@ -29,7 +29,7 @@ def demo_time(figure: Figure) -> str:
 
 @block("printed", "demo_output.json")
 def printed(figure: Figure) -> str:
-    """What `make demo` prints, cut short."""
+    """Output of `make demo`, cut short."""
     return "```text\n" + "\n".join(figure["printed"]) + "\n```"
 
 
@@ -42,7 +42,7 @@ def sync(figure: Figure) -> str:
 
 @block("containers", "containers.json")
 def containers(figure: Figure) -> str:
-    """Of each container: its image, how much of it the others share, its start and its memory."""
+    """Each container's image, the part of it that others share, its start and its memory."""
     head = ("container", "image MB", "of them shared", "seconds to healthy", "memory MB")
     keys = ("size_mb", "shared_mb", "seconds_to_healthy", "memory_mb")
     rows = [(f"`{row['service']}`", *(row[key] for key in keys)) for row in figure["containers"]]
@@ -107,7 +107,7 @@ def _test_score(found: Figure, metric: str) -> str | None:
 
 @block("index", "vector_index.json")
 def index(figure: Figure) -> str:
-    """What a graph of vectors finds of the exact candidates, and how long a search takes."""
+    """Share of the exact candidates that a graph of vectors finds, and milliseconds of a search."""
     head = ("channel", "index", "shards", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
     rows = [
         (
@@ -127,7 +127,7 @@ def index(figure: Figure) -> str:
 
 @block("synthesis", "synthesis.json")
 def synthesis(figure: Figure) -> str:
-    """What expansions keep of the structure of their source: a column for each."""
+    """Structure of expansions and of their source: a column for each."""
     found = figure["rows"]
     source = found["source"]
 
@@ -199,7 +199,7 @@ SPEED = (
 
 @block("event_speed", "events.json")
 def speed(figure: Figure) -> str:
-    """How soon an answer knows an event, and how many are taken."""
+    """Time from an event to an answer that knows it, and events per second."""
     changed, batches = (figure["changed answer"], figure["batches"])
     said = SPEED.format(
         rate=f"{changed['requests_per_s']:g}",
@@ -269,7 +269,7 @@ def against(figure: Figure) -> str:
 
 
 def _before_and_now(figure: Figure) -> str:
-    """Of each part, at the first two levels: what a request takes of it, and what it costs it."""
+    """Wall and processor time of each part for a request, at the first two levels."""
     head, columns = (["part"], [])
     for level in figure["levels"][:2]:
         for key, name in (("stage_p50_ms", "wall ms"), ("processor_ms", "processor ms")):
@@ -284,7 +284,7 @@ def _before_and_now(figure: Figure) -> str:
 
 @block("waterfall", "waterfall.json")
 def waterfall(figure: Figure) -> str:
-    """Of each stage: how long it takes alone, what it waits under load, what it costs its client and its service."""
+    """Time of each stage alone, its waiting under load, and processor time of its client and its service."""
     levels = figure["levels"]
     alone, clients = (levels[0], figure["server_ms"])
     waits = [f"waits, {level['in_flight']} in flight" for level in levels[1:]]
@@ -315,7 +315,7 @@ def waterfall(figure: Figure) -> str:
 
 @block("shed", "shed.json")
 def shed(figure: Figure) -> str:
-    """What becomes of requests beyond the best rate."""
+    """Results of requests beyond the best rate."""
     head = ("load", "goodput", "refused", "degraded", "p50 ms", "p99 ms")
     rows = [
         (f"{p['factor']:g}", *(f"{p[key]:.0%}" for key in ("goodput", "shed", "degraded")), p["p50_ms"], p["p99_ms"])
@@ -389,7 +389,7 @@ def _step(figure: Figure, line: Figure, factors: Sequence[int]) -> Sequence[obje
 
 @block("index_growth", "index_growth.json")
 def index_growth(figure: Figure) -> str:
-    """What a vector search finds and takes as the catalogue grows."""
+    """Recall and costs of a vector search as the catalogue grows."""
     head = ("items", "index", "channel", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
     more = ("seconds to load", "bytes an item")
     keys = ("index", "channel", "num_candidates", "found", "found by the worst served", "p50_ms", "p99_ms")

@@ -54,7 +54,7 @@ def demo(checkout: Path) -> tuple[dict[str, int], str]:
 
 
 def excerpt(printed: str) -> list[str]:
-    """What a person sees of a run: each step with its results and what comes after the films, which are left out."""
+    """Visible output of a run: each step with its results, without the films, and the lines after them."""
     lines = [line.rstrip() for line in printed.splitlines()]
     plain = [line for line in lines if line and not NOISE.search(line)]
     films = [row for row, line in enumerate(plain) if FILM.match(line)]

@@ -52,7 +52,7 @@ SLICES = {
 @block("evaluation", "evaluation.json")
 @block("ml100k", "evaluation_offline_ml-100k.json")
 def evaluation(figure: Figure) -> str:
-    """What several recommenders find of the last ten, with intervals, and of those who come back."""
+    """Metrics of several recommenders on the last ten, with intervals, and for those who come back."""
     head = ("list", "recall@200", "recall@50", "NDCG@50", "returning after an hour: recall@200")
     rows = []
     for system, found in figure["systems"].items():
@@ -155,7 +155,7 @@ def recipes(figure: Figure) -> str:
 
 @block("recipes_speed", "serving_recipes.json")
 def recipes_speed(figure: Figure) -> str:
-    """How long both take to answer."""
+    """Latency of both recipes."""
     levels = {name: figure["recipes"][name]["levels"] for name in ("source", "default")}
     rows = [
         (f"p50 ms, {both[0]['concurrency']} in flight", *(level["p50_ms"] for level in both))
@@ -166,7 +166,7 @@ def recipes_speed(figure: Figure) -> str:
 
 @block("exact", "evaluation.json")
 def exact(figure: Figure) -> str:
-    """What approximate search loses."""
+    """Loss of approximate search."""
     head = ("list", "items shared", "users with the same list", *METRICS.values())
     rows = [
         (
@@ -262,7 +262,7 @@ def last(figure: Figure) -> str:
 
 @block("ablation", "evaluation_ablation.json")
 def ablation(figure: Figure) -> str:
-    """What was tried, on the ten before the last ten."""
+    """Ablations, on the ten before the last ten."""
     head = ("part", "what was tried", *METRICS.values(), RETURNING, "NDCG@50 to the recipe's")
     rows = []
     for row in figure["rows"]:
@@ -434,7 +434,7 @@ def live_events(figure: Figure) -> str:
 
 @block("degraded", "degraded.json")
 def degraded(figure: Figure) -> str:
-    """What each answer is worth that lacks a service."""
+    """Metrics of degraded answers."""
     metrics = [*next(iter(figure["cases"].values()))]
     rows = [(case, *(f"{found[name]:.4f}" for name in metrics)) for case, found in figure["cases"].items()]
     users = "{count} users.".format(count=figure["users"])
@@ -518,7 +518,7 @@ def diversity(figure: Figure) -> str:
 
 @block("diversity_ways", "tune_diversity.json")
 def ways(figure: Figure) -> str:
-    """What each way gives for 1 % of the NDCG."""
+    """Gains of each way for 1 % of the NDCG."""
     first = figure["ways"]["as ranked"]["0"]
     found = {"as ranked": {name: _mean(first[name]) for name in MEASURES}, **figure["for the cost"]}
     lines = [
@@ -533,7 +533,7 @@ def _mean(value: Any) -> float:
 
 
 def _cost(difference: float, first: Figure) -> str:
-    """What is lost, as a share of the NDCG without diversity."""
+    """Loss as a share of the NDCG without diversity."""
     return f"{round(-difference / first['ndcg@50']['mean'], 3) + 0:.1%}"
 
 

@@ -97,7 +97,7 @@ def draw_offline(axes: Axes) -> None:
 
 
 def draw_sync(axes: Axes) -> None:
-    """What is loaded into which service, and the check at the end."""
+    """Draw the loading of each service, and the check at the end."""
     for x, (load, what), (service, role) in zip(COLUMNS, LOADS, SERVICES, strict=True):
         box(axes, x, 4.45, 2.6, 1.1, load, what, STAGES["bridge"])
         box(axes, x, 2.5, 2.6, 1.1, service, role, STAGES["service"])

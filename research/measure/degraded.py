@@ -1,6 +1,6 @@
-"""What an answer is worth that lacks a service: the server's own code over the running services, but for some of them.
+"""Evaluate degraded answers: the server's own code over the running services, but for some of them.
 
-A recommender is made as the server makes it and asked for every user, or for some, at the moment of the first held-out
+A recommender is made as the server makes it, and called for every user, or some, at the moment of the first held-out
 rating; its services are declared dead in turns. What it remembers of users is of a first round with all services.
 
 Reads   the live release in the services; data_exchange_center/offline (the held-out ratings)
@@ -44,7 +44,7 @@ ALL = ("redis", "elasticsearch", "feast", "triton")
 
 @dataclass(frozen=True)
 class Case:
-    """Which services are away, and whether the server has seen the users before."""
+    """Services that are away, and whether the server has seen the users before."""
 
     name: str
     away: tuple[str, ...]
@@ -75,7 +75,7 @@ def measure(
 
     Args:
         userids: what the server calls the holdout's users.
-        rows: which of these it is asked for.
+        rows: the users with a request.
 
     Raises StepError when an answer lacks another service than those that are away.
     """
@@ -94,7 +94,7 @@ def measure(
 def answers(
     recommender: Recommender, case: Case, holdout: Holdout, userids: Sequence[OwnId], rows: NDArray[np.intp]
 ) -> Lists:
-    """(users, `K`) item codes, 0 where a list is shorter, and for users who are not asked for."""
+    """(users, `K`) item codes, 0 where a list is shorter, and for users without a request."""
     lists = np.zeros((holdout.past.n_users, K), dtype=np.int64)
     for service in case.away:
         recommender.breakers[service].declare_dead("is declared dead")
@@ -110,7 +110,7 @@ def answers(
 
 
 def _asked(recommender: Recommender, case: Case, users: Sequence[tuple[OwnId, int]]) -> Iterator[Sequence[int]]:
-    """``users``: whom to ask for, and as of which second."""
+    """``users``: of the requests, and the second of each."""
     for userid, time in users:
         request = Request(userid=userid, size=K, timestamp=time, budget_ms=MAX_BUDGET_MS, strict=not case.away)
         answer = recommender.recommend(request)

@@ -1,7 +1,7 @@
-"""What diversity costs and gives: the server's own code over the running services, at every strength.
+"""Evaluate diversity: the server's own code over the running services, at every strength.
 
-Every user, or some, is asked for at the moment of the first held-out rating, without diversity and at eleven
-strengths. Beside what the lists are worth stands how long re-ranking takes, with one request at a time. Which strength
+Requests for every user, or some, are at the moment of the first held-out rating, without diversity and at eleven
+strengths. Next to the lists' metrics is the time of re-ranking, with one request at a time. Which strength
 costs less than 1 % of the NDCG was found on other ratings, by a study that has ended; here is what it costs.
 
 Reads   the live release in the services; data_exchange_center/offline (the held-out ratings);
@@ -52,7 +52,7 @@ STRENGTHS = tuple(n / 10 for n in range(11))
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What the server answers at one strength: (users, `ASKED`) lists, and seconds of re-ranking, one a request."""
+    """Answers of the server at one strength: (users, `ASKED`) lists, and seconds of re-ranking, one a request."""
 
     lists: Lists
     seconds: NDArray[np.float64]
@@ -61,7 +61,7 @@ class Asked:
 def asked(
     recommender: Recommender, diversity: float, holdout: Holdout, userids: Sequence[OwnId], rows: NDArray[np.intp]
 ) -> Asked:
-    """Lists are 0 for users who are not asked for. Raises ServiceError: requests are strict."""
+    """Lists are 0 for users without a request. Raises ServiceError: requests are strict."""
     lists = np.zeros((holdout.past.n_users, ASKED), dtype=np.int64)
     seconds = []
     for user in progress(rows, total=len(rows), desc=f"diversity {diversity:g}", unit="user"):
@@ -168,7 +168,7 @@ COST: Final = 0.01  # share of the NDCG that diversity may cost
 
 @dataclass(frozen=True, eq=False)
 class Kinds:
-    """What items are, by code; row 0 is padding.
+    """Attributes of items, by code; row 0 is padding.
 
     Attributes:
         vectors: channel -> (items + 1, dim), NaN for an item without one.

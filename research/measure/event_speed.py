@@ -1,6 +1,6 @@
-"""How fast events are: from an event's acknowledgement to the first answer that knows it, and events per second.
+"""Benchmark events: from an event's acknowledgement to the first answer that knows it, and events per second.
 
-Users rate the first item of their list, beside other requests at a fixed rate; timed is from the acknowledgement to an
+Users rate the first item of their list, under other requests at a fixed rate; timed is from the acknowledgement to an
 answer without that item. Then events of strangers are sent in batches, as fast as they are taken. All events are taken
 back; `make events` waits so long.
 
@@ -30,11 +30,10 @@ from data_exchange_center.steps import StepError
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.evaluation.live import expect_release
-from research.bench.asking import Drawn, facts, known_userids, ready
-from research.bench.generator import Target, expect_answers, generator
-from research.measure.server_loop import Loop, ServerLoop
+from research.bench.load import Drawn, Target, expect_answers, facts, generator, known_userids, ready
+from research.measure.live_events import Loop, ServerLoop
 
-REQUESTS_PER_S: Final = 50.0  # beside the events
+REQUESTS_PER_S: Final = 50.0  # in addition to the events
 CHANGES: Final = 300  # events whose answers are waited for
 BATCH, BATCHES, SENDERS = 100, 200, 4
 PREFIX: Final = "bench-events:"  # of eventids

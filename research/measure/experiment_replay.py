@@ -1,8 +1,8 @@
 """Replayed users in experiments on the running server: what is the same comes out even, what is better is found.
 
-Everybody is asked for once in each of four experiments, as of the second of the first held-out event: the default
-recipe against itself, and the source's against it, each split and interleaved. Then the server is told the held-out
-events, and each experiment is reported as `make experiment` does. The users of the first are then dealt anew, many
+Every user has one request in each of four experiments, as of the second of the first held-out event: the default
+recipe against itself, and the source's against it, each split and interleaved. Then the server gets the held-out
+events, and each experiment is reported as `make experiment` does. The users of the first are then assigned again, many
 times over: how often its intervals leave zero out at any time is how often they are wrong.
 
 Events and experiments are taken back afterwards. `make events` waits so long.
@@ -55,10 +55,8 @@ from offline.evaluation.live import expect_release
 from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
 from online.recommend.types import MAX_BUDGET_MS
-from research.measure.prequential import Each, loops
-from research.measure.recipes import loaded_releases, newest_releases
-from research.measure.replayed import PREFIX, Replay
-from research.measure.server_loop import ServerLoop
+from research.bench.serving import loaded_releases, newest_releases
+from research.measure.live_events import PREFIX, Each, Replay, ServerLoop, loops
 from research.measure.some_users import SEED, parse_users, sample
 
 K: Final = 50
@@ -141,7 +139,7 @@ def _declared(planned: Planned, releases: Mapping[str, str], n_users: int) -> De
 
 
 def _asked(loop: ServerLoop, user: int, data: Replay, experiment: str) -> None:
-    """Ask until the worker that answers has heard of the experiment."""
+    """Send requests until the worker that answers knows the experiment."""
     body = {
         "userid": data.userid(user),
         "timestamp": int(data.data.times[data.held(user).start]),
@@ -175,7 +173,7 @@ def _outcomes(settings: Settings, experiment: Experiment, data: Replay, n_users:
     """Once all exposures are in the log."""
 
     def read() -> Outcomes:
-        return outcomes_of(settings, experiment, data.dataset, inf)  # nobody is watched: all that they did is told
+        return outcomes_of(settings, experiment, data.dataset, inf)  # without a horizon: all events count
 
     try:
         again = retry_if_result(lambda outcomes: len(outcomes.userids) < n_users)
@@ -186,7 +184,7 @@ def _outcomes(settings: Settings, experiment: Experiment, data: Replay, n_users:
 
 
 def redealt(experiment: Experiment, outcomes: Outcomes, times: int = REDEALT) -> dict[str, int]:
-    """How many of so many A/A experiments, over the same users and values, would ever have found a difference."""
+    """Count the A/A experiments, over the same users and values, that would ever have found a difference."""
     values = outcomes.values[experiment.metric]
     wrong = 0
     for number in range(times):
@@ -197,7 +195,7 @@ def redealt(experiment: Experiment, outcomes: Outcomes, times: int = REDEALT) ->
 
 
 def check(found: Mapping[str, Any]) -> None:
-    """What is the same is even, and what is better is found. Raises CheckError."""
+    """Check that equal releases come out even, and that the better one is found. Raises CheckError."""
     for title, planned in PLANNED.items():
         each = found["experiments"][title]
         split = planned.kind == "split"

@@ -1,4 +1,4 @@
-"""Of which users a measurement is: of all, or of so many, drawn at random with a fixed seed."""
+"""Users of a measurement: all, or a number of them, drawn at random with a fixed seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEED: Final = 0
 
 
 def parse_users(parser: argparse.ArgumentParser, usual: int | None = None) -> int | None:
-    """How many users the command line names, or ``usual``; None: all. Raises StepError for what is no number."""
+    """Number of users that the command line names, or ``usual``; None: all. Raises StepError for what is no number."""
     parser.add_argument(
         "--users", default=usual or "all", help="how many, drawn at random, or all; default: %(default)s"
     )

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from data_exchange_center.columns import Columns
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings, SparkSettings
-from extras.events.feast_layout import feast_online_key
 from offline_to_online.rows import feature_frames, feature_ids, newest_event
 from offline_to_online.stores import feast
 from offline_to_online.stores.feast import FeastStore, FeatureContent
@@ -27,7 +25,7 @@ pytestmark = needs_spark
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Of a Redis and a Feast of this module; Spark is a driver and two executors, in processes of their own."""
+    """Settings of a Redis and a Feast of this module; Spark is a driver and two executors in own processes."""
     settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
     update = {
         "engine": "spark",
@@ -56,7 +54,7 @@ def content(settings: Settings, manifest: Manifest) -> FeatureContent:
 def by_files(
     settings: Settings, manifest: Manifest, content: FeatureContent, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[bytes, dict[bytes, bytes]]:
-    """What the file store writes of the same release: in a repository and a database of its own."""
+    """Rows that the file store writes of the same release, in a repository and a database of its own."""
     other = settings.model_copy(
         update={
             "engine": "pandas",
@@ -89,11 +87,8 @@ def test_executors_write_what_the_file_store_writes(
 def test_what_redis_has_lost_the_file_store_loads_again(
     settings: Settings, manifest: Manifest, content: FeatureContent, by_files: dict[bytes, dict[bytes, bytes]]
 ) -> None:
-    """And a user's row is then brought up to date: neither minds that Spark has registered the release."""
+    """It does not mind that Spark has registered the release."""
     with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as client:
         client.flushdb()
-    feast.write_users(settings, manifest.release, Columns.N_RATINGS, {3: 77})
-    (row,) = rows(settings)
-    assert row == feast_online_key(3)
     FeastStore(settings.model_copy(update={"engine": "pandas"})).check(manifest, content)
     assert rows(settings) == by_files

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld
 
 @pytest.fixture
 def http(stack: Settings, world: World, tmp_path: Path) -> Iterator[FlaskClient]:
-    """Its key is sent with every request; what was sent of these users is deleted afterwards."""
+    """Its key is sent with every request; what was sent of the user is deleted afterwards."""
     path = tmp_path / "api_keys"
     patient = {name: getattr(stack, name).model_copy(update={"timeout_s": 10.0}) for name in SERVICES}
     server = stack.server.model_copy(update={"keys_file": path})
@@ -40,11 +40,8 @@ def http(stack: Settings, world: World, tmp_path: Path) -> Iterator[FlaskClient]
     finally:
         recommender.close()
         with redis.Redis(port=stack.redis.port) as store:
-            for userid in (USER, UNKNOWN_USER):
-                store.delete(
-                    wire.user_events_key(world.dataset, userid),
-                    wire.event_log_key(world.dataset, wire.event_partition(userid)),
-                )
+            partition = wire.event_partition(USER)
+            store.delete(wire.user_events_key(world.dataset, USER), wire.event_log_key(world.dataset, partition))
 
 
 def ask(http: FlaskClient, userid: int, **more: Any) -> Any:
@@ -85,18 +82,6 @@ def test_the_next_answer_is_that_of_the_new_history(http: FlaskClient, world: Wo
         world.histories[USER], world.user_features[USER]["n_ratings"] = old, count
         world.seen[USER] = [item for item in world.seen[USER] if item not in rated]
     assert ask(http, USER, timestamp=at)["item_list"] == before["item_list"], "as of before, nothing has changed"
-
-
-def test_a_stranger_is_no_stranger_after_one_event(http: FlaskClient, world: World) -> None:
-    assert ask(http, UNKNOWN_USER)["cold_start"] is True
-    item = world.trained[5]
-    sent = {"eventid": "1", "userid": UNKNOWN_USER, "itemid": item, "type": "rating", "value": 5}
-    assert http.post("/ml/event", json=sent).status_code == 200
-    answer = ask(http, UNKNOWN_USER)
-    assert (answer["cold_start"], "degraded" in answer) == (False, False)
-    assert item not in items(answer)
-    assert http.delete(f"/ml/user/{UNKNOWN_USER}").json == {"userid": UNKNOWN_USER, "events": 1, "releases": 0}
-    assert ask(http, UNKNOWN_USER)["cold_start"] is True
 
 
 def test_gorses_own_client_is_understood(stack: Settings, world: World, tmp_path: Path) -> None:

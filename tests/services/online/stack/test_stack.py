@@ -87,12 +87,6 @@ def test_nobody_listens_beyond_this_machine(stack: Settings) -> None:
     assert {address.ip for address in listening} <= {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"}
 
 
-def test_up_again_changes_nothing(stack: Settings) -> None:
-    before = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
-    commands.up(stack, SERVICES)
-    assert {name: info["pid"] for name, info in Supervisor(stack).processes().items()} == before
-
-
 def test_up_of_one_service_from_another_shell_changes_nothing(stack: Settings) -> None:
     before = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
     assert os.environ["PATH"] != "/usr/bin:/bin"

@@ -6,8 +6,12 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from extras.events import s1_log_to_parquet
 from extras.events.event_parts import BEGINNING, Entry, EventParts
 from extras.events.events import Event
+from tests.unit.offline_to_online.test_steps_without_services import nothing_runs  # noqa: F401 (a fixture)
 
 
 def entry(place: int, user: int | str = 1, **fields: object) -> Entry:
@@ -57,3 +61,8 @@ def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
     next(tmp_path.glob("*.parquet")).write_bytes(b"no parquet")
     with pytest.raises(ArtifactError, match=r"Delete it and all later files of 03-\*\.parquet"):
         parts.read()
+
+
+def test_the_step_without_redis_says_so(nothing_runs: Settings) -> None:  # noqa: F811
+    with pytest.raises(StepError, match=rf"^Redis.*{nothing_runs.redis.port}.*make up"):
+        s1_log_to_parquet.main(nothing_runs)

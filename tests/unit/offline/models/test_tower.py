@@ -120,7 +120,7 @@ def test_tower_learns_what_comes_next(data: Sequences, tower: Tower) -> None:
 
 
 def share_found(data: Sequences, tower: Tower) -> float:
-    """Of the users, for how many the best item comes within the last three."""
+    """Share of users whose best item is among the last three."""
     past, channel = data.before_last(3), tower.channel("tower", TRAINED)
     points = Points(np.arange(USERS), past.lengths, data.times[data.starts[:-1] + past.lengths])
     scores = channel.scores(requests_at(data, points, PROFILES, TOWER_LAGS, {}))

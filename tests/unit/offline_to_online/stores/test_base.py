@@ -14,7 +14,7 @@ from offline_to_online.stores.base import ReleaseStore, reaching
 
 
 def test_an_error_of_the_services_client_names_the_service_and_its_address() -> None:
-    refused = r"Shelf at nowhere:1 did not do what was asked \(refused\)\. .*make up"
+    refused = r"Shelf at nowhere:1 failed \(refused\)\. .*make up"
     with pytest.raises(StepError, match=refused), reaching("Shelf", "nowhere:1"):
         raise redis.ConnectionError("refused")
 

@@ -15,7 +15,6 @@ import yaml
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.dataset import OwnIds
 from data_exchange_center.features import Entity
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import release_of_artifacts
@@ -62,16 +61,6 @@ def test_the_same_features_give_the_same_bytes(settings: Settings) -> None:
     write(settings)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert sorted(before) == ["fields.json", "items.parquet", "users.parquet"]
-
-
-def test_what_people_call_users_and_items_leads_to_their_numbers(settings: Settings) -> None:
-    """Of text and of integers: 1 and "1" are two."""
-    own_ids: dict[Entity, OwnIds] = {
-        "user": OwnIds([1, 2], ["b", "1"], "string"),
-        "item": OwnIds([1], ["1"], "integer"),
-    }
-    feast.write_own_ids(settings, "aaaaaaaaaaaa", own_ids)
-    assert feast.numbers(settings, "aaaaaaaaaaaa") == {"user": {"b": 1, "1": 2}, "item": {1: 1}}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -184,7 +173,7 @@ def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
 
 
 def process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], dict[str, str], dict[str, Any]]:
-    """What is started for ``feast apply``: its command, its environment and its feature_store.yaml."""
+    """The process of ``feast apply``: its command, its environment and its feature_store.yaml."""
     started: list[tuple[list[str], dict[str, str], dict[str, Any]]] = []
 
     def run(command: list[str], *, cwd: Path, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What libcurl is made to promise, against servers of a few lines."""
+"""The HTTP client over libcurl, against servers of a few lines."""
 
 from __future__ import annotations
 
@@ -167,16 +167,6 @@ def test_where_nobody_listens_the_connection_is_refused() -> None:
         port = taken.getsockname()[1]
     with closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http, pytest.raises(ConnectionRefusedError):
         http.get("/")
-
-
-def test_it_waits_no_longer_than_the_deadline_or_else_its_own_timeout() -> None:
-    over = threading.Event()
-    with talking(lambda _: over.wait(10) and None) as url:
-        with closing(Http(url, timeout_s=0.05)) as http, pytest.raises(TimeoutError):
-            http.get("/")
-        with closing(Http(url, timeout_s=30)) as http, until(Deadline.after(0.05)), pytest.raises(TimeoutError):
-            http.get("/")
-        over.set()
 
 
 def test_an_answer_without_end_is_given_up() -> None:

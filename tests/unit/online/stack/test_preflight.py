@@ -1,4 +1,4 @@
-"""What keeps the stack from starting is one clear sentence that says what mends it."""
+"""Each reason why the stack cannot start is one clear sentence that says what mends it."""
 
 from __future__ import annotations
 
@@ -39,10 +39,6 @@ def listener(settings: Settings) -> Iterator[int]:
         taken.bind(("127.0.0.1", settings.triton.grpc_port))
         taken.listen()
         yield settings.triton.grpc_port
-
-
-def test_free_ports_pass(settings: Settings) -> None:
-    preflight.check_ports(settings, SERVICES)
 
 
 def test_a_taken_port_names_port_service_holder_and_setting(settings: Settings, listener: int) -> None:
