@@ -417,6 +417,7 @@ def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_ne
     fakes.users.live_release = second.release
     assert ask(fakes, 1).release == fakes.world.release
     del fakes.service(name).worlds[fakes.world.release]
+    fakes.service(name).on_call = lambda: fakes.users.worlds.pop(fakes.world.release, None)  # Redis is cleared first
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, fakes, 1)
         gate.set()
