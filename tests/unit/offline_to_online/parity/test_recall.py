@@ -168,7 +168,7 @@ def test_other_weights_in_the_fusion_are_caught(history_side: OnlineSide) -> Non
 
 
 def test_a_stale_vector_is_caught(side: OnlineSide) -> None:
-    """Beside the genres, in Elasticsearch's own scale."""
+    """In addition to the genres, in Elasticsearch's own scale."""
     change_users(side, lambda row: replace(row, vectors={name: vector + 0.1 for name, vector in row.vectors.items()}))
     with pytest.raises(CheckError, match="column 'fm_score'"):
         side.check()
