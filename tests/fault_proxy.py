@@ -19,7 +19,7 @@ _LINGER_RESET = struct.pack("ii", 1, 0)  # closing sends a reset instead of an e
 
 
 class Fault(StrEnum):
-    """What happens to the answers; requests reach the service as they are, but for `SILENT` and `DROP`."""
+    """Fault of the answers; requests reach the service as they are, but for `SILENT` and `DROP`."""
 
     NONE = "none"
     DELAY = "delay"  # each answer is `DELAY_S` late

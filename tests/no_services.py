@@ -1,4 +1,4 @@
-"""What keeps unit tests from real services: one that reaches for them fails, on a machine where they run, too."""
+"""Keep unit tests from real services: one that reaches for them fails, on a machine where they run, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that the READMEs show, and what becomes of each.
+"""The commands that the READMEs show, and how each is tested.
 
 A ```bash block's commands are run by ``tests/e2e/full/test_readmes.py``, literally, unless a comment right before the
 block says otherwise: ``<!-- not run: why -->``, or ``<!-- run by: name -->`` for the test or fixture that runs them.
@@ -54,5 +54,5 @@ def readmes(name: str = ENGLISH) -> list[str]:
 
 
 def to_run() -> list[Command]:
-    """What the walk runs, in the order of the READMEs."""
+    """Commands that the walk runs, in the order of the READMEs."""
     return [c for readme in readmes() for c in commands(readme) if not c.not_run and not c.run_by]

@@ -29,10 +29,9 @@ from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Floats
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
-from research.baselines.contest import Contest
-from research.baselines.report import Report, measured, values
+from research.baselines.classical import classical
+from research.baselines.contest import Contest, Report, measured, values
 from research.baselines.transformers import FIRST, transformers
-from research.baselines.weighted import classical
 from research.experiments.fitted import CHOSEN_ON, before_the_last, digest
 
 RECALL, RANKED = "fused recall", "fused recall and ranker"

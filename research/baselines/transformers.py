@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,15 +15,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from data_exchange_center.files import write_json, written_in_place
+from data_exchange_center.files import sha256, write_json, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
-from research.baselines import environment
-from research.baselines.contract import SIZE, Fitted, Rival, Setting
+from research.baselines.contest import SIZE, Fitted, Rival, Setting
 
 log = logging.getLogger(__name__)
+
 
 WORKER = Path(__file__).with_name("worker.py")
 ESASREC, HSTU = "eSASRec", "HSTU"
@@ -66,7 +67,7 @@ def fit(settings: Settings, model: str, holdout: Holdout, setting: Setting) -> F
     job = {"model": model, "setting": dict(setting), "size": SIZE}
     folder = prepared(settings.offline_dir / "rivals", job, holdout)
     if not (folder / "lists.npz").is_file():
-        _train(environment.python(settings), folder)
+        _train(environment(settings), folder)
     progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
     with np.load(folder / "lists.npz") as file:
         lists: Lists = file["lists"]
@@ -95,9 +96,41 @@ def prepared(root: Path, job: dict[str, Any], holdout: Holdout) -> Path:
     return folder
 
 
-def _train(python: Path, folder: Path) -> None:
+def _train(interpreter: Path, folder: Path) -> None:
     log.info("training in %s; it can be ended and goes on after its last epoch", folder)
     variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    done = subprocess.run([str(python), str(WORKER), str(folder)], env=variables, check=False)
+    done = subprocess.run([str(interpreter), str(WORKER), str(folder)], env=variables, check=False)
     if done.returncode:
         raise StepError(f"{WORKER.name} ended with {done.returncode} in {folder}; its last lines stand above.")
+
+
+# --- RecTools' environment: it wants numpy < 2, which nothing else here does
+
+
+REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
+
+
+def environment(settings: Settings) -> Path:
+    """Its interpreter; the first time some gigabytes are brought.
+
+    Raises StepError with what the installer said.
+    """
+    folder = settings.services_dir / "rivals"
+    ready, interpreter = folder / ".ready", folder / "bin" / "python"
+    stamp = f"{sys.version_info.major}.{sys.version_info.minor} {sha256(REQUIREMENTS)}\n"
+    if ready.is_file() and ready.read_text(encoding="utf-8") == stamp:
+        return interpreter
+    log.info("making RecTools' environment in %s", folder)
+    ready.unlink(missing_ok=True)
+    _run("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+    _run("pip", "sync", "--quiet", "--python", str(interpreter), str(REQUIREMENTS))
+    with written_in_place(ready) as temporary:  # last: what is interrupted is not ready
+        temporary.write_text(stamp, encoding="utf-8")
+    return interpreter
+
+
+def _run(*arguments: str) -> None:
+    uv = Path(sys.executable).with_name("uv")
+    done = subprocess.run([str(uv), *arguments], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise StepError(f"`uv {' '.join(arguments)}` failed; run `make rivals` again. It said:\n{done.stderr.strip()}")

@@ -25,9 +25,20 @@ from data_exchange_center import steps
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.settings import Settings
-from research.bench.asking import Drawn, facts, known_userids, reaching, ready
-from research.bench.generator import Answered, Generator, Run, Target, expect_answers, generator
-from research.bench.levels import percentile_ms
+from research.bench.load import (
+    Answered,
+    Drawn,
+    Generator,
+    Run,
+    Target,
+    expect_answers,
+    facts,
+    generator,
+    known_userids,
+    percentile_ms,
+    reaching,
+    ready,
+)
 
 OUTPUT: Final = FIGURES / "shed.json"
 CLOSED: Final = (4, 16, 64)  # in flight, of which the best counts

@@ -24,6 +24,7 @@ ENDED: Final = {
     "make evaluate-ties": "8f65f0c",
     "make tune-diversity": "edc4eee",
     "make ablations with_source=1": "edc4eee",
+    "make bench-cold-start": "edc4eee",
 }
 
 BLOCKS: Final[dict[str, tuple[str, Draw]]] = {}

@@ -30,9 +30,8 @@ from data_exchange_center.steps import StepError
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.evaluation.live import expect_release
-from research.bench.asking import Drawn, facts, known_userids, ready
-from research.bench.generator import Target, expect_answers, generator
-from research.measure.server_loop import Loop, ServerLoop
+from research.bench.load import Drawn, Target, expect_answers, facts, generator, known_userids, ready
+from research.measure.live_events import Loop, ServerLoop
 
 REQUESTS_PER_S: Final = 50.0  # in addition to the events
 CHANGES: Final = 300  # events whose answers are waited for

@@ -55,10 +55,8 @@ from offline.evaluation.live import expect_release
 from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
 from online.recommend.types import MAX_BUDGET_MS
-from research.measure.prequential import Each, loops
-from research.measure.recipes import loaded_releases, newest_releases
-from research.measure.replayed import PREFIX, Replay
-from research.measure.server_loop import ServerLoop
+from research.bench.serving import loaded_releases, newest_releases
+from research.measure.live_events import PREFIX, Each, Replay, ServerLoop, loops
 from research.measure.some_users import SEED, parse_users, sample
 
 K: Final = 50

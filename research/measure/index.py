@@ -1,18 +1,25 @@
-"""Compare an HNSW graph with an exhaustive vector search: ``make bench-index``.
+"""What an HNSW graph loses and saves against an exhaustive vector search, also as a catalogue grows.
 
 The release's vectors go into an index of their own: as a flat list, as an HNSW graph (Malkov and Yashunin 2016), and as
 a graph in each of several shards. All are searched with the vectors of the same users and compared with the model's
 exact candidates.
 
+With --items the release's items are multiplied: a copy has the vectors of its original, moved at random by a part of
+what the channel's vectors differ among themselves, made equally long again. Written after every size.
+
 Reads:  the artifacts of `make offline`; Elasticsearch
-Writes: pic/figures/vector_index.json; the index ml_item-bench, deleted at the end
+Writes: pic/figures/vector_index.json, or index_growth.json; the index ml_item-bench, deleted at the end
+Run:    make bench-index, or make bench-index items=3883,60000,1000000
+Expect: with --items a minute for 60,000 items, half an hour for a million
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,25 +27,30 @@ from elasticsearch import Elasticsearch
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, wire
+from data_exchange_center.channels import index_vectors
+from data_exchange_center.features import Float32
 from data_exchange_center.figures import FIGURES, machine
 from data_exchange_center.files import write_json
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
+from data_exchange_center.steps import StepError, run, whole_numbers
 from offline_to_online.rows import ItemRow, Search, item_rows, sampled_searches
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ChannelIndex, ElasticsearchStore, delete_index, write_items
 
 log = logging.getLogger(__name__)
 
-OUTPUT: Final = FIGURES / "vector_index.json"
 SCRATCH: Final = "bench"  # in place of a release's id
-USERS: Final = 200
+WAITS_S: Final = 3600.0  # one graph of a million vectors takes its time
+APART: Final = 0.5  # times the standard deviation of each dimension
+Breadths = Mapping[VectorIndex, tuple[int, ...]]
+USERS, GROWN_USERS = 200, 50
 INDICES: Final[tuple[tuple[VectorIndex, int], ...]] = (("flat", 1), ("hnsw", 1), ("hnsw", 3))  # and their shards
-BREADTHS: Final[dict[VectorIndex, tuple[int, ...]]] = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}
+BREADTHS: Final[Breadths] = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}
+GROWN_BREADTHS: Final[Breadths] = {"flat": (256,), "hnsw": (256, 1000, 4000)}
 
 
 def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> Iterator[dict[str, Any]]:
@@ -55,6 +67,73 @@ def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> It
                 found = searched(client, searches[channel.name], rows, asked, channel)
                 log.info("%s, %d shards, %s, breadth %d: %.4f", kind, shards, channel.name, breadth, found["found"])
                 yield {"index": kind, "shards": shards, "channel": channel.name, **found}
+
+
+def measure_growth(
+    client: Elasticsearch, settings: Settings, manifest: Manifest, sizes: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """One row a size, index, channel and breadth."""
+    recall, rows = manifest.recipe.recall, item_rows(settings.exchange_dir)
+    searches = sampled_searches(settings.exchange_dir, manifest, GROWN_USERS)
+    for size in sizes:
+        grown = multiplied(rows, size)
+        for kind, breadths in GROWN_BREADTHS.items():
+            delete_index(client, SCRATCH)
+            began = time.monotonic()
+            write_items(client, SCRATCH, grown, manifest.vector_dims, kind)
+            loaded_s = time.monotonic() - began
+            bytes_an_item = _stored_bytes(client) / size
+            for channel in recall.searched:
+                for breadth in breadths:
+                    asked = recall.model_copy(update={"num_candidates": breadth})
+                    row = searched(client, searches[channel.name], grown, asked, channel)
+                    log.info("%d items, %s, %s, %d: %.4f", size, kind, channel.name, breadth, row["found"])
+                    yield {
+                        "items": size,
+                        "index": kind,
+                        "channel": channel.name,
+                        **row,
+                        "loaded_s": round(loaded_s, 1),
+                        "bytes_an_item": round(bytes_an_item),
+                    }
+
+
+def _stored_bytes(client: Elasticsearch) -> int:
+    index = wire.item_index(SCRATCH)
+    found: int = client.indices.stats(index=index, metric="store")["_all"]["total"]["store"]["size_in_bytes"]
+    return found
+
+
+def multiplied(rows: Sequence[ItemRow], items: int, seed: int = 0) -> list[ItemRow]:
+    """``items`` rows: those that there are, and copies of them with vectors nearby, under numbers of their own.
+
+    Raises StepError for fewer items than there are.
+    """
+    if items < len(rows):
+        raise StepError(f"items={items}: the release has {len(rows):,} items, and none is left out.")
+    rng = np.random.default_rng(seed)
+    of = np.concatenate([np.arange(len(rows)), rng.integers(len(rows), size=items - len(rows))])
+    first = max(row.itemid for row in rows) + 1 - len(rows)
+    fields = {field for row in rows for field in row.vectors}
+    vectors = {field: _moved(rows, field, of, rng) for field in sorted(fields)}
+    found = []
+    for number, original in enumerate(of.tolist()):
+        row = rows[original]
+        own = {field: vectors[field][number] for field in row.vectors}
+        itemid = row.itemid if number < len(rows) else first + number
+        found.append(replace(row, itemid=itemid, own_id=itemid, vectors=own))
+    return found
+
+
+def _moved(rows: Sequence[ItemRow], field: str, of: Any, rng: np.random.Generator) -> Float32:
+    """(items, width) vectors of one channel; the originals' own where nothing is moved."""
+    width = max(len(row.vectors[field]) for row in rows if field in row.vectors)
+    nothing = np.zeros(width, np.float32)
+    known = np.stack([row.vectors.get(field, nothing) for row in rows])[:, :-1]  # without the filler
+    apart = APART * known.std(axis=0)
+    moved = known[of]
+    moved[len(rows) :] += rng.normal(size=(len(of) - len(rows), known.shape[1])).astype(np.float32) * apart
+    return index_vectors(moved[:, :-1], moved[:, -1])
 
 
 def searched(
@@ -96,25 +175,32 @@ def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
     console.print(table)
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, sizes: Sequence[int]) -> None:
     manifest = release_of_artifacts(settings)
-    with ElasticsearchStore(settings).reaching(), elastic_client(settings) as client:
-        try:
-            rows = list(measure(client, settings, manifest))
-        finally:
-            delete_index(client, SCRATCH)
-    found = {
-        "command": "make bench-index",
+    name, users = ("index_growth", GROWN_USERS) if sizes else ("vector_index", USERS)
+    items = f" items={','.join(map(str, sizes))}" if sizes else ""
+    found: dict[str, Any] = {
+        "command": f"make bench-index{items}",
         "machine": machine(),
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "recipe": manifest.recipe.name,
-        "users": USERS,
+        "users": users,
         "candidates": manifest.recipe.recall.candidates,
-        "rows": rows,
+        "rows": [],
     }
-    write_json(OUTPUT, found)
-    show(rows, Console())
+    with ElasticsearchStore(settings).reaching(), elastic_client(settings, WAITS_S) as client:
+        rows = measure_growth(client, settings, manifest, sizes) if sizes else measure(client, settings, manifest)
+        try:
+            for row in rows:
+                found["rows"].append(row)
+                write_json(FIGURES / f"{name}.json", found)
+        finally:
+            delete_index(client, SCRATCH)
+    show(found["rows"], Console())
 
 
 if __name__ == "__main__":
-    run(main)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=whole_numbers, default=[], help="sizes of the catalogue, with commas between")
+    given = parser.parse_args()
+    run(lambda settings: main(settings, given.items))

@@ -60,7 +60,7 @@ def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:
 
 @dataclass
 class Said:
-    """What the browser complained of; a test that provokes an error names the status that it may speak of."""
+    """Errors in the browser's console; a test that provokes one names the status that it may have."""
 
     complaints: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)

@@ -30,7 +30,7 @@ def view(page: Page, name: str) -> None:
 
 
 def eventually(page: Page, condition: Callable[[], bool]) -> None:
-    """What the browser tells of is heard while this waits."""
+    """Wait, while the browser's events arrive."""
     for attempt in Retrying(stop=stop_after_delay(15), reraise=True):
         with attempt:
             page.wait_for_timeout(50)

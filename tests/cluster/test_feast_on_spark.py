@@ -25,7 +25,7 @@ pytestmark = needs_spark
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Of a Redis and a Feast of this module; Spark is a driver and two executors, in processes of their own."""
+    """Settings of a Redis and a Feast of this module; Spark is a driver and two executors in own processes."""
     settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
     update = {
         "engine": "spark",
@@ -54,7 +54,7 @@ def content(settings: Settings, manifest: Manifest) -> FeatureContent:
 def by_files(
     settings: Settings, manifest: Manifest, content: FeatureContent, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[bytes, dict[bytes, bytes]]:
-    """What the file store writes of the same release: in a repository and a database of its own."""
+    """Rows that the file store writes of the same release, in a repository and a database of its own."""
     other = settings.model_copy(
         update={
             "engine": "pandas",

@@ -28,7 +28,7 @@ pytestmark = needs_spark
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Of an Elasticsearch of this module; Spark is a driver and two executors, in processes of their own."""
+    """Settings of an Elasticsearch of this module; Spark is a driver and two executors in own processes."""
     settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
     update = {"engine": "spark", "spark": SparkSettings(master="local-cluster[2,1,1024]", partitions=3)}
     settings = settings.model_copy(update=update)

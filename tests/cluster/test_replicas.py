@@ -25,8 +25,8 @@ from online.stack.server import SERVER
 from online.stack.service import LOOPBACK, Service
 from online.stack.supervision import Supervisor
 from online.stack.triton.service import TRITON
-from tests.cluster.beside import PATIENCE_S, Beside
 from tests.cluster.haproxy import balanced
+from tests.cluster.processes import PATIENCE_S, ServiceProcess
 from tests.free_ports import free_ports
 from tests.metrics_page import value
 from tests.services.offline_to_online.releases import SYNC, live, written
@@ -67,7 +67,7 @@ class Twice:
     """A stack with a second Feast and a second Triton."""
 
     settings: Settings  # which name both
-    second: dict[str, Beside]
+    second: dict[str, ServiceProcess]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def twice(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A release of the default recipe is live."""
     other, logs = moved(stack), tmp_path_factory.mktemp("logs")
     with ExitStack() as ends:
-        second = {each.name: Beside(each, other, logs / f"{each.name}.log") for each in (FEAST, TRITON)}
+        second = {each.name: ServiceProcess(each, other, logs / f"{each.name}.log") for each in (FEAST, TRITON)}
         for each in second.values():
             ends.callback(each.stop)
             each.start()
@@ -85,7 +85,7 @@ def twice(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield Twice(settings, second)
 
 
-class Replica(Beside):
+class Replica(ServiceProcess):
     """One of several servers, of one worker."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -189,7 +189,7 @@ def content(answer: Answered) -> Content:
 
 
 def alone(busy: Busy, release: str) -> dict[tuple[str, int], Content]:
-    """What each user is answered from a release while no other is live."""
+    """Each user's answer from a release while no other is live."""
     found = {}
     for user in USERS:
         answer = busy.load.wait(

@@ -66,7 +66,7 @@ def two(one: Path, tmp_path: Path) -> Path:
 
 
 def losses(folder: Path) -> list[float]:
-    """Of the tower, then of the ranker."""
+    """Losses of the tower, then of the ranker."""
     reports = readers.read_model_reports(folder)
     return [epoch["loss"] for name in ("tower", "list") for epoch in reports[name]["epochs"]]
 

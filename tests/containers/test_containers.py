@@ -16,8 +16,8 @@ from data_exchange_center import artifacts
 from online.stack.catalogue import PROGRAMS, SERVICES, by_name
 from online.stack.elasticsearch.service import ELASTICSEARCH, VERSION
 from online.stack.service import LOOPBACK, Service
-from tests.asking import asked_all_the_while
 from tests.containers.conftest import PASSWORD, TOKEN, UID, Containers, while_docker_keeps_its_proxies
+from tests.load import background_requests
 
 ids = {"ids": lambda service: service.name}
 ENGINE = Path(os.environ.get("RECSYS_ENGINE_DIR", "/var/tmp/recsys-engine"))  # .ci/engine's
@@ -109,7 +109,7 @@ def test_one_that_is_killed_under_load_comes_back(containers: Containers, servic
     """Until then whoever needs it is told so, in our own shape, or that the server, which is back, opens its release;
     afterwards the answers are the same."""
     before = containers.itemids()
-    with asked_all_the_while(lambda userid: ask(containers, userid)) as answers:
+    with background_requests(lambda userid: ask(containers, userid)) as answers:
         if os.geteuid() == 0:  # as a crash: the engine has to start it again
             os.kill(containers.inspect(service.name)["State"]["Pid"], signal.SIGKILL)
         else:
@@ -146,7 +146,7 @@ def test_another_release_goes_live_under_load_and_back(containers: Containers) -
 
         try:
             write(preferences.assign(genres=[[] for _ in preferences.index]))
-            with asked_all_the_while(lambda userid: containers.recommend(userid, size=10)) as answers:
+            with background_requests(lambda userid: containers.recommend(userid, size=10)) as answers:
                 printed = containers.steps("make", "sync")
                 second = printed.rpartition("is live")[0].split()[-1]
                 back = containers.steps("make", "activate", f"release={first}")
@@ -218,7 +218,7 @@ class TestFaults:
         containers.succeeds("make", "docker-down")
 
     def test_steps_alone_start_what_they_need(self, containers: Containers) -> None:
-        """What compose does without our script: the first command of the compose file's head."""
+        """Compose without our script: the first command of the compose file's head."""
         containers.compose("--profile", "steps", "run", "--rm", "--no-TTY", "steps", "make", "releases")
         containers.until_ready()
 

@@ -42,7 +42,7 @@ def clean_stack(stack: Settings) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Of a Redis that the module has for itself. The supervisor starts it again when it is killed."""
+    """Settings of a Redis that the module has for itself. The supervisor restarts it when it is killed."""
     with own_redis(tmp_path_factory.mktemp("exchange")) as settings:
         yield settings
 

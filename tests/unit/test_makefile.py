@@ -1,4 +1,4 @@
-"""What the Makefile hands to the steps."""
+"""Environment that the Makefile hands to the steps."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from tests.asking import asked_all_the_while
 from tests.e2e.road import Road, itemids
+from tests.load import background_requests
 
 PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
 
@@ -29,7 +29,7 @@ def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_
     preferences = artifacts.USER_PREFERENCES.read(folder)
     try:
         artifacts.USER_PREFERENCES.write(folder, preferences.assign(genres=[[] for _ in preferences.index]))
-        with asked_all_the_while(lambda userid: road.recommend(userid, size=10)) as answers:
+        with background_requests(lambda userid: road.recommend(userid, size=10)) as answers:
             done = road.run("make", "sync", seconds=900)
             assert done.returncode == 0, done.stdout
             second = answer_of_another_release(road, first["release"])

@@ -30,7 +30,7 @@ class Killed(BaseException):
 
 @dataclass
 class Writes:
-    """What the thread that made this writes into the services and below ``folder``."""
+    """Writes of the thread that made this, into the services and below ``folder``."""
 
     folder: Path
     count: int = 0
@@ -52,7 +52,7 @@ class Writes:
             raise Killed(what)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Of files, processes and HTTP, as the interpreter tells."""
+        """Audit hook for files, processes and HTTP."""
         if event in _FILES:
             paths = [str(argument) for argument in arguments if isinstance(argument, (str, os.PathLike))]
             if any(path.startswith(str(self.folder)) for path in paths):

@@ -36,7 +36,7 @@ def live(settings: Settings) -> Published:
 
 
 def answer(settings: Settings, published: Published) -> list[Answer]:
-    """What the server would rank for a few users."""
+    """The server's ranked lists of a few users."""
     with server_clients(settings) as clients:
         return online_answers(clients, published, REQUESTS, read_item_ids(settings.exchange_dir))
 

@@ -75,7 +75,7 @@ def place_of(published: Published) -> Place:
 
 
 @contextmanager
-def asked_all_the_time(settings: Settings, published: Published) -> Iterator[None]:
+def background_requests(settings: Settings, published: Published) -> Iterator[None]:
     """Ask for the release without a pause while the block runs; every answer must be the one it gave before."""
     before, stop, wrong = answer(settings, published), threading.Event(), []
     asked = 0
@@ -142,7 +142,7 @@ def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.C
 
 def test_syncing_the_same_release_again_changes_nothing(stack: Settings) -> None:
     published = live(stack)
-    with asked_all_the_time(stack, published):
+    with background_requests(stack, published):
         settings = load(stack, "first")
         s3_check_offline_and_online.main(settings)
         s1_go_live.main(settings)
@@ -163,7 +163,7 @@ def test_the_doctor_finds_everything_but_a_server(stack: Settings, ids: dict[str
 def second(stack: Settings, ids: dict[str, str]) -> Settings:
     """The settings of the second release's recipe; it was loaded beside the first, which was served all the while."""
     published = live(stack)
-    with asked_all_the_time(stack, published):
+    with background_requests(stack, published):
         settings = load(stack, "second")
     assert live(stack) == published
     return settings
@@ -217,7 +217,7 @@ def test_a_fault_in_the_store_fails_the_check_and_leaves_the_live_release_alone(
 def test_an_older_history_or_other_channels_in_redis_fail_the_check(
     stack: Settings, ids: dict[str, str], second: Settings
 ) -> None:
-    """What makes the users' vectors is checked through what recall says with it."""
+    """The tables that make users' vectors are checked through recall's answers."""
     release, published = ids["second"], live(stack)
     key, channels = wire.user_key(release, 2), wire.channels_key(release)
     with redis_client(stack) as client:

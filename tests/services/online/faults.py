@@ -1,4 +1,4 @@
-"""What is done to the services while a server asks them."""
+"""Faults of the services while a server uses them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Answered:
 
     @property
     def lacking(self) -> dict[str, dict[str, str]]:
-        """What it lacks, by service."""
+        """The answer's lacking parts, by service."""
         return {each["service"]: each for each in self.body.get("degraded", [])}
 
     @property
@@ -40,7 +40,7 @@ class Answered:
 
 @dataclass
 class Load:
-    """What the clients have been answered so far."""
+    """Answers to the clients so far."""
 
     answers: list[Answered] = field(default_factory=list)
 

@@ -41,7 +41,7 @@ def deeper() -> HistorySum:
 
 
 def requests(items: list[list[int]], ratings: list[list[int]], profiles: list[list[int]], ago: int) -> Requests:
-    """Of users whose events lie ``ago`` seconds back."""
+    """Requests of users whose events lie ``ago`` seconds back."""
     codes = np.array(items)
     return Requests(
         codes, np.array(ratings), np.zeros_like(codes), (codes > 0).sum(axis=1), np.array(profiles),

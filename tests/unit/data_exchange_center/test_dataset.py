@@ -1,4 +1,4 @@
-"""What a data set says of itself: holdout, numbers, terms."""
+"""Description of a data set: holdout, numbers, terms."""
 
 from __future__ import annotations
 

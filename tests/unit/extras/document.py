@@ -12,7 +12,7 @@ from online.recommend.recommend import Recommender
 
 
 def document() -> dict[str, Any]:
-    """Of a server that reaches no service."""
+    """OpenAPI document of a server that reaches no service."""
     recommender = Recommender.from_settings(Settings())
     try:
         return dict(create_app(recommender, Settings()).test_client().get("/openapi.json").json or {})

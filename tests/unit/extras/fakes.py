@@ -1,4 +1,4 @@
-"""What extras write to Redis, in memory."""
+"""In-memory fakes of the extras' stores in Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make doctor` says of a pipeline in every state, and the one command that it names."""
+"""`make doctor` on a pipeline in every state, and the one command that it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read together belongs together, or the step to run again is named."""
+"""Files that are read together belong together, or the step to run again is named."""
 
 from __future__ import annotations
 

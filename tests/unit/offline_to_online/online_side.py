@@ -109,7 +109,7 @@ class FakeRanker(_Fake):
 
 
 class OnlineSide:
-    """What the server would answer, and the truth. Everything may be replaced."""
+    """The server's answers, and the truth. Everything may be replaced."""
 
     def __init__(self, folder: Path, recipe: str, userids: Sequence[int] = USERS) -> None:
         self.userids = userids

@@ -40,7 +40,7 @@ class Fakes:
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
 def kind(request: pytest.FixtureRequest) -> type[World]:
-    """Of the world; a test that is about one kind alone is parametrised with it."""
+    """Kind of the world; a test that is about one kind alone is parametrised with it."""
     return request.param  # type: ignore[no-any-return]
 
 
@@ -65,7 +65,7 @@ def opened(fakes: Fakes) -> Fakes:
 
 @pytest.fixture
 def http(fakes: Fakes) -> FlaskClient:
-    """Of a server without extras."""
+    """Client of a server without extras."""
     return create_app(fakes.recommender, plain(Settings())).test_client()
 
 

@@ -1,4 +1,4 @@
-"""What each client promises: one class a client, run against its fake and against the real service.
+"""Contract of each client: one class a client, run against its fake and against the real service.
 
 A subclass gives the fixture ``client``, loaded with ``world``.
 """
@@ -137,7 +137,7 @@ class RedisUsersContract:
 
 
 class SearchContract:
-    """Of whatever finds candidates."""
+    """Contract of the clients that find candidates."""
 
     def _query(self, world: World, userid: int, **changes: Any) -> ItemQuery:
         facts = {

@@ -25,7 +25,7 @@ from tests.unit.online.world import World
 
 
 class DownError(Exception):
-    """What the library of a fake raises when its service is away."""
+    """Error of a fake's library when its service is away."""
 
 
 class Fake:

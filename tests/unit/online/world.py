@@ -192,13 +192,13 @@ class World(ABC):
 
     @cached_property
     def places(self) -> NDArray[Any]:
-        """Of `wire.PLACE`."""
+        """Places of the items, as `wire.PLACE`."""
         rows = [(itemid, itemid % 7 / 7, -(itemid % 5) / 5) for itemid in self.trained]
         return np.array(rows, wire.PLACE)
 
     @cached_property
     def weights(self) -> NDArray[np.float32]:
-        """Of the linear model that scores: sigmoid(rows @ weights). Ids and ages are large numbers."""
+        """Weights of the linear model that scores: sigmoid(rows @ weights). Ids and ages are large numbers."""
         weights = np.random.default_rng(self.seed + 4).normal(size=self.spec.width) * 0.3
         size = {"userid": 100, "itemid": 100, "history_item": 100, "history_age": 1e6}
         for position, column in enumerate(self.spec.columns):
@@ -220,7 +220,7 @@ class World(ABC):
         return Published(manifest=manifest, triton_model=self.model, triton_version=self.model_version)
 
     def user_vectors(self, userid: int, timestamp: int = AT) -> dict[str, NDArray[np.float32]]:
-        """What each channel is asked with."""
+        """Query of each channel."""
         made = self.channels.user_vectors(self.histories[userid], self.profile(userid), timestamp)
         return {**made, **self.stored_vectors[userid]}
 
@@ -263,7 +263,7 @@ class World(ABC):
         return (1 / (1 + np.exp(-(rows.astype(np.float64) @ self.weights)))).astype(np.float32)
 
     def expected_scores(self, userid: int, itemids: list[int], timestamp: int = AT) -> NDArray[np.float32]:
-        """What the model says of a user's items, straight from the raw values and from an exact search."""
+        """Scores of a user's items, straight from the raw values and from an exact search."""
         spec = self.spec
         user = {name: [value] for name, value in self.user_features[userid].items()} | {"userid": [userid]}
         raw = [self.item_features[itemid] | {"itemid": itemid} for itemid in itemids]

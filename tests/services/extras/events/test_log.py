@@ -156,7 +156,7 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
 
 
 def test_a_user_of_another_data_set_is_somebody_else(log: EventLog, client: redis.Redis, settings: Settings) -> None:
-    """Of the same id, in the same Redis: neither its events nor that it was forgotten count."""
+    """A user of the same id, in the same Redis: neither its events nor that it was forgotten count."""
     shop = "shop", "ffffffffffff"
     manifest = DefaultWorld(release=shop[1]).published
     named = manifest.manifest.dataset.model_copy(update={"name": "shop+events"})

@@ -1,4 +1,4 @@
-"""What a web page that is open on this machine can do to the services: it sends requests, and some it may not read.
+"""Attacks of a web page that is open on this machine: it sends requests, and some answers it may not read.
 
 A page of another origin sends "simple" requests without asking: GET and POST, with a body of text or of a form. By DNS
 rebinding a page's own name turns into 127.0.0.1, and it sends whatever it likes, with its own name as Host.
@@ -40,7 +40,7 @@ SOURCE: Final = "class TritonPythonModel:\n    def execute(self, requests):\n   
 
 
 def sent(url: str, body: object, content_type: str | None, **headers: str) -> requests.Response:
-    """What the service answers to a POST of a page's."""
+    """The service's answer to a POST of a page."""
     data = body if isinstance(body, str) else json.dumps(body)
     kind = {} if content_type is None else {"Content-Type": content_type}
     with local_session() as session:

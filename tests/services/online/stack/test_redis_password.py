@@ -19,7 +19,7 @@ from tests.free_ports import settings_on_free_ports
 
 
 def container_command(service: str, secret: Path, **changes: str) -> list[str]:
-    """What the container runs, on this machine: the secret elsewhere, and some words of the shell's line replaced."""
+    """The container's command, on this machine: the secret elsewhere, and some words of the shell's line replaced."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     shell, option, line = compose["services"][service]["command"]
     for old, new in {"$$": "$", "/run/secrets/redis_password": str(secret), **changes}.items():

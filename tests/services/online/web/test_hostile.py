@@ -28,7 +28,7 @@ BAD = HEAD + b"Content-Length: %d\r\n\r\n" % len(BAD_BODY) + BAD_BODY  # answere
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Of a server without services."""
+    """Settings of a server without services."""
     folder = tmp_path_factory.mktemp("gunicorn")
     with running(folder, workers=1, threads=2, arrival_timeout_s=ARRIVES_WITHIN_S) as (settings, _):
         yield settings

@@ -1,4 +1,4 @@
-"""What must not be told is in no log, no answer and no metric, whatever goes wrong."""
+"""Secrets are in no log, no answer and no metric, whatever goes wrong."""
 
 from __future__ import annotations
 

@@ -26,8 +26,7 @@ from online.main.s1_server import create_app
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender
 from research.measure.experiment_replay import PLANNED, replay
-from research.measure.replayed import Replay
-from research.measure.server_loop import ServerLoop
+from research.measure.live_events import Replay, ServerLoop
 from tests.services.own_redis import own_redis
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import LAST_EVENT, NO_FEATURES_USER, DefaultWorld

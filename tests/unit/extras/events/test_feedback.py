@@ -135,7 +135,7 @@ def test_what_the_data_set_does_not_know_is_left_out_and_counted(films: Tables, 
 
 
 def read_inputs_rows(settings: Settings) -> pd.DataFrame:
-    """What is trained on."""
+    """Events that are trained on."""
     data = read_inputs(settings).data
     users, items = data.userids[data.users], data.itemids[data.items - 1]
     return pd.DataFrame({Columns.USER: users, Columns.ITEM: items, Columns.TIMESTAMP: data.times})

@@ -208,7 +208,7 @@ def test_gorses_shape_is_checked_as_ours(http: FlaskClient, fakes: Fakes, wrong:
 
 
 def test_an_event_is_of_the_live_release_and_no_request_need_have_come_since(http: FlaskClient, fakes: Fakes) -> None:
-    """Of its data set, that is; while it is being opened, the one before takes events of the same data set."""
+    """While a release is being opened, the one before takes events of the same data set."""
     ask(http)
     fakes.add(replace(fakes.world, release="bbbbbbbbbbbb", name="others"))
     fakes.users.live_release = "bbbbbbbbbbbb"

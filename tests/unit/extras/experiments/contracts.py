@@ -1,4 +1,4 @@
-"""What the store of experiments promises: run against its fake and against Redis."""
+"""Contract of the store of experiments: run against its fake and against Redis."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_whoever_looks_at_ordinary_intervals_finds_what_is_not_there() -> None:
 
 
 def test_it_is_narrowest_about_where_it_was_planned_to_be() -> None:
-    """Beside an ordinary interval of as many users."""
+    """Against an ordinary interval of as many users."""
     values = np.tile([-1.0, 1.0], 5_000)
     widths = {
         planned: mean_path(values, planned).high - mean_path(values, planned).estimate for planned in (500, 5_000)

@@ -97,7 +97,7 @@ def test_every_form_reads_the_same(tmp_path: Path, form: str) -> None:
 
 
 def test_ids_of_another_type_than_text_are_read_as_people_write_them(tmp_path: Path) -> None:
-    """What pandas makes floats of, because a cell is empty, are whole numbers still; times may be dates."""
+    """Whole numbers stay whole where an empty cell makes pandas read floats; times may be dates."""
     frame = pd.DataFrame({"customer": [7.0, 8.0, 7.0], "sku": ["a", "b", "b"]}).astype({"sku": "category"})
     frame["at"] = pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03"]).date
     folder = written(tmp_path)

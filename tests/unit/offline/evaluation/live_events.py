@@ -1,4 +1,4 @@
-"""What `make evaluate-live` writes, made up."""
+"""An invented report of `make evaluate-live`."""
 
 from __future__ import annotations
 

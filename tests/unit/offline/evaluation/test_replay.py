@@ -120,7 +120,7 @@ def test_what_shares_the_requests_second_is_neither_known_nor_a_target() -> None
 
 
 def test_lists_are_full_after_judging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is taken off a list leaves no place empty: neither of a baseline nor of what the ranker ordered."""
+    """Removed items leave no place empty: neither of a baseline's list nor of the ranker's."""
     monkeypatch.setattr(replay, "SHOWN", 5)
     holdout = replay.hold_out(rated_one_page(), LAST_FOUR)
     for lists in baselines(holdout, 5).values():

@@ -1,4 +1,4 @@
-"""What the artifacts answer: by brute force the same, nothing seen or untrained, and nothing of the held-out part."""
+"""Answers of the artifacts: equal to brute force, nothing seen or untrained, and nothing of the held-out part."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_tables_are_replaced_and_must_fit() -> None:
 
 
 def test_an_affinity_is_a_weighted_sum_over_the_history(ranker: ListRanker) -> None:
-    """Of weight times similarity; what pads has none."""
+    """The sum of weight times similarity; padding has none."""
     events, candidates = torch.tensor([[3, 5, 7, 0, 0]]), torch.tensor([[4, 9]])
     ratings, ages = torch.tensor([[5, 5, 1, 0, 0]]), torch.tensor([[10.0, 20.0, 1e6, 0.0, 0.0]])
     found = ranker.affinities(events, ratings, ages, candidates)[0, :, -3:]  # the last similarity's kernels

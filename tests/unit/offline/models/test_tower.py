@@ -103,7 +103,7 @@ def test_numpy_channel_equals_torch_tower_with_hidden_units(data: Sequences) -> 
 
 
 def assert_alike(data: Sequences, tower: Tower) -> None:
-    items, ratings, times = data.histories(TOWER_LAGS)
+    items, ratings, times = data.histories_at(np.arange(data.n_users), data.lengths, TOWER_LAGS)
     regime = np.arange(USERS) % 2
     with torch.no_grad():
         users = tower(*map(torch.from_numpy, (items, ratings, PROFILES, regime)))
@@ -120,7 +120,7 @@ def test_tower_learns_what_comes_next(data: Sequences, tower: Tower) -> None:
 
 
 def share_found(data: Sequences, tower: Tower) -> float:
-    """Of the users, for how many the best item comes within the last three."""
+    """Share of users whose best item is among the last three."""
     past, channel = data.before_last(3), tower.channel("tower", TRAINED)
     points = Points(np.arange(USERS), past.lengths, data.times[data.starts[:-1] + past.lengths])
     scores = channel.scores(requests_at(data, points, PROFILES, TOWER_LAGS, {}))

@@ -110,7 +110,7 @@ def test_another_profile_is_caught_in_the_channel_that_reads_it(history_side: On
 
 
 def test_the_wrong_regime_is_caught(history_side: OnlineSide) -> None:
-    """Who continues is answered as if returning, and the other way round."""
+    """A user within a session is answered as if returning, and the other way round."""
     change_channels(
         history_side,
         lambda channel: {
@@ -169,7 +169,7 @@ def test_other_weights_in_the_fusion_are_caught(history_side: OnlineSide) -> Non
 
 
 def test_a_stale_vector_is_caught(side: OnlineSide) -> None:
-    """Beside the genres, in Elasticsearch's own scale."""
+    """In addition to the genres, in Elasticsearch's own scale."""
     change_users(side, lambda row: replace(row, vectors={name: vector + 0.1 for name, vector in row.vectors.items()}))
     with pytest.raises(CheckError, match="column 'fm_score'"):
         side.check()

@@ -173,7 +173,7 @@ def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
 
 
 def process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], dict[str, str], dict[str, Any]]:
-    """What is started for ``feast apply``: its command, its environment and its feature_store.yaml."""
+    """The process of ``feast apply``: its command, its environment and its feature_store.yaml."""
     started: list[tuple[list[str], dict[str, str], dict[str, Any]]] = []
 
     def run(command: list[str], *, cwd: Path, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What libcurl is made to promise, against servers of a few lines."""
+"""The HTTP client over libcurl, against servers of a few lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Triton may answer that is no list of scores."""
+"""Answers of Triton that are no list of scores."""
 
 from __future__ import annotations
 

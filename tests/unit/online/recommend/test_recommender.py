@@ -201,7 +201,7 @@ def test_profile_codes_that_no_table_has_are_told(fakes: Fakes, monkeypatch: pyt
 
 
 def assert_popular_unseen(fakes: Fakes) -> None:
-    """What can be recalled for a user whose seen items are all that is usable of the state; ranked."""
+    """Recall for a user whose seen items are all that is usable of the state; ranked."""
     answer = ask(fakes, 1, MAX_SIZE)
     (lacking,) = answer.degraded
     assert (lacking.outcome, lacking.service) == (Outcome.NO_RECALL, "redis")
@@ -417,6 +417,7 @@ def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_ne
     fakes.users.live_release = second.release
     assert ask(fakes, 1).release == fakes.world.release
     del fakes.service(name).worlds[fakes.world.release]
+    fakes.service(name).on_call = lambda: fakes.users.worlds.pop(fakes.world.release, None)  # Redis is cleared first
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, fakes, 1)
         gate.set()
@@ -466,7 +467,7 @@ def test_the_stages_of_a_request_that_fails_are_known(fakes: Fakes) -> None:
 
 
 def test_a_request_sees_what_is_older_than_its_second(fakes: Fakes) -> None:
-    """What was rated in that second or later is as if it had not been: it may be recommended, and changes nothing."""
+    """A rating in that second or later does not count: its item may be recommended, and it changes nothing."""
     stored, since = fakes.world.stored(LONG_HISTORY_USER), LAST_EVENT - 100 * 3600
     rated = stored.history.itemids[stored.history.times >= since]
     there = ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since)

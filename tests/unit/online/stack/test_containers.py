@@ -1,4 +1,4 @@
-"""What containers mount is there before they start, and belongs to the user as whom they run."""
+"""Mounted folders exist before the containers start, and belong to the user as whom they run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from online.stack.service import ROOT, StackError
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> dict[Path, int]:
-    """What was handed over to whom."""
+    """Calls of chown: path and owner."""
     handed: dict[Path, int] = {}
     monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: handed.__setitem__(path, uid))
     return handed

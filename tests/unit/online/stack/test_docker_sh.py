@@ -1,4 +1,4 @@
-"""What docker.sh says where Docker is not as it has to be, with a docker that only pretends."""
+"""Messages of docker.sh where Docker is missing or unfit, with a fake docker."""
 
 from __future__ import annotations
 

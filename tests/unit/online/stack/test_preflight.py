@@ -1,4 +1,4 @@
-"""What keeps the stack from starting is one clear sentence that says what mends it."""
+"""Each reason why the stack cannot start is one clear sentence that says what mends it."""
 
 from __future__ import annotations
 

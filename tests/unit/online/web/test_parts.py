@@ -1,4 +1,4 @@
-"""What an extra may do: leave and add fields, see the user's state before recall and the answer before it leaves."""
+"""Hooks of an extra: add fields, change the user's state before recall and the answer before it leaves."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_more_workers_than_lists_are_refused(settings: Settings) -> None:  # noq
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("rows", [slice(0, 10), slice(0, 3), slice(2, 9), slice(9, 10), slice(4, 4)])
 def test_no_other_groups_of_rows_are_read(tmp_path: Path, parts: int, rows: slice) -> None:
-    """Of a file in groups of two rows, or of two such files."""
+    """One file in groups of two rows, or two such files."""
     files = [tmp_path / f"part-{number}.parquet" for number in range(parts)]
     for path, some in zip(files, np.split(np.arange(10), parts), strict=True):
         pq.write_table(pa.table({"n": some}), path, row_group_size=2)

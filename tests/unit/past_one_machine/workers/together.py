@@ -1,4 +1,4 @@
-"""What each of two workers does in the tests; a module of its own, as the workers import it."""
+"""Work of each of two workers in the tests; a module of its own, as the workers import it."""
 
 from __future__ import annotations
 

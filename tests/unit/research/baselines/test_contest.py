@@ -14,11 +14,8 @@ from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import metrics, replay
 from offline.evaluation.replay import Holdout
 from offline.evaluation.served import popular_lists
-from research.baselines import report as reports
-from research.baselines.contest import FUSION, Contest
-from research.baselines.contract import Fitted, Rival, Setting
-from research.baselines.fused import fused, greedy
-from research.baselines.report import Report
+from research.baselines.contest import FUSION, Contest, Fitted, Report, Rival, Setting, fused, greedy
+from research.baselines.contest import values as contest_values
 from research.experiments.fitted import digest, packed, unpacked
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
@@ -27,9 +24,7 @@ NDCG = "ndcg@10"  # lists of thirty have none at 50
 
 @pytest.fixture
 def cuts(monkeypatch: pytest.MonkeyPatch) -> tuple[Holdout, Holdout]:
-    for module in ("report", "search"):
-        monkeypatch.setattr(f"research.baselines.{module}.SELECTED_BY", NDCG)
-    monkeypatch.setattr(reports, "measured", measured)
+    monkeypatch.setattr("research.baselines.contest.SELECTED_BY", NDCG)
     monkeypatch.setattr("research.baselines.contest.measured", measured)
     data = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1)).data
     return replay.hold_out(data.before_last(4), HoldoutRule(last=4)), replay.hold_out(data, HoldoutRule(last=4))
@@ -160,4 +155,4 @@ def test_values_of_users_survive_packing(cuts: tuple[Holdout, Holdout]) -> None:
     assert back[:3] == pytest.approx(values[:3], abs=5e-4)
     assert np.isnan(back[3])
     popular = popular_lists(cuts[1], 20)
-    assert np.array_equal(np.isnan(reports.values(cuts[1], popular)), np.diff(cuts[1].relevance.indptr) == 0)
+    assert np.array_equal(np.isnan(contest_values(cuts[1], popular)), np.diff(cuts[1].relevance.indptr) == 0)

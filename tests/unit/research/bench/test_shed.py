@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from research.bench.asking import Drawn
-from research.bench.generator import Answered, Run, Target
+from research.bench.load import Answered, Drawn, Run, Target
 from research.bench.shed import CLOSED, best_rate, point, table, verdict
 
 BEST = {"in_flight": 8, "requests_per_s": 100.0, "p99_ms": 40.0}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from data_exchange_center.figures import FIGURES
 from past_one_machine import scaling
-from research.figures import evaluation_pictures, readme, serving, training_pictures
+from research.figures import pictures, readme
 from research.figures.tables import BLOCKS
 
 LOSSES: dict[str, Any] = {"epochs": [{"epoch": n, "loss": 5 / n, "auc": {}} for n in (1, 2)], "auc": {}}
@@ -28,22 +28,17 @@ def test_a_block_is_drawn_from_its_file(name: str) -> None:
         assert len(widths) == 1, table
 
 
-@pytest.mark.parametrize("picture", sorted(evaluation_pictures.PICTURE))
-def test_a_picture_of_the_evaluation_is_drawn_from_its_file(picture: str) -> None:
-    file, draw = evaluation_pictures.PICTURE[picture]
-    check_drawn(draw(json.loads((FIGURES / file).read_text(encoding="utf-8"))))
-
-
-@pytest.mark.parametrize(("file", "draw"), [
-    ("waterfall.json", serving.waterfall), ("shed.json", serving.shed), ("scale.json", scaling.picture),
-])  # fmt: skip
-def test_a_picture_of_a_benchmark_is_drawn_from_its_file(file: str, draw: Callable[[Any], Figure]) -> None:
+@pytest.mark.parametrize(
+    ("file", "draw"),
+    [*(each for group in pictures.PICTURES_OF.values() for each in group.values()), ("scale.json", scaling.picture)],
+)
+def test_a_picture_is_drawn_from_its_file(file: str, draw: Callable[[Any], Figure]) -> None:
     check_drawn(draw(json.loads((FIGURES / file).read_text(encoding="utf-8"))))
 
 
 def test_a_training_is_drawn_with_a_panel_a_model() -> None:
     solved: dict[str, Any] = {"auc": {}, "epochs": []}
-    figure = training_pictures.training({"tower": LOSSES, "ease": solved, "list": LOSSES})
+    figure = pictures.training({"tower": LOSSES, "ease": solved, "list": LOSSES})
     assert [axes.get_title(loc="center") for axes in figure.axes] == ["tower: loss", "list: loss"]
     check_drawn(figure)
 

@@ -1,4 +1,4 @@
-"""What a node finds in its home."""
+"""Files of a node's home."""
 
 from __future__ import annotations
 

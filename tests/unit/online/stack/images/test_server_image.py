@@ -1,4 +1,4 @@
-"""What the server's image runs needs no package that the image does not have."""
+"""The server's image has every package that its code needs."""
 
 from __future__ import annotations
 

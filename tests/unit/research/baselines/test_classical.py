@@ -12,19 +12,21 @@ from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
 from offline.evaluation.replay import Holdout
-from research.baselines.als import Factors, factorised, folded_in
-from research.baselines.contract import SIZE
-from research.baselines.weighted import (
+from research.baselines.classical import (
     EASE,
     LATELY,
     MARKOV,
     POPULARITY,
+    Factors,
     classical,
+    factorised,
+    folded_in,
     followed,
     lately_popular,
     popular,
     weighted_histories,
 )
+from research.baselines.contest import SIZE
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 DAY_S = 86_400

@@ -13,29 +13,44 @@ Run     make soak minutes=60, with the services up, a release live, and the serv
 from __future__ import annotations
 
 import argparse
+import os
+import statistics
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import steps
+from data_exchange_center import artifacts, steps
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.files import write_json
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.releases import go_back
-from research.bench.asking import Drawn, facts, known_userids, reaching, ready
-from research.bench.generator import Answered, Generator, Target, generator
-from research.bench.growth import AT_MOST, Sample, grown, growth, sample
-from research.bench.levels import percentile_ms
-from research.bench.processes import Part, parts_of
-from research.measure.twin_release import two_releases
+from offline_to_online.stores.redis import RedisStore
+from research.bench.against import ROOT
+from research.bench.load import (
+    Answered,
+    Drawn,
+    Generator,
+    Target,
+    facts,
+    generator,
+    known_userids,
+    percentile_ms,
+    reaching,
+    ready,
+)
+from research.bench.processes import Part, Use, parts_of
 
 OUTPUT: Final = FIGURES / "soak.json"
 _LOOKS_EVERY_S: Final = 2.0
@@ -127,8 +142,110 @@ def table(figures: Mapping[str, Any]) -> Table:
     return shown
 
 
+# --- Whether processes grow: samples of what each uses, and the verdict
+
+
+AT_MOST: Final = 1.05  # times what it was after the warm-up
+_WINDOW: Final = 0.2  # of the samples after the warm-up: the first ones are held against the last ones
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Resources of every process at one moment."""
+
+    at_s: float  # since the run began
+    uses: Mapping[str, Use]  # "<part> <number>" -> what it uses
+
+
+def sample(parts: Mapping[str, Part], at_s: float) -> Sample:
+    """Raises StepError when a process has ended."""
+    named = {
+        f"{name} {number}": use
+        for name, part in parts.items()
+        for number, use in enumerate(part.use().values(), start=1)
+    }
+    return Sample(at_s, named)
+
+
+def growth(samples: Sequence[Sample], warm_up_s: float) -> list[dict[str, Any]]:
+    """Medians of each process's first samples after the warm-up, and of its last ones."""
+    counted = [each for each in samples if each.at_s >= warm_up_s]
+    window = max(1, round(_WINDOW * len(counted)))
+    first, last = counted[:window], counted[-window:]
+
+    def rss_mb(of: Sequence[Sample], process: str) -> float:
+        return statistics.median(each.uses[process].rss_mb for each in of)
+
+    return [
+        {
+            "process": process,
+            "rss_mb": round(rss_mb(first, process), 1),
+            "rss_mb_at_end": round(rss_mb(last, process), 1),
+            "times": round(rss_mb(last, process) / rss_mb(first, process), 3),
+            "threads": first[0].uses[process].threads,
+            "threads_at_most": max(each.uses[process].threads for each in counted),
+            "open_files_at_most": max(each.uses[process].open_files for each in counted),
+        }
+        for process in counted[0].uses
+    ]
+
+
+def grown(processes: Sequence[Mapping[str, Any]], at_most: float = AT_MOST) -> list[str]:
+    """A sentence for each process that has grown too much."""
+    return [
+        f"{each['process']} has grown from {each['rss_mb']:.1f} MB to {each['rss_mb_at_end']:.1f} MB"
+        for each in processes
+        if each["times"] > at_most
+    ]
+
+
+# --- A second release that can take turns with the live one
+
+
+@contextmanager
+def one_user_changed(settings: Settings) -> Iterator[Settings]:
+    """Settings with an exchange folder whose artifacts are these, but for one user's preferred genres.
+
+    It is a temporary folder of links: what is written for the services lands where they read it, and of the artifacts
+    only the table that differs is new.
+    """
+    with TemporaryDirectory(prefix="recsys-soak-") as folder:
+        twin = settings.model_copy(update={"exchange_dir": Path(folder)})
+        twin.release_dir.symlink_to(settings.release_dir)
+        twin.service_dir("").symlink_to(settings.service_dir(""))
+        twin.offline_dir.mkdir()
+        for path in settings.offline_dir.iterdir():
+            (twin.offline_dir / path.name).symlink_to(path)
+        preferences = artifacts.USER_PREFERENCES.read(settings.exchange_dir)
+        genres = [[], *preferences["genres"].iloc[1:]]
+        artifacts.USER_PREFERENCES.write(twin.exchange_dir, preferences.assign(genres=genres))
+        yield twin
+
+
+def two_releases(settings: Settings) -> tuple[str, str]:
+    """The live release and another one in the stores. Where there is none, it is made, synced and checked like any.
+
+    Raises StepError.
+    """
+    store = RedisStore(settings)
+    live = store.live()
+    if live is None:
+        raise StepError("no release is live: run `make sync` first")
+    others = [release for release in store.history() if release != live]
+    if not others:
+        with one_user_changed(settings) as twin:
+            environment = {**os.environ, "RECSYS_EXCHANGE_DIR": str(twin.exchange_dir)}
+            if subprocess.run(("make", "sync"), cwd=ROOT, env=environment, check=False).returncode:
+                raise StepError("the second release could not be loaded: see above")
+        others = [str(store.live())]
+    return live, others[0]
+
+
+# --- The command
+
+
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m research.measure.soak", description="Does anything grow?")
+    parser = argparse.ArgumentParser(prog="python -m research.bench.soak", description="Does anything grow?")
     parser.add_argument("--minutes", type=float, default=60.0, help="default: %(default)s")
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second; default: %(default)s")
     parser.add_argument("--switch-every", type=float, default=120.0, help="seconds; default: %(default)s")

@@ -12,22 +12,32 @@ JSON when the last one is in.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from importlib.metadata import version
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httptools
+import numpy as np
 import uvloop
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.figures import machine
+from data_exchange_center.http import local_session
+from data_exchange_center.release_parts import read_user_ids
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 
 ANSWERED: Final = 0.99  # share of the requests that a measurement needs answered; with fewer it is no result
@@ -268,3 +278,94 @@ def expect_answers(target: Target, run: Run, at_least: float = ANSWERED) -> Run:
     answer = next(answer for answer in run.answers if not answer.ok)
     what = f"answered {answer.status}: {answer.error}" if answer.status else "gave no answer"
     raise StepError(f"{target.url} {what} ({len(run.answers) - len(run.good)} of {len(run.answers)} requests)")
+
+
+# --- What was measured
+
+
+STAGES = ("redis", "elasticsearch", "feast", "triton", "total")
+
+
+def percentile_ms(answers: Sequence[Answered], percent: float) -> float:
+    """Percentile of the answers' latency, in milliseconds."""
+    return round(float(np.percentile([answer.seconds for answer in answers], percent)) * 1e3, 2)
+
+
+def stage_medians_ms(answers: Sequence[Answered]) -> dict[str, float]:
+    """Median milliseconds of the server's stages, which overlap."""
+    timed = [answer.took_ms for answer in answers if answer.took_ms]
+    return {
+        stage: round(float(np.median([took[stage] for took in timed if stage in took])), 2)
+        for stage in STAGES
+        if any(stage in took for took in timed)
+    }
+
+
+# --- Whom to ask, and what a reader needs to know beside the figures
+
+
+_PACKAGES = ("flask", "gunicorn", "redis", "elasticsearch", "pycurl")
+
+
+class Drawn:
+    """Users in random order, a different one for each request as long as there are enough."""
+
+    def __init__(self, userids: Sequence[OwnId], seed: int) -> None:
+        self._userids = userids
+        self._rng = np.random.default_rng(seed)
+
+    def next(self, count: int) -> list[OwnId]:
+        known = len(self._userids)
+        return [self._userids[place] for place in self._rng.choice(known, count, replace=count > known).tolist()]
+
+
+def ready(url: str) -> dict[str, Any]:
+    """Status of the server: release, recipe and services."""
+    with local_session() as session:
+        return dict(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json())
+
+
+def becomes_ready(url: str, within_s: float = 120.0) -> bool:
+    """Whether the server says, within that time, that it and all services are ready. A busy machine takes its time."""
+
+    def says_so() -> bool:
+        try:
+            with local_session() as session:
+                # Its status is 200 as long as there is some answer, one that lacks a service included.
+                return bool(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json()["ready"])
+        except (OSError, ValueError, LookupError):
+            return False
+
+    retrying = Retrying(stop=stop_after_delay(within_s), wait=wait_fixed(0.5), retry=retry_if_result(lambda so: not so))
+    try:
+        return retrying(says_so)
+    except RetryError:
+        return False
+
+
+def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:
+    """Machine, data set and versions, stated with the figures."""
+    server = settings.server
+    return {
+        "machine": machine(),
+        "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
+        "server": {"workers": server.workers, "threads": server.threads},
+        "services": {name: service.get("version") for name, service in services.items()},
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def known_userids(settings: Settings) -> list[OwnId]:
+    """The users that the release knows, by their own ids."""
+    own_ids = read_user_ids(settings.exchange_dir)
+    known = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[Columns.USER].tolist()
+    return [own_ids[number] for number in known]
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """A server that does not answer is one sentence."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise StepError(f"No server answers at {url} ({error}). Start it with `make serve`.") from error

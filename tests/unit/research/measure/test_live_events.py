@@ -9,19 +9,20 @@ import pytest
 from data_exchange_center.dataset import DatasetIds, OwnId, OwnIds
 from extras.events.events import Event
 from offline.data.sequences import Sequences
-from research.measure.kept_results import KeptResults
-from research.measure.prequential import replay_all, summary
-from research.measure.replayed import (
+from research.measure.live_events import (
     GIVEN,
     NEVER,
     PREFIX,
+    KeptResults,
+    Loop,
     Replay,
     Replayed,
     as_stranger,
     of_user,
+    replay_all,
     replayed,
+    summary,
 )
-from research.measure.server_loop import Loop
 from tests.datasets import STARS
 
 USERS, EACH, HELD = (3, 8), 30, 10

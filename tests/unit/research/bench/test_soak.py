@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from research.bench.growth import Sample, grown, growth
 from research.bench.processes import Use
+from research.bench.soak import Sample, grown, growth
 
 
 def samples(*rss_mb: float) -> list[Sample]:
@@ -21,8 +21,3 @@ def test_what_grows_while_it_warms_up_does_not_count() -> None:
 def test_what_goes_on_growing_is_named() -> None:
     processes = growth(samples(100, 100, 102, 104, 106, 108, 110), warm_up_s=0)
     assert grown(processes) == ["server 2 has grown from 100.0 MB to 110.0 MB"]
-
-
-def test_one_high_sample_is_no_growth() -> None:
-    flat = [100.0] * 20
-    assert grown(growth(samples(*flat[:17], 150.0, *flat[:3]), warm_up_s=0)) == []

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from data_exchange_center.steps import StepError
-from research.bench import generator
-from research.bench.asking import Load
-from research.bench.generator import LOST, Target, expect_answers, generate
+from research.bench import load
+from research.bench.load import LOST, Target, expect_answers, generate
+from research.bench.serving import Load
 from tests.free_ports import free_ports
 from tests.unit.online.answering import Handler, answering
 
@@ -55,7 +55,7 @@ def test_a_server_that_stalls_is_charged_for_those_who_would_have_come_meanwhile
 
 
 def test_a_request_without_an_answer_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generator, "_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(load, "_TIMEOUT_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         run = generate(Target(url), [1, 2], per_s=100.0)
@@ -70,7 +70,7 @@ def test_requests_are_plain() -> None:
 def test_a_closed_loop_goes_on_at_once_after_a_refusal(url: str) -> None:
     run = generate(Target(url), [13] * 50, in_flight=1)
     assert run.refused == 50
-    assert run.seconds < 50 * generator._LOST_S / 2
+    assert run.seconds < 50 * load._LOST_S / 2
 
 
 def test_an_answer_of_another_release_is_told(url: str) -> None:

@@ -10,8 +10,8 @@ import requests
 
 
 @contextmanager
-def asked_all_the_while(ask: Callable[[int], requests.Response]) -> Iterator[list[requests.Response]]:
-    """Calls ``ask`` with one user after the other until the block ends; yields the answers, which grow meanwhile."""
+def background_requests(ask: Callable[[int], requests.Response]) -> Iterator[list[requests.Response]]:
+    """Call ``ask`` with one user after the other until the block ends; yields the answers, which grow meanwhile."""
     answers: list[requests.Response] = []
     done = threading.Event()
 

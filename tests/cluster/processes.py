@@ -15,8 +15,8 @@ from online.stack.service import ROOT, NotReadyError, Service
 PATIENCE_S = 120.0  # on a busy machine
 
 
-class Beside:
-    """What `service` is with these settings, in whose folder or database all of it lies. It logs to a file."""
+class ServiceProcess:
+    """A process of `service` with these settings, whose folder or database has all of it. It logs to a file."""
 
     def __init__(self, service: Service, settings: Settings, log: Path) -> None:
         self.settings = settings

@@ -1,0 +1,480 @@
+"""Compare this checkout's server with that of another commit, in one run on one machine.
+
+The other commit gets a worktree and an environment of its own. Its server uses the same services, for the same release,
+where it differs from this checkout in nothing that these are made of; otherwise it has services and a release of its
+own. What only the other one needs is held (SIGSTOP). The turns alternate, over several rounds, so background load hits
+both.
+Closed loop at several numbers of requests in flight, and a fixed rate (`research.bench.load`), of plain requests:
+what is answered, degraded and refused is counted. A commit that cannot use this one's artifacts is trained with its
+own code first, unless --exchange names a folder where that has been done.
+
+Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; both servers, over HTTP; /proc
+Writes  pic/figures/serving_against.json
+Run     make bench against=<commit> [exchange=<folder>] [keep=1], with the services up and a release live; or
+        make bench-gate, which fails where a request costs more than a tenth more, and names the stage that grew
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import steps
+from data_exchange_center.figures import FIGURES
+from data_exchange_center.files import write_json
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from online.stack.catalogue import on_free_ports
+from research.bench.load import (
+    ANSWERED,
+    Answered,
+    Drawn,
+    Generator,
+    Run,
+    Target,
+    becomes_ready,
+    expect_answers,
+    facts,
+    generator,
+    known_userids,
+    percentile_ms,
+    ready,
+    stage_medians_ms,
+)
+from research.bench.processes import Part, held, parts_of, used_s
+
+log = logging.getLogger(__name__)
+
+
+OUTPUT: Final = FIGURES / "serving_against.json"
+THIS, OTHER = "this", "other"
+COUNTS: Final = ("answered", "degraded", "refused")
+_LEVELS, _RATES = [1, 4, 16, 64], [50.0]
+_GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
+_WARM_UP = 100  # requests before each level of each turn
+
+
+class Side(NamedTuple):
+    """A server that is measured, and the processes of its stack."""
+
+    target: Target
+    parts: dict[str, Part]
+
+
+def one_turn(ask: Generator, side: Side, loading: Loading, drawn: Drawn, requests: int) -> Turn:
+    """Raises StepError where fewer than half of the requests are answered."""
+    loading.ask(ask, side.target, drawn.next(_WARM_UP))
+    before = used_s(side.parts)
+    run = loading.ask(ask, side.target, drawn.next(requests))
+    after = used_s(side.parts)
+    expect_answers(side.target, run, at_least=0.5)
+    return Turn(run, {name: after[name] - before[name] for name in after})
+
+
+def idle_parts(sides: Mapping[str, Side], active: str) -> dict[str, Part]:
+    """Processes that are not needed while it is ``active``'s turn."""
+    needed = sides[active].parts.values()
+    (idle,) = (side for name, side in sides.items() if name != active)
+    return {name: part for name, part in idle.parts.items() if part not in needed}
+
+
+def take_turns(
+    ask: Generator, sides: dict[str, Side], loadings: Sequence[Loading], drawn: Drawn, requests: int, rounds: int
+) -> dict[str, dict[str, list[Turn]]]:
+    """Every side once a round and level, in the opposite order every other round."""
+    taken: dict[str, dict[str, list[Turn]]] = {name: {each.name: [] for each in loadings} for name in sides}
+    for turn in range(rounds):
+        for loading in loadings:
+            for name in sides if turn % 2 == 0 else reversed(sides):
+                with held(idle_parts(sides, name)):
+                    taken[name][loading.name].append(one_turn(ask, sides[name], loading, drawn, requests))
+    return taken
+
+
+def table(levels: Sequence[dict[str, Any]]) -> Table:
+    """Both sides of each level, and the ratio below. Times in ms; processor time is a request's, of every process."""
+    shown = Table(box=box.SIMPLE, pad_edge=False)
+    parts = ("server", "redis", "elasticsearch", "feast", "triton")
+    for name in ("level", "", "answered", "degraded", "refused", "requests/s", "p50", "p99", "processor", *parts):
+        shown.add_column(name, justify="right", overflow="fold")
+    for level in levels:
+        for name in (THIS, OTHER):
+            of = level[name]
+            figures = (*(of[key] for key in COUNTS), of["requests_per_s"], of["p50_ms"], of["p99_ms"])
+            used = (of["processor_ms"][part] for part in ("all", *parts))
+            shown.add_row(level["level"] if name == THIS else "", name, *map(str, (*figures, *used)))
+        ratio = level["ratio"]
+        shown.add_row(
+            "", "ratio", *("" for _ in COUNTS), *(str(ratio[key]) for key in ("requests_per_s", "p50_ms", "p99_ms")),
+            str(ratio["processor_ms"]), *("" for _ in parts), end_section=True,
+        )  # fmt: skip
+    return shown
+
+
+# --- What each side takes for a request, and how many times the other's that is
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A level of load: so many requests in flight, or so many a second."""
+
+    in_flight: int = 0
+    per_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.in_flight} in flight" if self.in_flight else f"{self.per_s:g}/s"
+
+    def ask(self, generator: Generator, target: Target, userids: Sequence[Any]) -> Run:
+        if self.in_flight:
+            return generator.closed(target, userids, self.in_flight)
+        return generator.fixed_rate(target, userids, self.per_s)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One server at one level, once."""
+
+    run: Run
+    used_s: Mapping[str, float]  # processor seconds of each part of its stack meanwhile
+
+    @property
+    def requests_per_s(self) -> float:
+        return len(self.run.good) / self.run.seconds
+
+    @property
+    def p50_ms(self) -> float:
+        return percentile_ms(self.run.good, 50)
+
+    @property
+    def processor_ms(self) -> float:
+        """Processor milliseconds of all parts together, for an answered request."""
+        return 1e3 * sum(self.used_s.values()) / len(self.run.good)
+
+
+def summary(turns: Sequence[Turn]) -> dict[str, Any]:
+    """Latencies over the answers of all turns together; processor time for each that was answered."""
+    good: list[Answered] = [answer for turn in turns for answer in turn.run.good]
+    requests = sum(len(turn.run.answers) for turn in turns)
+    refused = sum(turn.run.refused for turn in turns)
+    processor_ms = {
+        part: round(1e3 * sum(turn.used_s[part] for turn in turns) / len(good), 2) for part in turns[0].used_s
+    }
+    return {
+        "answered": len(good),
+        "degraded": sum(turn.run.degraded for turn in turns),
+        "refused": refused,
+        "failed": requests - len(good) - refused,
+        "requests_per_s": round(statistics.median(turn.requests_per_s for turn in turns), 1),
+        "p50_ms": percentile_ms(good, 50),
+        "p99_ms": percentile_ms(good, 99),
+        "stage_p50_ms": stage_medians_ms(good),
+        "processor_ms": {**processor_ms, "all": round(sum(processor_ms.values()), 2)},
+        "generator_ms": round(1e3 * sum(turn.run.generator_s for turn in turns) / len(good), 3),
+    }
+
+
+def ratios(this: Sequence[Turn], other: Sequence[Turn]) -> dict[str, float]:
+    """Ratio to the other side: the median over pairs of neighbouring turns, which background load hits alike.
+
+    The 99th percentiles are those of all turns together.
+    """
+    pairs = list(zip(this, other, strict=True))
+
+    def median(of: Callable[[Turn], float]) -> float:
+        return round(statistics.median(of(mine) / of(theirs) for mine, theirs in pairs), 3)
+
+    return {
+        "requests_per_s": median(lambda turn: turn.requests_per_s),
+        "p50_ms": median(lambda turn: turn.p50_ms),
+        "processor_ms": median(lambda turn: turn.processor_ms),
+        "p99_ms": round(summary(this)["p99_ms"] / summary(other)["p99_ms"], 3),
+    }
+
+
+def comparison(taken: Mapping[str, Mapping[str, Sequence[Turn]]]) -> list[dict[str, Any]]:
+    """Both sides at each level, and the first's ratios to the second. ``taken``: side -> level -> its turns."""
+    (this, of_this), (other, of_other) = taken.items()
+    return [
+        {
+            "level": level,
+            this: summary(turns),
+            other: summary(of_other[level]),
+            "ratio": ratios(turns, of_other[level]),
+        }
+        for level, turns in of_this.items()
+    ]
+
+
+# --- Whether a change makes requests cost more
+
+
+AT_MOST: Final = 1.1  # times the other's p50 and processor time
+MORE: Final = 0.01  # share of requests that may be degraded beyond the other's
+_JUDGED: Final = {"p50_ms": ("p50", "stage_p50_ms"), "processor_ms": ("processor time", "processor_ms")}
+_SUMS: Final = ("all", "total")
+
+
+def grown(levels: Sequence[Mapping[str, Any]], this: str, other: str, at_most: float = AT_MOST) -> list[str]:
+    """A sentence for each level and each figure that is more than ``at_most`` times the other's: empty, if none is.
+
+    Each names the stage, or the process, that grew most in milliseconds.
+    """
+    found = []
+    for level in levels:
+        for key, (name, by_stage) in _JUDGED.items():
+            ratio = level["ratio"][key]
+            if ratio > at_most:
+                stage, before, after = _most_grown(level[other][by_stage], level[this][by_stage])
+                found.append(
+                    f"{level['level']}: {name} is {ratio:.2f} times what it was (at most {at_most:g}); most of it: "
+                    f"{stage}, {before:.2f} ms before, {after:.2f} ms now"
+                )
+        mine, theirs = _share_degraded(level[this]), _share_degraded(level[other])
+        if mine > theirs + MORE:
+            found.append(f"{level['level']}: {mine:.1%} of the answers are degraded, {theirs:.1%} were")
+    return found
+
+
+def unanswered(levels: Sequence[Mapping[str, Any]], this: str) -> list[str]:
+    """A sentence for each level at which less than `ANSWERED` of the requests was answered: that is no result."""
+    return [
+        f"{level['level']}: {of['refused']} requests were refused and {of['failed']} failed, {of['answered']} answered"
+        for level in levels
+        if (of := level[this])["answered"] < ANSWERED * (of["answered"] + of["refused"] + of["failed"])
+    ]
+
+
+def _share_degraded(side: Mapping[str, Any]) -> float:
+    return float(side["degraded"] / side["answered"])
+
+
+def _most_grown(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, float, float]:
+    """The stage that grew most. Where no stage is known to both, the sum speaks for all."""
+    known = [stage for stage in after if stage in before and stage not in _SUMS] or [s for s in _SUMS if s in after]
+    stage = max(known, key=lambda name: after[name] - before.get(name, 0.0))
+    return stage, before.get(stage, 0.0), after[stage]
+
+
+# --- Another commit that runs beside this checkout
+
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+_READY_WITHIN_S: Final = 60.0  # beyond what its own command waits
+# What the services run, and what they hold. The server's own code is not among it.
+_OF_THE_SERVICES: Final = (
+    "data_exchange_center",
+    "offline_to_online/onnx_export.py",
+    "offline_to_online/rows.py",
+    "offline_to_online/stores",
+    "offline_to_online/releases.py",
+    "online/stack",
+    "requirements.txt",
+    ":(exclude)*.md",
+)
+# What a make above this one would pass on to those below, and where Python would look for the code before the checkout.
+_NOT_PASSED_ON: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHONPATH", "VIRTUAL_ENV")
+
+
+def commit_of(ref: str) -> str:
+    """Raises StepError for a ref that git does not know."""
+    done = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if done.returncode:
+        raise StepError(f"git knows no commit {ref!r} here: name a branch, a tag or a commit, or fetch it first")
+    return done.stdout.strip()
+
+
+def before_this_branch() -> str:
+    """The commit at which this branch left ``origin/main``; on that itself, or without it, the one before."""
+    left = _git("merge-base", "origin/main", "HEAD").stdout.strip()
+    return left if left and left != commit_of("HEAD") else commit_of("HEAD~1")
+
+
+def same_services(commit: str) -> bool:
+    """Whether the commit's server can use the services that run here: nothing they are made of has changed since."""
+    return _git("diff", "--quiet", commit, "--", *_OF_THE_SERVICES).returncode == 0
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(("git", *arguments), cwd=ROOT, check=False, capture_output=True, text=True)
+
+
+class OtherCheckout:
+    """A commit in a git worktree, run by its own code with settings of its own."""
+
+    def __init__(
+        self, commit: str, settings: Settings, exchange: Path | None, *, shares_services: bool = False
+    ) -> None:
+        """``exchange``: its exchange folder, where it has been trained or even loaded before.
+
+        None: a new one, with a copy of this checkout's artifacts. ``shares_services``: its server uses the services
+        that run here, for the release that is live in them.
+        """
+        self.commit = commit
+        self.shares_services = shares_services
+        self.folder = settings.services_dir / "bench" / commit[:12]
+        self._checkout = self.folder / "checkout"
+        self._artifacts = None if exchange else settings.offline_dir
+        own = {"exchange_dir": exchange or self.folder / "exchange", "services_dir": self._checkout / ".services"}
+        moved = on_free_ports(settings)
+        ports = settings.model_copy(update={"server": moved.server}) if shares_services else moved
+        self.settings = ports.model_copy(update=own)
+
+    def make(self, *targets: str) -> bool:
+        """Run its ``make``; whether that went well."""
+        return self._run("make", *targets)
+
+    def _stack(self, *arguments: str) -> bool:
+        """Run a command of its stack, without what ``make`` would bring for it: the services' software."""
+        return self._run(".venv/bin/python", "-m", "online.stack", *arguments)
+
+    def _run(self, *command: str) -> bool:
+        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
+        environment = {**inherited, **self.settings.environment()}
+        return subprocess.run(command, cwd=self._checkout, env=environment, check=False).returncode == 0
+
+    def check_out(self) -> None:
+        """Bring its code, unless it is there. Raises StepError."""
+        if self._checkout.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        done = _git("worktree", "add", "--detach", str(self._checkout), self.commit)
+        if done.returncode:
+            raise StepError(f"git could not check {self.commit[:12]} out: {done.stderr.strip()}")
+
+    def start(self) -> None:
+        """Bring its environment, start its services, load its release, start its server; or the server alone.
+
+        It is trained with its own code where this checkout's artifacts are not for it. Raises StepError for what fails,
+        after its own message.
+        """
+        if self.shares_services:
+            self._expect(".venv/.ready")
+            if not self._stack("serve"):
+                raise self._not_ready()
+            return
+        offline = self.settings.offline_dir
+        if self._artifacts is not None and not offline.exists():
+            shutil.copytree(self._artifacts, offline)
+        loaded = self.settings.service_dir("redis").exists()
+        self._expect("setup", "up")
+        if loaded and self._serves():
+            return
+        if self._artifacts is None:
+            self._expect("sync")
+        elif not self.make("sync"):
+            log.warning("%s cannot use this checkout's artifacts: it makes its own", self.commit[:12])
+            shutil.rmtree(offline)
+            self._expect("offline", "sync")
+        if not self._serves():
+            raise self._not_ready()
+
+    def _not_ready(self) -> StepError:
+        return StepError(f"the server of {self.commit[:12]} did not become ready: see above")
+
+    def _serves(self) -> bool:
+        return self.make("serve") or becomes_ready(self.settings.server.url, _READY_WITHIN_S)
+
+    def _expect(self, *targets: str) -> None:
+        if not self.make(*targets):
+            raise StepError(f"`make {' '.join(targets)}` failed in {self._checkout}: see above")
+
+    def stop(self) -> None:
+        """End what it has started."""
+        if self.shares_services:
+            self._stack("down")
+        else:
+            self.make("down")
+
+    def remove(self) -> None:
+        """The checkout and, where it is not the caller's, its exchange folder."""
+        _git("worktree", "remove", "--force", str(self._checkout))
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def running(other: OtherCheckout, *, keep: bool) -> Iterator[OtherCheckout]:
+    """Its server and its services, until the end. ``keep``: its files stay for the next time."""
+    other.check_out()
+    try:
+        other.start()
+        yield other
+    finally:
+        other.stop()
+        if not keep:
+            other.remove()
+
+
+# --- The command
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m research.bench.against", description="This server against another commit's, in turns."
+    )
+    parser.add_argument("commit", nargs="?", help="what git calls it; default: where this branch left origin/main")
+    parser.add_argument("--exchange", type=Path, help="that commit's exchange folder, trained with its own code")
+    parser.add_argument("--own-services", action="store_true", help="services for each server, whatever has changed")
+    parser.add_argument("--keep", action="store_true", help="keep its worktree and its data for the next time")
+    parser.add_argument(
+        "--levels", type=int, nargs="*", help=f"requests in flight; default: {_LEVELS}, {_GATED} as a gate"
+    )
+    parser.add_argument("--rates", type=float, nargs="*", help=f"requests a second; default: {_RATES}, none as a gate")
+    parser.add_argument("--requests", type=int, default=400, help="of a level's turn; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=4, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gate", action="store_true", help=f"fail where something is over {AT_MOST:g} times its")
+    parser.add_argument("--output", type=Path, help=f"default: {OUTPUT}; none as a gate")
+    given = parser.parse_args()
+    given.commit = given.commit or before_this_branch()
+    given.levels = given.levels or (_GATED if given.gate else _LEVELS)
+    given.rates = given.rates or ([] if given.gate else _RATES)
+    given.output = given.output or (None if given.gate else OUTPUT)
+    return given
+
+
+def main(settings: Settings) -> None:
+    given = _arguments()
+    commit = commit_of(given.commit)
+    loadings = [*(Loading(in_flight=level) for level in given.levels), *(Loading(per_s=rate) for rate in given.rates)]
+    userids = known_userids(settings)
+    if subprocess.run(("make", "serve"), cwd=ROOT, check=False).returncode:  # else it may be other code that answers
+        raise StepError("this checkout's server did not start: see above")
+    shared = not given.own_services and given.exchange is None and same_services(commit)
+    exchange = given.exchange.resolve() if given.exchange else None
+    other = OtherCheckout(commit, settings, exchange, shares_services=shared)
+    with running(other, keep=given.keep), generator() as ask:
+        sides = {
+            name: Side(Target(s.server.url), parts_of(s)) for name, s in ((THIS, settings), (OTHER, other.settings))
+        }
+        server = ready(settings.server.url)
+        taken = take_turns(ask, sides, loadings, Drawn(userids, given.seed), given.requests, given.rounds)
+    levels = comparison(taken)
+    console = Console()
+    console.print(table(levels))
+    console.print("both servers used the same services" if shared else "each server had services of its own")
+    about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
+    measured = {"same_services": shared, "rounds": given.rounds, "requests": given.requests, "levels": levels}
+    if none := unanswered(levels, THIS):
+        raise StepError("\n".join(("this is no result:", *none)))
+    if given.output:
+        write_json(given.output, {**about, **facts(settings, server["services"]), **measured})
+    if given.gate and (problems := grown(levels, THIS, OTHER)):
+        raise StepError("\n".join((f"dearer than {given.commit}:", *problems)))
+
+
+if __name__ == "__main__":
+    steps.run(main)

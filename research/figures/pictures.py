@@ -1,0 +1,393 @@
+"""Pictures of what commands have measured.
+
+Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments}.png
+        make serving-pictures     pic/{waterfall,shed}.png
+        make pictures             pic/training.png (loss by epoch, AUC where a model has one) and, where a model
+                                  predicts a probability, pic/calibration.png; of another recipe <name>_<recipe>.png
+Reads:  pic/figures/*.json; for the last the reports of the steps
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from data_exchange_center.figures import COLOURS, FIGURES, PICTURES, STYLE, named
+from data_exchange_center.files import written_in_place
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from extras.experiments.report import over_time
+from offline.readers import read_model_reports
+from research.figures.tables import read
+from research.measure.diversity import COST
+
+log = logging.getLogger(__name__)
+
+Found = Mapping[str, Any]
+LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # a value stays readable on a line
+BASELINE, SOURCE, CHANNEL, OURS = "#9aa3ad", "#d1622b", "#7aa6d8", "#1f4e8c"
+METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
+SLICES = {
+    "returning": "back after\nan hour or more",
+    "same session": "in the same\nsession",
+    "few ratings": "fewer than\n50 ratings",
+    "many ratings": "200 ratings\nor more",
+    "popular films": "popular films",
+    "rare films": "rare films",
+}
+
+
+def colour(system: str) -> str:
+    """By kind: baseline, the source, one channel, ours."""
+    if system.startswith("source"):
+        return SOURCE
+    if "channel" in system:
+        return CHANNEL
+    return OURS if ":" in system else BASELINE
+
+
+def systems(found: Found) -> Figure:
+    """Every system with its 95 % interval, a panel a metric."""
+    names = list(found["systems"])
+    figure = Figure(figsize=(14, 0.5 * len(names) + 1.6), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, len(METRICS), sharey=True))
+    for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
+        parts = [found["systems"][name][metric] for name in names]
+        _bars(axes, parts, [colour(name) for name in names])
+        axes.set(title=title, yticks=range(len(names)), yticklabels=names)
+        axes.grid(visible=False, axis="y")
+    panels[0].invert_yaxis()
+    return figure
+
+
+def funnel(found: Found) -> Figure:
+    """Draw the share that each stage holds, a panel a cut; the dark end of a channel's bar is found by no other."""
+    cuts = ("200", "50", "10")
+    channels = list(found["funnel"][cuts[0]]["channels"])
+    names = [*(f"channel {name}" for name in channels), "any channel", "fused", "ranked"]
+    figure = Figure(figsize=(14, 0.55 * len(names) + 1.6), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, len(cuts), sharey=True))
+    for axes, cut in zip(panels, cuts, strict=True):
+        stage = found["funnel"][cut]
+        shares = [stage["channels"][name]["found"] for name in channels]
+        alone = [stage["channels"][name]["by no other"] for name in channels]
+        values = [*shares, stage["found by any"], stage["fused"], stage["ranked"]]
+        axes.barh(names, values, color=[*(CHANNEL for _ in channels), BASELINE, OURS, OURS], height=0.7)
+        left = [share - part for share, part in zip(shares, alone, strict=True)]
+        axes.barh(names[: len(channels)], alone, left=left, color=OURS, alpha=0.55, height=0.7)
+        for place, value in enumerate(values):
+            axes.text(value, place, f" {value:.3f}", va="center", fontsize=11)
+        axes.set(title=f"among the first {cut}", xlim=(0, max(values) * 1.18))
+        axes.grid(visible=False, axis="y")
+    panels[0].invert_yaxis()
+    figure.supxlabel("share of what was liked next; dark end: found by no other channel", fontsize=11)
+    return figure
+
+
+def slices(found: Found) -> Figure:
+    """Kinds of users and films; bars with intervals, a panel a metric."""
+    names = [name for name in found["systems"] if "channel" not in name and not name.endswith("recall")]
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(2, 1, sharex=True))
+    width = 0.8 / len(names)
+    shades = dict(zip(names, _shades(names), strict=True))
+    for axes, metric in zip(panels, ("recall@200", "ndcg@50"), strict=True):
+        for number, name in enumerate(names):
+            parts = [found["slices"][name][part][metric] for part in SLICES]
+            places = np.arange(len(SLICES)) + (number - (len(names) - 1) / 2) * width
+            means, errors = _intervals(parts)
+            axes.bar(places, means, width * 0.92, yerr=errors, color=shades[name], label=name, error_kw={"lw": 1})
+        users = [found["slices"][names[0]][part][metric]["users"] for part in SLICES]
+        labels = [f"{label}\n{count:,} users" for label, count in zip(SLICES.values(), users, strict=True)]
+        axes.set(title=METRICS[metric], xticks=range(len(SLICES)), xticklabels=labels)
+        axes.grid(visible=False, axis="x")
+    panels[0].legend(frameon=False, ncols=len(names), loc="upper left", bbox_to_anchor=(0, 1.22))
+    return figure
+
+
+def live_events(found: Found) -> Figure:
+    """Held-out event by event, how often the next liked film is among fifty; and strangers by number of events."""
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for (name, row), shade in zip(found["replay"].items(), (OURS, CHANNEL, SOURCE, BASELINE), strict=True):
+        hits = [np.nan if value is None else value for value in row["by event"]]
+        left.plot(range(1, len(hits) + 1), hits, "o-", color=shade, label=name)
+    left.set(title="the next liked film is among the fifty", xlabel="held-out event", ylim=(0, None))
+    left.legend(frameon=False)
+    means, errors = _intervals(list(found["strangers"].values()))
+    right.errorbar(list(map(int, found["strangers"])), means, yerr=errors, fmt="o-", color=OURS, capsize=2)
+    right.set(title="recall@50 of strangers", xlabel="events that the server was told", ylim=(0, None))
+    return figure
+
+
+def diversity(found: Found) -> Figure:
+    """NDCG, and what is had for it, by the value of a request's ``diversity``; dashed: 1 % less, dotted: chosen."""
+    rows = found["diversity"]
+    values = [float(value) for value in rows]
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, 3))
+    means, errors = _intervals([row["ndcg@50"] for row in rows.values()])
+    panels[0].errorbar(values, means, yerr=errors, fmt="o-", color=OURS, capsize=2)
+    panels[0].axhline(means[0] * (1 - COST), color="#333333", linestyle="--", linewidth=1)
+    panels[0].set(title="NDCG@50", ylim=(0, None))
+    for name, shade in (("diversity by vectors", OURS), ("diversity by genres", CHANNEL)):
+        panels[1].plot(values, [row[name]["mean"] for row in rows.values()], "o-", color=shade, label=name)
+    panels[1].set(title="how different the films of a list are")
+    first = next(iter(rows.values()))
+    for name, shade in (("coverage@50", OURS), ("novelty", CHANNEL), ("calibration error", SOURCE)):
+        parts = [_mean(row[name]) / _mean(first[name]) for row in rows.values()]
+        panels[2].plot(values, parts, "o-", color=shade, label=name)
+    panels[2].set(title="as a share of what it is without")
+    for axes in panels:
+        axes.axvline(found["chosen"], color="#333333", linestyle=":", linewidth=1)
+        axes.set_xlabel("diversity")
+    for axes in panels[1:]:
+        axes.legend(frameon=False)
+    return figure
+
+
+def _mean(value: Any) -> float:
+    return float(value["mean"] if isinstance(value, Mapping) else value)
+
+
+def _bars(axes: Axes, parts: Sequence[Found], colours: Sequence[str]) -> None:
+    means, errors = _intervals(parts)
+    axes.barh(range(len(parts)), means, xerr=errors, color=colours, height=0.7, error_kw={"lw": 1, "capsize": 2})
+    for place, part in enumerate(parts):
+        axes.text(part["high"], place, f"  {part['mean']:.3f}", va="center", fontsize=11)
+    axes.set_xlim(0, max(part["high"] for part in parts) * 1.2)
+
+
+def _intervals(parts: Sequence[Found]) -> tuple[list[float], list[list[float]]]:
+    """Means, and how far below and above them the intervals reach; 0 for an empty slice."""
+    means = [part["mean"] or 0.0 for part in parts]
+    below = [mean - (part["low"] or 0.0) for mean, part in zip(means, parts, strict=True)]
+    above = [(part["high"] or 0.0) - mean for mean, part in zip(means, parts, strict=True)]
+    return means, [below, above]
+
+
+def _shades(names: Sequence[str]) -> list[str]:
+    greys = iter(("#c9ced4", "#9aa3ad", "#6b7480"))
+    return [next(greys) if colour(name) == BASELINE else colour(name) for name in names]
+
+
+def replayed(found: Found) -> Figure:
+    """A panel an experiment: left that which must come out even, right that which must not."""
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    panels = figure.subplots(2, 2)
+    for axes, each in zip(panels.flat, found["experiments"].values(), strict=True):
+        over_time(axes, each)
+    return figure
+
+
+# --- What the server's benchmarks measured: where a request's time goes, and what too many requests do
+
+
+STAGE_COLOURS = {
+    "redis": "#c0504d",
+    "elasticsearch": "#e0a92e",
+    "feast": "#6a9f58",
+    "triton": "#7aa6d8",
+    "own": "#1f4e8c",
+    "server": "#1f4e8c",
+    "http": "#9aa3ad",
+}
+
+
+def _alone(axes: Axes, level: Found) -> None:
+    """One request as it runs: Elasticsearch and Feast in parallel, the rest is our own code."""
+    took = level["wall_ms"]
+    recalled = took["redis"] + max(took["elasticsearch"], took["feast"])
+    bars = {
+        "redis": (0.0, took["redis"]),
+        "elasticsearch": (took["redis"], took["elasticsearch"]),
+        "feast": (took["redis"], took["feast"]),
+        "triton": (recalled, took["triton"]),
+        "own": (recalled + took["triton"], took["own"]),
+        "http": (recalled + took["triton"] + took["own"], max(took["http"], 0.0)),
+    }
+    for row, (stage, (start, width)) in enumerate(bars.items()):
+        axes.barh(row, width, left=start, color=STAGE_COLOURS[stage])
+        axes.text(start + width + 0.1, row, f"{width:.1f}", va="center", fontsize=9)
+    axes.set(yticks=range(len(bars)), yticklabels=list(bars), xlabel="ms, medians", title="One request alone")
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+
+
+def _stacked(axes: Axes, levels: Sequence[Found], key: str, parts: Sequence[str], title: str) -> None:
+    names = [str(level["in_flight"]) for level in levels]
+    bottom = [0.0] * len(levels)
+    for part in parts:
+        heights = [max(level[key].get(part, 0.0), 0.0) for level in levels]
+        axes.bar(names, heights, bottom=bottom, color=STAGE_COLOURS[part], label=part, width=0.6)
+        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
+    for place, top in enumerate(bottom):
+        axes.text(place, top, f"{top:.1f}", ha="center", va="bottom", fontsize=9)
+    axes.set(title=title, xlabel="requests in flight", ylabel="ms a request")
+    axes.margins(y=0.12)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # right of the bars
+
+
+def waterfall(figure: Found) -> Figure:
+    """A request alone as a waterfall; then what each stage waits, and what each process costs, by load."""
+    picture = Figure(figsize=(14, 4.2), layout="constrained")
+    alone, waiting, processor = picture.subplots(1, 3, width_ratios=(1.3, 1, 1))
+    _alone(alone, figure["levels"][0])
+    stages = ("redis", "elasticsearch", "feast", "triton", "own", "http")
+    _stacked(waiting, figure["levels"], "waiting_ms", stages, "Waiting, by stage")
+    parts = ("server", "elasticsearch", "triton", "feast", "redis")
+    _stacked(processor, figure["levels"], "processor_ms", parts, "Processor time, by process")
+    return picture
+
+
+def shed(figure: Found) -> Figure:
+    """Goodput and what is turned away, and how long the accepted take, by load."""
+    points: list[dict[str, Any]] = figure["points"]
+    loads = [point["factor"] for point in points]
+    picture = Figure(figsize=(11, 3.8), layout="constrained")
+    left, right = picture.subplots(1, 2)
+    left.plot(
+        loads, [point["goodput"] for point in points], "o-", color=STAGE_COLOURS["own"], label="goodput, of the best"
+    )
+    left.plot(loads, [point["shed"] for point in points], "o-", color=STAGE_COLOURS["redis"], label="share refused")
+    left.axhline(figure["goodput_at_least"], color=STAGE_COLOURS["http"], linestyle=":")
+    left.set(ylim=(0, 1.1), title="What becomes of the requests")
+    left.legend(frameon=False)
+    right.plot(loads, [point["p99_ms"] for point in points], "o-", color=STAGE_COLOURS["own"], label="p99")
+    right.plot(loads, [point["p50_ms"] for point in points], "o-", color=STAGE_COLOURS["triton"], label="p50")
+    if "p99_ms_at_most" in figure:  # not in what was measured before it was judged
+        right.axhline(
+            figure["p99_ms_at_most"], color=STAGE_COLOURS["http"], linestyle=":", label="the budget and a fifth"
+        )
+    right.set(ylim=(0, None), title="Accepted requests, ms")
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.set(xscale="log", xticks=loads, xlabel="requests, times the best rate")
+        axes.set_xticks([], minor=True)
+        axes.set_xticklabels([f"{load:g}" for load in loads])
+    return picture
+
+
+# --- The models' training
+
+
+Reports = dict[str, dict[str, Any]]  # model -> its report
+
+
+def training(reports: Reports) -> Figure:
+    """Each model's loss by epoch on what it was trained on; and, of rated pairs, AUC on the validation rows.
+
+    Losses of different models are not comparable: each has a panel of its own.
+    """
+    learned = {model: report for model, report in reports.items() if report["epochs"]}
+    judged = {model: report for model, report in learned.items() if report["auc"]}
+    figure = Figure(figsize=(5.5 * (len(learned) + bool(judged)), 4.8), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, len(learned) + bool(judged), squeeze=False)[0])
+    for axes, (model, report) in zip(panels, learned.items(), strict=False):
+        epochs = [epoch["epoch"] for epoch in report["epochs"]]
+        axes.plot(epochs, [epoch["loss"] for epoch in report["epochs"]], "o-", color=_model_colour(model, reports))
+        axes.set(title=f"{model}: loss", xlabel="epoch", ylabel="mean cross-entropy of the epoch")
+    if judged:
+        _auc_by_epoch(panels[-1], judged, reports)
+    for axes in panels:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _auc_by_epoch(axes: Axes, judged: Reports, reports: Reports) -> None:
+    for model, report in judged.items():
+        colour, epochs = _model_colour(model, reports), report["epochs"]
+        validation = [epoch["auc"]["validation"] for epoch in epochs]
+        axes.plot([e["epoch"] for e in epochs], validation, "o-", color=colour, label=f"{model}, validation")
+        test = report["auc"]["test"]
+        if test is not None:
+            axes.axhline(test, color=colour, linestyle="--", linewidth=1.2)
+            axes.annotate(
+                f"{model}, test {test:.4f}",
+                (1, test),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="right",
+                color=colour,
+            )
+    axes.set(title="AUC", xlabel="epoch", ylabel="area under the ROC curve")
+    axes.legend(frameon=False, loc="best")
+
+
+def calibration(reports: Reports) -> Figure:
+    """Twenty equal groups of test rows by predicted probability: what was predicted and what came of it."""
+    figure = Figure(figsize=(6.4, 6), layout="constrained")
+    axes: Axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, label="perfectly calibrated")
+    for model, report in reports.items():
+        found = report.get("calibration")
+        if found:
+            label = f"{model}, log loss {found['log_loss']:.4f}"
+            axes.plot(found["predicted"], found["observed"], "o-", color=_model_colour(model, reports), label=label)
+    axes.set(
+        title="Calibration on the test rows",
+        xlabel="predicted probability of a click",
+        ylabel="share of clicks observed",
+        xlim=(0, 1),
+        ylim=(0, 1),
+        aspect="equal",
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0))
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def _model_colour(model: str, reports: Reports) -> str:
+    return COLOURS[list(reports).index(model) % len(COLOURS)]
+
+
+# --- The command
+
+PICTURES_OF: dict[str, dict[str, tuple[str, Callable[[Any], Figure]]]] = {
+    "evaluation": {
+        "evaluation": ("evaluation.json", systems),
+        "funnel": ("evaluation.json", funnel),
+        "slices": ("evaluation.json", slices),
+        "live_events": ("evaluation_live_events.json", live_events),
+        "diversity": ("diversity.json", diversity),
+        "experiments": ("experiments.json", replayed),
+    },
+    "serving": {"waterfall": ("waterfall.json", waterfall), "shed": ("shed.json", shed)},
+}
+
+
+def save(name: str, drawn: Figure) -> None:
+    with written_in_place(PICTURES / f"{name}.png") as temporary:
+        drawn.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+    log.info("written: %s", PICTURES / f"{name}.png")
+
+
+def main(settings: Settings, what: str) -> None:
+    with mpl.rc_context(STYLE):
+        if what == "training":
+            reports = read_model_reports(settings.exchange_dir)
+            save(named("training", settings.recipe.name), training(reports))
+            if any(report.get("calibration") for report in reports.values()):
+                save(named("calibration", settings.recipe.name), calibration(reports))
+            return
+        for name, (file, draw) in PICTURES_OF[what].items():
+            if not (FIGURES / file).is_file():
+                raise StepError(f"{FIGURES / file} is missing: run the command that measures it (see `make help`).")
+            save(name, draw(read(file)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=(*PICTURES_OF, "training"))
+    given = parser.parse_args()
+    run(lambda settings: main(settings, given.what))

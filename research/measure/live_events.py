@@ -1,0 +1,412 @@
+"""Evaluate answers event by event: the held-out events replayed through the running server.
+
+Each user's held-out events come one after the other: a request as of each one's second, whose list is compared with
+that event, then the event itself. For comparison: events sent 1 or 5 late, and never. And strangers, who have the last
+few events that a user had before the held-out ones, and that user's next liked items as targets.
+
+The events are taken back afterwards. `make events` waits so long. A run that was ended goes on where it was, as long as
+the same release is served.
+
+Reads   the running server; data_exchange_center/offline (the held-out events of the release that it serves)
+Writes  pic/figures/evaluation_live_events.json (another recipe's or data set's: with its name)
+Run     make evaluate-live, after make up sync serve; users=all, or of so many, drawn at random with a fixed seed
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final, Protocol
+
+import numpy as np
+import requests
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import steps, wire
+from data_exchange_center.dataset import Dataset, DatasetIds, OwnId
+from data_exchange_center.figures import machine
+from data_exchange_center.http import local_session
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, progress
+from extras.events.event_parts import EventParts
+from extras.events.events import Event
+from offline.data.sequences import Sequences
+from offline.evaluation.evaluate import write
+from offline.evaluation.live import IN_FLIGHT, expect_release
+from offline.evaluation.metrics import mean
+from offline.evaluation.report import plain
+from offline.readers import read_with_holdout
+from offline_to_online.stores.base import redis_client
+from research.measure.some_users import parse_users, sample
+
+USERS: Final = 2_000  # take a quarter of an hour on two cores
+
+Each = Callable[[Callable[["ServerLoop", int], Any], Sequence[int]], Iterator[Any]]
+
+
+def replay_all(replay: Replay, users: Sequence[int], kept: KeptResults, each: Each) -> list[Replayed]:
+    """``each``: calls a function with a `Loop` and every user, and gives the results as they come, in any order."""
+    for user in users:
+        assert replay.userid(user) != replay.stranger(user)  # noqa: S101
+    found = kept.read()
+    left = [user for user in users if user not in found]
+    with progress(total=len(users), initial=len(users) - len(left), desc="replayed", unit="user") as bar:
+        for one in each(partial(of_user, replay=replay), left):
+            kept.add(one)
+            found[one.user] = one
+            bar.update()
+    return [found[user] for user in users]
+
+
+def summary(found: Sequence[Replayed]) -> dict[str, Any]:
+    """The means over users, with intervals."""
+    rows = {name: _of_ranks([user.ranks[name] for user in found]) for name in LATE}
+    shares = np.array([user.shares for user in found])
+    strangers = {str(given): asdict(mean(shares[:, row])) for row, given in enumerate(GIVEN)}
+    return {"replay": rows, "strangers": strangers}
+
+
+def _of_ranks(found: Sequence[Floats]) -> dict[str, Any]:
+    """Means over users of their means over events; and over users, event by event."""
+    width = max(len(ranks) for ranks in found)
+    ranks = np.array([np.concatenate([row, np.full(width - len(row), np.nan)]) for row in found])
+    there = ~np.isnan(ranks)
+    values = {"hit@10": (ranks <= 10) * 1.0, f"hit@{K}": (ranks <= K) * 1.0, f"ndcg@{K}": 1 / np.log2(ranks + 1)}
+    summary: dict[str, Any] = {"events": int(there.sum())}
+    for name, value in values.items():
+        of_user = np.array(
+            [row[known].mean() if known.any() else np.nan for row, known in zip(value, there, strict=True)]
+        )
+        summary[name] = asdict(mean(of_user))
+    hits = values[f"hit@{K}"]
+    summary["by event"] = [
+        float(hits[there[:, step], step].mean()) if there[:, step].any() else None for step in range(width)
+    ]
+    return summary
+
+
+@contextmanager
+def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
+    """A few threads send the requests, each with connections of its own; a user has one thread."""
+    free: SimpleQueue[ServerLoop] = SimpleQueue()
+    with ExitStack() as ends:
+        for _ in range(IN_FLIGHT):
+            free.put(ends.enter_context(closing(ServerLoop(settings, release, dataset))))
+        pool = ends.enter_context(ThreadPoolExecutor(IN_FLIGHT))
+        ends.callback(pool.shutdown, cancel_futures=True)
+
+        def each(of: Callable[[ServerLoop, int], Any], users: Sequence[int]) -> Iterator[Any]:
+            def one(user: int) -> Any:
+                loop = free.get()
+                try:
+                    return of(loop, user)
+                finally:
+                    free.put(loop)
+
+            for done in as_completed([pool.submit(one, user) for user in users]):
+                yield done.result()
+
+        yield each
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    names = ("hit@10", f"hit@{K}", f"ndcg@{K}")
+    table = Table("", *names, title=f"{found['users']:,} users of {found['dataset']}, the next liked item")
+    for name, row in found["replay"].items():
+        table.add_row(name, *(f"{row[metric]['mean']:.4f}" for metric in names))
+    console.print(table)
+    table = Table("events given", *found["strangers"], title="strangers")
+    table.add_row(f"recall@{K}", *(f"{row['mean']:.4f}" for row in found["strangers"].values()))
+    console.print(table)
+
+
+# --- One user's events, replayed
+
+
+K: Final = 50
+NEVER: Final = 1_000_000  # events late
+LATE: Final = {"told at once": 0, "told 1 event late": 1, "told 5 events late": 5, "never told": NEVER}
+GIVEN: Final = (0, 1, 2, 3, 5, 10)  # events that a stranger is known by
+LONG: Final = 200  # items that a server answers with at most
+PREFIX: Final = "evaluate-live:"  # of eventids
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Users' events, in the words of the server.
+
+    Attributes:
+        data: of all users, the held-out events last.
+        held_out: (users,) how many those are.
+    """
+
+    data: Sequences
+    held_out: NDArray[np.int64]
+    own_ids: DatasetIds
+    dataset: Dataset
+
+    def userid(self, user: int) -> OwnId:
+        return self.own_ids.users[int(self.data.userids[user])]
+
+    def stranger(self, user: int) -> OwnId:
+        """An id that no user has."""
+        if self.dataset.user_ids == "string":
+            return f"{PREFIX}{user}"
+        return int(self.data.userids.max()) + 1 + user
+
+    def held(self, user: int) -> range:
+        """Places of the held-out events."""
+        end = int(self.data.starts[user + 1])
+        return range(end - int(self.held_out[user]), end)
+
+    def item(self, place: int) -> OwnId:
+        return self.own_ids.items[int(self.data.itemids[self.data.items[place] - 1])]
+
+    def event(self, place: int, userid: OwnId) -> Event:
+        dataset = self.dataset
+        rates = next(name for name, effect in dataset.event_types.items() if effect == "rates")
+        value = dataset.levels[int(self.data.ratings[place]) - 1] if dataset.has_values else None
+        return Event(f"{PREFIX}{place}", userid, self.item(place), rates, int(self.data.times[place]), value)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Results of one user.
+
+    Attributes:
+        ranks: a name of `LATE` -> as `replayed` gives it.
+        shares: as `as_stranger` gives it.
+    """
+
+    user: int
+    ranks: dict[str, Floats]
+    shares: Floats
+
+    def as_json(self) -> dict[str, Any]:
+        ranks = {name: row.tolist() for name, row in self.ranks.items()}
+        return {"user": self.user, "ranks": ranks, "shares": self.shares.tolist()}
+
+    @classmethod
+    def of_json(cls, found: dict[str, Any]) -> Replayed:
+        ranks = {name: np.array(row, np.float64) for name, row in found["ranks"].items()}
+        return cls(found["user"], ranks, np.array(found["shares"], np.float64))
+
+
+def of_user(loop: Loop, user: int, replay: Replay) -> Replayed:
+    """All of it. As long as nothing was told, an answer is the one of who is never told: it is asked for once."""
+    never = replayed(loop, user, replay, NEVER)
+    ranks = {name: never if late == NEVER else replayed(loop, user, replay, late, never) for name, late in LATE.items()}
+    return Replayed(user, ranks, as_stranger(loop, user, replay))
+
+
+def replayed(loop: Loop, user: int, replay: Replay, late: int, never: Floats | None = None) -> Floats:
+    """(held out,) rank, from 1, of each liked event's item when asked for just before; inf: not on the list; NaN where
+    it was not liked, or liked before.
+
+    ``never``: the same for who is never told; then the steps at which nothing was told yet are taken from it.
+    """
+    userid, held = replay.userid(user), replay.held(user)
+    before = set(replay.data.items[replay.data.starts[user] : held.start].tolist())
+    ranks = np.full(len(held), np.nan)
+    loop.take_back(userid, PREFIX)  # of a run that was killed
+    try:
+        for step, place in enumerate(held):
+            if never is not None and step <= late:
+                ranks[step] = never[step]
+            elif replay.data.liked[place] and replay.data.items[place] not in before:
+                asked = loop.ask(userid, int(replay.data.times[place]), K)
+                ranks[step] = _rank(asked, replay.item(place))
+            if step >= late:
+                loop.tell([replay.event(place - late, userid)])
+    finally:
+        loop.take_back(userid, PREFIX)
+    return ranks
+
+
+def as_stranger(loop: Loop, user: int, replay: Replay) -> Floats:
+    """(`GIVEN`,) share of the liked held-out items within the first `K`, by how many events the stranger has.
+
+    What the user had seen before is taken off the list, as no held-out item is new that was seen. NaN without a liked
+    item, or with fewer events before than the most that are given.
+    """
+    userid, held = replay.stranger(user), replay.held(user)
+    first = int(replay.data.starts[user])
+    before = {replay.item(place) for place in range(first, held.start)}
+    liked = {replay.item(place) for place in held if replay.data.liked[place]} - before
+    shares = np.full(len(GIVEN), np.nan)
+    if not liked or held.start - first < max(GIVEN):
+        return shares
+    told = 0
+    loop.take_back(userid, PREFIX)
+    try:
+        for row, given in enumerate(GIVEN):
+            if given > told:
+                loop.tell([replay.event(held.start - n, userid) for n in range(given, told, -1)])
+                told = given
+            asked = loop.ask(userid, int(replay.data.times[held.start]), LONG)
+            new = [item for item in asked if item not in before][:K]
+            shares[row] = len(liked & set(new)) / len(liked)
+    finally:
+        loop.take_back(userid, PREFIX)
+    return shares
+
+
+def _rank(items: Sequence[OwnId], item: OwnId) -> float:
+    return items.index(item) + 1.0 if item in items else float("inf")
+
+
+# --- What was found of each user, kept in a file, so that the next run resumes
+
+
+class KeptResults:
+    """A line a user, below one that names the release."""
+
+    def __init__(self, path: Path, release: str) -> None:
+        """``release``: what the server of another one was found to answer is deleted."""
+        self._path = path
+        head = f"{json.dumps({'release': release})}\n"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        whole = text[: text.rfind("\n") + 1] if text.startswith(head) else head  # a kill may have cut the last line
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(whole, encoding="utf-8")
+
+    def read(self) -> dict[int, Replayed]:
+        """By user."""
+        lines = self._path.read_text(encoding="utf-8").splitlines()[1:]
+        return {each.user: each for each in (Replayed.of_json(json.loads(line)) for line in lines)}
+
+    def add(self, found: Replayed) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(found.as_json())}\n")
+
+    def done(self) -> None:
+        self._path.unlink()
+
+
+# --- The running server, asked and told
+
+
+TIMEOUT_S = 30.0
+
+
+class Loop(Protocol):
+    """Operations of a measurement on a server."""
+
+    def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
+        """Request the recommended items as of a second (None: of now, with all events), best first."""
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Record events; the next answer knows them."""
+
+    def take_back(self, userid: OwnId, prefix: str) -> None:
+        """Remove a user's events whose eventids begin with ``prefix``."""
+
+
+class ServerLoop:
+    """Over HTTP; for one thread. Events are taken back in Redis itself: to forget a user would take more with it."""
+
+    def __init__(self, settings: Settings, release: str, dataset: str) -> None:
+        """``release``: the one that has to answer; ``dataset``: its `Dataset.base_name`."""
+        self._url = settings.server.url
+        self._release = release
+        self._dataset = dataset
+        self._http = local_session()
+        self._redis = redis_client(settings)
+        if settings.server.key:
+            self._http.headers["X-API-Key"] = settings.server.key.get_secret_value()
+
+    def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
+        """Strict: an answer that lacks a service says nothing of the recommendations. Raises StepError."""
+        asked: dict[str, Any] = {"userid": userid, "size": size, "strict": True}
+        if timestamp is not None:
+            asked["timestamp"] = timestamp
+        answer = self.post("/ml/rec", asked)
+        if answer.get("release") != self._release:
+            raise StepError(f"The server at {self._url} answers from release {answer.get('release')} by now.")
+        return [item["itemid"] for item in answer["item_list"]]
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Raises StepError."""
+        names = ("eventid", "userid", "itemid", "type", "timestamp", "value")
+        self.post("/ml/event", [{name: getattr(event, name) for name in names} for event in events])
+
+    def take_back(self, userid: OwnId, prefix: str) -> None:
+        log = wire.event_log_key(self._dataset, wire.event_partition(userid))
+        key = wire.user_events_key(self._dataset, userid)
+        stored: Any = self._redis.hgetall(key)
+        sent = {name: raw for name, raw in stored.items() if name.startswith(prefix.encode())}
+        if sent:
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.hdel(key, *sent)
+            pipeline.xdel(log, *(raw.partition(b" ")[0] for raw in sent.values()))
+            pipeline.execute()
+
+    def post(self, path: str, body: object) -> dict[str, Any]:
+        """Post a body, and read the answer. Raises StepError."""
+        try:
+            response = self._http.post(f"{self._url}{path}", json=body, timeout=TIMEOUT_S)
+            answer: dict[str, Any] = response.json()
+        except requests.RequestException as error:
+            raise StepError(
+                f"The server at {self._url} gave no answer ({error}). Start it: make up sync serve."
+            ) from error
+        if not response.ok:
+            raise StepError(f"{path} at {self._url} answered {response.status_code}: {answer.get('error')}")
+        return answer
+
+    def close(self) -> None:
+        self._http.close()
+        self._redis.close()
+
+
+# --- The command
+
+
+def main(settings: Settings) -> None:
+    parser = argparse.ArgumentParser(prog="python -m research.measure.live_events", description=__doc__)
+    size = parse_users(parser, USERS)
+    release = release_of_artifacts(settings)
+    expect_release(settings.server.url, release.release)
+    inputs = read_with_holdout(settings)
+    replay = Replay(
+        inputs.data,
+        inputs.dataset.holdout.sizes(inputs.data.lengths),
+        read_own_ids(settings.exchange_dir),
+        inputs.dataset,
+    )
+    users = sample(inputs.data.n_users, size).tolist()
+    named = release.dataset.base_name
+    parts = EventParts(settings.events_dir(named))
+    kept = KeptResults(settings.offline_dir / "evaluation" / "live_events.jsonl", release.release)
+    with parts.locked(), loops(settings, release.release, named) as each:
+        replayed = replay_all(replay, users, kept, each)
+    found = plain(
+        {
+            "command": "make evaluate-live" + ("" if size == USERS else f" users={size or 'all'}"),
+            "machine": machine(),
+            "dataset": release.dataset.name,
+            "recipe": settings.recipe.name,
+            "release": release.release,
+            "users": len(users),
+            **summary(replayed),
+        }
+    )
+    write(found, settings, "evaluation_live_events")
+    kept.done()
+    show(found, Console())
+
+
+if __name__ == "__main__":
+    steps.run(main)
