@@ -93,7 +93,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             pipe.execute()
 
     def remembered(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
-        """Those users of a data set, by own id, whom nobody has asked a server to forget."""
+        """Users of a data set, by own id, who were not forgotten."""
         kept: set[OwnId] = set()
         with self.client() as client:
             for chunk in _chunks(users, "who was forgotten"):

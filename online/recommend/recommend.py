@@ -202,7 +202,7 @@ class Recommender:
         )
 
     def slate(self, turn: Turn) -> Slate:
-        """What the answer to a request is made of, after extras have seen it. Raises as `recommend`."""
+        """Make all parts of the answer to a request, after extras have seen it. Raises as `recommend`."""
         try:
             slate = self._slate(turn)
         except (ServiceError, NoReleaseError) as error:

@@ -63,7 +63,7 @@ class Request(BaseModel):
 
     @property
     def before(self) -> int | None:
-        """What happened before this second is known. None: all that was acknowledged, be it of this very second.
+        """Second before which events are known. None: all that was acknowledged, be it of this very second.
 
         So a rating counts at once for a request that names no time.
         """
