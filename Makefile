@@ -148,10 +148,10 @@ demo: setup ## run the whole pipeline: data, training, services, sync, server, f
 
 .PHONY: evaluate evaluate-offline
 evaluate: setup ## evaluate the running server on the held-out ratings, into pic/figures/ (with_source=1: the source too)
-	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
+	$(BIN)/python -m offline.evaluation.evaluate --server $(if $(with_source),--with-source)
 
 evaluate-offline: setup ## evaluate the artifacts by exact search, without services
-	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
+	$(BIN)/python -m offline.evaluation.evaluate $(if $(with_source),--with-source)
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton
