@@ -7,7 +7,7 @@ are such numbers, the two are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Final, Literal, NamedTuple, Self, TypeAlias
 
@@ -31,26 +31,17 @@ def kind_of(own: OwnId) -> IdKind:
     return "string" if isinstance(own, str) else "integer"
 
 
-class OwnIds(Mapping[int, OwnId]):
+class OwnIds(dict[int, OwnId]):
     """Number -> own id, of all users or of all items of a data set."""
 
-    def __init__(self, numbers: Sequence[int], texts: Sequence[str], kind: IdKind) -> None:
+    def __init__(self, numbers: Iterable[int], texts: Iterable[str], kind: IdKind) -> None:
+        super().__init__((number, own_id(text, kind)) for number, text in zip(numbers, texts, strict=True))
         self.kind = kind
-        self._own = {number: own_id(text, kind) for number, text in zip(numbers, texts, strict=True)}
-
-    def __getitem__(self, number: int) -> OwnId:
-        return self._own[number]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._own)
-
-    def __len__(self) -> int:
-        return len(self._own)
 
     @cached_property
     def numbers(self) -> Mapping[OwnId, int]:
         """Own id -> number."""
-        return {own: number for number, own in self._own.items()}
+        return {own: number for number, own in self.items()}
 
 
 class DatasetIds(NamedTuple):

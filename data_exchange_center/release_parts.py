@@ -112,10 +112,7 @@ def _own_ids(table: Table, exchange_dir: Path, key: str, kind: IdKind) -> OwnIds
 
 def read_channels(exchange_dir: Path) -> ChannelSet:
     """The channels that make user vectors. Raises ArtifactError when they are missing or damaged."""
-    try:
-        return ChannelSet.unpack(artifacts.CHANNELS.read(exchange_dir))
-    except ValueError as error:
-        raise artifacts.CHANNELS.wrong(artifacts.CHANNELS.at(exchange_dir), str(error)) from error
+    return artifacts.CHANNELS.read_as(exchange_dir, ChannelSet.unpack)
 
 
 def _of(document: Document, exchange_dir: Path, content: Mapping[str, Any], key: str) -> Any:

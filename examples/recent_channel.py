@@ -37,7 +37,7 @@ class RecentRecipe(ChannelRecipe):
 
 @dataclass(frozen=True, eq=False)
 class LikedRecently(Channel):
-    """What is served: counts day by day, from which a request cuts its own window."""
+    """Served form: counts day by day, from which a request cuts its own window."""
 
     form: ClassVar[str] = "liked_recently"
 

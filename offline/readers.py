@@ -17,9 +17,7 @@ from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data import samples
 from offline.data.lists import Lists
-from offline.data.samples import RatedPairs
 from offline.data.sequences import Inputs, Sequences, make_inputs
 
 PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
@@ -67,26 +65,10 @@ def recorded_rows(settings: Settings) -> int:
     return int((split == Split.RECORDED).sum())
 
 
-def read_rated_pairs(settings: Settings) -> RatedPairs:
-    """The rows of the source's ranker, made of what preprocessing left.
-
-    Raises ArtifactError when a file is missing, StepError when two of them are not of one run.
-    """
-    folder, keys = settings.exchange_dir, [Columns.USER, Columns.ITEM]
-    ratings = _past_ratings(settings, [*keys, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT])
-    terms_before = artifacts.IMPRESSION_TERMS.read(folder)
-    if not ratings[keys].equals(terms_before[keys]):
-        raise StepError("impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again.")
-    return samples.rated_pairs(
-        ratings,
-        artifacts.USERS.read(folder),
-        read_dataset(folder).profile,
-        artifacts.GENRES.read(folder)[Columns.GENRES],
-        terms_before,
-        artifacts.USER_TERMS.read(folder),
-        artifacts.ITEM_TERMS.read(folder),
-        settings.recipe.data.window,
-    )
+def read_past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
+    """All rows but the held-out ones, numbered from 0."""
+    ratings = artifacts.RATINGS.read(settings.exchange_dir, columns)
+    return ratings[ratings[Columns.SPLIT].isin(PAST)].reset_index(drop=True)
 
 
 def read_samples(settings: Settings) -> tuple[Float32, pd.DataFrame, FeatureSpec]:
@@ -96,7 +78,7 @@ def read_samples(settings: Settings) -> tuple[Float32, pd.DataFrame, FeatureSpec
     """
     spec = read_feature_spec(settings.exchange_dir)
     table = artifacts.SAMPLES.read(settings.exchange_dir)
-    ratings = _past_ratings(settings, [Columns.USER, Columns.LABEL, Columns.SPLIT])
+    ratings = read_past_ratings(settings, [Columns.USER, Columns.LABEL, Columns.SPLIT])
     known = [Columns.LABEL, Columns.SPLIT]
     if not ratings[known].equals(table[known]) or set(spec.columns) - set(table.columns):
         raise StepError("samples.parquet does not belong to ratings.parquet: run s1_feature_engi.py again.")
@@ -119,9 +101,3 @@ def read_model_reports(exchange_dir: Path) -> dict[str, dict[str, Any]]:
     """Name of each channel, kind of the ranker -> its report. Raises ArtifactError when they are not trained."""
     rank = artifacts.RANK_REPORT.read(exchange_dir)
     return {**artifacts.RECALL_REPORT.read(exchange_dir)["channels"], rank["model"]["kind"]: rank}
-
-
-def _past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
-    """All rows but the held-out ones, numbered from 0."""
-    ratings = artifacts.RATINGS.read(settings.exchange_dir, columns)
-    return ratings[ratings[Columns.SPLIT].isin(PAST)].reset_index(drop=True)

@@ -140,8 +140,8 @@ def online_answers(
         inputs = model_inputs(spec, user, item_rows, found, stored.history, timestamps[own_id])
         scores = clients.ranker.call(ScoreQuery(inputs, published.triton_version, published.triton_model))
         by_channel = {name: hits.ids for name, hits in found.by_channel.items()}
-        asked = own_id, stored.number, timestamps[own_id], by_channel
-        answers.append(Answer(*asked, found.itemids, found.features, inputs.joined(), scores))
+        request = own_id, stored.number, timestamps[own_id], by_channel
+        answers.append(Answer(*request, found.itemids, found.features, inputs.joined(), scores))
     return answers
 
 

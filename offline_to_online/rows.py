@@ -41,7 +41,7 @@ _SEED: Final = 0
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class UserRow(StoredUser):
-    """What recall needs of one user, as the server reads it from Redis."""
+    """Recall's state of one user, as the server reads it from Redis."""
 
     own_id: OwnId  # the data set's id, and the key in Redis
 

@@ -1,8 +1,6 @@
-"""Compaction: find the events of a user that change nothing any more, so that no request need read them.
+"""Find the events of a user that change nothing any more, so that no request need read them.
 
-Two kinds do not: those that a later event of the same item has replaced, and those that all kept releases have been
-trained on. Both stay in the log. What is lost with them is what the user's state was in between: as of an earlier
-second, an item that was rated again is not known by its earlier rating.
+All kept releases have been trained on them; they stay in the log.
 """
 
 from __future__ import annotations
@@ -50,33 +48,8 @@ class Compaction:
 
 def unneeded(states: Sequence[tuple[StoredUser, Release]]) -> set[str]:
     """``states``: a user's, with all events, in each of the kept releases of a data set."""
-    if not states:
-        return set()
-    (user, newest), *_ = states
-    gone = replaced(user.events, newest.manifest.dataset)
-    left = [each for each in user.events if each.event.eventid not in gone]
-    known = [trained_on(user, left, opened.numbers, opened.manifest.dataset) for user, opened in states]
-    return gone | set.intersection(*known)
-
-
-def replaced(events: Iterable[Logged], dataset: Dataset) -> set[str]:
-    """The eventids of those after which a later event of the same item says otherwise."""
-    gone: set[str] = set()
-    for of_item in _by_item(events).values():
-        rated = hidden = False  # whether something newer says what the item's rating is, and whether it is hidden
-        for each in sorted(of_item, key=lambda each: each[:2], reverse=True):
-            effect = dataset.event_types.get(each.event.type)
-            if effect == "rates" and dataset.code(each.event.value) is not None:
-                needed, rated = not rated, rated or dataset.has_values  # without values, each is one more
-            elif effect == "hides":
-                needed, hidden = not hidden, True
-            elif effect == "retracts":
-                needed, rated, hidden = not (rated and hidden), True, True
-            else:
-                continue
-            if not needed:
-                gone.add(each.event.eventid)
-    return gone
+    known = [trained_on(user, user.events, opened.numbers, opened.manifest.dataset) for user, opened in states]
+    return set.intersection(*known) if known else set()
 
 
 def trained_on(user: StoredUser, events: Iterable[Logged], items: Mapping[OwnId, int], dataset: Dataset) -> set[str]:

@@ -16,7 +16,6 @@ from extras.events.compaction import Compaction
 from extras.events.incoming import (
     MAX_EVENTS,
     MAX_NAME,
-    EventError,
     EventRecorded,
     FeedbackList,
     IncomingEvents,
@@ -26,6 +25,9 @@ from extras.events.incoming import (
     of_one,
 )
 from extras.events.log import EventLog, TooManyEventsError
+from online.clients.redis import WHICH_IS_LIVE
+from online.recommend.recommend import Recommender
+from online.recommend.release import Release
 from online.recommend.types import MAX_TIMESTAMP, BadRequestError, read_id
 from online.web import records
 from online.web.asgi import MAX_EVENTS_BODY
@@ -81,6 +83,23 @@ class ForgottenAnswer(BaseModel):
     releases: int = Field(description="how many of them knew the user")
 
 
+def release_for_events(recommender: Recommender) -> Release:
+    """The live release; while that cannot be had, the one that serves, if it is of the same data set.
+
+    Raises NoReleaseError, ServiceError.
+    """
+    users, releases = recommender.users, recommender.releases
+    serving, live = releases.serving, users.call(WHICH_IS_LIVE).live
+    if serving is not None and live is not None:
+        if live == serving.release:
+            return serving
+        opening = releases.open(live)
+        published = None if opening.done() and opening.exception() is None else users.published(live)
+        if published and published.manifest.dataset.base_name == serving.manifest.dataset.base_name:
+            return serving
+    return releases.live()
+
+
 class AnyText(BaseConverter):
     """A part of a path that may hold anything: slashes, line breaks."""
 
@@ -92,13 +111,9 @@ def register(app: Flask, parts: Parts) -> None:
     """`POST /ml/event`, Gorse's `/api/feedback`, `DELETE /ml/user/<userid>`."""
     recommender = parts.recommender
     log = parts.stores.get("events") or EventLog(parts.settings.redis, Compaction(recommender))
-    recorder = Recorder(log, recommender.releases.for_events)
+    recorder = Recorder(log, lambda: release_for_events(recommender))
     app.url_map.converters["any_text"] = AnyText
     parts.describe(_paths(), [IncomingEvents, FeedbackList, EventsAnswer, FeedbackAnswer, ForgottenAnswer])
-
-    @app.errorhandler(EventError)
-    def wrong_event(error: EventError) -> Response:
-        return error_response(400, "bad_request", str(error), field=error.field)
 
     @app.errorhandler(TooManyEventsError)
     def too_many_events(error: TooManyEventsError) -> Response:

@@ -22,29 +22,16 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, IdKind, OwnId, kind_of
-from data_exchange_center.errors import RecsysError
 from extras.events.events import Event
 from extras.events.log import EventLog, Forgotten, Recording
 from online.recommend.release import Release
-from online.recommend.types import MAX_TIMESTAMP, UserId
+from online.recommend.types import MAX_TIMESTAMP, BadRequestError, UserId
 
 AHEAD_S: Final = 60
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
 MAX_EVENTS: Final = 500  # of a batch
 _GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set no time
 ItemId = UserId  # an own id, too
-
-
-class EventError(RecsysError):
-    """An event cannot be what it says.
-
-    Attributes:
-        field: which part of it, as ``[3].type`` for the fourth of a list.
-    """
-
-    def __init__(self, field: str, message: str) -> None:
-        self.field = field
-        super().__init__(message)
 
 
 FieldName = Callable[[int, str], str]  # an event's place in what was sent, a field -> how its sender calls it
@@ -118,7 +105,7 @@ class Feedback(BaseModel):
     Timestamp: str = ""  # ISO 8601, in UTC where it names no zone; empty, or Go's zero time: now
 
     def event(self, users: IdKind, items: IdKind, where: str = "") -> Event:
-        """The same event; its eventid is made of what was sent, so that it counts once. Raises EventError.
+        """The same event; its eventid is made of what was sent, so that it counts once. Raises BadRequestError.
 
         Without a time, the same feedback is the same event whenever it is sent.
         """
@@ -148,7 +135,7 @@ class Feedback(BaseModel):
             seconds = -1
         if not 0 <= seconds <= MAX_TIMESTAMP:
             expected = "a time after 1970 in ISO 8601, as 2026-05-31T17:45:00Z"
-            raise EventError(f"{where}Timestamp", f"{where}Timestamp must be {expected}, or empty.")
+            raise BadRequestError(f"{where}Timestamp", f"{where}Timestamp must be {expected}, or empty.")
         return seconds
 
 
@@ -156,7 +143,7 @@ class FeedbackList(RootModel[Annotated[list[Feedback], Field(min_length=1, max_l
     """Several, as Gorse's clients send them."""
 
     def events(self, users: IdKind, items: IdKind) -> list[Event]:
-        """Raises EventError."""
+        """Raises BadRequestError."""
         return [each.event(users, items, f"[{place}].") for place, each in enumerate(self.root)]
 
 
@@ -164,7 +151,7 @@ def _own(text: str, kind: IdKind, field: str) -> OwnId:
     if kind == "string":
         return text
     if not (text.isascii() and text.isdecimal()):
-        raise EventError(field, f"{field} must be a whole number in this data set, written as a string.")
+        raise BadRequestError(field, f"{field} must be a whole number in this data set, written as a string.")
     return int(text)
 
 
@@ -193,8 +180,8 @@ class Recorder:
     def record(self, events: Sequence[Event], field: FieldName = of_one) -> list[EventRecorded]:
         """Record events; ``field``: how their sender calls a field of the event in a place.
 
-        Raises EventError, TooManyEventsError, and ServiceError or NoReleaseError: after these two it is right to send
-        the same again.
+        Raises BadRequestError, TooManyEventsError; ServiceError and NoReleaseError, after which it is right to send the
+        same again.
         """
         opened = self._opened()
         dataset = opened.manifest.dataset
@@ -213,18 +200,18 @@ class Recorder:
 
 
 def check(event: Event, dataset: Dataset, now: float, field: Callable[[str], str]) -> None:
-    """Raise EventError for an event that the data set cannot have. ``field``: how the sender calls a field."""
+    """Raise BadRequestError for an event that the data set cannot have. ``field``: how the sender calls a field."""
     for name, own, kind in (("userid", event.userid, dataset.user_ids), ("itemid", event.itemid, dataset.item_ids)):
         if kind_of(own) != kind or not (kind == "string" or 1 <= int(own) <= MAX_INTEGER):
             what = "string" if kind == "string" else "whole number"
-            raise EventError(field(name), f"{field(name)} must be a {what} in this data set.")
+            raise BadRequestError(field(name), f"{field(name)} must be a {what} in this data set.")
     effect, where = dataset.event_types.get(event.type), field("type")
     if effect is None:
-        raise EventError(where, f"{where} must be one of: {', '.join(sorted(dataset.event_types))}.")
+        raise BadRequestError(where, f"{where} must be one of: {', '.join(sorted(dataset.event_types))}.")
     if effect == "rates" and dataset.code(event.value) is None:
         levels = "a number" if dataset.binned else f"one of {', '.join(f'{level:g}' for level in dataset.levels)}"
         where = field("value")
-        raise EventError(where, f"{where} must be {levels}, as an event of type {event.type} rates.")
+        raise BadRequestError(where, f"{where} must be {levels}, as an event of type {event.type} rates.")
     if event.timestamp > now + AHEAD_S:
         where = field("timestamp")
-        raise EventError(where, f"{where} is in the future; it is seconds since 1970-01-01 UTC.")
+        raise BadRequestError(where, f"{where} is in the future; it is seconds since 1970-01-01 UTC.")

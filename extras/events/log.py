@@ -149,8 +149,8 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         """
         with self._asking("forget"):
             exposures = wire.exposures_key(wire.event_partition(userid))
-            told = (json.dumps(userid), wire.exposure_user(dataset, userid))
-            (events,) = self._run(Call(FORGET, (*_keys(dataset, userid), exposures), told))
+            arguments = (json.dumps(userid), wire.exposure_user(dataset, userid))
+            (events,) = self._run(Call(FORGET, (*_keys(dataset, userid), exposures), arguments))
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.lrange(wire.HISTORY_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)
@@ -236,7 +236,7 @@ def _keys(dataset: str, userid: OwnId) -> tuple[str, str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Of a function: its keys are of one slot, so in a cluster one server can run it."""
+    """Call of a function: its keys are of one slot, so in a cluster one server can run it."""
 
     function: str
     keys: tuple[str, ...]
@@ -244,13 +244,13 @@ class Call:
 
 
 class TooFewReplicasError(redis.RedisError):
-    """What was written is not on as many replicas as must have it, so it is not acknowledged."""
+    """A write is not on as many replicas as must have it, so it is not acknowledged."""
 
 
 def run(client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: float = 1.0) -> list[Any]:
     """Results, in one round trip to each server that has any of the keys. Raises what a call raises.
 
-    ``replicas``: how many must have received it within ``timeout_s``, beside the server that wrote it: else
+    ``replicas``: how many must have received it within ``timeout_s``, besides the server that wrote it: else
     TooFewReplicasError. The functions are loaded where they are missing.
     """
     groups: dict[str, list[int]] = {}

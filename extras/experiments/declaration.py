@@ -19,9 +19,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.errors import RecsysError
 from online.clients.redis import RedisUsers
-from online.recommend.types import RELEASE
+from online.recommend.types import RELEASE, BadRequestError
 
 MAX_ARMS: Final = 8
 DAY_S: Final = 86_400
@@ -46,16 +45,11 @@ EXPECTED: Final = {  # field of a declaration -> its values, in words
 }
 
 
-class ExperimentError(RecsysError):
-    """An experiment cannot be started or changed as requested.
-
-    Attributes:
-        field: which part of the declaration.
-    """
+class ExperimentError(BadRequestError):
+    """An experiment cannot be started or changed as requested; ``field``: the part of the declaration."""
 
     def __init__(self, field: str, problem: str, remedy: str = "") -> None:
-        self.field = field
-        super().__init__(problem, remedy)
+        super().__init__(field, f"{problem}. {remedy}" if remedy else problem)
 
 
 class Arm(BaseModel):

@@ -24,7 +24,6 @@ from extras.experiments.declaration import (
     EXPECTED,
     Declaration,
     Experiment,
-    ExperimentError,
     Experiments,
     Kept,
     ToldExperiment,
@@ -38,7 +37,7 @@ from extras.experiments.declaration import (
 from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue
 from online.recommend.recommend import Recommender
 from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request, Stopwatch, WrongIdError, read_id, sentences
-from online.web.guard import error_response, validated
+from online.web.guard import validated
 from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
 
@@ -99,10 +98,6 @@ def register(app: Flask, parts: Parts) -> None:
     parts.recommend, parts.preferred = experimenting.recommend, experimenting.preferred
     parts.describe(_paths(), [Declaration, ToldExperiment, ToldExperiments])
     users = parts.recommender.users
-
-    @app.errorhandler(ExperimentError)
-    def wrong_experiment(error: ExperimentError) -> Response:
-        return error_response(400, "bad_request", str(error), field=error.field)
 
     @app.get("/ml/experiments")
     def experiments() -> Response:

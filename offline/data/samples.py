@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,24 +14,6 @@ from offline.data import terms
 from offline.data.statistics import whole_numbers
 
 
-@dataclass(frozen=True, eq=False)
-class RatedPairs:
-    """Train and test ratings as rows of a click model, with what the rows are encoded from.
-
-    Attributes:
-        ratings: userid, itemid, timestamp, label and split of every row.
-        spec: the columns.
-        rows: (rows, spec.width) encoded, the user's statistics as they stood before the rating.
-        user_features, item_features: newest raw values, as the feature store is to hold them.
-    """
-
-    ratings: pd.DataFrame
-    spec: FeatureSpec
-    rows: Float32
-    user_features: pd.DataFrame
-    item_features: pd.DataFrame
-
-
 def rated_pairs(
     ratings: pd.DataFrame,
     users: pd.DataFrame,
@@ -42,8 +23,11 @@ def rated_pairs(
     newest_terms: pd.DataFrame,
     item_terms: pd.DataFrame,
     window: int,
-) -> RatedPairs:
-    """Tables of the preprocessing steps -> the rows of the source's ranker.
+) -> tuple[FeatureSpec, Float32, pd.DataFrame, pd.DataFrame]:
+    """Tables of the preprocessing steps -> the spec of the source's ranker, its rows, and the newest raw values.
+
+    Rows are (ratings, spec.width): train and test ratings, with the user's statistics as they stood before each. Raw
+    values, of users and of items, are for the feature store.
 
     Args:
         ratings: all rows but the held-out ones.
@@ -78,7 +62,7 @@ def rated_pairs(
     encoded_items = spec.encode_items({str(name): column.to_numpy() for name, column in of_items.items()})
     times = ratings[Columns.TIMESTAMP].to_numpy()
     rows = spec.assemble(spec.encode_users(people | before), encoded_items[item_row], times)
-    return RatedPairs(ratings, spec, rows, of_users, of_items)
+    return spec, rows, of_users, of_items
 
 
 def rated_pairs_spec(

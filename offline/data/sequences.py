@@ -143,15 +143,11 @@ class Sequences:
         """(items + 1,) whether anybody rated an item."""
         return np.bincount(self.items, minlength=self.n_items + 1) > 0
 
-    def histories(self, length: int) -> tuple[Ints, Ints, Ints]:
-        """Each user's last ``length`` events, newest first: item codes, ratings and times, each (users, length).
-
-        Shorter histories are padded with 0 on the right.
-        """
-        return self.histories_at(np.arange(self.n_users), self.lengths, length)
-
     def histories_at(self, users: Ints, positions: Ints, length: int) -> tuple[Ints, Ints, Ints]:
-        """Events that ``users`` (m,) had before their event ``positions`` (m,): newest first, (m, length) each."""
+        """Events that ``users`` (m,) had before their event ``positions`` (m,), newest first.
+
+        Returns item codes, ratings and times, (m, length) each, padded with 0 on the right.
+        """
         event = (self.starts[users] + positions)[:, None] - 1 - np.arange(length)  # (m, length)
         there = event >= self.starts[users][:, None]
         items, ratings, times = (np.zeros(event.shape, dtype=np.int64) for _ in range(3))

@@ -27,8 +27,7 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
-from offline.data.sanity import Counted, counted, expect_room, expect_sense, free_memory_gb
-from offline.data.split import label_and_split
+from offline.data.split import Counted, counted, expect_room, expect_sense, free_memory_gb, label_and_split
 
 
 def main(settings: Settings) -> None:

@@ -46,7 +46,7 @@ def genres_of_items(folder: Path) -> tuple[list[str], pd.DataFrame]:
     genres = terms.genre_names(items)
     item_terms = terms.genre_codes(items, genres)
     published.expect(dataset.name, "items of genre 2", _of_second(item_terms), published.ML_1M_ADVENTURE_ITEMS)
-    published.expect(dataset.name, "genres", len(genres), published.SETS[published.ML_1M].genres)
+    published.expect(dataset.name, "genres", len(genres), published.SETS[published.ML_1M]["genres"])
     artifacts.GENRES.write(folder, {Columns.GENRES: genres})
     artifacts.ITEM_TERMS.write(folder, item_terms)
     return genres, item_terms

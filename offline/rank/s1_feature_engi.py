@@ -32,13 +32,14 @@ from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
+from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
-from offline.data import statistics
+from offline.data import samples, statistics
 from offline.data.sequences import Inputs, Sequences
 from offline.models import stages
-from offline.readers import read_inputs, read_rated_pairs
+from offline.readers import read_inputs, read_past_ratings
 
 
 def main(settings: Settings) -> None:
@@ -62,15 +63,29 @@ def rated_pairs(settings: Settings) -> None:
     """One row a train or test rating, with the user's statistics as they stood before it."""
     folder = settings.exchange_dir
     read = provenance.made_from(folder, settings.recipe, provenance.FEATURES)
-    made = read_rated_pairs(settings)
-    spec, rows = named_apart(made.spec), made.rows
+    keys = [Columns.USER, Columns.ITEM]
+    ratings = read_past_ratings(settings, [*keys, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT])
+    terms_before = artifacts.IMPRESSION_TERMS.read(folder)
+    if not ratings[keys].equals(terms_before[keys]):
+        raise StepError("impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again.")
+    spec, rows, of_users, of_items = samples.rated_pairs(
+        ratings,
+        artifacts.USERS.read(folder),
+        read_dataset(folder).profile,
+        artifacts.GENRES.read(folder)[Columns.GENRES],
+        terms_before,
+        artifacts.USER_TERMS.read(folder),
+        artifacts.ITEM_TERMS.read(folder),
+        settings.recipe.data.window,
+    )
+    named_apart(spec)
     published.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, published.ML_1M_FEATURES)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.USER_FEATURES.write(folder, made.user_features)
-    artifacts.ITEM_FEATURES.write(folder, made.item_features)
+    artifacts.USER_FEATURES.write(folder, of_users)
+    artifacts.ITEM_FEATURES.write(folder, of_items)
     table = pd.DataFrame(rows, columns=list(spec.columns), copy=False)
-    table[[Columns.LABEL, Columns.SPLIT]] = made.ratings[[Columns.LABEL, Columns.SPLIT]]
+    table[[Columns.LABEL, Columns.SPLIT]] = ratings[[Columns.LABEL, Columns.SPLIT]]
     artifacts.SAMPLES.write(folder, table)
     artifacts.FEATURES_REPORT.write(folder, read)
     print(

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.release_parts import read_dataset, read_feature_spec
+from data_exchange_center.release_parts import read_channels, read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
@@ -71,7 +71,7 @@ def recalled_lists(
         recipe=settings.recipe,
         spec=spec,
         teachers=artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
-        channels=artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels,
+        channels=read_channels(folder).channels,
         lists=read_lists(settings, inputs.data, table),
     )
 

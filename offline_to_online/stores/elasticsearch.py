@@ -363,9 +363,9 @@ class ChannelIndex:
             parts: list[Mapping[str, Any]] = []
             for each in searches[start : start + MSEARCH]:
                 query = ItemQuery(self.release, recall, {name: each.vector}, seen=each.seen)
-                asked = channel_query(self.channel, query, unseen_filter(each.seen))
-                assert asked is not None  # noqa: S101
-                parts += [header, search_body(asked, recall.candidates)]
+                body = channel_query(self.channel, query, unseen_filter(each.seen))
+                assert body is not None  # noqa: S101
+                parts += [header, search_body(body, recall.candidates)]
             for answer in self.client.msearch(searches=parts)["responses"]:
                 if "error" in answer:
                     reason = answer["error"].get("reason", answer["error"])

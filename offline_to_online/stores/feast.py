@@ -240,8 +240,8 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
             temporary.write_text(text, encoding="utf-8")
         for command in commands:
             log.info("feast %s", " ".join(command))
-        told = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
-        job = [str(engine.python(settings)), "-m", engine.job, told]
+        arguments = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
+        job = [str(engine.python(settings)), "-m", engine.job, arguments]
         _run(settings, repo, commands[0][0], job, engine.variables(settings))
         copy.replace(registry)
 

@@ -93,7 +93,7 @@ class RedisStore(ReleaseStore[RecallState, None]):
             pipe.execute()
 
     def remembered(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
-        """Those users of a data set, by own id, whom nobody has asked a server to forget."""
+        """Users of a data set, by own id, who were not forgotten."""
         kept: set[OwnId] = set()
         with self.client() as client:
             for chunk in _chunks(users, "who was forgotten"):
@@ -187,21 +187,6 @@ class RedisStore(ReleaseStore[RecallState, None]):
         except ValidationError as error:
             raise StepError(
                 f"the manifest of release {release} in Redis cannot be read ({why_unreadable(error)}): sync it again"
-            ) from error
-
-    def running_experiments(self) -> dict[str, dict[str, str]]:
-        """Name -> arm -> the release that its users are answered from. Raises StepError when they cannot be read."""
-        with self.client() as client:
-            raw = read(client, wire.EXPERIMENTS_KEY)
-        try:
-            return {
-                each["name"]: {arm: of["release"] for arm, of in each["arms"].items()}
-                for each in json.loads(raw or "[]")
-            }
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise StepError(
-                f"{wire.EXPERIMENTS_KEY} in Redis holds experiments that this version cannot read: stop them with the "
-                "version that started them"
             ) from error
 
 

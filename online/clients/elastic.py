@@ -32,7 +32,6 @@ _MAGNIFIED: Final = np.float32(1024)
 # the smaller itemids, too, as an index is loaded in their order and merged to one segment.
 # What hits are sorted by is part of the answer: all that is wanted of them, and nothing is fetched.
 _SORT: Final = [{"_score": "desc"}, {wire.ITEM_ID: "asc"}]
-FOUND: Final = "hits.hits.sort"  # what `found` reads, as a ``filter_path``
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +106,7 @@ def found(answer: Mapping[str, Any], channel: VectorRecipe, *, by_vector_alone: 
 _VECTORS = 500  # documents per request when their vectors are read, too
 _PAGE = 2000  # documents per request when the catalogue is read
 _SHOWN = [wire.ITEM_ID, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
-_NEEDED = f"responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.{FOUND}"
+_NEEDED = "responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.hits.hits.sort"
 _JSON = "Content-Type: application/json"
 _LINES = "Content-Type: application/x-ndjson"
 

@@ -123,7 +123,7 @@ class Http:
             return 0 if size > _MOST else None
 
         curl.setopt(pycurl.URL, node.url + path)
-        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])  # send a body at once, without asking for leave
+        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])  # send a body at once, without waiting for 100 Continue
         curl.setopt(pycurl.WRITEFUNCTION, take)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, int(left_s(self._timeout_s) * 1e3)))
         if body is None:

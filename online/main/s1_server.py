@@ -1,20 +1,24 @@
 """The server: recalls, ranks and returns the top N for a user, through Redis, Elasticsearch, Feast and Triton.
 
 POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as of then,
-              not now), "explain" (true: why each item is there; "recall": what the channels found, alone),
-              "budget_ms" (20 to 10000: how long the answer may take), "strict" (true: rather an error than an answer
-              that lacks a service), "release" (a kept one instead of the live one), "stages" (true: what each service
-              was sent and what came back), "experiments" (false: take part in none)
-GET  /ml/why-not?userid=1&itemid=2858  why an item is not in that list, or that it is. Optional: size, timestamp
-GET  /        a page for people, which looks up /ml/users, /ml/history, /ml/items and /ml/releases
-POST /ml/event  {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}, or a list of such: what
-              somebody did, on disk when it is acknowledged, known to the next answer. /api/feedback takes Gorse's shape
-DELETE /ml/user/1  forgets somebody
-GET, POST /ml/experiments, POST /ml/experiments/<name>/stop: which users are answered from which release
-GET  /docs    the API's description, as a page; /openapi.json; /metrics for Prometheus
+              not now), "explain" (true: why each item is there; "recall": what the channels found, alone), "diversity"
+              (0 to 1: how unlike each other the items are), "budget_ms" (20 to 10000: how long the answer may take),
+              "strict" (true: an error rather than an answer that lacks a service), "release" (a kept one instead of
+              the live one), "stages" (true: what each service was sent and gave), "experiments" (false: take no part)
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
+GET  /docs    the API's description, as a page; /openapi.json
 
-EXTRAS names what else hangs on the server (extras/<name>); RECSYS_SERVER__EXTRAS=keys,events,page takes some of it,
+From extras:
+GET  /        a page for people, by /ml/users, /ml/history, /ml/items, /ml/map and /ml/releases
+POST /ml/releases/<release>/activate: go back to it
+GET  /ml/why-not?userid=1&itemid=2858  why an item is not in that list. Optional: size, timestamp, diversity
+POST /ml/event  {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}, or a list: feedback,
+              on disk when it is acknowledged, known to the next answer. /api/feedback takes Gorse's shape
+DELETE /ml/user/1  forgets a user
+GET, POST /ml/experiments, POST /ml/experiments/<name>/stop: which users are answered from which release
+GET  /metrics for Prometheus
+
+EXTRAS names them (extras/<name>); RECSYS_SERVER__EXTRAS=keys,events,page takes some of it,
 none takes nothing, and a folder that is not there is left out.
 
 Reads   the live release from the four services (`make sync` puts it there)

@@ -235,26 +235,22 @@ class SavedPopular(BaseModel):
     item_list: list[Item]  # best first
 
 
-@dataclass
 class LastRelease:
-    """The popular list of the release that was opened last, on the server's own disk, in the file ``path``.
+    """The popular list of the release that was opened last, on the server's own disk.
 
-    A file that is missing or cannot be read is none.
+    Attributes:
+        saved: None where the file is missing or cannot be read.
     """
 
-    path: Path
-
-    def __post_init__(self) -> None:
-        self.saved = self._read()
-
-    def _read(self) -> SavedPopular | None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.saved: SavedPopular | None = None
         try:
-            return SavedPopular.model_validate_json(self.path.read_bytes())
+            self.saved = SavedPopular.model_validate_json(path.read_bytes())
         except FileNotFoundError:
-            return None
+            pass
         except (OSError, ValidationError) as error:
-            log.warning("%s cannot be read, so that it is no help when services are away: %s", self.path, error)
-            return None
+            log.warning("%s cannot be read, so that it is no help when services are away: %s", path, error)
 
     def keep(self, opened: Release) -> None:
         """Write the release's popular list, unless it is what the file holds. A disk that is full is only logged."""

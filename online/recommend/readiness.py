@@ -46,7 +46,7 @@ class Ready(BaseModel):
 
 
 class Readiness:
-    """Of the services and the live release, found out once for all who ask at the same time, or soon after."""
+    """Readiness of the services and the live release, probed once for all callers at the same time, or soon after."""
 
     def __init__(
         self, releases: Releases, clients: Sequence[Client[Any, Any]], breakers: Mapping[str, Breaker]

@@ -62,7 +62,6 @@ log = logging.getLogger(__name__)
 STATE_SHARE = 0.4  # Redis
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
-OPENING_SHARE = 0.5  # for a release that is being opened, where nothing else can answer
 UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
 
 Query = TypeVar("Query")
@@ -203,7 +202,7 @@ class Recommender:
         )
 
     def slate(self, turn: Turn) -> Slate:
-        """What the answer to a request is made of, after extras have seen it. Raises as `recommend`."""
+        """Make all parts of the answer to a request, after extras have seen it. Raises as `recommend`."""
         try:
             slate = self._slate(turn)
         except (ServiceError, NoReleaseError) as error:
@@ -228,11 +227,11 @@ class Recommender:
         try:
             return self._ranked(turn, opened, user, lacking, last_try=self.releases.reopened_lately)
         except ServiceError as error:
-            # Another release may answer, if the live one has changed meanwhile: once.
-            instead = self._instead_of(turn, opened, error)
-            if instead is None and turn.strict:
+            # Another release may be live by now, and this one be deleted, from Redis first.
+            if (again := self._again(turn, opened, error)) is not None:
+                (opened, user), lacking = again, ()
+            elif turn.strict:
                 raise
-            opened, user = instead or (opened, user)
             check_userid(userid, opened.user_ids)
             return self._ranked(turn, opened, user, lacking, last_try=True)
 
@@ -302,7 +301,7 @@ class Recommender:
         if turn.request.release is not None:
             return *self._named(turn, turn.request.release, users), ()
         patient = turn.strict or not self.releases.something_to_answer_with
-        wait_s = None if patient else 0.0 if self.releases.serving else turn.deadline.share(OPENING_SHARE).left()
+        wait_s = None if patient else 0.0 if self.releases.serving else turn.patience_s
         forgotten = self._known.forgotten
         try:
             with turn.watch.stage("redis"):
@@ -324,7 +323,7 @@ class Recommender:
         self, turn: Turn, release: str, users: Asking[UserQuery, UserAnswer]
     ) -> tuple[Release, StoredUser | None]:
         with turn.watch.stage("redis"):
-            opened = self.releases.named(release, None if turn.strict else turn.deadline.share(STATE_SHARE).left())
+            opened = self.releases.named(release, turn.patience_s)
             check_userid(turn.request.userid, opened.user_ids)
             answer = users.call(UserQuery.of(turn.request.userid, opened.manifest))
             if answer.user is None and not answer.kept:
@@ -363,15 +362,22 @@ class Recommender:
 
     # --- where the first release cannot answer
 
-    def _instead_of(self, turn: Turn, failed: Release, error: ServiceError) -> tuple[Release, StoredUser | None] | None:
-        """Another release, after a service has failed on ``failed``, as `Releases.instead_of`; not for a named one."""
+    def _again(self, turn: Turn, failed: Release, error: ServiceError) -> tuple[Release, StoredUser | None] | None:
+        """The release that is live by now, after a service has failed on ``failed``; None: no other one can answer."""
         if turn.request.release is not None:
             return None
         users = self.within(self.users, turn, STATE_SHARE)
-        wait_s = None if turn.strict else turn.deadline.share(OPENING_SHARE).left()
-        with until(turn.deadline):
-            gone = isinstance(error, GoneError)
-            return self.releases.instead_of(failed, turn.request.userid, users, wait_s, gone=gone)
+        try:
+            with until(turn.deadline):
+                opened, user = self.releases.user(turn.request.userid, users, turn.patience_s)
+        except (ServiceError, NoReleaseError) as failure:
+            log.warning("nothing answers instead of release %s: %s", failed.release, failure)
+            return None
+        if opened.release != failed.release:
+            return opened, user
+        if isinstance(error, GoneError):
+            self.releases.reopen(failed.release)
+        return None
 
     def _popular(self, turn: Turn, error: ServiceError | NoReleaseError) -> Slate | None:
         """The popular list of the release that serves, or of the one that was opened last; None: there is none."""

@@ -322,43 +322,6 @@ class Releases:
             raise UnknownReleaseError(release)
         return self._opened(release, wait_s)
 
-    def for_events(self) -> Release:
-        """The live release, whose data set says what an event may be; while it cannot be had, the one that serves, if
-        that is of the same data set. Raises NoReleaseError, ServiceError.
-        """
-        serving, live = self.serving, self._users.call(WHICH_IS_LIVE).live
-        if serving is not None and live is not None:
-            if live == serving.release:
-                return serving
-            published = None if _is_open(self.open(live)) else self._users.published(live)
-            if published and published.manifest.dataset.base_name == serving.manifest.dataset.base_name:
-                return serving
-        return self.live()
-
-    def instead_of(
-        self, failed: Release, userid: OwnId, users: Users, wait_s: float | None, *, gone: bool
-    ) -> tuple[Release, StoredUser | None] | None:
-        """The release that is live by now, after a service has failed on ``failed``; None: still that one, or none.
-
-        Where what was requested is ``gone``, that one is read again in the background, at most every `REOPEN_S`: its
-        model may be published with another version.
-        """
-        try:
-            live = users.call(WHICH_IS_LIVE).live
-            if live == failed.release and gone:
-                self._reopen(live)
-            if live is None or live == failed.release:
-                return None
-            return self._with_user(self._served(live, wait_s), userid, users)
-        except (ServiceError, NoReleaseError) as error:
-            log.warning("nothing answers instead of release %s: %s", failed.release, error)
-            return None
-
-    @property
-    def reopened_lately(self) -> bool:
-        """Whether to look for another release in place of what is gone is in vain: that was done just now."""
-        return time.monotonic() < self._reopened_at + REOPEN_S
-
     def _ask(self, query: UserQuery, users: Users) -> tuple[UserAnswer, str]:
         """Redis's answer, and which release is live. Raises NoReleaseError, ServiceError."""
         answer = users.call(query)
@@ -396,6 +359,17 @@ class Releases:
                 opening = self._openings[release] = self._background.submit(self._open, release)
             return opening
 
+    def reopen(self, release: str) -> None:
+        """Read a release again, in the background and at most every `REOPEN_S`: its model may be another one."""
+        with self._lock:
+            if not self.reopened_lately:
+                self._reopened_at = time.monotonic()
+                self._background.submit(self._open, release)
+
+    @property
+    def reopened_lately(self) -> bool:
+        return time.monotonic() < self._reopened_at + REOPEN_S
+
     def _opened(self, release: str, wait_s: float | None) -> Release:
         """Wait for a release that is being opened. Raises OpeningError, NoReleaseError, ServiceError."""
         if self.serving is not None and self.serving.release == release:
@@ -404,12 +378,6 @@ class Releases:
             return self.open(release).result(OPENING_WAIT_S if wait_s is None else wait_s)
         except FutureTimeoutError as error:
             raise OpeningError(release) from error
-
-    def _reopen(self, release: str) -> None:
-        with self._lock:
-            if not self.reopened_lately:
-                self._reopened_at = time.monotonic()
-                self._background.submit(self._open, release)
 
     def _open(self, release: str) -> Release:
         """Raises ServiceError, NoReleaseError; anything else is damage, which must not end the release before."""

@@ -32,10 +32,6 @@ RELEASE = r"^[0-9a-f]{12}$"  # a release's id
 FUSED = "fused"  # how `explain` calls the list that the channels' lists were fused to
 
 
-def _now() -> int:
-    return int(time.time())
-
-
 def _storable(text: str) -> str:
     if not 1 <= len(text.encode()) <= MAX_BYTES:
         raise ValueError(f"its length is not 1 to {MAX_BYTES} bytes")
@@ -45,7 +41,8 @@ def _storable(text: str) -> str:
 OwnText = Annotated[str, Field(min_length=1, max_length=MAX_BYTES), AfterValidator(_storable)]
 UserId = Annotated[int, Field(ge=1, le=MAX_INTEGER)] | OwnText
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
-Timestamp = Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
+# Seconds since 1970-01-01 UTC; now, where none is given
+Timestamp = Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))]
 
 
 class Request(BaseModel):
@@ -66,7 +63,7 @@ class Request(BaseModel):
 
     @property
     def before(self) -> int | None:
-        """What happened before this second is known. None: all that was acknowledged, be it of this very second.
+        """Second before which events are known. None: all that was acknowledged, be it of this very second.
 
         So a rating counts at once for a request that names no time.
         """
@@ -289,13 +286,12 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
-        failed = False
+        failed = True
         try:
             yield
+            failed = False
         except (BadRequestError, UnknownReleaseError):  # the client's, and no failure of the service
-            raise
-        except BaseException:
-            failed = True
+            failed = False
             raise
         finally:
             self._stages[name] = Stage(began, time.perf_counter() - began, failed)
@@ -339,3 +335,8 @@ class Turn:
     @property
     def strict(self) -> bool:
         return self.request.strict
+
+    @property
+    def patience_s(self) -> float | None:
+        """Seconds that it waits for a release that is being opened; None: as long as that may take."""
+        return None if self.strict else self.deadline.share(0.5).left()

@@ -48,7 +48,10 @@ class Server(Service):
         """Ready are its services and a release, or NotReadyError says what the server says is missing."""
         self.ask(settings, "/healthz")
         statuses = (requests.codes.ok, requests.codes.service_unavailable)
-        answer = self.ask(settings, "/readyz", timeout_s=10, statuses=statuses).json()
+        try:
+            answer = self.ask(settings, "/readyz", timeout_s=10, statuses=statuses).json()
+        except ValueError as error:
+            raise NotReadyError(f"what answers on port {settings.server.port} is not this server") from error
         if answer["ready"]:
             return VERSION
         absent = [service["message"] for service in answer["services"].values() if not service["ready"]]

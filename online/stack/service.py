@@ -1,4 +1,4 @@
-"""What there is to know about a service of the local stack: one class a service, which the commands start and ask.
+"""Description of a service of the local stack: one class a service, which the commands start and probe.
 
 In containers the same services are described by docker-compose.yml and .env; a test holds the two against each other.
 """

@@ -21,8 +21,7 @@ from data_exchange_center.artifacts import Table
 from data_exchange_center.files import parts_of, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.sanity import Counted, counted
-from offline.data.split import label_and_split
+from offline.data.split import Counted, counted, label_and_split
 from offline.preprocess import s1_data_split as step
 from past_one_machine.spark import environment, users
 from past_one_machine.spark.environment import session

@@ -423,7 +423,7 @@ def running(other: OtherCheckout, *, keep: bool) -> Iterator[OtherCheckout]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m research.bench.against", description="This server beside another commit's, in turns."
+        prog="python -m research.bench.against", description="This server against another commit's, in turns."
     )
     parser.add_argument("commit", nargs="?", help="what git calls it; default: where this branch left origin/main")
     parser.add_argument("--exchange", type=Path, help="that commit's exchange folder, trained with its own code")

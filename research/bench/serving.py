@@ -55,7 +55,7 @@ from research.bench.load import (
 
 @dataclass(frozen=True)
 class Level:
-    """What was measured at one concurrency."""
+    """Measurements at one concurrency."""
 
     concurrency: int
     requests: int
@@ -99,7 +99,7 @@ def table(levels: Sequence[Level]) -> Table:
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of the server at ``url``: requests of random ``userids`` at several concurrencies."""
+    """Load on the server at ``url``: requests of random ``userids`` at several concurrencies."""
 
     url: str
     userids: Sequence[OwnId]

@@ -203,7 +203,7 @@ STAGE_COLOURS = {
 
 
 def _alone(axes: Axes, level: Found) -> None:
-    """One request as it runs: Elasticsearch and Feast beside each other, what is left is our own code."""
+    """One request as it runs: Elasticsearch and Feast in parallel, the rest is our own code."""
     took = level["wall_ms"]
     recalled = took["redis"] + max(took["elasticsearch"], took["feast"])
     bars = {
@@ -233,7 +233,7 @@ def _stacked(axes: Axes, levels: Sequence[Found], key: str, parts: Sequence[str]
         axes.text(place, top, f"{top:.1f}", ha="center", va="bottom", fontsize=9)
     axes.set(title=title, xlabel="requests in flight", ylabel="ms a request")
     axes.margins(y=0.12)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the bars
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # right of the bars
 
 
 def waterfall(figure: Found) -> Figure:

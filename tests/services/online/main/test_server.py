@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import redis
 from flask.testing import FlaskClient
 
-from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
@@ -163,19 +161,3 @@ def test_a_server_that_starts_beside_a_paused_service_says_so_in_time(
                 assert response.status_code == 503, response.text
         check_waited(waited, OPENING_WAIT_S + getattr(patient, name).timeout_s)
         assert asked(http, 1)["release"] == world.release
-
-
-@ONE_WORLD
-def test_another_version_of_the_live_releases_model_is_found_without_a_restart(patient: Settings, world: World) -> None:
-    key = wire.manifest_key(world.release)
-    gone = world.published.model_copy(update={"triton_version": 4711})
-    with server(patient) as http, redis.Redis(port=patient.redis.port) as client:
-        client.set(key, gone.model_dump_json())
-        try:
-            response = http.post("/ml/rec", json={"userid": 1, "strict": True})
-            assert response.status_code == 503
-            assert response.json is not None
-            assert response.json["error"]["service"] == "triton"
-        finally:
-            client.set(key, world.published.model_dump_json())
-        assert len(asked(http, 1)["item_list"]) == 50

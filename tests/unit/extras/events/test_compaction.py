@@ -10,7 +10,7 @@ import pytest
 
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.history import History
-from extras.events.compaction import replaced, trained_on, unneeded
+from extras.events.compaction import trained_on, unneeded
 from extras.events.events import Event, Logged, updated
 from online.clients.redis import StoredUser
 from tests.datasets import STARS
@@ -68,28 +68,6 @@ def release(dataset: Dataset) -> Any:
 
 @pytest.mark.parametrize("dataset", [STARS, CLICKS], ids=["stars", "clicks"])
 @pytest.mark.parametrize("seed", range(30))
-def test_the_state_is_the_same_without_what_was_replaced(dataset: Dataset, seed: int) -> None:
-    case = Case.made_up(seed, dataset)
-    gone = replaced(case.events, dataset)
-    assert gone
-    assert case.after(case.without(gone)) == case.after(case.events)
-    more = Case.made_up(seed + 1_000, dataset).events
-    assert case.after([*case.without(gone), *more]) == case.after([*case.events, *more]), "whatever comes later"
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_of_an_item_with_values_at_most_three_events_are_left(seed: int) -> None:
-    case = Case.made_up(seed, STARS, size=300)
-    known = [
-        each for each in case.without(replaced(case.events, STARS)) if each.event.type in ("rating", "hide", "undo")
-    ]
-    valid = [each for each in known if each.event.type != "rating" or STARS.code(each.event.value) is not None]
-    for item in ITEMS:
-        assert sum(each.event.itemid == item for each in valid) <= 3
-
-
-@pytest.mark.parametrize("dataset", [STARS, CLICKS], ids=["stars", "clicks"])
-@pytest.mark.parametrize("seed", range(30))
 def test_what_a_release_was_trained_on_changes_nothing_of_it(dataset: Dataset, seed: int) -> None:
     case = Case.made_up(seed, dataset)
     taken = case.events[: len(case.events) // 2]
@@ -110,5 +88,3 @@ def test_only_what_all_kept_releases_know_is_not_needed() -> None:
     assert unneeded(states[1:]) == {"e1"}
     assert unneeded(states[2:]) == {"e1", "e2"}
     assert unneeded(states) == unneeded([]) == set()
-    again = Logged(300, (1, 9), Event("e9", 7, 3, "rating", 300, 1.0))
-    assert unneeded([(user(histories[0], [*events, again]), release(STARS))]) == {"e3"}, "rated again"

@@ -19,7 +19,7 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.sanity import counted, expect_sense
+from offline.data.split import counted, expect_sense
 from offline.evaluation.evaluate import evaluate, show
 from tests.datasets import STARS, dumped, parsed
 from tests.made_up_data import exported, half_stars, shop

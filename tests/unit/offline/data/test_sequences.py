@@ -46,7 +46,8 @@ def test_cuts_are_whole_and_histories_are_the_past(lengths: list[int], last: int
         kept = own[: max(n - last, 0)]
         assert past.items[past.starts[user] : past.starts[user + 1]].tolist() == kept
         newest = kept[::-1][:width]
-        assert past.histories(width)[0][user].tolist() == newest + [0] * (width - len(newest))
+        items, *_ = past.histories_at(np.array([user]), past.lengths[[user]], width)
+        assert items[0].tolist() == newest + [0] * (width - len(newest))
 
 
 @settings(max_examples=50, deadline=None)

@@ -103,7 +103,7 @@ def test_numpy_channel_equals_torch_tower_with_hidden_units(data: Sequences) -> 
 
 
 def assert_alike(data: Sequences, tower: Tower) -> None:
-    items, ratings, times = data.histories(TOWER_LAGS)
+    items, ratings, times = data.histories_at(np.arange(data.n_users), data.lengths, TOWER_LAGS)
     regime = np.arange(USERS) % 2
     with torch.no_grad():
         users = tower(*map(torch.from_numpy, (items, ratings, PROFILES, regime)))

@@ -63,14 +63,6 @@ def copy(cache: ItemCache) -> int:
     return int(cache.current().rows.at(0)[0, 0])
 
 
-def test_a_fresh_copy_is_not_fetched_again() -> None:
-    source, later, clock = Source(), Later(), Clock()
-    cache = ItemCache(source, TTL_S, later, clock)
-    clock.now = TTL_S - 0.001
-    assert copy(cache) == 1
-    assert later.waiting == []
-
-
 def test_a_stale_copy_serves_while_a_new_one_is_fetched_once() -> None:
     source, later, clock = Source(), Later(), Clock()
     cache = ItemCache(source, TTL_S, later, clock)
@@ -121,13 +113,6 @@ def test_a_refresh_that_lost_items_does_not_replace_the_copy_at_hand(caplog: pyt
         clock.now += RETRY_S
     assert "2 of 3 items have lost their features" in caplog.text
     assert "3 of 3 items have lost their features" in caplog.text
-
-
-def test_without_a_first_copy_there_is_no_cache() -> None:
-    source = Source()
-    source.error = ServiceError("feast", "cannot be reached")
-    with pytest.raises(ServiceError):
-        ItemCache(source, TTL_S, Later())
 
 
 def test_items_are_fetched_in_chunks_and_the_ones_without_features_are_left_out() -> None:

@@ -46,12 +46,6 @@ def test_releases_are_apart_and_features_alone_are_not_remembered() -> None:
     assert known.features("a", 1) is None
 
 
-def test_nobody_at_all_may_be_remembered() -> None:
-    known = KnownUsers(0, 60)
-    known.keep_state("a", 1, STATE)
-    assert known.state("a", 1) is None
-
-
 def test_where_somebody_was_forgotten_nothing_older_is_remembered() -> None:
     known = KnownUsers(10, 60)
     known.keep_state("a", 1, STATE)
