@@ -1,4 +1,4 @@
-"""The source's artifacts are made once, and anew when the data is another."""
+"""The source's artifacts are made once, and again when the data is another."""
 
 from __future__ import annotations
 
