@@ -1,4 +1,4 @@
-"""Explanations beside the world they are of: ranks counted again, shares added up, effects scored again."""
+"""Explanations against the world they are of: ranks counted again, shares added up, effects scored again."""
 
 from __future__ import annotations
 
