@@ -30,7 +30,7 @@ class DownError(Exception):
 class Fake:
     library_errors = (DownError,)
     down = False
-    on_call: Callable[[], None] | None = None  # whenever it is asked, even when it is down
+    on_call: Callable[[], None] | None = None  # at each call, even when it is down
 
     def __init__(self, *worlds: World) -> None:
         self.worlds = {world.release: world for world in worlds}
@@ -62,7 +62,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         self.forgotten: set[tuple[str, OwnId]] = set()
         self.forgets = 0
         self.unlisted: set[str] = set()  # releases without a list of users
-        self.opened: list[str] = []  # releases whose manifest was asked for
+        self.opened: list[str] = []  # releases whose manifest was read
         self.history = [live] if live is not None else []  # activated releases, newest first
         self.experiments: bytes | None = None  # those that run, packed
 

@@ -22,7 +22,7 @@ from online.clients.http import Answer, Http, UnreadableError
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with what it was asked, and with the path's number as the status."""
+    """Echoes the request, with the path's number as the status."""
 
     protocol_version = "HTTP/1.1"
     connections: set[int]
@@ -69,7 +69,7 @@ def echo() -> Iterator[tuple[str, type[Echo]]]:
 
 @contextmanager
 def talking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that talks to each client as it is told to, and hangs up."""
+    """A server that talks to each client by a script, and hangs up."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def accept() -> None:
@@ -185,7 +185,7 @@ def test_an_answer_without_end_is_given_up() -> None:
 
 
 def test_a_call_out_of_time_leaves_the_other_connections_as_they_are() -> None:
-    """Otherwise one client in a hurry would have everybody connect anew."""
+    """Otherwise one client in a hurry would have everybody reconnect."""
     arrived, over = threading.Semaphore(0), threading.Event()
     with serving() as (server, handler), closing(Http(f"http://127.0.0.1:{server.server_port}", timeout_s=10)) as http:
         plain = handler.do_GET
