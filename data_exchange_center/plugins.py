@@ -26,6 +26,7 @@ STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.Us
 # Events that servers were sent: "unpack" and "apply" in a state of a user, "collect" (step 0) and "merge" (step 1) in a
 # data set; `extras.events` brings them
 FEEDBACK: Final = "recsys.feedback"
+RELEASED: Final = "recsys.released"  # called with the settings and the deleted releases when one has gone live
 RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.Served`
 
 

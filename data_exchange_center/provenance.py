@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts as f
 from data_exchange_center.artifacts import ARTIFACTS, Artifact, ArtifactError, Document
 from data_exchange_center.files import sha256
 from data_exchange_center.recipes import Recipe
@@ -49,63 +49,34 @@ class Step:
 
 
 GET_DATA = Step("offline/preprocess/s0_get_data.py")
-SPLIT = Step(
-    "offline/preprocess/s1_data_split.py",
-    (artifacts.DATASET, *artifacts.RAW, artifacts.EVENTS),
-    report=artifacts.SPLIT_REPORT,
-)
-TERMS = Step(
-    "offline/preprocess/s2_term_trans.py",
-    (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS),
-    report=artifacts.TERMS_REPORT,
-)
+SPLIT = Step("offline/preprocess/s1_data_split.py", (f.DATASET, *f.RAW, f.EVENTS), report=f.SPLIT_REPORT)
+TERMS = Step("offline/preprocess/s2_term_trans.py", (f.RATINGS, f.USERS, f.ITEMS), report=f.TERMS_REPORT)
 TERM_RECALL = Step(
     "offline/recall/s1_term_recall.py",
-    (
-        artifacts.DATASET,
-        artifacts.RATINGS,
-        artifacts.USERS,
-        artifacts.USER_TERMS,
-        artifacts.GENRES,
-    ),
-    report=artifacts.TERM_RECALL_REPORT,
+    (f.DATASET, f.RATINGS, f.USERS, f.USER_TERMS, f.GENRES),
+    report=f.TERM_RECALL_REPORT,
 )
 VECTOR_RECALL = Step(
-    "offline/recall/s2_vector_recall.py",
-    (artifacts.DATASET, artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS),
-    report=artifacts.RECALL_REPORT,
+    "offline/recall/s2_vector_recall.py", (f.DATASET, f.RATINGS, f.USERS, f.ITEMS), report=f.RECALL_REPORT
 )
 FEATURES = Step(
     "offline/rank/s1_feature_engi.py",
-    (artifacts.DATASET, artifacts.RATINGS, artifacts.USERS),
-    {
-        "pairs": (artifacts.GENRES, artifacts.ITEM_TERMS, artifacts.USER_TERMS, artifacts.IMPRESSION_TERMS),
-        "lists": (artifacts.ITEMS,),
-    },
-    artifacts.FEATURES_REPORT,
+    (f.DATASET, f.RATINGS, f.USERS),
+    {"pairs": (f.GENRES, f.ITEM_TERMS, f.USER_TERMS, f.IMPRESSION_TERMS), "lists": (f.ITEMS,)},
+    f.FEATURES_REPORT,
 )
 RANKER = Step(
     "offline/rank/s2_model_train.py",
-    (artifacts.FEATURE_SPEC, artifacts.RATINGS),
-    {
-        "pairs": (artifacts.SAMPLES,),
-        "lists": (
-            artifacts.DATASET,
-            artifacts.LISTS,
-            artifacts.TEACHER_CHANNELS,
-            artifacts.CHANNELS,
-            artifacts.USERS,
-            artifacts.ITEMS,
-        ),
-    },
-    artifacts.RANK_REPORT,
+    (f.FEATURE_SPEC, f.RATINGS),
+    {"pairs": (f.SAMPLES,), "lists": (f.DATASET, f.LISTS, f.TEACHER_CHANNELS, f.CHANNELS, f.USERS, f.ITEMS)},
+    f.RANK_REPORT,
 )
 STEPS: Final = (GET_DATA, SPLIT, TERMS, TERM_RECALL, VECTOR_RECALL, FEATURES, RANKER)  # in order
 REPORTS: Final = tuple(step.report for step in STEPS if step.report)
 
 
 def made_from(exchange_dir: Path, recipe: Recipe, step: Step) -> dict[str, Any]:
-    """For the report of ``step``: its recipe, and path -> sha256 of every file that it reads.
+    """Provenance for the report of ``step``: its recipe, and path -> sha256 of every file that it reads.
 
     Raises ArtifactError, naming the step to run first, when one of the files is missing.
     """

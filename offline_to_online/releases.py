@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Column, Table
 
+from data_exchange_center import plugins
 from data_exchange_center.files import written_in_place
 from data_exchange_center.release import Manifest, ParityRecord, Published, why_unreadable
 from data_exchange_center.release_parts import release_of_artifacts
@@ -139,18 +140,9 @@ def go_live(settings: Settings, release: str) -> set[str]:
         store.delete(old)
         deleted |= old
     _settle(stores)
-    _tell_of_experiments(stores, deleted)
+    for name in plugins.find(plugins.RELEASED):  # for example experiments, whose arms may be gone
+        plugins.load(plugins.RELEASED, name)(settings, deleted)
     return deleted
-
-
-def _tell_of_experiments(stores: Stores, deleted: set[str]) -> None:
-    """An arm whose release is gone is answered from the live one, which makes the experiment pointless."""
-    for experiment, arms in stores.redis.running_experiments().items():
-        for name in [name for name, release in arms.items() if release in deleted]:
-            log.warning(
-                "experiment %s runs, and the release of its arm %s is kept no longer: the live one answers instead. "
-                "Stop it: make experiment-stop name=%s", experiment, name, experiment,
-            )  # fmt: skip
 
 
 def go_back(settings: Settings, release: str) -> None:

@@ -23,7 +23,7 @@ class Fault(StrEnum):
 
     NONE = "none"
     DELAY = "delay"  # each answer is `DELAY_S` late
-    DROP = "drop"  # connections end as soon as something is asked, and so do new ones
+    DROP = "drop"  # connections end at the first request, and so do new ones
     RESET = "reset"  # the same, with a reset
     GARBAGE = "garbage"  # random bytes instead of an answer
     CUT = "cut"  # the connection ends after the first few bytes of an answer

@@ -183,7 +183,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             return None
 
     def _drop_features(self, numbers: Collection[int], others: Mapping[str, Manifest]) -> None:
-        """From Feast's rows, of which other data sets' releases have a part: their users have the same numbers."""
+        """Delete fields from Feast's rows, which other data sets' releases share: their users have the same numbers."""
         stored = {
             name: [each.name for each in manifest.feature_spec.stored("user")] for name, manifest in others.items()
         }

@@ -13,7 +13,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
@@ -21,6 +22,7 @@ import redis
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.settings import Settings
 from extras.events.log import EXPOSE, Call, run
 from extras.experiments.declaration import Experiments, pack, unpack
 from online.clients.base import ServiceError, StoredError
@@ -130,7 +132,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
         return (exposure for _, _, exposure in self._logged() if exposure.experiment == experiment)
 
     def remove(self, experiment: str) -> None:
-        """As if there had never been one of that name. Raises ServiceError."""
+        """Remove an experiment with its exposures. Raises ServiceError."""
         self.update(lambda before: tuple(each for each in before if each.name != experiment))
         for key, entry, exposure in self._logged():
             if exposure.experiment == experiment:
@@ -164,6 +166,22 @@ class ExperimentStore(RedisClient[None, Experiments]):
             keys = [wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
             streams: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
         return any(is_cut(each, since, kept) for each in streams)
+
+
+def warn_of_deleted(settings: Settings, deleted: Collection[str]) -> None:
+    """Warn of running experiments with an arm whose release is gone: the live one answers, so they are pointless."""
+    try:
+        with closing(ExperimentStore(settings.redis)) as store:
+            running = [each for each in store.call(None) if each.runs]
+    except ServiceError as error:
+        log.warning("whether an experiment lacks a release is unknown: Redis %s", error.what)
+        return
+    for each in running:
+        for name in [name for name, arm in each.arms.items() if arm.release in deleted]:
+            log.warning(
+                "experiment %s runs, and the release of its arm %s is kept no longer: the live one answers instead. "
+                "Stop it: make experiment-stop name=%s", each.name, name, each.name,
+            )  # fmt: skip
 
 
 def _set_running(client: redis.Redis, experiments: Experiments) -> None:

@@ -1,14 +1,4 @@
-"""Evaluate the recommendations of the running server: ``make evaluate``, after ``make up sync serve``.
-
-Sends a request over HTTP for every user, as of the user's first held-out rating, and looks for the liked items among
-the held-out ten. Exact search over the same artifacts is the baseline, with --with-source the source's recipe too.
-
-Reads:  the server; the artifacts of `make offline` that it serves
-Writes: pic/figures/evaluation.json (another recipe's or published data set's: with its name);
-        of your own data offline/evaluation/ in the exchange folder
-Run:    python -m offline.evaluation.live [--with-source]
-Expect: a few minutes on MovieLens-1M; with the default recipe recall@200 of at least 0.735, or it fails
-"""
+"""Answers of the running server, over HTTP, for every user of a holdout."""
 
 from __future__ import annotations
 
@@ -21,16 +11,11 @@ from typing import Any
 
 import numpy as np
 import requests
-from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.dataset import DatasetIds, OwnId
 from data_exchange_center.http import local_session
-from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
-from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, progress, run
-from offline.evaluation import report
-from offline.evaluation.evaluate import asked_for, evaluate, show, source_artifacts, write
+from data_exchange_center.steps import StepError, progress
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 
 IN_FLIGHT = 4  # requests at a time: more would only queue, as the server runs on this machine
@@ -143,25 +128,3 @@ def _codes(codes: Mapping[OwnId, int], ids: Sequence[OwnId]) -> list[int]:
     if unknown:
         raise StepError(f"The server recommends items that the artifacts do not know: {unknown}.")
     return [codes[own_id] for own_id in ids]
-
-
-def main(settings: Settings, with_source: bool = False) -> None:
-    recall, release = settings.recipe.recall, release_of_artifacts(settings).release
-    channels = [channel.name for channel in recall.channels]
-    url = settings.server.url
-    expect_release(url, release)  # before minutes are spent
-    own_ids = read_own_ids(settings.exchange_dir)
-    source = source_artifacts(settings) if with_source else None
-
-    def ask(holdout: Holdout) -> Answers:
-        return server_answers(url, release, channels, recall.candidates, holdout, own_ids)
-
-    found = evaluate(settings, f"make evaluate{' with_source=1' if source else ''}", ask, source)
-    write(found, settings)
-    show(found, Console())
-    report.check(found)
-
-
-if __name__ == "__main__":
-    with_source = asked_for(__doc__)
-    run(lambda settings: main(settings, with_source))

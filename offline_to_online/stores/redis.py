@@ -189,21 +189,6 @@ class RedisStore(ReleaseStore[RecallState, None]):
                 f"the manifest of release {release} in Redis cannot be read ({why_unreadable(error)}): sync it again"
             ) from error
 
-    def running_experiments(self) -> dict[str, dict[str, str]]:
-        """Name -> arm -> the release that its users are answered from. Raises StepError when they cannot be read."""
-        with self.client() as client:
-            raw = read(client, wire.EXPERIMENTS_KEY)
-        try:
-            return {
-                each["name"]: {arm: of["release"] for arm, of in each["arms"].items()}
-                for each in json.loads(raw or "[]")
-            }
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise StepError(
-                f"{wire.EXPERIMENTS_KEY} in Redis holds experiments that this version cannot read: stop them with the "
-                "version that started them"
-            ) from error
-
 
 def read(client: Connected, key: str) -> bytes | None:
     """A string's bytes; None when there is no such key."""

@@ -61,20 +61,9 @@ class Teaching:
     teachers: tuple[Channel, ...]
 
     def save(self, folder: Path) -> None:
-        """Vectors that are stored by user are files of their own, of which a task reads its users' alone."""
-        stored = [each for each in self.teachers if isinstance(each, StoredVectors)]
-        others = tuple(each for each in self.teachers if not isinstance(each, StoredVectors))
-        (folder / CHANNELS).write_bytes(ChannelSet(self.itemids, others).pack())
-        for each in stored:
-            for name, array in each.arrays().items():
-                np.save(folder / f"{each.name}.{name}.npy", array, allow_pickle=False)
-        about = {
-            "config": asdict(self.config),
-            "profile": [feature.model_dump(mode="json") for feature in self.profile],
-            "teachers": [each.name for each in self.teachers],
-            "stored": [each.name for each in stored],
-        }
-        (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        (folder / CHANNELS).write_bytes(ChannelSet(self.itemids, self.teachers).pack())
+        profile = [feature.model_dump(mode="json") for feature in self.profile]
+        (folder / ABOUT).write_text(json.dumps({"config": asdict(self.config), "profile": profile}), encoding="utf-8")
 
     @classmethod
     @lru_cache(maxsize=1)
@@ -82,28 +71,15 @@ class Teaching:
         """Inverse of `save`; once in a process."""
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         channels = ChannelSet.unpack((folder / CHANNELS).read_bytes())
-        known: dict[str, Channel] = {each.name: each for each in channels.channels}
-        for name in about["stored"]:
-            by_user, by_item, trained = (
-                np.load(folder / f"{name}.{field}.npy", mmap_mode="r", allow_pickle=False)
-                for field in ("users", "items", "trained")
-            )
-            known[name] = StoredVectors(name, by_user, by_item, trained)
-        return cls(
-            ListsConfig(**about["config"] | {"weights": tuple(about["config"]["weights"])}),
-            tuple(OneHotFeature.model_validate(each) for each in about["profile"]),
-            channels.itemids,
-            tuple(known[name] for name in about["teachers"]),
-        )
+        config = ListsConfig(**about["config"] | {"weights": tuple(about["config"]["weights"])})
+        profile = tuple(OneHotFeature.model_validate(each) for each in about["profile"])
+        return cls(config, profile, channels.itemids, channels.channels)
 
     def teachers_of(self, some: slice) -> tuple[Channel, ...]:
         """The teachers, with what is stored of some of all users."""
-
-        def own() -> Iterator[Channel]:
-            for each in self.teachers:
-                yield replace(each, users=np.array(each.users[some])) if isinstance(each, StoredVectors) else each
-
-        return tuple(own())
+        return tuple(
+            replace(each, users=each.users[some]) if isinstance(each, StoredVectors) else each for each in self.teachers
+        )
 
     def draws(self, before: int) -> np.random.Generator:
         """As it is when it has drawn for the users who come before."""

@@ -269,7 +269,7 @@ def _most_grown(before: Mapping[str, float], after: Mapping[str, float]) -> tupl
     return stage, before.get(stage, 0.0), after[stage]
 
 
-# --- Another commit that runs beside this checkout
+# --- Another commit, run next to this checkout
 
 
 ROOT: Final = Path(__file__).resolve().parents[2]

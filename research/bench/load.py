@@ -301,7 +301,7 @@ def stage_medians_ms(answers: Sequence[Answered]) -> dict[str, float]:
     }
 
 
-# --- Whom to ask, and what a reader needs to know beside the figures
+# --- Target of a benchmark, and the facts stated with its figures
 
 
 _PACKAGES = ("flask", "gunicorn", "redis", "elasticsearch", "pycurl")

@@ -124,7 +124,7 @@ def live_events(found: Found) -> Figure:
     left.legend(frameon=False)
     means, errors = _intervals(list(found["strangers"].values()))
     right.errorbar(list(map(int, found["strangers"])), means, yerr=errors, fmt="o-", color=OURS, capsize=2)
-    right.set(title="recall@50 of strangers", xlabel="events that the server was told", ylim=(0, None))
+    right.set(title="recall@50 of strangers", xlabel="events that the server has", ylim=(0, None))
     return figure
 
 

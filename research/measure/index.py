@@ -1,4 +1,4 @@
-"""What an HNSW graph loses and saves against an exhaustive vector search, also as a catalogue grows.
+"""Compare an HNSW graph with an exhaustive vector search, also as a catalogue grows.
 
 The release's vectors go into an index of their own: as a flat list, as an HNSW graph (Malkov and Yashunin 2016), and as
 a graph in each of several shards. All are searched with the vectors of the same users and compared with the model's

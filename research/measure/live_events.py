@@ -4,7 +4,7 @@ Each user's held-out events come one after the other: a request as of each one's
 that event, then the event itself. For comparison: events sent 1 or 5 late, and never. And strangers, who have the last
 few events that a user had before the held-out ones, and that user's next liked items as targets.
 
-The events are taken back afterwards. `make events` waits so long. A run that was ended goes on where it was, as long as
+The events are taken back afterwards. `make events` waits so long. An interrupted run resumes, as long as
 the same release is served.
 
 Reads   the running server; data_exchange_center/offline (the held-out events of the release that it serves)
@@ -205,14 +205,14 @@ class Replayed:
 
 
 def of_user(loop: Loop, user: int, replay: Replay) -> Replayed:
-    """All of it. As long as nothing was told, an answer is the one of who is never told: it is asked for once."""
+    """Replay a user. Before the first event, the answer is the same as without events: one request serves both."""
     never = replayed(loop, user, replay, NEVER)
     ranks = {name: never if late == NEVER else replayed(loop, user, replay, late, never) for name, late in LATE.items()}
     return Replayed(user, ranks, as_stranger(loop, user, replay))
 
 
 def replayed(loop: Loop, user: int, replay: Replay, late: int, never: Floats | None = None) -> Floats:
-    """(held out,) rank, from 1, of each liked event's item when asked for just before; inf: not on the list; NaN where
+    """(held out,) rank, from 1, of each liked event's item in the list just before; inf: not on the list; NaN where
     it was not liked, or liked before.
 
     ``never``: the same for who is never told; then the steps at which nothing was told yet are taken from it.
@@ -295,7 +295,7 @@ class KeptResults:
         self._path.unlink()
 
 
-# --- The running server, asked and told
+# --- The running server: requests and events
 
 
 TIMEOUT_S = 30.0

@@ -354,7 +354,7 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes, said:
     expect(page.get_by_text("Everything is there.")).to_be_visible()
     expect(page.locator(".service.good")).to_have_count(4)
     fakes.features.down = True
-    for attempt in Retrying(stop=stop_after_delay(15), reraise=True):  # the services are asked twice a second at most
+    for attempt in Retrying(stop=stop_after_delay(15), reraise=True):  # the services are probed twice a second at most
         with attempt:
             page.get_by_role("button", name="Look again").click()
             expect(page.get_by_text("It answers, without something.")).to_be_visible(timeout=1_000)

@@ -1,4 +1,4 @@
-"""The stack with Redis and Elasticsearch as clusters, Feast and Triton beside them, on ports of their own."""
+"""The stack with Redis and Elasticsearch as clusters, Feast and Triton with them, on ports of their own."""
 
 from __future__ import annotations
 

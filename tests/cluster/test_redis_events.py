@@ -38,7 +38,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def kept(settings: Settings) -> None:
-    """A release that has no users of its own: whoever has events is a stranger."""
+    """A release that has no users of its own: users with events are strangers."""
     key = wire.manifest_key(RELEASE)
     with redis_client(settings) as client:
         client.set(key, "{}")

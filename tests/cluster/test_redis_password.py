@@ -10,7 +10,6 @@ from typing import Final
 import pytest
 import redis
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
-from flask.testing import FlaskClient
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -18,11 +17,7 @@ from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.events.events import Event
 from extras.events.log import EventLog, Recording
-from extras.keys import rate
-from extras.keys.rate import PREFIX
 from offline_to_online.stores.base import redis_client
-from online.main.s1_server import create_app
-from online.recommend.recommend import Recommender
 from online.stack.feast.service import feast_environment
 from tests.cluster.redis_cluster import masters, own_cluster, server_process
 
@@ -46,20 +41,6 @@ def test_feast_knows_it(settings: Settings) -> None:
     told = feast_environment(settings)
     config = RedisOnlineStoreConfig(connection_string=told["FEAST_REDIS"], redis_type=told["FEAST_REDIS_TYPE"])
     assert RedisOnlineStore()._get_client(config).ping()
-
-
-def limited_server(settings: Settings) -> FlaskClient:
-    limited = settings.model_copy(update={"server": settings.server.model_copy(update={"rate": "3/hour"})})
-    return create_app(Recommender.from_settings(limited), limited).test_client()
-
-
-def test_all_workers_count_together(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate, "_TIMEOUT_S", 5.0)  # a busy machine is no reason to count by oneself
-    first, second = limited_server(settings), limited_server(settings)
-    given = [http.post("/ml/rec", data=b"{}").status_code for http in (first, second, first, second, first)]
-    with redis_client(settings) as client:
-        assert list(client.scan_iter(f"*{PREFIX}*"))
-    assert given == [400, 400, 400, 429, 429]
 
 
 def test_a_replica_that_takes_over_has_what_was_acknowledged(settings: Settings) -> None:

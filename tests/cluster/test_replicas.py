@@ -106,13 +106,13 @@ class Replica(ServiceProcess):
 
 @dataclass(frozen=True)
 class Busy:
-    """Two servers behind HAProxy, which is asked all the time."""
+    """Two servers behind HAProxy, under requests all the time."""
 
     replicas: Sequence[Replica]
     load: Load
 
     def wait_for(self, count: int, since: float) -> list[Answered]:
-        """So many answers that were asked for since then, of whatever kind."""
+        """A number of answers to requests since then, of any kind."""
         end = time.monotonic() + PATIENCE_S
         while len(found := self.load.between(since, float("inf"))) < count:
             assert time.monotonic() < end, f"{len(found)} answers"
@@ -138,7 +138,7 @@ def busy(twice: Twice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus
         for each in replicas:
             ends.callback(each.stop)
             each.start()
-        time.sleep(1)  # HAProxy has asked both twice
+        time.sleep(1)  # HAProxy has checked both twice
         asked = ends.enter_context(load(url, bodies, CLIENTS, PAUSE_S))
         yield Busy(replicas, asked)
 
@@ -164,7 +164,7 @@ def test_a_replica_killed_under_load_fails_no_request_and_is_asked_again_once_it
 
 @pytest.mark.parametrize("service", [FEAST, TRITON], ids=lambda each: each.name)
 def test_one_of_two_killed_under_load_costs_no_answer(twice: Twice, busy: Busy, service: Service) -> None:
-    """The second one, and when it is back the first: had the second not been asked again, all would lack it."""
+    """The second one, and when it is back the first: were the second not used again, all answers would lack it."""
     busy.load.wait(lambda each: each.whole, PATIENCE_S)
     second, begin = twice.second[service.name], time.monotonic()
     second.kill()

@@ -78,7 +78,7 @@ def test_the_next_release_goes_live_the_one_before_again_and_one_is_deleted(sett
 
 @pytest.fixture(scope="module")
 def asked(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
-    """A server that is asked without a pause."""
+    """A server under requests without a pause."""
     bodies = [{"userid": userid, "timestamp": at, "budget_ms": BUDGET_MS} for userid, at in REQUESTS.items()]
     bodies += [{"userid": userid, "budget_ms": BUDGET_MS} for userid in range(1, 40)]
     folder = tmp_path_factory.mktemp("server")
@@ -120,7 +120,7 @@ def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Setti
 
 
 def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, asked: Load) -> None:
-    """For some seconds users of its slots are answered with what the server remembers, and told so."""
+    """For some seconds users of its slots are answered from the state last known, and the answers say so."""
     asked.wait(lambda each: each.whole, 30)
     port, (replica,) = next(iter(masters(settings).items()))
     begin = time.monotonic()

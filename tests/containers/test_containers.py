@@ -80,7 +80,7 @@ class TestInspect:
 
 def test_versions_are_those_of_the_local_stack(containers: Containers) -> None:
     for service in SERVICES:
-        if service.name != "redis":  # which wants the password; /readyz has asked it
+        if service.name != "redis":  # which needs the password; /readyz has checked it
             assert service.version(containers.settings)
     assert ELASTICSEARCH.version(containers.settings) == VERSION
 
@@ -106,7 +106,7 @@ def test_the_server_is_small_and_has_no_torch(containers: Containers) -> None:
 
 @pytest.mark.parametrize("service", [by_name("elasticsearch"), by_name("server")], **ids)
 def test_one_that_is_killed_under_load_comes_back(containers: Containers, service: Service) -> None:
-    """Until then whoever needs it is told so, in our own shape, or that the server, which is back, opens its release;
+    """Until then requests get its error, in our own shape, or that the server, which is back, opens its release;
     afterwards the answers are the same."""
     before = containers.itemids()
     with background_requests(lambda userid: ask(containers, userid)) as answers:

@@ -84,7 +84,7 @@ class Road:
         return self.wait_for_release(release)
 
     def wait_for_release(self, release: str) -> dict[str, Any]:
-        """User 1's first answer of a release: each worker opens it when it is asked."""
+        """User 1's first answer of a release: each worker opens it at its first request."""
         for attempt in Retrying(
             stop=stop_after_delay(120), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError)
         ):

@@ -131,7 +131,7 @@ def test_an_unfit_python_is_one_sentence(change: str, sentence: str, tmp_path: P
 
 
 def test_arms_of_an_experiment_are_handed_over_as_they_are() -> None:
-    """Copied as the message has them, they are told to be wrong; the shell must not look for a file."""
+    """Copied as the message has them, they are refused; the shell must not look for a file."""
     arms = "control=live treatment=<release>"
     done = make("--dry-run", "experiment-start", "name=ranker", f"arms={arms}")
     assert f'--arms "{arms}"' in done.stdout, done.stderr

@@ -15,7 +15,7 @@ PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
 
 
 def answer_of_another_release(road: Road, former: str) -> dict[str, Any]:
-    """Each worker answers from the former release until it has opened the new one, which it does while it is asked."""
+    """Each worker answers from the former release until it has opened the new one, which a request starts."""
     retrying = Retrying(
         stop=stop_after_delay(120), wait=wait_fixed(0.1), retry=retry_if_result(lambda a: a["release"] == former)
     )
@@ -43,7 +43,7 @@ def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_
 
 
 def test_a_release_that_fails_its_check_never_goes_live(road: Road) -> None:
-    """The features are wrong in the artifacts already, so the stores agree with them: counting anew finds it."""
+    """The features are wrong in the artifacts already, so the stores agree with them: a recount finds it."""
     folder = road.settings.exchange_dir
     live = road.recommend(1).json()
     features = artifacts.USER_FEATURES.read(folder)

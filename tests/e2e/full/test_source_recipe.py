@@ -1,4 +1,4 @@
-"""The source's recipe on the same road: beside the default in the same stack, and back by one command."""
+"""The source's recipe on the same road: next to the default in the same stack, and back by one command."""
 
 from __future__ import annotations
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +11,7 @@ import pyarrow as pa
 import pytest
 
 from data_exchange_center import artifacts
-from offline.step_runner import ROOT
-from past_one_machine.spark import lists, users
-from tests.past_one_machine.spark.teachers import ASKED, saved
-from tests.past_one_machine.spark.worlds import world
+from past_one_machine.spark import users
 
 SCORES = {"itemid": pa.int32(), "score": pa.float32()}
 
@@ -54,25 +46,3 @@ def test_what_fails_for_good_leaves_what_was_there(spark: Any, tmp_path: Path) -
         written(spark, tmp_path, times=10**6)
     assert artifacts.POPULAR.read(tmp_path)["itemid"].tolist() == [9]
     assert [path.name for path in artifacts.POPULAR.at(tmp_path).parent.iterdir()] == ["popular.parquet"]
-
-
-def test_an_executor_that_is_killed_leaves_each_list_once(spark: Any, tmp_path: Path) -> None:
-    """When its task has handed on some of them: another one makes them again."""
-    settings = world(users=30).split(tmp_path)
-    lists.write(spark, saved(settings, tmp_path / "teaching", ASKED), 2)
-    undisturbed = artifacts.LISTS.read(tmp_path)
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    job = [sys.executable, "-m", "tests.past_one_machine.spark.waiting", *map(str, (tmp_path, tmp_path / "teaching"))]
-    with subprocess.Popen([*job, str(marks)], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        while not (marks / "executor").exists():
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            time.sleep(0.1)
-        executor = int((marks / "executor").read_text())
-        assert executor != process.pid
-        os.kill(executor, signal.SIGKILL)
-        (marks / "killed").touch()
-        _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    assert "Lost executor" in said, said
-    pd.testing.assert_frame_equal(artifacts.LISTS.read(tmp_path), undisturbed)

@@ -161,7 +161,7 @@ def test_the_doctor_finds_everything_but_a_server(stack: Settings, ids: dict[str
 
 @pytest.fixture(scope="module")
 def second(stack: Settings, ids: dict[str, str]) -> Settings:
-    """The settings of the second release's recipe; it was loaded beside the first, which was served all the while."""
+    """The settings of the second release's recipe; it was loaded next to the first, which was served meanwhile."""
     published = live(stack)
     with background_requests(stack, published):
         settings = load(stack, "second")

@@ -45,11 +45,11 @@ class Load:
     answers: list[Answered] = field(default_factory=list)
 
     def between(self, begin: float, end: float) -> list[Answered]:
-        """Those that were asked and answered within a stretch of time."""
+        """Answers to requests that began and ended within a stretch of time."""
         return [each for each in tuple(self.answers) if begin <= each.began and each.ended <= end]
 
     def wait(self, what: Callable[[Answered], bool], within_s: float, since: float | None = None) -> Answered:
-        """The first answer, asked for from now on or ``since``, of which ``what`` is true. Fails without one."""
+        """The first answer to a request from now on, or ``since``, of which ``what`` is true. Fails without one."""
         now, seen = time.monotonic(), 0
         while time.monotonic() < now + within_s:
             fresh = self.between(now if since is None else since, float("inf"))
@@ -65,7 +65,7 @@ class Load:
 def load(url: str, bodies: Sequence[dict[str, Any]], clients: int, pause_s: float = 0.0) -> Iterator[Load]:
     """``clients`` ask one after the other of ``bodies``, each ``pause_s`` after its last answer, until the block ends.
 
-    A connection that the server closes between two requests is made anew, as every client of HTTP does.
+    A connection that the server closes between two requests is opened again, as every client of HTTP does.
     """
     load, stop, turn = Load(), threading.Event(), itertools.count()
 

@@ -56,7 +56,7 @@ LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item",
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    """A statistic of items beside the example's of users; and recipes to walk with."""
+    """A statistic of items, with the example's of users; and recipes to walk with."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "STATISTICS", (*statistics.STATISTICS, LAST_RATED))
         patch.setitem(RECOUNTS, "item_last_rated", last_rated_again)
@@ -81,7 +81,7 @@ def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def side(walked: Settings) -> OnlineSide:
-    """The server's functions over fakes, beside the offline truth: users without a past, and with much of one."""
+    """The server's functions over fakes, against the offline truth: users without a past, and with much of one."""
     users = artifacts.USERS.read(walked.exchange_dir)[Columns.USER].tolist()
     return OnlineSide(walked.exchange_dir, walked.recipe_name, [*users[10:14], *users[-4:]])
 

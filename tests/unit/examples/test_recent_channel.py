@@ -115,7 +115,7 @@ def test_the_evaluation_has_a_row_of_it(walked: Settings) -> None:
 
 
 def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
-    """The server's own recall over fakes, beside the offline truth."""
+    """The server's own recall over fakes, against the offline truth."""
     write_artifacts(tmp_path, recipe="mine")
     side = OnlineSide(tmp_path, "mine")
     assert max(side.check().groups.values()) <= 1e-6

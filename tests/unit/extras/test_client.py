@@ -148,5 +148,5 @@ def test_somebody_elses_server_is_told_apart() -> None:
 
 
 def test_no_url_is_told() -> None:
-    with pytest.raises(StepError, match="not an address"):
+    with pytest.raises(StepError, match="not a usable address"):
         ask("nonsense", 1, 50)

@@ -48,7 +48,7 @@ def clients(*down: str) -> list[Client[Any, Any]]:
 
 
 class Held(SimpleNamespace):
-    """A store that holds what it is told to hold."""
+    """A store with the given content."""
 
     def is_checked(self, release: str) -> bool:
         return release in self.holds

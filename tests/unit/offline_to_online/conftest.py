@@ -26,7 +26,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def side(folders: dict[str, Path]) -> OnlineSide:
-    """The source's recipe: a stored vector, genres beside it, statistics by genre."""
+    """The source's recipe: a stored vector, genres, statistics by genre."""
     return OnlineSide(folders["source"], "source")
 
 

@@ -1,4 +1,4 @@
-"""A whole online side made of fakes, beside the offline truth of the same artifacts: where tests break one thing."""
+"""A whole online side made of fakes, and the offline truth of the same artifacts: where tests break one thing."""
 
 from __future__ import annotations
 

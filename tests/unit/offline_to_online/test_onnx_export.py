@@ -41,9 +41,10 @@ def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth)
 
 def test_a_model_for_users_without_a_profile_scores_as_pytorch_does() -> None:
     config = DeepFMConfig(wide=(5, 7), narrow=(), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8,), dropout=0.0)
+    width = 2 + 3 + 6
     model = load_ranker(weights_to_bytes(DeepFM(config)), config.model_dump())
-    rows = np.random.default_rng(0).integers(0, 5, (20, config.width)).astype(np.float32)
-    content = export_onnx(model, Widths(config.width, 0), "aaaaaaaaaaaa")
+    rows = np.random.default_rng(0).integers(0, 5, (20, width)).astype(np.float32)
+    content = export_onnx(model, Widths(width, 0), "aaaaaaaaaaaa")
     assert check_onnx(content, model, [ModelInputs(rows)]) <= 1e-6
 
 

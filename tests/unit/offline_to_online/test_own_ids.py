@@ -59,7 +59,7 @@ def test_a_seen_item_is_named_as_people_do(side: OnlineSide) -> None:
 
 
 def test_a_user_who_has_somebody_elses_number_is_caught(side: OnlineSide) -> None:
-    side.users.rows[user_of(5)] = replace(side.users.rows[user_of(5)], userid=6)
+    side.users.rows[user_of(5)] = replace(side.users.rows[user_of(5)], number=6)
     with pytest.raises(CheckError, match=rf"user {re.escape(repr(user_of(5)))}: Redis gives the number 6"):
         side.check()
 

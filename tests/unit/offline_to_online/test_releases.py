@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -52,7 +53,6 @@ class Redis(Store):
     def __init__(self, log: list[str]) -> None:
         super().__init__("Redis", log)
         self.documents: dict[str, Published] = {}
-        self.experiments: dict[str, dict[str, str]] = {}
 
     def publish(self, published: Published) -> None:
         self.log.append("Redis publish")
@@ -63,9 +63,6 @@ class Redis(Store):
 
     def history(self) -> list[str]:
         return [*self.documents, "before"]
-
-    def running_experiments(self) -> dict[str, dict[str, str]]:
-        return self.experiments
 
 
 class Triton(Store):
@@ -95,6 +92,7 @@ def stores(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> Any:
         cast(Any, store).checked.add(manifest.release)
         cast(Any, store).held.add(manifest.release)
     monkeypatch.setattr(Stores, "of", lambda _: four)
+    monkeypatch.setattr(releases, "plugins", SimpleNamespace(RELEASED="", find=lambda _: ()))
     return four
 
 
@@ -150,15 +148,15 @@ def test_everything_is_in_place_before_the_pointer_moves_and_the_old_is_deleted_
     assert document.manifest.parity == RECORD
 
 
-def test_an_experiment_whose_release_is_deleted_is_named(
-    settings: Settings, manifest: Manifest, stores: Any, caplog: pytest.LogCaptureFixture
+def test_plugins_hear_of_what_is_deleted(
+    settings: Settings, manifest: Manifest, stores: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    heard: list[object] = []
+    mine = SimpleNamespace(RELEASED="", find=lambda _: ("mine",), load=lambda *_: lambda *each: heard.append(each))
+    monkeypatch.setattr(releases, "plugins", mine)
     record_parity(settings, manifest, RECORD)
-    stores.redis.experiments = {"ranker": {"a": "before", "b": "oldest"}, "other": {"a": "before", "b": "before"}}
     releases.go_live(settings, manifest.release)
-    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    for said in ("experiment ranker", "arm b", "make experiment-stop name=ranker"):
-        assert said in told
+    assert heard == [(settings, {"oldest"})]
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -196,3 +194,12 @@ def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_
     with pytest.raises(StepError, match="must not go live"):
         releases.go_back(settings, manifest.release)
     assert stores.redis.log == []
+
+
+def test_each_of_the_four_names_its_step_and_its_address() -> None:
+    settings = Settings()
+    stores = Stores.of(settings).all
+    assert [store.title for store in stores] == ["Redis", "Elasticsearch", "Feast", "Triton"]
+    for store in stores:
+        assert (settings.exchange_dir.parent / store.step).is_file()
+        assert store.address

@@ -141,4 +141,4 @@ def test_half_of_the_requests_fall_into_the_users_last_session_and_half_after_a_
     ages = [row.history.ages(request_time(row))[0] for row in rows]
     assert sum(age < BREAK_S for age in ages) == sum(age >= BREAK_S for age in ages) == 50
     assert min(ages) > 0
-    assert request_time(row_of(1, [], None, [])) > 0  # nobody's history is empty in a sample, but it may be asked for
+    assert request_time(row_of(1, [], None, [])) > 0  # nobody's history is empty in a sample, but it may be requested

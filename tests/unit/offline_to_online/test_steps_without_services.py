@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -83,19 +80,3 @@ def test_a_step_without_its_service_says_which_one_and_where(
     assert said.startswith(service)
     assert str(nothing_runs.redis.port) in said
     assert "make up" in said
-
-
-def test_a_step_without_its_service_ends_with_one_sentence_and_exit_code_one(nothing_runs: Settings) -> None:
-    folder = Path(s1_user_to_redis.__file__).parent
-    done = subprocess.run(
-        [sys.executable, "s1_user_to_redis.py"],
-        cwd=folder,
-        env={**os.environ, **nothing_runs.environment()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("StepError: Redis at 127.0.0.1:")
-    assert done.stdout == ""

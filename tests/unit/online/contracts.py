@@ -177,7 +177,7 @@ class SearchContract:
     def test_every_channel_finds_its_best_unseen_items(
         self, client: Search, world: World, userid: int, weights: dict[str, float]
     ) -> None:
-        wide = world.recipe.recall.model_copy(update={"num_candidates": 1000})  # every vector counts beside the genres
+        wide = world.recipe.recall.model_copy(update={"num_candidates": 1000})  # vectors and genres add up
         query = self._query(world, userid, recall=self._with(wide, **weights))
         answers = client.call(query)
         assert len(answers) == len(query.recall.channels)

@@ -15,7 +15,6 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
-from extras.events.events import Logged
 from online.clients.base import Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
@@ -31,7 +30,7 @@ class DownError(Exception):
 class Fake:
     library_errors = (DownError,)
     down = False
-    on_call: Callable[[], None] | None = None  # whenever it is asked, even when it is down
+    on_call: Callable[[], None] | None = None  # at each call, even when it is down
 
     def __init__(self, *worlds: World) -> None:
         self.worlds = {world.release: world for world in worlds}
@@ -59,11 +58,11 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     def __init__(self, *worlds: World, live: str | None = None) -> None:
         super().__init__(*worlds)
         self.live_release = live
-        self.events: dict[tuple[str, OwnId, str], Logged] = {}  # by data set, user and eventid
+        self.events: dict[tuple[str, OwnId, str], Any] = {}  # by data set, user and eventid
         self.forgotten: set[tuple[str, OwnId]] = set()
         self.forgets = 0
         self.unlisted: set[str] = set()  # releases without a list of users
-        self.opened: list[str] = []  # releases whose manifest was asked for
+        self.opened: list[str] = []  # releases whose manifest was read
         self.history = [live] if live is not None else []  # activated releases, newest first
         self.experiments: bytes | None = None  # those that run, packed
 
@@ -84,7 +83,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             experiments=self.experiments,
         )
 
-    def events_of(self, dataset: str | None, userid: OwnId) -> tuple[Logged, ...]:
+    def events_of(self, dataset: str | None, userid: OwnId) -> tuple[Any, ...]:
         return tuple(logged for (*owner, _), logged in self.events.items() if owner == [dataset, userid])
 
     def published(self, release: str) -> Published | None:

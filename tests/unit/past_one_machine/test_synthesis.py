@@ -1,11 +1,5 @@
 from __future__ import annotations
 
-import io
-import os
-import signal
-import subprocess
-import sys
-import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from data_exchange_center import artifacts
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.preprocess import s0_get_data, s1_data_split
-from past_one_machine.synthesis import Factors, Source, coarse, copies, differences, expand, of_source, show, structure
+from past_one_machine.synthesis import Factors, Source, coarse, copies, differences, expand, of_source, structure
 from tests.made_up_data import shop
 from tests.unit.offline.synthetic import made_up_movielens
 
@@ -125,39 +118,6 @@ def test_a_bad_cell_leaves_nothing(films: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["shop"]
 
 
-def environment(data: Path, exchange: Path) -> dict[str, str]:
-    return os.environ | {"RECSYS_DATA": str(data), "RECSYS_EXCHANGE_DIR": str(exchange)}
-
-
-def test_an_interrupted_expansion_leaves_nothing(films: Path, tmp_path: Path) -> None:
-    target = tmp_path / "out" / "x"
-    arguments = [
-        sys.executable,
-        "-m",
-        "past_one_machine.synthesis",
-        "--factor",
-        "1000000",
-        "--items",
-        "1",
-        "--folder",
-        str(target),
-    ]
-    with subprocess.Popen(
-        arguments, env=environment(films, tmp_path / "e"), stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            while not list(tmp_path.glob("out/.x.*/offline/raw/.interactions.parquet.*")):
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                time.sleep(0.02)
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=120)
-        finally:
-            process.kill()
-    assert process.returncode == 1
-    assert said.strip().endswith("interrupted")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
 USERS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
 ITEMS = np.array([0, 0, 1, 2, 0, 1, 2, 2, 3, 3])  # events of items: 3, 2, 3, 2
 
@@ -203,12 +163,3 @@ def test_an_expansion_keeps_lengths_sessions_and_genres(tmp_path: Path) -> None:
     assert after["events"] == 9 * before["events"]
     assert 2 < after["items"] / before["items"] <= 3
     assert before["popularity"]["gini"] < after["popularity"]["gini"] < 0.9  # a longer tail, of the same kind
-
-
-def test_it_is_shown(tmp_path: Path) -> None:
-    found = of_source(Source.of(made_up_movielens(tmp_path / "films")))
-    console = Console(width=200, file=io.StringIO())
-    with console.capture() as shown:
-        show({"source": found, "x 2": found}, console)
-    assert f"{found['events']:,}" in shown.get()
-    assert "0.0000" in shown.get()

@@ -10,7 +10,7 @@ from pathlib import (
 )
 
 # A comment of its own.
-here = Path(os.curdir)  # beside code: no line of its own
+here = Path(os.curdir)  # behind code: no line of its own
 '''
 
 

@@ -162,7 +162,7 @@ def test_a_request_may_come_in_pieces_and_the_next_on_the_same_connection(settin
         assert read_response(client)[0] == 400
 
 
-# What a web page, or whoever finds the port, may try
+# Attacks of a web page, or of anyone who finds the port
 
 OTHER_HOSTS = ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:5000", "10.0.0.1", "0.0.0.0"]
 

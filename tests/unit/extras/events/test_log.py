@@ -28,7 +28,7 @@ OTHER = Event("other", 8, 1, "rating", 9_000, 5.0)
 
 
 class MadeUpRedis:
-    """Runs the functions of which there is a Lua version, by a clock that stands still unless it is told."""
+    """Runs the functions of which there is a Lua version, by a clock that the test moves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, counting: dict[OwnId, set[str]]) -> None:
         self.counting = counting  # user -> eventids

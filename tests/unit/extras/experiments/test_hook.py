@@ -322,7 +322,7 @@ def test_every_item_once_and_both_teams_in_turns(first: list[int], second: list[
         assert counted[:end].count(FIRST) == counted[:end].count(SECOND)
     for (team, _), named in zip(drafted.places, drafted.teams, strict=True):
         assert named in (f"{team}", NEITHER)
-    for team, own in enumerate(lists):  # whoever picks takes its best that is left
+    for team, own in enumerate(lists):  # the picking team takes its best that is left
         picked = [place for by, place in drafted.places if by == team]
         assert picked == sorted(picked)
         for number, (by, place) in enumerate(drafted.places):

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 import pytest
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
+from data_exchange_center.settings import Settings
 from extras.experiments import store
+from extras.experiments.declaration import Declaration, Kept, started
 from extras.experiments.store import BATCH, Exposure, ExposureQueue, is_cut
 from online.clients.base import ServiceError
 from tests.unit.extras.experiments import contracts
@@ -130,3 +132,16 @@ class TestFakeExperiments(contracts.ExperimentStoreContract):
     @pytest.fixture
     def client(self, users: FakeUsers) -> FakeExperiments:
         return FakeExperiments(users)
+
+
+def test_an_experiment_whose_release_is_deleted_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    arms = {"a": {"release": "a" * 12}, "b": {"release": "b" * 12}}
+    declared = Declaration.model_validate({"name": "ranker", "arms": arms})
+    running = started((), declared, Kept("a" * 12, {"a" * 12: "films", "b" * 12: "films"}), 7)
+    monkeypatch.setattr(store.ExperimentStore, "call", lambda *_: running)
+    store.warn_of_deleted(Settings(), {"b" * 12, "c" * 12})
+    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    for said in ("experiment ranker", "arm b", "make experiment-stop name=ranker"):
+        assert said in told

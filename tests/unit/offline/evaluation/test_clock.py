@@ -1,4 +1,4 @@
-"""The same targets asked for at three times."""
+"""The same targets, requested at three times."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Reply = Callable[[dict[str, Any]], tuple[int, Any]]
 
 
 class Server:
-    """Answers POST with ``reply`` and says it is ready with `RELEASE`; keeps what it was asked."""
+    """Answers POST with ``reply`` and says it is ready with `RELEASE`; keeps the requests."""
 
     def __init__(self) -> None:
         self.reply: Reply = lambda _: (500, {})

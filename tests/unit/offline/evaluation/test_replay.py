@@ -136,7 +136,7 @@ def test_lists_are_full_after_judging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_users_of_whom_nothing_is_known_are_without_a_past() -> None:
-    """All of a user's events are of one second, as where data has dates alone; asked later it is the same."""
+    """All of a user's events are of one second, as where data has dates alone; a later request has the same answer."""
     data = made_up()
     every = replay.hold_out(data, LAST_FOUR)
     user = int(np.diff(every.relevance.indptr).argmax())

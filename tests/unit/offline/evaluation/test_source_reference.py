@@ -1,4 +1,4 @@
-"""The source's artifacts are made once, and anew when the data is another."""
+"""The source's artifacts are made once, and again when the data is another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from offline.evaluation import evaluate
-from offline.evaluation.evaluate import asked_for, source_artifacts
+from offline.evaluation.evaluate import source_artifacts
 from tests.synthetic_release import write_inputs
 from tests.unit.offline.evaluation.conftest import settings_of
 
@@ -63,9 +63,3 @@ def test_other_data_or_a_broken_run_is_run_again(settings: Settings, runs: list[
     artifacts.RANK_WEIGHTS.at(kept.exchange_dir).unlink()
     source_artifacts(settings)
     assert len(runs) == 3
-
-
-@pytest.mark.parametrize(("arguments", "expected"), [([], False), (["--with-source"], True)])
-def test_the_command_line_asks_for_it(arguments: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["evaluate", *arguments])
-    assert asked_for("") is expected

@@ -107,7 +107,7 @@ def fitted_ranker(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tupl
 
 
 def test_a_list_ranker_takes_channels_of_any_form(inputs: Inputs) -> None:
-    """Stored vectors beside those that are made of histories: each teaches with what it knew then."""
+    """Stored vectors together with those that are made of histories: each teaches with what it knew then."""
     fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
     recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(RECIPE.recall.channels[1], fm), candidates=9)})
     channels, ranker = fitted_ranker(inputs.data.before_last(4), inputs, recipe)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
-from unittest.mock import Mock
+from typing import cast
 
 import numpy as np
 import pytest
@@ -161,14 +160,6 @@ def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, 
             attempt()
     else:
         assert attempt() == (0, 1)
-
-
-def test_the_step_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[Any] = []
-    monkeypatch.setattr(elasticsearch, "put_documents", lambda *args: written.append(args))
-    client, rows = Mock(), [Mock()]
-    elasticsearch.writer_of(Settings())(client, "abc", rows)
-    assert written == [(client, "abc", rows)]
 
 
 def test_an_engine_that_is_not_there_is_refused() -> None:

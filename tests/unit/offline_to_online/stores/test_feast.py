@@ -87,7 +87,7 @@ def test_the_event_is_the_newest_served_rating_in_utc(settings: Settings) -> Non
 
 
 def test_the_event_is_never_later_than_now(settings: Settings) -> None:
-    """Feast is asked for nothing later, and a user without a row would be served without features."""
+    """Feast is not queried again later, and a user without a row would be served without features."""
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
     artifacts.RATINGS.write(settings.exchange_dir, ratings.assign(**{Columns.TIMESTAMP: 4_000_000_000}))
     assert newest_event(settings.exchange_dir) <= pd.Timestamp.now("UTC")

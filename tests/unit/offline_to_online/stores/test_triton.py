@@ -197,7 +197,7 @@ def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
 
 
 class Repository(GRPCInferenceServiceServicer):
-    """Keeps what it was told; knows one model."""
+    """Keeps the calls; knows one model."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []

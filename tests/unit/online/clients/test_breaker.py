@@ -67,7 +67,7 @@ def test_after_a_moment_one_request_finds_out(well: bool, monkeypatch: pytest.Mo
     with ThreadPoolExecutor(1) as pool:
         probe = pool.submit(breaker.call, slow)
         assert asked.wait(5)
-        with pytest.raises(LeftAloneError):  # while the first one is asking
+        with pytest.raises(LeftAloneError):  # while the first call runs
             breaker.call(service)
         go.set()
         assert (probe.exception(5) is None) is well

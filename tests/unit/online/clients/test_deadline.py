@@ -83,7 +83,7 @@ def test_what_has_no_time_left_is_not_asked(name: str) -> None:
 
 
 class Flaky(Client[int, int]):
-    """Loses the connection as often as it is told to."""
+    """Loses the connection as often as the test says."""
 
     service = "flaky"
     library_errors = (ConnectionResetError,)

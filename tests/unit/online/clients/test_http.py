@@ -22,7 +22,7 @@ from online.clients.http import Answer, Http, UnreadableError
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with what it was asked, and with the path's number as the status."""
+    """Echoes the request, with the path's number as the status."""
 
     protocol_version = "HTTP/1.1"
     connections: set[int]
@@ -69,7 +69,7 @@ def echo() -> Iterator[tuple[str, type[Echo]]]:
 
 @contextmanager
 def talking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that talks to each client as it is told to, and hangs up."""
+    """A server that talks to each client by a script, and hangs up."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def accept() -> None:
@@ -185,44 +185,30 @@ def test_an_answer_without_end_is_given_up() -> None:
 
 
 def test_a_call_out_of_time_leaves_the_other_connections_as_they_are() -> None:
-    """Otherwise one client in a hurry would have everybody connect anew."""
-    arrived, over, connections = threading.Semaphore(0), threading.Event(), set()
+    """Otherwise one client in a hurry would have everybody reconnect."""
+    arrived, over = threading.Semaphore(0), threading.Event()
+    with serving() as (server, handler), closing(Http(f"http://127.0.0.1:{server.server_port}", timeout_s=10)) as http:
+        plain = handler.do_GET
 
-    class Slow(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            connections.add(self.client_address[1])
-            if self.path != "/":
+        def waits(self: Echo) -> None:
+            if self.path == "/202":
                 arrived.release()
                 over.wait(10)
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            plain(self)
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with closing(Http(f"http://127.0.0.1:{server.server_port}", timeout_s=10)) as http:
-            slow = threading.Thread(target=http.get, args=("/slow",), daemon=True)
-            slow.start()
-            assert arrived.acquire(timeout=10)
-            http.get("/")  # beside the slow one, so there are two connections
-            over.set()
-            slow.join(10)
-            over.clear()
-            with until(Deadline.after(0.05)), pytest.raises(TimeoutError):
-                http.get("/slow")
-            http.get("/")
-        assert len(connections) == 2
-    finally:
+        handler.do_GET = waits  # type: ignore[method-assign]
+        slow = threading.Thread(target=http.get, args=("/202",), daemon=True)
+        slow.start()
+        assert arrived.acquire(timeout=10)
+        http.get("/200")  # during the slow one, so there are two connections
         over.set()
-        server.shutdown()
-        server.server_close()
+        slow.join(10)
+        over.clear()
+        with until(Deadline.after(0.05)), pytest.raises(TimeoutError):
+            http.get("/202")
+        http.get("/200")
+        over.set()
+        assert len(handler.connections) == 2
 
 
 def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def answer(scores: Any = SCORES, **changed: Any) -> bytes:
 
 
 class Triton:
-    """It says whatever it is told to say."""
+    """It gives the configured answer."""
 
     def __init__(self) -> None:
         self.status, self.body = 200, answer()

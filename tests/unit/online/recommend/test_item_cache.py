@@ -24,7 +24,7 @@ def encoded(itemids: list[int], values: list[int]) -> EncodedItems:
 
 
 class Later(Executor):
-    """Keeps what is submitted until it is told to run it."""
+    """Keeps what is submitted until the test runs it."""
 
     def __init__(self) -> None:
         self.waiting: list[Any] = []

@@ -19,7 +19,7 @@ def soon(seconds: float = 1.0) -> Deadline:
 
 
 class SlowFeatures(FakeFeatures):
-    """Answers when told to."""
+    """Answers when the test says so."""
 
     def __init__(self, *worlds: World) -> None:
         super().__init__(*worlds)
@@ -102,7 +102,7 @@ def test_nobody_waits_longer_than_the_deadline_even_behind_another_call(store: S
     assert time.perf_counter() - started < 1
     store.go.set()
     features.close()
-    assert [list(query.ids) for query in store.calls] == [[1]]  # who gave up is not asked for
+    assert [list(query.ids) for query in store.calls] == [[1]]  # no query for a request that gave up
 
 
 def test_who_is_strict_is_waited_for_by_nobody_else(store: SlowFeatures, features: UserFeatures) -> None:

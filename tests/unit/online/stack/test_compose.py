@@ -173,7 +173,7 @@ def test_nothing_starts_before_what_it_needs_is_there(compose: dict[str, Any]) -
 
 
 class TestRedisPassword:
-    """It is in a file that whoever needs it mounts; `docker inspect` shows neither environment nor command with it."""
+    """It is in a file, mounted where it is needed; `docker inspect` shows neither environment nor command with it."""
 
     def test_who_is_told(self, compose: dict[str, Any]) -> None:
         told = {name for name, service in compose["services"].items() if "redis_password" in service.get("secrets", ())}
@@ -186,7 +186,7 @@ class TestRedisPassword:
 
 
 class TestServer:
-    """The server's image and environment, and the steps', which are told the same."""
+    """The server's image and environment, and the steps', which are the same."""
 
     def test_it_runs_what_the_local_server_runs(self) -> None:
         dockerfile = (IMAGES / "Dockerfile").read_text(encoding="utf-8")

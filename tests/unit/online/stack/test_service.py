@@ -1,4 +1,4 @@
-"""Asking a service whether it is ready."""
+"""Probes of a service's readiness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""supervisord's configuration, read as supervisord reads it, and what it is told to run."""
+"""supervisord's configuration, read as supervisord reads it, and its programs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_another_shell_describes_the_same_programs(settings: Settings, monkeypat
 
 
 def test_a_changed_password_changes_redis_and_all_who_use_it(settings: Settings) -> None:
-    """Redis reads it from a file of its own, so nothing else would tell the supervisor to start it anew."""
+    """Redis reads it from a file of its own, so nothing else would make the supervisor restart it."""
     secret = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("hush")})})
     changed = [p.name for p in PROGRAMS if p.program(secret).environment != p.program(settings).environment]
     assert changed == ["redis", "feast", "server"]

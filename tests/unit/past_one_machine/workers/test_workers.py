@@ -97,7 +97,7 @@ def test_torchrun_must_not_share_its_store_where_it_starts_workers_anew(monkeypa
 
 
 def test_a_worker_does_not_wait_long_for_others_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One may die before it is there; those that waited are started anew."""
+    """One may die before it is there; those that waited are restarted."""
     (port,) = free_ports(1)
     variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     for name, value in {**variables, "TORCHELASTIC_RUN_ID": "test"}.items():

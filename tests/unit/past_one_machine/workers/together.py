@@ -123,11 +123,11 @@ def work() -> dict[str, Trained]:
 
 def meet_after_a_restart() -> int:
     """How many workers met: all die once, and then the second is a second late."""
-    anew = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
-    if anew and os.environ["RANK"] == "1":
+    restarted = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
+    if restarted and os.environ["RANK"] == "1":
         time.sleep(1)
     with group.joined(TrainingSettings()) as each:
         met = int(each.sum(torch.tensor(1)))
-        if not anew:
+        if not restarted:
             os._exit(1)
         return met

@@ -12,11 +12,12 @@ from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
 from offline.evaluation.replay import Holdout
-from research.baselines.classical import (
+from research.baselines import (
     EASE,
     LATELY,
     MARKOV,
     POPULARITY,
+    SIZE,
     Factors,
     classical,
     factorised,
@@ -26,7 +27,6 @@ from research.baselines.classical import (
     popular,
     weighted_histories,
 )
-from research.baselines.contest import SIZE
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 DAY_S = 86_400

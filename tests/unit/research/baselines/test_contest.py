@@ -14,8 +14,8 @@ from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import metrics, replay
 from offline.evaluation.replay import Holdout
 from offline.evaluation.served import popular_lists
-from research.baselines.contest import FUSION, Contest, Fitted, Report, Rival, Setting, fused, greedy
-from research.baselines.contest import values as contest_values
+from research.baselines import Contest, Fitted, Report, Rival, Setting
+from research.baselines import values as contest_values
 from research.experiments.fitted import digest, packed, unpacked
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
@@ -24,8 +24,8 @@ NDCG = "ndcg@10"  # lists of thirty have none at 50
 
 @pytest.fixture
 def cuts(monkeypatch: pytest.MonkeyPatch) -> tuple[Holdout, Holdout]:
-    monkeypatch.setattr("research.baselines.contest.SELECTED_BY", NDCG)
-    monkeypatch.setattr("research.baselines.contest.measured", measured)
+    monkeypatch.setattr("research.baselines.SELECTED_BY", NDCG)
+    monkeypatch.setattr("research.baselines.measured", measured)
     data = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1)).data
     return replay.hold_out(data.before_last(4), HoldoutRule(last=4)), replay.hold_out(data, HoldoutRule(last=4))
 
@@ -111,42 +111,6 @@ def test_figures_of_other_cuts_are_not_gone_on_with(cuts: tuple[Holdout, Holdout
     assert report_of(cuts, path).found["rows"]
     assert not report_of(cuts[::-1], path).found["rows"]
     assert not report_of(cuts, path, recipe="other").found["rows"]
-
-
-def test_the_fusion_is_of_the_settings_that_were_chosen(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
-    path, systems = tmp_path / "rivals.json", {name: Shifted(best) for name, best in (("one", 1), ("two", 2))}
-    entered = contest(cuts, path)
-    rivals = [system.rival(name) for name, system in systems.items()]
-    for rival in rivals:
-        entered.enter(rival)
-    entered.fuse(rivals)
-    row = json.loads(path.read_text(encoding="utf-8"))["rows"][FUSION]
-    assert row["setting"]["of"] == {"one": {"shift": 1}, "two": {"shift": 2}}
-    assert row["searched"]
-    assert row[NDCG] == 1
-    for system in systems.values():
-        system.asked.clear()
-    entered.fuse(rivals)
-    assert not any(system.asked for system in systems.values())
-
-
-def test_lists_are_fused_by_reciprocal_ranks() -> None:
-    lists = {"a": np.array([[4, 9, 2, 0]]), "b": np.array([[2, 7, 0, 0]])}
-    assert fused(lists, {"a": 1, "b": 1}, 9, 4).tolist() == [[2, 4, 7, 9]]
-    assert fused(lists, {"a": 2, "b": 0.01}, 9, 6).tolist() == [[4, 9, 2, 7, 0, 0]]
-    assert fused(lists, {"a": 1}, 9, 4).tolist() == [[4, 9, 2, 0]]
-
-
-def test_lists_join_the_best_one_as_long_as_it_helps() -> None:
-    relevance = {1: 0.0, 2: 1.0, 3: 1.0, 4: 0.0}
-    lists = {"a": np.array([[2, 1, 4, 3]]), "b": np.array([[3, 4, 1, 2]]), "c": np.array([[1, 4, 2, 3]])}
-
-    def value(made: np.ndarray) -> float:
-        return float(sum(relevance[int(code)] for code in made[0, :2]) + 0.1 * relevance[int(made[0, 0])])
-
-    weights, tried = greedy(lists, value, 4)
-    assert set(weights) == {"a", "b"}
-    assert value(fused(lists, weights, 4)) == max(reached for _, reached in tried) > value(lists["a"])
 
 
 def test_values_of_users_survive_packing(cuts: tuple[Holdout, Holdout]) -> None:

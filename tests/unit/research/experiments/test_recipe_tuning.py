@@ -1,4 +1,4 @@
-"""Every number of a recipe beside other values, on people who walk round the items."""
+"""Every number of a recipe against other values, on people who walk round the items."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ USERS, EACH, HELD = (3, 8), 30, 10
 
 
 class NextInLine:
-    """Recommends the items that come after the last one told, of which it knows nothing else."""
+    """Recommends the items that come after the last event's, and knows nothing else."""
 
     def __init__(self) -> None:
         self.told: dict[OwnId, list[Event]] = {}

@@ -1,0 +1,515 @@
+"""Baselines, tuned and measured as the recipe is: ``make rivals``, after ``make offline``.
+
+Every baseline has the recipe's past, users, candidates and clock: a request sees what happened strictly before
+its second. Settings are chosen on the ten ratings before the last ten, with models fitted on what precedes those; then
+the chosen setting is fitted on all but the last ten, and measured there. Whatever is measured is written at once,
+and an interrupted run resumes. Rows that the report has of other models, transformers among them, stay as they are.
+
+Reads:  the artifacts of `make offline`
+Writes: pic/figures/rivals.json (of another recipe or data set: with its name)
+Run:    python -m research.baselines [--only <rival> ...]
+Expect: an hour on MovieLens-1M
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center.figures import machine
+from data_exchange_center.files import write_json
+from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import progress, run
+from offline.data.sequences import Sequences
+from offline.evaluation import metrics, replay, served
+from offline.evaluation.evaluate import figure, head
+from offline.evaluation.metrics import Floats, Lists
+from offline.evaluation.replay import Holdout
+from offline.evaluation.report import per_user, plain, summary
+from offline.evaluation.served import best_unseen, item_knn
+from offline.models.ease import Float32, ease
+from offline.readers import read_with_holdout
+from research.experiments.fitted import CHOSEN_ON, before_the_last, digest, packed, resumed, unpacked
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """Holdouts for choices and for measurements, and the report so far."""
+
+    chosen_on: Holdout
+    measured_on: Holdout
+    report: Report
+
+    def enter(self, rival: Rival) -> None:
+        """The row of the best so far, the search for a setting, and the row of the best."""
+        tried = self.report.tried(rival.name)
+        self._measure(rival)
+        for entry in searched(rival, tried, partial(self._try, rival)):
+            self.report.add_tried(rival.name, entry)
+            self._told(rival)
+        self._measure(rival)
+
+    def _try(self, rival: Rival, setting: Setting) -> Measured:
+        found = rival.fit(self.chosen_on, setting)
+        return {**measured(self.chosen_on, found.lists), "seconds": round(found.seconds, 1)}
+
+    def _measure(self, rival: Rival) -> None:
+        """The row of the best setting so far, unless it is there."""
+        setting, row = best(self.report.tried(rival.name), rival), self.report.row(rival.name)
+        if row is None or row["setting"] != setting:
+            self._set_row(rival.name, setting, rival.fit(self.measured_on, setting))
+        self._told(rival)
+
+    def _told(self, rival: Rival) -> None:
+        tried = self.report.tried(rival.name)
+        self.report.found["rows"][rival.name] |= {"settings tried": len(tried), "searched": over(rival, tried)}
+        self.report.write()
+
+    def _set_row(self, name: str, setting: Setting, found: Fitted) -> None:
+        row = {"setting": dict(setting), "seconds": round(found.seconds, 1), **measured(self.measured_on, found.lists)}
+        self.report.set_row(name, row, values(self.measured_on, found.lists))
+
+
+SIZE: Final = 256  # of a list: as many as the recipe's channels give, more than are measured
+Setting = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Lists of a fitted baseline.
+
+    Attributes:
+        lists: (users, `SIZE`) codes, best first, nothing that the request knows; 0 pads.
+        seconds: of training, without inference.
+    """
+
+    lists: Lists
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A recommender with settings.
+
+    Attributes:
+        first: the setting that is tried first.
+        others: setting -> other values, in the order that they are tried.
+        fit: trains on the past of a holdout, with one setting, and answers all its requests.
+    """
+
+    name: str
+    first: Setting
+    others: Mapping[str, Sequence[Any]]
+    fit: Callable[[Holdout, Setting], Fitted]
+
+
+# --- The search for a setting: one value at a time is changed, for as long as that helps
+
+
+SELECTED_BY = "ndcg@50"
+ROUNDS: Final = 3  # at most: how often each setting is looked at again
+Measured = dict[str, Any]  # metric -> mean over users, of the ten before the last ten
+
+
+def best(tried: list[Measured], rival: Rival) -> Setting:
+    """The setting with the highest `SELECTED_BY`, the earliest of equals; the first one where nothing was tried."""
+    if not tried:
+        return rival.first
+    found: Setting = max(tried, key=lambda each: each[SELECTED_BY])["setting"]
+    return found
+
+
+def searched(rival: Rival, tried: list[Measured], measure: Callable[[Setting], Measured]) -> Iterator[Measured]:
+    """Try what is not in ``tried`` yet, giving each as soon as it is measured.
+
+    Coordinate search, deterministic: each setting in turn takes each of its values, the others being the best so far;
+    again, until a whole round changes nothing. Given ``tried`` with its earlier results, it resumes where it ended.
+    """
+    known = {_setting_key(each["setting"]): each for each in tried}
+
+    def value(setting: Setting) -> Iterator[Measured]:
+        if _setting_key(setting) not in known:
+            known[_setting_key(setting)] = {"setting": dict(setting), **measure(setting)}
+            yield known[_setting_key(setting)]
+
+    yield from value(rival.first)
+    current = rival.first
+    for _ in range(ROUNDS):
+        before = current
+        for name, values in rival.others.items():
+            choices = [{**current, name: each} for each in (current[name], rival.first[name], *values)]
+            for setting in choices:
+                yield from value(setting)
+            current = max(choices, key=lambda setting: known[_setting_key(setting)][SELECTED_BY])
+        if current == before:
+            return
+
+
+def _setting_key(setting: Setting) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(setting.items()))
+
+
+def over(rival: Rival, tried: list[Measured]) -> bool:
+    """Whether the search has nothing left to try."""
+    return next(searched(rival, tried, lambda _: {SELECTED_BY: 0.0}), None) is None
+
+
+# --- The report
+
+
+def values(holdout: Holdout, lists: Lists) -> Floats:
+    """(users,) of `SELECTED_BY`, the lists being judged."""
+    return per_user(holdout.relevance, holdout.judged(lists))[SELECTED_BY]
+
+
+def measured(holdout: Holdout, lists: Lists) -> dict[str, Any]:
+    """The headline means."""
+    return plain(summary(holdout, lists))
+
+
+class Report:
+    """One file: the tried settings of each baseline, and its row on the last ten."""
+
+    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
+        """``head``: with the `digest` of the cuts as ``cuts``."""
+        self.path = path
+        self.found = resumed(path, head, ("rows", "tried", "references", "own"))
+
+    def tried(self, rival: str) -> list[Measured]:
+        found: list[Measured] = self.found["tried"].setdefault(rival, [])
+        return found
+
+    def add_tried(self, rival: str, entry: Measured) -> None:
+        self.tried(rival).append(plain(entry))
+        log.info("%s: %s %.4f, %s", rival, SELECTED_BY, entry[SELECTED_BY], entry["setting"])
+
+    def row(self, rival: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.found["rows"].get(rival)
+        return found
+
+    def set_row(self, rival: str, row: Mapping[str, Any], of_users: Floats) -> None:
+        """``of_users``: `SELECTED_BY` of each user."""
+        compared = self._compared(packed(of_users))
+        self.found["rows"][rival] = {**plain(row), "machine": machine()["cpu"], **compared}
+
+    @property
+    def release(self) -> str | None:
+        """Release that the rows are compared with; None before `refer_to`."""
+        release: str | None = self.found["own"].get("release")
+        return release
+
+    def refer_to(self, release: str, references: Mapping[str, Mapping[str, Any]], of_users: Floats) -> None:
+        """Compare every row with a release's ranked lists; ``references``: its own rows."""
+        self.found["references"] = plain(references)
+        self.found["own"] = {"release": release, "of users": packed(of_users)}
+        for row in self.found["rows"].values():
+            row |= self._compared(row["of users"])
+
+    def _compared(self, of_users: str) -> dict[str, Any]:
+        own = unpacked(self.found["own"]["of users"])
+        return {"to the recipe": plain(asdict(metrics.compare(unpacked(of_users), own))), "of users": of_users}
+
+    def write(self) -> None:
+        write_json(self.path, self.found)
+
+
+# --- The baselines
+
+
+DAY_S: Final = 86_400
+Model = TypeVar("Model")
+Of = dict[str, tuple[Any, ...]]  # setting -> values, the first of which is tried first
+
+# How a history is weighted: a power of the lag, less where an event was not liked, and only so many of the newest.
+HISTORY: Final[Of] = {
+    "power": (0.75, 0.0, 0.25, 0.5, 1.0, 1.25),
+    "disliked": (0.5, 0.0, 0.25, 1.0),
+    "newest": (1000, 10, 20, 50, 100, 200),
+}
+SHORT: Final[Of] = {**HISTORY, "newest": (5, 1, 2, 3, 10, 20, 50, 100)}
+
+
+def weighted_histories(known: Sequences, setting: Setting) -> sp.csr_matrix:
+    """(users, items + 1): the ``newest`` events, each lag^-``power``, times ``disliked`` where it was not liked."""
+    lags = np.repeat(known.lengths, known.lengths) - known.positions  # 1 is the newest
+    weight = lags ** -float(setting["power"]) * np.where(known.liked, 1, setting["disliked"])
+    weight = np.where(lags <= setting["newest"], weight, 0).astype(np.float32)
+    found = sp.csr_matrix((weight, (known.users, known.items)), shape=(known.n_users, known.n_items + 1))
+    found.eliminate_zeros()
+    return found
+
+
+class Kept(Generic[Model]):
+    """Cache of the last fitted model, for settings that differ in nothing that it depends on."""
+
+    def __init__(self, fit: Callable[[Sequences, Setting], Model], of: Mapping[str, Any]) -> None:
+        self._fit, self._of = fit, tuple(of)
+        self._last: tuple[Sequences, tuple[Any, ...], Model, float] | None = None
+
+    def __call__(self, past: Sequences, setting: Setting) -> tuple[Model, float]:
+        """The model, and how many seconds it took."""
+        wanted = tuple(setting[name] for name in self._of)
+        if self._last is None or self._last[0] is not past or self._last[1] != wanted:
+            begin = time.perf_counter()
+            model = self._fit(past, setting)
+            self._last = past, wanted, model, time.perf_counter() - begin
+        return self._last[2:]
+
+
+def rival_of(
+    name: str,
+    fit: Callable[[Sequences, Setting], Model],
+    scores: Callable[[Holdout, Model, Setting], Float32 | Floats],
+    of_model: Of,
+    of_request: Of,
+) -> Rival:
+    """A baseline that scores all items; ``of_model``: the settings that its model depends on."""
+    kept = Kept(fit, of_model)
+
+    def fitted(holdout: Holdout, setting: Setting) -> Fitted:
+        model, seconds = kept(holdout.past, setting)
+        return Fitted(best_unseen(scores(holdout, model, setting), holdout.past.seen(), SIZE), seconds)
+
+    every = {**of_request, **of_model}  # in this order the model is fitted as seldom as possible
+    first = {setting: values[0] for setting, values in every.items()}
+    return Rival(name, first, {setting: values[1:] for setting, values in every.items()}, fitted)
+
+
+def _of_history(holdout: Holdout, weights: Float32, setting: Setting) -> Float32:
+    scores: Float32 = weighted_histories(holdout.known, setting) @ weights
+    return scores
+
+
+def popular(past: Sequences, setting: Setting) -> Floats:
+    """(items + 1,) how often an item was rated, or liked."""
+    items = past.items[past.liked] if setting["counted"] == "liked" else past.items
+    return np.bincount(items, minlength=past.n_items + 1).astype(np.float64)
+
+
+def lately_popular(holdout: Holdout, counts: Floats, setting: Setting) -> Float32:
+    """(users, items + 1) how often in the ``days`` before each request; where that is even, how often ever."""
+    past = holdout.past
+    kept = past.liked if setting["counted"] == "liked" else np.ones(len(past.items), dtype=bool)
+    order = np.argsort(past.times[kept], kind="stable")
+    times, items = past.times[kept][order], past.items[kept][order]
+    first, last = (np.searchsorted(times, holdout.times - before) for before in (setting["days"] * DAY_S, 0))
+    scores = np.empty((past.n_users, past.n_items + 1), dtype=np.float32)
+    for user, (begin, end) in enumerate(zip(first, last, strict=True)):
+        scores[user] = np.bincount(items[begin:end], minlength=past.n_items + 1)
+    scores += counts / (counts.sum() + 1)
+    return scores
+
+
+def followed(past: Sequences, setting: Setting) -> Float32:
+    """(items + 1, items + 1) a Markov chain: how likely the column's item is liked within ``window`` lags of the row's.
+
+    Only events of a later second follow; a pair counts lag^-``decay``. Divided by a power of how often the column's
+    item is liked at all.
+    """
+    counts = np.zeros((past.n_items + 1) ** 2, dtype=np.float64)
+    for lag in range(1, setting["window"] + 1):
+        before, after = slice(None, -lag), slice(lag, None)
+        pairs = (past.users[after] == past.users[before]) & (past.times[after] > past.times[before])
+        pairs &= past.liked[after]
+        cells = past.items[before][pairs] * (past.n_items + 1) + past.items[after][pairs]
+        counts += np.bincount(cells, minlength=len(counts)) * lag ** -float(setting["decay"])
+    matrix = counts.reshape(past.n_items + 1, past.n_items + 1)
+    likes = np.bincount(past.items[past.liked], minlength=past.n_items + 1) + 1.0
+    chain: Float32 = (matrix / (matrix.sum(axis=1, keepdims=True) + 1) / likes ** setting["rarity"]).astype(np.float32)
+    return chain
+
+
+def _seen(past: Sequences, setting: Setting) -> sp.csr_matrix:
+    return (past.select(past.liked) if setting["fitted_on"] == "liked" else past).seen()
+
+
+def _factor_scores(holdout: Holdout, factors: Factors, setting: Setting) -> Float32:
+    return folded_in(weighted_histories(holdout.known, setting), factors) @ factors.items.T
+
+
+FITTED_ON: Final = ("rated", "liked")
+COUNTED: Final[Of] = {"counted": ("liked", "rated")}
+POPULARITY, LATELY, KNN, EASE, MARKOV, IALS = (
+    "popularity",
+    "popularity of the last days",
+    "weighted item-kNN",
+    "weighted EASE",
+    "Markov chain",
+    "iALS",
+)
+
+
+def classical() -> tuple[Rival, ...]:
+    """All of them, the quickest first."""
+    return (
+        rival_of(
+            POPULARITY,
+            popular,
+            lambda at, counts, _: np.broadcast_to(counts, (len(at.times), len(counts))),
+            COUNTED,
+            {},
+        ),
+        rival_of(LATELY, popular, lately_popular, COUNTED, {"days": (30, 1, 3, 7, 14, 90, 365)}),
+        rival_of(
+            KNN,
+            lambda past, of: item_knn(_seen(past, of), of["neighbours"], of["shrink"]),
+            _of_history,
+            {"neighbours": (100, 50, 200, 1000), "shrink": (20.0, 5.0, 100.0, 500.0), "fitted_on": FITTED_ON},
+            HISTORY,
+        ),
+        rival_of(
+            EASE,
+            lambda past, of: ease(_seen(past, of), of["l2"]),
+            _of_history,
+            {"l2": (3000.0, 300.0, 1000.0, 10000.0, 30000.0), "fitted_on": FITTED_ON},
+            HISTORY,
+        ),
+        rival_of(
+            MARKOV,
+            followed,
+            _of_history,
+            {"window": (10, 3, 5, 20, 40), "decay": (0.0, 0.5, 1.0), "rarity": (0.0, 0.25, 0.5, 0.75)},
+            SHORT,
+        ),
+        rival_of(
+            IALS,
+            lambda past, of: factorised(_seen(past, of), of["dim"], of["l2"], of["unobserved"], of["epochs"]),
+            _factor_scores,
+            {
+                "l2": (0.003, 0.001, 0.01, 0.03),
+                "unobserved": (0.1, 0.03, 0.3, 1.0),
+                "fitted_on": FITTED_ON,
+                "dim": (128, 64, 256),
+                "epochs": (12,),
+            },
+            HISTORY,
+        ),
+    )
+
+
+# --- Implicit alternating least squares (Hu et al. 2008), regularized as in Rendle et al. 2022
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """Item factors, and the solver for users.
+
+    Attributes:
+        items: (items + 1, dim).
+        l2: times (number of the user's events + ``unobserved`` x items), the frequency scaling of Rendle et al.
+        unobserved: weight of a pair that was not observed.
+    """
+
+    items: Float32
+    l2: float
+    unobserved: float
+
+
+def factorised(seen: sp.csr_matrix, dim: int, l2: float, unobserved: float, epochs: int, seed: int = 0) -> Factors:
+    """Factors of the items of (users, items + 1) 0/1."""
+    rng = np.random.default_rng(seed)
+    items = rng.normal(0, 0.1 / np.sqrt(dim), (seen.shape[1], dim)).astype(np.float32)
+    items[0] = 0
+    columns = sp.csr_matrix(seen.T)
+    for _ in progress(range(epochs), desc="iALS", unit="epoch", leave=False):
+        users = solved(seen, items, l2, unobserved)
+        items = solved(columns, users, l2, unobserved)
+    return Factors(items, l2, unobserved)
+
+
+def folded_in(weights: sp.csr_matrix, factors: Factors) -> Float32:
+    """(users, items + 1) weights of what was observed -> (users, dim)."""
+    return solved(weights, factors.items, factors.l2, factors.unobserved)
+
+
+def solved(weights: sp.csr_matrix, others: Float32, l2: float, unobserved: float) -> Float32:
+    """(n, m) weights of observed pairs, (m, dim) of the other side -> (n, dim): each row's weighted ridge regression.
+
+    A row without anything observed is 0.
+    """
+    dim = others.shape[1]
+    everything = unobserved * others.T @ others
+    out = np.zeros((weights.shape[0], dim), dtype=np.float32)
+    for row in np.flatnonzero(np.diff(weights.indptr)):
+        own = slice(weights.indptr[row], weights.indptr[row + 1])
+        near, weight = others[weights.indices[own]], weights.data[own].astype(np.float32)
+        system = everything + (near * weight[:, None]).T @ near
+        system[np.diag_indices(dim)] += l2 * (len(weight) + unobserved * len(others))
+        out[row] = np.linalg.solve(system, near.T @ weight)
+    return out
+
+
+# --- The command
+
+
+RECALL, RANKED = "fused recall", "fused recall and ranker"
+
+
+def contest(settings: Settings) -> Contest:
+    """Both cuts, and the report with the recipe's own rows."""
+    release, inputs = release_of_artifacts(settings), read_with_holdout(settings)
+    measured_on = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    chosen_on = before_the_last(settings).holdout
+    opening = {
+        **head("make rivals", settings, settings.recipe, measured_on),
+        "chosen on": CHOSEN_ON,
+        "cuts": digest(chosen_on, measured_on),
+    }
+    report = Report(figure(opening, settings, "rivals"), opening)
+    if report.release != release.release:
+        report.refer_to(release.release, *recipes_own(settings, measured_on))
+        report.write()
+    return Contest(chosen_on, measured_on, report)
+
+
+def recipes_own(settings: Settings, holdout: Holdout) -> tuple[dict[str, Any], Floats]:
+    """The rows of the artifacts, and the NDCG of each user's ranked list."""
+    answers = served.answers(settings, holdout)
+    rows = {RECALL: measured(holdout, answers.fused), RANKED: measured(holdout, answers.ranked)}
+    return rows, values(holdout, answers.ranked)
+
+
+def main(settings: Settings, only: Sequence[str]) -> None:
+    entered = contest(settings)
+    for rival in classical():
+        if not only or rival.name in only:
+            entered.enter(rival)
+    show(entered.report.found, Console())
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """One line a baseline."""
+    table = Table(title=f"{found['users']:,} users of {found['dataset']}")
+    metrics = list(found["references"][RANKED])
+    for name in ("", *metrics, "to the recipe", "trained for", "settings tried"):
+        table.add_column(name)
+    for name, row in found["references"].items():
+        table.add_row(name, *(f"{row[metric]:.4f}" for metric in metrics))
+    for name, row in found["rows"].items():
+        change = row["to the recipe"]
+        tried = f"{row['settings tried']}{'' if row['searched'] else ', not all'}"
+        shown = (f"{row[metric]:.4f}" for metric in metrics)
+        table.add_row(name, *shown, f"{change['difference']:+.4f}", f"{row['seconds']:.0f} s", tried)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [rival.name for rival in classical()]
+    parser.add_argument("--only", action="append", default=[], choices=names, help="may be repeated")
+    only = parser.parse_args().only
+    run(lambda settings: main(settings, only))

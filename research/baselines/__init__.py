@@ -1,1 +1,0 @@
-"""Strong baselines and models of other libraries, tuned as the recipe is: ``make rivals``."""
