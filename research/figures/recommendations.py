@@ -212,7 +212,7 @@ CLOCKED = {
 }
 
 
-@block("clock", "evaluation.json")
+@block("clock", "evaluation_clock.json")
 def clock(figure: Figure) -> str:
     """The same targets requested at three times; last, those of the split at one moment for all."""
     clock = dict(figure["clock"])
@@ -494,8 +494,8 @@ def tuned(figure: Figure) -> str:
     own = {stage: f"{found['ndcg@50']:.4f}" for stage, found in figure["as it is"].items()}
     note = (
         "Differences of the NDCG@50, in thousandths, to the recipe as it is: of the fused lists "
-        f"({own.get('recall', '-')}) for what recall is made of, of the ranked ones ({own.get('ranked', '-')}) for `candidates` and the ranker. "
-        f"* p < .05 of the paired difference, ** p < .001. {figure['users']:,} users."
+        f"({own.get('recall', '-')}) for what recall is made of, of the ranked ones ({own.get('ranked', '-')}) for "
+        f"`candidates` and the ranker. * p < .05 of the paired difference, ** p < .001. {figure['users']:,} users."
     )
     head = ("part", "number", "other values")
     return shown(figure, head, lines, note)
