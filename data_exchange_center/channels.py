@@ -202,7 +202,7 @@ class HistorySum(VectorChannel):
 
     @property
     def events(self) -> int:
-        """As many as there are weights."""
+        """Number of weights, one an event."""
         return int(self.lag.shape[2])
 
     def user_vectors(self, requests: Requests) -> Float32:

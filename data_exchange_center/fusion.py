@@ -77,7 +77,7 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
 
 
 def _distinct(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """As `np.unique`, which takes several times as long for a few hundred; sorts ``ids`` in place."""
+    """Unique ids, as `np.unique`, which takes several times as long for a few hundred; sorts ``ids`` in place."""
     ids.sort()
     first = np.ones(len(ids), np.bool_)
     np.not_equal(ids[1:], ids[:-1], out=first[1:])

@@ -76,7 +76,7 @@ REPORTS: Final = tuple(step.report for step in STEPS if step.report)
 
 
 def made_from(exchange_dir: Path, recipe: Recipe, step: Step) -> dict[str, Any]:
-    """For the report of ``step``: its recipe, and path -> sha256 of every file that it reads.
+    """Provenance for the report of ``step``: its recipe, and path -> sha256 of every file that it reads.
 
     Raises ArtifactError, naming the step to run first, when one of the files is missing.
     """

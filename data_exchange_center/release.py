@@ -33,7 +33,7 @@ class Part(Frozen):
 
 
 class ParityRecord(Frozen):
-    """That offline and online agree on a release, as `offline_to_online/rank/s3_check_offline_and_online.py` found."""
+    """Result of the parity check, by `offline_to_online/rank/s3_check_offline_and_online.py`."""
 
     users: int
     pairs: int  # of user and candidate
@@ -61,7 +61,7 @@ class Manifest(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _of_this_format(cls, value: Any) -> Any:
-        """Before the fields, which another format may have others of. The first one did not say its number."""
+        """Check the format before the fields, which differ by format. The first format had no number."""
         if isinstance(value, Mapping) and "release" in value and (found := value.get("format", 1)) != FORMAT:
             raise ValueError(f"it is of format {found}, this version of the project reads {FORMAT}")
         return value

@@ -162,7 +162,7 @@ class RecallTruth:
         manifest: names the channels and their weights.
         channels: those that compute something when a request comes.
         itemids: (items,) ascending numbers.
-        own_ids: what people call the items.
+        own_ids: own ids of the items.
         vectors: searched channel -> (items, dim), not numbers where the channel does not know the item.
         genres: (items, genres) whether an item has the genre of code column + 1.
     """
@@ -258,7 +258,7 @@ class RecallTruth:
 
 
 def recall_truth(exchange_dir: Path, manifest: Manifest) -> RecallTruth:
-    """From the artifacts. Channels that compute user vectors also compute their item vectors."""
+    """Read the truth from the artifacts. Channels that compute user vectors also compute their item vectors."""
     channels = read_channels(exchange_dir)
     terms = artifacts.ITEM_TERMS.read(exchange_dir).sort_values(Columns.ITEM)
     itemids = terms[Columns.ITEM].to_numpy(np.int64)

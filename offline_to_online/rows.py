@@ -276,7 +276,7 @@ def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec, own_ids: Own
 
 
 def newest_event(exchange_dir: Path) -> pd.Timestamp:
-    """When the served state was true: the time of the newest train or test rating, in UTC.
+    """Time of the served state: that of the newest train or test rating, in UTC.
 
     Never later than now, even by a clock that is ahead: Feast serves no row of the future.
     """

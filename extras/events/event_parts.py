@@ -156,7 +156,7 @@ def entries(client: redis.Redis, log_key: str, after: str | None = None) -> Iter
 
 
 class Brought(NamedTuple):
-    """How much of the log was new."""
+    """Counts of new entries of the log."""
 
     events: int
     forgotten: int  # users

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import struct
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +29,6 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.settings import RedisSettings
 from extras.events.events import Event
-from extras.events.feast_layout import feast_fields, feast_online_key
 from online.clients.base import Deadline, left_s
 from online.clients.redis import Connected, RedisClient, connect
 
@@ -41,6 +41,7 @@ RECORD: Final = f"recsys_record_{_DIGEST}"
 COMPACT: Final = f"recsys_compact_{_DIGEST}"
 FORGET: Final = f"recsys_forget_{_DIGEST}"
 EXPOSE: Final = f"recsys_expose_{_DIGEST}"
+_WORD: Final = 0xFFFFFFFF
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
 _FULL: Final = -1  # what the function answers where too many are there
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
@@ -183,7 +184,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             return None
 
     def _drop_features(self, numbers: Collection[int], others: Mapping[str, Manifest]) -> None:
-        """From Feast's rows, of which other data sets' releases have a part: their users have the same numbers."""
+        """Delete fields from Feast's rows, which other data sets' releases share: their users have the same numbers."""
         stored = {
             name: [each.name for each in manifest.feature_spec.stored("user")] for name, manifest in others.items()
         }
@@ -285,3 +286,39 @@ def _send(server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: 
     if replicas:  # of what this connection has written; the answer is awaited a little longer
         pipeline.execute_command("WAIT", replicas, max(1, int(timeout_s * 800)))  # type: ignore[no-untyped-call]
     return list(pipeline.execute(raise_on_error=False))
+
+
+# --- Feast's own layout in Redis, version 3, by which a user's features are deleted without Feast
+
+
+def feast_online_key(number: int) -> bytes:
+    """Redis key, in Feast's database, of what all releases have of a user; version 3 of the layout."""
+    key = wire.FEAST_KEY["user"].encode()
+    string, int64 = 2, 4  # of Feast's ValueType
+    parts = struct.pack("<III", 1, string, len(key)), key, struct.pack("<IIq", int64, 8, number)
+    return b"".join(parts) + wire.FEAST_PROJECT.encode()
+
+
+def feast_fields(release: str, features: Iterable[str]) -> set[bytes]:
+    """The fields below that key which are a release's; ``features``: all that it stores of a user."""
+    view = wire.feast_name(wire.USER_SERVICE, release)
+    return {f"_ts:{view}".encode(), *(struct.pack("<I", _murmur3(f"{view}:{name}".encode())) for name in features)}
+
+
+def _murmur3(data: bytes) -> int:
+    """MurmurHash3 of 32 bits (Appleby, public domain), seed 0."""
+    value, whole = 0, len(data) // 4 * 4
+    for (block,) in struct.iter_unpack("<I", data[:whole]):
+        value = _rotated(value ^ _mixed(block), 13) * 5 + 0xE6546B64 & _WORD
+    value ^= _mixed(int.from_bytes(data[whole:], "little")) ^ len(data)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        value = (value ^ value >> shift) * factor & _WORD
+    return value ^ value >> 16
+
+
+def _mixed(block: int) -> int:
+    return _rotated(block * 0xCC9E2D51 & _WORD, 15) * 0x1B873593 & _WORD
+
+
+def _rotated(value: int, bits: int) -> int:
+    return (value << bits | value >> 32 - bits) & _WORD

@@ -157,7 +157,7 @@ class ToldExperiment(BaseModel):
 
     @classmethod
     def of(cls, experiment: Experiment) -> ToldExperiment:
-        """Without buckets, with each arm's share of the layer's users."""
+        """Description without buckets, with each arm's share of the layer's users."""
         total = 1 if experiment.kind == "interleaved" else sum(arm.weight for arm in experiment.arms.values())
         arms = [
             ToldArm(name=name, release=arm.release, share=round(experiment.share * arm.weight / total, 4))
@@ -251,7 +251,7 @@ class Kept:
 
 
 def started(experiments: Experiments, declared: Declaration, kept: Kept, now: int) -> Experiments:
-    """With one more, which runs from now on. Raises ExperimentError."""
+    """Add an experiment, which runs from now on. Raises ExperimentError."""
     if any(each.name == declared.name for each in experiments):
         raise ExperimentError(
             "name", f"There is an experiment called {declared.name!r}", "Choose a new name: its log bears the name."
@@ -278,12 +278,12 @@ def started(experiments: Experiments, declared: Declaration, kept: Kept, now: in
 
 
 def stopped(experiments: Experiments, name: str, now: int) -> Experiments:
-    """With that one stopped. Raises ExperimentError."""
+    """Stop an experiment. Raises ExperimentError."""
     return _replaced(experiments, _running(experiments, name).model_copy(update={"stopped": now}))
 
 
 def reshared(experiments: Experiments, name: str, share: float) -> Experiments:
-    """With that one over another share of its layer's users. Raises ExperimentError."""
+    """Change an experiment's share of its layer's users. Raises ExperimentError."""
     if not 0 < share <= 1:
         raise ExperimentError("share", f"share must be above 0 and at most 1, not {share:g}")
     changed = _running(experiments, name)

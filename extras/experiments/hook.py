@@ -172,7 +172,7 @@ class Experimenting:
 
     @property
     def running(self) -> Experiments:
-        """As Redis said last."""
+        """Running experiments, as of Redis's last answer."""
         raw, experiments = self._known
         packed = self._recommender.releases.experiments
         if packed != raw:

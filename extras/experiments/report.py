@@ -303,7 +303,7 @@ def _as_json(path: Path) -> dict[str, Any]:
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
-    """As tables, and in a sentence."""
+    """Render a report as tables, and in a sentence."""
     experiment = found["experiment"]
     for warning in found["warnings"]:
         console.print(f"[bold red]WARNING: {warning}.[/]")
@@ -374,7 +374,7 @@ def over_time(axes: Axes, found: Mapping[str, Any]) -> None:
 
 
 def _path(axes: Axes, path: Mapping[str, Any], shade: str, label: str) -> None:
-    """From where there is an interval on: before, it is without end."""
+    """Draw a path where its interval is finite."""
     if not path:
         return
     there = [place for place, low in enumerate(path["low"]) if low is not None and abs(low) != float("inf")]

@@ -132,7 +132,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
         return (exposure for _, _, exposure in self._logged() if exposure.experiment == experiment)
 
     def remove(self, experiment: str) -> None:
-        """As if there had never been one of that name. Raises ServiceError."""
+        """Remove an experiment with its exposures. Raises ServiceError."""
         self.update(lambda before: tuple(each for each in before if each.name != experiment))
         for key, entry, exposure in self._logged():
             if exposure.experiment == experiment:

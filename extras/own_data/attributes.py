@@ -63,7 +63,7 @@ def intervals(numbers: NDArray[np.float64], most: int = INTERVALS) -> pd.Series:
 
 
 def written(number: float) -> str:
-    """With as many digits as people give, not the last of a float: ``1000001``, ``0.3``."""
+    """Format a number without the last digits of a float: ``1000001``, ``0.3``."""
     return f"{number:.12g}"
 
 

@@ -311,7 +311,7 @@ class Browse:
         return self._users.some_users(opened.release, opened.manifest.dataset.base_name, size, prefix, fewest=fewest)
 
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:
-        """With what came after the release."""
+        """Merge events after the release into a user's state."""
         user = self._users.call(StateQuery.of(userid, opened.manifest)).user
         return opened.current(user, None) if user is not None else None
 
@@ -321,7 +321,7 @@ def _shown(item: CatalogueItem) -> dict[str, Any]:
 
 
 def folded(text: str) -> str:
-    """Without case and accents: "Amélie" -> "amelie"."""
+    """Fold case and accents: "Amélie" -> "amelie"."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return "".join(letter for letter in plain if not unicodedata.combining(letter))
 

@@ -98,7 +98,7 @@ def _totals(past: Sequences) -> Ints:
 
 
 def _mean_rating(totals: Ints, overall: Overall) -> NDArray[np.float64]:
-    """In hundredths, as if each item had `PRIOR` average ratings more."""
+    """Mean ratings in hundredths, as if each item had `PRIOR` average ratings more."""
     total, n = totals.T
     mean: NDArray[np.float64] = (total + PRIOR * overall.mean_rating) / (n + PRIOR)
     return np.rint(HUNDREDS * mean)

@@ -103,7 +103,7 @@ class Trainer:
         return batch
 
     def precision(self) -> AbstractContextManager[Any]:
-        """In which a loss is computed; gradients and weights stay in single precision."""
+        """Context in which a loss is computed; gradients and weights stay in single precision."""
         return nullcontext()
 
     def mean(self, loss: Tensor, weight: float) -> Tensor:

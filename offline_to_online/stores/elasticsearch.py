@@ -271,7 +271,7 @@ def put_marks(client: Elasticsearch, release: str, marks: Mapping[str, Any]) -> 
 
 
 def _point_alias(client: Elasticsearch, release: str) -> None:
-    """In one step, so that no search finds nothing."""
+    """Move the alias in one step, so that no search finds nothing."""
     actions: list[dict[str, Any]] = [
         {"remove": {"index": f"{wire.ITEM_ALIAS}-*", "alias": wire.ITEM_ALIAS, "must_exist": False}},
         {"add": {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}},
@@ -316,7 +316,7 @@ def _check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
 
 
 def check_genres(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> dict[int, int]:
-    """For every genre code, the number of items a term query finds equals the truth's. Returns code -> items."""
+    """Check for every genre code that a term query finds the expected number of items. Returns code -> items."""
     truth = dict(sorted(Counter(code for row in rows for code in row.genres).items()))
     for code, wanted in truth.items():
         got = client.count(index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: code}})["count"]

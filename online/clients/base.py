@@ -79,7 +79,7 @@ class Deadline:
         return max(0.0, self.at - time.monotonic())
 
     def share(self, part: float) -> Deadline:
-        """When ``part`` (0 to 1) of what is left will be over."""
+        """Deadline after ``part`` (0 to 1) of the time left."""
         return Deadline.after(part * self.left())
 
 

@@ -147,7 +147,7 @@ class Http:
         return Answer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(parts))
 
     def _connection(self, url: str) -> pycurl.Curl:
-        """For one thread at a time. It connects when it is used first, and again where the server has hung up."""
+        """Connection for one thread at a time. It connects at its first use, and again where the server has hung up."""
         curl = pycurl.Curl()
         curl.setopt(pycurl.NOSIGNAL, 1)  # as threads use it
         curl.setopt(pycurl.PROXY, "")  # none between us and our own service, whatever the environment names

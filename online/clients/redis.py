@@ -276,7 +276,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         return StoredUser.stranger(events) if events and kept else None
 
     def _events(self, userid: OwnId, stored: Mapping[bytes, bytes]) -> tuple[Any, ...]:
-        """Without the extra that takes events, none."""
+        """Events of the user; none without the extra that takes them."""
         packed = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
         if not packed or "unpack" not in plugins.find(plugins.FEEDBACK):
             return ()

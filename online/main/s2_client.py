@@ -62,7 +62,7 @@ def main(settings: Settings) -> None:
 
 
 def userid(text: str) -> OwnId:
-    """As the server wants it: 7 is a number, u-8f3a is a string, and so is "7" in double quotes."""
+    """Parse a user's id: 7 is a number, u-8f3a is a string, and so is "7" in double quotes."""
     if re.fullmatch(r"\d+", text, re.ASCII):
         return int(text)
     quoted = re.fullmatch(r'"(.*)"', text, re.DOTALL)

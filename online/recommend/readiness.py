@@ -57,7 +57,7 @@ class Readiness:
         self._stale_at = 0.0  # in seconds of `time.monotonic`
 
     def __call__(self) -> Ready:
-        """As it is now, or was `FRESH_S` ago at most."""
+        """Current readiness, at most `FRESH_S` old."""
         with self._lock:
             if self._found is None or time.monotonic() >= self._stale_at:
                 self._found = self._find_out()

@@ -152,7 +152,7 @@ class Recommender:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Recommender:
-        """With the real clients. Connects to nothing yet: the services may come up later."""
+        """Make one with the real clients. Connects to nothing yet: the services may come up later."""
         return cls(
             RedisUsers(settings.redis),
             ElasticItems(settings.elasticsearch),

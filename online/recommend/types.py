@@ -307,7 +307,7 @@ class Stopwatch:
         return done
 
     def seconds(self) -> float:
-        """In total so far."""
+        """Seconds in total so far."""
         return time.perf_counter() - self.began
 
     @property

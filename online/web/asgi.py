@@ -82,7 +82,7 @@ class Refusal(NamedTuple):
     field: str = ""
 
     def answer(self) -> Answer:
-        """As every other error. The connection ends with it where the body has not been read."""
+        """Answer with an error of the usual shape. The connection ends where the body has not been read."""
         refused.labels(self.code).inc()
         body = error_body(self.code, self.message, **({"field": self.field} if self.field else {})).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

@@ -4,7 +4,7 @@ Each user's held-out events come one after the other: a request as of each one's
 that event, then the event itself. For comparison: events sent 1 or 5 late, and never. And strangers, who have the last
 few events that a user had before the held-out ones, and that user's next liked items as targets.
 
-The events are taken back afterwards. `make events` waits so long. A run that was ended goes on where it was, as long as
+The events are taken back afterwards. `make events` waits so long. An interrupted run resumes, as long as
 the same release is served.
 
 Reads   the running server; data_exchange_center/offline (the held-out events of the release that it serves)

@@ -61,7 +61,7 @@ def lay_out(library: Path, home: Path) -> None:
 
 
 def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """Those of a node that is alone, unless ``given`` says otherwise. Raises SystemExit for X-Pack's security."""
+    """Settings of a single node, unless ``given`` differs. Raises SystemExit for X-Pack's security."""
     if given.get(_SECURITY, "false") != "false":
         sys.exit(f"{_SECURITY} is {given[_SECURITY]!r}, but this node has no X-Pack: use the official image.")
     return {

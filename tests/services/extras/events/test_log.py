@@ -19,8 +19,7 @@ from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from extras.events.events import Event
-from extras.events.feast_layout import feast_fields, feast_online_key
-from extras.events.log import EventLog, Recording, TooManyEventsError
+from extras.events.log import EventLog, Recording, TooManyEventsError, feast_fields, feast_online_key
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError

@@ -1,25 +1,20 @@
-"""A service is killed, paused or holds half a release while many ask: there is an answer. More in `test_faults`."""
+"""A service is killed or paused while many ask: there is an answer. More in `test_faults`."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
-import redis
-from elasticsearch import Elasticsearch
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
-from data_exchange_center import wire
-from offline_to_online.stores.elasticsearch import delete_index
 from online.clients.base import OUT_OF_TIME
 from online.stack import commands
 from online.stack.catalogue import by_name
 from online.stack.supervision import Supervisor
 from tests.fault_proxy import FAULTS, Fault
-from tests.services.online.conftest import load_elasticsearch, load_redis
 from tests.services.online.faults import (
     INSTEAD,
     PORTS,
@@ -29,7 +24,7 @@ from tests.services.online.faults import (
 )
 from tests.services.online.load import Answered, few
 from tests.services.online.main.conftest import BUDGET_MS, Busy
-from tests.unit.online.world import DefaultWorld, SourceWorld, World
+from tests.unit.online.world import DefaultWorld, World
 
 MARGIN = 1.2
 LASTS_S = 1.5
@@ -98,56 +93,6 @@ def test_a_fault_of_a_service(busy: Busy, world: World, name: str, fault: str) -
     assert few(others, answers), others[:5]
     after = busy.load.between(well, end)
     assert few([each for each in after if not each.whole], after), [each.lacking for each in after]
-
-
-HALF = "0a1f0a1f0a1f"  # a release of which a service has nothing, or the wrong thing
-
-
-@contextmanager
-def half_a_release(busy: Busy, worlds: Mapping[type[World], World], lacking: str) -> Iterator[str]:
-    """It is live, though ``lacking`` does not have it. Gives its id."""
-    live = worlds[DefaultWorld]
-    release = HALF
-    half = DefaultWorld(release=HALF, model=live.model, model_version=live.model_version)  # Feast does not have it
-    with redis.Redis(port=busy.stack.redis.port) as client, Elasticsearch(busy.stack.elasticsearch.url) as items:
-        if lacking == "triton":
-            other = worlds[SourceWorld]
-            release, key = other.release, wire.manifest_key(other.release)
-            client.set(key, other.published.model_copy(update={"triton_version": 4711}).model_dump_json())
-        else:
-            load_redis(client, half)
-        if lacking == "redis":
-            client.delete(wire.manifest_key(HALF))
-        if lacking == "feast":
-            load_elasticsearch(busy.stack, half)
-        client.set(wire.LIVE_KEY, release)
-        try:
-            yield release
-        finally:
-            client.set(wire.LIVE_KEY, live.release)
-            if lacking == "triton":
-                client.set(key, other.published.model_dump_json())
-            client.delete(*client.keys(f"ml:{HALF}:*") or ["none"])
-            delete_index(items, HALF)
-
-
-@pytest.mark.parametrize("name", PORTS)
-def test_half_a_release_goes_live(busy: Busy, world: World, worlds: Mapping[type[World], World], name: str) -> None:
-    """The one before it answers, as well as ever; where only the model is missing, the new one in recall's order."""
-    busy.wait_whole_for_all(PATIENCE_S)
-    begin = time.monotonic()
-    with half_a_release(busy, worlds, name) as release:
-        if name == "triton":
-            busy.load.wait(lambda answer: answer.body.get("release") == release, PATIENCE_S)
-        time.sleep(LASTS_S)
-    busy.load.wait(lambda answer: answer.whole and answer.body["release"] == world.release, PATIENCE_S)
-    answers = busy.load.between(begin, time.monotonic())
-    check_answers(answers)
-    assert {each.body["release"] for each in answers} == {world.release, *([release] if name == "triton" else [])}
-    from_half = [each for each in answers if each.body["release"] == release]
-    assert all("triton" in each.lacking for each in from_half)
-    lacking = [each for each in answers if each.lacking and each not in from_half]
-    assert few(lacking, answers), lacking[:5]
 
 
 @pytest.mark.parametrize("seed", [1])

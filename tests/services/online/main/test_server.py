@@ -106,22 +106,6 @@ def test_shares_add_up_to_the_scores_of_the_index(http: FlaskClient, world: Worl
                 assert total == pytest.approx(at["score"], abs=1e-5)
 
 
-def test_why_not_counts_as_the_index_does(http: FlaskClient, world: World) -> None:
-    listed = [item["itemid"] for item in asked(http, world.own_user(1), 200, timestamp=AT, explain=True)["item_list"]]
-    query = {"userid": world.own_user(1), "timestamp": AT, "size": 100}
-    for place in (0, 99, 100, 199):
-        found = http.get("/ml/why-not", query_string={**query, "itemid": listed[place]}).json
-        assert found is not None
-        assert found["code"] == ("in_the_list" if place < 100 else "ranked_below")
-        assert found["ranked"]["rank"] == place + 1
-        assert found["effects"]["columns"]
-    unseen = set(world.trained) - set(world.seen[1]) - set(world.recalled(1).ids.tolist())
-    for itemid in sorted(unseen)[:5]:
-        found = http.get("/ml/why-not", query_string={**query, "itemid": world.own_item(itemid)}).json
-        assert found is not None
-        assert found["code"] in ("not_found", "not_fused")
-
-
 @ONE_WORLD
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_strict_request_beside_a_paused_service_is_503_within_its_timeout_and_the_next_request_after_it_succeeds(

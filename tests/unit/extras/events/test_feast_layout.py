@@ -8,7 +8,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from data_exchange_center import wire
-from extras.events.feast_layout import feast_fields, feast_online_key
+from extras.events.log import feast_fields, feast_online_key
 
 RELEASE = "aaaaaaaaaaaa"
 

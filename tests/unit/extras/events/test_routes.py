@@ -102,14 +102,6 @@ def test_the_count_of_a_users_ratings_is_that_of_the_history(http: FlaskClient, 
     assert [first, second] == pytest.approx([feature.encode([n])[0] for n in (rated, rated + new)])
 
 
-def test_the_same_eventid_twice_counts_once(http: FlaskClient, fakes: Fakes) -> None:
-    send(http, EVENT)
-    answer = send(http, [EVENT, {**EVENT, "value": 1}, {**EVENT, "eventid": "a2"}])
-    assert [each["new"] for each in answer["events"]] == [False, False, True]
-    assert [logged.event.value for logged in fakes.log.of_user(fakes.world.dataset, 1)] == [5, 5]
-    assert send(http, {**EVENT, "userid": 2})["events"][0]["new"], "eventids are each user's own"
-
-
 def test_hidden_and_back_again(http: FlaskClient) -> None:
     best = items(ask(http))[0]
     send(http, {"eventid": "h", "userid": 1, "itemid": best, "type": "hide"})

@@ -278,12 +278,9 @@ def test_live_needs_a_live_release() -> None:
         declared(arguments(), Kept(None, {}))
 
 
-LIVE, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
-
-
-@pytest.mark.parametrize("texts", [["control=live:3", f"new={OTHER}"], [f"control=live:3  new={OTHER}"]])
+@pytest.mark.parametrize("texts", [["control=live:3", f"new={BEFORE}"], [f"control=live:3  new={BEFORE}"]])
 def test_arms_may_come_as_one_text_as_make_hands_them_over(texts: list[str]) -> None:
     assert arms(texts, Kept(LIVE, {})) == {
         "control": {"release": LIVE, "weight": 3},
-        "new": {"release": OTHER, "weight": 1},
+        "new": {"release": BEFORE, "weight": 1},
     }

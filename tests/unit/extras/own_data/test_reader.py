@@ -18,6 +18,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.own_data import reader
 from offline.preprocess import s0_get_data
+from tests.datasets import tables_of
 from tests.datasets import tables_of as read
 from tests.made_up_data import SHOP, half_stars, shop
 
@@ -444,3 +445,72 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
         s0_get_data.main(Settings(data=folder, exchange_dir=tmp_path / name))
     for table in artifacts.RAW:
         assert table.at(tmp_path / "one").read_bytes() == table.at(tmp_path / "other").read_bytes()
+
+
+DECLARED = """\
+name = "parts"
+[interactions]
+file = "log-*.csv"
+user = "u"
+item = "i"
+time = "t"
+"""
+
+
+def in_parts(folder: Path, *parts: str, declared: str = DECLARED) -> Path:
+    for number, rows in enumerate(parts):
+        (folder / f"log-{number}.csv").write_text(f"u,i,t\n{rows}")
+    (folder / "dataset.toml").write_text(declared)
+    return folder
+
+
+def ratings(folder: Path) -> pd.DataFrame:
+    return tables_of(folder).ratings
+
+
+def test_parts_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    """Events of one second stay in that order."""
+    found = ratings(in_parts(tmp_path, "1,5,900000000\n2,6,900000000\n", "", "1,4,900000000\n1,3,900000000\n"))
+    assert found[["userid", "itemid"]].to_numpy().tolist() == [[1, 5], [1, 4], [1, 3], [2, 6]]
+
+
+def test_a_bad_row_is_named_by_its_part(tmp_path: Path) -> None:
+    good = "1,5,900000000\n2,6,900000000\n"
+    folder = in_parts(tmp_path, good, good, f"{good}3,7,long ago\n")
+    with pytest.raises(StepError, match=r"log-2\.csv, line 4, column 't': seconds since 1970 .* found 'long ago'"):
+        ratings(folder)
+
+
+def test_a_part_without_a_column_is_named(tmp_path: Path) -> None:
+    folder = in_parts(tmp_path, "1,5,900000000\n2,6,900000000\n")
+    (folder / "log-1.csv").write_text("u,i\n1,5\n")
+    with pytest.raises(StepError, match=r"log-1\.csv has no column 't'"):
+        ratings(folder)
+
+
+def test_a_pattern_that_nothing_matches_is_said(tmp_path: Path) -> None:
+    (tmp_path / "dataset.toml").write_text(DECLARED)
+    with pytest.raises(StepError, match=r"holds no file like log-\*\.csv, which \[interactions\]"):
+        ratings(tmp_path)
+
+
+def shop_of(folder: Path, unit: str) -> Settings:
+    data = folder / "shop"
+    data.mkdir()
+    (data / "dataset.toml").write_text(SHOP.replace('"iso"', f'"{unit}"'))
+    (data / "interactions.csv").write_text("customer,sku,at\nu,a,1704067200\nv,b,1735689600\n")
+    return Settings(data=data, exchange_dir=folder / "exchange")
+
+
+def test_seconds_declared_as_milliseconds_are_refused(tmp_path: Path) -> None:
+    message = r"interactions\.csv, column 'at': the newest time is in 1970, .* = \"ms\": is .*\"s\" meant"
+    with pytest.raises(StepError, match=message):
+        s0_get_data.main(shop_of(tmp_path, "ms"))
+    assert not (tmp_path / "exchange").exists()
+
+
+def test_the_first_step_says_which_times_it_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    s0_get_data.main(shop_of(tmp_path, "s"))
+    printed = capsys.readouterr().out
+    assert "events from 2024-01-01 to 2025-01-01" in printed
+    assert "published figures" not in printed

@@ -258,4 +258,4 @@ def test_the_autoscaler_asks_for_a_metric_that_the_server_has() -> None:
     assert scaler["spec"]["scaleTargetRef"]["name"] in LASTING
     assert scaler["spec"]["minReplicas"] == LASTING["server"]["spec"]["replicas"]
     (metric,) = [each["pods"]["metric"]["name"] for each in scaler["spec"]["metrics"] if each["type"] == "Pods"]
-    assert f'"{metric.removeprefix("recsys_")}"' in (ROOT / "online/web/metrics.py").read_text(encoding="utf-8")
+    assert f'"{metric.removeprefix("recsys_")}"' in (ROOT / "extras/monitoring/hook.py").read_text(encoding="utf-8")
