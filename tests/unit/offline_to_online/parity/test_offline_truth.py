@@ -49,7 +49,9 @@ def test_damaged_channels_are_one_sentence(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="default")
     artifacts.CHANNELS.write(tmp_path, b"no channels")
     write_inputs(tmp_path)
-    with pytest.raises(ArtifactError, match=r"channels\.npz: these are no channels.*s2_vector_recall\.py"):
+    with pytest.raises(
+        ArtifactError, match=r"channels\.npz: cannot be read \(these are no channels.*s2_vector_recall\.py"
+    ):
         truth_of(tmp_path, "default")
 
 

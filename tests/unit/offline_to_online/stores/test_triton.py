@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import onnx
 import pytest
 import requests
 from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-from tritonclient.grpc import service_pb2 as protocol
-from tritonclient.grpc.service_pb2_grpc import (
-    GRPCInferenceServiceServicer,
-    add_GRPCInferenceServiceServicer_to_server,
-)
+from tritonclient.grpc import InferenceServerClient, model_config_pb2
+from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
 from data_exchange_center.features import Widths
@@ -196,59 +189,34 @@ def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
     assert list(TritonStore(settings).versions()) == [live]  # it was there before
 
 
-class Repository(GRPCInferenceServiceServicer):
-    """Keeps the calls; knows one model."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
-        self.keys: list[str | None] = []  # sent with each load
-
-    def RepositoryModelLoad(  # noqa: N802
-        self, request: protocol.RepositoryModelLoadRequest, context: grpc.ServicerContext
-    ) -> protocol.RepositoryModelLoadResponse:
-        self.keys.append(dict(context.invocation_metadata()).get("triton-grpc-protocol-recsys-repository-key"))
-        if request.model_name != "ml_rec":
-            context.abort(grpc.StatusCode.INTERNAL, f"failed to load '{request.model_name}'")
-        self.told.append(("load", request.model_name))
-        return protocol.RepositoryModelLoadResponse()
-
-    def RepositoryModelUnload(  # noqa: N802
-        self, request: protocol.RepositoryModelUnloadRequest, context: grpc.ServicerContext
-    ) -> protocol.RepositoryModelUnloadResponse:
-        self.told.append(("unload", request.model_name))
-        return protocol.RepositoryModelUnloadResponse()
+@pytest.fixture
+def elsewhere(settings: Settings) -> Settings:
+    """Triton's port is one that nobody listens on."""
+    return settings.model_copy(update={"triton": TritonSettings(grpc_port=1)})
 
 
 @pytest.fixture
-def repository() -> Repository:
-    return Repository()
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """Headers of each model that Triton was asked to load; it knows one."""
+    sent: list[dict[str, str]] = []
+
+    def load_model(_: InferenceServerClient, model: str, *, headers: dict[str, str], client_timeout: float) -> None:
+        sent.append(headers)
+        if model != "ml_rec":
+            raise InferenceServerException(f"failed to load '{model}'")
+
+    monkeypatch.setattr(InferenceServerClient, "load_model", load_model)
+    return sent
 
 
-@pytest.fixture
-def served(repository: Repository, tmp_path: Path) -> Iterator[Settings]:
-    """Nothing answers by HTTP, where a model that is loaded would hold up who has a connection on the same thread."""
-    server = grpc.server(ThreadPoolExecutor(1))
-    add_GRPCInferenceServiceServicer_to_server(repository, server)  # type: ignore[no-untyped-call]
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield Settings(exchange_dir=tmp_path, triton=TritonSettings(grpc_port=port, http_port=1))
-    server.stop(0).wait()
+def test_the_secret_is_sent_where_there_is_one(elsewhere: Settings, asked: list[dict[str, str]]) -> None:
+    TritonStore(elsewhere).command("load", "ml_rec")
+    elsewhere.repository_key_file.parent.mkdir(parents=True)
+    elsewhere.repository_key_file.write_text("hush\n")
+    TritonStore(elsewhere).command("load", "ml_rec")
+    assert asked == [{}, {"triton-grpc-protocol-recsys-repository-key": "hush"}]
 
 
-def test_the_secret_is_sent_where_there_is_one(served: Settings, repository: Repository) -> None:
-    TritonStore(served).command("load", "ml_rec")
-    served.repository_key_file.parent.mkdir(parents=True)
-    served.repository_key_file.write_text("hush\n")
-    TritonStore(served).command("load", "ml_rec")
-    assert repository.keys == [None, "hush"]
-
-
-def test_models_are_loaded_and_unloaded_by_grpc(served: Settings, repository: Repository) -> None:
-    TritonStore(served).command("load", "ml_rec")
-    TritonStore(served).command("unload", "ml_rec")
-    assert repository.told == [("load", "ml_rec"), ("unload", "ml_rec")]
-
-
-def test_what_cannot_be_loaded_is_told_with_the_reason(served: Settings) -> None:
+def test_what_cannot_be_loaded_is_told_with_the_reason(elsewhere: Settings, asked: list[dict[str, str]]) -> None:
     with pytest.raises(CheckError, match=r"cannot load ml_rec_62: failed to load 'ml_rec_62'"):
-        TritonStore(served).command("load", "ml_rec_62")
+        TritonStore(elsewhere).command("load", "ml_rec_62")
