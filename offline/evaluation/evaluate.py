@@ -41,7 +41,7 @@ from offline.evaluation import replay, served
 from offline.evaluation.live import expect_release, server_answers
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import SHOWN, Answers, Holdout
-from offline.evaluation.report import HEADLINES, SITTING, check, clock_table, later, per_user, plain, report
+from offline.evaluation.report import HEADLINES, check, per_user, plain, report
 from offline.evaluation.served import EASE, POPULARITY, baselines
 from offline.readers import read_with_holdout, recorded_rows
 from offline.step_runner import run_steps
@@ -75,15 +75,11 @@ def evaluate(
             "RECSYS_TRAIN_ON_EVENTS=false make offline trains without them.",
             recorded,
         )
-    exactly = partial(served.answers, settings)
     with timed("answers of exact search", seconds):
-        exact = exactly(holdout)
-    answers = exact
+        answers = exact = served.answers(settings, holdout)
     if ask:
         with timed("answers of the server", seconds):
             answers = ask(holdout)
-    with timed("answers at other times", seconds):
-        moved = {when: (at, (ask or exactly)(at)) for when, at in later(holdout).items()}
     with timed("baselines", seconds):
         systems = baselines(holdout, SHOWN)
     if source and name != SOURCE.name:
@@ -103,12 +99,6 @@ def evaluate(
             **({"trained on events of servers": recorded} if recorded else {}),
             "seconds": seconds,
             **({"live against exact": live_against_exact(holdout, answers, exact)} if ask else {}),
-            "clock": clock_table(
-                {
-                    when: (at, {"recall": found_then.fused, "ranked": found_then.ranked})
-                    for when, (at, found_then) in {SITTING: (holdout, answers), **moved}.items()
-                }
-            ),
             **found,
         }
     )

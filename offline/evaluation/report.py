@@ -1,14 +1,12 @@
-"""Report on several recommenders as JSON: metrics, funnel, slices, the same at other times, thresholds.
+"""Report on several recommenders as JSON: metrics, funnel, slices, thresholds.
 
-Their lists come from artifacts or from a running server. `clock_table` requests the same targets in the sitting (as of
-the second of the first held-out rating, when most users are in the middle of rating films), an hour later and now.
-`check` holds the default recipe to its thresholds: `make evaluate` and `make evaluate-offline` fail below them.
+Their lists come from artifacts or from a running server. `check` holds the default recipe to its thresholds: `make
+evaluate` and `make evaluate-offline` fail below them.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -17,7 +15,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import BREAK_S
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.steps import StepError
 from offline.evaluation import metrics
@@ -214,39 +211,6 @@ def _ranks_of(lists: Lists, order: Lists) -> Floats:
     table = sp.csr_matrix((ranks[there], (rows[there], order[there])), shape=(len(order), width))
     found = sp.csr_matrix(table[np.arange(len(lists))[:, None], lists]).toarray()
     return np.where(found > 0, found, order.shape[1] + 1)
-
-
-# --- the same targets at other times ---
-
-SITTING, HOUR_LATER, NOW = "in the sitting", "an hour later", "now"
-EVERYBODY = "all"
-ROWS = ("first of its second", "returning")  # slices of the holdout
-MEASURES = ("recall@200", "recall@50", "ndcg@50")
-
-
-def later(holdout: Holdout) -> dict[str, Holdout]:
-    """The holdout with requests an hour later, and now."""
-    now = np.full_like(holdout.times, int(time.time()))
-    return {HOUR_LATER: holdout.asked_at(holdout.times + BREAK_S), NOW: holdout.asked_at(now)}
-
-
-def clock_table(holdouts: Mapping[str, tuple[Holdout, Mapping[str, Lists]]]) -> dict[str, Any]:
-    """Everybody or a slice -> system -> when -> how many users, and means.
-
-    Args:
-        holdouts: when -> the holdout with requests then, and each system's lists.
-    """
-    found: dict[str, Any] = {row: {} for row in (EVERYBODY, *ROWS)}
-    for when, (holdout, systems) in holdouts.items():
-        inside = {EVERYBODY: np.ones(holdout.past.n_users, dtype=bool)} | {row: holdout.slices[row] for row in ROWS}
-        for name, lists in systems.items():
-            values = per_user(holdout.relevance, holdout.judged(lists))
-            for row, users in inside.items():
-                kept = {m: np.where(users, values[m], np.nan) for m in MEASURES if m in values}
-                means = {metric: metrics.mean(value, resamples=1) for metric, value in kept.items()}
-                counted = {"users": max((mean.users for mean in means.values()), default=0)}
-                found[row].setdefault(name, {})[when] = counted | {m: mean.mean for m, mean in means.items()}
-    return found
 
 
 # --- thresholds ---

@@ -1,10 +1,12 @@
-"""The recipe with other seeds, at one moment for all users, and on everybody's last rating.
+"""The recipe with other seeds, at one moment for all users, at other times, and on everybody's last rating.
 
 Run:  make evaluate-seeds   three seeds on the last ten: how much of a figure is chance. The recipe's own is read from
                             the artifacts, for the others everything is fitted here (a quarter of an hour)
       make evaluate-global  the split per user lets a model learn from what other users did later. Here everything is
                             fitted on ratings before one time T; targets are the first ten ratings from T on of each
                             user who had rated something before (ten minutes)
+      make evaluate-clock   the same targets in the sitting (as of the second of the first held-out rating, when most
+                            users are in the middle of rating films), an hour later and now (some minutes)
       make evaluate-last    the last rating, liked or not, as papers measure it. Nothing is fitted: the models do not
                             know the nine ratings before it, only the histories hold them. Once the request names its
                             time, and sees what happened strictly before that second. Once the time is withheld, as it
@@ -12,12 +14,13 @@ Run:  make evaluate-seeds   three seeds on the last ten: how much of a figure is
                             file, and the request comes a second after the newest of it (two minutes)
 
 Reads:  the artifacts of `make offline`
-Writes: pic/figures/evaluation_{seeds,global,last}.json (of another recipe than the default: with its name)
+Writes: pic/figures/evaluation_{seeds,global,clock,last}.json (of another recipe than the default: with its name)
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -27,6 +30,7 @@ import scipy.sparse as sp
 from rich.console import Console
 
 from data_exchange_center.as_of import happened
+from data_exchange_center.channels import BREAK_S
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.frozen import Frozen
 from data_exchange_center.history import History
@@ -38,7 +42,7 @@ from offline.evaluation import metrics, replay, served
 from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import SHOWN, Holdout
-from offline.evaluation.report import EVERYBODY, SITTING, clock_table, later, plain, summary
+from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.served import State, baselines
 from offline.models.stages import ranker_of_lists
 from offline.readers import read_with_holdout
@@ -112,27 +116,72 @@ def at_one_moment(settings: Settings) -> dict[str, Any]:
     per_user = replay.hold_out(data, rule)
     answers = served.answers(settings, per_user)
     one = {**baselines(per_user, SHOWN), "recall": answers.fused, "ranked": answers.ranked}
-    time = int(np.quantile(data.times, BEFORE))
-    holdout = holdout_at(data, time, rule.longest)
+    moment = int(np.quantile(data.times, BEFORE))
+    holdout = holdout_at(data, moment, rule.longest)
     stages = fit_stages(holdout.past, inputs, recipe)
     fitted = systems(stages, EvalRequests(holdout, inputs), recipe)
     asked = {when: (at, systems(stages, EvalRequests(at, inputs), recipe)) for when, at in later(holdout).items()}
-    split, moment = (
+    split, other = (
         {name: summary(cut, lists) for name, lists in found.items()}
         for cut, found in ((per_user, one), (holdout, {**baselines(holdout, SHOWN), **fitted}))
     )
     return {
         **head("make evaluate-global", settings, recipe, holdout),
-        "time": time,
-        "ratings before": int(happened(data.times, time).sum()),
+        "time": moment,
+        "ratings before": int(happened(data.times, moment).sum()),
         "returning users": int((holdout.slices["returning"] & (np.diff(holdout.relevance.indptr) > 0)).sum()),
         "clock": {EVERYBODY: clock_table({SITTING: (holdout, fitted), **asked})[EVERYBODY]},
-        "table": moment,
+        "table": other,
         "per user": split,
         "gap": {
-            name: {metric: moment[name][metric] - value for metric, value in row.items()} for name, row in split.items()
+            name: {metric: other[name][metric] - value for metric, value in row.items()} for name, row in split.items()
         },
     }
+
+
+# --- The same targets at other times
+
+
+SITTING, HOUR_LATER, NOW = "in the sitting", "an hour later", "now"
+EVERYBODY = "all"
+ROWS = ("first of its second", "returning")  # slices of the holdout
+MEASURES = ("recall@200", "recall@50", "ndcg@50")
+
+
+def later(holdout: Holdout) -> dict[str, Holdout]:
+    """The holdout with requests an hour later, and now."""
+    now = np.full_like(holdout.times, int(time.time()))
+    return {HOUR_LATER: holdout.asked_at(holdout.times + BREAK_S), NOW: holdout.asked_at(now)}
+
+
+def clock_table(holdouts: Mapping[str, tuple[Holdout, Mapping[str, Lists]]]) -> dict[str, Any]:
+    """Everybody or a slice -> system -> when -> how many users, and means.
+
+    Args:
+        holdouts: when -> the holdout with requests then, and each system's lists.
+    """
+    found: dict[str, Any] = {row: {} for row in (EVERYBODY, *ROWS)}
+    for when, (holdout, lists_of) in holdouts.items():
+        inside = {EVERYBODY: np.ones(holdout.past.n_users, dtype=bool)} | {row: holdout.slices[row] for row in ROWS}
+        for name, lists in lists_of.items():
+            values = per_user(holdout.relevance, holdout.judged(lists))
+            for row, users in inside.items():
+                kept = {m: np.where(users, values[m], np.nan) for m in MEASURES if m in values}
+                means = {metric: metrics.mean(value, resamples=1) for metric, value in kept.items()}
+                counted = {"users": max((mean.users for mean in means.values()), default=0)}
+                found[row].setdefault(name, {})[when] = counted | {m: mean.mean for m, mean in means.items()}
+    return found
+
+
+def at_other_times(settings: Settings) -> dict[str, Any]:
+    """Recall's order and the ranker's, in the sitting, an hour later and now."""
+    inputs = read_with_holdout(settings)
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    found = {}
+    for when, at in {SITTING: holdout, **later(holdout)}.items():
+        answers = served.answers(settings, at)
+        found[when] = at, {"recall": answers.fused, "ranked": answers.ranked}
+    return {**head("make evaluate-clock", settings, settings.recipe, holdout), "clock": clock_table(found)}
 
 
 # --- The last rating
@@ -189,19 +238,24 @@ def of_the_last(settings: Settings) -> dict[str, Any]:
 
 def main(settings: Settings, what: str) -> None:
     release_of_artifacts(settings)  # that they are of one run
-    if what != "last":
+    if what in ("seeds", "global"):
         ranker_of_lists(settings.recipe)  # before minutes are spent
-    found = plain({"seeds": by_seed, "global": at_one_moment, "last": of_the_last}[what](settings))
+    found = plain(
+        {"seeds": by_seed, "global": at_one_moment, "clock": at_other_times, "last": of_the_last}[what](settings)
+    )
     write(found, settings, f"evaluation_{what}")
     if what == "seeds":
         rows = found["systems"].items()
         means = {name: {metric: value["mean"] for metric, value in row.items()} for name, row in rows}
         found |= {"users": len(found["seeds"]), "table": means}
+    if what == "clock":
+        everybody = found["clock"][EVERYBODY]
+        found["table"] = {f"{name}, {when}": row for name, rows in everybody.items() for when, row in rows.items()}
     show(found, Console())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("seeds", "global", "last"))
+    parser.add_argument("what", choices=("seeds", "global", "clock", "last"))
     given = parser.parse_args()
     run(lambda settings: main(settings, given.what))

@@ -157,12 +157,6 @@ def synthesis(figure: Figure) -> str:
     return shown(figure, head, rows)
 
 
-EXPLAINED = (
-    "An answer takes {plain} ms, with what recall found {recall}, explained {explained}: {times} times as long, "
-    "medians of requests in turns."
-)
-
-
 @block("answer", "demo.json")
 def answer(figure: Figure) -> str:
     """A real answer, its list cut short."""
@@ -181,7 +175,10 @@ def explained(figure: Figure) -> str:
     """One item's explanation and one item's absence, their lists cut short, and what it costs to explain."""
     one, lost, ms = (figure["explained"], figure["why_not"], figure["ms"])
     parts = [f'"{name}": {_cut_short(part)}' for name, part in one.items()]
-    cost = EXPLAINED.format(**ms, times=f"{ms['explained'] / ms['plain']:.1f}")
+    cost = (
+        f"An answer takes {ms['plain']} ms, with what recall found {ms['recall']}, explained {ms['explained']}: "
+        f"{ms['explained'] / ms['plain']:.1f} times as long, medians of requests in turns."
+    )
     example = "{" + ",\n ".join(parts) + "}\n\n" + json.dumps(lost, ensure_ascii=False)[:-1] + ", …}"
     return f"```\n{example}\n```\n\n{cost} {measured(figure)}"
 
@@ -191,51 +188,23 @@ def _cut_short(part: object) -> str:
     return json.dumps(part, ensure_ascii=False).replace("}]", "}, …]")
 
 
-SPEED = (
-    "From an event's acknowledgement to an answer that knows it, under {rate} requests/s: p50 {p50} ms, p99 {p99} ms"
-    " ({events} events). In batches of {batch}: {per_s} events/s ({sent} events)."
-)
-
-
 @block("event_speed", "events.json")
 def speed(figure: Figure) -> str:
     """Time from an event to an answer that knows it, and events per second."""
     changed, batches = (figure["changed answer"], figure["batches"])
-    said = SPEED.format(
-        rate=f"{changed['requests_per_s']:g}",
-        p50=changed["p50_ms"],
-        p99=changed["p99_ms"],
-        events=changed["events"],
-        batch=batches["batch"],
-        per_s=f"{batches['events_per_s']:,}",
-        sent=f"{batches['events']:,}",
+    return (
+        f"From an event's acknowledgement to an answer that knows it, under {changed['requests_per_s']:g} requests/s: "
+        f"p50 {changed['p50_ms']} ms, p99 {changed['p99_ms']} ms ({changed['events']} events). In batches of "
+        f"{batches['batch']}: {batches['events_per_s']:,} events/s ({batches['events']:,} events). {measured(figure)}"
     )
-    return f"{said} {measured(figure)}"
 
 
 SOURCE = "source.json"
-
-
-SOAKED = (
-    "{minutes} minutes at {rate} requests/s, {switches} release switches: {requests} requests, {errors} errors, "
-    "{degraded} degraded, p99 {p99} ms."
-)
-
-
 SAME_SERVICES = "Both servers used the same services."
-
-
 OWN_SERVICES = "Each server had services of its own."
-
-
 WATERFALL_PICTURE = "One request stage by stage; what each stage waits and what each process costs, by load"
-
-
 SHED_PICTURE = "Goodput, what is turned away, and the latency of accepted requests, by load"
-
-
 COUNTS = ("answered", "degraded", "refused")
-FIRST = "The first {requests} requests after each of {starts} starts, at {rate} a second."
 
 
 @block("serving", "serving.json")
@@ -302,15 +271,12 @@ def waterfall(figure: Figure) -> str:
                 alone["processor_ms"].get(stage),
             )
         )
-    named = "{share} with {in_flight} in flight"
-    shares = ", ".join(
-        named.format(share=f"{lv['own_share_of_processor']:.0%}", in_flight=lv["in_flight"]) for lv in levels
+    shares = ", ".join(f"{lv['own_share_of_processor']:.0%} with {lv['in_flight']} in flight" for lv in levels)
+    note = (
+        f"A single request takes {figure['p50_over_chain']} times its slowest chain of bare calls "
+        f"({figure['bare_ms']['chain']} ms). Our own server's share of the processor time: {shares}."
     )
-    ratio = "A single request takes {ratio} times its slowest chain of bare calls ({chain} ms)."
-    said = ratio.format(ratio=figure["p50_over_chain"], chain=figure["bare_ms"]["chain"])
-    share = f"Our own server's share of the processor time: {shares}."
-    picture = f"![{WATERFALL_PICTURE}](pic/waterfall.png)"
-    return f"{picture}\n\n{table(head, rows)}\n\n{said} {share} {measured(figure)}"
+    return f"![{WATERFALL_PICTURE}](pic/waterfall.png)\n\n{shown(figure, head, rows, note)}"
 
 
 @block("shed", "shed.json")
@@ -321,10 +287,9 @@ def shed(figure: Figure) -> str:
         (f"{p['factor']:g}", *(f"{p[key]:.0%}" for key in ("goodput", "shed", "degraded")), p["p50_ms"], p["p99_ms"])
         for p in figure["points"]
     ]
-    best = "Best rate: {rate} requests/s; loads are times that, goodput a share of it."
-    said = best.format(rate=figure["best"]["requests_per_s"])
-    picture = f"![{SHED_PICTURE}](pic/shed.png)"
-    return f"{picture}\n\n{table(head, rows)}\n\n{said} {measured(figure)}"
+    best = figure["best"]["requests_per_s"]
+    note = f"Best rate: {best} requests/s; loads are times that, goodput a share of it."
+    return f"![{SHED_PICTURE}](pic/shed.png)\n\n{shown(figure, head, rows, note)}"
 
 
 @block("soak", "soak.json")
@@ -333,16 +298,12 @@ def soak(figure: Figure) -> str:
     head = ("process", "MB after the warm-up", "MB at the end", "threads at most", "open files at most")
     keys = ("rss_mb", "rss_mb_at_end", "threads_at_most", "open_files_at_most")
     rows = [(each["process"], *(each[key] for key in keys)) for each in figure["processes"]]
-    said = SOAKED.format(
-        minutes=f"{figure['minutes']:g}",
-        rate=f"{figure['requests_per_s']:g}",
-        switches=figure["switches"],
-        requests=f"{figure['requests']:,}",
-        errors=sum(figure["errors"].values()),
-        degraded=figure["degraded"],
-        p99=figure["p99_ms"],
+    note = (
+        f"{figure['minutes']:g} minutes at {figure['requests_per_s']:g} requests/s, {figure['switches']} release "
+        f"switches: {figure['requests']:,} requests, {sum(figure['errors'].values())} errors, {figure['degraded']} "
+        f"degraded, p99 {figure['p99_ms']} ms."
     )
-    return shown(figure, head, rows, said)
+    return shown(figure, head, rows, note)
 
 
 @block("cold_start", "cold_start.json")
@@ -354,8 +315,9 @@ def cold_start(figure: Figure) -> str:
         for name, found in figure["warm_up"].items()
     ]
     requests = next(iter(figure["warm_up"].values()))["requests"] // figure["rounds"]
-    said = FIRST.format(requests=requests, starts=figure["rounds"], rate=f"{figure['requests_per_s']:g}")
-    return shown(figure, head, rows, said)
+    rate = f"{figure['requests_per_s']:g} a second"
+    note = f"The first {requests} requests after each of {figure['rounds']} starts, at {rate}."
+    return shown(figure, head, rows, note)
 
 
 @block("scale", "scale.json")
@@ -401,23 +363,13 @@ def index_growth(figure: Figure) -> str:
 
 
 FILE = "large_catalogues.json"
-
-
 LARGE_METRICS = {"recall@200": "recall@200", "ndcg@50": "NDCG@50"}
-
-
 KINDS = {"tower": "softmax over a sample of {size} items", "ease": "{size} eigenvectors"}
-
-
 FULL = {"tower": "softmax over all items", "ease": "whole inverse"}
-
-
 LOST = (
     "On {ratings} of {users} users, {items} items. Alone: what the channel finds by itself; fused: with the other one"
     " in full. In brackets the paired difference to the full way, in thousandths, with its 95 % interval."
 )
-
-
 TAKEN = (
     "Processor seconds of one batch of the tower (512 requests, their gradients and the optimizer's step), or of all "
     "of EASE; peak memory of the process, some 1,000 MB of it before anything is fitted."

@@ -20,25 +20,15 @@ NAMES = {
     "recall": "fused recall",
     "ranked": "fused recall and ranker",
 }
-
-
 METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
-
-
 RETURNING = "returning: recall@200"
-
-
 HEADLINE = {
     "popularity": "the most liked films, for everybody",
     "EASE": "EASE, an item-item model",
     "source: ranked": "recipe `source`",
     "default: ranked": "recipe `default`",
 }
-
-
 SLICED = ("popularity", "EASE", "source: ranked", "default: ranked")
-
-
 SLICES = {
     "returning": "back after an hour or more",
     "same session": "in the same session",
@@ -214,8 +204,6 @@ def paired(found: Figure) -> str:
 
 
 PUBLISHED = "leave_one_out_published.json"
-
-
 CLOCKED = {
     "all": "all users",
     "first of its second": "whose first held-out rating is the first of its second",
@@ -224,7 +212,7 @@ CLOCKED = {
 }
 
 
-@block("clock", "evaluation.json")
+@block("clock", "evaluation_clock.json")
 def clock(figure: Figure) -> str:
     """The same targets requested at three times; last, those of the split at one moment for all."""
     clock = dict(figure["clock"])
@@ -330,26 +318,6 @@ def _kept(found: Mapping[str, Any]) -> str:
 
 
 FUSION = "the best fusion of them"
-
-
-SETTINGS = "{tried} settings"
-
-
-MORE = "{tried} settings, more to try"
-
-
-TABLE = (
-    "{users} users. In brackets: 95 % intervals of the paired difference. Settings were chosen by their NDCG@50 on "
-    "the ten before the last ten. Seconds are those of the one training of the chosen setting, on {machines}."
-)
-
-
-SO_FAR = "Not fully tuned yet, and so perhaps weaker than they could be: {rivals}."
-
-
-NOT_YET = "Not measured yet: {rivals}."
-
-
 EXPECTED = (
     "popularity",
     "popularity of the last days",
@@ -375,20 +343,22 @@ def rivals(figure: Figure) -> str:
             *_values(row),
             _change(row["to the recipe"]),
             _trained(row["seconds"]),
-            (SETTINGS if row["searched"] else MORE).format(tried=row["settings tried"]),
+            f"{row['settings tried']} settings{'' if row['searched'] else ', more to try'}",
         )
         for name, row in there.items()
     ]
     rows += [(name, *_values(row), "", "", "") for name, row in figure["references"].items()]
     machines = ", ".join(sorted({row["machine"] for row in there.values()}))
-    notes = [TABLE.format(users=f"{figure['users']:,}", machines=machines)]
-    for note, names in (
-        (SO_FAR, [name for name, row in there.items() if not row["searched"]]),
-        (NOT_YET, [name for name in EXPECTED if name not in there]),
-    ):
-        if names:
-            notes.append(note.format(rivals=", ".join(names)))
-    return shown(figure, head, rows, f"{' '.join(notes)}")
+    note = (
+        f"{figure['users']:,} users. In brackets: 95 % intervals of the paired difference. Settings were chosen by "
+        "their NDCG@50 on the ten before the last ten. Seconds are those of the one training of the chosen setting, on "
+        f"{machines}."
+    )
+    if names := ", ".join(name for name, row in there.items() if not row["searched"]):
+        note += f" Not fully tuned yet, and so perhaps weaker than they could be: {names}."
+    if names := ", ".join(name for name in EXPECTED if name not in there):
+        note += f" Not measured yet: {names}."
+    return shown(figure, head, rows, note)
 
 
 def _values(row: Mapping[str, Any]) -> list[str]:
@@ -401,15 +371,7 @@ def _change(found: Mapping[str, Any]) -> str:
 
 
 def _trained(seconds: float) -> str:
-    if seconds < 100:
-        return "{seconds} s".format(seconds=f"{seconds:.0f}")
-    return "{minutes} min".format(minutes=f"{seconds / 60:.0f}")
-
-
-REPLAYED = (
-    "{users} users, {events} liked events, one after the other; means over users. Strangers: recall@50 of what a user"
-    " liked in the held-out part, by how many of the events before it the server had ({strangers} users)."
-)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 @block("live_events", "evaluation_live_events.json")
@@ -424,12 +386,12 @@ def live_events(figure: Figure) -> str:
     strangers = figure["strangers"]
     values = [span(found) for found in strangers.values()]
     by_number = table(("events of a stranger", *strangers), [("recall@50", *values)])
-    said = REPLAYED.format(
-        users=f"{figure['users']:,}",
-        events=f"{figure['replay']['told at once']['events']:,}",
-        strangers=f"{next(iter(strangers.values()))['users']:,}",
+    note = (
+        f"{figure['users']:,} users, {figure['replay']['told at once']['events']:,} liked events, one after the other; "
+        "means over users. Strangers: recall@50 of what a user liked in the held-out part, by how many of the events "
+        f"before it the server had ({next(iter(strangers.values()))['users']:,} users)."
     )
-    return f"{replay}\n\n{by_number}\n\n{said} {measured(figure)}"
+    return f"{replay}\n\n{by_number}\n\n{note} {measured(figure)}"
 
 
 @block("degraded", "degraded.json")
@@ -437,15 +399,7 @@ def degraded(figure: Figure) -> str:
     """Metrics of degraded answers."""
     metrics = [*next(iter(figure["cases"].values()))]
     rows = [(case, *(f"{found[name]:.4f}" for name in metrics)) for case, found in figure["cases"].items()]
-    users = "{count} users.".format(count=figure["users"])
-    return shown(figure, ("away", *metrics), rows, users)
-
-
-SAID = (
-    "Split: the gain of a user's liked items. Interleaved: the preference for the second arm. In brackets the 95 % "
-    "interval, which holds at any time. {users} users, one request each in every experiment. Assigned again, {wrong} "
-    "of {redealt} A/A experiments ever left zero out."
-)
+    return shown(figure, ("away", *metrics), rows, f"{figure['users']} users.")
 
 
 @block("experiments", "experiments.json")
@@ -464,8 +418,12 @@ def experiments(figure: Figure) -> str:
         rows.append((f"{name}, {kind}", arms, users, interval, _decided(result["path"]) or "never"))
     head = ("experiment", "arms", "users of each", "difference or preference", "decided after")
     redealt = figure["redealt"]
-    said = SAID.format(users=f"{figure['users']:,}", wrong=redealt["ever excluding 0"], redealt=redealt["experiments"])
-    return shown(figure, head, rows, said)
+    note = (
+        "Split: the gain of a user's liked items. Interleaved: the preference for the second arm. In brackets the 95 % "
+        f"interval, which holds at any time. {figure['users']:,} users, one request each in every experiment. Assigned "
+        f"again, {redealt['ever excluding 0']} of {redealt['experiments']} A/A experiments ever left zero out."
+    )
+    return shown(figure, head, rows, note)
 
 
 def _decided(path: Figure) -> str:
@@ -477,15 +435,6 @@ def _decided(path: Figure) -> str:
 
 
 MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novelty", "calibration error")
-
-
-COST = (
-    "By validation {chosen} is the largest value that costs less than 1 %; on the last ten it costs {cost} of the "
-    "NDCG@50 ({low} to {high}). {users} users, lists of {asked} items; re-ranking takes {p50} ms, p99 {p99} ms."
-)
-
-
-FOR = "Each at the strength, between those that were tried, that costs 1 % of the NDCG@50. {users} users."
 
 
 @block("diversity", "diversity.json")
@@ -504,16 +453,13 @@ def diversity(figure: Figure) -> str:
         for value, row in rows.items()
     ]
     change = rows[f"{figure['chosen']:g}"]["change"]
-    said = COST.format(
-        chosen=f"{figure['chosen']:g}",
-        cost=_cost(change["difference"], first),
-        low=_cost(change["high"], first),
-        high=_cost(change["low"], first),
-        users=f"{figure['users']:,}",
-        asked=figure["asked"],
-        **{name: f"{ms:.2f}" for name, ms in figure["ms"].items()},
+    cost, low, high = (_cost(change[name], first) for name in ("difference", "high", "low"))
+    note = (
+        f"By validation {figure['chosen']:g} is the largest value that costs less than 1 %; on the last ten it costs "
+        f"{cost} of the NDCG@50 ({low} to {high}). {figure['users']:,} users, lists of {figure['asked']} items; "
+        f"re-ranking takes {figure['ms']['p50']:.2f} ms, p99 {figure['ms']['p99']:.2f} ms."
     )
-    return shown(figure, head, lines, said)
+    return shown(figure, head, lines, note)
 
 
 @block("diversity_ways", "tune_diversity.json")
@@ -524,8 +470,8 @@ def ways(figure: Figure) -> str:
     lines = [
         (name, *(None if row is None else f"{row[measure]:.3f}" for measure in MEASURES)) for name, row in found.items()
     ]
-    said = FOR.format(users=f"{figure['users']:,}")
-    return shown(figure, ("way", *MEASURES), lines, said)
+    each = "Each at the strength, between those that were tried, that costs 1 % of the NDCG@50."
+    return shown(figure, ("way", *MEASURES), lines, f"{each} {figure['users']:,} users.")
 
 
 def _mean(value: Any) -> float:
@@ -537,13 +483,6 @@ def _cost(difference: float, first: Figure) -> str:
     return f"{round(-difference / first['ndcg@50']['mean'], 3) + 0:.1%}"
 
 
-NOTE = (
-    "Differences of the NDCG@50, in thousandths, to the recipe as it is: of the fused lists ({recall}) for what "
-    "recall is made of, of the ranked ones ({ranked}) for `candidates` and the ranker. * p < .05 of the paired "
-    "difference, ** p < .001. {users} users."
-)
-
-
 @block("tune_recipe", "tune_recipe.json")
 def tuned(figure: Figure) -> str:
     """One line a number: what was tried instead, and what that changes."""
@@ -553,7 +492,11 @@ def tuned(figure: Figure) -> str:
         rows.setdefault((row["part"], row["setting"]), []).append(said)
     lines = [(part, f"`{setting}`", ", ".join(said)) for (part, setting), said in rows.items()]
     own = {stage: f"{found['ndcg@50']:.4f}" for stage, found in figure["as it is"].items()}
-    note = NOTE.format(**{"recall": "-", "ranked": "-", **own}, users=f"{figure['users']:,}")
+    note = (
+        "Differences of the NDCG@50, in thousandths, to the recipe as it is: of the fused lists "
+        f"({own.get('recall', '-')}) for what recall is made of, of the ranked ones ({own.get('ranked', '-')}) for "
+        f"`candidates` and the ranker. * p < .05 of the paired difference, ** p < .001. {figure['users']:,} users."
+    )
     head = ("part", "number", "other values")
     return shown(figure, head, lines, note)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offline.models.deepfm import DeepFM, DeepFMConfig
-from offline.models.kinds import ScoringModel, load_ranker, weights_to_bytes
+from offline.models.kinds import load_ranker, weights_to_bytes
 
 CONFIG = DeepFMConfig(
     wide=(5, 7), narrow=(3, 4), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8, 4), dropout=0.5
@@ -81,24 +79,3 @@ def test_weights_travel_as_bytes() -> None:
 def test_weights_of_another_shape_are_refused() -> None:
     with pytest.raises(RuntimeError, match="size mismatch"):
         load_ranker(weights_to_bytes(random_model()), CONFIG.model_copy(update={"wide": (6, 7)}).model_dump())
-
-
-def test_onnx_answers_the_same_for_every_batch_size(tmp_path: Path) -> None:
-    model = ScoringModel(random_model()).eval()
-    torch.onnx.export(
-        model,
-        (random_rows(2),),
-        tmp_path / "model.onnx",
-        input_names=["ml_input"],
-        output_names=["ml_output"],
-        dynamic_shapes=({0: torch.export.Dim("rows")},),
-        dynamo=True,
-        opset_version=18,
-        verbose=False,
-    )
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    for n in (1, 2, 256):
-        rows = random_rows(n, n)
-        (found,) = session.run(None, {"ml_input": rows.numpy()})
-        with torch.no_grad():
-            np.testing.assert_allclose(found, model(rows).numpy(), atol=1e-6)

@@ -128,20 +128,6 @@ def test_chances_grow_with_what_is_liked_and_add_up_to_the_size() -> None:
     assert chances(np.zeros(ITEMS), 4)[1:] == pytest.approx(4 / (ITEMS - 1))
 
 
-def test_each_item_is_drawn_as_often_as_its_chance_says() -> None:
-    chance, rng = chances(LIKED, 5), np.random.default_rng(0)
-    counts = np.zeros(ITEMS)
-    for _ in range(5000):
-        counts[drawn(chance, rng)] += 1
-    assert counts / 5000 == pytest.approx(chance, abs=0.03)
-    assert drawn(chance, np.random.default_rng(1)).tolist() == drawn(chance, np.random.default_rng(1)).tolist()
-
-
-def test_what_is_not_in_the_sample_is_not_left_out_of_it() -> None:
-    rows, positions = within(np.array([0, 3, 7]), (np.array([0, 1, 1, 2]), np.array([7, 3, 4, 9])))
-    assert (rows.tolist(), positions.tolist()) == ([0, 1], [2, 1])
-
-
 def test_a_sample_of_nothing_leaves_the_targets_among_themselves() -> None:
     users, items, bias = inputs()
     loss = sampled(users, items, bias, np.array([0]), np.ones(ITEMS))

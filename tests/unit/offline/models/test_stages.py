@@ -12,7 +12,6 @@ import torch
 from data_exchange_center.channels import Channel
 from data_exchange_center.features import one_hot
 from data_exchange_center.recipes import (
-    DEFAULT,
     SOURCE,
     EaseRecipe,
     ListRankerRecipe,
@@ -185,8 +184,3 @@ def test_a_ranker_reorders_what_was_recalled(inputs: Inputs) -> None:
 def test_what_is_no_list_ranker_is_one_sentence() -> None:
     with pytest.raises(StepError, match="'deepfm' is not trained on lists"):
         ranker_of_lists(SOURCE)
-
-
-def test_the_default_has_what_a_list_ranker_needs() -> None:
-    assert isinstance(DEFAULT.ranker, ListRankerRecipe)
-    assert pd.Series([channel.name for channel in DEFAULT.recall.channels]).is_unique

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.channels import BREAK_S, Requests
 from data_exchange_center.features import DenseFeature, Encoded, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import candidate_columns
@@ -21,7 +20,6 @@ from offline.data.lists import Lists, StoredFeatures, recall_lists
 from offline.data.requests import Points, request_points, requests_at
 from offline.data.sequences import Inputs, Sequences
 from offline.models import ease
-from offline.models import tower as training
 from offline.models.list_ranker import ListRanker, Tables, crossed_log_odds, similarities
 from offline.models.tower import Tower, TowerShape, target_weights, train_tower
 from offline.models.training import ranked, train_on_lists
@@ -129,15 +127,6 @@ def share_found(data: Sequences, tower: Tower) -> float:
     return float((best[:, None] == following).any(axis=1).mean())
 
 
-def test_a_catalogue_that_is_not_larger_is_never_sampled(data: Sequences, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = fitted(data, RECIPE.model_copy(update={"epochs": 1})).state_dict()
-    for name in ("chances", "drawn", "sampled_item_loss"):
-        monkeypatch.setattr(training, name, lambda *_, name=name: pytest.fail(name))
-    assert RECIPE.sampled_beyond > ITEMS
-    found = fitted(data, RECIPE.model_copy(update={"epochs": 1, "sampled_beyond": ITEMS})).state_dict()
-    assert all(torch.equal(weights, expected[name]) for name, weights in found.items())
-
-
 def test_a_sample_of_all_items_trains_the_tower_that_all_items_train(data: Sequences) -> None:
     recipe = RECIPE.model_copy(update={"epochs": 2})
     everything = recipe.model_copy(update={"sampled_beyond": ITEMS - 1, "sampled_items": ITEMS})
@@ -181,14 +170,6 @@ def test_a_target_weighs_less_of_an_active_user_and_among_many() -> None:
     assert weights(0.2, 1.0) == pytest.approx([2**-0.2, 0.5, 0.125, 0.5])
 
 
-def test_the_tower_is_trained_with_these_weights(data: Sequences) -> None:
-    def losses(request_balance: float) -> list[float]:
-        recipe = RECIPE.model_copy(update={"epochs": 1, "request_balance": request_balance})
-        return train_tower(data.select(data.users != 5), GENRES, PROFILES, CARDINALITIES, STARS, recipe, TOWER_LAGS)[1]
-
-    assert losses(0.0) != losses(1.0)
-
-
 def test_a_tower_begins_with_the_rows_that_there_are() -> None:
     shape = TowerShape(items=3, genres=2, profile=(), dim=4)
     tower = Tower(shape, GENRES[:4], np.zeros(4, np.float32))
@@ -200,13 +181,6 @@ def test_a_tower_begins_with_the_rows_that_there_are() -> None:
     assert rows.nonzero().tolist() == [[0, 2, 0], [0, 2, 1], [0, 2, 2]]
     assert items[1].tolist() == [8, 8, 8, before[1][1, 3]]
     assert torch.equal(items[2:], before[1][2:])
-
-
-def test_same_seed_same_weights(data: Sequences) -> None:
-    recipe = RECIPE.model_copy(update={"epochs": 1})
-    one, two = (fitted(data, recipe).channel("tower", TRAINED) for _ in range(2))
-    assert np.array_equal(one.rows, two.rows)
-    assert np.array_equal(one.item_vectors(), two.item_vectors())
 
 
 def test_a_profile_value_that_nobody_knows_adds_nothing(tower: Tower) -> None:
@@ -237,11 +211,6 @@ def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path) ->
     shorter = pa.array([[1], *[[1, 2]] * (len(lists) - 1)], pa.list_(pa.int32()))
     with pytest.raises(ValueError, match="differ in size"):
         Lists.of_table(table.set_column(table.column_names.index("events"), "events", shorter), data.userids)
-
-
-def test_a_table_with_other_columns_is_not_written(data: Sequences, lists: Lists, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="ages"):
-        artifacts.LISTS.write(tmp_path, lists.table(data.userids).drop_columns("ages"))
 
 
 def test_lists_hold_nothing_seen(data: Sequences, lists: Lists) -> None:

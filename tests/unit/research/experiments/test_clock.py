@@ -7,8 +7,8 @@ import time
 import numpy as np
 
 from offline.evaluation import replay
-from offline.evaluation.report import HOUR_LATER, NOW, ROWS, SITTING, clock_table, later
 from offline.evaluation.served import best_unseen
+from research.experiments.other_cuts import HOUR_LATER, NOW, ROWS, SITTING, clock_table, later
 from tests.unit.offline.evaluation.made_up import LAST_FOUR, N_ITEMS, made_up
 
 
