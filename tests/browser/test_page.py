@@ -388,7 +388,7 @@ def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page
     expect(tile).to_contain_text(f"User 1: {mine}")
     page.get_by_role("button", name="中文").click()
     expect(page.get_by_role("heading", name="正在运行的实验")).to_be_visible()
-    expect(tile).to_contain_text(f"用户 1: {mine}")
+    expect(tile).to_contain_text(f"用户 1：{mine}")
 
 
 def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Site, said: Said) -> None:
