@@ -16,7 +16,6 @@ from data_exchange_center.channels import BREAK_S, Requests
 from data_exchange_center.features import DenseFeature, Encoded, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.recipes import DataRecipe, EaseRecipe, ListRankerRecipe, TowerRecipe
-from offline.data import lists as list_module
 from offline.data.lists import Lists, StoredFeatures, recall_lists
 from offline.data.requests import Points, request_points, requests_at
 from offline.data.sequences import Inputs, Sequences
@@ -198,9 +197,7 @@ def test_lists_hold_nothing_untrained(data: Sequences, tower: Tower, lists: List
     assert missing not in found.candidates
 
 
-def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In several pieces."""
-    monkeypatch.setattr(list_module, "ARRAY", 300)
+def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path) -> None:
     artifacts.LISTS.write(tmp_path, lists.table(data.userids))
     table = artifacts.LISTS.read_arrow(tmp_path)
     again = Lists.of_table(table, data.userids)
