@@ -209,7 +209,7 @@ def test_lists_survive_a_table(data: Sequences, lists: Lists, tmp_path: Path) ->
         with pytest.raises(ValueError, match="no lists of these users"):
             Lists.of_table(table, userids)
     shorter = pa.array([[1], *[[1, 2]] * (len(lists) - 1)], pa.list_(pa.int32()))
-    with pytest.raises(ValueError, match="differ in size"):
+    with pytest.raises(ValueError, match="same shape"):
         Lists.of_table(table.set_column(table.column_names.index("events"), "events", shorter), data.userids)
 
 
