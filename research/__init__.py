@@ -1,1 +1,1 @@
-"""Research: baselines, tuning, ablations, benchmarks, and the tables of the READMEs. Nothing imports it."""
+"""Research: baselines, tuning, benchmarks, and the tables of the READMEs. Nothing imports it."""

@@ -124,7 +124,7 @@ def table(levels: Sequence[dict[str, Any]]) -> Table:
     return shown
 
 
-# --- What each side takes for a request, and how many times the other's that is
+# --- Costs of a request on each side, and their ratios
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def comparison(taken: Mapping[str, Mapping[str, Sequence[Turn]]]) -> list[dict[s
     ]
 
 
-# --- Whether a change makes requests cost more
+# --- The gate: requests that cost more than before
 
 
 AT_MOST: Final = 1.1  # times the other's p50 and processor time

@@ -280,7 +280,7 @@ def expect_answers(target: Target, run: Run, at_least: float = ANSWERED) -> Run:
     raise StepError(f"{target.url} {what} ({len(run.answers) - len(run.good)} of {len(run.answers)} requests)")
 
 
-# --- What was measured
+# --- Percentiles and medians of answers
 
 
 STAGES = ("redis", "elasticsearch", "feast", "triton", "total")

@@ -142,7 +142,7 @@ def table(figures: Mapping[str, Any]) -> Table:
     return shown
 
 
-# --- Whether processes grow: samples of what each uses, and the verdict
+# --- Growth of processes: samples and the verdict
 
 
 AT_MOST: Final = 1.05  # times what it was after the warm-up

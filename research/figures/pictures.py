@@ -188,7 +188,7 @@ def replayed(found: Found) -> Figure:
     return figure
 
 
-# --- What the server's benchmarks measured: where a request's time goes, and what too many requests do
+# --- Benchmarks of the server
 
 
 STAGE_COLOURS = {

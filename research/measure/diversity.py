@@ -158,7 +158,7 @@ if __name__ == "__main__":
     steps.run(main)
 
 
-# --- What lists are worth, and how different, new and fitting they are
+# --- Metrics of lists
 
 
 K: Final = 50

@@ -267,7 +267,7 @@ def _rank(items: Sequence[OwnId], item: OwnId) -> float:
     return items.index(item) + 1.0 if item in items else float("inf")
 
 
-# --- What was found of each user, kept in a file, so that the next run resumes
+# --- Results of each user, kept in a file, to resume an interrupted run
 
 
 class KeptResults:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from research import fingerprint as module
-from research.fingerprint import compare, differences, digests, fingerprint, scores_by_user
+from research.fingerprint import compare, differences, fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +50,6 @@ def test_what_differs_is_said(found: dict[str, object]) -> None:
     assert list(differences(found, altered(found) | {"recipe": "source"})) == [  # type: ignore[operator]
         "the recipe differs: 'default' and 'source'"
     ]
-
-
-def test_a_digest_is_of_the_order_too() -> None:
-    one, other, same = digests(np.array([[1, 2, 3], [1, 3, 2], [1, 2, 3]]))
-    assert one == same != other
-
-
-def test_scores_of_a_user_without_a_list_are_null() -> None:
-    scores = np.array([[0.9, 0.5, np.nan], [np.nan] * 3])
-    assert scores_by_user(scores) == {"best": [0.9, None], "mean": [0.7, None], "lowest": [0.5, None]}
 
 
 def test_a_difference_fails_the_command(found: dict[str, object], tmp_path: Path) -> None:

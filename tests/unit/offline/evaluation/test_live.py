@@ -195,12 +195,6 @@ def test_an_unknown_film_is_told(server: Server, holdout: Holdout, settings: Set
         asked(server, holdout, settings)
 
 
-def test_both_releases_are_named_where_they_differ(server: Server) -> None:
-    expect_release(server.url, RELEASE)
-    with pytest.raises(StepError, match=rf"serves release {RELEASE}, the artifacts are release other"):
-        expect_release(server.url, "other")
-
-
 def test_something_else_that_answers_there_is_told(server: Server, holdout: Holdout, settings: Settings) -> None:
     server.reply = lambda _: (200, [])
     with pytest.raises(StepError, match="is not this server"):

@@ -133,23 +133,6 @@ def test_a_user_nothing_is_found_for_gets_the_popular(exchange: Path, tmp_path: 
     assert not answers.channels["fm"][user].any()
 
 
-def test_without_a_vector_of_any_user_all_get_the_popular(released: Settings, tmp_path: Path) -> None:
-    folder = shutil.copytree(released.exchange_dir, tmp_path / "exchange")
-    users = artifacts.USER_VECTORS.read(folder)
-    nothing = users.assign(**dict.fromkeys(users.columns.drop(Columns.USER), None))
-    artifacts.USER_VECTORS.write(folder, nothing)
-    for about_users in (artifacts.USER_STATE, artifacts.USER_PREFERENCES):
-        about_users.write(folder, about_users.read(folder).iloc[:0])
-    there = released.model_copy(update={"exchange_dir": folder})
-    answers, popular = served.answers(there, holdout_of(there)), artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
-    assert not any(lists.any() for lists in answers.channels.values())
-    past = holdout_of(there).past
-    for user in range(past.n_users):
-        unseen = popular[~np.isin(popular, past.itemids[past.seen()[user].indices - 1])]
-        fused = answers.fused[user][answers.fused[user] > 0]
-        assert past.itemids[fused - 1].tolist() == unseen[: there.recipe.recall.candidates].tolist()
-
-
 def test_with_three_channels_the_popular_stand_in_the_rankers_columns() -> None:
     recipe = RecallRecipe(channels=tuple(EaseRecipe(name=name) for name in "abc"), candidates=5)
     nothing = [Hits(np.zeros(0, np.int64), np.zeros(0))] * 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -103,11 +102,6 @@ def test_an_item_that_nobody_rated_is_not_trained(past: Sequences) -> None:
         assert np.isfinite(channel.items).all()
 
 
-def test_as_many_users_as_eigenvectors_are_enough(past: Sequences) -> None:
-    few = replace(past.select(past.users < 5), userids=past.userids)
-    assert all(np.isfinite(each).all() for each in low_rank_ease(few.seen(), 256, L2, 4))
-
-
 def of(items: list[list[int]], ratings: list[list[int]], n_items: int) -> Sequences:
     starts = np.concatenate([[0], np.cumsum([len(row) for row in items])])
     rated, codes = np.concatenate(ratings).astype(int), np.concatenate(items).astype(int)
@@ -123,13 +117,6 @@ def test_likes_within_the_window_are_counted_by_user() -> None:
     expected[1, 2] = 1  # the like of 3 by the second user does not follow the first user's 2; a dislike is no like
     expected[3, 1] = 1
     assert counts.tolist() == expected.tolist()
-
-
-def test_the_window_ends() -> None:
-    data = of([[1, 2, 3, 4]], [[5, 5, 5, 5]], 4)
-    assert data.followers(window=1)[1].nonzero()[1].tolist() == [2]
-    assert data.followers(window=2)[1].nonzero()[1].tolist() == [2, 3]
-    assert data.followers(window=99)[1].nonzero()[1].tolist() == [2, 3, 4]
 
 
 def test_factors_are_the_positive_information() -> None:

@@ -13,14 +13,12 @@ from offline.data.sequences import Sequences
 from offline.evaluation import replay
 from offline.evaluation.replay import Holdout
 from research.baselines import (
-    EASE,
     LATELY,
     MARKOV,
     POPULARITY,
     SIZE,
     Factors,
     classical,
-    factorised,
     folded_in,
     followed,
     lately_popular,
@@ -97,15 +95,6 @@ def test_the_rows_of_a_solution_are_weighted_ridge_regressions() -> None:
     assert not users[1].any()
 
 
-def test_factors_find_who_belongs_together() -> None:
-    groups = np.kron(np.eye(2), np.ones((10, 5)))
-    groups[np.arange(20), np.arange(20) % 5 + 5 * (np.arange(20) // 10)] = 0
-    seen = sp.csr_matrix(np.hstack([np.zeros((20, 1)), groups]).astype(np.float32))
-    factors = factorised(seen, dim=2, l2=0.01, unobserved=0.1, epochs=10)
-    scores = folded_in(seen, factors) @ factors.items.T
-    assert np.array_equal(scores[:, 1:6].mean(axis=1) > scores[:, 6:].mean(axis=1), np.arange(20) < 10)
-
-
 def test_every_rival_lists_what_is_new_to_each_user(holdout: Holdout) -> None:
     seen = holdout.past.seen().toarray() > 0
     names = []
@@ -120,10 +109,3 @@ def test_every_rival_lists_what_is_new_to_each_user(holdout: Holdout) -> None:
         names.append(rival.name)
         assert set(rival.others) == set(rival.first)
     assert names[:2] == [POPULARITY, LATELY]
-
-
-def test_a_model_is_fitted_anew_only_for_what_it_depends_on(holdout: Holdout) -> None:
-    rival = next(each for each in classical() if each.name == EASE)
-    first = rival.fit(holdout, rival.first)
-    assert rival.fit(holdout, {**rival.first, "power": 0.0}).seconds == first.seconds
-    assert rival.fit(holdout, {**rival.first, "l2": 10.0}).seconds != first.seconds

@@ -13,8 +13,7 @@ from offline.evaluation import metrics
 from offline.evaluation.replay import Holdout, holdout_of
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender
-from research.measure.degraded import CASES, K, answers, measure
-from research.measure.some_users import sample
+from research.measure.degraded import CASES, K, measure
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import LAST_EVENT, DefaultWorld
 
@@ -93,11 +92,3 @@ def test_a_service_that_fails_meanwhile_spoils_the_measurement_and_is_named(
     services[3].on_call = fail_late
     with pytest.raises(StepError, match="without triton too"):
         measure(recommenders[0], recommenders[1], holdout, WORLD.userids, EVERYBODY)
-
-
-def test_of_a_sample_of_the_users_the_means_are_theirs(recommenders: list[Recommender], holdout: Holdout) -> None:
-    rows = sample(len(WORLD.userids), 5)
-    found = measure(recommenders[0], recommenders[1], holdout, WORLD.userids, rows)
-    lists = holdout.judged(answers(recommenders[0], CASES[0], holdout, WORLD.userids, EVERYBODY))
-    expected = np.nanmean(metrics.recall(lists, holdout.relevance, K)[rows])
-    assert found[CASES[0].name][f"recall@{K}"] == pytest.approx(expected)
