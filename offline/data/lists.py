@@ -140,7 +140,10 @@ class Lists:
     def table(self, userids: Ints) -> pa.Table:
         """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OTHERWISE}
-        columns = {name: pa.array(array if array.ndim == 1 else list(array)) for name, array in arrays.items()}
+        columns = {
+            name: pa.array(array if array.ndim == 1 else list(array), _arrow_type(array))
+            for name, array in arrays.items()
+        }
         features = pa.array([row.tobytes() for row in self.features], pa.binary())
         return pa.table({Columns.USER: userids[self.users].astype(np.int32), **columns, "features": features})
 
@@ -353,6 +356,12 @@ class StoredFeatures:
             self.spec.encode_candidates(self.columns, lists.features),
             history[:, None],
         )
+
+
+def _arrow_type(array: NDArray[Any]) -> pa.DataType:
+    """Type of a row of (m,) numbers or of (m, n), whatever m is."""
+    number = pa.from_numpy_dtype(array.dtype)
+    return number if array.ndim == 1 else pa.list_(number)
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:

@@ -256,7 +256,7 @@ def test_who_is_forgotten_is_not_listed_and_not_loaded_again(
     users = RedisUsers(settings.redis)
     assert users.some_users("dddddddddddd", FILMS, 10) == [("202", 0)]
     users.close()
-    assert [row.own_id for row in RedisStore(settings).remembered(rows, FILMS)] == [202]
+    assert RedisStore(settings).remembered([201, 202], FILMS) == {202}
 
 
 def test_the_file_is_rewritten_once_more_where_a_rewrite_had_begun(
