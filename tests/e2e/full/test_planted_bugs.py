@@ -32,11 +32,10 @@ Plant = Callable[[Settings, pytest.MonkeyPatch], Settings | None]
 
 @pytest.fixture
 def copied(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings of a copy of the artifacts. That a file changed since the next step read it, which is caught as well, is
-    no matter here; the lists at other times than the first held-out rating's are left out."""
+    """Settings of a copy of the artifacts. A file that changed since the next step read it is no matter here: that is
+    caught as well."""
     shutil.copytree(road.settings.offline_dir, tmp_path / "offline")
     monkeypatch.setattr(provenance, "expect_one_run", lambda *_: None)
-    monkeypatch.setattr(evaluate, "later", lambda _: {})
     return road.settings.model_copy(update={"exchange_dir": tmp_path})
 
 
