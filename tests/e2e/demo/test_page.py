@@ -24,7 +24,9 @@ def page(browser: Browser, road: Road) -> Iterator[Page]:
     with browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US") as context:
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console", lambda each: complaints.append(f"{each.text} {each.location}") if each.type == "error" else None
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(road.settings.server.url)
         page.locator(".card").first.wait_for()

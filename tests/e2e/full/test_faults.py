@@ -30,3 +30,6 @@ def test_without_a_service_answers_and_steps_say_so_and_afterwards_all_is_whole_
     response = road.recommend(1)
     assert response.status_code == 200, response.text
     assert itemids(response.json()) == before
+    # a release whose loading has begun is to be loaded and checked again, before it can go live another time
+    done = road.run("make", "sync", seconds=900)
+    assert done.returncode == 0, done.stdout
