@@ -374,10 +374,19 @@ def test_a_model_that_is_not_there_at_all_is_told_at_once(fakes: Fakes) -> None:
     assert len(fakes.scorer.calls) == 1
 
 
+def finish_background_work(fakes: Fakes) -> None:
+    """Return once both background threads have nothing left to do."""
+    both = threading.Barrier(3, timeout=10)
+    for _ in range(2):
+        fakes.recommender._background.submit(both.wait)
+    both.wait()
+
+
 def test_a_model_that_is_not_there_is_not_looked_for_with_every_request(fakes: Fakes) -> None:
     ask(fakes, 1)
     fakes.scorer.worlds.clear()
     assert ask(fakes, 1).outcomes == (Outcome.NOT_RANKED,)  # looks, in vain
+    finish_background_work(fakes)
     for service in (fakes.users, fakes.items, fakes.scorer):
         service.calls.clear()
     for _ in range(3):
