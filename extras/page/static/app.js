@@ -93,7 +93,7 @@ class App extends Component {
   explain = async () => {
     this.setState({ unexplained: null });
     try {
-      const { explained } = await api.recommend({ ...this.asked, explain: true }, this.asking.signal);
+      const { explained } = await api.recommend({ ...this.asked, explain: true, budget_ms: 5000 }, this.asking.signal);
       this.setState({ explained: new Map((explained ?? []).map((each) => [each.itemid, each])) });
     } catch (problem) {
       if (problem.name !== "AbortError") this.setState({ unexplained: problem });

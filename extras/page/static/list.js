@@ -70,7 +70,7 @@ class Cards extends Component {
       <ol class="cards" ref=${this.keep}>
         ${answer.item_list.map((item, n) => html`
           <${Card} key=${item.itemid} t=${t} language=${language} item=${item} rank=${n + 1} old=${old.get(item.itemid)}
-            moving=${before !== null} told=${explained.get(item.itemid)} waiting=${!unexplained} best=${best} live=${live} act=${act} />`)}
+            moving=${before !== null} told=${explained.get(item.itemid)} waiting=${!unexplained && explained.size === 0} best=${best} live=${live} act=${act} />`)}
       </ol>`;
   }
 }
