@@ -70,24 +70,15 @@ class PairExamples:
 
 @dataclass(frozen=True, eq=False)
 class ListExamples:
-    """Lists that recall made at moments of the past, and all else that may be known.
+    """Lists that recall made at moments of the past, and all else that may be known."""
 
-    Attributes:
-        past: every event that may be known.
-        recipe: of the recommender.
-        spec: the columns of a row.
-        teachers: the channels that made the lists, fitted on the first part of each user's past.
-        channels: the same, fitted on the whole past.
-        lists: the c candidates of a list are one user's, with the same history in every row.
-    """
-
-    past: Sequences
+    past: Sequences  # every event that may be known
     inputs: Inputs
-    recipe: Recipe
-    spec: FeatureSpec
-    teachers: Sequence[Channel]
-    channels: Sequence[Channel]
-    lists: Lists
+    recipe: Recipe  # of the recommender
+    spec: FeatureSpec  # the columns of a row
+    teachers: Sequence[Channel]  # the channels that made the lists, fitted on the first part of each user's past
+    channels: Sequence[Channel]  # the same, fitted on the whole past
+    lists: Lists  # the c candidates of a list are one user's, with the same history in every row
 
 
 @dataclass(frozen=True, eq=False)
