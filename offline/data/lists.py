@@ -36,6 +36,13 @@ _OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids
 NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: there is nothing to train the ranker on."
 
 
+def ranker_of_lists(recipe: Recipe) -> ListsRecipe:
+    """The recipe's ranker. Raises StepError when it is not trained on lists."""
+    if not isinstance(recipe.ranker, ListsRecipe):
+        raise StepError(f"recipe {recipe.name!r}: a ranker of kind {recipe.ranker.kind!r} is not trained on lists.")
+    return recipe.ranker
+
+
 @dataclass(frozen=True)
 class ListsConfig:
     """Settings of the ranker's training lists: which requests, and what of their lists."""
@@ -50,7 +57,9 @@ class ListsConfig:
     horizon: int  # events after a request that say what was liked
 
     @classmethod
-    def of(cls, recipe: Recipe, ranker: ListsRecipe) -> Self:
+    def of(cls, recipe: Recipe) -> Self:
+        """Raises StepError when the recipe's ranker is not trained on lists."""
+        ranker = ranker_of_lists(recipe)
         return cls(
             seed=ranker.seed + 1,
             past=ranker.past,

@@ -30,7 +30,7 @@ from data_exchange_center.recipes import ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.lists import Lists as TrainingLists
-from offline.data.lists import ListsConfig, StoredFeatures
+from offline.data.lists import ListsConfig, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
 from offline.evaluation import metrics
@@ -38,7 +38,6 @@ from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
 from offline.evaluation.report import per_user, plain, summary
 from offline.models.kinds import ListExamples, fit_channel, fit_ranker
-from offline.models.stages import lists_config, ranker_of_lists
 from offline.models.training import ranked
 from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last, digest, packed, resumed, unpacked
 
@@ -184,7 +183,7 @@ class Trial:
         return self.requests.lists(ranked(fitted.network, recalled, stored), size)
 
     def _training_lists(self, teachers: tuple[Channel, ...], recipe: Recipe) -> TrainingLists:
-        asked = lists_config(recipe)
+        asked = ListsConfig.of(recipe)
         if not self.newest or self.newest[0][:2] != (asked, teachers):
             self.newest.clear()  # before others are made: they are hundreds of megabytes
             past, profiles = self.requests.holdout.past, self.requests.inputs.profiles
