@@ -18,7 +18,7 @@ from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.experiments.declaration import Declaration, arm_of
 from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore
-from extras.keys import keys
+from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.services.online.gunicorn_server import running

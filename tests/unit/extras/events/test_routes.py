@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from extras.keys import keys
+from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.web.asgi import MAX_EVENTS_BODY
 from tests.unit.extras.conftest import Fakes

@@ -13,8 +13,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import ServerSettings, Settings
-from extras.keys import keys
-from extras.keys.keys import KeyProblemError
+from extras.keys import hook as keys
+from extras.keys.hook import KeyProblemError
 from online.main.s1_server import create_app
 from online.web.guard import open_at_first
 from tests.unit.extras.conftest import Fakes
@@ -138,7 +138,7 @@ def test_a_file_that_is_no_text_lets_nobody_in(guarded: FlaskClient, path: Path)
 def test_keys_are_long_and_different_and_kept_as_hashes(path: Path) -> None:
     made = [keys.add(path, f"n{number}") for number in range(20)]
     assert len(set(made)) == 20
-    assert min(map(len, made)) >= 43 + len(keys.PREFIX)
+    assert min(map(len, made)) >= 43 + len(keys.KEY_PREFIX)
     assert not any(key in path.read_text() for key in made)
     assert path.stat().st_mode & 0o777 == 0o644
 

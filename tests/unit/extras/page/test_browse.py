@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from extras.keys import keys
+from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
