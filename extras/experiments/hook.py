@@ -64,7 +64,6 @@ class InExperiment(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     experiment: str
-    layer: str
     arms: list[str] = Field(description="the user's one; both, where the list is interleaved of theirs")
 
 
@@ -265,9 +264,7 @@ def _told(
     experiment: Experiment, request: Request, answer: Answer, arm: str, *, as_dealt: bool, teams: str = ""
 ) -> tuple[Answer, Exposure]:
     """The answer that says which arm it is of, and what is logged of it."""
-    part = InExperiment(
-        experiment=experiment.name, layer=experiment.layer, arms=[arm] if arm else list(experiment.arms)
-    )
+    part = InExperiment(experiment=experiment.name, arms=[arm] if arm else list(experiment.arms))
     exposure = Exposure(
         experiment=experiment.name,
         arm=arm,
