@@ -71,9 +71,7 @@ class ExperimentAnswer(Answer):
     """With the experiment that had a part in it."""
 
     experiments: list[InExperiment] = Field(
-        default=[],
-        description="what decided on the release; absent if none did",
-        exclude_if=lambda found: not found,
+        default=[], description="what decided on the release; absent if none did", exclude_if=lambda found: not found
     )
 
 

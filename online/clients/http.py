@@ -63,11 +63,7 @@ class Http:
     """
 
     def __init__(
-        self,
-        *urls: str,
-        timeout_s: float,
-        login: tuple[str, str] | None = None,
-        ca_certs: Path | None = None,
+        self, *urls: str, timeout_s: float, login: tuple[str, str] | None = None, ca_certs: Path | None = None
     ) -> None:
         """Connect to nobody yet.
 

@@ -306,7 +306,6 @@ def test_the_map_names_the_title_that_is_pointed_at(page: Page, fakes: Fakes) ->
     drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(each => each)"
     assert canvas.evaluate(drawn)
     box = canvas.bounding_box()
-    assert box is not None
     item = answer["item_list"][0]
     page.mouse.move(
         box["x"] + 12 + (item["x"] + 1) / 2 * (box["width"] - 24),

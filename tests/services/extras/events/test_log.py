@@ -172,7 +172,6 @@ def test_a_user_of_another_data_set_is_somebody_else(log: EventLog, client: redi
         assert log.forget(221, FILMS).events == 1
         assert not client.exists(wire.user_key(RELEASE, 221))
         there = users.call(UserQuery(221, shop[1], "shop")).user
-    assert there is not None
     assert (there.number, len(there.events)) == (9, 1)
 
 

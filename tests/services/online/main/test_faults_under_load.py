@@ -15,13 +15,7 @@ from online.stack import commands
 from online.stack.catalogue import by_name
 from online.stack.supervision import Supervisor
 from tests.fault_proxy import FAULTS, Fault
-from tests.services.online.faults import (
-    INSTEAD,
-    PORTS,
-    RECOVERY_S,
-    kill,
-    paused,
-)
+from tests.services.online.faults import INSTEAD, PORTS, RECOVERY_S, kill, paused
 from tests.services.online.load import Answered, few
 from tests.services.online.main.conftest import BUDGET_MS, Busy
 from tests.unit.online.world import DefaultWorld, World

@@ -156,7 +156,6 @@ def test_what_is_refused_is_said_and_nothing_is_recorded(
 ) -> None:
     response = http.post("/ml/event", data=body)
     assert response.status_code == 400, response.text
-    assert response.json is not None
     error = response.json["error"]
     assert (error["code"], error["field"]) == ("bad_request", field)
     assert 10 < len(error["message"]) < 400
@@ -286,7 +285,6 @@ def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) 
 def test_nobody_has_such_an_id(with_a_key: FlaskClient, userid: str) -> None:
     response = with_a_key.delete(f"/ml/user/{userid}")
     assert response.status_code == 400
-    assert response.json is not None
     assert response.json["error"]["field"] == "userid"
 
 

@@ -61,10 +61,7 @@ def test_users_are_dealt_evenly(salt: str, purpose: bytes) -> None:
     assert stats.chisquare(counts).pvalue > STRANGE
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [(("main", b"layer"), ("main", b"arm")), (("a", b"arm"), ("b", b"arm"))],
-)
+@pytest.mark.parametrize(("first", "second"), [(("main", b"layer"), ("main", b"arm")), (("a", b"arm"), ("b", b"arm"))])
 def test_experiments_are_independent(first: tuple[str, bytes], second: tuple[str, bytes]) -> None:
     together = [[0] * 10 for _ in range(10)]
     for userid in USERS:
