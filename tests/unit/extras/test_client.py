@@ -18,7 +18,7 @@ from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
 from online.web.guard import EXPECTED, parse
 from tests.unit.online.conftest import Fakes
-from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER, ShopWorld
+from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER
 
 
 @pytest.fixture
@@ -110,18 +110,6 @@ def test_items_without_titles_and_with_attributes_of_all_kinds_are_shown() -> No
         assert part in text
     assert "None" not in text
     assert "genres" not in text
-
-
-@pytest.mark.parametrize("kind", [ShopWorld])
-def test_a_user_whose_id_is_a_string_can_be_asked_for(url: str, fakes: Fakes) -> None:
-    answer = ask(url, "a/b c", 5, timestamp=AT, explain=True)
-    text = shown(answer)
-    fused = answer["recall"]["fused"]
-    for item in answer["item_list"]:
-        line = next(line for line in text.splitlines() if f" {item['title']} " in line)
-        assert str(fused.index(item["itemid"]) + 1) in line.split()
-    with pytest.raises(StepError, match="400: userid must be a string"):
-        ask(url, 7, 5)
 
 
 def test_no_server_is_one_sentence() -> None:

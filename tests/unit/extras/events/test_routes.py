@@ -314,3 +314,5 @@ def test_writing_needs_a_key_where_there_are_keys(fakes: Fakes, tmp_path: Path) 
     assert ask(http)["cold_start"] is False
     assert http.post("/ml/event", json=EVENT, headers={"Authorization": f"Bearer {key}"}).status_code == 200
     assert http.post("/ml/event", json=EVENT, headers={"X-API-Key": key}).status_code == 200
+    keys.revoke(path, "shop")
+    assert http.post("/ml/event", json=EVENT).status_code == 401, "who takes the last key back wants nobody to write"

@@ -289,13 +289,6 @@ def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
     assert len(fakes.users.opened) == read  # still open: going back takes no time
 
 
-def test_the_old_release_serves_when_the_new_one_cannot_be_opened(fakes: Fakes) -> None:
-    first = ask(fakes, 1)
-    fakes.users.live_release = "cccccccccccc"
-    for _ in range(20):
-        assert ask(fakes, 1).item_list == first.item_list
-
-
 def test_someone_unknown_is_answered_by_the_old_release_while_the_new_one_opens(fakes: Fakes) -> None:
     ask(fakes, 1)
     second = another(fakes)
