@@ -143,12 +143,9 @@ class Keys:
     def there_were_any(self) -> bool:
         """Whether a key was ever handed out: it may have been taken back since."""
         try:
-            self._path.stat()
-        except FileNotFoundError:
-            return False
+            return self._path.exists()
         except OSError:
             return True  # nobody knows
-        return True
 
     def _current(self) -> dict[str, str]:
         try:
