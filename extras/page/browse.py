@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Annotated, Any, Final, Literal
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,9 @@ from online.recommend.release import Release
 from online.recommend.types import RELEASE, Request, WrongIdError, read_id
 
 TRIED_USERS: Final = 100  # of a release, to find one who was not forgotten
+_ROUNDING: Final = 1e-5  # a length that is a rounding error
+_FURTHEST: Final = 99.5  # percent of the items lie within -1 to 1; the few beyond are put on the edge
+MOST_ITEMS: Final = 20_000  # on the map: a browser draws no more, and these take a second or two to put together
 
 # ----------------------------------------------------------------------------------------------------------- queries
 
@@ -236,8 +240,7 @@ class Browse:
         opened = self._opened(query.release)
         titles = self._titles.get(opened)
         if titles is None:  # popular items first
-            ordered = dict.fromkeys([*opened.popular.ids.tolist(), *opened.catalogue])
-            titles = TitleSearch.of((itemid, opened.catalogue[itemid].title) for itemid in ordered)
+            titles = TitleSearch.of((itemid, opened.catalogue[itemid].title) for itemid in _ranks(opened))
             self._titles[opened] = titles
         found = titles.find(query.q, query.size)
         return Items(
@@ -248,18 +251,21 @@ class Browse:
     def item_map(self, query: MapQuery) -> str:
         """`ItemMap` as JSON, which is put together once while the release is open.
 
-        Raises ServiceError, NoReleaseError, UnknownReleaseError; StoredError: the release was loaded without a map.
+        The most popular items for which the first channel has a vector in Elasticsearch, most popular first. Raises
+        ServiceError, NoReleaseError, UnknownReleaseError.
         """
         opened = self._opened(query.release)
         made = self._maps.get(opened)
         if made is None:
-            places: NDArray[Any] = self._users.places(opened.release)  # of `wire.PLACE`
+            channel, ranks = opened.manifest.recipe.recall.searched[0].name, _ranks(opened)
+            indexed = self._recommender.items.indexed(opened.release, list(ranks)[:MOST_ITEMS], [channel])
+            vectors = {item.itemid: item.vectors[channel] for item in indexed if channel in item.vectors}
+            itemids = sorted(vectors, key=ranks.__getitem__)
+            places = projected(np.array([vectors[n] for n in itemids]), np.array([ranks[n] for n in itemids]))
             items = [
                 PlacedItem.model_validate({**_shown(opened.catalogue[itemid]), "x": round(x, 4), "y": round(y, 4)})
-                for itemid, x, y in places.tolist()
-                if itemid in opened.catalogue
+                for itemid, (x, y) in zip(itemids, places.tolist(), strict=True)
             ]
-            channel = opened.manifest.recipe.recall.searched[0].name
             made = ItemMap(release=opened.release, channel=channel, item_list=items).model_dump_json()
             self._maps[opened] = made
         return made
@@ -318,6 +324,33 @@ class Browse:
 
 def _shown(item: CatalogueItem) -> dict[str, Any]:
     return {"itemid": item.own_id, "title": item.title, **item.attributes}
+
+
+def _ranks(opened: Release) -> dict[int, int]:
+    """Item's number -> place from 0, the most popular first; then what nobody clicked."""
+    ordered = dict.fromkeys([*opened.popular.ids.tolist(), *opened.catalogue])
+    return {itemid: rank for rank, itemid in enumerate(ordered)}
+
+
+def projected(vectors: NDArray[np.float32], ranks: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(n, dim) vectors -> (n, 2) places within -1 to 1, by the principal components of what popularity leaves of them.
+
+    ``ranks``: (n,) places on the popular list, from 0. Vectors of the inner product carry popularity as their widest
+    direction; without it, what is near is alike. Lengths do not matter.
+    """
+    if not len(vectors):
+        return np.empty((0, 2))
+    known = np.log1p(ranks.astype(np.float64))[:, None] ** np.arange(3)  # a curve: 1, x, x * x
+    rest = vectors - known @ np.linalg.lstsq(known, vectors.astype(np.float64), rcond=None)[0]
+    lengths = np.linalg.norm(rest, axis=1, keepdims=True)
+    units = rest / np.where(lengths > _ROUNDING, lengths, np.inf)
+    centred = units - units.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
+    axes = directions[:, :-3:-1]  # (dim, 2)
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])  # which way is up is fixed
+    places: NDArray[np.float64] = centred @ axes
+    scale = np.percentile(np.abs(places), _FURTHEST, axis=0)
+    return np.clip(places / np.where(scale > 0, scale, 1), -1, 1)
 
 
 def folded(text: str) -> str:

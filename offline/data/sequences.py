@@ -234,7 +234,7 @@ def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame,
     items, users = items.sort_values(Columns.ITEM), users.sort_values(Columns.USER)
     itemids, userids = items[Columns.ITEM].to_numpy(), users[Columns.USER].to_numpy()
     genres = terms.genre_names(items)
-    flags = terms.genre_flags(terms.genre_codes(items, genres), len(genres))
+    flags = terms.genre_flags(terms.genre_codes(items, genres)[Columns.GENRES], len(genres))
     profile = tuple(one_hot(name, "user", users[name].tolist()) for name in dataset.profile)
     numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     return Inputs(

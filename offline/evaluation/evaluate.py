@@ -90,9 +90,7 @@ def evaluate(
     found = report(holdout, systems, answers, inputs.genres.astype("float64"), (POPULARITY, EASE))
     return plain(
         {
-            "command": command,
-            "dataset": release.dataset.name,
-            "recipe": name,
+            **head(command, settings, settings.recipe),
             "release": release.release,
             **({"trained on events of servers": recorded} if recorded else {}),
             "seconds": seconds,

@@ -322,13 +322,6 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
 
         return self._stored("a popular list", release, wire.popular_key(release), read) or []
 
-    def places(self, release: str) -> NDArray[Any]:
-        """(n,) of `wire.PLACE`: the items on the release's map. Raises ServiceError."""
-        places = self._stored("a map", release, wire.places_key(release), lambda raw: np.frombuffer(raw, wire.PLACE))
-        if places is None:
-            raise self._not_written("map", release)
-        return places
-
     def _stored(self, what: str, release: str, key: str, read: Callable[[bytes], Stored]) -> Stored | None:
         """Read a value of a release; None where there is none."""
         with self._asking(what):

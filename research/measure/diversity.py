@@ -131,7 +131,7 @@ def main(settings: Settings) -> None:
     inputs, release = read_with_holdout(settings), release_of_artifacts(settings)
     best = chosen(settings, release.dataset.name)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    index = ExactIndex.read(settings.exchange_dir, settings.recipe.recall, holdout.past)
+    index = ExactIndex.read(settings.exchange_dir, settings.recipe.recall, holdout.past.itemids)
     own_ids, rows = read_own_ids(settings.exchange_dir).users, sample(holdout.past.n_users, size)
     userids = [own_ids[number] for number in holdout.past.userids.tolist()]
     with closing(recommender_of(settings, 0, release.release)) as recommender:

@@ -127,11 +127,6 @@ class RedisUsersContract:
         assert client.popular(world.release) == world.popular
         assert client.popular(NOWHERE) == []
 
-    def test_the_places_of_the_map(self, client: RedisUsers, world: World) -> None:
-        np.testing.assert_array_equal(client.places(world.release), world.places)
-        with pytest.raises(StoredError, match=f"no map of release {NOWHERE}"):
-            client.places(NOWHERE)
-
     def test_ping_says_a_version(self, client: RedisUsers) -> None:
         assert client.ping().version
 

@@ -122,13 +122,6 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             self._seen()
             return self.worlds[release].popular if release in self.worlds else []
 
-    def places(self, release: str) -> NDArray[Any]:
-        with self._asking("places"):
-            self._seen(release)
-            if release not in self.worlds:
-                raise StoredError(self.service, f"holds no map of release {release}")
-            return self.worlds[release].places
-
     def channels(self, release: str) -> ChannelSet:
         with self._asking("channels"):
             self._seen()
