@@ -108,7 +108,7 @@ def stale(figure: Mapping[str, Any], here: Mapping[str, Any] | None = None) -> s
 
 def _recipe_of(figure: Mapping[str, Any]) -> str | None:
     recipe = RECIPES.get(figure.get("recipe", DEFAULT.name))
-    return recipe and hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:12]
+    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:12] if recipe else None
 
 
 @cache
