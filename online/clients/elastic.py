@@ -22,8 +22,8 @@ from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from data_exchange_center.wire import product_of_score
-from online.clients.base import Client, GoneError
-from online.clients.http import Answer, Http
+from online.clients.base import GoneError
+from online.clients.http import Http, HttpClient
 
 # Scores are float32: next to the 1 that Elasticsearch adds, products of a hundredth would lose the digits in which they
 # differ. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
@@ -129,7 +129,7 @@ class IndexedItem:
     vectors: Mapping[str, Float32]  # channel -> (dim,), of the channels that have one
 
 
-class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
+class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     """One search a channel that has vectors, all of them in one round trip.
 
     The answer has one `Hits` for each channel of `RecallRecipe.searched`, in its order; a channel without vector and
@@ -139,13 +139,13 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     """
 
     service: ClassVar[str] = "elasticsearch"
+    gone = "has no items of this release"
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
-        self.timeout_s = settings.timeout_s
-        self._copies = settings.cluster
-        password = settings.password
+        timeout_s, password = settings.timeout_s, settings.password
         login = (settings.user, password.get_secret_value()) if password else None
-        self._http = Http(*settings.urls, timeout_s=settings.timeout_s, login=login, ca_certs=settings.ca_certs)
+        super().__init__(Http(*settings.urls, timeout_s=timeout_s, login=login, ca_certs=settings.ca_certs), timeout_s)
+        self._copies = settings.cluster
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         unseen = unseen_filter(query.seen)
@@ -179,17 +179,10 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
     def _hits(self, answer: dict[str, Any], channel: VectorRecipe, by_vector_alone: bool) -> Hits:
         if "error" in answer:
             if answer["status"] == HTTPStatus.NOT_FOUND:
-                raise GoneError(self.service, "has no items of this release")
+                raise GoneError(self.service, self.gone)
             raise self._wrong(f"refused the search of channel {channel.name} ({answer['error']['type']})")
         self._require_whole(answer)
         return found(answer, channel, by_vector_alone=by_vector_alone)
-
-    def _read(self, answer: Answer) -> dict[str, Any]:
-        if answer.status == HTTPStatus.NOT_FOUND:
-            raise GoneError(self.service, "has no items of this release")
-        if answer.status != HTTPStatus.OK:
-            raise self._wrong(f"answered with status {answer.status}")
-        return dict(orjson.loads(answer.body))
 
     def _require_whole(self, found: Mapping[str, Any]) -> None:
         if found.get("timed_out") or found.get("_shards", {}).get("failed"):
@@ -245,9 +238,6 @@ class ElasticItems(Client[ItemQuery, tuple[Hits, ...]]):
             raise self._wrong("is up, but its cluster is red")
         nodes = self._read(self._http.get("/_nodes/http?filter_path=nodes.*.version"))["nodes"]
         return ", ".join(sorted({node["version"] for node in nodes.values()}))
-
-    def close(self) -> None:
-        self._http.close()
 
 
 def _lacks_a_shard(answer: Mapping[str, Any]) -> bool:

@@ -38,16 +38,7 @@ from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser
 from online.recommend.rank import UserRow
 from online.recommend.recall import popular_unseen, recall
-from online.recommend.types import (
-    MAX_SIZE,
-    Candidates,
-    Item,
-    Lacking,
-    NoReleaseError,
-    Outcome,
-    Turn,
-    lacking,
-)
+from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, Turn, lacking
 
 if TYPE_CHECKING:
     from online.recommend.release import Release

@@ -25,15 +25,7 @@ from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
-from online.recommend.fallback import (
-    KnownUsers,
-    LastRelease,
-    SavedPopular,
-    attempt,
-    exact_search,
-    lacks,
-    last_features,
-)
+from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, attempt, exact_search, lacks, last_features
 from online.recommend.rank import PendingRow, UserFeatures, UserRow, rank, unranked, user_row
 from online.recommend.readiness import Readiness, warm_up_elasticsearch
 from online.recommend.recall import recall

@@ -129,7 +129,6 @@ def _declared(planned: Planned, releases: Mapping[str, str], n_users: int) -> De
     return Declaration.model_validate(
         {
             "name": planned.name,
-            "layer": "replay",
             "kind": planned.kind,
             "arms": arms,
             "horizon_s": 90 * DAY_S,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -37,6 +37,7 @@ from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
+from online.recommend.recommend import Recommender
 from tests.services.offline_to_online.releases import LOADS, REQUESTS, answer, live, same, written
 
 RELEASES = {"first": (1, "source"), "second": (2, "default"), "third": (3, "source")}  # seed, recipe
@@ -148,8 +149,8 @@ def test_syncing_the_same_release_again_changes_nothing(stack: Settings) -> None
 
 def test_the_doctor_finds_everything_but_a_server(stack: Settings, ids: dict[str, str]) -> None:
     settings = made(stack, "first")
-    with doctor.connected(settings) as clients:
-        found = doctor.examine(settings, clients, Stores.of(settings))
+    with closing(Recommender.from_settings(settings)) as server:
+        found = doctor.examine(settings, server.clients, Stores.of(settings))
     assert [(each.what, each.command) for each in found if not each.well] == [("server", "make serve")]
     assert [each.detail for each in found if each.state == "live"] == [f"release {ids['first']}"]
     assert all(each.detail for each in found if each.state == "up")  # a version

@@ -42,7 +42,6 @@ class RedisUsersContract:
     def test_a_user_comes_back_as_stored(self, client: RedisUsers, world: World) -> None:
         for userid in world.userids:
             user = client.call(UserQuery.of(world.own_user(userid), world.published.manifest)).user
-            assert user is not None
             assert user.number == userid
             assert user.terms == world.user_terms[userid]
             assert user.seen.tolist() == world.seen[userid]

@@ -76,11 +76,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         elif world is not None and events:
             user = StoredUser.stranger(events)
         return UserAnswer(
-            self.live_release,
-            kept=world is not None,
-            user=user,
-            forgotten=self.forgets,
-            experiments=self.experiments,
+            self.live_release, kept=world is not None, user=user, forgotten=self.forgets, experiments=self.experiments
         )
 
     def events_of(self, dataset: str | None, userid: OwnId) -> tuple[Any, ...]:

@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from extras.keys import keys
-from extras.page.browse import projected
+from extras.keys import hook as keys
+from extras.page.hook import projected
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
@@ -57,7 +57,6 @@ def test_ids_may_be_any_text(http: FlaskClient, fakes: Fakes) -> None:
     assert got(http, "/ml/users?q=u-8", "Users")["users"][0]["userid"] == "u-8f3a"
     history = http.get("/ml/history", query_string={"userid": "a/b c"}).json
     conforms(history, "UserHistory")
-    assert history is not None
     assert history["known"] is True
     assert history["item_list"][0]["itemid"] == fakes.world.own_item(int(fakes.world.histories[2].itemids[0]))
 
@@ -146,7 +145,6 @@ def test_bad_input_is_named(http: FlaskClient, path: str, field: str) -> None:
     response = http.get(path)
     assert response.status_code == 400, response.text
     conforms(response.json, "ErrorAnswer")
-    assert response.json is not None
     assert response.json["error"]["field"] == field
     assert field in response.json["error"]["message"] or field == "release"
 
@@ -156,7 +154,6 @@ def test_a_service_that_is_down_is_named(http: FlaskClient, fakes: Fakes) -> Non
     fakes.users.down = True
     response = http.get("/ml/history?userid=1")
     assert response.status_code == 503
-    assert response.json is not None
     assert response.json["error"]["service"] == "redis"
     assert http.get("/ml/items?q=film").status_code == 200  # titles are in memory
 
@@ -175,7 +172,6 @@ def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> No
     }
     for world in (fakes.world, other):
         answer = answers[world.release]
-        assert answer is not None
         assert answer["release"] == world.release
         itemids = [item["itemid"] for item in answer["item_list"]]
         scores = [item["score"] for item in answer["item_list"]]
@@ -194,7 +190,6 @@ def test_a_release_that_is_gone_is_not_found_and_no_other_answers_for_it(http: F
     response = http.post("/ml/rec", json=asked | {"userid": UNKNOWN_USER})
     assert response.status_code == 404
     conforms(response.json, "ErrorAnswer")
-    assert response.json is not None
     assert response.json["error"]["field"] == "release"
 
 
@@ -204,7 +199,6 @@ def test_a_named_release_is_not_replaced_by_another_when_a_service_fails(http: F
     assert http.post("/ml/rec", json=asked).json["release"] == OTHER  # type: ignore[index]
     del fakes.items.worlds[OTHER]  # gone there, as if it was being deleted
     answer = http.post("/ml/rec", json=asked).json
-    assert answer is not None
     assert answer["release"] == OTHER
     assert [each["instead"] for each in answer["degraded"]] == ["exact_search"]
     fakes.users.down = True
@@ -216,7 +210,6 @@ def test_stages_say_what_was_sent_and_what_came(http: FlaskClient, fakes: Fakes)
     world, userid = fakes.world, fakes.world.own_user(1)
     answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "stages": True, "explain": True}).json
     conforms(answer, "Answer")
-    assert answer is not None
     stages = {stage["stage"]: stage for stage in answer["stages"]}
     assert list(stages) == ["redis", "elasticsearch", "feast", "triton"]
     assert all(stage["began_ms"] >= 0 and not stage["failed"] for stage in stages.values())
