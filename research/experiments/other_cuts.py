@@ -46,7 +46,7 @@ from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.served import State, baselines
 from offline.readers import read_with_holdout
-from research.experiments.fitted import EvalRequests, fit_stages, systems
+from research.experiments.fitted import CODE, EvalRequests, fit_stages, systems
 
 Part = TypeVar("Part", bound=Frozen)
 SEEDS = (1, 2)  # besides the recipe's own
@@ -243,7 +243,7 @@ def main(settings: Settings, what: str) -> None:
     found = plain(
         {"seeds": by_seed, "global": at_one_moment, "clock": at_other_times, "last": of_the_last}[what](settings)
     )
-    write(found, settings, f"evaluation_{what}")
+    write(found, settings, f"evaluation_{what}", CODE)
     if what == "seeds":
         rows = found["systems"].items()
         means = {name: {metric: value["mean"] for metric, value in row.items()} for name, row in rows}

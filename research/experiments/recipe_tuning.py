@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center.channels import Channel
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import write_figure
 from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
@@ -39,7 +39,16 @@ from offline.evaluation.metrics import Lists
 from offline.evaluation.report import per_user, plain, summary
 from offline.models.kinds import ListExamples, fit_channel, fit_ranker
 from offline.models.training import ranked
-from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last, digest, packed, resumed, unpacked
+from research.experiments.fitted import (
+    CHOSEN_ON,
+    CODE,
+    EvalRequests,
+    before_the_last,
+    digest,
+    packed,
+    resumed,
+    unpacked,
+)
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +271,8 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 def main(settings: Settings) -> None:
     found: dict[str, Any] = {}
     for found in measure(settings, settings.recipe):
-        write_json(figure(found, settings, "tune_recipe"), found)
+        write_figure(figure(found, settings, "tune_recipe"), found, CODE, finished=False)
+    write_figure(figure(found, settings, "tune_recipe"), found, CODE)
     show(found, Console())
 
 
