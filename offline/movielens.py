@@ -110,9 +110,7 @@ def described(data: MovieLens) -> Dataset:
         profile=(Columns.GENDER, Columns.AGE, Columns.OCCUPATION),
         crossed=(Columns.GENDER, Columns.AGE),
         terms=(Columns.GENRES,),
-        numbers=(
-            ItemNumber(name=YEAR, column=YEAR, shown=False, scale=100, centres=tuple(range(1920, 2001, 8)), width=6),
-        ),
+        numbers=(ItemNumber(name=YEAR, column=YEAR, scale=100, centres=tuple(range(1920, 2001, 8)), width=6),),
         holdout=HoldoutRule(last=10),
     )
 
