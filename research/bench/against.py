@@ -463,7 +463,7 @@ def main(settings: Settings) -> None:
         server = ready(settings.server.url)
         taken = take_turns(ask, sides, loadings, Drawn(userids, given.seed), given.requests, given.rounds)
     levels = comparison(taken)
-    console = Console()
+    console = Console(width=max(Console().width, 140))
     console.print(table(levels))
     console.print("both servers used the same services" if shared else "each server had services of its own")
     about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
