@@ -22,13 +22,9 @@ _FOUND: Final = np.nextafter(NOT_FOUND, np.float32(np.inf))  # the lowest score 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Sorted ids; the code of ``ids[c - 1]`` is c.
+    """Sorted ids; the code of ``ids[c - 1]`` is c."""
 
-    Attributes:
-        ids: (n,) numbers or strings, ascending, each once.
-    """
-
-    ids: NDArray[Any]
+    ids: NDArray[Any]  # (n,) numbers or strings, ascending, each once
 
     @classmethod
     def of(cls, ids: ArrayLike) -> Vocabulary:
@@ -47,7 +43,7 @@ class Vocabulary:
         return np.where(self.ids[position] == wanted, position + 1, UNKNOWN)
 
 
-def top_k(scores: NDArray[np.float32], k: int, rows: NDArray[np.int64], seen: NDArray[np.int64]) -> Iterator[Hits]:
+def top_k(scores: NDArray[np.float32], k: int, rows: NDArray[np.integer], seen: NDArray[np.integer]) -> Iterator[Hits]:
     """Find the ``k`` best items of each row, as an exact index would return them: codes and scores, best first.
 
     Ties go to the smaller code, at the end of a list too. `NOT_FOUND` is never returned, so a list may be shorter.

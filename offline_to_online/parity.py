@@ -20,25 +20,27 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.channels import ChannelSet, VectorChannel
-from data_exchange_center.columns import Columns, Split, clicks, impressions, vector_of
+from data_exchange_center.columns import Columns, Split, clicks, impressions
 from data_exchange_center.dataset import OwnId, OwnIds
 from data_exchange_center.features import Encoded, Entity, FeatureSpec, Float32, ModelInputs, one_hot
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
-from data_exchange_center.recipes import DataRecipe, VectorRecipe
+from data_exchange_center.recipes import DataRecipe
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import read_channels, read_dataset, read_item_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.vocabulary import Vocabulary
-from data_exchange_center.wire import hybrid_scores
 from offline.data.sequences import profile_codes
 from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
+from offline.data.terms import genre_flags
+from offline.evaluation.served import ExactIndex
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
-from offline_to_online.rows import UserRow, request_time, user_rows, vectors_by, vectors_of
+from offline_to_online.rows import UserRow, request_time, user_rows, vectors_of
 from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, redis_address
 from online.clients.base import Client, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery
@@ -156,23 +158,13 @@ def _whole(entity: Entity, answer: FeatureRows, own_ids: Mapping[int, OwnId]) ->
 
 @dataclass(frozen=True)
 class RecallTruth:
-    """The channels of a release over all its items.
+    """The channels of a release over all its items."""
 
-    Attributes:
-        manifest: names the channels and their weights.
-        channels: those that compute something when a request comes.
-        itemids: (items,) ascending numbers.
-        own_ids: own ids of the items.
-        vectors: searched channel -> (items, dim), not numbers where the channel does not know the item.
-        genres: (items, genres) whether an item has the genre of code column + 1.
-    """
-
-    manifest: Manifest
-    channels: ChannelSet
-    itemids: Ints
-    own_ids: OwnIds
-    vectors: Mapping[str, Float64]
-    genres: NDArray[np.bool_]
+    manifest: Manifest  # names the channels and their weights
+    channels: ChannelSet  # those that compute something when a request comes
+    itemids: Ints  # (items,) ascending numbers
+    own_ids: OwnIds  # own ids of the items
+    index: ExactIndex  # exact search, in double precision
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -185,33 +177,20 @@ class RecallTruth:
         Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
         """
         vectors = vectors_of(self.manifest, self.channels, user, timestamp)
-        codes = self.channels.codes(self.itemids)
-        scored = self.channels.scores(user.history, user.profile, timestamp)
-        given = {
-            name: np.where((codes > 0) & np.isfinite(values[codes]), values[codes], np.nan).astype(np.float64)
-            for name, values in scored.items()
-        }
-        searched = {
-            channel.name: self._search(channel, vectors.get(channel.name), user)
-            for channel in self.manifest.recipe.recall.searched
-        }
-        return {channel.name: (given | searched)[channel.name] for channel in self.manifest.recipe.recall.channels}
-
-    def _search(self, channel: VectorRecipe, vector: NDArray[np.float32] | None, user: UserRow) -> Float64:
-        unknown = np.full(len(self.itemids), np.nan)
-        products = self.vectors[channel.name] @ vector.astype(np.float64) if vector is not None else unknown
-        if channel.term_weight <= 0 or not len(user.terms):
-            return products
-        matches = np.asarray(self.genres[:, np.asarray(user.terms) - 1].any(axis=1))
-        return hybrid_scores(np.where(self._near_enough(products, user.seen), products, np.nan), matches, channel)
-
-    def _near_enough(self, products: Float64, seen: Ints) -> NDArray[np.bool_]:
-        """(items,) whether an item is among the neighbours that a search by vector and genres looks at."""
-        there = np.where(np.isin(self.itemids, seen), np.nan, products)
-        order = np.argsort(-there, kind="stable")  # not a number: last
-        near = np.zeros(len(products), dtype=bool)
-        near[order[: self.manifest.recipe.recall.num_candidates]] = True
-        return near & ~np.isnan(there)
+        # channels that score the items themselves
+        codes, scores = self.channels.codes(self.itemids), {}
+        for name, values in self.channels.scores(user.history, user.profile, timestamp).items():
+            known = (codes > 0) & np.isfinite(values[codes])
+            scores[name] = np.where(known, values[codes], np.nan).astype(np.float64)
+        # channels that the index is searched by
+        wanted = genre_flags([user.terms], self.index.genres.shape[1]).astype(np.float32)
+        seen = Vocabulary(self.itemids).codes(user.seen)
+        seen_row = csr_matrix((np.ones(len(seen)), (np.zeros_like(seen), seen)), (1, len(self.itemids) + 1))
+        for channel in self.manifest.recipe.recall.searched:
+            unknown = np.full(self.index.vectors[channel.name].shape[1], np.nan)
+            vector = vectors.get(channel.name, unknown).astype(np.float64)
+            scores[channel.name] = self.index.scores(channel, vector[None], wanted, seen_row)[0, 1:].astype(np.float64)
+        return {channel.name: scores[channel.name] for channel in self.manifest.recipe.recall.channels}
 
     def fused(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Fused:
         """Fusion of the lists that the index gave, best first, with offline scores. ``found``: channel name -> ids."""
@@ -259,27 +238,17 @@ class RecallTruth:
 
 def recall_truth(exchange_dir: Path, manifest: Manifest) -> RecallTruth:
     """Read the truth from the artifacts. Channels that compute user vectors also compute their item vectors."""
-    channels = read_channels(exchange_dir)
-    terms = artifacts.ITEM_TERMS.read(exchange_dir).sort_values(Columns.ITEM)
-    itemids = terms[Columns.ITEM].to_numpy(np.int64)
-    genres = np.zeros((len(itemids), len(manifest.feature_spec.genres)), dtype=bool)
-    for row, codes in enumerate(terms[Columns.GENRES]):
-        genres[row, np.asarray(codes, dtype=np.int64) - 1] = True
-    stored = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
-    vectors = {}
-    for name, width in manifest.vector_dims.items():
-        rows = vectors[name] = np.full((len(itemids), width), np.nan)
-        for row, itemid in enumerate(itemids.tolist()):
-            if (vector := stored.get(itemid, {}).get(vector_of(name))) is not None:
-                rows[row] = vector
-    codes = channels.codes(itemids)
-    for channel in channels.channels:
-        if not isinstance(channel, VectorChannel):
-            continue
-        known = channel.trained[codes]
-        vectors[channel.name][known] = channel.item_vectors()[codes[known]]
-        vectors[channel.name][~known] = np.nan
-    return RecallTruth(manifest, channels, itemids, read_item_ids(exchange_dir), vectors, genres)
+    channels, own_ids = read_channels(exchange_dir), read_item_ids(exchange_dir)
+    itemids = np.sort(artifacts.ITEM_TERMS.read(exchange_dir)[Columns.ITEM].to_numpy(np.int64))
+    index = ExactIndex.read(exchange_dir, manifest.recipe.recall, itemids)
+    codes = np.append(0, channels.codes(itemids))
+    computed = {
+        channel.name: np.where(channel.trained[codes, None], channel.item_vectors()[codes], np.nan)
+        for channel in channels.channels
+        if isinstance(channel, VectorChannel)
+    }
+    vectors = {name: stored.astype(np.float64) for name, stored in {**index.vectors, **computed}.items()}
+    return RecallTruth(manifest, channels, itemids, own_ids, replace(index, vectors=vectors))
 
 
 # Offline: features and the ranking model.
@@ -336,13 +305,14 @@ def _columns(frame: pd.DataFrame) -> Mapping[str, Any]:
 
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
+    model = _model(exchange_dir, manifest)  # first: it names the recipe where artifacts are another's
     return OfflineTruth(
         spec=manifest.feature_spec,
         users=artifacts.USER_FEATURES.read(exchange_dir).set_index(Columns.USER, drop=False),
         items=artifacts.ITEM_FEATURES.read(exchange_dir).set_index(Columns.ITEM, drop=False),
         states={row.number: row for row in user_rows(exchange_dir)},
         recall=recall_truth(exchange_dir, manifest),
-        model=_model(exchange_dir, manifest),
+        model=model,
     )
 
 
@@ -454,15 +424,10 @@ def _profiles(people: pd.DataFrame, names: Sequence[str]) -> dict[int, np.ndarra
 
 @dataclass(frozen=True)
 class Served:
-    """Ratings that statistics are counted from, and the users or items they are counted for.
+    """Ratings that statistics are counted from, and the users or items they are counted for."""
 
-    Attributes:
-        ratings: the train and test rows of the users, or of all.
-        ids: userids or itemids.
-    """
-
-    ratings: pd.DataFrame
-    ids: pd.Index
+    ratings: pd.DataFrame  # the train and test rows of the users, or of all
+    ids: pd.Index  # userids or itemids
 
     def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
         """Number of ratings of each id, or of those of some ``rows``; 0 where none."""

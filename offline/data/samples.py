@@ -50,7 +50,7 @@ def rated_pairs(
     # newest raw values; whole numbers are int64
     of_users = users[[Columns.USER, *profile]].merge(newest_terms, on=Columns.USER, how="left", validate="1:1")
     of_users = whole_numbers(of_users)
-    flags = terms.genre_flags(item_terms, len(genres)).astype("int64")
+    flags = terms.genre_flags(item_terms[Columns.GENRES], len(genres)).astype("int64")
     of_items = pd.DataFrame(flags, columns=genre_flags(genres))
     of_items.insert(0, Columns.ITEM, item_terms[Columns.ITEM].to_numpy())
 

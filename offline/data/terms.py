@@ -37,11 +37,11 @@ def genre_codes(items: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({Columns.ITEM: items[Columns.ITEM].to_numpy(), Columns.GENRES: codes})
 
 
-def genre_flags(item_terms: pd.DataFrame, n_genres: int) -> Int8:
-    """``genre_codes`` as a matrix (items, genres) of 0 and 1."""
-    flags = np.zeros((len(item_terms), n_genres), dtype=np.int8)
-    for row, codes in enumerate(item_terms[Columns.GENRES]):
-        flags[row, np.asarray(codes, dtype=np.int64) - 1] = 1
+def genre_flags(codes: Sequence[Sequence[int]] | pd.Series, n_genres: int) -> Int8:
+    """Genre codes (1..n) of each of m rows as a matrix (m, genres) of 0 and 1."""
+    flags = np.zeros((len(codes), n_genres), dtype=np.int8)
+    for row, each in enumerate(codes):
+        flags[row, np.asarray(each, dtype=np.int64) - 1] = 1
     return flags
 
 
@@ -61,7 +61,7 @@ def impression_terms(past: pd.DataFrame, item_terms: pd.DataFrame, genres: Seque
         item_terms: `genre_codes`, itemids ascending.
         window: how many interactions count.
     """
-    before = terms_before(_with_item(past, item_terms), genre_flags(item_terms, len(genres)), window)
+    before = terms_before(_with_item(past, item_terms), genre_flags(item_terms[Columns.GENRES], len(genres)), window)
     return statistics_table(past[[Columns.USER, Columns.ITEM]], before, genres)
 
 
@@ -70,7 +70,8 @@ def user_terms(
 ) -> pd.DataFrame:
     """userid and newest statistics of each of ``users``, zeros without ratings: `artifacts.USER_TERMS`."""
     # those who have ratings get theirs, the others keep zeros
-    known, newest = newest_terms(_with_item(past, item_terms), genre_flags(item_terms, len(genres)), window)
+    flags = genre_flags(item_terms[Columns.GENRES], len(genres))
+    known, newest = newest_terms(_with_item(past, item_terms), flags, window)
     statistics = np.zeros((len(users), newest.shape[1]), np.int8)
     statistics[np.searchsorted(users, known)] = newest
     return statistics_table(users.reset_index(drop=True).to_frame(), statistics, genres)

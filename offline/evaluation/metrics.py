@@ -110,8 +110,10 @@ def novelty(lists: Lists, popularity: Floats) -> Floats:
     ``popularity``: (items + 1,) share of users who rated an item; 0 counts as one user's share of the rarest.
     """
     information = -np.log2(np.maximum(popularity, popularity[popularity > 0].min()))
-    there = lists > 0
-    return _mean_where(information[lists], there)
+    counts = np.count_nonzero(lists, axis=1)
+    total = np.where(lists > 0, information[lists], 0).sum(axis=1)
+    means: Floats = np.divide(total, counts, out=np.full(len(lists), np.nan), where=counts > 0)
+    return means
 
 
 def diversity(lists: Lists, features: Floats) -> Floats:
@@ -146,7 +148,7 @@ def mean(values: Floats, *, resamples: int = 1000, confidence: float = 0.95, see
     there = values[~np.isnan(values)]
     if len(there) == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    means = _resampled_means(there, resamples, seed)
+    means = _drawn(len(there), resamples, seed) @ there / len(there)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(there.mean()), float(low), float(high), len(there))
 
@@ -176,20 +178,8 @@ def compare(
     return Comparison(estimate.mean, estimate.low, estimate.high, p_value, len(there))
 
 
-def _resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
-    means: Floats = _drawn(len(values), resamples, seed) @ values / len(values)
-    return means
-
-
 @lru_cache(maxsize=8)  # the metrics of one report are of few numbers of users
 def _drawn(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
     """(resamples, n) how often each of n users is drawn."""
     rng = np.random.default_rng(seed)
     return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples)]).astype(np.float32)
-
-
-def _mean_where(values: Floats, there: NDArray[np.bool_]) -> Floats:
-    counts = there.sum(axis=1)
-    total = np.where(there, values, 0).sum(axis=1)
-    means: Floats = np.divide(total, counts, out=np.full(len(total), np.nan), where=counts > 0)
-    return means

@@ -26,10 +26,10 @@ from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
-from data_exchange_center.vocabulary import top_k
+from data_exchange_center.vocabulary import NOT_FOUND, top_k
 from data_exchange_center.wire import hybrid_scores
-from offline.data import terms
 from offline.data.sequences import Ints, Sequences
+from offline.data.terms import genre_flags
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Holdout
 from offline.models.ease import Float32, ease
@@ -37,6 +37,7 @@ from offline.models.kinds import ScoringModel, load_ranker, score
 
 POPULAR = "popular"  # fused like a channel where the channels found nothing
 CHUNK = 16  # users at once
+NO_ITEM = -1  # id in the place of code 0
 
 
 class State(NamedTuple):
@@ -61,32 +62,33 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
     states = states or [
         state.as_of(int(time)) for state, time in zip(read_states(folder, past), holdout.times, strict=True)
     ]
-    index, ranker = ExactIndex.read(folder, recipe, past), Ranker.read(folder, recipe, past)
+    index, ranker = ExactIndex.read(folder, recipe, past.itemids), Ranker.read(folder, recipe, past)
     channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
     vectors = user_vectors(folder, index, channels, states, past, holdout.times)
-    seen, popular = holdout.known.seen(), _popular(folder, past)
-    size = recipe.candidates
+    preferred = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[Columns.GENRES]
+    wanted = genre_flags([preferred.get(user, ()) for user in past.userids], index.genres.shape[1]).astype(np.float32)
+    popular = np.searchsorted(past.itemids, artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()) + 1
+    seen, size = holdout.known.seen(), recipe.candidates
     names = [channel.name for channel in recipe.channels]
     lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*names, "fused", "ranked")}
     scores = np.full((past.n_users, size), np.nan)
     for start in progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk"):
         users = np.arange(start, min(start + CHUNK, past.n_users))
-        found = {
-            channel.name: index.search(channel, users, vectors[channel.name][users], seen[users])
+        searched = {
+            channel.name: index.search(channel, vectors[channel.name][users], wanted[users], seen[users])
             for channel in recipe.searched
-        } | scored(channels, size, [states[user] for user in users], holdout.times[users], seen[users])
-        hits = list(zip(*(found[name] for name in names), strict=True))  # of each user, one a channel
-        fused = [
-            _fused(each, recipe, popular, seen[user].indices.astype(np.int64))
-            for each, user in zip(hits, users.tolist(), strict=True)
-        ]
-        rated = ranker.scores(users, fused, [states[user].history for user in users], holdout.times[users])
-        for user, each, kept, values in zip(users, hits, fused, rated, strict=True):
-            order = np.lexsort((kept.ids, -values))  # ties by id, as the server breaks them
-            parts = {name: part.ids for name, part in zip(names, each, strict=True)}
-            for name, codes in (parts | {"fused": kept.ids, "ranked": kept.ids[order]}).items():
+        }
+        for place, user in enumerate(users.tolist()):
+            state, second, known = states[user], int(holdout.times[user]), seen[user].indices.astype(np.int64)
+            found = {name: hits[place] for name, hits in searched.items()}
+            found |= scored(channels, state, second, known, size)
+            fused = _fused([found[name] for name in names], recipe, popular, known)
+            rated = ranker.scores(user, fused, state.history, second)
+            order = np.lexsort((fused.ids, -rated))  # ties by id, as the server breaks them
+            parts = {name: found[name].ids for name in names} | {"fused": fused.ids, "ranked": fused.ids[order]}
+            for name, codes in parts.items():
                 lists[name][user, : len(codes)] = codes
-            scores[user, : len(order)] = values[order]
+            scores[user, : len(order)] = rated[order]
     return Answers({name: lists[name] for name in names}, lists["fused"], lists["ranked"], scores)
 
 
@@ -123,34 +125,22 @@ def user_vectors(
     return vectors
 
 
-def scored(
-    channels: ChannelSet, size: int, states: Sequence[State], times: Ints, seen: sp.csr_matrix
-) -> dict[str, list[Hits]]:
-    """Channel without vectors -> each user's best unseen items, as codes."""
-    found: dict[str, list[Hits]] = {}
-    for row, (state, time) in enumerate(zip(states, times.tolist(), strict=True)):
-        profile = np.zeros(0, np.int64) if state.profile is None else state.profile
-        for name, scores in channels.scores(state.history, profile, time).items():
-            codes = seen[row].indices.astype(np.int64)
-            found.setdefault(name, []).extend(top_k(scores[None].copy(), size, np.zeros_like(codes), codes))
-    return found
+def scored(channels: ChannelSet, state: State, second: int, seen: Ints, size: int) -> dict[str, Hits]:
+    """Channel without vectors -> the user's best unseen items, as codes."""
+    profile = np.zeros(0, np.int64) if state.profile is None else state.profile
+    scores = channels.scores(state.history, profile, second)
+    return {name: next(top_k(row[None].copy(), size, np.zeros_like(seen), seen)) for name, row in scores.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class Ranker:
-    """The ranking model, and the stored features of its rows.
-
-    Attributes:
-        columns: of `Fused.features`.
-        users: features of each.
-        items: features of each; code c is row c - 1.
-    """
+    """The ranking model, and the stored features of its rows."""
 
     spec: FeatureSpec
     model: ScoringModel
-    columns: tuple[str, ...]
-    users: Encoded
-    items: Encoded
+    columns: tuple[str, ...]  # of `Fused.features`
+    users: Encoded  # features of each
+    items: Encoded  # features of each; code c is row c - 1
 
     @classmethod
     def read(cls, folder: Path, recipe: RecallRecipe, past: Sequences) -> Ranker:
@@ -166,21 +156,16 @@ class Ranker:
             items=spec.encode_items({str(name): column.to_numpy() for name, column in items.items()}),
         )
 
-    def scores(
-        self, users: Ints, fused: Sequence[Fused], histories: Sequence[History], times: Ints
-    ) -> list[NDArray[np.float64]]:
-        """Each user's candidates -> their scores."""
-        inputs = (
-            self.spec.model_inputs(
-                self.users[user : user + 1],
-                self.items[part.ids - 1],
-                int(time),
-                self.spec.encode_candidates(self.columns, part.features),
-                self.spec.encode_history(history, int(time)),
-            )
-            for user, part, history, time in zip(users, fused, histories, times, strict=True)
+    def scores(self, user: int, fused: Fused, history: History, second: int) -> NDArray[np.float64]:
+        """Scores of one user's candidates for a request at ``second``."""
+        inputs = self.spec.model_inputs(
+            self.users[user : user + 1],
+            self.items[fused.ids - 1],
+            second,
+            self.spec.encode_candidates(self.columns, fused.features),
+            self.spec.encode_history(history, second),
         )
-        return [score(self.model, each).astype(np.float64) for each in inputs]
+        return score(self.model, inputs).astype(np.float64)
 
 
 def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints) -> Fused:
@@ -195,92 +180,73 @@ def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints
     return Fused(fused.ids, fused.scores, fused.features[:, known])
 
 
-def _popular(folder: Path, past: Sequences) -> Ints:
-    """Codes, best first."""
-    return np.searchsorted(past.itemids, artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()) + 1
-
-
 # --- exact search ---
 
 
 @dataclass(frozen=True, eq=False)
 class ExactIndex:
-    """Items by code; row 0 is padding.
+    """Items by code; row 0 is padding."""
 
-    Attributes:
-        recipe: the channels that are searched, and how.
-        vectors: channel -> (items + 1, dim), NaN for an item that the channel was never trained on.
-        genres: (items + 1, genres) 0/1.
-        wanted: (users, genres) 0/1, each user's preferred genres.
-    """
-
-    recipe: RecallRecipe
-    vectors: Mapping[str, Float32]
-    genres: Float32
-    wanted: Float32
+    recipe: RecallRecipe  # the channels that are searched, and how
+    # channel -> (items + 1, dim), NaN for an item that the channel was never trained on
+    vectors: Mapping[str, NDArray[np.floating]]
+    genres: Float32  # (items + 1, genres) 0/1
 
     @classmethod
-    def read(cls, folder: Path, recipe: RecallRecipe, past: Sequences) -> ExactIndex:
+    def read(cls, folder: Path, recipe: RecallRecipe, itemids: Ints) -> ExactIndex:
         """Raises ArtifactError when a file is absent."""
-        n = len(artifacts.GENRES.read(folder)[Columns.GENRES])
-        preferred = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[Columns.GENRES]
-        item_terms = artifacts.ITEM_TERMS.read(folder).set_index(Columns.ITEM)[Columns.GENRES]
+        n_genres = len(artifacts.GENRES.read(folder)[Columns.GENRES])
+        of_items = artifacts.ITEM_TERMS.read(folder).set_index(Columns.ITEM)[Columns.GENRES]
         table = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
         vectors = {
-            channel.name: np.pad(
-                vectors_of(table[vector_of(channel.name)], past.itemids), ((1, 0), (0, 0)), constant_values=np.nan
-            )
+            channel.name: vectors_of(table[vector_of(channel.name)], np.append(NO_ITEM, itemids))
             for channel in recipe.searched
         }
-        return cls(
-            recipe=recipe,
-            vectors=vectors,
-            genres=_flags([(), *(item_terms.get(item, ()) for item in past.itemids)], n),
-            wanted=_flags([preferred.get(user, ()) for user in past.userids], n),
-        )
+        genres = genre_flags([(), *(of_items.get(item, ()) for item in itemids)], n_genres)
+        return cls(recipe, vectors, genres.astype(np.float32))
 
-    def search(self, channel: VectorRecipe, users: Ints, vectors: Float32, seen: sp.csr_matrix) -> list[Hits]:
-        """Each user's best unseen items: codes and scores, as many as the recipe's candidates.
+    def search(
+        self, channel: VectorRecipe, vectors: NDArray[np.floating], wanted: Float32, seen: sp.csr_matrix
+    ) -> list[Hits]:
+        """Each user's best unseen items: codes and scores, as many as the recipe's candidates. Args as of `scores`."""
+        scores = self.scores(channel, vectors, wanted, seen)
+        scores = np.where(np.isnan(scores), NOT_FOUND, scores).astype(np.float32)
+        return list(top_k(scores, self.recipe.candidates, *seen.nonzero()))
+
+    def scores(
+        self, channel: VectorRecipe, vectors: NDArray[np.floating], wanted: Float32, seen: sp.csr_matrix
+    ) -> NDArray[np.floating]:
+        """(m, items + 1) scores of m users' search, NaN for what it does not find; seen items are left in.
 
         Args:
-            users: (m,) rows of ``wanted``.
             vectors: (m, dim), NaN for a user without one.
-            seen: (m, items + 1).
+            wanted: (m, genres) 0/1, each user's preferred genres: where there are some, they are searched by too.
+            seen: (m, items + 1) what a search by genres does not count among the nearest.
         """
-        products = vectors @ self.vectors[channel.name].T
-        if channel.term_weight > 0:
-            matches = self.wanted[users] @ self.genres.T > 0
-            near = nearest(products, seen, self.recipe.num_candidates)
-            scores = hybrid_scores(near, matches, channel).astype(np.float32)
-        else:
-            scores = products
-        scores = np.where(np.isnan(scores), -np.inf, scores)  # NaN: not found
-        lists = best_unseen(scores, seen, self.recipe.candidates)
-        return [Hits(codes[codes > 0], row[codes[codes > 0]]) for codes, row in zip(lists, scores, strict=True)]
+        products = vectors @ self.vectors[channel.name].T  # (m, items + 1)
+        if channel.term_weight <= 0:
+            return products
+        near = nearest(products, seen, self.recipe.num_candidates)
+        matches = np.asarray(wanted @ self.genres.T) > 0
+        hybrid = hybrid_scores(near, matches, channel).astype(products.dtype)
+        return np.where(wanted.any(axis=1, keepdims=True), hybrid, products)
 
 
-def nearest(products: Float32, seen: sp.csr_matrix, n: int) -> Float32:
+def nearest(products: NDArray[np.floating], seen: sp.csr_matrix, n: int) -> NDArray[np.floating]:
     """(m, items + 1) inner products; NaN for all but the ``n`` highest unseen of each row (and their ties)."""
     known = np.where(np.isnan(products), -np.inf, products)
     known[seen.nonzero()] = -np.inf
     n = min(n, known.shape[1])
     floor = -np.partition(-known, n - 1, axis=1)[:, n - 1 : n]
-    kept: Float32 = np.where((known >= floor) & np.isfinite(known), products, np.nan)
-    return kept
+    return np.where((known >= floor) & np.isfinite(known), products, np.nan)
 
 
-def vectors_of(stored: pd.Series, ids: NDArray[np.int64]) -> Float32:
+def vectors_of(stored: pd.Series, ids: Ints) -> Float32:
     """Vectors by id -> (ids, dim), NaN for an id without one."""
     known = stored.dropna()
     rows = np.stack(known.to_list()).astype(np.float32)
-    at = pd.Index(known.index).get_indexer(pd.Index(ids))
+    at = known.index.get_indexer(pd.Index(ids))
     return np.where((at >= 0)[:, None], rows[at], np.nan).astype(np.float32)
-
-
-def _flags(codes: Sequence[Sequence[int]], n_genres: int) -> Float32:
-    """Genre codes of n rows -> (n, genres) 0/1."""
-    frame = pd.DataFrame({Columns.GENRES: [list(row) for row in codes]})
-    return terms.genre_flags(frame, n_genres).astype(np.float32)
 
 
 # --- baselines ---
@@ -323,24 +289,8 @@ def popular_lists(holdout: Holdout, size: int) -> Lists:
 
 def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:
     """(users, items + 1) scores -> (users, size) codes, best first, ties in favour of the smaller code; 0 pads."""
-    masked = np.array(scores, dtype=np.float32)
-    masked[seen.nonzero()] = -np.inf
-    masked[:, 0] = -np.inf
-    return top(masked, size)
-
-
-def top(scores: NDArray[np.float32], size: int) -> Lists:
-    """(users, items + 1) scores, -inf what is not to be listed -> (users, size) as by `best_unseen`.
-
-    Only what reaches a row's score at ``size`` is sorted.
-    """
     size = min(size, scores.shape[1] - 1)
-    floor = np.partition(scores, -size, axis=1)[:, -size][:, None]
-    users, codes = np.nonzero((scores >= floor) & np.isfinite(scores))  # row by row, codes ascending
-    order = np.lexsort((-scores[users, codes], users))  # stable
-    users, codes = users[order], codes[order]
-    places = np.arange(len(users)) - np.searchsorted(users, users)
-    kept = places < size
     lists: Lists = np.zeros((len(scores), size), dtype=np.int64)
-    lists[users[kept], places[kept]] = codes[kept]
+    for row, hits in zip(lists, top_k(np.array(scores, dtype=np.float32), size, *seen.nonzero()), strict=True):
+        row[: len(hits.ids)] = hits.ids
     return lists

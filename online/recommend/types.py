@@ -94,8 +94,8 @@ def read_id(field: str, text: str, kind: IdKind) -> OwnId:
 
 
 def check_userid(userid: OwnId, kind: IdKind) -> None:
-    """Raises WrongIdError. Without it, 7 and "7" would be the same user."""
-    if kind_of(userid) == kind:
+    """Raises WrongIdError. Without it, 7 and "7" would be the same user. Nobody (0) is of either kind."""
+    if not userid or kind_of(userid) == kind:
         return
     if kind == "string":
         raise WrongIdError("userid", f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')

@@ -33,13 +33,13 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps
-from data_exchange_center.figures import FIGURES
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from online.stack.catalogue import on_free_ports
 from research.bench.load import (
     ANSWERED,
+    CODE,
     Answered,
     Drawn,
     Generator,
@@ -471,7 +471,7 @@ def main(settings: Settings) -> None:
     if none := unanswered(levels, THIS):
         raise StepError("\n".join(("this is no result:", *none)))
     if given.output:
-        write_json(given.output, {**about, **facts(settings, server["services"]), **measured})
+        write_figure(given.output, {**about, **facts(settings, server["services"]), **measured}, CODE)
     if given.gate and (problems := grown(levels, THIS, OTHER)):
         raise StepError("\n".join((f"dearer than {given.commit}:", *problems)))
 

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps
-from data_exchange_center.figures import FIGURES
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.settings import Settings
 from research.bench.load import (
+    CODE,
     Answered,
     Drawn,
     Generator,
@@ -125,7 +125,7 @@ def main(settings: Settings) -> None:
     console.print(table(points))
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
-    write_json(given.output, {**about, **facts(settings, server["services"]), **measured})
+    write_figure(given.output, {**about, **facts(settings, server["services"]), **measured}, CODE)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.settings import Settings
 from online.clients.base import Client, Deadline
 from online.clients.elastic import ElasticItems
@@ -42,6 +41,7 @@ from online.recommend.release import OpeningError
 from online.recommend.types import STAGES, Request
 from research.bench.against import Turn, summary
 from research.bench.load import (
+    CODE,
     Answered,
     Drawn,
     Generator,
@@ -275,7 +275,7 @@ def main(settings: Settings) -> None:
     console.print(f"bare calls, in ms: {bare_ms}; one request takes {ratio:.2f} times the slowest chain")
     about = {"command": "make bench-waterfall", "recipe": server["recipe"]}
     measured = {"levels": levels, "server_ms": divided, "bare_ms": bare_ms, "p50_over_chain": round(ratio, 2)}
-    write_json(given.output, {**about, **facts(settings, server["services"]), **measured})
+    write_figure(given.output, {**about, **facts(settings, server["services"]), **measured}, CODE)
 
 
 if __name__ == "__main__":

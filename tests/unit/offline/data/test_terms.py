@@ -78,7 +78,7 @@ def test_genre_codes_are_alphabetical_from_one() -> None:
     codes = terms.genre_codes(items, genres)
     assert genres == ["Action", "Sci-Fi", "War"]
     assert codes[Columns.GENRES].tolist() == [[1, 3], [], [2]]
-    assert terms.genre_flags(codes, 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    assert terms.genre_flags(codes[Columns.GENRES], 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from offline.evaluation.served import ExactIndex, nearest
 
 PLAIN = EaseRecipe(name="plain")
 HYBRID = EaseRecipe(name="hybrid", term_weight=2, vector_weight=3)
+WANTED = np.array([[0], [1]], dtype=np.float32)  # the second user prefers the genre
 
 
 def test_only_the_nearest_unseen_have_a_vector_score() -> None:
@@ -24,29 +25,30 @@ def test_only_the_nearest_unseen_have_a_vector_score() -> None:
 
 @pytest.fixture
 def index() -> ExactIndex:
-    """Items 1..4 with one number each, the third never trained; item 4 has the one genre, which user 1 prefers."""
+    """Items 1..4 with one number each, the third never trained; item 4 has the one genre."""
     vectors = np.array([[np.nan], [1.0], [-2.0], [np.nan], [3.0]], dtype=np.float32)
     genres = np.array([[0], [0], [0], [0], [1]], dtype=np.float32)
     recipe = RecallRecipe(channels=(PLAIN, HYBRID), candidates=3, num_candidates=2)
-    return ExactIndex(recipe, {"plain": vectors, "hybrid": vectors}, genres, np.array([[0], [1]], dtype=np.float32))
+    return ExactIndex(recipe, {"plain": vectors, "hybrid": vectors}, genres)
 
 
 def test_a_vector_search_answers_inner_products(index: ExactIndex) -> None:
     seen = sp.csr_matrix(np.array([[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=np.float32))
-    one, two = index.search(PLAIN, np.array([0, 1]), np.array([[1.0], [-1.0]], dtype=np.float32), seen)
+    one, two = index.search(PLAIN, np.array([[1.0], [-1.0]], dtype=np.float32), WANTED, seen)
     assert (one.ids.tolist(), one.scores.tolist()) == ([4, 2], [3.0, -2.0])
     assert (two.ids.tolist(), two.scores.tolist()) == ([2, 1, 4], [2.0, -1.0, -3.0])
 
 
 def test_a_user_without_a_vector_is_found_by_genres_alone(index: ExactIndex) -> None:
     seen, nothing = sp.csr_matrix((2, 5), dtype=np.float32), np.full((2, 1), np.nan, dtype=np.float32)
-    nobody, by_genre = index.search(HYBRID, np.array([0, 1]), nothing, seen)
+    nobody, by_genre = index.search(HYBRID, nothing, WANTED, seen)
     assert len(nobody.ids) == 0
     assert (by_genre.ids.tolist(), by_genre.scores.tolist()) == ([4], [2.0])
 
 
 def test_a_genre_adds_to_the_vector(index: ExactIndex) -> None:
     seen = sp.csr_matrix((2, 5), dtype=np.float32)
-    _, found = index.search(HYBRID, np.array([0, 1]), np.array([[1.0], [-1.0]], dtype=np.float32), seen)
+    plain, found = index.search(HYBRID, np.array([[1.0], [-1.0]], dtype=np.float32), WANTED, seen)
+    assert (plain.ids.tolist(), plain.scores.tolist()) == ([4, 1, 2], [3.0, 1.0, -2.0])  # without genres
     assert found.ids.tolist() == [2, 4, 1]  # 4 is not among the two nearest and earns its genre alone
     assert found.scores == pytest.approx([3 * 3, 2, 3 / 2])

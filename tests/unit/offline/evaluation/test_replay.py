@@ -8,7 +8,7 @@ import pytest
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
 from offline.evaluation.replay import Answers
-from offline.evaluation.served import baselines, best_unseen, popular_lists, top
+from offline.evaluation.served import baselines, best_unseen, popular_lists
 from tests.unit.offline.evaluation.made_up import LAST, LAST_FOUR, N_ITEMS, made_up
 
 
@@ -73,24 +73,6 @@ def test_lists_hold_nothing_seen() -> None:
     for user, codes in enumerate(lists):
         assert not set(codes[codes > 0]) & set(seen[user].indices)
         assert (codes > 0).sum() == N_ITEMS - seen[user].nnz
-
-
-def test_ties_go_to_the_smaller_code() -> None:
-    data = made_up()
-    lists = best_unseen(np.zeros((4, N_ITEMS + 1)), data.seen(), 5)
-    assert all(list(codes) == sorted(codes) for codes in lists)
-
-
-def test_only_what_can_be_listed_is_sorted_and_nothing_else_changes() -> None:
-    rng = np.random.default_rng(2)
-    scores = rng.integers(0, 4, (50, 30)).astype(np.float32)  # many ties
-    scores[rng.random(scores.shape) < 0.4] = -np.inf
-    scores[:, 0] = -np.inf
-    scores[7] = -np.inf
-    for size in (1, 5, 29, 40):
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : min(size, 29)]
-        expected = np.where(np.isfinite(np.take_along_axis(scores, order, axis=1)), order, 0)
-        assert np.array_equal(top(scores, size), expected), size
 
 
 def rated_one_page() -> Sequences:

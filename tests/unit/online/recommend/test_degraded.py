@@ -36,7 +36,6 @@ def itemids(answer: Answer) -> list[int]:
 
 
 def fused(answer: Answer) -> list[int]:
-    assert answer.recall is not None
     return list(answer.recall["fused"])
 
 
