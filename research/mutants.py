@@ -133,8 +133,8 @@ def report(files: list[Found]) -> str:
     lines = [
         "# Mutants",
         "",
-        "Written by `make mutants` ([mutants.py](mutants.py)): small faults, one at a time, and whether the tests",
-        "nearest to the file notice them. A survivor is explained where its change means nothing; the others are below.",
+        "Written by `make mutants` ([mutants.py](mutants.py)): small faults, one at a time, and whether the",
+        "nearest tests notice them. A survivor is explained where its change means nothing; the others are below.",
         "",
         "| file | mutants | killed | survive | of them explained | in functions without a test here | not run |",
         "|---|---:|---:|---:|---:|---:|---:|",
