@@ -36,11 +36,12 @@ from offline.data.statistics import list_spec
 from offline.evaluation import metrics
 from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
+from offline.evaluation.protocols import EvalRequests
 from offline.evaluation.report import per_user, plain, summary
 from offline.models.kinds import ListExamples, fit_channel, fit_ranker
 from offline.models.stages import lists_config, ranker_of_lists
 from offline.models.training import ranked
-from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last, digest, packed, resumed, unpacked
+from research.experiments.fitted import CHOSEN_ON, before_the_last, digest, packed, resumed, unpacked
 
 log = logging.getLogger(__name__)
 
