@@ -75,6 +75,7 @@ AROUND: Final[Mapping[str, Values]] = {
         "dim": (32, 128, 256),
         "l2": (300.0, 3000.0, 10000.0),
         "power": (0.5, 1.0),
+        "taste": (100, 200, 1000),
         "seed": SEEDS,
     },
     "list": {
@@ -82,7 +83,6 @@ AROUND: Final[Mapping[str, Values]] = {
         "past": (0.5, 0.7),
         "stride": (3, 10),
         "horizon": (5, 20),
-        "later": (0.0, 0.02, 0.1),
         "epochs": (3, 8),
         "batch_size": (64, 256),
         "sampled": (16, 64, 256),
@@ -101,6 +101,7 @@ NOT_TRIED: Final[Mapping[str, str]] = {
     "validation_share": "of the source's models",
     "window": "of the genre statistics, as the source has it",
     "clicks_for_preference": "of the genre statistics, as the source has it",
+    "returning": "chosen on the session before each user's last",
     "vector_weight": "of the index's search: genres have no weight in it",
     "term_weight": "of the index's search: the source's genres",
     "num_candidates": "of an approximate search: `make bench-index`",
